@@ -1,0 +1,303 @@
+//! From a row of a file to the features that a model takes.
+//!
+//! Invariant: a batch that comes out has one column for each input, in their order, and only
+//! finite numbers and gaps.
+
+use anyhow::{anyhow, bail, ensure};
+use bytes::Bytes;
+use perennial::event::{Batch, Column};
+
+use super::{Cell, Row, find_column, number, quoted};
+
+/// What an input of a model holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A finite number or a gap.
+    Number,
+    /// A category or a text.
+    Text,
+    /// So many finite 32-bit floats.
+    Vector(usize),
+}
+
+/// One input of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The name of its column; a vector `v` may also come from `v[0]`, `v[1]` and so on.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+/// Where in a file's rows each input of a model stands.
+#[derive(Debug)]
+pub struct Layout {
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    input: Input,
+    /// One column, or a vector's elements in order.
+    columns: Vec<usize>,
+    /// Whether a vector stands in columns of its own and not in a list.
+    spread: bool,
+}
+
+impl Layout {
+    /// Finds each input among the columns; columns that the model does not take are ignored.
+    ///
+    /// # Errors
+    /// Names the input that has no column, or the vector whose columns are too many.
+    pub fn new(columns: &[String], inputs: &[Input]) -> anyhow::Result<Layout> {
+        let places = inputs.iter().map(|input| Place::find(columns, input));
+        Ok(Layout {
+            places: places.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    /// The features of one row.
+    ///
+    /// # Errors
+    /// Names line, column and value of a cell that does not fit its input.
+    pub fn batch(&self, row: &Row) -> anyhow::Result<Batch> {
+        let columns = self.places.iter().map(|place| place.read(row));
+        Ok(Batch {
+            n_rows: 1,
+            columns: columns.collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
+impl Place {
+    fn find(columns: &[String], input: &Input) -> anyhow::Result<Place> {
+        let is_there = |name: &str| columns.iter().any(|column| column == name);
+        let mut place = Place {
+            input: input.clone(),
+            columns: Vec::new(),
+            spread: false,
+        };
+        match input.kind {
+            Kind::Vector(length) if is_there(&element(input, 0)) => {
+                place.spread = true;
+                for index in 0..length {
+                    place
+                        .columns
+                        .push(find_column(columns, &element(input, index))?);
+                }
+                let beyond = element(input, length);
+                ensure!(
+                    !is_there(&beyond),
+                    "vector {} has {length} elements, and the file has also a column {}",
+                    quoted(&input.name),
+                    quoted(&beyond)
+                );
+            }
+            _ => place.columns.push(find_column(columns, &input.name)?),
+        }
+        Ok(place)
+    }
+
+    fn read(&self, row: &Row) -> anyhow::Result<Column> {
+        let cell = &row.cells[self.columns[0]];
+        match (self.input.kind, cell) {
+            (Kind::Number, Cell::Text(text)) => {
+                let value = number(text).ok_or_else(|| not_a_number(row, &self.input.name, text));
+                Ok(Column::Numbers(vec![value?]))
+            }
+            (Kind::Text, Cell::Text(text)) => Ok(Column::Strings(vec![text.clone()])),
+            (Kind::Vector(_), _) if self.spread => self.elements(row),
+            (Kind::Vector(length), Cell::List(values)) => {
+                if values.len() != length {
+                    let why = format!("a list of {}, expected {length}", values.len());
+                    bail!(refusal(row, &self.input.name, why));
+                }
+                self.vector(row, values)
+            }
+            (Kind::Vector(_), Cell::Text(text)) => {
+                let why = format!("{}, expected a list of numbers", quoted(text));
+                bail!(refusal(row, &self.input.name, why));
+            }
+            (Kind::Number | Kind::Text, Cell::List(_)) => {
+                bail!(refusal(row, &self.input.name, "a list, expected one value"));
+            }
+        }
+    }
+
+    /// A vector whose elements stand in columns of their own.
+    fn elements(&self, row: &Row) -> anyhow::Result<Column> {
+        let mut values = Vec::with_capacity(self.columns.len());
+        for (index, &column) in self.columns.iter().enumerate() {
+            let value = match &row.cells[column] {
+                Cell::Text(text) => number(text)
+                    .filter(|value| !value.is_nan())
+                    .ok_or_else(|| not_a_number(row, &element(&self.input, index), text))?,
+                Cell::List(_) => {
+                    let name = element(&self.input, index);
+                    bail!(refusal(row, &name, "a list, expected one number"))
+                }
+            };
+            values.push(value);
+        }
+        self.vector(row, &values)
+    }
+
+    fn vector(&self, row: &Row, values: &[f64]) -> anyhow::Result<Column> {
+        let mut bytes = Vec::with_capacity(values.len() * size_of::<f32>());
+        for &value in values {
+            let float = value as f32;
+            if !float.is_finite() {
+                let why = format!("{value:?} is not a finite 32-bit float");
+                bail!(refusal(row, &self.input.name, why));
+            }
+            bytes.extend(float.to_le_bytes());
+        }
+        Ok(Column::Vectors(Bytes::from(bytes)))
+    }
+}
+
+fn element(input: &Input, index: usize) -> String {
+    format!("{}[{index}]", input.name)
+}
+
+fn not_a_number(row: &Row, column: &str, text: &str) -> anyhow::Error {
+    refusal(
+        row,
+        column,
+        format!("{} is not a finite number", quoted(text)),
+    )
+}
+
+fn refusal(row: &Row, column: &str, why: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("line {}: column {}: {why}", row.line, quoted(column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::rows::Rows;
+    use crate::cli::rows::tests::{error, temporary};
+
+    fn input(name: &str, kind: Kind) -> Input {
+        Input {
+            name: name.into(),
+            kind,
+        }
+    }
+
+    fn batch(text: &str, name: &str, kind: Kind) -> anyhow::Result<Column> {
+        let file = temporary(text.as_bytes());
+        let mut rows = Rows::open(file.path()).unwrap();
+        let layout = Layout::new(rows.columns(), &[input(name, kind)])?;
+        let row = rows.next().unwrap().unwrap();
+        Ok(layout.batch(&row)?.columns.remove(0))
+    }
+
+    #[test]
+    fn a_cell_becomes_what_its_input_holds() {
+        let check = |text: &str, name: &str, kind, expected: Column| {
+            assert_eq!(batch(text, name, kind).unwrap(), expected, "{text}")
+        };
+        let strings = |text: &str| Column::Strings(vec![text.into()]);
+        let floats = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes());
+        let floats = Column::Vectors(floats.collect::<Vec<u8>>().into());
+        let two = Kind::Vector(2);
+        check("a,b\n1,2\n", "b", Kind::Number, Column::Numbers(vec![2.0]));
+        check(
+            "a\n -1e3 \n",
+            "a",
+            Kind::Number,
+            Column::Numbers(vec![-1e3]),
+        );
+        check("a,b\n1,NA\n", "b", Kind::Text, strings("NA"));
+        check("a,b\n1,\n", "b", Kind::Text, strings(""));
+        check("{\"a\":null}", "a", Kind::Text, strings(""));
+        check("{\"a\":true}", "a", Kind::Text, strings("true"));
+        check("v[1],x,v[0]\n-2,9,1.5\n", "v", two, floats.clone());
+        check("{\"v\":[1.5,-2]}", "v", two, floats.clone());
+        check("{\"v[0]\":1.5,\"v[1]\":-2}", "v", two, floats);
+    }
+
+    #[test]
+    fn a_gap_is_not_a_number() {
+        for gap in ["\"\"", "NA", "nan", "NaN", "NAN", " "] {
+            match batch(&format!("a,b\n{gap},1\n"), "a", Kind::Number).unwrap() {
+                Column::Numbers(values) => assert!(values[0].is_nan(), "{gap}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn check_refused(text: &str, name: &str, kind: Kind, expected: &str) {
+        assert_eq!(error(batch(text, name, kind)), expected, "{text}");
+    }
+
+    #[test]
+    fn a_refusal_names_line_column_and_value() {
+        check_refused(
+            "a\n1x\n",
+            "a",
+            Kind::Number,
+            "line 2: column \"a\": \"1x\" is not a finite number",
+        );
+        check_refused(
+            "a\ninf\n",
+            "a",
+            Kind::Number,
+            "line 2: column \"a\": \"inf\" is not a finite number",
+        );
+        check_refused(
+            "a,b\n1,2\n",
+            "c",
+            Kind::Text,
+            "no column \"c\"; the file has \"a\", \"b\"",
+        );
+        check_refused(
+            "{\"v\":[1]}",
+            "v",
+            Kind::Text,
+            "line 1: column \"v\": a list, expected one value",
+        );
+    }
+
+    #[test]
+    fn a_vector_has_its_length_and_no_gaps() {
+        let two = Kind::Vector(2);
+        check_refused(
+            "v[0],v[2]\n1,2\n",
+            "v",
+            two,
+            "no column \"v[1]\"; the file has \"v[0]\", \"v[2]\"",
+        );
+        check_refused(
+            "v[0],v[1],v[2]\n1,2,3\n",
+            "v",
+            two,
+            "vector \"v\" has 2 elements, and the file has also a column \"v[2]\"",
+        );
+        check_refused(
+            "v[0],v[1]\n1,NA\n",
+            "v",
+            two,
+            "line 2: column \"v[1]\": \"NA\" is not a finite number",
+        );
+        check_refused(
+            "{\"v\":[1,2,3]}",
+            "v",
+            two,
+            "line 1: column \"v\": a list of 3, expected 2",
+        );
+        check_refused(
+            "{\"v\":[1,1e300]}",
+            "v",
+            two,
+            "line 1: column \"v\": 1e300 is not a finite 32-bit float",
+        );
+        check_refused(
+            "{\"v\":null}",
+            "v",
+            two,
+            "line 1: column \"v\": \"\", expected a list of numbers",
+        );
+    }
+}

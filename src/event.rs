@@ -1,0 +1,345 @@
+//! What happened, as values: everything that a journal can hold and a learner can apply.
+//!
+//! Invariant: a value here is already validated. It knows no wire format, no disk format, no
+//! clock and no file; two equal values are the same fact.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+/// A moment in UTC, in microseconds since the Unix epoch. Within a journal it never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+/// Names one predicted row: a UUIDv7, unique over models, restarts and servers.
+///
+/// ```
+/// let id: perennial::event::PredictionId = "01890a5d-ac96-774b-bcce-b302099a8057".parse()?;
+/// assert_eq!(id.to_string(), "01890a5d-ac96-774b-bcce-b302099a8057");
+/// # Ok::<(), perennial::event::MalformedId>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PredictionId(pub u128);
+
+/// The text is not a hyphenated UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a hyphenated UUID")]
+pub struct MalformedId;
+
+impl fmt::Display for PredictionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.hyphenated(&mut [0; 36]))
+    }
+}
+
+impl PredictionId {
+    /// The text form, written into the caller's buffer: no allocation on the predict path.
+    pub fn hyphenated<'a>(&self, text: &'a mut [u8; 36]) -> &'a str {
+        uuid::Uuid::from_u128(self.0)
+            .hyphenated()
+            .encode_lower(text)
+    }
+}
+
+impl FromStr for PredictionId {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        if text.len() != 36 {
+            return Err(MalformedId);
+        }
+        let id = uuid::Uuid::try_parse(text).map_err(|_| MalformedId)?;
+        Ok(PredictionId(id.as_u128()))
+    }
+}
+
+/// The values of one described input, for every row of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// `[rows]`; NaN is a gap, and stands only where the description allows gaps.
+    Numbers(Vec<f64>),
+    /// `[rows]`; a category or a text.
+    Strings(Vec<String>),
+    /// `[rows, length]`, little-endian 32-bit floats, row-major: as they came, not copied.
+    Vectors(Bytes),
+}
+
+/// Validated rows of features, by input, in the order of the description.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// At least one.
+    pub n_rows: usize,
+    /// One column for each described input.
+    pub columns: Vec<Column>,
+}
+
+impl Batch {
+    /// The one row at `row`, as a batch of its own.
+    pub fn row(&self, row: usize) -> Batch {
+        let columns = self.columns.iter().map(|column| match column {
+            Column::Numbers(values) => Column::Numbers(vec![values[row]]),
+            Column::Strings(values) => Column::Strings(vec![values[row].clone()]),
+            Column::Vectors(bytes) => {
+                let width = bytes.len() / self.n_rows;
+                Column::Vectors(bytes.slice(row * width..(row + 1) * width))
+            }
+        });
+        Batch {
+            n_rows: 1,
+            columns: columns.collect(),
+        }
+    }
+}
+
+/// What a model answered, for every row of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outputs {
+    /// `[rows, classes]`, each row sums to one.
+    Probabilities(Vec<f32>),
+    /// `[rows]`.
+    Values(Vec<f32>),
+    /// A bandit's answer: the action served, with what probability, and every action's estimate.
+    Actions {
+        /// `[rows]`, index of the served action.
+        chosen: Vec<u32>,
+        /// `[rows]`, in (0, 1].
+        propensities: Vec<f32>,
+        /// `[rows, actions]`, the estimated rewards.
+        scores: Vec<f32>,
+    },
+}
+
+/// An answer that was served: one entry for a request with all its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// One id for each row.
+    pub ids: Vec<PredictionId>,
+    /// The rows as validated, before any hashing or scaling.
+    pub batch: Batch,
+    /// What was answered.
+    pub outputs: Outputs,
+    /// The newest version that the answering state descends from.
+    pub version: u64,
+    /// The position of the state that answered.
+    pub position: u64,
+}
+
+/// What a feedback event speaks of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// A row that was predicted here.
+    Prediction(PredictionId),
+    /// A row that comes with the feedback itself.
+    Inputs {
+        /// One row.
+        batch: Batch,
+        /// A bandit's decision: which action was taken, and with what probability.
+        decision: Option<Decision>,
+    },
+}
+
+/// An action that was taken elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The action's name.
+    pub action: String,
+    /// The probability with which it was chosen, in (0, 1].
+    pub propensity: f64,
+}
+
+/// What the world said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Signal {
+    /// The true class, or the action that would have been right.
+    Label(String),
+    /// The true value.
+    Value(f64),
+    /// How good the served action was: larger is better.
+    Reward(f64),
+    /// An implicit signal, turned into a reward by the description.
+    Named {
+        /// Its name in the description.
+        name: String,
+        /// Its value, in its own unit.
+        value: f64,
+    },
+}
+
+/// One feedback event as it was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feedback {
+    /// The sender's idempotency key, 1 to 128 bytes.
+    pub feedback_id: String,
+    /// The prediction or the inputs it speaks of.
+    pub subject: Subject,
+    /// Exactly one signal.
+    pub signal: Signal,
+    /// Who observed it, for retraction by source; may be empty.
+    pub source: String,
+    /// When it happened, as the sender says.
+    pub event_time: Option<Time>,
+    /// For slices of metrics.
+    pub tags: BTreeMap<String, String>,
+    /// Who sent it, as authenticated; empty while nobody is.
+    pub actor: String,
+}
+
+/// A resent event: only that it came again, so that its fate survives a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Duplicate {
+    /// The key it came with.
+    pub feedback_id: String,
+    /// Where the first of its kind stands.
+    pub first_position: u64,
+}
+
+/// An operator's act.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// What to do.
+    pub order: Order,
+    /// Who asked; empty while nobody is authenticated.
+    pub actor: String,
+    /// Why, in the operator's words.
+    pub note: String,
+}
+
+/// What an operator can ask of a learner.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Make a version of the state as it is here.
+    Checkpoint,
+    /// Bring back what had been learned at a version.
+    Restore {
+        /// An existing version.
+        version: u64,
+    },
+}
+
+/// The model description in force from here on, with what computes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// The text of model.toml.
+    pub toml: String,
+    /// Name and version of the program.
+    pub build: String,
+    /// The numeric profile: what the bits of a result depend on besides the journal.
+    pub profile: String,
+}
+
+/// Why a version was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Version 1: nothing learned yet.
+    Initial,
+    /// An operator asked.
+    Checkpoint,
+    /// The cadence of the description.
+    Cadence,
+    /// An older version was brought back.
+    Restore,
+}
+
+impl Reason {
+    /// The word for it, in manifests, on the wire and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Initial => "initial",
+            Reason::Checkpoint => "checkpoint",
+            Reason::Cadence => "cadence",
+            Reason::Restore => "restore",
+        }
+    }
+}
+
+/// A version that was made: a record, which replay derives again and compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Version {
+    /// Its number: from 1, never reused.
+    pub version: u64,
+    /// The version its state came from; 0 for the first.
+    pub parent: u64,
+    /// The position of the state.
+    pub position: u64,
+    /// Why it was made.
+    pub reason: Reason,
+    /// Of what had been learned.
+    pub digest: [u8; 32],
+}
+
+/// Everything that stands in a journal. Causes decide the state; records are derived from it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Cause: the description in force.
+    Description(Description),
+    /// Cause: an answer that was served.
+    Prediction(Prediction),
+    /// Cause: what the world said.
+    Feedback(Feedback),
+    /// Cause: it said so again.
+    Duplicate(Duplicate),
+    /// Cause: an operator's act.
+    Command(Command),
+    /// Record: a version was made.
+    Version(Version),
+}
+
+/// An event in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The 1-based number of the entry in its journal.
+    pub position: u64,
+    /// When it was accepted.
+    pub time: Time,
+    /// What happened.
+    pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_only_in_their_hyphenated_form() {
+        let check = |text: &str, sound: bool| {
+            assert_eq!(text.parse::<PredictionId>().is_ok(), sound, "{text}")
+        };
+        check("01890a5d-ac96-774b-bcce-b302099a8057", true);
+        check("01890a5dac96774bbcceb302099a8057", false);
+        check("01890a5d-ac96-774b-bcce-b302099a805", false);
+        check("{01890a5d-ac96-774b-bcce-b302099a80}", false);
+        check("not an id", false);
+        check("", false);
+    }
+
+    #[test]
+    fn a_row_of_a_batch_keeps_its_values() {
+        let floats = |values: &[f32]| {
+            Bytes::from(
+                values
+                    .iter()
+                    .flat_map(|v| v.to_le_bytes())
+                    .collect::<Vec<u8>>(),
+            )
+        };
+        let batch = Batch {
+            n_rows: 2,
+            columns: vec![
+                Column::Numbers(vec![1.0, 2.0]),
+                Column::Strings(vec!["a".into(), "b".into()]),
+                Column::Vectors(floats(&[1.0, 2.0, 3.0, 4.0])),
+            ],
+        };
+        let expected = Batch {
+            n_rows: 1,
+            columns: vec![
+                Column::Numbers(vec![2.0]),
+                Column::Strings(vec!["b".into()]),
+                Column::Vectors(floats(&[3.0, 4.0])),
+            ],
+        };
+        assert_eq!(batch.row(1), expected);
+    }
+}

@@ -1,0 +1,5 @@
+//! Perennial: an inference server whose models keep learning after deployment.
+
+pub mod event;
+pub mod model;
+pub mod store;

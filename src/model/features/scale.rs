@@ -1,0 +1,163 @@
+//! Online standardisation: a running mean and deviation in f64, safe from the first row on.
+//!
+//! Welford 1962, with two departures. A value further than `WILD` deviations from the mean moves
+//! the moments as if it stood there, so that one outlier does not flatten everything after it. The count
+//! saturates at `HORIZON`, so that the moments follow a world that moves.
+
+/// Deviations beyond which a value moves the moments no further.
+const WILD: f64 = 8.0;
+/// Rows after which the moments believe their own values rather than call them wild.
+const TRUSTED: f64 = 30.0;
+/// Rows over which the moments are a plain average; beyond, older rows fade.
+const HORIZON: f64 = 100_000.0;
+/// Standardised values are clipped here.
+const CLIP: f64 = 5.0;
+/// Larger magnitudes are taken for this one: their squares must stay finite.
+const HUGE: f64 = 1e100;
+
+/// The running moments of one number, or of all components of one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scale {
+    count: f64,
+    mean: f64,
+    /// Mean squared deviation.
+    variance: f64,
+}
+
+impl Scale {
+    /// Count, mean and variance.
+    pub fn moments(&self) -> [f64; 3] {
+        [self.count, self.mean, self.variance]
+    }
+
+    pub fn from_moments([count, mean, variance]: [f64; 3]) -> Scale {
+        Scale {
+            count,
+            mean,
+            variance,
+        }
+    }
+
+    /// Deviations from the mean, clipped; a gap (NaN) stands at the mean.
+    pub fn standardise(&self, value: f64) -> f32 {
+        if value.is_nan() || self.variance <= 0.0 {
+            return 0.0;
+        }
+        let z = (value - self.mean) / self.variance.sqrt();
+        z.clamp(-CLIP, CLIP) as f32
+    }
+
+    /// The value that stands `z` deviations from the mean.
+    pub fn restore(&self, z: f32) -> f32 {
+        let value = self.mean + f64::from(z) * self.variance.sqrt();
+        value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
+    }
+
+    /// Appends every value, standardised in f32: a subtraction and a product each.
+    pub fn standardise_all(&self, values: impl Iterator<Item = f32>, out: &mut Vec<f32>) {
+        if self.variance <= 0.0 {
+            out.extend(values.map(|_| 0.0));
+            return;
+        }
+        let mean = self.mean as f32;
+        let factor = (1.0 / self.variance.sqrt()) as f32;
+        let clip = CLIP as f32;
+        out.extend(values.map(|value| ((value - mean) * factor).clamp(-clip, clip)));
+    }
+
+    /// Learns one value; a gap teaches nothing.
+    pub fn observe(&mut self, value: f64) {
+        if !value.is_nan() {
+            let value = value.clamp(-HUGE, HUGE);
+            self.combine(self.tame(value), 0.0);
+        }
+    }
+
+    /// Learns the components of one vector, which count as one row.
+    pub fn observe_all(&mut self, values: impl Iterator<Item = f32> + Clone, length: usize) {
+        let n = length as f64;
+        let mean = values.clone().map(f64::from).sum::<f64>() / n;
+        let squares = values.map(|value| (f64::from(value) - mean).powi(2));
+        let variance = squares.sum::<f64>() / n;
+        self.combine(self.tame(mean), variance);
+    }
+
+    /// Holds a wild value at the border, once the moments can be trusted.
+    fn tame(&self, value: f64) -> f64 {
+        if self.count < TRUSTED || self.variance <= 0.0 {
+            return value;
+        }
+        let reach = WILD * self.variance.sqrt();
+        value.clamp(self.mean - reach, self.mean + reach)
+    }
+
+    /// Merges a row of this mean and variance into the moments.
+    fn combine(&mut self, mean: f64, variance: f64) {
+        self.count = (self.count + 1.0).min(HORIZON);
+        let share = 1.0 / self.count;
+        let delta = mean - self.mean;
+        self.mean += share * delta;
+        self.variance += share * (variance + (1.0 - share) * delta * delta - self.variance);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(values: &[f64]) -> Scale {
+        let mut scale = Scale::default();
+        values.iter().for_each(|value| scale.observe(*value));
+        scale
+    }
+
+    #[test]
+    fn the_moments_are_those_of_the_values() {
+        let scale = observed(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
+        let [count, mean, variance] = scale.moments();
+        assert_eq!(count, 8.0);
+        assert!((mean - 5.0).abs() < 1e-12 && (variance - 4.0).abs() < 1e-12);
+        assert!((scale.standardise(9.0) - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_first_rows_are_tame() {
+        let check = |seen: &[f64], value: f64, expected: f32| {
+            assert_eq!(
+                observed(seen).standardise(value),
+                expected,
+                "{seen:?} {value}"
+            );
+        };
+        check(&[], 1e9, 0.0);
+        check(&[1e9], 1e9, 0.0);
+        check(&[1e9], -3.0, 0.0);
+        check(&[1.0, 3.0], 1e12, 5.0);
+        check(&[7.0; 50], 8.0, 0.0);
+    }
+
+    #[test]
+    fn an_outlier_does_not_flatten_what_follows() {
+        let mut values: Vec<f64> = (0..1000).map(|i| f64::from(i % 10)).collect();
+        let before = observed(&values).standardise(9.0);
+        values.push(1e30);
+        let after = observed(&values).standardise(9.0);
+        assert!((before - after).abs() < 0.2, "{before} {after}");
+    }
+
+    #[test]
+    fn everything_stays_finite() {
+        let scale = observed(&[f64::MAX, f64::MIN, 1e-300, f64::NAN, 0.0]);
+        assert!(scale.moments().iter().all(|moment| moment.is_finite()));
+        assert!(scale.standardise(f64::MAX).is_finite());
+    }
+
+    #[test]
+    fn a_level_shift_is_followed() {
+        let mut scale = observed(&vec![0.0, 1.0].repeat(500));
+        for i in 0..4000 {
+            scale.observe(1000.0 + f64::from(i % 2));
+        }
+        assert!(scale.standardise(1000.0) < 5.0);
+    }
+}

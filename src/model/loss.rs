@@ -1,0 +1,140 @@
+//! What the world wanted, and how far an answer was from it.
+//!
+//! Formulas: cross-entropy of a softmax (Bridle 1990) for classes; half the squared error, in
+//! standard deviations of the target, for values and rewards.
+
+use super::features::Scale;
+
+/// The truth that an example carries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// The index of the true class.
+    Class(u32),
+    /// The true value, in its own unit.
+    Value(f64),
+    /// What the served action earned.
+    Reward {
+        /// The index of the action.
+        action: u32,
+        /// In its own unit.
+        reward: f64,
+    },
+    /// The action that would have been right: it earns one, the others nothing.
+    BestAction(u32),
+}
+
+impl Target {
+    /// The group that a class-balanced memory keeps it in.
+    pub fn stratum(&self) -> u32 {
+        match *self {
+            Target::Class(class) => class,
+            Target::Value(_) => 0,
+            Target::Reward { action, .. } | Target::BestAction(action) => action,
+        }
+    }
+
+    /// Learns the scale of values and rewards; classes have none.
+    pub fn observe(&self, scale: &mut Scale) {
+        match *self {
+            Target::Value(value) | Target::Reward { reward: value, .. } => scale.observe(value),
+            Target::BestAction(_) => scale.observe(1.0),
+            Target::Class(_) => {}
+        }
+    }
+
+    /// Writes the slope of the loss at `outputs` into `slopes` (both `[n_outputs]`, in the scale
+    /// of the target) and returns the loss.
+    pub fn slopes(&self, outputs: &[f32], scale: &Scale, slopes: &mut [f32]) -> f32 {
+        slopes.fill(0.0);
+        let mut squared = |index: usize, target: f64| {
+            let error = outputs[index] - scale.standardise(target);
+            slopes[index] = error;
+            0.5 * error * error
+        };
+        match *self {
+            Target::Class(class) => {
+                slopes.copy_from_slice(outputs);
+                softmax(slopes);
+                let loss = -slopes[class as usize].max(f32::MIN_POSITIVE).ln();
+                slopes[class as usize] -= 1.0;
+                loss
+            }
+            Target::Value(value) => squared(0, value),
+            Target::Reward { action, reward } => squared(action as usize, reward),
+            Target::BestAction(best) => {
+                let reward = |action: usize| f64::from(u8::from(action == best as usize));
+                let losses = (0..outputs.len()).map(|action| squared(action, reward(action)));
+                losses.sum()
+            }
+        }
+    }
+}
+
+/// Turns scores into probabilities, in place.
+pub fn softmax(scores: &mut [f32]) {
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for score in scores.iter_mut() {
+        *score = (*score - max).exp();
+        sum += *score;
+    }
+    scores.iter_mut().for_each(|score| *score /= sum);
+}
+
+/// The index of the largest value, the first of equals.
+pub fn argmax(values: &[f32]) -> usize {
+    let better = |best: usize, (index, value): (usize, &f32)| match *value > values[best] {
+        true => index,
+        false => best,
+    };
+    values.iter().enumerate().fold(0, better)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slopes_are_the_derivatives_of_the_loss() {
+        let mut scale = Scale::default();
+        [0.0, 1.0, 0.5, 2.0].map(|value| scale.observe(value));
+        let outputs = [0.3f32, -0.2, 0.9];
+        for target in [
+            Target::Class(1),
+            Target::Value(0.7),
+            Target::Reward {
+                action: 2,
+                reward: 1.5,
+            },
+            Target::BestAction(0),
+        ] {
+            let mut slopes = [0.0; 3];
+            target.slopes(&outputs, &scale, &mut slopes);
+            for index in 0..3 {
+                let loss = |step: f32| {
+                    let mut moved = outputs;
+                    moved[index] += step;
+                    target.slopes(&moved, &scale, &mut [0.0; 3])
+                };
+                let numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2;
+                assert!(
+                    (numeric - slopes[index]).abs() < 1e-3,
+                    "{target:?} {index}: {numeric} {slopes:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equals_wins() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
+        assert_eq!(argmax(&[f32::NAN, 1.0]), 0);
+    }
+
+    #[test]
+    fn a_softmax_survives_large_scores() {
+        let mut scores = [1e30, -1e30, 1e30];
+        softmax(&mut scores);
+        assert_eq!(scores, [0.5, 0.0, 0.5]);
+    }
+}

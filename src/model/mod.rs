@@ -1,0 +1,32 @@
+//! The function we serve: from validated rows to answers. It knows shapes, not requests.
+//!
+//! Promise: a [`Model`] never changes. Equal models give equal answers for equal batches, bit
+//! for bit within one numeric profile, on any thread.
+//!
+//! In reading order: [`Spec`] (what is described), [`Encoder`] (values to features), [`Network`]
+//! and [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (what was wanted),
+//! [`weights`] (how state leaves memory).
+
+mod answer;
+mod backend;
+mod features;
+mod layers;
+mod linear;
+mod loss;
+mod portfolio;
+mod sparse;
+mod spec;
+pub mod weights;
+
+pub use answer::{Function, Model};
+pub use backend::{Network, profile};
+pub use features::{Encoded, Encoder, Scale, n_buckets};
+pub use layers::{Layer, Parameters};
+pub use linear::Bank;
+pub use loss::{Target, argmax, softmax};
+pub use portfolio::{Last, Portfolio, STEP_SIZES};
+pub use sparse::SparseTable;
+pub use spec::{
+    Cadence, Error as SpecError, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory,
+    Optimizer, Spec, Strategy, Task,
+};

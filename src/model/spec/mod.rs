@@ -1,0 +1,244 @@
+//! What a model is: the checked form of its model.toml.
+//!
+//! Invariant: a [`Spec`] is possible. Every key was known, every value in its range, and what
+//! this build does not offer yet was refused with that word.
+
+mod parse;
+
+use std::fmt;
+
+pub use parse::Error;
+
+/// What the model answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// One of these classes, with probabilities.
+    Classification {
+        /// At least one name, no name twice.
+        classes: Vec<String>,
+    },
+    /// A number.
+    Regression,
+    /// One of these actions, with an estimated reward for each.
+    Bandit {
+        /// At least one name, no name twice.
+        actions: Vec<String>,
+    },
+}
+
+impl Task {
+    /// How many numbers the network gives for a row: classes, one value, or actions.
+    pub fn n_outputs(&self) -> usize {
+        self.names().len().max(1)
+    }
+
+    /// The classes or actions; none for regression.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Task::Classification { classes } => classes,
+            Task::Bandit { actions } => actions,
+            Task::Regression => &[],
+        }
+    }
+
+    /// The place of a class or action.
+    pub fn index(&self, name: &str) -> Option<u32> {
+        let place = self.names().iter().position(|known| known == name)?;
+        Some(place as u32)
+    }
+
+    /// The word for it in model.toml.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Task::Classification { .. } => "classification",
+            Task::Regression => "regression",
+            Task::Bandit { .. } => "bandit",
+        }
+    }
+}
+
+/// One described input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The name of its tensor.
+    pub name: String,
+    /// What its values are.
+    pub kind: InputKind,
+}
+
+/// What the values of an input are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputKind {
+    /// A number a row, standardised online.
+    Number {
+        /// Whether NaN stands for a gap: the running mean and an indicator take its place.
+        gaps: bool,
+    },
+    /// A name a row, hashed.
+    Category,
+    /// A text a row: hashed words, word pairs and character 4-grams.
+    Text,
+    /// This many 32-bit floats a row, standardised as a whole.
+    Vector {
+        /// At least one.
+        length: usize,
+    },
+}
+
+/// How a model learns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LearnerKind {
+    /// A portfolio mixed by its own losses; nothing to set.
+    Auto,
+    /// One network, trained by gradient steps.
+    Gradient(Gradient),
+}
+
+/// Settings of `kind = "gradient"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradient {
+    /// Widths of the hidden layers; empty for a linear network.
+    pub hidden: Vec<usize>,
+    /// The rule that turns gradients into steps.
+    pub optimizer: Optimizer,
+    /// Larger than 0, at most 10.
+    pub learning_rate: f32,
+    /// New examples that make up one update, 1 to 4096.
+    pub examples_per_update: usize,
+}
+
+/// The rule that turns gradients into steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimizer {
+    /// Plain stochastic gradient descent.
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW,
+}
+
+/// What is remembered and learned again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// How remembered examples enter an update.
+    pub strategy: Strategy,
+    /// Slots of the class-balanced reservoir, 1 to 1,000,000.
+    pub long_term: usize,
+    /// Examples replayed with each update, 1 to 4096.
+    pub replay: usize,
+}
+
+/// How remembered examples enter an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Not at all.
+    None,
+    /// Experience replay: their loss is added as a mean of its own.
+    Er,
+    /// Dark experience replay (Buzzega et al. 2020): also the outputs they had when remembered.
+    DerPlusPlus,
+}
+
+/// When versions are made without being asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cadence {
+    /// A version each time so many examples were learned.
+    pub examples: u64,
+    /// How many versions made by this cadence are kept; the oldest go first.
+    pub keep: usize,
+}
+
+/// The bounds of a journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalLimits {
+    /// At this size predictions are no longer journaled, and feedback is refused.
+    pub bytes_max: u64,
+    /// Entries that the learner may be behind before feedback is refused.
+    pub lag_max: u64,
+    /// Feedback ids that are remembered to recognise a resent event, for a day at most.
+    pub ids_max: usize,
+}
+
+/// A model, described and possible.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// What it answers.
+    pub task: Task,
+    /// What it is asked with, in the order of the description.
+    pub inputs: Vec<Input>,
+    /// How it learns.
+    pub learner: LearnerKind,
+    /// What it remembers.
+    pub memory: Memory,
+    /// Seconds that a prediction waits for its reward.
+    pub window_s: u64,
+    /// Predictions that wait for feedback at a time; the oldest expires.
+    pub waiting_max: usize,
+    /// When versions are made.
+    pub cadence: Cadence,
+    /// The bounds of its journal.
+    pub journal: JournalLimits,
+    /// Where its randomness starts.
+    pub seed: u64,
+}
+
+impl Spec {
+    /// Reads and checks a model.toml.
+    ///
+    /// ```
+    /// let spec = perennial::model::Spec::parse(r#"
+    ///     task = "regression"
+    ///     [[input]]
+    ///     name = "temperature"
+    ///     kind = "number"
+    /// "#)?;
+    /// assert_eq!(spec.inputs[0].name, "temperature");
+    /// # Ok::<(), perennial::model::SpecError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// One sentence that names key, value and what is allowed.
+    pub fn parse(toml: &str) -> Result<Spec, Error> {
+        parse::parse(toml)
+    }
+
+    /// Whether a state of this description can go on under `next`.
+    ///
+    /// # Errors
+    /// Names the key whose change would need another shape of state.
+    pub fn check_change(&self, next: &Spec) -> Result<(), Error> {
+        let same = |key: &'static str, same: bool| match same {
+            true => Ok(()),
+            false => Err(Error::Shape(key)),
+        };
+        same("task, classes and actions", self.task == next.task)?;
+        same("input", self.inputs == next.inputs)?;
+        same(
+            "memory.strategy",
+            self.memory.strategy == next.memory.strategy,
+        )?;
+        same(
+            "memory.long_term",
+            self.memory.long_term == next.memory.long_term,
+        )?;
+        same("seed", self.seed == next.seed)?;
+        match (&self.learner, &next.learner) {
+            (LearnerKind::Auto, LearnerKind::Auto) => Ok(()),
+            (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {
+                same("network", old.hidden == new.hidden)?;
+                same("learner.optimizer", old.optimizer == new.optimizer)
+            }
+            _ => same("learner.kind", false),
+        }
+    }
+}
+
+impl fmt::Display for InputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InputKind::Number { .. } => "number",
+            InputKind::Category => "category",
+            InputKind::Text => "text",
+            InputKind::Vector { .. } => "vector",
+        })
+    }
+}

@@ -1,0 +1,557 @@
+//! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+
+use super::{
+    Cadence, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory, Optimizer, Spec,
+    Strategy, Task,
+};
+
+/// A description that cannot be.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("line {line}: {what}")]
+    Toml {
+        /// 1-based.
+        line: usize,
+        /// What the parser met.
+        what: String,
+    },
+    /// A value outside its range.
+    #[error("{key} = {value}: {allowed}")]
+    Value {
+        /// The key, with its table.
+        key: String,
+        /// As written.
+        value: String,
+        /// What can stand there.
+        allowed: String,
+    },
+    /// A value that a later build will take.
+    #[error("{key} = {value}: not available yet; {instead}")]
+    NotAvailable {
+        /// The key, with its table.
+        key: String,
+        /// As written.
+        value: String,
+        /// What can stand there today.
+        instead: String,
+    },
+    /// A change that the learned state cannot follow.
+    #[error(
+        "a change of {0} needs another shape of state: change it back, or describe a new model"
+    )]
+    Shape(&'static str),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    task: String,
+    classes: Option<Vec<String>>,
+    actions: Option<Vec<String>>,
+    classes_max: Option<u64>,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    input: Vec<RawInput>,
+    network: Option<RawNetwork>,
+    #[serde(default)]
+    learner: RawLearner,
+    #[serde(default)]
+    memory: RawMemory,
+    #[serde(default)]
+    publish: RawPublish,
+    #[serde(default)]
+    feedback: RawFeedback,
+    #[serde(default)]
+    journal: RawJournal,
+    #[serde(default)]
+    versions: RawVersions,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInput {
+    name: String,
+    kind: String,
+    missing: Option<String>,
+    length: Option<u64>,
+    encoder: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNetwork {
+    kind: String,
+    #[serde(default)]
+    hidden: Vec<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLearner {
+    kind: Option<String>,
+    optimizer: Option<String>,
+    learning_rate: Option<f64>,
+    examples_per_update: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMemory {
+    strategy: Option<String>,
+    short_term: Option<u64>,
+    long_term: Option<u64>,
+    replay: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPublish {
+    policy: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFeedback {
+    window_s: Option<u64>,
+    waiting_max: Option<u64>,
+    default_reward: Option<f64>,
+    signals: Option<toml::Table>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawJournal {
+    bytes_max: Option<String>,
+    lag_max: Option<u64>,
+    ids_max: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVersions {
+    every_examples: Option<u64>,
+    keep: Option<u64>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Spec, Error> {
+    let raw: Raw = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        Error::Toml {
+            line: 1 + text[..start].matches('\n').count(),
+            what: error.message().replace('\n', " "),
+        }
+    })?;
+    not_yet("classes_max", &raw.classes_max, "list every class")?;
+    policy(&raw.publish)?;
+    let inputs = inputs(&raw.input)?;
+    let feedback = &raw.feedback;
+    let instead = "send rewards";
+    not_yet("feedback.default_reward", &feedback.default_reward, instead)?;
+    not_yet("feedback.signals", &feedback.signals, instead)?;
+    Ok(Spec {
+        task: task(&raw)?,
+        inputs,
+        learner: learner(&raw)?,
+        memory: memory(&raw)?,
+        window_s: within("feedback.window_s", feedback.window_s, 3600, 1..=31_536_000)?,
+        waiting_max: within(
+            "feedback.waiting_max",
+            feedback.waiting_max,
+            1_000_000,
+            1..=10_000_000,
+        )? as usize,
+        cadence: Cadence {
+            examples: within(
+                "versions.every_examples",
+                raw.versions.every_examples,
+                10_000,
+                1..=1_000_000_000,
+            )?,
+            keep: within("versions.keep", raw.versions.keep, 10, 1..=10_000)? as usize,
+        },
+        journal: journal(&raw.journal)?,
+        seed: raw.seed,
+    })
+}
+
+fn task(raw: &Raw) -> Result<Task, Error> {
+    let named = |key: &str, names: &Option<Vec<String>>| -> Result<Vec<String>, Error> {
+        let names = names.clone().unwrap_or_default();
+        let unique: BTreeSet<_> = names.iter().collect();
+        if names.is_empty() || names.len() > 100_000 || unique.len() < names.len() {
+            let allowed = "1 to 100000 names, none twice";
+            return Err(value(key, format!("{} names", names.len()), allowed));
+        }
+        Ok(names)
+    };
+    let unused = |key: &str, names: &Option<Vec<String>>| match names {
+        None => Ok(()),
+        Some(names) => Err(value(
+            key,
+            format!("{} names", names.len()),
+            format!("does not belong to task {:?}", raw.task),
+        )),
+    };
+    match raw.task.as_str() {
+        "classification" => {
+            unused("actions", &raw.actions)?;
+            let classes = named("classes", &raw.classes)?;
+            Ok(Task::Classification { classes })
+        }
+        "regression" => {
+            unused("classes", &raw.classes)?;
+            unused("actions", &raw.actions)?;
+            Ok(Task::Regression)
+        }
+        "bandit" => {
+            unused("classes", &raw.classes)?;
+            let actions = named("actions", &raw.actions)?;
+            Ok(Task::Bandit { actions })
+        }
+        other => Err(one_of(
+            "task",
+            other,
+            "classification, regression or bandit",
+        )),
+    }
+}
+
+fn inputs(raw: &[RawInput]) -> Result<Vec<Input>, Error> {
+    if raw.is_empty() || raw.len() > 4096 {
+        let allowed = "1 to 4096 [[input]] tables are needed";
+        return Err(value("input", format!("{} tables", raw.len()), allowed));
+    }
+    let mut names = BTreeSet::new();
+    let mut inputs = Vec::new();
+    for input in raw {
+        let key = |key: &str| format!("input {:?}: {key}", input.name);
+        if input.name.is_empty() || input.name.len() > 200 || !names.insert(&input.name) {
+            return Err(value(
+                &key("name"),
+                &input.name,
+                "1 to 200 bytes, no name twice",
+            ));
+        }
+        not_yet(&key("encoder"), &input.encoder, "leave it out")?;
+        let gaps = match input.missing.as_deref() {
+            None => false,
+            Some("mean") if input.kind == "number" => true,
+            Some(other) => return Err(value(&key("missing"), other, "\"mean\", on a number")),
+        };
+        if input.length.is_some() && input.kind != "vector" {
+            let allowed = "only a vector has a length";
+            return Err(value(&key("length"), input.length.unwrap_or(0), allowed));
+        }
+        let kind = match input.kind.as_str() {
+            "number" => InputKind::Number { gaps },
+            "category" => InputKind::Category,
+            "text" => InputKind::Text,
+            "vector" => InputKind::Vector {
+                length: within(&key("length"), input.length, 0, 1..=65_536)? as usize,
+            },
+            other => {
+                return Err(one_of(
+                    &key("kind"),
+                    other,
+                    "number, category, text or vector",
+                ));
+            }
+        };
+        inputs.push(Input {
+            name: input.name.clone(),
+            kind,
+        });
+    }
+    Ok(inputs)
+}
+
+fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
+    let learner = &raw.learner;
+    match learner.kind.as_deref().unwrap_or("auto") {
+        "auto" => {
+            let instead = "under learner.kind = \"auto\" leave it out, or set \"gradient\"";
+            let network = raw.network.as_ref().map(|network| &network.kind);
+            not_yet("network.kind", &network, instead)?;
+            let unused = "belongs to learner.kind = \"gradient\"";
+            let refuse = |key: &str, written: Option<String>| match written {
+                None => Ok(()),
+                Some(written) => Err(value(key, written, unused)),
+            };
+            refuse("learner.optimizer", learner.optimizer.clone())?;
+            let rate = learner.learning_rate.map(|rate| rate.to_string());
+            refuse("learner.learning_rate", rate)?;
+            let examples = learner.examples_per_update.map(|n| n.to_string());
+            refuse("learner.examples_per_update", examples)?;
+            Ok(LearnerKind::Auto)
+        }
+        "gradient" => Ok(LearnerKind::Gradient(gradient(raw)?)),
+        kind @ ("analytic" | "neighbours") => Err(unavailable(
+            "learner.kind",
+            kind,
+            "take \"auto\" or \"gradient\"",
+        )),
+        other => Err(one_of("learner.kind", other, "auto or gradient")),
+    }
+}
+
+fn gradient(raw: &Raw) -> Result<Gradient, Error> {
+    let learner = &raw.learner;
+    let optimizer = match learner.optimizer.as_deref().unwrap_or("sgd") {
+        "sgd" => Optimizer::Sgd,
+        "adamw" => Optimizer::AdamW,
+        other => return Err(one_of("learner.optimizer", other, "sgd or adamw")),
+    };
+    let rate = learner.learning_rate.unwrap_or(match optimizer {
+        // Both took the first place among 0.003 to 0.3 (sgd) and 1e-4 to 1e-2 on digits.
+        Optimizer::Sgd => 0.05,
+        Optimizer::AdamW => 0.001,
+    });
+    if !(rate > 0.0 && rate <= 10.0) {
+        return Err(value(
+            "learner.learning_rate",
+            rate,
+            "larger than 0, at most 10",
+        ));
+    }
+    Ok(Gradient {
+        hidden: hidden(raw.network.as_ref())?,
+        optimizer,
+        learning_rate: rate as f32,
+        examples_per_update: within(
+            "learner.examples_per_update",
+            learner.examples_per_update,
+            1,
+            1..=4096,
+        )? as usize,
+    })
+}
+
+fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
+    let Some(network) = network else {
+        return Ok(Vec::new());
+    };
+    let widths = &network.hidden;
+    let allowed = match network.kind.as_str() {
+        "linear" if widths.is_empty() => return Ok(Vec::new()),
+        "linear" => "a linear network has none",
+        "mlp" if widths.is_empty() || widths.len() > 8 => "1 to 8 widths, as in [256, 256]",
+        "mlp" if widths.iter().any(|width| !(1..=8192).contains(width)) => "widths of 1 to 8192",
+        "mlp" => return Ok(widths.iter().map(|width| *width as usize).collect()),
+        other => return Err(one_of("network.kind", other, "linear or mlp")),
+    };
+    Err(value("network.hidden", format!("{widths:?}"), allowed))
+}
+
+fn memory(raw: &Raw) -> Result<Memory, Error> {
+    let memory = &raw.memory;
+    let auto = !matches!(raw.learner.kind.as_deref(), Some("gradient"));
+    let written =
+        memory.strategy.is_some() || memory.long_term.is_some() || memory.replay.is_some();
+    if auto && written {
+        let instead = "under learner.kind = \"auto\" leave [memory] out";
+        return Err(unavailable("memory", "{ .. }", instead));
+    }
+    not_yet("memory.short_term", &memory.short_term, "leave it out")?;
+    let strategy = match memory.strategy.as_deref() {
+        None if auto => Strategy::None,
+        None | Some("er") => Strategy::Er,
+        Some("none") => Strategy::None,
+        Some("der++") => Strategy::DerPlusPlus,
+        Some(later @ ("er-ace" | "cls-er")) => {
+            let instead = "take \"none\", \"er\" or \"der++\"";
+            return Err(unavailable("memory.strategy", later, instead));
+        }
+        Some(other) => return Err(one_of("memory.strategy", other, "none, er or der++")),
+    };
+    Ok(Memory {
+        strategy,
+        long_term: within("memory.long_term", memory.long_term, 5000, 1..=1_000_000)? as usize,
+        replay: within("memory.replay", memory.replay, 32, 1..=4096)? as usize,
+    })
+}
+
+fn policy(publish: &RawPublish) -> Result<(), Error> {
+    match publish.policy.as_deref() {
+        None | Some("live") => Ok(()),
+        Some(later @ ("gated" | "manual")) => {
+            Err(unavailable("publish.policy", later, "take \"live\""))
+        }
+        Some(other) => Err(one_of("publish.policy", other, "live")),
+    }
+}
+
+fn journal(raw: &RawJournal) -> Result<JournalLimits, Error> {
+    let written = raw.bytes_max.as_deref().unwrap_or("20GiB");
+    let bytes_max = bytes(written).filter(|bytes| *bytes >= 16 << 20);
+    Ok(JournalLimits {
+        bytes_max: bytes_max.ok_or_else(|| {
+            let allowed = "a size of at least 16MiB, as in \"500MiB\" or \"20GiB\"";
+            value("journal.bytes_max", written, allowed)
+        })?,
+        lag_max: within("journal.lag_max", raw.lag_max, 1_000_000, 1..=1_000_000_000)?,
+        ids_max: within("journal.ids_max", raw.ids_max, 1_000_000, 1..=100_000_000)? as usize,
+    })
+}
+
+/// A size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
+fn bytes(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (count, shift) = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))?;
+    count.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn within(
+    key: &str,
+    written: Option<u64>,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64, Error> {
+    let number = written.unwrap_or(default);
+    match range.contains(&number) {
+        true => Ok(number),
+        false => Err(value(
+            key,
+            number,
+            format!("{} to {}", range.start(), range.end()),
+        )),
+    }
+}
+
+fn value(key: &str, value: impl Display, allowed: impl Display) -> Error {
+    Error::Value {
+        key: key.to_owned(),
+        value: value.to_string(),
+        allowed: allowed.to_string(),
+    }
+}
+
+fn one_of(key: &str, written: &str, names: &str) -> Error {
+    value(key, format!("{written:?}"), format!("take {names}"))
+}
+
+fn unavailable(key: &str, written: &str, instead: &str) -> Error {
+    Error::NotAvailable {
+        key: key.to_owned(),
+        value: written.to_owned(),
+        instead: instead.to_owned(),
+    }
+}
+
+/// Refuses a key that is known, but that nothing acts on yet.
+fn not_yet<T: std::fmt::Debug>(key: &str, written: &Option<T>, instead: &str) -> Result<(), Error> {
+    match written {
+        None => Ok(()),
+        Some(written) => Err(unavailable(key, &format!("{written:?}"), instead)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+                         [[input]]\nname = \"x\"\nkind = \"number\"\n";
+
+    #[test]
+    fn the_short_form_works() {
+        let spec = parse(SHORT).unwrap();
+        assert_eq!(spec.learner, LearnerKind::Auto);
+        assert_eq!(spec.task.index("b"), Some(1));
+        assert_eq!(spec.journal.bytes_max, 20 << 30);
+    }
+
+    #[test]
+    fn the_long_form_is_read() {
+        let text = "task = \"bandit\"\nactions = [\"a\", \"b\"]\nseed = 7\n\
+            [[input]]\nname = \"v\"\nkind = \"vector\"\nlength = 3\n\
+            [[input]]\nname = \"n\"\nkind = \"number\"\nmissing = \"mean\"\n\
+            [network]\nkind = \"mlp\"\nhidden = [16, 8]\n\
+            [learner]\nkind = \"gradient\"\noptimizer = \"adamw\"\nlearning_rate = 0.01\n\
+            [memory]\nstrategy = \"der++\"\nlong_term = 50\nreplay = 4\n\
+            [journal]\nbytes_max = \"64MiB\"\n[versions]\nevery_examples = 5\nkeep = 2\n";
+        let spec = parse(text).unwrap();
+        assert_eq!(spec.inputs[0].kind, InputKind::Vector { length: 3 });
+        assert_eq!(spec.inputs[1].kind, InputKind::Number { gaps: true });
+        let LearnerKind::Gradient(gradient) = &spec.learner else {
+            panic!("{:?}", spec.learner)
+        };
+        assert_eq!(gradient.hidden, [16, 8]);
+        assert_eq!(spec.memory.strategy, Strategy::DerPlusPlus);
+        assert_eq!(spec.journal.bytes_max, 64 << 20);
+    }
+
+    #[test]
+    fn p9_what_is_wrong_is_named() {
+        let check = |extra: &str, message: &str| {
+            let error = parse(&format!("{SHORT}{extra}")).unwrap_err().to_string();
+            assert!(error.contains(message), "{extra:?} gave {error:?}");
+            assert!(!error.contains('\n'), "{error:?}");
+        };
+        check("colour = \"red\"\n", "line 6: unknown field `colour`");
+        check("[learner]\nspeed = 1\n", "unknown field `speed`");
+        check(
+            "missing = \"zero\"\n",
+            "input \"x\": missing = zero: \"mean\"",
+        );
+        check("length = 4\n", "only a vector has a length");
+        check(
+            "[[input]]\nname = \"x\"\nkind = \"text\"\n",
+            "no name twice",
+        );
+        check(
+            "[[input]]\nname = \"y\"\nkind = \"picture\"\n",
+            "take number, category",
+        );
+        check(
+            "[[input]]\nname = \"y\"\nkind = \"vector\"\n",
+            "length = 0: 1 to 65536",
+        );
+        check("[learner]\nkind = \"analytic\"\n", "not available yet");
+        check("[learner]\nkind = \"forest\"\n", "take auto or gradient");
+        check("[learner]\nlearning_rate = 1\n", "belongs to learner.kind");
+        check(
+            "[network]\nkind = \"mlp\"\nhidden = [4]\n",
+            "not available yet",
+        );
+        check("[memory]\nreplay = 3\n", "not available yet");
+        check(
+            "[publish]\npolicy = \"gated\"\n",
+            "not available yet; take \"live\"",
+        );
+        check("[publish]\npolicy = \"dead\"\n", "take live");
+        check("[feedback.signals]\nclick = 1\n", "not available yet");
+        check("[feedback]\nwindow_s = 0\n", "feedback.window_s = 0: 1 to");
+        check("[journal]\nbytes_max = \"1MB\"\n", "at least 16MiB");
+        let gradient = "[learner]\nkind = \"gradient\"\n";
+        let check = |extra: &str, message: &str| check(&format!("{gradient}{extra}"), message);
+        check("learning_rate = nan\n", "larger than 0");
+        check("optimizer = \"magic\"\n", "sgd or adamw");
+        check("[network]\nkind = \"mlp\"\n", "1 to 8 widths");
+        check("[network]\nkind = \"linear\"\nhidden = [3]\n", "has none");
+        check("[memory]\nstrategy = \"cls-er\"\n", "not available yet");
+        check("[memory]\nlong_term = 0\n", "memory.long_term = 0: 1 to");
+    }
+
+    #[test]
+    fn a_change_that_keeps_the_shape_is_taken() {
+        let text =
+            |rate: &str| format!("{SHORT}[learner]\nkind = \"gradient\"\nlearning_rate = {rate}\n");
+        let old = parse(&text("0.1")).unwrap();
+        assert_eq!(old.check_change(&parse(&text("0.2")).unwrap()), Ok(()));
+        let other = parse(SHORT).unwrap();
+        assert_eq!(
+            old.check_change(&other),
+            Err(Error::Shape("memory.strategy"))
+        );
+    }
+}

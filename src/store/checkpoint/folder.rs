@@ -1,0 +1,435 @@
+//! The folder of a checkpoint, with its three files, and the folder of all of them.
+//!
+//! Invariant: a folder gets and loses its final name in one step, with everything in it synced.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::manifest::{self, Manifest};
+use super::tensors::{check_finite, read_tensors, write_tensors};
+use crate::model::weights::Tensors;
+use crate::store::durable::{create_directory, rename, sync_directory, write_file};
+use crate::store::{Error, Malformed};
+
+const MANIFEST: &str = "manifest.json";
+const WEIGHTS: &str = "weights.safetensors";
+const LEARNER: &str = "learner.safetensors";
+
+/// Folders that are being written, replaced or removed: a crash may leave them.
+const PASSING: [&str; 3] = [PARTIAL, REPLACED, REMOVED];
+const PARTIAL: &str = ".partial-";
+const REPLACED: &str = ".replaced-";
+const REMOVED: &str = ".removed-";
+
+/// A manifest is read for every listing.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// A file is read into memory whole.
+const TENSORS_BYTES_MAX: u64 = 8 << 30;
+
+/// A checkpoint as it was found.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its position, from the folder's name.
+    pub position: u64,
+    /// What it is of, or why that cannot be known.
+    pub manifest: Result<Manifest, Error>,
+}
+
+/// A state to go on from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// What it is of.
+    pub manifest: Manifest,
+    /// What is served; every value is finite.
+    pub weights: Tensors,
+    /// Everything else that is needed to go on bit for bit.
+    pub learner: Tensors,
+}
+
+/// Saves a checkpoint at the manifest's position, and gives the manifest as it was written.
+///
+/// One with the reason `stop` is replaced, since it names no version.
+///
+/// # Errors
+/// [`Error::Exists`]: there is another at this position. [`Error::Checkpoint`]: the state is not
+/// one that [`load`] would take. [`Error::Io`]: the disk refused; a checkpoint that was there
+/// before is still there, at the latest after [`sweep`].
+pub fn save(
+    checkpoints: &Path,
+    mut manifest: Manifest,
+    weights: &Tensors,
+    learner: &Tensors,
+) -> Result<Manifest, Error> {
+    let position = manifest.position;
+    let target = checkpoints.join(name(position));
+    if target.exists()
+        && read_manifest(&target, position)
+            .ok()
+            .is_none_or(|m| m.reason != "stop")
+    {
+        return Err(Error::Exists { path: target });
+    }
+    let partial = passing(checkpoints, PARTIAL, position);
+    create_directory(checkpoints)?;
+    remove_folder(&partial)?;
+    create_directory(&partial)?;
+
+    check_finite(weights).map_err(refused(&target.join(WEIGHTS)))?;
+    manifest.format = manifest::FORMAT;
+    manifest.metrics.retain(|_, value| value.is_finite());
+    manifest.files = BTreeMap::new();
+    for (file, tensors) in [(WEIGHTS, weights), (LEARNER, learner)] {
+        let bytes = write_tensors(tensors).map_err(refused(&target.join(file)))?;
+        let digest = blake3::hash(&bytes).to_hex().to_string();
+        manifest.files.insert(file.to_owned(), digest);
+        write_file(&partial.join(file), &bytes)?;
+    }
+    manifest.check().map_err(refused(&target.join(MANIFEST)))?;
+    write_file(&partial.join(MANIFEST), &manifest.to_bytes())?;
+    sync_directory(&partial)?;
+
+    let replaced = passing(checkpoints, REPLACED, position);
+    if target.exists() {
+        remove_folder(&replaced)?;
+        rename(&target, &replaced)?;
+    }
+    rename(&partial, &target)?;
+    remove_folder(&replaced)?;
+    Ok(manifest)
+}
+
+/// The checkpoints in this folder, in order of position. Only manifests are read.
+///
+/// # Errors
+/// [`Error::Foreign`]: something else is there. [`Error::Io`]: the folder cannot be read.
+pub fn list(checkpoints: &Path) -> Result<Vec<Listed>, Error> {
+    let mut listed = Vec::new();
+    for (path, file_name) in names(checkpoints)? {
+        if PASSING.iter().any(|prefix| file_name.starts_with(prefix)) {
+            continue;
+        }
+        let position = position(&file_name)
+            .ok_or_else(|| Error::foreign(&path, "not a checkpoint; move it out of this folder"))?;
+        listed.push(Listed {
+            position,
+            manifest: read_manifest(&path, position),
+        });
+    }
+    listed.sort_unstable_by_key(|listed| listed.position);
+    Ok(listed)
+}
+
+/// Loads the checkpoint at a position: each file is compared with its digest, then checked as if
+/// a stranger had sent it.
+///
+/// # Errors
+/// [`Error::Checkpoint`]: a file is not what was written. [`Error::Io`]: it cannot be read.
+pub fn load(checkpoints: &Path, position: u64) -> Result<Checkpoint, Error> {
+    let folder = checkpoints.join(name(position));
+    let manifest = read_manifest(&folder, position)?;
+    let tensors = |file: &str| {
+        let path = folder.join(file);
+        let bytes = read_bounded(&path, TENSORS_BYTES_MAX)?;
+        let digest = blake3::hash(&bytes).to_hex();
+        if manifest.files.get(file).map(String::as_str) != Some(digest.as_str()) {
+            let what = "the file is not the one that the manifest names".to_owned();
+            return Err(refused(&path)(Malformed(what)));
+        }
+        read_tensors(&bytes).map_err(refused(&path))
+    };
+    let weights = tensors(WEIGHTS)?;
+    check_finite(&weights).map_err(refused(&folder.join(WEIGHTS)))?;
+    let learner = tensors(LEARNER)?;
+    Ok(Checkpoint {
+        manifest,
+        weights,
+        learner,
+    })
+}
+
+/// Removes the checkpoint at a position; it is gone whole, whatever happens meanwhile.
+///
+/// # Errors
+/// [`Error::Io`]: there is none, or the disk refused.
+pub fn remove(checkpoints: &Path, position: u64) -> Result<(), Error> {
+    let removed = passing(checkpoints, REMOVED, position);
+    remove_folder(&removed)?;
+    rename(&checkpoints.join(name(position)), &removed)?;
+    remove_folder(&removed)
+}
+
+/// Ends what a crash interrupted: puts back what was about to be replaced, and removes what is
+/// not whole. Gives the number of folders that it found.
+///
+/// # Errors
+/// [`Error::Io`]: the disk refused.
+pub fn sweep(checkpoints: &Path) -> Result<usize, Error> {
+    let mut n_found = 0;
+    for (path, file_name) in names(checkpoints)? {
+        if !PASSING.iter().any(|prefix| file_name.starts_with(prefix)) {
+            continue;
+        }
+        n_found += 1;
+        match file_name.strip_prefix(REPLACED) {
+            Some(name) if !checkpoints.join(name).exists() => {
+                rename(&path, &checkpoints.join(name))?;
+            }
+            _ => remove_folder(&path)?,
+        }
+    }
+    Ok(n_found)
+}
+
+fn name(position: u64) -> String {
+    format!("{position:020}")
+}
+
+fn position(name: &str) -> Option<u64> {
+    let sound = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| sound)
+}
+
+fn passing(checkpoints: &Path, prefix: &str, position: u64) -> PathBuf {
+    checkpoints.join(format!("{prefix}{}", name(position)))
+}
+
+/// What is in the folder; nothing when there is no folder yet.
+fn names(checkpoints: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
+    let failed = |error| Error::io(checkpoints, "list it")(error);
+    let entries = match fs::read_dir(checkpoints) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let names = entries.map(|entry| {
+        let entry = entry.map_err(failed)?;
+        Ok((
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        ))
+    });
+    names.collect()
+}
+
+fn remove_folder(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(path, "remove it")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_manifest(folder: &Path, position: u64) -> Result<Manifest, Error> {
+    let path = folder.join(MANIFEST);
+    let bytes = read_bounded(&path, MANIFEST_BYTES_MAX)?;
+    let manifest = Manifest::parse(&bytes).map_err(refused(&path))?;
+    if manifest.position != position {
+        let got = manifest.position;
+        let what = format!("the manifest is of position {got}, its folder of {position}");
+        return Err(refused(&path)(Malformed(what)));
+    }
+    Ok(manifest)
+}
+
+/// A file is never mapped: one that shrinks would take the process down.
+fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let failed = |error| Error::io(path, "read it")(error);
+    let file = File::open(path).map_err(failed)?;
+    let n_bytes = file.metadata().map_err(failed)?.len();
+    if n_bytes > limit {
+        let what = format!("{n_bytes} bytes, expected at most {limit}");
+        return Err(refused(path)(Malformed(what)));
+    }
+    let mut bytes = Vec::with_capacity(n_bytes as usize);
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn refused(path: &Path) -> impl FnOnce(Malformed) -> Error {
+    let path = path.to_owned();
+    move |malformed| Error::Checkpoint { path, malformed }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+
+    fn manifest(position: u64, reason: &str) -> Manifest {
+        Manifest {
+            model: "fraud".into(),
+            position,
+            reason: reason.into(),
+            metrics: BTreeMap::from([("loss".into(), 0.25), ("none".into(), f64::NAN)]),
+            ..Manifest::default()
+        }
+    }
+
+    fn weights(value: f32) -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put_f32("0.weight", &[1, 2], vec![value, 2.0]);
+        tensors
+    }
+
+    fn learner() -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put_f64("best", &[1], vec![f64::NEG_INFINITY]);
+        tensors
+    }
+
+    fn saved(position: u64, reason: &str) -> (TempDir, Manifest) {
+        let dir = tempdir().unwrap();
+        let written = save(
+            dir.path(),
+            manifest(position, reason),
+            &weights(1.0),
+            &learner(),
+        );
+        (dir, written.unwrap())
+    }
+
+    fn file_names(dir: &Path) -> Vec<String> {
+        let mut found: Vec<_> = names(dir)
+            .unwrap()
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let (dir, written) = saved(7, "cadence");
+        let loaded = load(dir.path(), 7).unwrap();
+        assert_eq!(loaded.manifest, written);
+        assert_eq!((loaded.weights, loaded.learner), (weights(1.0), learner()));
+        assert_eq!(written.format, 1);
+        assert_eq!(written.metrics, BTreeMap::from([("loss".to_owned(), 0.25)]));
+        let folder = dir.path().join("00000000000000000007");
+        assert_eq!(file_names(&folder), [LEARNER, MANIFEST, WEIGHTS]);
+        assert_eq!(file_names(dir.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_changed_byte_in_any_file_is_refused_with_its_name() {
+        let (dir, _) = saved(7, "cadence");
+        let folder = dir.path().join("00000000000000000007");
+        for file in [MANIFEST, WEIGHTS, LEARNER] {
+            let path = folder.join(file);
+            let bytes = fs::read(&path).unwrap();
+            for at in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1;
+                fs::write(&path, changed).unwrap();
+                match load(dir.path(), 7) {
+                    Err(Error::Checkpoint { path: named, .. }) => assert_eq!(named, path),
+                    other => panic!("byte {at} of {file}: {other:?}"),
+                }
+            }
+            fs::write(&path, &bytes[1..]).unwrap();
+            assert!(load(dir.path(), 7).is_err(), "{file}");
+            fs::remove_file(&path).unwrap();
+            assert!(load(dir.path(), 7).is_err(), "{file}");
+            fs::write(&path, &bytes).unwrap();
+        }
+        load(dir.path(), 7).unwrap();
+    }
+
+    #[test]
+    fn only_a_stop_is_replaced() {
+        let (dir, _) = saved(7, "stop");
+        save(
+            dir.path(),
+            manifest(7, "checkpoint"),
+            &weights(5.0),
+            &learner(),
+        )
+        .unwrap();
+        assert_eq!(load(dir.path(), 7).unwrap().weights, weights(5.0));
+        let again = save(dir.path(), manifest(7, "stop"), &weights(6.0), &learner());
+        assert!(matches!(again, Err(Error::Exists { .. })));
+        assert_eq!(load(dir.path(), 7).unwrap().weights, weights(5.0));
+        assert_eq!(file_names(dir.path()), ["00000000000000000007"]);
+    }
+
+    #[test]
+    fn a_state_that_would_not_be_loaded_is_not_saved() {
+        let dir = tempdir().unwrap();
+        let check = |manifest, weights: &Tensors, message: &str| {
+            let error = save(dir.path(), manifest, weights, &learner()).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(list(dir.path()).unwrap().is_empty());
+        };
+        let infinite = "\"0.weight\" has a value at index 0 that is not finite";
+        check(manifest(1, "stop"), &weights(f32::INFINITY), infinite);
+        check(manifest(1, "stop"), &weights(f32::NAN), infinite);
+        check(
+            manifest(1, "whim"),
+            &weights(1.0),
+            "manifest.json: reason \"whim\"",
+        );
+    }
+
+    #[test]
+    fn the_list_is_in_order_and_shows_what_is_damaged() {
+        let (dir, _) = saved(10, "initial");
+        assert!(list(&dir.path().join("none")).unwrap().is_empty());
+        for position in [9, 100] {
+            save(
+                dir.path(),
+                manifest(position, "stop"),
+                &weights(1.0),
+                &learner(),
+            )
+            .unwrap();
+        }
+        let nine = dir.path().join("00000000000000000009");
+        fs::write(nine.join(MANIFEST), "{}").unwrap();
+        let found = list(dir.path()).unwrap();
+        let sound: Vec<_> = found
+            .iter()
+            .map(|l| (l.position, l.manifest.is_ok()))
+            .collect();
+        assert_eq!(sound, [(9, false), (10, true), (100, true)]);
+        fs::rename(&nine, dir.path().join("00000000000000000100").join("x")).unwrap();
+        fs::rename(dir.path().join("00000000000000000100"), &nine).unwrap();
+        let error = list(dir.path())
+            .unwrap()
+            .remove(0)
+            .manifest
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("manifest is of position 100, its folder of 9"),
+            "{error}"
+        );
+        fs::write(dir.path().join("notes"), "").unwrap();
+        assert!(matches!(list(dir.path()), Err(Error::Foreign { .. })));
+    }
+
+    #[test]
+    fn what_a_crash_left_is_swept_and_a_replaced_one_put_back() {
+        let (dir, _) = saved(7, "stop");
+        let replaced = passing(dir.path(), REPLACED, 7);
+        fs::rename(dir.path().join(name(7)), replaced).unwrap();
+        for (prefix, position) in [(PARTIAL, 7), (PARTIAL, 8), (REMOVED, 3)] {
+            let folder = passing(dir.path(), prefix, position);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join(WEIGHTS), "half").unwrap();
+        }
+        assert!(list(dir.path()).unwrap().is_empty());
+        assert_eq!(sweep(dir.path()).unwrap(), 4);
+        assert_eq!(file_names(dir.path()), [name(7)]);
+        load(dir.path(), 7).unwrap();
+        assert_eq!(sweep(dir.path()).unwrap(), 0);
+        fs::create_dir(passing(dir.path(), PARTIAL, 9)).unwrap();
+        save(dir.path(), manifest(9, "stop"), &weights(1.0), &learner()).unwrap();
+        remove(dir.path(), 7).unwrap();
+        assert!(remove(dir.path(), 7).is_err());
+        assert_eq!(file_names(dir.path()), [name(9)]);
+    }
+}

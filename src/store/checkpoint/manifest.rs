@@ -1,0 +1,178 @@
+//! What a checkpoint is of, in JSON that people and other programs can read.
+//!
+//! Invariant: a manifest that parses is, byte for byte, the one that was written: its last field
+//! is the BLAKE3 of all bytes before that field.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Malformed;
+
+/// The format that this program writes.
+pub(super) const FORMAT: u32 = 1;
+
+const REASONS: [&str; 5] = ["initial", "checkpoint", "cadence", "restore", "stop"];
+
+/// What is said of a checkpoint. Digests are in lower-case hexadecimal digits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The version of this format, 1; set when it is saved.
+    pub format: u32,
+    /// The model's name.
+    pub model: String,
+    /// The journal that the positions are of.
+    pub journal_id: String,
+    /// The version that the state is, or descends from.
+    pub version: u64,
+    /// The version that this one came from; 0 for the first.
+    pub parent: u64,
+    /// The last position that the state has learned from.
+    pub position: u64,
+    /// The journal time of that position, in microseconds since the Unix epoch.
+    pub time_us: i64,
+    /// Why it was made: initial, checkpoint, cadence, restore or stop.
+    pub reason: String,
+    /// Why, in an operator's words.
+    pub note: String,
+    /// Who asked; empty when nobody did.
+    pub actor: String,
+    /// BLAKE3 of the text of model.toml.
+    pub description: String,
+    /// Name and version of the program.
+    pub build: String,
+    /// What the bits of a result depend on besides the journal.
+    pub profile: String,
+    /// Of what had been learned.
+    pub digest: String,
+    /// The journal's chain at the position.
+    pub chain: String,
+    /// How good the state was; values that are not finite are left out when it is saved.
+    pub metrics: BTreeMap<String, f64>,
+    /// BLAKE3 of each file beside the manifest, by name; set when it is saved.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// The bytes of the file.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let json = serde_json::to_string_pretty(self).expect("texts and numbers make JSON");
+        let fields = json.strip_suffix("\n}").expect("a pretty object ends so");
+        let sealed = format!("{fields},\n");
+        format!("{sealed}{}", seal(&sealed)).into_bytes()
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, Malformed> {
+        let changed = || Malformed("the manifest is not the one written".to_owned());
+        let text = std::str::from_utf8(bytes).map_err(|_| changed())?;
+        let start = text.rfind("  \"checksum\"").ok_or_else(changed)?;
+        let (sealed, last) = text.split_at(start);
+        if last != seal(sealed) {
+            return Err(changed());
+        }
+        let fields = sealed.strip_suffix(",\n").ok_or_else(changed)?;
+        let json = format!("{fields}\n}}");
+        let malformed = |error: serde_json::Error| Malformed(error.to_string());
+        let Format { format } = serde_json::from_str(&json).map_err(malformed)?;
+        if format != FORMAT {
+            return Err(Malformed(format!(
+                "manifest format {format}, expected {FORMAT}; \
+                 a newer version of the program wrote it"
+            )));
+        }
+        let manifest: Manifest = serde_json::from_str(&json).map_err(malformed)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    pub(super) fn check(&self) -> Result<(), Malformed> {
+        if !REASONS.contains(&self.reason.as_str()) {
+            let (got, known) = (&self.reason, REASONS.join(", "));
+            return Err(Malformed(format!(
+                "reason {got:?}, expected one of {known}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Read first: the fields of another format are not known.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+fn seal(sealed: &str) -> String {
+    let checksum = blake3::hash(sealed.as_bytes()).to_hex();
+    format!("  \"checksum\": \"{checksum}\"\n}}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Manifest {
+        Manifest {
+            format: FORMAT,
+            model: "fraud".into(),
+            version: 3,
+            position: 41,
+            time_us: -1,
+            reason: "cadence".into(),
+            note: "a note that says\n  \"checksum\": \"x\"".into(),
+            metrics: BTreeMap::from([("accuracy".into(), 0.1 + 0.2), ("loss".into(), 1e-300)]),
+            ..Manifest::default()
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_json_and_is_read_back() {
+        let bytes = sample().to_bytes();
+        assert_eq!(Manifest::parse(&bytes), Ok(sample()));
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["version"], 3);
+        assert_eq!(json["checksum"].as_str().map(str::len), Some(64));
+    }
+
+    #[test]
+    fn no_changed_bit_and_no_truncation_is_accepted() {
+        let bytes = sample().to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::parse(&changed).is_err(), "bit {bit}");
+        }
+        for end in 0..bytes.len() {
+            assert!(Manifest::parse(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn another_format_and_unknown_keys_are_refused_in_a_sentence() {
+        let check = |from: &str, to: &str, message: &str| {
+            let text = String::from_utf8(sample().to_bytes())
+                .unwrap()
+                .replace(from, to);
+            let sealed = &text[..text.rfind("  \"checksum\"").unwrap()];
+            let error = Manifest::parse(format!("{sealed}{}", seal(sealed)).as_bytes());
+            let error = error.unwrap_err();
+            assert!(error.0.starts_with(message), "{error}");
+        };
+        check(
+            "\"format\": 1",
+            "\"format\": 2, \"new\": 0",
+            "manifest format 2, expected 1;",
+        );
+        check(
+            "\"format\": 1",
+            "\"format\": 1, \"new\": 0",
+            "unknown field `new`",
+        );
+        check(
+            "cadence",
+            "whim",
+            "reason \"whim\", expected one of initial,",
+        );
+    }
+}

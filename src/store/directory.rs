@@ -1,0 +1,149 @@
+//! The data directory: one folder for each model, and a lock.
+//!
+//! Invariant: while it is open for serving, no other process reads or writes below it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::durable::create_directory;
+
+const LOCK: &str = "LOCK";
+
+/// An open data directory; the lock is held as long as this lives.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens the directory for serving, and creates it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]: another process has it open. [`Error::Io`]: it cannot be created.
+    pub fn open(path: &Path) -> Result<Directory, Error> {
+        create_directory(path)?;
+        let lock_path = path.join(LOCK);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(Error::io(&lock_path, "open it"))?;
+        let taken = file.try_lock();
+        Directory::locked(path, lock_path, file, taken)
+    }
+
+    /// Opens an existing directory for looking only; others may look at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]: a server has it open. [`Error::Foreign`]: it is no data directory.
+    pub fn inspect(path: &Path) -> Result<Directory, Error> {
+        let lock_path = path.join(LOCK);
+        let file = File::open(&lock_path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let what = "no data directory: it has no file LOCK; \
+                            if it is a copy of one, create an empty LOCK";
+                Error::foreign(path, what)
+            }
+            _ => Error::io(&lock_path, "open it")(error),
+        })?;
+        let taken = file.try_lock_shared();
+        Directory::locked(path, lock_path, file, taken)
+    }
+
+    fn locked(
+        path: &Path,
+        lock_path: PathBuf,
+        file: File,
+        taken: Result<(), TryLockError>,
+    ) -> Result<Directory, Error> {
+        match taken {
+            Ok(()) => Ok(Directory {
+                path: path.to_owned(),
+                _lock: file,
+            }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: lock_path }),
+            Err(TryLockError::Error(error)) => Err(Error::io(&lock_path, "lock it")(error)),
+        }
+    }
+
+    /// The folder of a model's journal. The name is one that a description may have.
+    pub fn journal(&self, model: &str) -> PathBuf {
+        self.path.join(model).join("journal")
+    }
+
+    /// The folder of a model's checkpoints.
+    pub fn checkpoints(&self, model: &str) -> PathBuf {
+        self.path.join(model).join("checkpoints")
+    }
+
+    /// The names of all models that have a journal, in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the directory cannot be read.
+    pub fn models(&self) -> Result<Vec<String>, Error> {
+        let failed = |error| Error::io(&self.path, "list it")(error);
+        let mut models = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some(model) = name.to_str()
+                && self.journal(model).is_dir()
+            {
+                models.push(model.to_owned());
+            }
+        }
+        models.sort_unstable();
+        Ok(models)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn one_server_or_any_number_that_look() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("a").join("data");
+        assert!(matches!(
+            Directory::inspect(&path),
+            Err(Error::Foreign { .. })
+        ));
+        let serving = Directory::open(&path).unwrap();
+        let error = Directory::open(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("LOCK: another process holds"),
+            "{error}"
+        );
+        assert!(matches!(
+            Directory::inspect(&path),
+            Err(Error::Locked { .. })
+        ));
+        drop(serving);
+        let looking = [
+            Directory::inspect(&path).unwrap(),
+            Directory::inspect(&path).unwrap(),
+        ];
+        assert!(matches!(Directory::open(&path), Err(Error::Locked { .. })));
+        drop(looking);
+        Directory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn models_are_folders_with_a_journal() {
+        let dir = tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        assert!(directory.models().unwrap().is_empty());
+        for model in ["tickets", "fraud"] {
+            fs::create_dir_all(directory.journal(model)).unwrap();
+        }
+        fs::create_dir_all(directory.checkpoints("none")).unwrap();
+        fs::write(dir.path().join("notes"), "").unwrap();
+        assert_eq!(directory.models().unwrap(), ["fraud", "tickets"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! What can go wrong with what survives, by what the caller can do about it.
+//!
+//! Invariant: an error names the path it speaks of, and the position where there is one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Bytes that are not what their format says, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+/// Why the store refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused: look at the disk, its space and the rights on the path.
+    #[error("{path}: cannot {doing}: {source}")]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the data directory open: stop it, or use another directory.
+    #[error("{path}: another process holds this data directory; stop it or use another --data")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Something that the store did not write, or that belongs elsewhere: move it away.
+    #[error("{path}: {what}")]
+    Foreign {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why it does not belong.
+        what: String,
+    },
+    /// Bytes that had been durable are not what was written: restore the file from a copy.
+    #[error(
+        "{path}: damaged at byte {offset}, position {position}: {what}; \
+         nothing was changed, restore the file from a copy"
+    )]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// The first position that the damage touches.
+        position: u64,
+        /// Where in the file.
+        offset: u64,
+        /// What was expected and what is there.
+        what: String,
+    },
+    /// The journal ends before the checkpoint: it lost its end, or belongs to an older copy.
+    #[error(
+        "{path}: the checkpoint stands at position {checkpoint}, but the journal ends at {last}; \
+         restore the journal, or remove the checkpoint to go on from an older one"
+    )]
+    CheckpointAhead {
+        /// The journal's folder.
+        path: PathBuf,
+        /// The position asked for.
+        checkpoint: u64,
+        /// The last position of the journal.
+        last: u64,
+    },
+    /// The journal does not hold this position, or not any more.
+    #[error("{path}: position {position} is not in this journal")]
+    Missing {
+        /// The journal's folder.
+        path: PathBuf,
+        /// The position asked for.
+        position: u64,
+    },
+    /// An event that this program cannot write or read.
+    #[error("position {position}: {malformed}")]
+    Entry {
+        /// Where it stands, or would have stood.
+        position: u64,
+        /// What is wrong with it.
+        malformed: Malformed,
+    },
+    /// An event larger than the journal takes: send less in one request.
+    #[error("an entry of {got} bytes is over the limit of {limit}; send fewer rows in one request")]
+    TooLarge {
+        /// Its payload in bytes.
+        got: u64,
+        /// The largest payload taken.
+        limit: u64,
+    },
+    /// An earlier write or sync failed; what is on disk is known only after opening again.
+    #[error("{path}: an earlier write or sync failed; restart to go on from what is on disk")]
+    Poisoned {
+        /// The journal's folder.
+        path: PathBuf,
+    },
+    /// There is a version at this position already.
+    #[error("{path}: this checkpoint exists already; remove it first")]
+    Exists {
+        /// The checkpoint's folder.
+        path: PathBuf,
+    },
+    /// A checkpoint's file is not what was written: use another checkpoint.
+    #[error("{path}: {malformed}; use another checkpoint or restore the file from a copy")]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        malformed: Malformed,
+    },
+}
+
+impl Error {
+    /// For `map_err`: what was tried on which path.
+    pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
+    }
+
+    pub(super) fn foreign(path: &Path, what: impl Into<String>) -> Error {
+        Error::Foreign {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! From a payload back to its event.
+//!
+//! Invariant: every length is checked against the bytes that remain before it is used, so no
+//! payload makes this panic or allocate more than a small multiple of its own size.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Malformed, PAYLOAD_FORMAT, check_batch, check_outputs};
+use crate::event::{
+    Batch, Column, Command, Decision, Description, Duplicate, Event, Feedback, Order, Outputs,
+    Prediction, PredictionId, Reason, Signal, Subject, Time, Version,
+};
+
+/// Reads the payload of an entry; vectors are slices of it, texts are copied.
+///
+/// # Errors
+/// [`Malformed`]: an unknown kind or format version (a newer program wrote it), or bytes that
+/// [`encode`](super::encode) never writes.
+pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
+    if !matches!(kind, 1..=5 | 16) {
+        return Err(Malformed(format!(
+            "unknown kind {kind}; a newer version of the program wrote it"
+        )));
+    }
+    if format != PAYLOAD_FORMAT {
+        return Err(Malformed(format!(
+            "kind {kind} has format version {format}, expected {PAYLOAD_FORMAT}; \
+             a newer version of the program wrote it"
+        )));
+    }
+    let mut rest = Rest(payload);
+    let event = match kind {
+        1 => Event::Description(description(&mut rest)?),
+        2 => Event::Prediction(prediction(&mut rest)?),
+        3 => Event::Feedback(feedback(&mut rest)?),
+        4 => Event::Duplicate(Duplicate {
+            feedback_id: rest.text()?,
+            first_position: rest.u64()?,
+        }),
+        5 => Event::Command(command(&mut rest)?),
+        16 => Event::Version(version(&mut rest)?),
+        _ => unreachable!("other kinds are refused above"),
+    };
+    match rest.0.len() {
+        0 => Ok(event),
+        1 => Err(Malformed(format!("1 byte more than kind {kind} has"))),
+        n => Err(Malformed(format!("{n} bytes more than kind {kind} has"))),
+    }
+}
+
+fn description(rest: &mut Rest) -> Result<Description, Malformed> {
+    Ok(Description {
+        toml: rest.text()?,
+        build: rest.text()?,
+        profile: rest.text()?,
+    })
+}
+
+fn prediction(rest: &mut Rest) -> Result<Prediction, Malformed> {
+    let ids = rest.list(|bytes| PredictionId(u128::from_le_bytes(bytes)))?;
+    let version = rest.u64()?;
+    let position = rest.u64()?;
+    let outputs = outputs(rest)?;
+    let batch = batch(rest)?;
+    if ids.len() != batch.n_rows {
+        let (n_ids, n_rows) = (ids.len(), batch.n_rows);
+        return Err(Malformed(format!("{n_ids} ids for {n_rows} rows")));
+    }
+    check_outputs(&outputs, batch.n_rows)?;
+    Ok(Prediction {
+        ids,
+        batch,
+        outputs,
+        version,
+        position,
+    })
+}
+
+fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
+    match rest.u8()? {
+        1 => Ok(Outputs::Probabilities(rest.list(f32::from_le_bytes)?)),
+        2 => Ok(Outputs::Values(rest.list(f32::from_le_bytes)?)),
+        3 => Ok(Outputs::Actions {
+            chosen: rest.list(u32::from_le_bytes)?,
+            propensities: rest.list(f32::from_le_bytes)?,
+            scores: rest.list(f32::from_le_bytes)?,
+        }),
+        tag => Err(unknown("outputs", tag)),
+    }
+}
+
+fn batch(rest: &mut Rest) -> Result<Batch, Malformed> {
+    let n_rows = rest.u32()? as usize;
+    // The smallest column is a tag and a count.
+    let n_columns = rest.count(5)?;
+    let mut columns = Vec::with_capacity(n_columns);
+    for _ in 0..n_columns {
+        columns.push(match rest.u8()? {
+            1 => Column::Numbers(rest.list(f64::from_le_bytes)?),
+            2 => {
+                let n_values = rest.count(4)?;
+                let values = (0..n_values).map(|_| rest.text());
+                Column::Strings(values.collect::<Result<_, _>>()?)
+            }
+            3 => {
+                let n_bytes = rest.count(1)?;
+                Column::Vectors(rest.take(n_bytes)?)
+            }
+            tag => return Err(unknown("column", tag)),
+        });
+    }
+    let batch = Batch { n_rows, columns };
+    check_batch(&batch)?;
+    Ok(batch)
+}
+
+fn feedback(rest: &mut Rest) -> Result<Feedback, Malformed> {
+    Ok(Feedback {
+        feedback_id: rest.text()?,
+        subject: subject(rest)?,
+        signal: signal(rest)?,
+        source: rest.text()?,
+        event_time: match rest.present()? {
+            true => Some(Time(i64::from_le_bytes(rest.array()?))),
+            false => None,
+        },
+        tags: tags(rest)?,
+        actor: rest.text()?,
+    })
+}
+
+fn subject(rest: &mut Rest) -> Result<Subject, Malformed> {
+    match rest.u8()? {
+        1 => Ok(Subject::Prediction(PredictionId(u128::from_le_bytes(
+            rest.array()?,
+        )))),
+        2 => {
+            let batch = batch(rest)?;
+            if batch.n_rows != 1 {
+                let n_rows = batch.n_rows;
+                return Err(Malformed(format!("feedback with {n_rows} rows, not 1")));
+            }
+            let decision = match rest.present()? {
+                true => Some(Decision {
+                    action: rest.text()?,
+                    propensity: rest.f64()?,
+                }),
+                false => None,
+            };
+            Ok(Subject::Inputs { batch, decision })
+        }
+        tag => Err(unknown("subject", tag)),
+    }
+}
+
+fn signal(rest: &mut Rest) -> Result<Signal, Malformed> {
+    match rest.u8()? {
+        1 => Ok(Signal::Label(rest.text()?)),
+        2 => Ok(Signal::Value(rest.f64()?)),
+        3 => Ok(Signal::Reward(rest.f64()?)),
+        4 => Ok(Signal::Named {
+            name: rest.text()?,
+            value: rest.f64()?,
+        }),
+        tag => Err(unknown("signal", tag)),
+    }
+}
+
+fn tags(rest: &mut Rest) -> Result<BTreeMap<String, String>, Malformed> {
+    let mut tags = BTreeMap::new();
+    // The smallest tag is two empty texts.
+    for _ in 0..rest.count(8)? {
+        let (name, value) = (rest.text()?, rest.text()?);
+        if tags.last_key_value().is_some_and(|(last, _)| *last >= name) {
+            return Err(Malformed(format!("tag {name:?} is out of order")));
+        }
+        tags.insert(name, value);
+    }
+    Ok(tags)
+}
+
+fn command(rest: &mut Rest) -> Result<Command, Malformed> {
+    let order = match rest.u8()? {
+        1 => Order::Checkpoint,
+        2 => Order::Restore {
+            version: rest.u64()?,
+        },
+        tag => return Err(unknown("order", tag)),
+    };
+    Ok(Command {
+        order,
+        actor: rest.text()?,
+        note: rest.text()?,
+    })
+}
+
+fn version(rest: &mut Rest) -> Result<Version, Malformed> {
+    Ok(Version {
+        version: rest.u64()?,
+        parent: rest.u64()?,
+        position: rest.u64()?,
+        reason: match rest.u8()? {
+            1 => Reason::Initial,
+            2 => Reason::Checkpoint,
+            3 => Reason::Cadence,
+            4 => Reason::Restore,
+            tag => return Err(unknown("reason", tag)),
+        },
+        digest: rest.array()?,
+    })
+}
+
+fn unknown(part: &str, tag: u8) -> Malformed {
+    Malformed(format!("{part} with unknown tag {tag}"))
+}
+
+/// What is not read yet.
+struct Rest(Bytes);
+
+impl Rest {
+    fn take(&mut self, n_bytes: usize) -> Result<Bytes, Malformed> {
+        self.check(n_bytes)?;
+        Ok(self.0.split_to(n_bytes))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.check(N)?;
+        let array = self.0[..N].try_into().expect("the slice has N bytes");
+        bytes::Buf::advance(&mut self.0, N);
+        Ok(array)
+    }
+
+    fn check(&self, n_bytes: usize) -> Result<(), Malformed> {
+        match self.0.len() {
+            left if left < n_bytes => Err(Malformed(format!(
+                "{n_bytes} bytes expected, {left} are left"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn f64(&mut self) -> Result<f64, Malformed> {
+        Ok(f64::from_le_bytes(self.array()?))
+    }
+
+    fn present(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            tag => Err(unknown("optional", tag)),
+        }
+    }
+
+    /// A count of items that take at least `width` bytes each: never more than can be there.
+    fn count(&mut self, width: usize) -> Result<usize, Malformed> {
+        let (count, left) = (self.u32()? as usize, self.0.len());
+        match count.checked_mul(width) {
+            Some(n_bytes) if n_bytes <= left => Ok(count),
+            _ => Err(Malformed(format!(
+                "{count} items of {width} bytes or more expected, {left} bytes are left"
+            ))),
+        }
+    }
+
+    fn list<T, const WIDTH: usize>(
+        &mut self,
+        from_bytes: fn([u8; WIDTH]) -> T,
+    ) -> Result<Vec<T>, Malformed> {
+        let count = self.count(WIDTH)?;
+        let bytes = &self.0[..count * WIDTH];
+        let items = bytes.chunks_exact(WIDTH);
+        let items = items.map(|item| from_bytes(item.try_into().expect("exact chunks")));
+        let items = items.collect();
+        bytes::Buf::advance(&mut self.0, count * WIDTH);
+        Ok(items)
+    }
+
+    fn text(&mut self) -> Result<String, Malformed> {
+        let length = self.count(1)?;
+        let text = std::str::from_utf8(&self.0[..length])
+            .map_err(|error| Malformed(format!("text: {error}")))?
+            .to_owned();
+        bytes::Buf::advance(&mut self.0, length);
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::encode;
+    use super::super::samples::samples;
+    use super::*;
+
+    #[test]
+    fn what_a_newer_program_wrote_is_refused_by_its_number() {
+        let check = |kind, format, message: &str| {
+            let error = decode(kind, format, Bytes::new()).unwrap_err();
+            assert!(error.0.starts_with(message), "{error}");
+        };
+        check(6, 1, "unknown kind 6;");
+        check(17, 1, "unknown kind 17;");
+        check(0, 1, "unknown kind 0;");
+        check(3, 2, "kind 3 has format version 2, expected 1;");
+    }
+
+    #[test]
+    fn malformed_payloads_are_refused_in_a_sentence() {
+        let check = |kind, payload: &[u8], message: &str| {
+            let error = decode(kind, 1, Bytes::copy_from_slice(payload)).unwrap_err();
+            assert_eq!(error.0, message);
+        };
+        check(
+            2,
+            &[0xff; 4],
+            "4294967295 items of 16 bytes or more expected, 0 bytes are left",
+        );
+        check(
+            4,
+            &[1, 0, 0, 0, 0xff],
+            "text: invalid utf-8 sequence of 1 bytes from index 0",
+        );
+        check(4, &[0, 0, 0, 0, 9], "8 bytes expected, 1 are left");
+        check(5, &[3], "order with unknown tag 3");
+    }
+
+    proptest! {
+        /// The second strategy changes some bytes of sound payloads, to get past the first checks.
+        #[test]
+        fn no_bytes_make_it_panic_and_what_it_takes_it_writes_again(
+            (kind, payload) in prop_oneof![
+                (0u8..20, prop::collection::vec(any::<u8>(), 0..200)),
+                changed_sample(),
+            ]
+        ) {
+            if let Ok(event) = decode(kind, PAYLOAD_FORMAT, Bytes::from(payload.clone())) {
+                let mut again = Vec::new();
+                encode(&event, &mut again).expect("a decoded event can be encoded");
+                prop_assert_eq!(again, payload);
+            }
+        }
+    }
+
+    fn changed_sample() -> impl Strategy<Value = (u8, Vec<u8>)> {
+        let samples = samples();
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+        (0..samples.len(), changes).prop_map(move |(index, changes)| {
+            let event = &samples[index].0;
+            let mut payload = Vec::new();
+            encode(event, &mut payload).expect("samples are well formed");
+            for (at, byte) in changes {
+                let at = at.index(payload.len());
+                payload[at] = byte;
+            }
+            (super::super::kind(event), payload)
+        })
+    }
+}

@@ -1,0 +1,279 @@
+//! From an event to its payload.
+//!
+//! Invariant: the same event always makes the same bytes; an event that could not be read back
+//! is refused.
+
+use super::{Malformed, check_batch, check_outputs};
+use crate::event::{
+    Batch, Column, Command, Description, Duplicate, Event, Feedback, Order, Outputs, Prediction,
+    Reason, Signal, Subject, Version,
+};
+
+/// Appends the payload of an event.
+///
+/// # Errors
+/// [`Malformed`]: columns or outputs do not fit the rows, or a length is over 32 bits. Then `out`
+/// holds a part of the payload, which the caller removes.
+pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    match event {
+        Event::Description(description) => put_description(out, description),
+        Event::Prediction(prediction) => put_prediction(out, prediction),
+        Event::Feedback(feedback) => put_feedback(out, feedback),
+        Event::Duplicate(duplicate) => put_duplicate(out, duplicate),
+        Event::Command(command) => put_command(out, command),
+        Event::Version(version) => {
+            put_version(out, version);
+            Ok(())
+        }
+    }
+}
+
+fn put_description(out: &mut Vec<u8>, description: &Description) -> Result<(), Malformed> {
+    put_text(out, &description.toml)?;
+    put_text(out, &description.build)?;
+    put_text(out, &description.profile)
+}
+
+fn put_prediction(out: &mut Vec<u8>, prediction: &Prediction) -> Result<(), Malformed> {
+    let n_rows = prediction.batch.n_rows;
+    if prediction.ids.len() != n_rows {
+        let n_ids = prediction.ids.len();
+        return Err(Malformed(format!("{n_ids} ids for {n_rows} rows")));
+    }
+    check_batch(&prediction.batch)?;
+    check_outputs(&prediction.outputs, n_rows)?;
+    put_length(out, n_rows)?;
+    for id in &prediction.ids {
+        out.extend_from_slice(&id.0.to_le_bytes());
+    }
+    put_u64(out, prediction.version);
+    put_u64(out, prediction.position);
+    put_outputs(out, &prediction.outputs)?;
+    put_batch(out, &prediction.batch)
+}
+
+fn put_outputs(out: &mut Vec<u8>, outputs: &Outputs) -> Result<(), Malformed> {
+    match outputs {
+        Outputs::Probabilities(values) => {
+            out.push(1);
+            put_list(out, values, f32::to_le_bytes)
+        }
+        Outputs::Values(values) => {
+            out.push(2);
+            put_list(out, values, f32::to_le_bytes)
+        }
+        Outputs::Actions {
+            chosen,
+            propensities,
+            scores,
+        } => {
+            out.push(3);
+            put_list(out, chosen, u32::to_le_bytes)?;
+            put_list(out, propensities, f32::to_le_bytes)?;
+            put_list(out, scores, f32::to_le_bytes)
+        }
+    }
+}
+
+fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Malformed> {
+    put_length(out, batch.n_rows)?;
+    put_length(out, batch.columns.len())?;
+    for column in &batch.columns {
+        match column {
+            Column::Numbers(values) => {
+                out.push(1);
+                put_list(out, values, f64::to_le_bytes)?;
+            }
+            Column::Strings(values) => {
+                out.push(2);
+                put_length(out, values.len())?;
+                for value in values {
+                    put_text(out, value)?;
+                }
+            }
+            Column::Vectors(bytes) => {
+                out.push(3);
+                put_length(out, bytes.len())?;
+                out.extend_from_slice(bytes);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_feedback(out: &mut Vec<u8>, feedback: &Feedback) -> Result<(), Malformed> {
+    put_text(out, &feedback.feedback_id)?;
+    put_subject(out, &feedback.subject)?;
+    put_signal(out, &feedback.signal)?;
+    put_text(out, &feedback.source)?;
+    match feedback.event_time {
+        None => out.push(0),
+        Some(time) => {
+            out.push(1);
+            out.extend_from_slice(&time.0.to_le_bytes());
+        }
+    }
+    put_length(out, feedback.tags.len())?;
+    for (name, value) in &feedback.tags {
+        put_text(out, name)?;
+        put_text(out, value)?;
+    }
+    put_text(out, &feedback.actor)
+}
+
+fn put_subject(out: &mut Vec<u8>, subject: &Subject) -> Result<(), Malformed> {
+    match subject {
+        Subject::Prediction(id) => {
+            out.push(1);
+            out.extend_from_slice(&id.0.to_le_bytes());
+        }
+        Subject::Inputs { batch, decision } => {
+            if batch.n_rows != 1 {
+                let n_rows = batch.n_rows;
+                return Err(Malformed(format!("feedback with {n_rows} rows, not 1")));
+            }
+            check_batch(batch)?;
+            out.push(2);
+            put_batch(out, batch)?;
+            match decision {
+                None => out.push(0),
+                Some(decision) => {
+                    out.push(1);
+                    put_text(out, &decision.action)?;
+                    put_f64(out, decision.propensity);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_signal(out: &mut Vec<u8>, signal: &Signal) -> Result<(), Malformed> {
+    match signal {
+        Signal::Label(label) => {
+            out.push(1);
+            put_text(out, label)?;
+        }
+        Signal::Value(value) => {
+            out.push(2);
+            put_f64(out, *value);
+        }
+        Signal::Reward(reward) => {
+            out.push(3);
+            put_f64(out, *reward);
+        }
+        Signal::Named { name, value } => {
+            out.push(4);
+            put_text(out, name)?;
+            put_f64(out, *value);
+        }
+    }
+    Ok(())
+}
+
+fn put_duplicate(out: &mut Vec<u8>, duplicate: &Duplicate) -> Result<(), Malformed> {
+    put_text(out, &duplicate.feedback_id)?;
+    put_u64(out, duplicate.first_position);
+    Ok(())
+}
+
+fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
+    match command.order {
+        Order::Checkpoint => out.push(1),
+        Order::Restore { version } => {
+            out.push(2);
+            put_u64(out, version);
+        }
+    }
+    put_text(out, &command.actor)?;
+    put_text(out, &command.note)
+}
+
+fn put_version(out: &mut Vec<u8>, version: &Version) {
+    put_u64(out, version.version);
+    put_u64(out, version.parent);
+    put_u64(out, version.position);
+    out.push(match version.reason {
+        Reason::Initial => 1,
+        Reason::Checkpoint => 2,
+        Reason::Cadence => 3,
+        Reason::Restore => 4,
+    });
+    out.extend_from_slice(&version.digest);
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_f64(out: &mut Vec<u8>, value: f64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) -> Result<(), Malformed> {
+    let length = u32::try_from(length)
+        .map_err(|_| Malformed(format!("a length of {length} is over {}", u32::MAX)))?;
+    out.extend_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), Malformed> {
+    put_length(out, text.len())?;
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// One resize for the whole list, so that the loop over its values is a plain copy.
+fn put_list<T: Copy, const WIDTH: usize>(
+    out: &mut Vec<u8>,
+    values: &[T],
+    to_bytes: fn(T) -> [u8; WIDTH],
+) -> Result<(), Malformed> {
+    put_length(out, values.len())?;
+    let start = out.len();
+    out.resize(start + values.len() * WIDTH, 0);
+    for (slot, value) in out[start..].chunks_exact_mut(WIDTH).zip(values) {
+        slot.copy_from_slice(&to_bytes(*value));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::PredictionId;
+
+    #[test]
+    fn an_event_that_could_not_be_read_back_is_refused() {
+        let prediction = |n_rows, n_ids, column, outputs| {
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(1); n_ids],
+                batch: Batch {
+                    n_rows,
+                    columns: vec![column],
+                },
+                outputs,
+                version: 1,
+                position: 1,
+            })
+        };
+        let check = |event: &Event, message: &str| {
+            let error = encode(event, &mut Vec::new()).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        };
+        let two = || Column::Numbers(vec![1.0, 2.0]);
+        let values = |n| Outputs::Values(vec![0.0; n]);
+        check(&prediction(2, 1, two(), values(2)), "1 ids for 2 rows");
+        check(&prediction(0, 0, two(), values(0)), "a batch without rows");
+        check(
+            &prediction(2, 2, two(), values(3)),
+            "outputs that do not make 2 rows",
+        );
+        check(
+            &prediction(2, 2, Column::Vectors(Bytes::from_static(b"123")), values(2)),
+            "column 0 has 3 values or bytes, which do not make 2 rows",
+        );
+    }
+}

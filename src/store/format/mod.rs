@@ -1,0 +1,210 @@
+//! The bytes of a journal, by hand and versioned.
+//!
+//! Invariant: what [`encode`] accepts, [`decode`] returns; any other bytes are refused. Bytes
+//! that a released version wrote stay readable: a change is a new format version of its kind.
+//!
+//! A segment is a header and then groups; a group is a header and then its entries; an entry is a
+//! header and then its payload. All numbers are little-endian, lengths and counts are `u32`, texts
+//! are a length and UTF-8, lists are a count and their items. Checksums are CRC-32C.
+//!
+//! | segment header | 80 bytes |
+//! | --- | --- |
+//! | 0..8 | magic `93 70 65 72 73 65 67 0a` |
+//! | 8..12 | checksum of bytes 12..80 |
+//! | 12..16 | format version, 1 |
+//! | 16..24 | position of the first entry |
+//! | 24..40 | journal id, the same in all segments and checkpoints of a journal |
+//! | 40..72 | chain before the first entry; before position 1 it is BLAKE3(journal id) |
+//! | 72..80 | zero |
+//!
+//! | group header | 32 bytes |
+//! | --- | --- |
+//! | 0..8 | magic `93 70 65 72 67 72 70 0a` |
+//! | 8..12 | checksum of the journal id and bytes 12..32: no payload can pose as a group |
+//! | 12..16 | bytes of entries that follow |
+//! | 16..24 | position of the first of them; the next position when there are none |
+//! | 24..32 | position known to be synced when the group was written |
+//!
+//! | entry header | 96 bytes |
+//! | --- | --- |
+//! | 0..4 | checksum of bytes 4..96 |
+//! | 4..8 | payload length |
+//! | 8..16 | position |
+//! | 16..24 | journal time, `i64` microseconds since the Unix epoch |
+//! | 24 | kind |
+//! | 25 | format version of the payload |
+//! | 26..32 | zero |
+//! | 32..64 | BLAKE3 of the payload |
+//! | 64..96 | chain: BLAKE3(previous chain, bytes 4..64 of this header) |
+//!
+//! The chain runs over headers, so that a payload can be erased while the rest still verifies.
+//!
+//! | kind | payload, format version 1 |
+//! | --- | --- |
+//! | 1 Description | toml, build, profile: texts |
+//! | 2 Prediction | ids: list of `u128`; version, position: `u64`; outputs; batch |
+//! | 3 Feedback | feedback id: text; subject; signal; source: text; event time: optional `i64`; tags: list of (text, text), rising; actor: text |
+//! | 4 Duplicate | feedback id: text; first position: `u64` |
+//! | 5 Command | order; actor, note: texts |
+//! | 16 Version | version, parent, position: `u64`; reason: `u8`; digest: 32 bytes |
+//!
+//! Kinds 1 to 15 are causes and 16 on are records. 6 is kept for Tick, 17 for Verdict, 18 for Drift
+//! and 19 for Incident.
+//!
+//! | part | tag and what follows |
+//! | --- | --- |
+//! | outputs | 1 probabilities: list of `f32`; 2 values: list of `f32`; 3 actions: chosen, list of `u32`; propensities and scores, lists of `f32` |
+//! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes |
+//! | subject | 1 prediction id: `u128`; 2 batch of one row, optional (action: text, propensity: `f64`) |
+//! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64` |
+//! | order | 1 checkpoint; 2 restore, version: `u64` |
+//! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore |
+//! | optional | 0 absent; 1 present, then the value |
+
+mod decode;
+mod encode;
+mod headers;
+#[cfg(test)]
+mod samples;
+
+use super::error::Malformed;
+use crate::event::{Batch, Column, Event, Outputs};
+pub use decode::decode;
+pub use encode::encode;
+pub(super) use headers::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+pub(super) use headers::{EntryHeader, GROUP_MAGIC, GroupHeader, SegmentHeader};
+pub(super) use headers::{chain_after, genesis};
+
+/// The largest payload: room for any request that the server takes in, and a bound for readers.
+pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
+
+/// The format version that [`encode`] writes, for every kind.
+pub(super) const PAYLOAD_FORMAT: u8 = 1;
+
+/// The number of an event's kind.
+pub(super) fn kind(event: &Event) -> u8 {
+    match event {
+        Event::Description(_) => 1,
+        Event::Prediction(_) => 2,
+        Event::Feedback(_) => 3,
+        Event::Duplicate(_) => 4,
+        Event::Command(_) => 5,
+        Event::Version(_) => 16,
+    }
+}
+
+/// Later code cuts columns into rows: every column must have what its rows need.
+fn check_batch(batch: &Batch) -> Result<(), Malformed> {
+    let n_rows = batch.n_rows;
+    if n_rows == 0 {
+        return Err(Malformed("a batch without rows".to_owned()));
+    }
+    for (index, column) in batch.columns.iter().enumerate() {
+        let (fits, got) = match column {
+            Column::Numbers(values) => (values.len() == n_rows, values.len()),
+            Column::Strings(values) => (values.len() == n_rows, values.len()),
+            Column::Vectors(bytes) => (bytes.len() % n_rows == 0, bytes.len()),
+        };
+        if !fits {
+            return Err(Malformed(format!(
+                "column {index} has {got} values or bytes, which do not make {n_rows} rows"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// As many outputs as rows.
+fn check_outputs(outputs: &Outputs, n_rows: usize) -> Result<(), Malformed> {
+    let fits = match outputs {
+        Outputs::Probabilities(values) => values.len().is_multiple_of(n_rows),
+        Outputs::Values(values) => values.len() == n_rows,
+        Outputs::Actions {
+            chosen,
+            propensities,
+            scores,
+        } => {
+            chosen.len() == n_rows
+                && propensities.len() == n_rows
+                && scores.len().is_multiple_of(n_rows)
+        }
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(Malformed(format!("outputs that do not make {n_rows} rows"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::samples::{events, samples};
+    use super::*;
+
+    fn payload(event: &Event) -> Vec<u8> {
+        let mut payload = Vec::new();
+        encode(event, &mut payload).expect("samples are well formed");
+        payload
+    }
+
+    #[test]
+    fn the_bytes_of_every_kind_stay_what_they_are() {
+        for (event, golden) in samples() {
+            assert_eq!(hex(&payload(&event)), golden.replace(' ', ""), "{event:?}");
+        }
+    }
+
+    proptest! {
+        /// Written again, the event shows the same bits, which `==` does not for NaN.
+        #[test]
+        fn every_event_is_read_back(event in events()) {
+            let bytes = payload(&event);
+            let read = decode(kind(&event), PAYLOAD_FORMAT, Bytes::from(bytes.clone())).unwrap();
+            prop_assert_eq!(format!("{:?}", &read), format!("{event:?}"));
+            prop_assert_eq!(payload(&read), bytes);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_extension_is_refused() {
+        for (event, _) in samples() {
+            let bytes = Bytes::from(payload(&event));
+            for end in 0..bytes.len() {
+                let cut = decode(kind(&event), PAYLOAD_FORMAT, bytes.slice(..end));
+                assert!(cut.is_err(), "{event:?} cut at {end}");
+            }
+            let longer = Bytes::from([&bytes[..], &[0]].concat());
+            let error = decode(kind(&event), PAYLOAD_FORMAT, longer).unwrap_err();
+            assert!(error.0.starts_with("1 byte more than"), "{error}");
+        }
+    }
+
+    #[test]
+    fn vectors_are_slices_of_the_payload() {
+        let batch = Batch {
+            n_rows: 1,
+            columns: vec![Column::Vectors(Bytes::from_static(&[1, 2, 3, 4]))],
+        };
+        let event = Event::Prediction(crate::event::Prediction {
+            ids: vec![crate::event::PredictionId(1)],
+            batch,
+            outputs: Outputs::Values(vec![1.0]),
+            version: 1,
+            position: 1,
+        });
+        let bytes = Bytes::from(payload(&event));
+        let Ok(Event::Prediction(read)) = decode(2, PAYLOAD_FORMAT, bytes.clone()) else {
+            panic!("a prediction")
+        };
+        let Column::Vectors(vectors) = &read.batch.columns[0] else {
+            panic!("vectors")
+        };
+        assert!(bytes.as_ptr_range().contains(&vectors.as_ptr()));
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,309 @@
+//! Small events with their bytes, and arbitrary ones: for the tests of this room.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::event::*;
+
+/// An event, and the bytes of its payload in hexadecimal digits.
+type Sample = (Event, &'static str);
+
+/// Small events of each kind.
+pub(in crate::store) fn samples() -> Vec<Sample> {
+    [
+        predictions_by_output(),
+        feedback_by_subject(),
+        small_kinds(),
+    ]
+    .concat()
+}
+
+fn one_row(columns: Vec<Column>) -> Batch {
+    Batch { n_rows: 1, columns }
+}
+
+/// All columns with probabilities, then the other outputs.
+fn predictions_by_output() -> Vec<Sample> {
+    vec![
+        (
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(0x102), PredictionId(3)],
+                batch: Batch {
+                    n_rows: 2,
+                    columns: vec![
+                        Column::Numbers(vec![1.0, f64::from_bits(0x7ff8_0000_0000_0001)]),
+                        Column::Strings(vec!["é".into(), String::new()]),
+                        Column::Vectors(Bytes::from_static(&[1, 2, 3, 4, 5, 6, 7, 8])),
+                    ],
+                },
+                outputs: Outputs::Probabilities(vec![0.5, 0.5, 0.0, 1.0]),
+                version: 4,
+                position: 5,
+            }),
+            "02000000 02010000000000000000000000000000 03000000000000000000000000000000 \
+             0400000000000000 0500000000000000 \
+             01 04000000 0000003f 0000003f 00000000 0000803f \
+             02000000 03000000 \
+             01 02000000 000000000000f03f 010000000000f87f \
+             02 02000000 02000000 c3a9 00000000 \
+             03 08000000 0102030405060708",
+        ),
+        (
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(1)],
+                batch: one_row(vec![Column::Numbers(vec![-2.0])]),
+                outputs: Outputs::Values(vec![-1.5]),
+                version: 1,
+                position: 2,
+            }),
+            "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
+             02 01000000 0000c0bf \
+             01000000 01000000 01 01000000 00000000000000c0",
+        ),
+        (
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(1)],
+                batch: one_row(vec![]),
+                outputs: Outputs::Actions {
+                    chosen: vec![1],
+                    propensities: vec![0.75],
+                    scores: vec![0.25, 2.0],
+                },
+                version: 1,
+                position: 2,
+            }),
+            "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
+             03 01000000 01000000 01000000 0000403f 02000000 0000803e 00000040 \
+             01000000 00000000",
+        ),
+    ]
+}
+
+/// Of a prediction, with all fields; of inputs, without what is optional.
+fn feedback_by_subject() -> Vec<Sample> {
+    vec![
+        (
+            Event::Feedback(Feedback {
+                feedback_id: "f".into(),
+                subject: Subject::Prediction(PredictionId(0x1122)),
+                signal: Signal::Label("yes".into()),
+                source: "web".into(),
+                event_time: Some(Time(-1)),
+                tags: BTreeMap::from([("a".into(), "1".into()), ("b".into(), String::new())]),
+                actor: "ops".into(),
+            }),
+            "01000000 66 01 22110000000000000000000000000000 01 03000000 796573 \
+             03000000 776562 01 ffffffffffffffff \
+             02000000 01000000 61 01000000 31 01000000 62 00000000 03000000 6f7073",
+        ),
+        (
+            Event::Feedback(Feedback {
+                feedback_id: "g".into(),
+                subject: Subject::Inputs {
+                    batch: one_row(vec![Column::Numbers(vec![1.0])]),
+                    decision: Some(Decision {
+                        action: "left".into(),
+                        propensity: 0.5,
+                    }),
+                },
+                signal: Signal::Named {
+                    name: "dwell".into(),
+                    value: 2.0,
+                },
+                source: String::new(),
+                event_time: None,
+                tags: BTreeMap::new(),
+                actor: String::new(),
+            }),
+            "01000000 67 02 01000000 01000000 01 01000000 000000000000f03f \
+             01 04000000 6c656674 000000000000e03f \
+             04 05000000 6477656c6c 0000000000000040 \
+             00000000 00 00000000 00000000",
+        ),
+    ]
+}
+
+/// The kinds without rows.
+fn small_kinds() -> Vec<Sample> {
+    vec![
+        (
+            Event::Description(Description {
+                toml: "a".into(),
+                build: "bc".into(),
+                profile: String::new(),
+            }),
+            "01000000 61 02000000 6263 00000000",
+        ),
+        (
+            Event::Duplicate(Duplicate {
+                feedback_id: "f".into(),
+                first_position: 258,
+            }),
+            "01000000 66 0201000000000000",
+        ),
+        (
+            Event::Command(Command {
+                order: Order::Checkpoint,
+                actor: "a".into(),
+                note: "n".into(),
+            }),
+            "01 01000000 61 01000000 6e",
+        ),
+        (
+            Event::Command(Command {
+                order: Order::Restore { version: 7 },
+                actor: String::new(),
+                note: String::new(),
+            }),
+            "02 0700000000000000 00000000 00000000",
+        ),
+        (
+            Event::Version(Version {
+                version: 2,
+                parent: 1,
+                position: 9,
+                reason: Reason::Cadence,
+                digest: [0xab; 32],
+            }),
+            "0200000000000000 0100000000000000 0900000000000000 03 \
+             abababababababababababababababab abababababababababababababababab",
+        ),
+    ]
+}
+
+/// Events of every kind, with any bits in their floats.
+pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
+    let texts = || (".{0,8}", ".{0,8}", ".{0,8}");
+    let description = texts().prop_map(|(toml, build, profile)| {
+        Event::Description(Description {
+            toml,
+            build,
+            profile,
+        })
+    });
+    let duplicate = (".{0,8}", any::<u64>()).prop_map(|(feedback_id, first_position)| {
+        Event::Duplicate(Duplicate {
+            feedback_id,
+            first_position,
+        })
+    });
+    let order = prop_oneof![
+        Just(Order::Checkpoint),
+        any::<u64>().prop_map(|version| Order::Restore { version })
+    ];
+    let command = (order, ".{0,8}", ".{0,8}")
+        .prop_map(|(order, actor, note)| Event::Command(Command { order, actor, note }));
+    prop_oneof![
+        description,
+        (1usize..4).prop_flat_map(predictions),
+        feedback(),
+        duplicate,
+        command,
+        versions(),
+    ]
+}
+
+fn f32s(n: usize) -> impl Strategy<Value = Vec<f32>> {
+    prop::collection::vec(any::<u32>().prop_map(f32::from_bits), n)
+}
+
+fn f64_bits() -> impl Strategy<Value = f64> {
+    any::<u64>().prop_map(f64::from_bits)
+}
+
+fn batches(n_rows: usize) -> impl Strategy<Value = Batch> {
+    let column = prop_oneof![
+        prop::collection::vec(f64_bits(), n_rows).prop_map(Column::Numbers),
+        prop::collection::vec(".{0,6}", n_rows).prop_map(Column::Strings),
+        f32s(n_rows * 3).prop_map(|values| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            Column::Vectors(bytes.collect())
+        }),
+    ];
+    prop::collection::vec(column, 0..4).prop_map(move |columns| Batch { n_rows, columns })
+}
+
+fn predictions(n_rows: usize) -> impl Strategy<Value = Event> {
+    let outputs = prop_oneof![
+        f32s(n_rows * 2).prop_map(Outputs::Probabilities),
+        f32s(n_rows).prop_map(Outputs::Values),
+        (
+            prop::collection::vec(any::<u32>(), n_rows),
+            f32s(n_rows),
+            f32s(n_rows * 3)
+        )
+            .prop_map(|(chosen, propensities, scores)| Outputs::Actions {
+                chosen,
+                propensities,
+                scores
+            }),
+    ];
+    let ids = prop::collection::vec(any::<u128>().prop_map(PredictionId), n_rows);
+    (ids, batches(n_rows), outputs, any::<u64>(), any::<u64>()).prop_map(
+        |(ids, batch, outputs, version, position)| {
+            Event::Prediction(Prediction {
+                ids,
+                batch,
+                outputs,
+                version,
+                position,
+            })
+        },
+    )
+}
+
+fn feedback() -> impl Strategy<Value = Event> {
+    let decision =
+        (".{0,6}", f64_bits()).prop_map(|(action, propensity)| Decision { action, propensity });
+    let subject = prop_oneof![
+        any::<u128>().prop_map(|id| Subject::Prediction(PredictionId(id))),
+        (batches(1), prop::option::of(decision))
+            .prop_map(|(batch, decision)| Subject::Inputs { batch, decision }),
+    ];
+    let signal = prop_oneof![
+        ".{0,6}".prop_map(Signal::Label),
+        f64_bits().prop_map(Signal::Value),
+        f64_bits().prop_map(Signal::Reward),
+        (".{0,6}", f64_bits()).prop_map(|(name, value)| Signal::Named { name, value }),
+    ];
+    let event_time = prop::option::of(any::<i64>().prop_map(Time));
+    let tags = prop::collection::btree_map(".{0,4}", ".{0,4}", 0..4);
+    (
+        ".{0,8}", subject, signal, ".{0,8}", event_time, tags, ".{0,8}",
+    )
+        .prop_map(
+            |(feedback_id, subject, signal, source, event_time, tags, actor)| {
+                Event::Feedback(Feedback {
+                    feedback_id,
+                    subject,
+                    signal,
+                    source,
+                    event_time,
+                    tags,
+                    actor,
+                })
+            },
+        )
+}
+
+fn versions() -> impl Strategy<Value = Event> {
+    let reason = prop::sample::select(vec![
+        Reason::Initial,
+        Reason::Checkpoint,
+        Reason::Cadence,
+        Reason::Restore,
+    ]);
+    (any::<[u64; 3]>(), reason, any::<[u8; 32]>()).prop_map(
+        |([version, parent, position], reason, digest)| {
+            Event::Version(Version {
+                version,
+                parent,
+                position,
+                reason,
+                digest,
+            })
+        },
+    )
+}

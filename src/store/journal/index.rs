@@ -1,0 +1,136 @@
+//! An open segment for reading, and where its entries start.
+//!
+//! Invariant: an entry is in the table only after its header and position were checked.
+
+use bytes::Bytes;
+
+use super::segment::Segment;
+use super::window::Window;
+use crate::store::format::{
+    ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
+};
+use crate::store::{Error, Malformed};
+
+/// An open segment, with where its entries start as far as it was scanned.
+pub(super) struct Index {
+    pub segment: Segment,
+    /// One for each entry. They fit: a segment is not started beyond 32 bits.
+    offsets: Vec<u32>,
+    /// Where the scan goes on.
+    scanned: u64,
+    /// Where the group ends that it is in.
+    group_end: u64,
+    /// When it was last asked for.
+    pub used: u64,
+}
+
+impl Index {
+    pub fn new(segment: Segment, used: u64) -> Index {
+        Index {
+            segment,
+            offsets: Vec::new(),
+            scanned: SEGMENT_HEADER_BYTES as u64,
+            group_end: SEGMENT_HEADER_BYTES as u64,
+            used,
+        }
+    }
+
+    /// Where the entry starts; `None` when the segment ends before it.
+    pub fn locate(&mut self, position: u64, window: &mut Window) -> Result<Option<u64>, Error> {
+        let index = position - self.segment.header.first_position;
+        while self.offsets.len() as u64 <= index {
+            if !self.scan(window)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(u64::from(self.offsets[index as usize])))
+    }
+
+    /// Passes one header; `false` when the file ends before it.
+    fn scan(&mut self, window: &mut Window) -> Result<bool, Error> {
+        let position = self.segment.header.first_position + self.offsets.len() as u64;
+        let at = self.scanned;
+        let damaged = |malformed| self.segment.damaged(position, at, malformed);
+        if at == self.group_end {
+            let Some(bytes) = window.array(&self.segment, at)? else {
+                return Ok(false);
+            };
+            let group = GroupHeader::parse(bytes, &self.segment.header.journal_id);
+            let group = group.map_err(damaged)?;
+            check_position(group.first_position, position).map_err(damaged)?;
+            self.scanned += GROUP_HEADER_BYTES as u64;
+            self.group_end = self.scanned + u64::from(group.n_bytes);
+            return Ok(true);
+        }
+        let Some(bytes) = window.array(&self.segment, at)? else {
+            return Ok(false);
+        };
+        let header = EntryHeader::parse(bytes).map_err(damaged)?;
+        check_position(header.position, position).map_err(damaged)?;
+        let end = at + ENTRY_HEADER_BYTES as u64 + u64::from(header.payload_bytes);
+        let offset = u32::try_from(at).ok().filter(|_| end <= self.group_end);
+        let Some(offset) = offset else {
+            let what = "the entry is longer than its group or segment".to_owned();
+            return Err(damaged(Malformed(what)));
+        };
+        self.offsets.push(offset);
+        self.scanned = end;
+        Ok(true)
+    }
+
+    pub fn header(
+        &self,
+        position: u64,
+        offset: u64,
+        window: &mut Window,
+    ) -> Result<EntryHeader, Error> {
+        let damaged = |malformed| self.segment.damaged(position, offset, malformed);
+        let Some(bytes) = window.array(&self.segment, offset)? else {
+            return Err(damaged(Malformed("the file became shorter".to_owned())));
+        };
+        let header = EntryHeader::parse(bytes).map_err(damaged)?;
+        check_position(header.position, position).map_err(damaged)?;
+        Ok(header)
+    }
+
+    /// A copy: whoever keeps a vector of the event keeps this payload, not the whole window.
+    pub fn payload(
+        &self,
+        header: &EntryHeader,
+        offset: u64,
+        window: &mut Window,
+    ) -> Result<Bytes, Error> {
+        let offset = offset + ENTRY_HEADER_BYTES as u64;
+        let n_bytes = header.payload_bytes as usize;
+        match window.get(&self.segment, offset, n_bytes)? {
+            Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+            None => {
+                let malformed = Malformed("the file ends in a payload".to_owned());
+                Err(self.segment.damaged(header.position, offset, malformed))
+            }
+        }
+    }
+
+    pub fn check_digest(
+        &self,
+        header: &EntryHeader,
+        offset: u64,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        if *blake3::hash(payload).as_bytes() == header.digest {
+            return Ok(());
+        }
+        let malformed = Malformed("the payload is not the one written".to_owned());
+        let offset = offset + ENTRY_HEADER_BYTES as u64;
+        Err(self.segment.damaged(header.position, offset, malformed))
+    }
+}
+
+fn check_position(got: u64, expected: u64) -> Result<(), Malformed> {
+    match got == expected {
+        true => Ok(()),
+        false => Err(Malformed(format!(
+            "position {got} stands there, expected {expected}"
+        ))),
+    }
+}

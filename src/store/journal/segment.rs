@@ -1,0 +1,179 @@
+//! One file of a journal, named by the position of its first entry.
+//!
+//! Invariant: an opened segment has a sound header that agrees with its name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::survey::Cut;
+use super::walk::Tip;
+use crate::store::durable::{sync_directory, write_file};
+use crate::store::format::{SEGMENT_HEADER_BYTES, SegmentHeader, genesis};
+use crate::store::{Error, Malformed};
+
+/// A segment that is open for reading.
+pub(super) struct Segment {
+    pub path: PathBuf,
+    pub file: File,
+    pub header: SegmentHeader,
+}
+
+impl Segment {
+    /// Opens the segment of this name.
+    pub fn open(dir: &Path, first_position: u64) -> Result<Segment, Error> {
+        let path = path(dir, first_position);
+        let mut file = File::open(&path).map_err(Error::io(&path, "open it"))?;
+        let damaged = |malformed| damaged(&path, first_position, 0, malformed);
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        match file.read_exact(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let what = "the file ends in its segment header".to_owned();
+                return Err(damaged(Malformed(what)));
+            }
+            read => read.map_err(Error::io(&path, "read it"))?,
+        }
+        let header =
+            SegmentHeader::parse(&bytes).map_err(|malformed| {
+                match SegmentHeader::is_whole(&bytes) {
+                    true => Error::foreign(&path, malformed.0),
+                    false => damaged(malformed),
+                }
+            })?;
+        if header.first_position != first_position {
+            let what = format!(
+                "its name says position {first_position}, its header {}; give it its name back",
+                header.first_position
+            );
+            return Err(Error::foreign(&path, what));
+        }
+        if first_position == 1 && header.chain != genesis(&header.journal_id) {
+            let what = "the chain does not start from the journal's id".to_owned();
+            return Err(damaged(Malformed(what)));
+        }
+        Ok(Segment { path, file, header })
+    }
+
+    pub fn len(&self) -> Result<u64, Error> {
+        let metadata = self.file.metadata();
+        Ok(metadata.map_err(Error::io(&self.path, "read it"))?.len())
+    }
+
+    pub fn damaged(&self, position: u64, offset: u64, malformed: Malformed) -> Error {
+        damaged(&self.path, position, offset, malformed)
+    }
+}
+
+fn damaged(path: &Path, position: u64, offset: u64, malformed: Malformed) -> Error {
+    Error::Damaged {
+        path: path.to_owned(),
+        position,
+        offset,
+        what: malformed.0,
+    }
+}
+
+/// The segment that is open for appending.
+pub(super) struct LastSegment {
+    pub first_position: u64,
+    pub path: PathBuf,
+    pub file: File,
+    pub n_bytes: u64,
+}
+
+impl LastSegment {
+    /// An empty segment that goes on after `before`; it is on disk when this returns.
+    pub fn create(dir: &Path, journal_id: [u8; 16], before: &Tip) -> Result<LastSegment, Error> {
+        let header = SegmentHeader {
+            first_position: before.position + 1,
+            journal_id,
+            chain: before.chain,
+        };
+        write_file(&path(dir, header.first_position), &header.to_bytes())?;
+        sync_directory(dir)?;
+        LastSegment::open(dir, header.first_position)
+    }
+
+    pub fn open(dir: &Path, first_position: u64) -> Result<LastSegment, Error> {
+        let path = path(dir, first_position);
+        let open = || {
+            let file = OpenOptions::new().append(true).open(&path)?;
+            let n_bytes = file.metadata()?.len();
+            Ok((file, n_bytes))
+        };
+        let (file, n_bytes) = open().map_err(Error::io(&path, "open it for writing"))?;
+        Ok(LastSegment {
+            first_position,
+            path,
+            file,
+            n_bytes,
+        })
+    }
+
+    pub fn sync(&self) -> Result<(), Error> {
+        let synced = self.file.sync_data();
+        synced.map_err(Error::io(&self.path, "sync it"))
+    }
+}
+
+/// Where the segment with this first position lies.
+pub(super) fn path(dir: &Path, first_position: u64) -> PathBuf {
+    dir.join(format!("{first_position:020}.seg"))
+}
+
+/// The first positions of all segments, rising.
+pub(super) fn list(dir: &Path) -> Result<Vec<u64>, Error> {
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir, "list it"))? {
+        let entry = entry.map_err(Error::io(dir, "list it"))?;
+        let name = entry.file_name();
+        let first = name.to_str().and_then(first_position).ok_or_else(|| {
+            Error::foreign(
+                &entry.path(),
+                "not a segment of a journal; move it out of this folder",
+            )
+        })?;
+        firsts.push(first);
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+fn first_position(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let sound = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let first: u64 = digits.parse().ok()?;
+    (sound && first > 0).then_some(first)
+}
+
+/// Takes a torn end away, durably.
+pub(super) fn truncate(dir: &Path, cut: &Cut) -> Result<(), Error> {
+    if cut.offset == 0 {
+        fs::remove_file(&cut.path).map_err(Error::io(&cut.path, "remove it"))?;
+        return sync_directory(dir);
+    }
+    let truncated = || {
+        let file = OpenOptions::new().write(true).open(&cut.path)?;
+        file.set_len(cut.offset)?;
+        file.sync_all()
+    };
+    truncated().map_err(Error::io(&cut.path, "cut its torn end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_segments_are_read() {
+        let check = |name: &str, first: Option<u64>| assert_eq!(first_position(name), first);
+        check("00000000000000000001.seg", Some(1));
+        check("18446744073709551615.seg", Some(u64::MAX));
+        check("18446744073709551616.seg", None);
+        check("00000000000000000000.seg", None);
+        check("+0000000000000000001.seg", None);
+        check("1.seg", None);
+        check("00000000000000000001", None);
+        check("00000000000000000001.seg~", None);
+    }
+}

@@ -1,0 +1,104 @@
+//! A check of everything that a journal holds.
+//!
+//! Invariant: it changes nothing, and what it accepts can be replayed by this program.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::segment;
+use super::survey::{Cut, survey};
+use crate::store::Error;
+use crate::store::format::decode;
+
+/// What a whole journal holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// How many files.
+    pub segments: u64,
+    /// How many entries.
+    pub entries: u64,
+    /// How long the files are together, in bytes, without a torn end.
+    pub bytes: u64,
+    /// The last position; 0 when there is none.
+    pub last_position: u64,
+    /// The chain at the last position; two journals with the same chain hold the same entries.
+    pub chain: [u8; 32],
+    /// A torn end, which opening the journal will cut.
+    pub torn: Option<Cut>,
+}
+
+/// Checks every byte of the journal in this folder, which nobody may have open for writing.
+///
+/// # Errors
+/// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.
+/// [`Error::Entry`]: a newer program wrote an entry. [`Error::Io`]: it cannot be read.
+pub fn verify(dir: &Path) -> Result<Report, Error> {
+    // A journal need not reach back to position 1.
+    let first = segment::list(dir)?.first().copied().unwrap_or(1);
+    let mut entries = 0;
+    let found = survey(dir, first - 1, |entry, payload| {
+        entries += 1;
+        let position = entry.position;
+        let payload = Bytes::copy_from_slice(payload);
+        match decode(entry.kind, entry.format, payload) {
+            Ok(_) => Ok(()),
+            Err(malformed) => Err(Error::Entry {
+                position,
+                malformed,
+            }),
+        }
+    })?;
+    Ok(Report {
+        segments: found.headers.len() as u64,
+        entries,
+        bytes: found.n_bytes,
+        last_position: found.tip.position,
+        chain: found.tip.chain,
+        torn: found.cut,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::tempdir;
+
+    use super::super::fixture::append;
+    use super::super::{Config, Journal};
+    use super::*;
+
+    #[test]
+    fn the_report_counts_what_is_there_and_changes_nothing() {
+        let dir = tempdir().unwrap();
+        let config = Config { segment_bytes: 600 };
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, config).unwrap();
+        for n in 1..=7 {
+            append(&mut journal, n..=n);
+            journal.sync().unwrap();
+        }
+        let sound = Report {
+            segments: 3,
+            entries: 7,
+            bytes: journal.bytes_on_disk(),
+            last_position: 7,
+            chain: journal.chain(),
+            torn: None,
+        };
+        assert_eq!(verify(dir.path()).unwrap(), sound);
+        append(&mut journal, 8..=8);
+        journal.write().unwrap();
+        let path = segment::path(dir.path(), 7);
+        let torn = &fs::read(&path).unwrap()[..300];
+        fs::write(&path, torn).unwrap();
+        let report = verify(dir.path()).unwrap();
+        assert_eq!(report.torn.as_ref().unwrap().bytes, 300 - 80 - 149);
+        let without = Report {
+            torn: None,
+            ..report
+        };
+        assert_eq!(without, sound);
+        assert_eq!(fs::read(&path).unwrap(), torn);
+    }
+}
