@@ -1,1 +1,19 @@
-fn main() {}
+//! Compiles the protocol files with protox: no protoc is needed.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["proto/open_inference.proto", "proto/perennial.proto"];
+    for file in files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    tonic_prost_build::configure()
+        // Raw tensors are slices of the received message, not copies of it.
+        .bytes(".inference")
+        .bytes(".perennial.v1.FeedbackRequest.raw_input_contents")
+        .file_descriptor_set_path(&out)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

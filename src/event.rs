@@ -219,7 +219,7 @@ pub enum Order {
 }
 
 /// The model description in force from here on, with what computes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     /// The text of model.toml.
     pub toml: String,

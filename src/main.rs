@@ -1,1 +1,31 @@
-fn main() {}
+//! The program: reads the command line, sets the process up, runs the command.
+//!
+//! Invariant: exit status 0 means done, 1 failed, 2 misused; an error is one line on stderr.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let command = cli::Cli::parse();
+    // One row is small work, and a fixed number of threads keeps the order of every sum fixed.
+    // SAFETY: no other thread has been started, so nothing can read the environment meanwhile.
+    unsafe {
+        std::env::set_var("RAYON_NUM_THREADS", "1");
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
+    }
+    match command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if cli::print::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::print::note(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Rows with their targets, for the commands that predict a row and then learn it.
+//!
+//! Invariant: a target that comes out is one that the task can have.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use perennial::event::Batch;
+use perennial::model::{InputKind, Spec, Task};
+
+use super::rows::{Input, Kind, Layout, Row, Rows, find_column, number, quoted};
+use super::tally::Target;
+
+/// What `stream` and `evaluate` take alike.
+#[derive(clap::Args)]
+pub struct Args {
+    /// CSV or JSON lines, plain or gzipped
+    pub rows: PathBuf,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN")]
+    pub target: String,
+    /// Stop after so many rows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Learn a row's target after the prediction so many rows later
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub delay: u64,
+    /// Score the model on these rows afterwards, without learning them
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
+    /// For a bandit: the share of rows that get the true action instead of a reward
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share)]
+    pub correct: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+/// What a model takes and answers, as far as its client must know.
+#[derive(Debug)]
+pub struct Described {
+    /// In the order of the description.
+    pub inputs: Vec<Input>,
+    /// With its classes or actions.
+    pub task: Task,
+}
+
+impl Described {
+    /// The description that a checked model.toml gives.
+    pub fn of(spec: &Spec) -> Described {
+        let inputs = spec.inputs.iter().map(|input| Input {
+            name: input.name.clone(),
+            kind: match input.kind {
+                InputKind::Number { .. } => Kind::Number,
+                InputKind::Category | InputKind::Text => Kind::Text,
+                InputKind::Vector { length } => Kind::Vector(length),
+            },
+        });
+        Described {
+            inputs: inputs.collect(),
+            task: spec.task.clone(),
+        }
+    }
+}
+
+/// One row to predict, with what its answer should have been.
+#[derive(Debug)]
+pub struct Lesson {
+    /// The number of the row, from 0.
+    pub row: u64,
+    /// Its features.
+    pub batch: Batch,
+    /// Nothing where the target is a gap.
+    pub truth: Option<Target>,
+}
+
+/// The rows of a file as lessons.
+pub struct Lessons {
+    path: PathBuf,
+    rows: Rows,
+    layout: Layout,
+    target: (usize, String),
+    task: Task,
+    next_row: u64,
+}
+
+impl Lessons {
+    /// Opens a file of rows for a model.
+    ///
+    /// # Errors
+    /// The file cannot be read, or lacks the target or an input.
+    pub fn open(path: &Path, target: &str, described: &Described) -> anyhow::Result<Lessons> {
+        let rows = Rows::open(path)?;
+        let of_file = || path.display().to_string();
+        let layout = Layout::new(rows.columns(), &described.inputs).with_context(of_file)?;
+        let column = find_column(rows.columns(), target).with_context(of_file)?;
+        Ok(Lessons {
+            path: path.to_owned(),
+            rows,
+            layout,
+            target: (column, target.to_owned()),
+            task: described.task.clone(),
+            next_row: 0,
+        })
+    }
+
+    fn lesson(&mut self, row: &Row) -> anyhow::Result<Lesson> {
+        let (column, name) = &self.target;
+        let text = row.target(*column)?;
+        let truth = text.map(|text| {
+            let told = target(&self.task, text);
+            told.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+        });
+        self.next_row += 1;
+        Ok(Lesson {
+            row: self.next_row - 1,
+            batch: self.layout.batch(row)?,
+            truth: truth.transpose()?,
+        })
+    }
+}
+
+impl Iterator for Lessons {
+    type Item = anyhow::Result<Lesson>;
+
+    fn next(&mut self) -> Option<anyhow::Result<Lesson>> {
+        let lesson = match self.rows.next()? {
+            // Such an error names its file already.
+            Err(error) => Err(error),
+            Ok(row) => {
+                let lesson = self.lesson(&row);
+                lesson.with_context(|| self.path.display().to_string())
+            }
+        };
+        Some(lesson)
+    }
+}
+
+/// The target that a text is for a task.
+fn target(task: &Task, text: &str) -> anyhow::Result<Target> {
+    let what = match task {
+        Task::Regression => match number(text) {
+            Some(value) if value.is_finite() => return Ok(Target::Value(value)),
+            _ => bail!("{} is not a finite number", quoted(text)),
+        },
+        Task::Classification { .. } => "classes",
+        Task::Bandit { .. } => "actions",
+    };
+    match task.index(text) {
+        Some(index) => Ok(Target::Name(index)),
+        None => bail!("{} is not one of the model's {what}", quoted(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(toml: &str, text: &str) -> anyhow::Result<Vec<Option<Target>>> {
+        let input = "[[input]]\nname = 'x'\nkind = 'number'\n";
+        let spec = Spec::parse(&format!("{toml}\n{input}")).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let lessons = Lessons::open(file.path(), "y", &Described::of(&spec))?;
+        lessons.map(|lesson| Ok(lesson?.truth)).collect()
+    }
+
+    const CLASSES: &str = "task = 'classification'\nclasses = ['a', 'b']";
+    const NUMBER: &str = "task = 'regression'";
+
+    #[test]
+    fn targets_are_those_of_the_task() {
+        let names = [Some(Target::Name(1)), None, Some(Target::Name(0))];
+        assert_eq!(read(CLASSES, "x,y\n1,b\n2,\n3,a\n").unwrap(), names);
+        let values = [Some(Target::Value(-2.5)), None];
+        assert_eq!(read(NUMBER, "x,y\n1,-2.5\n2,NA\n").unwrap(), values);
+    }
+
+    #[test]
+    fn a_bad_target_is_named_with_line_and_column() {
+        let check = |toml: &str, text: &str, expected: &str| {
+            let error = format!("{:#}", read(toml, text).unwrap_err());
+            assert!(error.ends_with(expected), "{error}");
+        };
+        let bad = ": line 2: column \"y\": \"c\" is not one of the model's classes";
+        check(CLASSES, "x,y\n1,c\n", bad);
+        let bad = ": line 3: column \"y\": \"inf\" is not a finite number";
+        check(NUMBER, "x,y\n1,2\n1,inf\n", bad);
+        check(NUMBER, "x,z\n1,2\n", ": no column \"y\"; the file has \"x\", \"z\"");
+    }
+}

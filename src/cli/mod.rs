@@ -1,0 +1,135 @@
+//! The command line: a client of the library and of a running server.
+//!
+//! Invariant: results go to stdout, one record a line; notes, progress and errors go to stderr.
+
+mod client;
+mod course;
+mod evaluate;
+mod feedback;
+mod init;
+mod lesson;
+mod predict;
+pub mod print;
+mod registry;
+mod report;
+mod rows;
+mod serve;
+mod status;
+mod stream;
+mod tally;
+mod verify;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// An inference server whose models keep learning after deployment.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Draft a model's description from a file of rows
+    Init(InitArgs),
+    /// Serve every model of a folder
+    Serve(serve::Args),
+    /// Ask a model for its answers
+    Predict(predict::Args),
+    /// Send a model what the world said of its answers
+    Feedback(feedback::Args),
+    /// Predict each row of a file and feed back its target, through a running server
+    Stream(stream::Args),
+    /// Predict each row of a file and learn its target, without a server
+    Evaluate(evaluate::Args),
+    /// Show what is served and how it does
+    Status(status::Args),
+    /// List a model's versions
+    Versions(registry::VersionsArgs),
+    /// Show all that is known of one version
+    Show(registry::ShowArgs),
+    /// Make a version of a model as it is now
+    Checkpoint(registry::CheckpointArgs),
+    /// Bring back what a model knew at a version, as a new version
+    Restore(registry::RestoreArgs),
+    /// Check every journal and checkpoint on disk
+    Verify(verify::Args),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: perennial init fraud payments.csv --target is_fraud")]
+struct InitArgs {
+    /// What the model will be called
+    name: String,
+    /// CSV or JSON lines, plain or gzipped
+    rows: PathBuf,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN")]
+    target: String,
+    /// What to learn, if the target does not tell
+    #[arg(long)]
+    task: Option<init::Task>,
+    /// The folder of models
+    #[arg(long, default_value = "models")]
+    models: PathBuf,
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// What went wrong, as a chain from what was done to why it failed.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Init(args) => {
+                let draft = init::draft(&args.rows, &args.target, args.task)?;
+                let path = init::write(&args.models, &args.name, &draft)?;
+                print::line(path.display())
+            }
+            Command::Serve(args) => serve::run(args),
+            Command::Predict(args) => asking(predict::run(args)),
+            Command::Feedback(args) => asking(feedback::run(args)),
+            Command::Stream(args) => asking(stream::run(args)),
+            Command::Evaluate(args) => evaluate::run(args),
+            Command::Status(args) => asking(status::run(args)),
+            Command::Versions(args) => asking(registry::versions(args)),
+            Command::Show(args) => asking(registry::show(args)),
+            Command::Checkpoint(args) => asking(registry::checkpoint(args)),
+            Command::Restore(args) => asking(registry::restore(args)),
+            Command::Verify(args) => verify::run(args),
+        }
+    }
+}
+
+/// Runs a command that asks a server; it waits more than it works, so one thread is enough.
+fn asking(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_each_command_has_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.contains("perennial ")),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+}

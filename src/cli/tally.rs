@@ -1,0 +1,187 @@
+//! Progressive validation: each example is scored by the answer given before it was learned.
+//!
+//! Invariant: an example counts once, and memory grows with a tenth of the examples.
+
+use std::collections::VecDeque;
+
+use perennial::model::Task;
+
+/// What a row's target is, or what was answered for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// The place of a class or an action.
+    Name(u32),
+    /// A number.
+    Value(f64),
+}
+
+/// What the numbers of a task are called.
+#[derive(Debug, PartialEq)]
+pub struct Names {
+    pub score: &'static str,
+    pub last_tenth: &'static str,
+    /// A bandit has no labels to repeat.
+    pub no_change: Option<&'static str>,
+    pub test: &'static str,
+}
+
+impl Names {
+    /// The names for a task.
+    pub fn of(task: &Task) -> Names {
+        match task {
+            Task::Classification { .. } => Names {
+                score: "progressive_accuracy",
+                last_tenth: "last_tenth_accuracy",
+                no_change: Some("no_change_accuracy"),
+                test: "test_accuracy",
+            },
+            Task::Regression => Names {
+                score: "mean_absolute_error",
+                last_tenth: "last_tenth_absolute_error",
+                no_change: Some("no_change_absolute_error"),
+                test: "test_absolute_error",
+            },
+            Task::Bandit { .. } => Names {
+                score: "mean_reward",
+                last_tenth: "last_tenth_reward",
+                no_change: None,
+                test: "test_reward",
+            },
+        }
+    }
+}
+
+/// The score of an answer: 1 or 0 for a name, the absolute error for a value.
+pub fn score(truth: Target, answer: Target) -> f64 {
+    match (truth, answer) {
+        (Target::Name(truth), Target::Name(answer)) => f64::from(u8::from(truth == answer)),
+        (Target::Value(truth), Target::Value(answer)) => (truth - answer).abs(),
+        _ => unreachable!("a task has one kind of target"),
+    }
+}
+
+/// A running mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mean {
+    n: u64,
+    sum: f64,
+}
+
+impl Mean {
+    /// Takes in one value.
+    pub fn add(&mut self, value: f64) {
+        self.n += 1;
+        self.sum += value;
+    }
+
+    /// The mean, if there was any value.
+    pub fn get(&self) -> Option<f64> {
+        (self.n > 0).then(|| self.sum / self.n as f64)
+    }
+}
+
+/// How the answers so far did.
+#[derive(Debug, Default)]
+pub struct Tally {
+    scores: Mean,
+    /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
+    last_tenth: VecDeque<f64>,
+    no_change: Mean,
+    newest: Option<Target>,
+}
+
+impl Tally {
+    /// Counts an example.
+    pub fn judge(&mut self, truth: Target, answer: Target) -> f64 {
+        let score = self::score(truth, answer);
+        self.scores.add(score);
+        self.last_tenth.push_back(score);
+        if self.last_tenth.len() as u64 > self.scores.n.div_ceil(10) {
+            self.last_tenth.pop_front();
+        }
+        // Until a label was delivered there is none to repeat.
+        if let Some(newest) = self.newest {
+            self.no_change.add(self::score(truth, newest));
+        }
+        score
+    }
+
+    /// Notes that a label was delivered: from here on the no-change line repeats it.
+    pub fn delivered(&mut self, label: Target) {
+        self.newest = Some(label);
+    }
+
+    /// How many examples were counted.
+    pub fn examples(&self) -> u64 {
+        self.scores.n
+    }
+
+    /// The mean score.
+    pub fn score(&self) -> Option<f64> {
+        self.scores.get()
+    }
+
+    /// The mean score of the last tenth.
+    pub fn last_tenth(&self) -> Option<f64> {
+        let mut mean = Mean::default();
+        self.last_tenth.iter().for_each(|&score| mean.add(score));
+        mean.get()
+    }
+
+    /// The mean score of repeating the newest label delivered.
+    pub fn no_change(&self) -> Option<f64> {
+        self.no_change.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(truths: &[u32], answers: &[u32]) -> Tally {
+        let mut tally = Tally::default();
+        for (&truth, &answer) in truths.iter().zip(answers) {
+            tally.judge(Target::Name(truth), Target::Name(answer));
+            tally.delivered(Target::Name(truth));
+        }
+        tally
+    }
+
+    #[test]
+    fn the_last_tenth_is_the_end_of_the_examples() {
+        let check = |n: usize, n_right_at_end: usize, expected: f64| {
+            let answers = (0..n).map(|index| u32::from(index + n_right_at_end >= n));
+            let tally = tally(&vec![1; n], &answers.collect::<Vec<_>>());
+            assert_eq!(tally.last_tenth(), Some(expected), "{n} {n_right_at_end}");
+        };
+        check(1, 1, 1.0);
+        check(10, 1, 1.0);
+        check(11, 1, 0.5);
+        check(20, 2, 1.0);
+        check(20, 1, 0.5);
+        check(100, 5, 0.5);
+        check(101, 11, 1.0);
+    }
+
+    #[test]
+    fn accuracy_is_a_share_and_no_change_repeats_what_was_delivered() {
+        let all = tally(&[0, 0, 1, 1, 0], &[0, 1, 1, 1, 1]);
+        assert_eq!((all.examples(), all.score()), (5, Some(0.6)));
+        assert_eq!(all.no_change(), Some(0.5));
+        let none = Tally::default();
+        assert_eq!((none.score(), none.last_tenth()), (None, None));
+        assert_eq!(none.no_change(), None);
+    }
+
+    #[test]
+    fn values_are_scored_by_their_absolute_error() {
+        let mut tally = Tally::default();
+        for (truth, answer) in [(1.0, 0.0), (4.0, 1.0)] {
+            tally.judge(Target::Value(truth), Target::Value(answer));
+            tally.delivered(Target::Value(truth));
+        }
+        assert_eq!(tally.score(), Some(2.0));
+        assert_eq!(tally.last_tenth(), Some(3.0));
+        assert_eq!(tally.no_change(), Some(3.0));
+    }
+}

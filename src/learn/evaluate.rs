@@ -1,0 +1,169 @@
+//! Progressive validation: every served answer is judged once, by the truth that came later.
+//!
+//! Invariant: an answer is judged before anyone learns from its example (Blum, Kalai and
+//! Langford 1999), and by what was served, not by what would be said now.
+
+use crate::event::Outputs;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Target, argmax};
+
+/// Examples over which the recent score is an average; older ones fade.
+const RECENT: f64 = 1000.0;
+
+/// Scores so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    served: Mean,
+    recent: f64,
+    no_change: Mean,
+    last: Option<f64>,
+    members: Vec<Member>,
+}
+
+/// A sum and how many it is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mean {
+    /// How many.
+    pub count: f64,
+    /// Of all of them.
+    pub sum: f64,
+}
+
+/// How one member of a portfolio does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Examples that it was scored on before it learned them.
+    pub examples: u64,
+    /// The sum of its scores: right answers, or absolute errors.
+    pub sum: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        self.sum += value;
+    }
+
+    /// The mean; 0 of nothing.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.count.max(1.0)
+    }
+}
+
+impl Evaluation {
+    /// Accuracy, mean absolute error or mean reward of the served answers.
+    pub fn served(&self) -> Mean {
+        self.served
+    }
+
+    /// The same over about the last thousand.
+    pub fn recent(&self) -> f64 {
+        self.recent
+    }
+
+    /// The score of repeating the newest label or value.
+    pub fn no_change(&self) -> Mean {
+        self.no_change
+    }
+
+    /// How each member of a portfolio does; none for a single network.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Judges row `row` of what was served.
+    pub(super) fn judge(&mut self, served: &Outputs, row: usize, n_rows: usize, target: Target) {
+        let score = match (served, target) {
+            (Outputs::Probabilities(all), Target::Class(class)) => {
+                let width = all.len() / n_rows;
+                let answer = argmax(&all[row * width..(row + 1) * width]);
+                f64::from(u8::from(answer == class as usize))
+            }
+            (Outputs::Values(values), Target::Value(value)) => {
+                (f64::from(values[row]) - value).abs()
+            }
+            (Outputs::Actions { .. }, Target::Reward { reward, .. }) => reward,
+            (Outputs::Actions { chosen, .. }, Target::BestAction(best)) => {
+                f64::from(u8::from(chosen[row] == best))
+            }
+            _ => return,
+        };
+        self.served.add(score);
+        let share = (1.0 / self.served.count).max(1.0 / RECENT);
+        self.recent += share * (score - self.recent);
+    }
+
+    /// Judges repeating the newest truth, which this one then becomes.
+    pub(super) fn follow(&mut self, target: Target) {
+        let (now, right): (f64, fn(f64, f64) -> f64) = match target {
+            Target::Class(class) => (f64::from(class), |a, b| f64::from(u8::from(a == b))),
+            Target::Value(value) => (value, |a, b| (a - b).abs()),
+            Target::Reward { .. } | Target::BestAction(_) => return,
+        };
+        if let Some(last) = self.last {
+            self.no_change.add(right(last, now));
+        }
+        self.last = Some(now);
+    }
+
+    /// Adds what each member earned.
+    pub(super) fn score_members(&mut self, names: impl FnOnce() -> Vec<String>, scores: &[f64]) {
+        if self.members.is_empty() {
+            let member = |name| Member {
+                name,
+                examples: 0,
+                sum: 0.0,
+            };
+            self.members = names().into_iter().map(member).collect();
+        }
+        for (member, score) in self.members.iter_mut().zip(scores) {
+            member.examples += 1;
+            member.sum += score;
+        }
+    }
+
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        let known = f64::from(u8::from(self.last.is_some()));
+        let mut values = vec![self.served.count, self.served.sum, self.recent];
+        values.extend([self.no_change.count, self.no_change.sum, known]);
+        values.push(self.last.unwrap_or(0.0));
+        tensors.put_f64("evaluation", &[7], values);
+        let mut names = String::new();
+        let mut sums = Vec::new();
+        for member in &self.members {
+            names = names + &member.name + "\n";
+            sums.extend([member.examples as f64, member.sum]);
+        }
+        tensors.put_u8("members.names", &[names.len()], names.into_bytes());
+        tensors.put_f64("members.sums", &[self.members.len(), 2], sums);
+    }
+
+    pub(super) fn load(tensors: &mut Tensors) -> Result<Evaluation, Error> {
+        let values = tensors.take_f64("evaluation", &[Some(7)])?;
+        let mean = |at: usize| Mean {
+            count: values[at],
+            sum: values[at + 1],
+        };
+        let names = tensors.take_u8("members.names", &[None])?;
+        let names = String::from_utf8_lossy(&names).into_owned();
+        let sums = tensors.take_f64("members.sums", &[Some(names.lines().count()), Some(2)])?;
+        let member = |(name, sums): (&str, &[f64])| Member {
+            name: name.to_owned(),
+            examples: sums[0] as u64,
+            sum: sums[1],
+        };
+        Ok(Evaluation {
+            served: mean(0),
+            recent: values[2],
+            no_change: mean(3),
+            last: (values[5] == 1.0).then_some(values[6]),
+            members: names
+                .lines()
+                .zip(sums.chunks_exact(2))
+                .map(member)
+                .collect(),
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! How the function changes: a pure function from state and entry to state.
+//!
+//! Promise: equal states and equal entries give equal states, bit for bit within one numeric
+//! profile. Nothing here reads a clock, a file, a thread or the order of a hash table.
+//!
+//! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
+//! [`Learned`] (what is learned, of either kind), then what the kinds are made of.
+
+mod auto;
+mod backprop;
+mod evaluate;
+mod gradient;
+mod join;
+mod learned;
+mod learner;
+mod ledger;
+mod memory;
+mod optimizer;
+mod seen;
+
+pub use evaluate::{Evaluation, Member};
+pub use join::{Joins, Waiting};
+pub use learned::Learned;
+pub use learner::{Error, Learner, Need, Step, Supply};
+pub use ledger::{Fate, Ledger};
+pub use seen::Seen;

@@ -1,0 +1,227 @@
+//! From slopes to steps, in place, with a state that can be saved.
+//!
+//! SGD, and AdamW (Loshchilov and Hutter 2019, algorithm 2). Departure: rows of hashed features
+//! are moved, and their moments kept, only when an update touches them (as PyTorch's SparseAdam
+//! does), without weight decay.
+
+use super::backprop::Slopes;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Gradient, Optimizer, Parameters, SparseTable};
+
+const BETA_1: f32 = 0.9;
+const BETA_2: f32 = 0.999;
+const EPSILON: f32 = 1e-8;
+const WEIGHT_DECAY: f32 = 0.01;
+
+/// What an optimiser remembers between steps.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Sgd,
+    AdamW(Box<Moments>),
+}
+
+/// Fading means of slopes and of their squares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    n_steps: u64,
+    first: Parameters,
+    second: Parameters,
+}
+
+impl State {
+    /// The state before the first step.
+    pub fn new(optimizer: Optimizer, parameters: &Parameters) -> State {
+        match optimizer {
+            Optimizer::Sgd => State::Sgd,
+            Optimizer::AdamW => State::AdamW(Box::new(Moments {
+                n_steps: 0,
+                first: zeros(parameters),
+                second: zeros(parameters),
+            })),
+        }
+    }
+
+    /// Moves the parameters against the slopes.
+    pub fn step(&mut self, settings: &Gradient, parameters: &mut Parameters, slopes: &Slopes) {
+        let rate = settings.learning_rate;
+        match self {
+            State::Sgd => {
+                for (layer, (weight, bias)) in parameters.layers.iter_mut().zip(&slopes.layers) {
+                    descend(&mut layer.weight, weight, rate);
+                    descend(&mut layer.bias, bias, rate);
+                }
+                for (bucket, row) in &slopes.sparse {
+                    descend(parameters.sparse.row_mut(*bucket), row, rate);
+                }
+            }
+            State::AdamW(moments) => moments.step(rate, parameters, slopes),
+        }
+    }
+
+    pub fn save(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        if let State::AdamW(moments) = self {
+            tensors.put_u64("n_steps", &[1], vec![moments.n_steps]);
+            tensors.nest("first", moments.first.save());
+            tensors.nest("second", moments.second.save());
+        }
+        tensors
+    }
+
+    /// Replaces the state by what [`State::save`] wrote.
+    pub fn load(&mut self, parameters: &Parameters, tensors: &mut Tensors) -> Result<(), Error> {
+        if let State::AdamW(moments) = self {
+            let (widths, n_buckets) = (parameters.widths(), parameters.sparse.n_buckets());
+            let load = |mut part| Parameters::load(&widths, n_buckets, &mut part);
+            **moments = Moments {
+                n_steps: tensors.take_u64("n_steps", &[Some(1)])?[0],
+                first: load(tensors.unnest("first"))?,
+                second: load(tensors.unnest("second"))?,
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Moments {
+    fn step(&mut self, rate: f32, parameters: &mut Parameters, slopes: &Slopes) {
+        self.n_steps += 1;
+        let power = self.n_steps.min(1_000_000) as i32;
+        let adam = Adam {
+            rate: rate / (1.0 - BETA_1.powi(power)),
+            correction: 1.0 / (1.0 - BETA_2.powi(power)),
+        };
+        for (index, (weight, bias)) in slopes.layers.iter().enumerate() {
+            let layer = &mut parameters.layers[index];
+            let (first, second) = (
+                &mut self.first.layers[index],
+                &mut self.second.layers[index],
+            );
+            descend_decay(&mut layer.weight, rate);
+            adam.step(
+                &mut layer.weight,
+                weight,
+                &mut first.weight,
+                &mut second.weight,
+            );
+            adam.step(&mut layer.bias, bias, &mut first.bias, &mut second.bias);
+        }
+        for (bucket, row) in &slopes.sparse {
+            adam.step(
+                parameters.sparse.row_mut(*bucket),
+                row,
+                self.first.sparse.row_mut(*bucket),
+                self.second.sparse.row_mut(*bucket),
+            );
+        }
+    }
+}
+
+/// One step's factors.
+struct Adam {
+    rate: f32,
+    correction: f32,
+}
+
+impl Adam {
+    fn step(&self, weights: &mut [f32], slopes: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let moments = first.iter_mut().zip(second);
+        for ((weight, slope), (m, v)) in weights.iter_mut().zip(slopes).zip(moments) {
+            *m = BETA_1 * *m + (1.0 - BETA_1) * slope;
+            *v = BETA_2 * *v + (1.0 - BETA_2) * slope * slope;
+            *weight -= self.rate * *m / ((self.correction * *v).sqrt() + EPSILON);
+        }
+    }
+}
+
+fn descend(weights: &mut [f32], slopes: &[f32], rate: f32) {
+    for (weight, slope) in weights.iter_mut().zip(slopes) {
+        *weight -= rate * slope;
+    }
+}
+
+fn descend_decay(weights: &mut [f32], rate: f32) {
+    weights
+        .iter_mut()
+        .for_each(|weight| *weight *= 1.0 - rate * WEIGHT_DECAY);
+}
+
+fn zeros(parameters: &Parameters) -> Parameters {
+    let mut zeros = parameters.clone();
+    for layer in &mut zeros.layers {
+        layer.weight.fill(0.0);
+        layer.bias.fill(0.0);
+    }
+    let (n_buckets, row_len) = (zeros.sparse.n_buckets(), zeros.sparse.row_len());
+    zeros.sparse = SparseTable::new(n_buckets, row_len);
+    zeros
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn settings(optimizer: Optimizer) -> Gradient {
+        Gradient {
+            hidden: vec![],
+            optimizer,
+            learning_rate: 0.1,
+            examples_per_update: 1,
+        }
+    }
+
+    fn slopes(slope: f32) -> Slopes {
+        Slopes {
+            layers: vec![(vec![slope], vec![0.0])],
+            sparse: BTreeMap::from([(3, vec![slope])]),
+        }
+    }
+
+    fn weights_after(optimizer: Optimizer, steps: &[f32]) -> (f32, f32) {
+        let mut parameters = Parameters::new(&[1, 1], 16, 1);
+        parameters.layers[0].weight[0] = 1.0;
+        let mut state = State::new(optimizer, &parameters);
+        for slope in steps {
+            state.step(&settings(optimizer), &mut parameters, &slopes(*slope));
+        }
+        let sparse = parameters.sparse.row(3).map_or(0.0, |row| row[0]);
+        (parameters.layers[0].weight[0], sparse)
+    }
+
+    #[test]
+    fn steps_are_those_of_the_reference() {
+        let check = |optimizer, steps: &[f32], expected: (f32, f32)| {
+            let (dense, sparse) = weights_after(optimizer, steps);
+            assert!(
+                (dense - expected.0).abs() < 1e-5,
+                "{optimizer:?} {steps:?} {dense}"
+            );
+            assert!(
+                (sparse - expected.1).abs() < 1e-5,
+                "{optimizer:?} {steps:?} {sparse}"
+            );
+        };
+        check(Optimizer::Sgd, &[2.0, -1.0], (0.9, -0.1));
+        // torch.optim.AdamW([1.0], lr=0.1), gradients 2 and -1: each first step is one rate long.
+        check(Optimizer::AdamW, &[2.0], (1.0 * 0.999 - 0.1, -0.1));
+        let second = 0.1 * (0.08 / 0.19) / (0.004996f32 / 0.001999).sqrt();
+        check(
+            Optimizer::AdamW,
+            &[2.0, -1.0],
+            (0.899 * 0.999 - second, -0.1 - second),
+        );
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        for optimizer in [Optimizer::Sgd, Optimizer::AdamW] {
+            let mut parameters = Parameters::new(&[1, 1], 16, 1);
+            let mut state = State::new(optimizer, &parameters);
+            state.step(&settings(optimizer), &mut parameters, &slopes(0.5));
+            let mut loaded = State::new(optimizer, &parameters);
+            loaded.load(&parameters, &mut state.save()).unwrap();
+            assert_eq!(loaded, state);
+        }
+    }
+}

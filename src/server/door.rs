@@ -1,0 +1,112 @@
+//! What the services share: the engine, the bounds, whether the server drains, and a count of
+//! what was refused.
+//!
+//! Invariant: a request that is refused is counted once, under the flow it belongs to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tonic::{Code, Status};
+
+use super::Config;
+use super::wire::Refusal;
+use crate::engine::{Engine, Error, Hosted};
+use crate::event::Time;
+
+/// A sentence lists what exists if it is at most so many.
+const LISTED_MAX: usize = 10;
+
+pub(super) struct Door {
+    pub engine: Arc<Engine>,
+    pub config: Config,
+    pub draining: watch::Receiver<bool>,
+    /// Predictions that were refused, for whatever reason.
+    pub refused_predictions: AtomicU64,
+    /// Feedback events that were refused; they are in no journal.
+    pub refused_feedback: AtomicU64,
+}
+
+impl Door {
+    pub fn new(engine: Arc<Engine>, config: Config, draining: watch::Receiver<bool>) -> Door {
+        Door {
+            engine,
+            config,
+            draining,
+            refused_predictions: AtomicU64::new(0),
+            refused_feedback: AtomicU64::new(0),
+        }
+    }
+
+    /// The model of that name; the refusal lists the models if they are few.
+    pub fn model(&self, name: &str) -> Result<&Arc<Hosted>, Refusal> {
+        self.engine.model(name).map_err(|error| match error {
+            Error::UnknownModel(_) => {
+                let names: Vec<&str> = self.engine.models().map(|model| model.name()).collect();
+                Refusal::new(Code::NotFound, "model", unknown_model(name, &names))
+            }
+            error => error.into(),
+        })
+    }
+
+    /// Whether requests are taken and some model can answer; one broken model does not take the
+    /// others out of service.
+    pub fn ready(&self) -> bool {
+        let mut models = self.engine.models().peekable();
+        let empty = models.peek().is_none();
+        !*self.draining.borrow() && (empty || models.any(|model| model.snapshot("").is_ok()))
+    }
+}
+
+fn unknown_model(name: &str, names: &[&str]) -> String {
+    match names {
+        [] => format!("no model \"{name}\": this server has none"),
+        names if names.len() <= LISTED_MAX => {
+            format!("no model \"{name}\": this server has {}", names.join(", "))
+        }
+        names => format!("no model \"{name}\" among the {} of this server", names.len()),
+    }
+}
+
+/// Resolves when the server drains.
+pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
+    // A sender that is gone means that the server is, too.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// Adds one to what was refused.
+pub(super) fn refused(counter: &AtomicU64, refusal: Refusal) -> Status {
+    counter.fetch_add(1, Ordering::Relaxed);
+    refusal.into()
+}
+
+/// The clock of this machine.
+pub(super) fn now() -> Time {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    Time(elapsed.map_or(0, |elapsed| elapsed.as_micros() as i64))
+}
+
+/// Runs what reads disks or digests away from the threads that answer.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Status::internal(format!("the request failed: {error}")))?;
+    Ok(done?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_an_unknown_model_is_told_what_exists() {
+        let check = |names: &[&str], expected: &str| {
+            assert_eq!(unknown_model("x", names), expected);
+        };
+        check(&[], "no model \"x\": this server has none");
+        check(&["a", "b"], "no model \"x\": this server has a, b");
+        check(&["m"; 11], "no model \"x\" among the 11 of this server");
+    }
+}

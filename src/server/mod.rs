@@ -1,0 +1,187 @@
+//! The wire: the Open Inference Protocol, feedback and versions over gRPC, metrics over HTTP.
+//!
+//! Promise: what passes [`wire`] is valid, what does not is refused with one sentence, and
+//! nothing here waits without a bound. [`run`] owns no state of a model; the engine does.
+//!
+//! In reading order: [`run`], `oip` (predict), `learning` (feedback), `registry` (versions),
+//! `http` (metrics), `wire` (messages to values and back), `door` (what the services share).
+
+mod door;
+mod http;
+mod learning;
+mod oip;
+mod registry;
+mod wire;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::codec::CompressionEncoding::{Deflate, Gzip};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use self::door::Door;
+use crate::engine::Engine;
+use crate::proto::DESCRIPTORS;
+use crate::proto::inference::grpc_inference_service_server as inference;
+use crate::proto::perennial::v1::{learning_server, registry_server};
+
+/// Requests in flight on one connection.
+const STREAMS_MAX: u32 = 1024;
+/// Bytes of one HTTP/2 frame.
+const FRAME_BYTES_MAX: u32 = 256 * 1024;
+/// Bytes of the headers of one request.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// A silent connection is asked this often whether it still lives.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long requests in flight may take once the server drains.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What health is told of; the empty name is the server as a whole.
+const SERVICES: [&str; 4] = [
+    "",
+    inference::SERVICE_NAME,
+    learning_server::SERVICE_NAME,
+    registry_server::SERVICE_NAME,
+];
+
+/// The bounds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Bytes of one message, compressed or not.
+    pub message_bytes_max: usize,
+    /// Rows of one request.
+    pub rows_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            // Clients send large batches of vectors: 4096 rows of 4096 floats.
+            message_bytes_max: 64 * 1024 * 1024,
+            // A batch is answered in one piece; more rows would hold up those behind it.
+            rows_max: 4096,
+        }
+    }
+}
+
+/// Where the server is reached: bound by the caller, so that port 0 can be told.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Predictions, feedback, versions, health and reflection.
+    pub grpc: TcpListener,
+    /// Metrics and health.
+    pub http: TcpListener,
+}
+
+/// The server cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The gRPC side ended.
+    #[error("gRPC server: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The HTTP side ended.
+    #[error("HTTP server: {0}")]
+    Http(#[from] io::Error),
+}
+
+/// Serves until `shutdown`, then drains: health says NOT_SERVING, no connection is accepted, and
+/// requests in flight have ten seconds to finish. The engine stays open.
+///
+/// # Errors
+/// [`Error`] when a listener fails; the caller closes the engine and ends.
+pub async fn run(
+    listeners: Listeners,
+    engine: Arc<Engine>,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let (drain, draining) = watch::channel(false);
+    let door = Arc::new(Door::new(engine, config, draining.clone()));
+    let (health, health_service) = health_reporter();
+    set_health(&health, ServingStatus::Serving).await;
+
+    let routes = routes(&door).add_service(health_service);
+    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
+    let grpc = transport()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, door::drained(draining.clone()));
+    let http = axum::serve(listeners.http, http::router(door))
+        .with_graceful_shutdown(door::drained(draining));
+    let serving = async {
+        tokio::try_join!(
+            async { grpc.await.map_err(Error::Grpc) },
+            async { http.await.map_err(Error::Http) },
+        )
+    };
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.map(|_| ()),
+        () = shutdown => {}
+    }
+    set_health(&health, ServingStatus::NotServing).await;
+    drain.send_replace(true);
+    end_watches(health).await;
+    match timeout(DRAIN_MAX, serving).await {
+        Ok(ended) => ended.map(|_| ()),
+        Err(_) => {
+            tracing::warn!(seconds = DRAIN_MAX.as_secs(), "requests cut off by the drain");
+            Ok(())
+        }
+    }
+}
+
+fn transport() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+}
+
+fn routes(door: &Arc<Door>) -> Routes {
+    let bytes_max = door.config.message_bytes_max;
+    let inference = inference::GrpcInferenceServiceServer::new(oip::Oip(door.clone()))
+        .max_decoding_message_size(bytes_max)
+        .accept_compressed(Gzip)
+        .accept_compressed(Deflate);
+    let learning = learning_server::LearningServer::new(learning::Learning(door.clone()))
+        .max_decoding_message_size(bytes_max)
+        .accept_compressed(Gzip)
+        .accept_compressed(Deflate);
+    let registry = registry_server::RegistryServer::new(registry::Registry(door.clone()))
+        .accept_compressed(Gzip)
+        .accept_compressed(Deflate);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let whole = "the descriptors were compiled with this program";
+    Routes::new(inference)
+        .add_service(learning)
+        .add_service(registry)
+        .add_service(reflection().build_v1().expect(whole))
+        .add_service(reflection().build_v1alpha().expect(whole))
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Watches see NOT_SERVING and end; left open, they would hold the drain to its bound.
+async fn end_watches(mut health: HealthReporter) {
+    for service in SERVICES {
+        health.clear_service_status(service).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! What a model takes and gives, in the words of the protocol.
+//!
+//! Invariant: nothing is announced that is not served.
+
+use std::collections::HashMap;
+
+use super::outputs::Output;
+use crate::model::{Input, InputKind, Spec, Task};
+use crate::proto::inference::model_metadata_response::TensorMetadata;
+use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
+
+const PLATFORM: &str = "perennial";
+const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "parameters", "perennial.v1"];
+/// Any number of rows.
+const ROWS: i64 = -1;
+
+pub(in crate::server) fn server_metadata() -> ServerMetadataResponse {
+    ServerMetadataResponse {
+        name: PLATFORM.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+    }
+}
+
+pub(in crate::server) fn model_metadata(
+    name: &str,
+    spec: &Spec,
+    served: u64,
+) -> ModelMetadataResponse {
+    let output = |output: &Output| TensorMetadata {
+        name: output.name().to_owned(),
+        datatype: output.datatype().to_owned(),
+        shape: output.shape(&spec.task, ROWS),
+    };
+    ModelMetadataResponse {
+        name: name.to_owned(),
+        versions: vec![served.to_string()],
+        platform: PLATFORM.to_owned(),
+        inputs: spec.inputs.iter().map(input).collect(),
+        outputs: Output::of(&spec.task).iter().map(output).collect(),
+        properties: properties(spec),
+    }
+}
+
+fn input(input: &Input) -> TensorMetadata {
+    let (datatype, shape) = match input.kind {
+        InputKind::Number { .. } => ("FP64", vec![ROWS]),
+        InputKind::Category | InputKind::Text => ("BYTES", vec![ROWS]),
+        InputKind::Vector { length } => ("FP32", vec![ROWS, length as i64]),
+    };
+    TensorMetadata {
+        name: input.name.clone(),
+        datatype: datatype.to_owned(),
+        shape,
+    }
+}
+
+/// The task, and its names as a JSON array under the key that the description has for them.
+fn properties(spec: &Spec) -> HashMap<String, String> {
+    let mut properties = HashMap::from([("task".to_owned(), spec.task.word().to_owned())]);
+    let key = match spec.task {
+        Task::Classification { .. } => "classes",
+        Task::Bandit { .. } => "actions",
+        Task::Regression => return properties,
+    };
+    let names = serde_json::Value::from(spec.task.names());
+    properties.insert(key.to_owned(), names.to_string());
+    properties
+}

@@ -1,0 +1,26 @@
+//! Messages to values and back: the only place that reads or writes a generated message.
+//!
+//! Promise: what leaves this room inward is valid, by the description of its model; bad input
+//! ends here with a [`Refusal`] that names the field. Nothing here waits, and no clock is read.
+//!
+//! In reading order: `tensors` (inputs to rows), with `numbers` and `texts` below it;
+//! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`;
+//! `records` (versions and status).
+
+mod feedback;
+mod metadata;
+mod numbers;
+mod outputs;
+mod parameters;
+mod records;
+mod refusal;
+mod tensors;
+mod texts;
+
+pub(super) use feedback::{feedback, reply};
+pub(super) use metadata::{model_metadata, server_metadata};
+pub(super) use outputs::{Selection, response};
+pub(super) use parameters::Parameters;
+pub(super) use records::{model_status, version};
+pub(super) use refusal::Refusal;
+pub(super) use tensors::{Tensors, batch};

@@ -1,0 +1,236 @@
+//! Numeric tensors: raw or typed, of any numeric datatype, to floats.
+//!
+//! Invariant: exactly the expected count of values, each within its datatype; infinite numbers
+//! never pass, NaN only as a gap.
+
+use bytes::Bytes;
+
+use super::Refusal;
+use super::tensors::{Tensor, Values};
+use crate::proto::inference::InferTensorContents;
+
+const NUMERIC: &str = "expected FP64, FP32, FP16, BF16, INT8 to INT64, UINT8 to UINT64 or BOOL";
+
+/// Numbers, `[rows]`, where NaN stands for a gap.
+pub(super) fn with_gaps(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
+    let values = read(tensor)?;
+    match values.iter().position(|value| value.is_infinite()) {
+        None => Ok(values),
+        Some(row) => {
+            let what = format!("row {row} is {}, expected a finite number or NaN", values[row]);
+            Err(tensor.refuse(what))
+        }
+    }
+}
+
+/// Numbers, `[rows]`, without gaps.
+pub(super) fn finite(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
+    let values = read(tensor)?;
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(row) => {
+            let what = format!("row {row} is {}, expected a finite number", values[row]);
+            Err(tensor.refuse(what))
+        }
+    }
+}
+
+/// Vectors, `[rows, length]`: raw bytes are kept, not copied.
+pub(super) fn vectors(tensor: Tensor) -> Result<Bytes, Refusal> {
+    if tensor.datatype != "FP32" {
+        let got = &tensor.datatype;
+        return Err(tensor.refuse(format!("datatype {got}, expected FP32")));
+    }
+    let bytes = match &tensor.values {
+        Values::Raw(bytes) => {
+            sized::<4>(&tensor, bytes)?;
+            bytes.clone()
+        }
+        Values::Typed(contents) => {
+            counted(&tensor, contents, "fp32_contents", contents.fp32_contents.len())?;
+            let floats = contents.fp32_contents.iter();
+            floats.flat_map(|value| value.to_le_bytes()).collect()
+        }
+    };
+    let mut floats = bytes.as_chunks::<4>().0.iter().map(|raw| f32::from_le_bytes(*raw));
+    match floats.position(|value| !value.is_finite()) {
+        None => Ok(bytes),
+        Some(index) => {
+            let what = format!("value {index} is not finite, expected finite numbers");
+            Err(tensor.refuse(what))
+        }
+    }
+}
+
+fn read(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
+    match &tensor.values {
+        Values::Raw(bytes) => from_raw(tensor, bytes),
+        Values::Typed(contents) => from_typed(tensor, contents),
+    }
+}
+
+fn from_raw(tensor: &Tensor, bytes: &[u8]) -> Result<Vec<f64>, Refusal> {
+    match tensor.datatype.as_str() {
+        "FP64" => each(tensor, bytes, f64::from_le_bytes),
+        "FP32" => each(tensor, bytes, |raw| f32::from_le_bytes(raw).into()),
+        "FP16" => each(tensor, bytes, |raw| half(u16::from_le_bytes(raw))),
+        "BF16" => each(tensor, bytes, |raw| brain(u16::from_le_bytes(raw))),
+        "INT8" => each(tensor, bytes, |raw| i8::from_le_bytes(raw).into()),
+        "INT16" => each(tensor, bytes, |raw| i16::from_le_bytes(raw).into()),
+        "INT32" => each(tensor, bytes, |raw| i32::from_le_bytes(raw).into()),
+        "INT64" => each(tensor, bytes, |raw| i64::from_le_bytes(raw) as f64),
+        "UINT8" => each(tensor, bytes, |raw| u8::from_le_bytes(raw).into()),
+        "UINT16" => each(tensor, bytes, |raw| u16::from_le_bytes(raw).into()),
+        "UINT32" => each(tensor, bytes, |raw| u32::from_le_bytes(raw).into()),
+        "UINT64" => each(tensor, bytes, |raw| u64::from_le_bytes(raw) as f64),
+        "BOOL" => each(tensor, bytes, |[raw]| f64::from(u8::from(raw != 0))),
+        other => Err(tensor.refuse(format!("datatype {other}, {NUMERIC}"))),
+    }
+}
+
+fn each<const WIDTH: usize>(
+    tensor: &Tensor,
+    bytes: &[u8],
+    convert: fn([u8; WIDTH]) -> f64,
+) -> Result<Vec<f64>, Refusal> {
+    let values = sized::<WIDTH>(tensor, bytes)?;
+    Ok(values.iter().map(|raw| convert(*raw)).collect())
+}
+
+/// The bytes as values of `WIDTH` bytes each, if they are exactly as many as the shape says.
+fn sized<'a, const WIDTH: usize>(
+    tensor: &Tensor,
+    bytes: &'a [u8],
+) -> Result<&'a [[u8; WIDTH]], Refusal> {
+    let expected = tensor.n_values.saturating_mul(WIDTH);
+    if bytes.len() != expected {
+        let what = format!("{} raw bytes, expected {expected}", bytes.len());
+        return Err(tensor.refuse(what));
+    }
+    Ok(bytes.as_chunks().0)
+}
+
+/// IEEE 754 half precision: sign, 5 bits of exponent, 10 of fraction.
+fn half(bits: u16) -> f64 {
+    let exponent = i32::from(bits >> 10 & 0x1f);
+    let fraction = f64::from(bits & 0x3ff) / 1024.0;
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-14),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}
+
+/// The upper half of a single.
+fn brain(bits: u16) -> f64 {
+    f32::from_bits(u32::from(bits) << 16).into()
+}
+
+fn from_typed(tensor: &Tensor, contents: &InferTensorContents) -> Result<Vec<f64>, Refusal> {
+    let check = |field, n| counted(tensor, contents, field, n);
+    match tensor.datatype.as_str() {
+        "FP64" => {
+            check("fp64_contents", contents.fp64_contents.len())?;
+            Ok(contents.fp64_contents.clone())
+        }
+        "FP32" => {
+            check("fp32_contents", contents.fp32_contents.len())?;
+            Ok(contents.fp32_contents.iter().map(|&value| value.into()).collect())
+        }
+        "INT8" => signed(tensor, contents, i8::MIN.into()..=i8::MAX.into()),
+        "INT16" => signed(tensor, contents, i16::MIN.into()..=i16::MAX.into()),
+        "INT32" => signed(tensor, contents, i32::MIN..=i32::MAX),
+        "INT64" => {
+            check("int64_contents", contents.int64_contents.len())?;
+            Ok(contents.int64_contents.iter().map(|&value| value as f64).collect())
+        }
+        "UINT8" => unsigned(tensor, contents, u8::MAX.into()),
+        "UINT16" => unsigned(tensor, contents, u16::MAX.into()),
+        "UINT32" => unsigned(tensor, contents, u32::MAX),
+        "UINT64" => {
+            check("uint64_contents", contents.uint64_contents.len())?;
+            Ok(contents.uint64_contents.iter().map(|&value| value as f64).collect())
+        }
+        "BOOL" => {
+            check("bool_contents", contents.bool_contents.len())?;
+            Ok(contents.bool_contents.iter().map(|&value| u8::from(value).into()).collect())
+        }
+        narrow @ ("FP16" | "BF16") => {
+            Err(tensor.refuse(format!("datatype {narrow} in contents, expected it raw")))
+        }
+        other => Err(tensor.refuse(format!("datatype {other}, {NUMERIC}"))),
+    }
+}
+
+fn signed(
+    tensor: &Tensor,
+    contents: &InferTensorContents,
+    range: std::ops::RangeInclusive<i32>,
+) -> Result<Vec<f64>, Refusal> {
+    counted(tensor, contents, "int_contents", contents.int_contents.len())?;
+    match contents.int_contents.iter().find(|value| !range.contains(value)) {
+        None => Ok(contents.int_contents.iter().map(|&value| value.into()).collect()),
+        Some(value) => Err(outside(tensor, value)),
+    }
+}
+
+fn unsigned(tensor: &Tensor, contents: &InferTensorContents, max: u32) -> Result<Vec<f64>, Refusal> {
+    counted(tensor, contents, "uint_contents", contents.uint_contents.len())?;
+    match contents.uint_contents.iter().find(|&&value| value > max) {
+        None => Ok(contents.uint_contents.iter().map(|&value| value.into()).collect()),
+        Some(value) => Err(outside(tensor, value)),
+    }
+}
+
+fn outside(tensor: &Tensor, value: impl std::fmt::Display) -> Refusal {
+    tensor.refuse(format!("{value} is outside of {}", tensor.datatype))
+}
+
+/// Whether `field` holds as many values as the shape says, and no other field any.
+pub(super) fn counted(
+    tensor: &Tensor,
+    contents: &InferTensorContents,
+    field: &str,
+    n: usize,
+) -> Result<(), Refusal> {
+    let all = contents.bool_contents.len()
+        + contents.int_contents.len()
+        + contents.int64_contents.len()
+        + contents.uint_contents.len()
+        + contents.uint64_contents.len()
+        + contents.fp32_contents.len()
+        + contents.fp64_contents.len()
+        + contents.bytes_contents.len();
+    let (expected, datatype) = (tensor.n_values, &tensor.datatype);
+    if n != expected {
+        let what = format!("{n} values in {field}, expected {expected}, for datatype {datatype}");
+        return Err(tensor.refuse(what));
+    }
+    if all != n {
+        let what = format!("values beside {field}, expected only those, for datatype {datatype}");
+        return Err(tensor.refuse(what));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_read_exactly() {
+        let check = |bits: u16, expected: f64| assert_eq!(half(bits), expected, "{bits:#x}");
+        check(0x0000, 0.0);
+        check(0x3c00, 1.0);
+        check(0xc000, -2.0);
+        check(0x7bff, 65504.0);
+        check(0x0400, 2f64.powi(-14));
+        check(0x0001, 2f64.powi(-24));
+        check(0xfc00, f64::NEG_INFINITY);
+        assert!(half(0x7e00).is_nan());
+        assert_eq!(brain(0x3f80), 1.0);
+        assert_eq!(brain(0xc040), -3.0);
+    }
+}

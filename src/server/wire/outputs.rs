@@ -1,0 +1,169 @@
+//! From answers to tensors.
+//!
+//! Invariant: outputs are always raw, exactly those that were asked for, in that order.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::Refusal;
+use super::texts;
+use crate::engine::Answer;
+use crate::event::Outputs;
+use crate::model::{Task, argmax};
+use crate::proto::inference::infer_parameter::ParameterChoice;
+use crate::proto::inference::model_infer_request::InferRequestedOutputTensor;
+use crate::proto::inference::model_infer_response::InferOutputTensor;
+use crate::proto::inference::{InferParameter, ModelInferResponse};
+
+/// One tensor that a model answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    Label,
+    Probabilities,
+    Value,
+    Action,
+    Propensity,
+    Scores,
+    PredictionId,
+}
+
+impl Output {
+    /// Every tensor that models of this task answer with, in order.
+    pub fn of(task: &Task) -> &'static [Output] {
+        use Output::*;
+        match task {
+            Task::Classification { .. } => &[Label, Probabilities, PredictionId],
+            Task::Regression => &[Value, PredictionId],
+            Task::Bandit { .. } => &[Action, Propensity, Scores, PredictionId],
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Output::Label => "label",
+            Output::Probabilities => "probabilities",
+            Output::Value => "value",
+            Output::Action => "action",
+            Output::Propensity => "propensity",
+            Output::Scores => "scores",
+            Output::PredictionId => "prediction_id",
+        }
+    }
+
+    pub fn datatype(self) -> &'static str {
+        match self {
+            Output::Label | Output::Action | Output::PredictionId => "BYTES",
+            _ => "FP32",
+        }
+    }
+
+    /// The shape for so many rows; -1 in metadata.
+    pub fn shape(self, task: &Task, n_rows: i64) -> Vec<i64> {
+        match self {
+            Output::Probabilities | Output::Scores => vec![n_rows, task.n_outputs() as i64],
+            _ => vec![n_rows],
+        }
+    }
+}
+
+/// The outputs that a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) struct Selection(Vec<Output>);
+
+impl Selection {
+    /// All of the task's, or exactly the named ones.
+    pub fn read(task: &Task, named: &[InferRequestedOutputTensor]) -> Result<Selection, Refusal> {
+        let offered = Output::of(task);
+        if named.is_empty() {
+            return Ok(Selection(offered.to_vec()));
+        }
+        let refuse = |name: &str, what: String| {
+            Err(Refusal::invalid("outputs", format!("output \"{name}\": {what}")))
+        };
+        let mut selected = Vec::with_capacity(offered.len());
+        for InferRequestedOutputTensor { name, .. } in named {
+            let Some(&output) = offered.iter().find(|output| output.name() == name) else {
+                let names: Vec<_> = offered.iter().map(|output| output.name()).collect();
+                return refuse(name, format!("unknown, expected one of {}", names.join(", ")));
+            };
+            if selected.contains(&output) {
+                return refuse(name, "asked for twice".to_owned());
+            }
+            selected.push(output);
+        }
+        Ok(Selection(selected))
+    }
+}
+
+/// The response to a request, less what only echoes it.
+pub(in crate::server) fn response(
+    task: &Task,
+    selection: &Selection,
+    answer: &Answer,
+) -> ModelInferResponse {
+    let n_rows = n_rows(task, &answer.outputs);
+    let described = |output: &Output| InferOutputTensor {
+        name: output.name().to_owned(),
+        datatype: output.datatype().to_owned(),
+        shape: output.shape(task, n_rows as i64),
+        ..Default::default()
+    };
+    let position = InferParameter {
+        parameter_choice: Some(ParameterChoice::Int64Param(answer.position as i64)),
+    };
+    let raw = selection.0.iter().map(|output| match output {
+        Output::PredictionId => prediction_ids(answer, n_rows),
+        output => values(*output, task, &answer.outputs),
+    });
+    ModelInferResponse {
+        model_version: answer.version.to_string(),
+        parameters: HashMap::from([("position".to_owned(), position)]),
+        outputs: selection.0.iter().map(described).collect(),
+        raw_output_contents: raw.collect(),
+        ..Default::default()
+    }
+}
+
+fn n_rows(task: &Task, outputs: &Outputs) -> usize {
+    match outputs {
+        Outputs::Probabilities(values) => values.len() / task.n_outputs(),
+        Outputs::Values(values) => values.len(),
+        Outputs::Actions { chosen, .. } => chosen.len(),
+    }
+}
+
+fn values(output: Output, task: &Task, outputs: &Outputs) -> Bytes {
+    let names = task.names();
+    match (output, outputs) {
+        (Output::Label, Outputs::Probabilities(values)) => {
+            let rows = values.chunks_exact(names.len());
+            texts::write(rows.map(|row| names[argmax(row)].as_str()))
+        }
+        (Output::Action, Outputs::Actions { chosen, .. }) => {
+            texts::write(chosen.iter().map(|&action| names[action as usize].as_str()))
+        }
+        (Output::Probabilities, Outputs::Probabilities(values))
+        | (Output::Value, Outputs::Values(values))
+        | (Output::Propensity, Outputs::Actions { propensities: values, .. })
+        | (Output::Scores, Outputs::Actions { scores: values, .. }) => floats(values),
+        _ => unreachable!("a model answers what its task says"),
+    }
+}
+
+fn floats(values: &[f32]) -> Bytes {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    bytes.into()
+}
+
+/// An id for each row, or empty texts when the answer is not journaled.
+fn prediction_ids(answer: &Answer, n_rows: usize) -> Bytes {
+    if answer.ids.is_empty() {
+        return vec![0; n_rows * size_of::<u32>()].into();
+    }
+    let mut bytes = Vec::with_capacity(n_rows * (size_of::<u32>() + 36));
+    for id in &answer.ids {
+        texts::push(&mut bytes, id.hyphenated(&mut [0; 36]));
+    }
+    bytes.into()
+}

@@ -1,0 +1,173 @@
+//! The parameters of a predict request.
+//!
+//! Invariant: a parameter of ours is taken with its own type or refused; one that only looks
+//! like ours is refused with the right name; every other is somebody else's, and ignored.
+
+use std::collections::HashMap;
+
+use tonic::Code;
+
+use super::Refusal;
+use crate::proto::inference::InferParameter;
+use crate::proto::inference::infer_parameter::ParameterChoice as Choice;
+
+const OURS: [&str; 3] = ["min_position", "explore", "log"];
+/// Names this long are also known with a slip of the finger; a shorter one is soon another word.
+const SLIP_LENGTH_MIN: usize = 6;
+
+/// What a request may ask for beside its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Parameters {
+    /// Wait until everything up to here has been applied.
+    pub min_position: Option<u64>,
+    /// Whether the prediction is journaled.
+    pub journal: bool,
+}
+
+impl Parameters {
+    pub fn read(given: &HashMap<String, InferParameter>) -> Result<Parameters, Refusal> {
+        let mut parameters = Parameters {
+            min_position: None,
+            journal: true,
+        };
+        for (name, value) in given {
+            let choice = value.parameter_choice.as_ref();
+            match name.as_str() {
+                "min_position" => parameters.min_position = Some(position(choice)?),
+                "log" => parameters.journal = flag(name, choice)?,
+                "explore" => {
+                    if flag(name, choice)? {
+                        let message = "parameter \"explore\": true is not available yet";
+                        return Err(Refusal::new(Code::Unimplemented, "parameters", message));
+                    }
+                }
+                other => check_spelling(other)?,
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+fn position(choice: Option<&Choice>) -> Result<u64, Refusal> {
+    match choice {
+        Some(Choice::Uint64Param(position)) => Ok(*position),
+        Some(Choice::Int64Param(position)) if *position >= 0 => Ok(*position as u64),
+        Some(Choice::Int64Param(position)) => {
+            let what = format!("parameter \"min_position\": {position}, expected 0 or more");
+            Err(Refusal::invalid("parameters", what))
+        }
+        other => Err(mistyped("min_position", other, "int64 or uint64")),
+    }
+}
+
+fn flag(name: &str, choice: Option<&Choice>) -> Result<bool, Refusal> {
+    match choice {
+        Some(Choice::BoolParam(flag)) => Ok(*flag),
+        other => Err(mistyped(name, other, "bool")),
+    }
+}
+
+fn mistyped(name: &str, choice: Option<&Choice>, expected: &str) -> Refusal {
+    let got = match choice {
+        None => "no value",
+        Some(Choice::BoolParam(_)) => "bool",
+        Some(Choice::Int64Param(_)) => "int64",
+        Some(Choice::StringParam(_)) => "string",
+        Some(Choice::DoubleParam(_)) => "double",
+        Some(Choice::Uint64Param(_)) => "uint64",
+    };
+    let what = format!("parameter \"{name}\": {got}, expected {expected}");
+    Refusal::invalid("parameters", what)
+}
+
+fn check_spelling(name: &str) -> Result<(), Refusal> {
+    let bare = |name: &str| -> Vec<u8> {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+        letters.map(|letter| letter.to_ascii_lowercase()).collect()
+    };
+    // Longer than any of ours with a slip.
+    if name.len() > 32 {
+        return Ok(());
+    }
+    let given = bare(name);
+    let meant = OURS.into_iter().find(|ours| {
+        let ours = bare(ours);
+        given == ours || ours.len() >= SLIP_LENGTH_MIN && is_slip(&given, &ours)
+    });
+    match meant {
+        None => Ok(()),
+        Some(ours) => Err(Refusal::invalid(
+            "parameters",
+            format!("parameter \"{name}\": unknown, expected \"{ours}\""),
+        )),
+    }
+}
+
+/// Whether two words differ by one letter left out, added or changed, or by two neighbours swapped.
+fn is_slip(a: &[u8], b: &[u8]) -> bool {
+    let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[start..], &b[start..]);
+    let end = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b);
+    let end = end.count();
+    match (&a[..a.len() - end], &b[..b.len() - end]) {
+        ([a, b], [c, d]) => a == d && b == c,
+        (a, b) => a.len() <= 1 && b.len() <= 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, choice: Choice) -> Result<Parameters, String> {
+        let value = InferParameter {
+            parameter_choice: Some(choice),
+        };
+        let read = Parameters::read(&HashMap::from([(name.to_owned(), value)]));
+        read.map_err(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn parameters_of_ours_are_taken() {
+        let check = |name: &str, choice, min_position: Option<u64>, journal: bool| {
+            let expected = Parameters { min_position, journal };
+            assert_eq!(read(name, choice), Ok(expected), "{name}");
+        };
+        check("min_position", Choice::Int64Param(7), Some(7), true);
+        check("min_position", Choice::Uint64Param(7), Some(7), true);
+        check("log", Choice::BoolParam(false), None, false);
+        check("explore", Choice::BoolParam(false), None, true);
+        check("priority", Choice::Uint64Param(1), None, true);
+        check("timeout", Choice::Int64Param(1), None, true);
+        check("lag", Choice::Int64Param(1), None, true);
+        check("triton_min_positions", Choice::Int64Param(1), None, true);
+    }
+
+    #[test]
+    fn p9_parameters_of_the_wrong_type_or_spelling_are_refused() {
+        let check = |name: &str, choice, expected: &str| {
+            assert_eq!(read(name, choice), Err(expected.to_owned()), "{name}");
+        };
+        let position = "parameter \"min_position\": ";
+        let check_position = |choice, expected: &str| {
+            check("min_position", choice, &format!("{position}{expected}"));
+        };
+        check_position(Choice::Int64Param(-1), "-1, expected 0 or more");
+        check_position(Choice::StringParam("7".into()), "string, expected int64 or uint64");
+        check_position(Choice::DoubleParam(7.0), "double, expected int64 or uint64");
+        check("log", Choice::Int64Param(0), "parameter \"log\": int64, expected bool");
+        check("explore", Choice::BoolParam(true), "parameter \"explore\": true is not available yet");
+        let misspelt = |name: &str, ours: &str| {
+            let expected = format!("parameter \"{name}\": unknown, expected \"{ours}\"");
+            check(name, Choice::BoolParam(true), &expected);
+        };
+        misspelt("minposition", "min_position");
+        misspelt("min-position", "min_position");
+        misspelt("minPosition", "min_position");
+        misspelt("min_positoin", "min_position");
+        misspelt("min_positions", "min_position");
+        misspelt("Log", "log");
+        misspelt("EXPLORE", "explore");
+        misspelt("exlore", "explore");
+    }
+}

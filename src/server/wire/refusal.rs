@@ -1,0 +1,81 @@
+//! Why a request is not taken.
+//!
+//! Invariant: every refusal has a gRPC code, the field at fault and one sentence; those that a
+//! client may try again later say when.
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::engine;
+
+/// A client that was turned away by load waits so long, in milliseconds.
+const RETRY_MS: &str = "100";
+/// gRPC's own hint, which retry policies obey, and one for those who read.
+const RETRY_KEYS: [&str; 2] = ["grpc-retry-pushback-ms", "retry-after-ms"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Refusal {
+    pub code: Code,
+    /// The field of the message; empty if none is at fault.
+    pub field: &'static str,
+    /// One sentence: what was got, and what is expected.
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: Code, field: &'static str, message: impl Into<String>) -> Refusal {
+        let message = message.into();
+        Refusal { code, field, message }
+    }
+
+    /// The request itself is wrong.
+    pub fn invalid(field: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal::new(Code::InvalidArgument, field, message)
+    }
+}
+
+impl From<engine::Error> for Refusal {
+    fn from(error: engine::Error) -> Refusal {
+        use engine::Error;
+        let (code, field) = match &error {
+            Error::UnknownModel(_) => (Code::NotFound, "model"),
+            Error::UnknownVersion { .. } => (Code::NotFound, "version"),
+            Error::Unavailable { .. } => (Code::Unavailable, "model"),
+            Error::Full { .. } => (Code::ResourceExhausted, ""),
+            Error::Refused { field, .. } => (Code::InvalidArgument, *field),
+            Error::Damaged { .. } => (Code::DataLoss, "version"),
+            Error::Store(_) => (Code::Internal, ""),
+        };
+        Refusal::new(code, field, error.to_string())
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        let mut status = Status::new(refusal.code, refusal.message);
+        if refusal.code == Code::ResourceExhausted {
+            for key in RETRY_KEYS {
+                let metadata = status.metadata_mut();
+                metadata.insert(key, MetadataValue::from_static(RETRY_MS));
+            }
+        }
+        status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p8_overload_comes_with_a_retry_hint() {
+        let check = |code: Code, hinted: bool| {
+            let status = Status::from(Refusal::new(code, "", "so"));
+            assert_eq!(status.metadata().contains_key(RETRY_KEYS[0]), hinted, "{code}");
+            assert_eq!(status.message(), "so");
+        };
+        check(Code::ResourceExhausted, true);
+        check(Code::Unavailable, false);
+        check(Code::InvalidArgument, false);
+    }
+}

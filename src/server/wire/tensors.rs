@@ -1,0 +1,172 @@
+//! From tensors to rows: what a request is asked with, checked against the description.
+//!
+//! Invariant: a [`Batch`] made here has one column for each described input, every column with
+//! the same one to `rows_max` rows, and every value is one that the description allows. Vectors
+//! that came raw are slices of the message, not copies.
+
+use bytes::Bytes;
+
+use super::Refusal;
+use super::{numbers, texts};
+use crate::event::{Batch, Column};
+use crate::model::{Input, InputKind, Spec};
+use crate::proto::inference::InferTensorContents;
+use crate::proto::inference::model_infer_request::InferInputTensor;
+
+/// The tensors of a request as they came.
+pub(in crate::server) struct Tensors {
+    pub inputs: Vec<InferInputTensor>,
+    pub raw: Vec<Bytes>,
+}
+
+/// The values of one tensor as they came.
+#[derive(Clone, Debug)]
+pub(super) enum Values {
+    Raw(Bytes),
+    Typed(InferTensorContents),
+}
+
+/// One tensor whose shape has been checked.
+#[derive(Debug)]
+pub(super) struct Tensor {
+    pub name: String,
+    pub datatype: String,
+    /// Rows times width: so many values are expected.
+    pub n_values: usize,
+    pub values: Values,
+}
+
+impl Tensor {
+    /// A sentence about this tensor.
+    pub fn refuse(&self, what: impl std::fmt::Display) -> Refusal {
+        refuse(&self.name, what)
+    }
+}
+
+fn refuse(name: &str, what: impl std::fmt::Display) -> Refusal {
+    Refusal::invalid("inputs", format!("input \"{name}\": {what}"))
+}
+
+/// The rows that the tensors hold.
+pub(in crate::server) fn batch(
+    spec: &Spec,
+    tensors: Tensors,
+    rows_max: usize,
+) -> Result<Batch, Refusal> {
+    let described = arrange(spec, pair(tensors)?)?;
+    let mut n_rows = None;
+    let mut columns = Vec::with_capacity(described.len());
+    for (input, (tensor, values)) in spec.inputs.iter().zip(described) {
+        let rows = n_rows_of(input, &tensor, rows_max)?;
+        let expected = *n_rows.get_or_insert(rows);
+        if rows != expected {
+            let first = &spec.inputs[0].name;
+            return Err(refuse(
+                &input.name,
+                format!("{rows} rows, expected {expected}, as \"{first}\" has"),
+            ));
+        }
+        let width = width(&input.kind);
+        columns.push(column(
+            &input.kind,
+            Tensor {
+                name: tensor.name,
+                datatype: tensor.datatype,
+                // Too large to count is too large for any buffer: the sizes then differ.
+                n_values: rows.saturating_mul(width),
+                values,
+            },
+        )?);
+    }
+    let n_rows = n_rows.ok_or_else(|| Refusal::invalid("inputs", "no inputs"))?;
+    Ok(Batch { n_rows, columns })
+}
+
+type Paired = (InferInputTensor, Values);
+
+/// Each tensor with its values: all raw, or all typed.
+fn pair(tensors: Tensors) -> Result<Vec<Paired>, Refusal> {
+    let Tensors { inputs, raw } = tensors;
+    if raw.is_empty() {
+        let typed = inputs.into_iter().map(|mut tensor| {
+            let contents = tensor.contents.take().unwrap_or_default();
+            (tensor, Values::Typed(contents))
+        });
+        return Ok(typed.collect());
+    }
+    if raw.len() != inputs.len() {
+        let (got, expected) = (raw.len(), inputs.len());
+        return Err(Refusal::invalid(
+            "raw_input_contents",
+            format!("{got} raw buffers, expected {expected}: one for each input"),
+        ));
+    }
+    let is_filled = |contents: &InferTensorContents| *contents != InferTensorContents::default();
+    if let Some(both) = inputs.iter().find(|i| i.contents.as_ref().is_some_and(is_filled)) {
+        return Err(refuse(&both.name, "both raw and typed values, expected one of them"));
+    }
+    Ok(inputs.into_iter().zip(raw.into_iter().map(Values::Raw)).collect())
+}
+
+/// The tensors in the order of the description, each exactly once.
+fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
+    let mut places: Vec<Option<Paired>> = spec.inputs.iter().map(|_| None).collect();
+    for (index, (tensor, values)) in paired.into_iter().enumerate() {
+        let is_named = |input: &Input| input.name == tensor.name;
+        // Clients mostly keep the order of the description.
+        let place = match spec.inputs.get(index).is_some_and(is_named) {
+            true => index,
+            false => {
+                let place = spec.inputs.iter().position(is_named);
+                place.ok_or_else(|| refuse(&tensor.name, "the model has no such input"))?
+            }
+        };
+        if places[place].is_some() {
+            return Err(refuse(&tensor.name, "given twice"));
+        }
+        places[place] = Some((tensor, values));
+    }
+    let missing = |input: &Input| refuse(&input.name, format!("missing, expected a {}", input.kind));
+    let given = spec.inputs.iter().zip(places);
+    given.map(|(input, place)| place.ok_or_else(|| missing(input))).collect()
+}
+
+fn width(kind: &InputKind) -> usize {
+    match kind {
+        InputKind::Vector { length } => *length,
+        _ => 1,
+    }
+}
+
+/// The rows that a shape speaks of.
+fn n_rows_of(input: &Input, tensor: &InferInputTensor, rows_max: usize) -> Result<usize, Refusal> {
+    let shape = &tensor.shape;
+    let rows = match (&input.kind, shape.as_slice()) {
+        (InputKind::Vector { length }, [rows, n]) if usize::try_from(*n) == Ok(*length) => rows,
+        (InputKind::Vector { length }, _) => {
+            let what = format!("shape {shape:?}, expected [rows, {length}]");
+            return Err(refuse(&input.name, what));
+        }
+        (_, [rows] | [rows, 1]) => rows,
+        _ => {
+            let what = format!("shape {shape:?}, expected [rows] or [rows, 1]");
+            return Err(refuse(&input.name, what));
+        }
+    };
+    match usize::try_from(*rows) {
+        Ok(rows) if (1..=rows_max).contains(&rows) => Ok(rows),
+        _ => {
+            let what = format!("{rows} rows, expected 1 to {rows_max}");
+            Err(refuse(&input.name, what))
+        }
+    }
+}
+
+fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
+    match kind {
+        InputKind::Number { gaps: true } => Ok(Column::Numbers(numbers::with_gaps(&tensor)?)),
+        InputKind::Number { gaps: false } => Ok(Column::Numbers(numbers::finite(&tensor)?)),
+        InputKind::Category | InputKind::Text => Ok(Column::Strings(texts::read(&tensor)?)),
+        InputKind::Vector { .. } => Ok(Column::Vectors(numbers::vectors(tensor)?)),
+    }
+}
