@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 
+use prost::Message;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = ["proto/open_inference.proto", "proto/perennial.proto"];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["proto"])?;
+    // For reflection.
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(out, descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         // Raw tensors are slices of the received message, not copies of it.
         .bytes(".inference")
         .bytes(".perennial.v1.FeedbackRequest.raw_input_contents")
-        .file_descriptor_set_path(&out)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::tally::Target;
 
 /// What `stream` and `evaluate` take alike.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// CSV or JSON lines, plain or gzipped
     pub rows: PathBuf,
@@ -34,7 +35,10 @@ pub struct Args {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
@@ -190,6 +194,10 @@ mod tests {
         check(CLASSES, "x,y\n1,c\n", bad);
         let bad = ": line 3: column \"y\": \"inf\" is not a finite number";
         check(NUMBER, "x,y\n1,2\n1,inf\n", bad);
-        check(NUMBER, "x,z\n1,2\n", ": no column \"y\"; the file has \"x\", \"z\"");
+        check(
+            NUMBER,
+            "x,z\n1,2\n",
+            ": no column \"y\"; the file has \"x\", \"z\"",
+        );
     }
 }

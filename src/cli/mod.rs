@@ -7,6 +7,7 @@ mod course;
 mod evaluate;
 mod feedback;
 mod init;
+mod latency;
 mod lesson;
 mod predict;
 pub mod print;
@@ -26,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 /// An inference server whose models keep learning after deployment.
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

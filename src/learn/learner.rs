@@ -458,7 +458,11 @@ impl Learner {
         let mut all = Tensors::default();
         all.nest("world", tensors);
         all.nest("learned", self.learned.state());
-        let Description { toml, build, profile } = &self.description;
+        let Description {
+            toml,
+            build,
+            profile,
+        } = &self.description;
         for (name, text) in [("toml", toml), ("build", build), ("profile", profile)] {
             let bytes = text.clone().into_bytes();
             all.put_u8(format!("description.{name}"), &[bytes.len()], bytes);

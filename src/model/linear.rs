@@ -84,7 +84,7 @@ impl Bank {
             _ => self.sparse.save(),
         };
         let at = |feature: usize, column: usize| self.dense[feature * self.n_columns() + column];
-        for (member, name) in names.iter().enumerate() {
+        for (member, name) in names.iter().take(self.n_members).enumerate() {
             let columns = member * self.n_outputs..(member + 1) * self.n_outputs;
             let weight = columns
                 .clone()
@@ -103,7 +103,7 @@ impl Bank {
     /// When a tensor is missing or has another shape.
     pub fn load(&mut self, names: &[String], tensors: &mut Tensors) -> Result<(), Error> {
         let (n_outputs, n_dense, n_columns) = (self.n_outputs, self.n_dense, self.n_columns());
-        for (member, name) in names.iter().enumerate() {
+        for (member, name) in names.iter().take(self.n_members).enumerate() {
             let shape = [Some(n_outputs), Some(n_dense)];
             let weight = tensors.take_f32(&format!("{name}.0.weight"), &shape)?;
             let bias = tensors.take_f32(&format!("{name}.0.bias"), &[Some(n_outputs)])?;

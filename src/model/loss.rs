@@ -97,7 +97,9 @@ mod tests {
     #[test]
     fn slopes_are_the_derivatives_of_the_loss() {
         let mut scale = Scale::default();
-        [0.0, 1.0, 0.5, 2.0].iter().for_each(|value| scale.observe(*value));
+        [0.0, 1.0, 0.5, 2.0]
+            .iter()
+            .for_each(|value| scale.observe(*value));
         let outputs = [0.3f32, -0.2, 0.9];
         for target in [
             Target::Class(1),

@@ -65,7 +65,10 @@ fn unknown_model(name: &str, names: &[&str]) -> String {
         names if names.len() <= LISTED_MAX => {
             format!("no model \"{name}\": this server has {}", names.join(", "))
         }
-        names => format!("no model \"{name}\" among the {} of this server", names.len()),
+        names => format!(
+            "no model \"{name}\" among the {} of this server",
+            names.len()
+        ),
     }
 }
 
@@ -75,10 +78,9 @@ pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Adds one to what was refused.
-pub(super) fn refused(counter: &AtomicU64, refusal: Refusal) -> Status {
+/// One more.
+pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-    refusal.into()
 }
 
 /// The clock of this machine.

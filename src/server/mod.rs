@@ -117,10 +117,9 @@ pub async fn run(
     let http = axum::serve(listeners.http, http::router(door))
         .with_graceful_shutdown(door::drained(draining));
     let serving = async {
-        tokio::try_join!(
-            async { grpc.await.map_err(Error::Grpc) },
-            async { http.await.map_err(Error::Http) },
-        )
+        tokio::try_join!(async { grpc.await.map_err(Error::Grpc) }, async {
+            http.await.map_err(Error::Http)
+        },)
     };
     tokio::pin!(serving);
     tokio::select! {
@@ -133,7 +132,10 @@ pub async fn run(
     match timeout(DRAIN_MAX, serving).await {
         Ok(ended) => ended.map(|_| ()),
         Err(_) => {
-            tracing::warn!(seconds = DRAIN_MAX.as_secs(), "requests cut off by the drain");
+            tracing::warn!(
+                seconds = DRAIN_MAX.as_secs(),
+                "requests cut off by the drain"
+            );
             Ok(())
         }
     }

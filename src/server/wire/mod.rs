@@ -4,8 +4,8 @@
 //! ends here with a [`Refusal`] that names the field. Nothing here waits, and no clock is read.
 //!
 //! In reading order: `tensors` (inputs to rows), with `numbers` and `texts` below it;
-//! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`;
-//! `records` (versions and status).
+//! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`, with
+//! `signals` below it; `records` (versions and status).
 
 mod feedback;
 mod metadata;
@@ -14,6 +14,7 @@ mod outputs;
 mod parameters;
 mod records;
 mod refusal;
+mod signals;
 mod tensors;
 mod texts;
 

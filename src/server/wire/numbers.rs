@@ -17,7 +17,10 @@ pub(super) fn with_gaps(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
     match values.iter().position(|value| value.is_infinite()) {
         None => Ok(values),
         Some(row) => {
-            let what = format!("row {row} is {}, expected a finite number or NaN", values[row]);
+            let what = format!(
+                "row {row} is {}, expected a finite number or NaN",
+                values[row]
+            );
             Err(tensor.refuse(what))
         }
     }
@@ -47,12 +50,21 @@ pub(super) fn vectors(tensor: Tensor) -> Result<Bytes, Refusal> {
             bytes.clone()
         }
         Values::Typed(contents) => {
-            counted(&tensor, contents, "fp32_contents", contents.fp32_contents.len())?;
+            counted(
+                &tensor,
+                contents,
+                "fp32_contents",
+                contents.fp32_contents.len(),
+            )?;
             let floats = contents.fp32_contents.iter();
             floats.flat_map(|value| value.to_le_bytes()).collect()
         }
     };
-    let mut floats = bytes.as_chunks::<4>().0.iter().map(|raw| f32::from_le_bytes(*raw));
+    let mut floats = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|raw| f32::from_le_bytes(*raw));
     match floats.position(|value| !value.is_finite()) {
         None => Ok(bytes),
         Some(index) => {
@@ -137,25 +149,41 @@ fn from_typed(tensor: &Tensor, contents: &InferTensorContents) -> Result<Vec<f64
         }
         "FP32" => {
             check("fp32_contents", contents.fp32_contents.len())?;
-            Ok(contents.fp32_contents.iter().map(|&value| value.into()).collect())
+            Ok(contents
+                .fp32_contents
+                .iter()
+                .map(|&value| value.into())
+                .collect())
         }
         "INT8" => signed(tensor, contents, i8::MIN.into()..=i8::MAX.into()),
         "INT16" => signed(tensor, contents, i16::MIN.into()..=i16::MAX.into()),
         "INT32" => signed(tensor, contents, i32::MIN..=i32::MAX),
         "INT64" => {
             check("int64_contents", contents.int64_contents.len())?;
-            Ok(contents.int64_contents.iter().map(|&value| value as f64).collect())
+            Ok(contents
+                .int64_contents
+                .iter()
+                .map(|&value| value as f64)
+                .collect())
         }
         "UINT8" => unsigned(tensor, contents, u8::MAX.into()),
         "UINT16" => unsigned(tensor, contents, u16::MAX.into()),
         "UINT32" => unsigned(tensor, contents, u32::MAX),
         "UINT64" => {
             check("uint64_contents", contents.uint64_contents.len())?;
-            Ok(contents.uint64_contents.iter().map(|&value| value as f64).collect())
+            Ok(contents
+                .uint64_contents
+                .iter()
+                .map(|&value| value as f64)
+                .collect())
         }
         "BOOL" => {
             check("bool_contents", contents.bool_contents.len())?;
-            Ok(contents.bool_contents.iter().map(|&value| u8::from(value).into()).collect())
+            Ok(contents
+                .bool_contents
+                .iter()
+                .map(|&value| u8::from(value).into())
+                .collect())
         }
         narrow @ ("FP16" | "BF16") => {
             Err(tensor.refuse(format!("datatype {narrow} in contents, expected it raw")))
@@ -169,17 +197,43 @@ fn signed(
     contents: &InferTensorContents,
     range: std::ops::RangeInclusive<i32>,
 ) -> Result<Vec<f64>, Refusal> {
-    counted(tensor, contents, "int_contents", contents.int_contents.len())?;
-    match contents.int_contents.iter().find(|value| !range.contains(value)) {
-        None => Ok(contents.int_contents.iter().map(|&value| value.into()).collect()),
+    counted(
+        tensor,
+        contents,
+        "int_contents",
+        contents.int_contents.len(),
+    )?;
+    match contents
+        .int_contents
+        .iter()
+        .find(|value| !range.contains(value))
+    {
+        None => Ok(contents
+            .int_contents
+            .iter()
+            .map(|&value| value.into())
+            .collect()),
         Some(value) => Err(outside(tensor, value)),
     }
 }
 
-fn unsigned(tensor: &Tensor, contents: &InferTensorContents, max: u32) -> Result<Vec<f64>, Refusal> {
-    counted(tensor, contents, "uint_contents", contents.uint_contents.len())?;
+fn unsigned(
+    tensor: &Tensor,
+    contents: &InferTensorContents,
+    max: u32,
+) -> Result<Vec<f64>, Refusal> {
+    counted(
+        tensor,
+        contents,
+        "uint_contents",
+        contents.uint_contents.len(),
+    )?;
     match contents.uint_contents.iter().find(|&&value| value > max) {
-        None => Ok(contents.uint_contents.iter().map(|&value| value.into()).collect()),
+        None => Ok(contents
+            .uint_contents
+            .iter()
+            .map(|&value| value.into())
+            .collect()),
         Some(value) => Err(outside(tensor, value)),
     }
 }

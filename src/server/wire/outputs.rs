@@ -79,13 +79,19 @@ impl Selection {
             return Ok(Selection(offered.to_vec()));
         }
         let refuse = |name: &str, what: String| {
-            Err(Refusal::invalid("outputs", format!("output \"{name}\": {what}")))
+            Err(Refusal::invalid(
+                "outputs",
+                format!("output \"{name}\": {what}"),
+            ))
         };
         let mut selected = Vec::with_capacity(offered.len());
         for InferRequestedOutputTensor { name, .. } in named {
             let Some(&output) = offered.iter().find(|output| output.name() == name) else {
                 let names: Vec<_> = offered.iter().map(|output| output.name()).collect();
-                return refuse(name, format!("unknown, expected one of {}", names.join(", ")));
+                return refuse(
+                    name,
+                    format!("unknown, expected one of {}", names.join(", ")),
+                );
             };
             if selected.contains(&output) {
                 return refuse(name, "asked for twice".to_owned());
@@ -145,14 +151,23 @@ fn values(output: Output, task: &Task, outputs: &Outputs) -> Bytes {
         }
         (Output::Probabilities, Outputs::Probabilities(values))
         | (Output::Value, Outputs::Values(values))
-        | (Output::Propensity, Outputs::Actions { propensities: values, .. })
+        | (
+            Output::Propensity,
+            Outputs::Actions {
+                propensities: values,
+                ..
+            },
+        )
         | (Output::Scores, Outputs::Actions { scores: values, .. }) => floats(values),
         _ => unreachable!("a model answers what its task says"),
     }
 }
 
 fn floats(values: &[f32]) -> Bytes {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
     bytes.into()
 }
 
@@ -166,4 +181,88 @@ fn prediction_ids(answer: &Answer, n_rows: usize) -> Bytes {
         texts::push(&mut bytes, id.hyphenated(&mut [0; 36]));
     }
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::PredictionId;
+
+    fn classification() -> Task {
+        Task::Classification {
+            classes: vec!["no".into(), "yes".into()],
+        }
+    }
+
+    fn answer(ids: Vec<PredictionId>, outputs: Outputs) -> Answer {
+        Answer {
+            ids,
+            outputs,
+            version: 3,
+            position: 7,
+        }
+    }
+
+    #[test]
+    fn answers_become_raw_tensors() {
+        let task = classification();
+        let selection = Selection::read(&task, &[]).expect("all");
+        let outputs = Outputs::Probabilities(vec![0.25, 0.75, 0.5, 0.5]);
+        let response = response(&task, &selection, &answer(vec![], outputs));
+        let shapes: Vec<_> = response
+            .outputs
+            .iter()
+            .map(|o| (o.name.as_str(), &o.shape[..]))
+            .collect();
+        assert_eq!(
+            shapes,
+            [
+                ("label", &[2][..]),
+                ("probabilities", &[2, 2]),
+                ("prediction_id", &[2])
+            ]
+        );
+        let raw = &response.raw_output_contents;
+        assert_eq!(&raw[0][..], b"\x03\0\0\0yes\x02\0\0\0no");
+        assert_eq!(raw[1], floats(&[0.25, 0.75, 0.5, 0.5]));
+        assert_eq!(&raw[2][..], [0; 8]);
+        assert_eq!(response.model_version, "3");
+        let position = response.parameters["position"].parameter_choice.clone();
+        assert_eq!(position, Some(ParameterChoice::Int64Param(7)));
+    }
+
+    #[test]
+    fn a_journaled_row_has_its_id() {
+        let ids = answer(vec![PredictionId(1)], Outputs::Values(vec![1.0]));
+        let raw = prediction_ids(&ids, 1);
+        assert_eq!(&raw[..4], [36, 0, 0, 0]);
+        assert_eq!(&raw[4..], b"00000000-0000-0000-0000-000000000001");
+    }
+
+    #[test]
+    fn p9_outputs_are_exactly_those_asked_for() {
+        let check = |names: &[&str], expected: Result<&[Output], &str>| {
+            let named = names.iter().map(|name| InferRequestedOutputTensor {
+                name: (*name).to_owned(),
+                ..Default::default()
+            });
+            let got = Selection::read(&classification(), &named.collect::<Vec<_>>());
+            let expected = expected.map(|outputs| Selection(outputs.to_vec()));
+            let got = got.map_err(|refusal| refusal.message);
+            assert_eq!(got, expected.map_err(str::to_owned));
+        };
+        check(
+            &["prediction_id", "label"],
+            Ok(&[Output::PredictionId, Output::Label]),
+        );
+        check(
+            &["label", "label"],
+            Err("output \"label\": asked for twice"),
+        );
+        let offered = "expected one of label, probabilities, prediction_id";
+        check(
+            &["value"],
+            Err(&format!("output \"value\": unknown, {offered}")),
+        );
+    }
 }

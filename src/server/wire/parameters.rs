@@ -107,7 +107,11 @@ fn check_spelling(name: &str) -> Result<(), Refusal> {
 fn is_slip(a: &[u8], b: &[u8]) -> bool {
     let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[start..], &b[start..]);
-    let end = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b);
+    let end = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(a, b)| a == b);
     let end = end.count();
     match (&a[..a.len() - end], &b[..b.len() - end]) {
         ([a, b], [c, d]) => a == d && b == c,
@@ -130,7 +134,10 @@ mod tests {
     #[test]
     fn parameters_of_ours_are_taken() {
         let check = |name: &str, choice, min_position: Option<u64>, journal: bool| {
-            let expected = Parameters { min_position, journal };
+            let expected = Parameters {
+                min_position,
+                journal,
+            };
             assert_eq!(read(name, choice), Ok(expected), "{name}");
         };
         check("min_position", Choice::Int64Param(7), Some(7), true);
@@ -153,10 +160,21 @@ mod tests {
             check("min_position", choice, &format!("{position}{expected}"));
         };
         check_position(Choice::Int64Param(-1), "-1, expected 0 or more");
-        check_position(Choice::StringParam("7".into()), "string, expected int64 or uint64");
+        check_position(
+            Choice::StringParam("7".into()),
+            "string, expected int64 or uint64",
+        );
         check_position(Choice::DoubleParam(7.0), "double, expected int64 or uint64");
-        check("log", Choice::Int64Param(0), "parameter \"log\": int64, expected bool");
-        check("explore", Choice::BoolParam(true), "parameter \"explore\": true is not available yet");
+        check(
+            "log",
+            Choice::Int64Param(0),
+            "parameter \"log\": int64, expected bool",
+        );
+        check(
+            "explore",
+            Choice::BoolParam(true),
+            "parameter \"explore\": true is not available yet",
+        );
         let misspelt = |name: &str, ours: &str| {
             let expected = format!("parameter \"{name}\": unknown, expected \"{ours}\"");
             check(name, Choice::BoolParam(true), &expected);

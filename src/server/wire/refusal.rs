@@ -25,7 +25,11 @@ pub(in crate::server) struct Refusal {
 impl Refusal {
     pub fn new(code: Code, field: &'static str, message: impl Into<String>) -> Refusal {
         let message = message.into();
-        Refusal { code, field, message }
+        Refusal {
+            code,
+            field,
+            message,
+        }
     }
 
     /// The request itself is wrong.
@@ -39,12 +43,12 @@ impl From<engine::Error> for Refusal {
         use engine::Error;
         let (code, field) = match &error {
             Error::UnknownModel(_) => (Code::NotFound, "model"),
-            Error::UnknownVersion { .. } => (Code::NotFound, "version"),
+            Error::UnknownVersion { .. } | Error::NoVersion { .. } => (Code::NotFound, "version"),
             Error::Unavailable { .. } => (Code::Unavailable, "model"),
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
-            Error::Store(_) => (Code::Internal, ""),
+            Error::Models { .. } | Error::Store(_) => (Code::Internal, ""),
         };
         Refusal::new(code, field, error.to_string())
     }
@@ -71,7 +75,11 @@ mod tests {
     fn p8_overload_comes_with_a_retry_hint() {
         let check = |code: Code, hinted: bool| {
             let status = Status::from(Refusal::new(code, "", "so"));
-            assert_eq!(status.metadata().contains_key(RETRY_KEYS[0]), hinted, "{code}");
+            assert_eq!(
+                status.metadata().contains_key(RETRY_KEYS[0]),
+                hinted,
+                "{code}"
+            );
             assert_eq!(status.message(), "so");
         };
         check(Code::ResourceExhausted, true);

@@ -102,10 +102,19 @@ fn pair(tensors: Tensors) -> Result<Vec<Paired>, Refusal> {
         ));
     }
     let is_filled = |contents: &InferTensorContents| *contents != InferTensorContents::default();
-    if let Some(both) = inputs.iter().find(|i| i.contents.as_ref().is_some_and(is_filled)) {
-        return Err(refuse(&both.name, "both raw and typed values, expected one of them"));
+    if let Some(both) = inputs
+        .iter()
+        .find(|i| i.contents.as_ref().is_some_and(is_filled))
+    {
+        return Err(refuse(
+            &both.name,
+            "both raw and typed values, expected one of them",
+        ));
     }
-    Ok(inputs.into_iter().zip(raw.into_iter().map(Values::Raw)).collect())
+    Ok(inputs
+        .into_iter()
+        .zip(raw.into_iter().map(Values::Raw))
+        .collect())
 }
 
 /// The tensors in the order of the description, each exactly once.
@@ -126,9 +135,12 @@ fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
         }
         places[place] = Some((tensor, values));
     }
-    let missing = |input: &Input| refuse(&input.name, format!("missing, expected a {}", input.kind));
+    let missing =
+        |input: &Input| refuse(&input.name, format!("missing, expected a {}", input.kind));
     let given = spec.inputs.iter().zip(places);
-    given.map(|(input, place)| place.ok_or_else(|| missing(input))).collect()
+    given
+        .map(|(input, place)| place.ok_or_else(|| missing(input)))
+        .collect()
 }
 
 fn width(kind: &InputKind) -> usize {
@@ -170,3 +182,6 @@ fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
         InputKind::Vector { .. } => Ok(Column::Vectors(numbers::vectors(tensor)?)),
     }
 }
+
+#[cfg(test)]
+mod tests;

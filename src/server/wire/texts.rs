@@ -33,9 +33,9 @@ pub(super) fn read(tensor: &Tensor) -> Result<Vec<String>, Refusal> {
 fn from_raw(tensor: &Tensor, mut bytes: &[u8]) -> Result<Vec<String>, Refusal> {
     let mut texts = Vec::with_capacity(tensor.n_values);
     for row in 0..tensor.n_values {
-        let element = bytes.split_first_chunk().and_then(|(length, rest)| {
-            rest.split_at_checked(u32::from_le_bytes(*length) as usize)
-        });
+        let element = bytes
+            .split_first_chunk()
+            .and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(*length) as usize));
         let Some((element, rest)) = element else {
             return Err(tensor.refuse(format!(
                 "raw bytes end within row {row}, expected {} elements, each its length in 4 \

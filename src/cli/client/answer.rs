@@ -1,0 +1,212 @@
+//! From a response to the answer for its one row.
+//!
+//! Invariant: a response that is not what the protocol promises is an error, never a panic.
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use perennial::model::Task;
+use perennial::proto::inference::ModelInferResponse;
+use perennial::proto::inference::infer_parameter::ParameterChoice;
+
+use crate::cli::rows::quoted;
+use crate::cli::tally::Target;
+
+/// What a model answered for one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The answer itself.
+    pub said: Said,
+    /// Empty when the prediction was not journaled.
+    pub prediction_id: String,
+    /// The version that answered.
+    pub version: String,
+    /// The position of the state that answered.
+    pub position: u64,
+}
+
+/// The answer itself, by task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    Label { label: String, probability: f32 },
+    Value(f32),
+    Action { action: String, propensity: f32 },
+}
+
+impl Answer {
+    /// Reads a response with one row.
+    pub fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
+        let outputs = Outputs(response);
+        let said = if outputs.has("label") {
+            let probabilities = outputs.floats("probabilities")?;
+            Said::Label {
+                label: outputs.text("label")?,
+                probability: probabilities.into_iter().fold(0.0, f32::max),
+            }
+        } else if outputs.has("value") {
+            Said::Value(outputs.float("value")?)
+        } else if outputs.has("action") {
+            Said::Action {
+                action: outputs.text("action")?,
+                propensity: outputs.float("propensity")?,
+            }
+        } else {
+            bail!("the response has neither label, value nor action");
+        };
+        let position = response.parameters.get("position");
+        let position = position.and_then(|parameter| parameter.parameter_choice.as_ref());
+        Ok(Answer {
+            said,
+            prediction_id: outputs.text("prediction_id")?,
+            version: response.model_version.clone(),
+            position: match position {
+                Some(&ParameterChoice::Int64Param(position)) => u64::try_from(position)?,
+                _ => bail!("the response has no position"),
+            },
+        })
+    }
+
+    /// What a target can be compared with.
+    pub fn target(&self, task: &Task) -> anyhow::Result<Target> {
+        let name = match &self.said {
+            Said::Value(value) => return Ok(Target::Value(f64::from(*value))),
+            Said::Label { label, .. } => label,
+            Said::Action { action, .. } => action,
+        };
+        let index = task.index(name);
+        let unknown = || format!("the answer {} is not in the model's metadata", quoted(name));
+        Ok(Target::Name(index.with_context(unknown)?))
+    }
+}
+
+/// The outputs of a response, by name.
+struct Outputs<'a>(&'a ModelInferResponse);
+
+impl Outputs<'_> {
+    fn place(&self, name: &str) -> Option<usize> {
+        let mut outputs = self.0.outputs.iter();
+        outputs.position(|output| output.name == name)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.place(name).is_some()
+    }
+
+    fn raw(&self, name: &str) -> anyhow::Result<&Bytes> {
+        let place = self.place(name);
+        let raw = place.and_then(|place| self.0.raw_output_contents.get(place));
+        raw.with_context(|| format!("the response has no output {name}"))
+    }
+
+    /// The one text of an output.
+    fn text(&self, name: &str) -> anyhow::Result<String> {
+        let raw = self.raw(name)?;
+        let text = raw
+            .split_first_chunk()
+            .filter(|(length, text)| u32::from_le_bytes(**length) as usize == text.len());
+        let (_, text) = text.with_context(|| format!("output {name}: expected one text"))?;
+        String::from_utf8(text.to_vec()).with_context(|| format!("output {name}"))
+    }
+
+    fn floats(&self, name: &str) -> anyhow::Result<Vec<f32>> {
+        let (floats, rest) = self.raw(name)?.as_chunks();
+        ensure!(
+            rest.is_empty() && !floats.is_empty(),
+            "output {name}: expected 32-bit floats"
+        );
+        Ok(floats
+            .iter()
+            .map(|float| f32::from_le_bytes(*float))
+            .collect())
+    }
+
+    /// The one number of an output.
+    fn float(&self, name: &str) -> anyhow::Result<f32> {
+        match self.floats(name)?.as_slice() {
+            &[float] => Ok(float),
+            floats => bail!("output {name}: {} numbers, expected one", floats.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial::proto::inference::InferParameter;
+    use perennial::proto::inference::model_infer_response::InferOutputTensor;
+
+    use super::*;
+
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    fn floats(floats: &[f32]) -> Vec<u8> {
+        floats.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    fn decode(outputs: Vec<(&str, Vec<u8>)>) -> anyhow::Result<Answer> {
+        let position = InferParameter {
+            parameter_choice: Some(ParameterChoice::Int64Param(7)),
+        };
+        let outputs = [outputs, vec![("prediction_id", text("id"))]].concat();
+        Answer::decode(&ModelInferResponse {
+            model_version: "3".into(),
+            parameters: [("position".to_owned(), position)].into(),
+            outputs: outputs
+                .iter()
+                .map(|(name, _)| InferOutputTensor {
+                    name: (*name).to_owned(),
+                    ..Default::default()
+                })
+                .collect(),
+            raw_output_contents: outputs.into_iter().map(|(_, raw)| raw.into()).collect(),
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn an_answer_is_read_by_the_names_of_its_outputs() {
+        let check = |outputs, said| {
+            let expected = Answer {
+                said,
+                prediction_id: "id".into(),
+                version: "3".into(),
+                position: 7,
+            };
+            assert_eq!(decode(outputs).unwrap(), expected);
+        };
+        let (label, probability) = ("b".to_owned(), 0.75);
+        check(
+            vec![
+                ("probabilities", floats(&[0.25, 0.75])),
+                ("label", text("b")),
+            ],
+            Said::Label { label, probability },
+        );
+        check(vec![("value", floats(&[1.5]))], Said::Value(1.5));
+        let (action, propensity) = ("ä".to_owned(), 0.5);
+        check(
+            vec![("action", text("ä")), ("propensity", floats(&[0.5]))],
+            Said::Action { action, propensity },
+        );
+    }
+
+    #[test]
+    fn a_broken_response_is_an_error() {
+        let check = |outputs, expected: &str| {
+            let error = format!("{:#}", decode(outputs).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        };
+        check(vec![], "neither label, value nor action");
+        check(vec![("value", vec![0; 3])], "output value: expected 32-bit");
+        check(vec![("value", vec![])], "output value: expected 32-bit");
+        check(vec![("value", vec![0; 8])], "output value: 2 numbers");
+        check(vec![("action", text("a"))], "no output propensity");
+        let label = |raw: &[u8]| {
+            let probabilities = ("probabilities", floats(&[1.0]));
+            vec![probabilities, ("label", raw.to_vec())]
+        };
+        check(label(b"\x02\0\0\0a"), "output label: expected one text");
+        check(label(b"\x02"), "output label: expected one text");
+        check(label(b"\x01\0\0\0\xff"), "output label: invalid utf-8");
+    }
+}

@@ -1,0 +1,70 @@
+//! Feedback on its way: many events sent, their replies read as they come.
+//!
+//! Invariant: at most [`IN_FLIGHT_MAX`] events wait for their reply, and each reply meets the
+//! ticket of its event.
+
+use anyhow::{Context, bail};
+use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Client, refusal};
+
+/// How many events, or rows, are on their way at a time.
+pub const IN_FLIGHT_MAX: usize = 64;
+
+/// An open stream of feedback; `T` is what is known of an event when its reply comes.
+pub struct FeedbackStream<T, S> {
+    events: mpsc::Sender<FeedbackRequest>,
+    tickets: mpsc::Sender<T>,
+    replies: JoinHandle<anyhow::Result<S>>,
+}
+
+impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
+    /// Opens a stream; each reply is folded into the state.
+    pub fn open(client: &Client, state: S, fold: fn(&mut S, T, FeedbackReply)) -> Self {
+        let (events, to_send) = mpsc::channel(IN_FLIGHT_MAX);
+        // A ticket is taken out only when its reply is there, so this channel is the bound.
+        let (tickets, mut sent) = mpsc::channel(IN_FLIGHT_MAX);
+        let mut learning = client.learning.clone();
+        let replies = tokio::spawn(async move {
+            let mut state = state;
+            let replies = learning.stream_feedback(ReceiverStream::new(to_send));
+            let mut replies = replies.await.map_err(refusal)?.into_inner();
+            while let Some(reply) = replies.message().await.map_err(refusal)? {
+                let ticket = sent.recv().await;
+                let ticket = ticket.context("the server replied to more events than were sent")?;
+                fold(&mut state, ticket, reply);
+            }
+            sent.close();
+            if sent.recv().await.is_some() {
+                bail!("the server ended the stream before its last reply");
+            }
+            Ok(state)
+        });
+        FeedbackStream {
+            events,
+            tickets,
+            replies,
+        }
+    }
+
+    /// Sends an event, once there is room for it.
+    ///
+    /// # Errors
+    /// Why the stream ended.
+    pub async fn send(&mut self, ticket: T, event: FeedbackRequest) -> anyhow::Result<()> {
+        if self.tickets.send(ticket).await.is_ok() && self.events.send(event).await.is_ok() {
+            return Ok(());
+        }
+        (&mut self.replies).await??;
+        bail!("the server ended the stream of feedback")
+    }
+
+    /// Ends the stream, and gives the state after the last reply.
+    pub async fn finish(self) -> anyhow::Result<S> {
+        drop((self.events, self.tickets));
+        self.replies.await?
+    }
+}

@@ -1,0 +1,145 @@
+//! `perennial verify`: checks every journal and checkpoint of a data directory.
+//!
+//! Invariant: it changes nothing, and damage of one model does not hide that of another.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use perennial::store::{self, Directory, checkpoint};
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::print;
+
+/// What to check.
+#[derive(clap::Args)]
+#[command(after_help = "Example: perennial verify --data data")]
+pub struct Args {
+    /// The data directory; no server may have it open
+    #[arg(long, default_value = "data")]
+    data: PathBuf,
+    /// Print JSON, one object a model
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks every model, each on its own thread, and prints a line for each.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let directory = Directory::inspect(&args.data)?;
+    let models = directory.models()?;
+    // The process keeps rayon's own pool at one thread.
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(n_threads.min(models.len()).max(1))
+        .build()
+        .context("start the threads")?;
+    let findings: Vec<Finding> = pool.install(|| {
+        let models = models.into_par_iter();
+        models.map(|model| check(&directory, model)).collect()
+    });
+    for finding in &findings {
+        match args.json {
+            true => print::line(finding.object())?,
+            false => print::line(finding.line())?,
+        }
+    }
+    let n_damaged = findings
+        .iter()
+        .filter(|finding| !finding.damage.is_empty())
+        .count();
+    ensure!(
+        n_damaged == 0,
+        "{n_damaged} of {} models are damaged",
+        findings.len()
+    );
+    Ok(())
+}
+
+/// What was found of one model.
+#[derive(Default)]
+struct Finding {
+    model: String,
+    segments: u64,
+    entries: u64,
+    bytes: u64,
+    last_position: u64,
+    checkpoints: u64,
+    /// What a crash left of the last write; it is no damage.
+    torn: Option<String>,
+    /// Everything that is not as it was written.
+    damage: Vec<String>,
+}
+
+fn check(directory: &Directory, model: String) -> Finding {
+    let mut finding = Finding::default();
+    let journal = directory.journal(&model);
+    let checkpoints = directory.checkpoints(&model);
+    finding.model = model;
+    let mut last_position = None;
+    match store::verify(&journal) {
+        Ok(report) => {
+            finding.segments = report.segments;
+            finding.entries = report.entries;
+            finding.bytes = report.bytes;
+            finding.last_position = report.last_position;
+            last_position = Some(report.last_position);
+            finding.torn = report.torn.map(|cut| {
+                let (bytes, position) = (cut.bytes, cut.position);
+                format!(
+                    "a torn end of {bytes} bytes from position {position}, cut at the next start"
+                )
+            });
+        }
+        Err(error) => finding.damage.push(error.to_string()),
+    }
+    let listed = checkpoint::list(&checkpoints).unwrap_or_else(|error| {
+        finding.damage.push(error.to_string());
+        Vec::new()
+    });
+    for listed in listed {
+        finding.checkpoints += 1;
+        let position = listed.position;
+        match checkpoint::load(&checkpoints, position) {
+            Err(error) => finding.damage.push(error.to_string()),
+            Ok(_) => {
+                if let Some(last) = last_position.filter(|&last| last < position) {
+                    let ahead = store::Error::CheckpointAhead {
+                        path: journal.clone(),
+                        checkpoint: position,
+                        last,
+                    };
+                    finding.damage.push(ahead.to_string());
+                }
+            }
+        }
+    }
+    finding
+}
+
+impl Finding {
+    fn line(&self) -> String {
+        if !self.damage.is_empty() {
+            return format!("{}: damaged: {}", self.model, self.damage.join("; "));
+        }
+        let torn = self.torn.as_ref();
+        let torn = torn.map_or_else(String::new, |torn| format!("; {torn}"));
+        format!(
+            "{}: sound: {} entries in {} segments, {} bytes, {} checkpoints{torn}",
+            self.model, self.entries, self.segments, self.bytes, self.checkpoints
+        )
+    }
+
+    fn object(&self) -> serde_json::Value {
+        json!({
+            "model": self.model,
+            "sound": self.damage.is_empty(),
+            "entries": self.entries,
+            "segments": self.segments,
+            "bytes": self.bytes,
+            "last_position": self.last_position,
+            "checkpoints": self.checkpoints,
+            "torn": self.torn,
+            "damage": self.damage,
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! COMMAND: journal an operator's order, and wait until the learner has carried it out.
+//!
+//! Invariant: an order that cannot be carried out is refused before it is journaled.
+
+use tokio::sync::oneshot;
+
+use super::error::Error;
+use super::hosted::Hosted;
+use super::versions::Versions;
+use super::writer::Work;
+use crate::event::{Command, Order};
+use crate::store::{Manifest, checkpoint};
+
+/// What became of a command: the version it made, or why it could not be saved.
+pub(super) type Outcome = Result<u64, String>;
+
+/// The version that a command made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Its number.
+    pub version: u64,
+    /// The position of its state.
+    pub position: u64,
+}
+
+impl Hosted {
+    /// Journals a command and waits until it has been carried out.
+    ///
+    /// # Errors
+    /// What [`Hosted::check_restore`] gives for a restore; [`Error::Full`] and
+    /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
+    /// could not be saved.
+    pub async fn command(&self, command: Command) -> Result<Made, Error> {
+        let running = self.get()?;
+        running.check_room()?;
+        if let Order::Restore { version } = command.order {
+            self.check_restore(version)?;
+        }
+        let (reply, done) = oneshot::channel();
+        running.send(Work::Command(command, reply))?;
+        let stopped = |_| running.unavailable("the writer has stopped");
+        let position = done.await.map_err(stopped)??;
+        self.reach(position).await?;
+        // The learner publishes a restored state before it saves it: its lock is free after both.
+        let _saved = tokio::task::block_in_place(|| running.learning.lock());
+        let outcomes = running.outcomes.lock();
+        let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
+        match outcome {
+            Some(Ok(version)) => Ok(Made { version, position }),
+            Some(Err(what)) => Err(Error::Damaged {
+                model: running.name.clone(),
+                what: format!("the version was made but not saved: {what}"),
+            }),
+            None => Err(running.unavailable("the learner stopped before it obeyed")),
+        }
+    }
+
+    /// The manifest of a version that could be restored now: all its files are whole.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`] where there is none, [`Error::Damaged`] where a file is not
+    /// what was written.
+    pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
+        let versions = self.saved()?;
+        let damaged = |error: crate::store::Error| Error::Damaged {
+            model: self.name().to_owned(),
+            what: format!("version {version} cannot be restored: {error}"),
+        };
+        let Some(manifest) = versions.find(version)? else {
+            return Err(self.no_such_version(version, &versions));
+        };
+        let checkpoint = checkpoint::load(&versions.folder, manifest.position);
+        Ok(checkpoint.map_err(damaged)?.manifest)
+    }
+
+    /// Every version, each with what is wrong with its checkpoint, if anything is.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
+        let versions = self.saved()?;
+        let mut all = Vec::new();
+        for one in versions.list()? {
+            all.push(match one.manifest {
+                Ok(manifest) => (manifest, None),
+                Err(error) => {
+                    let position = one.position;
+                    let manifest = Manifest {
+                        position,
+                        ..Manifest::default()
+                    };
+                    (manifest, Some(error.to_string()))
+                }
+            });
+        }
+        all.sort_by_key(|(manifest, _)| manifest.version);
+        Ok(all)
+    }
+
+    /// Where this model's versions are, without waiting for the learner.
+    fn saved(&self) -> Result<Versions, Error> {
+        Ok(self.get()?.versions.clone())
+    }
+
+    fn no_such_version(&self, version: u64, versions: &Versions) -> Error {
+        let listed = versions.list().unwrap_or_default();
+        let known = listed.into_iter().filter_map(|one| one.manifest.ok());
+        let mut known: Vec<u64> = known.map(|manifest| manifest.version).collect();
+        known.sort_unstable();
+        Error::NoVersion {
+            model: self.name().to_owned(),
+            version,
+            known: format!("{known:?}"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What can go wrong here, by what the caller can do.
+
+use std::path::PathBuf;
+
+use crate::store;
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Ask for a model that is served.
+    #[error("model {0:?} is not served here")]
+    UnknownModel(String),
+    /// Ask for a version that is there.
+    #[error("model {model:?} does not serve version {version:?}; version {served} is being served")]
+    UnknownVersion {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        version: String,
+        /// What is there.
+        served: u64,
+    },
+    /// Name a version that there is.
+    #[error("model {model:?} has no version {version}; it has {known}")]
+    NoVersion {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        version: u64,
+        /// Those there are.
+        known: String,
+    },
+    /// Wait, or mend what the reason names.
+    #[error("model {model:?} is unavailable: {reason}")]
+    Unavailable {
+        /// The model.
+        model: String,
+        /// Why.
+        reason: String,
+    },
+    /// Send less, or later.
+    #[error("model {model:?} takes no more now: {what}")]
+    Full {
+        /// The model.
+        model: String,
+        /// Which bound was reached.
+        what: String,
+    },
+    /// Ask for something else.
+    #[error("{field}: {what}")]
+    Refused {
+        /// What is at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Restore another version.
+    #[error("model {model:?}: {what}")]
+    Damaged {
+        /// The model.
+        model: String,
+        /// What is damaged.
+        what: String,
+    },
+    /// The folder of models cannot be read.
+    #[error("cannot read the models in {path:?}: {error}")]
+    Models {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Mend what it names.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}

@@ -1,0 +1,182 @@
+//! One model as others see it, and what its threads share.
+//!
+//! Invariant: the learner has one owner at a time, behind its lock; everything that a request
+//! reads is an immutable snapshot or an atomic number.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crossbeam::channel::Sender;
+
+use super::command::Outcome;
+use super::error::Error;
+use super::learning::{Job, Learning};
+use super::registry::{Registry, Snapshot};
+use super::versions::Versions;
+use super::writer::Message;
+use crate::model::Spec;
+use crate::store::Journal;
+
+/// A model of the folder, whether it can be served or not.
+pub struct Hosted {
+    name: String,
+    running: Result<Arc<Running>, String>,
+}
+
+/// A model that is served.
+pub(super) struct Running {
+    pub name: String,
+    /// Its place among the writer's journals.
+    pub index: usize,
+    pub registry: Registry,
+    pub learning: Mutex<Learning>,
+    pub versions: Versions,
+    pub messages: Sender<Message>,
+    pub jobs: Sender<Job>,
+    /// Whether it stands in the queue of the learner threads.
+    pub queued: AtomicBool,
+    /// The last position on disk, and the bytes there.
+    pub synced: AtomicU64,
+    pub journal_bytes: AtomicU64,
+    /// The highest position that a request has waited for.
+    pub wanted: AtomicU64,
+    /// Predictions answered without an entry.
+    pub unjournaled: AtomicU64,
+    /// Why feedback is no longer taken, and why nothing is learned any more.
+    pub closed: OnceLock<String>,
+    pub halted: OnceLock<String>,
+    /// What became of the newest commands, by position.
+    pub outcomes: Mutex<BTreeMap<u64, Outcome>>,
+}
+
+impl Running {
+    pub fn new(
+        name: &str,
+        index: usize,
+        mut learning: Learning,
+        messages: &Sender<Message>,
+        jobs: &Sender<Job>,
+    ) -> Running {
+        Running {
+            name: name.to_owned(),
+            index,
+            registry: Registry::new(learning.snapshot()),
+            versions: learning.versions.clone(),
+            learning: Mutex::new(learning),
+            messages: messages.clone(),
+            jobs: jobs.clone(),
+            queued: AtomicBool::new(false),
+            synced: AtomicU64::new(0),
+            journal_bytes: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            unjournaled: AtomicU64::new(0),
+            closed: OnceLock::new(),
+            halted: OnceLock::new(),
+            outcomes: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Takes over how far the journal is on disk.
+    pub fn note_journal(&self, journal: &Journal) {
+        self.journal_bytes.store(journal.bytes_on_disk(), Relaxed);
+        self.synced.store(journal.synced(), Relaxed);
+    }
+
+    /// Refuses feedback and commands from here on.
+    pub fn stop_accepting(&self) {
+        let _ = self.closed.set("the server is stopping".to_owned());
+    }
+
+    /// The error that names this model and why it does not take what it is sent.
+    pub fn unavailable(&self, reason: &str) -> Error {
+        Error::Unavailable {
+            model: self.name.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+impl Hosted {
+    pub(super) fn running(name: &str, running: Arc<Running>) -> Hosted {
+        Hosted {
+            name: name.to_owned(),
+            running: Ok(running),
+        }
+    }
+
+    pub(super) fn unavailable(name: &str, reason: String) -> Hosted {
+        Hosted {
+            name: name.to_owned(),
+            running: Err(reason),
+        }
+    }
+
+    /// Its name: the name of its folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn get(&self) -> Result<&Arc<Running>, Error> {
+        self.running.as_ref().map_err(|reason| Error::Unavailable {
+            model: self.name.clone(),
+            reason: reason.clone(),
+        })
+    }
+
+    /// The description in force.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn spec(&self) -> Result<Arc<Spec>, Error> {
+        Ok(self.get()?.registry.served().model.spec.clone())
+    }
+
+    /// What answers a request for `version`: empty for what the policy serves, an alias, or the
+    /// number of the version being served.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::UnknownVersion`].
+    pub fn snapshot(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
+        let registry = &self.get()?.registry;
+        let served = registry.served();
+        match version {
+            "" | "candidate" => Ok(served),
+            "champion" => Ok(registry.champion()),
+            number if number.parse() == Ok(served.version) => Ok(served),
+            other => Err(Error::UnknownVersion {
+                model: self.name.clone(),
+                version: other.to_owned(),
+                served: served.version,
+            }),
+        }
+    }
+
+    /// Waits until what is served has reached `position`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a position that is not in the journal, and
+    /// [`Error::Unavailable`] where nothing is learned any more.
+    pub async fn reach(&self, position: u64) -> Result<(), Error> {
+        let running = self.get()?;
+        let mut reached = running.registry.position();
+        if *reached.borrow() >= position {
+            return Ok(());
+        }
+        let last = running.synced.load(Relaxed);
+        if position > last {
+            return Err(Error::Refused {
+                field: "min_position",
+                what: format!("position {position} is beyond the journal's last, {last}"),
+            });
+        }
+        running.wanted.fetch_max(position, Relaxed);
+        running.schedule();
+        if let Some(reason) = running.halted.get() {
+            return Err(running.unavailable(reason));
+        }
+        let waited = reached.wait_for(|reached| *reached >= position).await;
+        waited.map_err(|_| running.unavailable("it is being closed"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! LEARN: apply what is on disk, in order; publish; save the versions that fall due.
+//!
+//! Invariant: only synced entries are applied, so whatever is served stands on durable entries.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Receiver;
+
+use super::command::Outcome;
+use super::hosted::Running;
+use super::registry::Snapshot;
+use super::versions::Versions;
+use super::writer::{Message, Work};
+use crate::event::{Entry, Event, Order, Version};
+use crate::learn::{Learner, Need, Step, Supply};
+use crate::model::Model;
+use crate::store::{self, Reader};
+
+/// Entries between two looks at whether to publish.
+const LOOK_EVERY: usize = 16;
+/// Entries before another model has its turn.
+const TURN: usize = 4096;
+/// What is served is at most so much older than what was learned.
+const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+
+/// Work for a learner thread.
+pub enum Job {
+    Learn(Arc<Running>),
+    Stop,
+}
+
+/// A learner with the journal it follows.
+pub struct Learning {
+    pub learner: Learner,
+    pub reader: Reader,
+    pub versions: Versions,
+    /// The function as it was last published; none where it has changed since.
+    published: Option<Arc<Model>>,
+    last_publish: Instant,
+}
+
+/// Learns whatever falls due, until told to stop.
+pub fn run(due: &Receiver<Job>) {
+    stand_back();
+    while let Ok(Job::Learn(running)) = due.recv() {
+        running.queued.store(false, Relaxed);
+        if !running.turn() {
+            running.schedule();
+        }
+    }
+}
+
+/// Lets the system run this thread only where no other thread wants the core.
+fn stand_back() {
+    #[cfg(target_os = "linux")]
+    {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the pointer is to a live value, and 0 names the calling thread.
+        let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
+        if result != 0 {
+            tracing::warn!("learner threads keep the priority of the others");
+        }
+    }
+}
+
+impl Running {
+    /// Puts the model into the queue of the learner threads, where it is not there yet.
+    pub fn schedule(self: &Arc<Running>) {
+        if !self.queued.swap(true, Relaxed) {
+            let _ = self.jobs.try_send(Job::Learn(self.clone()));
+        }
+    }
+
+    /// One turn of learning; true once everything on disk is learned, or nothing can be.
+    fn turn(&self) -> bool {
+        let Ok(mut learning) = self.learning.lock() else {
+            self.halt("a learner thread has panicked");
+            return true;
+        };
+        if self.halted.get().is_some() {
+            return true;
+        }
+        for _ in 0..TURN / LOOK_EVERY {
+            let last = self.synced.load(Relaxed);
+            for _ in 0..LOOK_EVERY {
+                match learning.step(last) {
+                    Ok(None) => break,
+                    Ok(Some((entry, step))) => self.act(&mut learning, &entry, step),
+                    Err(reason) => {
+                        self.halt(&reason);
+                        return true;
+                    }
+                }
+            }
+            let reached = learning.learner.position();
+            let done = reached >= self.synced.load(Relaxed);
+            let published = *self.registry.position().borrow();
+            let awaited = (published + 1..=reached).contains(&self.wanted.load(Relaxed));
+            if reached > published
+                && (done || awaited || learning.last_publish.elapsed() >= PUBLISH_EVERY)
+            {
+                self.registry.publish(learning.snapshot());
+            }
+            if done {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Does what a step says is due.
+    fn act(&self, learning: &mut Learning, entry: &Entry, step: Step) {
+        if let Some(version) = &step.version {
+            let restored = matches!(&entry.event, Event::Command(c) if matches!(c.order, Order::Restore { .. }));
+            if restored {
+                // What was brought back serves before it is saved.
+                self.registry.publish(learning.snapshot());
+            }
+            let saved = learning.save(version, entry);
+            let outcome = match saved {
+                Ok(()) => Ok(version.version),
+                Err(error) => {
+                    tracing::error!(model = self.name, version = version.version, %error, "version was not saved");
+                    Err(error.to_string())
+                }
+            };
+            let record = Message {
+                model: self.index,
+                work: Work::Record(version.clone()),
+            };
+            // The writer never waits for a learner, so this wait ends.
+            let _ = self.messages.send(record);
+            self.finish(entry.position, outcome);
+        }
+    }
+
+    fn finish(&self, position: u64, outcome: Outcome) {
+        if let Ok(mut outcomes) = self.outcomes.lock() {
+            outcomes.insert(position, outcome);
+            while outcomes.len() > 1024 {
+                outcomes.pop_first();
+            }
+        }
+    }
+
+    fn halt(&self, reason: &str) {
+        tracing::error!(model = self.name, reason, "learning has stopped");
+        let _ = self.halted.set(format!("learning has stopped: {reason}"));
+        let _ = self.closed.set(format!("learning has stopped: {reason}"));
+    }
+
+    /// Learns everything on disk, on this thread; true once no record is still to be written.
+    pub fn catch_up(&self) -> bool {
+        while !self.turn() {}
+        let recorded = |learning: &Learning| learning.learner.unrecorded().is_empty();
+        self.halted.get().is_some() || self.learning.lock().map_or(true, |l| recorded(&l))
+    }
+
+    /// Writes the checkpoint from which the next start goes on.
+    pub fn save_at_stop(&self) {
+        let Ok(mut learning) = self.learning.lock() else {
+            return;
+        };
+        if self.halted.get().is_some() {
+            return;
+        }
+        let learning = &mut *learning;
+        let chain = learning.reader.chain();
+        if let Err(error) = learning.versions.save_stop(&learning.learner, chain) {
+            tracing::error!(model = self.name, %error, "no checkpoint at stop");
+        }
+    }
+}
+
+impl Learning {
+    pub fn new(learner: Learner, reader: Reader, versions: Versions) -> Learning {
+        Learning {
+            learner,
+            reader,
+            versions,
+            published: None,
+            last_publish: Instant::now(),
+        }
+    }
+
+    /// Applies the next entry up to position `last`; none when all are applied.
+    pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
+        let next = self.reader.next(last).map_err(|error| error.to_string())?;
+        let Some(entry) = next else { return Ok(None) };
+        let failed = |error: store::Error| error.to_string();
+        let step = match self.learner.needs(&entry.event) {
+            Need::Nothing => self.learner.apply(&entry, Supply::Nothing),
+            Need::Prediction(position) => match self.reader.read(position).map_err(failed)?.event {
+                Event::Prediction(prediction) => {
+                    self.learner.apply(&entry, Supply::Prediction(&prediction))
+                }
+                _ => return Err(format!("entry {position} is not a prediction")),
+            },
+            Need::Version(version) => {
+                let (weights, state) = self.versions.load(version).map_err(failed)?;
+                self.learner.apply(&entry, Supply::Version(weights, state))
+            }
+        };
+        let step = step.map_err(|error| error.to_string())?;
+        if step.changed {
+            self.published = None;
+        }
+        Ok(Some((entry, step)))
+    }
+
+    /// What is to be served: the function is copied only if it has changed.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.last_publish = Instant::now();
+        let learner = &self.learner;
+        let model = self
+            .published
+            .get_or_insert_with(|| Arc::new(learner.model()));
+        Snapshot {
+            version: learner.version(),
+            position: learner.position(),
+            model: model.clone(),
+        }
+    }
+
+    /// Saves the version that `entry` made.
+    pub fn save(&mut self, version: &Version, entry: &Entry) -> Result<(), store::Error> {
+        let chain = self.reader.chain();
+        self.versions.save(&self.learner, version, entry, chain)
+    }
+}

@@ -1,0 +1,196 @@
+//! The running system: threads, clocks, queues and disks around the pure learner.
+//!
+//! Promise: predictions never wait for learning, saving or restoring; feedback is acknowledged
+//! only once it is on disk; everything has a bound.
+//!
+//! In reading order: [`Engine`] (every model), [`Hosted`] (one model), then one file a flow:
+//! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
+//! `command`, `recover`.
+
+mod command;
+mod error;
+mod feedback;
+mod hosted;
+mod learning;
+mod predict;
+mod recover;
+mod registry;
+mod stats;
+mod versions;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, bounded};
+
+use crate::store::Directory;
+pub use crate::store::Manifest;
+pub use command::Made;
+pub use error::Error;
+pub use feedback::{Accepted, Receipt};
+pub use hosted::Hosted;
+use hosted::Running;
+use learning::Job;
+pub use predict::Answer;
+pub use registry::Snapshot;
+pub use stats::{MemberStatus, State, Status};
+use writer::{Message, Work, Written};
+
+/// Messages on their way to the writer at a time.
+const MESSAGES_MAX: usize = 16 * 1024;
+
+/// Where models are described and their data kept, and how many threads learn.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A folder with one folder a model, each with its model.toml.
+    pub models: PathBuf,
+    /// The data directory; it is made where it is missing.
+    pub data: PathBuf,
+    /// 0 takes one thread a core, less one, and at least one.
+    pub learner_threads: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            models: "models".into(),
+            data: "data".into(),
+            learner_threads: 0,
+        }
+    }
+}
+
+/// Every model, served and learning.
+pub struct Engine {
+    models: BTreeMap<String, Arc<Hosted>>,
+    threads: Mutex<Option<Threads>>,
+    _directory: Directory,
+}
+
+struct Threads {
+    messages: Sender<Message>,
+    jobs: Sender<Job>,
+    writer: JoinHandle<()>,
+    learners: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Recovers every model of the folder and starts the threads. A model that cannot be served
+    /// stays, unavailable, with its reason.
+    ///
+    /// # Errors
+    /// When the models cannot be listed, or the data directory is locked or cannot be made.
+    pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
+        let directory = Directory::open(&config.data)?;
+        let names = recover::names(&config.models)?;
+        let (messages, received) = bounded(MESSAGES_MAX);
+        // A model is in this queue at most once.
+        let (jobs, due) = bounded(names.len().max(1) + 1024);
+        let mut models = BTreeMap::new();
+        let mut written = Vec::new();
+        for name in names {
+            let hosted = match recover::open(&directory, &config.models, &name) {
+                Ok(recovered) => {
+                    let index = written.len();
+                    let running = Running::new(&name, index, recovered.learning, &messages, &jobs);
+                    let running = Arc::new(running);
+                    running.note_journal(&recovered.journal);
+                    let seen = recovered.seen;
+                    written.push(Written::new(recovered.journal, seen, running.clone()));
+                    Hosted::running(&name, running)
+                }
+                Err(reason) => {
+                    tracing::error!(model = name, reason = %reason, "model is unavailable");
+                    Hosted::unavailable(&name, reason)
+                }
+            };
+            models.insert(name, Arc::new(hosted));
+        }
+        let writer = spawn("writer", move || writer::run(&received, written));
+        let n_threads = match config.learner_threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
+            n_threads => n_threads,
+        };
+        let learners = (0..n_threads.min(models.len().max(1))).map(|_| {
+            let due = due.clone();
+            spawn("learner", move || learning::run(&due))
+        });
+        Ok(Arc::new(Engine {
+            threads: Mutex::new(Some(Threads {
+                messages,
+                jobs,
+                writer,
+                learners: learners.collect(),
+            })),
+            models,
+            _directory: directory,
+        }))
+    }
+
+    /// Every model, in the order of their names.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Hosted>> {
+        self.models.values()
+    }
+
+    /// The model of this name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub fn model(&self, name: &str) -> Result<&Arc<Hosted>, Error> {
+        let model = self.models.get(name);
+        model.ok_or_else(|| Error::UnknownModel(name.to_owned()))
+    }
+
+    /// Stops accepting, learns what is journaled, writes a checkpoint of each model and closes
+    /// the journals. Blocks; the second call does nothing.
+    pub fn close(&self) {
+        let threads = self.threads.lock().expect("closing does not panic").take();
+        let Some(threads) = threads else { return };
+        let running: Vec<_> = self.models().filter_map(|model| model.get().ok()).collect();
+        running.iter().for_each(|model| model.stop_accepting());
+        for _ in &threads.learners {
+            // The queue has room: each model is in it once, and each thread takes one of these.
+            let _ = threads.jobs.send(Job::Stop);
+        }
+        for learner in threads.learners {
+            let _ = learner.join();
+        }
+        loop {
+            let (done, flushed) = bounded(1);
+            let flush = Message {
+                model: 0,
+                work: Work::Flush(done),
+            };
+            if threads.messages.send(flush).is_err() || flushed.recv().is_err() {
+                break;
+            }
+            // Learning can make versions, whose records are journaled in turn.
+            if running.iter().all(|model| model.catch_up()) {
+                break;
+            }
+        }
+        running.iter().for_each(|model| model.save_at_stop());
+        let close = Message {
+            model: 0,
+            work: Work::Close,
+        };
+        let _ = threads.messages.send(close);
+        let _ = threads.writer.join();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder
+        .spawn(work)
+        .expect("the system has a thread to give")
+}

@@ -1,0 +1,82 @@
+//! PREDICT: take the snapshot, answer in place, hand the answer to the writer, respond.
+//!
+//! Invariant: nothing here waits. A prediction that cannot be journaled at once is answered
+//! without ids, and counted.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rand::RngCore;
+
+use super::hosted::Hosted;
+use super::registry::Snapshot;
+use super::writer::{Message, Work};
+use crate::event::{Batch, Outputs, Prediction, PredictionId};
+
+/// What a request is answered with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// One id a row; none where the prediction is not journaled.
+    pub ids: Vec<PredictionId>,
+    /// What the model says.
+    pub outputs: Outputs,
+    /// The version and position that said it.
+    pub version: u64,
+    /// The position that said it.
+    pub position: u64,
+}
+
+impl Hosted {
+    /// Answers every row of a validated batch, and journals the answer if `journal` says so.
+    pub fn predict(&self, snapshot: &Snapshot, batch: Batch, journal: bool) -> Answer {
+        let outputs = snapshot.model.predict(&batch);
+        let (version, position) = (snapshot.version, snapshot.position);
+        let mut answer = Answer {
+            ids: Vec::new(),
+            outputs,
+            version,
+            position,
+        };
+        let Some(running) = self.get().ok().filter(|_| journal) else {
+            return answer;
+        };
+        let full = || {
+            let bytes_max = snapshot.model.spec.journal.bytes_max;
+            running.journal_bytes.load(Relaxed) >= bytes_max
+        };
+        if running.closed.get().is_none() && !full() {
+            let ids = new_ids(batch.n_rows);
+            let prediction = Prediction {
+                ids: ids.clone(),
+                batch,
+                outputs: answer.outputs.clone(),
+                version,
+                position,
+            };
+            let message = Message {
+                model: running.index,
+                work: Work::Prediction(prediction),
+            };
+            if running.messages.try_send(message).is_ok() {
+                answer.ids = ids;
+                return answer;
+            }
+        }
+        running.unjournaled.fetch_add(1, Relaxed);
+        answer
+    }
+}
+
+/// Fresh UUIDv7s (RFC 9562, section 5.7): milliseconds, then random bits.
+fn new_ids(n_rows: usize) -> Vec<PredictionId> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis() as u64);
+    let mut rng = rand::rng();
+    let id = |_| {
+        let mut random = [0; 10];
+        rng.fill_bytes(&mut random);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        PredictionId(id.as_u128())
+    };
+    (0..n_rows).map(id).collect()
+}

@@ -1,0 +1,203 @@
+//! RECOVER: the newest whole checkpoint, then the journal from its position, then serve.
+//!
+//! Invariant: what is recovered is what was on disk; a checkpoint that is damaged or of another
+//! journal is never used, and a model that cannot be recovered does not stop the others.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::Error;
+use super::learning::Learning;
+use super::versions::{Versions, hex};
+use super::writer::now;
+use crate::event::{Description, Event, Time};
+use crate::learn::{Learner, Seen};
+use crate::model::{Spec, profile};
+use crate::store::{Checkpoint, Config, Directory, Journal, Reader, Recovered, checkpoint};
+
+/// A model that can be served.
+pub struct Opened {
+    pub journal: Journal,
+    pub seen: Seen,
+    pub learning: Learning,
+}
+
+/// The models of a folder, in the order of their names.
+pub fn names(models: &Path) -> Result<Vec<String>, Error> {
+    let refuse = |error| Error::Models {
+        path: models.to_owned(),
+        error,
+    };
+    let mut names = Vec::new();
+    for folder in std::fs::read_dir(models).map_err(refuse)? {
+        let folder = folder.map_err(refuse)?;
+        if folder.path().join("model.toml").is_file() {
+            names.push(folder.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Recovers one model, or says why it cannot be served.
+pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, String> {
+    check_name(name)?;
+    let description = describe(&models.join(name).join("model.toml"))?;
+    let said = |error: crate::store::Error| error.to_string();
+    let folder = directory.checkpoints(name);
+    checkpoint::sweep(&folder).map_err(said)?;
+    let newest = newest_whole(&folder, name)?;
+    let from = newest.as_ref().map_or(0, |one| one.manifest.position);
+    let path = directory.journal(name);
+    let (mut journal, recovered) =
+        Journal::create_or_open(&path, from, Config::default()).map_err(said)?;
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!(
+            model = name,
+            position = cut.position,
+            bytes = cut.bytes,
+            "cut a torn end of the journal, which was never acknowledged"
+        );
+    }
+    let learner = match newest {
+        Some(checkpoint) => load(checkpoint, &recovered)?,
+        None if recovered.last_position == 0 => Learner::new(parse(&description.toml)?),
+        None => Learner::new(parse(&first_description(&path)?)?),
+    };
+    let versions = Versions {
+        folder,
+        model: name.to_owned(),
+        journal_id: recovered.journal_id,
+    };
+    let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
+    let mut learning = Learning::new(learner, reader, versions);
+    apply(&mut learning, recovered.last_position)?;
+    let to = recovered.last_position;
+    tracing::info!(model = name, from, to, "recovered");
+    adopt(&mut learning, &mut journal, description)?;
+    let seen = learning.learner.seen().clone();
+    Ok(Opened {
+        journal,
+        seen,
+        learning,
+    })
+}
+
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.
+fn check_name(name: &str) -> Result<(), String> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let sound = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(inner);
+    match sound {
+        true => Ok(()),
+        false => Err(format!(
+            "its name {name:?} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,63}}"
+        )),
+    }
+}
+
+fn describe(path: &Path) -> Result<Description, String> {
+    let toml = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(&toml).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Description {
+        toml,
+        build: concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned(),
+        profile: profile(),
+    })
+}
+
+fn parse(toml: &str) -> Result<Arc<Spec>, String> {
+    Spec::parse(toml)
+        .map(Arc::new)
+        .map_err(|error| error.to_string())
+}
+
+/// The newest checkpoint whose files are what was written.
+fn newest_whole(folder: &PathBuf, name: &str) -> Result<Option<Checkpoint>, String> {
+    let listed = checkpoint::list(folder).map_err(|error| error.to_string())?;
+    for one in listed.into_iter().rev() {
+        let whole = one
+            .manifest
+            .and_then(|manifest| checkpoint::load(folder, manifest.position));
+        match whole {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => tracing::warn!(model = name, %error, "passing over a damaged checkpoint"),
+        }
+    }
+    Ok(None)
+}
+
+/// The state of a checkpoint, if it is of this journal.
+fn load(checkpoint: Checkpoint, recovered: &Recovered) -> Result<Learner, String> {
+    let manifest = checkpoint.manifest;
+    let position = manifest.position;
+    if manifest.journal_id != hex(&recovered.journal_id)
+        || manifest.chain != hex(&recovered.from_chain)
+    {
+        return Err(format!(
+            "the checkpoint at position {position} is of another journal; \
+             put back the checkpoints and the journal that belong together"
+        ));
+    }
+    let learner = Learner::load(checkpoint.weights, checkpoint.learner)
+        .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
+    match hex(&learner.learned().digest()) == manifest.digest {
+        true => Ok(learner),
+        false => Err(format!(
+            "the checkpoint at position {position} does not load to the digest it was saved with"
+        )),
+    }
+}
+
+/// The description that a journal starts with.
+fn first_description(journal: &Path) -> Result<String, String> {
+    let said = |error: crate::store::Error| error.to_string();
+    let mut reader = Reader::open(journal, 1, 0).map_err(said)?;
+    match reader.next(1).map_err(said)?.map(|entry| entry.event) {
+        Some(Event::Description(description)) => Ok(description.toml),
+        _ => Err("its journal does not start with a description".to_owned()),
+    }
+}
+
+/// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
+fn apply(learning: &mut Learning, last: u64) -> Result<(), String> {
+    while let Some((entry, step)) = learning.step(last)? {
+        if let Some(version) = step.version {
+            learning
+                .save(&version, &entry)
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Journals the description if it has changed, and the records that are still missing.
+fn adopt(
+    learning: &mut Learning,
+    journal: &mut Journal,
+    description: Description,
+) -> Result<(), String> {
+    let said = |error: crate::store::Error| error.to_string();
+    let time = now();
+    if *learning.learner.description() != description {
+        let next = parse(&description.toml)?;
+        let spec = learning.learner.spec();
+        spec.check_change(&next)
+            .map_err(|error| error.to_string())?;
+        append(journal, time, Event::Description(description))?;
+    }
+    let last = journal.sync().map_err(said)?;
+    apply(learning, last)?;
+    for version in learning.learner.unrecorded().to_vec() {
+        append(journal, time, Event::Version(version))?;
+    }
+    let last = journal.sync().map_err(said)?;
+    apply(learning, last)
+}
+
+fn append(journal: &mut Journal, time: Time, event: Event) -> Result<u64, String> {
+    let appended: Result<u64, _> = journal.append(time, &event);
+    appended.map_err(|error| error.to_string())
+}

@@ -1,0 +1,147 @@
+//! What is known of a model, in one look.
+//!
+//! Invariant: looking changes nothing, and may wait for the learner; predictions do not.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::hosted::{Hosted, Running};
+use super::learning::Learning;
+use crate::learn::Fate;
+use crate::model::{Task, profile};
+
+/// Whether a model answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It does, and learns.
+    #[default]
+    Ready,
+    /// It does not, or does not learn, and why.
+    Unavailable(String),
+}
+
+/// One look at a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Its name.
+    pub model: String,
+    /// Whether it answers.
+    pub state: State,
+    /// The word for its task; empty while it is unavailable.
+    pub task: &'static str,
+    /// The version that answers.
+    pub version: u64,
+    /// The position that answers.
+    pub position: u64,
+    /// The last position on disk.
+    pub journal_position: u64,
+    /// Entries on disk that are not learned yet.
+    pub lag: u64,
+    /// The size of the journal.
+    pub journal_bytes: u64,
+    /// Examples learned.
+    pub examples: u64,
+    /// Served answers that were judged.
+    pub judged: u64,
+    /// What the score is.
+    pub metric: &'static str,
+    /// Over everything judged.
+    pub score: f64,
+    /// Over about the last thousand.
+    pub recent_score: f64,
+    /// Of repeating the newest label or value.
+    pub no_change_score: f64,
+    /// The members of a portfolio.
+    pub members: Vec<MemberStatus>,
+    /// Feedback events by fate.
+    pub fates: BTreeMap<&'static str, u64>,
+    /// Predictions that wait for feedback.
+    pub waiting: u64,
+    /// Predictions that were served without an entry.
+    pub unjournaled: u64,
+    /// Examples in memory.
+    pub remembered: u64,
+    /// BLAKE3 of what has been learned, if asked for.
+    pub digest: Option<[u8; 32]>,
+    /// The numeric profile.
+    pub profile: String,
+}
+
+/// One member of a portfolio.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Its share in the answer.
+    pub share: f64,
+    /// Examples that it was scored on.
+    pub examples: u64,
+    /// The sum of its scores.
+    pub sum: f64,
+}
+
+impl Hosted {
+    /// One look at it; `digest` also hashes what has been learned, which takes time with size.
+    pub fn status(&self, digest: bool) -> Status {
+        let mut status = Status {
+            model: self.name().to_owned(),
+            profile: profile(),
+            ..Status::default()
+        };
+        match self.get() {
+            Ok(running) => running.look(digest, &mut status),
+            Err(error) => status.state = State::Unavailable(error.to_string()),
+        }
+        status
+    }
+}
+
+impl Running {
+    fn look(&self, digest: bool, status: &mut Status) {
+        if let Some(reason) = self.halted.get().or(self.closed.get()) {
+            status.state = State::Unavailable(reason.clone());
+        }
+        let served = self.registry.served();
+        status.task = served.model.spec.task.word();
+        status.metric = match served.model.spec.task {
+            Task::Classification { .. } => "progressive_accuracy",
+            Task::Regression => "mean_absolute_error",
+            Task::Bandit { .. } => "mean_reward",
+        };
+        status.version = served.version;
+        status.position = served.position;
+        status.journal_position = self.synced.load(Relaxed);
+        status.lag = status.journal_position.saturating_sub(served.position);
+        status.journal_bytes = self.journal_bytes.load(Relaxed);
+        status.unjournaled = self.unjournaled.load(Relaxed);
+        if let Ok(learning) = self.learning.lock() {
+            learning.look(digest, status);
+        }
+    }
+}
+
+impl Learning {
+    fn look(&self, digest: bool, status: &mut Status) {
+        let learner = &self.learner;
+        let evaluation = learner.evaluation();
+        status.examples = learner.learned().n_examples();
+        status.judged = evaluation.served().count as u64;
+        status.score = evaluation.served().mean();
+        status.recent_score = evaluation.recent();
+        status.no_change_score = evaluation.no_change().mean();
+        let scored = |name: &str| evaluation.members().iter().find(|m| m.name == name);
+        let member = |(name, share): (String, f64)| MemberStatus {
+            examples: scored(&name).map_or(0, |member| member.examples),
+            sum: scored(&name).map_or(0.0, |member| member.sum),
+            name,
+            share,
+        };
+        let shares = learner.learned().shares().into_iter();
+        status.members = shares.map(member).collect();
+        let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
+        status.fates = Fate::ALL.map(count).into();
+        status.waiting = learner.joins().len() as u64;
+        status.remembered = learner.learned().n_remembered() as u64;
+        status.digest = digest.then(|| learner.learned().digest());
+    }
+}

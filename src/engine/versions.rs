@@ -1,0 +1,148 @@
+//! The versions of one model on disk: which there are, saving one, loading one.
+//!
+//! Invariant: a version's number is never reused, and only checkpoints made by the cadence or at
+//! a stop are ever removed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::event::{Entry, Event, Time, Version};
+use crate::learn::Learner;
+use crate::model::weights::Tensors;
+use crate::store::{self, Manifest, checkpoint};
+
+/// The reason that a checkpoint written at a clean stop gives.
+pub const STOP: &str = "stop";
+
+/// Where checkpoints are, and whose.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    pub folder: PathBuf,
+    pub model: String,
+    pub journal_id: [u8; 16],
+}
+
+impl Versions {
+    /// Every version with its manifest, or what is wrong with it, in the order of positions.
+    pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+        let mut listed = checkpoint::list(&self.folder)?;
+        listed.retain(|one| !matches!(&one.manifest, Ok(manifest) if manifest.reason == STOP));
+        Ok(listed)
+    }
+
+    /// The manifest of a version, if it is there.
+    pub fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
+        let manifests = self.list()?.into_iter().filter_map(|one| one.manifest.ok());
+        Ok(manifests
+            .into_iter()
+            .find(|manifest| manifest.version == version))
+    }
+
+    /// Weights and learner state of a version, checked.
+    pub fn load(&self, version: u64) -> Result<(Tensors, Tensors), store::Error> {
+        let manifest = self.find(version)?.ok_or_else(|| store::Error::Foreign {
+            path: self.folder.clone(),
+            what: format!("version {version} is not there"),
+        })?;
+        let checkpoint = checkpoint::load(&self.folder, manifest.position)?;
+        Ok((checkpoint.weights, checkpoint.learner))
+    }
+
+    /// Saves the state as the version that `entry` made; one that stands there already stays.
+    pub fn save(
+        &self,
+        learner: &Learner,
+        version: &Version,
+        entry: &Entry,
+        chain: [u8; 32],
+    ) -> Result<(), store::Error> {
+        let (note, actor) = match &entry.event {
+            Event::Command(command) => (command.note.clone(), command.actor.clone()),
+            _ => Default::default(),
+        };
+        let manifest = Manifest {
+            parent: version.parent,
+            reason: version.reason.word().to_owned(),
+            time_us: entry.time.0,
+            note,
+            actor,
+            ..self.manifest(learner, version.digest, chain)
+        };
+        let reason = manifest.reason.clone();
+        self.write(learner, manifest)?;
+        if reason == "cadence" {
+            self.prune(&reason, learner.spec().cadence.keep)?;
+        }
+        Ok(())
+    }
+
+    /// Saves the state from which the next start goes on; it replaces the one before.
+    pub fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
+        let listed = checkpoint::list(&self.folder)?;
+        if listed
+            .iter()
+            .any(|one| one.position == learner.position() && one.manifest.is_ok())
+        {
+            return Ok(());
+        }
+        let manifest = Manifest {
+            parent: learner.version(),
+            reason: STOP.to_owned(),
+            time_us: Time::default().0,
+            ..self.manifest(learner, learner.learned().digest(), chain)
+        };
+        self.write(learner, manifest)?;
+        self.prune(STOP, 1)
+    }
+
+    fn write(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
+        let weights = learner.learned().weights();
+        match checkpoint::save(&self.folder, manifest, &weights, &learner.state()) {
+            Ok(_) | Err(store::Error::Exists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn manifest(&self, learner: &Learner, digest: [u8; 32], chain: [u8; 32]) -> Manifest {
+        let description = learner.description();
+        let evaluation = learner.evaluation();
+        let metrics = BTreeMap::from([
+            ("examples".to_owned(), learner.learned().n_examples() as f64),
+            ("judged".to_owned(), evaluation.served().count),
+            ("score".to_owned(), evaluation.served().mean()),
+            ("recent_score".to_owned(), evaluation.recent()),
+        ]);
+        Manifest {
+            model: self.model.clone(),
+            journal_id: hex(&self.journal_id),
+            version: learner.version(),
+            position: learner.position(),
+            description: blake3::hash(description.toml.as_bytes()).to_string(),
+            build: description.build.clone(),
+            profile: description.profile.clone(),
+            digest: hex(&digest),
+            chain: hex(&chain),
+            metrics,
+            ..Manifest::default()
+        }
+    }
+
+    /// Removes the oldest checkpoints of this reason beyond `keep`.
+    fn prune(&self, reason: &str, keep: usize) -> Result<(), store::Error> {
+        let mut positions = Vec::new();
+        for one in checkpoint::list(&self.folder)? {
+            if one.manifest.is_ok_and(|manifest| manifest.reason == reason) {
+                positions.push(one.position);
+            }
+        }
+        let n_old = positions.len().saturating_sub(keep);
+        positions[..n_old]
+            .iter()
+            .try_for_each(|position| checkpoint::remove(&self.folder, *position))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,211 @@
+//! The one thread that writes journals: it drains the queue into groups and syncs each once.
+//!
+//! Invariant: a reply to feedback or a command is sent after the fsync that covers it. After a
+//! failed write or fsync nothing of that model is acknowledged any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use tokio::sync::oneshot;
+
+use super::error::Error;
+use super::feedback::Accepted;
+use super::hosted::Running;
+use crate::event::{Command, Duplicate, Event, Feedback, Prediction, Time, Version};
+use crate::learn::Seen;
+use crate::store::{self, Journal};
+
+/// Messages of a group at most.
+const GROUP_MAX: usize = 4096;
+/// Predictions alone are synced this often; they need not be, but the learner waits for it.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
+
+/// Something to be written, for the model of this index.
+pub struct Message {
+    pub model: usize,
+    pub work: Work,
+}
+
+/// What is to be written.
+pub enum Work {
+    Prediction(Prediction),
+    Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
+    Command(Command, oneshot::Sender<Result<u64, Error>>),
+    Record(Version),
+    /// Sync every journal, then say so.
+    Flush(Sender<()>),
+    /// Close every journal, then end.
+    Close,
+}
+
+/// A journal and what is known of it.
+pub struct Written {
+    journal: Journal,
+    seen: Seen,
+    running: Arc<Running>,
+    replies: Vec<Reply>,
+    unsynced: bool,
+}
+
+/// What will be said after the sync.
+enum Reply {
+    Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted),
+    Command(oneshot::Sender<Result<u64, Error>>, u64),
+}
+
+/// Writes until told to close, or until nobody can send any more.
+pub fn run(messages: &Receiver<Message>, mut journals: Vec<Written>) {
+    let mut last_sync = Instant::now();
+    loop {
+        let first = match messages.recv_timeout(SYNC_EVERY) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let mut flushed = Vec::new();
+        let mut closing = false;
+        let now = now();
+        for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
+            match message.work {
+                Work::Flush(done) => flushed.push(done),
+                Work::Close => closing = true,
+                work => journals[message.model].take(work, now),
+            }
+        }
+        let all = !flushed.is_empty() || closing || last_sync.elapsed() >= SYNC_EVERY;
+        for journal in &mut journals {
+            journal.settle(all);
+        }
+        if all {
+            last_sync = Instant::now();
+        }
+        for done in flushed {
+            let _ = done.send(());
+        }
+        if closing {
+            break;
+        }
+    }
+    for written in journals {
+        let name = written.running.name.clone();
+        if let Err(error) = written.journal.close() {
+            tracing::error!(model = name, %error, "journal was not closed");
+        }
+    }
+}
+
+impl Written {
+    pub fn new(journal: Journal, seen: Seen, running: Arc<Running>) -> Written {
+        Written {
+            journal,
+            seen,
+            running,
+            replies: Vec::new(),
+            unsynced: false,
+        }
+    }
+
+    fn take(&mut self, work: Work, now: Time) {
+        match work {
+            Work::Prediction(prediction) => {
+                self.append(now, &Event::Prediction(prediction)).ok();
+            }
+            Work::Feedback(feedback, reply) => match self.accept(feedback, now) {
+                Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Work::Command(command, reply) => match self.append(now, &Event::Command(command)) {
+                Ok(position) => self.replies.push(Reply::Command(reply, position)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Work::Record(version) => {
+                self.append(now, &Event::Version(version)).ok();
+            }
+            Work::Flush(_) | Work::Close => {}
+        }
+    }
+
+    /// Journals feedback, or that it came again.
+    fn accept(&mut self, feedback: Feedback, now: Time) -> Result<Accepted, Error> {
+        self.seen.forget(now);
+        if let Some(position) = self.seen.position(&feedback.feedback_id) {
+            let duplicate = Duplicate {
+                feedback_id: feedback.feedback_id,
+                first_position: position,
+            };
+            self.append(now, &Event::Duplicate(duplicate))?;
+            return Ok(Accepted::Duplicate { position });
+        }
+        let ids_max = self.running.registry.served().model.spec.journal.ids_max;
+        if self.seen.len() >= ids_max {
+            return Err(Error::Full {
+                model: self.running.name.clone(),
+                what: format!("{ids_max} feedback ids of the last day are remembered"),
+            });
+        }
+        let feedback_id = feedback.feedback_id.clone();
+        let position = self.append(now, &Event::Feedback(feedback))?;
+        self.seen.insert(&feedback_id, position, now);
+        Ok(Accepted::Accepted { position })
+    }
+
+    fn append(&mut self, now: Time, event: &Event) -> Result<u64, Error> {
+        let appended = self.journal.append(now, event);
+        self.unsynced |= appended.is_ok();
+        appended.map_err(|error| self.fail(&error))
+    }
+
+    /// Writes the group; syncs it when somebody waits for that, or when it is time.
+    fn settle(&mut self, time_to_sync: bool) {
+        if !self.unsynced {
+            return;
+        }
+        if self.replies.is_empty() && !time_to_sync {
+            if let Err(error) = self.journal.write() {
+                self.fail(&error);
+            }
+            return;
+        }
+        let synced = self.journal.sync();
+        self.unsynced = false;
+        if synced.is_ok() {
+            self.running.note_journal(&self.journal);
+        }
+        let failure = synced.err().map(|error| self.fail(&error).to_string());
+        for reply in self.replies.drain(..) {
+            let refused = failure
+                .as_ref()
+                .map(|reason| self.running.unavailable(reason));
+            // Who asked may have gone; what is on disk stays there.
+            match (reply, refused) {
+                (Reply::Feedback(reply, accepted), None) => drop(reply.send(Ok(accepted))),
+                (Reply::Feedback(reply, _), Some(error)) => drop(reply.send(Err(error))),
+                (Reply::Command(reply, position), None) => drop(reply.send(Ok(position))),
+                (Reply::Command(reply, _), Some(error)) => drop(reply.send(Err(error))),
+            }
+        }
+        self.running.schedule();
+    }
+
+    /// What a failure of the journal means: feedback stops, unless only this event was at fault.
+    fn fail(&self, error: &store::Error) -> Error {
+        if matches!(
+            error,
+            store::Error::Entry { .. } | store::Error::TooLarge { .. }
+        ) {
+            return self.running.unavailable(&error.to_string());
+        }
+        let reason = format!("its journal failed, restart the server once it is mended: {error}");
+        if self.running.closed.set(reason.clone()).is_ok() {
+            tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");
+        }
+        self.running.unavailable(&reason)
+    }
+}
+
+/// The journal's clock.
+pub fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Time(since.map_or(0, |since| since.as_micros() as i64))
+}

@@ -1,0 +1,173 @@
+//! Metrics for Prometheus and health for load balancers, over plain HTTP.
+//!
+//! Invariant: a metric is one line of the tables below; its value is read when asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::door::Door;
+use crate::engine::{self, Status};
+
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A number of each model.
+struct Metric {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    value: fn(&Status) -> f64,
+}
+
+const fn gauge(name: &'static str, help: &'static str, value: fn(&Status) -> f64) -> Metric {
+    Metric {
+        name,
+        kind: "gauge",
+        help,
+        value,
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str, value: fn(&Status) -> f64) -> Metric {
+    Metric {
+        name,
+        kind: "counter",
+        help,
+        value,
+    }
+}
+
+const METRICS: [Metric; 14] = [
+    gauge("perennial_ready", "Whether the model answers.", |s| {
+        f64::from(u8::from(matches!(s.state, engine::State::Ready)))
+    }),
+    gauge("perennial_version", "The version that answers.", |s| {
+        s.version as f64
+    }),
+    gauge("perennial_position", "The position that answers.", |s| {
+        s.position as f64
+    }),
+    gauge(
+        "perennial_journal_position",
+        "The last position on disk.",
+        |s| s.journal_position as f64,
+    ),
+    gauge("perennial_lag_entries", "Entries yet to be applied.", |s| {
+        s.lag as f64
+    }),
+    gauge("perennial_journal_bytes", "Size of the journal.", |s| {
+        s.journal_bytes as f64
+    }),
+    counter("perennial_examples_total", "Examples learned.", |s| {
+        s.examples as f64
+    }),
+    counter(
+        "perennial_judged_total",
+        "Served answers that were judged.",
+        |s| s.judged as f64,
+    ),
+    gauge(
+        "perennial_waiting_predictions",
+        "Predictions that wait for feedback.",
+        |s| s.waiting as f64,
+    ),
+    counter(
+        "perennial_unjournaled_total",
+        "Predictions without a journal entry.",
+        |s| s.unjournaled as f64,
+    ),
+    gauge(
+        "perennial_remembered_examples",
+        "Examples in memory.",
+        |s| s.remembered as f64,
+    ),
+    gauge(
+        "perennial_score",
+        "Progressive score over everything judged.",
+        |s| s.score,
+    ),
+    gauge(
+        "perennial_recent_score",
+        "Progressive score of about the last thousand.",
+        |s| s.recent_score,
+    ),
+    gauge(
+        "perennial_no_change_score",
+        "Score of repeating the newest label.",
+        |s| s.no_change_score,
+    ),
+];
+
+/// Every path that is served over HTTP.
+pub(super) fn router(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/v2/health/live", get(|| async { StatusCode::OK }))
+        .route("/v2/health/ready", get(ready))
+        .with_state(door)
+}
+
+async fn ready(State(door): State<Arc<Door>>) -> StatusCode {
+    match door.ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn metrics(State(door): State<Arc<Door>>) -> impl IntoResponse {
+    let statuses = door.engine.models().map(|model| model.status(false));
+    let mut text = of_models(&statuses.collect::<Vec<_>>());
+    let help = "Requests and events refused at the door.";
+    head(&mut text, "perennial_refused_total", "counter", help);
+    for (flow, counter) in [
+        ("predict", &door.refused_predictions),
+        ("feedback", &door.refused_feedback),
+    ] {
+        let n = counter.load(Ordering::Relaxed);
+        text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
+    }
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
+}
+
+/// Names of models, fates and members hold nothing that a label must escape.
+fn of_models(statuses: &[Status]) -> String {
+    let mut text = String::new();
+    for metric in METRICS {
+        head(&mut text, metric.name, metric.kind, metric.help);
+        for status in statuses {
+            let (name, model, value) = (metric.name, &status.model, (metric.value)(status));
+            text += &format!("{name}{{model=\"{model}\"}} {value}\n");
+        }
+    }
+    // A fate may give way to another, so that its count can fall.
+    let help = "Feedback events by their fate.";
+    head(&mut text, "perennial_feedback_events", "gauge", help);
+    for status in statuses {
+        let model = &status.model;
+        for (fate, n) in &status.fates {
+            let labels = format!("model=\"{model}\",fate=\"{fate}\"");
+            text += &format!("perennial_feedback_events{{{labels}}} {n}\n");
+        }
+    }
+    let help = "Share of each member in the answer.";
+    head(&mut text, "perennial_member_share", "gauge", help);
+    for status in statuses {
+        let model = &status.model;
+        for member in &status.members {
+            let labels = format!("model=\"{model}\",member=\"{}\"", member.name);
+            text += &format!("perennial_member_share{{{labels}}} {}\n", member.share);
+        }
+    }
+    text
+}
+
+/// The two lines before the values of a metric.
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    *text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}

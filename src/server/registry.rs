@@ -1,0 +1,149 @@
+//! The service of versions and status.
+//!
+//! Invariant: what reads disks or digests runs aside, never on the threads that answer.
+
+use std::sync::Arc;
+
+use tonic::{Code, Request, Response, Status};
+
+use super::door::{Door, aside};
+use super::wire::{self, Refusal};
+use crate::engine::Hosted;
+use crate::event::{Command, Order};
+use crate::proto::perennial::v1::registry_server;
+use crate::proto::perennial::v1::*;
+
+/// Bytes of an operator's note.
+const NOTE_BYTES_MAX: usize = 1024;
+
+pub(super) struct Registry(pub Arc<Door>);
+
+#[tonic::async_trait]
+impl registry_server::Registry for Registry {
+    async fn list_versions(
+        &self,
+        request: Request<ListVersionsRequest>,
+    ) -> Result<Response<ListVersionsResponse>, Status> {
+        let model = self.0.model(&request.into_inner().model)?.clone();
+        let versions = aside(move || versions(&model)).await?;
+        Ok(Response::new(ListVersionsResponse { versions }))
+    }
+
+    async fn get_version(
+        &self,
+        request: Request<GetVersionRequest>,
+    ) -> Result<Response<Version>, Status> {
+        let GetVersionRequest { model, version } = request.into_inner();
+        let model = self.0.model(&model)?.clone();
+        let found = aside(move || {
+            let mut versions = versions(&model)?;
+            match versions.iter().position(|known| known.version == version) {
+                Some(index) => Ok(versions.swap_remove(index)),
+                None => Err(unknown_version(model.name(), version, &versions)),
+            }
+        });
+        Ok(Response::new(found.await?))
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<CheckpointRequest>,
+    ) -> Result<Response<VersionMade>, Status> {
+        let CheckpointRequest { model, note } = request.into_inner();
+        let model = self.0.model(&model)?;
+        command(model, Order::Checkpoint, note).await
+    }
+
+    async fn restore(
+        &self,
+        request: Request<RestoreRequest>,
+    ) -> Result<Response<VersionMade>, Status> {
+        let RestoreRequest {
+            model,
+            version,
+            note,
+            dry_run,
+        } = request.into_inner();
+        let model = self.0.model(&model)?;
+        if !dry_run {
+            return command(model, Order::Restore { version }, note).await;
+        }
+        check_note(&note)?;
+        let model = model.clone();
+        let manifest = aside(move || Ok(model.check_restore(version)?)).await?;
+        Ok(Response::new(VersionMade {
+            version: manifest.version,
+            position: manifest.position,
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let StatusRequest { model, digest } = request.into_inner();
+        let models: Vec<Arc<Hosted>> = match model.as_str() {
+            "" => self.0.engine.models().cloned().collect(),
+            name => vec![self.0.model(name)?.clone()],
+        };
+        let models = aside(move || {
+            let status = |model: &Arc<Hosted>| wire::model_status(model.status(digest));
+            Ok(models.iter().map(status).collect())
+        });
+        let models = models.await?;
+        Ok(Response::new(StatusResponse { models }))
+    }
+}
+
+async fn command(
+    model: &Hosted,
+    order: Order,
+    note: String,
+) -> Result<Response<VersionMade>, Status> {
+    check_note(&note)?;
+    let command = Command {
+        order,
+        // Nobody is authenticated yet.
+        actor: String::new(),
+        note,
+    };
+    let made = model.command(command).await.map_err(Refusal::from)?;
+    Ok(Response::new(VersionMade {
+        version: made.version,
+        position: made.position,
+    }))
+}
+
+fn check_note(note: &str) -> Result<(), Refusal> {
+    match note.len() {
+        0..=NOTE_BYTES_MAX => Ok(()),
+        got => {
+            let what = format!("note: {got} bytes, expected at most {NOTE_BYTES_MAX}");
+            Err(Refusal::invalid("note", what))
+        }
+    }
+}
+
+/// In the order of their numbers.
+fn versions(model: &Hosted) -> Result<Vec<Version>, Refusal> {
+    let served = model.snapshot("").ok().map(|snapshot| snapshot.version);
+    let versions = model.versions()?.into_iter();
+    let mut versions: Vec<Version> = versions
+        .map(|(manifest, damage)| wire::version(manifest, damage, served))
+        .collect();
+    versions.sort_by_key(|version| version.version);
+    Ok(versions)
+}
+
+fn unknown_version(model: &str, version: u64, known: &[Version]) -> Refusal {
+    let has = match known {
+        [] => "it has none".to_owned(),
+        [only] => format!("it has only {}", only.version),
+        [first, .., last] => {
+            let n = known.len();
+            format!("it has {n}, from {} to {}", first.version, last.version)
+        }
+    };
+    let message = format!("model \"{model}\" has no version {version}: {has}");
+    Refusal::new(Code::NotFound, "version", message)
+}

@@ -1,0 +1,283 @@
+//! Feedback on every subject, and each way in which it can be wrong.
+//!
+//! Invariant: a refusal is compared as the whole sentence that a client reads.
+
+use super::*;
+use crate::event::Signal;
+use crate::proto::inference::InferTensorContents;
+use crate::proto::inference::model_infer_request::InferInputTensor;
+use crate::proto::perennial::v1;
+
+const NOW_S: i64 = 1_700_000_000;
+const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+fn spec(task: &str) -> Spec {
+    let input = "[[input]]\nname = \"n\"\nkind = \"number\"";
+    Spec::parse(&format!("{task}\n{input}")).expect("a sound description")
+}
+
+/// Sound feedback for a bandit's prediction.
+fn rewarded() -> FeedbackRequest {
+    FeedbackRequest {
+        feedback_id: "f".into(),
+        prediction_id: Some(ID.into()),
+        reward: Some(1.0),
+        ..Default::default()
+    }
+}
+
+/// Sound feedback that brings its own row.
+fn with_inputs() -> FeedbackRequest {
+    let contents = InferTensorContents {
+        fp64_contents: vec![1.0],
+        ..Default::default()
+    };
+    FeedbackRequest {
+        prediction_id: None,
+        inputs: vec![InferInputTensor {
+            name: "n".into(),
+            datatype: "FP64".into(),
+            shape: vec![1],
+            contents: Some(contents),
+            ..Default::default()
+        }],
+        action: Some("left".into()),
+        propensity: Some(0.5),
+        event_time: Some(Timestamp {
+            seconds: NOW_S,
+            nanos: 5_000,
+        }),
+        ..rewarded()
+    }
+}
+
+fn read(task: &str, request: FeedbackRequest) -> Result<Feedback, Refusal> {
+    feedback(request, &spec(task), Time(NOW_S * 1_000_000))
+}
+
+const BANDIT: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]";
+const CLASSES: &str = "task = \"classification\"\nclasses = [\"no\", \"yes\"]";
+const REGRESSION: &str = "task = \"regression\"";
+
+#[test]
+fn sound_feedback_is_taken() {
+    let taken = read(BANDIT, rewarded()).expect("sound");
+    assert_eq!(taken.signal, Signal::Reward(1.0));
+    assert_eq!(
+        taken.subject,
+        Subject::Prediction(ID.parse().expect("an id"))
+    );
+    let taken = read(BANDIT, with_inputs()).expect("sound");
+    assert_eq!(taken.event_time, Some(Time(NOW_S * 1_000_000 + 5)));
+    let Subject::Inputs { batch, decision } = taken.subject else {
+        panic!("inputs")
+    };
+    assert_eq!(batch.n_rows, 1);
+    let action = "left".to_owned();
+    assert_eq!(
+        decision,
+        Some(Decision {
+            action,
+            propensity: 0.5
+        })
+    );
+}
+
+/// Sound feedback for a bandit, changed.
+fn check_refused(change: fn(&mut FeedbackRequest), field: &str, expected: &str) {
+    let mut request = rewarded();
+    change(&mut request);
+    let refusal = read(BANDIT, request).expect_err(expected);
+    assert_eq!((refusal.field, refusal.message.as_str()), (field, expected));
+}
+
+#[test]
+fn p9_bad_feedback_is_refused_with_its_field() {
+    let check = check_refused;
+    check(
+        |f| f.feedback_id.clear(),
+        "feedback_id",
+        "feedback_id: 0 bytes, expected 1 to 128",
+    );
+    check(
+        |f| f.feedback_id = "f".repeat(129),
+        "feedback_id",
+        "feedback_id: 129 bytes, expected 1 to 128",
+    );
+    check(
+        |f| f.source = "s".repeat(257),
+        "source",
+        "source: 257 bytes, expected at most 256",
+    );
+    check(
+        |f| f.tags = (0..17).map(|n| (n.to_string(), "".into())).collect(),
+        "tags",
+        "tags: 17, expected at most 16",
+    );
+    check(
+        |f| f.tags = [("t".into(), "v".repeat(129))].into(),
+        "tags",
+        "tags: 129 bytes, expected at most 128 a name or value",
+    );
+}
+
+#[test]
+fn p9_feedback_has_one_subject_and_one_signal() {
+    let check = check_refused;
+    check(
+        |f| f.prediction_id = Some("7".into()),
+        "prediction_id",
+        "prediction_id: \"7\", expected a hyphenated UUID",
+    );
+    check(
+        |f| f.prediction_id = None,
+        "prediction_id",
+        "neither prediction_id nor inputs, expected exactly one of them",
+    );
+    check(
+        |f| f.inputs = with_inputs().inputs,
+        "prediction_id",
+        "both prediction_id and inputs, expected exactly one of them",
+    );
+    check(
+        |f| f.propensity = Some(0.5),
+        "propensity",
+        "propensity: expected only with a bandit's inputs; a prediction_id already names them",
+    );
+    check(
+        |f| f.reward = None,
+        "label",
+        "no signal, expected exactly one of label, value, reward and signal",
+    );
+    check(
+        |f| f.label = Some("left".into()),
+        "reward",
+        "label and reward, expected exactly one of them",
+    );
+    check(
+        |f| f.reward = Some(f64::NAN),
+        "reward",
+        "reward: NaN, expected a finite number",
+    );
+    check(
+        |f| {
+            f.event_time = Some(Timestamp {
+                seconds: 1,
+                nanos: -1,
+            })
+        },
+        "event_time",
+        "event_time: 1 s and -1 ns, expected 0 to 999999999 ns",
+    );
+}
+
+#[test]
+fn p9_a_row_of_its_own_needs_its_time_and_decision() {
+    let check = |change: fn(&mut FeedbackRequest), expected: &str| {
+        let mut request = with_inputs();
+        change(&mut request);
+        let refusal = read(BANDIT, request).expect_err(expected);
+        assert_eq!(refusal.message, expected);
+    };
+    let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    let taken = |seconds| {
+        let request = FeedbackRequest {
+            event_time: at(seconds),
+            ..with_inputs()
+        };
+        read(BANDIT, request).map_err(|refusal| refusal.message)
+    };
+    assert!(taken(NOW_S - 86_400).is_ok() && taken(NOW_S + 86_400).is_ok());
+    assert_eq!(
+        taken(NOW_S - 86_401),
+        Err("event_time: more than a day ago".into())
+    );
+    assert_eq!(
+        taken(NOW_S + 86_401),
+        Err("event_time: more than a day ahead".into())
+    );
+    assert!(taken(i64::MIN).is_err() && taken(i64::MAX).is_err());
+    check(
+        |f| f.event_time = None,
+        "event_time: missing, expected with inputs",
+    );
+    check(|f| f.action = None, "action: missing, expected with inputs");
+    check(
+        |f| f.propensity = None,
+        "propensity: missing, expected with inputs",
+    );
+    check(
+        |f| f.action = Some("up".into()),
+        "action: \"up\", expected one of left, right",
+    );
+    check(
+        |f| f.propensity = Some(0.0),
+        "propensity: 0, expected above 0 and at most 1",
+    );
+    check(
+        |f| f.propensity = Some(f64::NAN),
+        "propensity: NaN, expected above 0 and at most 1",
+    );
+    check(
+        |f| f.inputs[0].shape = vec![2],
+        "input \"n\": 2 rows, expected 1 to 1",
+    );
+}
+
+#[test]
+fn p9_a_signal_must_suit_the_task() {
+    let check = |task: &str, change: fn(&mut FeedbackRequest), expected: &str| {
+        let mut request = FeedbackRequest {
+            reward: None,
+            ..rewarded()
+        };
+        change(&mut request);
+        let refusal = read(task, request)
+            .map(|_| ())
+            .map_err(|refusal| refusal.message);
+        assert_eq!(refusal.err().unwrap_or_default(), expected);
+    };
+    check(CLASSES, |f| f.label = Some("yes".into()), "");
+    check(
+        CLASSES,
+        |f| f.label = Some("maybe".into()),
+        "label: \"maybe\", expected one of no, yes",
+    );
+    check(
+        CLASSES,
+        |f| f.value = Some(1.0),
+        "value: the model's task is classification, expected a label",
+    );
+    check(
+        CLASSES,
+        |f| f.reward = Some(1.0),
+        "reward: the model's task is classification, expected a label",
+    );
+    check(REGRESSION, |f| f.value = Some(1.0), "");
+    check(
+        REGRESSION,
+        |f| f.value = Some(f64::INFINITY),
+        "value: inf, expected a finite number",
+    );
+    check(
+        REGRESSION,
+        |f| f.label = Some("1".into()),
+        "label: the model's task is regression, expected a value",
+    );
+    check(BANDIT, |f| f.label = Some("right".into()), "");
+    check(
+        BANDIT,
+        |f| f.value = Some(1.0),
+        "value: the model's task is bandit, expected a reward or a label",
+    );
+    check(
+        BANDIT,
+        |f| {
+            f.signal = Some(v1::Signal {
+                name: "click".into(),
+                value: 1.0,
+            })
+        },
+        "signal: named signals are not available yet",
+    );
+}

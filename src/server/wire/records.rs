@@ -1,0 +1,82 @@
+//! Versions and status of a model as messages.
+//!
+//! Invariant: field by field what the engine says; nothing is computed here.
+
+use prost_types::Timestamp;
+
+use crate::engine::{self, Manifest, State};
+use crate::proto::perennial::v1::{MemberStatus, ModelStatus, Version};
+
+/// One version; `damage` says why it cannot be restored, `served` is the version that answers.
+pub(in crate::server) fn version(
+    manifest: Manifest,
+    damage: Option<String>,
+    served: Option<u64>,
+) -> Version {
+    let micros = manifest.time_us;
+    Version {
+        version: manifest.version,
+        parent: manifest.parent,
+        position: manifest.position,
+        time: Some(Timestamp {
+            seconds: micros.div_euclid(1_000_000),
+            nanos: (micros.rem_euclid(1_000_000) * 1000) as i32,
+        }),
+        reason: manifest.reason,
+        note: manifest.note,
+        actor: manifest.actor,
+        digest: manifest.digest,
+        description: manifest.description,
+        chain: manifest.chain,
+        build: manifest.build,
+        profile: manifest.profile,
+        metrics: manifest.metrics.into_iter().collect(),
+        served: served == Some(manifest.version),
+        damage: damage.unwrap_or_default(),
+    }
+}
+
+pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
+    let (state, reason) = match status.state {
+        State::Ready => ("READY", String::new()),
+        State::Unavailable(reason) => ("UNAVAILABLE", reason),
+    };
+    let fates = status.fates.into_iter();
+    ModelStatus {
+        model: status.model,
+        state: state.to_owned(),
+        reason,
+        task: status.task.to_owned(),
+        version: status.version,
+        position: status.position,
+        journal_position: status.journal_position,
+        lag: status.lag,
+        journal_bytes: status.journal_bytes,
+        examples: status.examples,
+        judged: status.judged,
+        metric: status.metric.to_owned(),
+        score: status.score,
+        recent_score: status.recent_score,
+        no_change_score: status.no_change_score,
+        members: status.members.into_iter().map(member).collect(),
+        fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
+        waiting: status.waiting,
+        unjournaled: status.unjournaled,
+        remembered: status.remembered,
+        digest: status.digest.as_ref().map(hex).unwrap_or_default(),
+        profile: status.profile,
+    }
+}
+
+fn member(member: engine::MemberStatus) -> MemberStatus {
+    MemberStatus {
+        name: member.name,
+        share: member.share,
+        examples: member.examples,
+        sum: member.sum,
+    }
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

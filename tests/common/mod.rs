@@ -1,0 +1,143 @@
+//! The one fixture: models and data in a temporary folder, an engine on them, and streams.
+
+#![allow(dead_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use perennial::engine::{Accepted, Config, Engine, Hosted, Made};
+use perennial::event::{
+    Batch, Column, Command, Feedback, Order, Outputs, PredictionId, Signal, Subject,
+};
+
+/// Two classes from two numbers and a category.
+pub const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+    [[input]]\nname = \"c\"\nkind = \"category\"\n";
+
+/// The same, learned by a small network with replay.
+pub fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
+    let network = match hidden {
+        "" => "kind = \"linear\"".to_owned(),
+        hidden => format!("kind = \"mlp\"\nhidden = [{hidden}]"),
+    };
+    format!(
+        "{AUTO}[network]\n{network}\n[learner]\nkind = \"gradient\"\noptimizer = \"{optimizer}\"\n\
+         [memory]\nstrategy = \"{strategy}\"\nlong_term = 64\nreplay = 4\n"
+    )
+}
+
+/// A folder of models and a data directory that go with the test.
+pub struct House {
+    folder: tempfile::TempDir,
+}
+
+impl House {
+    pub fn new(models: &[(&str, &str)]) -> House {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let house = House { folder };
+        for (name, toml) in models {
+            house.describe(name, toml);
+        }
+        house
+    }
+
+    pub fn describe(&self, name: &str, toml: &str) {
+        let model = self.models().join(name);
+        std::fs::create_dir_all(&model).expect("a model folder");
+        std::fs::write(model.join("model.toml"), toml).expect("a description");
+    }
+
+    pub fn models(&self) -> PathBuf {
+        self.folder.path().join("models")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn open(&self) -> Arc<Engine> {
+        Engine::open(self.config()).expect("the engine opens")
+    }
+
+    pub fn config(&self) -> Config {
+        Config {
+            models: self.models(),
+            data: self.data(),
+            learner_threads: 1,
+        }
+    }
+}
+
+/// A seeded stream of rows with their true class: the border turns with `turn`.
+pub fn rows(n_rows: usize, turn: f64) -> impl Iterator<Item = (Batch, &'static str)> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    (0..n_rows).map(move |_| {
+        let (x, y) = (uniform() * 2.0 - 1.0, uniform() * 2.0 - 1.0);
+        let c = ["red", "green", "blue"][(uniform() * 3.0) as usize];
+        let truth = x * turn.cos() + y * turn.sin() > 0.0;
+        let columns = vec![
+            Column::Numbers(vec![x]),
+            Column::Numbers(vec![y]),
+            Column::Strings(vec![c.to_owned()]),
+        ];
+        (Batch { n_rows: 1, columns }, if truth { "a" } else { "b" })
+    })
+}
+
+pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
+    Feedback {
+        feedback_id: feedback_id.to_owned(),
+        subject: Subject::Prediction(id),
+        signal: Signal::Label(label.to_owned()),
+        source: "test".to_owned(),
+        event_time: None,
+        tags: Default::default(),
+        actor: String::new(),
+    }
+}
+
+/// Predicts a row, feeds back its label, and waits until it is learned.
+pub async fn teach(model: &Hosted, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
+    let snapshot = model.snapshot("").expect("it serves");
+    let answer = model.predict(&snapshot, batch, true);
+    let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
+    match receipt.expect("there is room").wait().await.expect("acked") {
+        Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+        Accepted::Duplicate { position } => panic!("{feedback_id} came before, at {position}"),
+    }
+    answer.outputs
+}
+
+/// Teaches `n_rows` rows.
+pub async fn teach_rows(model: &Hosted, n_rows: usize, turn: f64, prefix: &str) {
+    for (index, (batch, truth)) in rows(n_rows, turn).enumerate() {
+        teach(model, batch, truth, &format!("{prefix}-{index}")).await;
+    }
+}
+
+pub async fn order(model: &Hosted, order: Order) -> Made {
+    let command = Command {
+        order,
+        actor: String::new(),
+        note: "a test asks".to_owned(),
+    };
+    model.command(command).await.expect("it is carried out")
+}
+
+/// What the model says of the same fifty rows, now.
+pub fn answers(model: &Hosted) -> Vec<Outputs> {
+    let snapshot = model.snapshot("").expect("it serves");
+    let ask = |(batch, _)| model.predict(&snapshot, batch, false).outputs;
+    rows(50, 0.0).map(ask).collect()
+}
+
+pub fn digest(model: &Hosted) -> [u8; 32] {
+    model.status(true).digest.expect("it was asked for")
+}
