@@ -1,4 +1,43 @@
 //! Perennial: an inference server whose models keep learning after deployment.
+//!
+//! The server is a journal and a pure function. Everything accepted is an entry in one durable,
+//! ordered journal per model; the learner is a function from state and entry to state; a
+//! checkpoint is that state on disk. Recovery, restore and most tests are then one act: take a
+//! state, apply entries.
+//!
+//! ```text
+//! PREDICT   server/wire: validate
+//!             -> engine/predict: take the snapshot -> model: encode, forward
+//!             -> hand the answer to engine/writer -> respond
+//!
+//! FEEDBACK  server/wire: validate
+//!             -> engine/feedback -> engine/writer: append, group fsync, ACKNOWLEDGE
+//!             -> engine/learning, in journal order -> learn: join, score, learn, remember
+//!             -> publish (swap the snapshot), save a version when one is due
+//! ```
+//!
+//! The rooms, in reading order. A room uses itself and the rooms above it:
+//!
+//! - [`event`]: what happened, as values.
+//! - [`model`]: the function we serve; it knows shapes, not requests.
+//! - [`learn`]: how the function changes; pure and deterministic.
+//! - [`store`]: what survives; the only room that writes files.
+//! - [`engine`]: the running system; threads, clocks and queues.
+//! - [`proto`]: generated messages.
+//! - [`server`]: the wire, thin.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use perennial::event::{Batch, Column, Outputs};
+//! use perennial::{learn::Learner, model::Spec};
+//!
+//! let spec = Spec::parse("task = 'classification'\nclasses = ['a', 'b']\n\
+//!                         [[input]]\nname = 'x'\nkind = 'number'")?;
+//! let learner = Learner::new(Arc::new(spec));
+//! let row = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
+//! assert_eq!(learner.model().predict(&row), Outputs::Probabilities(vec![0.5, 0.5]));
+//! # Ok::<(), perennial::model::SpecError>(())
+//! ```
 
 pub mod engine;
 pub mod event;

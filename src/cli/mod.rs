@@ -4,6 +4,7 @@
 
 mod client;
 mod course;
+mod demo;
 mod evaluate;
 mod feedback;
 mod init;
@@ -59,6 +60,8 @@ enum Command {
     Restore(registry::RestoreArgs),
     /// Check every journal and checkpoint on disk
     Verify(verify::Args),
+    /// Show the whole loop on a generated drifting stream; nothing to prepare
+    Demo(demo::Args),
 }
 
 #[derive(clap::Args)]
@@ -102,6 +105,7 @@ impl Cli {
             Command::Checkpoint(args) => asking(registry::checkpoint(args)),
             Command::Restore(args) => asking(registry::restore(args)),
             Command::Verify(args) => verify::run(args),
+            Command::Demo(args) => demo::run(args),
         }
     }
 }

@@ -2,13 +2,17 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial::engine::{Accepted, Config, Engine, Hosted, Made};
 use perennial::event::{
-    Batch, Column, Command, Feedback, Order, Outputs, PredictionId, Signal, Subject,
+    Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
+    PredictionId, Signal, Subject, Time,
 };
+use perennial::learn::{Learner, Need, Step, Supply};
+use perennial::model::{Spec, weights::Tensors};
 
 /// Two classes from two numbers and a category.
 pub const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
@@ -140,4 +144,112 @@ pub fn answers(model: &Hosted) -> Vec<Outputs> {
 
 pub fn digest(model: &Hosted) -> [u8; 32] {
     model.status(true).digest.expect("it was asked for")
+}
+
+/// A learner that is fed in memory, with the journal it was fed and the versions it made.
+#[derive(Clone)]
+pub struct Classroom {
+    pub learner: Learner,
+    pub journal: Vec<Entry>,
+    versions: BTreeMap<u64, (Tensors, Tensors)>,
+}
+
+impl Classroom {
+    /// Nothing was told yet, not even the description.
+    pub fn empty(toml: &str) -> Classroom {
+        let spec = Spec::parse(toml).expect("a description");
+        Classroom {
+            learner: Learner::new(Arc::new(spec)),
+            journal: Vec::new(),
+            versions: BTreeMap::new(),
+        }
+    }
+
+    /// Its first entry is the description.
+    pub fn new(toml: &str) -> Classroom {
+        let mut room = Classroom::empty(toml);
+        room.tell(Event::Description(Description {
+            toml: toml.to_owned(),
+            build: "a build".to_owned(),
+            profile: "a profile".to_owned(),
+        }));
+        room
+    }
+
+    /// Writes a cause down, one second after the one before, and the record that follows from it.
+    pub fn tell(&mut self, event: Event) -> Step {
+        let step = self.apply(self.next(event));
+        if let Some(version) = &step.version {
+            self.apply(self.next(Event::Version(version.clone())));
+        }
+        step
+    }
+
+    fn next(&self, event: Event) -> Entry {
+        let position = self.learner.position() + 1;
+        let time = Time(position as i64 * 1_000_000);
+        Entry {
+            position,
+            time,
+            event,
+        }
+    }
+
+    /// Applies the next entry, with what it needs.
+    pub fn apply(&mut self, entry: Entry) -> Step {
+        let learner = &mut self.learner;
+        let result = match learner.needs(&entry.event) {
+            Need::Nothing => learner.apply(&entry, Supply::Nothing),
+            Need::Prediction(position) => match &self.journal[position as usize - 1].event {
+                Event::Prediction(prediction) => {
+                    learner.apply(&entry, Supply::Prediction(prediction))
+                }
+                other => panic!("no prediction at {position}: {other:?}"),
+            },
+            Need::Version(version) => {
+                let (weights, state) = self.versions[&version].clone();
+                learner.apply(&entry, Supply::Version(weights, state))
+            }
+        };
+        let step = result.expect("an entry of this state");
+        if let Some(version) = &step.version {
+            let saved = (learner.learned().weights(), learner.state());
+            self.versions.insert(version.version, saved);
+        }
+        self.journal.push(entry);
+        step
+    }
+
+    /// Goes on from what was saved.
+    pub fn reload(&mut self) {
+        let (weights, state) = (self.learner.learned().weights(), self.learner.state());
+        self.learner = Learner::load(weights, state).expect("what was saved");
+    }
+
+    /// Answers rows, which then wait for feedback.
+    pub fn predict(&mut self, batch: Batch) -> Prediction {
+        let position = self.learner.position();
+        let first = u128::from(position) << 16;
+        let prediction = Prediction {
+            ids: (0..batch.n_rows as u128)
+                .map(|row| PredictionId(first + row))
+                .collect(),
+            outputs: self.learner.model().predict(&batch),
+            version: self.learner.version(),
+            position,
+            batch,
+        };
+        self.tell(Event::Prediction(prediction.clone()));
+        prediction
+    }
+
+    /// Says something of a prediction, under an id of its own.
+    pub fn say(&mut self, id: PredictionId, signal: Signal) -> Step {
+        let feedback_id = format!("feedback-{}", self.learner.position());
+        let feedback = Feedback {
+            signal,
+            ..label(id, &feedback_id, "")
+        };
+        self.tell(Event::Feedback(feedback))
+    }
 }

@@ -1,0 +1,252 @@
+//! What a prediction costs beside a bare gRPC echo, and what a learner beside it costs.
+//!
+//! Invariant: every figure compares servers of the same run, taken in turn; CPU time is the
+//! server's alone, because it runs in a process of its own.
+//!
+//! `cargo bench --bench predict`, or shorter: `cargo bench --bench predict -- --requests 2000`.
+
+#[path = "predict/child.rs"]
+mod child;
+#[path = "predict/load.rs"]
+mod load;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::child::{Kind, Running};
+use crate::load::{Client, Seen};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const N_REQUESTS: usize = 40_000;
+/// Pairs of echo and perennial at 64 in flight.
+const N_PAIRS: usize = 5;
+/// Rounds without a learner at work and with one.
+const N_ROUNDS: usize = 3;
+/// In flight beside the learner.
+const BESIDE: usize = 8;
+/// Feedback events of one round.
+const N_EVENTS_MAX: usize = 500_000;
+
+fn main() -> anyhow::Result<()> {
+    // As the program does.
+    // SAFETY: no other thread has been started, so nothing can read the environment meanwhile.
+    unsafe {
+        std::env::set_var("RAYON_NUM_THREADS", "1");
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
+    }
+    let mut n_requests = N_REQUESTS;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().context("an argument lacks its value");
+        match argument.as_str() {
+            "--serve" => return child::serve(&value()?, Path::new(&value()?)),
+            "--requests" => n_requests = value()?.parse().context("--requests")?,
+            // Cargo passes it to every bench.
+            "--bench" => {}
+            other => bail!("{other}: expected --requests N"),
+        }
+    }
+    ensure!(n_requests >= 64, "--requests {n_requests}: expected >= 64");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(measure(n_requests))
+}
+
+async fn measure(n_requests: usize) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism()?;
+    println!("cargo bench --bench predict -- --requests {n_requests}");
+    println!("{cores} cores, shared by client and server; digits 784-256-256-10, FP32, 1 row");
+    println!("CPU is the server's, with journal and learner; its clock ticks every 10 ms\n");
+    for in_flight in [1, 8] {
+        compare(in_flight, 1, n_requests).await?;
+    }
+    let ratios = compare(64, N_PAIRS, n_requests).await?;
+    beside_learner(n_requests.div_ceil(2)).await?;
+    println!(
+        "ratio perennial/echo at 64 in flight: {}",
+        ratios.shown(1.0, 2)
+    );
+    Ok(())
+}
+
+/// Figures of one kind, one a round.
+#[derive(Default)]
+struct Figures(Vec<f64>);
+
+impl Figures {
+    /// The median, the least and the greatest, divided by `unit`.
+    fn shown(&self, unit: f64, digits: usize) -> String {
+        let mut sorted: Vec<f64> = self.0.iter().map(|figure| figure / unit).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let Some(last) = sorted.len().checked_sub(1) else {
+            return "-".to_owned();
+        };
+        let median = (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0;
+        let (least, most) = (sorted[0], sorted[last]);
+        format!("median {median:.digits$} ({least:.digits$} .. {most:.digits$})")
+    }
+}
+
+/// What is known of one server, or of one condition.
+#[derive(Default)]
+struct Table {
+    cpu_us: Figures,
+    p50_us: Figures,
+    p99_us: Figures,
+    per_second: Figures,
+}
+
+impl Table {
+    fn add(&mut self, seen: &Seen) {
+        self.p50_us.0.push(seen.quantile_us(0.5));
+        self.p99_us.0.push(seen.quantile_us(0.99));
+        self.per_second.0.push(seen.per_second());
+    }
+
+    fn print(&self, name: &str) {
+        println!("{name}");
+        if !self.cpu_us.0.is_empty() {
+            println!("  CPU us/request  {}", self.cpu_us.shown(1.0, 1));
+        }
+        println!("  p50 ms          {}", self.p50_us.shown(1e3, 3));
+        println!("  p99 ms          {}", self.p99_us.shown(1e3, 3));
+        println!("  requests/s      {}", self.per_second.shown(1.0, 0));
+    }
+}
+
+/// Echo and perennial in turn; the ratio of their CPU time a request, one a pair.
+async fn compare(in_flight: usize, n_pairs: usize, n_requests: usize) -> anyhow::Result<Figures> {
+    let (mut echo, mut perennial) = (Table::default(), Table::default());
+    let mut ratios = Figures::default();
+    for _ in 0..n_pairs {
+        let floor = cost(Kind::Echo, in_flight, n_requests, &mut echo).await?;
+        let ours = cost(Kind::Perennial, in_flight, n_requests, &mut perennial).await?;
+        ratios.0.push(ours / floor);
+    }
+    println!("{in_flight} in flight, {n_pairs} x {n_requests} requests each, in turn");
+    echo.print("echo");
+    perennial.print("perennial, journaled");
+    println!("ratio of CPU      {}\n", ratios.shown(1.0, 2));
+    Ok(ratios)
+}
+
+/// CPU time a request of a fresh server, in microseconds.
+async fn cost(
+    kind: Kind,
+    in_flight: usize,
+    n_requests: usize,
+    table: &mut Table,
+) -> anyhow::Result<f64> {
+    let server = Running::start(kind)?;
+    let client = Client::connect(&server).await?;
+    client.load(in_flight, n_requests.div_ceil(8)).await?;
+    client.settle(kind).await?;
+    let before = server.cpu()?;
+    let seen = client.load(in_flight, n_requests).await?;
+    client.settle(kind).await?;
+    let cpu = server.cpu()? - before;
+    let cpu_us = cpu.as_secs_f64() * 1e6 / n_requests as f64;
+    table.cpu_us.0.push(cpu_us);
+    table.add(&seen);
+    Ok(cpu_us)
+}
+
+/// What happens beside the predictions.
+#[derive(Clone, Copy, PartialEq)]
+enum Beside {
+    Nothing,
+    /// The learner works off what was sent before.
+    Backlog,
+    /// Feedback arrives as fast as it is taken.
+    Feedback,
+}
+
+async fn beside_learner(n_requests: usize) -> anyhow::Result<()> {
+    let conditions = [
+        (Beside::Nothing, "no feedback"),
+        (Beside::Backlog, "the learner works off a backlog"),
+        (
+            Beside::Feedback,
+            "the learner works, feedback comes as fast as it is taken",
+        ),
+    ];
+    let mut tables: [Lesson; 3] = Default::default();
+    for _ in 0..N_ROUNDS {
+        for ((beside, _), table) in conditions.iter().zip(&mut tables) {
+            lesson(*beside, n_requests, table).await?;
+        }
+    }
+    println!("{BESIDE} in flight, {N_ROUNDS} x {n_requests} requests each, in turn");
+    for ((beside, name), lesson) in conditions.iter().zip(&tables) {
+        lesson.table.print(name);
+        if *beside != Beside::Nothing {
+            println!("  learned         {}", lesson.learned.shown(1.0, 0));
+            println!("  learned/s       {}", lesson.per_second.shown(1.0, 0));
+            println!("  not yet learned {}", lesson.left.shown(1.0, 0));
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// Predictions beside a learner.
+#[derive(Default)]
+struct Lesson {
+    table: Table,
+    /// Examples learned while the predictions were made, and those that waited at their end.
+    learned: Figures,
+    per_second: Figures,
+    left: Figures,
+}
+
+async fn lesson(beside: Beside, n_requests: usize, lesson: &mut Lesson) -> anyhow::Result<()> {
+    let server = Running::start(Kind::Perennial)?;
+    let client = Client::connect(&server).await?;
+    client.load(BESIDE, n_requests.div_ceil(4)).await?;
+    client.settle(Kind::Perennial).await?;
+    // Feedback has a connection of its own, as a client of its own would.
+    let teacher = Client::connect(&server).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    // A learner takes longer over an example than a server over a prediction.
+    let mut positions = match beside {
+        Beside::Nothing => Vec::new(),
+        _ => teacher.teach("before", n_requests, stop.clone()).await?,
+    };
+    let streaming = (beside == Beside::Feedback).then(|| {
+        let (teacher, stop) = (teacher.clone(), stop.clone());
+        tokio::spawn(async move { teacher.teach("beside", N_EVENTS_MAX, stop).await })
+    });
+    let from = client.position().await?;
+    let seen = client.load(BESIDE, n_requests).await?;
+    let to = client.position().await?;
+    stop.store(true, Relaxed);
+    if let Some(streaming) = streaming {
+        positions.extend(streaming.await??);
+    }
+    lesson.table.add(&seen);
+    if beside == Beside::Nothing {
+        return Ok(());
+    }
+    let between = |position: &&u64| (from + 1..=to).contains(*position);
+    let learned = positions.iter().filter(between).count();
+    let left = positions.iter().filter(|position| **position > to).count();
+    let status = client.status().await?;
+    ensure!(
+        status.examples >= learned as u64,
+        "{} examples learned, expected {learned}",
+        status.examples
+    );
+    lesson.learned.0.push(learned as f64);
+    lesson
+        .per_second
+        .0
+        .push(learned as f64 / seen.took.as_secs_f64());
+    lesson.left.0.push(left as f64);
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The servers under measurement, each in a process of its own.
+//!
+//! Invariant: a child ends when its standard input closes, so none outlives the bench.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{fs, future};
+
+use anyhow::{Context, bail, ensure};
+use perennial::engine::{self, Engine};
+use perennial::proto::inference::grpc_inference_service_server::{
+    GrpcInferenceService, GrpcInferenceServiceServer,
+};
+use perennial::proto::inference::model_infer_response::InferOutputTensor;
+use perennial::proto::inference::*;
+use perennial::server::{self, Listeners};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+const DESCRIPTION: &str = include_str!("../../models/digits/model.toml");
+
+/// Which server.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Answers every prediction at once with the same bytes.
+    Echo,
+    /// Predicts, journals and learns.
+    Perennial,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Echo => "echo",
+            Kind::Perennial => "perennial",
+        }
+    }
+}
+
+/// A server that runs; dropping it ends it.
+pub struct Running {
+    pub kind: Kind,
+    pub port: u16,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Running {
+    /// Starts a server on a fresh folder and waits until it listens.
+    pub fn start(kind: Kind) -> anyhow::Result<Running> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--serve", kind.word()])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the server")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("its stdout is piped")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let port = line.trim().parse().context("the server told no port")?;
+        Ok(Running {
+            kind,
+            port,
+            child,
+            _folder: folder,
+        })
+    }
+
+    /// CPU time of all its threads, in user and in system mode.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program may hold spaces; the fields after it are numbered from 3.
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        ensure!(fields.len() > 12, "stat has {} fields", fields.len());
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        // SAFETY: asks for a constant.
+        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves in this process until standard input closes.
+pub fn serve(kind: &str, folder: &Path) -> anyhow::Result<()> {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        // What was journaled need not be learned: the folder goes with the measurement.
+        std::process::exit(0);
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    match kind {
+        "echo" => runtime.block_on(echo()),
+        "perennial" => perennial(&runtime, folder),
+        other => bail!("--serve {other}: expected echo or perennial"),
+    }
+}
+
+fn perennial(runtime: &tokio::runtime::Runtime, folder: &Path) -> anyhow::Result<()> {
+    let models: PathBuf = folder.join("models");
+    fs::create_dir_all(models.join("digits"))?;
+    fs::write(models.join("digits/model.toml"), DESCRIPTION)?;
+    let engine = Engine::open(engine::Config {
+        models,
+        data: folder.join("data"),
+        learner_threads: 0,
+    })?;
+    runtime.block_on(async {
+        let listeners = Listeners {
+            grpc: TcpListener::bind("127.0.0.1:0").await?,
+            http: TcpListener::bind("127.0.0.1:0").await?,
+        };
+        tell(listeners.grpc.local_addr()?.port())?;
+        let config = server::Config::default();
+        server::run(listeners, engine, config, future::pending()).await?;
+        Ok(())
+    })
+}
+
+async fn echo() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    tell(listener.local_addr()?.port())?;
+    // The settings of the server's own transport.
+    Server::builder()
+        .max_concurrent_streams(1024)
+        .max_frame_size(256 * 1024)
+        .http2_max_header_list_size(16 * 1024)
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .add_service(GrpcInferenceServiceServer::new(Echo))
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await?;
+    Ok(())
+}
+
+fn tell(port: u16) -> anyhow::Result<()> {
+    println!("{port}");
+    Ok(std::io::stdout().flush()?)
+}
+
+struct Echo;
+
+/// Ten probabilities, whatever was asked.
+fn constant() -> ModelInferResponse {
+    ModelInferResponse {
+        model_name: "digits".to_owned(),
+        outputs: vec![InferOutputTensor {
+            name: "probabilities".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![1, 10],
+            ..Default::default()
+        }],
+        raw_output_contents: vec![bytes::Bytes::from_static(&[0; 40])],
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Echo {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Response<ServerReadyResponse>, Status> {
+        Ok(Response::new(ServerReadyResponse { ready: true }))
+    }
+
+    async fn model_ready(
+        &self,
+        _: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        Ok(Response::new(ModelReadyResponse { ready: true }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        Ok(Response::default())
+    }
+
+    async fn model_metadata(
+        &self,
+        _: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        Ok(Response::default())
+    }
+
+    async fn model_infer(
+        &self,
+        _: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        Ok(Response::new(constant()))
+    }
+}

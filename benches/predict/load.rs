@@ -1,0 +1,227 @@
+//! The client: so many predictions in flight, and feedback as fast as it is taken.
+//!
+//! Invariant: every count is bounded, the requests are the same for every server, and an answer
+//! that is not a prediction fails the bench.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use perennial::proto::inference::ModelInferRequest;
+use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use perennial::proto::inference::infer_parameter::ParameterChoice;
+use perennial::proto::inference::model_infer_request::InferInputTensor;
+use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
+use perennial::proto::perennial::v1::learning_client::LearningClient;
+use perennial::proto::perennial::v1::registry_client::RegistryClient;
+use perennial::proto::perennial::v1::{FeedbackRequest, ModelStatus, StatusRequest};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::child::{Kind, Running};
+
+/// Different rows, sent in turn.
+const N_ROWS: usize = 256;
+const N_PIXELS: usize = 784;
+/// Feedback events that wait to be sent.
+const UNSENT_MAX: usize = 64;
+/// How long a server may take to have nothing left to do.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// Longer than the server's interval between two syncs of its journal.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// One connection, and the rows to send on it.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+    rows: Arc<Vec<Bytes>>,
+}
+
+/// What a load saw.
+pub struct Seen {
+    /// Sorted.
+    pub latencies: Vec<Duration>,
+    pub took: Duration,
+}
+
+impl Seen {
+    pub fn quantile_us(&self, share: f64) -> f64 {
+        let rank = (self.latencies.len() as f64 * share).ceil() as usize;
+        let at = rank.clamp(1, self.latencies.len()) - 1;
+        self.latencies[at].as_secs_f64() * 1e6
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.took.as_secs_f64()
+    }
+}
+
+impl Client {
+    pub async fn connect(server: &Running) -> anyhow::Result<Client> {
+        let address = format!("http://127.0.0.1:{}", server.port);
+        let endpoint = Endpoint::from_shared(address)?.tcp_nodelay(true);
+        Ok(Client {
+            channel: endpoint.connect().await.context("connect")?,
+            rows: Arc::new((0..N_ROWS).map(row).collect()),
+        })
+    }
+
+    /// Sends `n_requests`, `in_flight` at a time.
+    pub async fn load(&self, in_flight: usize, n_requests: usize) -> anyhow::Result<Seen> {
+        let started = Instant::now();
+        let mut tasks = JoinSet::new();
+        for task in 0..in_flight {
+            let share = n_requests / in_flight + usize::from(task < n_requests % in_flight);
+            let client = self.clone();
+            tasks.spawn(async move {
+                let mut inference = GrpcInferenceServiceClient::new(client.channel.clone());
+                let mut latencies = Vec::with_capacity(share);
+                for index in 0..share {
+                    let request = client.request(task * 31 + index);
+                    let sent = Instant::now();
+                    let answer = inference.model_infer(request).await?.into_inner();
+                    latencies.push(sent.elapsed());
+                    ensure!(!answer.raw_output_contents.is_empty(), "an empty answer");
+                }
+                Ok(latencies)
+            });
+        }
+        let mut latencies = Vec::with_capacity(n_requests);
+        while let Some(task) = tasks.join_next().await {
+            latencies.extend(task??);
+        }
+        let took = started.elapsed();
+        latencies.sort_unstable();
+        ensure!(!latencies.is_empty(), "no requests");
+        Ok(Seen { latencies, took })
+    }
+
+    /// The position of the state that answers now.
+    pub async fn position(&self) -> anyhow::Result<u64> {
+        let mut inference = GrpcInferenceServiceClient::new(self.channel.clone());
+        let answer = inference.model_infer(self.request(0)).await?.into_inner();
+        let position = answer.parameters.get("position");
+        match position.and_then(|position| position.parameter_choice.as_ref()) {
+            Some(ParameterChoice::Int64Param(position)) => Ok(*position as u64),
+            Some(ParameterChoice::Uint64Param(position)) => Ok(*position),
+            other => anyhow::bail!("the answer's position is {other:?}"),
+        }
+    }
+
+    pub async fn status(&self) -> anyhow::Result<ModelStatus> {
+        let mut registry = RegistryClient::new(self.channel.clone());
+        let asked = StatusRequest {
+            model: "digits".to_owned(),
+            digest: false,
+        };
+        let mut models = registry.status(asked).await?.into_inner().models;
+        models.pop().context("no status of the model")
+    }
+
+    /// Waits until what was asked so far is journaled and the learner has passed it, so that
+    /// its cost falls into no interval but its own.
+    pub async fn settle(&self, kind: Kind) -> anyhow::Result<()> {
+        if kind == Kind::Echo {
+            tokio::time::sleep(QUIET).await;
+            return Ok(());
+        }
+        let started = Instant::now();
+        let mut before = None;
+        loop {
+            let status = self.status().await?;
+            if status.lag == 0 && before == Some(status.journal_position) {
+                ensure!(status.unjournaled == 0, "predictions were not journaled");
+                return Ok(());
+            }
+            before = Some(status.journal_position);
+            ensure!(started.elapsed() < SETTLE_MAX, "it never comes to rest");
+            tokio::time::sleep(QUIET).await;
+        }
+    }
+
+    /// Streams at most `n_events` labelled rows until told to stop; the positions that they
+    /// were taken at.
+    pub async fn teach(
+        &self,
+        prefix: &'static str,
+        n_events: usize,
+        stop: Arc<AtomicBool>,
+    ) -> anyhow::Result<Vec<u64>> {
+        let (unsent, events) = mpsc::channel(UNSENT_MAX);
+        let client = self.clone();
+        tokio::spawn(async move {
+            for index in 0..n_events {
+                let event = client.event(prefix, index);
+                if stop.load(Relaxed) || unsent.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut learning = LearningClient::new(self.channel.clone());
+        let events = ReceiverStream::new(events);
+        let mut replies = learning.stream_feedback(events).await?.into_inner();
+        let mut positions = Vec::new();
+        while let Some(reply) = replies.message().await? {
+            let accepted = reply.status() == Fate::Accepted;
+            ensure!(accepted, "feedback was not taken: {}", reply.message);
+            positions.push(reply.position);
+        }
+        Ok(positions)
+    }
+
+    fn request(&self, index: usize) -> ModelInferRequest {
+        ModelInferRequest {
+            model_name: "digits".to_owned(),
+            inputs: vec![tensor()],
+            raw_input_contents: vec![self.rows[index % N_ROWS].clone()],
+            ..Default::default()
+        }
+    }
+
+    fn event(&self, prefix: &str, index: usize) -> FeedbackRequest {
+        FeedbackRequest {
+            model: "digits".to_owned(),
+            feedback_id: format!("{prefix}-{index}"),
+            inputs: vec![tensor()],
+            raw_input_contents: vec![self.rows[index % N_ROWS].clone()],
+            source: "bench".to_owned(),
+            event_time: Some(SystemTime::now().into()),
+            label: Some((index % N_ROWS % 10).to_string()),
+            ..Default::default()
+        }
+    }
+}
+
+fn tensor() -> InferInputTensor {
+    InferInputTensor {
+        name: "pixels".to_owned(),
+        datatype: "FP32".to_owned(),
+        shape: vec![1, N_PIXELS as i64],
+        ..Default::default()
+    }
+}
+
+/// A row of class `index % 10`: a bar of ink at the place of its class, and a tenth of noise.
+fn row(index: usize) -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ (index as u64 + 1);
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let bar = index % 10 * 70..index % 10 * 70 + 120;
+    let pixel = |at: usize| match (bar.contains(&at), uniform()) {
+        (true, ink) => ink,
+        (false, noise) if noise < 0.1 => noise * 10.0,
+        (false, _) => 0.0,
+    };
+    (0..N_PIXELS)
+        .map(pixel)
+        .flat_map(f32::to_le_bytes)
+        .collect()
+}
