@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Raw tensors are slices of the received message, not copies of it.
         .bytes(".inference")
-        .bytes(".perennial.v1.FeedbackRequest.raw_input_contents")
+        .bytes(".perennial.v1.Tensor")
         .compile_fds(descriptors)?;
     Ok(())
 }

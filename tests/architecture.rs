@@ -118,6 +118,19 @@ fn mentions(line: &str, word: &str) -> bool {
     })
 }
 
+#[test]
+fn words_are_found_whole() {
+    let check = |line: &str, word: &str, expected: bool| {
+        assert_eq!(mentions(line, word), expected, "{word} in {line}");
+    };
+    check("use crate::learn::Learner;", "crate::learn", true);
+    check("use crate::learning;", "crate::learn", false);
+    check("let Instants = 1;", "Instant", false);
+    check("Instant::now()", "Instant", true);
+    check("eprintln!()", "println!", false);
+    check("a::HashMap<K, V>", "HashMap", true);
+}
+
 /// Fails with every place that a rule finds.
 fn check(rule: &str, files: &[Source], find: impl Fn(&Source) -> Vec<(usize, String)>) {
     assert!(!files.is_empty(), "{rule}: no file was read");
@@ -163,6 +176,21 @@ fn a_room_uses_itself_and_rooms_to_its_left() {
             found.extend(used.map(|room| (number, format!("uses {room}"))));
         }
         found
+    });
+}
+
+#[test]
+fn no_room_is_reached_around_the_root() {
+    check("super", &sources(&["src"]), |file| {
+        let module = file.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let root = "super::".repeat(module.split('/').count() - 1);
+        let lines = file
+            .code()
+            .take_while(|(number, _)| *number <= file.n_untested());
+        let around = lines.filter(|(_, line)| line.contains(&root));
+        around
+            .map(|(number, _)| (number, "write crate::".to_owned()))
+            .collect()
     });
 }
 

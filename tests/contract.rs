@@ -100,7 +100,7 @@ fn value(batch: &Batch) -> f64 {
     100.0 + 3.0 * x - 2.0 * y
 }
 
-/// What the world says of an answer; `served` turns a bandit's answer into the action taken.
+/// What the world says of an answer; `action` is what a bandit did.
 fn truth(case: &Case, batch: &Batch, class: &str, action: u32) -> Signal {
     match case.task {
         "classification" => Signal::Label(class.to_owned()),
@@ -131,9 +131,9 @@ fn teach(room: &mut Classroom, case: &Case, from: usize, n_rows: usize) -> Vec<f
         if let Outputs::Actions { chosen, .. } = &mut prediction.outputs {
             action = chosen[0];
             if index % 4 == 0 {
-                // Served as such, it is predicted again with the action that was tried.
-                chosen[0] = 1 - action;
-                action = chosen[0];
+                // Served again, with the action that it would not have taken.
+                action = 1 - action;
+                chosen[0] = action;
                 prediction.ids[0].0 += 1;
                 room.tell(perennial::event::Event::Prediction(prediction.clone()));
             }
@@ -159,11 +159,11 @@ fn what_was_saved_is_loaded_equal_and_goes_on_equal() {
         teach(&mut room, case, 0, 75);
         let mut loaded = room.clone();
         loaded.reload();
-        assert_eq!(loaded.learner, room.learner, "{}", case.name);
+        assert!(loaded.learner == room.learner, "{}", case.name);
         teach(&mut room, case, 75, 60);
         teach(&mut loaded, case, 75, 60);
-        assert_eq!(loaded.learner, room.learner, "{}", case.name);
-        assert_eq!(loaded.journal, room.journal, "{}", case.name);
+        assert!(loaded.learner == room.learner, "{}", case.name);
+        assert!(loaded.journal == room.journal, "{}", case.name);
     });
 }
 
@@ -185,10 +185,10 @@ fn the_seed_decides_the_first_weights() {
     let same = |seed| cases(SEED).into_iter().zip(cases(seed));
     let weights = |case: &Case| Classroom::new(&case.toml).learner.learned().weights();
     for (one, other) in same(SEED) {
-        assert_eq!(weights(&one), weights(&other), "{}", one.name);
+        assert!(weights(&one) == weights(&other), "{}", one.name);
     }
     for (one, other) in same(SEED + 1).filter(|(one, _)| one.name.contains("mlp")) {
-        assert_ne!(weights(&one), weights(&other), "{}", one.name);
+        assert!(weights(&one) != weights(&other), "{}", one.name);
     }
 }
 
@@ -279,16 +279,16 @@ fn hostile_streams_leave_everything_finite() {
                 );
             }
             check_finite(case, what, &room.learner.learned().weights());
-            check_finite(case, what, &room.learner.learned().state());
+            check_finite(case, what, &room.learner.state());
             let before = room.learner.clone();
             room.reload();
-            assert_eq!(room.learner, before, "{what}: {}", case.name);
+            assert!(room.learner == before, "{what}: {}", case.name);
         }
     });
 }
 
 #[test]
-fn a_calm_stream_is_learned_after_a_hostile_one() {
+fn a_balanced_stream_is_learned_after_one_class_for_long() {
     for case in cases(SEED).iter().filter(|c| c.task == "classification") {
         println!("{}", case.name);
         let mut room = Classroom::new(&case.toml);

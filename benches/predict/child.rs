@@ -44,7 +44,6 @@ impl Kind {
 
 /// A server that runs; dropping it ends it.
 pub struct Running {
-    pub kind: Kind,
     pub port: u16,
     child: Child,
     _folder: TempDir,
@@ -66,7 +65,6 @@ impl Running {
         BufReader::new(stdout).read_line(&mut line)?;
         let port = line.trim().parse().context("the server told no port")?;
         Ok(Running {
-            kind,
             port,
             child,
             _folder: folder,
@@ -196,14 +194,14 @@ impl GrpcInferenceService for Echo {
         &self,
         _: Request<ServerMetadataRequest>,
     ) -> Result<Response<ServerMetadataResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn model_metadata(
         &self,
         _: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn model_infer(

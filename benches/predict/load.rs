@@ -16,7 +16,7 @@ use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
-use perennial::proto::perennial::v1::{FeedbackRequest, ModelStatus, StatusRequest};
+use perennial::proto::perennial::v1::{FeedbackRequest, ModelStatus, StatusRequest, Tensor};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -186,8 +186,12 @@ impl Client {
         FeedbackRequest {
             model: "digits".to_owned(),
             feedback_id: format!("{prefix}-{index}"),
-            inputs: vec![tensor()],
-            raw_input_contents: vec![self.rows[index % N_ROWS].clone()],
+            inputs: vec![Tensor {
+                name: "pixels".to_owned(),
+                datatype: "FP32".to_owned(),
+                shape: vec![1, N_PIXELS as i64],
+                contents: self.rows[index % N_ROWS].clone(),
+            }],
             source: "bench".to_owned(),
             event_time: Some(SystemTime::now().into()),
             label: Some((index % N_ROWS % 10).to_string()),

@@ -4,12 +4,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crossbeam::channel::TrySendError;
 use tokio::sync::oneshot;
 
 use super::error::Error;
 use super::hosted::{Hosted, Running};
-use super::writer::{Message, Work};
+use super::writer::Work;
 use crate::event::Feedback;
 
 /// What became of an event at the door.
@@ -89,19 +88,12 @@ impl Running {
         Ok(())
     }
 
+    /// Hands work to the writer.
     pub fn send(&self, work: Work) -> Result<(), Error> {
-        let message = Message {
-            model: self.index,
-            work,
-        };
-        self.messages
-            .try_send(message)
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Error::Full {
-                    model: self.name.clone(),
-                    what: "the writer's queue is full".to_owned(),
-                },
-                TrySendError::Disconnected(_) => self.unavailable("the writer has stopped"),
-            })
+        let offered = self.outbox.offer(self.index, work);
+        offered.map_err(|_| Error::Full {
+            model: self.name.clone(),
+            what: "the writer's queue is full".to_owned(),
+        })
     }
 }

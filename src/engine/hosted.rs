@@ -12,9 +12,9 @@ use crossbeam::channel::Sender;
 use super::command::Outcome;
 use super::error::Error;
 use super::learning::{Job, Learning};
+use super::outbox::Outbox;
 use super::registry::{Registry, Snapshot};
 use super::versions::Versions;
-use super::writer::Message;
 use crate::model::Spec;
 use crate::store::Journal;
 
@@ -32,7 +32,7 @@ pub(super) struct Running {
     pub registry: Registry,
     pub learning: Mutex<Learning>,
     pub versions: Versions,
-    pub messages: Sender<Message>,
+    pub outbox: Outbox,
     pub jobs: Sender<Job>,
     /// Whether it stands in the queue of the learner threads.
     pub queued: AtomicBool,
@@ -55,7 +55,7 @@ impl Running {
         name: &str,
         index: usize,
         mut learning: Learning,
-        messages: &Sender<Message>,
+        outbox: &Outbox,
         jobs: &Sender<Job>,
     ) -> Running {
         Running {
@@ -64,7 +64,7 @@ impl Running {
             registry: Registry::new(learning.snapshot()),
             versions: learning.versions.clone(),
             learning: Mutex::new(learning),
-            messages: messages.clone(),
+            outbox: outbox.clone(),
             jobs: jobs.clone(),
             queued: AtomicBool::new(false),
             synced: AtomicU64::new(0),

@@ -12,7 +12,7 @@ use super::command::Outcome;
 use super::hosted::Running;
 use super::registry::Snapshot;
 use super::versions::Versions;
-use super::writer::{Message, Work};
+use super::writer::Work;
 use crate::event::{Entry, Event, Order, Version};
 use crate::learn::{Learner, Need, Step, Supply};
 use crate::model::Model;
@@ -75,39 +75,49 @@ impl Running {
 
     /// One turn of learning; true once everything on disk is learned, or nothing can be.
     fn turn(&self) -> bool {
-        let Ok(mut learning) = self.learning.lock() else {
-            self.halt("a learner thread has panicked");
-            return true;
-        };
-        if self.halted.get().is_some() {
-            return true;
-        }
         for _ in 0..TURN / LOOK_EVERY {
-            let last = self.synced.load(Relaxed);
-            for _ in 0..LOOK_EVERY {
-                match learning.step(last) {
-                    Ok(None) => break,
-                    Ok(Some((entry, step))) => self.act(&mut learning, &entry, step),
-                    Err(reason) => {
-                        self.halt(&reason);
-                        return true;
-                    }
-                }
+            // Whoever asks for the status gets in between two looks.
+            let Ok(mut learning) = self.learning.lock() else {
+                self.halt("a learner thread has panicked");
+                return true;
+            };
+            if self.halted.get().is_some() {
+                return true;
             }
-            let reached = learning.learner.position();
-            let done = reached >= self.synced.load(Relaxed);
-            let published = *self.registry.position().borrow();
-            let awaited = (published + 1..=reached).contains(&self.wanted.load(Relaxed));
-            if reached > published
-                && (done || awaited || learning.last_publish.elapsed() >= PUBLISH_EVERY)
-            {
-                self.registry.publish(learning.snapshot());
+            if let Err(reason) = self.learn_some(&mut learning) {
+                self.halt(&reason);
+                return true;
             }
-            if done {
+            if self.publish_if_due(&mut learning) {
                 return true;
             }
         }
         false
+    }
+
+    fn learn_some(&self, learning: &mut Learning) -> Result<(), String> {
+        let last = self.synced.load(Relaxed);
+        for _ in 0..LOOK_EVERY {
+            match learning.step(last)? {
+                None => break,
+                Some((entry, step)) => self.act(learning, &entry, step),
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes at the end of the queue, when somebody waits, or when it is time; true at the
+    /// end of the queue.
+    fn publish_if_due(&self, learning: &mut Learning) -> bool {
+        let reached = learning.learner.position();
+        let done = reached >= self.synced.load(Relaxed);
+        let published = *self.registry.position().borrow();
+        let awaited = (published + 1..=reached).contains(&self.wanted.load(Relaxed));
+        let old = learning.last_publish.elapsed() >= PUBLISH_EVERY;
+        if reached > published && (done || awaited || old) {
+            self.registry.publish(learning.snapshot());
+        }
+        done
     }
 
     /// Does what a step says is due.
@@ -126,12 +136,9 @@ impl Running {
                     Err(error.to_string())
                 }
             };
-            let record = Message {
-                model: self.index,
-                work: Work::Record(version.clone()),
-            };
             // The writer never waits for a learner, so this wait ends.
-            let _ = self.messages.send(record);
+            let record = Work::Record(version.clone());
+            let _ = self.outbox.insist(self.index, record);
             self.finish(entry.position, outcome);
         }
     }

@@ -12,6 +12,7 @@ mod error;
 mod feedback;
 mod hosted;
 mod learning;
+mod outbox;
 mod predict;
 mod recover;
 mod registry;
@@ -34,13 +35,11 @@ pub use feedback::{Accepted, Receipt};
 pub use hosted::Hosted;
 use hosted::Running;
 use learning::Job;
+use outbox::Outbox;
 pub use predict::Answer;
 pub use registry::Snapshot;
 pub use stats::{MemberStatus, State, Status};
-use writer::{Message, Work, Written};
-
-/// Messages on their way to the writer at a time.
-const MESSAGES_MAX: usize = 16 * 1024;
+use writer::{Work, Written};
 
 /// Where models are described and their data kept, and how many threads learn.
 #[derive(Clone, Debug)]
@@ -71,7 +70,7 @@ pub struct Engine {
 }
 
 struct Threads {
-    messages: Sender<Message>,
+    outbox: Outbox,
     jobs: Sender<Job>,
     writer: JoinHandle<()>,
     learners: Vec<JoinHandle<()>>,
@@ -86,7 +85,7 @@ impl Engine {
     pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
         let directory = Directory::open(&config.data)?;
         let names = recover::names(&config.models)?;
-        let (messages, received) = bounded(MESSAGES_MAX);
+        let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
         let mut models = BTreeMap::new();
@@ -95,7 +94,7 @@ impl Engine {
             let hosted = match recover::open(&directory, &config.models, &name) {
                 Ok(recovered) => {
                     let index = written.len();
-                    let running = Running::new(&name, index, recovered.learning, &messages, &jobs);
+                    let running = Running::new(&name, index, recovered.learning, &outbox, &jobs);
                     let running = Arc::new(running);
                     running.note_journal(&recovered.journal);
                     let seen = recovered.seen;
@@ -109,7 +108,7 @@ impl Engine {
             };
             models.insert(name, Arc::new(hosted));
         }
-        let writer = spawn("writer", move || writer::run(&received, written));
+        let writer = spawn("writer", move || writer::run(&inbox, written));
         let n_threads = match config.learner_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
             n_threads => n_threads,
@@ -120,7 +119,7 @@ impl Engine {
         });
         Ok(Arc::new(Engine {
             threads: Mutex::new(Some(Threads {
-                messages,
+                outbox,
                 jobs,
                 writer,
                 learners: learners.collect(),
@@ -160,11 +159,8 @@ impl Engine {
         }
         loop {
             let (done, flushed) = bounded(1);
-            let flush = Message {
-                model: 0,
-                work: Work::Flush(done),
-            };
-            if threads.messages.send(flush).is_err() || flushed.recv().is_err() {
+            let flush = threads.outbox.insist(0, Work::Flush(done));
+            if flush.is_err() || flushed.recv().is_err() {
                 break;
             }
             // Learning can make versions, whose records are journaled in turn.
@@ -173,11 +169,7 @@ impl Engine {
             }
         }
         running.iter().for_each(|model| model.save_at_stop());
-        let close = Message {
-            model: 0,
-            work: Work::Close,
-        };
-        let _ = threads.messages.send(close);
+        let _ = threads.outbox.insist(0, Work::Close);
         let _ = threads.writer.join();
     }
 }

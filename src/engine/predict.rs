@@ -10,7 +10,7 @@ use rand::RngCore;
 
 use super::hosted::Hosted;
 use super::registry::Snapshot;
-use super::writer::{Message, Work};
+use super::writer::Work;
 use crate::event::{Batch, Outputs, Prediction, PredictionId};
 
 /// What a request is answered with.
@@ -53,11 +53,8 @@ impl Hosted {
                 version,
                 position,
             };
-            let message = Message {
-                model: running.index,
-                work: Work::Prediction(prediction),
-            };
-            if running.messages.try_send(message).is_ok() {
+            let work = Work::Prediction(prediction);
+            if running.outbox.offer(running.index, work).is_ok() {
                 answer.ids = ids;
                 return answer;
             }

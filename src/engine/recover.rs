@@ -3,7 +3,7 @@
 //! Invariant: what is recovered is what was on disk; a checkpoint that is damaged or of another
 //! journal is never used, and a model that cannot be recovered does not stop the others.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
@@ -115,7 +115,7 @@ fn parse(toml: &str) -> Result<Arc<Spec>, String> {
 }
 
 /// The newest checkpoint whose files are what was written.
-fn newest_whole(folder: &PathBuf, name: &str) -> Result<Option<Checkpoint>, String> {
+fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String> {
     let listed = checkpoint::list(folder).map_err(|error| error.to_string())?;
     for one in listed.into_iter().rev() {
         let whole = one

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
 use super::error::Error;
 use super::feedback::Accepted;
 use super::hosted::Running;
+use super::outbox::Inbox;
 use crate::event::{Command, Duplicate, Event, Feedback, Prediction, Time, Version};
 use crate::learn::Seen;
 use crate::store::{self, Journal};
@@ -20,12 +21,6 @@ use crate::store::{self, Journal};
 const GROUP_MAX: usize = 4096;
 /// Predictions alone are synced this often; they need not be, but the learner waits for it.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
-
-/// Something to be written, for the model of this index.
-pub struct Message {
-    pub model: usize,
-    pub work: Work,
-}
 
 /// What is to be written.
 pub enum Work {
@@ -55,7 +50,8 @@ enum Reply {
 }
 
 /// Writes until told to close, or until nobody can send any more.
-pub fn run(messages: &Receiver<Message>, mut journals: Vec<Written>) {
+pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
+    let messages = &inbox.messages;
     let mut last_sync = Instant::now();
     loop {
         let first = match messages.recv_timeout(SYNC_EVERY) {
@@ -67,6 +63,7 @@ pub fn run(messages: &Receiver<Message>, mut journals: Vec<Written>) {
         let mut closing = false;
         let now = now();
         for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
+            inbox.taken(&message);
             match message.work {
                 Work::Flush(done) => flushed.push(done),
                 Work::Close => closing = true,

@@ -287,20 +287,18 @@ mod tests {
             assert!((numeric - slope).abs() < 1e-2, "{name}: {numeric} {slope}");
         };
         for (index, (weight, bias)) in slopes.layers.iter().enumerate() {
-            for at in 0..weight.len() {
-                check("weight", weight[at], &|p, step| {
+            for (at, slope) in weight.iter().enumerate() {
+                check("weight", *slope, &|p, step| {
                     p.layers[index].weight[at] += step
                 });
             }
-            for at in 0..bias.len() {
-                check("bias", bias[at], &|p, step| {
-                    p.layers[index].bias[at] += step
-                });
+            for (at, slope) in bias.iter().enumerate() {
+                check("bias", *slope, &|p, step| p.layers[index].bias[at] += step);
             }
         }
         for (bucket, row) in &slopes.sparse {
-            for at in 0..row.len() {
-                check("sparse", row[at], &|p, step| {
+            for (at, slope) in row.iter().enumerate() {
+                check("sparse", *slope, &|p, step| {
                     p.sparse.row_mut(*bucket)[at] += step
                 });
             }

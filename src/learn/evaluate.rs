@@ -10,6 +10,9 @@ use crate::model::{Target, argmax};
 /// Examples over which the recent score is an average; older ones fade.
 const RECENT: f64 = 1000.0;
 
+/// Larger scores are taken for this one: their sums must stay finite.
+const HUGE: f64 = 1e100;
+
 /// Scores so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -43,7 +46,7 @@ pub struct Member {
 impl Mean {
     fn add(&mut self, value: f64) {
         self.count += 1.0;
-        self.sum += value;
+        self.sum += value.clamp(-HUGE, HUGE);
     }
 
     /// The mean; 0 of nothing.
@@ -92,7 +95,7 @@ impl Evaluation {
         };
         self.served.add(score);
         let share = (1.0 / self.served.count).max(1.0 / RECENT);
-        self.recent += share * (score - self.recent);
+        self.recent += share * (score.clamp(-HUGE, HUGE) - self.recent);
     }
 
     /// Judges repeating the newest truth, which this one then becomes.
@@ -120,7 +123,7 @@ impl Evaluation {
         }
         for (member, score) in self.members.iter_mut().zip(scores) {
             member.examples += 1;
-            member.sum += score;
+            member.sum += score.clamp(-HUGE, HUGE);
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use perennial::engine::{Accepted, Config, Engine, Hosted, Made};
 use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
@@ -13,6 +14,8 @@ use perennial::event::{
 };
 use perennial::learn::{Learner, Need, Step, Supply};
 use perennial::model::{Spec, weights::Tensors};
+use perennial::proto::inference::ModelInferRequest;
+use perennial::proto::inference::model_infer_request::InferInputTensor;
 
 /// Two classes from two numbers and a category.
 pub const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
@@ -251,5 +254,62 @@ impl Classroom {
             ..label(id, &feedback_id, "")
         };
         self.tell(Event::Feedback(feedback))
+    }
+}
+
+/// Rows of the fixture's x, y and c as a request.
+pub fn question(model: &str, batch: &Batch) -> ModelInferRequest {
+    let tensor = |(name, column): (&str, &Column)| {
+        let (datatype, raw) = match column {
+            Column::Numbers(values) => ("FP64", numbers(values)),
+            Column::Strings(texts) => {
+                ("BYTES", texts.iter().flat_map(|text| bytes(text)).collect())
+            }
+            Column::Vectors(_) => panic!("the fixture has no vector"),
+        };
+        let tensor = InferInputTensor {
+            name: name.to_owned(),
+            datatype: datatype.to_owned(),
+            shape: vec![batch.n_rows as i64],
+            ..Default::default()
+        };
+        (tensor, raw)
+    };
+    let (inputs, raw) = ["x", "y", "c"]
+        .into_iter()
+        .zip(&batch.columns)
+        .map(tensor)
+        .unzip();
+    ModelInferRequest {
+        model_name: model.to_owned(),
+        inputs,
+        raw_input_contents: raw,
+        ..Default::default()
+    }
+}
+
+pub fn numbers(values: &[f64]) -> Bytes {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+/// Copies a folder and all in it.
+pub fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("its type").is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("a copy")),
+        }
     }
 }

@@ -60,7 +60,7 @@ impl World {
 
     /// The next rows, with the class of each.
     pub fn rows(&mut self, n_rows: usize, drift: Drift) -> (Batch, Vec<&'static str>) {
-        let mut columns = vec![Vec::with_capacity(n_rows); N_INPUTS];
+        let mut columns = vec![Vec::new(); N_INPUTS];
         let mut labels = Vec::with_capacity(n_rows);
         for _ in 0..n_rows {
             if drift == Drift::Gradual {
@@ -113,11 +113,8 @@ mod tests {
             world.rows(500, Drift::Steady)
         };
         assert_eq!(labels(false), labels(false));
-        let same = labels(false)
-            .1
-            .iter()
-            .zip(labels(true).1)
-            .filter(|(a, b)| **a == *b);
+        let (steady, turned) = (labels(false).1, labels(true).1);
+        let same = steady.iter().zip(&turned).filter(|(a, b)| a == b);
         assert!(same.count() < 250);
     }
 

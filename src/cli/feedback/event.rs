@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use perennial::proto::perennial::v1::{FeedbackRequest, Signal};
+use perennial::proto::perennial::v1::{FeedbackRequest, Signal, Tensor};
 use serde_json::{Map, Value};
 
 use crate::cli::client::tensors;
@@ -37,7 +37,7 @@ pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackReques
             format_args!("expected {model:?} or nothing"),
         ));
     }
-    let (tensors, contents) = match fields.map("inputs")? {
+    let inputs = match fields.map("inputs")? {
         Some(row) => self::row(inputs, row)?,
         None => Default::default(),
     };
@@ -53,8 +53,7 @@ pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackReques
         model: model.to_owned(),
         feedback_id: fields.text("feedback_id")?.unwrap_or_default(),
         prediction_id: fields.text("prediction_id")?,
-        inputs: tensors,
-        raw_input_contents: contents,
+        inputs,
         action: fields.text("action")?,
         propensity: fields.number("propensity")?,
         source: fields.text("source")?.unwrap_or_default(),
@@ -131,13 +130,8 @@ fn tags(fields: Map<String, Value>) -> Result<HashMap<String, String>, Refusal> 
     tags.collect()
 }
 
-type Tensors = (
-    Vec<perennial::proto::inference::model_infer_request::InferInputTensor>,
-    Vec<bytes::Bytes>,
-);
-
 /// Inputs are written as in a file of rows: a name and its value.
-fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Tensors, Refusal> {
+fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refusal> {
     let mut names = Vec::new();
     let mut cells = Vec::new();
     for (name, value) in fields {
@@ -168,7 +162,17 @@ fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Tensors, Refusal>
     let layout = Layout::new(&names, inputs);
     let batch = layout.and_then(|layout| layout.batch(&Row { line: 1, cells }));
     let batch = batch.map_err(|error| refuse("inputs", format_args!("{error:#}")))?;
-    Ok(tensors(inputs, &batch))
+    let (tensors, contents) = tensors(inputs, &batch);
+    let own = tensors
+        .into_iter()
+        .zip(contents)
+        .map(|(tensor, contents)| Tensor {
+            name: tensor.name,
+            datatype: tensor.datatype,
+            shape: tensor.shape,
+            contents,
+        });
+    Ok(own.collect())
 }
 
 #[cfg(test)]
@@ -199,7 +203,7 @@ mod tests {
         assert_eq!(event.tags["k"], "v");
         assert_eq!(event.signal.unwrap().value, 2.5);
         assert_eq!(event.inputs[0].name, "x");
-        assert_eq!(event.raw_input_contents[0], 1.5f64.to_le_bytes().as_slice());
+        assert_eq!(event.inputs[0].contents, 1.5f64.to_le_bytes().as_slice());
     }
 
     #[test]

@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_level_shift_is_followed() {
-        let mut scale = observed(&vec![0.0, 1.0].repeat(500));
+        let mut scale = observed(&[0.0, 1.0].repeat(500));
         for i in 0..4000 {
             scale.observe(1000.0 + f64::from(i % 2));
         }

@@ -310,7 +310,8 @@ fn gradient(raw: &Raw) -> Result<Gradient, Error> {
         other => return Err(one_of("learner.optimizer", other, "sgd or adamw")),
     };
     let rate = learner.learning_rate.unwrap_or(match optimizer {
-        // Both took the first place among 0.003 to 0.3 (sgd) and 1e-4 to 1e-2 on digits.
+        // Among 0.0003 to 0.3, the best for the digits example on the first 4,000 images of MNIST
+        // (0.03 and 0.05 were alike for sgd).
         Optimizer::Sgd => 0.05,
         Optimizer::AdamW => 0.001,
     });

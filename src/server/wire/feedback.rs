@@ -12,8 +12,9 @@ use super::{Refusal, Tensors, batch};
 use crate::engine::Accepted;
 use crate::event::{Decision, Feedback, Subject, Time};
 use crate::model::{Spec, Task};
+use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::perennial::v1::feedback_reply::Status;
-use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
+use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest, Tensor};
 
 const FEEDBACK_ID_BYTES_MAX: usize = 128;
 const SOURCE_BYTES_MAX: usize = 256;
@@ -118,7 +119,7 @@ fn subject(
     event_time: Option<Time>,
     now: Time,
 ) -> Result<Subject, Refusal> {
-    let has_inputs = !request.inputs.is_empty() || !request.raw_input_contents.is_empty();
+    let has_inputs = !request.inputs.is_empty();
     match (request.prediction_id.take(), has_inputs) {
         (Some(id), false) => {
             refuse_decision(request, "a prediction_id already names them")?;
@@ -131,11 +132,8 @@ fn subject(
         (None, true) => {
             check_age(event_time, now)?;
             let decision = decision(request, &spec.task)?;
-            let tensors = Tensors {
-                inputs: std::mem::take(&mut request.inputs),
-                raw: std::mem::take(&mut request.raw_input_contents),
-            };
-            let batch = batch(spec, tensors, 1)?;
+            let inputs = std::mem::take(&mut request.inputs);
+            let batch = batch(spec, raw(inputs), 1)?;
             Ok(Subject::Inputs { batch, decision })
         }
         (Some(_), true) => Err(Refusal::invalid(
@@ -147,6 +145,21 @@ fn subject(
             "neither prediction_id nor inputs, expected exactly one of them",
         )),
     }
+}
+
+/// The tensors of a row, as those of a prediction.
+fn raw(tensors: Vec<Tensor>) -> Tensors {
+    let parts = tensors.into_iter().map(|tensor| {
+        let input = InferInputTensor {
+            name: tensor.name,
+            datatype: tensor.datatype,
+            shape: tensor.shape,
+            ..Default::default()
+        };
+        (input, tensor.contents)
+    });
+    let (inputs, raw) = parts.unzip();
+    Tensors { inputs, raw }
 }
 
 fn check_age(event_time: Option<Time>, now: Time) -> Result<(), Refusal> {

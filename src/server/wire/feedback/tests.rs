@@ -4,8 +4,6 @@
 
 use super::*;
 use crate::event::Signal;
-use crate::proto::inference::InferTensorContents;
-use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::perennial::v1;
 
 const NOW_S: i64 = 1_700_000_000;
@@ -28,18 +26,13 @@ fn rewarded() -> FeedbackRequest {
 
 /// Sound feedback that brings its own row.
 fn with_inputs() -> FeedbackRequest {
-    let contents = InferTensorContents {
-        fp64_contents: vec![1.0],
-        ..Default::default()
-    };
     FeedbackRequest {
         prediction_id: None,
-        inputs: vec![InferInputTensor {
+        inputs: vec![Tensor {
             name: "n".into(),
             datatype: "FP64".into(),
             shape: vec![1],
-            contents: Some(contents),
-            ..Default::default()
+            contents: 1.0f64.to_le_bytes().to_vec().into(),
         }],
         action: Some("left".into()),
         propensity: Some(0.5),
