@@ -302,3 +302,24 @@ fn a_balanced_stream_is_learned_after_one_class_for_long() {
         assert!(last > 0.85, "{}: {last}", case.name);
     }
 }
+
+#[test]
+fn the_example_models_are_sound() {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let spec = |name: &str| {
+        let toml = std::fs::read_to_string(models.join(name).join("model.toml"));
+        let spec = perennial::model::Spec::parse(&toml.expect("it is there"));
+        spec.unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    for name in ["fraud", "tickets", "recommend"] {
+        assert_eq!(spec(name).learner, perennial::model::LearnerKind::Auto);
+    }
+    let digits = spec("digits");
+    let perennial::model::LearnerKind::Gradient(settings) = &digits.learner else {
+        panic!("digits is the model of the serving benchmarks")
+    };
+    assert_eq!(settings.hidden, [256, 256]);
+    assert_eq!(digits.task.n_outputs(), 10);
+    let vector = perennial::model::InputKind::Vector { length: 784 };
+    assert_eq!(digits.inputs[0].kind, vector);
+}

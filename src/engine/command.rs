@@ -33,11 +33,19 @@ impl Hosted {
     pub async fn command(&self, command: Command) -> Result<Made, Error> {
         let running = self.get()?;
         running.check_room()?;
-        if let Order::Restore { version } = command.order {
-            self.check_restore(version)?;
+        let restored = match command.order {
+            Order::Restore { version } => Some(version),
+            Order::Checkpoint => None,
+        };
+        if let Some(version) = restored {
+            // Until it is restored, the cadence may not remove it.
+            running.versions.pin(version);
+            let whole = tokio::task::block_in_place(|| self.check_restore(version));
+            whole.inspect_err(|_| running.versions.unpin(version))?;
         }
         let (reply, done) = oneshot::channel();
-        running.send(Work::Command(command, reply))?;
+        let sent = running.send(Work::Command(command, reply));
+        sent.inspect_err(|_| restored.iter().for_each(|v| running.versions.unpin(*v)))?;
         let stopped = |_| running.unavailable("the writer has stopped");
         let position = done.await.map_err(stopped)??;
         self.reach(position).await?;

@@ -43,6 +43,8 @@ pub(super) struct Running {
     pub wanted: AtomicU64,
     /// Predictions answered without an entry.
     pub unjournaled: AtomicU64,
+    /// Whether the journal failed: nothing more can be written.
+    pub journal_failed: AtomicBool,
     /// Why feedback is no longer taken, and why nothing is learned any more.
     pub closed: OnceLock<String>,
     pub halted: OnceLock<String>,
@@ -71,6 +73,7 @@ impl Running {
             journal_bytes: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             unjournaled: AtomicU64::new(0),
+            journal_failed: AtomicBool::new(false),
             closed: OnceLock::new(),
             halted: OnceLock::new(),
             outcomes: Mutex::new(BTreeMap::new()),
@@ -172,11 +175,14 @@ impl Hosted {
         }
         running.wanted.fetch_max(position, Relaxed);
         running.schedule();
-        if let Some(reason) = running.halted.get() {
-            return Err(running.unavailable(reason));
+        let halted = || running.halted.get().is_some();
+        let ended = reached.wait_for(|reached| *reached >= position || halted());
+        let last = *ended
+            .await
+            .map_err(|_| running.unavailable("it is closed"))?;
+        match running.halted.get() {
+            Some(reason) if last < position => Err(running.unavailable(reason)),
+            _ => Ok(()),
         }
-        let waited = reached.wait_for(|reached| *reached >= position).await;
-        waited.map_err(|_| running.unavailable("it is being closed"))?;
-        Ok(())
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Invariant: only synced entries are applied, so whatever is served stands on durable entries.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
@@ -13,7 +14,7 @@ use super::hosted::Running;
 use super::registry::Snapshot;
 use super::versions::Versions;
 use super::writer::Work;
-use crate::event::{Entry, Event, Order, Version};
+use crate::event::{Entry, Event, Order, Reason, Version};
 use crate::learn::{Learner, Need, Step, Supply};
 use crate::model::Model;
 use crate::store::{self, Reader};
@@ -45,9 +46,12 @@ pub struct Learning {
 pub fn run(due: &Receiver<Job>) {
     stand_back();
     while let Ok(Job::Learn(running)) = due.recv() {
-        running.queued.store(false, Relaxed);
-        if !running.turn() {
-            running.schedule();
+        running.queued.swap(false, AcqRel);
+        // A bug in one model's learning must not end the learning of the others.
+        match catch_unwind(AssertUnwindSafe(|| running.turn())) {
+            Ok(true) => {}
+            Ok(false) => running.schedule(),
+            Err(_) => running.halt("a learner thread has panicked"),
         }
     }
 }
@@ -68,7 +72,7 @@ fn stand_back() {
 impl Running {
     /// Puts the model into the queue of the learner threads, where it is not there yet.
     pub fn schedule(self: &Arc<Running>) {
-        if !self.queued.swap(true, Relaxed) {
+        if !self.queued.swap(true, AcqRel) {
             let _ = self.jobs.try_send(Job::Learn(self.clone()));
         }
     }
@@ -122,25 +126,33 @@ impl Running {
 
     /// Does what a step says is due.
     fn act(&self, learning: &mut Learning, entry: &Entry, step: Step) {
-        if let Some(version) = &step.version {
-            let restored = matches!(&entry.event, Event::Command(c) if matches!(c.order, Order::Restore { .. }));
-            if restored {
-                // What was brought back serves before it is saved.
-                self.registry.publish(learning.snapshot());
-            }
-            let saved = learning.save(version, entry);
-            let outcome = match saved {
-                Ok(()) => Ok(version.version),
-                Err(error) => {
-                    tracing::error!(model = self.name, version = version.version, %error, "version was not saved");
-                    Err(error.to_string())
-                }
-            };
-            // The writer never waits for a learner, so this wait ends.
-            let record = Work::Record(version.clone());
-            let _ = self.outbox.insist(self.index, record);
-            self.finish(entry.position, outcome);
+        let Some(version) = step.version else { return };
+        if version.reason == Reason::Restore {
+            // What was brought back serves before it is saved.
+            self.registry.publish(learning.snapshot());
         }
+        let saved = learning.save(&version, entry);
+        let outcome = saved.map(|()| version.version).map_err(|error| {
+            let version = version.version;
+            tracing::error!(model = self.name, version, %error, "version was not saved");
+            error.to_string()
+        });
+        match &entry.event {
+            Event::Command(command) => {
+                if let Order::Restore { version } = command.order {
+                    learning.versions.unpin(version);
+                }
+                self.finish(entry.position, outcome);
+            }
+            _ => {
+                let pruned = learning.versions.prune_cadence(&learning.learner);
+                pruned.unwrap_or_else(|error| {
+                    tracing::warn!(model = self.name, %error, "old versions were not removed");
+                });
+            }
+        }
+        // The writer never waits for a learner, so this wait ends.
+        let _ = self.outbox.insist(self.index, Work::Record(version));
     }
 
     fn finish(&self, position: u64, outcome: Outcome) {
@@ -156,13 +168,19 @@ impl Running {
         tracing::error!(model = self.name, reason, "learning has stopped");
         let _ = self.halted.set(format!("learning has stopped: {reason}"));
         let _ = self.closed.set(format!("learning has stopped: {reason}"));
+        self.registry.wake();
     }
 
     /// Learns everything on disk, on this thread; true once no record is still to be written.
     pub fn catch_up(&self) -> bool {
         while !self.turn() {}
         let recorded = |learning: &Learning| learning.learner.unrecorded().is_empty();
-        self.halted.get().is_some() || self.learning.lock().map_or(true, |l| recorded(&l))
+        let stuck = self.halted.get().is_some() || self.journal_failed.load(Relaxed);
+        stuck
+            || self
+                .learning
+                .lock()
+                .map_or(true, |learning| recorded(&learning))
     }
 
     /// Writes the checkpoint from which the next start goes on.

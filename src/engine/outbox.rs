@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::writer::Work;
-use crate::event::{Batch, Column, Subject};
+use crate::event::{Batch, Column, Outputs, Prediction, Subject};
 
 /// Messages on their way at a time, and the bytes that they hold.
 const MESSAGES_MAX: usize = 16 * 1024;
@@ -88,10 +88,20 @@ impl Inbox {
     }
 }
 
-/// About how many bytes of features a message holds.
+/// About how many bytes a prediction takes, here and in the journal.
+pub fn prediction_bytes(prediction: &Prediction) -> usize {
+    let outputs = match &prediction.outputs {
+        Outputs::Probabilities(values) | Outputs::Values(values) => values.len(),
+        Outputs::Actions { scores, .. } => scores.len() + 2 * prediction.ids.len(),
+    };
+    let ids = size_of_val(prediction.ids.as_slice());
+    features(&prediction.batch) + outputs * size_of::<f32>() + ids
+}
+
+/// About how many bytes a message holds.
 fn size(work: &Work) -> usize {
     match work {
-        Work::Prediction(prediction) => features(&prediction.batch),
+        Work::Prediction(prediction) => prediction_bytes(prediction),
         Work::Feedback(feedback, _) => match &feedback.subject {
             Subject::Inputs { batch, .. } => features(batch),
             Subject::Prediction(_) => 0,
@@ -112,7 +122,6 @@ fn features(batch: &Batch) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Outputs, Prediction};
 
     fn prediction(n_bytes: usize) -> Work {
         Work::Prediction(Prediction {

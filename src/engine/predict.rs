@@ -9,9 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::RngCore;
 
 use super::hosted::Hosted;
+use super::outbox::prediction_bytes;
 use super::registry::Snapshot;
 use super::writer::Work;
 use crate::event::{Batch, Outputs, Prediction, PredictionId};
+use crate::store::format::PAYLOAD_BYTES_MAX;
 
 /// What a request is answered with.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +55,10 @@ impl Hosted {
                 version,
                 position,
             };
+            // Half, since the journal adds lengths and shapes.
+            let fits = prediction_bytes(&prediction) <= PAYLOAD_BYTES_MAX / 2;
             let work = Work::Prediction(prediction);
-            if running.outbox.offer(running.index, work).is_ok() {
+            if fits && running.outbox.offer(running.index, work).is_ok() {
                 answer.ids = ids;
                 return answer;
             }

@@ -68,6 +68,7 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
         folder,
         model: name.to_owned(),
         journal_id: recovered.journal_id,
+        pinned: Arc::default(),
     };
     let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
     let mut learning = Learning::new(learner, reader, versions);
@@ -181,6 +182,16 @@ fn adopt(
 ) -> Result<(), String> {
     let said = |error: crate::store::Error| error.to_string();
     let time = now();
+    let before = &learning.learner.description().profile;
+    let moved = !before.is_empty() && *before != description.profile;
+    if moved {
+        let now = &description.profile;
+        tracing::warn!(
+            before,
+            now,
+            "the numeric profile has changed: bits differ from here on"
+        );
+    }
     if *learning.learner.description() != description {
         let next = parse(&description.toml)?;
         let spec = learning.learner.spec();
@@ -190,6 +201,12 @@ fn adopt(
     }
     let last = journal.sync().map_err(said)?;
     apply(learning, last)?;
+    if moved {
+        // The bits of what follows belong to another profile: it starts from a state on disk.
+        let chain = learning.reader.chain();
+        let saved = learning.versions.save_stop(&learning.learner, chain);
+        saved.map_err(said)?;
+    }
     for version in learning.learner.unrecorded().to_vec() {
         append(journal, time, Event::Version(version))?;
     }

@@ -50,6 +50,11 @@ impl Registry {
         self.position.send_replace(position);
     }
 
+    /// Lets everyone who waits for a position look again.
+    pub fn wake(&self) {
+        self.position.send_modify(|_| {});
+    }
+
     /// What answers when nobody asks for a version.
     pub fn served(&self) -> Arc<Snapshot> {
         self.slots.load().candidate.clone()

@@ -3,10 +3,11 @@
 //! Invariant: a version's number is never reused, and only checkpoints made by the cadence or at
 //! a stop are ever removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use crate::event::{Entry, Event, Time, Version};
+use crate::event::{Entry, Event, Reason, Time, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::store::{self, Manifest, checkpoint};
@@ -20,9 +21,23 @@ pub struct Versions {
     pub folder: PathBuf,
     pub model: String,
     pub journal_id: [u8; 16],
+    /// Versions that a command on its way needs.
+    pub pinned: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Versions {
+    /// Keeps a version until it is unpinned.
+    pub fn pin(&self, version: u64) {
+        let pinned = self.pinned.lock();
+        pinned.expect("nothing panics under it").insert(version);
+    }
+
+    /// Lets the cadence remove a version again.
+    pub fn unpin(&self, version: u64) {
+        let pinned = self.pinned.lock();
+        pinned.expect("nothing panics under it").remove(&version);
+    }
+
     /// Every version with its manifest, or what is wrong with it, in the order of positions.
     pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = checkpoint::list(&self.folder)?;
@@ -68,12 +83,12 @@ impl Versions {
             actor,
             ..self.manifest(learner, version.digest, chain)
         };
-        let reason = manifest.reason.clone();
-        self.write(learner, manifest)?;
-        if reason == "cadence" {
-            self.prune(&reason, learner.spec().cadence.keep)?;
-        }
-        Ok(())
+        self.write(learner, manifest)
+    }
+
+    /// Removes the oldest versions that the cadence made, beyond those to be kept.
+    pub fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
+        self.prune(Reason::Cadence.word(), learner.spec().cadence.keep)
     }
 
     /// Saves the state from which the next start goes on; it replaces the one before.
@@ -97,10 +112,21 @@ impl Versions {
 
     fn write(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
         let weights = learner.learned().weights();
+        let again = manifest.clone();
         match checkpoint::save(&self.folder, manifest, &weights, &learner.state()) {
-            Ok(_) | Err(store::Error::Exists { .. }) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(store::Error::Exists { .. }) if self.is_whole(learner.position()) => Ok(()),
+            Err(store::Error::Exists { .. }) => {
+                // The state was derived again, so what was damaged can be replaced.
+                checkpoint::remove(&self.folder, learner.position())?;
+                checkpoint::save(&self.folder, again, &weights, &learner.state()).map(drop)
+            }
             Err(error) => Err(error),
         }
+    }
+
+    fn is_whole(&self, position: u64) -> bool {
+        checkpoint::load(&self.folder, position).is_ok()
     }
 
     fn manifest(&self, learner: &Learner, digest: [u8; 32], chain: [u8; 32]) -> Manifest {
@@ -129,9 +155,12 @@ impl Versions {
 
     /// Removes the oldest checkpoints of this reason beyond `keep`.
     fn prune(&self, reason: &str, keep: usize) -> Result<(), store::Error> {
+        let pinned = self.pinned.lock().expect("nothing panics under it");
+        let removable =
+            |manifest: &Manifest| manifest.reason == reason && !pinned.contains(&manifest.version);
         let mut positions = Vec::new();
         for one in checkpoint::list(&self.folder)? {
-            if one.manifest.is_ok_and(|manifest| manifest.reason == reason) {
+            if one.manifest.as_ref().is_ok_and(removable) {
                 positions.push(one.position);
             }
         }

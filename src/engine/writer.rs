@@ -4,6 +4,7 @@
 //! failed write or fsync nothing of that model is acknowledged any more.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{RecvTimeoutError, Sender};
@@ -193,6 +194,7 @@ impl Written {
         ) {
             return self.running.unavailable(&error.to_string());
         }
+        self.running.journal_failed.store(true, Relaxed);
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
         if self.running.closed.set(reason.clone()).is_ok() {
             tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");

@@ -116,9 +116,24 @@ impl AutoLearner {
     pub fn load(&mut self, weights: &mut Tensors) -> Result<(), Error> {
         let names = self.portfolio.names();
         self.portfolio.bank.load(&names, weights)?;
-        self.portfolio.shares = weights.take_f64("shares", &[Some(names.len())])?;
+        let shares = weights.take_f64("shares", &[Some(names.len())])?;
+        let sound = shares.iter().all(|share| *share > 0.0) && shares.iter().sum::<f64>() < 1.001;
+        if !sound {
+            return Err(Error::Value {
+                name: "shares".to_owned(),
+                what: format!("{shares:?} are no shares of one"),
+            });
+        }
+        self.portfolio.shares = shares;
+        let (n_outputs, classes) = (self.portfolio.n_outputs(), self.portfolio.is_classes());
         if let Some(last) = &mut self.portfolio.last {
             let values = weights.take_f64("last", &[Some(4)])?;
+            if classes && !(0.0..n_outputs as f64).contains(&values[1]) {
+                return Err(Error::Value {
+                    name: "last".to_owned(),
+                    what: format!("class {} of {n_outputs}", values[1]),
+                });
+            }
             *last = Last {
                 target: (values[0] == 1.0).then_some(values[1]),
                 right: values[2],

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::backprop::Pass;
-use super::memory::{Memory, load_lessons, save_lessons};
+use super::memory::{Form, Memory, load_lessons, save_lessons};
 use super::optimizer::State;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Encoded, Gradient, Network, Parameters, Scale, Spec, Strategy, Target};
@@ -196,8 +196,14 @@ impl GradientLearner {
         self.n_updates = state.take_u64("n_updates", &[Some(1)])?[0];
         self.optimizer
             .load(&self.parameters, &mut state.unnest("optimizer"))?;
-        self.memory = Memory::load(spec.memory.long_term, &mut state.unnest("memory"))?;
-        self.pending = load_lessons(&mut state.unnest("pending"))?;
+        let form = Form {
+            n_dense: widths[0],
+            n_buckets,
+            n_outputs: spec.task.n_outputs(),
+        };
+        let long_term = spec.memory.long_term;
+        self.memory = Memory::load(long_term, form, &mut state.unnest("memory"))?;
+        self.pending = load_lessons(form, &mut state.unnest("pending"))?;
         Ok(())
     }
 }

@@ -291,6 +291,7 @@ impl Learner {
                 let Some(target) = self.target(&feedback.signal, action) else {
                     return Ok(self.end(Fate::Unmatched));
                 };
+                let judged = waiting.told || waiting.rewarded;
                 if let Some(waiting) = self.world.joins.get_mut(*id) {
                     match feedback.signal {
                         Signal::Reward(_) | Signal::Named { .. } => waiting.rewarded = true,
@@ -298,7 +299,9 @@ impl Learner {
                     }
                 }
                 let evaluation = &mut self.world.evaluation;
-                evaluation.judge(&prediction.outputs, row, prediction.batch.n_rows, target);
+                if !judged {
+                    evaluation.judge(&prediction.outputs, row, prediction.batch.n_rows, target);
+                }
                 Ok(self.learn(&prediction.batch, row, target))
             }
         }
@@ -354,7 +357,8 @@ impl Learner {
         let due = n_before / every < self.learned.n_examples() / every;
         Step {
             fate: Some(fate),
-            changed: outcome != Outcome::Waits,
+            // Also while it waits for an update: the encoder has seen the row.
+            changed: true,
             version: due.then(|| self.make(Reason::Cadence)),
         }
     }

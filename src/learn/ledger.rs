@@ -85,8 +85,9 @@ impl Ledger {
     /// had been undone on the way to `then` counts as learned again.
     pub(super) fn undo_since(&mut self, then: &Ledger) {
         let total = self.total();
-        self.counts[Fate::Applied as usize] = then.count(Fate::Applied);
-        self.counts[Fate::Pending as usize] = then.count(Fate::Pending);
+        for fate in [Fate::Applied, Fate::Pending, Fate::Quarantined] {
+            self.counts[fate as usize] = then.count(fate);
+        }
         self.counts[Fate::Undone as usize] = 0;
         self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
     }
@@ -123,5 +124,10 @@ mod tests {
         ledger.undo_since(&ahead);
         assert_eq!(ledger.count(Fate::Undone), 0);
         assert_eq!(ledger.total(), 8);
+        // Pending events may be rejected later: a restore makes them pending again.
+        let then = ledger.clone();
+        ledger.shift(Fate::Pending, Fate::Quarantined, 1);
+        ledger.undo_since(&then);
+        assert_eq!(ledger, then);
     }
 }

@@ -56,7 +56,7 @@ impl Memory {
         if self.strata.len() <= stratum {
             self.strata.resize_with(stratum + 1, Stratum::default);
         }
-        self.strata[stratum].n_seen += 1;
+        self.strata[stratum].n_seen = self.strata[stratum].n_seen.saturating_add(1);
         if self.lessons.len() < self.capacity {
             self.strata[stratum].slots.push(self.lessons.len() as u32);
             self.lessons.push(lesson);
@@ -103,8 +103,12 @@ impl Memory {
         tensors
     }
 
-    pub fn load(capacity: usize, tensors: &mut Tensors) -> Result<Memory, Error> {
-        let lessons = load_lessons(tensors)?;
+    pub fn load(capacity: usize, form: Form, tensors: &mut Tensors) -> Result<Memory, Error> {
+        let lessons = load_lessons(form, tensors)?;
+        if lessons.len() > capacity {
+            let what = format!("{} lessons in {capacity} slots", lessons.len());
+            return Err(wrong("dense", what));
+        }
         let n = Some(lessons.len());
         let owners = tensors.take_u32("owners", &[n])?;
         let places = tensors.take_u32("places", &[n])?;
@@ -120,10 +124,8 @@ impl Memory {
         slots.sort_by_key(|slot| (owners[*slot], places[*slot]));
         for slot in slots {
             let stratum = strata.get_mut(owners[slot] as usize);
-            let stratum = stratum.ok_or_else(|| Error::Value {
-                name: "owners".to_owned(),
-                what: format!("stratum {} is not there", owners[slot]),
-            })?;
+            let missing = || wrong("owners", format!("stratum {} is not there", owners[slot]));
+            let stratum = stratum.ok_or_else(missing)?;
             stratum.slots.push(slot as u32);
         }
         Ok(Memory {
@@ -168,8 +170,51 @@ pub fn save_lessons(lessons: &[Lesson]) -> Tensors {
     tensors
 }
 
+/// What a lesson of a model can hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    pub n_dense: usize,
+    pub n_buckets: usize,
+    pub n_outputs: usize,
+}
+
+impl Form {
+    fn check(self, lesson: &Lesson) -> Result<(), Error> {
+        let Form {
+            n_dense,
+            n_buckets,
+            n_outputs,
+        } = self;
+        let row = &lesson.row;
+        if row.dense.len() != n_dense {
+            let what = format!("{} features, expected {n_dense}", row.dense.len());
+            return Err(wrong("dense", what));
+        }
+        if let Some((bucket, _)) = row.sparse.iter().find(|one| one.0 as usize >= n_buckets) {
+            return Err(wrong("sparse.buckets", format!("{bucket} of {n_buckets}")));
+        }
+        let stratum = lesson.target.stratum() as usize;
+        if stratum >= n_outputs {
+            return Err(wrong("target.indexes", format!("{stratum} of {n_outputs}")));
+        }
+        let n_then = lesson.outputs.len();
+        if n_then != 0 && n_then != n_outputs {
+            let what = format!("{n_then} outputs, expected {n_outputs}");
+            return Err(wrong("outputs", what));
+        }
+        Ok(())
+    }
+}
+
+fn wrong(name: &str, what: String) -> Error {
+    Error::Value {
+        name: name.to_owned(),
+        what,
+    }
+}
+
 /// Reads back what [`save_lessons`] wrote.
-pub fn load_lessons(tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
+pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
     let kinds = tensors.take_u8("target.kinds", &[None])?;
     let n = Some(kinds.len());
     let dense = tensors.take_f32("dense", &[n, None])?;
@@ -188,15 +233,13 @@ pub fn load_lessons(tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
     for at in 0..kinds.len() {
         let end = ends[at] as usize;
         if end < start || end > buckets.len() {
-            return Err(Error::Value {
-                name: "sparse.ends".to_owned(),
-                what: format!("{end} after {start}, of {}", buckets.len()),
-            });
+            let what = format!("{end} after {start}, of {}", buckets.len());
+            return Err(wrong("sparse.ends", what));
         }
         let pairs = buckets[start..end].iter().zip(&values[start..end]);
         let sparse = pairs.map(|(bucket, value)| (*bucket, *value)).collect();
         start = end;
-        lessons.push(Lesson {
+        let lesson = Lesson {
             row: Encoded {
                 dense: part(&dense, at),
                 sparse,
@@ -211,7 +254,9 @@ pub fn load_lessons(tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
                 _ => Target::BestAction(indexes[at]),
             },
             outputs: part(&outputs, at),
-        });
+        };
+        form.check(&lesson)?;
+        lessons.push(lesson);
     }
     Ok(lessons)
 }
@@ -228,9 +273,15 @@ mod tests {
                 sparse: vec![(class, value)],
             },
             target: Target::Class(class),
-            outputs: vec![value, -value],
+            outputs: vec![value, -value, 0.0],
         }
     }
+
+    const FORM: Form = Form {
+        n_dense: 1,
+        n_buckets: 16,
+        n_outputs: 3,
+    };
 
     fn filled(classes: impl Iterator<Item = u32>) -> Memory {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -259,8 +310,26 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded() {
         let memory = filled((0..500).map(|i| i % 3));
-        assert_eq!(Memory::load(20, &mut memory.save()), Ok(memory));
+        assert_eq!(Memory::load(20, FORM, &mut memory.save()), Ok(memory));
         let empty = Memory::new(20);
-        assert_eq!(Memory::load(20, &mut empty.save()), Ok(empty));
+        assert_eq!(Memory::load(20, FORM, &mut empty.save()), Ok(empty));
+    }
+
+    #[test]
+    fn p9_lessons_that_cannot_be_are_refused() {
+        let check = |form: Form, class: u32, name: &str| {
+            let mut saved = filled((0..30).map(|_| class)).save();
+            let error = Memory::load(20, form, &mut saved).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        };
+        let n_dense = Form { n_dense: 2, ..FORM };
+        check(n_dense, 0, "tensor \"dense\"");
+        check(FORM, 16, "sparse.buckets");
+        check(FORM, 3, "target.indexes");
+        let n_outputs = Form {
+            n_outputs: 9,
+            ..FORM
+        };
+        check(n_outputs, 0, "tensor \"outputs\"");
     }
 }

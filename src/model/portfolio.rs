@@ -53,6 +53,16 @@ impl Portfolio {
         }
     }
 
+    /// How many outputs each member gives.
+    pub fn n_outputs(&self) -> usize {
+        self.n_outputs
+    }
+
+    /// Whether they are probabilities of classes.
+    pub fn is_classes(&self) -> bool {
+        self.softmax
+    }
+
     /// A name for each member.
     pub fn names(&self) -> Vec<String> {
         let linear = STEP_SIZES.iter().map(|size| format!("linear-{size}"));

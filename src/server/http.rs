@@ -121,8 +121,11 @@ async fn ready(State(door): State<Arc<Door>>) -> StatusCode {
 }
 
 async fn metrics(State(door): State<Arc<Door>>) -> impl IntoResponse {
-    let statuses = door.engine.models().map(|model| model.status(false));
-    let mut text = of_models(&statuses.collect::<Vec<_>>());
+    let engine = door.engine.clone();
+    // A look at a model may wait for its learner: not on the threads that answer.
+    let look = move || engine.models().map(|model| model.status(false)).collect();
+    let statuses: Vec<_> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    let mut text = of_models(&statuses);
     let help = "Requests and events refused at the door.";
     head(&mut text, "perennial_refused_total", "counter", help);
     for (flow, counter) in [

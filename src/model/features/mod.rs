@@ -179,11 +179,6 @@ impl Encoder {
 }
 
 impl Encoded {
-    /// The memory it takes, in bytes.
-    pub fn n_bytes(&self) -> usize {
-        self.dense.len() * size_of::<f32>() + self.sparse.len() * size_of::<(u32, f32)>()
-    }
-
     /// Whether every value is finite.
     pub fn is_finite(&self) -> bool {
         self.dense.iter().all(|value| value.is_finite())

@@ -60,7 +60,8 @@ impl Scale {
             return;
         }
         let mean = self.mean as f32;
-        let factor = (1.0 / self.variance.sqrt()) as f32;
+        let deviation = self.variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
+        let factor = (1.0 / deviation) as f32;
         let clip = CLIP as f32;
         out.extend(values.map(|value| ((value - mean) * factor).clamp(-clip, clip)));
     }
@@ -150,6 +151,15 @@ mod tests {
         let scale = observed(&[f64::MAX, f64::MIN, 1e-300, f64::NAN, 0.0]);
         assert!(scale.moments().iter().all(|moment| moment.is_finite()));
         assert!(scale.standardise(f64::MAX).is_finite());
+    }
+
+    #[test]
+    fn a_vanishing_deviation_gives_no_nan() {
+        let mut scale = Scale::default();
+        scale.observe_all([1e-40f32, 0.0].into_iter(), 2);
+        let mut out = Vec::new();
+        scale.standardise_all([1e-40f32, 0.0, 1.0].into_iter(), &mut out);
+        assert!(out.iter().all(|value| value.is_finite()), "{out:?}");
     }
 
     #[test]
