@@ -169,3 +169,46 @@ async fn a_changed_description_is_taken_or_refused_by_its_key() {
     let engine = house.open();
     assert_eq!(digest(engine.model("m").unwrap()), before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
+    let house = House::new(&[("m", AUTO)]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 20, 0.0, "first").await;
+    let made = order(model, Order::Checkpoint).await;
+    let said = answers(model);
+    teach_rows(model, 20, 0.0, "second").await;
+    let before = digest(model);
+    drop(engine);
+    let checkpoints = house.data().join("m/checkpoints");
+    let mut positions: Vec<_> = std::fs::read_dir(&checkpoints)
+        .unwrap()
+        .map(|folder| folder.unwrap().path())
+        .collect();
+    positions.sort();
+    // As if it had been killed: no checkpoint of the stop. The version's own is damaged.
+    std::fs::remove_dir_all(positions.pop().unwrap()).unwrap();
+    let weights = positions.last().unwrap().join("weights.safetensors");
+    std::fs::write(&weights, b"not what was written").unwrap();
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(digest(model), before);
+    let version = made.version;
+    order(model, Order::Restore { version }).await;
+    assert_eq!(answers(model), said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cadence_makes_versions_and_keeps_the_newest() {
+    let toml = format!("{AUTO}[versions]\nevery_examples = 10\nkeep = 2\n");
+    let house = House::new(&[("m", &toml)]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 55, 0.0, "row").await;
+    let made = order(model, Order::Checkpoint).await;
+    assert_eq!(made.version, 7);
+    let versions = model.versions().unwrap().into_iter();
+    let versions: Vec<u64> = versions.map(|(manifest, _)| manifest.version).collect();
+    assert_eq!(versions, [1, 5, 6, 7]);
+}
