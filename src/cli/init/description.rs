@@ -13,8 +13,8 @@ const COMMENT_COLUMN: usize = 27;
 const LINE_CHARS_MAX: usize = 96;
 
 const POINTERS: &str = "\
-# All else has a default: [learner] kind = \"auto\", [memory] strategy = \"der++\",
-# [publish] policy = \"live\" and more can be set below.
+# All else has a default: [learner] kind = \"auto\" mixes several models and needs no tuning;
+# kind = \"gradient\" trains one [network] with a [memory].
 ";
 
 impl Draft {
