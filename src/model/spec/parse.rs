@@ -1,15 +1,15 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
+mod learner;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{
-    Cadence, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory, Optimizer, Spec,
-    Strategy, Task,
-};
+use super::{Cadence, Input, InputKind, JournalLimits, Spec, Task};
+use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
 
 /// A description that cannot be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -83,32 +83,6 @@ struct RawInput {
     missing: Option<String>,
     length: Option<u64>,
     encoder: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawNetwork {
-    kind: String,
-    #[serde(default)]
-    hidden: Vec<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLearner {
-    kind: Option<String>,
-    optimizer: Option<String>,
-    learning_rate: Option<f64>,
-    examples_per_update: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawMemory {
-    strategy: Option<String>,
-    short_term: Option<u64>,
-    long_term: Option<u64>,
-    replay: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -273,112 +247,6 @@ fn inputs(raw: &[RawInput]) -> Result<Vec<Input>, Error> {
     Ok(inputs)
 }
 
-fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
-    let learner = &raw.learner;
-    match learner.kind.as_deref().unwrap_or("auto") {
-        "auto" => {
-            let instead = "under learner.kind = \"auto\" leave it out, or set \"gradient\"";
-            let network = raw.network.as_ref().map(|network| &network.kind);
-            not_yet("network.kind", &network, instead)?;
-            let unused = "belongs to learner.kind = \"gradient\"";
-            let refuse = |key: &str, written: Option<String>| match written {
-                None => Ok(()),
-                Some(written) => Err(value(key, written, unused)),
-            };
-            refuse("learner.optimizer", learner.optimizer.clone())?;
-            let rate = learner.learning_rate.map(|rate| rate.to_string());
-            refuse("learner.learning_rate", rate)?;
-            let examples = learner.examples_per_update.map(|n| n.to_string());
-            refuse("learner.examples_per_update", examples)?;
-            Ok(LearnerKind::Auto)
-        }
-        "gradient" => Ok(LearnerKind::Gradient(gradient(raw)?)),
-        kind @ ("analytic" | "neighbours") => Err(unavailable(
-            "learner.kind",
-            kind,
-            "take \"auto\" or \"gradient\"",
-        )),
-        other => Err(one_of("learner.kind", other, "auto or gradient")),
-    }
-}
-
-fn gradient(raw: &Raw) -> Result<Gradient, Error> {
-    let learner = &raw.learner;
-    let optimizer = match learner.optimizer.as_deref().unwrap_or("sgd") {
-        "sgd" => Optimizer::Sgd,
-        "adamw" => Optimizer::AdamW,
-        other => return Err(one_of("learner.optimizer", other, "sgd or adamw")),
-    };
-    let rate = learner.learning_rate.unwrap_or(match optimizer {
-        // Among 0.0003 to 0.3, the best for the digits example on the first 4,000 images of MNIST
-        // (0.03 and 0.05 were alike for sgd).
-        Optimizer::Sgd => 0.05,
-        Optimizer::AdamW => 0.001,
-    });
-    if !(rate > 0.0 && rate <= 10.0) {
-        return Err(value(
-            "learner.learning_rate",
-            rate,
-            "larger than 0, at most 10",
-        ));
-    }
-    Ok(Gradient {
-        hidden: hidden(raw.network.as_ref())?,
-        optimizer,
-        learning_rate: rate as f32,
-        examples_per_update: within(
-            "learner.examples_per_update",
-            learner.examples_per_update,
-            1,
-            1..=4096,
-        )? as usize,
-    })
-}
-
-fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
-    let Some(network) = network else {
-        return Ok(Vec::new());
-    };
-    let widths = &network.hidden;
-    let allowed = match network.kind.as_str() {
-        "linear" if widths.is_empty() => return Ok(Vec::new()),
-        "linear" => "a linear network has none",
-        "mlp" if widths.is_empty() || widths.len() > 8 => "1 to 8 widths, as in [256, 256]",
-        "mlp" if widths.iter().any(|width| !(1..=8192).contains(width)) => "widths of 1 to 8192",
-        "mlp" => return Ok(widths.iter().map(|width| *width as usize).collect()),
-        other => return Err(one_of("network.kind", other, "linear or mlp")),
-    };
-    Err(value("network.hidden", format!("{widths:?}"), allowed))
-}
-
-fn memory(raw: &Raw) -> Result<Memory, Error> {
-    let memory = &raw.memory;
-    let auto = !matches!(raw.learner.kind.as_deref(), Some("gradient"));
-    let written =
-        memory.strategy.is_some() || memory.long_term.is_some() || memory.replay.is_some();
-    if auto && written {
-        let instead = "under learner.kind = \"auto\" leave [memory] out";
-        return Err(unavailable("memory", "{ .. }", instead));
-    }
-    not_yet("memory.short_term", &memory.short_term, "leave it out")?;
-    let strategy = match memory.strategy.as_deref() {
-        None if auto => Strategy::None,
-        None | Some("er") => Strategy::Er,
-        Some("none") => Strategy::None,
-        Some("der++") => Strategy::DerPlusPlus,
-        Some(later @ ("er-ace" | "cls-er")) => {
-            let instead = "take \"none\", \"er\" or \"der++\"";
-            return Err(unavailable("memory.strategy", later, instead));
-        }
-        Some(other) => return Err(one_of("memory.strategy", other, "none, er or der++")),
-    };
-    Ok(Memory {
-        strategy,
-        long_term: within("memory.long_term", memory.long_term, 5000, 1..=1_000_000)? as usize,
-        replay: within("memory.replay", memory.replay, 32, 1..=4096)? as usize,
-    })
-}
-
 fn policy(publish: &RawPublish) -> Result<(), Error> {
     match publish.policy.as_deref() {
         None | Some("live") => Ok(()),
@@ -458,6 +326,7 @@ fn not_yet<T: std::fmt::Debug>(key: &str, written: &Option<T>, instead: &str) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::{LearnerKind, Strategy};
     use super::*;
 
     const SHORT: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
