@@ -165,6 +165,9 @@ pub enum Signal {
         /// Its value, in its own unit.
         value: f64,
     },
+    /// Of two answers, the one spoken of was preferred over this one: it earns one, the other
+    /// nothing.
+    PreferredOver(PredictionId),
 }
 
 /// One feedback event as it was accepted.
@@ -282,6 +285,8 @@ pub enum Event {
     Duplicate(Duplicate),
     /// Cause: an operator's act.
     Command(Command),
+    /// Cause: the clock made something due; windows that end by this moment close.
+    Tick(Time),
     /// Record: a version was made.
     Version(Version),
 }

@@ -29,13 +29,13 @@
 //! ```
 //! use std::sync::Arc;
 //! use perennial::event::{Batch, Column, Outputs};
-//! use perennial::{learn::Learner, model::Spec};
+//! use perennial::{learn::Learner, model::{Choice, Spec}};
 //!
 //! let spec = Spec::parse("task = 'classification'\nclasses = ['a', 'b']\n\
 //!                         [[input]]\nname = 'x'\nkind = 'number'")?;
 //! let learner = Learner::new(Arc::new(spec));
 //! let row = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
-//! assert_eq!(learner.model().predict(&row), Outputs::Probabilities(vec![0.5, 0.5]));
+//! assert_eq!(learner.model().predict(&row, Choice::Best), Outputs::Probabilities(vec![0.5, 0.5]));
 //! # Ok::<(), perennial::model::SpecError>(())
 //! ```
 

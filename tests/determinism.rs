@@ -228,6 +228,9 @@ fn rename(event: &Event) -> Event {
             if let Subject::Prediction(id) = &mut feedback.subject {
                 *id = rename_id(*id);
             }
+            if let Signal::PreferredOver(id) = &mut feedback.signal {
+                *id = rename_id(*id);
+            }
         }
         Event::Duplicate(duplicate) => {
             duplicate.feedback_id = format!("other-{}", duplicate.feedback_id);
@@ -238,7 +241,7 @@ fn rename(event: &Event) -> Event {
                 ..description.clone()
             };
         }
-        Event::Command(_) | Event::Version(_) => {}
+        Event::Tick(_) | Event::Command(_) | Event::Version(_) => {}
     }
     event
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{AUTO, House, answers, digest, gradient, order, rows, teach, teach_rows};
-use perennial::engine::State;
+use perennial::engine::{Manner, State};
 use perennial::event::Order;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn p1_a_resent_event_is_known_across_a_restart() {
     let model = engine.model("m").unwrap();
     let snapshot = model.snapshot("").unwrap();
     let (batch, truth) = rows(1, 0.0).next().unwrap();
-    let id = model.predict(&snapshot, batch, true).ids[0];
+    let id = model.predict(&snapshot, batch, Manner::default()).ids[0];
     let receipt = model.accept(common::label(id, "row-1", truth)).unwrap();
     let accepted = receipt.wait().await.unwrap();
     assert!(

@@ -152,7 +152,10 @@ mod tests {
 
     fn classes() -> Task {
         let classes = vec!["a".to_owned(), "b".to_owned()];
-        Task::Classification { classes }
+        Task::Classification {
+            classes_max: classes.len(),
+            classes,
+        }
     }
 
     fn rows_due(course: &mut Course<()>, row: u64) -> Vec<u64> {

@@ -14,7 +14,7 @@ use perennial::event::{
     Time,
 };
 use perennial::learn::{Learner, Need, Supply};
-use perennial::model::{Model, Spec, argmax};
+use perennial::model::{Choice, Model, Spec, argmax};
 
 use super::course::Course;
 use super::lesson::{self, Described, Lesson, Lessons};
@@ -105,14 +105,14 @@ impl Pupil {
         Ok(pupil)
     }
 
-    fn predict(&mut self, batch: &Batch) -> Outputs {
+    fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> Outputs {
         let model = self.model.get_or_insert_with(|| self.learner.model());
-        model.predict(batch)
+        model.predict(batch, choice)
     }
 
     /// Answers a row; its prediction stands at the position returned.
     fn answer(&mut self, lesson: &Lesson) -> anyhow::Result<(Target, u64)> {
-        let outputs = self.predict(&lesson.batch);
+        let outputs = self.predict(&lesson.batch, Choice::Drawn(&[id(lesson.row)]));
         let answer = answer(&outputs);
         let prediction = Prediction {
             ids: vec![id(lesson.row)],
@@ -149,6 +149,7 @@ impl Pupil {
                 let prediction = self.waiting.get(&position);
                 Supply::Prediction(prediction.context("the learner asks for a row it has learned")?)
             }
+            Need::Predictions(_) => bail!("the learner asks for more than was predicted"),
             Need::Version(version) => bail!("the learner asks for version {version}, of none made"),
         };
         self.position += 1;
@@ -174,7 +175,10 @@ impl Pupil {
         for lesson in Lessons::open(path, target, described)? {
             let lesson = lesson?;
             if let Some(truth) = lesson.truth {
-                mean.add(score(truth, answer(&self.predict(&lesson.batch))));
+                mean.add(score(
+                    truth,
+                    answer(&self.predict(&lesson.batch, Choice::Best)),
+                ));
             }
         }
         Ok(mean.get())

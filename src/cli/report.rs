@@ -120,7 +120,14 @@ mod tests {
         let members = vec![("linear".to_owned(), 0.5)];
         let end = "examples_per_second cpu_seconds";
         assert_eq!(
-            keys(Task::Classification { classes }, members, Some(None)),
+            keys(
+                Task::Classification {
+                    classes_max: 1,
+                    classes
+                },
+                members,
+                Some(None)
+            ),
             format!(
                 "examples progressive_accuracy last_tenth_accuracy no_change_accuracy members \
                  {end} test_accuracy"

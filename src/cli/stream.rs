@@ -141,7 +141,9 @@ impl Run {
             Signal::Label(label) => event.label = Some(label),
             Signal::Value(value) => event.value = Some(value),
             Signal::Reward(reward) => event.reward = Some(reward),
-            Signal::Named { .. } => unreachable!("a target is a label, a value or a reward"),
+            Signal::Named { .. } | Signal::PreferredOver(_) => {
+                unreachable!("a target is a label, a value or a reward")
+            }
         }
         event
     }

@@ -4,7 +4,7 @@
 //! reads is an immutable snapshot or an atomic number.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam::channel::Sender;
@@ -41,6 +41,9 @@ pub(super) struct Running {
     pub journal_bytes: AtomicU64,
     /// The highest position that a request has waited for.
     pub wanted: AtomicU64,
+    /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX`
+    /// where none is.
+    pub next_tick: AtomicI64,
     /// Predictions answered without an entry.
     pub unjournaled: AtomicU64,
     /// Whether the journal failed: nothing more can be written.
@@ -65,18 +68,19 @@ impl Running {
             index,
             registry: Registry::new(learning.snapshot()),
             versions: learning.versions.clone(),
-            learning: Mutex::new(learning),
             outbox: outbox.clone(),
             jobs: jobs.clone(),
             queued: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
+            next_tick: AtomicI64::new(learning.next_tick()),
             unjournaled: AtomicU64::new(0),
             journal_failed: AtomicBool::new(false),
             closed: OnceLock::new(),
             halted: OnceLock::new(),
             outcomes: Mutex::new(BTreeMap::new()),
+            learning: Mutex::new(learning),
         }
     }
 

@@ -119,6 +119,8 @@ impl Running {
         let awaited = (published + 1..=reached).contains(&self.wanted.load(Relaxed));
         let old = learning.last_publish.elapsed() >= PUBLISH_EVERY;
         if reached > published && (done || awaited || old) {
+            // First, so that whoever sees the position reached knows what is due after it.
+            self.next_tick.store(learning.next_tick(), Relaxed);
             self.registry.publish(learning.snapshot());
         }
         done
@@ -223,6 +225,17 @@ impl Learning {
                 }
                 _ => return Err(format!("entry {position} is not a prediction")),
             },
+            Need::Predictions(positions) => {
+                let predictions = positions.iter().map(|position| {
+                    match self.reader.read(*position).map_err(failed)?.event {
+                        Event::Prediction(prediction) => Ok(prediction),
+                        _ => Err(format!("entry {position} is not a prediction")),
+                    }
+                });
+                let predictions = predictions.collect::<Result<Vec<_>, String>>()?;
+                self.learner
+                    .apply(&entry, Supply::Predictions(&predictions))
+            }
             Need::Version(version) => {
                 let (weights, state) = self.versions.load(version).map_err(failed)?;
                 self.learner.apply(&entry, Supply::Version(weights, state))
@@ -247,6 +260,11 @@ impl Learning {
             position: learner.position(),
             model: model.clone(),
         }
+    }
+
+    /// When the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
+    pub fn next_tick(&self) -> i64 {
+        self.learner.next_tick().map_or(i64::MAX, |due| due.0)
     }
 
     /// Saves the version that `entry` made.

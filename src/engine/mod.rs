@@ -36,7 +36,7 @@ pub use hosted::Hosted;
 use hosted::Running;
 use learning::Job;
 use outbox::Outbox;
-pub use predict::Answer;
+pub use predict::{Answer, Manner};
 pub use registry::Snapshot;
 pub use stats::{MemberStatus, State, Status};
 use writer::{Work, Written};

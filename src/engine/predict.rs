@@ -13,6 +13,7 @@ use super::outbox::prediction_bytes;
 use super::registry::Snapshot;
 use super::writer::Work;
 use crate::event::{Batch, Outputs, Prediction, PredictionId};
+use crate::model::Choice;
 use crate::store::format::PAYLOAD_BYTES_MAX;
 
 /// What a request is answered with.
@@ -28,10 +29,33 @@ pub struct Answer {
     pub position: u64,
 }
 
+/// How a request is answered, beside its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether the answer is journaled, so that it can have feedback.
+    pub journal: bool,
+    /// Whether a bandit draws its action by its policy, or takes the best.
+    pub explore: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner {
+            journal: true,
+            explore: true,
+        }
+    }
+}
+
 impl Hosted {
-    /// Answers every row of a validated batch, and journals the answer if `journal` says so.
-    pub fn predict(&self, snapshot: &Snapshot, batch: Batch, journal: bool) -> Answer {
-        let outputs = snapshot.model.predict(&batch);
+    /// Answers every row of a validated batch.
+    pub fn predict(&self, snapshot: &Snapshot, batch: Batch, manner: Manner) -> Answer {
+        let ids = new_ids(batch.n_rows);
+        let choice = match manner.explore {
+            true => Choice::Drawn(&ids),
+            false => Choice::Best,
+        };
+        let outputs = snapshot.model.predict(&batch, choice);
         let (version, position) = (snapshot.version, snapshot.position);
         let mut answer = Answer {
             ids: Vec::new(),
@@ -39,7 +63,7 @@ impl Hosted {
             version,
             position,
         };
-        let Some(running) = self.get().ok().filter(|_| journal) else {
+        let Some(running) = self.get().ok().filter(|_| manner.journal) else {
             return answer;
         };
         let full = || {
@@ -47,7 +71,6 @@ impl Hosted {
             running.journal_bytes.load(Relaxed) >= bytes_max
         };
         if running.closed.get().is_none() && !full() {
-            let ids = new_ids(batch.n_rows);
             let prediction = Prediction {
                 ids: ids.clone(),
                 batch,

@@ -42,6 +42,8 @@ pub struct Written {
     running: Arc<Running>,
     replies: Vec<Reply>,
     unsynced: bool,
+    /// Where the newest tick stands: the next one waits until it has been applied.
+    ticked: u64,
 }
 
 /// What will be said after the sync.
@@ -70,6 +72,9 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
                 Work::Close => closing = true,
                 work => journals[message.model].take(work, now),
             }
+        }
+        for journal in &mut journals {
+            journal.tick(now);
         }
         let all = !flushed.is_empty() || closing || last_sync.elapsed() >= SYNC_EVERY;
         for journal in &mut journals {
@@ -101,6 +106,7 @@ impl Written {
             running,
             replies: Vec::new(),
             unsynced: false,
+            ticked: 0,
         }
     }
 
@@ -121,6 +127,16 @@ impl Written {
                 self.append(now, &Event::Version(version)).ok();
             }
             Work::Flush(_) | Work::Close => {}
+        }
+    }
+
+    /// Journals that something is due, once for each time that the learner has said so.
+    fn tick(&mut self, now: Time) {
+        let running = &self.running;
+        let due = running.next_tick.load(Relaxed) <= now.0;
+        let applied = *running.registry.position().borrow() >= self.ticked;
+        if due && applied && running.closed.get().is_none() {
+            self.ticked = self.append(now, &Event::Tick(now)).unwrap_or(u64::MAX);
         }
     }
 

@@ -48,6 +48,9 @@ impl AutoLearner {
         scale: &Scale,
         scores: &mut Vec<f64>,
     ) -> bool {
+        if let Target::Correction { .. } = target {
+            return self.correct(row, target, scale);
+        }
         let members = self.portfolio.members(row, scale);
         let n_outputs = members.len() / self.portfolio.shares.len();
         if !members.iter().all(|output| output.is_finite()) || !row.is_finite() {
@@ -84,6 +87,25 @@ impl AutoLearner {
         if let Some(last) = &mut self.portfolio.last {
             learn_last(last, target);
         }
+        true
+    }
+
+    /// Learns what the slopes lacked when the example came; nobody is scored again.
+    fn correct(&mut self, row: &Encoded, target: Target, scale: &Scale) -> bool {
+        if !row.is_finite() {
+            return false;
+        }
+        let squared_length = 1.0
+            + row.dense.iter().map(|x| x * x).sum::<f32>()
+            + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>();
+        let n_outputs = self.portfolio.n_outputs();
+        let mut slopes = vec![0.0; STEP_SIZES.len() * n_outputs];
+        for (slopes, step) in slopes.chunks_exact_mut(n_outputs).zip(STEP_SIZES) {
+            target.slopes(&slopes.to_vec(), scale, slopes);
+            let rate = step / (1.0 + step * squared_length);
+            slopes.iter_mut().for_each(|slope| *slope *= rate);
+        }
+        self.portfolio.bank.descend(row, &slopes);
         true
     }
 
@@ -162,6 +184,7 @@ fn judge(outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
         Target::Value(value) => error(0, value),
         Target::Reward { action, reward } => error(action as usize, reward),
         Target::BestAction(best) => error(best as usize, 1.0),
+        Target::Correction { .. } => (0.0, 0.0),
     }
 }
 
@@ -169,7 +192,7 @@ fn learn_last(last: &mut Last, target: Target) {
     let now = match target {
         Target::Class(class) => f64::from(class),
         Target::Value(value) => value,
-        Target::Reward { .. } | Target::BestAction(_) => return,
+        Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => return,
     };
     if let Some(before) = last.target {
         let fade = 1.0 - 1.0 / CLAIM_HORIZON;

@@ -98,12 +98,18 @@ impl Evaluation {
         self.recent += share * (score.clamp(-HUGE, HUGE) - self.recent);
     }
 
+    /// What a served answer has earned turned out to be more, or less, than it was judged by.
+    pub(super) fn amend(&mut self, by: f64) {
+        self.served.sum += by.clamp(-HUGE, HUGE);
+        self.recent += by.clamp(-HUGE, HUGE) * (1.0 / self.served.count.max(1.0)).max(1.0 / RECENT);
+    }
+
     /// Judges repeating the newest truth, which this one then becomes.
     pub(super) fn follow(&mut self, target: Target) {
         let (now, right): (f64, fn(f64, f64) -> f64) = match target {
             Target::Class(class) => (f64::from(class), |a, b| f64::from(u8::from(a == b))),
             Target::Value(value) => (value, |a, b| (a - b).abs()),
-            Target::Reward { .. } | Target::BestAction(_) => return,
+            Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => return,
         };
         if let Some(last) = self.last {
             self.no_change.add(right(last, now));

@@ -164,7 +164,10 @@ impl GradientLearner {
                 lesson.outputs = outputs.to_vec();
             }
         }
+        let again = |lesson: &Lesson| !matches!(lesson.target, Target::Correction { .. });
+        // A correction is of one moment: learned again and again it would add up.
         new.into_iter()
+            .filter(again)
             .for_each(|lesson| self.memory.offer(lesson, &mut rng));
         true
     }

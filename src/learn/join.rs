@@ -1,15 +1,15 @@
 //! Predictions that wait for feedback: where each stands, and which signals it has had.
 //!
 //! Invariant: bounded. A waiting prediction is a few numbers; its features stay in the journal.
-//! Ids are UUIDv7, so the smallest is the oldest, and the oldest makes room.
+//! Predictions make room, and their windows close, in the order in which they came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::weights::{Error, Tensors};
 
 /// One row that was predicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Waiting {
     /// The position of the entry that holds it.
     pub position: u64,
@@ -19,12 +19,16 @@ pub struct Waiting {
     pub deadline: Time,
     /// Whether the truth (label or value) has come.
     pub told: bool,
-    /// Whether a reward has come.
-    pub rewarded: bool,
+    /// The reward signals that have come, a bit for each.
+    pub signals: u64,
+    /// What it has earned as far as that was learned.
+    pub earned: Option<f64>,
+    /// Whether its window closed in silence, which earned the default reward.
+    pub closed: bool,
 }
 
 /// Where the search for a prediction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Found {
     /// It waits.
     Waiting(Waiting),
@@ -38,17 +42,21 @@ pub enum Found {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Joins {
     waiting: BTreeMap<u128, Waiting>,
+    /// Their ids in the order in which they came.
+    order: VecDeque<u128>,
+    /// How many of the oldest need no look at their windows any more.
+    n_closed: usize,
     /// The newest id that has made room.
     expired: u128,
 }
 
 impl Joins {
-    /// How many wait.
+    /// How many are kept.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none does.
+    /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -76,14 +84,21 @@ impl Joins {
                 row: row as u32,
                 deadline,
                 told: false,
-                rewarded: false,
+                signals: 0,
+                earned: None,
+                closed: false,
             };
-            self.waiting.insert(id.0, waiting);
+            if self.waiting.insert(id.0, waiting).is_none() {
+                self.order.push_back(id.0);
+            }
         }
         while self.waiting.len() > waiting_max {
-            if let Some((id, _)) = self.waiting.pop_first() {
-                self.expired = self.expired.max(id);
-            }
+            let Some(id) = self.order.pop_front() else {
+                return;
+            };
+            self.waiting.remove(&id);
+            self.expired = self.expired.max(id);
+            self.n_closed = self.n_closed.saturating_sub(1);
         }
     }
 
@@ -91,35 +106,94 @@ impl Joins {
         self.waiting.get_mut(&id.0)
     }
 
-    pub(super) fn save(&self, tensors: &mut Tensors) {
-        let mut columns = Vec::with_capacity(6 * self.len());
-        for (id, waiting) in &self.waiting {
-            let flags = u64::from(waiting.told) | u64::from(waiting.rewarded) << 1;
-            columns.extend([(id >> 64) as u64, *id as u64, waiting.position]);
-            columns.extend([u64::from(waiting.row), waiting.deadline.0 as u64, flags]);
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        self.waiting.values_mut()
+    }
+
+    /// When the next window closes; none where no silent prediction waits.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let mut open = self.order.iter().skip(self.n_closed);
+        open.find_map(|id| self.silent(*id))
+    }
+
+    /// The deadline of a prediction of which nothing has been heard.
+    fn silent(&self, id: u128) -> Option<Time> {
+        let waiting = self.waiting.get(&id)?;
+        let silent = !waiting.told && waiting.earned.is_none();
+        silent.then_some(waiting.deadline)
+    }
+
+    /// The oldest silent predictions whose windows end by `until`, `n_max` at most.
+    pub(super) fn due(&self, until: Time, n_max: usize) -> Vec<PredictionId> {
+        let open = self.order.iter().skip(self.n_closed);
+        let silent = open.filter_map(|id| Some((*id, self.silent(*id)?)));
+        let due = silent.take_while(|(_, deadline)| *deadline <= until);
+        due.take(n_max).map(|(id, _)| PredictionId(id)).collect()
+    }
+
+    /// Passes over the oldest that need no look any more, so that the next look is short.
+    pub(super) fn advance(&mut self) {
+        while let Some(id) = self.order.get(self.n_closed) {
+            if self.silent(*id).is_some() {
+                break;
+            }
+            self.n_closed += 1;
         }
-        tensors.put_u64("waiting", &[self.len(), 6], columns);
-        let expired = vec![(self.expired >> 64) as u64, self.expired as u64];
-        tensors.put_u64("expired", &[2], expired);
+    }
+
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        let (mut columns, mut rewards) = (Vec::with_capacity(7 * self.len()), Vec::new());
+        for (id, waiting) in self
+            .order
+            .iter()
+            .filter_map(|id| self.waiting.get_key_value(id))
+        {
+            let flags = [waiting.told, waiting.closed, waiting.earned.is_some()];
+            let flags = flags
+                .iter()
+                .rev()
+                .fold(0, |bits, flag| bits << 1 | u64::from(*flag));
+            columns.extend([(id >> 64) as u64, *id as u64, waiting.position]);
+            columns.extend([u64::from(waiting.row), waiting.deadline.0 as u64]);
+            columns.extend([flags, waiting.signals]);
+            rewards.push(waiting.earned.unwrap_or(0.0));
+        }
+        tensors.put_u64("waiting", &[self.len(), 7], columns);
+        tensors.put_f64("waiting.earned", &[self.len()], rewards);
+        let expired = [(self.expired >> 64) as u64, self.expired as u64];
+        let numbers = vec![expired[0], expired[1], self.n_closed as u64];
+        tensors.put_u64("expired", &[3], numbers);
     }
 
     pub(super) fn load(tensors: &mut Tensors) -> Result<Joins, Error> {
         let id = |halves: &[u64]| u128::from(halves[0]) << 64 | u128::from(halves[1]);
-        let columns = tensors.take_u64("waiting", &[None, Some(6)])?;
-        let waiting = columns.chunks_exact(6).map(|row| {
+        let columns = tensors.take_u64("waiting", &[None, Some(7)])?;
+        let rewards = tensors.take_f64("waiting.earned", &[Some(columns.len() / 7)])?;
+        let numbers = tensors.take_u64("expired", &[Some(3)])?;
+        let mut joins = Joins {
+            expired: id(&numbers),
+            ..Joins::default()
+        };
+        for (row, earned) in columns.chunks_exact(7).zip(rewards) {
             let waiting = Waiting {
                 position: row[2],
                 row: row[3] as u32,
                 deadline: Time(row[4] as i64),
                 told: row[5] & 1 == 1,
-                rewarded: row[5] >> 1 & 1 == 1,
+                closed: row[5] >> 1 & 1 == 1,
+                earned: (row[5] >> 2 & 1 == 1).then_some(earned),
+                signals: row[6],
             };
-            (id(row), waiting)
-        });
-        Ok(Joins {
-            waiting: waiting.collect(),
-            expired: id(&tensors.take_u64("expired", &[Some(2)])?),
-        })
+            if joins.waiting.insert(id(row), waiting).is_some() {
+                return Err(Error::Value {
+                    name: "waiting".to_owned(),
+                    what: "an id stands there twice".to_owned(),
+                });
+            }
+            joins.order.push_back(id(row));
+        }
+        joins.n_closed = (numbers[2] as usize).min(joins.order.len());
+        Ok(joins)
     }
 }
 
@@ -149,6 +223,35 @@ mod tests {
             panic!("it waits")
         };
         assert_eq!((found.position, found.row, found.deadline), (2, 1, Time(6)));
+        let mut tensors = Tensors::default();
+        joins.save(&mut tensors);
+        assert_eq!(Joins::load(&mut tensors), Ok(joins));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_make_newcomers_expire() {
+        let mut joins = Joins::default();
+        joins.wait(&prediction(&[100, 101]), 1, Time(5), 2);
+        joins.wait(&prediction(&[7]), 2, Time(6), 2);
+        assert!(matches!(joins.find(PredictionId(7)), Found::Waiting(_)));
+        assert_eq!(joins.find(PredictionId(100)), Found::Expired);
+    }
+
+    #[test]
+    fn windows_close_in_order_and_only_in_silence() {
+        let mut joins = Joins::default();
+        joins.wait(&prediction(&[1, 2, 3]), 1, Time(5), 9);
+        joins.wait(&prediction(&[4]), 2, Time(8), 9);
+        assert_eq!(joins.next_deadline(), Some(Time(5)));
+        joins.get_mut(PredictionId(1)).unwrap().earned = Some(1.0);
+        joins.get_mut(PredictionId(2)).unwrap().told = true;
+        joins.advance();
+        assert_eq!(joins.due(Time(4), 9), []);
+        assert_eq!(joins.due(Time(7), 9), [PredictionId(3)]);
+        assert_eq!(joins.due(Time(8), 1), [PredictionId(3)]);
+        joins.get_mut(PredictionId(3)).unwrap().earned = Some(0.0);
+        joins.advance();
+        assert_eq!(joins.next_deadline(), Some(Time(8)));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
         assert_eq!(Joins::load(&mut tensors), Ok(joins));

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here knows positions, times, versions or which predictions wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::auto::AutoLearner;
@@ -17,6 +18,8 @@ pub struct Learned {
     target: Scale,
     kind: Kind,
     n_examples: u64,
+    /// The classes or actions known by now, in the order of the outputs.
+    names: Arc<Vec<String>>,
 }
 
 /// How it is learned.
@@ -46,6 +49,7 @@ impl Learned {
             target: Scale::default(),
             kind,
             n_examples: 0,
+            names: Arc::new(spec.task.names().to_vec()),
         }
     }
 
@@ -53,6 +57,8 @@ impl Learned {
     pub fn model(&self, spec: &Arc<Spec>) -> Model {
         Model {
             spec: spec.clone(),
+            names: self.names.clone(),
+            n_examples: self.n_examples,
             encoder: self.encoder.clone(),
             target: self.target,
             function: match &self.kind {
@@ -60,6 +66,21 @@ impl Learned {
                 Kind::Auto(learner) => Function::Portfolio(learner.portfolio.clone()),
             },
         }
+    }
+
+    /// The classes or actions known by now, in the order of the outputs.
+    pub fn names(&self) -> &Arc<Vec<String>> {
+        &self.names
+    }
+
+    /// The place of a class; one never seen takes the next place, while `classes_max` allows.
+    pub(super) fn place(&mut self, class: &str, classes_max: usize) -> Option<u32> {
+        let place = self.names.iter().position(|known| known == class);
+        if place.is_none() && self.names.len() < classes_max {
+            Arc::make_mut(&mut self.names).push(class.to_owned());
+            return Some(self.names.len() as u32 - 1);
+        }
+        place.map(|place| place as u32)
     }
 
     /// Examples learned.
@@ -105,13 +126,16 @@ impl Learned {
         target: Target,
         scores: &mut Vec<f64>,
     ) -> Outcome {
-        self.encoder.observe(batch, row);
-        target.observe(&mut self.target);
+        let new = !matches!(target, Target::Correction { .. });
+        if new {
+            self.encoder.observe(batch, row);
+            target.observe(&mut self.target);
+        }
         let encoded = self.encoder.encode(batch, row);
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(encoded, target, &self.target),
             Kind::Auto(learner) => match learner.observe(&encoded, target, &self.target, scores) {
-                true => Outcome::Updated(1),
+                true => Outcome::Updated(u64::from(new)),
                 false => Outcome::Rejected(1),
             },
         };
@@ -138,6 +162,10 @@ impl Learned {
         tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
         tensors.put_f64("target", &[3], self.target.moments().to_vec());
         tensors.nest("encoder", self.encoder.save());
+        let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
+        tensors.put_u32("names.lengths", &[lengths.len()], lengths);
+        let names = self.names.concat().into_bytes();
+        tensors.put_u8("names", &[names.len()], names);
         tensors
     }
 
@@ -162,11 +190,44 @@ impl Learned {
         let moments = state.take_f64("target", &[Some(3)])?;
         learned.target = Scale::from_moments([moments[0], moments[1], moments[2]]);
         learned.n_examples = state.take_u64("n_examples", &[Some(1)])?[0];
+        learned.names = Arc::new(load_names(spec, state)?);
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
             Kind::Auto(learner) => learner.load(weights)?,
         }
         Ok(learned)
+    }
+}
+
+/// The names that a state was saved with: those of the description, and those that came since.
+fn load_names(spec: &Spec, state: &mut Tensors) -> Result<Vec<String>, Error> {
+    let lengths = state.take_u32("names.lengths", &[None])?;
+    let bytes = state.take_u8("names", &[None])?;
+    let wrong = |what: String| Error::Value {
+        name: "names".to_owned(),
+        what,
+    };
+    let mut rest = bytes.as_slice();
+    let mut names: Vec<String> = Vec::new();
+    for length in lengths {
+        let split = rest.split_at_checked(length as usize);
+        let (name, after) = split.ok_or_else(|| wrong("shorter than its lengths".to_owned()))?;
+        let name = str::from_utf8(name).map_err(|error| wrong(error.to_string()))?;
+        names.push(name.to_owned());
+        rest = after;
+    }
+    let described = spec.task.names();
+    let range = described.len()..=spec.task.n_outputs().max(described.len());
+    let unique: BTreeSet<&String> = names.iter().collect();
+    let sound = names.starts_with(described) && unique.len() == names.len();
+    match sound && range.contains(&names.len()) {
+        true => Ok(names),
+        false => Err(wrong(format!(
+            "{} names, expected the {} described and new ones up to {}",
+            names.len(),
+            described.len(),
+            range.end()
+        ))),
     }
 }

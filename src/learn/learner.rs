@@ -3,20 +3,26 @@
 //! Invariant: [`Learner::apply`] is the only way in which state changes, it takes entries in the
 //! order of their positions, and its result depends on nothing but state and entry.
 
+mod feedback;
+mod state;
+
 use std::sync::Arc;
 
 use super::evaluate::Evaluation;
-use super::gradient::Outcome;
-use super::join::{Found, Joins, Waiting};
+use super::join::{Found, Joins};
 use super::learned::Learned;
 use super::ledger::{Fate, Ledger};
 use super::seen::Seen;
+use super::signals;
 use crate::event::{
-    Batch, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction, Reason,
-    Signal, Subject, Time, Version,
+    Command, Description, Entry, Event, Feedback, Order, Prediction, PredictionId, Reason, Signal,
+    Subject, Time, Version,
 };
 use crate::model::weights::{self, Tensors};
-use crate::model::{Model, Spec, SpecError, Target, Task};
+use crate::model::{Model, Spec, SpecError};
+
+/// Windows that one tick closes at most; the next tick closes more.
+const TICK_MAX: usize = 256;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -61,12 +67,14 @@ pub enum Error {
 }
 
 /// What an event needs besides itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Nothing.
     Nothing,
     /// The prediction entry at this position.
     Prediction(u64),
+    /// The prediction entries at these positions.
+    Predictions(Vec<u64>),
     /// The state saved at this version.
     Version(u64),
 }
@@ -78,6 +86,8 @@ pub enum Supply<'a> {
     Nothing,
     /// The prediction that was asked for.
     Prediction(&'a Prediction),
+    /// The predictions that were asked for, in that order.
+    Predictions(&'a [Prediction]),
     /// Weights and learner state of the version that was asked for.
     Version(Tensors, Tensors),
 }
@@ -184,21 +194,54 @@ impl Learner {
         &self.world.unrecorded
     }
 
+    /// When the next tick is due: a window closes then, and silence has its reward.
+    pub fn next_tick(&self) -> Option<Time> {
+        self.spec.rewards.default?;
+        self.world.joins.next_deadline()
+    }
+
     /// What [`Learner::apply`] needs besides the event.
     pub fn needs(&self, event: &Event) -> Need {
         match event {
             Event::Feedback(Feedback {
                 subject: Subject::Prediction(id),
+                signal: Signal::PreferredOver(other),
                 ..
-            }) => match self.world.joins.find(*id) {
-                Found::Waiting(waiting) => Need::Prediction(waiting.position),
-                Found::Expired | Found::Unknown => Need::Nothing,
+            }) => match (self.position_of(*id), self.position_of(*other)) {
+                (Some(one), Some(other)) => Need::Predictions(vec![one, other]),
+                _ => Need::Nothing,
             },
+            Event::Feedback(Feedback {
+                subject: Subject::Prediction(id),
+                ..
+            }) => match self.position_of(*id) {
+                Some(position) => Need::Prediction(position),
+                None => Need::Nothing,
+            },
+            Event::Tick(until) => {
+                let due = self.due(*until).into_iter();
+                Need::Predictions(due.filter_map(|id| self.position_of(id)).collect())
+            }
             Event::Command(Command {
                 order: Order::Restore { version },
                 ..
             }) => Need::Version(*version),
             _ => Need::Nothing,
+        }
+    }
+
+    fn position_of(&self, id: PredictionId) -> Option<u64> {
+        match self.world.joins.find(id) {
+            Found::Waiting(waiting) => Some(waiting.position),
+            Found::Expired | Found::Unknown => None,
+        }
+    }
+
+    /// The predictions whose windows a tick closes.
+    fn due(&self, until: Time) -> Vec<PredictionId> {
+        match self.spec.rewards.default {
+            Some(_) => self.world.joins.due(until, TICK_MAX),
+            None => Vec::new(),
         }
     }
 
@@ -222,9 +265,10 @@ impl Learner {
                 self.wait(prediction);
                 Ok(Step::default())
             }
-            Event::Feedback(feedback) => self.take(feedback, supply),
+            Event::Feedback(feedback) => self.take(feedback, &supply),
             Event::Duplicate(_) => Ok(self.end(Fate::Duplicate)),
             Event::Command(command) => self.obey(command, supply),
+            Event::Tick(until) => self.close(*until, &supply),
             Event::Version(version) => self.check(version),
         }
     }
@@ -235,6 +279,10 @@ impl Learner {
         let spec = Spec::parse(&description.toml).map_err(refuse)?;
         self.spec.check_change(&spec).map_err(refuse)?;
         self.learned.reconfigure(&spec);
+        for waiting in self.world.joins.all_mut() {
+            let (old, new) = (&self.spec.rewards, &spec.rewards);
+            waiting.signals = signals::carry(waiting.signals, old, new);
+        }
         self.spec = Arc::new(spec);
         self.description = description.clone();
         Ok(Step {
@@ -245,130 +293,10 @@ impl Learner {
     }
 
     fn wait(&mut self, prediction: &Prediction) {
-        let window_us = self.spec.window_s as i64 * 1_000_000;
+        let window_us = self.spec.rewards.window_s as i64 * 1_000_000;
         let deadline = Time(self.world.time.0 + window_us);
         let (position, max) = (self.world.position, self.spec.waiting_max);
         self.world.joins.wait(prediction, position, deadline, max);
-    }
-
-    /// One feedback event: join, score, learn.
-    fn take(&mut self, feedback: &Feedback, supply: Supply<'_>) -> Result<Step, Error> {
-        let (position, time) = (self.world.position, self.world.time);
-        self.world.seen.forget(time);
-        if self.world.seen.position(&feedback.feedback_id).is_some() {
-            return Ok(self.end(Fate::Duplicate));
-        }
-        self.world
-            .seen
-            .insert(&feedback.feedback_id, position, time);
-        match &feedback.subject {
-            Subject::Inputs { batch, decision } => {
-                let action = decision
-                    .as_ref()
-                    .and_then(|d| self.spec.task.index(&d.action));
-                match self.target(&feedback.signal, action) {
-                    Some(target) => Ok(self.learn(batch, 0, target)),
-                    None => Ok(self.end(Fate::Unmatched)),
-                }
-            }
-            Subject::Prediction(id) => {
-                let waiting = match self.world.joins.find(*id) {
-                    Found::Waiting(waiting) => waiting,
-                    Found::Expired => return Ok(self.end(Fate::Expired)),
-                    Found::Unknown => return Ok(self.end(Fate::Unmatched)),
-                };
-                if let Some(fate) = self.refuses(&feedback.signal, waiting) {
-                    return Ok(self.end(fate));
-                }
-                let Supply::Prediction(prediction) = supply else {
-                    return Err(Error::Supply(position));
-                };
-                let row = waiting.row as usize;
-                let action = match &prediction.outputs {
-                    Outputs::Actions { chosen, .. } => Some(chosen[row]),
-                    Outputs::Probabilities(_) | Outputs::Values(_) => None,
-                };
-                let Some(target) = self.target(&feedback.signal, action) else {
-                    return Ok(self.end(Fate::Unmatched));
-                };
-                let judged = waiting.told || waiting.rewarded;
-                if let Some(waiting) = self.world.joins.get_mut(*id) {
-                    match feedback.signal {
-                        Signal::Reward(_) | Signal::Named { .. } => waiting.rewarded = true,
-                        Signal::Label(_) | Signal::Value(_) => waiting.told = true,
-                    }
-                }
-                let evaluation = &mut self.world.evaluation;
-                if !judged {
-                    evaluation.judge(&prediction.outputs, row, prediction.batch.n_rows, target);
-                }
-                Ok(self.learn(&prediction.batch, row, target))
-            }
-        }
-    }
-
-    /// Why a waiting prediction does not take this signal.
-    fn refuses(&self, signal: &Signal, waiting: Waiting) -> Option<Fate> {
-        match signal {
-            Signal::Label(_) | Signal::Value(_) => waiting.told.then_some(Fate::Duplicate),
-            Signal::Reward(_) | Signal::Named { .. } if waiting.rewarded => Some(Fate::Duplicate),
-            Signal::Reward(_) | Signal::Named { .. } => {
-                (self.world.time > waiting.deadline).then_some(Fate::Late)
-            }
-        }
-    }
-
-    /// What a signal says in this task; none where it says nothing.
-    fn target(&self, signal: &Signal, action: Option<u32>) -> Option<Target> {
-        match (&self.spec.task, signal) {
-            (Task::Classification { .. }, Signal::Label(label)) => {
-                self.spec.task.index(label).map(Target::Class)
-            }
-            (Task::Bandit { .. }, Signal::Label(label)) => {
-                self.spec.task.index(label).map(Target::BestAction)
-            }
-            (Task::Bandit { .. }, Signal::Reward(reward)) => Some(Target::Reward {
-                action: action?,
-                reward: *reward,
-            }),
-            (Task::Regression, Signal::Value(value)) => Some(Target::Value(*value)),
-            _ => None,
-        }
-    }
-
-    fn learn(&mut self, batch: &Batch, row: usize, target: Target) -> Step {
-        let world = &mut self.world;
-        world.evaluation.follow(target);
-        let n_before = self.learned.n_examples();
-        let mut scores = Vec::new();
-        let outcome = self.learned.observe(batch, row, target, &mut scores);
-        let names = || self.learned.shares().into_iter().map(|(name, _)| name);
-        world
-            .evaluation
-            .score_members(|| names().collect(), &scores);
-        world.ledger.add(Fate::Pending, 1);
-        let (fate, n_events) = match outcome {
-            Outcome::Waits => (Fate::Pending, 0),
-            Outcome::Updated(n_events) => (Fate::Applied, n_events),
-            Outcome::Rejected(n_events) => (Fate::Quarantined, n_events),
-        };
-        world.ledger.shift(Fate::Pending, fate, n_events);
-        let every = self.spec.cadence.examples;
-        let due = n_before / every < self.learned.n_examples() / every;
-        Step {
-            fate: Some(fate),
-            // Also while it waits for an update: the encoder has seen the row.
-            changed: true,
-            version: due.then(|| self.make(Reason::Cadence)),
-        }
-    }
-
-    fn end(&mut self, fate: Fate) -> Step {
-        self.world.ledger.add(fate, 1);
-        Step {
-            fate: Some(fate),
-            ..Step::default()
-        }
     }
 
     fn obey(&mut self, command: &Command, supply: Supply<'_>) -> Result<Step, Error> {
@@ -434,110 +362,4 @@ impl Learner {
         self.world.unrecorded.remove(0);
         Ok(Step::default())
     }
-
-    /// Everything besides the weights: `learned.*` and `world.*`.
-    pub fn state(&self) -> Tensors {
-        let world = &self.world;
-        let mut tensors = Tensors::default();
-        let numbers = vec![
-            world.position,
-            world.time.0 as u64,
-            world.version,
-            world.newest_version,
-        ];
-        tensors.put_u64("numbers", &[4], numbers);
-        world.joins.save(&mut tensors);
-        world.seen.save(&mut tensors);
-        world.ledger.save(&mut tensors);
-        world.evaluation.save(&mut tensors);
-        let (mut numbers, mut digests) = (Vec::new(), Vec::new());
-        for version in &world.unrecorded {
-            numbers.extend([version.version, version.parent, version.position]);
-            numbers.push(version.reason as u64);
-            digests.extend(version.digest);
-        }
-        let n_unrecorded = world.unrecorded.len();
-        tensors.put_u64("unrecorded", &[n_unrecorded, 4], numbers);
-        tensors.put_u8("unrecorded.digests", &[n_unrecorded, 32], digests);
-        let mut all = Tensors::default();
-        all.nest("world", tensors);
-        all.nest("learned", self.learned.state());
-        let Description {
-            toml,
-            build,
-            profile,
-        } = &self.description;
-        for (name, text) in [("toml", toml), ("build", build), ("profile", profile)] {
-            let bytes = text.clone().into_bytes();
-            all.put_u8(format!("description.{name}"), &[bytes.len()], bytes);
-        }
-        all
-    }
-
-    /// The state that [`Learned::weights`] and [`Learner::state`] were taken of.
-    ///
-    /// # Errors
-    /// When the tensors are not of this description.
-    pub fn load(mut weights: Tensors, mut state: Tensors) -> Result<Learner, weights::Error> {
-        let mut text = |part| {
-            let bytes = state.take_u8(&format!("description.{part}"), &[None])?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let description = Description {
-            toml: text("toml")?,
-            build: text("build")?,
-            profile: text("profile")?,
-        };
-        let spec = Spec::parse(&description.toml).map_err(|error| weights::Error::Value {
-            name: "description.toml".to_owned(),
-            what: error.to_string(),
-        })?;
-        let spec = Arc::new(spec);
-        let mut world = state.unnest("world");
-        let numbers = world.take_u64("numbers", &[Some(4)])?;
-        let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
-        Ok(Learner {
-            spec,
-            description,
-            learned,
-            world: World {
-                position: numbers[0],
-                time: Time(numbers[1] as i64),
-                version: numbers[2],
-                newest_version: numbers[3],
-                joins: Joins::load(&mut world)?,
-                seen: Seen::load(&mut world)?,
-                ledger: Ledger::load(&mut world)?,
-                evaluation: Evaluation::load(&mut world)?,
-                unrecorded: load_unrecorded(&mut world)?,
-            },
-        })
-    }
-}
-
-fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> {
-    let numbers = world.take_u64("unrecorded", &[None, Some(4)])?;
-    let n_versions = Some(numbers.len() / 4);
-    let digests = world.take_u8("unrecorded.digests", &[n_versions, Some(32)])?;
-    let version = |(numbers, digest): (&[u64], &[u8])| {
-        let reasons = [
-            Reason::Initial,
-            Reason::Checkpoint,
-            Reason::Cadence,
-            Reason::Restore,
-        ];
-        let reason = reasons.into_iter().find(|r| *r as u64 == numbers[3]);
-        Ok(Version {
-            version: numbers[0],
-            parent: numbers[1],
-            position: numbers[2],
-            reason: reason.ok_or_else(|| weights::Error::Value {
-                name: "unrecorded".to_owned(),
-                what: format!("reason {}", numbers[3]),
-            })?,
-            digest: digest.try_into().expect("thirty-two bytes"),
-        })
-    };
-    let rows = numbers.chunks_exact(4).zip(digests.chunks_exact(32));
-    rows.map(version).collect()
 }

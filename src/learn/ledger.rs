@@ -14,11 +14,13 @@ pub enum Fate {
     Pending,
     /// It came before, or its prediction has had this signal.
     Duplicate,
-    /// No prediction of this id is known here.
+    /// Another signal of its prediction counts instead.
+    Superseded,
+    /// Nothing here is meant by it: no prediction of this id, no such class, action or signal.
     Unmatched,
     /// Its prediction waited too long or made room for newer ones.
     Expired,
-    /// A reward after its window had closed.
+    /// A reward after its window had closed; it corrects the default reward, where there is one.
     Late,
     /// Its update was not finite and was rejected.
     Quarantined,
@@ -28,10 +30,11 @@ pub enum Fate {
 
 impl Fate {
     /// Every fate, in the order in which they are counted.
-    pub const ALL: [Fate; 8] = [
+    pub const ALL: [Fate; 9] = [
         Fate::Applied,
         Fate::Pending,
         Fate::Duplicate,
+        Fate::Superseded,
         Fate::Unmatched,
         Fate::Expired,
         Fate::Late,
@@ -45,6 +48,7 @@ impl Fate {
             Fate::Applied => "applied",
             Fate::Pending => "pending",
             Fate::Duplicate => "duplicate",
+            Fate::Superseded => "superseded",
             Fate::Unmatched => "unmatched",
             Fate::Expired => "expired",
             Fate::Late => "late",
@@ -71,14 +75,14 @@ impl Ledger {
         self.counts.iter().sum()
     }
 
-    pub(super) fn add(&mut self, fate: Fate, n_events: u64) {
-        self.counts[fate as usize] += n_events;
+    pub(super) fn add(&mut self, fate: Fate) {
+        self.counts[fate as usize] += 1;
     }
 
-    /// Moves events from one fate to another.
-    pub(super) fn shift(&mut self, from: Fate, to: Fate, n_events: u64) {
-        self.counts[from as usize] -= n_events;
-        self.counts[to as usize] += n_events;
+    /// What an update means for the events that waited for it.
+    pub(super) fn settle(&mut self, fate: Fate) {
+        let n_pending = std::mem::take(&mut self.counts[Fate::Pending as usize]);
+        self.counts[fate as usize] += n_pending;
     }
 
     /// What a restore to the state of `then` means: what was learned since is undone, and what
@@ -107,26 +111,31 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn add(ledger: &mut Ledger, fate: Fate, n_events: usize) {
+        (0..n_events).for_each(|_| ledger.add(fate));
+    }
+
     #[test]
-    fn counts_add_up_through_shifts_and_restores() {
+    fn counts_add_up_through_updates_and_restores() {
         let mut ledger = Ledger::default();
-        ledger.add(Fate::Pending, 3);
-        ledger.shift(Fate::Pending, Fate::Applied, 2);
+        add(&mut ledger, Fate::Pending, 2);
+        ledger.settle(Fate::Applied);
+        add(&mut ledger, Fate::Pending, 1);
         let then = ledger.clone();
-        ledger.add(Fate::Applied, 4);
-        ledger.add(Fate::Unmatched, 1);
+        add(&mut ledger, Fate::Applied, 4);
+        add(&mut ledger, Fate::Unmatched, 1);
         ledger.undo_since(&then);
         assert_eq!(ledger.count(Fate::Undone), 4);
         assert_eq!(ledger.count(Fate::Applied), 2);
         assert_eq!(ledger.total(), 8);
         let mut ahead = then.clone();
-        ahead.add(Fate::Applied, 4);
+        add(&mut ahead, Fate::Applied, 4);
         ledger.undo_since(&ahead);
         assert_eq!(ledger.count(Fate::Undone), 0);
         assert_eq!(ledger.total(), 8);
         // Pending events may be rejected later: a restore makes them pending again.
         let then = ledger.clone();
-        ledger.shift(Fate::Pending, Fate::Quarantined, 1);
+        ledger.settle(Fate::Quarantined);
         ledger.undo_since(&then);
         assert_eq!(ledger, then);
     }

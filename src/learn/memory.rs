@@ -152,6 +152,7 @@ pub fn save_lessons(lessons: &[Lesson]) -> Tensors {
             Target::Value(value) => (1, 0, value),
             Target::Reward { action, reward } => (2, action, reward),
             Target::BestAction(action) => (3, action, 0.0),
+            Target::Correction { action, by } => (4, action, by),
         };
         kinds.push(kind);
         indexes.push(index);
@@ -251,7 +252,12 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
                     action: indexes[at],
                     reward: numbers[at],
                 },
-                _ => Target::BestAction(indexes[at]),
+                3 => Target::BestAction(indexes[at]),
+                4 => Target::Correction {
+                    action: indexes[at],
+                    by: numbers[at],
+                },
+                kind => return Err(wrong("target.kinds", format!("kind {kind}"))),
             },
             outputs: part(&outputs, at),
         };

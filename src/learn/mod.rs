@@ -17,6 +17,7 @@ mod ledger;
 mod memory;
 mod optimizer;
 mod seen;
+mod signals;
 
 pub use evaluate::{Evaluation, Member};
 pub use join::{Joins, Waiting};

@@ -8,15 +8,20 @@ use std::sync::Arc;
 use super::backend::Network;
 use super::features::{Encoded, Encoder, Scale};
 use super::loss::{argmax, softmax};
+use super::policy::{Estimates, draw};
 use super::portfolio::Portfolio;
 use super::spec::{Spec, Task};
-use crate::event::{Batch, Outputs};
+use crate::event::{Batch, Outputs, PredictionId};
 
 /// What is served.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// What it takes and answers.
     pub spec: Arc<Spec>,
+    /// The classes or actions known by now, in the order of the outputs; none for regression.
+    pub names: Arc<Vec<String>>,
+    /// Examples learned by now.
+    pub n_examples: u64,
     /// From values to features.
     pub encoder: Encoder,
     /// The scale of values and rewards.
@@ -34,49 +39,138 @@ pub enum Function {
     Portfolio(Portfolio),
 }
 
+/// How a bandit's action is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// The best estimate, without exploring: its propensity is one.
+    Best,
+    /// Drawn by the policy of the description, by the id of each row.
+    Drawn(&'a [PredictionId]),
+}
+
 impl Model {
     /// Answers every row of a validated batch.
-    pub fn predict(&self, batch: &Batch) -> Outputs {
-        let rows: Vec<Encoded> = (0..batch.n_rows)
-            .map(|row| self.encoder.encode(batch, row))
-            .collect();
-        let mut outputs = self.outputs(&rows);
+    ///
+    /// # Panics
+    /// When [`Choice::Drawn`] brings fewer ids than rows.
+    pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Outputs {
+        let rows = self.encode(batch);
+        let outputs = self.outputs(&rows);
         match &self.spec.task {
             Task::Classification { .. } => Outputs::Probabilities(outputs),
-            Task::Regression => {
-                outputs
-                    .iter_mut()
-                    .for_each(|value| *value = self.target.restore(*value));
-                Outputs::Values(outputs)
-            }
+            Task::Regression => Outputs::Values(self.restore(outputs)),
             Task::Bandit { actions } => {
-                outputs
-                    .iter_mut()
-                    .for_each(|score| *score = self.target.restore(*score));
-                let rows = outputs.chunks_exact(actions.len());
+                let mut chosen = Vec::with_capacity(rows.len());
+                let mut propensities = Vec::with_capacity(rows.len());
+                for (index, scores) in outputs.chunks_exact(actions.len()).enumerate() {
+                    let (action, propensity) = match choice {
+                        Choice::Best => (argmax(scores), 1.0),
+                        Choice::Drawn(ids) => {
+                            let shares = self.shares(&rows[index], scores);
+                            let action = draw(&shares, self.spec.seed, ids[index]);
+                            (action, shares[action])
+                        }
+                    };
+                    chosen.push(action as u32);
+                    propensities.push(propensity);
+                }
                 Outputs::Actions {
-                    chosen: rows.map(|scores| argmax(scores) as u32).collect(),
-                    propensities: vec![1.0; batch.n_rows],
-                    scores: outputs,
+                    chosen,
+                    propensities,
+                    scores: self.restore(outputs),
                 }
             }
         }
     }
 
-    /// `[rows, n_outputs]`: probabilities of classes, or values in the scale of the target.
+    /// The policy's probability of each action, `[rows, actions]`; empty for other tasks.
+    pub fn distribution(&self, batch: &Batch) -> Vec<f32> {
+        let Task::Bandit { actions } = &self.spec.task else {
+            return Vec::new();
+        };
+        let rows = self.encode(batch);
+        let outputs = self.outputs(&rows);
+        let scores = outputs.chunks_exact(actions.len());
+        let shares = rows.iter().zip(scores);
+        shares
+            .flat_map(|(row, scores)| self.shares(row, scores))
+            .collect()
+    }
+
+    fn encode(&self, batch: &Batch) -> Vec<Encoded> {
+        let rows = 0..batch.n_rows;
+        rows.map(|row| self.encoder.encode(batch, row)).collect()
+    }
+
+    /// The probability of each action of one row.
+    fn shares(&self, row: &Encoded, scores: &[f32]) -> Vec<f32> {
+        let policy = self.spec.policy;
+        let deviations = match policy.needs_posterior() {
+            true => self.function.deviations(row),
+            false => None,
+        };
+        policy.distribution(Estimates {
+            scores,
+            deviations: &deviations.unwrap_or_default(),
+            n_examples: self.n_examples,
+        })
+    }
+
+    /// From the scale of the target to its unit.
+    fn restore(&self, mut outputs: Vec<f32>) -> Vec<f32> {
+        for output in &mut outputs {
+            *output = self.target.restore(*output);
+        }
+        outputs
+    }
+
+    /// `[rows, outputs]`: probabilities of the classes known, or values in the scale of the target.
     fn outputs(&self, rows: &[Encoded]) -> Vec<f32> {
-        match &self.function {
-            Function::Network(network) => {
-                let mut outputs = network.forward(rows);
-                if let Task::Classification { classes } = &self.spec.task {
-                    outputs.chunks_exact_mut(classes.len()).for_each(softmax);
-                }
-                outputs
-            }
+        let n_outputs = self.spec.task.n_outputs();
+        let mut outputs = match &self.function {
+            Function::Network(network) => network.forward(rows),
             Function::Portfolio(portfolio) => {
                 let mixed = |row| portfolio.mix(&portfolio.members(row, &self.target));
                 rows.iter().flat_map(mixed).collect()
             }
+        };
+        if !matches!(self.spec.task, Task::Classification { .. }) {
+            return outputs;
         }
+        let n_known = self.names.len();
+        if n_known < n_outputs {
+            let known = outputs.chunks_exact(n_outputs);
+            outputs = known.flat_map(|row| &row[..n_known]).copied().collect();
+        }
+        for row in outputs.chunks_exact_mut(n_known) {
+            match &self.function {
+                Function::Network(_) => softmax(row),
+                Function::Portfolio(_) if n_known < n_outputs => normalise(row),
+                Function::Portfolio(_) => {}
+            }
+        }
+        outputs
+    }
+}
+
+impl Function {
+    /// Posterior deviations of every action's estimate in the scale of the target, `[actions]`;
+    /// none where this function has no posterior.
+    pub fn deviations(&self, _row: &Encoded) -> Option<Vec<f32>> {
+        match self {
+            Function::Network(_) | Function::Portfolio(_) => None,
+        }
+    }
+}
+
+/// Makes probabilities of what is left after others were cut off.
+fn normalise(probabilities: &mut [f32]) {
+    let total: f32 = probabilities.iter().sum();
+    let even = 1.0 / probabilities.len() as f32;
+    for share in probabilities.iter_mut() {
+        *share = match total > f32::MIN_POSITIVE {
+            true => *share / total,
+            false => even,
+        };
     }
 }

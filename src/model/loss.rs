@@ -21,6 +21,13 @@ pub enum Target {
     },
     /// The action that would have been right: it earns one, the others nothing.
     BestAction(u32),
+    /// What the served action earned turned out to be more, or less, than was learned of it.
+    Correction {
+        /// The index of the action.
+        action: u32,
+        /// By how much, in the unit of the reward.
+        by: f64,
+    },
 }
 
 impl Target {
@@ -29,7 +36,9 @@ impl Target {
         match *self {
             Target::Class(class) => class,
             Target::Value(_) => 0,
-            Target::Reward { action, .. } | Target::BestAction(action) => action,
+            Target::Reward { action, .. }
+            | Target::BestAction(action)
+            | Target::Correction { action, .. } => action,
         }
     }
 
@@ -38,7 +47,7 @@ impl Target {
         match *self {
             Target::Value(value) | Target::Reward { reward: value, .. } => scale.observe(value),
             Target::BestAction(_) => scale.observe(1.0),
-            Target::Class(_) => {}
+            Target::Class(_) | Target::Correction { .. } => {}
         }
     }
 
@@ -65,6 +74,11 @@ impl Target {
                 let reward = |action: usize| f64::from(u8::from(action == best as usize));
                 let losses = (0..outputs.len()).map(|action| squared(action, reward(action)));
                 losses.sum()
+            }
+            Target::Correction { action, by } => {
+                // What the slope of the squared error lacked when the example was learned.
+                slopes[action as usize] = -scale.deviations(by);
+                0.0
             }
         }
     }

@@ -13,20 +13,22 @@ mod features;
 mod layers;
 mod linear;
 mod loss;
+mod policy;
 mod portfolio;
 mod sparse;
 mod spec;
 pub mod weights;
 
-pub use answer::{Function, Model};
+pub use answer::{Choice, Function, Model};
 pub use backend::{Network, profile};
 pub use features::{Encoded, Encoder, Scale, n_buckets};
 pub use layers::{Layer, Parameters};
 pub use linear::Bank;
 pub use loss::{Target, argmax, softmax};
+pub use policy::{Estimates, Policy};
 pub use portfolio::{Last, Portfolio, STEP_SIZES};
 pub use sparse::SparseTable;
 pub use spec::{
-    Cadence, Error as SpecError, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory,
-    Optimizer, Spec, Strategy, Task,
+    Aggregate, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
+    JournalLimits, LearnerKind, Memory, Optimizer, Rewards, Spec, Strategy, Task,
 };

@@ -129,7 +129,14 @@ mod tests {
     #[test]
     fn a_new_portfolio_prefers_nothing() {
         let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        let portfolio = Portfolio::new(&Task::Classification { classes }, 1, 0);
+        let portfolio = Portfolio::new(
+            &Task::Classification {
+                classes_max: classes.len(),
+                classes,
+            },
+            1,
+            0,
+        );
         let members = portfolio.members(&row(), &Scale::default());
         assert_eq!(portfolio.mix(&members), [0.25; 4]);
         assert_eq!(members.len(), 4 * portfolio.names().len());
@@ -138,7 +145,14 @@ mod tests {
     #[test]
     fn the_last_label_claims_what_repeating_it_earned() {
         let classes = ["a", "b"].map(str::to_owned).to_vec();
-        let mut portfolio = Portfolio::new(&Task::Classification { classes }, 1, 0);
+        let mut portfolio = Portfolio::new(
+            &Task::Classification {
+                classes_max: classes.len(),
+                classes,
+            },
+            1,
+            0,
+        );
         portfolio.last = Some(Last {
             target: Some(1.0),
             right: 8.5,

@@ -97,8 +97,9 @@ async fn read(
 /// Validates an event and hands it to the engine; it is on disk once the receipt says so.
 fn hand(door: &Door, event: FeedbackRequest) -> Result<Receipt, Refusal> {
     let model = door.model(&event.model)?;
-    let spec = model.spec()?;
-    let feedback = wire::feedback(event, &spec, door::now())?;
+    let served = model.snapshot("")?;
+    let (spec, names) = (&served.model.spec, &served.model.names);
+    let feedback = wire::feedback(event, spec, names, door::now())?;
     Ok(model.accept(feedback)?)
 }
 

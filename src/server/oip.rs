@@ -66,7 +66,7 @@ impl GrpcInferenceService for Oip {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let model = self.0.model(&name)?;
         let snapshot = model.snapshot(&version).map_err(Refusal::from)?;
-        let metadata = wire::model_metadata(&name, &snapshot.model.spec, snapshot.version);
+        let metadata = wire::model_metadata(&name, &snapshot.model, snapshot.version);
         Ok(Response::new(metadata))
     }
 
@@ -102,11 +102,11 @@ impl Oip {
             raw: request.raw_input_contents,
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
-        let answer = model.predict(&snapshot, batch, parameters.journal);
+        let answer = model.predict(&snapshot, batch, parameters.manner);
         Ok(ModelInferResponse {
             model_name: request.model_name,
             id: request.id,
-            ..wire::response(&spec.task, &selection, &answer)
+            ..wire::response(&snapshot.model.names, &selection, &answer)
         })
     }
 }

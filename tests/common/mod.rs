@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use perennial::engine::{Accepted, Config, Engine, Hosted, Made};
+use perennial::engine::{Accepted, Config, Engine, Hosted, Made, Manner};
 use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
 };
 use perennial::learn::{Learner, Need, Step, Supply};
-use perennial::model::{Spec, weights::Tensors};
+use perennial::model::{Choice, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 
@@ -113,7 +113,7 @@ pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
 /// Predicts a row, feeds back its label, and waits until it is learned.
 pub async fn teach(model: &Hosted, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
     let snapshot = model.snapshot("").expect("it serves");
-    let answer = model.predict(&snapshot, batch, true);
+    let answer = model.predict(&snapshot, batch, Manner::default());
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
     match receipt.expect("there is room").wait().await.expect("acked") {
         Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
@@ -141,7 +141,11 @@ pub async fn order(model: &Hosted, order: Order) -> Made {
 /// What the model says of the same fifty rows, now.
 pub fn answers(model: &Hosted) -> Vec<Outputs> {
     let snapshot = model.snapshot("").expect("it serves");
-    let ask = |(batch, _)| model.predict(&snapshot, batch, false).outputs;
+    let manner = Manner {
+        journal: false,
+        explore: false,
+    };
+    let ask = |(batch, _)| model.predict(&snapshot, batch, manner).outputs;
     rows(50, 0.0).map(ask).collect()
 }
 
@@ -201,14 +205,19 @@ impl Classroom {
     /// Applies the next entry, with what it needs.
     pub fn apply(&mut self, entry: Entry) -> Step {
         let learner = &mut self.learner;
+        let prediction = |position: u64| match &self.journal[position as usize - 1].event {
+            Event::Prediction(prediction) => prediction.clone(),
+            other => panic!("no prediction at {position}: {other:?}"),
+        };
         let result = match learner.needs(&entry.event) {
             Need::Nothing => learner.apply(&entry, Supply::Nothing),
-            Need::Prediction(position) => match &self.journal[position as usize - 1].event {
-                Event::Prediction(prediction) => {
-                    learner.apply(&entry, Supply::Prediction(prediction))
-                }
-                other => panic!("no prediction at {position}: {other:?}"),
-            },
+            Need::Prediction(position) => {
+                learner.apply(&entry, Supply::Prediction(&prediction(position)))
+            }
+            Need::Predictions(positions) => {
+                let predictions: Vec<_> = positions.into_iter().map(prediction).collect();
+                learner.apply(&entry, Supply::Predictions(&predictions))
+            }
             Need::Version(version) => {
                 let (weights, state) = self.versions[&version].clone();
                 learner.apply(&entry, Supply::Version(weights, state))
@@ -233,11 +242,12 @@ impl Classroom {
     pub fn predict(&mut self, batch: Batch) -> Prediction {
         let position = self.learner.position();
         let first = u128::from(position) << 16;
+        let ids: Vec<_> = (0..batch.n_rows as u128)
+            .map(|row| PredictionId(first + row))
+            .collect();
         let prediction = Prediction {
-            ids: (0..batch.n_rows as u128)
-                .map(|row| PredictionId(first + row))
-                .collect(),
-            outputs: self.learner.model().predict(&batch),
+            outputs: self.learner.model().predict(&batch, Choice::Drawn(&ids)),
+            ids,
             version: self.learner.version(),
             position,
             batch,

@@ -243,7 +243,7 @@ async fn p9_feedback_with_two_signals_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_a_named_signal_is_not_available_yet() {
+async fn p9_a_named_signal_is_for_a_bandit() {
     let change = |event: &mut FeedbackRequest| {
         event.label = None;
         event.signal = Some(Signal {
@@ -251,8 +251,8 @@ async fn p9_a_named_signal_is_not_available_yet() {
             value: 1.0,
         });
     };
-    let culprit = "signal: named signals are not available yet";
-    refused_feedback(AUTO, change, Code::Unimplemented, culprit).await;
+    let culprit = "signal: the model's task is classification";
+    refused_feedback(AUTO, change, Code::InvalidArgument, culprit).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,12 @@ fn task(properties: &HashMap<String, String>) -> anyhow::Result<Task> {
     };
     match properties.get("task").map(String::as_str) {
         Some("classification") => Ok(Task::Classification {
+            classes_max: match properties.get("classes_max") {
+                Some(number) => number
+                    .parse()
+                    .context("the model's metadata: classes_max")?,
+                None => names("classes")?.len(),
+            },
             classes: names("classes")?,
         }),
         Some("regression") => Ok(Task::Regression),

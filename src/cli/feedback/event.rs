@@ -63,6 +63,7 @@ pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackReques
         value: fields.number("value")?,
         reward: fields.number("reward")?,
         signal: fields.map("signal")?.map(signal).transpose()?,
+        preferred_over: fields.text("preferred_over")?,
     };
     fields.end("")?;
     Ok(event)

@@ -47,6 +47,14 @@ impl Scale {
         z.clamp(-CLIP, CLIP) as f32
     }
 
+    /// A difference of two values, in deviations, clipped.
+    pub fn deviations(&self, difference: f64) -> f32 {
+        match self.variance > 0.0 {
+            true => (difference / self.variance.sqrt()).clamp(-CLIP, CLIP) as f32,
+            false => 0.0,
+        }
+    }
+
     /// The value that stands `z` deviations from the mean.
     pub fn restore(&self, z: f32) -> f32 {
         let value = self.mean + f64::from(z) * self.variance.sqrt();

@@ -7,6 +7,7 @@ mod parse;
 
 use std::fmt;
 
+use super::policy::Policy;
 pub use parse::Error;
 
 /// What the model answers.
@@ -16,6 +17,8 @@ pub enum Task {
     Classification {
         /// At least one name, no name twice.
         classes: Vec<String>,
+        /// So many classes at most, at least those named: a label never seen takes the next place.
+        classes_max: usize,
     },
     /// A number.
     Regression,
@@ -27,21 +30,26 @@ pub enum Task {
 }
 
 impl Task {
-    /// How many numbers the network gives for a row: classes, one value, or actions.
+    /// How many numbers the network gives for a row: classes that there can be, one value, or
+    /// actions.
     pub fn n_outputs(&self) -> usize {
-        self.names().len().max(1)
+        match self {
+            Task::Classification { classes_max, .. } => *classes_max,
+            Task::Bandit { actions } => actions.len(),
+            Task::Regression => 1,
+        }
     }
 
-    /// The classes or actions; none for regression.
+    /// The classes or actions of the description; none for regression.
     pub fn names(&self) -> &[String] {
         match self {
-            Task::Classification { classes } => classes,
+            Task::Classification { classes, .. } => classes,
             Task::Bandit { actions } => actions,
             Task::Regression => &[],
         }
     }
 
-    /// The place of a class or action.
+    /// The place of a described class or action.
     pub fn index(&self, name: &str) -> Option<u32> {
         let place = self.names().iter().position(|known| known == name)?;
         Some(place as u32)
@@ -138,6 +146,47 @@ pub enum Strategy {
     DerPlusPlus,
 }
 
+/// What rewards are, and how long a prediction waits for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewards {
+    /// Seconds that a prediction waits for its reward.
+    pub window_s: u64,
+    /// How several rewards of a prediction become one.
+    pub aggregate: Aggregate,
+    /// What a prediction has earned when its window closes in silence; none: nothing is learned.
+    pub default: Option<f64>,
+    /// Implicit signals by name, at most 62.
+    pub signals: Vec<ImplicitSignal>,
+}
+
+/// How several rewards of a prediction become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregate {
+    /// The first counts, the others do not.
+    First,
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The newest.
+    Last,
+}
+
+/// How the value of an implicit signal becomes a reward: `reward * clamp(value / scale, min, max)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImplicitSignal {
+    /// As events name it.
+    pub name: String,
+    /// What a full signal earns.
+    pub reward: f64,
+    /// The value of a full signal, larger than 0.
+    pub scale: f64,
+    /// The least share of a full signal that counts.
+    pub min: f64,
+    /// The largest share of a full signal that counts.
+    pub max: f64,
+}
+
 /// When versions are made without being asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cadence {
@@ -169,8 +218,10 @@ pub struct Spec {
     pub learner: LearnerKind,
     /// What it remembers.
     pub memory: Memory,
-    /// Seconds that a prediction waits for its reward.
-    pub window_s: u64,
+    /// How a bandit chooses.
+    pub policy: Policy,
+    /// What rewards are.
+    pub rewards: Rewards,
     /// Predictions that wait for feedback at a time; the oldest expires.
     pub waiting_max: usize,
     /// When versions are made.

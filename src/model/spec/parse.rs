@@ -1,6 +1,7 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
 mod learner;
+mod rewards;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -8,8 +9,9 @@ use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{Cadence, Input, InputKind, JournalLimits, Spec, Task};
+use super::{Cadence, Input, InputKind, JournalLimits, Policy, Spec, Task};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
+use rewards::{RawFeedback, RawPolicy, policy, rewards};
 
 /// A description that cannot be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -49,6 +51,9 @@ pub enum Error {
     Shape(&'static str),
 }
 
+/// Classes or actions at most.
+const NAMES_MAX: u64 = 100_000;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -65,6 +70,7 @@ struct Raw {
     learner: RawLearner,
     #[serde(default)]
     memory: RawMemory,
+    policy: Option<RawPolicy>,
     #[serde(default)]
     publish: RawPublish,
     #[serde(default)]
@@ -93,15 +99,6 @@ struct RawPublish {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFeedback {
-    window_s: Option<u64>,
-    waiting_max: Option<u64>,
-    default_reward: Option<f64>,
-    signals: Option<toml::Table>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawJournal {
     bytes_max: Option<String>,
     lag_max: Option<u64>,
@@ -123,25 +120,17 @@ pub(super) fn parse(text: &str) -> Result<Spec, Error> {
             what: error.message().replace('\n', " "),
         }
     })?;
-    not_yet("classes_max", &raw.classes_max, "list every class")?;
-    policy(&raw.publish)?;
+    publish(&raw.publish)?;
     let inputs = inputs(&raw.input)?;
-    let feedback = &raw.feedback;
-    let instead = "send rewards";
-    not_yet("feedback.default_reward", &feedback.default_reward, instead)?;
-    not_yet("feedback.signals", &feedback.signals, instead)?;
+    let waiting = ("feedback.waiting_max", raw.feedback.waiting_max);
     Ok(Spec {
         task: task(&raw)?,
         inputs,
         learner: learner(&raw)?,
         memory: memory(&raw)?,
-        window_s: within("feedback.window_s", feedback.window_s, 3600, 1..=31_536_000)?,
-        waiting_max: within(
-            "feedback.waiting_max",
-            feedback.waiting_max,
-            1_000_000,
-            1..=10_000_000,
-        )? as usize,
+        policy: policy(&raw)?,
+        rewards: rewards(&raw)?,
+        waiting_max: within(waiting.0, waiting.1, 1_000_000, 1..=10_000_000)? as usize,
         cadence: Cadence {
             examples: within(
                 "versions.every_examples",
@@ -160,7 +149,7 @@ fn task(raw: &Raw) -> Result<Task, Error> {
     let named = |key: &str, names: &Option<Vec<String>>| -> Result<Vec<String>, Error> {
         let names = names.clone().unwrap_or_default();
         let unique: BTreeSet<_> = names.iter().collect();
-        if names.is_empty() || names.len() > 100_000 || unique.len() < names.len() {
+        if names.is_empty() || names.len() as u64 > NAMES_MAX || unique.len() < names.len() {
             let allowed = "1 to 100000 names, none twice";
             return Err(value(key, format!("{} names", names.len()), allowed));
         }
@@ -174,11 +163,20 @@ fn task(raw: &Raw) -> Result<Task, Error> {
             format!("does not belong to task {:?}", raw.task),
         )),
     };
+    if raw.task != "classification" {
+        not_here("classes_max", &raw.classes_max, "a classification")?;
+    }
     match raw.task.as_str() {
         "classification" => {
             unused("actions", &raw.actions)?;
             let classes = named("classes", &raw.classes)?;
-            Ok(Task::Classification { classes })
+            let n_classes = classes.len() as u64;
+            let range = n_classes..=NAMES_MAX;
+            let classes_max = within("classes_max", raw.classes_max, n_classes, range)? as usize;
+            Ok(Task::Classification {
+                classes,
+                classes_max,
+            })
         }
         "regression" => {
             unused("classes", &raw.classes)?;
@@ -247,7 +245,7 @@ fn inputs(raw: &[RawInput]) -> Result<Vec<Input>, Error> {
     Ok(inputs)
 }
 
-fn policy(publish: &RawPublish) -> Result<(), Error> {
+fn publish(publish: &RawPublish) -> Result<(), Error> {
     match publish.policy.as_deref() {
         None | Some("live") => Ok(()),
         Some(later @ ("gated" | "manual")) => {
@@ -313,6 +311,18 @@ fn unavailable(key: &str, written: &str, instead: &str) -> Error {
         key: key.to_owned(),
         value: written.to_owned(),
         instead: instead.to_owned(),
+    }
+}
+
+/// Refuses a key that stands where nothing reads it.
+fn not_here<T: std::fmt::Debug>(key: &str, written: &Option<T>, of: &str) -> Result<(), Error> {
+    match written {
+        None => Ok(()),
+        Some(written) => Err(value(
+            key,
+            format!("{written:?}"),
+            format!("only {of} has it"),
+        )),
     }
 }
 
@@ -399,7 +409,6 @@ mod tests {
             "not available yet; take \"live\"",
         );
         check("[publish]\npolicy = \"dead\"\n", "take live");
-        check("[feedback.signals]\nclick = 1\n", "not available yet");
         check("[feedback]\nwindow_s = 0\n", "feedback.window_s = 0: 1 to");
         check("[journal]\nbytes_max = \"1MB\"\n", "at least 16MiB");
         let gradient = "[learner]\nkind = \"gradient\"\n";

@@ -24,10 +24,12 @@ const TAG_BYTES_MAX: usize = 128;
 /// event is recognised.
 const EVENT_AGE_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
-/// The event that the message holds, if `spec` can learn from it.
+/// The event that the message holds, if `spec` can learn from it; `names` are the classes or
+/// actions known by now.
 pub(in crate::server) fn feedback(
     mut request: FeedbackRequest,
     spec: &Spec,
+    names: &[String],
     now: Time,
 ) -> Result<Feedback, Refusal> {
     let id_bytes = request.feedback_id.len();
@@ -41,7 +43,7 @@ pub(in crate::server) fn feedback(
         return Err(Refusal::invalid("source", what));
     }
     let tags = tags(std::mem::take(&mut request.tags))?;
-    let signal = signal(&mut request, &spec.task)?;
+    let signal = signal(&mut request, spec, names)?;
     let event_time = request.event_time.map(time).transpose()?;
     let subject = subject(&mut request, spec, event_time, now)?;
     Ok(Feedback {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::outputs::Output;
-use crate::model::{Input, InputKind, Spec, Task};
+use crate::model::{Input, InputKind, Model, Task};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
 
@@ -24,13 +24,19 @@ pub(in crate::server) fn server_metadata() -> ServerMetadataResponse {
 
 pub(in crate::server) fn model_metadata(
     name: &str,
-    spec: &Spec,
+    model: &Model,
     served: u64,
 ) -> ModelMetadataResponse {
+    let spec = &model.spec;
+    // A class may come with the next label.
+    let width = match model.names.len() < spec.task.names().len().max(spec.task.n_outputs()) {
+        true if !matches!(spec.task, Task::Regression) => -1,
+        _ => model.names.len() as i64,
+    };
     let output = |output: &Output| TensorMetadata {
         name: output.name().to_owned(),
         datatype: output.datatype().to_owned(),
-        shape: output.shape(&spec.task, ROWS),
+        shape: output.shape(width, ROWS),
     };
     ModelMetadataResponse {
         name: name.to_owned(),
@@ -38,7 +44,7 @@ pub(in crate::server) fn model_metadata(
         platform: PLATFORM.to_owned(),
         inputs: spec.inputs.iter().map(input).collect(),
         outputs: Output::of(&spec.task).iter().map(output).collect(),
-        properties: properties(spec),
+        properties: properties(model),
     }
 }
 
@@ -55,15 +61,19 @@ fn input(input: &Input) -> TensorMetadata {
     }
 }
 
-/// The task, and its names as a JSON array under the key that the description has for them.
-fn properties(spec: &Spec) -> HashMap<String, String> {
+/// The task, and the names known by now as a JSON array under the key of the description.
+fn properties(model: &Model) -> HashMap<String, String> {
+    let spec = &model.spec;
     let mut properties = HashMap::from([("task".to_owned(), spec.task.word().to_owned())]);
     let key = match spec.task {
         Task::Classification { .. } => "classes",
         Task::Bandit { .. } => "actions",
         Task::Regression => return properties,
     };
-    let names = serde_json::Value::from(spec.task.names());
+    let names = serde_json::Value::from(model.names.as_slice());
     properties.insert(key.to_owned(), names.to_string());
+    if let Task::Classification { classes_max, .. } = spec.task {
+        properties.insert("classes_max".to_owned(), classes_max.to_string());
+    }
     properties
 }

@@ -58,10 +58,10 @@ impl Output {
         }
     }
 
-    /// The shape for so many rows; -1 in metadata.
-    pub fn shape(self, task: &Task, n_rows: i64) -> Vec<i64> {
+    /// The shape for so many classes or actions, and rows; -1 in metadata.
+    pub fn shape(self, n_names: i64, n_rows: i64) -> Vec<i64> {
         match self {
-            Output::Probabilities | Output::Scores => vec![n_rows, task.n_outputs() as i64],
+            Output::Probabilities | Output::Scores => vec![n_rows, n_names],
             _ => vec![n_rows],
         }
     }
@@ -102,17 +102,17 @@ impl Selection {
     }
 }
 
-/// The response to a request, less what only echoes it.
+/// The response to a request whose classes or actions are `names`, less what only echoes it.
 pub(in crate::server) fn response(
-    task: &Task,
+    names: &[String],
     selection: &Selection,
     answer: &Answer,
 ) -> ModelInferResponse {
-    let n_rows = n_rows(task, &answer.outputs);
+    let n_rows = n_rows(names, &answer.outputs);
     let described = |output: &Output| InferOutputTensor {
         name: output.name().to_owned(),
         datatype: output.datatype().to_owned(),
-        shape: output.shape(task, n_rows as i64),
+        shape: output.shape(names.len() as i64, n_rows as i64),
         ..Default::default()
     };
     let position = InferParameter {
@@ -120,7 +120,7 @@ pub(in crate::server) fn response(
     };
     let raw = selection.0.iter().map(|output| match output {
         Output::PredictionId => prediction_ids(answer, n_rows),
-        output => values(*output, task, &answer.outputs),
+        output => values(*output, names, &answer.outputs),
     });
     ModelInferResponse {
         model_version: answer.version.to_string(),
@@ -131,16 +131,15 @@ pub(in crate::server) fn response(
     }
 }
 
-fn n_rows(task: &Task, outputs: &Outputs) -> usize {
+fn n_rows(names: &[String], outputs: &Outputs) -> usize {
     match outputs {
-        Outputs::Probabilities(values) => values.len() / task.n_outputs(),
+        Outputs::Probabilities(values) => values.len() / names.len(),
         Outputs::Values(values) => values.len(),
         Outputs::Actions { chosen, .. } => chosen.len(),
     }
 }
 
-fn values(output: Output, task: &Task, outputs: &Outputs) -> Bytes {
-    let names = task.names();
+fn values(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
     match (output, outputs) {
         (Output::Label, Outputs::Probabilities(values)) => {
             let rows = values.chunks_exact(names.len());
@@ -191,6 +190,7 @@ mod tests {
     fn classification() -> Task {
         Task::Classification {
             classes: vec!["no".into(), "yes".into()],
+            classes_max: 2,
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
         let task = classification();
         let selection = Selection::read(&task, &[]).expect("all");
         let outputs = Outputs::Probabilities(vec![0.25, 0.75, 0.5, 0.5]);
-        let response = response(&task, &selection, &answer(vec![], outputs));
+        let response = response(task.names(), &selection, &answer(vec![], outputs));
         let shapes: Vec<_> = response
             .outputs
             .iter()

@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 
-use tonic::Code;
-
 use super::Refusal;
+use crate::engine::Manner;
 use crate::proto::inference::InferParameter;
 use crate::proto::inference::infer_parameter::ParameterChoice as Choice;
 
@@ -20,27 +19,22 @@ const SLIP_LENGTH_MIN: usize = 6;
 pub(in crate::server) struct Parameters {
     /// Wait until everything up to here has been applied.
     pub min_position: Option<u64>,
-    /// Whether the prediction is journaled.
-    pub journal: bool,
+    /// Whether the prediction is journaled, and whether a bandit explores.
+    pub manner: Manner,
 }
 
 impl Parameters {
     pub fn read(given: &HashMap<String, InferParameter>) -> Result<Parameters, Refusal> {
         let mut parameters = Parameters {
             min_position: None,
-            journal: true,
+            manner: Manner::default(),
         };
         for (name, value) in given {
             let choice = value.parameter_choice.as_ref();
             match name.as_str() {
                 "min_position" => parameters.min_position = Some(position(choice)?),
-                "log" => parameters.journal = flag(name, choice)?,
-                "explore" => {
-                    if flag(name, choice)? {
-                        let message = "parameter \"explore\": true is not available yet";
-                        return Err(Refusal::new(Code::Unimplemented, "parameters", message));
-                    }
-                }
+                "log" => parameters.manner.journal = flag(name, choice)?,
+                "explore" => parameters.manner.explore = flag(name, choice)?,
                 other => check_spelling(other)?,
             }
         }
@@ -133,13 +127,20 @@ mod tests {
 
     #[test]
     fn parameters_of_ours_are_taken() {
+        let parameters = |name: &str, choice| read(name, choice).expect("a sound parameter");
         let check = |name: &str, choice, min_position: Option<u64>, journal: bool| {
-            let expected = Parameters {
-                min_position,
-                journal,
-            };
-            assert_eq!(read(name, choice), Ok(expected), "{name}");
+            let got = parameters(name, choice);
+            assert_eq!(
+                (got.min_position, got.manner.journal),
+                (min_position, journal)
+            );
         };
+        let explore = |flag| {
+            parameters("explore", Choice::BoolParam(flag))
+                .manner
+                .explore
+        };
+        assert_eq!([true, false].map(explore), [true, false]);
         check("min_position", Choice::Int64Param(7), Some(7), true);
         check("min_position", Choice::Uint64Param(7), Some(7), true);
         check("log", Choice::BoolParam(false), None, false);
@@ -169,11 +170,6 @@ mod tests {
             "log",
             Choice::Int64Param(0),
             "parameter \"log\": int64, expected bool",
-        );
-        check(
-            "explore",
-            Choice::BoolParam(true),
-            "parameter \"explore\": true is not available yet",
         );
         let misspelt = |name: &str, ours: &str| {
             let expected = format!("parameter \"{name}\": unknown, expected \"{ours}\"");

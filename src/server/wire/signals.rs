@@ -6,19 +6,27 @@ use tonic::Code;
 
 use super::Refusal;
 use crate::event::Signal;
-use crate::model::Task;
+use crate::model::{Spec, Task};
 use crate::proto::perennial::v1::FeedbackRequest;
 
 /// A sentence lists at most so many classes or actions.
 const LISTED_MAX: usize = 10;
 
-/// Takes the signal out of the message.
-pub(super) fn signal(request: &mut FeedbackRequest, task: &Task) -> Result<Signal, Refusal> {
+/// Bytes of a label that is seen for the first time.
+const LABEL_BYTES_MAX: usize = 200;
+
+/// Takes the signal out of the message; `names` are the classes or actions known by now.
+pub(super) fn signal(
+    request: &mut FeedbackRequest,
+    spec: &Spec,
+    names: &[String],
+) -> Result<Signal, Refusal> {
     let (field, signal) = only(request)?;
+    let task = &spec.task;
     match (&signal, task) {
         (Signal::Label(label), Task::Classification { .. } | Task::Bandit { .. }) => {
-            if task.index(label).is_none() {
-                return Err(unknown(field, label, task.names()));
+            if !names.contains(label) {
+                new_label(label, task, names)?;
             }
         }
         (Signal::Value(number), Task::Regression)
@@ -28,9 +36,15 @@ pub(super) fn signal(request: &mut FeedbackRequest, task: &Task) -> Result<Signa
                 return Err(Refusal::invalid(field, what));
             }
         }
-        (Signal::Named { .. }, _) => {
-            let what = "signal: named signals are not available yet";
-            return Err(Refusal::new(Code::Unimplemented, field, what));
+        (Signal::Named { name, value }, Task::Bandit { .. }) => {
+            check_named(name, *value, spec)?;
+        }
+        (Signal::PreferredOver(other), Task::Bandit { .. }) => {
+            let named = request.prediction_id.as_deref().map(str::parse);
+            if named.is_none() || named == Some(Ok(*other)) {
+                let what = "preferred_over: expected with another prediction_id";
+                return Err(Refusal::invalid(field, what));
+            }
         }
         _ => return Err(unsuited(field, task)),
     }
@@ -43,11 +57,18 @@ fn only(request: &mut FeedbackRequest) -> Result<(&'static str, Signal), Refusal
         name: signal.name,
         value: signal.value,
     });
+    let over = request.preferred_over.take().map(|id| {
+        let what = || format!("preferred_over: \"{id:.64}\", expected a hyphenated UUID");
+        let id = id.parse();
+        id.map_err(|_| Refusal::invalid("preferred_over", what()))
+    });
+    let over = over.transpose()?.map(Signal::PreferredOver);
     let mut given: Vec<(&'static str, Signal)> = [
         ("label", request.label.take().map(Signal::Label)),
         ("value", request.value.take().map(Signal::Value)),
         ("reward", request.reward.take().map(Signal::Reward)),
         ("signal", named),
+        ("preferred_over", over),
     ]
     .into_iter()
     .filter_map(|(field, signal)| Some((field, signal?)))
@@ -62,8 +83,54 @@ fn only(request: &mut FeedbackRequest) -> Result<(&'static str, Signal), Refusal
         }
         (None, _) => Err(Refusal::invalid(
             "label",
-            "no signal, expected exactly one of label, value, reward and signal",
+            "no signal, expected exactly one of label, value, reward, signal and preferred_over",
         )),
+    }
+}
+
+/// A label that is not among the classes: it has a place, or it is refused.
+fn new_label(label: &str, task: &Task, names: &[String]) -> Result<(), Refusal> {
+    let classes_max = match task {
+        Task::Classification { classes_max, .. } if *classes_max > task.names().len() => {
+            *classes_max
+        }
+        _ => return Err(unknown("label", label, names)),
+    };
+    if label.is_empty() || label.len() > LABEL_BYTES_MAX {
+        let got = label.len();
+        let what = format!("label: {got} bytes, expected 1 to {LABEL_BYTES_MAX}");
+        return Err(Refusal::invalid("label", what));
+    }
+    if names.len() >= classes_max {
+        let what = format!(
+            "label: \"{label:.64}\" is new, and all {classes_max} places are taken; \
+             describe a model with a larger classes_max"
+        );
+        return Err(Refusal::new(Code::FailedPrecondition, "label", what));
+    }
+    Ok(())
+}
+
+fn check_named(name: &str, value: f64, spec: &Spec) -> Result<(), Refusal> {
+    let known = spec
+        .rewards
+        .signals
+        .iter()
+        .map(|signal| signal.name.clone());
+    let known: Vec<String> = known.collect();
+    if known.is_empty() {
+        let what = "signal: the model describes none under [feedback.signals]";
+        return Err(Refusal::invalid("signal", what));
+    }
+    if !known.iter().any(|known| known == name) {
+        return Err(unknown("signal", name, &known));
+    }
+    match value.is_finite() {
+        true => Ok(()),
+        false => {
+            let what = format!("signal: {value}, expected a finite number");
+            Err(Refusal::invalid("signal", what))
+        }
     }
 }
 
@@ -71,7 +138,7 @@ fn unsuited(field: &'static str, task: &Task) -> Refusal {
     let expected = match task {
         Task::Classification { .. } => "a label",
         Task::Regression => "a value",
-        Task::Bandit { .. } => "a reward or a label",
+        Task::Bandit { .. } => "a reward, a signal, a preference or a label",
     };
     let task = task.word();
     let what = format!("{field}: the model's task is {task}, expected {expected}");

@@ -19,7 +19,7 @@ use crate::event::{
 /// [`Malformed`]: an unknown kind or format version (a newer program wrote it), or bytes that
 /// [`encode`](super::encode) never writes.
 pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
-    if !matches!(kind, 1..=5 | 16) {
+    if !matches!(kind, 1..=6 | 16) {
         return Err(Malformed(format!(
             "unknown kind {kind}; a newer version of the program wrote it"
         )));
@@ -40,6 +40,7 @@ pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> 
             first_position: rest.u64()?,
         }),
         5 => Event::Command(command(&mut rest)?),
+        6 => Event::Tick(Time(rest.u64()? as i64)),
         16 => Event::Version(version(&mut rest)?),
         _ => unreachable!("other kinds are refused above"),
     };
@@ -164,6 +165,9 @@ fn signal(rest: &mut Rest) -> Result<Signal, Malformed> {
             name: rest.text()?,
             value: rest.f64()?,
         }),
+        5 => Ok(Signal::PreferredOver(PredictionId(u128::from_le_bytes(
+            rest.array()?,
+        )))),
         tag => Err(unknown("signal", tag)),
     }
 }
@@ -313,7 +317,7 @@ mod tests {
             let error = decode(kind, format, Bytes::new()).unwrap_err();
             assert!(error.0.starts_with(message), "{error}");
         };
-        check(6, 1, "unknown kind 6;");
+        check(7, 1, "unknown kind 7;");
         check(17, 1, "unknown kind 17;");
         check(0, 1, "unknown kind 0;");
         check(3, 2, "kind 3 has format version 2, expected 1;");

@@ -21,6 +21,10 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
         Event::Feedback(feedback) => put_feedback(out, feedback),
         Event::Duplicate(duplicate) => put_duplicate(out, duplicate),
         Event::Command(command) => put_command(out, command),
+        Event::Tick(until) => {
+            put_u64(out, until.0 as u64);
+            Ok(())
+        }
         Event::Version(version) => {
             put_version(out, version);
             Ok(())
@@ -166,6 +170,10 @@ fn put_signal(out: &mut Vec<u8>, signal: &Signal) -> Result<(), Malformed> {
             out.push(4);
             put_text(out, name)?;
             put_f64(out, *value);
+        }
+        Signal::PreferredOver(id) => {
+            out.push(5);
+            out.extend_from_slice(&id.0.to_le_bytes());
         }
     }
     Ok(())

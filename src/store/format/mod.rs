@@ -46,17 +46,18 @@
 //! | 3 Feedback | feedback id: text; subject; signal; source: text; event time: optional `i64`; tags: list of (text, text), rising; actor: text |
 //! | 4 Duplicate | feedback id: text; first position: `u64` |
 //! | 5 Command | order; actor, note: texts |
+//! | 6 Tick | the moment by which windows close: `i64` |
 //! | 16 Version | version, parent, position: `u64`; reason: `u8`; digest: 32 bytes |
 //!
-//! Kinds 1 to 15 are causes and 16 on are records. 6 is kept for Tick, 17 for Verdict, 18 for Drift
-//! and 19 for Incident.
+//! Kinds 1 to 15 are causes and 16 on are records. 17 is kept for Verdict, 18 for Drift and 19
+//! for Incident.
 //!
 //! | part | tag and what follows |
 //! | --- | --- |
 //! | outputs | 1 probabilities: list of `f32`; 2 values: list of `f32`; 3 actions: chosen, list of `u32`; propensities and scores, lists of `f32` |
 //! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes |
 //! | subject | 1 prediction id: `u128`; 2 batch of one row, optional (action: text, propensity: `f64`) |
-//! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64` |
+//! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64`; 5 preferred over: `u128` |
 //! | order | 1 checkpoint; 2 restore, version: `u64` |
 //! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore |
 //! | optional | 0 absent; 1 present, then the value |
@@ -89,6 +90,7 @@ pub(super) fn kind(event: &Event) -> u8 {
         Event::Feedback(_) => 3,
         Event::Duplicate(_) => 4,
         Event::Command(_) => 5,
+        Event::Tick(_) => 6,
         Event::Version(_) => 16,
     }
 }

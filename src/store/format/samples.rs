@@ -122,6 +122,19 @@ fn feedback_by_subject() -> Vec<Sample> {
              04 05000000 6477656c6c 0000000000000040 \
              00000000 00 00000000 00000000",
         ),
+        (
+            Event::Feedback(Feedback {
+                feedback_id: "h".into(),
+                subject: Subject::Prediction(PredictionId(1)),
+                signal: Signal::PreferredOver(PredictionId(0x1122)),
+                source: String::new(),
+                event_time: None,
+                tags: BTreeMap::new(),
+                actor: String::new(),
+            }),
+            "01000000 68 01 01000000000000000000000000000000 \
+             05 22110000000000000000000000000000 00000000 00 00000000 00000000",
+        ),
     ]
 }
 
@@ -159,6 +172,7 @@ fn small_kinds() -> Vec<Sample> {
             }),
             "02 0700000000000000 00000000 00000000",
         ),
+        (Event::Tick(Time(258)), "0201000000000000"),
         (
             Event::Version(Version {
                 version: 2,
@@ -201,6 +215,7 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         feedback(),
         duplicate,
         command,
+        any::<i64>().prop_map(|until| Event::Tick(Time(until))),
         versions(),
     ]
 }
@@ -267,6 +282,7 @@ fn feedback() -> impl Strategy<Value = Event> {
         f64_bits().prop_map(Signal::Value),
         f64_bits().prop_map(Signal::Reward),
         (".{0,6}", f64_bits()).prop_map(|(name, value)| Signal::Named { name, value }),
+        any::<u128>().prop_map(|id| Signal::PreferredOver(PredictionId(id))),
     ];
     let event_time = prop::option::of(any::<i64>().prop_map(Time));
     let tags = prop::collection::btree_map(".{0,4}", ".{0,4}", 0..4);

@@ -45,7 +45,8 @@ fn with_inputs() -> FeedbackRequest {
 }
 
 fn read(task: &str, request: FeedbackRequest) -> Result<Feedback, Refusal> {
-    feedback(request, &spec(task), Time(NOW_S * 1_000_000))
+    let spec = spec(task);
+    feedback(request, &spec, spec.task.names(), Time(NOW_S * 1_000_000))
 }
 
 const BANDIT: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]";
@@ -140,7 +141,7 @@ fn p9_feedback_has_one_subject_and_one_signal() {
     check(
         |f| f.reward = None,
         "label",
-        "no signal, expected exactly one of label, value, reward and signal",
+        "no signal, expected exactly one of label, value, reward, signal and preferred_over",
     );
     check(
         |f| f.label = Some("left".into()),
@@ -261,7 +262,7 @@ fn p9_a_signal_must_suit_the_task() {
     check(
         BANDIT,
         |f| f.value = Some(1.0),
-        "value: the model's task is bandit, expected a reward or a label",
+        "value: the model's task is bandit, expected a reward, a signal, a preference or a label",
     );
     check(
         BANDIT,
@@ -271,6 +272,79 @@ fn p9_a_signal_must_suit_the_task() {
                 value: 1.0,
             })
         },
-        "signal: named signals are not available yet",
+        "signal: the model describes none under [feedback.signals]",
     );
+}
+
+/// A bandit with signals.
+const SIGNALS: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]\n\
+    [feedback.signals]\nclick = { reward = 1.0 }\n";
+
+fn signalled(name: &str, value: f64) -> FeedbackRequest {
+    FeedbackRequest {
+        reward: None,
+        signal: Some(v1::Signal {
+            name: name.into(),
+            value,
+        }),
+        ..rewarded()
+    }
+}
+
+#[test]
+fn p9_signals_are_those_of_the_description() {
+    let taken = read(SIGNALS, signalled("click", 1.0)).expect("sound");
+    let expected = Signal::Named {
+        name: "click".into(),
+        value: 1.0,
+    };
+    assert_eq!(taken.signal, expected);
+    let check = |request, expected: &str| {
+        let refusal = read(SIGNALS, request).expect_err(expected);
+        assert_eq!(refusal.message, expected);
+    };
+    check(
+        signalled("dwell", 1.0),
+        "signal: \"dwell\", expected one of click",
+    );
+    check(
+        signalled("click", f64::NAN),
+        "signal: NaN, expected a finite number",
+    );
+}
+
+#[test]
+fn p9_a_preference_names_two_predictions() {
+    let preferred = |over: &str| FeedbackRequest {
+        reward: None,
+        preferred_over: Some(over.into()),
+        ..rewarded()
+    };
+    let other = "01890a5d-ac96-774b-bcce-b302099a8058";
+    let taken = read(BANDIT, preferred(other)).expect("sound");
+    assert_eq!(taken.signal, Signal::PreferredOver(other.parse().unwrap()));
+    let check = |over: &str, expected: &str| {
+        let refusal = read(BANDIT, preferred(over)).expect_err(expected);
+        assert_eq!(refusal.message, expected);
+    };
+    check(ID, "preferred_over: expected with another prediction_id");
+    check("me", "preferred_over: \"me\", expected a hyphenated UUID");
+}
+
+#[test]
+fn p9_a_new_label_needs_a_free_place() {
+    let open = |classes_max| format!("{CLASSES}\nclasses_max = {classes_max}");
+    let labelled = |label: &str| FeedbackRequest {
+        reward: None,
+        label: Some(label.into()),
+        ..rewarded()
+    };
+    assert!(read(&open(3), labelled("perhaps")).is_ok());
+    let refusal = read(&open(3), labelled("")).expect_err("no name");
+    assert_eq!(refusal.message, "label: 0 bytes, expected 1 to 200");
+    let three = ["no", "yes", "perhaps"].map(str::to_owned);
+    let spec = spec(&open(3));
+    let refusal = feedback(labelled("never"), &spec, &three, Time(0)).expect_err("full");
+    assert_eq!(refusal.code, tonic::Code::FailedPrecondition);
+    assert!(refusal.message.contains("all 3 places are taken"));
 }

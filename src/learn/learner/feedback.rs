@@ -1,0 +1,313 @@
+//! One feedback event, or one closing window: join, score, learn.
+//!
+//! Invariant: what a prediction has earned is learned once. A reward that changes it later is
+//! learned as the difference, so that sums, late rewards and closed windows come out as if the
+//! final reward had been there from the start.
+
+use super::super::gradient::Outcome;
+use super::super::join::{Found, Waiting};
+use super::super::ledger::Fate;
+use super::super::signals::{self, PREFERENCE, REWARD};
+use super::{Error, Learner, Step, Supply};
+use crate::event::{
+    Batch, Decision, Feedback, Outputs, Prediction, PredictionId, Signal, Subject, Time,
+};
+use crate::model::{Aggregate, Target, Task};
+
+/// A reward on its way to a prediction.
+#[derive(Clone, Copy)]
+struct Earning {
+    /// Which of the prediction's signals it is.
+    signal: u64,
+    amount: f64,
+}
+
+impl Learner {
+    /// One feedback event.
+    pub(super) fn take(&mut self, feedback: &Feedback, supply: &Supply<'_>) -> Result<Step, Error> {
+        let (position, time) = (self.world.position, self.world.time);
+        let seen = &mut self.world.seen;
+        seen.forget(time);
+        if seen.position(&feedback.feedback_id).is_some() {
+            return Ok(self.end(Fate::Duplicate));
+        }
+        seen.insert(&feedback.feedback_id, position, time);
+        let n_before = self.learned.n_examples();
+        let fate = match &feedback.subject {
+            Subject::Inputs { batch, decision } => {
+                match self.target_of_row(&feedback.signal, decision.as_ref()) {
+                    Some(target) => self.learn(batch, 0, target),
+                    None => Fate::Unmatched,
+                }
+            }
+            Subject::Prediction(id) => self.speak(*id, &feedback.signal, supply)?,
+        };
+        let mut step = self.end(fate);
+        self.finish(&mut step, n_before);
+        Ok(step)
+    }
+
+    /// A tick: silence has earned the default reward wherever a window closes.
+    pub(super) fn close(&mut self, until: Time, supply: &Supply<'_>) -> Result<Step, Error> {
+        let due = self.due(until);
+        let (Some(reward), Supply::Predictions(predictions)) = (self.spec.rewards.default, supply)
+        else {
+            return Ok(Step::default());
+        };
+        if predictions.len() != due.len() {
+            return Err(Error::Supply(self.world.position));
+        }
+        let n_before = self.learned.n_examples();
+        for (id, prediction) in due.into_iter().zip(*predictions) {
+            let Found::Waiting(waiting) = self.world.joins.find(id) else {
+                continue;
+            };
+            let row = waiting.row as usize;
+            if let Outputs::Actions { chosen, .. } = &prediction.outputs {
+                let action = chosen[row];
+                self.judge(prediction, row, Target::Reward { action, reward });
+                self.learn(&prediction.batch, row, Target::Reward { action, reward });
+            }
+            if let Some(waiting) = self.world.joins.get_mut(id) {
+                waiting.earned = Some(reward);
+                waiting.closed = true;
+            }
+        }
+        let mut step = Step::default();
+        self.finish(&mut step, n_before);
+        Ok(step)
+    }
+
+    /// What a signal says of a row that came with it.
+    fn target_of_row(&mut self, signal: &Signal, decision: Option<&Decision>) -> Option<Target> {
+        let Some(earning) = self.earning(signal) else {
+            return self.truth(signal);
+        };
+        Some(Target::Reward {
+            action: self.spec.task.index(&decision?.action)?,
+            reward: earning.amount,
+        })
+    }
+
+    /// The reward that a signal is; none for a truth, and for a name that nothing describes.
+    fn earning(&self, signal: &Signal) -> Option<Earning> {
+        let Task::Bandit { .. } = self.spec.task else {
+            return None;
+        };
+        let (signal, amount) = match signal {
+            Signal::Reward(reward) => (REWARD, *reward),
+            Signal::Named { name, value } => signals::reward(&self.spec.rewards, name, *value)?,
+            Signal::Label(_) | Signal::Value(_) | Signal::PreferredOver(_) => return None,
+        };
+        Some(Earning { signal, amount })
+    }
+
+    /// The truth that a signal is in this task; a label never seen takes a free place.
+    fn truth(&mut self, signal: &Signal) -> Option<Target> {
+        match (&self.spec.task, signal) {
+            (Task::Classification { classes_max, .. }, Signal::Label(label)) => {
+                self.learned.place(label, *classes_max).map(Target::Class)
+            }
+            (Task::Bandit { .. }, Signal::Label(label)) => {
+                self.spec.task.index(label).map(Target::BestAction)
+            }
+            (Task::Regression, Signal::Value(value)) => Some(Target::Value(*value)),
+            _ => None,
+        }
+    }
+
+    /// A signal about a prediction.
+    fn speak(
+        &mut self,
+        id: PredictionId,
+        signal: &Signal,
+        supply: &Supply<'_>,
+    ) -> Result<Fate, Error> {
+        let waiting = match self.waiting(id) {
+            Ok(waiting) => waiting,
+            Err(fate) => return Ok(fate),
+        };
+        match signal {
+            Signal::PreferredOver(other) => self.prefer([id, *other], supply),
+            Signal::Label(_) | Signal::Value(_) if waiting.told => Ok(Fate::Duplicate),
+            Signal::Label(_) | Signal::Value(_) => {
+                let prediction = self.supplied(supply)?;
+                let Some(target) = self.truth(signal) else {
+                    return Ok(Fate::Unmatched);
+                };
+                if let Some(waiting) = self.world.joins.get_mut(id) {
+                    waiting.told = true;
+                }
+                let row = waiting.row as usize;
+                if waiting.earned.is_none() {
+                    self.judge(prediction, row, target);
+                }
+                Ok(self.learn(&prediction.batch, row, target))
+            }
+            Signal::Reward(_) | Signal::Named { .. } => {
+                let Some(earning) = self.earning(signal) else {
+                    return Ok(Fate::Unmatched);
+                };
+                if let Some(fate) = self.refuses(waiting, earning) {
+                    return Ok(fate);
+                }
+                let prediction = self.supplied(supply)?;
+                Ok(self.earn(id, waiting, earning, prediction))
+            }
+        }
+    }
+
+    /// Of two answers, the first was preferred: it earns one, the other nothing.
+    fn prefer(&mut self, ids: [PredictionId; 2], supply: &Supply<'_>) -> Result<Fate, Error> {
+        let Task::Bandit { .. } = self.spec.task else {
+            return Ok(Fate::Unmatched);
+        };
+        let earnings = [1.0, 0.0].map(|amount| Earning {
+            signal: PREFERENCE,
+            amount,
+        });
+        for (id, earning) in ids.into_iter().zip(earnings) {
+            let refused = match self.waiting(id) {
+                Ok(waiting) => self.refuses(waiting, earning),
+                Err(fate) => Some(fate),
+            };
+            if let Some(fate) = refused {
+                return Ok(fate);
+            }
+        }
+        let Supply::Predictions([preferred, other]) = supply else {
+            return Err(Error::Supply(self.world.position));
+        };
+        let mut fates = Vec::with_capacity(2);
+        let answers = [preferred, other].into_iter().zip(ids).zip(earnings);
+        for ((prediction, id), earning) in answers {
+            // The same answer twice: the second finds that it has had its preference.
+            match self.waiting(id) {
+                Ok(waiting) if self.refuses(waiting, earning).is_none() => {
+                    fates.push(self.earn(id, waiting, earning, prediction));
+                }
+                _ => {}
+            }
+        }
+        Ok(fates.first().copied().unwrap_or(Fate::Duplicate))
+    }
+
+    fn waiting(&self, id: PredictionId) -> Result<Waiting, Fate> {
+        match self.world.joins.find(id) {
+            Found::Waiting(waiting) => Ok(waiting),
+            Found::Expired => Err(Fate::Expired),
+            Found::Unknown => Err(Fate::Unmatched),
+        }
+    }
+
+    fn supplied<'a>(&self, supply: &Supply<'a>) -> Result<&'a Prediction, Error> {
+        match supply {
+            Supply::Prediction(prediction) => Ok(prediction),
+            _ => Err(Error::Supply(self.world.position)),
+        }
+    }
+
+    /// Why a waiting prediction does not take this reward.
+    fn refuses(&self, waiting: Waiting, earning: Earning) -> Option<Fate> {
+        let first = self.spec.rewards.aggregate == Aggregate::First;
+        let repeated = waiting.signals & earning.signal != 0;
+        if repeated && (first || earning.signal != REWARD) {
+            return Some(Fate::Duplicate);
+        }
+        if first && waiting.signals != 0 {
+            return Some(Fate::Superseded);
+        }
+        let late = self.world.time > waiting.deadline;
+        (late && !waiting.closed).then_some(Fate::Late)
+    }
+
+    /// A reward that is taken: what it changes of what the prediction has earned is learned.
+    fn earn(
+        &mut self,
+        id: PredictionId,
+        waiting: Waiting,
+        earning: Earning,
+        prediction: &Prediction,
+    ) -> Fate {
+        let row = waiting.row as usize;
+        let Outputs::Actions { chosen, .. } = &prediction.outputs else {
+            return Fate::Unmatched;
+        };
+        let action = chosen[row];
+        let heard = waiting.earned.filter(|_| waiting.signals != 0);
+        let reward = signals::combine(self.spec.rewards.aggregate, heard, earning.amount);
+        if let Some(waiting) = self.world.joins.get_mut(id) {
+            waiting.signals |= earning.signal;
+            waiting.earned = Some(reward);
+        }
+        let fate = match waiting.earned {
+            None => {
+                let target = Target::Reward { action, reward };
+                if !waiting.told {
+                    self.judge(prediction, row, target);
+                }
+                self.learn(&prediction.batch, row, target)
+            }
+            Some(before) if before == reward => Fate::Applied,
+            Some(before) => {
+                let by = reward - before;
+                if !waiting.told {
+                    self.world.evaluation.amend(by);
+                }
+                let target = Target::Correction { action, by };
+                self.learn(&prediction.batch, row, target)
+            }
+        };
+        match waiting.closed {
+            true => Fate::Late,
+            false => fate,
+        }
+    }
+
+    fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) {
+        let (outputs, n_rows) = (&prediction.outputs, prediction.batch.n_rows);
+        self.world.evaluation.judge(outputs, row, n_rows, target);
+    }
+
+    /// Learns one example, and says what that means for the event that brought it.
+    fn learn(&mut self, batch: &Batch, row: usize, target: Target) -> Fate {
+        let world = &mut self.world;
+        world.evaluation.follow(target);
+        let mut scores = Vec::new();
+        let outcome = self.learned.observe(batch, row, target, &mut scores);
+        let names = || self.learned.shares().into_iter().map(|(name, _)| name);
+        let evaluation = &mut world.evaluation;
+        evaluation.score_members(|| names().collect(), &scores);
+        let fate = match outcome {
+            Outcome::Waits => return Fate::Pending,
+            Outcome::Updated(_) => Fate::Applied,
+            Outcome::Rejected(_) => Fate::Quarantined,
+        };
+        world.ledger.settle(fate);
+        fate
+    }
+
+    pub(super) fn end(&mut self, fate: Fate) -> Step {
+        self.world.ledger.add(fate);
+        Step {
+            fate: Some(fate),
+            ..Step::default()
+        }
+    }
+
+    /// What follows from what was learned since there were `n_before` examples.
+    fn finish(&mut self, step: &mut Step, n_before: u64) {
+        if self.spec.rewards.default.is_some() {
+            self.world.joins.advance();
+        }
+        // Also while an example waits for its update: the encoder has seen the row.
+        step.changed = !matches!(
+            step.fate,
+            Some(Fate::Duplicate | Fate::Superseded | Fate::Unmatched | Fate::Expired)
+        );
+        let every = self.spec.cadence.examples;
+        if n_before / every < self.learned.n_examples() / every {
+            step.version = Some(self.make(super::Reason::Cadence));
+        }
+    }
+}

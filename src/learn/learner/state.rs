@@ -1,0 +1,123 @@
+//! A learner as tensors, and back.
+//!
+//! Invariant: what is loaded goes on, bit for bit, as what was saved would have gone on.
+
+use std::sync::Arc;
+
+use super::super::evaluate::Evaluation;
+use super::super::join::Joins;
+use super::super::learned::Learned;
+use super::super::ledger::Ledger;
+use super::super::seen::Seen;
+use super::{Learner, World};
+use crate::event::{Description, Reason, Time, Version};
+use crate::model::Spec;
+use crate::model::weights::{self, Tensors};
+
+impl Learner {
+    /// Everything besides the weights: `learned.*` and `world.*`.
+    pub fn state(&self) -> Tensors {
+        let world = &self.world;
+        let mut tensors = Tensors::default();
+        let numbers = vec![
+            world.position,
+            world.time.0 as u64,
+            world.version,
+            world.newest_version,
+        ];
+        tensors.put_u64("numbers", &[4], numbers);
+        world.joins.save(&mut tensors);
+        world.seen.save(&mut tensors);
+        world.ledger.save(&mut tensors);
+        world.evaluation.save(&mut tensors);
+        let (mut numbers, mut digests) = (Vec::new(), Vec::new());
+        for version in &world.unrecorded {
+            numbers.extend([version.version, version.parent, version.position]);
+            numbers.push(version.reason as u64);
+            digests.extend(version.digest);
+        }
+        let n_unrecorded = world.unrecorded.len();
+        tensors.put_u64("unrecorded", &[n_unrecorded, 4], numbers);
+        tensors.put_u8("unrecorded.digests", &[n_unrecorded, 32], digests);
+        let mut all = Tensors::default();
+        all.nest("world", tensors);
+        all.nest("learned", self.learned.state());
+        let Description {
+            toml,
+            build,
+            profile,
+        } = &self.description;
+        for (name, text) in [("toml", toml), ("build", build), ("profile", profile)] {
+            let bytes = text.clone().into_bytes();
+            all.put_u8(format!("description.{name}"), &[bytes.len()], bytes);
+        }
+        all
+    }
+
+    /// The state that [`Learned::weights`] and [`Learner::state`] were taken of.
+    ///
+    /// # Errors
+    /// When the tensors are not of this description.
+    pub fn load(mut weights: Tensors, mut state: Tensors) -> Result<Learner, weights::Error> {
+        let mut text = |part| {
+            let bytes = state.take_u8(&format!("description.{part}"), &[None])?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let description = Description {
+            toml: text("toml")?,
+            build: text("build")?,
+            profile: text("profile")?,
+        };
+        let spec = Spec::parse(&description.toml).map_err(|error| weights::Error::Value {
+            name: "description.toml".to_owned(),
+            what: error.to_string(),
+        })?;
+        let spec = Arc::new(spec);
+        let mut world = state.unnest("world");
+        let numbers = world.take_u64("numbers", &[Some(4)])?;
+        let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
+        Ok(Learner {
+            spec,
+            description,
+            learned,
+            world: World {
+                position: numbers[0],
+                time: Time(numbers[1] as i64),
+                version: numbers[2],
+                newest_version: numbers[3],
+                joins: Joins::load(&mut world)?,
+                seen: Seen::load(&mut world)?,
+                ledger: Ledger::load(&mut world)?,
+                evaluation: Evaluation::load(&mut world)?,
+                unrecorded: load_unrecorded(&mut world)?,
+            },
+        })
+    }
+}
+
+fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> {
+    let numbers = world.take_u64("unrecorded", &[None, Some(4)])?;
+    let n_versions = Some(numbers.len() / 4);
+    let digests = world.take_u8("unrecorded.digests", &[n_versions, Some(32)])?;
+    let version = |(numbers, digest): (&[u64], &[u8])| {
+        let reasons = [
+            Reason::Initial,
+            Reason::Checkpoint,
+            Reason::Cadence,
+            Reason::Restore,
+        ];
+        let reason = reasons.into_iter().find(|r| *r as u64 == numbers[3]);
+        Ok(Version {
+            version: numbers[0],
+            parent: numbers[1],
+            position: numbers[2],
+            reason: reason.ok_or_else(|| weights::Error::Value {
+                name: "unrecorded".to_owned(),
+                what: format!("reason {}", numbers[3]),
+            })?,
+            digest: digest.try_into().expect("thirty-two bytes"),
+        })
+    };
+    let rows = numbers.chunks_exact(4).zip(digests.chunks_exact(32));
+    rows.map(version).collect()
+}

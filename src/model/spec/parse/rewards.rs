@@ -1,0 +1,231 @@
+//! What a bandit does and earns, as described: `[policy]` and `[feedback]`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::super::{Aggregate, ImplicitSignal, Rewards};
+use super::{Error, Policy, Raw, not_here, one_of, value, within};
+
+/// Signals that a prediction can tell apart.
+const SIGNALS_MAX: usize = 62;
+/// Bytes of a signal's name.
+const NAME_BYTES_MAX: usize = 128;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    kind: String,
+    epsilon: Option<f64>,
+    temperature: Option<f64>,
+    scale: Option<f64>,
+    width: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFeedback {
+    window_s: Option<u64>,
+    pub(super) waiting_max: Option<u64>,
+    aggregate: Option<String>,
+    default_reward: Option<f64>,
+    #[serde(default)]
+    signals: BTreeMap<String, RawSignal>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSignal {
+    reward: Option<f64>,
+    scale: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+/// The policy of a bandit; other tasks have none, and get the greedy one.
+pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
+    let Some(policy) = &raw.policy else {
+        return Ok(match raw.task.as_str() {
+            "bandit" => Policy::SquareCb(SQUARECB_SCALE),
+            _ => Policy::Greedy,
+        });
+    };
+    if raw.task != "bandit" {
+        not_here("policy.kind", &Some(&policy.kind), "a bandit")?;
+    }
+    let keys = [
+        ("policy.epsilon", policy.epsilon, "epsilon"),
+        ("policy.temperature", policy.temperature, "softmax"),
+        ("policy.scale", policy.scale, "squarecb and thompson"),
+        ("policy.width", policy.width, "linucb"),
+    ];
+    for (key, written, kinds) in keys {
+        if !kinds.contains(policy.kind.as_str()) {
+            not_here(key, &written, kinds)?;
+        }
+    }
+    let positive = |key: &str, written: Option<f64>, default: f64| {
+        let number = written.unwrap_or(default);
+        match number > 0.0 && number <= 1e6 {
+            true => Ok(number),
+            false => Err(value(key, number, "larger than 0, at most 1000000")),
+        }
+    };
+    match policy.kind.as_str() {
+        "greedy" => Ok(Policy::Greedy),
+        "epsilon" => {
+            let epsilon = policy.epsilon.unwrap_or(0.05);
+            match (0.0..=1.0).contains(&epsilon) {
+                true => Ok(Policy::Epsilon(epsilon)),
+                false => Err(value("policy.epsilon", epsilon, "0 to 1")),
+            }
+        }
+        "softmax" => positive("policy.temperature", policy.temperature, 0.1).map(Policy::Softmax),
+        "squarecb" => positive("policy.scale", policy.scale, SQUARECB_SCALE).map(Policy::SquareCb),
+        "thompson" => positive("policy.scale", policy.scale, 1.0).map(Policy::Thompson),
+        "linucb" => positive("policy.width", policy.width, 1.0).map(Policy::LinUcb),
+        other => Err(one_of(
+            "policy.kind",
+            other,
+            "greedy, epsilon, softmax, squarecb, thompson or linucb",
+        )),
+    }
+}
+
+/// How fast the default policy of a bandit narrows.
+const SQUARECB_SCALE: f64 = 10.0;
+
+/// How long a prediction waits, and what its rewards and signals are.
+pub(super) fn rewards(raw: &Raw) -> Result<Rewards, Error> {
+    let feedback = &raw.feedback;
+    if raw.task != "bandit" {
+        let of = "a bandit";
+        not_here("feedback.aggregate", &feedback.aggregate, of)?;
+        not_here("feedback.default_reward", &feedback.default_reward, of)?;
+        let signals = feedback.signals.keys().next();
+        not_here("feedback.signals", &signals, of)?;
+    }
+    let default = feedback.default_reward;
+    if let Some(reward) = default.filter(|reward| !reward.is_finite()) {
+        return Err(value("feedback.default_reward", reward, "a finite number"));
+    }
+    if feedback.signals.len() > SIGNALS_MAX {
+        let n_signals = format!("{} signals", feedback.signals.len());
+        let allowed = format!("at most {SIGNALS_MAX}");
+        return Err(value("feedback.signals", n_signals, allowed));
+    }
+    Ok(Rewards {
+        window_s: within("feedback.window_s", feedback.window_s, 3600, 1..=31_536_000)?,
+        aggregate: match feedback.aggregate.as_deref().unwrap_or("first") {
+            "first" => Aggregate::First,
+            "sum" => Aggregate::Sum,
+            "max" => Aggregate::Max,
+            "last" => Aggregate::Last,
+            other => {
+                let names = "first, sum, max or last";
+                return Err(one_of("feedback.aggregate", other, names));
+            }
+        },
+        default,
+        signals: feedback
+            .signals
+            .iter()
+            .map(|(name, raw)| signal(name, raw))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn signal(name: &str, raw: &RawSignal) -> Result<ImplicitSignal, Error> {
+    let key = |key: &str| format!("feedback.signals.{name}{key}");
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let allowed = format!("a name of 1 to {NAME_BYTES_MAX} bytes");
+        return Err(value(&key(""), format!("{} bytes", name.len()), allowed));
+    }
+    let signal = ImplicitSignal {
+        name: name.to_owned(),
+        reward: raw.reward.unwrap_or(1.0),
+        scale: raw.scale.unwrap_or(1.0),
+        min: raw.min.unwrap_or(0.0),
+        max: raw.max.unwrap_or(1.0),
+    };
+    if !signal.reward.is_finite() {
+        return Err(value(&key(".reward"), signal.reward, "a finite number"));
+    }
+    if !(signal.scale > 0.0 && signal.scale.is_finite()) {
+        return Err(value(&key(".scale"), signal.scale, "larger than 0"));
+    }
+    let ordered = signal.min <= signal.max && signal.min.is_finite() && signal.max.is_finite();
+    match ordered {
+        true => Ok(signal),
+        false => Err(value(
+            &key(".max"),
+            signal.max,
+            format!("a finite number, at least min = {}", signal.min),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
+                          [[input]]\nname = \"x\"\nkind = \"number\"\n";
+
+    #[test]
+    fn rewards_and_signals_are_read() {
+        let text = format!(
+            "{BANDIT}[policy]\nkind = \"epsilon\"\nepsilon = 0.1\n\
+             [feedback]\nwindow_s = 60\naggregate = \"sum\"\ndefault_reward = -0.5\n\
+             [feedback.signals]\nclick = {{ reward = 2.0 }}\n\
+             dwell_seconds = {{ scale = 60.0, max = 3 }}\n"
+        );
+        let spec = parse(&text).unwrap();
+        assert_eq!(spec.policy, Policy::Epsilon(0.1));
+        assert_eq!(spec.rewards.aggregate, Aggregate::Sum);
+        assert_eq!(spec.rewards.default, Some(-0.5));
+        assert_eq!(spec.rewards.signals[0].reward, 2.0);
+        assert_eq!(spec.rewards.signals[1].max, 3.0);
+    }
+
+    #[test]
+    fn p9_wrong_rewards_and_policies_are_named() {
+        let check = |extra: &str, message: &str| {
+            let error = parse(&format!("{BANDIT}{extra}")).unwrap_err().to_string();
+            assert!(error.contains(message), "{extra:?} gave {error:?}");
+        };
+        check("[policy]\nkind = \"bold\"\n", "take greedy, epsilon");
+        check(
+            "[policy]\nkind = \"epsilon\"\nepsilon = 2\n",
+            "policy.epsilon = 2: 0 to 1",
+        );
+        check(
+            "[policy]\nkind = \"greedy\"\nepsilon = 0.1\n",
+            "only epsilon has it",
+        );
+        check(
+            "[policy]\nkind = \"softmax\"\ntemperature = 0\n",
+            "larger than 0",
+        );
+        check("[feedback]\naggregate = \"mean\"\n", "take first, sum");
+        check("[feedback]\ndefault_reward = inf\n", "a finite number");
+        check(
+            "[feedback.signals]\nclick = { scale = -1 }\n",
+            "click.scale = -1: larger than 0",
+        );
+        check(
+            "[feedback.signals]\nclick = { min = 2 }\n",
+            "at least min = 2",
+        );
+        check("[feedback.signals]\nclick = 1\n", "line");
+        let classes = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n";
+        for extra in [
+            "[policy]\nkind = \"greedy\"\n",
+            "[feedback]\ndefault_reward = 0\n",
+        ] {
+            let error = parse(&format!("{classes}{extra}")).unwrap_err().to_string();
+            assert!(error.contains("only a bandit has it"), "{error}");
+        }
+    }
+}
