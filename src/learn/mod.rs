@@ -15,6 +15,7 @@ mod learned;
 mod learner;
 mod ledger;
 mod memory;
+mod offpolicy;
 mod optimizer;
 mod seen;
 
@@ -23,4 +24,5 @@ pub use join::{Joins, Waiting};
 pub use learned::Learned;
 pub use learner::{Error, Learner, Need, Step, Supply};
 pub use ledger::{Fate, Ledger};
+pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
 pub use seen::Seen;
