@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use super::rows::{Rows, find_column, quoted};
+use super::rows::{Cell, Row, Rows, find_column, number, quoted};
 use look::Look;
 use selection::Selection;
 use target::TargetLook;
@@ -85,18 +85,34 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Looks at every row of a file and drafts a model that predicts the target.
+/// What a model is to learn from the rows of a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal<'a> {
+    /// To predict a column; a task that was asked for is not guessed.
+    Target(&'a str, Option<Task>),
+    /// To choose an action, from decisions that were logged: the columns of the action, of its
+    /// reward and of its propensity.
+    Decisions([&'a str; 3]),
+}
+
+/// Looks at every row of a file and drafts a model that learns what is asked.
 ///
 /// # Errors
 /// The file is not sound, has no such target or one that the task cannot learn, or has no other
 /// column worth learning from.
-pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Draft> {
+pub fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
     let rows = Rows::open(path)?;
     let of_file = || path.display().to_string();
+    let (target, task) = match goal {
+        Goal::Target(target, task) => (target, task),
+        Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
+    };
     let target_index = find_column(rows.columns(), target).with_context(of_file)?;
+    let told = told(rows.columns(), goal).with_context(of_file)?;
     let names = rows.columns().iter().enumerate();
     let mut looks: Vec<(usize, Look)> = names
         .filter(|&(index, _)| index != target_index)
+        .filter(|&(index, _)| told.iter().all(|told| told.column != index))
         .map(|(index, name)| (index, Look::new(name)))
         .collect();
     ensure!(
@@ -108,6 +124,9 @@ pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Dr
     let mut n_rows = 0;
     for row in rows {
         let row = row?;
+        for told in &told {
+            told.check(&row).with_context(of_file)?;
+        }
         let label = row.target(target_index).with_context(of_file)?;
         let label = label.map(|text| target_look.see(row.line, text));
         for (index, look) in &mut looks {
@@ -118,7 +137,11 @@ pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Dr
     ensure!(n_rows > 0, "{}: no rows below the header", of_file());
     let decision = target_look.decide(task).with_context(of_file)?;
     let looks: Vec<Look> = looks.into_iter().map(|(_, look)| look).collect();
-    let Selection { inputs, left_out } = selection::select(&looks, decision.task, n_rows);
+    let Selection {
+        inputs,
+        mut left_out,
+    } = selection::select(&looks, decision.task, n_rows);
+    left_out.extend(told.iter().map(Told::left_out));
     if inputs.is_empty() {
         let left_out: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
         bail!(
@@ -132,11 +155,80 @@ pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Dr
         source: source.to_string_lossy().into_owned(),
         n_rows,
         task: decision.task,
-        task_reason: decision.reason,
+        task_reason: match goal {
+            Goal::Target(..) => decision.reason,
+            Goal::Decisions(_) => {
+                let n_actions = decision.labels.len();
+                format!(
+                    "logged decisions; {n_actions} actions in {}",
+                    quoted(target)
+                )
+            }
+        },
         labels: decision.labels,
         inputs,
         left_out,
     })
+}
+
+/// A column that says what came of a decision, which no model may see before it decides.
+struct Told {
+    column: usize,
+    name: String,
+    reason: &'static str,
+    /// What its numbers must be.
+    range: &'static str,
+    is_in_range: fn(f64) -> bool,
+}
+
+/// The columns of reward and propensity among those of a file.
+fn told(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Told>> {
+    let Goal::Decisions([action, reward, propensity]) = goal else {
+        return Ok(Vec::new());
+    };
+    ensure!(
+        action != reward && action != propensity && reward != propensity,
+        "action, reward and propensity are three columns"
+    );
+    let reward = Told {
+        column: find_column(columns, reward)?,
+        name: reward.to_owned(),
+        reason: "the reward of the logged action",
+        range: "a finite number",
+        // A reward that is not known is a gap, and its row is not learned.
+        is_in_range: |reward| reward.is_nan() || reward.is_finite(),
+    };
+    let propensity = Told {
+        column: find_column(columns, propensity)?,
+        name: propensity.to_owned(),
+        reason: "the propensity of the logged action",
+        range: "a probability in (0, 1]",
+        is_in_range: |propensity| propensity > 0.0 && propensity <= 1.0,
+    };
+    Ok(vec![reward, propensity])
+}
+
+impl Told {
+    fn check(&self, row: &Row) -> anyhow::Result<()> {
+        let (line, name) = (row.line, quoted(&self.name));
+        let Cell::Text(text) = &row.cells[self.column] else {
+            bail!("line {line}: column {name}: a list, expected one value");
+        };
+        ensure!(
+            number(text).is_some_and(self.is_in_range),
+            "line {line}: column {name}: {} is not {}",
+            quoted(text),
+            self.range
+        );
+        Ok(())
+    }
+
+    fn left_out(&self) -> LeftOut {
+        LeftOut {
+            name: self.name.clone(),
+            reason: self.reason.to_owned(),
+        }
+    }
 }
 
 /// Writes a draft as the description of a new model, and says where.
@@ -190,7 +282,7 @@ mod tests {
 
     /// A draft for the target `y`.
     pub fn drafted(text: &str, task: Option<Task>) -> anyhow::Result<Draft> {
-        draft(file(text).path(), "y", task)
+        draft(file(text).path(), Goal::Target("y", task))
     }
 
     #[test]
@@ -211,6 +303,33 @@ mod tests {
             ": line 2: 3 fields, expected 2 as in the header",
         );
         check("{\"x\":1,\"y\":[1]}", ": line 1: the target is a list");
+    }
+
+    #[test]
+    fn decisions_make_a_bandit_that_sees_neither_reward_nor_propensity() {
+        let drafted = |text: &str| draft(file(text).path(), Goal::Decisions(["y", "r", "p"]));
+        let sound = drafted("x,r,y,p\n5,0,b,0.5\n2,,a,1\n3,2,b,0.25\n").unwrap();
+        assert_eq!(sound.task, Task::Bandit);
+        assert_eq!(sound.task_reason, "logged decisions; 2 actions in \"y\"");
+        assert_eq!(sound.labels, ["b", "a"]);
+        let left_out: Vec<String> = sound.left_out.iter().map(LeftOut::to_string).collect();
+        let expected = [
+            "\"r\": the reward of the logged action",
+            "\"p\": the propensity of the logged action",
+        ];
+        assert_eq!(left_out, expected);
+        let check = |text: &str, expected: &str| {
+            let error = format!("{:#}", drafted(text).unwrap_err());
+            assert!(error.ends_with(expected), "{error}");
+        };
+        let p = ": line 3: column \"p\": \"0\" is not a probability in (0, 1]";
+        check("x,r,y,p\n1,0,b,0.5\n5,0,a,0\n", p);
+        let r = ": line 2: column \"r\": \"yes\" is not a finite number";
+        check("x,r,y,p\n1,yes,b,0.5\n", r);
+        check(
+            "x,r,y\n1,1,b\n",
+            ": no column \"p\"; the file has \"x\", \"r\", \"y\"",
+        );
     }
 
     #[test]
@@ -240,7 +359,7 @@ mod tests {
             println!("passed over: {} is not there", path.display());
             return;
         }
-        let draft = draft(&path, "label", None).unwrap();
+        let draft = draft(&path, Goal::Target("label", None)).unwrap();
         let got = draft.inputs.iter();
         let got = got.map(|input| format!("{:?} {}", input.kind, input.name));
         assert_eq!(got.collect::<Vec<_>>(), inputs, "{name}");
