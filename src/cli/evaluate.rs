@@ -62,6 +62,7 @@ pub struct Args {
     journal: Option<PathBuf>,
     /// With --journal: value this version as it is, and learn nothing
     #[arg(long, value_name = "N", requires = "journal")]
+    #[arg(conflicts_with_all = ["target", "action"])]
     version: Option<u64>,
     /// With --version: only decisions whose rewards it cannot have learned
     #[arg(long, requires = "version")]

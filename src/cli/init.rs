@@ -8,6 +8,7 @@ mod description;
 mod look;
 mod selection;
 mod target;
+mod told;
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use super::rows::{Cell, Row, Rows, find_column, number, quoted};
+use super::rows::{Rows, find_column, quoted};
 use look::Look;
 use selection::Selection;
-use target::TargetLook;
+use target::{Decision, TargetLook};
+use told::{Told, told};
 
 /// What a model learns to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,6 +97,21 @@ pub enum Goal<'a> {
     Decisions([&'a str; 3]),
 }
 
+impl Goal<'_> {
+    fn reason(&self, decision: &Decision) -> String {
+        match self {
+            Goal::Target(..) => decision.reason.clone(),
+            Goal::Decisions([action, ..]) => {
+                let n_actions = decision.labels.len();
+                format!(
+                    "logged decisions; {n_actions} actions in {}",
+                    quoted(action)
+                )
+            }
+        }
+    }
+}
+
 /// Looks at every row of a file and drafts a model that learns what is asked.
 ///
 /// # Errors
@@ -142,93 +159,27 @@ pub fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
         mut left_out,
     } = selection::select(&looks, decision.task, n_rows);
     left_out.extend(told.iter().map(Told::left_out));
-    if inputs.is_empty() {
-        let left_out: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
-        bail!(
-            "{}: no column to learn from: {}",
-            of_file(),
-            left_out.join("; ")
-        );
-    }
+    ensure!(
+        !inputs.is_empty(),
+        "{}: no column to learn from: {}",
+        of_file(),
+        listed(&left_out)
+    );
     let source = path.file_name().unwrap_or(path.as_os_str());
     Ok(Draft {
         source: source.to_string_lossy().into_owned(),
         n_rows,
         task: decision.task,
-        task_reason: match goal {
-            Goal::Target(..) => decision.reason,
-            Goal::Decisions(_) => {
-                let n_actions = decision.labels.len();
-                format!(
-                    "logged decisions; {n_actions} actions in {}",
-                    quoted(target)
-                )
-            }
-        },
+        task_reason: goal.reason(&decision),
         labels: decision.labels,
         inputs,
         left_out,
     })
 }
 
-/// A column that says what came of a decision, which no model may see before it decides.
-struct Told {
-    column: usize,
-    name: String,
-    reason: &'static str,
-    /// What its numbers must be.
-    range: &'static str,
-    is_in_range: fn(f64) -> bool,
-}
-
-/// The columns of reward and propensity among those of a file.
-fn told(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Told>> {
-    let Goal::Decisions([action, reward, propensity]) = goal else {
-        return Ok(Vec::new());
-    };
-    ensure!(
-        action != reward && action != propensity && reward != propensity,
-        "action, reward and propensity are three columns"
-    );
-    let reward = Told {
-        column: find_column(columns, reward)?,
-        name: reward.to_owned(),
-        reason: "the reward of the logged action",
-        range: "a finite number",
-        // A reward that is not known is a gap, and its row is not learned.
-        is_in_range: |reward| reward.is_nan() || reward.is_finite(),
-    };
-    let propensity = Told {
-        column: find_column(columns, propensity)?,
-        name: propensity.to_owned(),
-        reason: "the propensity of the logged action",
-        range: "a probability in (0, 1]",
-        is_in_range: |propensity| propensity > 0.0 && propensity <= 1.0,
-    };
-    Ok(vec![reward, propensity])
-}
-
-impl Told {
-    fn check(&self, row: &Row) -> anyhow::Result<()> {
-        let (line, name) = (row.line, quoted(&self.name));
-        let Cell::Text(text) = &row.cells[self.column] else {
-            bail!("line {line}: column {name}: a list, expected one value");
-        };
-        ensure!(
-            number(text).is_some_and(self.is_in_range),
-            "line {line}: column {name}: {} is not {}",
-            quoted(text),
-            self.range
-        );
-        Ok(())
-    }
-
-    fn left_out(&self) -> LeftOut {
-        LeftOut {
-            name: self.name.clone(),
-            reason: self.reason.to_owned(),
-        }
-    }
+fn listed(left_out: &[LeftOut]) -> String {
+    let left_out: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
+    left_out.join("; ")
 }
 
 /// Writes a draft as the description of a new model, and says where.

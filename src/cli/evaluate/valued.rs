@@ -205,6 +205,13 @@ impl Worth {
                  ips, snips and the intervals say little"
             ));
         }
+        let is_still = |estimate: Option<Estimate>| estimate.is_some_and(|e| e.low == e.high);
+        if is_still(self.estimates.ips()) && !is_still(self.estimates.logged()) {
+            let what = "no reward came of an action that the policy would take";
+            notes.push(format!(
+                "{what}: ips has no spread, and its interval says nothing"
+            ));
+        }
         notes
     }
 }
