@@ -200,7 +200,12 @@ fn p9_usual_mistakes_are_told_in_a_sentence() {
     told(&[m, text(&missing)], &target, 1, "missing: No such file");
     told(&[m, rows], &["--target", "z"], 1, "no column \"z\"");
     let bandit = models.join("bandit");
-    told(&[m, text(&bandit), rows], &target, 1, "\"left\"");
+    told(
+        &[m, text(&bandit), rows],
+        &target,
+        1,
+        "compare models of one task",
+    );
 }
 
 /// Logged decisions of a uniform policy: right is right where x is above zero.
