@@ -9,8 +9,9 @@ use anyhow::ensure;
 use perennial::event::Signal;
 use perennial::model::Task;
 
+use super::board::Line;
 use super::lesson::{Args, Lesson};
-use super::print::{Progress, shown};
+use super::print::shown;
 use super::tally::{Names, Tally, Target};
 
 /// What the world says of an earlier answer.
@@ -34,12 +35,14 @@ pub struct Course<K> {
     waiting: VecDeque<Due<K>>,
     n_rows: u64,
     started: Instant,
-    progress: Progress,
+    line: Line,
+    /// What the line says comes next.
+    next: &'static str,
 }
 
 impl<K> Course<K> {
     /// A run from here on.
-    pub fn new(task: &Task, args: &Args) -> anyhow::Result<Course<K>> {
+    pub fn new(task: &Task, args: &Args, line: Line) -> anyhow::Result<Course<K>> {
         ensure!(
             args.correct == 0.0 || matches!(task, Task::Bandit { .. }),
             "--correct: the model's task is {}, and only a bandit is corrected",
@@ -53,7 +56,11 @@ impl<K> Course<K> {
             waiting: VecDeque::new(),
             n_rows: 0,
             started: Instant::now(),
-            progress: Progress::new(),
+            line,
+            next: match args.test {
+                Some(_) => "; testing comes next",
+                None => "",
+            },
         })
     }
 
@@ -71,12 +78,13 @@ impl<K> Course<K> {
                 truth,
             });
         }
-        let seconds = self.seconds();
-        let (n_rows, score) = (self.n_rows, self.tally.score());
-        let name = Names::of(&self.task).score;
-        self.progress.show(|| {
-            let rate = n_rows as f64 / seconds;
-            format!("{n_rows} rows, {rate:.0} a second, {name} {}", shown(score))
+        let (n_rows, score, started) = (self.n_rows, self.tally.score(), self.started);
+        let (task, next) = (&self.task, self.next);
+        self.line.show(|| {
+            let rate = n_rows as f64 / started.elapsed().as_secs_f64();
+            let name = Names::of(task).score.replace('_', " ");
+            let score = shown(score);
+            format!("learning: {n_rows} rows, {rate:.0} a second, {name} {score}{next}")
         });
     }
 
@@ -96,9 +104,9 @@ impl<K> Course<K> {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// How the answers did.
-    pub fn finish(self) -> Tally {
-        self.tally
+    /// How the answers did, and the line, for what comes next.
+    pub fn finish(self) -> (Tally, Line) {
+        (self.tally, self.line)
     }
 
     fn signal(&self, row: u64, truth: Target, score: f64) -> Signal {
@@ -129,8 +137,6 @@ mod tests {
 
     fn args(delay: u64, correct: f64) -> Args {
         Args {
-            rows: "rows.csv".into(),
-            target: "y".into(),
             limit: None,
             delay,
             test: None,
@@ -139,7 +145,7 @@ mod tests {
     }
 
     fn course(task: Task, delay: u64, correct: f64) -> Course<()> {
-        Course::new(&task, &args(delay, correct)).unwrap()
+        Course::new(&task, &args(delay, correct), Line::alone()).unwrap()
     }
 
     fn lesson(row: u64, truth: Option<u32>) -> Lesson {
@@ -171,7 +177,7 @@ mod tests {
                 assert_eq!(rows_due(&mut course, row), expected[row as usize], "{row}");
             }
             assert_eq!(rows_due(&mut course, u64::MAX), expected[4]);
-            assert_eq!(course.finish().examples(), 3);
+            assert_eq!(course.finish().0.examples(), 3);
         };
         check(0, [&[0], &[1], &[], &[3], &[]]);
         check(1, [&[], &[0], &[1], &[], &[3]]);
@@ -222,7 +228,11 @@ mod tests {
 
     #[test]
     fn only_a_bandit_is_corrected() {
-        assert!(Course::<()>::new(&classes(), &args(0, 0.5)).is_err());
-        assert!(Course::<()>::new(&Task::Regression, &args(0, 0.0)).is_ok());
+        let new = |task: &Task, correct| {
+            let course = Course::<()>::new(task, &args(0, correct), Line::alone());
+            course.is_ok()
+        };
+        assert!(!new(&classes(), 0.5));
+        assert!(new(&Task::Regression, 0.0));
     }
 }

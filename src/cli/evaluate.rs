@@ -1,202 +1,361 @@
-//! `perennial evaluate`: the whole loop in process, without a server.
+//! `perennial evaluate`: models over one stream in process, side by side, without a server.
 //!
-//! Invariant: the learner is given the entries that a server would journal, in the same order,
-//! and each answer comes from everything learned before it.
+//! Invariant: what a model answers does not depend on which others run beside it.
 
-use std::collections::BTreeMap;
+mod labelled;
+mod pupil;
+mod valued;
+
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use perennial::event::{
-    Batch, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject,
-    Time,
-};
-use perennial::learn::{Learner, Need, Supply};
-use perennial::model::{Choice, Model, Spec, argmax};
+use anyhow::{Context, bail, ensure};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use perennial::engine::Served;
+use perennial::model::Task;
+use rayon::prelude::*;
+use serde_json::{Map, Value};
 
-use super::course::Course;
-use super::lesson::{self, Described, Lesson, Lessons};
-use super::report::Report;
-use super::tally::{Mean, Names, Target, score};
+use super::board::Line;
+use super::lesson::{self, Columns, Described, Logs};
+use super::print;
+use super::report::{CpuClock, Report, aligned};
+use labelled::Labelled;
+use pupil::Pupil;
+use valued::{Mode, Valued, Worth};
+
+const EXAMPLES: &str = "\
+Examples:
+  perennial evaluate models/fraud payments.csv --target is_fraud --classes
+  perennial evaluate models/auto models/mlp rows.csv --target label --svg accuracy.svg
+  perennial evaluate models/shop logs.csv --action item --reward click --propensity p
+  perennial evaluate models/shop --journal data/shop
+  perennial evaluate --journal data/shop --version 3 --unseen";
+
+const USAGE: &str = "\
+perennial evaluate [OPTIONS] --target <COLUMN> <MODEL_FOLDER>... <ROWS>
+       perennial evaluate [OPTIONS] --action <COLUMN> --reward <COLUMN> --propensity <COLUMN> \
+<MODEL_FOLDER>... <ROWS>
+       perennial evaluate [OPTIONS] --journal <DATA/MODEL> [<MODEL_FOLDER>...]";
 
 /// What is evaluated, and on what.
 #[derive(clap::Args)]
-#[command(after_help = "Example: perennial evaluate models/fraud payments.csv --target is_fraud")]
+#[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub struct Args {
-    /// A folder that holds a model.toml
-    model_folder: PathBuf,
+    /// Folders that hold a model.toml, then the rows: CSV or JSON lines, plain or gzipped
+    #[arg(value_name = "PATH", required_unless_present = "journal")]
+    paths: Vec<PathBuf>,
+    /// The column to predict
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        required_unless_present_any = ["action", "journal"],
+        conflicts_with_all = ["action", "journal"],
+    )]
+    target: Option<String>,
     #[command(flatten)]
-    lessons: lesson::Args,
-    /// Print the result as one JSON object
+    columns: Columns,
+    /// Instead of rows: the decisions that a server served, from its data; it must be stopped
+    #[arg(long, value_name = "DATA/MODEL", conflicts_with = "action")]
+    journal: Option<PathBuf>,
+    /// With --journal: value this version as it is, and learn nothing
+    #[arg(long, value_name = "N", requires = "journal")]
+    #[arg(conflicts_with_all = ["target", "action"])]
+    version: Option<u64>,
+    /// With --version: only decisions whose rewards it cannot have learned
+    #[arg(long, requires = "version")]
+    unseen: bool,
+    #[command(flatten)]
+    pace: lesson::Args,
+    /// Tell of each class: how many, precision, recall
+    #[arg(long, conflicts_with_all = ["action", "journal"])]
+    classes: bool,
+    /// Draw the score over time into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["action", "journal"])]
+    svg: Option<PathBuf>,
+    /// Print JSON, one object a model
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the loop and prints what it came to.
+/// What the positional arguments name.
+struct Paths {
+    folders: Vec<PathBuf>,
+    /// None with a journal.
+    rows: Option<PathBuf>,
+}
+
+/// Runs every model over the stream and prints what it came to.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let mut pupil = Pupil::new(&args.model_folder)?;
-    let described = Described::of(&pupil.spec);
-    let lessons = Lessons::open(&args.lessons.rows, &args.lessons.target, &described)?;
-    let mut course = Course::new(&described.task, &args.lessons)?;
-    let limit = args
-        .lessons
-        .limit
-        .map_or(usize::MAX, |limit| limit as usize);
-    for lesson in lessons.take(limit) {
-        let lesson = lesson?;
-        let (answer, position) = pupil.answer(&lesson)?;
-        course.judge(&lesson, answer, position);
-        while let Some(due) = course.due(lesson.row) {
-            pupil.learn(due.row, due.key, due.signal)?;
+    let paths = paths(&args);
+    let names = names(&paths.folders);
+    match (&args.journal, args.columns.given(), &args.target) {
+        (Some(journal), _, _) => served(&args, &paths, names, journal),
+        (None, Some(columns), _) => logged(&args, &paths, &names, columns),
+        (None, None, Some(target)) => labelled(&args, &paths, &names, target),
+        (None, None, None) => misused("--target is missing"),
+    }
+}
+
+/// Rows with a target.
+fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyhow::Result<()> {
+    let rows = rows(paths);
+    let opened = paths.folders.iter().zip(Line::of(names));
+    let opened = opened.map(|(folder, line)| {
+        let opened = Labelled::open(folder, rows, target, &args.pace, line)?;
+        if let (Task::Regression, true) = (opened.task(), args.classes) {
+            let folder = folder.display();
+            bail!("--classes: {folder} is a regression, which has none");
+        }
+        Ok(opened)
+    });
+    let opened: Vec<Labelled> = opened.collect::<anyhow::Result<_>>()?;
+    let words = opened.iter().map(|one| one.task().word());
+    let words: Vec<&str> = words.collect();
+    if let Some(other) = words.iter().position(|word| *word != words[0]) {
+        let (first, second) = (&names[0], &names[other]);
+        let (task, another) = (words[0], words[other]);
+        bail!("{first} is a {task} and {second} a {another}: compare models of one task");
+    }
+    let reports = side_by_side(names, opened, |labelled, clock| {
+        let classes = labelled.task().names().to_vec();
+        let mut report = labelled.run(clock)?;
+        report.classes = args.classes.then_some(classes);
+        Ok(report)
+    })?;
+    match &reports[..] {
+        [report] => report.print(args.json)?,
+        reports if args.json => print_objects(names, reports.iter().map(Report::fields))?,
+        reports => {
+            print_table(&labelled::table(names, reports))?;
+            for (name, report) in names.iter().zip(reports).filter(|_| args.classes) {
+                print::line(format_args!("\n{name}"))?;
+                report.print_classes()?;
+            }
         }
     }
-    while let Some(due) = course.due(u64::MAX) {
-        pupil.learn(due.row, due.key, due.signal)?;
+    let chart = labelled::chart(names, &reports, paths);
+    if let (Some(path), Some(chart)) = (&args.svg, chart) {
+        let written = fs::write(path, chart.svg());
+        written.with_context(|| path.display().to_string())?;
     }
-    let seconds = course.seconds();
-    let test = args.lessons.test.as_deref();
-    let test = test.map(|path| pupil.test(path, &args.lessons.target, &described));
-    let members = pupil.learner.evaluation().members().iter();
-    let report = Report {
-        names: Names::of(&described.task),
-        tally: course.finish(),
-        seconds,
-        members: members
-            .filter(|member| member.examples > 0)
-            .map(|member| (member.name.clone(), member.sum / member.examples as f64))
-            .collect(),
-        test: test.transpose()?,
-        notes: Vec::new(),
+    Ok(())
+}
+
+/// Decisions of a file.
+fn logged(args: &Args, paths: &Paths, names: &[String], columns: [&str; 3]) -> anyhow::Result<()> {
+    check_pace(args)?;
+    let rows = rows(paths);
+    let mut opened = Vec::new();
+    for (folder, line) in paths.folders.iter().zip(Line::of(names)) {
+        let pupil = Pupil::new(folder)?;
+        let logs = Logs::open(rows, columns, &Described::of(pupil.spec()))?;
+        opened.push((valued(args, pupil, line), logs));
+    }
+    let worths = side_by_side(names, opened, |(valued, logs), clock| {
+        valued.run(logs.take(limit(args)), clock)
+    })?;
+    print_worths(args, names, &worths)
+}
+
+/// Decisions of a journal.
+fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> anyhow::Result<()> {
+    check_pace(args)?;
+    let Some(model) = journal.file_name().and_then(|name| name.to_str()) else {
+        misused("--journal takes DATA/MODEL: a data directory and the name of a model in it");
     };
-    report.print(args.json)
+    let data = match journal.parent() {
+        Some(data) if data != Path::new("") => data,
+        _ => Path::new("."),
+    };
+    let served = Served::open(data, model)?;
+    let (names, pupils, frozen_at) = match args.version {
+        Some(version) => {
+            let learner = served.version(version)?;
+            let position = learner.position();
+            let folder = paths.folders.first().map(PathBuf::as_path);
+            let pupils = vec![Pupil::resume(learner, folder)?];
+            (vec![format!("version {version}")], pupils, position)
+        }
+        None => {
+            let pupils = paths.folders.iter().map(|folder| Pupil::new(folder));
+            (names, pupils.collect::<anyhow::Result<_>>()?, 0)
+        }
+    };
+    let mut opened = Vec::new();
+    for (pupil, line) in pupils.into_iter().zip(Line::of(&names)) {
+        valued::ensure_bandit(&pupil.spec().task)?;
+        let decisions = served.decisions(pupil.spec())?;
+        opened.push((valued(args, pupil, line), decisions));
+    }
+    let worths = side_by_side(&names, opened, |(valued, decisions), clock| {
+        let task = valued.pupil.spec().task.clone();
+        let n_before = Cell::new(0);
+        let decisions = decisions.filter(|decided| match decided {
+            Ok(decided) => !args.unseen || decided.position > frozen_at,
+            Err(_) => true,
+        });
+        let decisions = decisions.take(limit(args)).map(|decided| {
+            let decided = decided?;
+            n_before.set(n_before.get() + u64::from(decided.position <= frozen_at));
+            valued::logged(decided, &task)
+        });
+        let mut worth = valued.run(decisions, clock)?;
+        worth.n_learned_before = args.version.map(|_| n_before.get());
+        Ok(worth)
+    })?;
+    print_worths(args, &names, &worths)
 }
 
-/// A learner, and what it must be handed again.
-struct Pupil {
-    spec: Arc<Spec>,
-    learner: Learner,
-    /// What answers; nothing once more was learned.
-    model: Option<Model>,
-    position: u64,
-    /// Predictions whose target is still to come, by position.
-    waiting: BTreeMap<u64, Prediction>,
+fn valued(args: &Args, pupil: Pupil, line: Line) -> Valued {
+    let mode = match args.version {
+        Some(_) => Mode::Frozen,
+        None => Mode::Learning {
+            delay: args.pace.delay,
+        },
+    };
+    Valued { pupil, mode, line }
 }
 
-impl Pupil {
-    fn new(folder: &Path) -> anyhow::Result<Pupil> {
-        let path = folder.join("model.toml");
-        let of_file = || path.display().to_string();
-        let toml = fs::read_to_string(&path).with_context(of_file)?;
-        let spec = Arc::new(Spec::parse(&toml).with_context(of_file)?);
-        let mut pupil = Pupil {
-            learner: Learner::new(spec.clone()),
-            spec,
-            model: None,
-            position: 0,
-            waiting: BTreeMap::new(),
-        };
-        pupil.apply(Event::Description(Description {
-            toml,
-            build: String::new(),
-            profile: String::new(),
-        }))?;
-        Ok(pupil)
-    }
+/// Refuses what means nothing where decisions were made by another.
+fn check_pace(args: &Args) -> anyhow::Result<()> {
+    let instead = "logged decisions are valued, and --limit and --delay are all they take";
+    ensure!(args.pace.test.is_none(), "--test: {instead}");
+    ensure!(args.pace.correct == 0.0, "--correct: {instead}");
+    Ok(())
+}
 
-    fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> Outputs {
-        let model = self.model.get_or_insert_with(|| self.learner.model());
-        model.predict(batch, choice)
-    }
+fn limit(args: &Args) -> usize {
+    args.pace.limit.map_or(usize::MAX, |limit| limit as usize)
+}
 
-    /// Answers a row; its prediction stands at the position returned.
-    fn answer(&mut self, lesson: &Lesson) -> anyhow::Result<(Target, u64)> {
-        let outputs = self.predict(&lesson.batch, Choice::Drawn(&[id(lesson.row)]));
-        let answer = answer(&outputs);
-        let prediction = Prediction {
-            ids: vec![id(lesson.row)],
-            batch: lesson.batch.clone(),
-            outputs,
-            version: 0,
-            position: self.position,
-        };
-        if lesson.truth.is_some() {
-            self.waiting.insert(self.position + 1, prediction.clone());
-        }
-        self.apply(Event::Prediction(prediction))?;
-        Ok((answer, self.position))
+/// Runs each model on a thread of its own, at most one a core; the results are in order.
+fn side_by_side<O: Send, R: Send>(
+    names: &[String],
+    opened: Vec<O>,
+    run: impl Fn(O, CpuClock) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
+    if opened.len() == 1 {
+        let results = opened.into_iter();
+        return results
+            .map(|one| run(one, CpuClock::of_process()))
+            .collect();
     }
+    // The process keeps rayon's own pool at one thread.
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(n_threads.min(opened.len()))
+        .build()
+        .context("start the threads")?;
+    let results: Vec<anyhow::Result<R>> = pool.install(|| {
+        // One at a time for each thread: those named first come first.
+        let opened = opened.into_par_iter().with_max_len(1);
+        opened.map(|one| run(one, CpuClock::of_thread())).collect()
+    });
+    let results = results.into_iter().zip(names);
+    results
+        .map(|(result, name)| result.with_context(|| name.clone()))
+        .collect()
+}
 
-    fn learn(&mut self, row: u64, prediction: u64, signal: Signal) -> anyhow::Result<()> {
-        self.apply(Event::Feedback(Feedback {
-            feedback_id: row.to_string(),
-            subject: Subject::Prediction(id(row)),
-            signal,
-            source: String::new(),
-            event_time: None,
-            tags: BTreeMap::new(),
-            actor: String::new(),
-        }))?;
-        self.waiting.remove(&prediction);
-        Ok(())
-    }
-
-    fn apply(&mut self, event: Event) -> anyhow::Result<()> {
-        let supply = match self.learner.needs(&event) {
-            Need::Nothing => Supply::Nothing,
-            Need::Prediction(position) => {
-                let prediction = self.waiting.get(&position);
-                Supply::Prediction(prediction.context("the learner asks for a row it has learned")?)
-            }
-            Need::Predictions(_) => bail!("the learner asks for more than was predicted"),
-            Need::Version(version) => bail!("the learner asks for version {version}, of none made"),
-        };
-        self.position += 1;
-        let entry = Entry {
-            position: self.position,
-            time: Time(0),
-            event,
-        };
-        if self.learner.apply(&entry, supply)?.changed {
-            self.model = None;
-        }
-        Ok(())
-    }
-
-    /// The mean score on rows that are not learned.
-    fn test(
-        &mut self,
-        path: &Path,
-        target: &str,
-        described: &Described,
-    ) -> anyhow::Result<Option<f64>> {
-        let mut mean = Mean::default();
-        for lesson in Lessons::open(path, target, described)? {
-            let lesson = lesson?;
-            if let Some(truth) = lesson.truth {
-                mean.add(score(
-                    truth,
-                    answer(&self.predict(&lesson.batch, Choice::Best)),
-                ));
+fn print_worths(args: &Args, names: &[String], worths: &[Worth]) -> anyhow::Result<()> {
+    for (name, worth) in names.iter().zip(worths) {
+        for note in worth.notes() {
+            match worths.len() {
+                1 => print::note(note),
+                _ => print::note(format_args!("{name}: {note}")),
             }
         }
-        Ok(mean.get())
+    }
+    match worths {
+        [worth] if args.json => print::line(Value::Object(worth.fields())),
+        [worth] => worth.print(),
+        worths if args.json => print_objects(names, worths.iter().map(Worth::fields)),
+        worths => print_table(&valued::table(names, worths)),
     }
 }
 
-/// The prediction of a row: unique here, and never 0.
-fn id(row: u64) -> PredictionId {
-    PredictionId(u128::from(row) + 1)
+/// One object a model, which begins with its name.
+fn print_objects(
+    names: &[String],
+    objects: impl Iterator<Item = Map<String, Value>>,
+) -> anyhow::Result<()> {
+    for (name, fields) in names.iter().zip(objects) {
+        let model = ("model".to_owned(), Value::from(name.clone()));
+        let object: Map<String, Value> = std::iter::once(model).chain(fields).collect();
+        print::line(Value::Object(object))?;
+    }
+    Ok(())
 }
 
-/// What the outputs for one row answer.
-fn answer(outputs: &Outputs) -> Target {
-    match outputs {
-        Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),
-        Outputs::Values(values) => Target::Value(f64::from(values[0])),
-        Outputs::Actions { chosen, .. } => Target::Name(chosen[0]),
+fn print_table(rows: &[Vec<String>]) -> anyhow::Result<()> {
+    aligned(rows).iter().try_for_each(print::line)
+}
+
+/// Which paths are model folders, and which is the file of rows.
+fn paths(args: &Args) -> Paths {
+    let mut folders = args.paths.clone();
+    let rows = match args.journal {
+        Some(_) => None,
+        None => folders.pop(),
+    };
+    if let Some(rows) = &rows {
+        if rows.is_dir() {
+            let rows = rows.display();
+            misused(format!(
+                "{rows} is a folder; the file of rows comes last, after the models"
+            ));
+        }
+        if folders.is_empty() {
+            misused("give a model folder, and after it the file of rows");
+        }
     }
+    if let Some(file) = folders.iter().find(|folder| folder.is_file()) {
+        misused(match file.file_name().and_then(|name| name.to_str()) {
+            Some("model.toml") => format!("{} is a file; name the folder it is in", file.display()),
+            _ => format!("{} is a file; expected a model folder", file.display()),
+        });
+    }
+    match (&args.journal, args.version, folders.len()) {
+        (Some(_), None, 0) => misused("--journal needs a model folder to value, or --version"),
+        (Some(_), Some(_), 2..) => misused("--version takes one model folder at most"),
+        _ => {}
+    }
+    Paths { folders, rows }
+}
+
+fn rows(paths: &Paths) -> &Path {
+    let rows = paths.rows.as_deref();
+    rows.expect("without a journal there is a file of rows")
+}
+
+/// Folders by their last name, or by their path where two share that.
+fn names(folders: &[PathBuf]) -> Vec<String> {
+    let last = |folder: &PathBuf| {
+        let name = folder.file_name().unwrap_or(folder.as_os_str());
+        name.to_string_lossy().into_owned()
+    };
+    let short: Vec<String> = folders.iter().map(last).collect();
+    let name = |(folder, name): (&PathBuf, &String)| match short
+        .iter()
+        .filter(|other| *other == name)
+        .count()
+    {
+        1 => name.clone(),
+        _ => folder.display().to_string(),
+    };
+    folders.iter().zip(&short).map(name).collect()
+}
+
+/// Ends the program as one that was called wrongly.
+fn misused(why: impl std::fmt::Display) -> ! {
+    let mut command = super::Cli::command();
+    command.build();
+    let evaluate = command.find_subcommand_mut("evaluate");
+    let evaluate = evaluate.expect("this is its code");
+    evaluate.error(ErrorKind::ValueValidation, why).exit()
 }
 
 #[cfg(test)]
@@ -204,15 +363,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_the_likeliest_class_the_value_or_the_action() {
-        let check = |outputs, expected| assert_eq!(answer(&outputs), expected);
-        check(Outputs::Probabilities(vec![0.25, 0.75]), Target::Name(1));
-        check(Outputs::Values(vec![1.5]), Target::Value(1.5));
-        let actions = Outputs::Actions {
-            chosen: vec![1],
-            propensities: vec![0.5],
-            scores: vec![2.0, 1.0],
+    fn models_are_named_by_their_folders() {
+        let check = |folders: &[&str], expected: &[&str]| {
+            let folders: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
+            assert_eq!(names(&folders), expected);
         };
-        check(actions, Target::Name(1));
+        check(&["models/a", "b/"], &["a", "b"]);
+        check(&["x/a", "y/a", "x/b"], &["x/a", "y/a", "b"]);
+        check(&["."], &["."]);
+    }
+
+    #[test]
+    fn results_are_in_the_order_of_the_models() {
+        let names: Vec<String> = (0..5).map(|n| n.to_string()).collect();
+        let run = |n: usize, _: CpuClock| match n {
+            7 => bail!("it broke"),
+            n => Ok(n * n),
+        };
+        let squares = side_by_side(&names, vec![4, 3, 2, 1, 0], run).unwrap();
+        assert_eq!(squares, [16, 9, 4, 1, 0]);
+        let error = side_by_side(&names, vec![1, 7, 2, 7, 3], run).unwrap_err();
+        assert_eq!(format!("{error:#}"), "1: it broke");
     }
 }

@@ -8,6 +8,7 @@ mod description;
 mod look;
 mod selection;
 mod target;
+mod told;
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -18,7 +19,8 @@ use anyhow::{Context, bail, ensure};
 use super::rows::{Rows, find_column, quoted};
 use look::Look;
 use selection::Selection;
-use target::TargetLook;
+use target::{Decision, TargetLook};
+use told::{Told, told};
 
 /// What a model learns to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,18 +87,49 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Looks at every row of a file and drafts a model that predicts the target.
+/// What a model is to learn from the rows of a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal<'a> {
+    /// To predict a column; a task that was asked for is not guessed.
+    Target(&'a str, Option<Task>),
+    /// To choose an action, from decisions that were logged: the columns of the action, of its
+    /// reward and of its propensity.
+    Decisions([&'a str; 3]),
+}
+
+impl Goal<'_> {
+    fn reason(&self, decision: &Decision) -> String {
+        match self {
+            Goal::Target(..) => decision.reason.clone(),
+            Goal::Decisions([action, ..]) => {
+                let n_actions = decision.labels.len();
+                format!(
+                    "logged decisions; {n_actions} actions in {}",
+                    quoted(action)
+                )
+            }
+        }
+    }
+}
+
+/// Looks at every row of a file and drafts a model that learns what is asked.
 ///
 /// # Errors
 /// The file is not sound, has no such target or one that the task cannot learn, or has no other
 /// column worth learning from.
-pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Draft> {
+pub fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
     let rows = Rows::open(path)?;
     let of_file = || path.display().to_string();
+    let (target, task) = match goal {
+        Goal::Target(target, task) => (target, task),
+        Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
+    };
     let target_index = find_column(rows.columns(), target).with_context(of_file)?;
+    let told = told(rows.columns(), goal).with_context(of_file)?;
     let names = rows.columns().iter().enumerate();
     let mut looks: Vec<(usize, Look)> = names
         .filter(|&(index, _)| index != target_index)
+        .filter(|&(index, _)| told.iter().all(|told| told.column != index))
         .map(|(index, name)| (index, Look::new(name)))
         .collect();
     ensure!(
@@ -108,6 +141,9 @@ pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Dr
     let mut n_rows = 0;
     for row in rows {
         let row = row?;
+        for told in &told {
+            told.check(&row).with_context(of_file)?;
+        }
         let label = row.target(target_index).with_context(of_file)?;
         let label = label.map(|text| target_look.see(row.line, text));
         for (index, look) in &mut looks {
@@ -118,25 +154,32 @@ pub fn draft(path: &Path, target: &str, task: Option<Task>) -> anyhow::Result<Dr
     ensure!(n_rows > 0, "{}: no rows below the header", of_file());
     let decision = target_look.decide(task).with_context(of_file)?;
     let looks: Vec<Look> = looks.into_iter().map(|(_, look)| look).collect();
-    let Selection { inputs, left_out } = selection::select(&looks, decision.task, n_rows);
-    if inputs.is_empty() {
-        let left_out: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
-        bail!(
-            "{}: no column to learn from: {}",
-            of_file(),
-            left_out.join("; ")
-        );
-    }
+    let Selection {
+        inputs,
+        mut left_out,
+    } = selection::select(&looks, decision.task, n_rows);
+    left_out.extend(told.iter().map(Told::left_out));
+    ensure!(
+        !inputs.is_empty(),
+        "{}: no column to learn from: {}",
+        of_file(),
+        listed(&left_out)
+    );
     let source = path.file_name().unwrap_or(path.as_os_str());
     Ok(Draft {
         source: source.to_string_lossy().into_owned(),
         n_rows,
         task: decision.task,
-        task_reason: decision.reason,
+        task_reason: goal.reason(&decision),
         labels: decision.labels,
         inputs,
         left_out,
     })
+}
+
+fn listed(left_out: &[LeftOut]) -> String {
+    let left_out: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
+    left_out.join("; ")
 }
 
 /// Writes a draft as the description of a new model, and says where.
@@ -190,7 +233,7 @@ mod tests {
 
     /// A draft for the target `y`.
     pub fn drafted(text: &str, task: Option<Task>) -> anyhow::Result<Draft> {
-        draft(file(text).path(), "y", task)
+        draft(file(text).path(), Goal::Target("y", task))
     }
 
     #[test]
@@ -211,6 +254,33 @@ mod tests {
             ": line 2: 3 fields, expected 2 as in the header",
         );
         check("{\"x\":1,\"y\":[1]}", ": line 1: the target is a list");
+    }
+
+    #[test]
+    fn decisions_make_a_bandit_that_sees_neither_reward_nor_propensity() {
+        let drafted = |text: &str| draft(file(text).path(), Goal::Decisions(["y", "r", "p"]));
+        let sound = drafted("x,r,y,p\n5,0,b,0.5\n2,,a,1\n3,2,b,0.25\n").unwrap();
+        assert_eq!(sound.task, Task::Bandit);
+        assert_eq!(sound.task_reason, "logged decisions; 2 actions in \"y\"");
+        assert_eq!(sound.labels, ["b", "a"]);
+        let left_out: Vec<String> = sound.left_out.iter().map(LeftOut::to_string).collect();
+        let expected = [
+            "\"r\": the reward of the logged action",
+            "\"p\": the propensity of the logged action",
+        ];
+        assert_eq!(left_out, expected);
+        let check = |text: &str, expected: &str| {
+            let error = format!("{:#}", drafted(text).unwrap_err());
+            assert!(error.ends_with(expected), "{error}");
+        };
+        let p = ": line 3: column \"p\": \"0\" is not a probability in (0, 1]";
+        check("x,r,y,p\n1,0,b,0.5\n5,0,a,0\n", p);
+        let r = ": line 2: column \"r\": \"yes\" is not a finite number";
+        check("x,r,y,p\n1,yes,b,0.5\n", r);
+        check(
+            "x,r,y\n1,1,b\n",
+            ": no column \"p\"; the file has \"x\", \"r\", \"y\"",
+        );
     }
 
     #[test]
@@ -240,7 +310,7 @@ mod tests {
             println!("passed over: {} is not there", path.display());
             return;
         }
-        let draft = draft(&path, "label", None).unwrap();
+        let draft = draft(&path, Goal::Target("label", None)).unwrap();
         let got = draft.inputs.iter();
         let got = got.map(|input| format!("{:?} {}", input.kind, input.name));
         assert_eq!(got.collect::<Vec<_>>(), inputs, "{name}");

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a target that comes out is one that the task can have.
 
+mod decision;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -10,16 +12,12 @@ use perennial::model::{InputKind, Spec, Task};
 
 use super::rows::{Input, Kind, Layout, Row, Rows, find_column, number, quoted};
 use super::tally::Target;
+pub use decision::{Columns, Logged, Logs};
 
 /// What `stream` and `evaluate` take alike.
 #[derive(clap::Args)]
 #[group(skip)]
 pub struct Args {
-    /// CSV or JSON lines, plain or gzipped
-    pub rows: PathBuf,
-    /// The column to predict
-    #[arg(long, value_name = "COLUMN")]
-    pub target: String,
     /// Stop after so many rows
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,

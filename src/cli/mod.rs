@@ -2,8 +2,11 @@
 //!
 //! Invariant: results go to stdout, one record a line; notes, progress and errors go to stderr.
 
+mod board;
+mod chart;
 mod client;
 mod course;
+mod curve;
 mod demo;
 mod evaluate;
 mod feedback;
@@ -23,8 +26,11 @@ mod verify;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+
+use init::Goal;
+use lesson::Columns;
 
 /// An inference server whose models keep learning after deployment.
 #[derive(Parser)]
@@ -65,17 +71,23 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: perennial init fraud payments.csv --target is_fraud")]
+#[command(after_help = "\
+Examples:
+  perennial init fraud payments.csv --target is_fraud
+  perennial init shop logs.csv --action item --reward click --propensity p")]
 struct InitArgs {
     /// What the model will be called
     name: String,
     /// CSV or JSON lines, plain or gzipped
     rows: PathBuf,
     /// The column to predict
-    #[arg(long, value_name = "COLUMN")]
-    target: String,
+    #[arg(long, value_name = "COLUMN", required_unless_present = "action")]
+    #[arg(conflicts_with = "action")]
+    target: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     /// What to learn, if the target does not tell
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     task: Option<init::Task>,
     /// The folder of models
     #[arg(long, default_value = "models")]
@@ -90,7 +102,12 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Init(args) => {
-                let draft = init::draft(&args.rows, &args.target, args.task)?;
+                let goal = match (&args.target, args.columns.given()) {
+                    (Some(target), _) => Goal::Target(target, args.task),
+                    (None, Some(columns)) => Goal::Decisions(columns),
+                    (None, None) => bail!("--target is missing"),
+                };
+                let draft = init::draft(&args.rows, goal)?;
                 let path = init::write(&args.models, &args.name, &draft)?;
                 print::line(path.display())
             }

@@ -5,7 +5,7 @@
 
 mod open;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,11 +14,12 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus};
 use uuid::Uuid;
 
+use super::board::Line;
 use super::client::{self, Answer, Client, Question, refusal};
 use super::course::{Course, Due};
 use super::latency::Latencies;
 use super::lesson::{self, Described, Lesson, Lessons};
-use super::report::Report;
+use super::report::{CpuClock, Report};
 use super::tally::{Mean, Names, score};
 
 /// Which model learns from what.
@@ -27,6 +28,11 @@ use super::tally::{Mean, Names, score};
 pub struct Args {
     /// The model's name
     model: String,
+    /// CSV or JSON lines, plain or gzipped
+    rows: PathBuf,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN")]
+    target: String,
     #[command(flatten)]
     lessons: lesson::Args,
     /// Do not wait for what was sent to be learned before the next row
@@ -40,11 +46,11 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
-    let lessons = Lessons::open(&args.lessons.rows, &args.lessons.target, &described)?;
+    let lessons = Lessons::open(&args.rows, &args.target, &described)?;
     let members = members(&mut client, &args.model).await?;
     let mut run = Run {
         client,
-        course: Course::new(&described.task, &args.lessons)?,
+        course: Course::new(&described.task, &args.lessons, Line::alone())?,
         model: args.model,
         described,
         id: Uuid::now_v7(),
@@ -64,7 +70,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     run.catch_up().await?;
     let seconds = run.course.seconds();
     let test = match &args.lessons.test {
-        Some(path) => Some(run.test(path, &args.lessons.target).await?),
+        Some(path) => Some(run.test(path, &args.target).await?),
         None => None,
     };
     run.report(members, seconds, test)
@@ -201,9 +207,11 @@ impl Run {
         let after = members(&mut self.client, &self.model).await?;
         Ok(Report {
             names: Names::of(&self.described.task),
-            tally: self.course.finish(),
+            tally: self.course.finish().0,
             seconds,
+            cpu_seconds: CpuClock::of_process().seconds(),
             members: gained(&before, &after),
+            classes: None,
             test,
             notes: vec![
                 self.predictions.line("predict latency"),

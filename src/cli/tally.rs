@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 
 use perennial::model::Task;
 
+use super::curve::Curve;
+
 /// What a row's target is, or what was answered for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
@@ -19,6 +21,8 @@ pub enum Target {
 #[derive(Debug, PartialEq)]
 pub struct Names {
     pub score: &'static str,
+    /// Whether a smaller score is better.
+    pub is_error: bool,
     pub last_tenth: &'static str,
     /// A bandit has no labels to repeat.
     pub no_change: Option<&'static str>,
@@ -31,18 +35,21 @@ impl Names {
         match task {
             Task::Classification { .. } => Names {
                 score: "progressive_accuracy",
+                is_error: false,
                 last_tenth: "last_tenth_accuracy",
                 no_change: Some("no_change_accuracy"),
                 test: "test_accuracy",
             },
             Task::Regression => Names {
                 score: "mean_absolute_error",
+                is_error: true,
                 last_tenth: "last_tenth_absolute_error",
                 no_change: Some("no_change_absolute_error"),
                 test: "test_absolute_error",
             },
             Task::Bandit { .. } => Names {
                 score: "mean_reward",
+                is_error: false,
                 last_tenth: "last_tenth_reward",
                 no_change: None,
                 test: "test_reward",
@@ -80,10 +87,43 @@ impl Mean {
     }
 }
 
+/// How often a class was the truth, was answered, and both.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClassCount {
+    /// Examples of it.
+    pub count: u64,
+    /// Examples that it was answered for.
+    pub answered: u64,
+    /// Examples of it that it was answered for.
+    pub right: u64,
+}
+
+impl ClassCount {
+    /// The share of its answers that were right, if it was ever answered.
+    pub fn precision(&self) -> Option<f64> {
+        (self.answered > 0).then(|| self.right as f64 / self.answered as f64)
+    }
+
+    /// The share of its examples that it was answered for, if there was any.
+    pub fn recall(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.right as f64 / self.count as f64)
+    }
+
+    /// The harmonic mean of both; 0 where nothing was right.
+    pub fn f1(&self) -> Option<f64> {
+        let n = self.count + self.answered;
+        (n > 0).then(|| 2.0 * self.right as f64 / n as f64)
+    }
+}
+
 /// How the answers so far did.
 #[derive(Debug, Default)]
 pub struct Tally {
     scores: Mean,
+    curve: Curve,
+    no_change_curve: Curve,
+    /// By the place of a class or an action; none for values.
+    classes: Vec<ClassCount>,
     /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
     last_tenth: VecDeque<f64>,
     no_change: Mean,
@@ -95,15 +135,31 @@ impl Tally {
     pub fn judge(&mut self, truth: Target, answer: Target) -> f64 {
         let score = self::score(truth, answer);
         self.scores.add(score);
+        self.curve.add(score);
+        if let (Target::Name(truth), Target::Name(answer)) = (truth, answer) {
+            self.class(truth).count += 1;
+            self.class(answer).answered += 1;
+            self.class(truth).right += u64::from(truth == answer);
+        }
         self.last_tenth.push_back(score);
         if self.last_tenth.len() as u64 > self.scores.n.div_ceil(10) {
             self.last_tenth.pop_front();
         }
         // Until a label was delivered there is none to repeat.
         if let Some(newest) = self.newest {
-            self.no_change.add(self::score(truth, newest));
+            let score = self::score(truth, newest);
+            self.no_change.add(score);
+            self.no_change_curve.add(score);
         }
         score
+    }
+
+    fn class(&mut self, place: u32) -> &mut ClassCount {
+        let place = place as usize;
+        if self.classes.len() <= place {
+            self.classes.resize(place + 1, ClassCount::default());
+        }
+        &mut self.classes[place]
     }
 
     /// Notes that a label was delivered: from here on the no-change line repeats it.
@@ -126,6 +182,22 @@ impl Tally {
         let mut mean = Mean::default();
         self.last_tenth.iter().for_each(|&score| mean.add(score));
         mean.get()
+    }
+
+    /// The counts of each class or action, by its place; those never seen may be missing.
+    pub fn classes(&self) -> &[ClassCount] {
+        &self.classes
+    }
+
+    /// The score over time.
+    pub fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    /// The score over time of repeating the newest label delivered, and how many examples came
+    /// before its first.
+    pub fn no_change_curve(&self) -> (&Curve, u64) {
+        (&self.no_change_curve, self.scores.n - self.no_change.n)
     }
 
     /// The mean score of repeating the newest label delivered.
@@ -171,6 +243,24 @@ mod tests {
         let none = Tally::default();
         assert_eq!((none.score(), none.last_tenth()), (None, None));
         assert_eq!(none.no_change(), None);
+    }
+
+    #[test]
+    fn classes_are_counted_as_truth_and_as_answer() {
+        let tally = tally(&[0, 0, 0, 1, 3], &[0, 1, 0, 1, 0]);
+        let shares = |class: &ClassCount| (class.count, class.precision(), class.recall());
+        let shares: Vec<_> = tally.classes().iter().map(shares).collect();
+        let expected = [
+            (3, Some(2.0 / 3.0), Some(2.0 / 3.0)),
+            (1, Some(0.5), Some(1.0)),
+            (0, None, None),
+            (1, None, Some(0.0)),
+        ];
+        assert_eq!(shares, expected);
+        let f1: Vec<_> = tally.classes().iter().map(ClassCount::f1).collect();
+        let expected = [Some(2.0 / 3.0), Some(2.0 / 3.0), None, Some(0.0)];
+        assert_eq!(f1, expected);
+        assert_eq!(tally.no_change_curve().1, 1);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //!
 //! In reading order: [`Engine`] (every model), [`Hosted`] (one model), then one file a flow:
 //! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
-//! `command`, `recover`.
+//! `command`, `recover`. [`Served`] reads what was decided, without a server.
 
 mod command;
+mod decisions;
 mod error;
 mod feedback;
 mod hosted;
@@ -30,6 +31,7 @@ use crossbeam::channel::{Sender, bounded};
 use crate::store::Directory;
 pub use crate::store::Manifest;
 pub use command::Made;
+pub use decisions::{Decided, Decisions, Served};
 pub use error::Error;
 pub use feedback::{Accepted, Receipt};
 pub use hosted::Hosted;

@@ -101,7 +101,7 @@ impl AutoLearner {
         let n_outputs = self.portfolio.n_outputs();
         let mut slopes = vec![0.0; STEP_SIZES.len() * n_outputs];
         for (slopes, step) in slopes.chunks_exact_mut(n_outputs).zip(STEP_SIZES) {
-            target.slopes(&slopes.to_vec(), scale, slopes);
+            target.slopes(&[], scale, slopes);
             let rate = step / (1.0 + step * squared_length);
             slopes.iter_mut().for_each(|slope| *slope *= rate);
         }

@@ -1,0 +1,223 @@
+//! A learner in process: what it answers, and what it must be handed again to learn.
+//!
+//! Invariant: it is given the entries that a server would journal, in the same order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use perennial::event::{
+    Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
+    Signal, Subject, Time,
+};
+use perennial::learn::{Learner, Need, Supply};
+use perennial::model::{Choice, Model, Spec, argmax};
+
+use crate::cli::lesson::{Lesson, Logged};
+use crate::cli::tally::Target;
+
+/// A learner, and what it must be handed again.
+pub struct Pupil {
+    pub learner: Learner,
+    /// What answers; nothing once more was learned.
+    model: Option<Model>,
+    position: u64,
+    /// Predictions whose target is still to come, by position.
+    waiting: BTreeMap<u64, Prediction>,
+}
+
+impl Pupil {
+    /// One that has learned nothing yet, as a folder describes it.
+    pub fn new(folder: &Path) -> anyhow::Result<Pupil> {
+        let (toml, spec) = describe(folder)?;
+        Pupil::with(Learner::new(Arc::new(spec)), Some(toml))
+    }
+
+    /// One that goes on from a state, under the description of a folder if one is given.
+    pub fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<Pupil> {
+        let toml = match folder {
+            Some(folder) => {
+                let (toml, spec) = describe(folder)?;
+                let same = learner.spec().check_change(&spec);
+                same.with_context(|| folder.display().to_string())?;
+                Some(toml)
+            }
+            None => None,
+        };
+        Pupil::with(learner, toml)
+    }
+
+    fn with(learner: Learner, toml: Option<String>) -> anyhow::Result<Pupil> {
+        let mut pupil = Pupil {
+            position: learner.position(),
+            learner,
+            model: None,
+            waiting: BTreeMap::new(),
+        };
+        if let Some(toml) = toml {
+            pupil.apply(Event::Description(Description {
+                toml,
+                build: String::new(),
+                profile: String::new(),
+            }))?;
+        }
+        Ok(pupil)
+    }
+
+    /// What it takes and answers.
+    pub fn spec(&self) -> &Arc<Spec> {
+        self.learner.spec()
+    }
+
+    /// What it says of one row.
+    pub fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> Outputs {
+        self.model().predict(batch, choice)
+    }
+
+    fn model(&mut self) -> &Model {
+        self.model.get_or_insert_with(|| self.learner.model())
+    }
+
+    /// `[actions]` each: the probabilities with which its policy takes each action for one row,
+    /// and the rewards that it expects.
+    pub fn policy(&mut self, batch: &Batch) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
+        match self.predict(batch, Choice::Best) {
+            Outputs::Actions { scores, .. } => Ok((self.model().distribution(batch), scores)),
+            Outputs::Probabilities(_) | Outputs::Values(_) => {
+                bail!("only a bandit has a policy")
+            }
+        }
+    }
+
+    /// Answers a row; its prediction stands at the position returned.
+    pub fn answer(&mut self, lesson: &Lesson) -> anyhow::Result<(Target, u64)> {
+        let outputs = self.predict(&lesson.batch, Choice::Drawn(&[id(lesson.row)]));
+        let answer = answer(&outputs);
+        let prediction = Prediction {
+            ids: vec![id(lesson.row)],
+            batch: lesson.batch.clone(),
+            outputs,
+            version: 0,
+            position: self.position,
+        };
+        if lesson.truth.is_some() {
+            self.waiting.insert(self.position + 1, prediction.clone());
+        }
+        self.apply(Event::Prediction(prediction))?;
+        Ok((answer, self.position))
+    }
+
+    /// Learns what the world says of a row that it answered.
+    pub fn learn(&mut self, row: u64, prediction: u64, signal: Signal) -> anyhow::Result<()> {
+        let subject = Subject::Prediction(id(row));
+        self.apply(Event::Feedback(feedback(row, subject, signal)))?;
+        self.waiting.remove(&prediction);
+        Ok(())
+    }
+
+    /// Learns what a decision earned that was made elsewhere.
+    pub fn learn_logged(&mut self, row: u64, logged: Logged) -> anyhow::Result<()> {
+        let Some(reward) = logged.reward else {
+            return Ok(());
+        };
+        let subject = Subject::Inputs {
+            batch: logged.batch,
+            decision: Some(Decision {
+                action: self.spec().task.names()[logged.action as usize].clone(),
+                propensity: logged.propensity,
+            }),
+        };
+        self.apply(Event::Feedback(feedback(
+            row,
+            subject,
+            Signal::Reward(reward),
+        )))
+    }
+
+    fn apply(&mut self, event: Event) -> anyhow::Result<()> {
+        let supply = match self.learner.needs(&event) {
+            Need::Nothing => Supply::Nothing,
+            Need::Prediction(position) => {
+                let prediction = self.waiting.get(&position);
+                Supply::Prediction(prediction.context("the learner asks for a row it has learned")?)
+            }
+            Need::Predictions(_) => bail!("the learner asks for more than was predicted"),
+            Need::Version(version) => bail!("the learner asks for version {version}, of none made"),
+        };
+        self.position += 1;
+        let entry = Entry {
+            position: self.position,
+            time: Time(0),
+            event,
+        };
+        if self.learner.apply(&entry, supply)?.changed {
+            self.model = None;
+        }
+        Ok(())
+    }
+}
+
+/// The description that a model folder holds.
+fn describe(folder: &Path) -> anyhow::Result<(String, Spec)> {
+    let path = folder.join("model.toml");
+    let of_file = || path.display().to_string();
+    ensure!(
+        folder.exists(),
+        "{}: no such model folder",
+        folder.display()
+    );
+    ensure!(
+        path.exists(),
+        "{}: no model.toml in it; `perennial init` drafts one",
+        folder.display()
+    );
+    let toml = fs::read_to_string(&path).with_context(of_file)?;
+    let spec = Spec::parse(&toml).with_context(of_file)?;
+    Ok((toml, spec))
+}
+
+fn feedback(row: u64, subject: Subject, signal: Signal) -> Feedback {
+    Feedback {
+        feedback_id: row.to_string(),
+        subject,
+        signal,
+        source: String::new(),
+        event_time: None,
+        tags: BTreeMap::new(),
+        actor: String::new(),
+    }
+}
+
+/// The prediction of a row: unique here, and never 0.
+fn id(row: u64) -> PredictionId {
+    PredictionId(u128::from(row) + 1)
+}
+
+/// What the outputs for one row answer.
+pub fn answer(outputs: &Outputs) -> Target {
+    match outputs {
+        Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),
+        Outputs::Values(values) => Target::Value(f64::from(values[0])),
+        Outputs::Actions { chosen, .. } => Target::Name(chosen[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_the_likeliest_class_the_value_or_the_action() {
+        let check = |outputs, expected| assert_eq!(answer(&outputs), expected);
+        check(Outputs::Probabilities(vec![0.25, 0.75]), Target::Name(1));
+        check(Outputs::Values(vec![1.5]), Target::Value(1.5));
+        let actions = Outputs::Actions {
+            chosen: vec![1],
+            propensities: vec![0.5],
+            scores: vec![2.0, 1.0],
+        };
+        check(actions, Target::Name(1));
+    }
+}
