@@ -79,10 +79,21 @@ impl Affine<'_> {
         for (input, x) in inputs.iter_mut().zip(x) {
             *input = &S::as_simd_f32s(x).0[..n_vectors];
         }
-        let zero = simd.splat_f32s(0.0);
-        let mut sums = [[zero; O]; R];
+        let whole = n_vectors * S::F32_LANES;
+        // A zero that the compiler cannot see: it would clear the sums by a call, in memory.
+        let any = simd.splat_f32s(self.bias[at]);
+        let mut sums = [[simd.sub_f32s(any, any); O]; R];
+        if whole < n_in {
+            for r in 0..R {
+                let x = simd.partial_load_f32s(&x[r][whole..]);
+                for o in 0..O {
+                    let w = simd.partial_load_f32s(&weight[o][whole..]);
+                    sums[r][o] = simd.mul_f32s(w, x);
+                }
+            }
+        }
         for k in 0..n_vectors {
-            let mut w = [zero; O];
+            let mut w = [sums[0][0]; O];
             for o in 0..O {
                 w[o] = heads[o][k];
             }
@@ -90,16 +101,6 @@ impl Affine<'_> {
                 let x = inputs[r][k];
                 for o in 0..O {
                     sums[r][o] = simd.mul_add_e_f32s(w[o], x, sums[r][o]);
-                }
-            }
-        }
-        let whole = n_vectors * S::F32_LANES;
-        if whole < n_in {
-            for r in 0..R {
-                let x = simd.partial_load_f32s(&x[r][whole..]);
-                for o in 0..O {
-                    let w = simd.partial_load_f32s(&weight[o][whole..]);
-                    sums[r][o] = simd.mul_add_e_f32s(w, x, sums[r][o]);
                 }
             }
         }
