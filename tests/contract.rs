@@ -11,6 +11,7 @@ use perennial::model::weights::{Data, Tensors};
 
 const SEED: u64 = 17;
 const LONG_TERM: usize = 24;
+const SHORT_TERM: usize = 8;
 const TASKS: [&str; 3] = ["classification", "regression", "bandit"];
 
 /// A description, and what to call it when it fails.
@@ -55,7 +56,8 @@ fn gradient(network: &str, optimizer: &str, strategy: &str) -> String {
     format!(
         "[network]\nkind = \"{network}\"\n{hidden}[learner]\nkind = \"gradient\"\n\
          optimizer = \"{optimizer}\"\nlearning_rate = {rate}\nexamples_per_update = 2\n\
-         [memory]\nstrategy = \"{strategy}\"\nlong_term = {LONG_TERM}\nreplay = 4\n"
+         [memory]\nstrategy = \"{strategy}\"\nshort_term = {SHORT_TERM}\n\
+         long_term = {LONG_TERM}\nreplay = 4\n"
     )
 }
 
@@ -66,10 +68,10 @@ fn cases(seed: u64) -> Vec<Case> {
         cases.push(case(task, "", seed, 0));
         for network in ["linear", "mlp"] {
             for optimizer in ["sgd", "adamw"] {
-                for strategy in ["none", "er", "der++"] {
+                for strategy in ["none", "er", "er-ace", "der++", "cls-er"] {
                     let remembered_max = match strategy {
                         "none" => 0,
-                        _ => LONG_TERM,
+                        _ => LONG_TERM + SHORT_TERM,
                     };
                     let learner = gradient(network, optimizer, strategy);
                     cases.push(case(task, &learner, seed, remembered_max));
@@ -207,7 +209,7 @@ fn a_learnable_stream_is_learned() {
         assert!(learned, "{}: {last}", case.name);
         if case.remembered_max > 0 {
             let n_remembered = room.learner.learned().n_remembered();
-            assert_eq!(n_remembered, LONG_TERM, "{}", case.name);
+            assert_eq!(n_remembered, case.remembered_max, "{}", case.name);
         }
     });
 }
