@@ -6,6 +6,7 @@
 //! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
 //! [`Learned`] (what is learned, of either kind), then what the kinds are made of.
 
+mod analytic;
 mod auto;
 mod backprop;
 mod evaluate;

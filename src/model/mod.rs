@@ -13,7 +13,9 @@ mod features;
 mod layers;
 mod linear;
 mod loss;
+pub mod matrix;
 mod portfolio;
+mod ridge;
 mod sparse;
 mod spec;
 pub mod weights;
@@ -25,6 +27,7 @@ pub use layers::{Layer, Parameters};
 pub use linear::Bank;
 pub use loss::{Target, argmax, softmax};
 pub use portfolio::{Last, Portfolio, STEP_SIZES};
+pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
     Cadence, Error as SpecError, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory,
