@@ -1,119 +1,199 @@
 //! Forward and backward through flat parameters, written out: what an update costs is here.
 //!
 //! Invariant: the order of every sum is fixed by the batch alone, so equal batches give equal
-//! gradients.
+//! slopes; and no row moves the parameters by more than [`LENGTH_MAX`] times its share.
+
+mod kernels;
 
 use std::collections::BTreeMap;
 
-use gemm::Parallelism;
+use crate::model::{Encoded, Parameters};
+use kernels::{Affine, Combine, Factors, Terms};
 
-use crate::model::{Encoded, Layer, Parameters};
+pub use kernels::WEIGHT_MAX;
 
-/// What a batch went through: `[rows, width]` before and after each layer.
+/// A row whose own slopes are longer than this, all parameters together, is shortened to it (as
+/// Abadi et al. 2016 do, algorithm 1): one wild row does not drown the others of its batch.
+pub const LENGTH_MAX: f32 = 50.0;
+
+/// What a batch goes through. Its room is used again by the next one, so that an update
+/// allocates nothing.
+#[derive(Default)]
 pub struct Pass {
     n_rows: usize,
-    /// Input of each layer: the dense features, then the hidden activations.
-    inputs: Vec<Vec<f32>>,
-    /// `[rows, n_outputs]`.
-    pub outputs: Vec<f32>,
-}
-
-/// The slope of the loss in every parameter.
-pub struct Slopes {
-    /// Weight and bias of each layer.
-    pub layers: Vec<(Vec<f32>, Vec<f32>)>,
-    /// Rows of hashed features.
-    pub sparse: BTreeMap<u32, Vec<f32>>,
+    /// `[rows, width]` each: the dense features, what each ReLU let through, the outputs.
+    values: Vec<Vec<f32>>,
+    /// Slopes of the loss in what each layer gives, `[rows, n_out]` each.
+    slopes: Vec<Vec<f32>>,
+    terms: Terms,
+    /// Slopes in one layer's weights, where a rule needs them written out.
+    gradient: Vec<f32>,
 }
 
 impl Pass {
-    /// Outputs for `rows`, with what [`Pass::backward`] needs.
-    pub fn forward(parameters: &Parameters, rows: &[&Encoded]) -> Pass {
-        let n_rows = rows.len();
-        let mut inputs = Vec::with_capacity(parameters.layers.len());
-        let mut x: Vec<f32> = Vec::with_capacity(n_rows * parameters.layers[0].n_in);
-        rows.iter().for_each(|row| x.extend_from_slice(&row.dense));
+    /// Computes the outputs for `rows`, and keeps what [`Pass::backward`] needs.
+    pub fn forward(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
+        let n_layers = parameters.layers.len();
+        self.n_rows = rows.len();
+        self.values.resize_with(n_layers + 1, Vec::new);
+        self.slopes.resize_with(n_layers, Vec::new);
+        self.values[0].clear();
+        for row in rows {
+            self.values[0].extend_from_slice(&row.dense);
+        }
         for (index, layer) in parameters.layers.iter().enumerate() {
-            let mut z = affine(layer, &x, n_rows);
-            if index == 0 {
-                add_sparse(parameters, rows, &mut z);
+            let n_values = rows.len() * layer.n_out;
+            self.slopes[index].resize(n_values, 0.0);
+            let (before, after) = self.values.split_at_mut(index + 1);
+            let (x, z) = (&before[index], &mut after[0]);
+            z.resize(n_values, 0.0);
+            Affine {
+                x,
+                weight: &layer.weight,
+                bias: &layer.bias,
+                z,
             }
-            inputs.push(x);
-            if index + 1 < parameters.layers.len() {
+            .compute();
+            if index == 0 {
+                add_sparse(parameters, rows, z);
+            }
+            if index + 1 < n_layers {
                 z.iter_mut().for_each(|z| *z = z.max(0.0));
             }
-            x = z;
-        }
-        Pass {
-            n_rows,
-            inputs,
-            outputs: x,
         }
     }
 
-    /// From the slopes of the loss in the outputs to those in the parameters.
-    pub fn backward(
-        &self,
-        parameters: &Parameters,
-        rows: &[&Encoded],
-        mut slopes: Vec<f32>,
-    ) -> Slopes {
-        let mut layers = Vec::with_capacity(parameters.layers.len());
-        for (index, layer) in parameters.layers.iter().enumerate().rev() {
-            let x = &self.inputs[index];
-            let mut weight = vec![0.0; layer.n_out * layer.n_in];
-            // dW [out, in] = dZ^T [out, rows] X [rows, in]
-            let left = Matrix::transposed(&slopes, layer.n_out);
-            multiply(
-                &mut weight,
-                layer.n_in,
-                left,
-                Matrix::plain(x, layer.n_in),
-                self.n_rows,
-            );
-            let mut bias = vec![0.0; layer.n_out];
-            for row in slopes.chunks_exact(layer.n_out) {
-                bias.iter_mut().zip(row).for_each(|(sum, s)| *sum += s);
+    /// `[rows, n_outputs]`.
+    pub fn outputs(&self) -> &[f32] {
+        self.values.last().expect("a pass was made")
+    }
+
+    /// The outputs, and the slopes of each row's loss in them, to be written.
+    pub fn outputs_and_slopes(&mut self) -> (&[f32], &mut [f32]) {
+        let outputs = self.values.last().expect("a pass was made");
+        (outputs, self.slopes.last_mut().expect("a pass was made"))
+    }
+
+    /// From the slopes in the outputs to those in what each layer gives; every row's then count
+    /// by its share. False where they are not finite.
+    pub fn backward(&mut self, parameters: &Parameters, rows: &[&Encoded], shares: &[f32]) -> bool {
+        for (index, layer) in parameters.layers.iter().enumerate().skip(1).rev() {
+            let (before, after) = self.slopes.split_at_mut(index);
+            let back = &mut before[index - 1];
+            back.fill(0.0);
+            // dX [rows, in] = dZ [rows, out] W [out, in], where the ReLU let it through.
+            Combine {
+                targets: back,
+                sources: &layer.weight,
+                width: layer.n_in,
+                factors: Factors {
+                    values: &after[0],
+                    target_stride: layer.n_out,
+                    source_stride: 1,
+                    scale: 1.0,
+                },
+                terms: &mut self.terms,
             }
-            layers.push((weight, bias));
-            if index > 0 {
-                // dX [rows, in] = dZ [rows, out] W [out, in], where the ReLU let it through.
-                let mut back = vec![0.0; self.n_rows * layer.n_in];
-                let left = Matrix::plain(&slopes, layer.n_out);
-                let right = Matrix::plain(&layer.weight, layer.n_in);
-                multiply(&mut back, layer.n_in, left, right, layer.n_out);
-                for (slope, x) in back.iter_mut().zip(x) {
-                    if *x <= 0.0 {
-                        *slope = 0.0;
-                    }
+            .compute();
+            for (slope, value) in back.iter_mut().zip(&self.values[index]) {
+                *slope = if *value > 0.0 { *slope } else { 0.0 };
+            }
+        }
+        let mut finite = true;
+        for (row, share) in shares.iter().enumerate() {
+            let length = self.squared_length(parameters, rows[row], row).sqrt();
+            finite &= length.is_finite();
+            let factor = share * (LENGTH_MAX / length).min(1.0);
+            for (slopes, layer) in self.slopes.iter_mut().zip(&parameters.layers) {
+                let slopes = &mut slopes[row * layer.n_out..(row + 1) * layer.n_out];
+                slopes.iter_mut().for_each(|slope| *slope *= factor);
+            }
+        }
+        finite
+    }
+
+    /// Of one row's slopes in all parameters: each layer's are the product of two vectors.
+    fn squared_length(&self, parameters: &Parameters, encoded: &Encoded, row: usize) -> f32 {
+        let mut sum = 0.0;
+        for (index, layer) in parameters.layers.iter().enumerate() {
+            let x = &self.values[index][row * layer.n_in..(row + 1) * layer.n_in];
+            let slopes = &self.slopes[index][row * layer.n_out..(row + 1) * layer.n_out];
+            let hashed = match index {
+                0 => encoded.sparse.iter().map(|(_, value)| value * value).sum(),
+                _ => 0.0,
+            };
+            sum += squares(slopes) * (squares(x) + 1.0 + hashed);
+        }
+        sum
+    }
+
+    /// Moves the parameters by `-rate` times the slopes.
+    pub fn descend(&mut self, parameters: &mut Parameters, rows: &[&Encoded], rate: f32) {
+        for (index, layer) in parameters.layers.iter_mut().enumerate() {
+            self.add_products(index, &mut layer.weight, -rate);
+            for slopes in self.slopes[index].chunks_exact(layer.n_out) {
+                for (bias, slope) in layer.bias.iter_mut().zip(slopes) {
+                    *bias = (*bias - rate * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
                 }
-                slopes = back;
             }
         }
-        layers.reverse();
-        Slopes {
-            layers,
-            sparse: sparse_slopes(rows, &slopes, parameters.layers[0].n_out),
+        let width = parameters.layers[0].n_out;
+        for (row, slopes) in rows.iter().zip(self.slopes[0].chunks_exact(width)) {
+            for (bucket, value) in &row.sparse {
+                let weights = parameters.sparse.row_mut(*bucket);
+                for (weight, slope) in weights.iter_mut().zip(slopes) {
+                    *weight = (*weight - rate * value * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+                }
+            }
         }
     }
-}
 
-impl Slopes {
-    /// The squared length of all slopes together; not finite when any of them is not.
-    pub fn squared_norm(&self) -> f32 {
-        let dense = self.layers.iter().flat_map(|(weight, bias)| [weight, bias]);
-        dense.chain(self.sparse.values()).map(|s| squares(s)).sum()
+    /// Slopes in the weights `[n_out, n_in]` and then in the biases `[n_out]` of one layer.
+    pub fn layer_slopes(&mut self, parameters: &Parameters, index: usize) -> (&[f32], &[f32]) {
+        let layer = &parameters.layers[index];
+        let n_weights = layer.weight.len();
+        let mut gradient = std::mem::take(&mut self.gradient);
+        gradient.clear();
+        gradient.resize(n_weights + layer.n_out, 0.0);
+        let (weight, bias) = gradient.split_at_mut(n_weights);
+        self.add_products(index, weight, 1.0);
+        for slopes in self.slopes[index].chunks_exact(layer.n_out) {
+            bias.iter_mut().zip(slopes).for_each(|(sum, s)| *sum += s);
+        }
+        self.gradient = gradient;
+        self.gradient.split_at(n_weights)
     }
 
-    /// Multiplies every slope.
-    pub fn scale(&mut self, factor: f32) {
-        let dense = self
-            .layers
-            .iter_mut()
-            .flat_map(|(weight, bias)| [weight, bias]);
-        for slopes in dense.chain(self.sparse.values_mut()) {
-            slopes.iter_mut().for_each(|slope| *slope *= factor);
+    /// Slopes in the rows of hashed features that the batch touched, in the order of the buckets.
+    pub fn sparse_slopes(&self, rows: &[&Encoded], width: usize) -> BTreeMap<u32, Vec<f32>> {
+        let mut sums: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
+        for (row, slopes) in rows.iter().zip(self.slopes[0].chunks_exact(width)) {
+            for (bucket, value) in &row.sparse {
+                let sum = sums.entry(*bucket).or_insert_with(|| vec![0.0; width]);
+                sum.iter_mut()
+                    .zip(slopes)
+                    .for_each(|(sum, s)| *sum += value * s);
+            }
         }
+        sums
+    }
+
+    /// `weight [out, in] += scale dZ^T [out, rows] X [rows, in]`.
+    fn add_products(&mut self, index: usize, weight: &mut [f32], scale: f32) {
+        let width = self.values[index].len() / self.n_rows;
+        Combine {
+            targets: weight,
+            sources: &self.values[index],
+            width,
+            factors: Factors {
+                values: &self.slopes[index],
+                target_stride: 1,
+                source_stride: self.slopes[index].len() / self.n_rows,
+                scale,
+            },
+            terms: &mut self.terms,
+        }
+        .compute();
     }
 }
 
@@ -131,25 +211,6 @@ fn squares(values: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// `Z [rows, out] = X [rows, in] W^T + b`.
-fn affine(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
-    let mut z = vec![0.0; n_rows * layer.n_out];
-    if layer.n_in > 0 {
-        let right = Matrix::transposed(&layer.weight, layer.n_in);
-        multiply(
-            &mut z,
-            layer.n_out,
-            Matrix::plain(x, layer.n_in),
-            right,
-            layer.n_in,
-        );
-    }
-    for row in z.chunks_exact_mut(layer.n_out) {
-        row.iter_mut().zip(&layer.bias).for_each(|(z, b)| *z += b);
-    }
-    z
-}
-
 fn add_sparse(parameters: &Parameters, rows: &[&Encoded], z: &mut [f32]) {
     let width = parameters.layers[0].n_out;
     for (row, z) in rows.iter().zip(z.chunks_exact_mut(width)) {
@@ -161,157 +222,5 @@ fn add_sparse(parameters: &Parameters, rows: &[&Encoded], z: &mut [f32]) {
     }
 }
 
-fn sparse_slopes(rows: &[&Encoded], slopes: &[f32], width: usize) -> BTreeMap<u32, Vec<f32>> {
-    let mut sums: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
-    for (row, slopes) in rows.iter().zip(slopes.chunks_exact(width)) {
-        for (bucket, value) in &row.sparse {
-            let sum = sums.entry(*bucket).or_insert_with(|| vec![0.0; width]);
-            sum.iter_mut()
-                .zip(slopes)
-                .for_each(|(sum, s)| *sum += value * s);
-        }
-    }
-    sums
-}
-
-/// A row-major matrix as `gemm` takes it.
-struct Matrix<'a> {
-    values: &'a [f32],
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn plain(values: &'a [f32], n_columns: usize) -> Matrix<'a> {
-        Matrix {
-            values,
-            row_stride: n_columns,
-            column_stride: 1,
-        }
-    }
-
-    /// The transpose of a matrix stored with `n_columns` columns.
-    fn transposed(values: &'a [f32], n_columns: usize) -> Matrix<'a> {
-        Matrix {
-            values,
-            row_stride: 1,
-            column_stride: n_columns,
-        }
-    }
-}
-
-/// `out [m, n_columns] = left [m, inner] right [inner, n_columns]`.
-fn multiply(out: &mut [f32], n_columns: usize, left: Matrix, right: Matrix, inner: usize) {
-    if out.is_empty() || inner == 0 {
-        return;
-    }
-    let n_rows = out.len() / n_columns;
-    assert_eq!(out.len(), n_rows * n_columns);
-    assert_eq!(left.values.len(), n_rows * inner);
-    assert_eq!(right.values.len(), inner * n_columns);
-    // SAFETY: the assertions say that every index the strides lead to is inside its slice.
-    unsafe {
-        gemm::gemm(
-            n_rows,
-            n_columns,
-            inner,
-            out.as_mut_ptr(),
-            1,
-            n_columns as isize,
-            false,
-            left.values.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.values.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Network;
-
-    fn rows() -> [Encoded; 2] {
-        let row = |dense: [f32; 3], sparse: &[(u32, f32)]| Encoded {
-            dense: dense.to_vec(),
-            sparse: sparse.to_vec(),
-        };
-        [
-            row([0.5, -1.0, 2.0], &[(3, 1.0), (7, 0.5)]),
-            row([-0.3, 0.8, 0.1], &[(3, 2.0)]),
-        ]
-    }
-
-    fn parameters() -> Parameters {
-        let mut parameters = Parameters::new(&[3, 5, 2], 16, 3);
-        let last = &mut parameters.layers[1].weight;
-        last.iter_mut()
-            .enumerate()
-            .for_each(|(i, w)| *w = 0.1 * (i as f32 - 4.0));
-        parameters.sparse.row_mut(3)[1] = 0.7;
-        parameters
-    }
-
-    /// A loss with known slopes: the sum of `outputs * [1, -2, 3, -4]`.
-    const SLOPES: [f32; 4] = [1.0, -2.0, 3.0, -4.0];
-
-    fn loss(parameters: &Parameters) -> f32 {
-        let rows = rows();
-        let pass = Pass::forward(parameters, &[&rows[0], &rows[1]]);
-        pass.outputs.iter().zip(SLOPES).map(|(o, s)| o * s).sum()
-    }
-
-    #[test]
-    fn slopes_are_the_derivatives_of_the_loss() {
-        let parameters = parameters();
-        let rows = rows();
-        let rows = [&rows[0], &rows[1]];
-        let slopes =
-            Pass::forward(&parameters, &rows).backward(&parameters, &rows, SLOPES.to_vec());
-        let check = |name: &str, slope: f32, nudge: &dyn Fn(&mut Parameters, f32)| {
-            let moved = |step: f32| {
-                let mut moved = parameters.clone();
-                nudge(&mut moved, step);
-                loss(&moved)
-            };
-            let numeric = (moved(1e-2) - moved(-1e-2)) / 2e-2;
-            assert!((numeric - slope).abs() < 1e-2, "{name}: {numeric} {slope}");
-        };
-        for (index, (weight, bias)) in slopes.layers.iter().enumerate() {
-            for (at, slope) in weight.iter().enumerate() {
-                check("weight", *slope, &|p, step| {
-                    p.layers[index].weight[at] += step
-                });
-            }
-            for (at, slope) in bias.iter().enumerate() {
-                check("bias", *slope, &|p, step| p.layers[index].bias[at] += step);
-            }
-        }
-        for (bucket, row) in &slopes.sparse {
-            for (at, slope) in row.iter().enumerate() {
-                check("sparse", *slope, &|p, step| {
-                    p.sparse.row_mut(*bucket)[at] += step
-                });
-            }
-        }
-    }
-
-    #[test]
-    fn the_pass_agrees_with_the_served_network() {
-        let rows = rows();
-        let pass = Pass::forward(&parameters(), &[&rows[0], &rows[1]]);
-        let served = Network::new(&parameters()).forward(&rows);
-        for (ours, theirs) in pass.outputs.iter().zip(served) {
-            assert!((ours - theirs).abs() < 1e-5);
-        }
-    }
-}
+mod tests;

@@ -4,30 +4,23 @@
 //! separately weighted means, backward, a bounded step, and an offer to memory. An update whose
 //! loss or slopes are not finite is rejected whole.
 
+mod aim;
+mod average;
+mod spare;
+
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::backprop::Pass;
-use super::memory::{Form, Memory, load_lessons, save_lessons};
+use super::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
 use super::optimizer::State;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Encoded, Gradient, Network, Parameters, Scale, Spec, Strategy, Target};
-
-/// DER++ (Buzzega et al. 2020, eq. 6): weight of the distance to the remembered outputs.
-const ALPHA: f32 = 0.3;
-/// Slopes longer than this are shortened to it.
-const NORM_MAX: f32 = 10.0;
-
-/// An example as a network learns it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lesson {
-    /// As it was encoded when it came.
-    pub row: Encoded,
-    /// What was wanted.
-    pub target: Target,
-    /// What the network said of it when it was remembered; empty where nobody asks.
-    pub outputs: Vec<f32>,
-}
+use aim::Aim;
+use average::Averages;
+use spare::Spare;
 
 /// What an example led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +41,29 @@ pub struct GradientLearner {
     replay: usize,
     seed: u64,
     parameters: Parameters,
+    /// What serves instead of the parameters, where the strategy keeps averages of them.
+    averages: Option<Box<Averages>>,
     optimizer: State,
     memory: Memory,
     pending: Vec<Lesson>,
     n_updates: u64,
+    spare: Spare<Buffers>,
+}
+
+/// Room for one update.
+#[derive(Default)]
+struct Buffers {
+    pass: Pass,
+    drawn: Vec<Drawn>,
+    shares: Vec<f32>,
+}
+
+/// The means of the losses of an update.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    new: f64,
+    /// Of the long-remembered examples, where there were any.
+    remembered: Option<f64>,
 }
 
 impl GradientLearner {
@@ -60,6 +72,10 @@ impl GradientLearner {
         let widths = widths(spec, settings, n_dense);
         let n_buckets = model::n_buckets(spec, widths[1]);
         let parameters = Parameters::new(&widths, n_buckets, spec.seed);
+        let averages = match spec.memory.strategy {
+            Strategy::ClsEr => Some(Box::new(Averages::new(&parameters))),
+            Strategy::None | Strategy::Er | Strategy::ErAce | Strategy::DerPlusPlus => None,
+        };
         GradientLearner {
             settings: settings.clone(),
             strategy: spec.memory.strategy,
@@ -67,9 +83,11 @@ impl GradientLearner {
             seed: spec.seed,
             optimizer: State::new(settings.optimizer, &parameters),
             parameters,
-            memory: Memory::new(spec.memory.long_term),
+            averages,
+            memory: Memory::new(room(spec)),
             pending: Vec::new(),
             n_updates: 0,
+            spare: Spare::default(),
         }
     }
 
@@ -80,7 +98,7 @@ impl GradientLearner {
 
     /// The function as it is now.
     pub fn network(&self) -> Network {
-        Network::new(&self.parameters)
+        Network::new(self.served())
     }
 
     /// Examples in memory.
@@ -96,82 +114,134 @@ impl GradientLearner {
 
     /// Learns one example, now or once enough have come.
     pub fn observe(&mut self, row: Encoded, target: Target, scale: &Scale) -> Outcome {
-        let outputs = Vec::new();
         self.pending.push(Lesson {
             row,
             target,
-            outputs,
+            outputs: Vec::new(),
         });
         if self.pending.len() < self.settings.examples_per_update {
             return Outcome::Waits;
         }
-        let lessons = std::mem::take(&mut self.pending);
+        let mut lessons = std::mem::take(&mut self.pending);
         let n_new = lessons.len() as u64;
-        match self.update(lessons, scale) {
+        let outcome = match self.update(&mut lessons, scale) {
             true => Outcome::Updated(n_new),
             false => Outcome::Rejected(n_new),
-        }
+        };
+        lessons.clear();
+        self.pending = lessons;
+        outcome
     }
 
-    /// One update; false where it was not finite, and then nothing has changed.
-    fn update(&mut self, mut new: Vec<Lesson>, scale: &Scale) -> bool {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(self.n_updates);
+    /// One update; false where it was not finite, and then nothing was learned.
+    fn update(&mut self, new: &mut Vec<Lesson>, scale: &Scale) -> bool {
+        let mut buffers = std::mem::take(&mut self.spare.0);
+        let mut rng = None;
+        if self.strategy != Strategy::None {
+            let rng = rng.insert(ChaCha8Rng::seed_from_u64(self.seed));
+            rng.set_stream(self.n_updates);
+            self.memory.draw(self.replay, rng, &mut buffers.drawn);
+        }
         self.n_updates += 1;
-        let replayed = match self.strategy {
-            Strategy::None => Vec::new(),
-            Strategy::Er | Strategy::DerPlusPlus => self.memory.draw(self.replay, &mut rng),
-        };
-        let lessons: Vec<&Lesson> = new.iter().chain(replayed.iter().copied()).collect();
-        let rows: Vec<&Encoded> = lessons.iter().map(|lesson| &lesson.row).collect();
-        let pass = Pass::forward(&self.parameters, &rows);
-        let width = pass.outputs.len() / rows.len();
-        let mut slopes = vec![0.0; pass.outputs.len()];
-        let mut loss = 0.0;
-        let each = slopes
-            .chunks_exact_mut(width)
-            .zip(pass.outputs.chunks_exact(width));
-        for (index, ((slopes, outputs), lesson)) in each.zip(&lessons).enumerate() {
-            loss += lesson.target.slopes(outputs, scale, slopes);
-            if index >= new.len() && self.strategy == Strategy::DerPlusPlus {
-                let factor = 2.0 * ALPHA / width as f32;
-                for ((slope, now), then) in slopes.iter_mut().zip(outputs).zip(&lesson.outputs) {
-                    *slope += factor * (now - then);
+        let losses = self.learn(new, &mut buffers, scale);
+        if let (Some(losses), Some(rng)) = (losses, &mut rng) {
+            self.memory.weigh(losses.new, losses.remembered);
+            let width = self.parameters.layers.last().map_or(1, |layer| layer.n_out);
+            let outputs = buffers.pass.outputs().chunks_exact(width);
+            for (mut lesson, outputs) in new.drain(..).zip(outputs) {
+                if self.strategy == Strategy::DerPlusPlus {
+                    lesson.outputs = outputs.to_vec();
                 }
+                self.memory.offer(&Arc::new(lesson), rng);
             }
-            let n_alike = if index < new.len() {
-                new.len()
-            } else {
-                replayed.len()
-            };
-            slopes.iter_mut().for_each(|slope| *slope /= n_alike as f32);
         }
-        let mut slopes = pass.backward(&self.parameters, &rows, slopes);
-        let squared_norm = slopes.squared_norm();
-        if !(loss.is_finite() && squared_norm.is_finite()) {
-            return false;
+        buffers.drawn.clear();
+        self.spare.0 = buffers;
+        losses.is_some()
+    }
+
+    /// Forward, backward and a step.
+    fn learn(&mut self, new: &[Lesson], buffers: &mut Buffers, scale: &Scale) -> Option<Losses> {
+        let Buffers {
+            pass,
+            drawn,
+            shares,
+        } = buffers;
+        let lessons = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
+        let rows: Vec<&Encoded> = lessons().map(|lesson| &lesson.row).collect();
+        pass.forward(&self.parameters, &rows);
+        if let Some(averages) = &mut self.averages {
+            let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
+            averages.answer(&rows);
+            averages.judge(&targets, new.len(), scale);
         }
-        if squared_norm > NORM_MAX * NORM_MAX {
-            slopes.scale(NORM_MAX / squared_norm.sqrt());
+        let losses = self.slopes(new, drawn, pass, scale);
+        shares.clear();
+        shares.resize(new.len(), 1.0 / new.len() as f32);
+        shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
+        if !(losses.new.is_finite() && pass.backward(&self.parameters, &rows, shares)) {
+            // Weights that answer a finite row without end would do so for ever.
+            if rows.iter().all(|row| row.is_finite()) {
+                self.parameters.shrink();
+            }
+            return None;
         }
         self.optimizer
-            .step(&self.settings, &mut self.parameters, &slopes);
-        if self.strategy == Strategy::None {
-            return true;
+            .step(&self.settings, &mut self.parameters, pass, &rows);
+        if let Some(averages) = &mut self.averages {
+            averages.follow(&self.parameters, &rows);
         }
-        for (lesson, outputs) in new.iter_mut().zip(pass.outputs.chunks_exact(width)) {
-            if self.strategy == Strategy::DerPlusPlus {
-                lesson.outputs = outputs.to_vec();
+        Some(losses)
+    }
+
+    /// Writes the slopes of every row's loss in its outputs.
+    fn slopes(&self, new: &[Lesson], drawn: &[Drawn], pass: &mut Pass, scale: &Scale) -> Losses {
+        let (outputs, slopes) = pass.outputs_and_slopes();
+        let n_rows = new.len() + drawn.len();
+        let width = outputs.len() / n_rows;
+        let mut aim = Aim {
+            strategy: self.strategy,
+            scale,
+            n_live: width,
+            present: Vec::new(),
+        };
+        new.iter().for_each(|lesson| aim.announce(lesson.target));
+        let mut each = outputs
+            .chunks_exact(width)
+            .zip(slopes.chunks_exact_mut(width));
+        let mut losses = Losses::default();
+        for (lesson, (outputs, slopes)) in new.iter().zip(each.by_ref()) {
+            let loss = aim.new_row(lesson.target, outputs, slopes);
+            losses.new += f64::from(loss) / new.len() as f64;
+        }
+        let (mut sum, mut n_long_term) = (0.0, 0);
+        for (index, (drawn, (outputs, slopes))) in drawn.iter().zip(each).enumerate() {
+            let target = drawn.lesson.target;
+            let anchor = match &self.averages {
+                Some(averages) => averages.anchor(new.len() + index, target, scale),
+                None => &drawn.lesson.outputs,
+            };
+            let loss = f64::from(aim.old_row(target, outputs, anchor, slopes));
+            if drawn.is_long_term {
+                sum += loss;
+                n_long_term += 1;
             }
         }
-        new.into_iter()
-            .for_each(|lesson| self.memory.offer(lesson, &mut rng));
-        true
+        losses.remembered = (n_long_term > 0).then(|| sum / f64::from(n_long_term));
+        losses
+    }
+
+    /// The weights that answer.
+    fn served(&self) -> &Parameters {
+        match &self.averages {
+            Some(averages) => averages.served(),
+            None => &self.parameters,
+        }
     }
 
     /// The weights that are served.
     pub fn weights(&self) -> Tensors {
-        self.parameters.save()
+        self.served().save()
     }
 
     /// All else that learning goes on from.
@@ -180,7 +250,11 @@ impl GradientLearner {
         tensors.put_u64("n_updates", &[1], vec![self.n_updates]);
         tensors.nest("optimizer", self.optimizer.save());
         tensors.nest("memory", self.memory.save());
-        tensors.nest("pending", save_lessons(&self.pending));
+        tensors.nest("pending", save_lessons(self.pending.iter()));
+        if let Some(averages) = &self.averages {
+            tensors.nest("working", self.parameters.save());
+            tensors.nest("averages", averages.save());
+        }
         tensors
     }
 
@@ -192,7 +266,14 @@ impl GradientLearner {
         state: &mut Tensors,
     ) -> Result<(), Error> {
         let (widths, n_buckets) = (self.parameters.widths(), self.parameters.sparse.n_buckets());
-        self.parameters = Parameters::load(&widths, n_buckets, weights)?;
+        let served = Parameters::load(&widths, n_buckets, weights)?;
+        self.parameters = match &mut self.averages {
+            Some(averages) => {
+                averages.load(served, &mut state.unnest("averages"))?;
+                Parameters::load(&widths, n_buckets, &mut state.unnest("working"))?
+            }
+            None => served,
+        };
         self.n_updates = state.take_u64("n_updates", &[Some(1)])?[0];
         self.optimizer
             .load(&self.parameters, &mut state.unnest("optimizer"))?;
@@ -201,10 +282,16 @@ impl GradientLearner {
             n_buckets,
             n_outputs: spec.task.n_outputs(),
         };
-        let long_term = spec.memory.long_term;
-        self.memory = Memory::load(long_term, form, &mut state.unnest("memory"))?;
+        self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
         self.pending = load_lessons(form, &mut state.unnest("pending"))?;
         Ok(())
+    }
+}
+
+fn room(spec: &Spec) -> Room {
+    Room {
+        short_term: spec.memory.short_term,
+        long_term: spec.memory.long_term,
     }
 }
 

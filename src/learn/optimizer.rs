@@ -4,9 +4,9 @@
 //! are moved, and their moments kept, only when an update touches them (as PyTorch's SparseAdam
 //! does), without weight decay.
 
-use super::backprop::Slopes;
+use super::backprop::{Pass, WEIGHT_MAX};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Gradient, Optimizer, Parameters, SparseTable};
+use crate::model::{Encoded, Gradient, Optimizer, Parameters, SparseTable};
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -41,20 +41,18 @@ impl State {
         }
     }
 
-    /// Moves the parameters against the slopes.
-    pub fn step(&mut self, settings: &Gradient, parameters: &mut Parameters, slopes: &Slopes) {
+    /// Moves the parameters against the slopes that the pass of `rows` led to.
+    pub fn step(
+        &mut self,
+        settings: &Gradient,
+        parameters: &mut Parameters,
+        pass: &mut Pass,
+        rows: &[&Encoded],
+    ) {
         let rate = settings.learning_rate;
         match self {
-            State::Sgd => {
-                for (layer, (weight, bias)) in parameters.layers.iter_mut().zip(&slopes.layers) {
-                    descend(&mut layer.weight, weight, rate);
-                    descend(&mut layer.bias, bias, rate);
-                }
-                for (bucket, row) in &slopes.sparse {
-                    descend(parameters.sparse.row_mut(*bucket), row, rate);
-                }
-            }
-            State::AdamW(moments) => moments.step(rate, parameters, slopes),
+            State::Sgd => pass.descend(parameters, rows, rate),
+            State::AdamW(moments) => moments.step(rate, parameters, pass, rows),
         }
     }
 
@@ -84,20 +82,21 @@ impl State {
 }
 
 impl Moments {
-    fn step(&mut self, rate: f32, parameters: &mut Parameters, slopes: &Slopes) {
+    fn step(&mut self, rate: f32, parameters: &mut Parameters, pass: &mut Pass, rows: &[&Encoded]) {
         self.n_steps += 1;
         let power = self.n_steps.min(1_000_000) as i32;
         let adam = Adam {
             rate: rate / (1.0 - BETA_1.powi(power)),
             correction: 1.0 / (1.0 - BETA_2.powi(power)),
         };
-        for (index, (weight, bias)) in slopes.layers.iter().enumerate() {
+        for index in 0..parameters.layers.len() {
+            let (weight, bias) = pass.layer_slopes(parameters, index);
             let layer = &mut parameters.layers[index];
             let (first, second) = (
                 &mut self.first.layers[index],
                 &mut self.second.layers[index],
             );
-            descend_decay(&mut layer.weight, rate);
+            decay(&mut layer.weight, rate);
             adam.step(
                 &mut layer.weight,
                 weight,
@@ -106,7 +105,7 @@ impl Moments {
             );
             adam.step(&mut layer.bias, bias, &mut first.bias, &mut second.bias);
         }
-        for (bucket, row) in &slopes.sparse {
+        for (bucket, row) in &pass.sparse_slopes(rows, parameters.layers[0].n_out) {
             adam.step(
                 parameters.sparse.row_mut(*bucket),
                 row,
@@ -129,18 +128,13 @@ impl Adam {
         for ((weight, slope), (m, v)) in weights.iter_mut().zip(slopes).zip(moments) {
             *m = BETA_1 * *m + (1.0 - BETA_1) * slope;
             *v = BETA_2 * *v + (1.0 - BETA_2) * slope * slope;
-            *weight -= self.rate * *m / ((self.correction * *v).sqrt() + EPSILON);
+            let step = self.rate * *m / ((self.correction * *v).sqrt() + EPSILON);
+            *weight = (*weight - step).clamp(-WEIGHT_MAX, WEIGHT_MAX);
         }
     }
 }
 
-fn descend(weights: &mut [f32], slopes: &[f32], rate: f32) {
-    for (weight, slope) in weights.iter_mut().zip(slopes) {
-        *weight -= rate * slope;
-    }
-}
-
-fn descend_decay(weights: &mut [f32], rate: f32) {
+fn decay(weights: &mut [f32], rate: f32) {
     weights
         .iter_mut()
         .for_each(|weight| *weight *= 1.0 - rate * WEIGHT_DECAY);
@@ -160,7 +154,6 @@ fn zeros(parameters: &Parameters) -> Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn settings(optimizer: Optimizer) -> Gradient {
         Gradient {
@@ -171,11 +164,17 @@ mod tests {
         }
     }
 
-    fn slopes(slope: f32) -> Slopes {
-        Slopes {
-            layers: vec![(vec![slope], vec![0.0])],
-            sparse: BTreeMap::from([(3, vec![slope])]),
-        }
+    /// A step whose slope is this one in the weight, the bias and the row of bucket 3.
+    fn step(state: &mut State, optimizer: Optimizer, parameters: &mut Parameters, slope: f32) {
+        let row = Encoded {
+            dense: vec![1.0],
+            sparse: vec![(3, 1.0)],
+        };
+        let mut pass = Pass::default();
+        pass.forward(parameters, &[&row]);
+        pass.outputs_and_slopes().1[0] = slope;
+        assert!(pass.backward(parameters, &[&row], &[1.0]));
+        state.step(&settings(optimizer), parameters, &mut pass, &[&row]);
     }
 
     fn weights_after(optimizer: Optimizer, steps: &[f32]) -> (f32, f32) {
@@ -183,7 +182,7 @@ mod tests {
         parameters.layers[0].weight[0] = 1.0;
         let mut state = State::new(optimizer, &parameters);
         for slope in steps {
-            state.step(&settings(optimizer), &mut parameters, &slopes(*slope));
+            step(&mut state, optimizer, &mut parameters, *slope);
         }
         let sparse = parameters.sparse.row(3).map_or(0.0, |row| row[0]);
         (parameters.layers[0].weight[0], sparse)
@@ -218,7 +217,7 @@ mod tests {
         for optimizer in [Optimizer::Sgd, Optimizer::AdamW] {
             let mut parameters = Parameters::new(&[1, 1], 16, 1);
             let mut state = State::new(optimizer, &parameters);
-            state.step(&settings(optimizer), &mut parameters, &slopes(0.5));
+            step(&mut state, optimizer, &mut parameters, 0.5);
             let mut loaded = State::new(optimizer, &parameters);
             loaded.load(&parameters, &mut state.save()).unwrap();
             assert_eq!(loaded, state);

@@ -66,6 +66,14 @@ impl Parameters {
             .collect()
     }
 
+    /// Halves the weights of every layer.
+    pub fn shrink(&mut self) {
+        for layer in &mut self.layers {
+            let weights = layer.weight.iter_mut().chain(&mut layer.bias);
+            weights.for_each(|weight| *weight *= 0.5);
+        }
+    }
+
     /// `0.weight` `[out, in]`, `0.bias` `[out]`, `2.weight`, ..., and the table of hashed features.
     pub fn save(&self) -> Tensors {
         let mut tensors = match self.sparse.n_buckets() {

@@ -121,6 +121,8 @@ pub enum Optimizer {
 pub struct Memory {
     /// How remembered examples enter an update.
     pub strategy: Strategy,
+    /// Slots of the recent examples, 0 to 1,000,000.
+    pub short_term: usize,
     /// Slots of the class-balanced reservoir, 1 to 1,000,000.
     pub long_term: usize,
     /// Examples replayed with each update, 1 to 4096.
@@ -134,8 +136,12 @@ pub enum Strategy {
     None,
     /// Experience replay: their loss is added as a mean of its own.
     Er,
+    /// The same, while new examples compete only among their own classes (Caccia et al. 2022).
+    ErAce,
     /// Dark experience replay (Buzzega et al. 2020): also the outputs they had when remembered.
     DerPlusPlus,
+    /// Averages over the weights serve, and anchor what is replayed (Arani et al. 2022).
+    ClsEr,
 }
 
 /// When versions are made without being asked for.
@@ -215,6 +221,10 @@ impl Spec {
         same(
             "memory.strategy",
             self.memory.strategy == next.memory.strategy,
+        )?;
+        same(
+            "memory.short_term",
+            self.memory.short_term == next.memory.short_term,
         )?;
         same(
             "memory.long_term",

@@ -408,7 +408,7 @@ mod tests {
         check("optimizer = \"magic\"\n", "sgd or adamw");
         check("[network]\nkind = \"mlp\"\n", "1 to 8 widths");
         check("[network]\nkind = \"linear\"\nhidden = [3]\n", "has none");
-        check("[memory]\nstrategy = \"cls-er\"\n", "not available yet");
+        check("[memory]\nstrategy = \"ewc\"\n", "er-ace, der++ or cls-er");
         check("[memory]\nlong_term = 0\n", "memory.long_term = 0: 1 to");
     }
 

@@ -112,26 +112,27 @@ fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
 pub(super) fn memory(raw: &Raw) -> Result<Memory, Error> {
     let memory = &raw.memory;
     let auto = !matches!(raw.learner.kind.as_deref(), Some("gradient"));
-    let written =
-        memory.strategy.is_some() || memory.long_term.is_some() || memory.replay.is_some();
+    let sizes = [memory.short_term, memory.long_term, memory.replay];
+    let written = memory.strategy.is_some() || sizes.iter().any(Option::is_some);
     if auto && written {
         let instead = "under learner.kind = \"auto\" leave [memory] out";
         return Err(unavailable("memory", "{ .. }", instead));
     }
-    not_yet("memory.short_term", &memory.short_term, "leave it out")?;
     let strategy = match memory.strategy.as_deref() {
         None if auto => Strategy::None,
         None | Some("er") => Strategy::Er,
         Some("none") => Strategy::None,
+        Some("er-ace") => Strategy::ErAce,
         Some("der++") => Strategy::DerPlusPlus,
-        Some(later @ ("er-ace" | "cls-er")) => {
-            let instead = "take \"none\", \"er\" or \"der++\"";
-            return Err(unavailable("memory.strategy", later, instead));
+        Some("cls-er") => Strategy::ClsEr,
+        Some(other) => {
+            let names = "none, er, er-ace, der++ or cls-er";
+            return Err(one_of("memory.strategy", other, names));
         }
-        Some(other) => return Err(one_of("memory.strategy", other, "none, er or der++")),
     };
     Ok(Memory {
         strategy,
+        short_term: within("memory.short_term", memory.short_term, 500, 0..=1_000_000)? as usize,
         long_term: within("memory.long_term", memory.long_term, 5000, 1..=1_000_000)? as usize,
         replay: within("memory.replay", memory.replay, 32, 1..=4096)? as usize,
     })

@@ -1,0 +1,145 @@
+use super::*;
+use crate::model::Network;
+
+fn row(dense: Vec<f32>, sparse: &[(u32, f32)]) -> Encoded {
+    Encoded {
+        dense,
+        sparse: sparse.to_vec(),
+    }
+}
+
+/// Seeded numbers in [-0.5, 0.5).
+fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// Enough rows and width for every shape of block, tile and tail.
+fn rows() -> Vec<Encoded> {
+    let dense = numbers(43 * 37, 7);
+    let rows = dense.chunks_exact(37).enumerate();
+    rows.map(|(index, dense)| row(dense.to_vec(), &[(index as u32 % 5, 0.5), (7, -1.0)]))
+        .collect()
+}
+
+fn parameters() -> Parameters {
+    let mut parameters = Parameters::new(&[37, 150, 6, 3], 16, 3);
+    parameters.layers[2].weight = numbers(18, 5);
+    parameters.sparse.row_mut(3)[1] = 0.7;
+    parameters
+}
+
+/// What the product of each output with a number, summed over all rows, is.
+fn loss(parameters: &Parameters, rows: &[&Encoded], factors: &[f32]) -> f64 {
+    let mut pass = Pass::default();
+    pass.forward(parameters, rows);
+    let products = pass.outputs().iter().zip(factors);
+    products
+        .map(|(o, s)| f64::from(*o) * f64::from(*s))
+        .sum::<f64>()
+}
+
+#[test]
+fn slopes_are_the_derivatives_of_the_loss() {
+    let (parameters, rows) = (parameters(), rows());
+    let rows: Vec<&Encoded> = rows.iter().collect();
+    let factors = numbers(rows.len() * 3, 11);
+    let mut pass = Pass::default();
+    pass.forward(&parameters, &rows);
+    pass.outputs_and_slopes().1.copy_from_slice(&factors);
+    assert!(pass.backward(&parameters, &rows, &vec![1.0; rows.len()]));
+    let check = |name: &str, slope: f32, nudge: &dyn Fn(&mut Parameters, f32)| {
+        let moved = |step: f32| {
+            let mut moved = parameters.clone();
+            nudge(&mut moved, step);
+            loss(&moved, &rows, &factors)
+        };
+        let numeric = (moved(2e-4) - moved(-2e-4)) / 4e-4;
+        let error = (numeric - f64::from(slope)).abs();
+        assert!(
+            error < 3e-2 * (1.0 + numeric.abs()),
+            "{name}: {numeric} {slope}"
+        );
+    };
+    for index in 0..3 {
+        let (weight, bias) = pass.layer_slopes(&parameters, index);
+        for (at, slope) in weight.iter().enumerate().step_by(37) {
+            check("weight", *slope, &|p, step| {
+                p.layers[index].weight[at] += step
+            });
+        }
+        for (at, slope) in bias.iter().enumerate() {
+            check("bias", *slope, &|p, step| p.layers[index].bias[at] += step);
+        }
+    }
+    for (bucket, row) in pass.sparse_slopes(&rows, 150) {
+        for (at, slope) in row.iter().enumerate().step_by(29) {
+            check("sparse", *slope, &|p, step| {
+                p.sparse.row_mut(bucket)[at] += step
+            });
+        }
+    }
+}
+
+#[test]
+fn a_descent_moves_against_the_slopes() {
+    let (mut moved, rows) = (parameters(), rows());
+    let rows: Vec<&Encoded> = rows.iter().collect();
+    let mut pass = Pass::default();
+    pass.forward(&moved, &rows);
+    let factors = numbers(rows.len() * 3, 11);
+    pass.outputs_and_slopes().1.copy_from_slice(&factors);
+    let shares: Vec<f32> = (0..rows.len()).map(|r| 1.0 + r as f32).collect();
+    assert!(pass.backward(&moved, &rows, &shares));
+    pass.descend(&mut moved, &rows, 0.01);
+    for index in 0..3 {
+        let before = parameters();
+        let (weight, bias) = pass.layer_slopes(&before, index);
+        let (then, now) = (&before.layers[index], &moved.layers[index]);
+        let pairs = weight.iter().zip(then.weight.iter().zip(&now.weight));
+        let biases = bias.iter().zip(then.bias.iter().zip(&now.bias));
+        for (slope, (then, now)) in pairs.chain(biases) {
+            assert!((then - 0.01 * slope - now).abs() < 1e-4);
+        }
+    }
+    for (bucket, slopes) in pass.sparse_slopes(&rows, 150) {
+        let before = parameters();
+        let then = before.sparse.row(bucket).unwrap_or(&[0.0; 150]);
+        let now = moved.sparse.row(bucket).expect("it was written");
+        for (slope, (then, now)) in slopes.iter().zip(then.iter().zip(now)) {
+            assert!((then - 0.01 * slope - now).abs() < 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_long_row_is_shortened_and_an_endless_one_is_told() {
+    let parameters = Parameters::new(&[1, 1], 0, 1);
+    let wild = row(vec![1e6], &[]);
+    let mut pass = Pass::default();
+    pass.forward(&parameters, &[&wild]);
+    pass.outputs_and_slopes().1[0] = 3.0;
+    assert!(pass.backward(&parameters, &[&wild], &[0.5]));
+    let (weight, bias) = pass.layer_slopes(&parameters, 0);
+    let length = (weight[0].powi(2) + bias[0].powi(2)).sqrt();
+    assert!((length - 0.5 * LENGTH_MAX).abs() < 1e-3, "{length}");
+    pass.outputs_and_slopes().1[0] = f32::INFINITY;
+    assert!(!pass.backward(&parameters, &[&wild], &[0.5]));
+}
+
+#[test]
+fn the_pass_agrees_with_the_served_network() {
+    let rows = rows();
+    let mut pass = Pass::default();
+    pass.forward(&parameters(), &rows.iter().collect::<Vec<_>>());
+    let served = Network::new(&parameters()).forward(&rows);
+    for (ours, theirs) in pass.outputs().iter().zip(served) {
+        assert!((ours - theirs).abs() < 1e-4);
+    }
+}

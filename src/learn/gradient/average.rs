@@ -1,0 +1,222 @@
+//! Averages over the weights of a learning network: a steadier network than any of them.
+//!
+//! CLS-ER (Arani et al. 2022, algorithm 1) keeps two exponential averages of the weights, a
+//! plastic and a stable one. Departures: both follow at every [`EVERY`]th update rather than at
+//! random ones; the better one by its recent loss serves rather than always the stable one; rows
+//! of hashed features are not averaged, since an average that moves only when its row is touched
+//! would lag behind on rare ones for ever.
+
+use super::spare::Spare;
+use crate::learn::backprop::Pass;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Encoded, Parameters, Scale, Target};
+
+/// Updates over which the two averages reach back.
+const HORIZONS: [f32; 2] = [100.0, 1000.0];
+/// They follow once in so many updates.
+const EVERY: u64 = 4;
+/// Updates over which a loss is an average; older ones fade.
+const RECENT: f64 = 100.0;
+
+/// Both averages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Averages {
+    /// Plastic and stable.
+    pair: [Average; 2],
+    n_updates: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Average {
+    parameters: Parameters,
+    /// Its recent loss on new and remembered rows, before the network learned them.
+    loss: f64,
+    pass: Spare<Pass>,
+}
+
+impl Averages {
+    /// Of a network that has learned nothing.
+    pub fn new(parameters: &Parameters) -> Averages {
+        let average = || Average {
+            parameters: parameters.clone(),
+            loss: 0.0,
+            pass: Spare::default(),
+        };
+        Averages {
+            pair: [average(), average()],
+            n_updates: 0,
+        }
+    }
+
+    /// The better one of late, the stable one of equals.
+    fn best(&self) -> usize {
+        usize::from(self.pair[1].loss <= self.pair[0].loss)
+    }
+
+    /// The weights that serve.
+    pub fn served(&self) -> &Parameters {
+        &self.pair[self.best()].parameters
+    }
+
+    /// Lets both answer the rows of an update.
+    pub fn answer(&mut self, rows: &[&Encoded]) {
+        for average in &mut self.pair {
+            average.pass.0.forward(&average.parameters, rows);
+        }
+    }
+
+    /// The answer to one row by the average that does better on it.
+    pub fn anchor(&self, row: usize, target: Target, scale: &Scale) -> &[f32] {
+        let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
+        let mut slopes = vec![0.0; plastic.len()];
+        let plastic_loss = target.slopes(plastic, scale, &mut slopes);
+        match target.slopes(stable, scale, &mut slopes) <= plastic_loss {
+            true => stable,
+            false => plastic,
+        }
+    }
+
+    /// Scores both on the rows that they answered, of which the first `n_new` are new. The loss is
+    /// that of an update: a mean over the new and one over the remembered.
+    pub fn judge(&mut self, targets: &[Target], n_new: usize, scale: &Scale) {
+        let share = 1.0 / RECENT.min(self.n_updates as f64 + 1.0);
+        for average in &mut self.pair {
+            let mut losses = [0.0; 2];
+            for (row, target) in targets.iter().enumerate() {
+                let outputs = average.outputs(row);
+                let mut slopes = vec![0.0; outputs.len()];
+                let loss = f64::from(target.slopes(outputs, scale, &mut slopes));
+                losses[usize::from(row >= n_new)] += loss;
+            }
+            let n_old = (targets.len() - n_new).max(1) as f64;
+            let loss = losses[0] / n_new as f64 + losses[1] / n_old;
+            if loss.is_finite() {
+                average.loss += share * (loss - average.loss);
+            }
+        }
+    }
+
+    /// Follows a network that has made one more update, with these rows.
+    pub fn follow(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
+        self.n_updates += 1;
+        let turn = self.n_updates.is_multiple_of(EVERY);
+        for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
+            // While it is young an average is a plain mean: it forgets where it began.
+            let reach = horizon.min(self.n_updates as f32);
+            let share = (EVERY as f32 / reach).min(1.0);
+            for (mine, theirs) in average.parameters.layers.iter_mut().zip(&parameters.layers) {
+                if turn {
+                    approach(&mut mine.weight, &theirs.weight, share);
+                    approach(&mut mine.bias, &theirs.bias, share);
+                }
+            }
+            for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
+                if let Some(row) = parameters.sparse.row(*bucket) {
+                    let mine = average.parameters.sparse.row_mut(*bucket);
+                    mine.copy_from_slice(row);
+                }
+            }
+        }
+    }
+
+    /// All but the served weights.
+    pub fn save(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        let losses = self.pair.iter().map(|average| average.loss).collect();
+        tensors.put_f64("losses", &[2], losses);
+        tensors.put_u64("n_updates", &[1], vec![self.n_updates]);
+        tensors.nest("other", self.pair[1 - self.best()].parameters.save());
+        tensors
+    }
+
+    /// Replaces both by what [`Averages::save`] wrote and the served weights.
+    pub fn load(&mut self, served: Parameters, tensors: &mut Tensors) -> Result<(), Error> {
+        let losses = tensors.take_f64("losses", &[Some(2)])?;
+        if !losses.iter().all(|loss| loss.is_finite()) {
+            return Err(Error::Value {
+                name: "losses".to_owned(),
+                what: format!("{losses:?}"),
+            });
+        }
+        self.n_updates = tensors.take_u64("n_updates", &[Some(1)])?[0];
+        let (widths, n_buckets) = (served.widths(), served.sparse.n_buckets());
+        let other = Parameters::load(&widths, n_buckets, &mut tensors.unnest("other"))?;
+        for (average, loss) in self.pair.iter_mut().zip(losses) {
+            average.loss = loss;
+        }
+        let best = self.best();
+        self.pair[best].parameters = served;
+        self.pair[1 - best].parameters = other;
+        Ok(())
+    }
+}
+
+impl Average {
+    fn outputs(&self, row: usize) -> &[f32] {
+        let width = self.parameters.layers.last().map_or(1, |layer| layer.n_out);
+        &self.pass.0.outputs()[row * width..(row + 1) * width]
+    }
+}
+
+fn approach(mine: &mut [f32], theirs: &[f32], share: f32) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += share * (theirs - *mine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Encoded {
+        Encoded {
+            dense: vec![1.0],
+            sparse: vec![(3, 1.0)],
+        }
+    }
+
+    /// A network whose outputs are these.
+    fn says(outputs: [f32; 2]) -> Parameters {
+        let mut parameters = Parameters::new(&[1, 2], 16, 1);
+        parameters.layers[0].bias = outputs.to_vec();
+        parameters
+    }
+
+    #[test]
+    fn both_follow_and_the_better_one_serves() {
+        let mut averages = Averages::new(&says([0.0, 0.0]));
+        let scale = Scale::default();
+        let mut learn = |outputs: [f32; 2], class: u32, n_updates: usize| {
+            for _ in 0..n_updates {
+                averages.answer(&[&row()]);
+                averages.judge(&[Target::Class(class)], 1, &scale);
+                averages.follow(&says(outputs), &[&row()]);
+            }
+            averages.served().layers[0].bias.clone()
+        };
+        let bias = learn([4.0, 0.0], 0, 2000);
+        assert!((bias[0] - 4.0).abs() < 0.2, "{bias:?}");
+        // The world turns round: the plastic one is there first.
+        let bias = learn([0.0, 4.0], 1, 300);
+        assert!(bias[1] > 3.0, "{bias:?}");
+        averages.answer(&[&row()]);
+        let anchor = |class| averages.anchor(0, Target::Class(class), &scale);
+        assert!(anchor(1)[1] > anchor(0)[1]);
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let mut averages = Averages::new(&says([0.0, 0.0]));
+        for index in 0..50 {
+            let mut parameters = says([index as f32, 1.0]);
+            parameters.sparse.row_mut(3)[0] = index as f32;
+            averages.answer(&[&row()]);
+            averages.judge(&[Target::Class(index % 2)], 1, &Scale::default());
+            averages.follow(&parameters, &[&row()]);
+        }
+        let mut loaded = Averages::new(&says([0.0, 0.0]));
+        let served = averages.served().clone();
+        loaded.load(served, &mut averages.save()).unwrap();
+        assert_eq!(loaded, averages);
+    }
+}

@@ -1,0 +1,142 @@
+//! Lessons, and how they leave and enter memory.
+//!
+//! Invariant: what is loaded has the form of its model: a lesson that cannot be is refused.
+
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Encoded, Target};
+
+/// An example as a network learns it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    /// As it was encoded when it came.
+    pub row: Encoded,
+    /// What was wanted.
+    pub target: Target,
+    /// What the network said of it when it was remembered; empty where nobody asks.
+    pub outputs: Vec<f32>,
+}
+
+/// Lessons as tensors: rows of features, targets, and the outputs they had.
+pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson>) -> Tensors {
+    let mut tensors = Tensors::default();
+    let (mut dense, mut ends, mut buckets, mut values) = (vec![], vec![], vec![], vec![]);
+    let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
+    for lesson in lessons {
+        dense.extend_from_slice(&lesson.row.dense);
+        buckets.extend(lesson.row.sparse.iter().map(|(bucket, _)| *bucket));
+        values.extend(lesson.row.sparse.iter().map(|(_, value)| *value));
+        ends.push(buckets.len() as u64);
+        let (kind, index, number) = match lesson.target {
+            Target::Class(class) => (0, class, 0.0),
+            Target::Value(value) => (1, 0, value),
+            Target::Reward { action, reward } => (2, action, reward),
+            Target::BestAction(action) => (3, action, 0.0),
+        };
+        kinds.push(kind);
+        indexes.push(index);
+        numbers.push(number);
+        outputs.extend_from_slice(&lesson.outputs);
+    }
+    let n = kinds.len();
+    let width = |total: usize| total.checked_div(n).unwrap_or(0);
+    tensors.put_f32("dense", &[n, width(dense.len())], dense);
+    tensors.put_u64("sparse.ends", &[n], ends);
+    tensors.put_u32("sparse.buckets", &[buckets.len()], buckets);
+    tensors.put_f32("sparse.values", &[values.len()], values);
+    tensors.put_u8("target.kinds", &[n], kinds);
+    tensors.put_u32("target.indexes", &[n], indexes);
+    tensors.put_f64("target.numbers", &[n], numbers);
+    tensors.put_f32("outputs", &[n, width(outputs.len())], outputs);
+    tensors
+}
+
+/// What a lesson of a model can hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    pub n_dense: usize,
+    pub n_buckets: usize,
+    pub n_outputs: usize,
+}
+
+impl Form {
+    fn check(self, lesson: &Lesson) -> Result<(), Error> {
+        let Form {
+            n_dense,
+            n_buckets,
+            n_outputs,
+        } = self;
+        let row = &lesson.row;
+        if row.dense.len() != n_dense {
+            let what = format!("{} features, expected {n_dense}", row.dense.len());
+            return Err(wrong("dense", what));
+        }
+        if let Some((bucket, _)) = row.sparse.iter().find(|one| one.0 as usize >= n_buckets) {
+            return Err(wrong("sparse.buckets", format!("{bucket} of {n_buckets}")));
+        }
+        let stratum = lesson.target.stratum() as usize;
+        if stratum >= n_outputs {
+            return Err(wrong("target.indexes", format!("{stratum} of {n_outputs}")));
+        }
+        let n_then = lesson.outputs.len();
+        if n_then != 0 && n_then != n_outputs {
+            let what = format!("{n_then} outputs, expected {n_outputs}");
+            return Err(wrong("outputs", what));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn wrong(name: &str, what: String) -> Error {
+    Error::Value {
+        name: name.to_owned(),
+        what,
+    }
+}
+
+/// Reads back what [`save_lessons`] wrote.
+pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
+    let kinds = tensors.take_u8("target.kinds", &[None])?;
+    let n = Some(kinds.len());
+    let dense = tensors.take_f32("dense", &[n, None])?;
+    let ends = tensors.take_u64("sparse.ends", &[n])?;
+    let buckets = tensors.take_u32("sparse.buckets", &[None])?;
+    let values = tensors.take_f32("sparse.values", &[Some(buckets.len())])?;
+    let indexes = tensors.take_u32("target.indexes", &[n])?;
+    let numbers = tensors.take_f64("target.numbers", &[n])?;
+    let outputs = tensors.take_f32("outputs", &[n, None])?;
+    let part = |all: &[f32], at: usize| {
+        let width = all.len() / kinds.len();
+        all[at * width..(at + 1) * width].to_vec()
+    };
+    let mut lessons = Vec::with_capacity(kinds.len());
+    let mut start = 0;
+    for at in 0..kinds.len() {
+        let end = ends[at] as usize;
+        if end < start || end > buckets.len() {
+            let what = format!("{end} after {start}, of {}", buckets.len());
+            return Err(wrong("sparse.ends", what));
+        }
+        let pairs = buckets[start..end].iter().zip(&values[start..end]);
+        let sparse = pairs.map(|(bucket, value)| (*bucket, *value)).collect();
+        start = end;
+        let lesson = Lesson {
+            row: Encoded {
+                dense: part(&dense, at),
+                sparse,
+            },
+            target: match kinds[at] {
+                0 => Target::Class(indexes[at]),
+                1 => Target::Value(numbers[at]),
+                2 => Target::Reward {
+                    action: indexes[at],
+                    reward: numbers[at],
+                },
+                _ => Target::BestAction(indexes[at]),
+            },
+            outputs: part(&outputs, at),
+        };
+        form.check(&lesson)?;
+        lessons.push(lesson);
+    }
+    Ok(lessons)
+}

@@ -1,0 +1,264 @@
+//! Long-term memory: a reservoir of examples, balanced over strata.
+//!
+//! Chrysakis and Moens 2020 (algorithm 1): while there is room everything is kept; then a new
+//! stratum takes a place from the largest one, and within a full stratum Vitter's reservoir
+//! (1985) decides. A stratum is a class, or an action with what it earned: less than its running
+//! mean, or more. Values have one. Departure: a stratum counts as full only while it is the
+//! largest; the paper marks it for ever.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::lessons::{Form, Lesson, load_lessons, save_lessons, wrong};
+use crate::model::Target;
+use crate::model::weights::{Error, Tensors};
+
+/// Rewards over which an action's running mean is an average; older ones fade.
+const HORIZON: f64 = 1000.0;
+
+/// Remembered lessons, at most so many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reservoir {
+    capacity: usize,
+    lessons: Vec<Arc<Lesson>>,
+    /// For each stratum: the slots that it holds, and how many lessons of it have come.
+    strata: Vec<Stratum>,
+    /// How many rewards each action has had, until they fade, and their running mean.
+    earned: Vec<[f64; 2]>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Stratum {
+    slots: Vec<u32>,
+    n_seen: u64,
+}
+
+impl Reservoir {
+    pub fn new(capacity: usize) -> Reservoir {
+        Reservoir {
+            capacity,
+            lessons: Vec::new(),
+            strata: Vec::new(),
+            earned: Vec::new(),
+        }
+    }
+
+    /// What is remembered.
+    pub fn lessons(&self) -> &[Arc<Lesson>] {
+        &self.lessons
+    }
+
+    /// Offers a lesson, which is kept or not.
+    pub fn offer(&mut self, lesson: &Arc<Lesson>, rng: &mut ChaCha8Rng) {
+        let stratum = self.stratum(lesson.target);
+        if self.strata.len() <= stratum {
+            self.strata.resize_with(stratum + 1, Stratum::default);
+        }
+        self.strata[stratum].n_seen = self.strata[stratum].n_seen.saturating_add(1);
+        if self.lessons.len() < self.capacity {
+            self.strata[stratum].slots.push(self.lessons.len() as u32);
+            self.lessons.push(lesson.clone());
+            return;
+        }
+        let largest = self.largest();
+        let held = self.strata[stratum].slots.len();
+        if held < self.strata[largest].slots.len() {
+            let place = rng.random_range(0..self.strata[largest].slots.len());
+            let slot = self.strata[largest].slots.swap_remove(place);
+            self.strata[stratum].slots.push(slot);
+            self.lessons[slot as usize] = lesson.clone();
+            return;
+        }
+        let place = rng.random_range(0..self.strata[stratum].n_seen);
+        if let Some(slot) = self.strata[stratum].slots.get(place as usize) {
+            self.lessons[*slot as usize] = lesson.clone();
+        }
+    }
+
+    /// The stratum of a lesson; a reward moves its action's running mean.
+    fn stratum(&mut self, target: Target) -> usize {
+        let Target::Reward { action, reward } = target else {
+            return match target {
+                Target::BestAction(action) => 2 * action as usize + 1,
+                Target::Class(_) | Target::Value(_) | Target::Reward { .. } => {
+                    target.stratum() as usize
+                }
+            };
+        };
+        let action = action as usize;
+        if self.earned.len() <= action {
+            self.earned.resize(action + 1, [0.0; 2]);
+        }
+        let [count, mean] = &mut self.earned[action];
+        let more = *count > 0.0 && reward > *mean;
+        *count = (*count + 1.0).min(HORIZON);
+        *mean += (reward.clamp(-1e100, 1e100) - *mean) / *count;
+        2 * action + usize::from(more)
+    }
+
+    /// The stratum with most slots, the first of equals.
+    fn largest(&self) -> usize {
+        let sizes = self.strata.iter().map(|stratum| stratum.slots.len());
+        let larger = |best: (usize, usize), next: (usize, usize)| match next.1 > best.1 {
+            true => next,
+            false => best,
+        };
+        sizes.enumerate().fold((0, 0), larger).0
+    }
+
+    pub fn save(&self) -> Tensors {
+        let n = self.lessons.len();
+        let mut tensors = save_lessons(self.lessons.iter().map(Arc::as_ref));
+        let (mut owners, mut places) = (vec![0; n], vec![0; n]);
+        for (stratum, held) in self.strata.iter().enumerate() {
+            for (place, slot) in held.slots.iter().enumerate() {
+                owners[*slot as usize] = stratum as u32;
+                places[*slot as usize] = place as u32;
+            }
+        }
+        tensors.put_u32("owners", &[n], owners);
+        tensors.put_u32("places", &[n], places);
+        let seen: Vec<u64> = self.strata.iter().map(|stratum| stratum.n_seen).collect();
+        tensors.put_u64("seen", &[seen.len()], seen);
+        let earned: Vec<f64> = self.earned.iter().flatten().copied().collect();
+        tensors.put_f64("earned", &[self.earned.len(), 2], earned);
+        tensors
+    }
+
+    /// Reads back what [`Reservoir::save`] wrote.
+    pub fn load(capacity: usize, form: Form, tensors: &mut Tensors) -> Result<Reservoir, Error> {
+        let lessons = load_lessons(form, tensors)?;
+        if lessons.len() > capacity {
+            let what = format!("{} lessons in {capacity} slots", lessons.len());
+            return Err(wrong("dense", what));
+        }
+        let n = Some(lessons.len());
+        let owners = tensors.take_u32("owners", &[n])?;
+        let places = tensors.take_u32("places", &[n])?;
+        let seen = tensors.take_u64("seen", &[None])?;
+        let stratum = |n_seen| Stratum {
+            slots: Vec::new(),
+            n_seen,
+        };
+        let mut strata: Vec<Stratum> = seen.into_iter().map(stratum).collect();
+        let mut slots: Vec<usize> = (0..lessons.len()).collect();
+        slots.sort_by_key(|slot| (owners[*slot], places[*slot]));
+        for slot in slots {
+            let stratum = strata.get_mut(owners[slot] as usize);
+            let missing = || wrong("owners", format!("stratum {} is not there", owners[slot]));
+            let stratum = stratum.ok_or_else(missing)?;
+            stratum.slots.push(slot as u32);
+        }
+        if strata.iter().any(|s| s.n_seen < s.slots.len() as u64) {
+            let what = "a stratum holds more than it has seen".to_owned();
+            return Err(wrong("seen", what));
+        }
+        let earned = tensors.take_f64("earned", &[None, Some(2)])?;
+        let sound = |row: &[f64]| (0.0..=HORIZON).contains(&row[0]) && row[1].is_finite();
+        if !earned.chunks_exact(2).all(sound) {
+            return Err(wrong("earned", "a mean that cannot be".to_owned()));
+        }
+        let pairs = earned.chunks_exact(2).map(|row| [row[0], row[1]]);
+        Ok(Reservoir {
+            capacity,
+            lessons: lessons.into_iter().map(Arc::new).collect(),
+            strata,
+            earned: pairs.collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Encoded;
+    use rand::SeedableRng;
+
+    fn lesson(target: Target, value: f32) -> Arc<Lesson> {
+        Arc::new(Lesson {
+            row: Encoded {
+                dense: vec![value],
+                sparse: vec![(target.stratum(), value)],
+            },
+            target,
+            outputs: vec![value, -value, 0.0],
+        })
+    }
+
+    const FORM: Form = Form {
+        n_dense: 1,
+        n_buckets: 16,
+        n_outputs: 3,
+    };
+
+    fn filled(targets: impl Iterator<Item = Target>) -> Reservoir {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut memory = Reservoir::new(20);
+        for (index, target) in targets.enumerate() {
+            memory.offer(&lesson(target, index as f32), &mut rng);
+        }
+        memory
+    }
+
+    #[test]
+    fn a_rare_class_keeps_its_places() {
+        let memory = filled((0..2000).map(|i| Target::Class(u32::from(i % 100 == 0))));
+        assert_eq!(memory.lessons.len(), 20);
+        let rare = memory.strata[1].slots.len();
+        assert!((8..=10).contains(&rare), "{rare} of 20");
+    }
+
+    #[test]
+    fn a_rare_reward_keeps_its_places() {
+        let reward = |i: u32| f64::from(u8::from(i.is_multiple_of(100)));
+        let target = |i| Target::Reward {
+            action: 1,
+            reward: reward(i),
+        };
+        let memory = filled((1..2000).map(target));
+        let good = memory.lessons.iter().filter(|lesson| {
+            matches!(lesson.target, Target::Reward { reward, .. } if reward == 1.0)
+        });
+        let n_good = good.count();
+        assert!((8..=10).contains(&n_good), "{n_good} of 20");
+    }
+
+    #[test]
+    fn one_class_is_sampled_evenly_over_time() {
+        let memory = filled((0..2000).map(|_| Target::Class(0)));
+        let mean: f32 = memory.lessons.iter().map(|l| l.row.dense[0]).sum::<f32>() / 20.0;
+        assert!((600.0..1400.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let rewards = |i: u32| Target::Reward {
+            action: i % 3,
+            reward: f64::from(i % 7),
+        };
+        let memory = filled((0..500).map(rewards));
+        assert_eq!(Reservoir::load(20, FORM, &mut memory.save()), Ok(memory));
+        let empty = Reservoir::new(20);
+        assert_eq!(Reservoir::load(20, FORM, &mut empty.save()), Ok(empty));
+    }
+
+    #[test]
+    fn p9_lessons_that_cannot_be_are_refused() {
+        let check = |form: Form, class: u32, name: &str| {
+            let mut saved = filled((0..30).map(|_| Target::Class(class))).save();
+            let error = Reservoir::load(20, form, &mut saved).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        };
+        let n_dense = Form { n_dense: 2, ..FORM };
+        check(n_dense, 0, "tensor \"dense\"");
+        check(FORM, 16, "sparse.buckets");
+        check(FORM, 3, "target.indexes");
+        let n_outputs = Form {
+            n_outputs: 9,
+            ..FORM
+        };
+        check(n_outputs, 0, "tensor \"outputs\"");
+    }
+}
