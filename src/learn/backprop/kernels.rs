@@ -169,8 +169,11 @@ pub struct Combine<'a> {
 /// The factors that are not zero, by target.
 #[derive(Default)]
 pub struct Terms {
-    ends: Vec<u32>,
-    terms: Vec<(usize, f32)>,
+    /// How many each target has.
+    counts: Vec<u32>,
+    /// Where a source starts, and its factor: room for every source, target by target.
+    terms: Vec<(u32, f32)>,
+    n_sources: usize,
 }
 
 impl Combine<'_> {
@@ -183,24 +186,45 @@ impl Combine<'_> {
 }
 
 impl Terms {
-    /// Takes the factors of sources `from..to`.
-    fn gather(&mut self, factors: Factors, n_targets: usize, from: usize, to: usize) {
-        let n_most = n_targets * (to - from);
-        if self.terms.len() < n_most {
-            self.terms.resize(n_most, (0, 0.0));
-        }
-        self.ends.clear();
-        let mut n_terms = 0;
-        for target in 0..n_targets {
-            for source in from..to {
-                let at = target * factors.target_stride + source * factors.source_stride;
-                let factor = factors.values[at];
-                // Written always and counted only when it matters: no branch to guess.
-                self.terms[n_terms] = (source - from, factor * factors.scale);
-                n_terms += usize::from(factor != 0.0);
+    /// Takes the factors of sources `from..to`, each of so many values.
+    fn gather(&mut self, factors: Factors, n_targets: usize, from: usize, to: usize, width: usize) {
+        let n_sources = to - from;
+        self.n_sources = n_sources;
+        self.terms.resize(n_targets * n_sources, (0, 0.0));
+        self.counts.clear();
+        self.counts.resize(n_targets, 0);
+        let mut put = |target: usize, source: usize, factor: f32| {
+            let count = &mut self.counts[target];
+            // Written always and counted only when it matters: no branch to guess.
+            let place = target * n_sources + *count as usize;
+            self.terms[place] = ((source * width) as u32, factor * factors.scale);
+            *count += u32::from(factor != 0.0);
+        };
+        // Along the values, whichever way they lie.
+        if factors.target_stride == 1 {
+            for source in 0..n_sources {
+                let start = (from + source) * factors.source_stride;
+                let values = &factors.values[start..start + n_targets];
+                for (target, factor) in values.iter().enumerate() {
+                    put(target, source, *factor);
+                }
             }
-            self.ends.push(n_terms as u32);
+        } else {
+            for target in 0..n_targets {
+                let start = target * factors.target_stride + from * factors.source_stride;
+                let values = factors.values[start..].iter();
+                let values = values.step_by(factors.source_stride).take(n_sources);
+                for (source, factor) in values.enumerate() {
+                    put(target, source, *factor);
+                }
+            }
         }
+    }
+
+    /// By target.
+    fn each(&self) -> impl Iterator<Item = &[(u32, f32)]> {
+        let lists = self.terms.chunks_exact(self.n_sources).zip(&self.counts);
+        lists.map(|(list, count)| &list[..*count as usize])
     }
 }
 
@@ -216,7 +240,8 @@ impl WithSimd for Combine<'_> {
         let tile = n_vectors.div_ceil(n_tiles);
         for from in (0..n_sources).step_by(SOURCES_AT_ONCE) {
             let to = n_sources.min(from + SOURCES_AT_ONCE);
-            self.terms.gather(self.factors, n_targets, from, to);
+            self.terms
+                .gather(self.factors, n_targets, from, to, width);
             let mut sweep = Sweep {
                 targets: &mut *self.targets,
                 sources: &self.sources[from * width..to * width],
@@ -259,14 +284,13 @@ impl Sweep<'_> {
     fn tile<S: Simd, const T: usize>(&mut self, simd: S, at: usize) {
         let (from, to) = (at * S::F32_LANES, (at + T) * S::F32_LANES);
         let (low, high) = (simd.splat_f32s(-WEIGHT_MAX), simd.splat_f32s(WEIGHT_MAX));
-        let mut start = 0;
         let targets = self.targets.chunks_exact_mut(self.width);
-        for (target, end) in targets.zip(&self.terms.ends) {
+        for (target, terms) in targets.zip(self.terms.each()) {
             let target = S::as_mut_simd_f32s(&mut target[from..to]).0;
             let target: &mut [S::f32s; T] = target.try_into().expect("as many vectors");
             let mut sums = *target;
-            for (source, factor) in &self.terms.terms[start..*end as usize] {
-                let start = *source * self.width;
+            for (start, factor) in terms {
+                let start = *start as usize;
                 let source = S::as_simd_f32s(&self.sources[start + from..start + to]).0;
                 let source: &[S::f32s; T] = source.try_into().expect("as many vectors");
                 let factor = simd.splat_f32s(*factor);
@@ -277,7 +301,6 @@ impl Sweep<'_> {
             for t in 0..T {
                 target[t] = simd.min_f32s(high, simd.max_f32s(low, sums[t]));
             }
-            start = *end as usize;
         }
     }
 
@@ -286,19 +309,17 @@ impl Sweep<'_> {
     fn tail<S: Simd>(&mut self, simd: S) {
         let from = self.width / S::F32_LANES * S::F32_LANES;
         let (low, high) = (simd.splat_f32s(-WEIGHT_MAX), simd.splat_f32s(WEIGHT_MAX));
-        let mut start = 0;
         let targets = self.targets.chunks_exact_mut(self.width);
-        for (target, end) in targets.zip(&self.terms.ends) {
+        for (target, terms) in targets.zip(self.terms.each()) {
             let mut sum = simd.partial_load_f32s(&target[from..]);
-            for (source, factor) in &self.terms.terms[start..*end as usize] {
-                let start = *source * self.width;
+            for (start, factor) in terms {
+                let start = *start as usize;
                 let source = &self.sources[start + from..start + self.width];
                 let (factor, source) = (simd.splat_f32s(*factor), simd.partial_load_f32s(source));
                 sum = simd.mul_add_e_f32s(factor, source, sum);
             }
             sum = simd.min_f32s(high, simd.max_f32s(low, sum));
             simd.partial_store_f32s(&mut target[from..], sum);
-            start = *end as usize;
         }
     }
 }

@@ -17,9 +17,12 @@ pub struct Lesson {
 }
 
 /// Lessons as tensors: rows of features, targets, and the outputs they had.
-pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson>) -> Tensors {
+pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Tensors {
     let mut tensors = Tensors::default();
-    let (mut dense, mut ends, mut buckets, mut values) = (vec![], vec![], vec![], vec![]);
+    // Room at once: a memory of images is tens of megabytes.
+    let n_dense = lessons.clone().map(|lesson| lesson.row.dense.len()).sum();
+    let mut dense = Vec::with_capacity(n_dense);
+    let (mut ends, mut buckets, mut values) = (vec![], vec![], vec![]);
     let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
     for lesson in lessons {
         dense.extend_from_slice(&lesson.row.dense);
