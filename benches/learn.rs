@@ -12,9 +12,7 @@ mod data;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use perennial::event::{
-    Batch, Column, Description, Entry, Event, Feedback, Signal, Subject, Time,
-};
+use perennial::event::{Batch, Column, Description, Entry, Event, Feedback, Signal, Subject, Time};
 use perennial::learn::{Learner, Supply};
 use perennial::model::Spec;
 

@@ -16,6 +16,7 @@ mod learned;
 mod learner;
 mod ledger;
 mod memory;
+mod neighbours;
 mod optimizer;
 mod seen;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::backend::Network;
 use super::features::{Encoded, Encoder, Scale};
 use super::loss::{argmax, softmax};
+use super::neighbours::Nearest;
 use super::portfolio::Portfolio;
 use super::spec::{Spec, Task};
 use crate::event::{Batch, Outputs};
@@ -32,6 +33,8 @@ pub enum Function {
     Network(Network),
     /// A mixture.
     Portfolio(Portfolio),
+    /// Remembered examples.
+    Neighbours(Nearest),
 }
 
 impl Model {
@@ -72,6 +75,10 @@ impl Model {
                     outputs.chunks_exact_mut(classes.len()).for_each(softmax);
                 }
                 outputs
+            }
+            Function::Neighbours(nearest) => {
+                let outputs = |row| nearest.outputs(row, &self.target);
+                rows.iter().flat_map(outputs).collect()
             }
             Function::Portfolio(portfolio) => {
                 let mixed = |row| portfolio.mix(&portfolio.members(row, &self.target));

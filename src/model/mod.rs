@@ -14,6 +14,7 @@ mod layers;
 mod linear;
 mod loss;
 pub mod matrix;
+mod neighbours;
 mod portfolio;
 mod ridge;
 mod sparse;
@@ -26,10 +27,11 @@ pub use features::{Encoded, Encoder, Scale, n_buckets};
 pub use layers::{Layer, Parameters};
 pub use linear::Bank;
 pub use loss::{Target, argmax, softmax};
+pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Voters, Window};
 pub use portfolio::{Last, Portfolio, STEP_SIZES};
 pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
     Cadence, Error as SpecError, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory,
-    Optimizer, Spec, Strategy, Task,
+    Neighbourhood, Optimizer, Spec, Strategy, Task,
 };

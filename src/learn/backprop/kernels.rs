@@ -240,8 +240,7 @@ impl WithSimd for Combine<'_> {
         let tile = n_vectors.div_ceil(n_tiles);
         for from in (0..n_sources).step_by(SOURCES_AT_ONCE) {
             let to = n_sources.min(from + SOURCES_AT_ONCE);
-            self.terms
-                .gather(self.factors, n_targets, from, to, width);
+            self.terms.gather(self.factors, n_targets, from, to, width);
             let mut sweep = Sweep {
                 targets: &mut *self.targets,
                 sources: &self.sources[from * width..to * width],

@@ -92,7 +92,9 @@ impl Balance {
     /// Reads back what [`Balance::save`] wrote.
     pub fn load(tensors: &mut Tensors) -> Result<Balance, Error> {
         let values = tensors.take_f64("values", &[Some(9)])?;
-        let sound = values.iter().all(|value| value.is_finite() && *value >= 0.0);
+        let sound = values
+            .iter()
+            .all(|value| value.is_finite() && *value >= 0.0);
         if !sound || values[0] > MOST {
             return Err(wrong("values", format!("{values:?}")));
         }

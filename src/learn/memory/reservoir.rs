@@ -218,9 +218,9 @@ mod tests {
             reward: reward(i),
         };
         let memory = filled((1..2000).map(target));
-        let good = memory.lessons.iter().filter(|lesson| {
-            matches!(lesson.target, Target::Reward { reward, .. } if reward == 1.0)
-        });
+        let good = memory.lessons.iter().filter(
+            |lesson| matches!(lesson.target, Target::Reward { reward, .. } if reward == 1.0),
+        );
         let n_good = good.count();
         assert!((8..=10).contains(&n_good), "{n_good} of 20");
     }
