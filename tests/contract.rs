@@ -66,6 +66,8 @@ fn cases(seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     for task in TASKS {
         cases.push(case(task, "", seed, 0));
+        let neighbours = "[learner]\nkind = \"neighbours\"\nexamples = 600\nnearest = 7\n";
+        cases.push(case(task, neighbours, seed, 600));
         for network in ["linear", "mlp"] {
             for optimizer in ["sgd", "adamw"] {
                 for strategy in ["none", "er", "er-ace", "der++", "cls-er"] {

@@ -189,10 +189,8 @@ fn judge(outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
 }
 
 fn learn_last(last: &mut Last, target: Target) {
-    let now = match target {
-        Target::Class(class) => f64::from(class),
-        Target::Value(value) => value,
-        Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => return,
+    let Some(now) = target.truth() else {
+        return;
     };
     if let Some(before) = last.target {
         let fade = 1.0 - 1.0 / CLAIM_HORIZON;

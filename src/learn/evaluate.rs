@@ -106,13 +106,14 @@ impl Evaluation {
 
     /// Judges repeating the newest truth, which this one then becomes.
     pub(super) fn follow(&mut self, target: Target) {
-        let (now, right): (f64, fn(f64, f64) -> f64) = match target {
-            Target::Class(class) => (f64::from(class), |a, b| f64::from(u8::from(a == b))),
-            Target::Value(value) => (value, |a, b| (a - b).abs()),
-            Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => return,
+        let Some(now) = target.truth() else {
+            return;
         };
         if let Some(last) = self.last {
-            self.no_change.add(right(last, now));
+            self.no_change.add(match target {
+                Target::Class(_) => f64::from(u8::from(last == now)),
+                _ => (last - now).abs(),
+            });
         }
         self.last = Some(now);
     }

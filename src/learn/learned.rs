@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use super::auto::AutoLearner;
 use super::gradient::{GradientLearner, Outcome};
+use super::memory::Form;
+use super::neighbours::NeighboursLearner;
 use crate::event::Batch;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoder, Function, LearnerKind, Model, Scale, Spec, Target};
+use crate::model::{self, Encoder, Function, LearnerKind, Model, Scale, Spec, Target};
 
 /// What is learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,7 @@ pub struct Learned {
 enum Kind {
     Gradient(Box<GradientLearner>),
     Auto(AutoLearner),
+    Neighbours(NeighboursLearner),
 }
 
 impl Learned {
@@ -35,6 +38,7 @@ impl Learned {
         let n_buckets = match &spec.learner {
             LearnerKind::Auto => AutoLearner::n_buckets(spec),
             LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
+            LearnerKind::Neighbours(_) => model::n_buckets(spec, 1),
         };
         let encoder = Encoder::new(spec, n_buckets);
         let n_dense = encoder.n_dense();
@@ -42,6 +46,9 @@ impl Learned {
             LearnerKind::Auto => Kind::Auto(AutoLearner::new(spec, n_dense)),
             LearnerKind::Gradient(settings) => {
                 Kind::Gradient(Box::new(GradientLearner::new(spec, settings, n_dense)))
+            }
+            LearnerKind::Neighbours(settings) => {
+                Kind::Neighbours(NeighboursLearner::new(spec, settings, n_dense))
             }
         };
         Learned {
@@ -64,6 +71,7 @@ impl Learned {
             function: match &self.kind {
                 Kind::Gradient(learner) => Function::Network(learner.network()),
                 Kind::Auto(learner) => Function::Portfolio(learner.portfolio.clone()),
+                Kind::Neighbours(learner) => Function::Neighbours(learner.nearest.clone()),
             },
         }
     }
@@ -93,13 +101,14 @@ impl Learned {
         match &self.kind {
             Kind::Gradient(learner) => learner.n_remembered(),
             Kind::Auto(_) => 0,
+            Kind::Neighbours(learner) => learner.nearest.memory.len(),
         }
     }
 
     /// The members of a portfolio with their shares.
     pub fn shares(&self) -> Vec<(String, f64)> {
         match &self.kind {
-            Kind::Gradient(_) => Vec::new(),
+            Kind::Gradient(_) | Kind::Neighbours(_) => Vec::new(),
             Kind::Auto(learner) => {
                 let names = learner.portfolio.names().into_iter();
                 names
@@ -111,10 +120,14 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(super) fn reconfigure(&mut self, spec: &Spec) {
-        if let (Kind::Gradient(learner), LearnerKind::Gradient(settings)) =
-            (&mut self.kind, &spec.learner)
-        {
-            learner.reconfigure(spec, settings);
+        match (&mut self.kind, &spec.learner) {
+            (Kind::Gradient(learner), LearnerKind::Gradient(settings)) => {
+                learner.reconfigure(spec, settings);
+            }
+            (Kind::Neighbours(learner), LearnerKind::Neighbours(settings)) => {
+                learner.reconfigure(settings);
+            }
+            _ => {}
         }
     }
 
@@ -134,10 +147,11 @@ impl Learned {
         let encoded = self.encoder.encode(batch, row);
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(encoded, target, &self.target),
-            Kind::Auto(learner) => match learner.observe(&encoded, target, &self.target, scores) {
-                true => Outcome::Updated(u64::from(new)),
-                false => Outcome::Rejected(1),
-            },
+            Kind::Auto(learner) => taken(
+                learner.observe(&encoded, target, &self.target, scores),
+                target,
+            ),
+            Kind::Neighbours(learner) => taken(learner.observe(&encoded, target), target),
         };
         if let Outcome::Updated(n_examples) = outcome {
             self.n_examples += n_examples;
@@ -150,6 +164,7 @@ impl Learned {
         match &self.kind {
             Kind::Gradient(learner) => learner.weights(),
             Kind::Auto(learner) => learner.weights(),
+            Kind::Neighbours(learner) => learner.weights(),
         }
     }
 
@@ -157,7 +172,7 @@ impl Learned {
     pub fn state(&self) -> Tensors {
         let mut tensors = match &self.kind {
             Kind::Gradient(learner) => learner.state(),
-            Kind::Auto(_) => Tensors::default(),
+            Kind::Auto(_) | Kind::Neighbours(_) => Tensors::default(),
         };
         tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
         tensors.put_f64("target", &[3], self.target.moments().to_vec());
@@ -183,9 +198,11 @@ impl Learned {
     /// When the tensors are not of this description.
     pub fn load(spec: &Spec, weights: &mut Tensors, state: &mut Tensors) -> Result<Learned, Error> {
         let mut learned = Learned::new(spec);
-        let n_buckets = match &spec.learner {
-            LearnerKind::Auto => AutoLearner::n_buckets(spec),
-            LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
+        let n_buckets = learned.encoder.n_buckets();
+        let form = Form {
+            n_dense: learned.encoder.n_dense(),
+            n_buckets,
+            n_outputs: spec.task.n_outputs(),
         };
         let moments = state.take_f64("target", &[Some(3)])?;
         learned.target = Scale::from_moments([moments[0], moments[1], moments[2]]);
@@ -195,6 +212,7 @@ impl Learned {
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
             Kind::Auto(learner) => learner.load(weights)?,
+            Kind::Neighbours(learner) => learner.load(&spec.task, form, weights)?,
         }
         Ok(learned)
     }
@@ -229,5 +247,14 @@ fn load_names(spec: &Spec, state: &mut Tensors) -> Result<Vec<String>, Error> {
             described.len(),
             range.end()
         ))),
+    }
+}
+
+/// What becomes of an example that is learned at once, or not at all.
+fn taken(learned: bool, target: Target) -> Outcome {
+    match (learned, target) {
+        (false, _) => Outcome::Rejected(1),
+        (true, Target::Correction { .. }) => Outcome::Updated(0),
+        (true, _) => Outcome::Updated(1),
     }
 }

@@ -6,6 +6,7 @@
 //! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
 //! [`Learned`] (what is learned, of either kind), then what the kinds are made of.
 
+mod analytic;
 mod auto;
 mod backprop;
 mod evaluate;
@@ -15,6 +16,7 @@ mod learned;
 mod learner;
 mod ledger;
 mod memory;
+mod neighbours;
 mod offpolicy;
 mod optimizer;
 mod seen;

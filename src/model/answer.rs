@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::backend::Network;
 use super::features::{Encoded, Encoder, Scale};
 use super::loss::{argmax, softmax};
+use super::neighbours::Nearest;
 use super::policy::{Estimates, draw};
 use super::portfolio::Portfolio;
 use super::spec::{Spec, Task};
@@ -37,6 +38,8 @@ pub enum Function {
     Network(Network),
     /// A mixture.
     Portfolio(Portfolio),
+    /// Remembered examples.
+    Neighbours(Nearest),
 }
 
 /// How a bandit's action is chosen.
@@ -129,6 +132,10 @@ impl Model {
         let n_outputs = self.spec.task.n_outputs();
         let mut outputs = match &self.function {
             Function::Network(network) => network.forward(rows),
+            Function::Neighbours(nearest) => {
+                let outputs = |row| nearest.outputs(row, &self.target);
+                rows.iter().flat_map(outputs).collect()
+            }
             Function::Portfolio(portfolio) => {
                 let mixed = |row| portfolio.mix(&portfolio.members(row, &self.target));
                 rows.iter().flat_map(mixed).collect()
@@ -145,8 +152,8 @@ impl Model {
         for row in outputs.chunks_exact_mut(n_known) {
             match &self.function {
                 Function::Network(_) => softmax(row),
-                Function::Portfolio(_) if n_known < n_outputs => normalise(row),
-                Function::Portfolio(_) => {}
+                _ if n_known < n_outputs => normalise(row),
+                _ => {}
             }
         }
         outputs
@@ -158,7 +165,7 @@ impl Function {
     /// none where this function has no posterior.
     pub fn deviations(&self, _row: &Encoded) -> Option<Vec<f32>> {
         match self {
-            Function::Network(_) | Function::Portfolio(_) => None,
+            Function::Network(_) | Function::Neighbours(_) | Function::Portfolio(_) => None,
         }
     }
 }

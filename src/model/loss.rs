@@ -4,6 +4,7 @@
 //! standard deviations of the target, for values and rewards.
 
 use super::features::Scale;
+use super::spec::Task;
 
 /// The truth that an example carries.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +40,32 @@ impl Target {
             Target::Reward { action, .. }
             | Target::BestAction(action)
             | Target::Correction { action, .. } => action,
+        }
+    }
+
+    /// The class index or the value, where the example says what was true whatever was served.
+    pub fn truth(&self) -> Option<f64> {
+        match *self {
+            Target::Class(class) => Some(f64::from(class)),
+            Target::Value(value) => Some(value),
+            Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => None,
+        }
+    }
+
+    /// Whether a model of this task can have been told so.
+    pub fn suits(&self, task: &Task) -> bool {
+        match (self, task) {
+            (Target::Class(class), Task::Classification { .. }) => {
+                (*class as usize) < task.n_outputs()
+            }
+            (Target::Value(value), Task::Regression) => value.is_finite(),
+            (Target::Reward { action, reward }, Task::Bandit { .. }) => {
+                (*action as usize) < task.n_outputs() && reward.is_finite()
+            }
+            (Target::BestAction(action), Task::Bandit { .. }) => {
+                (*action as usize) < task.n_outputs()
+            }
+            _ => false,
         }
     }
 

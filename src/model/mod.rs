@@ -13,8 +13,11 @@ mod features;
 mod layers;
 mod linear;
 mod loss;
+pub mod matrix;
+mod neighbours;
 mod policy;
 mod portfolio;
+mod ridge;
 mod sparse;
 mod spec;
 pub mod weights;
@@ -25,10 +28,12 @@ pub use features::{Encoded, Encoder, Scale, n_buckets};
 pub use layers::{Layer, Parameters};
 pub use linear::Bank;
 pub use loss::{Target, argmax, softmax};
+pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Voters, Window};
 pub use policy::{Estimates, Policy};
 pub use portfolio::{Last, Portfolio, STEP_SIZES};
+pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
     Aggregate, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
-    JournalLimits, LearnerKind, Memory, Optimizer, Rewards, Spec, Strategy, Task,
+    JournalLimits, LearnerKind, Memory, Neighbourhood, Optimizer, Rewards, Spec, Strategy, Task,
 };

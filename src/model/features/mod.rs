@@ -78,6 +78,11 @@ impl Encoder {
         self.n_dense
     }
 
+    /// How many buckets hashed features fall into; 0 where nothing is hashed.
+    pub fn n_buckets(&self) -> usize {
+        self.n_buckets
+    }
+
     /// Encodes row `row` of `batch` with what is known now.
     pub fn encode(&self, batch: &Batch, row: usize) -> Encoded {
         let mut encoded = Encoded {

@@ -100,6 +100,17 @@ pub enum LearnerKind {
     Auto,
     /// One network, trained by gradient steps.
     Gradient(Gradient),
+    /// The newest examples; the nearest of them answer.
+    Neighbours(Neighbourhood),
+}
+
+/// Settings of `kind = "neighbours"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbourhood {
+    /// Examples that are remembered, 1 to 1,000,000; the oldest leaves.
+    pub examples: usize,
+    /// How many of the nearest answer, 1 to 1000.
+    pub nearest: usize,
 }
 
 /// Settings of `kind = "gradient"`.
@@ -287,6 +298,9 @@ impl Spec {
             (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {
                 same("network", old.hidden == new.hidden)?;
                 same("learner.optimizer", old.optimizer == new.optimizer)
+            }
+            (LearnerKind::Neighbours(old), LearnerKind::Neighbours(new)) => {
+                same("learner.examples", old.examples == new.examples)
             }
             _ => same("learner.kind", false),
         }

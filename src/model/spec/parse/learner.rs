@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::{Gradient, LearnerKind, Memory, Optimizer, Strategy};
+use super::super::{Gradient, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy};
 use super::{Error, Raw, not_yet, one_of, unavailable, value, within};
 
 #[derive(Deserialize)]
@@ -20,6 +20,8 @@ pub(super) struct RawLearner {
     optimizer: Option<String>,
     learning_rate: Option<f64>,
     examples_per_update: Option<u64>,
+    examples: Option<u64>,
+    nearest: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -33,7 +35,17 @@ pub(super) struct RawMemory {
 
 pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
     let learner = &raw.learner;
-    match learner.kind.as_deref().unwrap_or("auto") {
+    let kind = learner.kind.as_deref().unwrap_or("auto");
+    if kind != "neighbours" {
+        for (key, written) in [
+            ("learner.examples", learner.examples),
+            ("learner.nearest", learner.nearest),
+        ] {
+            let belongs = "belongs to learner.kind = \"neighbours\"";
+            written.map_or(Ok(()), |written| Err(value(key, written, belongs)))?;
+        }
+    }
+    match kind {
         "auto" => {
             let instead = "under learner.kind = \"auto\" leave it out, or set \"gradient\"";
             let network = raw.network.as_ref().map(|network| &network.kind);
@@ -51,13 +63,40 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
             Ok(LearnerKind::Auto)
         }
         "gradient" => Ok(LearnerKind::Gradient(gradient(raw)?)),
-        kind @ ("analytic" | "neighbours") => Err(unavailable(
+        "neighbours" => Ok(LearnerKind::Neighbours(neighbourhood(raw)?)),
+        kind @ "analytic" => Err(unavailable(
             "learner.kind",
             kind,
-            "take \"auto\" or \"gradient\"",
+            "take \"auto\", \"gradient\" or \"neighbours\"",
         )),
-        other => Err(one_of("learner.kind", other, "auto or gradient")),
+        other => Err(one_of(
+            "learner.kind",
+            other,
+            "auto, gradient or neighbours",
+        )),
     }
+}
+
+fn neighbourhood(raw: &Raw) -> Result<Neighbourhood, Error> {
+    let learner = &raw.learner;
+    let unused = "belongs to learner.kind = \"gradient\"";
+    let network = raw.network.as_ref().map(|network| network.kind.clone());
+    let rate = learner.learning_rate.map(|rate| rate.to_string());
+    for (key, written) in [
+        ("network.kind", network),
+        ("learner.optimizer", learner.optimizer.clone()),
+        ("learner.learning_rate", rate),
+        (
+            "learner.examples_per_update",
+            learner.examples_per_update.map(|n| n.to_string()),
+        ),
+    ] {
+        written.map_or(Ok(()), |written| Err(value(key, written, unused)))?;
+    }
+    Ok(Neighbourhood {
+        examples: within("learner.examples", learner.examples, 5000, 1..=1_000_000)? as usize,
+        nearest: within("learner.nearest", learner.nearest, 10, 1..=1000)? as usize,
+    })
 }
 
 fn gradient(raw: &Raw) -> Result<Gradient, Error> {

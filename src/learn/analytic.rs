@@ -1,0 +1,5 @@
+//! `kind = "analytic"`: ridge regression on random features, one example or one block at a time.
+
+mod recursion;
+
+pub use recursion::{Recursion, Settings};

@@ -1,0 +1,484 @@
+//! Recursive ridge regression: after every example the weights are those of the batch problem
+//! `W = C A^-1`, `A = sum of g^age phi phi^T + ridge I`, `C = sum of g^age y phi^T`.
+//!
+//! Recursive least squares with forgetting (Plackett 1950; Haykin 2002, section 9.3) on `P = A^-1`,
+//! with departures for speed and soundness, none of which changes the result beyond rounding but
+//! the last:
+//! - Gains of the newest examples are kept beside `P` and folded into it together, as one matrix
+//!   product; so are their outer products into the Gram matrix. Several examples can be taken at
+//!   once (Woodbury 1950).
+//! - `P` and `W` are computed anew from the Gram matrix every `refresh_every` examples, so that
+//!   rounding cannot build up.
+//! - The ridge fades with the examples between two refreshes, at most to half, and is then put
+//!   back whole: nothing winds up where inputs excite nothing.
+//!
+//! Invariant: what enters is finite and bounded, so everything here stays finite.
+
+use std::sync::Arc;
+
+use crate::model::matrix::{
+    ADD, Blend, SUBTRACT, Shape, Symmetric, View, add_scaled, dot, factor_block, invert_block,
+    multiply, take_outer,
+};
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Posterior, RidgeWeights};
+
+/// Examples whose gains are kept beside `P` before they are folded into it.
+const FOLD: usize = 32;
+/// Fewer examples than these are taken one by one.
+const BLOCK_MIN: usize = 8;
+/// A ridge smaller than this part of the largest sum of squares would be lost in rounding.
+const ROUNDING: f64 = 1e-12;
+/// Targets are clipped here, in the scale that they come in.
+const TARGET_MAX: f32 = 1e4;
+
+/// What a regression is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Features of a row.
+    pub n_features: usize,
+    /// Targets of a row, regressed on the same features.
+    pub n_outputs: usize,
+    /// What an example's weight is multiplied by with each later one; above 0.9, at most 1.
+    pub forgetting: f64,
+    /// The weight of the penalty on squared weights, larger than 0.
+    pub ridge: f64,
+}
+
+/// A regression that learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recursion {
+    settings: Settings,
+    /// Present from the first example on.
+    matrices: Option<Matrices>,
+    /// `C` at the last fold, `[n_outputs, n_features]`.
+    moments: Vec<f64>,
+    /// `[n_outputs, n_features]`.
+    weight: Vec<f64>,
+    /// Rows of features since the last fold, `[recent, n_features]`.
+    recent: Vec<f64>,
+    /// Their targets, `[recent, n_outputs]`.
+    targets: Vec<f64>,
+    /// With `P_s` of the last fold, `P = growth * (P_s - gains^T gains)`; `[recent, n_features]`.
+    gains: Vec<f64>,
+    growth: f64,
+    n_since_refresh: usize,
+    /// The sum of squared errors that the batch problem leaves, and of the examples' weights.
+    residual: f64,
+    n_effective: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Matrices {
+    /// `A` without the ridge, at the last fold.
+    gram: Symmetric,
+    /// `P` at the last fold; shared with served posteriors.
+    inverse: Arc<Symmetric>,
+}
+
+impl Recursion {
+    /// Weights zero.
+    pub fn new(settings: Settings) -> Recursion {
+        let n_weights = settings.n_outputs * settings.n_features;
+        Recursion {
+            settings,
+            matrices: None,
+            moments: vec![0.0; n_weights],
+            weight: vec![0.0; n_weights],
+            recent: Vec::new(),
+            targets: Vec::new(),
+            gains: Vec::new(),
+            growth: 1.0,
+            n_since_refresh: 0,
+            residual: 0.0,
+            n_effective: 0.0,
+        }
+    }
+
+    /// The estimate of every output, `[n_outputs]`.
+    pub fn scores(&self, phi: &[f32]) -> Vec<f32> {
+        let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
+        let scores = self.estimates(&phi).into_iter();
+        scores.map(|score| score as f32).collect()
+    }
+
+    /// What is served.
+    pub fn served(&self) -> RidgeWeights {
+        let weight = self.weight.iter().map(|weight| *weight as f32).collect();
+        RidgeWeights::new(self.settings.n_features, weight)
+    }
+
+    /// How far it can be trusted, without a copy of the matrix.
+    pub fn posterior(&self) -> Posterior {
+        let (inverse, growth) = match &self.matrices {
+            Some(matrices) => (Some(matrices.inverse.clone()), self.growth),
+            None => (None, 1.0 / self.settings.ridge),
+        };
+        Posterior {
+            inverse,
+            gains: self.gains.as_slice().into(),
+            growth,
+            // One example of unit variance is presumed: targets are standardised.
+            noise: (1.0 + self.residual) / (1.0 + self.n_effective),
+        }
+    }
+
+    /// Learns one example, or several at once: `phi` `[rows, n_features]` and `targets`
+    /// `[rows, n_outputs]`. False where a number is not finite, and then nothing has changed.
+    pub fn observe(&mut self, phi: &[f32], targets: &[f32]) -> bool {
+        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
+        debug_assert_eq!(phi.len() / n, targets.len() / n_outputs);
+        if !phi.iter().chain(targets).all(|value| value.is_finite()) {
+            return false;
+        }
+        let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
+        let clipped = targets.iter().map(|y| y.clamp(-TARGET_MAX, TARGET_MAX));
+        let targets: Vec<f64> = clipped.map(f64::from).collect();
+        if phi.len() / n < BLOCK_MIN {
+            let examples = phi.chunks_exact(n).zip(targets.chunks_exact(n_outputs));
+            examples.for_each(|(phi, targets)| self.take(phi, targets));
+        } else {
+            self.take_block(phi, targets);
+        }
+        true
+    }
+
+    /// One example that was learned had a target that was larger by `delta`: `C += phi delta`,
+    /// `W += P phi delta`, and no new example is counted.
+    pub fn correct(&mut self, phi: &[f32], output_index: usize, delta: f32) -> bool {
+        if !phi.iter().all(|x| x.is_finite()) || !delta.is_finite() {
+            return false;
+        }
+        let n = self.settings.n_features;
+        let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
+        let spread = self.spread(&phi);
+        let delta = f64::from(delta.clamp(-TARGET_MAX, TARGET_MAX));
+        let of_output = output_index * n..(output_index + 1) * n;
+        add_scaled(
+            &mut self.weight[of_output.clone()],
+            &spread,
+            delta * self.growth,
+        );
+        // The moments stand at the last fold and will fade until the next.
+        let faded = self.faded();
+        add_scaled(&mut self.moments[of_output], &phi, delta * faded);
+        true
+    }
+
+    /// `g^-n` over the examples since the last fold.
+    fn faded(&self) -> f64 {
+        let n_recent = self.recent.len() / self.settings.n_features;
+        self.settings.forgetting.powi(-(n_recent as i32))
+    }
+
+    fn estimates(&self, phi: &[f64]) -> Vec<f64> {
+        let rows = self.weight.chunks_exact(self.settings.n_features);
+        rows.map(|weight| dot(weight, phi)).collect()
+    }
+
+    fn matrices(&mut self) -> &mut Matrices {
+        let (n, ridge) = (self.settings.n_features, self.settings.ridge);
+        self.matrices.get_or_insert_with(|| Matrices {
+            gram: Symmetric::identity(n, 0.0),
+            inverse: Arc::new(Symmetric::identity(n, 1.0 / ridge)),
+        })
+    }
+
+    /// `P phi / growth`.
+    fn spread(&mut self, phi: &[f64]) -> Vec<f64> {
+        let mut spread = self.matrices().inverse.times(phi);
+        take_outer(&mut spread, &self.gains, phi);
+        spread
+    }
+
+    fn take(&mut self, phi: &[f64], targets: &[f64]) {
+        let forgetting = self.settings.forgetting;
+        let spread = self.spread(phi);
+        let surprise = forgetting + self.growth * dot(&spread, phi).max(0.0);
+        let step = self.growth / surprise;
+        let estimates = self.estimates(phi);
+        let rows = self.weight.chunks_exact_mut(phi.len());
+        let mut residual = 0.0;
+        for ((weight, target), estimate) in rows.zip(targets).zip(estimates) {
+            let error = target - estimate;
+            if error != 0.0 {
+                add_scaled(weight, &spread, step * error);
+            }
+            residual += error * error * forgetting / surprise;
+        }
+        let scale = step.sqrt();
+        self.gains.extend(spread.iter().map(|value| scale * value));
+        self.remember(phi, targets, residual);
+    }
+
+    /// Keeps examples that the weights and gains have taken in.
+    fn remember(&mut self, phi: &[f64], targets: &[f64], residual: f64) {
+        let n_rows = phi.len() / self.settings.n_features;
+        let fade = self.settings.forgetting.powi(n_rows as i32);
+        let residual = residual / self.settings.n_outputs as f64;
+        self.residual = fade * self.residual + residual;
+        self.n_effective = fade * self.n_effective
+            + (0..n_rows).fold(0.0, |sum, _| sum * self.settings.forgetting + 1.0);
+        self.growth /= fade;
+        self.recent.extend_from_slice(phi);
+        self.targets.extend_from_slice(targets);
+        self.n_since_refresh += n_rows;
+        if self.n_since_refresh >= self.refresh_every() {
+            self.refresh();
+        } else if self.gains.len() >= FOLD * self.settings.n_features {
+            self.fold();
+        }
+    }
+
+    /// Examples after which `P` is computed anew: so many that it costs little beside them, so
+    /// few that the ridge does not fade below half.
+    fn refresh_every(&self) -> usize {
+        let often = (4 * self.settings.n_features).max(1024);
+        match self.settings.forgetting {
+            forgetting if forgetting < 1.0 => {
+                let half_life = std::f64::consts::LN_2 / -forgetting.ln();
+                often.min(half_life.max(1.0) as usize)
+            }
+            _ => often,
+        }
+    }
+
+    /// Several examples at once.
+    fn take_block(&mut self, mut phi: Vec<f64>, targets: Vec<f64>) {
+        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
+        let n_rows = phi.len() / n;
+        let raw = phi.clone();
+        let mut errors = targets.clone();
+        let estimates = [View::rows(&phi, n), View::columns(&self.weight, n)];
+        multiply(
+            &mut errors,
+            n_outputs,
+            SUBTRACT,
+            estimates,
+            shape([n_rows, n, n_outputs]),
+        );
+        age(&mut phi, n, self.settings.forgetting);
+        age(&mut errors, n_outputs, self.settings.forgetting);
+        let mut spread = self.matrices().inverse.times_rows(&phi);
+        let n_gains = self.gains.len() / n;
+        let mut onto = vec![0.0; n_rows * n_gains];
+        let factors = [View::rows(&phi, n), View::columns(&self.gains, n)];
+        multiply(
+            &mut onto,
+            n_gains,
+            ADD,
+            factors,
+            shape([n_rows, n, n_gains]),
+        );
+        let factors = [View::rows(&onto, n_gains), View::rows(&self.gains, n)];
+        multiply(
+            &mut spread,
+            n,
+            SUBTRACT,
+            factors,
+            shape([n_rows, n_gains, n]),
+        );
+        // S = (g^rows / growth) I + Phi (P / growth) Phi^T = L L^T.
+        let floor = self.settings.forgetting.powi(n_rows as i32) / self.growth;
+        let mut whiten = vec![0.0; n_rows * n_rows];
+        (0..n_rows).for_each(|i| whiten[i * n_rows + i] = floor);
+        let factors = [View::rows(&spread, n), View::columns(&phi, n)];
+        multiply(
+            &mut whiten,
+            n_rows,
+            ADD,
+            factors,
+            shape([n_rows, n, n_rows]),
+        );
+        factor_block(&mut whiten, n_rows, floor);
+        invert_block(&mut whiten, n_rows);
+        let whiten = View::rows(&whiten, n_rows);
+        let start = self.gains.len();
+        self.gains.resize(start + n_rows * n, 0.0);
+        let gains = &mut self.gains[start..];
+        let factors = [whiten, View::rows(&spread, n)];
+        multiply(gains, n, ADD, factors, shape([n_rows, n_rows, n]));
+        let mut white = vec![0.0; n_rows * n_outputs];
+        let factors = [whiten, View::rows(&errors, n_outputs)];
+        multiply(
+            &mut white,
+            n_outputs,
+            ADD,
+            factors,
+            shape([n_rows, n_rows, n_outputs]),
+        );
+        let factors = [View::columns(&white, n_outputs), View::rows(gains, n)];
+        multiply(
+            &mut self.weight,
+            n,
+            ADD,
+            factors,
+            shape([n_outputs, n_rows, n]),
+        );
+        let residual = floor * white.iter().map(|error| error * error).sum::<f64>();
+        self.remember(&raw, &targets, residual);
+    }
+
+    /// Takes recent examples into the matrices.
+    fn fold(&mut self) {
+        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
+        let n_recent = self.recent.len() / n;
+        if n_recent == 0 {
+            return;
+        }
+        let keep = self.settings.forgetting.powi(n_recent as i32);
+        let (mut recent, mut targets) = (
+            std::mem::take(&mut self.recent),
+            std::mem::take(&mut self.targets),
+        );
+        let (gains, growth) = (std::mem::take(&mut self.gains), self.growth);
+        age(&mut recent, n, self.settings.forgetting);
+        age(&mut targets, n_outputs, self.settings.forgetting);
+        let matrices = self.matrices();
+        let added = Blend { keep, factor: 1.0 };
+        matrices.gram.add_outer(added, &recent);
+        let taken = Blend {
+            keep: growth,
+            factor: -growth,
+        };
+        Arc::make_mut(&mut matrices.inverse).add_outer(taken, &gains);
+        let factors = [View::columns(&targets, n_outputs), View::rows(&recent, n)];
+        multiply(
+            &mut self.moments,
+            n,
+            added,
+            factors,
+            shape([n_outputs, n_recent, n]),
+        );
+        self.growth = 1.0;
+    }
+
+    /// Computes `P` and `W` from the Gram matrix and the moments.
+    fn refresh(&mut self) {
+        self.fold();
+        self.n_since_refresh = 0;
+        let Some(matrices) = &mut self.matrices else {
+            return;
+        };
+        let ridge = (self.settings.ridge).max(ROUNDING * matrices.gram.diagonal_max());
+        let mut inverse = matrices.gram.clone();
+        inverse.add_diagonal(ridge);
+        inverse.invert(ridge);
+        self.weight = inverse.times_rows(&self.moments);
+        // One step of refinement takes most of what rounding left.
+        let seen = matrices.gram.times_rows(&self.weight);
+        let with_ridge = seen.iter().zip(&self.weight).map(|(s, w)| s + ridge * w);
+        let left = self.moments.iter().zip(with_ridge).map(|(c, s)| c - s);
+        let left: Vec<f64> = left.collect();
+        add_scaled(&mut self.weight, &inverse.times_rows(&left), 1.0);
+        matrices.inverse = Arc::new(inverse);
+    }
+
+    /// The weights, F64 `weight` `[n_outputs, n_features]`.
+    pub fn weights(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        let shape = [self.settings.n_outputs, self.settings.n_features];
+        tensors.put_f64("weight", &shape, self.weight.clone());
+        tensors
+    }
+
+    /// All else that learning goes on from.
+    pub fn state(&self) -> Tensors {
+        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
+        let mut tensors = Tensors::default();
+        if let Some(matrices) = &self.matrices {
+            matrices.gram.save("gram", &mut tensors);
+            matrices.inverse.save("inverse", &mut tensors);
+        }
+        let n_recent = self.recent.len() / n;
+        tensors.put_f64("moments", &[n_outputs, n], self.moments.clone());
+        tensors.put_f64("recent", &[n_recent, n], self.recent.clone());
+        tensors.put_f64("targets", &[n_recent, n_outputs], self.targets.clone());
+        tensors.put_f64("gains", &[n_recent, n], self.gains.clone());
+        let sums = vec![self.growth, self.residual, self.n_effective];
+        tensors.put_f64("sums", &[3], sums);
+        let counts = vec![self.n_since_refresh as u64];
+        tensors.put_u64("since_refresh", &[1], counts);
+        tensors
+    }
+
+    /// Reads back what [`Recursion::weights`] and [`Recursion::state`] gave.
+    ///
+    /// # Errors
+    /// When the tensors are not of these settings, or hold what cannot have been learned.
+    pub fn load(
+        settings: Settings,
+        weights: &mut Tensors,
+        state: &mut Tensors,
+    ) -> Result<Recursion, Error> {
+        let (n, n_outputs) = (settings.n_features, settings.n_outputs);
+        let of_outputs = [Some(n_outputs), Some(n)];
+        let mut loaded = Recursion::new(settings);
+        loaded.weight = take_finite(weights, "weight", &of_outputs)?;
+        loaded.moments = take_finite(state, "moments", &of_outputs)?;
+        loaded.recent = take_finite(state, "recent", &[None, Some(n)])?;
+        let n_recent = loaded.recent.len() / n;
+        loaded.targets = take_finite(state, "targets", &[Some(n_recent), Some(n_outputs)])?;
+        loaded.gains = take_finite(state, "gains", &[Some(n_recent), Some(n)])?;
+        let sums = take_finite(state, "sums", &[Some(3)])?;
+        [loaded.growth, loaded.residual, loaded.n_effective] = [sums[0], sums[1], sums[2]];
+        let since_refresh = state.take_u64("since_refresh", &[Some(1)])?[0];
+        loaded.n_since_refresh = usize::try_from(since_refresh).unwrap_or(usize::MAX);
+        if state.0.contains_key("gram") {
+            loaded.matrices = Some(Matrices {
+                gram: Symmetric::load(n, "gram", state)?,
+                inverse: Arc::new(Symmetric::load(n, "inverse", state)?),
+            });
+        }
+        let sound = n_recent < FOLD
+            && (loaded.matrices.is_some() || n_recent == 0)
+            && (1.0..=1e3).contains(&loaded.growth)
+            && loaded.residual >= 0.0
+            && loaded.n_effective >= 0.0
+            && loaded.n_since_refresh < loaded.refresh_every();
+        match sound {
+            true => Ok(loaded),
+            false => Err(Error::Value {
+                name: "sums".to_owned(),
+                what: "counts and sums that no learning leads to".to_owned(),
+            }),
+        }
+    }
+}
+
+fn shape([n_rows, n_inner, n_columns]: [usize; 3]) -> Shape {
+    Shape {
+        n_rows,
+        n_inner,
+        n_columns,
+    }
+}
+
+fn take_finite(
+    tensors: &mut Tensors,
+    name: &str,
+    shape: &[Option<usize>],
+) -> Result<Vec<f64>, Error> {
+    let values = tensors.take_f64(name, shape)?;
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(Error::Value {
+            name: name.to_owned(),
+            what: "not finite".to_owned(),
+        }),
+    }
+}
+
+/// Multiplies each row by the root of its weight: the last row's is one.
+fn age(rows: &mut [f64], width: usize, forgetting: f64) {
+    if forgetting < 1.0 {
+        let mut factor = 1.0;
+        for row in rows.chunks_exact_mut(width).rev() {
+            row.iter_mut().for_each(|value| *value *= factor);
+            factor *= forgetting.sqrt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
