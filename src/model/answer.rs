@@ -32,7 +32,12 @@ pub enum Function {
     /// One network.
     Network(Network),
     /// A mixture.
-    Portfolio(Portfolio),
+    Portfolio {
+        /// The members and how they are mixed.
+        portfolio: Box<Portfolio>,
+        /// The one that is a network.
+        network: Option<Network>,
+    },
     /// Remembered examples.
     Neighbours(Nearest),
 }
@@ -80,8 +85,9 @@ impl Model {
                 let outputs = |row| nearest.outputs(row, &self.target);
                 rows.iter().flat_map(outputs).collect()
             }
-            Function::Portfolio(portfolio) => {
-                let mixed = |row| portfolio.mix(&portfolio.members(row, &self.target));
+            Function::Portfolio { portfolio, network } => {
+                let voices = |row| portfolio.voices(row, &self.target, network.as_ref());
+                let mixed = |row| portfolio.mix(&voices(row));
                 rows.iter().flat_map(mixed).collect()
             }
         }

@@ -387,7 +387,10 @@ mod tests {
             "length = 0: 1 to 65536",
         );
         check("[learner]\nkind = \"analytic\"\n", "not available yet");
-        check("[learner]\nkind = \"forest\"\n", "take auto, gradient or neighbours");
+        check(
+            "[learner]\nkind = \"forest\"\n",
+            "take auto, gradient or neighbours",
+        );
         check("[learner]\nlearning_rate = 1\n", "belongs to learner.kind");
         check(
             "[network]\nkind = \"mlp\"\nhidden = [4]\n",
