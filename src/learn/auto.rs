@@ -1,20 +1,24 @@
 //! `kind = "auto"`: a portfolio whose members all learn, mixed by what each would have earned.
 //!
-//! Fixed share (Herbster and Warmuth 1998) on losses in [0, 1]: for classes the 0/1 loss of each
-//! member, for values and rewards its clipped error. Members are scored before they learn.
-//! Departure: linear members take the implicit step on squared losses (Karampatziakis and
-//! Langford 2011, eq. 6), so that no step size can make them diverge.
+//! Members are scored before they learn, and each learns from every example. Departure: linear
+//! members take the implicit step on squared losses (Karampatziakis and Langford 2011, eq. 6), so
+//! that no step size can make them diverge.
 
+mod pool;
+
+use super::analytic::{Recursion, Settings};
+use super::gradient::GradientLearner;
+use super::memory::Form;
+use super::neighbours;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Encoded, Last, Portfolio, STEP_SIZES, Scale, Spec, Target, argmax};
+use crate::model::{self, Encoded, Last, Network, Portfolio, Scale, Spec, Target, argmax, softmax};
 
-/// How fast shares follow losses.
-const ETA: f64 = 0.5;
-/// The part of all shares that is dealt out evenly after each example, so that a member that
-/// was bad can come back.
-const SHARE: f64 = 1e-3;
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
+/// Examples over which the length of a row is a plain average; older ones fade.
+const LENGTH_HORIZON: f64 = 1000.0;
+/// The penalty on the ridge regressions' squared weights.
+const RIDGE: f64 = 1.0;
 /// An error of so many deviations counts as a full loss.
 const ERROR_MAX: f32 = 2.0;
 
@@ -22,19 +26,52 @@ const ERROR_MAX: f32 = 2.0;
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutoLearner {
     pub portfolio: Portfolio,
+    recursions: Vec<Recursion>,
+    network: Option<Box<GradientLearner>>,
+    /// Rows seen, up to the horizon, and their mean squared length, bias included.
+    length: [f64; 2],
 }
 
 impl AutoLearner {
     /// Members that know nothing.
     pub fn new(spec: &Spec, n_dense: usize) -> AutoLearner {
+        let portfolio = Portfolio::new(spec, n_dense, Self::n_buckets(spec));
+        let recursion = |forgetting: &f64| {
+            Recursion::new(Settings {
+                n_features: portfolio.features.as_ref().map_or(1, |f| f.n_features()),
+                n_outputs: portfolio.n_outputs(),
+                forgetting: *forgetting,
+                ridge: RIDGE,
+            })
+        };
+        let forgetting = &portfolio.plan.forgetting[..portfolio.ridges.len()];
+        let network = portfolio.plan.network.as_ref();
         AutoLearner {
-            portfolio: Portfolio::new(&spec.task, n_dense, Self::n_buckets(spec)),
+            recursions: forgetting.iter().map(recursion).collect(),
+            network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
+            length: [0.0, 0.0],
+            portfolio,
         }
     }
 
     /// How many buckets the hashed features of this description fall into.
     pub fn n_buckets(spec: &Spec) -> usize {
-        model::n_buckets(spec, STEP_SIZES.len() * spec.task.n_outputs())
+        let plan = model::Plan::new(spec, 0);
+        model::n_buckets(spec, plan.steps.len() * spec.task.n_outputs())
+    }
+
+    /// The network as it is now, where there is one.
+    pub fn network(&self) -> Option<Network> {
+        self.network.as_ref().map(|learner| learner.network())
+    }
+
+    /// Examples in memory.
+    pub fn n_remembered(&self) -> usize {
+        let replayed = self
+            .network
+            .as_ref()
+            .map_or(0, |network| network.n_remembered());
+        self.portfolio.memory.len() + replayed
     }
 
     /// Learns one example; false where it was not finite, and then nothing has changed.
@@ -48,15 +85,22 @@ impl AutoLearner {
         scale: &Scale,
         scores: &mut Vec<f64>,
     ) -> bool {
-        if let Target::Correction { .. } = target {
-            return self.correct(row, target, scale);
-        }
-        let members = self.portfolio.members(row, scale);
-        let n_outputs = members.len() / self.portfolio.shares.len();
-        if !members.iter().all(|output| output.is_finite()) || !row.is_finite() {
+        let network = self.network();
+        let voices = self.portfolio.voices(row, scale, network.as_ref());
+        let n_outputs = self.portfolio.n_outputs();
+        if !voices.outputs.iter().all(|output| output.is_finite()) || !row.is_finite() {
             return false;
         }
-        let losses: Vec<f64> = members
+        if let Target::Correction { .. } = target {
+            // Nobody is scored again; the slopes lacked this when the example came.
+            self.learn_linear(row, &voices.scores, target, scale);
+            if let Some(network) = &mut self.network {
+                network.observe(row.clone(), target, scale);
+            }
+            return true;
+        }
+        let losses: Vec<f64> = voices
+            .outputs
             .chunks_exact(n_outputs)
             .map(|outputs| {
                 let (loss, score) = judge(outputs, target, scale);
@@ -64,14 +108,37 @@ impl AutoLearner {
                 loss
             })
             .collect();
-        self.reweigh(&losses);
+        pool::observe(&mut self.portfolio, &voices, &losses, target, scale);
+        self.learn_linear(row, &voices.scores, target, scale);
+        self.learn_ridges(&voices.phi, target, scale);
+        if let Some(network) = &mut self.network {
+            network.observe(row.clone(), target, scale);
+        }
+        let portfolio = &mut self.portfolio;
+        portfolio.memory.push(row, target);
+        portfolio.past.observe(target);
+        if let Some(last) = &mut portfolio.last {
+            learn_last(last, target);
+        }
+        true
+    }
+
+    fn learn_linear(&mut self, row: &Encoded, scores: &[f32], target: Target, scale: &Scale) {
         let squared_length = 1.0
             + row.dense.iter().map(|x| x * x).sum::<f32>()
             + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>();
-        let mut slopes = members[..STEP_SIZES.len() * n_outputs].to_vec();
-        for (slopes, step) in slopes.chunks_exact_mut(n_outputs).zip(STEP_SIZES) {
+        let [count, mean] = &mut self.length;
+        *count = (*count + 1.0).min(LENGTH_HORIZON);
+        *mean += (f64::from(squared_length) - *mean) / *count;
+        let typical = *mean as f32;
+        let steps = self.portfolio.plan.steps;
+        let n_outputs = self.portfolio.n_outputs();
+        let mut slopes = scores[..steps.len() * n_outputs].to_vec();
+        for (slopes, step) in slopes.chunks_exact_mut(n_outputs).zip(steps) {
+            let step = step / typical;
             let rate = match target {
                 Target::Class(class) => {
+                    softmax(slopes);
                     slopes[class as usize] -= 1.0;
                     step
                 }
@@ -84,49 +151,38 @@ impl AutoLearner {
             slopes.iter_mut().for_each(|slope| *slope *= rate);
         }
         self.portfolio.bank.descend(row, &slopes);
-        if let Some(last) = &mut self.portfolio.last {
-            learn_last(last, target);
-        }
-        true
     }
 
-    /// Learns what the slopes lacked when the example came; nobody is scored again.
-    fn correct(&mut self, row: &Encoded, target: Target, scale: &Scale) -> bool {
-        if !row.is_finite() {
-            return false;
+    fn learn_ridges(&mut self, phi: &[f32], target: Target, scale: &Scale) {
+        let mut targets = vec![0.0; self.portfolio.n_outputs()];
+        match target {
+            Target::Class(class) => targets[class as usize] = 1.0,
+            Target::Value(value) => targets[0] = scale.standardise(value),
+            Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => return,
         }
-        let squared_length = 1.0
-            + row.dense.iter().map(|x| x * x).sum::<f32>()
-            + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>();
-        let n_outputs = self.portfolio.n_outputs();
-        let mut slopes = vec![0.0; STEP_SIZES.len() * n_outputs];
-        for (slopes, step) in slopes.chunks_exact_mut(n_outputs).zip(STEP_SIZES) {
-            target.slopes(&[], scale, slopes);
-            let rate = step / (1.0 + step * squared_length);
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
-        }
-        self.portfolio.bank.descend(row, &slopes);
-        true
-    }
-
-    fn reweigh(&mut self, losses: &[f64]) {
-        let shares = &mut self.portfolio.shares;
-        let n_members = shares.len() as f64;
-        for (share, loss) in shares.iter_mut().zip(losses) {
-            *share *= (-ETA * loss).exp();
-        }
-        let total: f64 = shares.iter().sum();
-        for share in shares.iter_mut() {
-            *share = (1.0 - SHARE) * *share / total + SHARE / n_members;
+        let served = self.portfolio.ridges.iter_mut();
+        for (recursion, served) in self.recursions.iter_mut().zip(served) {
+            recursion.observe(phi, &targets);
+            *served = recursion.served();
         }
     }
 
     /// The weights that are served.
     pub fn weights(&self) -> Tensors {
-        let mut tensors = self.portfolio.bank.save(&self.portfolio.names());
-        let shares = self.portfolio.shares.clone();
-        tensors.put_f64("shares", &[shares.len()], shares);
-        if let Some(last) = &self.portfolio.last {
+        let portfolio = &self.portfolio;
+        let mut tensors = portfolio.bank.save(&portfolio.linear_names());
+        tensors.nest("pool", pool::save(&portfolio.pool));
+        tensors.nest(
+            "memory",
+            neighbours::save(&portfolio.memory, &portfolio.past),
+        );
+        for (index, recursion) in self.recursions.iter().enumerate() {
+            tensors.nest(&format!("ridge.{index}"), recursion.weights());
+        }
+        if let Some(network) = &self.network {
+            tensors.nest("network", network.weights());
+        }
+        if let Some(last) = &portfolio.last {
             let known = f64::from(u8::from(last.target.is_some()));
             let values = vec![known, last.target.unwrap_or(0.0), last.right, last.tried];
             tensors.put_f64("last", &[4], values);
@@ -134,27 +190,61 @@ impl AutoLearner {
         tensors
     }
 
-    /// Replaces everything learned by what was saved.
-    pub fn load(&mut self, weights: &mut Tensors) -> Result<(), Error> {
-        let names = self.portfolio.names();
-        self.portfolio.bank.load(&names, weights)?;
-        let shares = weights.take_f64("shares", &[Some(names.len())])?;
-        let sound = shares.iter().all(|share| *share > 0.0) && shares.iter().sum::<f64>() < 1.001;
-        if !sound {
-            return Err(Error::Value {
-                name: "shares".to_owned(),
-                what: format!("{shares:?} are no shares of one"),
-            });
+    /// All else that learning goes on from.
+    pub fn state(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put_f64("length", &[2], self.length.to_vec());
+        for (index, recursion) in self.recursions.iter().enumerate() {
+            tensors.nest(&format!("ridge.{index}"), recursion.state());
         }
-        self.portfolio.shares = shares;
-        let (n_outputs, classes) = (self.portfolio.n_outputs(), self.portfolio.is_classes());
-        if let Some(last) = &mut self.portfolio.last {
+        if let Some(network) = &self.network {
+            tensors.nest("network", network.state());
+        }
+        tensors
+    }
+
+    /// Replaces everything learned by what was saved.
+    pub fn load(
+        &mut self,
+        spec: &Spec,
+        form: Form,
+        weights: &mut Tensors,
+        state: &mut Tensors,
+    ) -> Result<(), Error> {
+        let wrong = |name: &str, what: String| Error::Value {
+            name: name.to_owned(),
+            what,
+        };
+        let portfolio = &mut self.portfolio;
+        portfolio.bank.load(&portfolio.linear_names(), weights)?;
+        pool::load(&mut portfolio.pool, &mut weights.unnest("pool"))?;
+        let (memory, past) = (&mut portfolio.memory, &mut portfolio.past);
+        neighbours::load(
+            memory,
+            past,
+            (&spec.task, form),
+            &mut weights.unnest("memory"),
+        )?;
+        let length = state.take_f64("length", &[Some(2)])?;
+        if !length.iter().all(|value| (0.0..1e30).contains(value)) {
+            return Err(wrong("length", format!("{length:?}")));
+        }
+        self.length = [length[0], length[1]];
+        for (index, recursion) in self.recursions.iter_mut().enumerate() {
+            let name = format!("ridge.{index}");
+            let (mut weights, mut state) = (weights.unnest(&name), state.unnest(&name));
+            *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
+            portfolio.ridges[index] = recursion.served();
+        }
+        if let Some(network) = &mut self.network {
+            let (mut weights, mut state) = (weights.unnest("network"), state.unnest("network"));
+            network.load(&replaying(spec), &mut weights, &mut state)?;
+        }
+        let (n_outputs, classes) = (portfolio.n_outputs(), portfolio.is_classes());
+        if let Some(last) = &mut portfolio.last {
             let values = weights.take_f64("last", &[Some(4)])?;
             if classes && !(0.0..n_outputs as f64).contains(&values[1]) {
-                return Err(Error::Value {
-                    name: "last".to_owned(),
-                    what: format!("class {} of {n_outputs}", values[1]),
-                });
+                return Err(wrong("last", format!("class {} of {n_outputs}", values[1])));
             }
             *last = Last {
                 target: (values[0] == 1.0).then_some(values[1]),
@@ -164,6 +254,15 @@ impl AutoLearner {
         }
         Ok(())
     }
+}
+
+/// The description that the network member learns under.
+fn replaying(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    spec.memory.strategy = model::Strategy::Er;
+    spec.memory.replay = 16;
+    spec.memory.long_term = 2000;
+    spec
 }
 
 /// The loss in [0, 1] of one member's outputs, and its score as reports give it.

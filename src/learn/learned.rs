@@ -28,7 +28,7 @@ pub struct Learned {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Gradient(Box<GradientLearner>),
-    Auto(AutoLearner),
+    Auto(Box<AutoLearner>),
     Neighbours(NeighboursLearner),
 }
 
@@ -43,7 +43,7 @@ impl Learned {
         let encoder = Encoder::new(spec, n_buckets);
         let n_dense = encoder.n_dense();
         let kind = match &spec.learner {
-            LearnerKind::Auto => Kind::Auto(AutoLearner::new(spec, n_dense)),
+            LearnerKind::Auto => Kind::Auto(Box::new(AutoLearner::new(spec, n_dense))),
             LearnerKind::Gradient(settings) => {
                 Kind::Gradient(Box::new(GradientLearner::new(spec, settings, n_dense)))
             }
@@ -70,7 +70,10 @@ impl Learned {
             target: self.target,
             function: match &self.kind {
                 Kind::Gradient(learner) => Function::Network(learner.network()),
-                Kind::Auto(learner) => Function::Portfolio(learner.portfolio.clone()),
+                Kind::Auto(learner) => Function::Portfolio {
+                    portfolio: Box::new(learner.portfolio.clone()),
+                    network: learner.network(),
+                },
                 Kind::Neighbours(learner) => Function::Neighbours(learner.nearest.clone()),
             },
         }
@@ -100,7 +103,7 @@ impl Learned {
     pub fn n_remembered(&self) -> usize {
         match &self.kind {
             Kind::Gradient(learner) => learner.n_remembered(),
-            Kind::Auto(_) => 0,
+            Kind::Auto(learner) => learner.n_remembered(),
             Kind::Neighbours(learner) => learner.nearest.memory.len(),
         }
     }
@@ -112,7 +115,7 @@ impl Learned {
             Kind::Auto(learner) => {
                 let names = learner.portfolio.names().into_iter();
                 names
-                    .zip(learner.portfolio.shares.iter().copied())
+                    .zip(learner.portfolio.pool.shares.iter().copied())
                     .collect()
             }
         }
@@ -172,7 +175,8 @@ impl Learned {
     pub fn state(&self) -> Tensors {
         let mut tensors = match &self.kind {
             Kind::Gradient(learner) => learner.state(),
-            Kind::Auto(_) | Kind::Neighbours(_) => Tensors::default(),
+            Kind::Auto(learner) => learner.state(),
+            Kind::Neighbours(_) => Tensors::default(),
         };
         tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
         tensors.put_f64("target", &[3], self.target.moments().to_vec());
@@ -211,7 +215,7 @@ impl Learned {
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
-            Kind::Auto(learner) => learner.load(weights)?,
+            Kind::Auto(learner) => learner.load(spec, form, weights, state)?,
             Kind::Neighbours(learner) => learner.load(&spec.task, form, weights)?,
         }
         Ok(learned)

@@ -37,7 +37,12 @@ pub enum Function {
     /// One network.
     Network(Network),
     /// A mixture.
-    Portfolio(Portfolio),
+    Portfolio {
+        /// The members and how they are mixed.
+        portfolio: Box<Portfolio>,
+        /// The one that is a network.
+        network: Option<Network>,
+    },
     /// Remembered examples.
     Neighbours(Nearest),
 }
@@ -136,8 +141,9 @@ impl Model {
                 let outputs = |row| nearest.outputs(row, &self.target);
                 rows.iter().flat_map(outputs).collect()
             }
-            Function::Portfolio(portfolio) => {
-                let mixed = |row| portfolio.mix(&portfolio.members(row, &self.target));
+            Function::Portfolio { portfolio, network } => {
+                let voices = |row| portfolio.voices(row, &self.target, network.as_ref());
+                let mixed = |row| portfolio.mix(&voices(row));
                 rows.iter().flat_map(mixed).collect()
             }
         };
@@ -165,7 +171,7 @@ impl Function {
     /// none where this function has no posterior.
     pub fn deviations(&self, _row: &Encoded) -> Option<Vec<f32>> {
         match self {
-            Function::Network(_) | Function::Neighbours(_) | Function::Portfolio(_) => None,
+            Function::Network(_) | Function::Neighbours(_) | Function::Portfolio { .. } => None,
         }
     }
 }

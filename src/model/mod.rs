@@ -30,7 +30,7 @@ pub use linear::Bank;
 pub use loss::{Target, argmax, softmax};
 pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Voters, Window};
 pub use policy::{Estimates, Policy};
-pub use portfolio::{Last, Portfolio, STEP_SIZES};
+pub use portfolio::{Last, Plan, Pool, Portfolio, Voices, log};
 pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{

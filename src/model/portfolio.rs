@@ -1,26 +1,49 @@
 //! Several models of one row, mixed by how well each has done.
 //!
-//! Invariant: shares are positive and sum to one, so a mixture of probabilities is one.
+//! Members are linear models at several step sizes, ridge regressions on shared random features,
+//! the nearest examples of two windows, a small network where rows are wide, and one that repeats
+//! the newest truth. Each is sharpened or dulled to what it deserves; then they are pooled.
+//!
+//! Invariant: a member answers from the row and what it has learned, never from another member.
 
+mod plan;
+mod pool;
+
+use super::backend::Network;
 use super::features::{Encoded, Scale};
 use super::linear::Bank;
 use super::loss::softmax;
-use super::spec::Task;
+use super::neighbours::{Neighbours, Past, Voters, Window};
+use super::ridge::{RandomFeatures, RidgeWeights};
+use super::spec::{Spec, Task};
+pub use plan::{Plan, WINDOWS};
+pub use pool::{Pool, log};
 
-/// The step sizes of the linear members: a factor of about three apart, so that one of them is
-/// near the best for any stream.
-pub const STEP_SIZES: [f32; 7] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+/// How many neighbours answer.
+const NEAREST: usize = 10;
+/// What a class that was never told of scores below the least likely one that was.
+const NEVER: f32 = 30.0;
 
-/// Members and their shares in the answer.
+/// Members and their weights in the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Portfolio {
+    /// Which members there are.
+    pub plan: Plan,
     /// One linear member for each step size.
     pub bank: Bank,
-    /// The member that repeats the newest label or value; bandits have none.
+    /// The features that ridge regressions share.
+    pub features: Option<RandomFeatures>,
+    /// The ridge regressions.
+    pub ridges: Vec<RidgeWeights>,
+    /// The newest examples, which two members see more or less of.
+    pub memory: Neighbours,
+    /// What was true on the whole.
+    pub past: Past,
+    /// The member that repeats the newest label or value.
     pub last: Option<Last>,
-    /// `[members]`.
-    pub shares: Vec<f64>,
-    softmax: bool,
+    /// How they are mixed.
+    pub pool: Pool,
+    classes: bool,
     n_outputs: usize,
 }
 
@@ -35,21 +58,53 @@ pub struct Last {
     pub tried: f64,
 }
 
+/// What is said of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Voices {
+    /// What members compute: scores of classes before their sharpness; `[members, n_outputs]`.
+    pub scores: Vec<f32>,
+    /// What the members and then the stack say, `[members + 1, n_outputs]`: probabilities of
+    /// classes, or values in the scale of the target.
+    pub outputs: Vec<f32>,
+    /// The features of the ridge regressions.
+    pub phi: Vec<f32>,
+}
+
 impl Portfolio {
-    /// Members that know nothing, with equal shares.
-    pub fn new(task: &Task, n_dense: usize, n_buckets: usize) -> Portfolio {
-        let n_outputs = task.n_outputs();
-        let last = match task {
-            Task::Classification { .. } | Task::Regression => Some(Last::default()),
-            Task::Bandit { .. } => None,
+    /// Members that know nothing.
+    pub fn new(spec: &Spec, n_dense: usize, n_buckets: usize) -> Portfolio {
+        let plan = Plan::new(spec, n_dense);
+        let n_outputs = spec.task.n_outputs();
+        let features = plan.ridge.map(RandomFeatures::new);
+        let n_ridges = features.as_ref().map_or(0, |_| plan.forgetting.len());
+        let ridge = |features: &RandomFeatures| {
+            let n_features = features.n_features();
+            RidgeWeights::new(n_features, vec![0.0; n_outputs * n_features])
         };
-        let n_members = STEP_SIZES.len() + usize::from(last.is_some());
+        let window = Window {
+            n_dense,
+            n_rows: WINDOWS[1],
+            seed: spec.seed,
+        };
+        let n_members = plan.steps.len()
+            + n_ridges
+            + WINDOWS.len()
+            + usize::from(plan.network.is_some())
+            + usize::from(plan.last);
         Portfolio {
-            bank: Bank::new(STEP_SIZES.len(), n_outputs, n_dense, n_buckets),
-            last,
-            shares: vec![1.0 / n_members as f64; n_members],
-            softmax: matches!(task, Task::Classification { .. }),
+            bank: Bank::new(plan.steps.len(), n_outputs, n_dense, n_buckets),
+            ridges: features
+                .iter()
+                .flat_map(|f| vec![ridge(f); n_ridges])
+                .collect(),
+            features,
+            memory: Neighbours::new(window),
+            past: Past::new(n_outputs),
+            last: plan.last.then(Last::default),
+            pool: Pool::new(n_members),
+            classes: matches!(spec.task, Task::Classification { .. }),
             n_outputs,
+            plan,
         }
     }
 
@@ -60,30 +115,91 @@ impl Portfolio {
 
     /// Whether they are probabilities of classes.
     pub fn is_classes(&self) -> bool {
-        self.softmax
+        self.classes
     }
 
-    /// A name for each member.
+    /// A name for each member, and for the stack of them.
     pub fn names(&self) -> Vec<String> {
-        let linear = STEP_SIZES.iter().map(|size| format!("linear-{size}"));
-        let last = match self.softmax {
+        let mut names = self.linear_names();
+        for forgetting in &self.plan.forgetting[..self.ridges.len()] {
+            names.push(match *forgetting {
+                1.0 => "analytic".to_owned(),
+                forgetting => format!("analytic-{forgetting}"),
+            });
+        }
+        names.extend(WINDOWS.map(|window| format!("neighbours-{window}")));
+        names.extend(self.plan.network.iter().map(|_| "network".to_owned()));
+        let last = match self.classes {
             true => "last-label",
             false => "last-value",
         };
-        linear.chain(self.last.map(|_| last.to_owned())).collect()
+        names.extend(self.last.map(|_| last.to_owned()));
+        names.push("stack".to_owned());
+        names
     }
 
-    /// What every member says of a row, `[members, n_outputs]`: probabilities of classes, or
-    /// values in the scale of the target.
-    pub fn members(&self, row: &Encoded, scale: &Scale) -> Vec<f32> {
-        let mut outputs = self.bank.scores(row);
-        if self.softmax {
-            outputs.chunks_exact_mut(self.n_outputs).for_each(softmax);
+    /// The names of the linear members.
+    pub fn linear_names(&self) -> Vec<String> {
+        let name = |step| format!("linear-{step}");
+        self.plan.steps.iter().map(name).collect()
+    }
+
+    /// What every member says of a row; `network` is there where the plan has one.
+    pub fn voices(&self, row: &Encoded, scale: &Scale, network: Option<&Network>) -> Voices {
+        let mut scores = self.bank.scores(row);
+        let phi = self.features.as_ref().map(|features| features.phi(row));
+        let phi = phi.unwrap_or_default();
+        self.ridges
+            .iter()
+            .for_each(|ridge| scores.extend(ridge.scores(&phi)));
+        for near in self.memory.nearest(row, &WINDOWS, NEAREST) {
+            let p = Voters { repeat: 1.0 }.outputs(&near, &self.past, scale);
+            self.extend(&mut scores, p);
+        }
+        if let Some(network) = network {
+            scores.extend(network.forward(std::slice::from_ref(row)));
         }
         if let Some(last) = &self.last {
-            outputs.extend(self.last_outputs(last, scale));
+            self.extend(&mut scores, self.last_outputs(last, scale));
         }
-        outputs
+        let mut outputs = scores.clone();
+        if self.classes {
+            self.silence(&mut outputs);
+            let members = outputs.chunks_exact_mut(self.n_outputs);
+            for (member, sharpness) in members.zip(&self.pool.sharpness) {
+                member.iter_mut().for_each(|score| *score *= sharpness);
+                softmax(member);
+            }
+        }
+        outputs.extend(self.pool.stacked(&outputs, self.n_outputs, self.classes));
+        Voices {
+            scores,
+            outputs,
+            phi,
+        }
+    }
+
+    /// Probabilities become scores; values are what they are.
+    fn extend(&self, scores: &mut Vec<f32>, outputs: Vec<f32>) {
+        match self.classes {
+            true => scores.extend(outputs.into_iter().map(log)),
+            false => scores.extend(outputs),
+        }
+    }
+
+    /// Holds classes that were never told of below all others.
+    fn silence(&self, scores: &mut [f32]) {
+        let counts = &self.past.counts;
+        if counts.iter().all(|count| *count > 0.0) || counts.iter().all(|count| *count == 0.0) {
+            return;
+        }
+        for member in scores.chunks_exact_mut(self.n_outputs) {
+            let told = member.iter().zip(counts).filter(|(_, count)| **count > 0.0);
+            let least = told.fold(f32::INFINITY, |least, (score, _)| least.min(*score));
+            for (score, _) in member.iter_mut().zip(counts).filter(|one| *one.1 == 0.0) {
+                *score = least - NEVER;
+            }
+        }
     }
 
     fn last_outputs(&self, last: &Last, scale: &Scale) -> Vec<f32> {
@@ -91,81 +207,20 @@ impl Portfolio {
         let uniform = 1.0 / n as f64;
         let mut outputs = vec![uniform as f32; n];
         match last.target {
-            Some(target) if self.softmax && n > 1 => {
+            Some(target) if self.classes && n > 1 => {
                 let right = (last.right + uniform) / (last.tried + 1.0);
                 outputs.fill(((1.0 - right) / (n - 1) as f64) as f32);
                 outputs[target as usize] = right as f32;
             }
-            Some(target) if !self.softmax => outputs[0] = scale.standardise(target),
-            None if !self.softmax => outputs[0] = 0.0,
+            Some(target) if !self.classes => outputs[0] = scale.standardise(target),
+            None if !self.classes => outputs[0] = 0.0,
             _ => {}
         }
         outputs
     }
 
-    /// The members' outputs by their shares, `[n_outputs]`.
-    pub fn mix(&self, members: &[f32]) -> Vec<f32> {
-        let mut mixed = vec![0.0; self.n_outputs];
-        for (outputs, share) in members.chunks_exact(self.n_outputs).zip(&self.shares) {
-            for (mixed, output) in mixed.iter_mut().zip(outputs) {
-                *mixed += *share as f32 * output;
-            }
-        }
-        mixed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row() -> Encoded {
-        Encoded {
-            dense: vec![1.0],
-            sparse: vec![],
-        }
-    }
-
-    #[test]
-    fn a_new_portfolio_prefers_nothing() {
-        let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        let portfolio = Portfolio::new(
-            &Task::Classification {
-                classes_max: classes.len(),
-                classes,
-            },
-            1,
-            0,
-        );
-        let members = portfolio.members(&row(), &Scale::default());
-        assert_eq!(portfolio.mix(&members), [0.25; 4]);
-        assert_eq!(members.len(), 4 * portfolio.names().len());
-    }
-
-    #[test]
-    fn the_last_label_claims_what_repeating_it_earned() {
-        let classes = ["a", "b"].map(str::to_owned).to_vec();
-        let mut portfolio = Portfolio::new(
-            &Task::Classification {
-                classes_max: classes.len(),
-                classes,
-            },
-            1,
-            0,
-        );
-        portfolio.last = Some(Last {
-            target: Some(1.0),
-            right: 8.5,
-            tried: 9.0,
-        });
-        let members = portfolio.members(&row(), &Scale::default());
-        assert_eq!(members[14..], [0.1, 0.9]);
-    }
-
-    #[test]
-    fn a_bandit_has_no_last_value() {
-        let actions = ["a", "b"].map(str::to_owned).to_vec();
-        let portfolio = Portfolio::new(&Task::Bandit { actions }, 1, 0);
-        assert_eq!(portfolio.names().len(), 7);
+    /// The answer of all voices, `[n_outputs]`.
+    pub fn mix(&self, voices: &Voices) -> Vec<f32> {
+        self.pool.mix(&voices.outputs, self.n_outputs, self.classes)
     }
 }

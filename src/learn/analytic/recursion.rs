@@ -95,6 +95,11 @@ impl Recursion {
         }
     }
 
+    /// What it is of.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// The estimate of every output, `[n_outputs]`.
     pub fn scores(&self, phi: &[f32]) -> Vec<f32> {
         let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
