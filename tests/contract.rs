@@ -64,6 +64,13 @@ fn cases(seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     for task in TASKS {
         cases.push(case(task, "", seed, 0));
+        for settings in [
+            "",
+            "features = 20\nforgetting = 0.99\nexamples_per_update = 2\n",
+        ] {
+            let learner = format!("[learner]\nkind = \"analytic\"\n{settings}");
+            cases.push(case(task, &learner, seed, 0));
+        }
         for network in ["linear", "mlp"] {
             for optimizer in ["sgd", "adamw"] {
                 for strategy in ["none", "er", "der++"] {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
 use super::gradient::{GradientLearner, Outcome};
 use crate::event::Batch;
@@ -23,6 +24,7 @@ pub struct Learned {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Gradient(Box<GradientLearner>),
+    Analytic(Box<AnalyticLearner>),
     Auto(AutoLearner),
 }
 
@@ -32,6 +34,7 @@ impl Learned {
         let n_buckets = match &spec.learner {
             LearnerKind::Auto => AutoLearner::n_buckets(spec),
             LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
+            LearnerKind::Analytic(_) => AnalyticLearner::n_buckets(spec),
         };
         let encoder = Encoder::new(spec, n_buckets);
         let n_dense = encoder.n_dense();
@@ -39,6 +42,9 @@ impl Learned {
             LearnerKind::Auto => Kind::Auto(AutoLearner::new(spec, n_dense)),
             LearnerKind::Gradient(settings) => {
                 Kind::Gradient(Box::new(GradientLearner::new(spec, settings, n_dense)))
+            }
+            LearnerKind::Analytic(settings) => {
+                Kind::Analytic(Box::new(AnalyticLearner::new(spec, settings, n_dense)))
             }
         };
         Learned {
@@ -57,6 +63,7 @@ impl Learned {
             target: self.target,
             function: match &self.kind {
                 Kind::Gradient(learner) => Function::Network(learner.network()),
+                Kind::Analytic(learner) => Function::Ridge(learner.ridge()),
                 Kind::Auto(learner) => Function::Portfolio(learner.portfolio.clone()),
             },
         }
@@ -71,14 +78,14 @@ impl Learned {
     pub fn n_remembered(&self) -> usize {
         match &self.kind {
             Kind::Gradient(learner) => learner.n_remembered(),
-            Kind::Auto(_) => 0,
+            Kind::Analytic(_) | Kind::Auto(_) => 0,
         }
     }
 
     /// The members of a portfolio with their shares.
     pub fn shares(&self) -> Vec<(String, f64)> {
         match &self.kind {
-            Kind::Gradient(_) => Vec::new(),
+            Kind::Gradient(_) | Kind::Analytic(_) => Vec::new(),
             Kind::Auto(learner) => {
                 let names = learner.portfolio.names().into_iter();
                 names
@@ -90,10 +97,14 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(super) fn reconfigure(&mut self, spec: &Spec) {
-        if let (Kind::Gradient(learner), LearnerKind::Gradient(settings)) =
-            (&mut self.kind, &spec.learner)
-        {
-            learner.reconfigure(spec, settings);
+        match (&mut self.kind, &spec.learner) {
+            (Kind::Gradient(learner), LearnerKind::Gradient(settings)) => {
+                learner.reconfigure(spec, settings);
+            }
+            (Kind::Analytic(learner), LearnerKind::Analytic(settings)) => {
+                learner.reconfigure(settings);
+            }
+            _ => {}
         }
     }
 
@@ -110,6 +121,7 @@ impl Learned {
         let encoded = self.encoder.encode(batch, row);
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(encoded, target, &self.target),
+            Kind::Analytic(learner) => learner.observe(encoded, target, &self.target),
             Kind::Auto(learner) => match learner.observe(&encoded, target, &self.target, scores) {
                 true => Outcome::Updated(1),
                 false => Outcome::Rejected(1),
@@ -121,10 +133,21 @@ impl Learned {
         outcome
     }
 
+    /// The value or reward that was learned of a row is larger by `delta` after all; false where
+    /// this kind cannot take that back, or the number is not finite.
+    pub fn correct(&mut self, batch: &Batch, row: usize, output_index: usize, delta: f64) -> bool {
+        let encoded = self.encoder.encode(batch, row);
+        match &mut self.kind {
+            Kind::Analytic(learner) => learner.correct(&encoded, output_index, delta, &self.target),
+            Kind::Gradient(_) | Kind::Auto(_) => false,
+        }
+    }
+
     /// The weights that are served.
     pub fn weights(&self) -> Tensors {
         match &self.kind {
             Kind::Gradient(learner) => learner.weights(),
+            Kind::Analytic(learner) => learner.weights(),
             Kind::Auto(learner) => learner.weights(),
         }
     }
@@ -133,6 +156,7 @@ impl Learned {
     pub fn state(&self) -> Tensors {
         let mut tensors = match &self.kind {
             Kind::Gradient(learner) => learner.state(),
+            Kind::Analytic(learner) => learner.state(),
             Kind::Auto(_) => Tensors::default(),
         };
         tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
@@ -158,6 +182,7 @@ impl Learned {
         let n_buckets = match &spec.learner {
             LearnerKind::Auto => AutoLearner::n_buckets(spec),
             LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
+            LearnerKind::Analytic(_) => AnalyticLearner::n_buckets(spec),
         };
         let moments = state.take_f64("target", &[Some(3)])?;
         learned.target = Scale::from_moments([moments[0], moments[1], moments[2]]);
@@ -165,6 +190,7 @@ impl Learned {
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
+            Kind::Analytic(learner) => learner.load(weights, state)?,
             Kind::Auto(learner) => learner.load(weights)?,
         }
         Ok(learned)

@@ -19,6 +19,7 @@ mod memory;
 mod optimizer;
 mod seen;
 
+pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use evaluate::{Evaluation, Member};
 pub use join::{Joins, Waiting};
 pub use learned::Learned;

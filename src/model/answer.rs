@@ -9,6 +9,7 @@ use super::backend::Network;
 use super::features::{Encoded, Encoder, Scale};
 use super::loss::{argmax, softmax};
 use super::portfolio::Portfolio;
+use super::ridge::Ridge;
 use super::spec::{Spec, Task};
 use crate::event::{Batch, Outputs};
 
@@ -30,8 +31,21 @@ pub struct Model {
 pub enum Function {
     /// One network.
     Network(Network),
+    /// A ridge regression on random features.
+    Ridge(Ridge),
     /// A mixture.
     Portfolio(Portfolio),
+}
+
+impl Function {
+    /// The standard deviation of each action's estimate, `[n_actions]` in the scale of the
+    /// target; none where the function does not know it.
+    pub fn deviations(&self, row: &Encoded) -> Option<Vec<f32>> {
+        match self {
+            Function::Ridge(ridge) => ridge.deviations(row),
+            Function::Network(_) | Function::Portfolio(_) => None,
+        }
+    }
 }
 
 impl Model {
@@ -73,6 +87,7 @@ impl Model {
                 }
                 outputs
             }
+            Function::Ridge(ridge) => rows.iter().flat_map(|row| ridge.outputs(row)).collect(),
             Function::Portfolio(portfolio) => {
                 let mixed = |row| portfolio.mix(&portfolio.members(row, &self.target));
                 rows.iter().flat_map(mixed).collect()

@@ -30,6 +30,6 @@ pub use portfolio::{Last, Portfolio, STEP_SIZES};
 pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
-    Cadence, Error as SpecError, Gradient, Input, InputKind, JournalLimits, LearnerKind, Memory,
-    Optimizer, Spec, Strategy, Task,
+    Analytic, Cadence, Error as SpecError, Gradient, Input, InputKind, JournalLimits, LearnerKind,
+    Memory, Optimizer, Spec, Strategy, Task,
 };

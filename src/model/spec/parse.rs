@@ -386,8 +386,17 @@ mod tests {
             "[[input]]\nname = \"y\"\nkind = \"vector\"\n",
             "length = 0: 1 to 65536",
         );
-        check("[learner]\nkind = \"analytic\"\n", "not available yet");
-        check("[learner]\nkind = \"forest\"\n", "take auto or gradient");
+        check("[learner]\nkind = \"neighbours\"\n", "not available yet");
+        check(
+            "[learner]\nkind = \"forest\"\n",
+            "take auto, gradient or analytic",
+        );
+        let analytic = |keys: &str| format!("[learner]\nkind = \"analytic\"\n{keys}\n");
+        check(&analytic("learning_rate = 1"), "belongs to learner.kind");
+        check(&analytic("features = 16385"), "0 to 16384");
+        check(&analytic("forgetting = 0.9"), "larger than 0.9");
+        check(&analytic("ridge = 0"), "larger than 0");
+        check("[learner]\nfeatures = 9\n", "belongs to learner.kind");
         check("[learner]\nlearning_rate = 1\n", "belongs to learner.kind");
         check(
             "[network]\nkind = \"mlp\"\nhidden = [4]\n",

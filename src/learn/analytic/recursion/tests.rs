@@ -362,9 +362,4 @@ fn damaged_states_are_refused() {
         &[3],
         vec![1.0, -1.0, 0.0]
     )));
-    assert!(refused(&|_, state| state.put_u64(
-        "since_refresh",
-        &[1],
-        vec![u64::MAX]
-    )));
 }
