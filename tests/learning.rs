@@ -197,3 +197,41 @@ fn a_new_class_takes_its_place_and_is_predicted_within_a_few_examples() {
         assert!(room.learner == before);
     }
 }
+
+#[test]
+fn every_policy_finds_the_better_action() {
+    for (policy, learner) in [
+        ("greedy", "auto"),
+        ("epsilon", "auto"),
+        ("softmax", "auto"),
+        ("squarecb", "auto"),
+        ("squarecb", "neighbours"),
+        ("epsilon", "gradient"),
+        ("thompson", "analytic"),
+        ("linucb", "analytic"),
+    ] {
+        let text = format!("[policy]\nkind = \"{policy}\"\n[learner]\nkind = \"{learner}\"\n");
+        let mut room = bandit(&text);
+        let mut earned = 0.0;
+        for (index, (batch, class)) in rows(600, 0.3).enumerate() {
+            let prediction = room.predict(batch);
+            let Outputs::Actions {
+                chosen,
+                propensities,
+                ..
+            } = &prediction.outputs
+            else {
+                panic!("a bandit")
+            };
+            let propensity = propensities[0];
+            assert!(propensity > 0.0 && propensity <= 1.0, "{propensity}");
+            let reward = f64::from(u8::from(["a", "b"][chosen[0] as usize] == class));
+            if index >= 300 {
+                earned += reward;
+            }
+            say(&mut room, &prediction, Signal::Reward(reward));
+        }
+        println!("{policy} {learner}: {earned} of 300");
+        assert!(earned > 225.0, "{policy} with {learner}: {earned} of 300");
+    }
+}

@@ -11,7 +11,9 @@ use super::gradient::GradientLearner;
 use super::memory::Form;
 use super::neighbours;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Encoded, Last, Network, Portfolio, Scale, Spec, Target, argmax, softmax};
+use crate::model::{
+    self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, argmax, softmax,
+};
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
@@ -163,7 +165,7 @@ impl AutoLearner {
         let served = self.portfolio.ridges.iter_mut();
         for (recursion, served) in self.recursions.iter_mut().zip(served) {
             recursion.observe(phi, &targets);
-            *served = recursion.served();
+            *served = served_weights(recursion);
         }
     }
 
@@ -234,7 +236,7 @@ impl AutoLearner {
             let name = format!("ridge.{index}");
             let (mut weights, mut state) = (weights.unnest(&name), state.unnest(&name));
             *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
-            portfolio.ridges[index] = recursion.served();
+            portfolio.ridges[index] = served_weights(recursion);
         }
         if let Some(network) = &mut self.network {
             let (mut weights, mut state) = (weights.unnest("network"), state.unnest("network"));
@@ -263,6 +265,11 @@ fn replaying(spec: &Spec) -> Spec {
     spec.memory.replay = 16;
     spec.memory.long_term = 2000;
     spec
+}
+
+fn served_weights(recursion: &Recursion) -> RidgeWeights {
+    let n_features = recursion.settings().n_features;
+    RidgeWeights::new(n_features, recursion.served().collect())
 }
 
 /// The loss in [0, 1] of one member's outputs, and its score as reports give it.

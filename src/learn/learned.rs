@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
 use super::gradient::{GradientLearner, Outcome};
 use super::memory::Form;
@@ -28,6 +29,7 @@ pub struct Learned {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Gradient(Box<GradientLearner>),
+    Analytic(Box<AnalyticLearner>),
     Auto(Box<AutoLearner>),
     Neighbours(NeighboursLearner),
 }
@@ -39,6 +41,7 @@ impl Learned {
             LearnerKind::Auto => AutoLearner::n_buckets(spec),
             LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
             LearnerKind::Neighbours(_) => model::n_buckets(spec, 1),
+            LearnerKind::Analytic(_) => AnalyticLearner::n_buckets(spec),
         };
         let encoder = Encoder::new(spec, n_buckets);
         let n_dense = encoder.n_dense();
@@ -46,6 +49,9 @@ impl Learned {
             LearnerKind::Auto => Kind::Auto(Box::new(AutoLearner::new(spec, n_dense))),
             LearnerKind::Gradient(settings) => {
                 Kind::Gradient(Box::new(GradientLearner::new(spec, settings, n_dense)))
+            }
+            LearnerKind::Analytic(settings) => {
+                Kind::Analytic(Box::new(AnalyticLearner::new(spec, settings, n_dense)))
             }
             LearnerKind::Neighbours(settings) => {
                 Kind::Neighbours(NeighboursLearner::new(spec, settings, n_dense))
@@ -70,6 +76,7 @@ impl Learned {
             target: self.target,
             function: match &self.kind {
                 Kind::Gradient(learner) => Function::Network(learner.network()),
+                Kind::Analytic(learner) => Function::Ridge(learner.ridge()),
                 Kind::Auto(learner) => Function::Portfolio {
                     portfolio: Box::new(learner.portfolio.clone()),
                     network: learner.network(),
@@ -103,6 +110,7 @@ impl Learned {
     pub fn n_remembered(&self) -> usize {
         match &self.kind {
             Kind::Gradient(learner) => learner.n_remembered(),
+            Kind::Analytic(_) => 0,
             Kind::Auto(learner) => learner.n_remembered(),
             Kind::Neighbours(learner) => learner.nearest.memory.len(),
         }
@@ -111,7 +119,7 @@ impl Learned {
     /// The members of a portfolio with their shares.
     pub fn shares(&self) -> Vec<(String, f64)> {
         match &self.kind {
-            Kind::Gradient(_) | Kind::Neighbours(_) => Vec::new(),
+            Kind::Gradient(_) | Kind::Analytic(_) | Kind::Neighbours(_) => Vec::new(),
             Kind::Auto(learner) => {
                 let names = learner.portfolio.names().into_iter();
                 names
@@ -126,6 +134,9 @@ impl Learned {
         match (&mut self.kind, &spec.learner) {
             (Kind::Gradient(learner), LearnerKind::Gradient(settings)) => {
                 learner.reconfigure(spec, settings);
+            }
+            (Kind::Analytic(learner), LearnerKind::Analytic(settings)) => {
+                learner.reconfigure(settings);
             }
             (Kind::Neighbours(learner), LearnerKind::Neighbours(settings)) => {
                 learner.reconfigure(settings);
@@ -150,6 +161,7 @@ impl Learned {
         let encoded = self.encoder.encode(batch, row);
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(encoded, target, &self.target),
+            Kind::Analytic(learner) => learner.observe(encoded, target, &self.target),
             Kind::Auto(learner) => taken(
                 learner.observe(&encoded, target, &self.target, scores),
                 target,
@@ -166,6 +178,7 @@ impl Learned {
     pub fn weights(&self) -> Tensors {
         match &self.kind {
             Kind::Gradient(learner) => learner.weights(),
+            Kind::Analytic(learner) => learner.weights(),
             Kind::Auto(learner) => learner.weights(),
             Kind::Neighbours(learner) => learner.weights(),
         }
@@ -175,6 +188,7 @@ impl Learned {
     pub fn state(&self) -> Tensors {
         let mut tensors = match &self.kind {
             Kind::Gradient(learner) => learner.state(),
+            Kind::Analytic(learner) => learner.state(),
             Kind::Auto(learner) => learner.state(),
             Kind::Neighbours(_) => Tensors::default(),
         };
@@ -215,6 +229,7 @@ impl Learned {
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
+            Kind::Analytic(learner) => learner.load(weights, state)?,
             Kind::Auto(learner) => learner.load(spec, form, weights, state)?,
             Kind::Neighbours(learner) => learner.load(&spec.task, form, weights)?,
         }

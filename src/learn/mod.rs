@@ -22,6 +22,7 @@ mod optimizer;
 mod seen;
 mod signals;
 
+pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use evaluate::{Evaluation, Member};
 pub use join::{Joins, Waiting};
 pub use learned::Learned;

@@ -11,6 +11,7 @@ use super::loss::{argmax, softmax};
 use super::neighbours::Nearest;
 use super::policy::{Estimates, draw};
 use super::portfolio::Portfolio;
+use super::ridge::Ridge;
 use super::spec::{Spec, Task};
 use crate::event::{Batch, Outputs, PredictionId};
 
@@ -36,6 +37,8 @@ pub struct Model {
 pub enum Function {
     /// One network.
     Network(Network),
+    /// A ridge regression on random features.
+    Ridge(Ridge),
     /// A mixture.
     Portfolio {
         /// The members and how they are mixed.
@@ -54,6 +57,17 @@ pub enum Choice<'a> {
     Best,
     /// Drawn by the policy of the description, by the id of each row.
     Drawn(&'a [PredictionId]),
+}
+
+impl Function {
+    /// The standard deviation of each action's estimate, `[n_actions]` in the scale of the
+    /// target; none where the function does not know it.
+    pub fn deviations(&self, row: &Encoded) -> Option<Vec<f32>> {
+        match self {
+            Function::Ridge(ridge) => ridge.deviations(row),
+            Function::Network(_) | Function::Neighbours(_) | Function::Portfolio { .. } => None,
+        }
+    }
 }
 
 impl Model {
@@ -141,6 +155,7 @@ impl Model {
                 let outputs = |row| nearest.outputs(row, &self.target);
                 rows.iter().flat_map(outputs).collect()
             }
+            Function::Ridge(ridge) => rows.iter().flat_map(|row| ridge.outputs(row)).collect(),
             Function::Portfolio { portfolio, network } => {
                 let voices = |row| portfolio.voices(row, &self.target, network.as_ref());
                 let mixed = |row| portfolio.mix(&voices(row));
@@ -163,16 +178,6 @@ impl Model {
             }
         }
         outputs
-    }
-}
-
-impl Function {
-    /// Posterior deviations of every action's estimate in the scale of the target, `[actions]`;
-    /// none where this function has no posterior.
-    pub fn deviations(&self, _row: &Encoded) -> Option<Vec<f32>> {
-        match self {
-            Function::Network(_) | Function::Neighbours(_) | Function::Portfolio { .. } => None,
-        }
     }
 }
 

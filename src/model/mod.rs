@@ -34,6 +34,6 @@ pub use portfolio::{Last, Plan, Pool, Portfolio, Voices, log};
 pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
-    Aggregate, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
+    Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
     JournalLimits, LearnerKind, Memory, Neighbourhood, Optimizer, Rewards, Spec, Strategy, Task,
 };

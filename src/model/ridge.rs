@@ -5,7 +5,7 @@
 //!
 //! - [`RandomFeatures::new`] and [`RandomFeatures::phi`]: from an encoded row to `[n_features]`;
 //! - `Recursion` (in `learn`): `observe(phi, targets)`, one example at a time or in blocks;
-//! - [`RidgeWeights`]: what a recursion serves, `scores(phi)` to `[n_outputs]`;
+//! - [`RidgeWeights::new`]: what recursions serve (`Recursion::served`), `scores(phi)` to `[n_outputs]`;
 //! - [`Posterior`]: how sure it is, `deviation(phi)`.
 //!
 //! Invariant: immutable; a posterior shares its matrix with what learns, and the learner copies
@@ -50,7 +50,7 @@ pub struct Posterior {
     /// `P` as it was, where any example has been seen.
     pub inverse: Option<Arc<Symmetric>>,
     /// What was taken from it since, `[gains, n_features]`.
-    pub gains: Arc<[f64]>,
+    pub gains: Arc<Vec<f64>>,
     /// What it is multiplied by; the inverse of the ridge where no example has been seen.
     pub growth: f64,
     /// The mean squared error that the features leave.

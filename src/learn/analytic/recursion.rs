@@ -16,12 +16,12 @@
 
 use std::sync::Arc;
 
+use crate::model::Posterior;
 use crate::model::matrix::{
     ADD, Blend, SUBTRACT, Shape, Symmetric, View, add_scaled, dot, factor_block, invert_block,
     multiply, take_outer,
 };
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Posterior, RidgeWeights};
 
 /// Examples whose gains are kept beside `P` before they are folded into it.
 const FOLD: usize = 32;
@@ -60,7 +60,7 @@ pub struct Recursion {
     /// Their targets, `[recent, n_outputs]`.
     targets: Vec<f64>,
     /// With `P_s` of the last fold, `P = growth * (P_s - gains^T gains)`; `[recent, n_features]`.
-    gains: Vec<f64>,
+    gains: Arc<Vec<f64>>,
     growth: f64,
     n_since_refresh: usize,
     /// The sum of squared errors that the batch problem leaves, and of the examples' weights.
@@ -87,7 +87,7 @@ impl Recursion {
             weight: vec![0.0; n_weights],
             recent: Vec::new(),
             targets: Vec::new(),
-            gains: Vec::new(),
+            gains: Arc::default(),
             growth: 1.0,
             n_since_refresh: 0,
             residual: 0.0,
@@ -107,10 +107,20 @@ impl Recursion {
         scores.map(|score| score as f32).collect()
     }
 
-    /// What is served.
-    pub fn served(&self) -> RidgeWeights {
-        let weight = self.weight.iter().map(|weight| *weight as f32).collect();
-        RidgeWeights::new(self.settings.n_features, weight)
+    /// Takes other settings of the same shape; the weights follow at once.
+    pub fn reconfigure(&mut self, forgetting: f64, ridge: f64) {
+        let before = self.settings;
+        if (before.forgetting, before.ridge) != (forgetting, ridge) {
+            self.fold();
+            self.settings.forgetting = forgetting;
+            self.settings.ridge = ridge;
+            self.refresh();
+        }
+    }
+
+    /// The weights as they are served, `[n_outputs, n_features]`.
+    pub fn served(&self) -> impl Iterator<Item = f32> {
+        self.weight.iter().map(|weight| *weight as f32)
     }
 
     /// How far it can be trusted, without a copy of the matrix.
@@ -121,7 +131,7 @@ impl Recursion {
         };
         Posterior {
             inverse,
-            gains: self.gains.as_slice().into(),
+            gains: self.gains.clone(),
             growth,
             // One example of unit variance is presumed: targets are standardised.
             noise: (1.0 + self.residual) / (1.0 + self.n_effective),
@@ -212,7 +222,7 @@ impl Recursion {
             residual += error * error * forgetting / surprise;
         }
         let scale = step.sqrt();
-        self.gains.extend(spread.iter().map(|value| scale * value));
+        Arc::make_mut(&mut self.gains).extend(spread.iter().map(|value| scale * value));
         self.remember(phi, targets, residual);
     }
 
@@ -227,7 +237,7 @@ impl Recursion {
         self.growth /= fade;
         self.recent.extend_from_slice(phi);
         self.targets.extend_from_slice(targets);
-        self.n_since_refresh += n_rows;
+        self.n_since_refresh = self.n_since_refresh.saturating_add(n_rows);
         if self.n_since_refresh >= self.refresh_every() {
             self.refresh();
         } else if self.gains.len() >= FOLD * self.settings.n_features {
@@ -264,10 +274,17 @@ impl Recursion {
         );
         age(&mut phi, n, self.settings.forgetting);
         age(&mut errors, n_outputs, self.settings.forgetting);
-        let mut spread = self.matrices().inverse.times_rows(&phi);
+        let spread = self.spread_rows(&phi, n_rows);
+        self.whiten(&phi, &spread, &errors, (raw, targets));
+    }
+
+    /// `P phi` of every row of a block, with the gains that P lacks.
+    fn spread_rows(&mut self, phi: &[f64], n_rows: usize) -> Vec<f64> {
+        let n = self.settings.n_features;
+        let mut spread = self.matrices().inverse.times_rows(phi);
         let n_gains = self.gains.len() / n;
         let mut onto = vec![0.0; n_rows * n_gains];
-        let factors = [View::rows(&phi, n), View::columns(&self.gains, n)];
+        let factors = [View::rows(phi, n), View::columns(&self.gains, n)];
         multiply(
             &mut onto,
             n_gains,
@@ -283,11 +300,24 @@ impl Recursion {
             factors,
             shape([n_rows, n_gains, n]),
         );
+        spread
+    }
+
+    /// Gains and weights from what a block spreads to and was wrong by.
+    fn whiten(
+        &mut self,
+        phi: &[f64],
+        spread: &[f64],
+        errors: &[f64],
+        (raw, targets): (Vec<f64>, Vec<f64>),
+    ) {
+        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
+        let n_rows = phi.len() / n;
         // S = (g^rows / growth) I + Phi (P / growth) Phi^T = L L^T.
         let floor = self.settings.forgetting.powi(n_rows as i32) / self.growth;
         let mut whiten = vec![0.0; n_rows * n_rows];
         (0..n_rows).for_each(|i| whiten[i * n_rows + i] = floor);
-        let factors = [View::rows(&spread, n), View::columns(&phi, n)];
+        let factors = [View::rows(spread, n), View::columns(phi, n)];
         multiply(
             &mut whiten,
             n_rows,
@@ -299,12 +329,13 @@ impl Recursion {
         invert_block(&mut whiten, n_rows);
         let whiten = View::rows(&whiten, n_rows);
         let start = self.gains.len();
-        self.gains.resize(start + n_rows * n, 0.0);
-        let gains = &mut self.gains[start..];
-        let factors = [whiten, View::rows(&spread, n)];
+        let gains = Arc::make_mut(&mut self.gains);
+        gains.resize(start + n_rows * n, 0.0);
+        let gains = &mut gains[start..];
+        let factors = [whiten, View::rows(spread, n)];
         multiply(gains, n, ADD, factors, shape([n_rows, n_rows, n]));
         let mut white = vec![0.0; n_rows * n_outputs];
-        let factors = [whiten, View::rows(&errors, n_outputs)];
+        let factors = [whiten, View::rows(errors, n_outputs)];
         multiply(
             &mut white,
             n_outputs,
@@ -399,7 +430,7 @@ impl Recursion {
         tensors.put_f64("moments", &[n_outputs, n], self.moments.clone());
         tensors.put_f64("recent", &[n_recent, n], self.recent.clone());
         tensors.put_f64("targets", &[n_recent, n_outputs], self.targets.clone());
-        tensors.put_f64("gains", &[n_recent, n], self.gains.clone());
+        tensors.put_f64("gains", &[n_recent, n], self.gains.to_vec());
         let sums = vec![self.growth, self.residual, self.n_effective];
         tensors.put_f64("sums", &[3], sums);
         let counts = vec![self.n_since_refresh as u64];
@@ -424,7 +455,7 @@ impl Recursion {
         loaded.recent = take_finite(state, "recent", &[None, Some(n)])?;
         let n_recent = loaded.recent.len() / n;
         loaded.targets = take_finite(state, "targets", &[Some(n_recent), Some(n_outputs)])?;
-        loaded.gains = take_finite(state, "gains", &[Some(n_recent), Some(n)])?;
+        loaded.gains = Arc::new(take_finite(state, "gains", &[Some(n_recent), Some(n)])?);
         let sums = take_finite(state, "sums", &[Some(3)])?;
         [loaded.growth, loaded.residual, loaded.n_effective] = [sums[0], sums[1], sums[2]];
         let since_refresh = state.take_u64("since_refresh", &[Some(1)])?[0];
@@ -439,8 +470,7 @@ impl Recursion {
             && (loaded.matrices.is_some() || n_recent == 0)
             && (1.0..=1e3).contains(&loaded.growth)
             && loaded.residual >= 0.0
-            && loaded.n_effective >= 0.0
-            && loaded.n_since_refresh < loaded.refresh_every();
+            && loaded.n_effective >= 0.0;
         match sound {
             true => Ok(loaded),
             false => Err(Error::Value {

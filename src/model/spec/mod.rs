@@ -100,6 +100,8 @@ pub enum LearnerKind {
     Auto,
     /// One network, trained by gradient steps.
     Gradient(Gradient),
+    /// Ridge regression on random features, by recursion.
+    Analytic(Analytic),
     /// The newest examples; the nearest of them answer.
     Neighbours(Neighbourhood),
 }
@@ -124,6 +126,21 @@ pub struct Gradient {
     pub learning_rate: f32,
     /// New examples that make up one update, 1 to 4096.
     pub examples_per_update: usize,
+}
+
+/// Settings of `kind = "analytic"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analytic {
+    /// Random ReLU units beside the inputs, 0 to 16384; fewer where matrices for all actions
+    /// would take more than 512 MiB.
+    pub features: usize,
+    /// What an example's weight is multiplied by with each later one; above 0.9, at most 1.
+    pub forgetting: f64,
+    /// The weight of the penalty on squared weights, above 0, at most 1e9.
+    pub ridge: f64,
+    /// New examples that make up one update, 1 to 4096; by the number of features where not
+    /// said.
+    pub examples_per_update: Option<usize>,
 }
 
 /// The rule that turns gradients into steps.
@@ -298,6 +315,9 @@ impl Spec {
             (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {
                 same("network", old.hidden == new.hidden)?;
                 same("learner.optimizer", old.optimizer == new.optimizer)
+            }
+            (LearnerKind::Analytic(old), LearnerKind::Analytic(new)) => {
+                same("learner.features", old.features == new.features)
             }
             (LearnerKind::Neighbours(old), LearnerKind::Neighbours(new)) => {
                 same("learner.examples", old.examples == new.examples)

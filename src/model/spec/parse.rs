@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{Cadence, Input, InputKind, JournalLimits, Policy, Spec, Task};
+use super::{Cadence, Input, InputKind, JournalLimits, LearnerKind, Policy, Spec, Task};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
 
@@ -122,13 +122,19 @@ pub(super) fn parse(text: &str) -> Result<Spec, Error> {
     })?;
     publish(&raw.publish)?;
     let inputs = inputs(&raw.input)?;
+    let (learner, policy) = (learner(&raw)?, policy(&raw)?);
+    if policy.needs_posterior() && !matches!(learner, LearnerKind::Analytic(_)) {
+        let kind = raw.policy.as_ref().map_or("", |policy| policy.kind());
+        let needs = "only learner.kind = \"analytic\" has the posterior that it needs";
+        return Err(value("policy.kind", format!("{kind:?}"), needs));
+    }
     let waiting = ("feedback.waiting_max", raw.feedback.waiting_max);
     Ok(Spec {
         task: task(&raw)?,
         inputs,
-        learner: learner(&raw)?,
+        learner,
         memory: memory(&raw)?,
-        policy: policy(&raw)?,
+        policy,
         rewards: rewards(&raw)?,
         waiting_max: within(waiting.0, waiting.1, 1_000_000, 1..=10_000_000)? as usize,
         cadence: Cadence {
@@ -336,7 +342,7 @@ fn not_yet<T: std::fmt::Debug>(key: &str, written: &Option<T>, instead: &str) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LearnerKind, Strategy};
+    use super::super::Strategy;
     use super::*;
 
     const SHORT: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
@@ -396,11 +402,21 @@ mod tests {
             "[[input]]\nname = \"y\"\nkind = \"vector\"\n",
             "length = 0: 1 to 65536",
         );
-        check("[learner]\nkind = \"analytic\"\n", "not available yet");
         check(
             "[learner]\nkind = \"forest\"\n",
-            "take auto, gradient or neighbours",
+            "take auto, gradient, analytic or neighbours",
         );
+        let analytic = |keys: &str| format!("[learner]\nkind = \"analytic\"\n{keys}\n");
+        check(&analytic("learning_rate = 1"), "belongs to learner.kind");
+        check(&analytic("features = 16385"), "0 to 16384");
+        check(&analytic("forgetting = 0.9"), "larger than 0.9");
+        check(&analytic("ridge = 0"), "larger than 0");
+        let neighbours = |keys: &str| format!("[learner]\nkind = \"neighbours\"\n{keys}\n");
+        check(&neighbours("learning_rate = 1"), "belongs to learner.kind");
+        check(&neighbours("ridge = 1"), "belongs to learner.kind");
+        check(&neighbours("nearest = 0"), "1 to 1000");
+        check("[learner]\nnearest = 9\n", "belongs to learner.kind");
+        check("[learner]\nfeatures = 9\n", "belongs to learner.kind");
         check("[learner]\nlearning_rate = 1\n", "belongs to learner.kind");
         check(
             "[network]\nkind = \"mlp\"\nhidden = [4]\n",

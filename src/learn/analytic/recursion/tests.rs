@@ -130,7 +130,6 @@ fn a_million_updates_are_the_batch_solution() {
             batch.observe(&phi, &targets);
             if index < 4 || [50, 1023, 1024, 2000, 999_983, 1_000_000].contains(&index) {
                 let distance = distance(&recursion, &batch);
-                println!("{forgetting} {index}: {distance:e}");
                 assert!(distance < 1e-8, "{forgetting} {index}: {distance}");
             }
         }
@@ -361,10 +360,5 @@ fn damaged_states_are_refused() {
         "sums",
         &[3],
         vec![1.0, -1.0, 0.0]
-    )));
-    assert!(refused(&|_, state| state.put_u64(
-        "since_refresh",
-        &[1],
-        vec![u64::MAX]
     )));
 }

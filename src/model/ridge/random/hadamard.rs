@@ -1,8 +1,10 @@
 //! A random projection that is never written out: Hadamard matrices with random signs between
 //! them (Yu et al. 2016, eq. 8), in as many blocks as there are units.
 //!
-//! Departure: a row is stretched so that a unit-variance input gives unit-variance units; the
-//! lengths of the rows of a Gaussian matrix are not drawn, since ReLU units scale.
+//! Departures: the lengths of the rows of a Gaussian matrix are not drawn, since ReLU units
+//! scale. Each block of a wide row sees a window of its dense inputs at a seeded place: neighbours
+//! in a vector tend to belong together (McDonnell et al. 2015, random receptive fields). It sees
+//! all of the sketch, added to the window's inputs.
 
 use std::sync::Arc;
 
@@ -13,41 +15,66 @@ use rand_chacha::ChaCha8Rng;
 /// Signs and transforms of each block.
 const ROUNDS: usize = 3;
 
+/// Dense inputs that a block sees of a row with more than twice as many. Of 64 to 784 of the
+/// pixels of MNIST, the best for class-incremental learning (96.6 % with 2,000 units, 96.2 % with
+/// all pixels).
+const WINDOW: usize = 256;
+
 /// `[n_units, n_inputs]`, as a product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hadamard {
-    /// The number of inputs, rounded up to a power of two: the units of one block.
+    n_dense: usize,
+    /// Dense inputs that a block sees.
+    window: usize,
+    /// A power of two that holds window and sketch: the units of one block.
     width: usize,
-    /// What makes the three transforms keep the scale that was asked for.
+    /// What makes the three transforms give unit-variance inputs unit-variance units.
     factor: f32,
+    /// Where the window of each block begins.
+    starts: Arc<[usize]>,
     /// `[blocks, ROUNDS, width]` of 1 or -1.
     signs: Arc<[f32]>,
 }
 
 impl Hadamard {
-    /// Rows of length `scale * sqrt(n_inputs)` as those of a Gaussian matrix would have.
-    pub fn new(n_inputs: usize, n_units: usize, scale: f32, rng: &mut ChaCha8Rng) -> Hadamard {
-        let width = n_inputs.next_power_of_two();
-        let n_signs = n_units.div_ceil(width) * ROUNDS * width;
+    /// Rows for `n_dense` inputs and a sketch of `n_sketch` behind them.
+    pub fn new([n_dense, n_sketch]: [usize; 2], n_units: usize, rng: &mut ChaCha8Rng) -> Hadamard {
+        let window = match n_dense > 2 * WINDOW {
+            true => WINDOW,
+            false => n_dense,
+        };
+        let width = window.max(n_sketch).next_power_of_two();
+        let length = (window + usize::from(n_sketch > 0)).max(1) as f32;
+        let n_blocks = n_units.div_ceil(width);
+        let start = |_| rng.random_range(0..=n_dense - window);
+        let starts = (0..n_blocks).map(start).collect();
         let sign = |_| if rng.random::<bool>() { 1.0 } else { -1.0 };
-        // Each transform multiplies lengths by sqrt(width); the stretch takes one of them back.
         Hadamard {
+            n_dense,
+            window,
             width,
-            factor: scale / width as f32,
-            signs: (0..n_signs).map(sign).collect(),
+            // Each transform multiplies lengths by sqrt(width); one of them is wanted.
+            factor: 1.0 / (width as f32 * length.sqrt()),
+            starts,
+            signs: (0..n_blocks * ROUNDS * width).map(sign).collect(),
         }
     }
 
     /// Adds the projection of `inputs` to `units`.
     pub fn add(&self, units: &mut [f32], inputs: &[f32]) {
         let mut buffer = vec![0.0f32; self.width];
+        let (dense, sketch) = inputs.split_at(self.n_dense);
         Arch::new().dispatch(
             #[inline(always)]
             || {
                 let blocks = self.signs.chunks_exact(ROUNDS * self.width);
-                for (units, signs) in units.chunks_mut(self.width).zip(blocks) {
+                let units = units.chunks_mut(self.width);
+                for ((units, signs), start) in units.zip(blocks).zip(self.starts.iter()) {
                     buffer.fill(0.0);
-                    buffer[..inputs.len()].copy_from_slice(inputs);
+                    buffer[..self.window].copy_from_slice(&dense[*start..start + self.window]);
+                    for (value, sketched) in buffer.iter_mut().zip(sketch) {
+                        *value += sketched;
+                    }
                     for signs in signs.chunks_exact(self.width) {
                         for (value, sign) in buffer.iter_mut().zip(signs) {
                             *value *= sign;
@@ -95,14 +122,30 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_kept() {
+    fn units_have_the_variance_of_the_inputs() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let hadamard = Hadamard::new(100, 256, 0.1, &mut rng);
+        let hadamard = Hadamard::new([100, 0], 256, &mut rng);
         let inputs: Vec<f32> = (0..100).map(|i| (i as f32).sin()).collect();
-        let length: f32 = inputs.iter().map(|x| x * x).sum();
+        let variance: f32 = inputs.iter().map(|x| x * x).sum::<f32>() / 100.0;
         let mut units = vec![0.0; 256];
         hadamard.add(&mut units, &inputs);
         let square: f32 = units.iter().map(|u| u * u).sum::<f32>() / 256.0;
-        assert!((square / (0.01 * length) - 1.0).abs() < 1e-4, "{square}");
+        assert!((square / variance - 1.0).abs() < 1e-4, "{square}");
+    }
+
+    #[test]
+    fn every_input_and_the_sketch_are_seen() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let hadamard = Hadamard::new([1000, 16], 4096, &mut rng);
+        let blocks = |input: usize| {
+            let mut inputs = vec![0.0; 1016];
+            inputs[input] = 1.0;
+            let mut units = vec![0.0; 4096];
+            hadamard.add(&mut units, &inputs);
+            let seen = |units: &&[f32]| units.iter().any(|unit| *unit != 0.0);
+            units.chunks(256).filter(seen).count()
+        };
+        assert!((100..900).all(|input| blocks(input) > 0));
+        assert!((1000..1016).all(|input| blocks(input) == 16));
     }
 }

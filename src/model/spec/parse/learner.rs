@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::{Gradient, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy};
+use super::super::{Analytic, Gradient, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy};
 use super::{Error, Raw, not_yet, one_of, unavailable, value, within};
 
 #[derive(Deserialize)]
@@ -22,6 +22,9 @@ pub(super) struct RawLearner {
     examples_per_update: Option<u64>,
     examples: Option<u64>,
     nearest: Option<u64>,
+    features: Option<u64>,
+    forgetting: Option<f64>,
+    ridge: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -50,52 +53,106 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
             let instead = "under learner.kind = \"auto\" leave it out, or set \"gradient\"";
             let network = raw.network.as_ref().map(|network| &network.kind);
             not_yet("network.kind", &network, instead)?;
-            let unused = "belongs to learner.kind = \"gradient\"";
-            let refuse = |key: &str, written: Option<String>| match written {
-                None => Ok(()),
-                Some(written) => Err(value(key, written, unused)),
-            };
-            refuse("learner.optimizer", learner.optimizer.clone())?;
-            let rate = learner.learning_rate.map(|rate| rate.to_string());
-            refuse("learner.learning_rate", rate)?;
-            let examples = learner.examples_per_update.map(|n| n.to_string());
-            refuse("learner.examples_per_update", examples)?;
+            refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
+            refuse_unused(
+                learner,
+                &["examples_per_update"],
+                "gradient\" or \"analytic",
+            )?;
+            refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
+            refuse_unused(learner, &NEIGHBOURS_KEYS, "neighbours")?;
             Ok(LearnerKind::Auto)
         }
-        "gradient" => Ok(LearnerKind::Gradient(gradient(raw)?)),
-        "neighbours" => Ok(LearnerKind::Neighbours(neighbourhood(raw)?)),
-        kind @ "analytic" => Err(unavailable(
-            "learner.kind",
-            kind,
-            "take \"auto\", \"gradient\" or \"neighbours\"",
-        )),
+        "gradient" => {
+            refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
+            refuse_unused(learner, &NEIGHBOURS_KEYS, "neighbours")?;
+            Ok(LearnerKind::Gradient(gradient(raw)?))
+        }
+        "analytic" => {
+            refuse_network(raw)?;
+            refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
+            refuse_unused(learner, &NEIGHBOURS_KEYS, "neighbours")?;
+            Ok(LearnerKind::Analytic(analytic(learner)?))
+        }
+        "neighbours" => {
+            refuse_network(raw)?;
+            refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
+            refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
+            refuse_unused(
+                learner,
+                &["examples_per_update"],
+                "gradient\" or \"analytic",
+            )?;
+            Ok(LearnerKind::Neighbours(Neighbourhood {
+                examples: within("learner.examples", learner.examples, 5000, 1..=1_000_000)?
+                    as usize,
+                nearest: within("learner.nearest", learner.nearest, 10, 1..=1000)? as usize,
+            }))
+        }
         other => Err(one_of(
             "learner.kind",
             other,
-            "auto, gradient or neighbours",
+            "auto, gradient, analytic or neighbours",
         )),
     }
 }
 
-fn neighbourhood(raw: &Raw) -> Result<Neighbourhood, Error> {
-    let learner = &raw.learner;
-    let unused = "belongs to learner.kind = \"gradient\"";
-    let network = raw.network.as_ref().map(|network| network.kind.clone());
-    let rate = learner.learning_rate.map(|rate| rate.to_string());
-    for (key, written) in [
-        ("network.kind", network),
-        ("learner.optimizer", learner.optimizer.clone()),
-        ("learner.learning_rate", rate),
-        (
-            "learner.examples_per_update",
-            learner.examples_per_update.map(|n| n.to_string()),
-        ),
-    ] {
-        written.map_or(Ok(()), |written| Err(value(key, written, unused)))?;
+/// Keys of `[learner]` that only one kind takes.
+const GRADIENT_KEYS: [&str; 2] = ["optimizer", "learning_rate"];
+const ANALYTIC_KEYS: [&str; 3] = ["features", "forgetting", "ridge"];
+const NEIGHBOURS_KEYS: [&str; 2] = ["examples", "nearest"];
+
+fn refuse_network(raw: &Raw) -> Result<(), Error> {
+    let instead = "it belongs to learner.kind = \"gradient\"";
+    match &raw.network {
+        None => Ok(()),
+        Some(network) => Err(value("network.kind", &network.kind, instead)),
     }
-    Ok(Neighbourhood {
-        examples: within("learner.examples", learner.examples, 5000, 1..=1_000_000)? as usize,
-        nearest: within("learner.nearest", learner.nearest, 10, 1..=1000)? as usize,
+}
+
+/// Refuses those of `keys` that are written: they belong to another kind.
+fn refuse_unused(learner: &RawLearner, keys: &[&str], kind: &str) -> Result<(), Error> {
+    let number = |written: Option<f64>| written.map(|number| number.to_string());
+    let count = |written: Option<u64>| written.map(|count| count.to_string());
+    for key in keys {
+        let written = match *key {
+            "optimizer" => learner.optimizer.clone(),
+            "learning_rate" => number(learner.learning_rate),
+            "features" => count(learner.features),
+            "forgetting" => number(learner.forgetting),
+            "ridge" => number(learner.ridge),
+            "examples" => count(learner.examples),
+            "nearest" => count(learner.nearest),
+            _ => count(learner.examples_per_update),
+        };
+        if let Some(written) = written {
+            let allowed = format!("belongs to learner.kind = \"{kind}\"");
+            return Err(value(&format!("learner.{key}"), written, allowed));
+        }
+    }
+    Ok(())
+}
+
+fn analytic(learner: &RawLearner) -> Result<Analytic, Error> {
+    let forgetting = learner.forgetting.unwrap_or(1.0);
+    if !(forgetting > 0.9 && forgetting <= 1.0) {
+        return Err(value(
+            "learner.forgetting",
+            forgetting,
+            "larger than 0.9, at most 1",
+        ));
+    }
+    let ridge = learner.ridge.unwrap_or(1.0);
+    if !(ridge > 0.0 && ridge <= 1e9) {
+        return Err(value("learner.ridge", ridge, "larger than 0, at most 1e9"));
+    }
+    let per_update = |n| within("learner.examples_per_update", Some(n), 1, 1..=4096);
+    let examples_per_update = learner.examples_per_update.map(per_update).transpose()?;
+    Ok(Analytic {
+        features: within("learner.features", learner.features, 500, 0..=16_384)? as usize,
+        forgetting,
+        ridge,
+        examples_per_update: examples_per_update.map(|n| n as usize),
     })
 }
 
@@ -154,7 +211,7 @@ pub(super) fn memory(raw: &Raw) -> Result<Memory, Error> {
     let sizes = [memory.short_term, memory.long_term, memory.replay];
     let written = memory.strategy.is_some() || sizes.iter().any(Option::is_some);
     if auto && written {
-        let instead = "under learner.kind = \"auto\" leave [memory] out";
+        let instead = "leave [memory] out, or set learner.kind = \"gradient\"";
         return Err(unavailable("memory", "{ .. }", instead));
     }
     let strategy = match memory.strategy.as_deref() {

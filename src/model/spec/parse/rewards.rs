@@ -22,6 +22,12 @@ pub(super) struct RawPolicy {
     width: Option<f64>,
 }
 
+impl RawPolicy {
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFeedback {
@@ -195,6 +201,10 @@ mod tests {
             let error = parse(&format!("{BANDIT}{extra}")).unwrap_err().to_string();
             assert!(error.contains(message), "{extra:?} gave {error:?}");
         };
+        check(
+            "[policy]\nkind = \"linucb\"\n",
+            "only learner.kind = \"analytic\"",
+        );
         check("[policy]\nkind = \"bold\"\n", "take greedy, epsilon");
         check(
             "[policy]\nkind = \"epsilon\"\nepsilon = 2\n",
