@@ -8,13 +8,11 @@
 
 #[path = "learn/data.rs"]
 mod data;
-
-use std::sync::Arc;
+#[path = "learn/events.rs"]
+mod events;
 
 use anyhow::{Context, Result};
-use perennial::event::{Batch, Column, Description, Entry, Event, Feedback, Signal, Subject, Time};
-use perennial::learn::{Learner, Supply};
-use perennial::model::Spec;
+use perennial::event::{Column, Entry, Signal};
 
 use crate::data::{Images, Rows};
 
@@ -34,7 +32,7 @@ fn main() -> Result<()> {
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     let folder = data::folder();
     if folder.is_none() {
-        println!("PERENNIAL_DATA is absent: generated data of the same shape");
+        println!("no PERENNIAL_DATA and no ../shared/data: generated data of the same shape");
     }
     println!("{N_RUNS} runs, one thread; median (least to most) per second of CPU\n");
     if wanted("er-step") {
@@ -63,18 +61,17 @@ fn main() -> Result<()> {
 }
 
 /// Prints how many of `per` events are applied in a second of CPU.
-fn measure(what: &str, toml: &str, events: &[Entry], per: usize) -> Result<()> {
+fn measure(what: &str, toml: &str, taught: &[Entry], per: usize) -> Result<()> {
     let mut speeds = Vec::new();
     let mut last = String::new();
     for _ in 0..N_RUNS {
-        let mut learner = described(toml)?;
+        let mut learner = events::described(toml)?;
         let before = cpu_ns()?;
-        for entry in events {
-            // The record of a version would stand in the journal; it is checked there, not here.
-            learner.apply(entry, Supply::Nothing)?;
+        for entry in taught {
+            events::apply(&mut learner, entry)?;
         }
         let spent = cpu_ns()? - before;
-        speeds.push((events.len() / per) as f64 / (spent as f64 / 1e9));
+        speeds.push((taught.len() / per) as f64 / (spent as f64 / 1e9));
         last = format!("{} learned", learner.learned().n_examples());
     }
     speeds.sort_by(f64::total_cmp);
@@ -86,27 +83,12 @@ fn measure(what: &str, toml: &str, events: &[Entry], per: usize) -> Result<()> {
     Ok(())
 }
 
-/// A learner whose first entry was the description.
-fn described(toml: &str) -> Result<Learner> {
-    let mut learner = Learner::new(Arc::new(Spec::parse(toml)?));
-    let description = Description {
-        toml: toml.to_owned(),
-        build: String::new(),
-        profile: String::new(),
-    };
-    let entry = entry(1, Event::Description(description));
-    learner.apply(&entry, Supply::Nothing)?;
-    Ok(learner)
-}
-
 fn digits() -> String {
-    let classes: Vec<String> = (0..10).map(|digit| format!("\"{digit}\"")).collect();
+    let head = events::of_images("classification", "classes");
     format!(
-        "task = \"classification\"\nclasses = [{}]\n[[input]]\nname = \"image\"\nkind = \"vector\"\n\
-         length = 784\n[network]\nkind = \"mlp\"\nhidden = [256, 256]\n[learner]\n\
+        "{head}[network]\nkind = \"mlp\"\nhidden = [256, 256]\n[learner]\n\
          kind = \"gradient\"\nexamples_per_update = {PER_UPDATE}\n[memory]\nstrategy = \"er\"\n\
-         replay = {PER_UPDATE}\n",
-        classes.join(", ")
+         replay = {PER_UPDATE}\n"
     )
 }
 
@@ -121,43 +103,16 @@ fn market(learner: &str) -> String {
 }
 
 fn image(images: &Images, index: usize) -> Entry {
-    let pixels = images.pixels[index].iter();
-    let bytes: Vec<u8> = pixels
-        .flat_map(|p| (f32::from(*p) / 255.0).to_le_bytes())
-        .collect();
+    let column = events::pixels([&images.pixels[index]].into_iter());
     let digit = images.digits[index].to_string();
-    feedback(index, vec![Column::Vectors(bytes.into())], digit)
+    events::feedback(index, vec![column], Signal::Label(digit))
 }
 
 fn row(rows: &Rows, index: usize) -> Entry {
     let columns = rows.numbers[index].iter();
     let columns = columns.map(|number| Column::Numbers(vec![*number]));
-    feedback(index, columns.collect(), rows.labels[index].clone())
-}
-
-/// The event behind the description that teaches a row.
-fn feedback(index: usize, columns: Vec<Column>, label: String) -> Entry {
-    let feedback = Feedback {
-        feedback_id: format!("feedback-{index}"),
-        subject: Subject::Inputs {
-            batch: Batch { n_rows: 1, columns },
-            decision: None,
-        },
-        signal: Signal::Label(label),
-        source: "bench".to_owned(),
-        event_time: None,
-        tags: Default::default(),
-        actor: String::new(),
-    };
-    entry(index as u64 + 2, Event::Feedback(feedback))
-}
-
-fn entry(position: u64, event: Event) -> Entry {
-    Entry {
-        position,
-        time: Time(position as i64 * 1000),
-        event,
-    }
+    let label = rows.labels[index].clone();
+    events::feedback(index, columns.collect(), Signal::Label(label))
 }
 
 /// Nanoseconds that this thread has run.

@@ -1,4 +1,4 @@
-//! Streams for the benches: from PERENNIAL_DATA, or generated where it is absent.
+//! Streams for the benches: from PERENNIAL_DATA or ../shared/data, or generated where neither is.
 //!
 //! Invariant: seeded and complete in memory before anything is timed.
 
@@ -19,8 +19,12 @@ pub struct Images {
 
 /// Where the data are, if they are there.
 pub fn folder() -> Option<PathBuf> {
-    let folder = PathBuf::from(std::env::var_os("PERENNIAL_DATA")?);
-    folder.join("elec2.csv.gz").exists().then_some(folder)
+    let named = std::env::var_os("PERENNIAL_DATA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folders = named.into_iter().chain([beside]);
+    folders
+        .into_iter()
+        .find(|folder| folder.join("elec2.csv.gz").exists())
 }
 
 impl Images {
@@ -36,6 +40,13 @@ impl Images {
         let digits = labels[8..].to_vec();
         ensure!(pixels.len() == digits.len(), "a label for each image");
         Ok(Images { pixels, digits })
+    }
+
+    /// The first `n_images` of them.
+    pub fn first(mut self, n_images: usize) -> Images {
+        self.pixels.truncate(n_images);
+        self.digits.truncate(n_images);
+        self
     }
 
     /// Ten blurred shapes under noise.

@@ -1,0 +1,40 @@
+//! The descriptions that are measured: every option that is set stands here.
+//!
+//! Invariant: an option that is not written is the default that users get.
+
+use crate::events::of_images;
+
+/// How a strategy is run.
+pub struct Setting {
+    pub strategy: &'static str,
+    pub learning_rate: f64,
+    /// Remembered examples in an update.
+    pub replay: usize,
+}
+
+/// MLP 784-100-100-10 under plain SGD, `per_update` new examples an update, `slots` remembered.
+pub fn network(setting: &Setting, per_update: usize, slots: usize) -> String {
+    let Setting {
+        strategy,
+        learning_rate,
+        replay,
+    } = setting;
+    format!(
+        "{}[network]\nkind = \"mlp\"\nhidden = [100, 100]\n[learner]\nkind = \"gradient\"\n\
+         optimizer = \"sgd\"\nlearning_rate = {learning_rate}\nexamples_per_update = {per_update}\n\
+         [memory]\nstrategy = \"{strategy}\"\nshort_term = 0\nlong_term = {slots}\n\
+         replay = {replay}\n",
+        of_images("classification", "classes")
+    )
+}
+
+/// Ridge regression on so many random features.
+pub fn analytic(features: usize) -> String {
+    let head = of_images("classification", "classes");
+    format!("{head}[learner]\nkind = \"analytic\"\nfeatures = {features}\n")
+}
+
+/// Ten arms, under this policy and learner.
+pub fn arms(rest: &str) -> String {
+    format!("{}{rest}", of_images("bandit", "actions"))
+}
