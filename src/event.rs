@@ -289,6 +289,19 @@ pub enum Event {
     Tick(Time),
     /// Record: a version was made.
     Version(Version),
+    /// An entry whose content was erased since it was written.
+    Erased(Kind),
+}
+
+/// What an erased entry was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An answer that was served.
+    Prediction,
+    /// What the world said.
+    Feedback,
+    /// That it said so again.
+    Duplicate,
 }
 
 /// An event in its place.

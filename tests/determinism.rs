@@ -241,7 +241,7 @@ fn rename(event: &Event) -> Event {
                 ..description.clone()
             };
         }
-        Event::Tick(_) | Event::Command(_) | Event::Version(_) => {}
+        Event::Tick(_) | Event::Command(_) | Event::Version(_) | Event::Erased(_) => {}
     }
     event
 }

@@ -62,6 +62,7 @@ struct Finding {
     segments: u64,
     entries: u64,
     bytes: u64,
+    erased: u64,
     last_position: u64,
     checkpoints: u64,
     /// What a crash left of the last write; it is no damage.
@@ -81,6 +82,7 @@ fn check(directory: &Directory, model: String) -> Finding {
             finding.segments = report.segments;
             finding.entries = report.entries;
             finding.bytes = report.bytes;
+            finding.erased = report.erased;
             finding.last_position = report.last_position;
             last_position = Some(report.last_position);
             finding.torn = report.torn.map(|cut| {
@@ -123,8 +125,12 @@ impl Finding {
         }
         let torn = self.torn.as_ref();
         let torn = torn.map_or_else(String::new, |torn| format!("; {torn}"));
+        let erased = match self.erased {
+            0 => String::new(),
+            n => format!(" ({n} erased)"),
+        };
         format!(
-            "{}: sound: {} entries in {} segments, {} bytes, {} checkpoints{torn}",
+            "{}: sound: {} entries{erased} in {} segments, {} bytes, {} checkpoints{torn}",
             self.model, self.entries, self.segments, self.bytes, self.checkpoints
         )
     }
@@ -136,6 +142,7 @@ impl Finding {
             "entries": self.entries,
             "segments": self.segments,
             "bytes": self.bytes,
+            "erased": self.erased,
             "last_position": self.last_position,
             "checkpoints": self.checkpoints,
             "torn": self.torn,

@@ -270,6 +270,7 @@ impl Learner {
             Event::Command(command) => self.obey(command, supply),
             Event::Tick(until) => self.close(*until, &supply),
             Event::Version(version) => self.check(version),
+            Event::Erased(_) => Ok(Step::default()),
         }
     }
 

@@ -39,4 +39,4 @@ mod journal;
 pub use checkpoint::{Checkpoint, Manifest};
 pub use directory::Directory;
 pub use error::{Error, Malformed};
-pub use journal::{Config, Cut, Journal, Reader, Recovered, Report, verify};
+pub use journal::{Config, Cut, Journal, Reader, Recovered, Report, erase, verify};

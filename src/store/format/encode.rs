@@ -29,6 +29,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
             put_version(out, version);
             Ok(())
         }
+        Event::Erased(_) => Err(Malformed("what is erased cannot be written".to_owned())),
     }
 }
 

@@ -107,7 +107,12 @@ impl GroupHeader {
 /// With the journal's id in it, a client that sends the bytes of a group inside a payload cannot
 /// make them valid, so a search for groups after damage is not misled.
 fn group_checksum(bytes: &[u8; GROUP_HEADER_BYTES], journal_id: &[u8; 16]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(journal_id), &bytes[12..])
+    journal_checksum(&bytes[12..], journal_id)
+}
+
+/// Of bytes that are of one journal only.
+pub(super) fn journal_checksum(bytes: &[u8], journal_id: &[u8; 16]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(journal_id), bytes)
 }
 
 /// What stands before a payload.
@@ -179,7 +184,7 @@ fn check(what: &str, bytes: &[u8], at: usize, expected: u32) -> Result<(), Malfo
     Ok(())
 }
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N]
         .try_into()
         .expect("headers have fixed extents")

@@ -37,7 +37,12 @@
 //! | 32..64 | BLAKE3 of the payload |
 //! | 64..96 | chain: BLAKE3(previous chain, bytes 4..64 of this header) |
 //!
-//! The chain runs over headers, so that a payload can be erased while the rest still verifies.
+//! The chain runs over headers, so that a payload can be erased while the rest still verifies. In
+//! its place stand as many bytes: magic `93 70 65 72 65 72 61 0a`, then the 9th byte on of the
+//! extended BLAKE3 output of (journal id, position, digest of what was erased), derived with the
+//! context `perennial 2026 erased payload v1`. While payloads are overwritten, a file `erasing`
+//! beside the segments lists them: magic `93 70 65 72 6c 73 74 0a`, checksum of the journal id and
+//! all bytes after it, format version 1 as `u32`, positions as `u64`.
 //!
 //! | kind | payload, format version 1 |
 //! | --- | --- |
@@ -64,14 +69,16 @@
 
 mod decode;
 mod encode;
+mod erased;
 mod headers;
 #[cfg(test)]
 mod samples;
 
 use super::error::Malformed;
-use crate::event::{Batch, Column, Event, Outputs};
+use crate::event::{Batch, Column, Event, Kind, Outputs};
 pub use decode::decode;
 pub use encode::encode;
+pub(super) use erased::{ERASED_MAGIC, erasable, erased, list_to_bytes, parse_list};
 pub(super) use headers::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 pub(super) use headers::{EntryHeader, GROUP_MAGIC, GroupHeader, SegmentHeader};
 pub(super) use headers::{chain_after, genesis};
@@ -92,6 +99,9 @@ pub(super) fn kind(event: &Event) -> u8 {
         Event::Command(_) => 5,
         Event::Tick(_) => 6,
         Event::Version(_) => 16,
+        Event::Erased(Kind::Prediction) => 2,
+        Event::Erased(Kind::Feedback) => 3,
+        Event::Erased(Kind::Duplicate) => 4,
     }
 }
 

@@ -4,10 +4,13 @@
 
 use bytes::Bytes;
 
+use super::erase;
 use super::segment::Segment;
 use super::window::Window;
+use crate::event::Event;
 use crate::store::format::{
-    ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
+    ENTRY_HEADER_BYTES, ERASED_MAGIC, EntryHeader, GROUP_HEADER_BYTES, GroupHeader,
+    SEGMENT_HEADER_BYTES, decode, erasable,
 };
 use crate::store::{Error, Malformed};
 
@@ -111,19 +114,44 @@ impl Index {
         }
     }
 
-    pub fn check_digest(
+    /// What the payload says; it is compared with its digest unless it is trusted.
+    pub fn event(
         &self,
         header: &EntryHeader,
         offset: u64,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        if *blake3::hash(payload).as_bytes() == header.digest {
-            return Ok(());
+        payload: Bytes,
+        trust: Trust,
+    ) -> Result<Event, Error> {
+        let erased = payload.starts_with(&ERASED_MAGIC);
+        let written = match trust {
+            Trust::Nothing => *blake3::hash(&payload).as_bytes() == header.digest,
+            Trust::Payload => !erased,
+        };
+        let position = header.position;
+        if written {
+            return decode(header.kind, header.format, payload).map_err(|malformed| Error::Entry {
+                position,
+                malformed,
+            });
         }
-        let malformed = Malformed("the payload is not the one written".to_owned());
-        let offset = offset + ENTRY_HEADER_BYTES as u64;
-        Err(self.segment.damaged(header.position, offset, malformed))
+        match erasable(header.kind) {
+            Some(kind) if erase::is_erased(&self.segment, header, &payload)? => {
+                Ok(Event::Erased(kind))
+            }
+            _ => {
+                let malformed = Malformed("the payload is not the one written".to_owned());
+                let offset = offset + ENTRY_HEADER_BYTES as u64;
+                Err(self.segment.damaged(position, offset, malformed))
+            }
+        }
     }
+}
+
+/// What is taken to be as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    Nothing,
+    Payload,
 }
 
 fn check_position(got: u64, expected: u64) -> Result<(), Malformed> {

@@ -6,6 +6,7 @@
 //! One [`Journal`] writes; any number of [`Reader`]s follow it from other threads. [`verify`]
 //! reads everything of a journal that nobody has open.
 
+mod erase;
 #[cfg(test)]
 mod fixture;
 mod index;
@@ -17,6 +18,7 @@ mod walk;
 mod window;
 mod writer;
 
+pub use erase::erase;
 pub use reader::Reader;
 pub use survey::Cut;
 pub use verify::{Report, verify};

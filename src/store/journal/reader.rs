@@ -6,14 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
-use super::index::Index;
+use super::index::{Index, Trust};
 use super::segment::{self, Segment};
 use super::window::Window;
 use crate::event::Entry;
 use crate::store::Error;
-use crate::store::format::{EntryHeader, decode};
 
 /// How much is read at once in sequence: large enough that a system call is spread over many
 /// entries, small enough to stay in the processor's cache.
@@ -100,13 +97,18 @@ impl Reader {
         let index = opened(&mut self.open, self.current);
         let header = index.header(position, offset, &mut self.sequence)?;
         let payload = index.payload(&header, offset, &mut self.sequence)?;
-        if position <= self.verify_to {
-            index.check_digest(&header, offset, &payload)?;
-        }
-        let entry = entry(&header, payload)?;
+        let trust = match position <= self.verify_to {
+            true => Trust::Nothing,
+            false => Trust::Payload,
+        };
+        let event = index.event(&header, offset, payload, trust)?;
         self.chain = header.chain;
         self.next_position += 1;
-        Ok(Some(entry))
+        Ok(Some(Entry {
+            position,
+            time: header.time,
+            event,
+        }))
     }
 
     /// The entry at a position that is written. Its payload is always compared with its digest.
@@ -121,8 +123,11 @@ impl Reader {
             if let Some(offset) = index.locate(position, &mut self.single)? {
                 let header = index.header(position, offset, &mut self.single)?;
                 let payload = index.payload(&header, offset, &mut self.single)?;
-                index.check_digest(&header, offset, &payload)?;
-                return entry(&header, payload);
+                return Ok(Entry {
+                    position,
+                    time: header.time,
+                    event: index.event(&header, offset, payload, Trust::Nothing)?,
+                });
             }
             // The writer may have gone on to another segment since the names were read.
             self.firsts = segment::list(&self.dir)?;
@@ -190,19 +195,6 @@ fn missing(dir: &Path, position: u64) -> Error {
         path: dir.to_owned(),
         position,
     }
-}
-
-fn entry(header: &EntryHeader, payload: Bytes) -> Result<Entry, Error> {
-    let position = header.position;
-    let event = decode(header.kind, header.format, payload).map_err(|malformed| Error::Entry {
-        position,
-        malformed,
-    })?;
-    Ok(Entry {
-        position,
-        time: header.time,
-        event,
-    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::erase;
 use super::survey::Cut;
 use super::walk::Tip;
 use crate::store::durable::{sync_directory, write_file};
@@ -127,6 +128,9 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     for entry in fs::read_dir(dir).map_err(Error::io(dir, "list it"))? {
         let entry = entry.map_err(Error::io(dir, "list it"))?;
         let name = entry.file_name();
+        if name == erase::LIST {
+            continue;
+        }
         let first = name.to_str().and_then(first_position).ok_or_else(|| {
             Error::foreign(
                 &entry.path(),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::segment::{self, Segment};
-use super::walk::{CHUNK, Flaw, Tip, walk};
+use super::walk::{CHUNK, Content, Flaw, Tip, walk};
 use super::window::Window;
 use crate::event::Time;
 use crate::store::format::{
@@ -43,7 +43,7 @@ pub(super) struct Survey {
 pub(super) fn survey(
     dir: &Path,
     from: u64,
-    mut visit: impl FnMut(&EntryHeader, &[u8]) -> Result<(), Error>,
+    mut visit: impl FnMut(&EntryHeader, Content) -> Result<(), Error>,
 ) -> Result<Survey, Error> {
     let mut firsts = segment::list(dir)?;
     let mut cut = torn_segment(dir, firsts.last())?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::segment;
 use super::survey::{Cut, survey};
+use super::walk::Content;
 use crate::store::Error;
 use crate::store::format::decode;
 
@@ -18,6 +19,8 @@ pub struct Report {
     pub segments: u64,
     /// How many entries.
     pub entries: u64,
+    /// How many of them have lost their content to an erasure.
+    pub erased: u64,
     /// How long the files are together, in bytes, without a torn end.
     pub bytes: u64,
     /// The last position; 0 when there is none.
@@ -36,9 +39,13 @@ pub struct Report {
 pub fn verify(dir: &Path) -> Result<Report, Error> {
     // A journal need not reach back to position 1.
     let first = segment::list(dir)?.first().copied().unwrap_or(1);
-    let mut entries = 0;
-    let found = survey(dir, first - 1, |entry, payload| {
+    let (mut entries, mut erased) = (0, 0);
+    let found = survey(dir, first - 1, |entry, content| {
         entries += 1;
+        let Content::Written(payload) = content else {
+            erased += 1;
+            return Ok(());
+        };
         let position = entry.position;
         let payload = Bytes::copy_from_slice(payload);
         match decode(entry.kind, entry.format, payload) {
@@ -52,6 +59,7 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
     Ok(Report {
         segments: found.headers.len() as u64,
         entries,
+        erased,
         bytes: found.n_bytes,
         last_position: found.tip.position,
         chain: found.tip.chain,
@@ -81,6 +89,7 @@ mod tests {
         let sound = Report {
             segments: 3,
             entries: 7,
+            erased: 0,
             bytes: journal.bytes_on_disk(),
             last_position: 7,
             chain: journal.chain(),

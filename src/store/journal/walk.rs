@@ -2,6 +2,7 @@
 //!
 //! Invariant: the tip moves over whole, sound groups only.
 
+use super::erase;
 use super::segment::Segment;
 use super::window::Window;
 use crate::event::Time;
@@ -22,6 +23,12 @@ pub(super) struct Tip {
     pub chain: [u8; 32],
 }
 
+/// What an entry holds.
+pub(super) enum Content<'a> {
+    Written(&'a [u8]),
+    Erased,
+}
+
 /// Where the first group that is not sound starts, and what is wrong in it.
 pub(super) struct Flaw {
     pub group: u64,
@@ -34,7 +41,7 @@ pub(super) struct Flaw {
 pub(super) fn walk(
     segment: &Segment,
     tip: &mut Tip,
-    visit: &mut impl FnMut(&EntryHeader, &[u8]) -> Result<(), Error>,
+    visit: &mut impl FnMut(&EntryHeader, Content) -> Result<(), Error>,
 ) -> Result<Option<Flaw>, Error> {
     let mut walk = Walk {
         segment,
@@ -66,7 +73,7 @@ struct Walk<'a, V> {
     visit: &'a mut V,
 }
 
-impl<V: FnMut(&EntryHeader, &[u8]) -> Result<(), Error>> Walk<'_, V> {
+impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> Walk<'_, V> {
     /// The group at `start`, whole: where it ends, and the tip after it.
     fn group(&mut self, start: u64, mut tip: Tip) -> Result<(u64, Tip), Stop> {
         let Some(bytes) = self.window.array(self.segment, start)? else {
@@ -141,13 +148,16 @@ impl<V: FnMut(&EntryHeader, &[u8]) -> Result<(), Error>> Walk<'_, V> {
         let Some(payload) = self.window.get(self.segment, offset, n_bytes)? else {
             return flaw(offset, "the file ends in a payload");
         };
-        if *blake3::hash(payload).as_bytes() != entry.digest {
+        if *blake3::hash(payload).as_bytes() == entry.digest {
+            (self.visit)(&entry, Content::Written(payload))?;
+        } else if erase::is_erased(self.segment, &entry, payload)? {
+            (self.visit)(&entry, Content::Erased)?;
+        } else {
             return flaw(
                 offset,
                 format!("the payload of position {next} is not the one written"),
             );
         }
-        (self.visit)(&entry, payload)?;
         *tip = Tip {
             position: next,
             time: entry.time,

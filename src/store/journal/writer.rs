@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::erase;
 use super::segment::{self, LastSegment};
 use super::survey::{Cut, survey};
 use super::walk::Tip;
@@ -88,6 +89,7 @@ impl Journal {
         config: Config,
     ) -> Result<(Journal, Recovered), Error> {
         create_directory(dir)?;
+        erase::finish(dir)?;
         let mut from_chain = None;
         let found = survey(dir, from, |entry, _| {
             if entry.position == from {

@@ -1,0 +1,287 @@
+//! ERASE: overwrite payloads in place, while the chain over the headers still holds.
+//!
+//! Invariant: once the first byte is overwritten, all that was asked for is erased, whatever
+//! crashes: a synced list says what is being erased until every payload is overwritten and synced.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::index::Index;
+use super::segment::{self, Segment};
+use super::window::Window;
+use crate::store::durable::{sync_directory, write_file};
+use crate::store::format::{
+    ENTRY_HEADER_BYTES, EntryHeader, erasable, erased, list_to_bytes, parse_list,
+};
+use crate::store::{Error, Malformed};
+
+/// The file that says what is being erased, beside the segments.
+pub(super) const LIST: &str = "erasing";
+
+/// How much is read at once to find an entry.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// Overwrites the payloads of predictions, feedback and duplicates for good, and gives how many
+/// it overwrote; those that are erased already are passed over. The journal may be open, if every
+/// position is synced and no [`Reader`](super::Reader) is on its way to one.
+///
+/// # Errors
+/// [`Error::Missing`] and [`Error::Entry`]: a position is not there or cannot be erased, and
+/// nothing was changed. [`Error::Io`]: the disk refused; the rest is erased at the next call or
+/// when the journal is opened.
+pub fn erase(dir: &Path, positions: &[u64]) -> Result<u64, Error> {
+    finish(dir)?;
+    let mut positions = positions.to_vec();
+    positions.sort_unstable();
+    positions.dedup();
+    let places = find(dir, &positions)?;
+    let Some(place) = places.first() else {
+        return Ok(0);
+    };
+    let listed: Vec<u64> = places.iter().map(|place| place.position).collect();
+    let list = list_to_bytes(&listed, &place.journal_id);
+    write_file(&dir.join(LIST), &list)?;
+    sync_directory(dir)?;
+    overwrite(dir, &places)?;
+    Ok(places.len() as u64)
+}
+
+/// Goes on with what a crash interrupted.
+pub(super) fn finish(dir: &Path) -> Result<(), Error> {
+    let positions = match listed(dir)? {
+        Listed::Nothing => return Ok(()),
+        // It was not synced, so nothing has been overwritten.
+        Listed::Torn => Vec::new(),
+        Listed::Positions(positions) => positions,
+    };
+    let places = find(dir, &positions)?;
+    overwrite(dir, &places)
+}
+
+/// Whether this payload, which is not the one written, was erased or is being erased.
+pub(super) fn is_erased(
+    segment: &Segment,
+    header: &EntryHeader,
+    payload: &[u8],
+) -> Result<bool, Error> {
+    if erasable(header.kind).is_none() {
+        return Ok(false);
+    }
+    if payload == erased(header, &segment.header.journal_id) {
+        return Ok(true);
+    }
+    let dir = segment.path.parent().expect("a segment lies in a folder");
+    Ok(match listed(dir)? {
+        Listed::Positions(positions) => positions.binary_search(&header.position).is_ok(),
+        Listed::Nothing | Listed::Torn => false,
+    })
+}
+
+/// What the list says.
+enum Listed {
+    Nothing,
+    Torn,
+    Positions(Vec<u64>),
+}
+
+fn listed(dir: &Path) -> Result<Listed, Error> {
+    let path = dir.join(LIST);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::Nothing),
+        bytes => bytes.map_err(Error::io(&path, "read it"))?,
+    };
+    let Some(&first) = segment::list(dir)?.first() else {
+        return Err(Error::foreign(&path, "there is no journal beside it"));
+    };
+    let journal_id = Segment::open(dir, first)?.header.journal_id;
+    Ok(match parse_list(&bytes, &journal_id) {
+        Ok(positions) => Listed::Positions(positions),
+        Err(_) => Listed::Torn,
+    })
+}
+
+/// Where a payload lies, and what is to stand there.
+struct Place {
+    position: u64,
+    path: PathBuf,
+    offset: u64,
+    bytes: Vec<u8>,
+    journal_id: [u8; 16],
+}
+
+/// The places of rising positions, without those that are erased already.
+fn find(dir: &Path, positions: &[u64]) -> Result<Vec<Place>, Error> {
+    let firsts = segment::list(dir)?;
+    let mut window = Window::new(WINDOW_BYTES);
+    let mut places = Vec::new();
+    let mut index: Option<Index> = None;
+    for &position in positions {
+        let after = firsts.partition_point(|first| *first <= position);
+        let missing = || Error::Missing {
+            path: dir.to_owned(),
+            position,
+        };
+        let first = *firsts[..after].last().ok_or_else(missing)?;
+        let index = match &mut index {
+            Some(index) if index.segment.header.first_position == first => index,
+            other => other.insert(Index::new(Segment::open(dir, first)?, 0)),
+        };
+        let offset = index.locate(position, &mut window)?.ok_or_else(missing)?;
+        let header = index.header(position, offset, &mut window)?;
+        if erasable(header.kind).is_none() || header.payload_bytes < 8 {
+            let what = "only predictions, feedback and duplicates can be erased";
+            return Err(Error::Entry {
+                position,
+                malformed: Malformed(what.to_owned()),
+            });
+        }
+        let payload = index.payload(&header, offset, &mut window)?;
+        let journal_id = index.segment.header.journal_id;
+        let bytes = erased(&header, &journal_id);
+        if payload == bytes {
+            continue;
+        }
+        places.push(Place {
+            position,
+            path: index.segment.path.clone(),
+            offset: offset + ENTRY_HEADER_BYTES as u64,
+            bytes,
+            journal_id,
+        });
+    }
+    Ok(places)
+}
+
+/// Overwrites and syncs, one segment after the other; then the list is done with.
+fn overwrite(dir: &Path, places: &[Place]) -> Result<(), Error> {
+    for of_segment in places.chunk_by(|one, other| one.path == other.path) {
+        let path = &of_segment[0].path;
+        let write = || -> io::Result<()> {
+            let file = OpenOptions::new().write(true).open(path)?;
+            for place in of_segment {
+                file.write_all_at(&place.bytes, place.offset)?;
+            }
+            file.sync_data()
+        };
+        write().map_err(Error::io(path, "overwrite in it"))?;
+    }
+    let list = dir.join(LIST);
+    match fs::remove_file(&list) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(&list, "remove it")(error))
+        }
+        _ => sync_directory(dir),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::{TempDir, tempdir};
+
+    use super::super::fixture::{append, duplicate};
+    use super::super::{Config, Journal, Reader, verify};
+    use super::*;
+    use crate::event::{Event, Kind};
+
+    /// Seven duplicates in three segments, with a description before them.
+    fn journal() -> (TempDir, Journal) {
+        let dir = tempdir().unwrap();
+        let config = Config { segment_bytes: 600 };
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, config).unwrap();
+        for n in 1..=7 {
+            append(&mut journal, n..=n);
+            journal.sync().unwrap();
+        }
+        (dir, journal)
+    }
+
+    fn events(dir: &Path, verify_to: u64) -> Vec<Event> {
+        let mut reader = Reader::open(dir, 1, verify_to).unwrap();
+        let events = (1..=7).map(|_| reader.next(7).unwrap().unwrap().event);
+        events.collect()
+    }
+
+    fn expected(erased: &[u64]) -> Vec<Event> {
+        let event = |position| match erased.contains(&position) {
+            true => Event::Erased(Kind::Duplicate),
+            false => duplicate(position),
+        };
+        (1..=7).map(event).collect()
+    }
+
+    #[test]
+    fn erased_payloads_are_gone_and_the_rest_verifies() {
+        let (dir, mut journal) = journal();
+        let chain = journal.chain();
+        assert_eq!(erase(dir.path(), &[6, 2, 3, 2]).unwrap(), 3);
+        assert_eq!(erase(dir.path(), &[2, 3]).unwrap(), 0);
+        let report = verify(dir.path()).unwrap();
+        assert_eq!((report.entries, report.erased, report.chain), (7, 3, chain));
+        for verify_to in [0, 7] {
+            assert_eq!(events(dir.path(), verify_to), expected(&[2, 3, 6]));
+        }
+        let mut reader = Reader::open(dir.path(), 8, 0).unwrap();
+        assert_eq!(
+            reader.read(3).unwrap().event,
+            Event::Erased(Kind::Duplicate)
+        );
+        for first in segment::list(dir.path()).unwrap() {
+            let bytes = fs::read(segment::path(dir.path(), first)).unwrap();
+            for gone in ["feedbk002", "feedbk003", "feedbk006"] {
+                let found = bytes.windows(9).any(|place| place == gone.as_bytes());
+                assert!(!found, "{gone}");
+            }
+        }
+        // The journal that was open goes on.
+        append(&mut journal, 8..=8);
+        journal.close().unwrap();
+        assert_eq!(verify(dir.path()).unwrap().entries, 8);
+    }
+
+    #[test]
+    fn what_cannot_be_erased_changes_nothing() {
+        let (dir, mut journal) = journal();
+        journal
+            .append(crate::event::Time(9), &Event::Tick(crate::event::Time(9)))
+            .unwrap();
+        journal.close().unwrap();
+        for position in [0, 9] {
+            let error = erase(dir.path(), &[1, position]).unwrap_err();
+            assert!(matches!(error, Error::Missing { .. }), "{error}");
+        }
+        let error = erase(dir.path(), &[1, 8]).unwrap_err().to_string();
+        assert!(error.contains("position 8: only predictions"), "{error}");
+        assert_eq!(verify(dir.path()).unwrap().erased, 0);
+        assert!(!dir.path().join(LIST).exists());
+    }
+
+    #[test]
+    fn an_erasure_that_a_crash_interrupted_is_finished() {
+        let (dir, journal) = journal();
+        let journal_id = journal.journal_id();
+        journal.close().unwrap();
+        let list = dir.path().join(LIST);
+        // A list that was not synced whole: nothing was overwritten.
+        let bytes = list_to_bytes(&[2, 3], &journal_id);
+        fs::write(&list, &bytes[..20]).unwrap();
+        assert_eq!(verify(dir.path()).unwrap().erased, 0);
+        finish(dir.path()).unwrap();
+        assert_eq!(events(dir.path(), 7), expected(&[]));
+        // Half of one payload was overwritten.
+        fs::write(&list, &bytes).unwrap();
+        let places = find(dir.path(), &[2, 3]).unwrap();
+        let place = &places[0];
+        let file = OpenOptions::new().write(true).open(&place.path).unwrap();
+        file.write_all_at(&place.bytes[..9], place.offset).unwrap();
+        assert_eq!(verify(dir.path()).unwrap().erased, 1);
+        assert_eq!(events(dir.path(), 7), expected(&[2]));
+        Journal::create_or_open(dir.path(), 0, Config::default()).unwrap();
+        assert!(!list.exists());
+        assert_eq!(events(dir.path(), 7), expected(&[2, 3]));
+        // Without the list, half an erasure is damage.
+        file.write_all_at(&[0; 4], place.offset + 9).unwrap();
+        assert!(matches!(verify(dir.path()), Err(Error::Damaged { .. })));
+    }
+}
