@@ -117,6 +117,7 @@ fn perennial(runtime: &tokio::runtime::Runtime, folder: &Path) -> anyhow::Result
         models,
         data: folder.join("data"),
         learner_threads: 0,
+        ..Default::default()
     })?;
     runtime.block_on(async {
         let listeners = Listeners {

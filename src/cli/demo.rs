@@ -50,6 +50,7 @@ pub fn run(_: Args) -> anyhow::Result<()> {
         models: folder.0.join("models"),
         data: folder.0.join("data"),
         learner_threads: 0,
+        ..Default::default()
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }

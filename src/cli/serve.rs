@@ -88,6 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         models: settings.models.clone(),
         data: settings.data.clone(),
         learner_threads: 0,
+        ..Default::default()
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

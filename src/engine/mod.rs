@@ -28,8 +28,8 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded};
 
-use crate::store::Directory;
 pub use crate::store::Manifest;
+use crate::store::{Directory, Disk};
 pub use command::Made;
 pub use decisions::{Decided, Decisions, Served};
 pub use error::Error;
@@ -52,6 +52,9 @@ pub struct Config {
     pub data: PathBuf,
     /// 0 takes one thread a core, less one, and at least one.
     pub learner_threads: usize,
+    /// What the data directory is changed through.
+    #[doc(hidden)]
+    pub disk: Disk,
 }
 
 impl Default for Config {
@@ -60,6 +63,7 @@ impl Default for Config {
             models: "models".into(),
             data: "data".into(),
             learner_threads: 0,
+            disk: Disk::default(),
         }
     }
 }
@@ -85,7 +89,7 @@ impl Engine {
     /// # Errors
     /// When the models cannot be listed, or the data directory is locked or cannot be made.
     pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
-        let directory = Directory::open(&config.data)?;
+        let directory = Directory::open_on(&config.data, config.disk)?;
         let names = recover::names(&config.models)?;
         let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.

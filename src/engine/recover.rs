@@ -44,13 +44,16 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
     check_name(name)?;
     let description = describe(&models.join(name).join("model.toml"))?;
     let said = |error: crate::store::Error| error.to_string();
-    let folder = directory.checkpoints(name);
-    checkpoint::sweep(&folder).map_err(said)?;
+    let (disk, folder) = (directory.disk(), directory.checkpoints(name));
+    checkpoint::sweep(disk, &folder).map_err(said)?;
     let newest = newest_whole(&folder, name)?;
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
     let path = directory.journal(name);
-    let (mut journal, recovered) =
-        Journal::create_or_open(&path, from, Config::default()).map_err(said)?;
+    let config = Config {
+        disk: disk.clone(),
+        ..Config::default()
+    };
+    let (mut journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
     if let Some(cut) = &recovered.cut {
         tracing::warn!(
             model = name,
@@ -65,6 +68,7 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
         None => Learner::new(parse(&first_description(&path)?)?),
     };
     let versions = Versions {
+        disk: disk.clone(),
         folder,
         model: name.to_owned(),
         journal_id: recovered.journal_id,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::event::{Entry, Event, Reason, Time, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
-use crate::store::{self, Manifest, checkpoint};
+use crate::store::{self, Disk, Manifest, checkpoint};
 
 /// The reason that a checkpoint written at a clean stop gives.
 pub const STOP: &str = "stop";
@@ -18,6 +18,7 @@ pub const STOP: &str = "stop";
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
 pub struct Versions {
+    pub disk: Disk,
     pub folder: PathBuf,
     pub model: String,
     pub journal_id: [u8; 16],
@@ -113,13 +114,20 @@ impl Versions {
     fn write(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
         let weights = learner.learned().weights();
         let again = manifest.clone();
-        match checkpoint::save(&self.folder, manifest, &weights, &learner.state()) {
+        match checkpoint::save(
+            &self.disk,
+            &self.folder,
+            manifest,
+            &weights,
+            &learner.state(),
+        ) {
             Ok(_) => Ok(()),
             Err(store::Error::Exists { .. }) if self.is_whole(learner.position()) => Ok(()),
             Err(store::Error::Exists { .. }) => {
                 // The state was derived again, so what was damaged can be replaced.
-                checkpoint::remove(&self.folder, learner.position())?;
-                checkpoint::save(&self.folder, again, &weights, &learner.state()).map(drop)
+                checkpoint::remove(&self.disk, &self.folder, learner.position())?;
+                checkpoint::save(&self.disk, &self.folder, again, &weights, &learner.state())
+                    .map(drop)
             }
             Err(error) => Err(error),
         }
@@ -167,7 +175,7 @@ impl Versions {
         let n_old = positions.len().saturating_sub(keep);
         positions[..n_old]
             .iter()
-            .try_for_each(|position| checkpoint::remove(&self.folder, *position))
+            .try_for_each(|position| checkpoint::remove(&self.disk, &self.folder, *position))
     }
 }
 

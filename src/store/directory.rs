@@ -6,8 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Error;
-use super::durable::create_directory;
+use super::{Disk, Error};
 
 const LOCK: &str = "LOCK";
 
@@ -15,6 +14,7 @@ const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    disk: Disk,
     _lock: File,
 }
 
@@ -24,16 +24,33 @@ impl Directory {
     /// # Errors
     /// [`Error::Locked`]: another process has it open. [`Error::Io`]: it cannot be created.
     pub fn open(path: &Path) -> Result<Directory, Error> {
-        create_directory(path)?;
+        Directory::open_on(path, Disk::default())
+    }
+
+    /// The same on a disk that a test watches.
+    ///
+    /// # Errors
+    /// As [`open`](Directory::open).
+    #[doc(hidden)]
+    pub fn open_on(path: &Path, disk: Disk) -> Result<Directory, Error> {
+        disk.create_folder(path)?;
         let lock_path = path.join(LOCK);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(Error::io(&lock_path, "open it"))?;
+        match disk.create(&lock_path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io(&lock_path, "create it")(error));
+            }
+            Err(_) => {}
+            Ok(()) => disk.sync_folder(path)?,
+        }
+        let file = OpenOptions::new().write(true).open(&lock_path);
+        let file = file.map_err(Error::io(&lock_path, "open it"))?;
         let taken = file.try_lock();
-        Directory::locked(path, lock_path, file, taken)
+        Directory::locked(path, disk, file, taken)
+    }
+
+    /// The disk that everything below it is changed through.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Opens an existing directory for looking only; others may look at the same time.
@@ -51,22 +68,25 @@ impl Directory {
             _ => Error::io(&lock_path, "open it")(error),
         })?;
         let taken = file.try_lock_shared();
-        Directory::locked(path, lock_path, file, taken)
+        Directory::locked(path, Disk::default(), file, taken)
     }
 
     fn locked(
         path: &Path,
-        lock_path: PathBuf,
+        disk: Disk,
         file: File,
         taken: Result<(), TryLockError>,
     ) -> Result<Directory, Error> {
         match taken {
             Ok(()) => Ok(Directory {
                 path: path.to_owned(),
+                disk,
                 _lock: file,
             }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: lock_path }),
-            Err(TryLockError::Error(error)) => Err(Error::io(&lock_path, "lock it")(error)),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                path: path.join(LOCK),
+            }),
+            Err(TryLockError::Error(error)) => Err(Error::io(&path.join(LOCK), "lock it")(error)),
         }
     }
 

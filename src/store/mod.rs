@@ -31,12 +31,14 @@
 
 pub mod checkpoint;
 mod directory;
-mod durable;
+#[doc(hidden)]
+pub mod disk;
 mod error;
 pub mod format;
 mod journal;
 
 pub use checkpoint::{Checkpoint, Manifest};
 pub use directory::Directory;
+pub use disk::Disk;
 pub use error::{Error, Malformed};
 pub use journal::{Config, Cut, Journal, Reader, Recovered, Report, erase, verify};

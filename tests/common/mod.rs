@@ -72,6 +72,7 @@ impl House {
             models: self.models(),
             data: self.data(),
             learner_threads: 1,
+            ..Default::default()
         }
     }
 }

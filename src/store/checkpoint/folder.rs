@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::{self, Manifest};
 use super::tensors::{check_finite, read_tensors, write_tensors};
 use crate::model::weights::Tensors;
-use crate::store::durable::{create_directory, rename, sync_directory, write_file};
-use crate::store::{Error, Malformed};
+use crate::store::{Disk, Error, Malformed};
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
@@ -57,6 +56,7 @@ pub struct Checkpoint {
 /// one that [`load`] would take. [`Error::Io`]: the disk refused; a checkpoint that was there
 /// before is still there, at the latest after [`sweep`].
 pub fn save(
+    disk: &Disk,
     checkpoints: &Path,
     mut manifest: Manifest,
     weights: &Tensors,
@@ -72,9 +72,9 @@ pub fn save(
         return Err(Error::Exists { path: target });
     }
     let partial = passing(checkpoints, PARTIAL, position);
-    create_directory(checkpoints)?;
-    remove_folder(&partial)?;
-    create_directory(&partial)?;
+    disk.create_folder(checkpoints)?;
+    disk.remove_folder(&partial)?;
+    disk.create_folder(&partial)?;
 
     check_finite(weights).map_err(refused(&target.join(WEIGHTS)))?;
     manifest.format = manifest::FORMAT;
@@ -84,19 +84,19 @@ pub fn save(
         let bytes = write_tensors(tensors).map_err(refused(&target.join(file)))?;
         let digest = blake3::hash(&bytes).to_hex().to_string();
         manifest.files.insert(file.to_owned(), digest);
-        write_file(&partial.join(file), &bytes)?;
+        disk.write_file(&partial.join(file), &bytes)?;
     }
     manifest.check().map_err(refused(&target.join(MANIFEST)))?;
-    write_file(&partial.join(MANIFEST), &manifest.to_bytes())?;
-    sync_directory(&partial)?;
+    disk.write_file(&partial.join(MANIFEST), &manifest.to_bytes())?;
+    disk.sync_folder(&partial)?;
 
     let replaced = passing(checkpoints, REPLACED, position);
     if target.exists() {
-        remove_folder(&replaced)?;
-        rename(&target, &replaced)?;
+        disk.remove_folder(&replaced)?;
+        disk.rename(&target, &replaced)?;
     }
-    rename(&partial, &target)?;
-    remove_folder(&replaced)?;
+    disk.rename(&partial, &target)?;
+    disk.remove_folder(&replaced)?;
     Ok(manifest)
 }
 
@@ -153,11 +153,11 @@ pub fn load(checkpoints: &Path, position: u64) -> Result<Checkpoint, Error> {
 ///
 /// # Errors
 /// [`Error::Io`]: there is none, or the disk refused.
-pub fn remove(checkpoints: &Path, position: u64) -> Result<(), Error> {
+pub fn remove(disk: &Disk, checkpoints: &Path, position: u64) -> Result<(), Error> {
     let removed = passing(checkpoints, REMOVED, position);
-    remove_folder(&removed)?;
-    rename(&checkpoints.join(name(position)), &removed)?;
-    remove_folder(&removed)
+    disk.remove_folder(&removed)?;
+    disk.rename(&checkpoints.join(name(position)), &removed)?;
+    disk.remove_folder(&removed)
 }
 
 /// Ends what a crash interrupted: puts back what was about to be replaced, and removes what is
@@ -165,7 +165,7 @@ pub fn remove(checkpoints: &Path, position: u64) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.
-pub fn sweep(checkpoints: &Path) -> Result<usize, Error> {
+pub fn sweep(disk: &Disk, checkpoints: &Path) -> Result<usize, Error> {
     let mut n_found = 0;
     for (path, file_name) in names(checkpoints)? {
         if !PASSING.iter().any(|prefix| file_name.starts_with(prefix)) {
@@ -174,9 +174,9 @@ pub fn sweep(checkpoints: &Path) -> Result<usize, Error> {
         n_found += 1;
         match file_name.strip_prefix(REPLACED) {
             Some(name) if !checkpoints.join(name).exists() => {
-                rename(&path, &checkpoints.join(name))?;
+                disk.rename(&path, &checkpoints.join(name))?;
             }
-            _ => remove_folder(&path)?,
+            _ => disk.remove_folder(&path)?,
         }
     }
     Ok(n_found)
@@ -210,15 +210,6 @@ fn names(checkpoints: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
         ))
     });
     names.collect()
-}
-
-fn remove_folder(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io(path, "remove it")(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn read_manifest(folder: &Path, position: u64) -> Result<Manifest, Error> {
@@ -283,6 +274,7 @@ mod tests {
     fn saved(position: u64, reason: &str) -> (TempDir, Manifest) {
         let dir = tempdir().unwrap();
         let written = save(
+            &Disk::default(),
             dir.path(),
             manifest(position, reason),
             &weights(1.0),
@@ -343,6 +335,7 @@ mod tests {
     fn only_a_stop_is_replaced() {
         let (dir, _) = saved(7, "stop");
         save(
+            &Disk::default(),
             dir.path(),
             manifest(7, "checkpoint"),
             &weights(5.0),
@@ -350,7 +343,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(load(dir.path(), 7).unwrap().weights, weights(5.0));
-        let again = save(dir.path(), manifest(7, "stop"), &weights(6.0), &learner());
+        let again = save(
+            &Disk::default(),
+            dir.path(),
+            manifest(7, "stop"),
+            &weights(6.0),
+            &learner(),
+        );
         assert!(matches!(again, Err(Error::Exists { .. })));
         assert_eq!(load(dir.path(), 7).unwrap().weights, weights(5.0));
         assert_eq!(file_names(dir.path()), ["00000000000000000007"]);
@@ -360,7 +359,8 @@ mod tests {
     fn a_state_that_would_not_be_loaded_is_not_saved() {
         let dir = tempdir().unwrap();
         let check = |manifest, weights: &Tensors, message: &str| {
-            let error = save(dir.path(), manifest, weights, &learner()).unwrap_err();
+            let error =
+                save(&Disk::default(), dir.path(), manifest, weights, &learner()).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
             assert!(list(dir.path()).unwrap().is_empty());
         };
@@ -380,6 +380,7 @@ mod tests {
         assert!(list(&dir.path().join("none")).unwrap().is_empty());
         for position in [9, 100] {
             save(
+                &Disk::default(),
                 dir.path(),
                 manifest(position, "stop"),
                 &weights(1.0),
@@ -422,14 +423,21 @@ mod tests {
             fs::write(folder.join(WEIGHTS), "half").unwrap();
         }
         assert!(list(dir.path()).unwrap().is_empty());
-        assert_eq!(sweep(dir.path()).unwrap(), 4);
+        assert_eq!(sweep(&Disk::default(), dir.path()).unwrap(), 4);
         assert_eq!(file_names(dir.path()), [name(7)]);
         load(dir.path(), 7).unwrap();
-        assert_eq!(sweep(dir.path()).unwrap(), 0);
+        assert_eq!(sweep(&Disk::default(), dir.path()).unwrap(), 0);
         fs::create_dir(passing(dir.path(), PARTIAL, 9)).unwrap();
-        save(dir.path(), manifest(9, "stop"), &weights(1.0), &learner()).unwrap();
-        remove(dir.path(), 7).unwrap();
-        assert!(remove(dir.path(), 7).is_err());
+        save(
+            &Disk::default(),
+            dir.path(),
+            manifest(9, "stop"),
+            &weights(1.0),
+            &learner(),
+        )
+        .unwrap();
+        remove(&Disk::default(), dir.path(), 7).unwrap();
+        assert!(remove(&Disk::default(), dir.path(), 7).is_err());
         assert_eq!(file_names(dir.path()), [name(9)]);
     }
 }

@@ -3,19 +3,17 @@
 //! Invariant: once the first byte is overwritten, all that was asked for is erased, whatever
 //! crashes: a synced list says what is being erased until every payload is overwritten and synced.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::index::Index;
 use super::segment::{self, Segment};
 use super::window::Window;
-use crate::store::durable::{sync_directory, write_file};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, erasable, erased, list_to_bytes, parse_list,
 };
-use crate::store::{Error, Malformed};
+use crate::store::{Disk, Error, Malformed};
 
 /// The file that says what is being erased, beside the segments.
 pub(super) const LIST: &str = "erasing";
@@ -31,8 +29,8 @@ const WINDOW_BYTES: usize = 64 << 10;
 /// [`Error::Missing`] and [`Error::Entry`]: a position is not there or cannot be erased, and
 /// nothing was changed. [`Error::Io`]: the disk refused; the rest is erased at the next call or
 /// when the journal is opened.
-pub fn erase(dir: &Path, positions: &[u64]) -> Result<u64, Error> {
-    finish(dir)?;
+pub fn erase(disk: &Disk, dir: &Path, positions: &[u64]) -> Result<u64, Error> {
+    finish(disk, dir)?;
     let mut positions = positions.to_vec();
     positions.sort_unstable();
     positions.dedup();
@@ -42,14 +40,14 @@ pub fn erase(dir: &Path, positions: &[u64]) -> Result<u64, Error> {
     };
     let listed: Vec<u64> = places.iter().map(|place| place.position).collect();
     let list = list_to_bytes(&listed, &place.journal_id);
-    write_file(&dir.join(LIST), &list)?;
-    sync_directory(dir)?;
-    overwrite(dir, &places)?;
+    disk.write_file(&dir.join(LIST), &list)?;
+    disk.sync_folder(dir)?;
+    overwrite(disk, dir, &places)?;
     Ok(places.len() as u64)
 }
 
 /// Goes on with what a crash interrupted.
-pub(super) fn finish(dir: &Path) -> Result<(), Error> {
+pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
     let positions = match listed(dir)? {
         Listed::Nothing => return Ok(()),
         // It was not synced, so nothing has been overwritten.
@@ -57,7 +55,7 @@ pub(super) fn finish(dir: &Path) -> Result<(), Error> {
         Listed::Positions(positions) => positions,
     };
     let places = find(dir, &positions)?;
-    overwrite(dir, &places)
+    overwrite(disk, dir, &places)
 }
 
 /// Whether this payload, which is not the one written, was erased or is being erased.
@@ -155,32 +153,29 @@ fn find(dir: &Path, positions: &[u64]) -> Result<Vec<Place>, Error> {
 }
 
 /// Overwrites and syncs, one segment after the other; then the list is done with.
-fn overwrite(dir: &Path, places: &[Place]) -> Result<(), Error> {
+fn overwrite(disk: &Disk, dir: &Path, places: &[Place]) -> Result<(), Error> {
     for of_segment in places.chunk_by(|one, other| one.path == other.path) {
         let path = &of_segment[0].path;
         let write = || -> io::Result<()> {
-            let file = OpenOptions::new().write(true).open(path)?;
+            let file = disk.open(path)?;
             for place in of_segment {
-                file.write_all_at(&place.bytes, place.offset)?;
+                file.write_at(place.offset, &place.bytes)?;
             }
-            file.sync_data()
+            file.sync()
         };
         write().map_err(Error::io(path, "overwrite in it"))?;
     }
-    let list = dir.join(LIST);
-    match fs::remove_file(&list) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io(&list, "remove it")(error))
-        }
-        _ => sync_directory(dir),
-    }
+    disk.remove(&dir.join(LIST))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+
     use tempfile::{TempDir, tempdir};
 
-    use super::super::fixture::{append, duplicate};
+    use super::super::fixture::{append, duplicate, segments_of};
     use super::super::{Config, Journal, Reader, verify};
     use super::*;
     use crate::event::{Event, Kind};
@@ -188,7 +183,7 @@ mod tests {
     /// Seven duplicates in three segments, with a description before them.
     fn journal() -> (TempDir, Journal) {
         let dir = tempdir().unwrap();
-        let config = Config { segment_bytes: 600 };
+        let config = segments_of(600);
         let (mut journal, _) = Journal::create_or_open(dir.path(), 0, config).unwrap();
         for n in 1..=7 {
             append(&mut journal, n..=n);
@@ -215,8 +210,11 @@ mod tests {
     fn erased_payloads_are_gone_and_the_rest_verifies() {
         let (dir, mut journal) = journal();
         let chain = journal.chain();
-        assert_eq!(erase(dir.path(), &[6, 2, 3, 2]).unwrap(), 3);
-        assert_eq!(erase(dir.path(), &[2, 3]).unwrap(), 0);
+        assert_eq!(
+            erase(&Disk::default(), dir.path(), &[6, 2, 3, 2]).unwrap(),
+            3
+        );
+        assert_eq!(erase(&Disk::default(), dir.path(), &[2, 3]).unwrap(), 0);
         let report = verify(dir.path()).unwrap();
         assert_eq!((report.entries, report.erased, report.chain), (7, 3, chain));
         for verify_to in [0, 7] {
@@ -248,10 +246,12 @@ mod tests {
             .unwrap();
         journal.close().unwrap();
         for position in [0, 9] {
-            let error = erase(dir.path(), &[1, position]).unwrap_err();
+            let error = erase(&Disk::default(), dir.path(), &[1, position]).unwrap_err();
             assert!(matches!(error, Error::Missing { .. }), "{error}");
         }
-        let error = erase(dir.path(), &[1, 8]).unwrap_err().to_string();
+        let error = erase(&Disk::default(), dir.path(), &[1, 8])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("position 8: only predictions"), "{error}");
         assert_eq!(verify(dir.path()).unwrap().erased, 0);
         assert!(!dir.path().join(LIST).exists());
@@ -267,7 +267,7 @@ mod tests {
         let bytes = list_to_bytes(&[2, 3], &journal_id);
         fs::write(&list, &bytes[..20]).unwrap();
         assert_eq!(verify(dir.path()).unwrap().erased, 0);
-        finish(dir.path()).unwrap();
+        finish(&Disk::default(), dir.path()).unwrap();
         assert_eq!(events(dir.path(), 7), expected(&[]));
         // Half of one payload was overwritten.
         fs::write(&list, &bytes).unwrap();

@@ -5,8 +5,16 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::{Journal, Reader, verify};
+use super::{Config, Journal, Reader, verify};
 use crate::event::{Batch, Column, Duplicate, Event, Outputs, Prediction, PredictionId, Time};
+
+/// Segments of about this length.
+pub(super) fn segments_of(segment_bytes: u32) -> Config {
+    Config {
+        segment_bytes,
+        ..Config::default()
+    }
+}
 
 /// An event that knows its position; its payload has 21 bytes.
 pub(super) fn duplicate(position: u64) -> Event {

@@ -204,18 +204,18 @@ mod tests {
 
     use tempfile::tempdir;
 
-    use super::super::fixture::{append, duplicate};
-    use super::super::{Config, Journal};
+    use super::super::Journal;
+    use super::super::fixture::{append, duplicate, segments_of};
     use super::*;
     use crate::store::format::GROUP_HEADER_BYTES;
 
-    const SMALL: Config = Config { segment_bytes: 600 };
+    const SMALL: u32 = 600;
 
     #[test]
     fn a_reader_follows_a_writer_across_segments() {
         const N: u64 = 3000;
         let dir = tempdir().unwrap();
-        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, SMALL).unwrap();
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, segments_of(SMALL)).unwrap();
         let written = AtomicU64::new(0);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn every_position_is_read_after_opening_again() {
         let dir = tempdir().unwrap();
-        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, SMALL).unwrap();
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, segments_of(SMALL)).unwrap();
         let mut chains = vec![journal.chain()];
         for n in 1..=20 {
             append(&mut journal, n..=n);
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn a_position_that_is_not_there_is_missing() {
         let dir = tempdir().unwrap();
-        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, SMALL).unwrap();
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, segments_of(SMALL)).unwrap();
         append(&mut journal, 1..=2);
         journal.sync().unwrap();
         let missing = |result: Result<Entry, Error>, at| match result {
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_changed_payload_is_seen_where_it_is_verified() {
         let dir = tempdir().unwrap();
-        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, SMALL).unwrap();
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, segments_of(SMALL)).unwrap();
         append(&mut journal, 1..=1);
         journal.close().unwrap();
         let path = segment::path(dir.path(), 1);

@@ -2,14 +2,14 @@
 //!
 //! Invariant: an opened segment has a sound header that agrees with its name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::erase;
 use super::survey::Cut;
 use super::walk::Tip;
-use crate::store::durable::{sync_directory, write_file};
+use crate::store::disk::{Disk, OpenFile};
 use crate::store::format::{SEGMENT_HEADER_BYTES, SegmentHeader, genesis};
 use crate::store::{Error, Malformed};
 
@@ -78,28 +78,33 @@ fn damaged(path: &Path, position: u64, offset: u64, malformed: Malformed) -> Err
 pub(super) struct LastSegment {
     pub first_position: u64,
     pub path: PathBuf,
-    pub file: File,
+    file: OpenFile,
     pub n_bytes: u64,
 }
 
 impl LastSegment {
     /// An empty segment that goes on after `before`; it is on disk when this returns.
-    pub fn create(dir: &Path, journal_id: [u8; 16], before: &Tip) -> Result<LastSegment, Error> {
+    pub fn create(
+        disk: &Disk,
+        dir: &Path,
+        journal_id: [u8; 16],
+        before: &Tip,
+    ) -> Result<LastSegment, Error> {
         let header = SegmentHeader {
             first_position: before.position + 1,
             journal_id,
             chain: before.chain,
         };
-        write_file(&path(dir, header.first_position), &header.to_bytes())?;
-        sync_directory(dir)?;
-        LastSegment::open(dir, header.first_position)
+        disk.write_file(&path(dir, header.first_position), &header.to_bytes())?;
+        disk.sync_folder(dir)?;
+        LastSegment::open(disk, dir, header.first_position)
     }
 
-    pub fn open(dir: &Path, first_position: u64) -> Result<LastSegment, Error> {
+    pub fn open(disk: &Disk, dir: &Path, first_position: u64) -> Result<LastSegment, Error> {
         let path = path(dir, first_position);
         let open = || {
-            let file = OpenOptions::new().append(true).open(&path)?;
-            let n_bytes = file.metadata()?.len();
+            let file = disk.open(&path)?;
+            let n_bytes = file.len()?;
             Ok((file, n_bytes))
         };
         let (file, n_bytes) = open().map_err(Error::io(&path, "open it for writing"))?;
@@ -111,8 +116,16 @@ impl LastSegment {
         })
     }
 
+    /// Writes after the last byte.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.file.write_at(self.n_bytes, bytes);
+        written.map_err(Error::io(&self.path, "write to it"))?;
+        self.n_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
     pub fn sync(&self) -> Result<(), Error> {
-        let synced = self.file.sync_data();
+        let synced = self.file.sync();
         synced.map_err(Error::io(&self.path, "sync it"))
     }
 }
@@ -151,15 +164,14 @@ fn first_position(name: &str) -> Option<u64> {
 }
 
 /// Takes a torn end away, durably.
-pub(super) fn truncate(dir: &Path, cut: &Cut) -> Result<(), Error> {
+pub(super) fn truncate(disk: &Disk, cut: &Cut) -> Result<(), Error> {
     if cut.offset == 0 {
-        fs::remove_file(&cut.path).map_err(Error::io(&cut.path, "remove it"))?;
-        return sync_directory(dir);
+        return disk.remove(&cut.path);
     }
     let truncated = || {
-        let file = OpenOptions::new().write(true).open(&cut.path)?;
-        file.set_len(cut.offset)?;
-        file.sync_all()
+        let file = disk.open(&cut.path)?;
+        file.truncate(cut.offset)?;
+        file.sync()
     };
     truncated().map_err(Error::io(&cut.path, "cut its torn end"))
 }

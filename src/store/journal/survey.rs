@@ -242,11 +242,11 @@ mod tests {
 
     use tempfile::{TempDir, tempdir};
 
-    use super::super::fixture::{append, duplicate, read_all};
-    use super::super::{Config, Journal, verify};
+    use super::super::fixture::{append, duplicate, read_all, segments_of};
+    use super::super::{Journal, verify};
     use super::*;
 
-    const SMALL: Config = Config { segment_bytes: 800 };
+    const SMALL: u32 = 800;
 
     fn find(dir: &TempDir, from: u64) -> Result<Survey, Error> {
         survey(dir.path(), from, |_, _| Ok(()))
@@ -255,7 +255,7 @@ mod tests {
     /// Each range is one synced group.
     fn synced(groups: &[RangeInclusive<u64>]) -> (TempDir, Journal) {
         let dir = tempdir().unwrap();
-        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, SMALL).unwrap();
+        let (mut journal, _) = Journal::create_or_open(dir.path(), 0, segments_of(SMALL)).unwrap();
         for group in groups {
             append(&mut journal, group.clone());
             journal.sync().unwrap();
@@ -304,7 +304,8 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         for end in start..bytes.len() {
             fs::write(&path, &bytes[..end]).unwrap();
-            let (mut journal, recovered) = Journal::create_or_open(dir.path(), 3, SMALL).unwrap();
+            let (mut journal, recovered) =
+                Journal::create_or_open(dir.path(), 3, segments_of(SMALL)).unwrap();
             assert_eq!(recovered.last_position, 3);
             let cut = recovered
                 .cut

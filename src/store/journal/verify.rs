@@ -73,14 +73,14 @@ mod tests {
 
     use tempfile::tempdir;
 
-    use super::super::fixture::append;
-    use super::super::{Config, Journal};
+    use super::super::Journal;
+    use super::super::fixture::{append, segments_of};
     use super::*;
 
     #[test]
     fn the_report_counts_what_is_there_and_changes_nothing() {
         let dir = tempdir().unwrap();
-        let config = Config { segment_bytes: 600 };
+        let config = segments_of(600);
         let (mut journal, _) = Journal::create_or_open(dir.path(), 0, config).unwrap();
         for n in 1..=7 {
             append(&mut journal, n..=n);
