@@ -105,18 +105,11 @@ impl Journal {
         }
         let mut tip = found.tip;
         let (journal_id, last) = match found.headers.last() {
-            Some(header) => (
-                header.journal_id,
-                LastSegment::open(disk, dir, header.first_position)?,
-            ),
-            None => {
-                let journal_id = uuid::Uuid::now_v7().into_bytes();
-                tip.chain = genesis(&journal_id);
-                (
-                    journal_id,
-                    LastSegment::create(disk, dir, journal_id, &tip)?,
-                )
+            Some(header) => {
+                let last = LastSegment::open(disk, dir, header.first_position)?;
+                (header.journal_id, last)
             }
+            None => begin(disk, dir, &mut tip)?,
         };
         // What a process wrote and did not sync before it died is read from memory, not disk.
         last.sync()?;
@@ -310,6 +303,14 @@ impl Journal {
         self.group.shrink_to(2 * GROUP_BYTES_FULL);
         Ok(())
     }
+}
+
+/// The first segment of a new journal.
+fn begin(disk: &Disk, dir: &Path, tip: &mut Tip) -> Result<([u8; 16], LastSegment), Error> {
+    let journal_id = uuid::Uuid::now_v7().into_bytes();
+    tip.chain = genesis(&journal_id);
+    let last = LastSegment::create(disk, dir, journal_id, tip)?;
+    Ok((journal_id, last))
 }
 
 #[cfg(test)]
