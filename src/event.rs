@@ -219,6 +219,58 @@ pub enum Order {
         /// An existing version.
         version: u64,
     },
+    /// Become the learner that never saw this feedback.
+    Retract(Retraction),
+    /// Become the learner that had this description from the first entry on.
+    Adopt(Description),
+}
+
+/// Feedback that is taken back, out of all that was accepted before the order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retraction {
+    /// Which events.
+    pub selector: Selector,
+    /// Where the first of them stands: nothing before it is touched.
+    pub first_position: u64,
+}
+
+/// Chooses feedback events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// All of this source.
+    Source(String),
+    /// The one with this key.
+    FeedbackId(String),
+    /// Those accepted from `since` on, up to and with `until`.
+    Accepted {
+        /// The first moment.
+        since: Time,
+        /// The last moment.
+        until: Time,
+    },
+}
+
+impl Selector {
+    /// Whether it chooses this event, which was accepted at `time`.
+    pub fn chooses(&self, feedback: &Feedback, time: Time) -> bool {
+        match self {
+            Selector::Source(source) => feedback.source == *source,
+            Selector::FeedbackId(feedback_id) => feedback.feedback_id == *feedback_id,
+            Selector::Accepted { since, until } => (*since..=*until).contains(&time),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Source(source) => write!(f, "source {source:?}"),
+            Selector::FeedbackId(feedback_id) => write!(f, "feedback id {feedback_id:?}"),
+            Selector::Accepted { since, until } => {
+                write!(f, "accepted from {} to {} us", since.0, until.0)
+            }
+        }
+    }
 }
 
 /// The model description in force from here on, with what computes it.
@@ -243,9 +295,23 @@ pub enum Reason {
     Cadence,
     /// An older version was brought back.
     Restore,
+    /// Feedback was taken back.
+    Retract,
+    /// Another description was adopted.
+    Adopt,
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 6] = [
+        Reason::Initial,
+        Reason::Checkpoint,
+        Reason::Cadence,
+        Reason::Restore,
+        Reason::Retract,
+        Reason::Adopt,
+    ];
+
     /// The word for it, in manifests, on the wire and on screens.
     pub fn word(self) -> &'static str {
         match self {
@@ -253,6 +319,8 @@ impl Reason {
             Reason::Checkpoint => "checkpoint",
             Reason::Cadence => "cadence",
             Reason::Restore => "restore",
+            Reason::Retract => "retract",
+            Reason::Adopt => "adopt",
         }
     }
 }
@@ -285,7 +353,7 @@ pub enum Event {
     Duplicate(Duplicate),
     /// Cause: an operator's act.
     Command(Command),
-    /// Cause: the clock made something due; windows that end by this moment close.
+    /// Cause: nothing but the clock's going on, to this moment; it closes windows.
     Tick(Time),
     /// Record: a version was made.
     Version(Version),

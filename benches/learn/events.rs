@@ -11,7 +11,7 @@ use anyhow::Result;
 use perennial::event::{
     Batch, Column, Decision, Description, Entry, Event, Feedback, Signal, Subject, Time,
 };
-use perennial::learn::{Learner, Supply};
+use perennial::learn::Learner;
 use perennial::model::Spec;
 
 /// A learner whose first entry was the description.
@@ -29,7 +29,7 @@ pub fn described(toml: &str) -> Result<Learner> {
 /// Applies an event that brings all it needs.
 pub fn apply(learner: &mut Learner, entry: &Entry) -> Result<()> {
     // The record of a version would stand in the journal; it is checked there, not here.
-    learner.apply(entry, Supply::Nothing)?;
+    learner.apply(entry, &mut ())?;
     Ok(())
 }
 

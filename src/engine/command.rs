@@ -11,8 +11,17 @@ use super::writer::Work;
 use crate::event::{Command, Order};
 use crate::store::{Manifest, checkpoint};
 
-/// What became of a command: the version it made, or why it could not be saved.
-pub(super) type Outcome = Result<u64, String>;
+/// What became of a command, or why nothing did.
+pub(super) type Outcome = Result<Done, Error>;
+
+/// A command that was carried out.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The version that it made.
+    pub version: u64,
+    /// The positions of the feedback that it took back, rising.
+    pub left_out: Vec<u64>,
+}
 
 /// The version that a command made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +40,23 @@ impl Hosted {
     /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
     /// could not be saved.
     pub async fn command(&self, command: Command) -> Result<Made, Error> {
+        let (position, done) = self.carry_out(command).await?;
+        Ok(Made {
+            version: done.version,
+            position,
+        })
+    }
+
+    /// The same, with the position of the command and all that it did.
+    pub(super) async fn carry_out(&self, command: Command) -> Result<(u64, Done), Error> {
         let running = self.get()?;
         running.check_room()?;
         let restored = match command.order {
             Order::Restore { version } => Some(version),
-            Order::Checkpoint => None,
+            Order::Checkpoint | Order::Retract(_) | Order::Adopt(_) => None,
         };
         if let Some(version) = restored {
+            running.refuse_while_retracting()?;
             // Until it is restored, the cadence may not remove it.
             running.versions.pin(version);
             let whole = tokio::task::block_in_place(|| self.check_restore(version));
@@ -54,11 +73,7 @@ impl Hosted {
         let outcomes = running.outcomes.lock();
         let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
         match outcome {
-            Some(Ok(version)) => Ok(Made { version, position }),
-            Some(Err(what)) => Err(Error::Damaged {
-                model: running.name.clone(),
-                what: format!("the version was made but not saved: {what}"),
-            }),
+            Some(outcome) => Ok((position, outcome?)),
             None => Err(running.unavailable("the learner stopped before it obeyed")),
         }
     }
@@ -67,13 +82,14 @@ impl Hosted {
     ///
     /// # Errors
     /// [`Error::UnknownVersion`] where there is none, [`Error::Damaged`] where a file is not
-    /// what was written.
+    /// what was written, [`Error::Refused`] where it holds feedback that was retracted.
     pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
         let versions = self.saved()?;
         let damaged = |error: crate::store::Error| Error::Damaged {
             model: self.name().to_owned(),
             what: format!("version {version} cannot be restored: {error}"),
         };
+        self.get()?.check_untainted(version)?;
         let Some(manifest) = versions.find(version)? else {
             return Err(self.no_such_version(version, &versions));
         };

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
 use super::registry::{Registry, Snapshot};
+use super::shelf::Prepared;
 use super::versions::Versions;
 use crate::model::Spec;
 use crate::store::Journal;
@@ -53,6 +54,12 @@ pub(super) struct Running {
     pub halted: OnceLock<String>,
     /// What became of the newest commands, by position.
     pub outcomes: Mutex<BTreeMap<u64, Outcome>>,
+    /// Where a retraction hands over what it has derived beside the learner.
+    pub prepared: Prepared,
+    /// Versions that hold what was retracted, each with the first version without it.
+    pub tainted: Mutex<BTreeMap<u64, u64>>,
+    /// Whether a retraction is under way.
+    pub retracting: AtomicBool,
 }
 
 impl Running {
@@ -67,7 +74,10 @@ impl Running {
             name: name.to_owned(),
             index,
             registry: Registry::new(learning.snapshot()),
-            versions: learning.versions.clone(),
+            versions: learning.shelf.versions.clone(),
+            prepared: learning.shelf.prepared.clone(),
+            tainted: Mutex::new(learning.learner.tainted().clone()),
+            retracting: AtomicBool::new(false),
             outbox: outbox.clone(),
             jobs: jobs.clone(),
             queued: AtomicBool::new(false),

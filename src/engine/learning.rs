@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 
-use super::command::Outcome;
+use super::command::{Done, Outcome};
+use super::error::Error;
 use super::hosted::Running;
 use super::registry::Snapshot;
-use super::versions::Versions;
+use super::shelf::Shelf;
 use super::writer::Work;
-use crate::event::{Entry, Event, Order, Reason, Version};
-use crate::learn::{Learner, Need, Step, Supply};
+use crate::event::{Command, Entry, Event, Order, Reason, Version};
+use crate::learn::{Learner, Step};
 use crate::model::Model;
-use crate::store::{self, Reader};
+use crate::store;
 
 /// Entries between two looks at whether to publish.
 const LOOK_EVERY: usize = 16;
@@ -35,8 +36,7 @@ pub enum Job {
 /// A learner with the journal it follows.
 pub struct Learning {
     pub learner: Learner,
-    pub reader: Reader,
-    pub versions: Versions,
+    pub shelf: Shelf,
     /// The function as it was last published; none where it has changed since.
     published: Option<Arc<Model>>,
     last_publish: Instant,
@@ -57,7 +57,7 @@ pub fn run(due: &Receiver<Job>) {
 }
 
 /// Lets the system run this thread only where no other thread wants the core.
-fn stand_back() {
+pub fn stand_back() {
     #[cfg(target_os = "linux")]
     {
         let parameters = libc::sched_param { sched_priority: 0 };
@@ -128,26 +128,45 @@ impl Running {
 
     /// Does what a step says is due.
     fn act(&self, learning: &mut Learning, entry: &Entry, step: Step) {
+        if let Event::Command(Command {
+            order: Order::Restore { version },
+            ..
+        }) = &entry.event
+        {
+            learning.shelf.versions.unpin(*version);
+        }
+        if let Some(what) = step.refused {
+            let field = "version";
+            self.finish(entry.position, Err(Error::Refused { field, what }));
+        }
         let Some(version) = step.version else { return };
-        if version.reason == Reason::Restore {
-            // What was brought back serves before it is saved.
+        if matches!(
+            version.reason,
+            Reason::Restore | Reason::Retract | Reason::Adopt
+        ) {
+            // What was brought back, or is rid of what was taken back, serves before it is saved.
             self.registry.publish(learning.snapshot());
         }
+        if version.reason == Reason::Retract {
+            self.note_tainted(&learning.learner);
+        }
         let saved = learning.save(&version, entry);
-        let outcome = saved.map(|()| version.version).map_err(|error| {
+        let done = Done {
+            version: version.version,
+            left_out: step.left_out,
+        };
+        let outcome = saved.map(|()| done).map_err(|error| {
             let version = version.version;
             tracing::error!(model = self.name, version, %error, "version was not saved");
-            error.to_string()
+            Error::Damaged {
+                model: self.name.clone(),
+                what: format!("version {version} was made but not saved: {error}"),
+            }
         });
         match &entry.event {
-            Event::Command(command) => {
-                if let Order::Restore { version } = command.order {
-                    learning.versions.unpin(version);
-                }
-                self.finish(entry.position, outcome);
-            }
+            Event::Command(_) => self.finish(entry.position, outcome),
             _ => {
-                let pruned = learning.versions.prune_cadence(&learning.learner);
+                let pruned = learning.shelf.versions.prune_cadence(&learning.learner);
                 pruned.unwrap_or_else(|error| {
                     tracing::warn!(model = self.name, %error, "old versions were not removed");
                 });
@@ -194,19 +213,18 @@ impl Running {
             return;
         }
         let learning = &mut *learning;
-        let chain = learning.reader.chain();
-        if let Err(error) = learning.versions.save_stop(&learning.learner, chain) {
+        let chain = learning.shelf.reader.chain();
+        if let Err(error) = learning.shelf.versions.save_stop(&learning.learner, chain) {
             tracing::error!(model = self.name, %error, "no checkpoint at stop");
         }
     }
 }
 
 impl Learning {
-    pub fn new(learner: Learner, reader: Reader, versions: Versions) -> Learning {
+    pub fn new(learner: Learner, shelf: Shelf) -> Learning {
         Learning {
             learner,
-            reader,
-            versions,
+            shelf,
             published: None,
             last_publish: Instant::now(),
         }
@@ -214,33 +232,11 @@ impl Learning {
 
     /// Applies the next entry up to position `last`; none when all are applied.
     pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
-        let next = self.reader.next(last).map_err(|error| error.to_string())?;
-        let Some(entry) = next else { return Ok(None) };
-        let failed = |error: store::Error| error.to_string();
-        let step = match self.learner.needs(&entry.event) {
-            Need::Nothing => self.learner.apply(&entry, Supply::Nothing),
-            Need::Prediction(position) => match self.reader.read(position).map_err(failed)?.event {
-                Event::Prediction(prediction) => {
-                    self.learner.apply(&entry, Supply::Prediction(&prediction))
-                }
-                _ => return Err(format!("entry {position} is not a prediction")),
-            },
-            Need::Predictions(positions) => {
-                let predictions = positions.iter().map(|position| {
-                    match self.reader.read(*position).map_err(failed)?.event {
-                        Event::Prediction(prediction) => Ok(prediction),
-                        _ => Err(format!("entry {position} is not a prediction")),
-                    }
-                });
-                let predictions = predictions.collect::<Result<Vec<_>, String>>()?;
-                self.learner
-                    .apply(&entry, Supply::Predictions(&predictions))
-            }
-            Need::Version(version) => {
-                let (weights, state) = self.versions.load(version).map_err(failed)?;
-                self.learner.apply(&entry, Supply::Version(weights, state))
-            }
+        let next = self.shelf.reader.next(last);
+        let Some(entry) = next.map_err(|error| error.to_string())? else {
+            return Ok(None);
         };
+        let step = self.learner.apply(&entry, &mut self.shelf);
         let step = step.map_err(|error| error.to_string())?;
         if step.changed {
             self.published = None;
@@ -269,7 +265,9 @@ impl Learning {
 
     /// Saves the version that `entry` made.
     pub fn save(&mut self, version: &Version, entry: &Entry) -> Result<(), store::Error> {
-        let chain = self.reader.chain();
-        self.versions.save(&self.learner, version, entry, chain)
+        let chain = self.shelf.reader.chain();
+        self.shelf
+            .versions
+            .save(&self.learner, version, entry, chain)
     }
 }

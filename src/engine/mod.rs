@@ -9,6 +9,7 @@
 
 mod command;
 mod decisions;
+mod derivation;
 mod error;
 mod feedback;
 mod hosted;
@@ -17,6 +18,8 @@ mod outbox;
 mod predict;
 mod recover;
 mod registry;
+mod retract;
+mod shelf;
 mod stats;
 mod versions;
 mod writer;
@@ -40,6 +43,7 @@ use learning::Job;
 use outbox::Outbox;
 pub use predict::{Answer, Manner};
 pub use registry::Snapshot;
+pub use retract::{Certificate, Plan, Request as Retract};
 pub use stats::{MemberStatus, State, Status};
 use writer::{Work, Written};
 

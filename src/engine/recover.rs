@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::learning::Learning;
+use super::shelf::Shelf;
 use super::versions::{Versions, hex};
 use super::writer::now;
 use crate::event::{Description, Event, Time};
@@ -70,12 +71,13 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
     let versions = Versions {
         disk: disk.clone(),
         folder,
+        journal: path.clone(),
         model: name.to_owned(),
         journal_id: recovered.journal_id,
         pinned: Arc::default(),
     };
     let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
-    let mut learning = Learning::new(learner, reader, versions);
+    let mut learning = Learning::new(learner, Shelf::new(reader, versions));
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
@@ -157,7 +159,7 @@ fn load(checkpoint: Checkpoint, recovered: &Recovered) -> Result<Learner, String
 }
 
 /// The description that a journal starts with.
-fn first_description(journal: &Path) -> Result<String, String> {
+pub fn first_description(journal: &Path) -> Result<String, String> {
     let said = |error: crate::store::Error| error.to_string();
     let mut reader = Reader::open(journal, 1, 0).map_err(said)?;
     match reader.next(1).map_err(said)?.map(|entry| entry.event) {
@@ -207,8 +209,8 @@ fn adopt(
     apply(learning, last)?;
     if moved {
         // The bits of what follows belong to another profile: it starts from a state on disk.
-        let chain = learning.reader.chain();
-        let saved = learning.versions.save_stop(&learning.learner, chain);
+        let chain = learning.shelf.reader.chain();
+        let saved = learning.shelf.versions.save_stop(&learning.learner, chain);
         saved.map_err(said)?;
     }
     for version in learning.learner.unrecorded().to_vec() {

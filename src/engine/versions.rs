@@ -20,6 +20,8 @@ pub const STOP: &str = "stop";
 pub struct Versions {
     pub disk: Disk,
     pub folder: PathBuf,
+    /// The journal that the positions are of.
+    pub journal: PathBuf,
     pub model: String,
     pub journal_id: [u8; 16],
     /// Versions that a command on its way needs.
@@ -62,6 +64,26 @@ impl Versions {
         })?;
         let checkpoint = checkpoint::load(&self.folder, manifest.position)?;
         Ok((checkpoint.weights, checkpoint.learner))
+    }
+
+    /// The learner as it was at a position that has a checkpoint.
+    pub fn state_at(&self, position: u64) -> Result<Learner, String> {
+        let said = |error: store::Error| error.to_string();
+        let checkpoint = checkpoint::load(&self.folder, position).map_err(said)?;
+        let manifest = checkpoint.manifest;
+        if manifest.journal_id != hex(&self.journal_id) {
+            return Err(format!(
+                "the checkpoint at {position} is of another journal"
+            ));
+        }
+        let learner = Learner::load(checkpoint.weights, checkpoint.learner)
+            .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
+        match hex(&learner.learned().digest()) == manifest.digest {
+            true => Ok(learner),
+            false => Err(format!(
+                "the checkpoint at position {position} does not load to the digest it was saved with"
+            )),
+        }
     }
 
     /// Saves the state as the version that `entry` made; one that stands there already stays.

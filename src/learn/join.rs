@@ -123,22 +123,19 @@ impl Joins {
         silent.then_some(waiting.deadline)
     }
 
-    /// The oldest silent predictions whose windows end by `until`, `n_max` at most.
-    pub(super) fn due(&self, until: Time, n_max: usize) -> Vec<PredictionId> {
-        let open = self.order.iter().skip(self.n_closed);
-        let silent = open.filter_map(|id| Some((*id, self.silent(*id)?)));
-        let due = silent.take_while(|(_, deadline)| *deadline <= until);
-        due.take(n_max).map(|(id, _)| PredictionId(id)).collect()
-    }
-
-    /// Passes over the oldest that need no look any more, so that the next look is short.
-    pub(super) fn advance(&mut self) {
+    /// The oldest silent prediction, if its window ended before `now`.
+    pub(super) fn next_due(&mut self, now: Time) -> Option<(PredictionId, Waiting)> {
+        // What needs no look any more is passed over for good, so that the next look is short.
         while let Some(id) = self.order.get(self.n_closed) {
-            if self.silent(*id).is_some() {
-                break;
+            match self.silent(*id) {
+                Some(deadline) if deadline < now => {
+                    return Some((PredictionId(*id), self.waiting[id]));
+                }
+                Some(_) => return None,
+                None => self.n_closed += 1,
             }
-            self.n_closed += 1;
         }
+        None
     }
 
     pub(super) fn save(&self, tensors: &mut Tensors) {
@@ -245,13 +242,13 @@ mod tests {
         assert_eq!(joins.next_deadline(), Some(Time(5)));
         joins.get_mut(PredictionId(1)).unwrap().earned = Some(1.0);
         joins.get_mut(PredictionId(2)).unwrap().told = true;
-        joins.advance();
-        assert_eq!(joins.due(Time(4), 9), []);
-        assert_eq!(joins.due(Time(7), 9), [PredictionId(3)]);
-        assert_eq!(joins.due(Time(8), 1), [PredictionId(3)]);
+        let due = |joins: &mut Joins, now| joins.next_due(Time(now)).map(|(id, _)| id.0);
+        assert_eq!(due(&mut joins, 5), None);
+        assert_eq!(due(&mut joins, 6), Some(3));
         joins.get_mut(PredictionId(3)).unwrap().earned = Some(0.0);
-        joins.advance();
+        assert_eq!(due(&mut joins, 8), None);
         assert_eq!(joins.next_deadline(), Some(Time(8)));
+        assert_eq!(due(&mut joins, 9), Some(4));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
         assert_eq!(Joins::load(&mut tensors), Ok(joins));

@@ -6,23 +6,22 @@
 mod feedback;
 mod state;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::archive::Archive;
 use super::evaluate::Evaluation;
-use super::join::{Found, Joins};
+use super::join::Joins;
 use super::learned::Learned;
 use super::ledger::{Fate, Ledger};
+use super::lineage::Lineage;
 use super::seen::Seen;
 use super::signals;
 use crate::event::{
-    Command, Description, Entry, Event, Feedback, Order, Prediction, PredictionId, Reason, Signal,
-    Subject, Time, Version,
+    Command, Description, Entry, Event, Kind, Order, Prediction, Reason, Selector, Time, Version,
 };
-use crate::model::weights::{self, Tensors};
+use crate::model::weights;
 use crate::model::{Model, Spec, SpecError};
-
-/// Windows that one tick closes at most; the next tick closes more.
-const TICK_MAX: usize = 256;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -35,9 +34,14 @@ pub enum Error {
         /// The position of this one.
         got: u64,
     },
-    /// The engine did not bring what [`Learner::needs`] asked for.
-    #[error("entry {0} came without what it needs")]
-    Supply(u64),
+    /// What an entry speaks of is not to be found.
+    #[error("entry {position}: {what}")]
+    Archive {
+        /// Where the entry stands.
+        position: u64,
+        /// What the archive said.
+        what: String,
+    },
     /// The description does not parse or would change the state's shape.
     #[error("the description at entry {position}: {error}")]
     Description {
@@ -66,32 +70,6 @@ pub enum Error {
     },
 }
 
-/// What an event needs besides itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Nothing.
-    Nothing,
-    /// The prediction entry at this position.
-    Prediction(u64),
-    /// The prediction entries at these positions.
-    Predictions(Vec<u64>),
-    /// The state saved at this version.
-    Version(u64),
-}
-
-/// What the engine brought.
-#[derive(Debug)]
-pub enum Supply<'a> {
-    /// Nothing.
-    Nothing,
-    /// The prediction that was asked for.
-    Prediction(&'a Prediction),
-    /// The predictions that were asked for, in that order.
-    Predictions(&'a [Prediction]),
-    /// Weights and learner state of the version that was asked for.
-    Version(Tensors, Tensors),
-}
-
 /// What applying an entry led to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
@@ -101,6 +79,19 @@ pub struct Step {
     pub changed: bool,
     /// A version that is due: to be saved and recorded.
     pub version: Option<Version>,
+    /// Why an order was not carried out.
+    pub refused: Option<String>,
+    /// The positions of the feedback that was taken back, rising.
+    pub left_out: Vec<u64>,
+}
+
+/// Feedback that another history leaves out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Omission {
+    /// Which events.
+    pub selector: Selector,
+    /// Of those that stand before this position.
+    pub before: u64,
 }
 
 /// The whole state.
@@ -110,6 +101,17 @@ pub struct Learner {
     description: Description,
     learned: Learned,
     world: World,
+    history: History,
+}
+
+/// Which history a state is of.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum History {
+    /// The one that the journal describes.
+    #[default]
+    Recorded,
+    /// One without this feedback: it makes no versions, and no record speaks of it.
+    Other(Vec<Omission>),
 }
 
 /// What is true of the world, whatever was learned: it goes on through restores.
@@ -126,6 +128,9 @@ struct World {
     evaluation: Evaluation,
     /// Versions made whose records have not come yet.
     unrecorded: Vec<Version>,
+    lineage: Lineage,
+    /// Versions that hold feedback which was taken back since, each with the first version after.
+    tainted: BTreeMap<u64, u64>,
 }
 
 impl Learner {
@@ -135,7 +140,17 @@ impl Learner {
             learned: Learned::new(&spec),
             description: Description::default(),
             world: World::default(),
+            history: History::default(),
             spec,
+        }
+    }
+
+    /// The same, from here on in a history without this feedback. Before a state is rederived it
+    /// has to be older than all that is left out.
+    pub fn rederive(self, omissions: Vec<Omission>) -> Learner {
+        Learner {
+            history: History::Other(omissions),
+            ..self
         }
     }
 
@@ -194,55 +209,21 @@ impl Learner {
         &self.world.unrecorded
     }
 
-    /// When the next tick is due: a window closes then, and silence has its reward.
+    /// Where the states of all versions came from.
+    pub fn lineage(&self) -> &Lineage {
+        &self.world.lineage
+    }
+
+    /// Versions that hold feedback which was taken back, each with the version made by that.
+    pub fn tainted(&self) -> &BTreeMap<u64, u64> {
+        &self.world.tainted
+    }
+
+    /// The first moment at which a window has closed, and silence has its reward.
     pub fn next_tick(&self) -> Option<Time> {
         self.spec.rewards.default?;
-        self.world.joins.next_deadline()
-    }
-
-    /// What [`Learner::apply`] needs besides the event.
-    pub fn needs(&self, event: &Event) -> Need {
-        match event {
-            Event::Feedback(Feedback {
-                subject: Subject::Prediction(id),
-                signal: Signal::PreferredOver(other),
-                ..
-            }) => match (self.position_of(*id), self.position_of(*other)) {
-                (Some(one), Some(other)) => Need::Predictions(vec![one, other]),
-                _ => Need::Nothing,
-            },
-            Event::Feedback(Feedback {
-                subject: Subject::Prediction(id),
-                ..
-            }) => match self.position_of(*id) {
-                Some(position) => Need::Prediction(position),
-                None => Need::Nothing,
-            },
-            Event::Tick(until) => {
-                let due = self.due(*until).into_iter();
-                Need::Predictions(due.filter_map(|id| self.position_of(id)).collect())
-            }
-            Event::Command(Command {
-                order: Order::Restore { version },
-                ..
-            }) => Need::Version(*version),
-            _ => Need::Nothing,
-        }
-    }
-
-    fn position_of(&self, id: PredictionId) -> Option<u64> {
-        match self.world.joins.find(id) {
-            Found::Waiting(waiting) => Some(waiting.position),
-            Found::Expired | Found::Unknown => None,
-        }
-    }
-
-    /// The predictions whose windows a tick closes.
-    fn due(&self, until: Time) -> Vec<PredictionId> {
-        match self.spec.rewards.default {
-            Some(_) => self.world.joins.due(until, TICK_MAX),
-            None => Vec::new(),
-        }
+        let deadline = self.world.joins.next_deadline()?;
+        Some(Time(deadline.0 + 1))
     }
 
     /// Applies the next entry.
@@ -250,7 +231,7 @@ impl Learner {
     /// # Errors
     /// Every error means that state and journal do not belong together; the state is then not to
     /// be used further.
-    pub fn apply(&mut self, entry: &Entry, supply: Supply<'_>) -> Result<Step, Error> {
+    pub fn apply(&mut self, entry: &Entry, archive: &mut dyn Archive) -> Result<Step, Error> {
         if entry.position != self.world.position + 1 {
             return Err(Error::Order {
                 last: self.world.position,
@@ -259,19 +240,27 @@ impl Learner {
         }
         self.world.position = entry.position;
         self.world.time = entry.time;
-        match &entry.event {
-            Event::Description(description) => self.describe(description),
+        let n_before = self.learned.n_examples();
+        let closed = self.close_windows(archive)?;
+        let mut step = match &entry.event {
+            Event::Description(description) => self.describe(description)?,
             Event::Prediction(prediction) => {
                 self.wait(prediction);
-                Ok(Step::default())
+                Step::default()
             }
-            Event::Feedback(feedback) => self.take(feedback, &supply),
-            Event::Duplicate(_) => Ok(self.end(Fate::Duplicate)),
-            Event::Command(command) => self.obey(command, supply),
-            Event::Tick(until) => self.close(*until, &supply),
-            Event::Version(version) => self.check(version),
-            Event::Erased(_) => Ok(Step::default()),
+            Event::Feedback(feedback) => self.take(feedback, archive)?,
+            Event::Duplicate(_) => self.end(Fate::Duplicate),
+            Event::Command(command) => self.obey(command, archive)?,
+            Event::Tick(_) => Step::default(),
+            Event::Version(version) => self.check(version)?,
+            Event::Erased(kind) => self.pass_over(*kind)?,
+        };
+        step.changed |= closed;
+        let every = self.spec.cadence.examples;
+        if step.version.is_none() && n_before / every < self.learned.n_examples() / every {
+            step.version = self.make(Reason::Cadence);
         }
+        Ok(step)
     }
 
     fn describe(&mut self, description: &Description) -> Result<Step, Error> {
@@ -286,9 +275,10 @@ impl Learner {
         }
         self.spec = Arc::new(spec);
         self.description = description.clone();
+        let first = self.world.newest_version == 0;
         Ok(Step {
             changed: true,
-            version: (self.world.newest_version == 0).then(|| self.make(Reason::Initial)),
+            version: first.then(|| self.make(Reason::Initial)).flatten(),
             ..Step::default()
         })
     }
@@ -300,37 +290,93 @@ impl Learner {
         self.world.joins.wait(prediction, position, deadline, max);
     }
 
-    fn obey(&mut self, command: &Command, supply: Supply<'_>) -> Result<Step, Error> {
-        match (&command.order, supply) {
-            (Order::Checkpoint, _) => Ok(Step {
-                version: Some(self.make(Reason::Checkpoint)),
+    fn obey(&mut self, command: &Command, archive: &mut dyn Archive) -> Result<Step, Error> {
+        match &command.order {
+            Order::Checkpoint => Ok(Step {
+                version: self.make(Reason::Checkpoint),
                 ..Step::default()
             }),
-            (Order::Restore { version }, Supply::Version(mut weights, mut state)) => {
-                let refuse = |error| Error::Version {
-                    version: *version,
-                    error,
-                };
-                let mut learned = state.unnest("learned");
-                let learned =
-                    Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
-                let then = Ledger::load(&mut state.unnest("world")).map_err(refuse)?;
-                self.learned = learned;
-                self.learned.reconfigure(&self.spec);
-                self.world.ledger.undo_since(&then);
-                self.world.version = *version;
-                Ok(Step {
-                    changed: true,
-                    version: Some(self.make(Reason::Restore)),
-                    ..Step::default()
-                })
-            }
-            (Order::Restore { .. }, _) => Err(Error::Supply(self.world.position)),
+            Order::Restore { version } => self.restore(*version, archive),
+            Order::Retract(_) if self.history != History::Recorded => Ok(Step::default()),
+            Order::Retract(_) => self.become_other(&command.order, Reason::Retract, archive),
+            Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, archive),
         }
     }
 
-    /// Makes a version of the state as it is.
-    fn make(&mut self, reason: Reason) -> Version {
+    fn restore(&mut self, version: u64, archive: &mut dyn Archive) -> Result<Step, Error> {
+        if let Some(successor) = self.world.tainted.get(&version) {
+            return Ok(Step {
+                refused: Some(tainted(version, *successor)),
+                ..Step::default()
+            });
+        }
+        let found = archive.version(version);
+        let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
+        let refuse = |error| Error::Version { version, error };
+        let mut learned = state.unnest("learned");
+        let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
+        let then = Ledger::load(&mut state.unnest("world")).map_err(refuse)?;
+        self.learned = learned;
+        self.learned.reconfigure(&self.spec);
+        self.world.ledger.undo_since(&then);
+        self.world.version = version;
+        Ok(Step {
+            changed: true,
+            version: self.make(Reason::Restore),
+            ..Step::default()
+        })
+    }
+
+    /// Takes over what another history has led to. What is true of the world goes on: position,
+    /// time, the numbers of versions, and which feedback ids have come.
+    fn become_other(
+        &mut self,
+        order: &Order,
+        reason: Reason,
+        archive: &mut dyn Archive,
+    ) -> Result<Step, Error> {
+        let found = archive.otherwise(order, self.world.position);
+        let other = found.map_err(|what| self.missing(what))?;
+        self.spec = other.learner.spec;
+        self.description = other.learner.description;
+        self.learned = other.learner.learned;
+        self.world.joins = other.learner.world.joins;
+        self.world.ledger = other.learner.world.ledger;
+        self.world.evaluation = other.learner.world.evaluation;
+        // The version about to be made is not yet in the tree.
+        let successor = self.world.newest_version + 1;
+        for version in self.world.lineage.holding(&other.left_out) {
+            self.world.tainted.entry(version).or_insert(successor);
+        }
+        Ok(Step {
+            changed: true,
+            version: self.make(reason),
+            left_out: other.left_out,
+            ..Step::default()
+        })
+    }
+
+    /// What was erased had been retracted before: only a history that leaves it out can go on.
+    fn pass_over(&mut self, kind: Kind) -> Result<Step, Error> {
+        match (&self.history, kind) {
+            (History::Other(_), Kind::Feedback) => Ok(self.end(Fate::Retracted)),
+            _ => Err(self
+                .missing("it was erased, and what it led to cannot be derived again".to_owned())),
+        }
+    }
+
+    fn missing(&self, what: String) -> Error {
+        Error::Archive {
+            position: self.world.position,
+            what,
+        }
+    }
+
+    /// Makes a version of the state as it is; another history makes none.
+    fn make(&mut self, reason: Reason) -> Option<Version> {
+        if self.history != History::Recorded {
+            return None;
+        }
         let world = &mut self.world;
         world.newest_version += 1;
         let version = Version {
@@ -341,12 +387,16 @@ impl Learner {
             digest: self.learned.digest(),
         };
         world.version = version.version;
+        world.lineage.add(&version);
         world.unrecorded.push(version.clone());
-        version
+        Some(version)
     }
 
     /// Compares a record with what was derived.
     fn check(&mut self, recorded: &Version) -> Result<Step, Error> {
+        if self.history != History::Recorded {
+            return Ok(Step::default());
+        }
         let derived = self.world.unrecorded.first();
         if derived != Some(recorded) {
             let position = self.world.position;
@@ -363,4 +413,12 @@ impl Learner {
         self.world.unrecorded.remove(0);
         Ok(Step::default())
     }
+}
+
+/// Why a version is not restored.
+pub fn tainted(version: u64, successor: u64) -> String {
+    format!(
+        "version {version} holds feedback that was retracted; \
+         version {successor} is the first without it"
+    )
 }

@@ -26,11 +26,13 @@ pub enum Fate {
     Quarantined,
     /// Learned once, and taken back by a restore.
     Undone,
+    /// Taken back for good: the learner is one that never saw it.
+    Retracted,
 }
 
 impl Fate {
     /// Every fate, in the order in which they are counted.
-    pub const ALL: [Fate; 9] = [
+    pub const ALL: [Fate; 10] = [
         Fate::Applied,
         Fate::Pending,
         Fate::Duplicate,
@@ -40,6 +42,7 @@ impl Fate {
         Fate::Late,
         Fate::Quarantined,
         Fate::Undone,
+        Fate::Retracted,
     ];
 
     /// The word for it.
@@ -54,6 +57,7 @@ impl Fate {
             Fate::Late => "late",
             Fate::Quarantined => "quarantined",
             Fate::Undone => "undone",
+            Fate::Retracted => "retracted",
         }
     }
 }
@@ -101,8 +105,17 @@ impl Ledger {
     }
 
     pub(super) fn load(tensors: &mut Tensors) -> Result<Ledger, Error> {
-        let counts = tensors.take_u64("fates", &[Some(Fate::ALL.len())])?;
-        let counts = counts.try_into().expect("the length was checked");
+        let mut saved = tensors.take_u64("fates", &[None])?;
+        // Fates that came into the program since then have met no event yet.
+        saved.resize(Fate::ALL.len().max(saved.len()), 0);
+        let n_fates = saved.len();
+        let counts = saved.try_into().map_err(|_| Error::Value {
+            name: "fates".to_owned(),
+            what: format!(
+                "{n_fates} fates, of which only {} are known",
+                Fate::ALL.len()
+            ),
+        })?;
         Ok(Ledger { counts })
     }
 }

@@ -7,6 +7,7 @@
 //! [`Learned`] (what is learned, of either kind), then what the kinds are made of.
 
 mod analytic;
+mod archive;
 mod auto;
 mod backprop;
 mod evaluate;
@@ -15,6 +16,7 @@ mod join;
 mod learned;
 mod learner;
 mod ledger;
+mod lineage;
 mod memory;
 mod neighbours;
 mod offpolicy;
@@ -23,10 +25,12 @@ mod seen;
 mod signals;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
+pub use archive::{Archive, Otherwise};
 pub use evaluate::{Evaluation, Member};
 pub use join::{Joins, Waiting};
 pub use learned::Learned;
-pub use learner::{Error, Learner, Need, Step, Supply};
+pub use learner::{Error, Learner, Omission, Step, tainted};
 pub use ledger::{Fate, Ledger};
+pub use lineage::Lineage;
 pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
 pub use seen::Seen;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
 };
-use perennial::learn::{Learner, Need, Step, Supply};
+use perennial::learn::{Archive, Learner, Omission, Otherwise, Step};
 use perennial::model::{Choice, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
@@ -160,9 +161,99 @@ pub struct Classroom {
     pub learner: Learner,
     pub journal: Vec<Entry>,
     versions: BTreeMap<u64, (Tensors, Tensors)>,
+    omissions: Vec<Omission>,
+}
+
+/// What a learner finds: the journal so far, the versions, and other histories from the start.
+struct Shelf<'a> {
+    journal: &'a [Entry],
+    versions: &'a BTreeMap<u64, (Tensors, Tensors)>,
+    omissions: &'a [Omission],
+}
+
+impl Archive for Shelf<'_> {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+        match &self.journal[position as usize - 1].event {
+            Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
+            other => Err(format!("no prediction at {position}: {other:?}")),
+        }
+    }
+
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+        let found = self.versions.get(&version).cloned();
+        found.ok_or_else(|| format!("no version {version}"))
+    }
+
+    fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String> {
+        let Order::Retract(retraction) = order else {
+            return Err("only retractions are derived here".to_owned());
+        };
+        let journal = &self.journal[..position as usize - 1];
+        let mut omissions = self.omissions.to_vec();
+        for entry in journal {
+            if let Event::Command(Command {
+                order: Order::Retract(earlier),
+                ..
+            }) = &entry.event
+            {
+                let selector = earlier.selector.clone();
+                omissions.push(Omission {
+                    selector,
+                    before: entry.position,
+                });
+            }
+        }
+        let chosen = |omission: &Omission, entry: &Entry| match &entry.event {
+            Event::Feedback(feedback) => {
+                entry.position < omission.before && omission.selector.chooses(feedback, entry.time)
+            }
+            _ => false,
+        };
+        let ours = Omission {
+            selector: retraction.selector.clone(),
+            before: position,
+        };
+        let new = |entry: &&Entry| {
+            chosen(&ours, entry) && !omissions.iter().any(|earlier| chosen(earlier, entry))
+        };
+        let left_out = journal
+            .iter()
+            .filter(new)
+            .map(|entry| entry.position)
+            .collect();
+        omissions.push(ours);
+        let learner = Classroom::derive(journal, omissions).learner;
+        Ok(Otherwise { learner, left_out })
+    }
 }
 
 impl Classroom {
+    /// What this journal leads to without some of its feedback.
+    pub fn derive(journal: &[Entry], omissions: Vec<Omission>) -> Classroom {
+        let Some(Event::Description(first)) = journal.first().map(|entry| &entry.event) else {
+            panic!("a journal starts with a description")
+        };
+        let mut room = Classroom::empty(&first.toml);
+        room.learner = room.learner.rederive(omissions.clone());
+        room.omissions = omissions;
+        let made: BTreeMap<u64, u64> = journal
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Version(version) => Some((version.position, version.version)),
+                _ => None,
+            })
+            .collect();
+        for entry in journal {
+            let position = entry.position;
+            room.apply(entry.clone());
+            if let Some(version) = made.get(&position) {
+                let saved = (room.learner.learned().weights(), room.learner.state());
+                room.versions.insert(*version, saved);
+            }
+        }
+        room
+    }
+
     /// Nothing was told yet, not even the description.
     pub fn empty(toml: &str) -> Classroom {
         let spec = Spec::parse(toml).expect("a description");
@@ -170,6 +261,7 @@ impl Classroom {
             learner: Learner::new(Arc::new(spec)),
             journal: Vec::new(),
             versions: BTreeMap::new(),
+            omissions: Vec::new(),
         }
     }
 
@@ -194,10 +286,13 @@ impl Classroom {
     }
 
     fn next(&self, event: Event) -> Entry {
-        let position = self.learner.position() + 1;
-        let time = Time(position as i64 * 1_000_000);
+        let last = self.journal.last().map_or(0, |entry| entry.time.0);
+        let time = match event {
+            Event::Tick(time) => Time(time.0.max(last)),
+            _ => Time(last + 1_000_000),
+        };
         Entry {
-            position,
+            position: self.learner.position() + 1,
             time,
             event,
         }
@@ -205,28 +300,15 @@ impl Classroom {
 
     /// Applies the next entry, with what it needs.
     pub fn apply(&mut self, entry: Entry) -> Step {
-        let learner = &mut self.learner;
-        let prediction = |position: u64| match &self.journal[position as usize - 1].event {
-            Event::Prediction(prediction) => prediction.clone(),
-            other => panic!("no prediction at {position}: {other:?}"),
+        let mut shelf = Shelf {
+            journal: &self.journal,
+            versions: &self.versions,
+            omissions: &self.omissions,
         };
-        let result = match learner.needs(&entry.event) {
-            Need::Nothing => learner.apply(&entry, Supply::Nothing),
-            Need::Prediction(position) => {
-                learner.apply(&entry, Supply::Prediction(&prediction(position)))
-            }
-            Need::Predictions(positions) => {
-                let predictions: Vec<_> = positions.into_iter().map(prediction).collect();
-                learner.apply(&entry, Supply::Predictions(&predictions))
-            }
-            Need::Version(version) => {
-                let (weights, state) = self.versions[&version].clone();
-                learner.apply(&entry, Supply::Version(weights, state))
-            }
-        };
+        let result = self.learner.apply(&entry, &mut shelf);
         let step = result.expect("an entry of this state");
         if let Some(version) = &step.version {
-            let saved = (learner.learned().weights(), learner.state());
+            let saved = (self.learner.learned().weights(), self.learner.state());
             self.versions.insert(version.version, saved);
         }
         self.journal.push(entry);

@@ -2,17 +2,20 @@
 //!
 //! Invariant: it is given the entries that a server would journal, in the same order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use perennial::event::Order;
 use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
     Signal, Subject, Time,
 };
-use perennial::learn::{Learner, Need, Supply};
+use perennial::learn::{Archive, Learner, Otherwise};
+use perennial::model::weights::Tensors;
 use perennial::model::{Choice, Model, Spec, argmax};
 
 use crate::cli::lesson::{Lesson, Logged};
@@ -24,8 +27,28 @@ pub struct Pupil {
     /// What answers; nothing once more was learned.
     model: Option<Model>,
     position: u64,
-    /// Predictions whose target is still to come, by position.
-    waiting: BTreeMap<u64, Prediction>,
+    waiting: Waiting,
+}
+
+/// Predictions whose target is still to come, by position.
+#[derive(Default)]
+struct Waiting(BTreeMap<u64, Prediction>);
+
+impl Archive for Waiting {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+        let found = self.0.get(&position).map(Cow::Borrowed);
+        found.ok_or_else(|| "the learner asks for a row it has learned".to_owned())
+    }
+
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+        Err(format!(
+            "the learner asks for version {version}, of none made"
+        ))
+    }
+
+    fn otherwise(&mut self, _: &Order, _: u64) -> Result<Otherwise, String> {
+        Err("nothing is ordered here".to_owned())
+    }
 }
 
 impl Pupil {
@@ -54,7 +77,7 @@ impl Pupil {
             position: learner.position(),
             learner,
             model: None,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
         };
         if let Some(toml) = toml {
             pupil.apply(Event::Description(Description {
@@ -103,7 +126,7 @@ impl Pupil {
             position: self.position,
         };
         if lesson.truth.is_some() {
-            self.waiting.insert(self.position + 1, prediction.clone());
+            self.waiting.0.insert(self.position + 1, prediction.clone());
         }
         self.apply(Event::Prediction(prediction))?;
         Ok((answer, self.position))
@@ -113,7 +136,7 @@ impl Pupil {
     pub fn learn(&mut self, row: u64, prediction: u64, signal: Signal) -> anyhow::Result<()> {
         let subject = Subject::Prediction(id(row));
         self.apply(Event::Feedback(feedback(row, subject, signal)))?;
-        self.waiting.remove(&prediction);
+        self.waiting.0.remove(&prediction);
         Ok(())
     }
 
@@ -137,22 +160,13 @@ impl Pupil {
     }
 
     fn apply(&mut self, event: Event) -> anyhow::Result<()> {
-        let supply = match self.learner.needs(&event) {
-            Need::Nothing => Supply::Nothing,
-            Need::Prediction(position) => {
-                let prediction = self.waiting.get(&position);
-                Supply::Prediction(prediction.context("the learner asks for a row it has learned")?)
-            }
-            Need::Predictions(_) => bail!("the learner asks for more than was predicted"),
-            Need::Version(version) => bail!("the learner asks for version {version}, of none made"),
-        };
         self.position += 1;
         let entry = Entry {
             position: self.position,
             time: Time(0),
             event,
         };
-        if self.learner.apply(&entry, supply)?.changed {
+        if self.learner.apply(&entry, &mut self.waiting)?.changed {
             self.model = None;
         }
         Ok(())

@@ -4,14 +4,15 @@
 //! learned as the difference, so that sums, late rewards and closed windows come out as if the
 //! final reward had been there from the start.
 
+use std::borrow::Cow;
+
+use super::super::archive::Archive;
 use super::super::gradient::Outcome;
 use super::super::join::{Found, Waiting};
 use super::super::ledger::Fate;
 use super::super::signals::{self, PREFERENCE, REWARD};
-use super::{Error, Learner, Step, Supply};
-use crate::event::{
-    Batch, Decision, Feedback, Outputs, Prediction, PredictionId, Signal, Subject, Time,
-};
+use super::{Error, History, Learner, Omission, Step};
+use crate::event::{Batch, Decision, Feedback, Outputs, Prediction, PredictionId, Signal, Subject};
 use crate::model::{Aggregate, Target, Task};
 
 /// A reward on its way to a prediction.
@@ -24,7 +25,11 @@ struct Earning {
 
 impl Learner {
     /// One feedback event.
-    pub(super) fn take(&mut self, feedback: &Feedback, supply: &Supply<'_>) -> Result<Step, Error> {
+    pub(super) fn take(
+        &mut self,
+        feedback: &Feedback,
+        archive: &mut dyn Archive,
+    ) -> Result<Step, Error> {
         let (position, time) = (self.world.position, self.world.time);
         let seen = &mut self.world.seen;
         seen.forget(time);
@@ -32,7 +37,9 @@ impl Learner {
             return Ok(self.end(Fate::Duplicate));
         }
         seen.insert(&feedback.feedback_id, position, time);
-        let n_before = self.learned.n_examples();
+        if self.omits(feedback) {
+            return Ok(self.end(Fate::Retracted));
+        }
         let fate = match &feedback.subject {
             Subject::Inputs { batch, decision } => {
                 match self.target_of_row(&feedback.signal, decision.as_ref()) {
@@ -40,42 +47,50 @@ impl Learner {
                     None => Fate::Unmatched,
                 }
             }
-            Subject::Prediction(id) => self.speak(*id, &feedback.signal, supply)?,
+            Subject::Prediction(id) => self.speak(*id, &feedback.signal, archive)?,
         };
         let mut step = self.end(fate);
-        self.finish(&mut step, n_before);
+        // Also while an example waits for its update: the encoder has seen the row.
+        step.changed = !matches!(
+            fate,
+            Fate::Duplicate | Fate::Superseded | Fate::Unmatched | Fate::Expired
+        );
         Ok(step)
     }
 
-    /// A tick: silence has earned the default reward wherever a window closes.
-    pub(super) fn close(&mut self, until: Time, supply: &Supply<'_>) -> Result<Step, Error> {
-        let due = self.due(until);
-        let (Some(reward), Supply::Predictions(predictions)) = (self.spec.rewards.default, supply)
-        else {
-            return Ok(Step::default());
+    fn omits(&self, feedback: &Feedback) -> bool {
+        let History::Other(omissions) = &self.history else {
+            return false;
         };
-        if predictions.len() != due.len() {
-            return Err(Error::Supply(self.world.position));
-        }
-        let n_before = self.learned.n_examples();
-        for (id, prediction) in due.into_iter().zip(*predictions) {
-            let Found::Waiting(waiting) = self.world.joins.find(id) else {
-                continue;
-            };
+        let world = &self.world;
+        let omits = |omission: &Omission| {
+            world.position < omission.before && omission.selector.chooses(feedback, world.time)
+        };
+        omissions.iter().any(omits)
+    }
+
+    /// Closes the windows whose ends journal time has passed: silence has earned the default
+    /// reward. True where something was learned by that.
+    pub(super) fn close_windows(&mut self, archive: &mut dyn Archive) -> Result<bool, Error> {
+        let Some(reward) = self.spec.rewards.default else {
+            return Ok(false);
+        };
+        let mut closed = false;
+        while let Some((id, waiting)) = self.world.joins.next_due(self.world.time) {
             let row = waiting.row as usize;
+            let prediction = self.fetch(waiting.position, archive)?;
             if let Outputs::Actions { chosen, .. } = &prediction.outputs {
                 let action = chosen[row];
-                self.judge(prediction, row, Target::Reward { action, reward });
+                self.judge(&prediction, row, Target::Reward { action, reward });
                 self.learn(&prediction.batch, row, Target::Reward { action, reward });
             }
             if let Some(waiting) = self.world.joins.get_mut(id) {
                 waiting.earned = Some(reward);
                 waiting.closed = true;
             }
+            closed = true;
         }
-        let mut step = Step::default();
-        self.finish(&mut step, n_before);
-        Ok(step)
+        Ok(closed)
     }
 
     /// What a signal says of a row that came with it.
@@ -121,17 +136,17 @@ impl Learner {
         &mut self,
         id: PredictionId,
         signal: &Signal,
-        supply: &Supply<'_>,
+        archive: &mut dyn Archive,
     ) -> Result<Fate, Error> {
         let waiting = match self.waiting(id) {
             Ok(waiting) => waiting,
             Err(fate) => return Ok(fate),
         };
         match signal {
-            Signal::PreferredOver(other) => self.prefer([id, *other], supply),
+            Signal::PreferredOver(other) => self.prefer([id, *other], archive),
             Signal::Label(_) | Signal::Value(_) if waiting.told => Ok(Fate::Duplicate),
             Signal::Label(_) | Signal::Value(_) => {
-                let prediction = self.supplied(supply)?;
+                let prediction = self.fetch(waiting.position, archive)?;
                 let Some(target) = self.truth(signal) else {
                     return Ok(Fate::Unmatched);
                 };
@@ -140,7 +155,7 @@ impl Learner {
                 }
                 let row = waiting.row as usize;
                 if waiting.earned.is_none() {
-                    self.judge(prediction, row, target);
+                    self.judge(&prediction, row, target);
                 }
                 Ok(self.learn(&prediction.batch, row, target))
             }
@@ -151,14 +166,14 @@ impl Learner {
                 if let Some(fate) = self.refuses(waiting, earning) {
                     return Ok(fate);
                 }
-                let prediction = self.supplied(supply)?;
-                Ok(self.earn(id, waiting, earning, prediction))
+                let prediction = self.fetch(waiting.position, archive)?;
+                Ok(self.earn(id, waiting, earning, &prediction))
             }
         }
     }
 
     /// Of two answers, the first was preferred: it earns one, the other nothing.
-    fn prefer(&mut self, ids: [PredictionId; 2], supply: &Supply<'_>) -> Result<Fate, Error> {
+    fn prefer(&mut self, ids: [PredictionId; 2], archive: &mut dyn Archive) -> Result<Fate, Error> {
         let Task::Bandit { .. } = self.spec.task else {
             return Ok(Fate::Unmatched);
         };
@@ -175,16 +190,13 @@ impl Learner {
                 return Ok(fate);
             }
         }
-        let Supply::Predictions([preferred, other]) = supply else {
-            return Err(Error::Supply(self.world.position));
-        };
         let mut fates = Vec::with_capacity(2);
-        let answers = [preferred, other].into_iter().zip(ids).zip(earnings);
-        for ((prediction, id), earning) in answers {
+        for (id, earning) in ids.into_iter().zip(earnings) {
             // The same answer twice: the second finds that it has had its preference.
             match self.waiting(id) {
                 Ok(waiting) if self.refuses(waiting, earning).is_none() => {
-                    fates.push(self.earn(id, waiting, earning, prediction));
+                    let prediction = self.fetch(waiting.position, archive)?;
+                    fates.push(self.earn(id, waiting, earning, &prediction));
                 }
                 _ => {}
             }
@@ -200,11 +212,13 @@ impl Learner {
         }
     }
 
-    fn supplied<'a>(&self, supply: &Supply<'a>) -> Result<&'a Prediction, Error> {
-        match supply {
-            Supply::Prediction(prediction) => Ok(prediction),
-            _ => Err(Error::Supply(self.world.position)),
-        }
+    fn fetch<'a>(
+        &self,
+        position: u64,
+        archive: &'a mut dyn Archive,
+    ) -> Result<Cow<'a, Prediction>, Error> {
+        let found = archive.prediction(position);
+        found.map_err(|what| self.missing(what))
     }
 
     /// Why a waiting prediction does not take this reward.
@@ -292,22 +306,6 @@ impl Learner {
         Step {
             fate: Some(fate),
             ..Step::default()
-        }
-    }
-
-    /// What follows from what was learned since there were `n_before` examples.
-    fn finish(&mut self, step: &mut Step, n_before: u64) {
-        if self.spec.rewards.default.is_some() {
-            self.world.joins.advance();
-        }
-        // Also while an example waits for its update: the encoder has seen the row.
-        step.changed = !matches!(
-            step.fate,
-            Some(Fate::Duplicate | Fate::Superseded | Fate::Unmatched | Fate::Expired)
-        );
-        let every = self.spec.cadence.examples;
-        if n_before / every < self.learned.n_examples() / every {
-            step.version = Some(self.make(super::Reason::Cadence));
         }
     }
 }

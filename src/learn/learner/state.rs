@@ -2,14 +2,16 @@
 //!
 //! Invariant: what is loaded goes on, bit for bit, as what was saved would have gone on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::evaluate::Evaluation;
 use super::super::join::Joins;
 use super::super::learned::Learned;
 use super::super::ledger::Ledger;
+use super::super::lineage::Lineage;
 use super::super::seen::Seen;
-use super::{Learner, World};
+use super::{History, Learner, World};
 use crate::event::{Description, Reason, Time, Version};
 use crate::model::Spec;
 use crate::model::weights::{self, Tensors};
@@ -39,6 +41,9 @@ impl Learner {
         let n_unrecorded = world.unrecorded.len();
         tensors.put_u64("unrecorded", &[n_unrecorded, 4], numbers);
         tensors.put_u8("unrecorded.digests", &[n_unrecorded, 32], digests);
+        world.lineage.save(&mut tensors);
+        let tainted = world.tainted.iter().flat_map(|(one, next)| [*one, *next]);
+        tensors.put_u64("tainted", &[world.tainted.len(), 2], tainted.collect());
         let mut all = Tensors::default();
         all.nest("world", tensors);
         all.nest("learned", self.learned.state());
@@ -80,6 +85,7 @@ impl Learner {
             spec,
             description,
             learned,
+            history: History::default(),
             world: World {
                 position: numbers[0],
                 time: Time(numbers[1] as i64),
@@ -90,9 +96,19 @@ impl Learner {
                 ledger: Ledger::load(&mut world)?,
                 evaluation: Evaluation::load(&mut world)?,
                 unrecorded: load_unrecorded(&mut world)?,
+                lineage: Lineage::load(&mut world)?,
+                tainted: load_tainted(&mut world)?,
             },
         })
     }
+}
+
+fn load_tainted(world: &mut Tensors) -> Result<BTreeMap<u64, u64>, weights::Error> {
+    let pairs = world.take_u64("tainted", &[None, Some(2)])?;
+    Ok(pairs
+        .chunks_exact(2)
+        .map(|pair| (pair[0], pair[1]))
+        .collect())
 }
 
 fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> {
@@ -100,13 +116,7 @@ fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> 
     let n_versions = Some(numbers.len() / 4);
     let digests = world.take_u8("unrecorded.digests", &[n_versions, Some(32)])?;
     let version = |(numbers, digest): (&[u64], &[u8])| {
-        let reasons = [
-            Reason::Initial,
-            Reason::Checkpoint,
-            Reason::Cadence,
-            Reason::Restore,
-        ];
-        let reason = reasons.into_iter().find(|r| *r as u64 == numbers[3]);
+        let reason = Reason::ALL.into_iter().find(|r| *r as u64 == numbers[3]);
         Ok(Version {
             version: numbers[0],
             parent: numbers[1],

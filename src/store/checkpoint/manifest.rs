@@ -12,7 +12,15 @@ use crate::store::Malformed;
 /// The format that this program writes.
 pub(super) const FORMAT: u32 = 1;
 
-const REASONS: [&str; 5] = ["initial", "checkpoint", "cadence", "restore", "stop"];
+const REASONS: [&str; 7] = [
+    "initial",
+    "checkpoint",
+    "cadence",
+    "restore",
+    "retract",
+    "adopt",
+    "stop",
+];
 
 /// What is said of a checkpoint. Digests are in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +40,7 @@ pub struct Manifest {
     pub position: u64,
     /// The journal time of that position, in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Why it was made: initial, checkpoint, cadence, restore or stop.
+    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt or stop.
     pub reason: String,
     /// Why, in an operator's words.
     pub note: String,

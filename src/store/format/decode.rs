@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{Malformed, PAYLOAD_FORMAT, check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Decision, Description, Duplicate, Event, Feedback, Order, Outputs,
-    Prediction, PredictionId, Reason, Signal, Subject, Time, Version,
+    Prediction, PredictionId, Reason, Retraction, Selector, Signal, Subject, Time, Version,
 };
 
 /// Reads the payload of an entry; vectors are slices of it, texts are copied.
@@ -191,6 +191,11 @@ fn command(rest: &mut Rest) -> Result<Command, Malformed> {
         2 => Order::Restore {
             version: rest.u64()?,
         },
+        3 => Order::Retract(Retraction {
+            selector: selector(rest)?,
+            first_position: rest.u64()?,
+        }),
+        4 => Order::Adopt(description(rest)?),
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {
@@ -198,6 +203,18 @@ fn command(rest: &mut Rest) -> Result<Command, Malformed> {
         actor: rest.text()?,
         note: rest.text()?,
     })
+}
+
+fn selector(rest: &mut Rest) -> Result<Selector, Malformed> {
+    match rest.u8()? {
+        1 => Ok(Selector::Source(rest.text()?)),
+        2 => Ok(Selector::FeedbackId(rest.text()?)),
+        3 => Ok(Selector::Accepted {
+            since: Time(i64::from_le_bytes(rest.array()?)),
+            until: Time(i64::from_le_bytes(rest.array()?)),
+        }),
+        tag => Err(unknown("selector", tag)),
+    }
 }
 
 fn version(rest: &mut Rest) -> Result<Version, Malformed> {
@@ -210,6 +227,8 @@ fn version(rest: &mut Rest) -> Result<Version, Malformed> {
             2 => Reason::Checkpoint,
             3 => Reason::Cadence,
             4 => Reason::Restore,
+            5 => Reason::Retract,
+            6 => Reason::Adopt,
             tag => return Err(unknown("reason", tag)),
         },
         digest: rest.array()?,
@@ -340,7 +359,7 @@ mod tests {
             "text: invalid utf-8 sequence of 1 bytes from index 0",
         );
         check(4, &[0, 0, 0, 0, 9], "8 bytes expected, 1 are left");
-        check(5, &[3], "order with unknown tag 3");
+        check(5, &[5], "order with unknown tag 5");
     }
 
     proptest! {

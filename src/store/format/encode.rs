@@ -6,7 +6,7 @@
 use super::{Malformed, check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Description, Duplicate, Event, Feedback, Order, Outputs, Prediction,
-    Reason, Signal, Subject, Version,
+    Reason, Selector, Signal, Subject, Version,
 };
 
 /// Appends the payload of an event.
@@ -187,15 +187,43 @@ fn put_duplicate(out: &mut Vec<u8>, duplicate: &Duplicate) -> Result<(), Malform
 }
 
 fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
-    match command.order {
+    match &command.order {
         Order::Checkpoint => out.push(1),
         Order::Restore { version } => {
             out.push(2);
-            put_u64(out, version);
+            put_u64(out, *version);
+        }
+        Order::Retract(retraction) => {
+            out.push(3);
+            put_selector(out, &retraction.selector)?;
+            put_u64(out, retraction.first_position);
+        }
+        Order::Adopt(description) => {
+            out.push(4);
+            put_description(out, description)?;
         }
     }
     put_text(out, &command.actor)?;
     put_text(out, &command.note)
+}
+
+fn put_selector(out: &mut Vec<u8>, selector: &Selector) -> Result<(), Malformed> {
+    match selector {
+        Selector::Source(source) => {
+            out.push(1);
+            put_text(out, source)
+        }
+        Selector::FeedbackId(feedback_id) => {
+            out.push(2);
+            put_text(out, feedback_id)
+        }
+        Selector::Accepted { since, until } => {
+            out.push(3);
+            out.extend_from_slice(&since.0.to_le_bytes());
+            out.extend_from_slice(&until.0.to_le_bytes());
+            Ok(())
+        }
+    }
 }
 
 fn put_version(out: &mut Vec<u8>, version: &Version) {
@@ -207,6 +235,8 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
         Reason::Checkpoint => 2,
         Reason::Cadence => 3,
         Reason::Restore => 4,
+        Reason::Retract => 5,
+        Reason::Adopt => 6,
     });
     out.extend_from_slice(&version.digest);
 }

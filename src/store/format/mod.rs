@@ -63,8 +63,9 @@
 //! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes |
 //! | subject | 1 prediction id: `u128`; 2 batch of one row, optional (action: text, propensity: `f64`) |
 //! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64`; 5 preferred over: `u128` |
-//! | order | 1 checkpoint; 2 restore, version: `u64` |
-//! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore |
+//! | order | 1 checkpoint; 2 restore, version: `u64`; 3 retract, selector, first position: `u64`; 4 adopt, then as Description |
+//! | selector | 1 source: text; 2 feedback id: text; 3 since and until: `i64` |
+//! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore; 5 retract; 6 adopt |
 //! | optional | 0 absent; 1 present, then the value |
 
 mod decode;

@@ -172,6 +172,33 @@ fn small_kinds() -> Vec<Sample> {
             }),
             "02 0700000000000000 00000000 00000000",
         ),
+        (
+            retract(Selector::Source("s".into())),
+            "03 01 01000000 73 0500000000000000 00000000 00000000",
+        ),
+        (
+            retract(Selector::FeedbackId("f".into())),
+            "03 02 01000000 66 0500000000000000 00000000 00000000",
+        ),
+        (
+            retract(Selector::Accepted {
+                since: Time(1),
+                until: Time(-1),
+            }),
+            "03 03 0100000000000000 ffffffffffffffff 0500000000000000 00000000 00000000",
+        ),
+        (
+            Event::Command(Command {
+                order: Order::Adopt(Description {
+                    toml: "a".into(),
+                    build: "bc".into(),
+                    profile: String::new(),
+                }),
+                actor: String::new(),
+                note: String::new(),
+            }),
+            "04 01000000 61 02000000 6263 00000000 00000000 00000000",
+        ),
         (Event::Tick(Time(258)), "0201000000000000"),
         (
             Event::Version(Version {
@@ -185,6 +212,17 @@ fn small_kinds() -> Vec<Sample> {
              abababababababababababababababab abababababababababababababababab",
         ),
     ]
+}
+
+fn retract(selector: Selector) -> Event {
+    Event::Command(Command {
+        order: Order::Retract(Retraction {
+            selector,
+            first_position: 5,
+        }),
+        actor: String::new(),
+        note: String::new(),
+    })
 }
 
 /// Events of every kind, with any bits in their floats.
@@ -203,9 +241,30 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
             first_position,
         })
     });
+    let selector = prop_oneof![
+        ".{0,8}".prop_map(Selector::Source),
+        ".{0,8}".prop_map(Selector::FeedbackId),
+        any::<[i64; 2]>().prop_map(|[since, until]| Selector::Accepted {
+            since: Time(since),
+            until: Time(until),
+        }),
+    ];
     let order = prop_oneof![
         Just(Order::Checkpoint),
-        any::<u64>().prop_map(|version| Order::Restore { version })
+        any::<u64>().prop_map(|version| Order::Restore { version }),
+        (selector, any::<u64>()).prop_map(|(selector, first_position)| {
+            Order::Retract(Retraction {
+                selector,
+                first_position,
+            })
+        }),
+        texts().prop_map(|(toml, build, profile)| {
+            Order::Adopt(Description {
+                toml,
+                build,
+                profile,
+            })
+        }),
     ];
     let command = (order, ".{0,8}", ".{0,8}")
         .prop_map(|(order, actor, note)| Event::Command(Command { order, actor, note }));
@@ -305,12 +364,7 @@ fn feedback() -> impl Strategy<Value = Event> {
 }
 
 fn versions() -> impl Strategy<Value = Event> {
-    let reason = prop::sample::select(vec![
-        Reason::Initial,
-        Reason::Checkpoint,
-        Reason::Cadence,
-        Reason::Restore,
-    ]);
+    let reason = prop::sample::select(Reason::ALL.to_vec());
     (any::<[u64; 3]>(), reason, any::<[u8; 32]>()).prop_map(
         |([version, parent, position], reason, digest)| {
             Event::Version(Version {

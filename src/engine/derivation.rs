@@ -1,0 +1,238 @@
+//! Another history, derived entry by entry: the journal again, without what is retracted.
+//!
+//! Invariant: it starts from a state that is older than everything left out, and takes from the
+//! disk only what is as old; whatever is younger it derives itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::shelf::Shelf;
+use super::versions::Versions;
+use crate::event::{Command, Entry, Event, Order, Retraction};
+use crate::learn::{Learner, Omission, Otherwise};
+use crate::model::Spec;
+use crate::store::{Reader, checkpoint};
+
+/// A history on its way.
+pub struct Derivation {
+    order: Order,
+    learner: Learner,
+    shelf: Shelf,
+    /// The versions whose states a later restore asks for, by position.
+    wanted: BTreeMap<u64, Vec<u64>>,
+    left_out: Vec<u64>,
+    /// The position of the state that it started from; 0 is before the first entry.
+    pub base: u64,
+}
+
+/// What stands between a base and the order.
+#[derive(Default)]
+struct Between {
+    /// Earlier retractions, with the positions of their orders.
+    retractions: Vec<(u64, Retraction)>,
+    /// Versions brought back.
+    restored: Vec<u64>,
+    /// The positions of the versions made there.
+    made: BTreeMap<u64, u64>,
+}
+
+impl Derivation {
+    /// The history that `order` asks for, of which the journal holds the entries up to `last` by
+    /// now; a history that already leaves something out passes that on. Nothing is applied yet.
+    ///
+    /// # Errors
+    /// When no state is old enough, or the journal does not reach back to it.
+    pub fn begin(
+        versions: &Versions,
+        order: &Order,
+        last: u64,
+        omissions: &[Omission],
+    ) -> Result<Derivation, String> {
+        let first = match order {
+            Order::Retract(retraction) => retraction.first_position,
+            _ => 1,
+        };
+        let mut bases = older(versions, first)?;
+        bases.push(0);
+        let mut why = String::new();
+        for base in bases {
+            match Derivation::from(versions, order, last, omissions, base) {
+                Ok(derivation) => return Ok(derivation),
+                Err(reason) => why = reason,
+            }
+        }
+        Err(format!(
+            "no state before position {first} can be gone on from: {why}"
+        ))
+    }
+
+    fn from(
+        versions: &Versions,
+        order: &Order,
+        last: u64,
+        omissions: &[Omission],
+        base: u64,
+    ) -> Result<Derivation, String> {
+        let said = |error: crate::store::Error| error.to_string();
+        let between = Between::survey(&versions.journal, base, last)?;
+        let mut omissions = omissions.to_vec();
+        for (before, retraction) in &between.retractions {
+            if retraction.first_position <= base {
+                return Err(format!(
+                    "the state at {base} holds what was retracted since"
+                ));
+            }
+            omissions.push(Omission {
+                selector: retraction.selector.clone(),
+                before: *before,
+            });
+        }
+        if let Order::Retract(retraction) = order {
+            // It applies no entry behind its order.
+            omissions.push(Omission {
+                selector: retraction.selector.clone(),
+                before: u64::MAX,
+            });
+        }
+        let mut wanted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for version in between.restored {
+            let made = between.made.get(&version).copied();
+            let saved = || {
+                versions
+                    .find(version)
+                    .ok()?
+                    .map(|manifest| manifest.position)
+            };
+            match made.or_else(saved) {
+                Some(position) if position > base => {
+                    wanted.entry(position).or_default().push(version);
+                }
+                _ => drop(versions.load(version).map_err(said)?),
+            }
+        }
+        let learner = match base {
+            0 => Learner::new(first_spec(&versions.journal, order)?),
+            base => versions.state_at(base)?,
+        };
+        let reader = Reader::open(&versions.journal, base + 1, u64::MAX).map_err(said)?;
+        let mut shelf = Shelf::new(reader, versions.clone());
+        shelf.omissions = omissions.clone();
+        Ok(Derivation {
+            order: order.clone(),
+            learner: learner.rederive(omissions),
+            shelf,
+            wanted,
+            left_out: Vec::new(),
+            base,
+        })
+    }
+
+    /// What it is derived for.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// The position of the last entry applied.
+    pub fn position(&self) -> u64 {
+        self.learner.position()
+    }
+
+    /// Applies the entries up to `last`, `n_max` at most.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or does not fit the state.
+    pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), String> {
+        for _ in 0..n_max {
+            let next = self.shelf.reader.next(last);
+            let Some(entry) = next.map_err(|error| error.to_string())? else {
+                break;
+            };
+            self.apply(&entry)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<(), String> {
+        if self.leaves_out(entry) {
+            self.left_out.push(entry.position);
+        }
+        let applied = self.learner.apply(entry, &mut self.shelf);
+        applied.map_err(|error| error.to_string())?;
+        for version in self.wanted.remove(&entry.position).unwrap_or_default() {
+            let state = (self.learner.learned().weights(), self.learner.state());
+            self.shelf.kept.insert(version, state);
+        }
+        Ok(())
+    }
+
+    /// Whether this order, and no earlier one, takes the entry back.
+    fn leaves_out(&self, entry: &Entry) -> bool {
+        let (Event::Feedback(feedback), Order::Retract(_)) = (&entry.event, &self.order) else {
+            return false;
+        };
+        let chosen = |omission: &Omission| {
+            entry.position < omission.before && omission.selector.chooses(feedback, entry.time)
+        };
+        match self.shelf.omissions.split_last() {
+            Some((ours, earlier)) => chosen(ours) && !earlier.iter().any(chosen),
+            None => false,
+        }
+    }
+
+    /// Applies the entries up to `last`, and gives what they led to.
+    ///
+    /// # Errors
+    /// As [`Derivation::advance`].
+    pub fn finish(mut self, last: u64) -> Result<Otherwise, String> {
+        self.advance(last, usize::MAX)?;
+        match self.learner.position() == last {
+            true => Ok(Otherwise {
+                learner: self.learner,
+                left_out: self.left_out,
+            }),
+            false => Err(format!("the journal has no entry {last}")),
+        }
+    }
+}
+
+impl Between {
+    fn survey(journal: &Path, base: u64, last: u64) -> Result<Between, String> {
+        let said = |error: crate::store::Error| error.to_string();
+        let mut reader = Reader::open(journal, base + 1, 0).map_err(said)?;
+        let mut between = Between::default();
+        while let Some(entry) = reader.next(last).map_err(said)? {
+            match entry.event {
+                Event::Command(Command { order, .. }) => match order {
+                    Order::Retract(retraction) => {
+                        between.retractions.push((entry.position, retraction));
+                    }
+                    Order::Restore { version } => between.restored.push(version),
+                    Order::Checkpoint | Order::Adopt(_) => {}
+                },
+                Event::Version(version) => {
+                    between.made.insert(version.version, version.position);
+                }
+                _ => {}
+            }
+        }
+        Ok(between)
+    }
+}
+
+/// The positions before `first` that have a checkpoint, the newest first.
+fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
+    let listed = checkpoint::list(&versions.folder).map_err(|error| error.to_string())?;
+    let older = listed.iter().rev().map(|one| one.position);
+    Ok(older.filter(|position| *position < first).collect())
+}
+
+/// The description that a history starts with.
+fn first_spec(journal: &Path, order: &Order) -> Result<Arc<Spec>, String> {
+    let toml = match order {
+        Order::Adopt(description) => description.toml.clone(),
+        _ => super::recover::first_description(journal)?,
+    };
+    let spec = Spec::parse(&toml).map_err(|error| error.to_string())?;
+    Ok(Arc::new(spec))
+}

@@ -1,0 +1,59 @@
+//! Where a learner finds what stands elsewhere: answers in the journal, states of versions, and
+//! what another history would have led to.
+//!
+//! Invariant: what is found is decided by the journal alone, so that a learner that asks stays a
+//! function of state and entry.
+
+use std::borrow::Cow;
+
+use super::Learner;
+use crate::event::{Order, Prediction};
+use crate::model::weights::Tensors;
+
+/// What a learner may ask for while it applies an entry; every error is a sentence.
+pub trait Archive {
+    /// The prediction entry at this position.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String>;
+
+    /// Weights and learner state of this version.
+    ///
+    /// # Errors
+    /// When it is not there, or not whole.
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String>;
+
+    /// The state before the entry at `position` as the history that `order` asks for would have
+    /// made it.
+    ///
+    /// # Errors
+    /// When the journal does not reach back far enough.
+    fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String>;
+}
+
+/// What another history would have led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otherwise {
+    /// The state, as [`Learner::rederive`] led to it.
+    pub learner: Learner,
+    /// The positions of what it leaves out and the recorded history did not, rising.
+    pub left_out: Vec<u64>,
+}
+
+/// Nothing is kept: for streams whose feedback brings its own rows.
+impl Archive for () {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+        Err(format!("no prediction is kept, as of entry {position}"))
+    }
+
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+        Err(format!("no version is kept, as is {version}"))
+    }
+
+    fn otherwise(&mut self, _: &Order, position: u64) -> Result<Otherwise, String> {
+        Err(format!(
+            "no journal is kept to derive entry {position} from"
+        ))
+    }
+}
