@@ -1,6 +1,14 @@
 //! What survives: restarts, restores, damage.
 
 mod common;
+#[path = "recovery/disk.rs"]
+mod disk;
+#[path = "recovery/power.rs"]
+mod power;
+#[path = "recovery/refusing.rs"]
+mod refusing;
+#[path = "common/replay.rs"]
+mod replay;
 
 use common::{AUTO, House, answers, digest, gradient, order, rows, teach, teach_rows};
 use perennial::engine::{Manner, State};

@@ -17,6 +17,7 @@ use perennial::learn::{Archive, Learner, Omission, Otherwise, Step};
 use perennial::model::{Choice, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
+use perennial::store::Disk;
 
 /// Two classes from two numbers and a category.
 pub const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
@@ -66,6 +67,15 @@ impl House {
 
     pub fn open(&self) -> Arc<Engine> {
         Engine::open(self.config()).expect("the engine opens")
+    }
+
+    /// On a disk that the test watches.
+    pub fn open_on(&self, disk: Disk) -> Arc<Engine> {
+        let config = Config {
+            disk,
+            ..self.config()
+        };
+        Engine::open(config).expect("the engine opens")
     }
 
     pub fn config(&self) -> Config {
