@@ -9,6 +9,8 @@ mod served;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use common::{AUTO, gradient, rows};
@@ -16,6 +18,8 @@ use perennial::event::{Batch, Column};
 use perennial::proto::inference::*;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::*;
+use perennial::store::Disk;
+use perennial::store::disk::{Change, Then};
 use served::{Client, Said, Served, asking_for, label, question, strings, unjournaled, within};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -296,6 +300,55 @@ async fn health_says_what_can_be_asked() {
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     drop(health);
     served.client.teach_rows("good", 1, 0.0, "row").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
+    let failing = Arc::new(AtomicBool::new(false));
+    let fail = failing.clone();
+    let disk = Disk::watched(move |change| match change {
+        Change::Sync(_) if fail.load(Relaxed) => Err(std::io::Error::from_raw_os_error(libc::EIO)),
+        _ => Ok(Then::Make),
+    });
+    let mut served = Served::start_on(&[("m", AUTO)], disk).await;
+    served.client.teach_rows("m", 3, 0.0, "before").await;
+    let mut health = HealthClient::new(served.client.channel.clone());
+    let request = |service: &str| HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let learning = request("perennial.v1.Learning");
+    let mut watched = within(health.watch(learning)).await.unwrap().into_inner();
+    let now = within(watched.message()).await.unwrap().unwrap();
+    assert_eq!(now.status(), ServingStatus::Serving);
+    failing.store(true, Relaxed);
+    let said = served.client.ask(question("m", &row())).await.unwrap();
+    let event = label("m", &said.ids[0], "lost", "a");
+    let refusal = served.client.submit(event.clone()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    assert!(refusal.message().contains("journal failed"), "{refusal}");
+    let now = within(watched.message()).await.unwrap().unwrap();
+    assert_eq!(now.status(), ServingStatus::NotServing);
+    // The disk is well again, but what it dropped is not known: nothing is acknowledged.
+    failing.store(false, Relaxed);
+    let refusal = served.client.submit(event).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    let again = served.client.ask(question("m", &row())).await.unwrap();
+    assert_eq!(again.raw("probabilities"), said.raw("probabilities"));
+    assert_eq!(again.ids, [""]);
+    for service in ["", "inference.GRPCInferenceService"] {
+        let reply = within(health.check(request(service))).await.unwrap();
+        assert_eq!(reply.into_inner().status(), ServingStatus::Serving);
+    }
+    let status = served.client.status("m").await;
+    assert_eq!(status.state, "UNAVAILABLE");
+    assert!(
+        status.reason.contains("Input/output error"),
+        "{}",
+        status.reason
+    );
+    assert_eq!((status.unjournaled, status.fates["applied"]), (1, 3));
+    drop(watched);
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam::channel::Sender;
+use tokio::sync::watch;
 
 use super::command::Outcome;
 use super::error::Error;
+use super::histogram::Histogram;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
 use super::registry::{Registry, Snapshot};
@@ -49,6 +51,11 @@ pub(super) struct Running {
     pub unjournaled: AtomicU64,
     /// Whether the journal failed: nothing more can be written.
     pub journal_failed: AtomicBool,
+    /// Entries of each synced group, and how long each sync took, in microseconds.
+    pub group_entries: Histogram,
+    pub sync_us: Histogram,
+    /// Set once feedback has stopped for any model.
+    pub feedback_stopped: watch::Sender<bool>,
     /// Why feedback is no longer taken, and why nothing is learned any more.
     pub closed: OnceLock<String>,
     pub halted: OnceLock<String>,
@@ -69,6 +76,7 @@ impl Running {
         mut learning: Learning,
         outbox: &Outbox,
         jobs: &Sender<Job>,
+        feedback_stopped: &watch::Sender<bool>,
     ) -> Running {
         Running {
             name: name.to_owned(),
@@ -87,6 +95,9 @@ impl Running {
             next_tick: AtomicI64::new(learning.next_tick()),
             unjournaled: AtomicU64::new(0),
             journal_failed: AtomicBool::new(false),
+            group_entries: Histogram::default(),
+            sync_us: Histogram::default(),
+            feedback_stopped: feedback_stopped.clone(),
             closed: OnceLock::new(),
             halted: OnceLock::new(),
             outcomes: Mutex::new(BTreeMap::new()),

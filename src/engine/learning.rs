@@ -189,6 +189,7 @@ impl Running {
         tracing::error!(model = self.name, reason, "learning has stopped");
         let _ = self.halted.set(format!("learning has stopped: {reason}"));
         let _ = self.closed.set(format!("learning has stopped: {reason}"));
+        self.feedback_stopped.send_replace(true);
         self.registry.wake();
     }
 

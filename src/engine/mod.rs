@@ -12,6 +12,7 @@ mod decisions;
 mod derivation;
 mod error;
 mod feedback;
+mod histogram;
 mod hosted;
 mod learning;
 mod outbox;
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded};
+use tokio::sync::watch;
 
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
@@ -37,6 +39,7 @@ pub use command::Made;
 pub use decisions::{Decided, Decisions, Served};
 pub use error::Error;
 pub use feedback::{Accepted, Receipt};
+pub use histogram::Counts;
 pub use hosted::Hosted;
 use hosted::Running;
 use learning::Job;
@@ -76,6 +79,7 @@ impl Default for Config {
 pub struct Engine {
     models: BTreeMap<String, Arc<Hosted>>,
     threads: Mutex<Option<Threads>>,
+    feedback_stopped: watch::Receiver<bool>,
     _directory: Directory,
 }
 
@@ -98,13 +102,15 @@ impl Engine {
         let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
+        let (stopped, feedback_stopped) = watch::channel(false);
         let mut models = BTreeMap::new();
         let mut written = Vec::new();
         for name in names {
             let hosted = match recover::open(&directory, &config.models, &name) {
                 Ok(recovered) => {
                     let index = written.len();
-                    let running = Running::new(&name, index, recovered.learning, &outbox, &jobs);
+                    let running =
+                        Running::new(&name, index, recovered.learning, &outbox, &jobs, &stopped);
                     let running = Arc::new(running);
                     running.note_journal(&recovered.journal);
                     let seen = recovered.seen;
@@ -135,6 +141,7 @@ impl Engine {
                 learners: learners.collect(),
             })),
             models,
+            feedback_stopped,
             _directory: directory,
         }))
     }
@@ -142,6 +149,12 @@ impl Engine {
     /// Every model, in the order of their names.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Hosted>> {
         self.models.values()
+    }
+
+    /// Whether feedback has stopped for a model for good, since its journal or its learning has
+    /// failed; its predictions go on.
+    pub fn feedback_stopped(&self) -> watch::Receiver<bool> {
+        self.feedback_stopped.clone()
     }
 
     /// The model of this name.

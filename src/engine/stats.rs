@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::histogram::Counts;
 use super::hosted::{Hosted, Running};
 use super::learning::Learning;
 use crate::learn::Fate;
@@ -59,6 +60,10 @@ pub struct Status {
     pub waiting: u64,
     /// Predictions that were served without an entry.
     pub unjournaled: u64,
+    /// Entries of each group that one sync covered.
+    pub group_entries: Counts,
+    /// How long each sync took, in microseconds.
+    pub sync_us: Counts,
     /// Examples in memory.
     pub remembered: u64,
     /// BLAKE3 of what has been learned, if asked for.
@@ -113,6 +118,8 @@ impl Running {
         status.journal_position = self.synced.load(Relaxed);
         status.lag = status.journal_position.saturating_sub(served.position);
         status.journal_bytes = self.journal_bytes.load(Relaxed);
+        status.group_entries = self.group_entries.counts();
+        status.sync_us = self.sync_us.counts();
         status.unjournaled = self.unjournaled.load(Relaxed);
         if let Ok(learning) = self.learning.lock() {
             learning.look(digest, status);

@@ -181,9 +181,12 @@ impl Written {
             }
             return;
         }
+        let (before, start) = (self.journal.synced(), Instant::now());
         let synced = self.journal.sync();
         self.unsynced = false;
-        if synced.is_ok() {
+        if let Ok(position) = synced {
+            self.running.sync_us.add(start.elapsed().as_micros() as u64);
+            self.running.group_entries.add(position - before);
             self.running.note_journal(&self.journal);
         }
         let failure = synced.err().map(|error| self.fail(&error).to_string());
@@ -214,6 +217,7 @@ impl Written {
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
         if self.running.closed.set(reason.clone()).is_ok() {
             tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");
+            self.running.feedback_stopped.send_replace(true);
         }
         self.running.unavailable(&reason)
     }

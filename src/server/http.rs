@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::door::Door;
-use crate::engine::{self, Status};
+use crate::engine::{self, Counts, Status};
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -44,9 +44,11 @@ const fn counter(name: &'static str, help: &'static str, value: fn(&Status) -> f
 }
 
 const METRICS: [Metric; 14] = [
-    gauge("perennial_ready", "Whether the model answers.", |s| {
-        f64::from(u8::from(matches!(s.state, engine::State::Ready)))
-    }),
+    gauge(
+        "perennial_ready",
+        "Whether the model answers and learns.",
+        |s| f64::from(u8::from(matches!(s.state, engine::State::Ready))),
+    ),
     gauge("perennial_version", "The version that answers.", |s| {
         s.version as f64
     }),
@@ -104,6 +106,29 @@ const METRICS: [Metric; 14] = [
     ),
 ];
 
+/// Values of each model, counted by size.
+struct Distribution {
+    name: &'static str,
+    help: &'static str,
+    /// What one stands for.
+    unit: f64,
+    counts: fn(&Status) -> &Counts,
+}
+
+const GROUP_ENTRIES: Distribution = Distribution {
+    name: "perennial_group_entries",
+    help: "Entries that one sync of the journal covered.",
+    unit: 1.0,
+    counts: |s| &s.group_entries,
+};
+
+const SYNC_SECONDS: Distribution = Distribution {
+    name: "perennial_sync_seconds",
+    help: "How long a sync of the journal took.",
+    unit: 1e-6,
+    counts: |s| &s.sync_us,
+};
+
 /// Every path that is served over HTTP.
 pub(super) fn router(door: Arc<Door>) -> Router {
     Router::new()
@@ -158,6 +183,8 @@ fn of_models(statuses: &[Status]) -> String {
             text += &format!("perennial_feedback_events{{{labels}}} {n}\n");
         }
     }
+    histogram(&mut text, statuses, &GROUP_ENTRIES);
+    histogram(&mut text, statuses, &SYNC_SECONDS);
     let help = "Share of each member in the answer.";
     head(&mut text, "perennial_member_share", "gauge", help);
     for status in statuses {
@@ -168,6 +195,22 @@ fn of_models(statuses: &[Status]) -> String {
         }
     }
     text
+}
+
+fn histogram(text: &mut String, statuses: &[Status], of: &Distribution) {
+    let name = of.name;
+    head(text, name, "histogram", of.help);
+    for status in statuses {
+        let (model, counts) = (&status.model, (of.counts)(status));
+        for (bound, n) in counts.cumulative() {
+            let bound = bound as f64 * of.unit;
+            *text += &format!("{name}_bucket{{model=\"{model}\",le=\"{bound}\"}} {n}\n");
+        }
+        let (n, sum) = (counts.total(), counts.sum as f64 * of.unit);
+        *text += &format!("{name}_bucket{{model=\"{model}\",le=\"+Inf\"}} {n}\n");
+        *text += &format!("{name}_sum{{model=\"{model}\"}} {sum}\n");
+        *text += &format!("{name}_count{{model=\"{model}\"}} {n}\n");
+    }
 }
 
 /// The two lines before the values of a metric.

@@ -108,6 +108,10 @@ pub async fn run(
     let door = Arc::new(Door::new(engine, config, draining.clone()));
     let (health, health_service) = health_reporter();
     set_health(&health, ServingStatus::Serving).await;
+    let watching = tokio::spawn(watch_feedback(
+        door.engine.feedback_stopped(),
+        health.clone(),
+    ));
 
     let routes = routes(&door).add_service(health_service);
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
@@ -126,6 +130,7 @@ pub async fn run(
         ended = &mut serving => return ended.map(|_| ()),
         () = shutdown => {}
     }
+    watching.abort();
     set_health(&health, ServingStatus::NotServing).await;
     drain.send_replace(true);
     end_watches(health).await;
@@ -178,6 +183,16 @@ fn routes(door: &Arc<Door>) -> Routes {
 async fn set_health(health: &HealthReporter, status: ServingStatus) {
     for service in SERVICES {
         health.set_service_status(service, status).await;
+    }
+}
+
+/// A model whose feedback has stopped takes the service out of health; predictions stay in.
+async fn watch_feedback(mut stopped: watch::Receiver<bool>, health: HealthReporter) {
+    if stopped.wait_for(|stopped| *stopped).await.is_ok() {
+        let service = learning_server::SERVICE_NAME;
+        health
+            .set_service_status(service, ServingStatus::NotServing)
+            .await;
     }
 }
 

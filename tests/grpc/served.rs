@@ -19,6 +19,7 @@ use perennial::proto::perennial::v1::{
     feedback_reply,
 };
 use perennial::server::{self, Listeners};
+use perennial::store::Disk;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -57,8 +58,13 @@ pub struct Served {
 
 impl Served {
     pub async fn start(models: &[(&str, &str)]) -> Served {
+        Served::start_on(models, Disk::default()).await
+    }
+
+    /// On a disk that the test watches.
+    pub async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
         let house = House::new(models);
-        let engine = house.open();
+        let engine = house.open_on(disk);
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
             grpc: bind().await.expect("a free port"),
