@@ -23,7 +23,7 @@ const fn setting(strategy: &'static str, learning_rate: f64, replay: usize) -> S
 }
 
 const SPLIT: [Setting; 5] = [
-    setting("none", 0.05, 10),
+    setting("none", 0.05, 32),
     setting("er", 0.05, 32),
     setting("er-ace", 0.05, 32),
     setting("der++", 0.05, 32),

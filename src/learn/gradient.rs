@@ -6,6 +6,7 @@
 
 mod aim;
 mod average;
+mod rivals;
 mod spare;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Encoded, Gradient, Network, Parameters, Scale, Spec, Strategy, Target};
 use aim::Aim;
 use average::Averages;
+use rivals::Rivals;
 use spare::Spare;
 
 /// What an example led to.
@@ -49,6 +51,7 @@ pub struct GradientLearner {
     n_updates: u64,
     /// Outputs that have a class by now; the others take no part.
     n_live: usize,
+    rivals: Rivals,
     spare: Spare<Buffers>,
 }
 
@@ -58,6 +61,7 @@ struct Buffers {
     pass: Pass,
     drawn: Vec<Drawn>,
     shares: Vec<f32>,
+    handicaps: Vec<f32>,
 }
 
 /// The means of the losses of an update.
@@ -90,6 +94,7 @@ impl GradientLearner {
             pending: Vec::new(),
             n_updates: 0,
             n_live: spec.task.names().len().max(1),
+            rivals: Rivals::default(),
             spare: Spare::default(),
         }
     }
@@ -119,6 +124,7 @@ impl GradientLearner {
     pub fn observe(&mut self, row: Encoded, target: Target, scale: &Scale) -> Outcome {
         if let Target::Class(class) = target {
             self.n_live = self.n_live.max(class as usize + 1);
+            self.rivals.observe(class as usize);
         }
         self.pending.push(Lesson {
             row,
@@ -175,6 +181,7 @@ impl GradientLearner {
             pass,
             drawn,
             shares,
+            handicaps,
         } = buffers;
         let lessons = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
         let rows: Vec<&Encoded> = lessons().map(|lesson| &lesson.row).collect();
@@ -184,7 +191,8 @@ impl GradientLearner {
             averages.answer(&rows);
             averages.judge(&targets, new.len(), scale);
         }
-        let losses = self.slopes(new, drawn, pass, scale);
+        self.handicap(new, handicaps);
+        let losses = self.slopes(new, (drawn, handicaps), pass, scale);
         shares.clear();
         shares.resize(new.len(), 1.0 / new.len() as f32);
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
@@ -203,18 +211,40 @@ impl GradientLearner {
         Some(losses)
     }
 
+    /// Writes what is added to the outputs of new rows; nothing where they are of no class.
+    fn handicap(&self, new: &[Lesson], handicaps: &mut Vec<f32>) {
+        handicaps.clear();
+        let is_class = |lesson: &Lesson| matches!(lesson.target, Target::Class(_));
+        let eased = match self.strategy {
+            Strategy::ErAce | Strategy::DerPlusPlus | Strategy::ClsEr => new.iter().any(is_class),
+            Strategy::None | Strategy::Er => false,
+        };
+        if eased {
+            let remembered = |class| match self.strategy {
+                Strategy::ErAce => 0.0,
+                _ => self.memory.share_of(class),
+            };
+            self.rivals.handicaps(self.n_live, remembered, handicaps);
+        }
+    }
+
     /// Writes the slopes of every row's loss in its outputs.
-    fn slopes(&self, new: &[Lesson], drawn: &[Drawn], pass: &mut Pass, scale: &Scale) -> Losses {
+    fn slopes(
+        &self,
+        new: &[Lesson],
+        (drawn, handicaps): (&[Drawn], &[f32]),
+        pass: &mut Pass,
+        scale: &Scale,
+    ) -> Losses {
         let (outputs, slopes) = pass.outputs_and_slopes();
         let n_rows = new.len() + drawn.len();
         let width = outputs.len() / n_rows;
-        let mut aim = Aim {
+        let aim = Aim {
             strategy: self.strategy,
             scale,
             n_live: self.n_live.min(width),
-            present: Vec::new(),
+            handicaps,
         };
-        new.iter().for_each(|lesson| aim.announce(lesson.target));
         let mut each = outputs
             .chunks_exact(width)
             .zip(slopes.chunks_exact_mut(width));
@@ -257,6 +287,7 @@ impl GradientLearner {
     pub fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_u64("n_updates", &[2], vec![self.n_updates, self.n_live as u64]);
+        self.rivals.save(&mut tensors);
         tensors.nest("optimizer", self.optimizer.save());
         tensors.nest("memory", self.memory.save());
         tensors.nest("pending", save_lessons(self.pending.iter()));
@@ -286,6 +317,7 @@ impl GradientLearner {
         let numbers = state.take_u64("n_updates", &[Some(2)])?;
         self.n_updates = numbers[0];
         self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
+        self.rivals = Rivals::load(spec.task.n_outputs(), state)?;
         self.optimizer
             .load(&self.parameters, &mut state.unnest("optimizer"))?;
         let form = Form {

@@ -59,6 +59,11 @@ impl Memory {
         self.short_term.len() + self.long_term.lessons().len()
     }
 
+    /// The share of a class's examples that is in the reservoir, 0 to 1.
+    pub fn share_of(&self, class: usize) -> f32 {
+        self.long_term.share_of(class)
+    }
+
     /// Draws `n_lessons` with replacement into `drawn`.
     pub fn draw(&self, n_lessons: usize, rng: &mut ChaCha8Rng, drawn: &mut Vec<Drawn>) {
         drawn.clear();

@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+/// Bytes that are shown at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// Values of one type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
@@ -50,20 +53,39 @@ impl Data {
 
     /// The values as little-endian bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        /// In one piece: byte by byte it would be half of a digest's cost.
-        fn bytes<T: Copy, const N: usize>(values: &[T], le: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-            let mut bytes = vec![0; N * values.len()];
-            for (bytes, value) in bytes.chunks_exact_mut(N).zip(values) {
-                bytes.copy_from_slice(&le(*value));
+        let width = match self {
+            Data::F64(_) | Data::U64(_) => 8,
+            Data::F32(_) | Data::U32(_) => 4,
+            Data::U8(_) => 1,
+        };
+        let mut bytes = Vec::with_capacity(width * self.len());
+        self.pieces(|piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    /// Shows the same piece by piece: no copy of the whole is made.
+    fn pieces(&self, mut see: impl FnMut(&[u8])) {
+        /// A whole piece is written at once: byte by byte it would be half of a digest's cost.
+        fn pieces<T: Copy, const N: usize>(
+            values: &[T],
+            le: impl Fn(T) -> [u8; N],
+            see: &mut impl FnMut(&[u8]),
+        ) {
+            let mut piece = [0; PIECE_BYTES];
+            for values in values.chunks(PIECE_BYTES / N) {
+                let piece = &mut piece[..N * values.len()];
+                for (bytes, value) in piece.chunks_exact_mut(N).zip(values) {
+                    bytes.copy_from_slice(&le(*value));
+                }
+                see(piece);
             }
-            bytes
         }
         match self {
-            Data::F32(values) => bytes(values, f32::to_le_bytes),
-            Data::F64(values) => bytes(values, f64::to_le_bytes),
-            Data::U32(values) => bytes(values, u32::to_le_bytes),
-            Data::U64(values) => bytes(values, u64::to_le_bytes),
-            Data::U8(values) => values.clone(),
+            Data::F32(values) => pieces(values, f32::to_le_bytes, &mut see),
+            Data::F64(values) => pieces(values, f64::to_le_bytes, &mut see),
+            Data::U32(values) => pieces(values, u32::to_le_bytes, &mut see),
+            Data::U64(values) => pieces(values, u64::to_le_bytes, &mut see),
+            Data::U8(values) => see(values),
         }
     }
 }
@@ -198,7 +220,9 @@ impl Tensors {
         for (name, tensor) in &self.0 {
             let form = format!("{name}\n{}{:?}\n", tensor.data.dtype(), tensor.shape);
             hash.update(form.as_bytes());
-            hash.update(&tensor.data.bytes());
+            tensor.data.pieces(|piece| {
+                hash.update(piece);
+            });
         }
         *hash.finalize().as_bytes()
     }
@@ -251,6 +275,17 @@ mod tests {
         assert!(all.0.is_empty());
         assert_eq!(a.unnest("b"), sample());
         assert_eq!(a, sample());
+    }
+
+    #[test]
+    fn bytes_are_those_of_every_value() {
+        let values: Vec<f64> = (0..5000).map(f64::from).collect();
+        let expected: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        assert_eq!(Data::F64(values).bytes(), expected);
+        assert_eq!(Data::U8(vec![1, 2]).bytes(), [1, 2]);
     }
 
     #[test]

@@ -50,6 +50,14 @@ impl Reservoir {
         &self.lessons
     }
 
+    /// The share of what has come of a stratum that is still held, 0 to 1.
+    pub fn share_of(&self, stratum: usize) -> f32 {
+        let stratum = self.strata.get(stratum);
+        stratum.map_or(0.0, |stratum| {
+            stratum.slots.len() as f32 / stratum.n_seen.max(1) as f32
+        })
+    }
+
     /// Offers a lesson, which is kept or not.
     pub fn offer(&mut self, lesson: &Arc<Lesson>, rng: &mut ChaCha8Rng) {
         let stratum = self.stratum(lesson.target);
