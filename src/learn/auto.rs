@@ -1,57 +1,68 @@
 //! `kind = "auto"`: a portfolio whose members all learn, mixed by what each would have earned.
 //!
-//! Members are scored before they learn, and each learns from every example. Departure: linear
-//! members take the implicit step on squared losses (Karampatziakis and Langford 2011, eq. 6), so
-//! that no step size can make them diverge.
+//! Members are scored before they learn, and each learns from every example.
 
+mod bank;
 mod pool;
+mod saved;
+mod spread;
 
 use super::analytic::{Recursion, Settings};
 use super::gradient::GradientLearner;
-use super::memory::Form;
-use super::neighbours;
-use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, argmax, softmax,
+    self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, Task, Voices,
+    argmax,
 };
+use spread::Spread;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
-/// Examples over which the length of a row is a plain average; older ones fade.
-const LENGTH_HORIZON: f64 = 1000.0;
 /// The penalty on the ridge regressions' squared weights.
 const RIDGE: f64 = 1.0;
-/// An error of so many deviations counts as a full loss.
-const ERROR_MAX: f32 = 2.0;
+/// An error of so many deviations counts as a full loss of a reward, whose squared error counts;
+/// at most this many full losses.
+const REWARD_ERROR: f32 = 2.5;
+const REWARD_LOSS_MAX: f32 = 4.0;
 
 /// A portfolio that learns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutoLearner {
     pub portfolio: Portfolio,
+    /// Those of each forgetting stand together.
     recursions: Vec<Recursion>,
     network: Option<Box<GradientLearner>>,
     /// Rows seen, up to the horizon, and their mean squared length, bias included.
     length: [f64; 2],
+    /// Of the voices of a regression.
+    spread: Spread,
 }
 
 impl AutoLearner {
     /// Members that know nothing.
     pub fn new(spec: &Spec, n_dense: usize) -> AutoLearner {
         let portfolio = Portfolio::new(spec, n_dense, Self::n_buckets(spec));
+        // Each action has a regression of its own; classes share one.
+        let n_outputs = portfolio.n_outputs();
+        let n_recursions = match spec.task {
+            Task::Bandit { .. } => n_outputs,
+            _ => 1,
+        };
         let recursion = |forgetting: &f64| {
-            Recursion::new(Settings {
+            let recursion = Recursion::new(Settings {
                 n_features: portfolio.features.as_ref().map_or(1, |f| f.n_features()),
-                n_outputs: portfolio.n_outputs(),
+                n_outputs: n_outputs / n_recursions,
                 forgetting: *forgetting,
                 ridge: RIDGE,
-            })
+            });
+            vec![recursion; n_recursions]
         };
         let forgetting = &portfolio.plan.forgetting[..portfolio.ridges.len()];
         let network = portfolio.plan.network.as_ref();
         AutoLearner {
-            recursions: forgetting.iter().map(recursion).collect(),
+            recursions: forgetting.iter().flat_map(recursion).collect(),
             network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
             length: [0.0, 0.0],
+            spread: Spread::new(portfolio.pool.shares.len()),
             portfolio,
         }
     }
@@ -59,7 +70,7 @@ impl AutoLearner {
     /// How many buckets the hashed features of this description fall into.
     pub fn n_buckets(spec: &Spec) -> usize {
         let plan = model::Plan::new(spec, 0);
-        model::n_buckets(spec, plan.steps.len() * spec.task.n_outputs())
+        model::n_buckets(spec, plan.n_bank() * spec.task.n_outputs())
     }
 
     /// The network as it is now, where there is one.
@@ -78,7 +89,7 @@ impl AutoLearner {
 
     /// Learns one example; false where it was not finite, and then nothing has changed.
     ///
-    /// `scores` receives what each member earned: 1 or 0 for a class, its absolute error for a
+    /// `scores` receives what each single member earned: 1 or 0 for a class, its absolute error for a
     /// value or reward, in the unit of the target.
     pub fn observe(
         &mut self,
@@ -95,29 +106,42 @@ impl AutoLearner {
         }
         if let Target::Correction { .. } = target {
             // Nobody is scored again; the slopes lacked this when the example came.
-            self.learn_linear(row, &voices.scores, target, scale);
+            self.learn_bank(row, &voices.scores, target, scale);
+            self.learn_ridges(&voices, target, scale);
             if let Some(network) = &mut self.network {
                 network.observe(row.clone(), target, scale);
             }
             return true;
         }
-        let losses: Vec<f64> = voices
-            .outputs
-            .chunks_exact(n_outputs)
-            .map(|outputs| {
-                let (loss, score) = judge(outputs, target, scale);
-                scores.push(score);
-                loss
-            })
-            .collect();
+        let judged = voices.outputs.chunks_exact(n_outputs);
+        let judged = judged.map(|outputs| self.judge(outputs, target, scale));
+        let (losses, earned): (Vec<f64>, Vec<f64>) = judged.unzip();
+        // The stack is no single model.
+        let n_members = self.portfolio.n_members();
+        scores.extend_from_slice(&earned[..n_members]);
+        let mixed = self.portfolio.mix(&voices);
         pool::observe(&mut self.portfolio, &voices, &losses, target, scale);
-        self.learn_linear(row, &voices.scores, target, scale);
-        self.learn_ridges(&voices.phi, target, scale);
+        match target {
+            Target::Reward { reward, .. } => self.portfolio.range.observe(reward),
+            Target::BestAction(_) => [0.0, 1.0]
+                .into_iter()
+                .for_each(|reward| self.portfolio.range.observe(reward)),
+            _ => {}
+        }
+        self.learn_bank(row, &voices.scores, target, scale);
+        self.learn_ridges(&voices, target, scale);
         if let Some(network) = &mut self.network {
             network.observe(row.clone(), target, scale);
         }
+        if let Target::Value(value) = target {
+            let wanted = scale.distance(value);
+            let said = voices.outputs.iter().chain(&mixed);
+            self.spread.observe(said.map(|said| said - wanted));
+        }
         let portfolio = &mut self.portfolio;
-        portfolio.memory.push(row, target);
+        if !portfolio.plan.windows.is_empty() {
+            portfolio.memory.push(row, target);
+        }
         portfolio.past.observe(target);
         if let Some(last) = &mut portfolio.last {
             learn_last(last, target);
@@ -125,136 +149,85 @@ impl AutoLearner {
         true
     }
 
-    fn learn_linear(&mut self, row: &Encoded, scores: &[f32], target: Target, scale: &Scale) {
-        let squared_length = 1.0
-            + row.dense.iter().map(|x| x * x).sum::<f32>()
-            + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>();
-        let [count, mean] = &mut self.length;
-        *count = (*count + 1.0).min(LENGTH_HORIZON);
-        *mean += (f64::from(squared_length) - *mean) / *count;
-        let typical = *mean as f32;
-        let steps = self.portfolio.plan.steps;
-        let n_outputs = self.portfolio.n_outputs();
-        let mut slopes = scores[..steps.len() * n_outputs].to_vec();
-        for (slopes, step) in slopes.chunks_exact_mut(n_outputs).zip(steps) {
-            let step = step / typical;
-            let rate = match target {
-                Target::Class(class) => {
-                    softmax(slopes);
-                    slopes[class as usize] -= 1.0;
-                    step
-                }
-                _ => {
-                    let outputs = slopes.to_vec();
-                    target.slopes(&outputs, scale, slopes);
-                    step / (1.0 + step * squared_length)
-                }
-            };
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
-        }
-        self.portfolio.bank.descend(row, &slopes);
-    }
-
-    fn learn_ridges(&mut self, phi: &[f32], target: Target, scale: &Scale) {
-        let mut targets = vec![0.0; self.portfolio.n_outputs()];
+    /// The loss of one member's outputs, in [0, 1], and its score as reports give it.
+    ///
+    /// Of a reward the squared error counts, since the absolute one is least for those who never
+    /// expect a rare reward; in [0, 4].
+    fn judge(&self, outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
+        let error =
+            |index: usize, wanted: f64| (f64::from(scale.restore(outputs[index])) - wanted).abs();
         match target {
-            Target::Class(class) => targets[class as usize] = 1.0,
-            Target::Value(value) => targets[0] = scale.standardise(value),
-            Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => return,
-        }
-        let served = self.portfolio.ridges.iter_mut();
-        for (recursion, served) in self.recursions.iter_mut().zip(served) {
-            recursion.observe(phi, &targets);
-            *served = served_weights(recursion);
-        }
-    }
-
-    /// The weights that are served.
-    pub fn weights(&self) -> Tensors {
-        let portfolio = &self.portfolio;
-        let mut tensors = portfolio.bank.save(&portfolio.linear_names());
-        tensors.nest("pool", pool::save(&portfolio.pool));
-        tensors.nest(
-            "memory",
-            neighbours::save(&portfolio.memory, &portfolio.past),
-        );
-        for (index, recursion) in self.recursions.iter().enumerate() {
-            tensors.nest(&format!("ridge.{index}"), recursion.weights());
-        }
-        if let Some(network) = &self.network {
-            tensors.nest("network", network.weights());
-        }
-        if let Some(last) = &portfolio.last {
-            let known = f64::from(u8::from(last.target.is_some()));
-            let values = vec![known, last.target.unwrap_or(0.0), last.right, last.tried];
-            tensors.put_f64("last", &[4], values);
-        }
-        tensors
-    }
-
-    /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
-        let mut tensors = Tensors::default();
-        tensors.put_f64("length", &[2], self.length.to_vec());
-        for (index, recursion) in self.recursions.iter().enumerate() {
-            tensors.nest(&format!("ridge.{index}"), recursion.state());
-        }
-        if let Some(network) = &self.network {
-            tensors.nest("network", network.state());
-        }
-        tensors
-    }
-
-    /// Replaces everything learned by what was saved.
-    pub fn load(
-        &mut self,
-        spec: &Spec,
-        form: Form,
-        weights: &mut Tensors,
-        state: &mut Tensors,
-    ) -> Result<(), Error> {
-        let wrong = |name: &str, what: String| Error::Value {
-            name: name.to_owned(),
-            what,
-        };
-        let portfolio = &mut self.portfolio;
-        portfolio.bank.load(&portfolio.linear_names(), weights)?;
-        pool::load(&mut portfolio.pool, &mut weights.unnest("pool"))?;
-        let (memory, past) = (&mut portfolio.memory, &mut portfolio.past);
-        neighbours::load(
-            memory,
-            past,
-            (&spec.task, form),
-            &mut weights.unnest("memory"),
-        )?;
-        let length = state.take_f64("length", &[Some(2)])?;
-        if !length.iter().all(|value| (0.0..1e30).contains(value)) {
-            return Err(wrong("length", format!("{length:?}")));
-        }
-        self.length = [length[0], length[1]];
-        for (index, recursion) in self.recursions.iter_mut().enumerate() {
-            let name = format!("ridge.{index}");
-            let (mut weights, mut state) = (weights.unnest(&name), state.unnest(&name));
-            *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
-            portfolio.ridges[index] = served_weights(recursion);
-        }
-        if let Some(network) = &mut self.network {
-            let (mut weights, mut state) = (weights.unnest("network"), state.unnest("network"));
-            network.load(&replaying(spec), &mut weights, &mut state)?;
-        }
-        let (n_outputs, classes) = (portfolio.n_outputs(), portfolio.is_classes());
-        if let Some(last) = &mut portfolio.last {
-            let values = weights.take_f64("last", &[Some(4)])?;
-            if classes && !(0.0..n_outputs as f64).contains(&values[1]) {
-                return Err(wrong("last", format!("class {} of {n_outputs}", values[1])));
+            Target::Class(class) => {
+                let right = f64::from(u8::from(argmax(outputs) == class as usize));
+                (1.0 - right, right)
             }
-            *last = Last {
-                target: (values[0] == 1.0).then_some(values[1]),
-                right: values[2],
-                tried: values[3],
-            };
+            Target::Value(value) => {
+                let loss = self.spread.loss(outputs[0] - scale.distance(value));
+                (loss, error(0, value))
+            }
+            Target::Reward { action, reward } => {
+                let off = (outputs[action as usize] - scale.distance(reward)) / REWARD_ERROR;
+                let loss = (off * off).min(REWARD_LOSS_MAX);
+                (f64::from(loss), error(action as usize, reward))
+            }
+            Target::BestAction(best) => {
+                let right = f64::from(u8::from(argmax(outputs) == best as usize));
+                (1.0 - right, error(best as usize, 1.0))
+            }
+            Target::Correction { .. } => (0.0, 0.0),
         }
-        Ok(())
+    }
+
+    fn learn_ridges(&mut self, voices: &Voices, target: Target, scale: &Scale) {
+        let n_outputs = self.portfolio.n_outputs();
+        let earned = |best: u32, action| f64::from(u8::from(best as usize == action));
+        let (phi, n_each) = (&voices.phi, self.n_recursions_each());
+        let first = self.portfolio.plan.n_bank();
+        for (index, recursions) in self.recursions.chunks_exact_mut(n_each).enumerate() {
+            match target {
+                Target::Class(class) => {
+                    let mut targets = vec![0.0; n_outputs];
+                    targets[class as usize] = 1.0;
+                    recursions[0].observe(phi, &targets);
+                }
+                Target::Value(value) => {
+                    let voice = first + index;
+                    let said = voices.outputs[voice];
+                    let error = self.spread.held(voice, said - scale.distance(value));
+                    recursions[0].observe(phi, &[said - error]);
+                }
+                Target::Reward { action, reward } => {
+                    recursions[action as usize].observe(phi, &[scale.standardise(reward)]);
+                }
+                Target::BestAction(best) => {
+                    for (action, recursion) in recursions.iter_mut().enumerate() {
+                        recursion.observe(phi, &[scale.standardise(earned(best, action))]);
+                    }
+                }
+                Target::Correction { action, by } => {
+                    let by = scale.deviations(by);
+                    // Features and scores were finite, so it is taken.
+                    let taken = recursions[action as usize].correct(phi, 0, by);
+                    debug_assert!(taken);
+                }
+            }
+        }
+        self.serve_ridges();
+    }
+
+    /// How many regressions have the same forgetting.
+    fn n_recursions_each(&self) -> usize {
+        (self.recursions.len() / self.portfolio.ridges.len().max(1)).max(1)
+    }
+
+    /// Hands what the regressions have learned to those that answer.
+    fn serve_ridges(&mut self) {
+        let served = self.recursions.chunks_exact(self.n_recursions_each());
+        for (ridge, recursions) in self.portfolio.ridges.iter_mut().zip(served) {
+            let n_features = recursions[0].settings().n_features;
+            let weights = recursions.iter().flat_map(Recursion::served);
+            *ridge = RidgeWeights::new(n_features, weights.collect());
+        }
     }
 }
 
@@ -265,33 +238,6 @@ fn replaying(spec: &Spec) -> Spec {
     spec.memory.replay = 16;
     spec.memory.long_term = 2000;
     spec
-}
-
-fn served_weights(recursion: &Recursion) -> RidgeWeights {
-    let n_features = recursion.settings().n_features;
-    RidgeWeights::new(n_features, recursion.served().collect())
-}
-
-/// The loss in [0, 1] of one member's outputs, and its score as reports give it.
-fn judge(outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
-    let error = |index: usize, wanted: f64| {
-        let error = (outputs[index] - scale.standardise(wanted)).abs();
-        let loss = f64::from((error / ERROR_MAX).min(1.0));
-        (
-            loss,
-            (f64::from(scale.restore(outputs[index])) - wanted).abs(),
-        )
-    };
-    match target {
-        Target::Class(class) => {
-            let right = f64::from(u8::from(argmax(outputs) == class as usize));
-            (1.0 - right, right)
-        }
-        Target::Value(value) => error(0, value),
-        Target::Reward { action, reward } => error(action as usize, reward),
-        Target::BestAction(best) => error(best as usize, 1.0),
-        Target::Correction { .. } => (0.0, 0.0),
-    }
 }
 
 fn learn_last(last: &mut Last, target: Target) {

@@ -15,21 +15,39 @@ pub struct Bank {
     n_members: usize,
     n_outputs: usize,
     n_dense: usize,
+    /// How fast the bias follows, beside the weight of an input that is one.
+    bias_rate: f32,
     /// `[n_dense + 1, n_members * n_outputs]`; the last row is the bias.
     dense: Vec<f32>,
     sparse: SparseTable,
 }
 
+/// The shape of a bank.
+#[derive(Clone, Copy, Debug)]
+pub struct BankForm {
+    /// Linear models.
+    pub n_members: usize,
+    /// Outputs of each.
+    pub n_outputs: usize,
+    /// Dense inputs of a row.
+    pub n_dense: usize,
+    /// Buckets of hashed inputs.
+    pub n_buckets: usize,
+    /// How fast the bias follows, beside the weight of an input that is one.
+    pub bias_rate: f32,
+}
+
 impl Bank {
     /// All weights zero.
-    pub fn new(n_members: usize, n_outputs: usize, n_dense: usize, n_buckets: usize) -> Bank {
-        let columns = n_members * n_outputs;
+    pub fn new(form: BankForm) -> Bank {
+        let columns = form.n_members * form.n_outputs;
         Bank {
-            n_members,
-            n_outputs,
-            n_dense,
-            dense: vec![0.0; (n_dense + 1) * columns],
-            sparse: SparseTable::new(n_buckets, columns),
+            n_members: form.n_members,
+            n_outputs: form.n_outputs,
+            n_dense: form.n_dense,
+            bias_rate: form.bias_rate,
+            dense: vec![0.0; (form.n_dense + 1) * columns],
+            sparse: SparseTable::new(form.n_buckets, columns),
         }
     }
 
@@ -58,14 +76,21 @@ impl Bank {
         scores
     }
 
+    /// How far a step along the slopes moves the scores of this row.
+    pub fn squared_length(&self, row: &Encoded) -> f32 {
+        self.bias_rate
+            + row.dense.iter().map(|x| x * x).sum::<f32>()
+            + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>()
+    }
+
     /// Moves every weight by `-x * slope`; slopes `[n_members, n_outputs]` carry the step sizes.
     pub fn descend(&mut self, row: &Encoded, slopes: &[f32]) {
         let n_columns = self.n_columns();
-        let (dense, sparse) = (&mut self.dense, &mut self.sparse);
+        let (dense, sparse, bias_rate) = (&mut self.dense, &mut self.sparse, &self.bias_rate);
         Arch::new().dispatch(
             #[inline(always)]
             || {
-                let inputs = row.dense.iter().chain(&[1.0]);
+                let inputs = row.dense.iter().chain(std::slice::from_ref(bias_rate));
                 for (x, weights) in inputs.zip(dense.chunks_exact_mut(n_columns)) {
                     add_scaled(weights, slopes, -x);
                 }
@@ -134,6 +159,14 @@ fn add_scaled(into: &mut [f32], from: &[f32], scale: f32) {
 mod tests {
     use super::*;
 
+    const FORM: BankForm = BankForm {
+        n_members: 2,
+        n_outputs: 2,
+        n_dense: 2,
+        n_buckets: 16,
+        bias_rate: 0.5,
+    };
+
     fn row() -> Encoded {
         Encoded {
             dense: vec![2.0, -1.0],
@@ -143,11 +176,12 @@ mod tests {
 
     #[test]
     fn a_step_moves_the_scores_along_the_slopes() {
-        let mut bank = Bank::new(2, 2, 2, 16);
+        let mut bank = Bank::new(FORM);
         assert_eq!(bank.scores(&row()), [0.0; 4]);
         bank.descend(&row(), &[1.0, 0.0, -0.5, 2.0]);
         // Each score moves by its slope times the squared length of the row, bias included.
-        let squared = -(4.0 + 1.0 + 0.25 + 1.0);
+        let squared = -(4.0 + 1.0 + 0.25 + 0.5);
+        assert_eq!(bank.squared_length(&row()), -squared);
         assert_eq!(
             bank.scores(&row()),
             [squared, 0.0, -0.5 * squared, 2.0 * squared]
@@ -157,11 +191,11 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded() {
         let names = ["a".to_owned(), "b".to_owned()];
-        let mut bank = Bank::new(2, 2, 2, 16);
+        let mut bank = Bank::new(FORM);
         bank.descend(&row(), &[1.0, 0.25, -0.5, 2.0]);
         let mut saved = bank.save(&names);
         assert_eq!(saved.0["b.0.weight"].shape, [2, 2]);
-        let mut loaded = Bank::new(2, 2, 2, 16);
+        let mut loaded = Bank::new(FORM);
         loaded.load(&names, &mut saved).unwrap();
         assert_eq!(loaded, bank);
     }

@@ -26,11 +26,11 @@ pub use answer::{Choice, Function, Model};
 pub use backend::{Network, profile};
 pub use features::{Encoded, Encoder, Scale, n_buckets};
 pub use layers::{Layer, Parameters};
-pub use linear::Bank;
+pub use linear::{Bank, BankForm};
 pub use loss::{Target, argmax, softmax};
 pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Voters, Window};
 pub use policy::{Estimates, Policy};
-pub use portfolio::{Last, Plan, Pool, Portfolio, Voices, log};
+pub use portfolio::{Last, Plan, Pool, Portfolio, Range, Voices, log, logistic_share};
 pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{

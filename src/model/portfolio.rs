@@ -8,16 +8,20 @@
 
 mod plan;
 mod pool;
+mod range;
+
+use std::borrow::Cow;
 
 use super::backend::Network;
 use super::features::{Encoded, Scale};
-use super::linear::Bank;
+use super::linear::{Bank, BankForm};
 use super::loss::softmax;
 use super::neighbours::{Neighbours, Past, Voters, Window};
 use super::ridge::{RandomFeatures, RidgeWeights};
 use super::spec::{Spec, Task};
-pub use plan::{Plan, WINDOWS};
+pub use plan::Plan;
 pub use pool::{Pool, log};
+pub use range::{Range, logistic_share};
 
 /// How many neighbours answer.
 const NEAREST: usize = 10;
@@ -29,8 +33,10 @@ const NEVER: f32 = 30.0;
 pub struct Portfolio {
     /// Which members there are.
     pub plan: Plan,
-    /// One linear member for each step size.
+    /// One linear member for each step size, then the logistic ones.
     pub bank: Bank,
+    /// What nothing and all of a logistic member's reward are.
+    pub range: Range,
     /// The features that ridge regressions share.
     pub features: Option<RandomFeatures>,
     /// The ridge regressions.
@@ -63,8 +69,8 @@ pub struct Last {
 pub struct Voices {
     /// What members compute: scores of classes before their sharpness; `[members, n_outputs]`.
     pub scores: Vec<f32>,
-    /// What the members and then the stack say, `[members + 1, n_outputs]`: probabilities of
-    /// classes, or values in the scale of the target.
+    /// What the members and then the stack say, `[voices, n_outputs]`: probabilities of classes,
+    /// or values in the scale of the target.
     pub outputs: Vec<f32>,
     /// The features of the ridge regressions.
     pub phi: Vec<f32>,
@@ -83,16 +89,23 @@ impl Portfolio {
         };
         let window = Window {
             n_dense,
-            n_rows: WINDOWS[1],
+            n_rows: plan.windows.iter().copied().max().unwrap_or(0),
             seed: spec.seed,
         };
-        let n_members = plan.steps.len()
+        let n_members = plan.n_bank()
             + n_ridges
-            + WINDOWS.len()
+            + plan.windows.len()
             + usize::from(plan.network.is_some())
             + usize::from(plan.last);
         Portfolio {
-            bank: Bank::new(plan.steps.len(), n_outputs, n_dense, n_buckets),
+            bank: Bank::new(BankForm {
+                n_members: plan.n_bank(),
+                n_outputs,
+                n_dense: n_dense + usize::from(plan.sees_last),
+                n_buckets,
+                bias_rate: plan.bias_rate,
+            }),
+            range: Range::default(),
             ridges: features
                 .iter()
                 .flat_map(|f| vec![ridge(f); n_ridges])
@@ -101,7 +114,10 @@ impl Portfolio {
             memory: Neighbours::new(window),
             past: Past::new(n_outputs),
             last: plan.last.then(Last::default),
-            pool: Pool::new(n_members),
+            pool: match plan.stack {
+                true => Pool::new(n_members),
+                false => Pool::without_stack(n_members),
+            },
             classes: matches!(spec.task, Task::Classification { .. }),
             n_outputs,
             plan,
@@ -118,41 +134,64 @@ impl Portfolio {
         self.classes
     }
 
+    /// How many single models there are, without the stack.
+    pub fn n_members(&self) -> usize {
+        self.pool.shares.len() - usize::from(self.plan.stack)
+    }
+
     /// A name for each member, and for the stack of them.
     pub fn names(&self) -> Vec<String> {
-        let mut names = self.linear_names();
+        let mut names = self.bank_names();
         for forgetting in &self.plan.forgetting[..self.ridges.len()] {
             names.push(match *forgetting {
                 1.0 => "analytic".to_owned(),
                 forgetting => format!("analytic-{forgetting}"),
             });
         }
-        names.extend(WINDOWS.map(|window| format!("neighbours-{window}")));
+        let windows = self.plan.windows.iter();
+        names.extend(windows.map(|window| format!("neighbours-{window}")));
         names.extend(self.plan.network.iter().map(|_| "network".to_owned()));
         let last = match self.classes {
             true => "last-label",
             false => "last-value",
         };
         names.extend(self.last.map(|_| last.to_owned()));
-        names.push("stack".to_owned());
+        names.extend(self.plan.stack.then(|| "stack".to_owned()));
         names
     }
 
-    /// The names of the linear members.
-    pub fn linear_names(&self) -> Vec<String> {
-        let name = |step| format!("linear-{step}");
-        self.plan.steps.iter().map(name).collect()
+    /// The names of the members that stand in the bank.
+    pub fn bank_names(&self) -> Vec<String> {
+        let linear = self.plan.steps.iter().map(|step| format!("linear-{step}"));
+        let logistic = self.plan.logistic.iter();
+        let logistic = logistic.map(|step| format!("logistic-{step}"));
+        linear.chain(logistic).collect()
+    }
+
+    /// A row as linear members and ridge regressions see it: those of a regression see the newest
+    /// value too, so that they can tell how it moves.
+    pub fn with_last<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
+        match &self.last {
+            Some(last) if self.plan.sees_last => {
+                let mut row = row.clone();
+                let last = last.target.map_or(0.0, |last| scale.standardise(last));
+                row.dense.push(last);
+                Cow::Owned(row)
+            }
+            _ => Cow::Borrowed(row),
+        }
     }
 
     /// What every member says of a row; `network` is there where the plan has one.
     pub fn voices(&self, row: &Encoded, scale: &Scale, network: Option<&Network>) -> Voices {
-        let mut scores = self.bank.scores(row);
-        let phi = self.features.as_ref().map(|features| features.phi(row));
+        let wider = self.with_last(row, scale);
+        let mut scores = self.bank.scores(&wider);
+        let phi = self.features.as_ref().map(|features| features.phi(&wider));
         let phi = phi.unwrap_or_default();
         self.ridges
             .iter()
             .for_each(|ridge| scores.extend(ridge.scores(&phi)));
-        for near in self.memory.nearest(row, &WINDOWS, NEAREST) {
+        for near in self.memory.nearest(row, self.plan.windows, NEAREST) {
             let p = Voters { repeat: 1.0 }.outputs(&near, &self.past, scale);
             self.extend(&mut scores, p);
         }
@@ -163,6 +202,10 @@ impl Portfolio {
             self.extend(&mut scores, self.last_outputs(last, scale));
         }
         let mut outputs = scores.clone();
+        let logistic = self.plan.steps.len() * self.n_outputs..self.plan.n_bank() * self.n_outputs;
+        for score in &mut outputs[logistic] {
+            *score = scale.distance(self.range.reward(logistic_share(*score)));
+        }
         if self.classes {
             self.silence(&mut outputs);
             let members = outputs.chunks_exact_mut(self.n_outputs);
@@ -171,7 +214,9 @@ impl Portfolio {
                 softmax(member);
             }
         }
-        outputs.extend(self.pool.stacked(&outputs, self.n_outputs, self.classes));
+        if self.plan.stack {
+            outputs.extend(self.pool.stacked(&outputs, self.n_outputs, self.classes));
+        }
         Voices {
             scores,
             outputs,
@@ -212,7 +257,7 @@ impl Portfolio {
                 outputs.fill(((1.0 - right) / (n - 1) as f64) as f32);
                 outputs[target as usize] = right as f32;
             }
-            Some(target) if !self.classes => outputs[0] = scale.standardise(target),
+            Some(target) if !self.classes => outputs[0] = scale.distance(target),
             None if !self.classes => outputs[0] = 0.0,
             _ => {}
         }

@@ -11,13 +11,15 @@ use crate::model::{Pool, Portfolio, Scale, Target, Voices, log};
 
 /// How fast shares follow losses.
 const ETA: f64 = 0.5;
+/// The same for values: their losses differ by little.
+const ETA_VALUE: f64 = 2.0;
 /// The part of all shares that is dealt out evenly after each example, so that a voice that was
 /// bad can come back.
-const SHARE: f64 = 1e-3;
+const SHARE: f64 = 3e-4;
 /// How fast sharpness follows the log loss.
 const SHARPEN: f32 = 0.01;
 /// How fast the stack's weights follow its loss, in parts of the step that would remove it.
-const STACK: f32 = 0.005;
+const STACK: f32 = 0.015;
 /// Bounds of sharpness and of the stack's weights.
 const SHARPNESS: [f32; 2] = [0.05, 50.0];
 const WEIGHT_MAX: f32 = 4.0;
@@ -31,7 +33,11 @@ pub fn observe(
     scale: &Scale,
 ) {
     let n_outputs = portfolio.n_outputs();
-    reweigh(&mut portfolio.pool.shares, losses);
+    let eta = match target {
+        Target::Value(_) => ETA_VALUE,
+        _ => ETA,
+    };
+    reweigh(&mut portfolio.pool.shares, losses, eta);
     let pool = &mut portfolio.pool;
     match target {
         Target::Class(class) => {
@@ -49,15 +55,15 @@ pub fn observe(
             }
             stack_classes(pool, &voices.outputs, n_outputs, class);
         }
-        Target::Value(value) => stack_values(pool, &voices.outputs, scale.standardise(value)),
+        Target::Value(value) => stack_values(pool, &voices.outputs, scale.distance(value)),
         Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => {}
     }
 }
 
-fn reweigh(shares: &mut [f64], losses: &[f64]) {
+fn reweigh(shares: &mut [f64], losses: &[f64], eta: f64) {
     let n = shares.len() as f64;
     for (share, loss) in shares.iter_mut().zip(losses) {
-        *share *= (-ETA * loss).exp();
+        *share *= (-eta * loss).exp();
     }
     let total: f64 = shares.iter().sum();
     for share in shares.iter_mut() {

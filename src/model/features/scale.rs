@@ -12,6 +12,8 @@ const TRUSTED: f64 = 30.0;
 const HORIZON: f64 = 100_000.0;
 /// Standardised values are clipped here.
 const CLIP: f64 = 5.0;
+/// A distance is clipped here.
+const FAR: f64 = 100.0;
 /// Larger magnitudes are taken for this one: their squares must stay finite.
 const HUGE: f64 = 1e100;
 
@@ -45,6 +47,15 @@ impl Scale {
         }
         let z = (value - self.mean) / self.variance.sqrt();
         z.clamp(-CLIP, CLIP) as f32
+    }
+
+    /// Deviations from the mean, clipped so far out that orders are kept: a rare reward stands
+    /// many deviations from the mean of rewards.
+    pub fn distance(&self, value: f64) -> f32 {
+        match self.variance > 0.0 {
+            true => ((value - self.mean) / self.variance.sqrt()).clamp(-FAR, FAR) as f32,
+            false => 0.0,
+        }
     }
 
     /// A difference of two values, in deviations, clipped.

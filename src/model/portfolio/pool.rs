@@ -11,12 +11,13 @@ const P_MIN: f32 = 1e-4;
 /// The weights of the members.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// `[members + 1]`: how the members, and the stack of them behind, are mixed.
+    /// `[voices]`: how the members, and the stack of them behind, are mixed.
     pub shares: Vec<f64>,
     /// What the logarithms of probabilities are multiplied by: every member's, the stack's and
-    /// the mixture's; `[members + 2]`.
+    /// the mixture's; `[voices + 1]`.
     pub sharpness: Vec<f32>,
-    /// The stack's weights of the members' log probabilities or values, `[members]`.
+    /// The stack's weights of the members' log probabilities or values, `[members]`; empty where
+    /// there is no stack.
     pub stack: Vec<f32>,
 }
 
@@ -27,6 +28,15 @@ impl Pool {
             shares: vec![1.0 / (n_members + 1) as f64; n_members + 1],
             sharpness: vec![1.0; n_members + 2],
             stack: vec![1.0 / n_members as f32; n_members],
+        }
+    }
+
+    /// The same, of members alone.
+    pub fn without_stack(n_members: usize) -> Pool {
+        Pool {
+            shares: vec![1.0 / n_members as f64; n_members],
+            sharpness: vec![1.0; n_members + 1],
+            stack: Vec::new(),
         }
     }
 

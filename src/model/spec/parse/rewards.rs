@@ -99,7 +99,7 @@ pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
 }
 
 /// How fast the default policy of a bandit narrows.
-const SQUARECB_SCALE: f64 = 10.0;
+const SQUARECB_SCALE: f64 = 30.0;
 
 /// How long a prediction waits, and what its rewards and signals are.
 pub(super) fn rewards(raw: &Raw) -> Result<Rewards, Error> {

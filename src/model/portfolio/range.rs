@@ -1,0 +1,75 @@
+//! The range of rewards, and rewards as shares of it.
+//!
+//! A logistic member regresses shares (Papke and Wooldridge 1996): where rewards are 0 or 1 it
+//! estimates their probability, which a linear one passes on both sides.
+//!
+//! Invariant: a share is in [0, 1], and finite whatever rewards came.
+
+/// Rewards beyond this count as this: their difference stays finite.
+const HUGE: f64 = 1e100;
+
+/// The smallest and the largest reward so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Range {
+    /// Both; none before the first.
+    pub ends: Option<[f64; 2]>,
+}
+
+impl Range {
+    /// Takes in a reward.
+    pub fn observe(&mut self, reward: f64) {
+        let reward = reward.clamp(-HUGE, HUGE);
+        let [low, high] = self.ends.unwrap_or([reward; 2]);
+        self.ends = Some([low.min(reward), high.max(reward)]);
+    }
+
+    /// A difference of two rewards, as a share of the range: -1 to 1.
+    pub fn part(&self, difference: f64) -> f32 {
+        match self.ends {
+            Some([low, high]) if high > low => (difference / (high - low)).clamp(-1.0, 1.0) as f32,
+            _ => 0.0,
+        }
+    }
+
+    /// A reward as a share of the range.
+    pub fn share(&self, reward: f64) -> f32 {
+        let reward = reward.clamp(-HUGE, HUGE);
+        self.ends.map_or(0.0, |[low, _]| self.part(reward - low))
+    }
+
+    /// The reward that a share stands for; 0 before the first.
+    pub fn reward(&self, share: f32) -> f64 {
+        self.ends
+            .map_or(0.0, |[low, high]| low + f64::from(share) * (high - low))
+    }
+}
+
+/// The share that a logistic member's score stands for.
+pub fn logistic_share(score: f32) -> f32 {
+    1.0 / (1.0 + (-score).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewards_are_shares_of_what_was_seen() {
+        let mut range = Range::default();
+        assert_eq!((range.share(3.0), range.reward(0.5)), (0.0, 0.0));
+        range.observe(2.0);
+        assert_eq!((range.share(3.0), range.reward(0.5)), (0.0, 2.0));
+        range.observe(-2.0);
+        assert_eq!((range.share(1.0), range.reward(0.25)), (0.75, -1.0));
+        assert_eq!(range.part(-1.0), -0.25);
+        range.observe(f64::MAX);
+        range.observe(f64::MIN);
+        assert!(range.share(f64::MAX) == 1.0 && range.reward(1.0).is_finite());
+    }
+
+    #[test]
+    fn wild_scores_are_shares() {
+        let shares = [f32::MIN, -1e3, 0.0, 1e3, f32::MAX].map(logistic_share);
+        assert_eq!(shares, [0.0, 0.0, 0.5, 1.0, 1.0]);
+    }
+}
