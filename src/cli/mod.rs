@@ -2,6 +2,7 @@
 //!
 //! Invariant: results go to stdout, one record a line; notes, progress and errors go to stderr.
 
+mod audit;
 mod board;
 mod chart;
 mod client;
@@ -16,7 +17,9 @@ mod lesson;
 mod predict;
 pub mod print;
 mod registry;
+mod replay;
 mod report;
+mod retract;
 mod rows;
 mod serve;
 mod status;
@@ -64,6 +67,12 @@ enum Command {
     Checkpoint(registry::CheckpointArgs),
     /// Bring back what a model knew at a version, as a new version
     Restore(registry::RestoreArgs),
+    /// Take feedback back: the model becomes the one that never saw it
+    Retract(retract::Args),
+    /// Answer a prediction again from the journal, and say what shaped it
+    Audit(audit::Args),
+    /// Apply a journal again, to verify it or to ask what if
+    Replay(replay::Args),
     /// Check every journal and checkpoint on disk
     Verify(verify::Args),
     /// Show the whole loop on a generated drifting stream; nothing to prepare
@@ -121,6 +130,9 @@ impl Cli {
             Command::Show(args) => asking(registry::show(args)),
             Command::Checkpoint(args) => asking(registry::checkpoint(args)),
             Command::Restore(args) => asking(registry::restore(args)),
+            Command::Retract(args) => asking(retract::run(args)),
+            Command::Audit(args) => asking(audit::run(args)),
+            Command::Replay(args) => replay::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Demo(args) => demo::run(args),
         }

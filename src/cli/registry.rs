@@ -2,9 +2,15 @@
 //!
 //! Invariant: a command that changes what is served says so before, and names the version after.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use perennial::engine::Offline;
+use perennial::event::{Command, Order};
 use perennial::proto::perennial::v1::{
     CheckpointRequest, GetVersionRequest, ListVersionsRequest, RestoreRequest, Version, VersionMade,
 };
+use perennial::server::version_message;
 use serde_json::{Map, Value, json};
 
 use super::client::{self, Client, refusal};
@@ -17,6 +23,9 @@ use super::status::sorted;
 pub struct VersionsArgs {
     /// The model's name
     model: String,
+    /// Read this data directory instead of asking a server; no server may have it open
+    #[arg(long)]
+    data: Option<PathBuf>,
     #[command(flatten)]
     client: client::Args,
 }
@@ -29,6 +38,9 @@ pub struct ShowArgs {
     model: String,
     /// The version's number
     version: u64,
+    /// Read this data directory instead of asking a server; no server may have it open
+    #[arg(long)]
+    data: Option<PathBuf>,
     #[command(flatten)]
     client: client::Args,
 }
@@ -57,6 +69,9 @@ pub struct RestoreArgs {
     /// Check that it could be restored, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Change this data directory instead of asking a server; no server may have it open
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// Why, for whoever reads the list of versions
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
@@ -66,10 +81,16 @@ pub struct RestoreArgs {
 
 /// Lists a model's versions; the one that is served is marked.
 pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
-    let mut client = Client::connect(&args.client).await?;
-    let request = ListVersionsRequest { model: args.model };
-    let reply = client.registry.list_versions(request).await;
-    for version in reply.map_err(refusal)?.into_inner().versions {
+    let versions = match &args.data {
+        Some(data) => offline(data, &args.model)?,
+        None => {
+            let mut client = Client::connect(&args.client).await?;
+            let request = ListVersionsRequest { model: args.model };
+            let reply = client.registry.list_versions(request).await;
+            reply.map_err(refusal)?.into_inner().versions
+        }
+    };
+    for version in versions {
         match args.client.json {
             true => print::line(Value::Object(fields(&version)))?,
             false => print::line(line(&version))?,
@@ -80,13 +101,23 @@ pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
 
 /// Shows all that is known of one version.
 pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
-    let mut client = Client::connect(&args.client).await?;
-    let request = GetVersionRequest {
-        model: args.model,
-        version: args.version,
+    let version = match &args.data {
+        Some(data) => {
+            let mut versions = offline(data, &args.model)?.into_iter();
+            let found = versions.find(|known| known.version == args.version);
+            found.with_context(|| format!("{} has no version {}", args.model, args.version))?
+        }
+        None => {
+            let mut client = Client::connect(&args.client).await?;
+            let request = GetVersionRequest {
+                model: args.model,
+                version: args.version,
+            };
+            let reply = client.registry.get_version(request).await;
+            reply.map_err(refusal)?.into_inner()
+        }
     };
-    let reply = client.registry.get_version(request).await;
-    let fields = fields(&reply.map_err(refusal)?.into_inner());
+    let fields = fields(&version);
     if args.client.json {
         return print::line(Value::Object(fields));
     }
@@ -111,23 +142,67 @@ pub async fn checkpoint(args: CheckpointArgs) -> anyhow::Result<()> {
     print_made("made", &made, args.client.json)
 }
 
+/// What a data directory holds, without a server.
+fn offline(data: &Path, model: &str) -> anyhow::Result<Vec<Version>> {
+    let versions = Offline::open(data, model)?.versions()?.into_iter();
+    let message = |(manifest, damage)| version_message(manifest, damage, None);
+    Ok(versions.map(message).collect())
+}
+
+/// Brings back what a model knew at a version, without a server.
+fn restore_offline(args: &RestoreArgs, data: &Path) -> anyhow::Result<VersionMade> {
+    let mut versions = offline(data, &args.model)?.into_iter();
+    let found = versions.find(|known| known.version == args.version);
+    let found = found.with_context(|| format!("{} has no version {}", args.model, args.version))?;
+    ensure!(
+        found.damage.is_empty(),
+        "version {}: {}",
+        args.version,
+        found.damage
+    );
+    let made = match args.dry_run {
+        true => (found.version, found.position),
+        false => {
+            let order = Order::Restore {
+                version: args.version,
+            };
+            let command = Command {
+                order,
+                actor: String::new(),
+                note: args.note.clone(),
+            };
+            let made = Offline::order(data, &args.model, command)?;
+            (made.version, made.position)
+        }
+    };
+    Ok(VersionMade {
+        version: made.0,
+        position: made.1,
+    })
+}
+
 /// Brings back what a model knew at a version.
 pub async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
-    let mut client = Client::connect(&args.client).await?;
     if !args.dry_run {
         print::note(format_args!(
             "{} goes back to what it knew at version {}; the versions since are kept",
             args.model, args.version
         ));
     }
-    let request = RestoreRequest {
-        model: args.model,
-        version: args.version,
-        note: args.note,
-        dry_run: args.dry_run,
+    let made = match &args.data {
+        Some(data) => restore_offline(&args, data)?,
+        None => {
+            let mut client = Client::connect(&args.client).await?;
+            let request = RestoreRequest {
+                model: args.model,
+                version: args.version,
+                note: args.note,
+                dry_run: args.dry_run,
+            };
+            let made = client.registry.restore(request).await;
+            made.map_err(refusal)?.into_inner()
+        }
     };
-    let made = client.registry.restore(request).await;
-    let made = made.map_err(refusal)?.into_inner();
     let did = match args.dry_run {
         true => "would restore",
         false => "made",
@@ -163,7 +238,7 @@ fn line(version: &Version) -> String {
         line += &format!(" {:?}", version.note);
     }
     if !version.damage.is_empty() {
-        line += &format!(" damaged: {}", version.damage);
+        line += &format!(" not to be restored: {}", version.damage);
     }
     line.trim_end().to_owned()
 }

@@ -97,27 +97,23 @@ impl Hosted {
         Ok(checkpoint.map_err(damaged)?.manifest)
     }
 
-    /// Every version, each with what is wrong with its checkpoint, if anything is.
+    /// Every version, each with why it cannot be restored, if it cannot.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
-        let versions = self.saved()?;
-        let mut all = Vec::new();
-        for one in versions.list()? {
-            all.push(match one.manifest {
-                Ok(manifest) => (manifest, None),
-                Err(error) => {
-                    let position = one.position;
-                    let manifest = Manifest {
-                        position,
-                        ..Manifest::default()
-                    };
-                    (manifest, Some(error.to_string()))
-                }
-            });
+        let tainted = self
+            .get()?
+            .tainted
+            .lock()
+            .expect("nothing panics under it")
+            .clone();
+        let mut all = self.saved()?.all()?;
+        for (manifest, damage) in &mut all {
+            if let (None, Some(successor)) = (&damage, tainted.get(&manifest.version)) {
+                *damage = Some(crate::learn::tainted(manifest.version, *successor));
+            }
         }
-        all.sort_by_key(|(manifest, _)| manifest.version);
         Ok(all)
     }
 

@@ -260,7 +260,7 @@ fn actions(journaled: &Spec) -> Result<Vec<String>, Error> {
 }
 
 /// Where the inputs of one description stand in the batches of another.
-fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
+pub(super) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
     let refused = |what| {
         Err(Error::Refused {
             field: "input",

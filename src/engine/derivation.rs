@@ -1,4 +1,5 @@
-//! Another history, derived entry by entry: the journal again, without what is retracted.
+//! The journal applied again, entry by entry: as it was, without what is retracted, or under
+//! another description.
 //!
 //! Invariant: it starts from a state that is older than everything left out, and takes from the
 //! disk only what is as old; whatever is younger it derives itself.
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::shelf::Shelf;
+use super::translation::{Parting, Translation};
 use super::versions::Versions;
 use crate::event::{Command, Entry, Event, Order, Retraction};
 use crate::learn::{Learner, Omission, Otherwise};
@@ -16,12 +18,15 @@ use crate::store::{Reader, checkpoint};
 
 /// A history on its way.
 pub struct Derivation {
-    order: Order,
-    learner: Learner,
+    /// What makes it another history than the recorded one.
+    order: Option<Order>,
+    pub learner: Learner,
     shelf: Shelf,
     /// The versions whose states a later restore asks for, by position.
     wanted: BTreeMap<u64, Vec<u64>>,
     left_out: Vec<u64>,
+    /// Of what it had learned, at the positions of commands behind the first left out.
+    digests: BTreeMap<u64, [u8; 32]>,
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
 }
@@ -53,23 +58,48 @@ impl Derivation {
             Order::Retract(retraction) => retraction.first_position,
             _ => 1,
         };
-        let mut bases = older(versions, first)?;
-        bases.push(0);
+        Derivation::from_any(older(versions, first)?, |base| {
+            Derivation::from(versions, Some(order), last, omissions, base)
+        })
+        .map_err(|why| format!("no state before position {first} can be gone on from: {why}"))
+    }
+
+    /// The recorded history up to `last`, from the newest state of it that is whole.
+    ///
+    /// # Errors
+    /// As [`Derivation::begin`].
+    pub fn again(versions: &Versions, last: u64) -> Result<Derivation, String> {
+        Derivation::from_any(older(versions, last + 1)?, |base| {
+            Derivation::from(versions, None, last, &[], base)
+        })
+        .map_err(|why| format!("no state up to position {last} can be gone on from: {why}"))
+    }
+
+    /// The recorded history up to `last`, from the state at `base`; 0 is before the first entry.
+    ///
+    /// # Errors
+    /// As [`Derivation::begin`].
+    pub fn again_from(versions: &Versions, last: u64, base: u64) -> Result<Derivation, String> {
+        Derivation::from(versions, None, last, &[], base)
+    }
+
+    fn from_any(
+        bases: Vec<u64>,
+        from: impl Fn(u64) -> Result<Derivation, String>,
+    ) -> Result<Derivation, String> {
         let mut why = String::new();
-        for base in bases {
-            match Derivation::from(versions, order, last, omissions, base) {
+        for base in bases.into_iter().chain([0]) {
+            match from(base) {
                 Ok(derivation) => return Ok(derivation),
                 Err(reason) => why = reason,
             }
         }
-        Err(format!(
-            "no state before position {first} can be gone on from: {why}"
-        ))
+        Err(why)
     }
 
     fn from(
         versions: &Versions,
-        order: &Order,
+        order: Option<&Order>,
         last: u64,
         omissions: &[Omission],
         base: u64,
@@ -77,7 +107,8 @@ impl Derivation {
         let said = |error: crate::store::Error| error.to_string();
         let between = Between::survey(&versions.journal, base, last)?;
         let mut omissions = omissions.to_vec();
-        for (before, retraction) in &between.retractions {
+        let left_out_earlier = between.retractions.iter().filter(|_| order.is_some());
+        for (before, retraction) in left_out_earlier {
             if retraction.first_position <= base {
                 return Err(format!(
                     "the state at {base} holds what was retracted since"
@@ -88,7 +119,7 @@ impl Derivation {
                 before: *before,
             });
         }
-        if let Order::Retract(retraction) = order {
+        if let Some(Order::Retract(retraction)) = order {
             // It applies no entry behind its order.
             omissions.push(Omission {
                 selector: retraction.selector.clone(),
@@ -118,24 +149,36 @@ impl Derivation {
         let reader = Reader::open(&versions.journal, base + 1, u64::MAX).map_err(said)?;
         let mut shelf = Shelf::new(reader, versions.clone());
         shelf.omissions = omissions.clone();
+        if let Some(Order::Adopt(description)) = order {
+            shelf.translation = Some(Translation::new(description.clone())?);
+        }
         Ok(Derivation {
-            order: order.clone(),
-            learner: learner.rederive(omissions),
+            order: order.cloned(),
+            learner: match order {
+                Some(_) => learner.rederive(omissions),
+                None => learner,
+            },
             shelf,
             wanted,
             left_out: Vec::new(),
+            digests: BTreeMap::new(),
             base,
         })
     }
 
     /// What it is derived for.
-    pub fn order(&self) -> &Order {
-        &self.order
+    pub fn order(&self) -> Option<&Order> {
+        self.order.as_ref()
     }
 
     /// The position of the last entry applied.
     pub fn position(&self) -> u64 {
         self.learner.position()
+    }
+
+    /// Where its answers first part from those served, under another description.
+    pub fn parting(&self) -> Option<Parting> {
+        self.shelf.translation.as_ref()?.parting()
     }
 
     /// Applies the entries up to `last`, `n_max` at most.
@@ -148,6 +191,10 @@ impl Derivation {
             let Some(entry) = next.map_err(|error| error.to_string())? else {
                 break;
             };
+            let entry = match &mut self.shelf.translation {
+                Some(translation) => translation.entry(entry, &self.learner)?,
+                None => entry,
+            };
             self.apply(&entry)?;
         }
         Ok(())
@@ -158,7 +205,14 @@ impl Derivation {
             self.left_out.push(entry.position);
         }
         let applied = self.learner.apply(entry, &mut self.shelf);
-        applied.map_err(|error| error.to_string())?;
+        let step = applied.map_err(|error| error.to_string())?;
+        if let Some(translation) = self.shelf.translation.as_mut().filter(|_| step.changed) {
+            translation.changed();
+        }
+        if matches!(entry.event, Event::Command(_)) && !self.left_out.is_empty() {
+            let digest = self.learner.learned().digest();
+            self.digests.insert(entry.position, digest);
+        }
         for version in self.wanted.remove(&entry.position).unwrap_or_default() {
             let state = (self.learner.learned().weights(), self.learner.state());
             self.shelf.kept.insert(version, state);
@@ -168,7 +222,8 @@ impl Derivation {
 
     /// Whether this order, and no earlier one, takes the entry back.
     fn leaves_out(&self, entry: &Entry) -> bool {
-        let (Event::Feedback(feedback), Order::Retract(_)) = (&entry.event, &self.order) else {
+        let (Event::Feedback(feedback), Some(Order::Retract(_))) = (&entry.event, &self.order)
+        else {
             return false;
         };
         let chosen = |omission: &Omission| {
@@ -190,6 +245,7 @@ impl Derivation {
             true => Ok(Otherwise {
                 learner: self.learner,
                 left_out: self.left_out,
+                digests: self.digests,
             }),
             false => Err(format!("the journal has no entry {last}")),
         }
@@ -228,9 +284,9 @@ fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
 }
 
 /// The description that a history starts with.
-fn first_spec(journal: &Path, order: &Order) -> Result<Arc<Spec>, String> {
+fn first_spec(journal: &Path, order: Option<&Order>) -> Result<Arc<Spec>, String> {
     let toml = match order {
-        Order::Adopt(description) => description.toml.clone(),
+        Some(Order::Adopt(description)) => description.toml.clone(),
         _ => super::recover::first_description(journal)?,
     };
     let spec = Spec::parse(&toml).map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@
 //! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
 //! `command`, `recover`. [`Served`] reads what was decided, without a server.
 
+mod audit;
 mod command;
 mod decisions;
 mod derivation;
@@ -15,26 +16,32 @@ mod feedback;
 mod histogram;
 mod hosted;
 mod learning;
+mod offline;
 mod outbox;
 mod predict;
 mod recover;
 mod registry;
+mod replay;
 mod retract;
 mod shelf;
 mod stats;
+mod translation;
 mod versions;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded};
 use tokio::sync::watch;
 
+use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
+pub use audit::{Audit, Heard};
 pub use command::Made;
 pub use decisions::{Decided, Decisions, Served};
 pub use error::Error;
@@ -43,11 +50,14 @@ pub use histogram::Counts;
 pub use hosted::Hosted;
 use hosted::Running;
 use learning::Job;
+pub use offline::{Offline, describe};
 use outbox::Outbox;
 pub use predict::{Answer, Manner};
 pub use registry::Snapshot;
-pub use retract::{Certificate, Plan, Request as Retract};
+pub use replay::{Replay, Replayed};
+pub use retract::{Certificate, Disposal, Plan, Request as Retract};
 pub use stats::{MemberStatus, State, Status};
+pub use translation::Parting;
 use writer::{Work, Written};
 
 /// Where models are described and their data kept, and how many threads learn.
@@ -164,6 +174,20 @@ impl Engine {
     pub fn model(&self, name: &str) -> Result<&Arc<Hosted>, Error> {
         let model = self.models.get(name);
         model.ok_or_else(|| Error::UnknownModel(name.to_owned()))
+    }
+
+    /// Answers a prediction again, whichever model it was of; none where no journal holds it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: a journal cannot be read.
+    pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
+        for running in self.models().filter_map(|model| model.get().ok()) {
+            let last = running.synced.load(Relaxed);
+            if let Some(found) = audit::audit(&running.versions, last, id, without)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// Stops accepting, learns what is journaled, writes a checkpoint of each model and closes

@@ -44,6 +44,22 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
 pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, String> {
     check_name(name)?;
     let description = describe(&models.join(name).join("model.toml"))?;
+    let Opened {
+        mut journal,
+        mut learning,
+        ..
+    } = reopen(directory, name, Some(&description.toml))?;
+    adopt(&mut learning, &mut journal, description)?;
+    let seen = learning.learner.seen().clone();
+    Ok(Opened {
+        journal,
+        seen,
+        learning,
+    })
+}
+
+/// Recovers one model as its journal describes it; `toml` describes one that has no journal yet.
+pub fn reopen(directory: &Directory, name: &str, toml: Option<&str>) -> Result<Opened, String> {
     let said = |error: crate::store::Error| error.to_string();
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder).map_err(said)?;
@@ -54,7 +70,7 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
         disk: disk.clone(),
         ..Config::default()
     };
-    let (mut journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
+    let (journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
     if let Some(cut) = &recovered.cut {
         tracing::warn!(
             model = name,
@@ -65,7 +81,10 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
     }
     let learner = match newest {
         Some(checkpoint) => load(checkpoint, &recovered)?,
-        None if recovered.last_position == 0 => Learner::new(parse(&description.toml)?),
+        None if recovered.last_position == 0 => {
+            let toml = toml.ok_or_else(|| format!("model {name:?} has no journal"))?;
+            Learner::new(parse(toml)?)
+        }
         None => Learner::new(parse(&first_description(&path)?)?),
     };
     let versions = Versions {
@@ -81,7 +100,6 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
-    adopt(&mut learning, &mut journal, description)?;
     let seen = learning.learner.seen().clone();
     Ok(Opened {
         journal,
@@ -104,7 +122,7 @@ fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-fn describe(path: &Path) -> Result<Description, String> {
+pub fn describe(path: &Path) -> Result<Description, String> {
     let toml = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     parse(&toml).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -169,7 +187,7 @@ pub fn first_description(journal: &Path) -> Result<String, String> {
 }
 
 /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
-fn apply(learning: &mut Learning, last: u64) -> Result<(), String> {
+pub fn apply(learning: &mut Learning, last: u64) -> Result<(), String> {
     while let Some((entry, step)) = learning.step(last)? {
         if let Some(version) = step.version {
             learning
@@ -213,14 +231,19 @@ fn adopt(
         let saved = learning.shelf.versions.save_stop(&learning.learner, chain);
         saved.map_err(said)?;
     }
+    record(learning, journal)
+}
+
+/// Journals the records that are still missing.
+pub fn record(learning: &mut Learning, journal: &mut Journal) -> Result<(), String> {
     for version in learning.learner.unrecorded().to_vec() {
-        append(journal, time, Event::Version(version))?;
+        append(journal, now(), Event::Version(version))?;
     }
-    let last = journal.sync().map_err(said)?;
+    let last = journal.sync().map_err(|error| error.to_string())?;
     apply(learning, last)
 }
 
-fn append(journal: &mut Journal, time: Time, event: Event) -> Result<u64, String> {
+pub fn append(journal: &mut Journal, time: Time, event: Event) -> Result<u64, String> {
     let appended: Result<u64, _> = journal.append(time, &event);
     appended.map_err(|error| error.to_string())
 }

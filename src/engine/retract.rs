@@ -4,8 +4,9 @@
 //! Invariant: the order takes effect exactly where it stands in the journal. What was derived
 //! before is only a head start: a restart that finds the order derives the same again.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
 use tokio::sync::oneshot;
 
@@ -13,9 +14,10 @@ use super::derivation::Derivation;
 use super::error::Error;
 use super::hosted::{Hosted, Running};
 use super::learning::stand_back;
-use crate::event::{Command, Entry, Event, Order, Retraction, Selector};
+use super::versions::STOP;
+use crate::event::{Command, Entry, Event, Order, Reason, Retraction, Selector};
 use crate::learn::{Learner, tainted};
-use crate::store::Reader;
+use crate::store::{Reader, checkpoint, erase};
 
 /// Entries that a derivation applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
@@ -35,12 +37,13 @@ pub struct Plan {
     pub base: u64,
     /// Entries that are applied again from there.
     pub entries: u64,
-    /// Versions that hold some of it, rising; they can no longer be restored.
+    /// Versions that would be other ones without it, rising; they can no longer be restored.
+    /// A plan names all that were made since, whether it changed them or not.
     pub tainted: Vec<u64>,
 }
 
 /// What has become of a retraction: enough to check it by applying the journal again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
     /// What was taken back.
     pub plan: Plan,
@@ -52,6 +55,8 @@ pub struct Certificate {
     pub digest: String,
     /// The numeric profile that it was computed under.
     pub profile: String,
+    /// Entries whose content was overwritten, of this and earlier retractions of the same events.
+    pub erased: u64,
 }
 
 /// Which feedback to take back, who asks and why.
@@ -63,6 +68,17 @@ pub struct Request {
     pub actor: String,
     /// Why.
     pub note: String,
+    /// Whether what was sent is overwritten as well.
+    pub disposal: Disposal,
+}
+
+/// What becomes of the content of feedback that is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposal {
+    /// It stays in the journal, where an audit finds it.
+    Keep,
+    /// It is overwritten, and the checkpoints that learned from it are deleted.
+    Erase,
 }
 
 impl Hosted {
@@ -83,13 +99,16 @@ impl Hosted {
     pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
         let running = self.get()?.clone();
         running.check_room()?;
-        running.refuse_while_retracting()?;
-        running.retracting.store(true, Release);
-        let _under_way = UnderWay(running.clone());
-        let mut plan = running.prepare(request.selector.clone()).await?;
+        let _under_way = running.begin_retracting()?;
+        let mut plan = match running.prepare(request.selector.clone()).await {
+            Err(refused) if request.disposal == Disposal::Erase => {
+                return running.erase_alone(&request.selector, refused);
+            }
+            prepared => prepared?,
+        };
         let command = Command {
             order: Order::Retract(Retraction {
-                selector: request.selector,
+                selector: request.selector.clone(),
                 first_position: plan.first_position,
             }),
             actor: request.actor,
@@ -102,7 +121,12 @@ impl Hosted {
         plan.tainted = running.tainted_by(done.version);
         let manifest = running.versions.find(done.version)?;
         let manifest = manifest.ok_or_else(|| running.unavailable("its version is gone"))?;
+        let erased = match request.disposal {
+            Disposal::Keep => 0,
+            Disposal::Erase => tokio::task::block_in_place(|| running.erase(&request.selector))?,
+        };
         Ok(Certificate {
+            erased,
             plan,
             version: done.version,
             position,
@@ -125,10 +149,71 @@ impl Drop for UnderWay {
 }
 
 impl Running {
+    fn begin_retracting(self: &Arc<Running>) -> Result<UnderWay, Error> {
+        match self.retracting.swap(true, AcqRel) {
+            true => Err(self.retracting_now()),
+            false => Ok(UnderWay(self.clone())),
+        }
+    }
+
+    fn retracting_now(&self) -> Error {
+        self.unavailable("a retraction is under way; try again once it is done")
+    }
+
+    /// Where nothing is left to be retracted, there may be something left to be erased.
+    fn erase_alone(&self, selector: &Selector, refused: Error) -> Result<Certificate, Error> {
+        match tokio::task::block_in_place(|| self.erase(selector))? {
+            0 => Err(refused),
+            erased => Ok(Certificate {
+                erased,
+                ..Certificate::default()
+            }),
+        }
+    }
+
+    /// Overwrites what is chosen and retracted, and deletes the checkpoints that learned from it.
+    fn erase(&self, selector: &Selector) -> Result<u64, Error> {
+        let last = self.synced.load(Relaxed);
+        let chosen = chosen(&self.versions.journal, selector, last)?;
+        if let Some(first) = chosen.new.first() {
+            return Err(Error::Refused {
+                field: "erase",
+                what: format!("entry {first} of {selector} is not retracted yet"),
+            });
+        }
+        let tainted = self
+            .tainted
+            .lock()
+            .expect("nothing panics under it")
+            .clone();
+        let first = chosen.retracted.first().copied().unwrap_or(last);
+        let listed = checkpoint::list(&self.versions.folder)?;
+        let manifests = || listed.iter().filter_map(|one| one.manifest.as_ref().ok());
+        let made = manifests().filter(|manifest| manifest.reason == Reason::Retract.word());
+        let retracted_at = made.map(|manifest| manifest.position).max().unwrap_or(0);
+        for one in &listed {
+            let holds = one.manifest.as_ref().is_ok_and(|manifest| {
+                match manifest.reason.as_str() {
+                    // What a stop saved is no version: it holds all up to its position.
+                    STOP => (first..retracted_at).contains(&manifest.position),
+                    _ => tainted.contains_key(&manifest.version),
+                }
+            });
+            if holds {
+                checkpoint::remove(&self.versions.disk, &self.versions.folder, one.position)?;
+            }
+        }
+        Ok(erase(
+            &self.versions.disk,
+            &self.versions.journal,
+            &chosen.retracted,
+        )?)
+    }
+
     /// Refuses what a retraction under way could not take into account.
     pub fn refuse_while_retracting(&self) -> Result<(), Error> {
         match self.retracting.load(Relaxed) {
-            true => Err(self.unavailable("a retraction is under way; try again once it is done")),
+            true => Err(self.retracting_now()),
             false => Ok(()),
         }
     }
@@ -160,7 +245,7 @@ impl Running {
     /// What would be done, and the derivation that does it, with nothing applied.
     fn plan(&self, selector: &Selector) -> Result<(Plan, Derivation), Error> {
         let last = self.synced.load(Relaxed);
-        let positions = self.chosen(selector, last)?;
+        let positions = chosen(&self.versions.journal, selector, last)?.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
         else {
             return Err(Error::Refused {
@@ -181,7 +266,7 @@ impl Running {
         let learning = self.learning.lock();
         let learning = learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
         let known = learning.learner.tainted();
-        let mut tainted = learning.learner.lineage().holding(&positions);
+        let mut tainted = learning.learner.lineage().since(first_position);
         tainted.retain(|version| !known.contains_key(version));
         let plan = Plan {
             excluded: positions.len() as u64,
@@ -192,45 +277,6 @@ impl Running {
             tainted,
         };
         Ok((plan, derivation))
-    }
-
-    /// The positions up to `last` of the feedback that a selector chooses and that was not taken
-    /// back before.
-    fn chosen(&self, selector: &Selector, last: u64) -> Result<Vec<u64>, Error> {
-        let earlier = self.retractions(last)?;
-        let mut positions = Vec::new();
-        let mut reader = Reader::open(&self.versions.journal, 1, last)?;
-        while let Some(Entry {
-            position,
-            time,
-            event,
-        }) = reader.next(last)?
-        {
-            let Event::Feedback(feedback) = event else {
-                continue;
-            };
-            let chosen = |selector: &Selector| selector.chooses(&feedback, time);
-            if chosen(selector) && !earlier.iter().any(|(p, s)| position < *p && chosen(s)) {
-                positions.push(position);
-            }
-        }
-        Ok(positions)
-    }
-
-    /// What was taken back before, with the positions of the orders.
-    fn retractions(&self, last: u64) -> Result<Vec<(u64, Selector)>, Error> {
-        let mut retractions = Vec::new();
-        let mut reader = Reader::open(&self.versions.journal, 1, last)?;
-        while let Some(entry) = reader.next(last)? {
-            if let Event::Command(Command {
-                order: Order::Retract(retraction),
-                ..
-            }) = entry.event
-            {
-                retractions.push((entry.position, retraction.selector));
-            }
-        }
-        Ok(retractions)
     }
 
     /// Derives beside the learner, on a thread of its own, until little is left to catch up with,
@@ -276,4 +322,55 @@ impl Running {
         *prepared = Some(derivation);
         Ok(plan)
     }
+}
+
+/// The positions of feedback that a selector chooses, rising.
+#[derive(Default)]
+struct Chosen {
+    /// What was not taken back before.
+    new: Vec<u64>,
+    /// What was, and was not erased.
+    retracted: Vec<u64>,
+}
+
+fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, Error> {
+    let earlier = retractions(journal, last)?;
+    let mut all = Chosen::default();
+    let mut reader = Reader::from_start(journal, last)?;
+    while let Some(Entry {
+        position,
+        time,
+        event,
+    }) = reader.next(last)?
+    {
+        let Event::Feedback(feedback) = event else {
+            continue;
+        };
+        let chosen = |selector: &Selector| selector.chooses(&feedback, time);
+        let is_new = !earlier
+            .iter()
+            .any(|(before, one)| position < *before && chosen(one));
+        match chosen(selector) {
+            true if is_new => all.new.push(position),
+            true => all.retracted.push(position),
+            false => {}
+        }
+    }
+    Ok(all)
+}
+
+/// What was taken back up to `last`, with the positions of the orders.
+pub(super) fn retractions(journal: &Path, last: u64) -> Result<Vec<(u64, Selector)>, Error> {
+    let mut retractions = Vec::new();
+    let mut reader = Reader::from_start(journal, last)?;
+    while let Some(entry) = reader.next(last)? {
+        if let Event::Command(Command {
+            order: Order::Retract(retraction),
+            ..
+        }) = entry.event
+        {
+            retractions.push((entry.position, retraction.selector));
+        }
+    }
+    Ok(retractions)
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::derivation::Derivation;
+use super::translation::Translation;
 use super::versions::Versions;
 use crate::event::{Event, Order, Prediction};
 use crate::learn::{Archive, Omission, Otherwise};
@@ -22,6 +23,8 @@ pub struct Shelf {
     pub omissions: Vec<Omission>,
     /// States of versions as the learner's own history made them.
     pub kept: BTreeMap<u64, (Tensors, Tensors)>,
+    /// From the entries of the journal to those of another description.
+    pub translation: Option<Translation>,
     /// A derivation that has almost caught up with an order on its way.
     pub prepared: Prepared,
 }
@@ -36,6 +39,7 @@ impl Shelf {
             versions,
             omissions: Vec::new(),
             kept: BTreeMap::new(),
+            translation: None,
             prepared: Prepared::default(),
         }
     }
@@ -45,7 +49,10 @@ impl Archive for Shelf {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
         let entry = self.reader.read(position);
         match entry.map_err(|error| error.to_string())?.event {
-            Event::Prediction(prediction) => Ok(Cow::Owned(prediction)),
+            Event::Prediction(prediction) => Ok(Cow::Owned(match &self.translation {
+                Some(translation) => translation.prediction(position, prediction)?,
+                None => prediction,
+            })),
             _ => Err(format!("entry {position} is not a prediction")),
         }
     }
@@ -64,7 +71,7 @@ impl Archive for Shelf {
         let mut prepared = self.prepared.lock().map_err(|error| error.to_string())?;
         let prepared = prepared
             .take()
-            .filter(|derivation| derivation.order() == order);
+            .filter(|derivation| derivation.order() == Some(order));
         let derivation = match prepared {
             Some(derivation) => derivation,
             None => Derivation::begin(&self.versions, order, position - 1, &self.omissions)?,

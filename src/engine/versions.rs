@@ -48,6 +48,27 @@ impl Versions {
         Ok(listed)
     }
 
+    /// Every version, each with what is wrong with its checkpoint, if anything is, in the order
+    /// of their numbers.
+    pub fn all(&self) -> Result<Vec<(Manifest, Option<String>)>, store::Error> {
+        let mut all = Vec::new();
+        for one in self.list()? {
+            all.push(match one.manifest {
+                Ok(manifest) => (manifest, None),
+                Err(error) => {
+                    let position = one.position;
+                    let manifest = Manifest {
+                        position,
+                        ..Manifest::default()
+                    };
+                    (manifest, Some(error.to_string()))
+                }
+            });
+        }
+        all.sort_by_key(|(manifest, _)| manifest.version);
+        Ok(all)
+    }
+
     /// The manifest of a version, if it is there.
     pub fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
         let manifests = self.list()?.into_iter().filter_map(|one| one.manifest.ok());

@@ -5,6 +5,7 @@
 //! function of state and entry.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::Learner;
 use crate::event::{Order, Prediction};
@@ -39,6 +40,8 @@ pub struct Otherwise {
     pub learner: Learner,
     /// The positions of what it leaves out and the recorded history did not, rising.
     pub left_out: Vec<u64>,
+    /// Of what it had learned, at the positions of all commands behind the first of those.
+    pub digests: BTreeMap<u64, [u8; 32]>,
 }
 
 /// Nothing is kept: for streams whose feedback brings its own rows.

@@ -122,6 +122,8 @@ struct World {
     /// The newest version that what was learned descends from, and the newest ever made.
     version: u64,
     newest_version: u64,
+    /// Feedback events that have come: each has one fate.
+    n_events: u64,
     joins: Joins,
     seen: Seen,
     ledger: Ledger,
@@ -231,6 +233,9 @@ impl Learner {
     /// # Errors
     /// Every error means that state and journal do not belong together; the state is then not to
     /// be used further.
+    ///
+    /// # Panics
+    /// When the fates of feedback do not add up to the events that have come: a bug.
     pub fn apply(&mut self, entry: &Entry, archive: &mut dyn Archive) -> Result<Step, Error> {
         if entry.position != self.world.position + 1 {
             return Err(Error::Order {
@@ -256,6 +261,16 @@ impl Learner {
             Event::Erased(kind) => self.pass_over(*kind)?,
         };
         step.changed |= closed;
+        let counted = matches!(
+            entry.event,
+            Event::Feedback(_) | Event::Duplicate(_) | Event::Erased(_)
+        );
+        self.world.n_events += u64::from(counted);
+        assert_eq!(
+            self.world.ledger.total(),
+            self.world.n_events,
+            "an event has one fate"
+        );
         let every = self.spec.cadence.examples;
         if step.version.is_none() && n_before / every < self.learned.n_examples() / every {
             step.version = self.make(Reason::Cadence);
@@ -312,9 +327,19 @@ impl Learner {
         }
         let found = archive.version(version);
         let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
-        let refuse = |error| Error::Version { version, error };
         let mut learned = state.unnest("learned");
-        let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
+        let learned = match Learned::load(&self.spec, &mut weights, &mut learned) {
+            Ok(learned) => learned,
+            Err(error) => {
+                return Ok(Step {
+                    refused: Some(format!(
+                        "version {version} is of another description: {error}"
+                    )),
+                    ..Step::default()
+                });
+            }
+        };
+        let refuse = |error| Error::Version { version, error };
         let then = Ledger::load(&mut state.unnest("world")).map_err(refuse)?;
         self.learned = learned;
         self.learned.reconfigure(&self.spec);
@@ -343,10 +368,14 @@ impl Learner {
         self.world.joins = other.learner.world.joins;
         self.world.ledger = other.learner.world.ledger;
         self.world.evaluation = other.learner.world.evaluation;
+        // That history ended before this moment.
+        self.close_windows(archive)?;
         // The version about to be made is not yet in the tree.
         let successor = self.world.newest_version + 1;
-        for version in self.world.lineage.holding(&other.left_out) {
-            self.world.tainted.entry(version).or_insert(successor);
+        if let Some(first) = other.left_out.first() {
+            for version in self.world.lineage.parted(*first, &other.digests) {
+                self.world.tainted.entry(version).or_insert(successor);
+            }
         }
         Ok(Step {
             changed: true,

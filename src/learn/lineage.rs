@@ -18,7 +18,9 @@ pub struct Lineage {
 struct Origin {
     parent: u64,
     position: u64,
-    restored: bool,
+    reason: Reason,
+    /// Of what had been learned.
+    digest: [u8; 32],
 }
 
 impl Lineage {
@@ -26,7 +28,8 @@ impl Lineage {
         let origin = Origin {
             parent: version.parent,
             position: version.position,
-            restored: version.reason == Reason::Restore,
+            reason: version.reason,
+            digest: version.digest,
         };
         self.origins.insert(version.version, origin);
     }
@@ -36,20 +39,27 @@ impl Lineage {
         self.origins.get(&version).map(|origin| origin.position)
     }
 
-    /// The versions that hold an entry of `positions`, which rise; rising.
-    pub fn holding(&self, positions: &[u64]) -> Vec<u64> {
-        let mut holding: Vec<u64> = Vec::new();
-        for (version, origin) in &self.origins {
-            let from_parent = holding.binary_search(&origin.parent).is_ok();
-            let since = self.position(origin.parent).unwrap_or(0);
-            let after = positions.partition_point(|position| *position <= since);
-            let next = positions.get(after).copied();
-            let new = !origin.restored && next.is_some_and(|next| next <= origin.position);
-            if from_parent || new {
-                holding.push(*version);
-            }
-        }
-        holding
+    /// The versions made at this position or later, rising.
+    pub fn since(&self, position: u64) -> Vec<u64> {
+        let since = self
+            .origins
+            .iter()
+            .filter(|(_, origin)| origin.position >= position);
+        since.map(|(version, _)| *version).collect()
+    }
+
+    /// The versions that a history which parts from the recorded one at `first` would not have
+    /// made as they are; `digests` are of what it had learned at the positions of commands.
+    ///
+    /// Versions of the cadence have no command to be compared at: all from `first` on are among
+    /// them.
+    pub(super) fn parted(&self, first: u64, digests: &BTreeMap<u64, [u8; 32]>) -> Vec<u64> {
+        let parted = |(version, origin): (&u64, &Origin)| {
+            let same = origin.reason != Reason::Cadence
+                && digests.get(&origin.position) == Some(&origin.digest);
+            (origin.position >= first && !same).then_some(*version)
+        };
+        self.origins.iter().filter_map(parted).collect()
     }
 
     /// Stretches of positions, both ends included, that the state at `position` was made of, the
@@ -61,9 +71,9 @@ impl Lineage {
             if origin.position < last {
                 stretches.push((origin.position + 1, last));
             }
-            last = match origin.restored {
-                true => self.position(origin.parent).unwrap_or(0),
-                false => origin.position,
+            last = match origin.reason {
+                Reason::Restore => self.position(origin.parent).unwrap_or(0),
+                _ => origin.position,
             };
             version = origin.parent;
         }
@@ -74,28 +84,33 @@ impl Lineage {
     }
 
     pub(super) fn save(&self, tensors: &mut Tensors) {
-        let row = |(version, origin): (&u64, &Origin)| {
-            let restored = u64::from(origin.restored);
-            [*version, origin.parent, origin.position, restored]
-        };
-        let numbers = self.origins.iter().flat_map(row);
-        tensors.put_u64("lineage", &[self.origins.len(), 4], numbers.collect());
+        let (mut numbers, mut digests) = (Vec::new(), Vec::new());
+        for (version, origin) in &self.origins {
+            let reason = origin.reason as u64;
+            numbers.extend([*version, origin.parent, origin.position, reason]);
+            digests.extend(origin.digest);
+        }
+        let n_versions = self.origins.len();
+        tensors.put_u64("lineage", &[n_versions, 4], numbers);
+        tensors.put_u8("lineage.digests", &[n_versions, 32], digests);
     }
 
     pub(super) fn load(tensors: &mut Tensors) -> Result<Lineage, Error> {
         let numbers = tensors.take_u64("lineage", &[None, Some(4)])?;
+        let n_versions = Some(numbers.len() / 4);
+        let digests = tensors.take_u8("lineage.digests", &[n_versions, Some(32)])?;
         let mut lineage = Lineage::default();
-        for row in numbers.chunks_exact(4) {
-            if row[1] >= row[0] {
-                return Err(Error::Value {
-                    name: "lineage".to_owned(),
-                    what: format!("version {} comes from {}", row[0], row[1]),
-                });
-            }
+        for (row, digest) in numbers.chunks_exact(4).zip(digests.chunks_exact(32)) {
+            let reason = Reason::ALL.into_iter().find(|r| *r as u64 == row[3]);
+            let reason = reason.filter(|_| row[1] < row[0]);
             let origin = Origin {
                 parent: row[1],
                 position: row[2],
-                restored: row[3] == 1,
+                reason: reason.ok_or_else(|| Error::Value {
+                    name: "lineage".to_owned(),
+                    what: format!("version {} comes from {} by {}", row[0], row[1], row[3]),
+                })?,
+                digest: digest.try_into().expect("thirty-two bytes"),
             };
             lineage.origins.insert(row[0], origin);
         }
@@ -122,25 +137,19 @@ mod tests {
                 parent,
                 position,
                 reason,
-                digest: [0; 32],
+                digest: [version as u8; 32],
             });
         }
         lineage
     }
 
     #[test]
-    fn a_version_holds_what_it_descends_from_and_not_what_was_undone() {
+    fn only_what_another_history_made_as_well_stays() {
         let lineage = lineage();
-        let check = |positions: &[u64], expected: &[u64]| {
-            assert_eq!(lineage.holding(positions), expected, "{positions:?}");
-        };
-        check(&[], &[]);
-        check(&[2], &[1, 2, 3, 4, 5]);
-        check(&[10], &[2, 3, 4, 5]);
-        check(&[11, 22], &[3]);
-        check(&[22], &[]);
-        check(&[26, 40], &[5]);
-        check(&[31], &[]);
+        let digests = BTreeMap::from([(10, [2; 32]), (20, [3; 32]), (25, [4; 32]), (30, [0; 32])]);
+        assert_eq!(lineage.parted(11, &digests), [3, 5]);
+        assert_eq!(lineage.parted(3, &BTreeMap::new()), [2, 3, 4, 5]);
+        assert!(lineage.parted(31, &digests).is_empty());
     }
 
     #[test]

@@ -29,6 +29,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use self::door::Door;
+pub use self::wire::{audit as audit_message, version as version_message};
 use crate::engine::Engine;
 use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server as inference;

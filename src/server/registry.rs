@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::door::{Door, aside};
 use super::wire::{self, Refusal};
-use crate::engine::Hosted;
+use crate::engine::{Disposal, Hosted, Retract};
 use crate::event::{Command, Order};
 use crate::proto::perennial::v1::registry_server;
 use crate::proto::perennial::v1::*;
@@ -75,6 +75,63 @@ impl registry_server::Registry for Registry {
             version: manifest.version,
             position: manifest.position,
         }))
+    }
+
+    async fn retract(
+        &self,
+        request: Request<RetractRequest>,
+    ) -> Result<Response<Certificate>, Status> {
+        let request = request.into_inner();
+        let model = self.0.model(&request.model)?.clone();
+        let selector = wire::selector(&request)?;
+        check_note(&request.note)?;
+        if request.dry_run {
+            let planned = aside(move || {
+                let plan = model.plan_retraction(&selector)?;
+                Ok(wire::plan(model.name(), &selector, plan))
+            });
+            return Ok(Response::new(planned.await?));
+        }
+        let disposal = match request.erase {
+            true => Disposal::Erase,
+            false => Disposal::Keep,
+        };
+        let done = model.retract(Retract {
+            selector: selector.clone(),
+            actor: String::new(),
+            note: request.note,
+            disposal,
+        });
+        let done = done.await.map_err(Refusal::from)?;
+        Ok(Response::new(wire::certificate(
+            model.name(),
+            &selector,
+            done,
+        )))
+    }
+
+    async fn audit(
+        &self,
+        request: Request<AuditRequest>,
+    ) -> Result<Response<AuditResponse>, Status> {
+        let AuditRequest {
+            prediction_id,
+            without,
+        } = request.into_inner();
+        let id = prediction_id.parse().map_err(|_| {
+            let what =
+                format!("prediction_id: \"{prediction_id:.64}\", expected a hyphenated UUID");
+            Refusal::invalid("prediction_id", what)
+        })?;
+        let engine = self.0.engine.clone();
+        let found = aside(move || match engine.audit(id, without.as_deref())? {
+            Some(found) => Ok(wire::audit(found)),
+            None => {
+                let what = format!("no journal here holds prediction {id}");
+                Err(Refusal::new(Code::NotFound, "prediction_id", what))
+            }
+        });
+        Ok(Response::new(found.await?))
     }
 
     async fn status(

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod histories;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -172,6 +174,8 @@ pub struct Classroom {
     pub journal: Vec<Entry>,
     versions: BTreeMap<u64, (Tensors, Tensors)>,
     omissions: Vec<Omission>,
+    /// Of what had been learned, at the positions of commands.
+    digests: BTreeMap<u64, [u8; 32]>,
 }
 
 /// What a learner finds: the journal so far, the versions, and other histories from the start.
@@ -232,8 +236,12 @@ impl Archive for Shelf<'_> {
             .map(|entry| entry.position)
             .collect();
         omissions.push(ours);
-        let learner = Classroom::derive(journal, omissions).learner;
-        Ok(Otherwise { learner, left_out })
+        let other = Classroom::derive(journal, omissions);
+        Ok(Otherwise {
+            learner: other.learner,
+            left_out,
+            digests: other.digests,
+        })
     }
 }
 
@@ -272,6 +280,7 @@ impl Classroom {
             journal: Vec::new(),
             versions: BTreeMap::new(),
             omissions: Vec::new(),
+            digests: BTreeMap::new(),
         }
     }
 
@@ -286,11 +295,26 @@ impl Classroom {
         room
     }
 
-    /// Writes a cause down, one second after the one before, and the record that follows from it.
+    /// Writes a cause down, one second after the one before, and the records that follow.
     pub fn tell(&mut self, event: Event) -> Step {
         let step = self.apply(self.next(event));
+        let mut due = step.version.clone();
+        while let Some(version) = due {
+            // Time goes on with a record, too, and may make the next version due.
+            due = self.apply(self.next(Event::Version(version))).version;
+        }
+        step
+    }
+
+    /// The same, at a moment of its own.
+    pub fn tell_at(&mut self, time: Time, event: Event) -> Step {
+        let at = |room: &Classroom, event| Entry {
+            time,
+            ..room.next(event)
+        };
+        let step = self.apply(at(self, event));
         if let Some(version) = &step.version {
-            self.apply(self.next(Event::Version(version.clone())));
+            self.apply(at(self, Event::Version(version.clone())));
         }
         step
     }
@@ -320,6 +344,10 @@ impl Classroom {
         if let Some(version) = &step.version {
             let saved = (self.learner.learned().weights(), self.learner.state());
             self.versions.insert(version.version, saved);
+        }
+        if matches!(entry.event, Event::Command(_)) {
+            let digest = self.learner.learned().digest();
+            self.digests.insert(entry.position, digest);
         }
         self.journal.push(entry);
         step

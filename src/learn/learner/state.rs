@@ -26,8 +26,9 @@ impl Learner {
             world.time.0 as u64,
             world.version,
             world.newest_version,
+            world.n_events,
         ];
-        tensors.put_u64("numbers", &[4], numbers);
+        tensors.put_u64("numbers", &[5], numbers);
         world.joins.save(&mut tensors);
         world.seen.save(&mut tensors);
         world.ledger.save(&mut tensors);
@@ -79,7 +80,7 @@ impl Learner {
         })?;
         let spec = Arc::new(spec);
         let mut world = state.unnest("world");
-        let numbers = world.take_u64("numbers", &[Some(4)])?;
+        let numbers = world.take_u64("numbers", &[Some(5)])?;
         let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
         Ok(Learner {
             spec,
@@ -91,6 +92,7 @@ impl Learner {
                 time: Time(numbers[1] as i64),
                 version: numbers[2],
                 newest_version: numbers[3],
+                n_events: numbers[4],
                 joins: Joins::load(&mut world)?,
                 seen: Seen::load(&mut world)?,
                 ledger: Ledger::load(&mut world)?,

@@ -100,7 +100,7 @@ fn tags(tags: HashMap<String, String>) -> Result<BTreeMap<String, String>, Refus
     }
 }
 
-fn time(timestamp: Timestamp) -> Result<Time, Refusal> {
+pub(super) fn time(timestamp: Timestamp) -> Result<Time, Refusal> {
     let micros = timestamp.seconds.checked_mul(1_000_000);
     let micros = micros.and_then(|micros| micros.checked_add(i64::from(timestamp.nanos) / 1000));
     match micros {

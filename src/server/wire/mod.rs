@@ -5,8 +5,9 @@
 //!
 //! In reading order: `tensors` (inputs to rows), with `numbers` and `texts` below it;
 //! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`, with
-//! `signals` below it; `records` (versions and status).
+//! `signals` below it; `records` (versions and status); `audits` (with retractions).
 
+mod audits;
 mod feedback;
 mod metadata;
 mod numbers;
@@ -18,10 +19,13 @@ mod signals;
 mod tensors;
 mod texts;
 
+pub use audits::audit;
+pub(super) use audits::{certificate, plan, selector};
 pub(super) use feedback::{feedback, reply};
 pub(super) use metadata::{model_metadata, server_metadata};
 pub(super) use outputs::{Selection, response};
 pub(super) use parameters::Parameters;
-pub(super) use records::{model_status, version};
+pub(super) use records::model_status;
+pub use records::version;
 pub(super) use refusal::Refusal;
 pub(super) use tensors::{Tensors, batch};

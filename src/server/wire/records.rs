@@ -1,27 +1,20 @@
-//! Versions and status of a model as messages.
+//! Versions and status of a model as messages, from the engine's values.
 //!
 //! Invariant: field by field what the engine says; nothing is computed here.
 
 use prost_types::Timestamp;
 
 use crate::engine::{self, Manifest, State};
+use crate::event::Time;
 use crate::proto::perennial::v1::{MemberStatus, ModelStatus, Version};
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
-pub(in crate::server) fn version(
-    manifest: Manifest,
-    damage: Option<String>,
-    served: Option<u64>,
-) -> Version {
-    let micros = manifest.time_us;
+pub fn version(manifest: Manifest, damage: Option<String>, served: Option<u64>) -> Version {
     Version {
         version: manifest.version,
         parent: manifest.parent,
         position: manifest.position,
-        time: Some(Timestamp {
-            seconds: micros.div_euclid(1_000_000),
-            nanos: (micros.rem_euclid(1_000_000) * 1000) as i32,
-        }),
+        time: Some(timestamp(Time(manifest.time_us))),
         reason: manifest.reason,
         note: manifest.note,
         actor: manifest.actor,
@@ -33,6 +26,14 @@ pub(in crate::server) fn version(
         metrics: manifest.metrics.into_iter().collect(),
         served: served == Some(manifest.version),
         damage: damage.unwrap_or_default(),
+    }
+}
+
+/// A moment as the wire has it.
+pub fn timestamp(time: Time) -> Timestamp {
+    Timestamp {
+        seconds: time.0.div_euclid(1_000_000),
+        nanos: (time.0.rem_euclid(1_000_000) * 1000) as i32,
     }
 }
 

@@ -75,6 +75,20 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Stands before the first entry that the journal still holds.
+    ///
+    /// # Errors
+    /// As [`open`](Reader::open).
+    pub fn from_start(dir: &Path, verify_to: u64) -> Result<Reader, Error> {
+        let first = segment::list(dir)?.first().copied().unwrap_or(1);
+        Reader::open(dir, first, verify_to)
+    }
+
+    /// The position of the entry that comes next.
+    pub fn next_position(&self) -> u64 {
+        self.next_position
+    }
+
     /// The next entry up to position `limit`, which must be written; `None` after it.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ use crate::store::format::decode;
 /// What a whole journal holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
+    /// Names the journal: the same in its segments and its checkpoints; zeros where it has none.
+    pub journal_id: [u8; 16],
     /// How many files.
     pub segments: u64,
     /// How many entries.
@@ -57,6 +59,10 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
         }
     })?;
     Ok(Report {
+        journal_id: found
+            .headers
+            .last()
+            .map_or([0; 16], |header| header.journal_id),
         segments: found.headers.len() as u64,
         entries,
         erased,
@@ -87,6 +93,7 @@ mod tests {
             journal.sync().unwrap();
         }
         let sound = Report {
+            journal_id: journal.journal_id(),
             segments: 3,
             entries: 7,
             erased: 0,

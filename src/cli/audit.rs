@@ -1,0 +1,212 @@
+//! `perennial audit`: answer a prediction again, and say what shaped it.
+//!
+//! Invariant: an answer that differs is a failure, and so is one that cannot be computed again.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+use perennial::engine::Offline;
+use perennial::event::PredictionId;
+use perennial::proto::perennial::v1::{AuditRequest, AuditResponse, AuditedFeedback, Output};
+use perennial::server::audit_message;
+use serde_json::{Map, Value, json};
+
+use super::client::{self, Client, refusal};
+use super::print;
+use super::status::sorted;
+
+/// Which prediction to audit.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  perennial audit 01890a5d-ac96-774b-bcce-b302099a8057
+  perennial audit 01890a5d-ac96-774b-bcce-b302099a8057 --without team-7 --data data")]
+pub struct Args {
+    /// The id that came with the prediction
+    prediction_id: String,
+    /// Also answer as if this source had said nothing
+    #[arg(long, value_name = "SOURCE")]
+    without: Option<String>,
+    /// Read this data directory instead of asking a server; no server may have it open
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    client: client::Args,
+}
+
+/// Audits, and prints what was found.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let found = match &args.data {
+        Some(data) => offline(data, &args.prediction_id, args.without.as_deref())?,
+        None => {
+            let mut client = Client::connect(&args.client).await?;
+            let request = AuditRequest {
+                prediction_id: args.prediction_id,
+                without: args.without.clone(),
+            };
+            client
+                .registry
+                .audit(request)
+                .await
+                .map_err(refusal)?
+                .into_inner()
+        }
+    };
+    match args.client.json {
+        true => print::line(object(&found, args.without.is_some()))?,
+        false => lines(&found, args.without.as_deref())
+            .iter()
+            .try_for_each(print::line)?,
+    }
+    ensure!(
+        found.again.is_some(),
+        "it cannot be answered again: {}",
+        found.reason
+    );
+    ensure!(
+        found.bit_equal,
+        "answered again, it differs from what was served"
+    );
+    Ok(())
+}
+
+fn offline(data: &PathBuf, id: &str, without: Option<&str>) -> anyhow::Result<AuditResponse> {
+    let id: PredictionId = id
+        .parse()
+        .with_context(|| format!("prediction id {id:?}"))?;
+    for model in Offline::models(data)? {
+        if let Some(found) = Offline::open(data, &model)?.audit(id, without)? {
+            return Ok(audit_message(found));
+        }
+    }
+    bail!("no journal in {} holds prediction {id}", data.display())
+}
+
+fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut put = |name: &str, text: String| lines.push(format!("{name:<12} {text}"));
+    let time = found.time.map_or_else(String::new, |time| time.to_string());
+    put(
+        "prediction",
+        format!(
+            "{} entry {}, row {}, {time}",
+            found.model, found.entry, found.row
+        ),
+    );
+    put(
+        "answered by",
+        format!("version {}, position {}", found.version, found.position),
+    );
+    put("computed by", format!("{}, {}", found.build, found.profile));
+    for input in &found.inputs {
+        put("input", format!("{} = {:.200}", input.name, input.value));
+    }
+    put("answer", said(found.answer.as_ref()));
+    match (&found.again, found.bit_equal) {
+        (None, _) => put("again", format!("not computed: {}", found.reason)),
+        (again, true) => put("again", format!("{}, bit-equal", said(again.as_ref()))),
+        (again, false) => put("again", format!("{}, which DIFFERS", said(again.as_ref()))),
+    }
+    for heard in &found.feedback {
+        let AuditedFeedback {
+            position,
+            source,
+            signal,
+            ..
+        } = heard;
+        let retracted = if heard.retracted {
+            ", retracted since"
+        } else {
+            ""
+        };
+        put(
+            "feedback",
+            format!("{signal} from {source:?} at {position}{retracted}"),
+        );
+    }
+    for (source, n) in sorted(&found.sources) {
+        put("shaped by", format!("{n} events of source {source:?}"));
+    }
+    if let Some(source) = without {
+        let text = match &found.without {
+            Some(output) => format!(
+                "{source:?}, {} events less: {}",
+                found.left_out,
+                said(Some(output))
+            ),
+            None => format!("{source:?}: not computed: {}", found.without_reason),
+        };
+        put("without", text);
+    }
+    lines
+}
+
+fn said(output: Option<&Output>) -> String {
+    let Some(output) = output else {
+        return "nothing".to_owned();
+    };
+    let named = output.names.iter().zip(&output.values);
+    let values: Vec<String> = named
+        .map(|(name, value)| format!("{name} {value:.4}"))
+        .collect();
+    let mut text = output.answer.clone();
+    if let Some(propensity) = output.propensity {
+        text += &format!(" with propensity {propensity:.4}");
+    }
+    match values.is_empty() {
+        true => text,
+        false => format!("{text} ({})", values.join(", ")),
+    }
+}
+
+fn object(found: &AuditResponse, without: bool) -> Value {
+    let text: Map<String, Value> = found
+        .inputs
+        .iter()
+        .map(|input| (input.name.clone(), json!(input.value)))
+        .collect();
+    let feedback = found.feedback.iter().map(|heard| {
+        json!({
+            "position": heard.position,
+            "time": heard.time.map(|time| time.to_string()),
+            "source": heard.source,
+            "feedback_id": heard.feedback_id,
+            "signal": heard.signal,
+            "retracted": heard.retracted,
+        })
+    });
+    let mut object = json!({
+        "model": found.model,
+        "entry": found.entry,
+        "row": found.row,
+        "time": found.time.map(|time| time.to_string()),
+        "version": found.version,
+        "position": found.position,
+        "build": found.build,
+        "profile": found.profile,
+        "inputs": text,
+        "answer": output(found.answer.as_ref()),
+        "again": output(found.again.as_ref()),
+        "bit_equal": found.bit_equal,
+        "reason": found.reason,
+        "feedback": feedback.collect::<Vec<_>>(),
+        "sources": sorted(&found.sources).into_iter().collect::<Map<_, _>>(),
+    });
+    if without {
+        object["without"] = output(found.without.as_ref());
+        object["left_out"] = json!(found.left_out);
+        object["without_reason"] = json!(found.without_reason);
+    }
+    object
+}
+
+fn output(output: Option<&Output>) -> Value {
+    output.map_or(Value::Null, |output| {
+        json!({
+            "answer": output.answer,
+            "propensity": output.propensity,
+            "names": output.names,
+            "values": output.values,
+        })
+    })
+}

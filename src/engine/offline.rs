@@ -1,0 +1,175 @@
+//! The data of one model without a server: looked at, or given one order.
+//!
+//! Invariant: the directory is locked for as long as it is looked at, and for an order nobody
+//! else has it open.
+
+use std::path::Path;
+
+use super::audit::{self, Audit};
+use super::command::Made;
+use super::error::Error;
+use super::learning::Learning;
+use super::recover;
+use super::replay::Replay;
+use super::versions::Versions;
+use super::writer::now;
+use crate::event::{Command, Description, Event, Order, PredictionId};
+use crate::learn::tainted;
+use crate::store::{Directory, Manifest, verify};
+
+/// The data of one model, as long as this lives safe from any server.
+#[derive(Debug)]
+pub struct Offline {
+    versions: Versions,
+    first_position: u64,
+    last_position: u64,
+    _directory: Directory,
+}
+
+impl Offline {
+    /// Locks a data directory for looking, and checks the journal of one of its models.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: a server has the directory open, it is none, or the journal is damaged.
+    /// [`Error::Refused`]: no such model has a journal there.
+    pub fn open(data: &Path, model: &str) -> Result<Offline, Error> {
+        let directory = Directory::inspect(data)?;
+        let models = directory.models()?;
+        if !models.iter().any(|known| known == model) {
+            let known = match models.is_empty() {
+                true => "none".to_owned(),
+                false => models.join(", "),
+            };
+            return Err(Error::Refused {
+                field: "journal",
+                what: format!(
+                    "{} has none of a model {model:?}, but of: {known}",
+                    data.display()
+                ),
+            });
+        }
+        let journal = directory.journal(model);
+        let report = verify(&journal)?;
+        Ok(Offline {
+            versions: Versions {
+                disk: directory.disk().clone(),
+                folder: directory.checkpoints(model),
+                journal,
+                model: model.to_owned(),
+                journal_id: report.journal_id,
+                pinned: Default::default(),
+            },
+            first_position: report.last_position + 1 - report.entries,
+            last_position: report.last_position,
+            _directory: directory,
+        })
+    }
+
+    /// The models that have a journal in a data directory, in order.
+    ///
+    /// # Errors
+    /// As [`Offline::open`].
+    pub fn models(data: &Path) -> Result<Vec<String>, Error> {
+        Ok(Directory::inspect(data)?.models()?)
+    }
+
+    /// The first position that the journal still holds, and the last.
+    pub fn positions(&self) -> (u64, u64) {
+        (self.first_position, self.last_position)
+    }
+
+    /// Every version, each with what is wrong with its checkpoint, if anything is.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
+        Ok(self.versions.all()?)
+    }
+
+    /// Answers a prediction again, if it was one of this model.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the journal cannot be read.
+    pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
+        audit::audit(&self.versions, self.last_position, id, without)
+    }
+
+    /// The journal to be applied again, from a version or from as early as it can be.
+    ///
+    /// # Errors
+    /// [`Error::NoVersion`], and [`Error::Refused`] where it cannot be gone on from.
+    pub fn replay(&self, from: Option<u64>) -> Result<Replay, Error> {
+        Replay::recorded(&self.versions, self.last_position, from)
+    }
+
+    /// The journal to be applied from its first entry, as under another description.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: the description is not sound, or the journal lost its first entries.
+    pub fn replay_with(&self, description: Description) -> Result<Replay, Error> {
+        Replay::with(&self.versions, self.last_position, description)
+    }
+
+    /// Carries out one order, as a server would.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: another process has the directory open. [`Error::Refused`]: the order
+    /// cannot be carried out. [`Error::Unavailable`]: the model cannot be recovered.
+    pub fn order(data: &Path, model: &str, command: Command) -> Result<Made, Error> {
+        let unavailable = |reason| Error::Unavailable {
+            model: model.to_owned(),
+            reason,
+        };
+        drop(Offline::open(data, model)?);
+        let directory = Directory::open(data)?;
+        let opened = recover::reopen(&directory, model, None).map_err(unavailable)?;
+        let (mut journal, mut learning) = (opened.journal, opened.learning);
+        recover::record(&mut learning, &mut journal).map_err(unavailable)?;
+        if let Order::Restore { version } = command.order {
+            check_restore(&learning, version)?;
+        }
+        let position = journal.append(now(), &Event::Command(command))?;
+        let last = journal.sync()?;
+        let step = learning.step(last).map_err(unavailable)?;
+        let Some((entry, step)) = step else {
+            return Err(unavailable(format!("the journal has no entry {last}")));
+        };
+        if let Some(what) = step.refused {
+            let field = "version";
+            return Err(Error::Refused { field, what });
+        }
+        let Some(version) = step.version else {
+            return Err(unavailable("the order made no version".to_owned()));
+        };
+        learning.save(&version, &entry)?;
+        recover::record(&mut learning, &mut journal).map_err(unavailable)?;
+        let chain = learning.shelf.reader.chain();
+        let versions = &learning.shelf.versions;
+        versions.save_stop(&learning.learner, chain)?;
+        journal.close()?;
+        Ok(Made {
+            version: version.version,
+            position,
+        })
+    }
+}
+
+/// Refuses what could not be carried out once it is journaled.
+fn check_restore(learning: &Learning, version: u64) -> Result<(), Error> {
+    let field = "version";
+    if let Some(successor) = learning.learner.tainted().get(&version) {
+        let what = tainted(version, *successor);
+        return Err(Error::Refused { field, what });
+    }
+    learning.shelf.versions.load(version)?;
+    Ok(())
+}
+
+/// A model.toml as a description that this program can adopt.
+///
+/// # Errors
+/// [`Error::Refused`]: it cannot be read, or is not sound.
+pub fn describe(path: &Path) -> Result<Description, Error> {
+    let field = "description";
+    recover::describe(path).map_err(|what| Error::Refused { field, what })
+}

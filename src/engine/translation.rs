@@ -1,0 +1,227 @@
+//! A journal as a model of another description would have seen it: inputs found by their names,
+//! and answers that it would have given.
+//!
+//! Invariant: what the world did stays: which action was taken, with what propensity, and what
+//! came of it.
+
+use std::collections::BTreeMap;
+
+use super::decisions::places;
+use crate::event::{
+    Batch, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction, Subject,
+};
+use crate::learn::Learner;
+use crate::model::{Choice, Model, Spec, Task, argmax};
+
+/// From the entries of a journal to those of another description.
+pub struct Translation {
+    description: Description,
+    spec: Spec,
+    /// What the description in force says, and where its inputs are found.
+    journaled: Option<(Spec, Vec<usize>)>,
+    /// The answers given instead, by position, as long as feedback may come.
+    answers: BTreeMap<u64, Outputs>,
+    /// What answers; none where it has changed.
+    model: Option<Model>,
+    parting: Option<Parting>,
+}
+
+/// Where two models first answer differently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parting {
+    /// The position of the prediction.
+    pub position: u64,
+    /// What was served.
+    pub served: String,
+    /// What the other description answers.
+    pub other: String,
+}
+
+impl Translation {
+    pub fn new(description: Description) -> Result<Translation, String> {
+        let spec = Spec::parse(&description.toml).map_err(|error| error.to_string())?;
+        Ok(Translation {
+            description,
+            spec,
+            journaled: None,
+            answers: BTreeMap::new(),
+            model: None,
+            parting: None,
+        })
+    }
+
+    /// Where the answers first part, if they have.
+    pub fn parting(&self) -> Option<Parting> {
+        self.parting.clone()
+    }
+
+    /// Takes note that the learner answers differently from here on.
+    pub fn changed(&mut self) {
+        self.model = None;
+    }
+
+    /// An entry as the learner is to see it.
+    pub fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, String> {
+        entry.event = match entry.event {
+            Event::Description(journaled) => {
+                let journaled = Spec::parse(&journaled.toml).map_err(|error| error.to_string())?;
+                self.describe(journaled)?;
+                Event::Description(self.description.clone())
+            }
+            Event::Prediction(prediction) => {
+                let answered = self.answer(entry.position, prediction, learner)?;
+                Event::Prediction(answered)
+            }
+            Event::Feedback(Feedback {
+                subject: Subject::Inputs { batch, decision },
+                feedback_id,
+                signal,
+                source,
+                event_time,
+                tags,
+                actor,
+            }) => Event::Feedback(Feedback {
+                subject: Subject::Inputs {
+                    batch: self.batch(batch)?,
+                    decision,
+                },
+                feedback_id,
+                signal,
+                source,
+                event_time,
+                tags,
+                actor,
+            }),
+            // What was adopted before gives way to this description; it only says how the
+            // journal goes on.
+            Event::Command(Command {
+                order: Order::Adopt(journaled),
+                actor,
+                note,
+            }) => {
+                let journaled = Spec::parse(&journaled.toml).map_err(|error| error.to_string())?;
+                self.describe(journaled)?;
+                let order = Order::Checkpoint;
+                Event::Command(Command { order, actor, note })
+            }
+            event => event,
+        };
+        Ok(entry)
+    }
+
+    /// A journaled prediction, with the answer that was given instead.
+    pub fn prediction(&self, position: u64, journaled: Prediction) -> Result<Prediction, String> {
+        let outputs = self.answers.get(&position);
+        let outputs = outputs.ok_or_else(|| format!("prediction {position} was given up"))?;
+        Ok(Prediction {
+            batch: self.batch(journaled.batch)?,
+            outputs: outputs.clone(),
+            ..journaled
+        })
+    }
+
+    fn describe(&mut self, journaled: Spec) -> Result<(), String> {
+        let (was, is) = (&journaled.task, &self.spec.task);
+        if was.word() != is.word() {
+            return Err(format!(
+                "task: the journal is of a {}, and cannot be learned as {}",
+                was.word(),
+                is.word()
+            ));
+        }
+        let places = places(&journaled, &self.spec).map_err(|error| error.to_string())?;
+        self.journaled = Some((journaled, places));
+        Ok(())
+    }
+
+    fn journaled(&self) -> Result<&(Spec, Vec<usize>), String> {
+        let journaled = self.journaled.as_ref();
+        journaled.ok_or_else(|| "the journal does not start with a description".to_owned())
+    }
+
+    fn batch(&self, mut batch: Batch) -> Result<Batch, String> {
+        let (_, places) = self.journaled()?;
+        let columns = places.iter().map(|place| batch.columns[*place].clone());
+        batch.columns = columns.collect();
+        Ok(batch)
+    }
+
+    fn answer(
+        &mut self,
+        position: u64,
+        journaled: Prediction,
+        learner: &Learner,
+    ) -> Result<Prediction, String> {
+        let batch = self.batch(journaled.batch)?;
+        let model = self.model.get_or_insert_with(|| learner.model());
+        let mut outputs = model.predict(&batch, Choice::Best);
+        let names = model.names.clone();
+        let (spec, _) = self.journaled()?;
+        let served = said(&journaled.outputs, spec.task.names());
+        let other = said(&outputs, &names);
+        if self.parting.is_none() && served != other {
+            self.parting = Some(Parting {
+                position,
+                served,
+                other,
+            });
+        }
+        self.keep_the_decision(&journaled.outputs, &mut outputs)?;
+        self.answers.insert(position, outputs.clone());
+        while self.answers.len() > self.spec.waiting_max {
+            self.answers.pop_first();
+        }
+        Ok(Prediction {
+            batch,
+            outputs,
+            ..journaled
+        })
+    }
+
+    /// A bandit's action was taken by the model that served.
+    fn keep_the_decision(&self, served: &Outputs, outputs: &mut Outputs) -> Result<(), String> {
+        let (
+            Outputs::Actions {
+                chosen,
+                propensities,
+                ..
+            },
+            Task::Bandit { .. },
+        ) = (served, &self.spec.task)
+        else {
+            return Ok(());
+        };
+        let (journaled, _) = self.journaled()?;
+        let index = |action: &u32| {
+            let name = journaled.task.names().get(*action as usize);
+            let index = name.and_then(|name| self.spec.task.index(name));
+            index.ok_or_else(|| format!("actions: {name:?} was taken, and is not described"))
+        };
+        let taken: Vec<u32> = chosen.iter().map(index).collect::<Result<_, _>>()?;
+        if let Outputs::Actions {
+            chosen: ours,
+            propensities: shares,
+            ..
+        } = outputs
+        {
+            *ours = taken;
+            shares.clone_from(propensities);
+        }
+        Ok(())
+    }
+}
+
+/// What the first row of outputs answers.
+fn said(outputs: &Outputs, names: &[String]) -> String {
+    let name = |index: usize| {
+        names
+            .get(index)
+            .cloned()
+            .unwrap_or_else(|| index.to_string())
+    };
+    match outputs {
+        Outputs::Probabilities(shares) => name(argmax(&shares[..names.len().min(shares.len())])),
+        Outputs::Values(values) => values[0].to_string(),
+        Outputs::Actions { scores, .. } => name(argmax(&scores[..names.len().min(scores.len())])),
+    }
+}

@@ -1,0 +1,228 @@
+//! Retractions and audits as messages.
+//!
+//! Invariant: exactly one choice of feedback leaves this file inward.
+
+use crate::engine::{Audit, Certificate, Heard, Plan};
+use crate::event::{Column, Outputs, Selector, Signal, Time};
+use crate::model::argmax;
+use crate::proto::perennial::v1::{
+    self as messages, AuditResponse, AuditedFeedback, Named, Output,
+};
+
+use super::Refusal;
+use super::feedback::time;
+use super::records::timestamp;
+
+/// Which feedback a request chooses.
+pub(in crate::server) fn selector(request: &messages::RetractRequest) -> Result<Selector, Refusal> {
+    let between = request.since.is_some() || request.until.is_some();
+    let n_choices = [
+        request.source.is_some(),
+        request.feedback_id.is_some(),
+        between,
+    ];
+    if n_choices.iter().filter(|chosen| **chosen).count() != 1 {
+        let what = "selector: expected exactly one of source, feedback_id, or since and until";
+        return Err(Refusal::invalid("selector", what));
+    }
+    if let Some(source) = &request.source {
+        return Ok(Selector::Source(source.clone()));
+    }
+    if let Some(feedback_id) = &request.feedback_id {
+        return Ok(Selector::FeedbackId(feedback_id.clone()));
+    }
+    let moment = |moment: Option<prost_types::Timestamp>, or: Time| moment.map_or(Ok(or), time);
+    let since = moment(request.since, Time(i64::MIN))?;
+    let until = moment(request.until, Time(i64::MAX))?;
+    match since <= until {
+        true => Ok(Selector::Accepted { since, until }),
+        false => Err(Refusal::invalid(
+            "until",
+            "until: expected a moment not before since",
+        )),
+    }
+}
+
+/// What a retraction would do.
+pub(in crate::server) fn plan(
+    model: &str,
+    selector: &Selector,
+    plan: Plan,
+) -> messages::Certificate {
+    messages::Certificate {
+        model: model.to_owned(),
+        selector: selector.to_string(),
+        excluded: plan.excluded,
+        first_position: plan.first_position,
+        last_position: plan.last_position,
+        base: plan.base,
+        entries: plan.entries,
+        tainted: plan.tainted,
+        ..Default::default()
+    }
+}
+
+/// What a retraction has done.
+pub(in crate::server) fn certificate(
+    model: &str,
+    selector: &Selector,
+    certificate: Certificate,
+) -> messages::Certificate {
+    messages::Certificate {
+        version: certificate.version,
+        position: certificate.position,
+        digest: certificate.digest,
+        profile: certificate.profile,
+        erased: certificate.erased,
+        ..plan(model, selector, certificate.plan)
+    }
+}
+
+/// All that an audit found.
+pub fn audit(audit: Audit) -> AuditResponse {
+    let bit_equal = audit.bit_equal();
+    let output = |outputs: &Outputs| output(outputs, &audit.names);
+    let (again, reason) = match &audit.again {
+        Ok(again) => (Some(output(again)), String::new()),
+        Err(reason) => (None, reason.clone()),
+    };
+    let (without, left_out, without_reason) = match &audit.without {
+        None => (None, 0, String::new()),
+        Some(Ok((outputs, left_out))) => (Some(output(outputs)), *left_out, String::new()),
+        Some(Err(reason)) => (None, 0, reason.clone()),
+    };
+    AuditResponse {
+        entry: audit.entry,
+        row: audit.row as u64,
+        time: Some(timestamp(audit.time)),
+        version: audit.version,
+        position: audit.position,
+        answer: Some(output(&audit.answer)),
+        again,
+        bit_equal,
+        reason,
+        without,
+        left_out,
+        without_reason,
+        model: audit.model,
+        build: audit.description.build,
+        profile: audit.description.profile,
+        inputs: audit.inputs.into_iter().map(named).collect(),
+        feedback: audit.feedback.into_iter().map(heard).collect(),
+        sources: audit.sources.into_iter().collect(),
+    }
+}
+
+fn named((name, column): (String, Column)) -> Named {
+    let value = match column {
+        Column::Numbers(values) => values[0].to_string(),
+        Column::Strings(mut values) => values.swap_remove(0),
+        Column::Vectors(bytes) => {
+            let (floats, _) = bytes.as_chunks::<4>();
+            let floats = floats
+                .iter()
+                .map(|float| f32::from_le_bytes(*float).to_string());
+            format!("[{}]", floats.collect::<Vec<_>>().join(", "))
+        }
+    };
+    Named { name, value }
+}
+
+fn output(outputs: &Outputs, names: &[String]) -> Output {
+    let name = |index: usize| {
+        let known = names.get(index).cloned();
+        known.unwrap_or_else(|| format!("number {index}"))
+    };
+    match outputs {
+        Outputs::Probabilities(shares) => Output {
+            answer: name(argmax(shares)),
+            propensity: None,
+            names: names.to_vec(),
+            values: shares.clone(),
+        },
+        Outputs::Values(values) => Output {
+            answer: values[0].to_string(),
+            propensity: None,
+            names: Vec::new(),
+            values: values.clone(),
+        },
+        Outputs::Actions {
+            chosen,
+            propensities,
+            scores,
+        } => Output {
+            answer: name(chosen[0] as usize),
+            propensity: Some(propensities[0]),
+            names: names.to_vec(),
+            values: scores.clone(),
+        },
+    }
+}
+
+fn heard(heard: Heard) -> AuditedFeedback {
+    let signal = match heard.signal {
+        Signal::Label(label) => format!("label {label}"),
+        Signal::Value(value) => format!("value {value}"),
+        Signal::Reward(reward) => format!("reward {reward}"),
+        Signal::Named { name, value } => format!("{name} {value}"),
+        Signal::PreferredOver(other) => format!("preferred over {other}"),
+    };
+    AuditedFeedback {
+        position: heard.position,
+        time: Some(timestamp(heard.time)),
+        source: heard.source,
+        feedback_id: heard.feedback_id,
+        signal,
+        retracted: heard.retracted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::perennial::v1::RetractRequest;
+
+    #[test]
+    fn p9_a_retraction_chooses_in_exactly_one_way() {
+        let moment = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let check = |request: RetractRequest, expected: Option<Selector>| {
+            assert_eq!(selector(&request).ok(), expected, "{request:?}");
+        };
+        check(RetractRequest::default(), None);
+        let by_source = RetractRequest {
+            source: Some("s".to_owned()),
+            ..Default::default()
+        };
+        check(by_source.clone(), Some(Selector::Source("s".to_owned())));
+        check(
+            RetractRequest {
+                since: moment(1),
+                ..by_source.clone()
+            },
+            None,
+        );
+        check(
+            RetractRequest {
+                feedback_id: Some("f".to_owned()),
+                ..by_source
+            },
+            None,
+        );
+        let by_time = |since, until| RetractRequest {
+            since,
+            until,
+            ..Default::default()
+        };
+        let (since, until) = (Time(1_000_000), Time(2_000_000));
+        check(
+            by_time(moment(1), moment(2)),
+            Some(Selector::Accepted { since, until }),
+        );
+        check(by_time(moment(2), moment(1)), None);
+        let open = Selector::Accepted {
+            since,
+            until: Time(i64::MAX),
+        };
+        check(by_time(moment(1), None), Some(open));
+    }
+}

@@ -1,0 +1,291 @@
+//! Random histories of one model: answers, feedback of several sources, silence, versions,
+//! restores, retractions and restarts, decided by a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use perennial::event::{
+    Command, Duplicate, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId, Reason,
+    Retraction, Selector, Signal, Subject, Time,
+};
+use perennial::learn::Fate;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Classroom, label, rows};
+
+const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
+const SECOND: i64 = 1_000_000;
+
+/// The descriptions that histories are of.
+pub fn descriptions() -> Vec<String> {
+    let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
+        [[input]]\nname = \"y\"\nkind = \"number\"\n\
+        [[input]]\nname = \"c\"\nkind = \"category\"\n";
+    let classes = "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 4\n";
+    let actions = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n";
+    let network = "[network]\nkind = \"mlp\"\nhidden = [6]\n[learner]\nkind = \"gradient\"\n\
+        examples_per_update = 2\n[memory]\nstrategy = \"der++\"\nlong_term = 12\nreplay = 3\n";
+    let analytic = "[learner]\nkind = \"analytic\"\nfeatures = 12\n";
+    let silence = "[feedback]\nwindow_s = 20\ndefault_reward = 0.0\naggregate = \"sum\"\n";
+    let short = "[feedback]\nwindow_s = 20\nwaiting_max = 12\n";
+    let versions = "[versions]\nevery_examples = 16\n";
+    vec![
+        format!("{classes}{inputs}{versions}{short}"),
+        format!("{classes}{inputs}{versions}{network}"),
+        format!("{actions}{inputs}{versions}{silence}{network}"),
+        format!("{actions}{inputs}{versions}{silence}{analytic}"),
+    ]
+}
+
+/// One history, by its seed: a learner that lived through it, and its journal.
+pub struct History {
+    pub room: Classroom,
+    rng: ChaCha8Rng,
+    /// Predictions that were served, and how many events were said.
+    served: Vec<Prediction>,
+    n_said: usize,
+}
+
+impl History {
+    /// Lives through `n_steps`.
+    pub fn live(toml: &str, seed: u64, n_steps: usize) -> History {
+        let mut history = History {
+            room: Classroom::new(toml),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            served: Vec::new(),
+            n_said: 0,
+        };
+        for _ in 0..n_steps {
+            history.step();
+        }
+        history
+    }
+
+    fn step(&mut self) {
+        match self.rng.random_range(0..100) {
+            0..30 => self.predict(),
+            30..70 => self.say(),
+            70..78 => self.bring(),
+            78..82 => self.repeat(),
+            82..88 => self.pass(),
+            88..92 => drop(self.room.tell(command(Order::Checkpoint))),
+            92..95 => self.restore(),
+            95..98 => self.retract(),
+            _ => self.room.reload(),
+        }
+    }
+
+    fn predict(&mut self) {
+        let skip = self.rng.random_range(0..500);
+        let (batch, _) = rows(500, 0.3).nth(skip).expect("rows go on");
+        let prediction = self.room.predict(batch);
+        self.served.push(prediction);
+    }
+
+    fn say(&mut self) {
+        let recent = self.served.len().saturating_sub(16);
+        let Some(prediction) = self.served[recent..].choose(&mut self.rng).cloned() else {
+            return;
+        };
+        let id = match self.rng.random_range(0..20) {
+            0 => PredictionId(u128::MAX),
+            _ => prediction.ids[0],
+        };
+        let signal = self.signal(&prediction.outputs);
+        self.tell(Subject::Prediction(id), signal);
+    }
+
+    fn signal(&mut self, outputs: &Outputs) -> Signal {
+        let class = ["a", "b", "c", "d", "e"][self.rng.random_range(0..5)].to_owned();
+        let reward = f64::from(self.rng.random_range(-2..3));
+        match outputs {
+            Outputs::Actions { .. } if self.rng.random_bool(0.8) => Signal::Reward(reward),
+            _ => Signal::Label(class),
+        }
+    }
+
+    /// Feedback that brings its own row.
+    fn bring(&mut self) {
+        let skip = self.rng.random_range(0..500);
+        let (batch, class) = rows(500, 0.3).nth(skip).expect("rows go on");
+        let subject = Subject::Inputs {
+            batch,
+            decision: None,
+        };
+        self.tell(subject, Signal::Label(class.to_owned()));
+    }
+
+    fn tell(&mut self, subject: Subject, signal: Signal) {
+        self.n_said += 1;
+        let source = SOURCES.choose(&mut self.rng).expect("there are three");
+        self.room.tell(Event::Feedback(Feedback {
+            subject,
+            signal,
+            source: (*source).to_owned(),
+            ..label(PredictionId(0), &format!("said-{}", self.n_said), "")
+        }));
+    }
+
+    fn repeat(&mut self) {
+        if self.n_said > 0 {
+            self.room.tell(Event::Duplicate(Duplicate {
+                feedback_id: format!("said-{}", self.rng.random_range(1..=self.n_said)),
+                first_position: 1,
+            }));
+        }
+    }
+
+    /// Time passes; the clock is written down only where it makes something due.
+    fn pass(&mut self) {
+        let last = self.room.journal.last().map_or(0, |entry| entry.time.0);
+        let now = Time(last + self.rng.random_range(0..40) * SECOND);
+        if self.room.learner.next_tick().is_some_and(|due| due <= now) {
+            self.room.tell(Event::Tick(now));
+        }
+    }
+
+    fn restore(&mut self) {
+        let tainted = self.room.learner.tainted();
+        let made = self
+            .room
+            .journal
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Version(version) if version.reason != Reason::Cadence => {
+                    Some(version.version)
+                }
+                _ => None,
+            });
+        let whole: Vec<u64> = made
+            .filter(|version| !tainted.contains_key(version))
+            .collect();
+        if let Some(version) = whole.choose(&mut self.rng) {
+            self.room
+                .tell(command(Order::Restore { version: *version }));
+        }
+    }
+
+    fn retract(&mut self) {
+        let selector = match self.rng.random_range(0..3) {
+            0 => Selector::Source(SOURCES.choose(&mut self.rng).expect("three").to_string()),
+            1 => Selector::FeedbackId(format!("said-{}", self.rng.random_range(0..=self.n_said))),
+            _ => {
+                let last = self.room.journal.last().map_or(0, |entry| entry.time.0);
+                let since = Time(self.rng.random_range(0..=last));
+                let until = Time(since.0 + 20 * SECOND);
+                Selector::Accepted { since, until }
+            }
+        };
+        let retracted = retracted(&self.room.journal);
+        let chosen = chosen(&self.room.journal, &selector);
+        if let Some(first_position) = chosen.difference(&retracted).next() {
+            self.room.tell(command(Order::Retract(Retraction {
+                selector,
+                first_position: *first_position,
+            })));
+        }
+    }
+}
+
+/// The positions of feedback that was ever retracted.
+pub fn retracted(journal: &[Entry]) -> BTreeSet<u64> {
+    let mut all = BTreeSet::new();
+    for (index, entry) in journal.iter().enumerate() {
+        if let Event::Command(Command {
+            order: Order::Retract(retraction),
+            ..
+        }) = &entry.event
+        {
+            all.extend(chosen(&journal[..index], &retraction.selector));
+        }
+    }
+    all
+}
+
+fn chosen(journal: &[Entry], selector: &Selector) -> BTreeSet<u64> {
+    let chosen = |entry: &&Entry| match &entry.event {
+        Event::Feedback(feedback) => selector.chooses(feedback, entry.time),
+        _ => false,
+    };
+    journal
+        .iter()
+        .filter(chosen)
+        .map(|entry| entry.position)
+        .collect()
+}
+
+/// A second learner, fed live from the start with what was retracted left out before it was
+/// journaled. Where the first one retracts, it makes a version, to be restored in its place.
+pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
+    let left_out = retracted(journal);
+    let mut room = Classroom::empty(toml);
+    // The twin's versions by the position of the first one's command.
+    let mut made = BTreeMap::new();
+    let position_of = |version: u64| {
+        journal.iter().find_map(|entry| match &entry.event {
+            Event::Version(record) if record.version == version => Some(record.position),
+            _ => None,
+        })
+    };
+    for entry in journal {
+        let event = match &entry.event {
+            Event::Feedback(_) if left_out.contains(&entry.position) => continue,
+            Event::Version(_) => continue,
+            Event::Command(Command { order, .. }) => command(match order {
+                Order::Restore { version } => Order::Restore {
+                    version: made[&position_of(*version).expect("it was recorded")],
+                },
+                _ => Order::Checkpoint,
+            }),
+            event => event.clone(),
+        };
+        let step = room.tell_at(entry.time, event);
+        if let Some(version) = step.version.filter(|v| v.reason != Reason::Cadence) {
+            made.insert(entry.position, version.version);
+        }
+    }
+    if let Some(last) = journal.last() {
+        // The first one's newest record may have let time go on.
+        room.tell_at(last.time, Event::Tick(last.time));
+    }
+    room
+}
+
+/// Checks everything that a history promises.
+pub fn check(toml: &str, seed: u64, n_steps: usize) {
+    let history = History::live(toml, seed, n_steps);
+    let learner = &history.room.learner;
+    let journal = &history.room.journal;
+    let mut again = Classroom::empty(toml);
+    journal
+        .iter()
+        .for_each(|entry| drop(again.apply(entry.clone())));
+    assert!(
+        again.learner == *learner,
+        "seed {seed}: replayed, it differs: {toml}"
+    );
+    let counted = |entry: &&Entry| matches!(entry.event, Event::Feedback(_) | Event::Duplicate(_));
+    let n_events = journal.iter().filter(counted).count() as u64;
+    assert_eq!(learner.ledger().total(), n_events, "seed {seed}: {toml}");
+    let twin = twin(toml, journal);
+    let digests = [learner, &twin.learner].map(|learner| learner.learned().digest());
+    assert_eq!(
+        digests[0], digests[1],
+        "seed {seed}: retracted, it differs: {toml}"
+    );
+    let n_retracted = retracted(journal).len() as u64;
+    assert_eq!(
+        learner.ledger().count(Fate::Retracted),
+        n_retracted,
+        "seed {seed}: {toml}"
+    );
+}
+
+fn command(order: Order) -> Event {
+    Event::Command(Command {
+        order,
+        actor: String::new(),
+        note: String::new(),
+    })
+}

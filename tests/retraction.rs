@@ -1,0 +1,373 @@
+//! Taking back, looking back and asking what if, on a running engine and on what it leaves.
+//!
+//! Invariant: every comparison is of digests or of bits, against a learner that never saw what
+//! was taken back.
+
+mod common;
+
+use common::{AUTO, House, answers, digest, gradient, label, order, rows, teach_rows};
+use perennial::engine::{
+    Accepted, Audit, Disposal, Engine, Error, Hosted, Manner, Offline, Retract,
+};
+use perennial::event::{
+    Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Signal, Time,
+};
+use perennial::store::{Config, Directory, Journal, verify};
+
+const SOURCES: [&str; 2] = ["people", "batch"];
+
+fn source(name: &str) -> Selector {
+    Selector::Source(name.to_owned())
+}
+
+fn request(selector: Selector, disposal: Disposal) -> Retract {
+    Retract {
+        selector,
+        actor: String::new(),
+        note: "a test asks".to_owned(),
+        disposal,
+    }
+}
+
+/// Predicts rows and says of each what is true, in turn from either source, or from `only` one;
+/// what is "batch"'s is wrong.
+async fn live(model: &Hosted, from: usize, n_rows: usize, only: Option<&str>) -> Vec<PredictionId> {
+    let mut ids = Vec::new();
+    for (index, (batch, truth)) in rows(from + n_rows, 0.3).enumerate().skip(from) {
+        let snapshot = model.snapshot("").expect("it serves");
+        let id = model.predict(&snapshot, batch, Manner::default()).ids[0];
+        ids.push(id);
+        let source = SOURCES[index % 2];
+        if only.is_some_and(|only| only != source) {
+            continue;
+        }
+        let wrong = if truth == "a" { "b" } else { "a" };
+        let said = if source == "batch" { wrong } else { truth };
+        let feedback = Feedback {
+            source: source.to_owned(),
+            ..label(id, &format!("row-{index}"), said)
+        };
+        let receipt = model.accept(feedback).expect("there is room");
+        match receipt.wait().await.expect("acknowledged") {
+            Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+            Accepted::Duplicate { .. } => panic!("row {index} came before"),
+        }
+    }
+    ids
+}
+
+fn house(toml: &str) -> (House, std::sync::Arc<Engine>) {
+    let house = House::new(&[("m", toml)]);
+    let engine = house.open();
+    (house, engine)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_retracted_source_was_never_there() {
+    for toml in [AUTO.to_owned(), gradient("adamw", "8", "der++")] {
+        let (house, engine) = house(&toml);
+        let model = engine.model("m").unwrap();
+        live(model, 0, 20, Some("people")).await;
+        let before = order(model, Order::Checkpoint).await;
+        live(model, 20, 60, None).await;
+        let after = order(model, Order::Checkpoint).await;
+        live(model, 80, 10, None).await;
+
+        let plan = model.plan_retraction(&source("batch")).unwrap();
+        assert_eq!((plan.excluded, plan.base), (35, before.position));
+        assert_eq!(plan.tainted, [after.version]);
+        let done = model
+            .retract(request(source("batch"), Disposal::Keep))
+            .await
+            .unwrap();
+        assert_eq!(done.plan.excluded, 35);
+        assert_eq!(
+            (done.version, done.plan.tainted),
+            (after.version + 1, plan.tainted)
+        );
+        assert_eq!(done.plan.entries, done.position - 1 - before.position);
+        let status = model.status(false);
+        assert_eq!(status.fates["retracted"], 35);
+        assert_eq!(status.fates.values().sum::<u64>(), 20 / 2 + 70);
+
+        let (_, other) = self::house(&toml);
+        let twin = other.model("m").unwrap();
+        live(twin, 0, 90, Some("people")).await;
+        assert_eq!(digest(model), digest(twin), "{toml}");
+        assert_eq!(answers(model), answers(twin), "{toml}");
+
+        // What holds it is not restored, what does not is, and it stays away after a restart.
+        let refused = model.check_restore(after.version).unwrap_err().to_string();
+        assert!(
+            refused.contains("holds feedback that was retracted; version 4"),
+            "{refused}"
+        );
+        let again = model
+            .retract(request(source("batch"), Disposal::Keep))
+            .await;
+        let refused = again.unwrap_err().to_string();
+        assert!(
+            refused.contains("that was not retracted already"),
+            "{refused}"
+        );
+        live(model, 90, 10, Some("people")).await;
+        live(twin, 90, 10, Some("people")).await;
+        assert_eq!(digest(model), digest(twin), "{toml}");
+        engine.close();
+        drop(engine);
+        let engine = house.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!(digest(model), digest(twin), "{toml}");
+        assert!(model.check_restore(after.version).is_err());
+        order(
+            model,
+            Order::Restore {
+                version: before.version,
+            },
+        )
+        .await;
+        assert_eq!(
+            model.status(false).fates.values().sum::<u64>(),
+            20 / 2 + 70 + 5
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_crash_behind_the_order_derives_the_same() {
+    let toml = gradient("sgd", "8", "er");
+    let (house, engine) = house(&toml);
+    live(engine.model("m").unwrap(), 0, 60, None).await;
+    engine.close();
+    drop(engine);
+    // As a crash leaves it: the order is on disk, and nothing that came of it.
+    let directory = Directory::open(&house.data()).unwrap();
+    let journal = directory.journal("m");
+    let (mut journal, _) = Journal::create_or_open(&journal, 0, Config::default()).unwrap();
+    let retraction = Retraction {
+        selector: source("batch"),
+        first_position: 1,
+    };
+    let command = Command {
+        order: Order::Retract(retraction),
+        actor: String::new(),
+        note: String::new(),
+    };
+    journal
+        .append(Time(i64::MAX / 2), &Event::Command(command))
+        .unwrap();
+    journal.sync().unwrap();
+    drop((journal, directory));
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    let (_, other) = self::house(&toml);
+    let twin = other.model("m").unwrap();
+    live(twin, 0, 60, Some("people")).await;
+    assert_eq!(digest(model), digest(twin));
+    let versions = model.versions().unwrap();
+    assert_eq!(versions.last().unwrap().0.reason, "retract");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_cannot_be_retracted_is_refused_in_a_sentence() {
+    let (_house, engine) = house(AUTO);
+    let model = engine.model("m").unwrap();
+    live(model, 0, 4, None).await;
+    let check = |selector: Selector, sentence: &str| {
+        let error = model.plan_retraction(&selector).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        assert!(error.to_string().contains(sentence), "{error}");
+    };
+    check(
+        source("nobody"),
+        "no feedback of source \"nobody\" is there",
+    );
+    check(
+        Selector::FeedbackId("row-9".to_owned()),
+        "no feedback of feedback id \"row-9\"",
+    );
+    let (since, until) = (Time(0), Time(1));
+    check(
+        Selector::Accepted { since, until },
+        "no feedback of accepted from 0 to 1 us",
+    );
+    let one = Selector::FeedbackId("row-1".to_owned());
+    assert_eq!(model.plan_retraction(&one).unwrap().excluded, 1);
+    let all = Selector::Accepted {
+        since,
+        until: Time(i64::MAX),
+    };
+    assert_eq!(model.plan_retraction(&all).unwrap().excluded, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
+    let (house, engine) = house(&gradient("sgd", "8", "none"));
+    let model = engine.model("m").unwrap();
+    live(model, 0, 20, None).await;
+    let tainted = order(model, Order::Checkpoint).await;
+    let ids = live(model, 20, 20, None).await;
+    let kept = model
+        .retract(request(source("batch"), Disposal::Keep))
+        .await
+        .unwrap();
+    assert_eq!(kept.erased, 0);
+    // Asking again, for the content as well.
+    let erased = model
+        .retract(request(source("batch"), Disposal::Erase))
+        .await
+        .unwrap();
+    assert_eq!(erased.erased, 20);
+    let numbers: Vec<u64> = model
+        .versions()
+        .unwrap()
+        .iter()
+        .map(|(m, _)| m.version)
+        .collect();
+    assert!(!numbers.contains(&tainted.version), "{numbers:?}");
+    let before = digest(model);
+    let later = live(model, 40, 5, Some("people")).await;
+    let last = digest(model);
+    engine.close();
+    drop(engine);
+    assert_eq!(verify(&house.data().join("m/journal")).unwrap().erased, 20);
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let mut replay = offline.replay(None).unwrap();
+    while replay.advance(7).unwrap() {}
+    assert_eq!(replay.outcome().digest, hex(last));
+    // An answer from before is not computed again; one from after is.
+    let audit = offline.audit(ids[15], None).unwrap().unwrap();
+    assert!(
+        audit.again.as_ref().unwrap_err().contains("erased"),
+        "{audit:?}"
+    );
+    let audit = offline.audit(later[3], None).unwrap().unwrap();
+    assert!(audit.bit_equal());
+    drop(offline);
+    let engine = house.open();
+    assert_ne!(digest(engine.model("m").unwrap()), before);
+    assert_eq!(digest(engine.model("m").unwrap()), last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_every_answer_is_given_again_bit_for_bit() {
+    for toml in [AUTO.to_owned(), gradient("adamw", "8", "er")] {
+        let (house, engine) = house(&toml);
+        let model = engine.model("m").unwrap();
+        let mut ids = live(model, 0, 30, None).await;
+        let made = order(model, Order::Checkpoint).await;
+        ids.extend(live(model, 30, 30, None).await);
+        order(
+            model,
+            Order::Restore {
+                version: made.version,
+            },
+        )
+        .await;
+        ids.extend(live(model, 60, 10, None).await);
+        model
+            .retract(request(source("batch"), Disposal::Keep))
+            .await
+            .unwrap();
+        ids.extend(live(model, 70, 10, None).await);
+        let audit = |id: &PredictionId| -> Audit {
+            engine
+                .audit(*id, Some("batch"))
+                .unwrap()
+                .expect("it is there")
+        };
+        for (index, id) in ids.iter().enumerate().step_by(7) {
+            let found = audit(id);
+            assert!(found.bit_equal(), "{index}: {found:?}");
+            assert_eq!(found.inputs.len(), 3);
+            assert_eq!(found.feedback.len(), 1);
+            let retracted = index % 2 == 1 && index < 70;
+            assert_eq!(found.feedback[0].retracted, retracted);
+            let Signal::Label(_) = &found.feedback[0].signal else {
+                panic!("a label")
+            };
+            let (without, _) = found.without.clone().unwrap().unwrap();
+            assert_eq!(
+                without == found.answer,
+                index == 0 || index == 70,
+                "{index}"
+            );
+        }
+        // Thirty rows, then the restore to them, then ten more: half of them from each source.
+        let found = audit(&ids[69]);
+        assert_eq!(found.sources["people"], 20);
+        assert_eq!(found.sources["batch"], 19);
+        // Retracted, the other source's events shape nothing any more.
+        let found = audit(&ids[70]);
+        assert_eq!(found.sources.get("batch"), None);
+        assert!(engine.audit(PredictionId(7), None).unwrap().is_none());
+        engine.close();
+        drop(engine);
+        let offline = Offline::open(&house.data(), "m").unwrap();
+        let mut replay = offline.replay(None).unwrap();
+        while replay.advance(1000).unwrap() {}
+        let outcome = replay.outcome();
+        // Versions 1 to 4, and what the clean stop saved.
+        assert_eq!(outcome.compared, 5);
+        assert!(offline.replay(Some(9)).is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_description_is_asked_what_if_and_adopted() {
+    let (house, engine) = house(&gradient("sgd", "8", "none"));
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 80, 0.3, "row").await;
+    let version = order(model, Order::Checkpoint).await.version;
+    engine.close();
+    drop(engine);
+    let other = House::new(&[("m", AUTO)]);
+    let description = perennial::engine::describe(&other.models().join("m/model.toml")).unwrap();
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let mut replay = offline.replay_with(description.clone()).unwrap();
+    while replay.advance(64).unwrap() {}
+    let outcome = replay.outcome();
+    assert_eq!(outcome.evaluation.served().count, 80.0);
+    let parting = outcome.parting.expect("they are different learners");
+    assert_ne!(parting.served, parting.other);
+    drop(offline);
+
+    // It is what the other model becomes that lives through the same from the start.
+    let engine = other.open();
+    teach_rows(engine.model("m").unwrap(), 80, 0.3, "row").await;
+    let twin = digest(engine.model("m").unwrap());
+    assert_eq!(outcome.digest, hex(twin));
+    let score = engine.model("m").unwrap().status(false).score;
+    assert_eq!(outcome.evaluation.served().mean(), score);
+    drop(engine);
+
+    let command = Command {
+        order: Order::Adopt(description),
+        actor: String::new(),
+        note: String::new(),
+    };
+    let made = Offline::order(&house.data(), "m", command).unwrap();
+    assert_eq!(made.version, version + 1);
+    // Under the old description it is refused, under the new one it goes on.
+    let engine = house.open();
+    assert!(engine.model("m").unwrap().snapshot("").is_err());
+    drop(engine);
+    house.describe("m", AUTO);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(digest(model), twin);
+    teach_rows(model, 3, 0.3, "later").await;
+    let old = Order::Restore { version };
+    let command = Command {
+        order: old,
+        actor: String::new(),
+        note: String::new(),
+    };
+    let refused = model.command(command).await.unwrap_err().to_string();
+    assert!(refused.contains("is of another description"), "{refused}");
+    teach_rows(model, 3, 0.3, "latest").await;
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
