@@ -4,7 +4,7 @@
 
 use perennial::proto::perennial::v1::{Certificate, RetractRequest};
 use prost_types::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{self, Client, refusal};
 use super::print;
@@ -86,39 +86,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> {
-    let Certificate {
-        model,
-        selector,
-        excluded,
-        first_position,
-        last_position,
-        base,
-        entries,
-        version,
-        position,
-        digest,
-        profile,
-        tainted,
-        erased,
-    } = certificate;
     if json {
-        return print::line(json!({
-            "model": model,
-            "selector": selector,
-            "excluded": excluded,
-            "first_position": first_position,
-            "last_position": last_position,
-            "base": base,
-            "entries": entries,
-            "version": version,
-            "position": position,
-            "digest": digest,
-            "profile": profile,
-            "tainted": tainted,
-            "erased": erased,
-        }));
+        return print::line(object(certificate));
     }
     let put = |name: &str, text: String| print::line(format_args!("{name:<12} {text}"));
+    let Certificate {
+        excluded,
+        selector,
+        first_position,
+        last_position,
+        entries,
+        base,
+        ..
+    } = certificate;
     put(did, format!("{excluded} events: {selector}"))?;
     put(
         "entries",
@@ -128,21 +108,42 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
         "derived",
         format!("{entries} entries applied to the state at {base}"),
     )?;
-    if *version > 0 {
+    if certificate.version > 0 {
+        let Certificate {
+            version, position, ..
+        } = certificate;
         put(
             "version",
             format!("{version}, from the order at position {position} on"),
         )?;
-        put("digest", digest.clone())?;
-        put("computed by", profile.clone())?;
+        put("digest", certificate.digest.clone())?;
+        put("computed by", certificate.profile.clone())?;
     }
-    let tainted: Vec<String> = tainted.iter().map(u64::to_string).collect();
+    let tainted: Vec<String> = certificate.tainted.iter().map(u64::to_string).collect();
     match tainted.is_empty() {
         true => put("tainted", "no version".to_owned())?,
         false => put("tainted", format!("versions {}", tainted.join(", ")))?,
     }
-    match erased {
+    match certificate.erased {
         0 => Ok(()),
         erased => put("erased", format!("the content of {erased} entries")),
     }
+}
+
+fn object(certificate: &Certificate) -> Value {
+    json!({
+        "model": certificate.model,
+        "selector": certificate.selector,
+        "excluded": certificate.excluded,
+        "first_position": certificate.first_position,
+        "last_position": certificate.last_position,
+        "base": certificate.base,
+        "entries": certificate.entries,
+        "version": certificate.version,
+        "position": certificate.position,
+        "digest": certificate.digest,
+        "profile": certificate.profile,
+        "tainted": certificate.tainted,
+        "erased": certificate.erased,
+    })
 }

@@ -106,26 +106,7 @@ impl Derivation {
     ) -> Result<Derivation, String> {
         let said = |error: crate::store::Error| error.to_string();
         let between = Between::survey(&versions.journal, base, last)?;
-        let mut omissions = omissions.to_vec();
-        let left_out_earlier = between.retractions.iter().filter(|_| order.is_some());
-        for (before, retraction) in left_out_earlier {
-            if retraction.first_position <= base {
-                return Err(format!(
-                    "the state at {base} holds what was retracted since"
-                ));
-            }
-            omissions.push(Omission {
-                selector: retraction.selector.clone(),
-                before: *before,
-            });
-        }
-        if let Some(Order::Retract(retraction)) = order {
-            // It applies no entry behind its order.
-            omissions.push(Omission {
-                selector: retraction.selector.clone(),
-                before: u64::MAX,
-            });
-        }
+        let omissions = [omissions, &between.omissions(order, base)?].concat();
         let mut wanted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for version in between.restored {
             let made = between.made.get(&version).copied();
@@ -253,6 +234,34 @@ impl Derivation {
 }
 
 impl Between {
+    /// What a history that `order` asks for leaves out besides: what was retracted on the way,
+    /// and last what the order itself takes back.
+    fn omissions(&self, order: Option<&Order>, base: u64) -> Result<Vec<Omission>, String> {
+        let Some(order) = order else {
+            return Ok(Vec::new());
+        };
+        let mut omissions = Vec::new();
+        for (before, retraction) in &self.retractions {
+            if retraction.first_position <= base {
+                return Err(format!(
+                    "the state at {base} holds what was retracted since"
+                ));
+            }
+            omissions.push(Omission {
+                selector: retraction.selector.clone(),
+                before: *before,
+            });
+        }
+        if let Order::Retract(retraction) = order {
+            // It applies no entry behind its order.
+            omissions.push(Omission {
+                selector: retraction.selector.clone(),
+                before: u64::MAX,
+            });
+        }
+        Ok(omissions)
+    }
+
     fn survey(journal: &Path, base: u64, last: u64) -> Result<Between, String> {
         let said = |error: crate::store::Error| error.to_string();
         let mut reader = Reader::open(journal, base + 1, 0).map_err(said)?;
