@@ -2,7 +2,7 @@
 //!
 //! Invariant: an answer that differs is a failure, and so is one that cannot be computed again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use perennial::engine::Offline;
@@ -70,7 +70,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn offline(data: &PathBuf, id: &str, without: Option<&str>) -> anyhow::Result<AuditResponse> {
+fn offline(data: &Path, id: &str, without: Option<&str>) -> anyhow::Result<AuditResponse> {
     let id: PredictionId = id
         .parse()
         .with_context(|| format!("prediction id {id:?}"))?;
