@@ -214,11 +214,7 @@ fn sources(
             let Event::Feedback(feedback) = event else {
                 continue;
             };
-            let chosen = |selector: &Selector| selector.chooses(&feedback, time);
-            if !retracted
-                .iter()
-                .any(|(before, one)| position < *before && chosen(one))
-            {
+            if !retracted.hold(position, &feedback, time) {
                 *sources.entry(feedback.source).or_insert(0) += 1;
             }
         }
@@ -248,13 +244,10 @@ fn heard(
         if !speaks_of(&feedback, id) {
             continue;
         }
-        let chosen = |selector: &Selector| selector.chooses(&feedback, time);
         all.push(Heard {
             position,
             time,
-            retracted: retracted
-                .iter()
-                .any(|(before, one)| position < *before && chosen(one)),
+            retracted: retracted.hold(position, &feedback, time),
             source: feedback.source,
             feedback_id: feedback.feedback_id,
             signal: feedback.signal,

@@ -8,13 +8,14 @@ use std::mem::discriminant;
 use std::path::Path;
 
 use super::error::Error;
+use super::offline::inspect;
 use super::versions::STOP;
 use crate::event::{
     Batch, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject,
 };
 use crate::learn::Learner;
 use crate::model::{InputKind, Spec, Task};
-use crate::store::{Directory, Reader, checkpoint, verify};
+use crate::store::{Directory, Reader, checkpoint};
 
 /// The data of one model, as long as this lives safe from any server.
 #[derive(Debug)]
@@ -47,22 +48,7 @@ impl Served {
     /// [`Error::Store`]: a server has the directory open, it is none, or the journal is damaged.
     /// [`Error::Refused`]: no such model has a journal there.
     pub fn open(data: &Path, model: &str) -> Result<Served, Error> {
-        let directory = Directory::inspect(data)?;
-        let models = directory.models()?;
-        if !models.iter().any(|known| known == model) {
-            let known = match models.is_empty() {
-                true => "none".to_owned(),
-                false => models.join(", "),
-            };
-            return Err(Error::Refused {
-                field: "journal",
-                what: format!(
-                    "{} has none of a model {model:?}, but of: {known}",
-                    data.display()
-                ),
-            });
-        }
-        let report = verify(&directory.journal(model))?;
+        let (directory, report) = inspect(data, model)?;
         Ok(Served {
             directory,
             model: model.to_owned(),

@@ -15,7 +15,7 @@ use super::versions::Versions;
 use super::writer::now;
 use crate::event::{Command, Description, Event, Order, PredictionId};
 use crate::learn::tainted;
-use crate::store::{Directory, Manifest, verify};
+use crate::store::{Directory, Manifest, Report, verify};
 
 /// The data of one model, as long as this lives safe from any server.
 #[derive(Debug)]
@@ -33,23 +33,8 @@ impl Offline {
     /// [`Error::Store`]: a server has the directory open, it is none, or the journal is damaged.
     /// [`Error::Refused`]: no such model has a journal there.
     pub fn open(data: &Path, model: &str) -> Result<Offline, Error> {
-        let directory = Directory::inspect(data)?;
-        let models = directory.models()?;
-        if !models.iter().any(|known| known == model) {
-            let known = match models.is_empty() {
-                true => "none".to_owned(),
-                false => models.join(", "),
-            };
-            return Err(Error::Refused {
-                field: "journal",
-                what: format!(
-                    "{} has none of a model {model:?}, but of: {known}",
-                    data.display()
-                ),
-            });
-        }
+        let (directory, report) = inspect(data, model)?;
         let journal = directory.journal(model);
-        let report = verify(&journal)?;
         Ok(Offline {
             versions: Versions {
                 disk: directory.disk().clone(),
@@ -152,6 +137,27 @@ impl Offline {
             position,
         })
     }
+}
+
+/// Locks a data directory for looking, and checks the journal of one of its models.
+pub(super) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), Error> {
+    let directory = Directory::inspect(data)?;
+    let models = directory.models()?;
+    if !models.iter().any(|known| known == model) {
+        let known = match models.is_empty() {
+            true => "none".to_owned(),
+            false => models.join(", "),
+        };
+        return Err(Error::Refused {
+            field: "journal",
+            what: format!(
+                "{} has none of a model {model:?}, but of: {known}",
+                data.display()
+            ),
+        });
+    }
+    let report = verify(&directory.journal(model))?;
+    Ok((directory, report))
 }
 
 /// Refuses what could not be carried out once it is journaled.

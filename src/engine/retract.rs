@@ -15,7 +15,7 @@ use super::error::Error;
 use super::hosted::{Hosted, Running};
 use super::learning::stand_back;
 use super::versions::STOP;
-use crate::event::{Command, Entry, Event, Order, Reason, Retraction, Selector};
+use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, tainted};
 use crate::store::{Reader, checkpoint, erase};
 
@@ -346,21 +346,30 @@ fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, Erro
         let Event::Feedback(feedback) = event else {
             continue;
         };
-        let chosen = |selector: &Selector| selector.chooses(&feedback, time);
-        let is_new = !earlier
-            .iter()
-            .any(|(before, one)| position < *before && chosen(one));
-        match chosen(selector) {
-            true if is_new => all.new.push(position),
-            true => all.retracted.push(position),
+        match selector.chooses(&feedback, time) {
+            true if earlier.hold(position, &feedback, time) => all.retracted.push(position),
+            true => all.new.push(position),
             false => {}
         }
     }
     Ok(all)
 }
 
-/// What was taken back up to `last`, with the positions of the orders.
-pub(super) fn retractions(journal: &Path, last: u64) -> Result<Vec<(u64, Selector)>, Error> {
+/// What was taken back, with the positions of the orders.
+pub(super) struct Retractions(Vec<(u64, Selector)>);
+
+impl Retractions {
+    /// Whether an event, which stands at `position` since `time`, was taken back.
+    pub fn hold(&self, position: u64, feedback: &Feedback, time: Time) -> bool {
+        let holds = |(before, selector): &(u64, Selector)| {
+            position < *before && selector.chooses(feedback, time)
+        };
+        self.0.iter().any(holds)
+    }
+}
+
+/// All that was taken back up to `last`.
+pub(super) fn retractions(journal: &Path, last: u64) -> Result<Retractions, Error> {
     let mut retractions = Vec::new();
     let mut reader = Reader::from_start(journal, last)?;
     while let Some(entry) = reader.next(last)? {
@@ -372,5 +381,5 @@ pub(super) fn retractions(journal: &Path, last: u64) -> Result<Vec<(u64, Selecto
             retractions.push((entry.position, retraction.selector));
         }
     }
-    Ok(retractions)
+    Ok(Retractions(retractions))
 }

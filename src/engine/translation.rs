@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::decisions::places;
 use crate::event::{
-    Batch, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction, Subject,
+    Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject,
 };
 use crate::learn::Learner;
 use crate::model::{Choice, Model, Spec, Task, argmax};
@@ -72,26 +72,12 @@ impl Translation {
                 let answered = self.answer(entry.position, prediction, learner)?;
                 Event::Prediction(answered)
             }
-            Event::Feedback(Feedback {
-                subject: Subject::Inputs { batch, decision },
-                feedback_id,
-                signal,
-                source,
-                event_time,
-                tags,
-                actor,
-            }) => Event::Feedback(Feedback {
-                subject: Subject::Inputs {
-                    batch: self.batch(batch)?,
-                    decision,
-                },
-                feedback_id,
-                signal,
-                source,
-                event_time,
-                tags,
-                actor,
-            }),
+            Event::Feedback(mut feedback) => {
+                if let Subject::Inputs { batch, .. } = &mut feedback.subject {
+                    *batch = self.batch(std::mem::take(batch))?;
+                }
+                Event::Feedback(feedback)
+            }
             // What was adopted before gives way to this description; it only says how the
             // journal goes on.
             Event::Command(Command {
