@@ -7,6 +7,7 @@
 //! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
 //! `command`, `recover`. [`Served`] reads what was decided, without a server.
 
+mod clock;
 mod command;
 mod decisions;
 mod derivation;
@@ -19,6 +20,7 @@ mod outbox;
 mod predict;
 mod recover;
 mod registry;
+mod retain;
 mod retract;
 mod shelf;
 mod stats;
@@ -35,6 +37,7 @@ use tokio::sync::watch;
 
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
+pub use clock::Clock;
 pub use command::Made;
 pub use decisions::{Decided, Decisions, Served};
 pub use error::Error;
@@ -62,6 +65,9 @@ pub struct Config {
     /// What the data directory is changed through.
     #[doc(hidden)]
     pub disk: Disk,
+    /// What tells the time.
+    #[doc(hidden)]
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -71,6 +77,7 @@ impl Default for Config {
             data: "data".into(),
             learner_threads: 0,
             disk: Disk::default(),
+            clock: Clock::default(),
         }
     }
 }
@@ -98,6 +105,7 @@ impl Engine {
     /// When the models cannot be listed, or the data directory is locked or cannot be made.
     pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
         let directory = Directory::open_on(&config.data, config.disk)?;
+        let clock = config.clock;
         let names = recover::names(&config.models)?;
         let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.
@@ -106,11 +114,18 @@ impl Engine {
         let mut models = BTreeMap::new();
         let mut written = Vec::new();
         for name in names {
-            let hosted = match recover::open(&directory, &config.models, &name) {
+            let hosted = match recover::open(&directory, &config.models, &name, clock.now()) {
                 Ok(recovered) => {
                     let index = written.len();
-                    let running =
-                        Running::new(&name, index, recovered.learning, &outbox, &jobs, &stopped);
+                    let running = Running::new(
+                        &name,
+                        index,
+                        recovered.learning,
+                        &outbox,
+                        &jobs,
+                        &clock,
+                        &stopped,
+                    );
                     let running = Arc::new(running);
                     running.note_journal(&recovered.journal);
                     let seen = recovered.seen;
@@ -124,7 +139,7 @@ impl Engine {
             };
             models.insert(name, Arc::new(hosted));
         }
-        let writer = spawn("writer", move || writer::run(&inbox, written));
+        let writer = spawn("writer", move || writer::run(&inbox, written, &clock));
         let n_threads = match config.learner_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
             n_threads => n_threads,

@@ -10,7 +10,6 @@ use super::error::Error;
 use super::learning::Learning;
 use super::shelf::Shelf;
 use super::versions::{Versions, hex};
-use super::writer::now;
 use crate::event::{Description, Event, Time};
 use crate::learn::{Learner, Seen};
 use crate::model::{Spec, profile};
@@ -41,7 +40,7 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// Recovers one model, or says why it cannot be served.
-pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, String> {
+pub fn open(directory: &Directory, models: &Path, name: &str, now: Time) -> Result<Opened, String> {
     check_name(name)?;
     let description = describe(&models.join(name).join("model.toml"))?;
     let said = |error: crate::store::Error| error.to_string();
@@ -51,8 +50,8 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
     let path = directory.journal(name);
     let config = Config {
+        segment_bytes: parse(&description.toml)?.journal.segment_bytes() as u32,
         disk: disk.clone(),
-        ..Config::default()
     };
     let (mut journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
     if let Some(cut) = &recovered.cut {
@@ -81,7 +80,7 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
-    adopt(&mut learning, &mut journal, description)?;
+    adopt(&mut learning, &mut journal, description, now)?;
     let seen = learning.learner.seen().clone();
     Ok(Opened {
         journal,
@@ -185,9 +184,9 @@ fn adopt(
     learning: &mut Learning,
     journal: &mut Journal,
     description: Description,
+    time: Time,
 ) -> Result<(), String> {
     let said = |error: crate::store::Error| error.to_string();
-    let time = now();
     let before = &learning.learner.description().profile;
     let moved = !before.is_empty() && *before != description.profile;
     if moved {

@@ -15,7 +15,6 @@ use super::hosted::{Hosted, Running};
 use super::learning::stand_back;
 use crate::event::{Command, Entry, Event, Order, Retraction, Selector};
 use crate::learn::{Learner, tainted};
-use crate::store::Reader;
 
 /// Entries that a derivation applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
@@ -199,7 +198,7 @@ impl Running {
     fn chosen(&self, selector: &Selector, last: u64) -> Result<Vec<u64>, Error> {
         let earlier = self.retractions(last)?;
         let mut positions = Vec::new();
-        let mut reader = Reader::open(&self.versions.journal, 1, last)?;
+        let mut reader = self.versions.reader(last)?;
         while let Some(Entry {
             position,
             time,
@@ -220,7 +219,7 @@ impl Running {
     /// What was taken back before, with the positions of the orders.
     fn retractions(&self, last: u64) -> Result<Vec<(u64, Selector)>, Error> {
         let mut retractions = Vec::new();
-        let mut reader = Reader::open(&self.versions.journal, 1, last)?;
+        let mut reader = self.versions.reader(last)?;
         while let Some(entry) = reader.next(last)? {
             if let Event::Command(Command {
                 order: Order::Retract(retraction),
