@@ -9,6 +9,8 @@ mod power;
 mod refusing;
 #[path = "common/replay.rs"]
 mod replay;
+#[path = "recovery/room.rs"]
+mod room;
 
 use common::{AUTO, House, answers, digest, gradient, order, rows, teach, teach_rows};
 use perennial::engine::{Manner, State};

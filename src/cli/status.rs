@@ -52,6 +52,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
             status.journal_position, status.journal_bytes, status.lag
         ),
     );
+    put("room", room(status));
     put(
         "learned",
         format!(
@@ -78,9 +79,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
             status.waiting, status.unjournaled
         ),
     );
-    let fates = sorted(&status.fates).into_iter();
-    let fates: Vec<String> = fates.map(|(fate, n)| format!("{n} {fate}")).collect();
-    put("feedback", fates.join(", "));
+    put("feedback", fates(status));
     for member in &status.members {
         let mean = print::shown(mean(member));
         put(
@@ -90,6 +89,20 @@ fn block(status: &ModelStatus) -> Vec<String> {
     }
     put("computed by", status.profile.clone());
     lines
+}
+
+fn room(status: &ModelStatus) -> String {
+    let a_day = format!("{:.0} bytes a day", status.journal_bytes_a_day);
+    match status.journal_days_left {
+        Some(days) => format!("{a_day}, full in {days:.1} days"),
+        None => format!("{a_day}, never full at that rate"),
+    }
+}
+
+fn fates(status: &ModelStatus) -> String {
+    let fates = sorted(&status.fates).into_iter();
+    let fates: Vec<String> = fates.map(|(fate, n)| format!("{n} {fate}")).collect();
+    fates.join(", ")
 }
 
 fn mean(member: &MemberStatus) -> Option<f64> {
@@ -115,6 +128,8 @@ fn object(status: &ModelStatus) -> Value {
         "journal_position": status.journal_position,
         "lag": status.lag,
         "journal_bytes": status.journal_bytes,
+        "journal_bytes_a_day": status.journal_bytes_a_day,
+        "journal_days_left": status.journal_days_left,
         "examples": status.examples,
         "judged": status.judged,
         "metric": status.metric,

@@ -3,13 +3,13 @@
 //! Invariant: nothing is changed, and the whole journal is checked before the first decision is
 //! handed out. A data directory that a server has open is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::discriminant;
 use std::path::Path;
 
 use super::error::Error;
 use super::offline::inspect;
-use super::versions::STOP;
+use super::versions::UNNAMED;
 use crate::event::{
     Batch, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject,
 };
@@ -67,8 +67,8 @@ impl Served {
         let listed = checkpoint::list(&folder)?;
         let mut known = Vec::new();
         for manifest in listed.into_iter().filter_map(|one| one.manifest.ok()) {
-            // A clean stop saves a state that is no version.
-            if manifest.reason == STOP {
+            // A clean stop saves a state that is no version, and so does retention.
+            if UNNAMED.contains(&manifest.reason.as_str()) {
                 continue;
             }
             if manifest.version == version {
@@ -104,6 +104,7 @@ impl Served {
             asked: asked.clone(),
             described: None,
             waiting: BTreeMap::new(),
+            order: VecDeque::new(),
             ended: false,
         })
     }
@@ -117,6 +118,8 @@ pub struct Decisions<'a> {
     described: Option<Described>,
     /// Where each prediction without a reward stands: its entry and its row there.
     waiting: BTreeMap<PredictionId, (u64, usize)>,
+    /// Predictions in the order in which they came, whether they still wait or not.
+    order: VecDeque<PredictionId>,
     ended: bool,
 }
 
@@ -184,9 +187,16 @@ impl Decisions<'_> {
         let rows = prediction.ids.iter().enumerate();
         self.waiting
             .extend(rows.map(|(row, id)| (*id, (position, row))));
+        // A clock that went back makes ids smaller than those before, so their order is no guide.
+        self.order.extend(&prediction.ids);
         while self.waiting.len() > waiting_max {
-            // Ids are UUIDv7, so the smallest is the oldest.
-            self.waiting.pop_first();
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            self.waiting.remove(&oldest);
+        }
+        while (self.order.front()).is_some_and(|oldest| !self.waiting.contains_key(oldest)) {
+            self.order.pop_front();
         }
         Ok(())
     }

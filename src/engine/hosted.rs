@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crossbeam::channel::Sender;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::command::Outcome;
 use super::error::Error;
 use super::histogram::Histogram;
@@ -36,6 +37,7 @@ pub(super) struct Running {
     pub learning: Mutex<Learning>,
     pub versions: Versions,
     pub outbox: Outbox,
+    pub clock: Clock,
     pub jobs: Sender<Job>,
     /// Whether it stands in the queue of the learner threads.
     pub queued: AtomicBool,
@@ -76,6 +78,7 @@ impl Running {
         mut learning: Learning,
         outbox: &Outbox,
         jobs: &Sender<Job>,
+        clock: &Clock,
         feedback_stopped: &watch::Sender<bool>,
     ) -> Running {
         Running {
@@ -87,6 +90,7 @@ impl Running {
             tainted: Mutex::new(learning.learner.tainted().clone()),
             retracting: AtomicBool::new(false),
             outbox: outbox.clone(),
+            clock: clock.clone(),
             jobs: jobs.clone(),
             queued: AtomicBool::new(false),
             synced: AtomicU64::new(0),
@@ -107,8 +111,13 @@ impl Running {
 
     /// Takes over how far the journal is on disk.
     pub fn note_journal(&self, journal: &Journal) {
-        self.journal_bytes.store(journal.bytes_on_disk(), Relaxed);
+        self.note_bytes(journal);
         self.synced.store(journal.synced(), Relaxed);
+    }
+
+    /// Takes over how long the journal is.
+    pub fn note_bytes(&self, journal: &Journal) {
+        self.journal_bytes.store(journal.bytes_on_disk(), Relaxed);
     }
 
     /// Refuses feedback and commands from here on.

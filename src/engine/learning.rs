@@ -13,6 +13,7 @@ use super::command::{Done, Outcome};
 use super::error::Error;
 use super::hosted::Running;
 use super::registry::Snapshot;
+use super::retain::Retention;
 use super::shelf::Shelf;
 use super::writer::Work;
 use crate::event::{Command, Entry, Event, Order, Reason, Version};
@@ -37,6 +38,7 @@ pub enum Job {
 pub struct Learning {
     pub learner: Learner,
     pub shelf: Shelf,
+    pub retention: Retention,
     /// The function as it was last published; none where it has changed since.
     published: Option<Arc<Model>>,
     last_publish: Instant,
@@ -92,7 +94,11 @@ impl Running {
                 self.halt(&reason);
                 return true;
             }
-            if self.publish_if_due(&mut learning) {
+            let done = self.publish_if_due(&mut learning);
+            if learning.retention.due() {
+                self.retain(&mut learning);
+            }
+            if done {
                 return true;
             }
         }
@@ -214,6 +220,7 @@ impl Running {
             return;
         }
         let learning = &mut *learning;
+        self.retain(learning);
         let chain = learning.shelf.reader.chain();
         if let Err(error) = learning.shelf.versions.save_stop(&learning.learner, chain) {
             tracing::error!(model = self.name, %error, "no checkpoint at stop");
@@ -226,6 +233,7 @@ impl Learning {
         Learning {
             learner,
             shelf,
+            retention: Retention::default(),
             published: None,
             last_publish: Instant::now(),
         }

@@ -8,6 +8,7 @@
 //! `command`, `recover`. [`Served`] reads what was decided, without a server.
 
 mod audit;
+mod clock;
 mod command;
 mod decisions;
 mod derivation;
@@ -22,6 +23,7 @@ mod predict;
 mod recover;
 mod registry;
 mod replay;
+mod retain;
 mod retract;
 mod shelf;
 mod stats;
@@ -42,6 +44,7 @@ use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use audit::{Audit, Heard};
+pub use clock::Clock;
 pub use command::Made;
 pub use decisions::{Decided, Decisions, Served};
 pub use error::Error;
@@ -72,6 +75,9 @@ pub struct Config {
     /// What the data directory is changed through.
     #[doc(hidden)]
     pub disk: Disk,
+    /// What tells the time.
+    #[doc(hidden)]
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -81,6 +87,7 @@ impl Default for Config {
             data: "data".into(),
             learner_threads: 0,
             disk: Disk::default(),
+            clock: Clock::default(),
         }
     }
 }
@@ -108,6 +115,7 @@ impl Engine {
     /// When the models cannot be listed, or the data directory is locked or cannot be made.
     pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
         let directory = Directory::open_on(&config.data, config.disk)?;
+        let clock = config.clock;
         let names = recover::names(&config.models)?;
         let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.
@@ -116,11 +124,18 @@ impl Engine {
         let mut models = BTreeMap::new();
         let mut written = Vec::new();
         for name in names {
-            let hosted = match recover::open(&directory, &config.models, &name) {
+            let hosted = match recover::open(&directory, &config.models, &name, clock.now()) {
                 Ok(recovered) => {
                     let index = written.len();
-                    let running =
-                        Running::new(&name, index, recovered.learning, &outbox, &jobs, &stopped);
+                    let running = Running::new(
+                        &name,
+                        index,
+                        recovered.learning,
+                        &outbox,
+                        &jobs,
+                        &clock,
+                        &stopped,
+                    );
                     let running = Arc::new(running);
                     running.note_journal(&recovered.journal);
                     let seen = recovered.seen;
@@ -134,7 +149,7 @@ impl Engine {
             };
             models.insert(name, Arc::new(hosted));
         }
-        let writer = spawn("writer", move || writer::run(&inbox, written));
+        let writer = spawn("writer", move || writer::run(&inbox, written, &clock));
         let n_threads = match config.learner_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
             n_threads => n_threads,

@@ -6,13 +6,13 @@
 use std::path::Path;
 
 use super::audit::{self, Audit};
+use super::clock::Clock;
 use super::command::Made;
 use super::error::Error;
 use super::learning::Learning;
 use super::recover;
 use super::replay::Replay;
 use super::versions::Versions;
-use super::writer::now;
 use crate::event::{Command, Description, Event, Order, PredictionId};
 use crate::learn::tainted;
 use crate::store::{Directory, Manifest, Report, verify};
@@ -109,11 +109,12 @@ impl Offline {
         let directory = Directory::open(data)?;
         let opened = recover::reopen(&directory, model, None).map_err(unavailable)?;
         let (mut journal, mut learning) = (opened.journal, opened.learning);
-        recover::record(&mut learning, &mut journal).map_err(unavailable)?;
+        let now = Clock::default().now();
+        recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
         if let Order::Restore { version } = command.order {
             check_restore(&learning, version)?;
         }
-        let position = journal.append(now(), &Event::Command(command))?;
+        let position = journal.append(now, &Event::Command(command))?;
         let last = journal.sync()?;
         let step = learning.step(last).map_err(unavailable)?;
         let Some((entry, step)) = step else {
@@ -127,7 +128,7 @@ impl Offline {
             return Err(unavailable("the order made no version".to_owned()));
         };
         learning.save(&version, &entry)?;
-        recover::record(&mut learning, &mut journal).map_err(unavailable)?;
+        recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
         let chain = learning.shelf.reader.chain();
         let versions = &learning.shelf.versions;
         versions.save_stop(&learning.learner, chain)?;

@@ -20,7 +20,8 @@ const MESSAGE_BYTES: usize = 512;
 pub struct Message {
     pub model: usize,
     pub work: Work,
-    bytes: usize,
+    /// About how many it holds.
+    pub bytes: usize,
 }
 
 /// Where messages are put; a clone shares the queue.
@@ -70,6 +71,11 @@ impl Outbox {
         })
     }
 
+    /// About how many bytes are on their way.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed) as u64
+    }
+
     /// Puts work into the queue, and waits for room: for learners and for closing only.
     pub fn insist(&self, model: usize, work: Work) -> Result<(), Refused> {
         let message = Message {
@@ -82,9 +88,9 @@ impl Outbox {
 }
 
 impl Inbox {
-    /// Notes that a message has been taken out.
-    pub fn taken(&self, message: &Message) {
-        self.bytes.fetch_sub(message.bytes, Relaxed);
+    /// Notes that messages of so many bytes have been taken out.
+    pub fn taken(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -106,7 +112,7 @@ fn size(work: &Work) -> usize {
             Subject::Inputs { batch, .. } => features(batch),
             Subject::Prediction(_) => 0,
         },
-        Work::Command(..) | Work::Record(_) | Work::Flush(_) | Work::Close => 0,
+        Work::Command(..) | Work::Record(_) | Work::Trim(_) | Work::Flush(_) | Work::Close => 0,
     }
 }
 
@@ -141,7 +147,7 @@ mod tests {
         let (outbox, inbox) = queue();
         assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
         assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Err(Refused));
-        inbox.taken(&inbox.messages.recv().unwrap());
+        inbox.taken(inbox.messages.recv().unwrap().bytes);
         assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
     }
 

@@ -4,7 +4,6 @@
 //! without ids, and counted.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::RngCore;
 
@@ -12,7 +11,7 @@ use super::hosted::Hosted;
 use super::outbox::prediction_bytes;
 use super::registry::Snapshot;
 use super::writer::Work;
-use crate::event::{Batch, Outputs, Prediction, PredictionId};
+use crate::event::{Batch, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
 use crate::store::format::PAYLOAD_BYTES_MAX;
 
@@ -50,7 +49,8 @@ impl Default for Manner {
 impl Hosted {
     /// Answers every row of a validated batch.
     pub fn predict(&self, snapshot: &Snapshot, batch: Batch, manner: Manner) -> Answer {
-        let ids = new_ids(batch.n_rows);
+        let clock = self.get().map(|running| running.clock.clone());
+        let ids = new_ids(batch.n_rows, clock.unwrap_or_default().now());
         let choice = match manner.explore {
             true => Choice::Drawn(&ids),
             false => Choice::Best,
@@ -67,8 +67,9 @@ impl Hosted {
             return answer;
         };
         let full = || {
-            let bytes_max = snapshot.model.spec.journal.bytes_max;
-            running.journal_bytes.load(Relaxed) >= bytes_max
+            let limits = &snapshot.model.spec.journal;
+            let bytes = running.journal_bytes.load(Relaxed) + running.outbox.bytes();
+            bytes >= limits.bytes_max - limits.reserve
         };
         if running.closed.get().is_none() && !full() {
             let prediction = Prediction {
@@ -92,9 +93,8 @@ impl Hosted {
 }
 
 /// Fresh UUIDv7s (RFC 9562, section 5.7): milliseconds, then random bits.
-fn new_ids(n_rows: usize) -> Vec<PredictionId> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since.map_or(0, |since| since.as_millis() as u64);
+fn new_ids(n_rows: usize, now: Time) -> Vec<PredictionId> {
+    let millis = now.0.max(0) as u64 / 1000;
     let mut rng = rand::rng();
     let id = |_| {
         let mut random = [0; 10];

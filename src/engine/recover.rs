@@ -10,7 +10,6 @@ use super::error::Error;
 use super::learning::Learning;
 use super::shelf::Shelf;
 use super::versions::{Versions, hex};
-use super::writer::now;
 use crate::event::{Description, Event, Time};
 use crate::learn::{Learner, Seen};
 use crate::model::{Spec, profile};
@@ -41,7 +40,7 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// Recovers one model, or says why it cannot be served.
-pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, String> {
+pub fn open(directory: &Directory, models: &Path, name: &str, now: Time) -> Result<Opened, String> {
     check_name(name)?;
     let description = describe(&models.join(name).join("model.toml"))?;
     let Opened {
@@ -49,7 +48,7 @@ pub fn open(directory: &Directory, models: &Path, name: &str) -> Result<Opened, 
         mut learning,
         ..
     } = reopen(directory, name, Some(&description.toml))?;
-    adopt(&mut learning, &mut journal, description)?;
+    adopt(&mut learning, &mut journal, description, now)?;
     let seen = learning.learner.seen().clone();
     Ok(Opened {
         journal,
@@ -66,10 +65,13 @@ pub fn reopen(directory: &Directory, name: &str, toml: Option<&str>) -> Result<O
     let newest = newest_whole(&folder, name)?;
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
     let path = directory.journal(name);
-    let config = Config {
+    let mut config = Config {
         disk: disk.clone(),
         ..Config::default()
     };
+    if let Some(toml) = toml {
+        config.segment_bytes = parse(toml)?.journal.segment_bytes() as u32;
+    }
     let (journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
     if let Some(cut) = &recovered.cut {
         tracing::warn!(
@@ -203,9 +205,9 @@ fn adopt(
     learning: &mut Learning,
     journal: &mut Journal,
     description: Description,
+    time: Time,
 ) -> Result<(), String> {
     let said = |error: crate::store::Error| error.to_string();
-    let time = now();
     let before = &learning.learner.description().profile;
     let moved = !before.is_empty() && *before != description.profile;
     if moved {
@@ -231,13 +233,13 @@ fn adopt(
         let saved = learning.shelf.versions.save_stop(&learning.learner, chain);
         saved.map_err(said)?;
     }
-    record(learning, journal)
+    record(learning, journal, time)
 }
 
 /// Journals the records that are still missing.
-pub fn record(learning: &mut Learning, journal: &mut Journal) -> Result<(), String> {
+pub fn record(learning: &mut Learning, journal: &mut Journal, time: Time) -> Result<(), String> {
     for version in learning.learner.unrecorded().to_vec() {
-        append(journal, now(), Event::Version(version))?;
+        append(journal, time, Event::Version(version))?;
     }
     let last = journal.sync().map_err(|error| error.to_string())?;
     apply(learning, last)

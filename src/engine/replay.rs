@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::derivation::Derivation;
 use super::error::Error;
 use super::translation::Parting;
-use super::versions::{STOP, Versions, hex};
+use super::versions::{Versions, hex};
 use crate::event::{Description, Event, Order};
 use crate::learn::Evaluation;
 use crate::store::{Reader, checkpoint};
@@ -174,7 +174,6 @@ fn last_erased(versions: &Versions, last: u64) -> Result<u64, Error> {
 fn no_version(versions: &Versions, version: u64) -> Error {
     let listed = versions.list().unwrap_or_default();
     let known = listed.into_iter().filter_map(|one| one.manifest.ok());
-    let known = known.filter(|manifest| manifest.reason != STOP);
     let known: Vec<u64> = known.map(|manifest| manifest.version).collect();
     Error::NoVersion {
         model: versions.model.clone(),

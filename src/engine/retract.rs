@@ -14,7 +14,7 @@ use super::derivation::Derivation;
 use super::error::Error;
 use super::hosted::{Hosted, Running};
 use super::learning::stand_back;
-use super::versions::STOP;
+use super::versions::UNNAMED;
 use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, tainted};
 use crate::store::{Reader, checkpoint, erase};
@@ -193,10 +193,10 @@ impl Running {
         let retracted_at = made.map(|manifest| manifest.position).max().unwrap_or(0);
         for one in &listed {
             let holds = one.manifest.as_ref().is_ok_and(|manifest| {
-                match manifest.reason.as_str() {
-                    // What a stop saved is no version: it holds all up to its position.
-                    STOP => (first..retracted_at).contains(&manifest.position),
-                    _ => tainted.contains_key(&manifest.version),
+                match UNNAMED.contains(&manifest.reason.as_str()) {
+                    // What is no version holds all up to its position.
+                    true => (first..retracted_at).contains(&manifest.position),
+                    false => tainted.contains_key(&manifest.version),
                 }
             });
             if holds {

@@ -10,6 +10,7 @@ use super::hosted::{Hosted, Running};
 use super::learning::Learning;
 use crate::learn::Fate;
 use crate::model::{Task, profile};
+use crate::store::segments;
 
 /// Whether a model answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub struct Status {
     pub lag: u64,
     /// The size of the journal.
     pub journal_bytes: u64,
+    /// How much it has grown in a day, on average over what it holds.
+    pub journal_bytes_a_day: f64,
+    /// Days until predictions are no longer journaled, at that rate; none where it never comes.
+    pub journal_days_left: Option<f64>,
     /// Examples learned.
     pub examples: u64,
     /// Served answers that were judged.
@@ -121,13 +126,38 @@ impl Running {
         status.group_entries = self.group_entries.counts();
         status.sync_us = self.sync_us.counts();
         status.unjournaled = self.unjournaled.load(Relaxed);
-        if let Ok(learning) = self.learning.lock() {
+        if let Ok(mut learning) = self.learning.lock() {
             learning.look(digest, status);
+            learning.look_at_room(status);
         }
     }
 }
 
 impl Learning {
+    /// How fast the journal grows, and how long that can go on.
+    fn look_at_room(&mut self, status: &mut Status) {
+        const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
+        let limits = self.learner.spec().journal.clone();
+        let first = segments(&self.shelf.versions.journal);
+        let first = first
+            .ok()
+            .and_then(|found| Some(found.first()?.first_position));
+        let Some(Ok(since)) = first.map(|first| self.time_of(first)) else {
+            return;
+        };
+        let days = (self.learner.time().0 - since.0) as f64 / DAY_US;
+        if days <= 0.0 {
+            return;
+        }
+        status.journal_bytes_a_day = status.journal_bytes as f64 / days;
+        let room = limits.bytes_max - limits.reserve;
+        let left = room.saturating_sub(status.journal_bytes) as f64 / status.journal_bytes_a_day;
+        // What is too old goes, so that it may never be full.
+        let kept_days = (limits.age_max_s + limits.retract_within_s) as f64 / (24.0 * 3600.0);
+        let fits = kept_days * status.journal_bytes_a_day < room as f64;
+        status.journal_days_left = (!fits).then_some(left);
+    }
+
     fn look(&self, digest: bool, status: &mut Status) {
         let learner = &self.learner;
         let evaluation = learner.evaluation();

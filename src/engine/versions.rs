@@ -7,13 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::event::{Entry, Event, Reason, Time, Version};
+use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::store::{self, Disk, Manifest, checkpoint};
 
 /// The reason that a checkpoint written at a clean stop gives.
 pub const STOP: &str = "stop";
+/// The reason that one gives which retention asked for.
+pub const RETAIN: &str = "retain";
+/// Those that make no version.
+pub const UNNAMED: [&str; 2] = [STOP, RETAIN];
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -44,7 +48,10 @@ impl Versions {
     /// Every version with its manifest, or what is wrong with it, in the order of positions.
     pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = checkpoint::list(&self.folder)?;
-        listed.retain(|one| !matches!(&one.manifest, Ok(manifest) if manifest.reason == STOP));
+        listed.retain(|one| match &one.manifest {
+            Ok(manifest) => !UNNAMED.contains(&manifest.reason.as_str()),
+            Err(_) => true,
+        });
         Ok(listed)
     }
 
@@ -137,6 +144,17 @@ impl Versions {
 
     /// Saves the state from which the next start goes on; it replaces the one before.
     pub fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
+        self.save_unnamed(learner, STOP, chain)?;
+        self.prune(STOP, 1)
+    }
+
+    /// Saves the state without making it a version, unless one stands there already.
+    pub fn save_unnamed(
+        &self,
+        learner: &Learner,
+        reason: &str,
+        chain: [u8; 32],
+    ) -> Result<(), store::Error> {
         let listed = checkpoint::list(&self.folder)?;
         if listed
             .iter()
@@ -146,12 +164,22 @@ impl Versions {
         }
         let manifest = Manifest {
             parent: learner.version(),
-            reason: STOP.to_owned(),
-            time_us: Time::default().0,
+            reason: reason.to_owned(),
+            time_us: learner.time().0,
             ..self.manifest(learner, learner.learned().digest(), chain)
         };
-        self.write(learner, manifest)?;
-        self.prune(STOP, 1)
+        self.write(learner, manifest)
+    }
+
+    /// Removes the checkpoints of this reason that stand before a position.
+    pub fn remove_before(&self, reason: &str, position: u64) -> Result<(), store::Error> {
+        for one in checkpoint::list(&self.folder)? {
+            let old = one.position < position;
+            if old && one.manifest.is_ok_and(|one| one.reason == reason) {
+                checkpoint::remove(&self.disk, &self.folder, one.position)?;
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {

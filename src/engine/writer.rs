@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
+use super::clock::Clock;
 use super::error::Error;
 use super::feedback::Accepted;
 use super::hosted::Running;
@@ -29,6 +30,8 @@ pub enum Work {
     Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
     Command(Command, oneshot::Sender<Result<u64, Error>>),
     Record(Version),
+    /// Let segments go that hold nothing from this position on.
+    Trim(u64),
     /// Sync every journal, then say so.
     Flush(Sender<()>),
     /// Close every journal, then end.
@@ -53,7 +56,7 @@ enum Reply {
 }
 
 /// Writes until told to close, or until nobody can send any more.
-pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
+pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
     let messages = &inbox.messages;
     let mut last_sync = Instant::now();
     loop {
@@ -63,10 +66,10 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
             Err(RecvTimeoutError::Disconnected) => break,
         };
         let mut flushed = Vec::new();
-        let mut closing = false;
-        let now = now();
+        let (mut closing, mut n_bytes) = (false, 0);
+        let now = clock.now();
         for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
-            inbox.taken(&message);
+            n_bytes += message.bytes;
             match message.work {
                 Work::Flush(done) => flushed.push(done),
                 Work::Close => closing = true,
@@ -80,6 +83,8 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
         for journal in &mut journals {
             journal.settle(all);
         }
+        // Only now, so that what is in a group is counted here or as a part of the journal.
+        inbox.taken(n_bytes);
         if all {
             last_sync = Instant::now();
         }
@@ -126,6 +131,7 @@ impl Written {
             Work::Record(version) => {
                 self.append(now, &Event::Version(version)).ok();
             }
+            Work::Trim(first_position) => self.trim(first_position),
             Work::Flush(_) | Work::Close => {}
         }
     }
@@ -140,6 +146,16 @@ impl Written {
         }
     }
 
+    fn trim(&mut self, first_position: u64) {
+        let model = &self.running.name;
+        match self.journal.trim(first_position) {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(model, first_position, bytes, "shortened the journal"),
+            Err(error) => tracing::warn!(model, %error, "the journal was not shortened"),
+        }
+        self.running.note_journal(&self.journal);
+    }
+
     /// Journals feedback, or that it came again.
     fn accept(&mut self, feedback: Feedback, now: Time) -> Result<Accepted, Error> {
         self.seen.forget(now);
@@ -151,17 +167,30 @@ impl Written {
             self.append(now, &Event::Duplicate(duplicate))?;
             return Ok(Accepted::Duplicate { position });
         }
-        let ids_max = self.running.registry.served().model.spec.journal.ids_max;
-        if self.seen.len() >= ids_max {
-            return Err(Error::Full {
-                model: self.running.name.clone(),
-                what: format!("{ids_max} feedback ids of the last day are remembered"),
-            });
-        }
+        self.check_room()?;
         let feedback_id = feedback.feedback_id.clone();
         let position = self.append(now, &Event::Feedback(feedback))?;
         self.seen.insert(&feedback_id, position, now);
         Ok(Accepted::Accepted { position })
+    }
+
+    /// What is refused here was not seen at the door, since it came with others.
+    fn check_room(&self) -> Result<(), Error> {
+        let served = self.running.registry.served();
+        let limits = &served.model.spec.journal;
+        let (ids_max, bytes_max) = (limits.ids_max, limits.bytes_max);
+        let bytes = self.journal.bytes();
+        let what = if self.seen.len() >= ids_max {
+            format!("{ids_max} feedback ids of the last day are remembered")
+        } else if bytes >= bytes_max {
+            format!("the journal holds {bytes} of {bytes_max} bytes")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Full {
+            model: self.running.name.clone(),
+            what,
+        })
     }
 
     fn append(&mut self, now: Time, event: &Event) -> Result<u64, Error> {
@@ -176,8 +205,9 @@ impl Written {
             return;
         }
         if self.replies.is_empty() && !time_to_sync {
-            if let Err(error) = self.journal.write() {
-                self.fail(&error);
+            match self.journal.write() {
+                Ok(_) => self.running.note_bytes(&self.journal),
+                Err(error) => drop(self.fail(&error)),
             }
             return;
         }
@@ -221,10 +251,4 @@ impl Written {
         }
         self.running.unavailable(&reason)
     }
-}
-
-/// The journal's clock.
-pub fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Time(since.map_or(0, |since| since.as_micros() as i64))
 }

@@ -93,13 +93,34 @@ impl Joins {
             }
         }
         while self.waiting.len() > waiting_max {
-            let Some(id) = self.order.pop_front() else {
-                return;
-            };
-            self.waiting.remove(&id);
-            self.expired = self.expired.max(id);
-            self.n_closed = self.n_closed.saturating_sub(1);
+            self.let_go();
         }
+    }
+
+    /// Lets those go whose windows ended before `before`.
+    pub(super) fn expire(&mut self, before: Time) {
+        while let Some(id) = self.order.front() {
+            if self.waiting[id].deadline >= before {
+                break;
+            }
+            self.let_go();
+        }
+    }
+
+    /// The oldest goes.
+    fn let_go(&mut self) {
+        let Some(id) = self.order.pop_front() else {
+            return;
+        };
+        self.waiting.remove(&id);
+        self.expired = self.expired.max(id);
+        self.n_closed = self.n_closed.saturating_sub(1);
+    }
+
+    /// Where the oldest that waits stands: none stands before it.
+    pub fn oldest_position(&self) -> Option<u64> {
+        let oldest = self.order.front()?;
+        Some(self.waiting[oldest].position)
     }
 
     pub(super) fn get_mut(&mut self, id: PredictionId) -> Option<&mut Waiting> {
@@ -223,6 +244,21 @@ mod tests {
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
         assert_eq!(Joins::load(&mut tensors), Ok(joins));
+    }
+
+    #[test]
+    fn those_whose_windows_ended_long_ago_go() {
+        let mut joins = Joins::default();
+        joins.wait(&prediction(&[10, 11]), 1, Time(5), 9);
+        joins.wait(&prediction(&[12]), 2, Time(6), 9);
+        assert_eq!(joins.oldest_position(), Some(1));
+        joins.expire(Time(5));
+        assert_eq!(joins.len(), 3);
+        joins.expire(Time(6));
+        assert_eq!(joins.find(PredictionId(11)), Found::Expired);
+        assert_eq!((joins.len(), joins.oldest_position()), (1, Some(2)));
+        joins.expire(Time(7));
+        assert_eq!(joins.oldest_position(), None);
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl Learner {
         self.world.position
     }
 
+    /// The journal time of the last entry applied.
+    pub fn time(&self) -> Time {
+        self.world.time
+    }
+
     /// The newest version that this state descends from.
     pub fn version(&self) -> u64 {
         self.world.version
@@ -247,6 +252,7 @@ impl Learner {
         self.world.time = entry.time;
         let n_before = self.learned.n_examples();
         let closed = self.close_windows(archive)?;
+        self.expire();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description)?,
             Event::Prediction(prediction) => {
@@ -303,6 +309,13 @@ impl Learner {
         let deadline = Time(self.world.time.0 + window_us);
         let (position, max) = (self.world.position, self.spec.waiting_max);
         self.world.joins.wait(prediction, position, deadline, max);
+    }
+
+    /// Predictions take no feedback beyond the age at which the journal may let them go.
+    fn expire(&mut self) {
+        let waits_s = self.spec.journal.age_max_s.max(self.spec.rewards.window_s);
+        let late_us = (waits_s - self.spec.rewards.window_s) as i64 * 1_000_000;
+        self.world.joins.expire(Time(self.world.time.0 - late_us));
     }
 
     fn obey(&mut self, command: &Command, archive: &mut dyn Archive) -> Result<Step, Error> {

@@ -43,7 +43,7 @@ const fn counter(name: &'static str, help: &'static str, value: fn(&Status) -> f
     }
 }
 
-const METRICS: [Metric; 14] = [
+const METRICS: [Metric; 16] = [
     gauge(
         "perennial_ready",
         "Whether the model answers and learns.",
@@ -66,6 +66,16 @@ const METRICS: [Metric; 14] = [
     gauge("perennial_journal_bytes", "Size of the journal.", |s| {
         s.journal_bytes as f64
     }),
+    gauge(
+        "perennial_journal_bytes_per_day",
+        "How much the journal grows in a day.",
+        |s| s.journal_bytes_a_day,
+    ),
+    gauge(
+        "perennial_journal_days_left",
+        "Days until predictions are no longer journaled; +Inf where that never comes.",
+        |s| s.journal_days_left.unwrap_or(f64::INFINITY),
+    ),
     counter("perennial_examples_total", "Examples learned.", |s| {
         s.examples as f64
     }),
@@ -169,7 +179,8 @@ fn of_models(statuses: &[Status]) -> String {
     for metric in METRICS {
         head(&mut text, metric.name, metric.kind, metric.help);
         for status in statuses {
-            let (name, model, value) = (metric.name, &status.model, (metric.value)(status));
+            let (name, model) = (metric.name, &status.model);
+            let value = shown((metric.value)(status));
             text += &format!("{name}{{model=\"{model}\"}} {value}\n");
         }
     }
@@ -210,6 +221,14 @@ fn histogram(text: &mut String, statuses: &[Status], of: &Distribution) {
         *text += &format!("{name}_bucket{{model=\"{model}\",le=\"+Inf\"}} {n}\n");
         *text += &format!("{name}_sum{{model=\"{model}\"}} {sum}\n");
         *text += &format!("{name}_count{{model=\"{model}\"}} {n}\n");
+    }
+}
+
+/// A value as Prometheus reads it.
+fn shown(value: f64) -> String {
+    match value.is_infinite() {
+        true => "+Inf".to_owned(),
+        false => value.to_string(),
     }
 }
 

@@ -41,4 +41,6 @@ pub use checkpoint::{Checkpoint, Manifest};
 pub use directory::Directory;
 pub use disk::Disk;
 pub use error::{Error, Malformed};
-pub use journal::{Config, Cut, Journal, Reader, Recovered, Report, erase, verify};
+pub use journal::{
+    Config, Cut, Journal, Reader, Recovered, Report, Segment, erase, segments, verify,
+};

@@ -233,12 +233,26 @@ pub struct Cadence {
 /// The bounds of a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalLimits {
-    /// At this size predictions are no longer journaled, and feedback is refused.
+    /// At this size feedback is refused.
     pub bytes_max: u64,
+    /// Bytes of it that are kept for feedback: predictions are not journaled in them.
+    pub reserve: u64,
+    /// Predictions older than this take no feedback any more, and the segments that hold nothing
+    /// younger go.
+    pub age_max_s: u64,
+    /// How long the journal keeps what it takes to retract feedback.
+    pub retract_within_s: u64,
     /// Entries that the learner may be behind before feedback is refused.
     pub lag_max: u64,
     /// Feedback ids that are remembered to recognise a resent event, for a day at most.
     pub ids_max: usize,
+}
+
+impl JournalLimits {
+    /// How long a segment gets: room is given back by whole segments.
+    pub fn segment_bytes(&self) -> u64 {
+        (self.bytes_max / 16).min(64 << 20)
+    }
 }
 
 /// A model, described and possible.

@@ -101,6 +101,9 @@ struct RawPublish {
 #[serde(deny_unknown_fields)]
 struct RawJournal {
     bytes_max: Option<String>,
+    reserve: Option<String>,
+    age_max: Option<String>,
+    retract_within: Option<String>,
     lag_max: Option<u64>,
     ids_max: Option<u64>,
 }
@@ -264,14 +267,46 @@ fn publish(publish: &RawPublish) -> Result<(), Error> {
 fn journal(raw: &RawJournal) -> Result<JournalLimits, Error> {
     let written = raw.bytes_max.as_deref().unwrap_or("20GiB");
     let bytes_max = bytes(written).filter(|bytes| *bytes >= 16 << 20);
+    let bytes_max = bytes_max.ok_or_else(|| {
+        let allowed = "a size of at least 16MiB, as in \"500MiB\" or \"20GiB\"";
+        value("journal.bytes_max", written, allowed)
+    })?;
+    let reserve = match raw.reserve.as_deref() {
+        None => bytes_max / 16,
+        Some(written) => bytes(written)
+            .filter(|reserve| *reserve <= bytes_max / 2)
+            .ok_or_else(|| {
+                let allowed = "a size of at most half of journal.bytes_max, as in \"100MiB\"";
+                value("journal.reserve", written, allowed)
+            })?,
+    };
     Ok(JournalLimits {
-        bytes_max: bytes_max.ok_or_else(|| {
-            let allowed = "a size of at least 16MiB, as in \"500MiB\" or \"20GiB\"";
-            value("journal.bytes_max", written, allowed)
-        })?,
+        bytes_max,
+        reserve,
+        age_max_s: duration("journal.age_max", raw.age_max.as_deref().unwrap_or("365d"))?,
+        retract_within_s: duration(
+            "journal.retract_within",
+            raw.retract_within.as_deref().unwrap_or("7d"),
+        )?,
         lag_max: within("journal.lag_max", raw.lag_max, 1_000_000, 1..=1_000_000_000)?,
         ids_max: within("journal.ids_max", raw.ids_max, 1_000_000, 1..=100_000_000)? as usize,
     })
+}
+
+/// Seconds, from a time with its unit: `d`, `h`, `m` or `s`.
+fn duration(key: &str, text: &str) -> Result<u64, Error> {
+    let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
+    let number = units
+        .iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+    let seconds = number.and_then(|(count, unit)| count.parse::<u64>().ok()?.checked_mul(unit));
+    let century = 36_500 * 24 * 3600;
+    seconds
+        .filter(|seconds| *seconds <= century)
+        .ok_or_else(|| {
+            let allowed = "a time of at most 36500d, as in \"90d\", \"12h\", \"30m\" or \"45s\"";
+            value(key, text, allowed)
+        })
 }
 
 /// A size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
@@ -354,6 +389,10 @@ mod tests {
         assert_eq!(spec.learner, LearnerKind::Auto);
         assert_eq!(spec.task.index("b"), Some(1));
         assert_eq!(spec.journal.bytes_max, 20 << 30);
+        assert_eq!(spec.journal.reserve, (20 << 30) / 16);
+        assert_eq!(spec.journal.segment_bytes(), 64 << 20);
+        assert_eq!(spec.journal.age_max_s, 365 * 24 * 3600);
+        assert_eq!(spec.journal.retract_within_s, 7 * 24 * 3600);
     }
 
     #[test]
@@ -430,6 +469,12 @@ mod tests {
         check("[publish]\npolicy = \"dead\"\n", "take live");
         check("[feedback]\nwindow_s = 0\n", "feedback.window_s = 0: 1 to");
         check("[journal]\nbytes_max = \"1MB\"\n", "at least 16MiB");
+        check("[journal]\nreserve = \"11GiB\"\n", "at most half of");
+        check("[journal]\nage_max = \"1y\"\n", "as in \"90d\"");
+        check(
+            "[journal]\nretract_within = \"99999d\"\n",
+            "journal.retract_within = 99999d: a time of at most 36500d",
+        );
         let gradient = "[learner]\nkind = \"gradient\"\n";
         let check = |extra: &str, message: &str| check(&format!("{gradient}{extra}"), message);
         check("learning_rate = nan\n", "larger than 0");

@@ -53,6 +53,8 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         journal_position: status.journal_position,
         lag: status.lag,
         journal_bytes: status.journal_bytes,
+        journal_bytes_a_day: status.journal_bytes_a_day,
+        journal_days_left: status.journal_days_left,
         examples: status.examples,
         judged: status.judged,
         metric: status.metric.to_owned(),

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Manifest, UNNAMED};
 use super::tensors::{check_finite, read_tensors, write_tensors};
 use crate::model::weights::Tensors;
 use crate::store::{Disk, Error, Malformed};
@@ -49,7 +49,7 @@ pub struct Checkpoint {
 
 /// Saves a checkpoint at the manifest's position, and gives the manifest as it was written.
 ///
-/// One with the reason `stop` is replaced, since it names no version.
+/// One with the reason `stop` or `retain` is replaced, since it names no version.
 ///
 /// # Errors
 /// [`Error::Exists`]: there is another at this position. [`Error::Checkpoint`]: the state is not
@@ -67,7 +67,7 @@ pub fn save(
     if target.exists()
         && read_manifest(&target, position)
             .ok()
-            .is_none_or(|m| m.reason != "stop")
+            .is_none_or(|m| !UNNAMED.contains(&m.reason.as_str()))
     {
         return Err(Error::Exists { path: target });
     }

@@ -12,7 +12,7 @@ use crate::store::Malformed;
 /// The format that this program writes.
 pub(super) const FORMAT: u32 = 1;
 
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     "initial",
     "checkpoint",
     "cadence",
@@ -20,7 +20,11 @@ const REASONS: [&str; 7] = [
     "retract",
     "adopt",
     "stop",
+    "retain",
 ];
+
+/// Those that make no version.
+pub(super) const UNNAMED: [&str; 2] = ["stop", "retain"];
 
 /// What is said of a checkpoint. Digests are in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ pub struct Manifest {
     pub position: u64,
     /// The journal time of that position, in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt or stop.
+    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt or stop or retain.
     pub reason: String,
     /// Why, in an operator's words.
     pub note: String,

@@ -20,6 +20,7 @@ mod writer;
 
 pub use erase::erase;
 pub use reader::Reader;
+pub use segment::{Listed as Segment, segments};
 pub use survey::Cut;
 pub use verify::{Report, verify};
 pub use writer::{Config, Journal, Recovered};

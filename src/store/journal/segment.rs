@@ -135,6 +135,31 @@ pub(super) fn path(dir: &Path, first_position: u64) -> PathBuf {
     dir.join(format!("{first_position:020}.seg"))
 }
 
+/// One file of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The position of its first entry.
+    pub first_position: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+/// The segments of a journal, rising; the last one may be empty.
+///
+/// # Errors
+/// [`Error::Foreign`]: something else is there. [`Error::Io`]: it cannot be read.
+pub fn segments(dir: &Path) -> Result<Vec<Listed>, Error> {
+    let listed = list(dir)?.into_iter().map(|first_position| {
+        let path = path(dir, first_position);
+        let metadata = fs::metadata(&path).map_err(Error::io(&path, "read it"))?;
+        Ok(Listed {
+            first_position,
+            bytes: metadata.len(),
+        })
+    });
+    listed.collect()
+}
+
 /// The first positions of all segments, rising.
 pub(super) fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     let mut firsts = Vec::new();

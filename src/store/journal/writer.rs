@@ -111,6 +111,8 @@ impl Journal {
             }
             None => begin(disk, dir, &mut tip)?,
         };
+        // Before the first entry that is there.
+        let begins = found.headers.first().map_or(tip.chain, |first| first.chain);
         // What a process wrote and did not sync before it died is read from memory, not disk.
         last.sync()?;
         disk.sync_folder(dir)?;
@@ -119,7 +121,7 @@ impl Journal {
             last_position: tip.position,
             last_time: tip.time,
             chain: tip.chain,
-            from_chain: from_chain.unwrap_or(genesis(&journal_id)),
+            from_chain: from_chain.unwrap_or(begins),
             cut: found.cut,
         };
         let n_bytes = match found.headers.is_empty() {
@@ -204,6 +206,26 @@ impl Journal {
         self.last.sync()
     }
 
+    /// Lets whole segments go that hold nothing from `first_position` on, the oldest first; gives
+    /// how many bytes they had. The last one stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the disk refused; those that are left still follow each other.
+    pub fn trim(&mut self, first_position: u64) -> Result<u64, Error> {
+        let listed = segment::segments(&self.dir)?;
+        let mut n_bytes = 0;
+        for (old, next) in listed.iter().zip(listed.iter().skip(1)) {
+            if next.first_position > first_position {
+                break;
+            }
+            let path = segment::path(&self.dir, old.first_position);
+            self.config.disk.remove(&path)?;
+            self.n_bytes -= old.bytes;
+            n_bytes += old.bytes;
+        }
+        Ok(n_bytes)
+    }
+
     /// The last position that survives anything.
     pub fn synced(&self) -> u64 {
         self.synced
@@ -217,6 +239,11 @@ impl Journal {
     /// Names the journal: the same in its segments and its checkpoints.
     pub fn journal_id(&self) -> [u8; 16] {
         self.journal_id
+    }
+
+    /// How long all segments are together, with what is only appended.
+    pub fn bytes(&self) -> u64 {
+        self.n_bytes + (self.group.len() - GROUP_HEADER_BYTES) as u64
     }
 
     /// How long all segments are together, in bytes.

@@ -1,0 +1,258 @@
+//! Room: what a journal holds is bounded in bytes and age, and what is needed stays.
+//!
+//! Invariant: time is told, so that months pass in a test.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use perennial::engine::{Accepted, Clock, Config, Engine, Hosted, Manner, State};
+use perennial::event::{Batch, Column, PredictionId, Time};
+use perennial::store::{segments, verify};
+
+use super::disk::Recording;
+use crate::common::{AUTO, House, answers, copy, digest, label, rows};
+
+const MINUTE_US: i64 = 60 * 1_000_000;
+/// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
+const SHORT: &str =
+    "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
+
+struct Clocked {
+    house: House,
+    now: Arc<AtomicI64>,
+}
+
+impl Clocked {
+    fn new(journal: &str) -> Clocked {
+        let house = House::new(&[("m", &format!("{AUTO}{journal}"))]);
+        let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+        Clocked { house, now }
+    }
+
+    /// Syncs are pretended: no power is cut here.
+    fn open(&self) -> Arc<Engine> {
+        let (_, disk) = Recording::of(&self.house.data());
+        let now = self.now.clone();
+        let config = Config {
+            disk,
+            clock: Clock::told(move || Time(now.load(Relaxed))),
+            ..self.house.config()
+        };
+        Engine::open(config).expect("the engine opens")
+    }
+
+    fn pass(&self, minutes: i64) {
+        self.now.fetch_add(minutes * MINUTE_US, Relaxed);
+    }
+
+    fn first_position(&self) -> u64 {
+        let journal = self.house.data().join("m/journal");
+        segments(&journal).unwrap()[0].first_position
+    }
+}
+
+/// A row of so many bytes.
+fn large(n_bytes: usize) -> Batch {
+    let (mut batch, _) = rows(1, 0.0).next().unwrap();
+    batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
+    batch
+}
+
+fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
+    let snapshot = model.snapshot("").unwrap();
+    let answer = model.predict(&snapshot, large(n_bytes), Manner::default());
+    answer.ids.first().copied()
+}
+
+async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
+    let receipt = model.accept(label(id, feedback_id, "a"));
+    let receipt = receipt.map_err(|error| error.to_string())?;
+    match receipt.wait().await.map_err(|error| error.to_string())? {
+        Accepted::Accepted { position } => {
+            model.reach(position).await.unwrap();
+            Ok(position)
+        }
+        Accepted::Duplicate { .. } => panic!("{feedback_id} is new"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_near_its_bound_predictions_give_way_first_and_then_feedback_is_refused() {
+    let clocked = Clocked::new("[journal]\nbytes_max = \"16MiB\"\nreserve = \"2MiB\"\n");
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    let kept = predict(model, 10).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..400 {
+        let Some(id) = predict(model, 100_000) else {
+            break;
+        };
+        ids.push(id);
+        assert!(n < 399, "predictions give way");
+    }
+    assert!(model.status(false).unjournaled > 0);
+    // Feedback has the reserve to itself.
+    let position = feed(model, kept, "kept").await.unwrap();
+    let mut refused = None;
+    for n in 0..400 {
+        let mut event = label(kept, &format!("large-{n}"), "a");
+        event.source = "s".repeat(100_000);
+        match model.accept(event) {
+            Err(error) => refused = Some(error),
+            Ok(receipt) => refused = receipt.wait().await.err(),
+        }
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("feedback is refused").to_string();
+    assert!(
+        refused.contains("takes no more now: the journal holds"),
+        "{refused}"
+    );
+    let status = model.status(false);
+    assert_eq!(status.state, State::Ready);
+    assert!(
+        status.journal_bytes < (16 << 20) + 200_000,
+        "{}",
+        status.journal_bytes
+    );
+    let said = answers(model);
+    engine.close();
+    drop(engine);
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(answers(model), said);
+    assert!(model.status(false).position > position);
+    assert_eq!(predict(model, 10), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_whole_segments_go_once_nothing_needs_them() {
+    let clocked = Clocked::new(SHORT);
+    let mut old = Vec::new();
+    for life in 0..6 {
+        let engine = clocked.open();
+        let model = engine.model("m").unwrap();
+        for n in 0..40 {
+            clocked.pass(1);
+            let id = predict(model, 50_000).expect("there is room");
+            old.push(id);
+            if n % 2 == 0 {
+                feed(model, id, &format!("{life}-{n}")).await.unwrap();
+            }
+        }
+        let before = (digest(model), answers(model));
+        engine.close();
+        drop(engine);
+        let engine = clocked.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!((digest(model), answers(model)), before, "life {life}");
+        engine.close();
+    }
+    let first = clocked.first_position();
+    assert!(first > 1, "something went");
+    let journal = clocked.house.data().join("m/journal");
+    let report = verify(&journal).unwrap();
+    assert_eq!(report.last_position - report.entries + 1, first);
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    // Of a prediction that is gone it is too late, of one within the hour it is not.
+    let fates = model.status(false).fates;
+    feed(model, old[1], "too late").await.unwrap();
+    feed(model, old[old.len() - 29], "in time").await.unwrap();
+    let after = model.status(false);
+    assert_eq!(after.fates["expired"], fates["expired"] + 1);
+    assert_eq!(after.fates["applied"], fates["applied"] + 1);
+    // 50 kB a minute.
+    let a_day = after.journal_bytes_a_day;
+    assert!((50e6..110e6).contains(&a_day), "{a_day}");
+    assert_eq!(after.journal_days_left, None);
+    let before = digest(model);
+    engine.close();
+    drop(engine);
+    every_state_of_the_horizon_goes_on(&clocked, before);
+}
+
+/// Without the newer checkpoints, each one that is left leads to the same.
+fn every_state_of_the_horizon_goes_on(clocked: &Clocked, expected: [u8; 32]) {
+    let checkpoints = clocked.house.data().join("m/checkpoints");
+    let mut positions: Vec<_> = fs::read_dir(&checkpoints)
+        .unwrap()
+        .map(|folder| folder.unwrap().file_name())
+        .collect();
+    positions.sort();
+    // The first is version 1; the journal does not reach back to it.
+    assert!(positions.len() > 3, "{positions:?}");
+    while positions.len() > 2 {
+        let newest = positions.pop().unwrap();
+        fs::remove_dir_all(checkpoints.join(newest)).unwrap();
+        let other = House::new(&[("m", &format!("{AUTO}{SHORT}"))]);
+        copy(&clocked.house.data(), &other.data());
+        let engine = other.open();
+        assert_eq!(
+            digest(engine.model("m").unwrap()),
+            expected,
+            "{positions:?}"
+        );
+    }
+    fs::remove_dir_all(checkpoints.join(positions.pop().unwrap())).unwrap();
+    let engine = clocked.open();
+    let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+        panic!("it cannot be ready")
+    };
+    assert!(reason.contains("is not in this journal"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_the_horizon_needs_stays_although_room_is_short() {
+    let long = "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"9d\"\n";
+    let clocked = Clocked::new(long);
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    let mut n_journaled = 0;
+    for _ in 0..400 {
+        clocked.pass(10);
+        n_journaled += usize::from(predict(model, 100_000).is_some());
+    }
+    engine.close();
+    assert!((100..200).contains(&n_journaled), "{n_journaled}");
+    assert_eq!(clocked.first_position(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
+    const DAY: i64 = 24 * 60;
+    let clocked = Clocked::new("");
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    let mut n_taught = 0;
+    for jump in [0, DAY, -DAY, -DAY, 3 * DAY, -2 * DAY] {
+        clocked.pass(jump);
+        for _ in 0..3 {
+            clocked.pass(1);
+            let id = predict(model, 10).unwrap();
+            feed(model, id, &format!("row-{n_taught}")).await.unwrap();
+            n_taught += 1;
+        }
+    }
+    let status = model.status(true);
+    assert_eq!(status.fates["applied"], n_taught);
+    let said = answers(model);
+    engine.close();
+    drop(engine);
+    clocked.pass(-DAY);
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(
+        (model.status(true).digest, answers(model)),
+        (status.digest, said)
+    );
+    let id = predict(model, 10).unwrap();
+    feed(model, id, "after").await.unwrap();
+    assert_eq!(model.status(false).fates["applied"], n_taught + 1);
+    engine.close();
+    let report = verify(&clocked.house.data().join("m/journal")).unwrap();
+    assert!(report.torn.is_none());
+}
