@@ -2,6 +2,19 @@
 //!
 //! Invariant: a checkpoint under its final name is whole and durable, and what is loaded from it
 //! is what was saved; anything else is refused with the file's name.
+//!
+//! A folder is named by its position in 20 digits and holds three files. While it is written,
+//! replaced or removed its name starts with `.partial-`, `.replaced-` or `.removed-`: a crash may
+//! leave such folders, and [`sweep`] ends what it interrupted.
+//!
+//! | file | bytes |
+//! | --- | --- |
+//! | `manifest.json` | the fields of [`Manifest`] in their order, as `serde_json` prints them pretty, two spaces deep; then `,\n` and as last field `  "checksum": "..."\n}\n`: BLAKE3, in hexadecimal digits, of all bytes before it. `files` holds BLAKE3 of the two other files |
+//! | `weights.safetensors` | safetensors: the length of a JSON header as `u64`, the header, little-endian values without gaps; names as PyTorch's `nn.Sequential` gives them; every value is finite |
+//! | `learner.safetensors` | the same for all else: `description.*`, `world.*` and `learned.*`; numbers are F32, F64, U32, U64, and texts and digests U8 |
+//!
+//! What the tensors of `learner.safetensors` mean is said where each is saved, in the room
+//! `learn`.
 
 mod folder;
 mod manifest;

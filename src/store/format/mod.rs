@@ -3,7 +3,8 @@
 //! Invariant: what [`encode`] accepts, [`decode`] returns; any other bytes are refused. Bytes
 //! that a released version wrote stay readable: a change is a new format version of its kind.
 //!
-//! A segment is a header and then groups; a group is a header and then its entries; an entry is a
+//! A journal is a folder of segments, each a file named by the position of its first entry: 20
+//! digits and `.seg`. A segment is a header and then groups; a group is a header and then its entries; an entry is a
 //! header and then its payload. All numbers are little-endian, lengths and counts are `u32`, texts
 //! are a length and UTF-8, lists are a count and their items. Checksums are CRC-32C.
 //!

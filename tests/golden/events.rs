@@ -1,0 +1,330 @@
+//! What stands in the golden journals: every kind of event in every variant, and a short life.
+//!
+//! Invariant: a variant that is added to an event does not compile until it has a name here, and
+//! a name without an event in [`samples`] fails the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use perennial::event::*;
+
+/// A function that names the variants of a type, and the list of all names, from one table.
+macro_rules! names {
+    ($function:ident, $all:ident, $type:ty, { $($pattern:pat => $name:literal,)+ }) => {
+        pub const $all: &[&str] = &[$($name),+];
+        fn $function(value: &$type) -> &'static str {
+            match value {
+                $($pattern => $name,)+
+            }
+        }
+    };
+}
+
+names!(kind, KINDS, Event, {
+    Event::Description(_) => "description",
+    Event::Prediction(_) => "prediction",
+    Event::Feedback(_) => "feedback",
+    Event::Duplicate(_) => "duplicate",
+    Event::Command(_) => "command",
+    Event::Tick(_) => "tick",
+    Event::Version(_) => "version",
+    Event::Erased(Kind::Prediction) => "erased prediction",
+    Event::Erased(Kind::Feedback) => "erased feedback",
+    Event::Erased(Kind::Duplicate) => "erased duplicate",
+});
+names!(outputs, OUTPUTS, Outputs, {
+    Outputs::Probabilities(_) => "probabilities",
+    Outputs::Values(_) => "values",
+    Outputs::Actions { .. } => "actions",
+});
+names!(column, COLUMNS, Column, {
+    Column::Numbers(_) => "numbers",
+    Column::Strings(_) => "strings",
+    Column::Vectors(_) => "vectors",
+});
+names!(subject, SUBJECTS, Subject, {
+    Subject::Prediction(_) => "of a prediction",
+    Subject::Inputs { decision: None, .. } => "with inputs",
+    Subject::Inputs { decision: Some(_), .. } => "with inputs and a decision",
+});
+names!(signal, SIGNALS, Signal, {
+    Signal::Label(_) => "label",
+    Signal::Value(_) => "value",
+    Signal::Reward(_) => "reward",
+    Signal::Named { .. } => "named signal",
+    Signal::PreferredOver(_) => "preferred over",
+});
+names!(order, ORDERS, Order, {
+    Order::Checkpoint => "checkpoint",
+    Order::Restore { .. } => "restore",
+    Order::Retract(Retraction { selector: Selector::Source(_), .. }) => "retract source",
+    Order::Retract(Retraction { selector: Selector::FeedbackId(_), .. }) => "retract event",
+    Order::Retract(Retraction { selector: Selector::Accepted { .. }, .. }) => "retract stretch",
+    Order::Adopt(_) => "adopt",
+});
+names!(reason, REASONS, Reason, {
+    Reason::Initial => "initial",
+    Reason::Checkpoint => "by checkpoint",
+    Reason::Cadence => "by cadence",
+    Reason::Restore => "by restore",
+    Reason::Retract => "by retract",
+    Reason::Adopt => "by adopt",
+});
+
+/// The names of all that there is.
+pub fn all_names() -> BTreeSet<&'static str> {
+    let all = [KINDS, OUTPUTS, COLUMNS, SUBJECTS, SIGNALS, ORDERS, REASONS];
+    all.into_iter().flatten().copied().collect()
+}
+
+/// The names of what an event is and holds.
+pub fn names(event: &Event) -> Vec<&'static str> {
+    let mut names = vec![kind(event)];
+    match event {
+        Event::Prediction(prediction) => {
+            names.push(outputs(&prediction.outputs));
+            names.extend(prediction.batch.columns.iter().map(column));
+        }
+        Event::Feedback(feedback) => {
+            names.extend([subject(&feedback.subject), signal(&feedback.signal)]);
+        }
+        Event::Command(command) => names.push(order(&command.order)),
+        Event::Version(version) => names.push(reason(&version.reason)),
+        Event::Description(_) | Event::Duplicate(_) | Event::Tick(_) | Event::Erased(_) => {}
+    }
+    names
+}
+
+/// The positions whose payloads are erased once all is written.
+pub const ERASED: [u64; 3] = [2, 3, 4];
+
+/// Every kind in every variant; none of them was ever learned from.
+pub fn samples() -> Vec<Event> {
+    let mut all = vec![Event::Description(description())];
+    all.extend([answer(values()), said(label(), None), came_again()]);
+    all.extend([values(), probabilities(), actions()].map(answer));
+    let inputs = |decision| Subject::Inputs {
+        batch: batch(1),
+        decision,
+    };
+    let decision = Decision {
+        action: "left".to_owned(),
+        propensity: 0.125,
+    };
+    let named = Signal::Named {
+        name: "dwell".to_owned(),
+        value: 2.5,
+    };
+    all.extend([
+        said(label(), None),
+        said(Signal::Value(-0.0), Some(inputs(None))),
+        said(Signal::Reward(1e300), Some(inputs(Some(decision)))),
+        said(named, None),
+        said(Signal::PreferredOver(PredictionId(0x1122)), None),
+    ]);
+    all.push(came_again());
+    all.extend(orders().map(|order| {
+        Event::Command(Command {
+            order,
+            actor: "ops".to_owned(),
+            note: "weil es so ist: ä".to_owned(),
+        })
+    }));
+    all.push(Event::Tick(Time(-258)));
+    all.extend(Reason::ALL.map(version));
+    all
+}
+
+/// The same as it is read.
+pub fn samples_read() -> Vec<Event> {
+    let mut all = samples();
+    let kinds = [Kind::Prediction, Kind::Feedback, Kind::Duplicate];
+    for (position, kind) in ERASED.into_iter().zip(kinds) {
+        all[position as usize - 1] = Event::Erased(kind);
+    }
+    all
+}
+
+fn description() -> Description {
+    Description {
+        toml: "task = \"classification\"\n".to_owned(),
+        build: "perennial 0.1.0".to_owned(),
+        profile: String::new(),
+    }
+}
+
+fn batch(n_rows: usize) -> Batch {
+    let vectors: &[u8] = &[0, 0, 128, 63, 0, 0, 0, 64];
+    Batch {
+        n_rows,
+        columns: vec![
+            Column::Numbers([1.0, f64::NEG_INFINITY][..n_rows].to_vec()),
+            Column::Strings(["é".to_owned(), String::new()][..n_rows].to_vec()),
+            Column::Vectors(Bytes::copy_from_slice(&vectors[..4 * n_rows])),
+        ],
+    }
+}
+
+fn values() -> Outputs {
+    Outputs::Values(vec![-1.5, 1e-40])
+}
+
+fn probabilities() -> Outputs {
+    Outputs::Probabilities(vec![0.25, 0.75, 0.0, 1.0])
+}
+
+fn actions() -> Outputs {
+    Outputs::Actions {
+        chosen: vec![1, 0],
+        propensities: vec![0.75, 1.0],
+        scores: vec![0.25, 2.0, -3.0, 0.5],
+    }
+}
+
+fn answer(outputs: Outputs) -> Event {
+    Event::Prediction(Prediction {
+        ids: vec![PredictionId(u128::MAX), PredictionId(0x102)],
+        batch: batch(2),
+        outputs,
+        version: 4,
+        position: 1 << 40,
+    })
+}
+
+fn label() -> Signal {
+    Signal::Label("yes".to_owned())
+}
+
+/// Of a prediction, with all that is optional; with inputs, without.
+fn said(signal: Signal, inputs: Option<Subject>) -> Event {
+    let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let all = inputs.is_none();
+    Event::Feedback(Feedback {
+        feedback_id: "f-1".to_owned(),
+        subject: inputs.unwrap_or(Subject::Prediction(PredictionId(0x1122))),
+        signal,
+        source: if all { "web" } else { "" }.to_owned(),
+        event_time: all.then_some(Time(-1)),
+        tags: match all {
+            true => BTreeMap::from([tag("a", "1"), tag("b", "")]),
+            false => BTreeMap::new(),
+        },
+        actor: if all { "ops" } else { "" }.to_owned(),
+    })
+}
+
+fn came_again() -> Event {
+    Event::Duplicate(Duplicate {
+        feedback_id: "f-1".to_owned(),
+        first_position: 258,
+    })
+}
+
+fn orders() -> [Order; 6] {
+    let retract = |selector| {
+        Order::Retract(Retraction {
+            selector,
+            first_position: 5,
+        })
+    };
+    [
+        Order::Checkpoint,
+        Order::Restore { version: 7 },
+        retract(Selector::Source("web".to_owned())),
+        retract(Selector::FeedbackId("f-1".to_owned())),
+        retract(Selector::Accepted {
+            since: Time(i64::MIN),
+            until: Time(-1),
+        }),
+        Order::Adopt(description()),
+    ]
+}
+
+fn version(reason: Reason) -> Event {
+    Event::Version(Version {
+        version: 2,
+        parent: 1,
+        position: 9,
+        reason,
+        digest: [0xab; 32],
+    })
+}
+
+/// What the model `lived` is: two actions, rewards, and silence that earns nothing.
+pub const LIVED: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n\
+    [network]\nkind = \"linear\"\n\
+    [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\nexamples_per_update = 1\n\
+    [memory]\nstrategy = \"none\"\n\
+    [feedback]\nwindow_s = 20\ndefault_reward = 0.0\n";
+
+/// A short life of it, up to a checkpoint: answers, rewards of two sources, an event that came
+/// again, a version, a version brought back, and a source taken back. Records come by themselves.
+pub fn life() -> Vec<Event> {
+    let command = |order| {
+        Event::Command(Command {
+            order,
+            actor: "ops".to_owned(),
+            note: String::new(),
+        })
+    };
+    let retraction = Retraction {
+        selector: Selector::Source("batch".to_owned()),
+        first_position: 6,
+    };
+    let mut life = Vec::new();
+    life.extend(rewarded(1, "people"));
+    life.extend(rewarded(2, "batch"));
+    life.push(Event::Duplicate(Duplicate {
+        feedback_id: "reward-1".to_owned(),
+        first_position: 4,
+    }));
+    life.push(command(Order::Checkpoint));
+    life.extend(rewarded(3, "people"));
+    life.push(command(Order::Restore { version: 1 }));
+    for n in 4..9 {
+        life.extend(rewarded(n, "people"));
+    }
+    life.push(command(Order::Retract(retraction)));
+    life.push(shown(9));
+    life
+}
+
+/// What came after the checkpoint: a reward, and silence that is noticed.
+pub fn after() -> Vec<Event> {
+    let mut after = rewarded(10, "people").to_vec();
+    after.push(shown(11));
+    after.push(Event::Tick(Time(3_600_000_000)));
+    after
+}
+
+/// An answer and what it earned.
+fn rewarded(n: u64, source: &str) -> [Event; 2] {
+    let feedback = Event::Feedback(Feedback {
+        feedback_id: format!("reward-{n}"),
+        subject: Subject::Prediction(PredictionId(u128::from(n))),
+        signal: Signal::Reward(n as f64 / 8.0),
+        source: source.to_owned(),
+        event_time: None,
+        tags: BTreeMap::new(),
+        actor: String::new(),
+    });
+    [shown(n), feedback]
+}
+
+fn shown(n: u64) -> Event {
+    Event::Prediction(Prediction {
+        ids: vec![PredictionId(u128::from(n))],
+        batch: Batch {
+            n_rows: 1,
+            columns: vec![Column::Numbers(vec![n as f64 - 3.0])],
+        },
+        outputs: Outputs::Actions {
+            chosen: vec![n as u32 % 2],
+            propensities: vec![0.5],
+            scores: vec![0.0, 0.0],
+        },
+        version: 1,
+        position: 1,
+    })
+}
