@@ -208,6 +208,45 @@ fn p9_usual_mistakes_are_told_in_a_sentence() {
     );
 }
 
+#[test]
+fn classes_that_were_never_described_are_let_in() {
+    let toml = |classes_max: usize| {
+        let open = format!("classes_max = {classes_max}\n[[input]]");
+        AUTO.replacen("[[input]]", &open, 1)
+    };
+    let house = House::new(&[("open", &toml(4)), ("closed", &toml(3))]);
+    let mut lines = "x,y,c,target\n".to_owned();
+    for index in 0..4000 {
+        // Two that are described, one that is not, and from half of the rows on a rare one.
+        let label = match index % 100 {
+            99 if index > 2000 => 3,
+            place => place % 3,
+        };
+        let name = ["a", "b", "new", "rare"][label];
+        lines += &format!("{label}.5,{},red,{name}\n", index % 7);
+    }
+    let rows = file(&house, "open.csv", lines);
+    let [open, closed] = ["open", "closed"].map(|name| house.models().join(name));
+    let end = ["--target", "target", "--delay", "5"];
+    let args = [&["evaluate", text(&open), text(&rows)], &end[..]].concat();
+    let report = objects(&[&args[..], &["--json", "--classes"]].concat()).remove(0);
+    let number = |name: &str| report[name].as_f64().expect("a number");
+    assert!(number("progressive_accuracy") > 0.98, "{report}");
+    assert!(number("last_2000_accuracy") > 0.98, "{report}");
+    assert!(report["classes"]["new"]["recall"].as_f64() > Some(0.98));
+    assert_eq!(report["classes"]["rare"]["count"], 20);
+    // What is rare is told of without being asked for.
+    let rare = report["rare_classes"].as_object().expect("rare classes");
+    assert_eq!(rare.keys().collect::<Vec<_>>(), ["rare"]);
+    assert_eq!(rare["rare"]["recall"], report["classes"]["rare"]["recall"]);
+    assert!(rare["rare"]["recall"].as_f64() > Some(0.5), "{report}");
+    let (stdout, _) = run(&args, 0);
+    assert!(stdout.contains("\nrecall of rare "), "{stdout}");
+    let args = [&["evaluate", text(&closed), text(&rows)], &end[..]].concat();
+    let why = "column \"target\": \"rare\" is not one of the model's classes";
+    refused(&args, 1, why);
+}
+
 /// Logged decisions of a uniform policy: right is right where x is above zero.
 fn logs(house: &House, n_rows: usize) -> PathBuf {
     let mut lines = "x,act,p,earned\n".to_owned();

@@ -70,6 +70,7 @@ impl<K> Course<K> {
         if let Some(truth) = lesson.truth {
             let score = self.tally.judge(truth, answer);
             let row = lesson.row;
+            self.know(truth, &lesson.label);
             let signal = self.signal(row, truth, score);
             self.waiting.push_back(Due {
                 row,
@@ -104,9 +105,23 @@ impl<K> Course<K> {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// What the model learns to do, with the classes that have come by now.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
     /// How the answers did, and the line, for what comes next.
     pub fn finish(self) -> (Tally, Line) {
         (self.tally, self.line)
+    }
+
+    /// A class that comes for the first time.
+    fn know(&mut self, truth: Target, label: &str) {
+        if let (Target::Name(place), Task::Classification { classes, .. }) = (truth, &mut self.task)
+            && place as usize == classes.len()
+        {
+            classes.push(label.to_owned());
+        }
     }
 
     fn signal(&self, row: u64, truth: Target, score: f64) -> Signal {
@@ -153,6 +168,7 @@ mod tests {
             row,
             batch: Batch::default(),
             truth: truth.map(Target::Name),
+            label: String::new(),
         }
     }
 

@@ -120,9 +120,8 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         bail!("{first} is a {task} and {second} a {another}: compare models of one task");
     }
     let reports = side_by_side(names, opened, |labelled, clock| {
-        let classes = labelled.task().names().to_vec();
         let mut report = labelled.run(clock)?;
-        report.classes = args.classes.then_some(classes);
+        report.each_class = args.classes;
         Ok(report)
     })?;
     match &reports[..] {

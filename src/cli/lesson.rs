@@ -76,6 +76,8 @@ pub struct Lesson {
     pub batch: Batch,
     /// Nothing where the target is a gap.
     pub truth: Option<Target>,
+    /// The target as it stands there; empty where it is a gap.
+    pub label: String,
 }
 
 /// The rows of a file as lessons.
@@ -112,7 +114,7 @@ impl Lessons {
         let (column, name) = &self.target;
         let text = row.target(*column)?;
         let truth = text.map(|text| {
-            let told = target(&self.task, text);
+            let told = target(&mut self.task, text);
             told.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
         });
         self.next_row += 1;
@@ -120,6 +122,7 @@ impl Lessons {
             row: self.next_row - 1,
             batch: self.layout.batch(row)?,
             truth: truth.transpose()?,
+            label: text.unwrap_or_default().to_owned(),
         })
     }
 }
@@ -140,19 +143,30 @@ impl Iterator for Lessons {
     }
 }
 
-/// The target that a text is for a task.
-fn target(task: &Task, text: &str) -> anyhow::Result<Target> {
-    let what = match task {
-        Task::Regression => match number(text) {
-            Some(value) if value.is_finite() => return Ok(Target::Value(value)),
+/// The target that a text is for a task; a class never seen takes the next free place.
+fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
+    if let Task::Regression = task {
+        return match number(text) {
+            Some(value) if value.is_finite() => Ok(Target::Value(value)),
             _ => bail!("{} is not a finite number", quoted(text)),
-        },
-        Task::Classification { .. } => "classes",
-        Task::Bandit { .. } => "actions",
-    };
-    match task.index(text) {
-        Some(index) => Ok(Target::Name(index)),
-        None => bail!("{} is not one of the model's {what}", quoted(text)),
+        };
+    }
+    if let Some(index) = task.index(text) {
+        return Ok(Target::Name(index));
+    }
+    match task {
+        Task::Classification {
+            classes,
+            classes_max,
+        } if classes.len() < *classes_max => {
+            classes.push(text.to_owned());
+            Ok(Target::Name(classes.len() as u32 - 1))
+        }
+        Task::Bandit { .. } => bail!("{} is not one of the model's actions", quoted(text)),
+        _ => bail!(
+            "{} is not one of the model's classes, and all places of classes_max are taken",
+            quoted(text)
+        ),
     }
 }
 
@@ -183,12 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn new_classes_take_the_free_places() {
+        let open = format!("{CLASSES}\nclasses_max = 4");
+        let all = "x,y\n1,c\n2,b\n3,d\n4,c\n";
+        let names = [2, 1, 3, 2].map(|place| Some(Target::Name(place)));
+        assert_eq!(read(&open, all).unwrap(), names);
+        let error = format!("{:#}", read(&open, &format!("{all}5,e\n")).unwrap_err());
+        assert!(
+            error.contains(": line 6: column \"y\": \"e\" is not"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_bad_target_is_named_with_line_and_column() {
         let check = |toml: &str, text: &str, expected: &str| {
             let error = format!("{:#}", read(toml, text).unwrap_err());
             assert!(error.ends_with(expected), "{error}");
         };
-        let bad = ": line 2: column \"y\": \"c\" is not one of the model's classes";
+        let bad = ": line 2: column \"y\": \"c\" is not one of the model's classes, and all \
+            places of classes_max are taken";
         check(CLASSES, "x,y\n1,c\n", bad);
         let bad = ": line 3: column \"y\": \"inf\" is not a finite number";
         check(NUMBER, "x,y\n1,2\n1,inf\n", bad);

@@ -7,6 +7,11 @@ use serde_json::{Map, Value, json};
 use super::print;
 use super::tally::{ClassCount, Names, Tally};
 
+/// A class that makes up less than this part of its even share is rare.
+const RARE: f64 = 0.1;
+/// People are told of so many rare classes.
+const RARE_SHOWN: usize = 5;
+
 /// The end of a run.
 pub struct Report {
     /// What its numbers are called.
@@ -19,8 +24,10 @@ pub struct Report {
     pub cpu_seconds: f64,
     /// The mean score of each member of a portfolio.
     pub members: Vec<(String, f64)>,
-    /// The names of the classes or actions, if each is to be told of.
-    pub classes: Option<Vec<String>>,
+    /// The names of the classes or actions.
+    pub classes: Vec<String>,
+    /// Whether each of them is to be told of, and not only the rare ones.
+    pub each_class: bool,
     /// The mean score on rows that were not learned, if asked for.
     pub test: Option<Option<f64>>,
     /// What else there is to say to people.
@@ -38,7 +45,7 @@ impl Report {
         for (name, value) in &fields {
             let name = name.replace('_', " ");
             match value {
-                Value::Object(_) if name == "classes" => {}
+                Value::Object(_) if name.ends_with("classes") => {}
                 Value::Object(members) => {
                     for (index, (member, score)) in members.iter().enumerate() {
                         let mark = if index == 0 { '*' } else { ' ' };
@@ -48,16 +55,36 @@ impl Report {
                 value => print::line(format_args!("{name:<28} {}", number(value)))?,
             }
         }
-        self.print_classes()?;
+        match self.each_class {
+            true => self.print_classes()?,
+            false => self.print_rare()?,
+        }
         self.notes.iter().try_for_each(print::line)
     }
 
-    /// Prints a line for each class, the frequent ones first, if that was asked for.
+    /// Prints the rare classes that were recognised the least, a line each.
+    fn print_rare(&self) -> anyhow::Result<()> {
+        let mut rare = self.rare();
+        rare.sort_by(|(_, a), (_, b)| a.recall().partial_cmp(&b.recall()).expect("it was seen"));
+        let left_out = rare.len().saturating_sub(RARE_SHOWN);
+        for (name, class) in rare.iter().take(RARE_SHOWN) {
+            let (recall, count) = (print::shown(class.recall()), class.count);
+            print::line(format_args!(
+                "{:<28} {recall}  ({count})",
+                format!("recall of {name}")
+            ))?;
+        }
+        match left_out {
+            0 => Ok(()),
+            n => print::line(format_args!(
+                "and {n} rare classes more; --classes tells of all"
+            )),
+        }
+    }
+
+    /// Prints a line for each class, the frequent ones first.
     pub fn print_classes(&self) -> anyhow::Result<()> {
         let classes = self.counted();
-        if classes.is_empty() {
-            return Ok(());
-        }
         let header = ["class", "count", "precision", "recall", "f1"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         for (name, class) in classes {
@@ -77,6 +104,9 @@ impl Report {
         put("examples", tally.examples().into());
         put(names.score, print::json(tally.score()));
         put(names.last_tenth, print::json(tally.last_tenth()));
+        if let Some(last) = tally.last() {
+            put(names.last, last.into());
+        }
         if let Some(no_change) = names.no_change {
             put(no_change, print::json(tally.no_change()));
         }
@@ -90,7 +120,15 @@ impl Report {
             let members = members.map(|(name, score)| (name.clone(), (*score).into()));
             put("members", Value::Object(members.collect()));
         }
-        if self.classes.is_some() {
+        let rare = self.rare().into_iter().map(|(name, class)| {
+            let told = json!({"count": class.count, "recall": class.recall()});
+            (name.clone(), told)
+        });
+        let rare: Map<String, Value> = rare.collect();
+        if !rare.is_empty() {
+            put("rare_classes", Value::Object(rare));
+        }
+        if self.each_class {
             let classes = self.counted().into_iter().map(|(name, class)| {
                 let shares = [class.precision(), class.recall(), class.f1()];
                 let [precision, recall, f1] = shares.map(print::json);
@@ -114,10 +152,20 @@ impl Report {
         Some(self.tally.examples() as f64 / self.seconds)
     }
 
+    /// The classes that came seldom, the seldomest last; a bandit's actions are none.
+    fn rare(&self) -> Vec<(&String, &ClassCount)> {
+        if self.names.no_change.is_none() {
+            return Vec::new();
+        }
+        let even = self.tally.examples() as f64 / self.classes.len().max(1) as f64;
+        let is_rare = |class: &ClassCount| class.count > 0 && (class.count as f64) < RARE * even;
+        let counted = self.counted().into_iter();
+        counted.filter(|(_, class)| is_rare(class)).collect()
+    }
+
     /// The classes that were seen or answered, the frequent ones first.
     fn counted(&self) -> Vec<(&String, &ClassCount)> {
-        let names = self.classes.iter().flatten();
-        let counted = names.zip(self.tally.classes());
+        let counted = self.classes.iter().zip(self.tally.classes());
         let seen = |class: &ClassCount| class.count + class.answered > 0;
         let mut counted: Vec<_> = counted.filter(|(_, class)| seen(class)).collect();
         counted.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
@@ -204,7 +252,8 @@ mod tests {
             seconds: 1.0,
             cpu_seconds: 1.0,
             members,
-            classes: None,
+            classes: Vec::new(),
+            each_class: false,
             test,
             notes: Vec::new(),
         };
@@ -255,7 +304,8 @@ mod tests {
             members: members
                 .map(|(name, score)| ((*name).to_owned(), *score))
                 .collect(),
-            classes: None,
+            classes: Vec::new(),
+            each_class: false,
             test: None,
             notes: Vec::new(),
         }
@@ -288,7 +338,7 @@ mod tests {
             classes: classes.clone(),
         };
         let mut report = report(&task, &[]);
-        report.classes = Some(classes);
+        (report.classes, report.each_class) = (classes, true);
         for (truth, answer) in [(2, 2), (2, 2), (1, 2)] {
             report
                 .tally
@@ -300,6 +350,29 @@ mod tests {
         });
         let fields = report.fields();
         assert_eq!(fields["classes"].to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn rare_classes_are_told_of_without_being_asked_for() {
+        let classes: Vec<String> = ["often", "rare", "never"].map(str::to_owned).to_vec();
+        let task = Task::Classification {
+            classes_max: 3,
+            classes: classes.clone(),
+        };
+        let mut report = report(&task, &[]);
+        report.classes = classes;
+        for row in 0..30 {
+            let truth = Target::Name(u32::from(row == 29));
+            report.tally.judge(truth, Target::Name(0));
+        }
+        assert_eq!(
+            report.fields().get("rare_classes"),
+            None,
+            "one of thirty is not rare"
+        );
+        report.tally.judge(Target::Name(0), Target::Name(0));
+        let expected = json!({"rare": {"count": 1, "recall": 0.0}});
+        assert_eq!(report.fields()["rare_classes"], expected);
     }
 
     #[test]

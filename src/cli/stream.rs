@@ -119,7 +119,7 @@ impl Run {
 
     fn judge(&mut self, lesson: &Lesson, answer: Answer, took: Duration) -> anyhow::Result<()> {
         self.predictions.add(took);
-        let target = answer.target(&self.described.task)?;
+        let target = answer.target(self.course.task())?;
         self.course.judge(lesson, target, answer.prediction_id);
         Ok(())
     }
@@ -186,6 +186,7 @@ impl Run {
     /// The mean score on rows that are not learned.
     async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
+        self.described.task = self.course.task().clone();
         for lesson in Lessons::open(path, target, &self.described)? {
             let lesson = lesson?;
             if let Some(truth) = lesson.truth {
@@ -207,11 +208,12 @@ impl Run {
         let after = members(&mut self.client, &self.model).await?;
         Ok(Report {
             names: Names::of(&self.described.task),
+            classes: self.course.task().names().to_vec(),
+            each_class: false,
             tally: self.course.finish().0,
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
             members: gained(&before, &after),
-            classes: None,
             test,
             notes: vec![
                 self.predictions.line("predict latency"),

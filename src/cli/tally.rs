@@ -8,6 +8,9 @@ use perennial::model::Task;
 
 use super::curve::Curve;
 
+/// A stream that is longer than this is also scored over its so many last examples.
+pub const LAST: usize = 2000;
+
 /// What a row's target is, or what was answered for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
@@ -24,6 +27,8 @@ pub struct Names {
     /// Whether a smaller score is better.
     pub is_error: bool,
     pub last_tenth: &'static str,
+    /// Of the last [`LAST`] examples.
+    pub last: &'static str,
     /// A bandit has no labels to repeat.
     pub no_change: Option<&'static str>,
     pub test: &'static str,
@@ -37,6 +42,7 @@ impl Names {
                 score: "progressive_accuracy",
                 is_error: false,
                 last_tenth: "last_tenth_accuracy",
+                last: "last_2000_accuracy",
                 no_change: Some("no_change_accuracy"),
                 test: "test_accuracy",
             },
@@ -44,6 +50,7 @@ impl Names {
                 score: "mean_absolute_error",
                 is_error: true,
                 last_tenth: "last_tenth_absolute_error",
+                last: "last_2000_absolute_error",
                 no_change: Some("no_change_absolute_error"),
                 test: "test_absolute_error",
             },
@@ -51,6 +58,7 @@ impl Names {
                 score: "mean_reward",
                 is_error: false,
                 last_tenth: "last_tenth_reward",
+                last: "last_2000_reward",
                 no_change: None,
                 test: "test_reward",
             },
@@ -126,6 +134,8 @@ pub struct Tally {
     classes: Vec<ClassCount>,
     /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
     last_tenth: VecDeque<f64>,
+    /// Scores of the last [`LAST`].
+    last: VecDeque<f64>,
     no_change: Mean,
     newest: Option<Target>,
 }
@@ -144,6 +154,10 @@ impl Tally {
         self.last_tenth.push_back(score);
         if self.last_tenth.len() as u64 > self.scores.n.div_ceil(10) {
             self.last_tenth.pop_front();
+        }
+        self.last.push_back(score);
+        if self.last.len() > LAST {
+            self.last.pop_front();
         }
         // Until a label was delivered there is none to repeat.
         if let Some(newest) = self.newest {
@@ -179,9 +193,15 @@ impl Tally {
 
     /// The mean score of the last tenth.
     pub fn last_tenth(&self) -> Option<f64> {
-        let mut mean = Mean::default();
-        self.last_tenth.iter().for_each(|&score| mean.add(score));
-        mean.get()
+        mean(&self.last_tenth)
+    }
+
+    /// The mean score of the last [`LAST`], where there were more.
+    pub fn last(&self) -> Option<f64> {
+        match self.scores.n > LAST as u64 {
+            true => mean(&self.last),
+            false => None,
+        }
     }
 
     /// The counts of each class or action, by its place; those never seen may be missing.
@@ -204,6 +224,12 @@ impl Tally {
     pub fn no_change(&self) -> Option<f64> {
         self.no_change.get()
     }
+}
+
+fn mean(scores: &VecDeque<f64>) -> Option<f64> {
+    let mut mean = Mean::default();
+    scores.iter().for_each(|&score| mean.add(score));
+    mean.get()
 }
 
 #[cfg(test)]
@@ -233,6 +259,17 @@ mod tests {
         check(20, 1, 0.5);
         check(100, 5, 0.5);
         check(101, 11, 1.0);
+    }
+
+    #[test]
+    fn a_long_stream_is_also_scored_over_its_end() {
+        let check = |n: usize, n_wrong: usize, expected: Option<f64>| {
+            let answers: Vec<u32> = (0..n).map(|index| u32::from(index >= n_wrong)).collect();
+            assert_eq!(tally(&vec![1; n], &answers).last(), expected, "{n}");
+        };
+        check(2000, 0, None);
+        check(2001, 1, Some(1.0));
+        check(2500, 1500, Some(0.5));
     }
 
     #[test]

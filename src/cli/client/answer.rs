@@ -72,7 +72,14 @@ impl Answer {
             Said::Label { label, .. } => label,
             Said::Action { action, .. } => action,
         };
-        let index = task.index(name);
+        let index = task.index(name).or(match task {
+            // A class that others have told of since: no row here is of it.
+            Task::Classification {
+                classes,
+                classes_max,
+            } if classes.len() < *classes_max => Some(*classes_max as u32),
+            _ => None,
+        });
         let unknown = || format!("the answer {} is not in the model's metadata", quoted(name));
         Ok(Target::Name(index.with_context(unknown)?))
     }

@@ -59,7 +59,7 @@ impl<'a> Labelled<'a> {
     pub fn run(self, clock: CpuClock) -> anyhow::Result<Report> {
         let Labelled {
             mut pupil,
-            described,
+            mut described,
             lessons,
             mut course,
             target,
@@ -78,6 +78,7 @@ impl<'a> Labelled<'a> {
             pupil.learn(due.row, due.key, due.signal)?;
         }
         let seconds = course.seconds();
+        described.task = course.task().clone();
         let (tally, mut line) = course.finish();
         let test = match &pace.test {
             Some(path) => {
@@ -96,7 +97,8 @@ impl<'a> Labelled<'a> {
                 .filter(|member| member.examples > 0)
                 .map(|member| (member.name.clone(), member.sum / member.examples as f64))
                 .collect(),
-            classes: None,
+            classes: described.task.names().to_vec(),
+            each_class: false,
             test,
             notes: Vec::new(),
         })
