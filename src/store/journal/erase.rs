@@ -23,7 +23,8 @@ const WINDOW_BYTES: usize = 64 << 10;
 
 /// Overwrites the payloads of predictions, feedback and duplicates for good, and gives how many
 /// it overwrote; those that are erased already are passed over. The journal may be open, if every
-/// position is synced and no [`Reader`](super::Reader) is on its way to one.
+/// position is synced; a [`Reader`](super::Reader) on its way that compares payloads with their
+/// digests finds each as it was or erased.
 ///
 /// # Errors
 /// [`Error::Missing`] and [`Error::Entry`]: a position is not there or cannot be erased, and
@@ -283,5 +284,26 @@ mod tests {
         // Without the list, half an erasure is damage.
         file.write_all_at(&[0; 4], place.offset + 9).unwrap();
         assert!(matches!(verify(dir.path()), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_reader_that_met_a_half_overwritten_payload_finds_it_erased() {
+        let (dir, journal) = journal();
+        let bytes = list_to_bytes(&[2, 3], &journal.journal_id());
+        fs::write(dir.path().join(LIST), bytes).unwrap();
+        let places = find(dir.path(), &[2, 3]).unwrap();
+        let file = OpenOptions::new().write(true).open(&places[0].path);
+        let (half, rest) = places[0].bytes.split_at(9);
+        let file = file.unwrap();
+        file.write_all_at(rest, places[0].offset + 9).unwrap();
+        // What stands behind the first entry is now in the reader's memory.
+        let mut reader = Reader::open(dir.path(), 1, 7).unwrap();
+        assert_eq!(reader.next(7).unwrap().unwrap().event, duplicate(1));
+        file.write_all_at(half, places[0].offset).unwrap();
+        finish(&Disk::default(), dir.path()).unwrap();
+        let event = reader.next(7).unwrap().unwrap().event;
+        assert_eq!(event, Event::Erased(Kind::Duplicate));
+        // This one was read before it was overwritten.
+        assert_eq!(reader.next(7).unwrap().unwrap().event, duplicate(3));
     }
 }

@@ -135,15 +135,23 @@ impl Index {
             });
         }
         match erasable(header.kind) {
-            Some(kind) if erase::is_erased(&self.segment, header, &payload)? => {
-                Ok(Event::Erased(kind))
-            }
+            Some(kind) if self.is_erased(header, offset, &payload)? => Ok(Event::Erased(kind)),
             _ => {
                 let malformed = Malformed("the payload is not the one written".to_owned());
                 let offset = offset + ENTRY_HEADER_BYTES as u64;
                 Err(self.segment.damaged(position, offset, malformed))
             }
         }
+    }
+
+    /// Whether a payload that is not the one written was erased. It may have been read while it
+    /// was overwritten: once the list of what is being erased is gone, all is on disk.
+    fn is_erased(&self, header: &EntryHeader, offset: u64, payload: &[u8]) -> Result<bool, Error> {
+        if erase::is_erased(&self.segment, header, payload)? {
+            return Ok(true);
+        }
+        let again = self.payload(header, offset, &mut Window::new(0))?;
+        erase::is_erased(&self.segment, header, &again)
     }
 }
 
