@@ -11,6 +11,8 @@ mod refusing;
 mod replay;
 #[path = "recovery/room.rs"]
 mod room;
+#[path = "recovery/shortened.rs"]
+mod shortened;
 
 use common::{AUTO, House, answers, digest, gradient, order, rows, teach, teach_rows};
 use perennial::engine::{Manner, State};

@@ -124,8 +124,8 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
             format!("{signal} from {source:?} at {position}{retracted}"),
         );
     }
-    for (source, n) in sorted(&found.sources) {
-        put("shaped by", format!("{n} events of source {source:?}"));
+    for line in shaping(found) {
+        put("shaped by", line);
     }
     if let Some(source) = without {
         let text = match &found.without {
@@ -137,6 +137,21 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
             None => format!("{source:?}: not computed: {}", found.without_reason),
         };
         put("without", text);
+    }
+    lines
+}
+
+/// Where the state that answered comes from, as far as the journal still says.
+fn shaping(found: &AuditResponse) -> Vec<String> {
+    let sources = sorted(&found.sources).into_iter();
+    let mut lines: Vec<String> = sources
+        .map(|(source, n)| format!("{n} events of source {source:?}"))
+        .collect();
+    if found.sources_from > 1 {
+        lines.push(format!(
+            "events before position {}, which are not counted: the journal was shortened",
+            found.sources_from
+        ));
     }
     lines
 }
@@ -191,6 +206,7 @@ fn object(found: &AuditResponse, without: bool) -> Value {
         "reason": found.reason,
         "feedback": feedback.collect::<Vec<_>>(),
         "sources": sorted(&found.sources).into_iter().collect::<Map<_, _>>(),
+        "sources_from": found.sources_from,
     });
     if without {
         object["without"] = output(found.without.as_ref());

@@ -46,6 +46,8 @@ pub struct Audit {
     pub feedback: Vec<Heard>,
     /// Feedback events by source, of those that the answering state was made of.
     pub sources: BTreeMap<String, u64>,
+    /// The position that they are counted from: the first that the journal still holds.
+    pub sources_from: u64,
     /// What the answer would have been without a source, and how many events that leaves out.
     pub without: Option<Result<(Outputs, u64), String>>,
 }
@@ -93,8 +95,9 @@ pub fn audit(
     let state = state_at(versions, prediction.position);
     let again = state.as_ref().map_err(Clone::clone);
     let again = again.map(|learner| answer(learner, &prediction, row));
+    let sources_from = Reader::from_start(&versions.journal, 0)?.next_position();
     let sources = match &state {
-        Ok(learner) => sources(versions, learner, &prediction)?,
+        Ok(learner) => sources(versions, learner, &prediction, sources_from)?,
         Err(_) => BTreeMap::new(),
     };
     let without = without.map(|source| {
@@ -123,6 +126,7 @@ pub fn audit(
         description,
         feedback: heard(versions, position, last, id)?,
         sources,
+        sources_from,
         without,
     }))
 }
@@ -193,17 +197,20 @@ fn answer(learner: &Learner, prediction: &Prediction, row: usize) -> Outputs {
     }
 }
 
-/// How many events of each source the answering state was made of.
+/// How many events of each source the answering state was made of, of those from `start` on.
 fn sources(
     versions: &Versions,
     learner: &Learner,
     prediction: &Prediction,
+    start: u64,
 ) -> Result<BTreeMap<String, u64>, Error> {
     let last = prediction.position;
     let retracted = retractions(&versions.journal, last)?;
     let mut sources = BTreeMap::new();
     for (first, last) in learner.lineage().stretches(prediction.version, last) {
-        let start = Reader::from_start(&versions.journal, last)?.next_position();
+        if last < start {
+            continue;
+        }
         let mut reader = Reader::open(&versions.journal, first.max(start), last)?;
         while let Some(Entry {
             position,

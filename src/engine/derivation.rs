@@ -14,7 +14,7 @@ use super::versions::Versions;
 use crate::event::{Command, Entry, Event, Order, Retraction};
 use crate::learn::{Learner, Omission, Otherwise};
 use crate::model::Spec;
-use crate::store::{Reader, checkpoint};
+use crate::store::{Reader, checkpoint, segments};
 
 /// A history on its way.
 pub struct Derivation {
@@ -47,7 +47,8 @@ impl Derivation {
     /// now; a history that already leaves something out passes that on. Nothing is applied yet.
     ///
     /// # Errors
-    /// When no state is old enough, or the journal does not reach back to it.
+    /// When no state is old enough, or the journal does not reach back to it or to a prediction
+    /// that waits in it.
     pub fn begin(
         versions: &Versions,
         order: &Order,
@@ -105,28 +106,20 @@ impl Derivation {
         base: u64,
     ) -> Result<Derivation, String> {
         let said = |error: crate::store::Error| error.to_string();
+        let first = reaches_back(&versions.journal, base)?;
         let between = Between::survey(&versions.journal, base, last)?;
         let omissions = [omissions, &between.omissions(order, base)?].concat();
-        let mut wanted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for version in between.restored {
-            let made = between.made.get(&version).copied();
-            let saved = || {
-                versions
-                    .find(version)
-                    .ok()?
-                    .map(|manifest| manifest.position)
-            };
-            match made.or_else(saved) {
-                Some(position) if position > base => {
-                    wanted.entry(position).or_default().push(version);
-                }
-                _ => drop(versions.load(version).map_err(said)?),
-            }
-        }
+        let wanted = between.wanted(versions, base)?;
         let learner = match base {
             0 => Learner::new(first_spec(&versions.journal, order)?),
             base => versions.state_at(base)?,
         };
+        if let Some(oldest) = learner.joins().oldest_position().filter(|at| *at < first) {
+            return Err(format!(
+                "predictions from position {oldest} on wait in the state at {base}, but the \
+                 journal was shortened and starts at {first} now"
+            ));
+        }
         let reader = Reader::open(&versions.journal, base + 1, u64::MAX).map_err(said)?;
         let mut shelf = Shelf::new(reader, versions.clone());
         shelf.omissions = omissions.clone();
@@ -234,6 +227,26 @@ impl Derivation {
 }
 
 impl Between {
+    /// The versions that were brought back and that the history makes itself, by position; the
+    /// others must be on disk.
+    fn wanted(&self, versions: &Versions, base: u64) -> Result<BTreeMap<u64, Vec<u64>>, String> {
+        let mut wanted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for &version in &self.restored {
+            let made = self.made.get(&version).copied();
+            let saved = || Some(versions.find(version).ok()??.position);
+            match made.or_else(saved) {
+                Some(position) if position > base => {
+                    wanted.entry(position).or_default().push(version);
+                }
+                _ => {
+                    let loaded = versions.load(version);
+                    loaded.map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
     /// What a history that `order` asks for leaves out besides: what was retracted on the way,
     /// and last what the order itself takes back.
     fn omissions(&self, order: Option<&Order>, base: u64) -> Result<Vec<Omission>, String> {
@@ -264,7 +277,7 @@ impl Between {
 
     fn survey(journal: &Path, base: u64, last: u64) -> Result<Between, String> {
         let said = |error: crate::store::Error| error.to_string();
-        let mut reader = Reader::open(journal, base + 1, 0).map_err(said)?;
+        let mut reader = Reader::open(journal, base + 1, u64::MAX).map_err(said)?;
         let mut between = Between::default();
         while let Some(entry) = reader.next(last).map_err(said)? {
             match entry.event {
@@ -282,6 +295,20 @@ impl Between {
             }
         }
         Ok(between)
+    }
+}
+
+/// The first position of the journal, if what follows the state at `base` is still there.
+fn reaches_back(journal: &Path, base: u64) -> Result<u64, String> {
+    let segments = segments(journal).map_err(|error| error.to_string())?;
+    let first = segments.first().map_or(1, |one| one.first_position);
+    match base + 1 < first {
+        false => Ok(first),
+        true => Err(format!(
+            "the journal no longer reaches back far enough: it was shortened and starts at \
+             position {first} now, behind position {}",
+            base + 1
+        )),
     }
 }
 

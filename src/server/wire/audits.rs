@@ -110,6 +110,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
         inputs: audit.inputs.into_iter().map(named).collect(),
         feedback: audit.feedback.into_iter().map(heard).collect(),
         sources: audit.sources.into_iter().collect(),
+        sources_from: audit.sources_from,
     }
 }
 
