@@ -218,6 +218,15 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
         .await
         .unwrap();
     assert_eq!(erased.erased, 20);
+    // The certificate is of the retraction that took it back.
+    assert_eq!(
+        (erased.version, erased.position, &erased.digest),
+        (kept.version, kept.position, &kept.digest)
+    );
+    let bounds =
+        |plan: &perennial::engine::Plan| (plan.excluded, plan.first_position, plan.last_position);
+    assert_eq!(bounds(&erased.plan), bounds(&kept.plan));
+    assert_eq!(erased.plan.tainted, [tainted.version]);
     let numbers: Vec<u64> = model
         .versions()
         .unwrap()

@@ -104,10 +104,12 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
         "entries",
         format!("first {first_position}, last {last_position}"),
     )?;
-    put(
-        "derived",
-        format!("{entries} entries applied to the state at {base}"),
-    )?;
+    if *entries > 0 {
+        put(
+            "derived",
+            format!("{entries} entries applied to the state at {base}"),
+        )?;
+    }
     if certificate.version > 0 {
         let Certificate {
             version, position, ..

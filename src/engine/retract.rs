@@ -35,14 +35,16 @@ pub struct Plan {
     pub last_position: u64,
     /// The position of the state that the other history starts from.
     pub base: u64,
-    /// Entries that are applied again from there.
+    /// Entries that are applied again from there; 0 where only what had been taken back before
+    /// was erased, of which neither is known any more.
     pub entries: u64,
     /// Versions that would be other ones without it, rising; they can no longer be restored.
     /// A plan names all that were made since, whether it changed them or not.
     pub tainted: Vec<u64>,
 }
 
-/// What has become of a retraction: enough to check it by applying the journal again.
+/// What has become of a retraction: enough to check it by applying the journal again. Where only
+/// what had been taken back before is erased, it is of that earlier retraction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
     /// What was taken back.
@@ -102,7 +104,9 @@ impl Hosted {
         let _under_way = running.begin_retracting()?;
         let mut plan = match running.prepare(request.selector.clone()).await {
             Err(refused) if request.disposal == Disposal::Erase => {
-                return running.erase_alone(&request.selector, refused);
+                return tokio::task::block_in_place(|| {
+                    running.erase_alone(&request.selector, refused)
+                });
             }
             prepared => prepared?,
         };
@@ -162,13 +166,40 @@ impl Running {
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
     fn erase_alone(&self, selector: &Selector, refused: Error) -> Result<Certificate, Error> {
-        match tokio::task::block_in_place(|| self.erase(selector))? {
+        let last = self.synced.load(Relaxed);
+        let earlier = chosen(&self.versions.journal, selector, last)?;
+        match self.erase(selector)? {
             0 => Err(refused),
             erased => Ok(Certificate {
                 erased,
-                ..Certificate::default()
+                ..self.certified(&earlier)?
             }),
         }
+    }
+
+    /// What is still known of the retraction that took the last of these events back: its order,
+    /// and the version that it made.
+    fn certified(&self, earlier: &Chosen) -> Result<Certificate, Error> {
+        let made = self.versions.list()?.into_iter();
+        let made = made.filter_map(|one| one.manifest.ok());
+        let mut by_order = made.filter(|manifest| {
+            manifest.position == earlier.order && manifest.reason == Reason::Retract.word()
+        });
+        let manifest = by_order.next().unwrap_or_default();
+        Ok(Certificate {
+            plan: Plan {
+                excluded: earlier.retracted.len() as u64,
+                first_position: earlier.retracted.first().copied().unwrap_or(0),
+                last_position: earlier.retracted.last().copied().unwrap_or(0),
+                tainted: self.tainted_by(manifest.version),
+                ..Plan::default()
+            },
+            version: manifest.version,
+            position: earlier.order,
+            digest: manifest.digest,
+            profile: manifest.profile,
+            erased: 0,
+        })
     }
 
     /// Overwrites what is chosen and retracted, and deletes the checkpoints that learned from it.
@@ -331,6 +362,8 @@ struct Chosen {
     new: Vec<u64>,
     /// What was, and was not erased.
     retracted: Vec<u64>,
+    /// The position of the newest order that took any of those back.
+    order: u64,
 }
 
 fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, Error> {
@@ -346,10 +379,15 @@ fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, Erro
         let Event::Feedback(feedback) = event else {
             continue;
         };
-        match selector.chooses(&feedback, time) {
-            true if earlier.hold(position, &feedback, time) => all.retracted.push(position),
-            true => all.new.push(position),
-            false => {}
+        if !selector.chooses(&feedback, time) {
+            continue;
+        }
+        match earlier.order(position, &feedback, time) {
+            None => all.new.push(position),
+            Some(order) => {
+                all.retracted.push(position);
+                all.order = all.order.max(order);
+            }
         }
     }
     Ok(all)
@@ -361,10 +399,15 @@ pub(super) struct Retractions(Vec<(u64, Selector)>);
 impl Retractions {
     /// Whether an event, which stands at `position` since `time`, was taken back.
     pub fn hold(&self, position: u64, feedback: &Feedback, time: Time) -> bool {
-        let holds = |(before, selector): &(u64, Selector)| {
-            position < *before && selector.chooses(feedback, time)
-        };
-        self.0.iter().any(holds)
+        self.order(position, feedback, time).is_some()
+    }
+
+    /// The position of the first order that took the event back.
+    fn order(&self, position: u64, feedback: &Feedback, time: Time) -> Option<u64> {
+        let mut orders = self.0.iter();
+        let (order, _) = orders
+            .find(|(before, selector)| position < *before && selector.chooses(feedback, time))?;
+        Some(*order)
     }
 }
 
