@@ -13,6 +13,16 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);
 
+impl fmt::Display for Time {
+    /// RFC 3339, as 2026-01-31T12:00:00Z; moments beyond the year 9999 in microseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(moment) => moment.fmt(f),
+            Err(_) => write!(f, "{} us", self.0),
+        }
+    }
+}
+
 /// Names one predicted row: a UUIDv7, unique over models, restarts and servers.
 ///
 /// ```
@@ -265,10 +275,12 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Selector::Source(source) => write!(f, "source {source:?}"),
-            Selector::FeedbackId(feedback_id) => write!(f, "feedback id {feedback_id:?}"),
-            Selector::Accepted { since, until } => {
-                write!(f, "accepted from {} to {} us", since.0, until.0)
-            }
+            Selector::FeedbackId(feedback_id) => write!(f, "the id {feedback_id:?}"),
+            Selector::Accepted { since, until } => match (since.0, until.0) {
+                (i64::MIN, _) => write!(f, "the time up to {until}"),
+                (_, i64::MAX) => write!(f, "the time since {since}"),
+                _ => write!(f, "the time from {since} to {until}"),
+            },
         }
     }
 }
@@ -386,6 +398,15 @@ pub struct Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_moment_can_be_shown() {
+        let check = |us, expected: &str| assert_eq!(Time(us).to_string(), expected);
+        check(0, "1970-01-01T00:00:00Z");
+        check(1_769_860_800_500_000, "2026-01-31T12:00:00.5Z");
+        check(253_402_300_800_000_000, "253402300800000000 us");
+        check(i64::MIN, "-9223372036854775808 us");
+    }
 
     #[test]
     fn ids_are_read_only_in_their_hyphenated_form() {

@@ -5,6 +5,8 @@ mod common;
 mod refusals;
 #[path = "grpc/served.rs"]
 mod served;
+#[path = "grpc/undoing.rs"]
+mod undoing;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

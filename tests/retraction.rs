@@ -184,12 +184,12 @@ async fn p6_what_cannot_be_retracted_is_refused_in_a_sentence() {
     );
     check(
         Selector::FeedbackId("row-9".to_owned()),
-        "no feedback of feedback id \"row-9\"",
+        "no feedback of the id \"row-9\"",
     );
     let (since, until) = (Time(0), Time(1));
     check(
         Selector::Accepted { since, until },
-        "no feedback of accepted from 0 to 1 us",
+        "no feedback of the time from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00.000001Z",
     );
     let one = Selector::FeedbackId("row-1".to_owned());
     assert_eq!(model.plan_retraction(&one).unwrap().excluded, 1);

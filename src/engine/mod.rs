@@ -196,6 +196,10 @@ impl Engine {
     /// # Errors
     /// [`Error::Store`]: a journal cannot be read.
     pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
+        if let Some(running) = self.models().find_map(|model| model.get().ok()) {
+            // What was answered a moment ago is found as well.
+            running.outbox.flush();
+        }
         for running in self.models().filter_map(|model| model.get().ok()) {
             let last = running.synced.load(Relaxed);
             if let Some(found) = audit::audit(&running.versions, last, id, without)? {
@@ -220,9 +224,7 @@ impl Engine {
             let _ = learner.join();
         }
         loop {
-            let (done, flushed) = bounded(1);
-            let flush = threads.outbox.insist(0, Work::Flush(done));
-            if flush.is_err() || flushed.recv().is_err() {
+            if !threads.outbox.flush() {
                 break;
             }
             // Learning can make versions, whose records are journaled in turn.

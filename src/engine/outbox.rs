@@ -76,7 +76,7 @@ impl Outbox {
         self.bytes.load(Relaxed) as u64
     }
 
-    /// Puts work into the queue, and waits for room: for learners and for closing only.
+    /// Puts work into the queue, and waits for room: never on behalf of a prediction.
     pub fn insist(&self, model: usize, work: Work) -> Result<(), Refused> {
         let message = Message {
             model,
@@ -84,6 +84,12 @@ impl Outbox {
             bytes: 0,
         };
         self.messages.send(message).map_err(|_| Refused)
+    }
+
+    /// Waits until all that was put in before is on disk; false where nobody writes any more.
+    pub fn flush(&self) -> bool {
+        let (done, flushed) = bounded(1);
+        self.insist(0, Work::Flush(done)).is_ok() && flushed.recv().is_ok()
     }
 }
 

@@ -1,0 +1,130 @@
+//! Retractions and audits over the wire: what they choose, and what they refuse.
+
+use perennial::proto::perennial::v1::{AuditRequest, AuditResponse, Certificate, RetractRequest};
+use prost_types::Timestamp;
+use tonic::{Code, Status};
+
+use crate::common::{AUTO, rows};
+use crate::served::{Client, Served, within};
+
+async fn retract(
+    client: &mut Client,
+    change: impl FnOnce(&mut RetractRequest),
+) -> Result<Certificate, Status> {
+    let mut request = RetractRequest {
+        model: "m".to_owned(),
+        ..Default::default()
+    };
+    change(&mut request);
+    Ok(within(client.registry.retract(request)).await?.into_inner())
+}
+
+async fn audit(client: &mut Client, id: &str) -> Result<AuditResponse, Status> {
+    let request = AuditRequest {
+        prediction_id: id.to_owned(),
+        without: None,
+    };
+    Ok(within(client.registry.audit(request)).await?.into_inner())
+}
+
+fn moment(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds, nanos: 0 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_one_event_and_a_stretch_of_time_are_taken_back() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 5, 0.0, "row").await;
+    let one = |request: &mut RetractRequest| request.feedback_id = Some("row-2".to_owned());
+    let certificate = retract(client, one).await.expect("it is retracted");
+    assert_eq!((certificate.excluded, certificate.version), (1, 2));
+    assert_eq!(certificate.digest.len(), 64);
+    // Nothing was accepted so long ago, and all of the rest until far ahead.
+    let old = |request: &mut RetractRequest| request.until = moment(1_000);
+    let refusal = retract(client, old).await.expect_err("none is chosen");
+    let expected = "no feedback of the time up to 1970-01-01T00:16:40Z";
+    assert!(refusal.message().contains(expected), "{refusal}");
+    let rest = |request: &mut RetractRequest| request.since = moment(1_000);
+    let certificate = retract(client, rest).await.expect("it is retracted");
+    assert_eq!((certificate.excluded, certificate.version), (4, 3));
+    assert_eq!(client.status("m").await.examples, 0);
+    served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_choice_that_is_none_or_two_is_refused() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 2, 0.0, "row").await;
+    let two = |request: &mut RetractRequest| {
+        request.source = Some("test".to_owned());
+        request.since = moment(0);
+    };
+    let backwards = |request: &mut RetractRequest| {
+        request.since = moment(20);
+        request.until = moment(10);
+    };
+    let unknown = |request: &mut RetractRequest| {
+        request.model = "nobody".to_owned();
+        request.source = Some("test".to_owned());
+    };
+    let all = [
+        (
+            retract(client, |_| ()).await,
+            Code::InvalidArgument,
+            "selector",
+        ),
+        (
+            retract(client, two).await,
+            Code::InvalidArgument,
+            "selector",
+        ),
+        (
+            retract(client, backwards).await,
+            Code::InvalidArgument,
+            "until",
+        ),
+        (retract(client, unknown).await, Code::NotFound, "nobody"),
+    ];
+    for (done, code, culprit) in all {
+        let refusal = done.expect_err(culprit);
+        assert_eq!(refusal.code(), code, "{refusal}");
+        assert!(refusal.message().contains(culprit), "{refusal}");
+    }
+    assert_eq!(client.status("m").await.examples, 2);
+    served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_answer_is_found_the_moment_it_was_given() {
+    let mut served = Served::start(&[("other", AUTO), ("m", AUTO)]).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 10, 0.0, "row").await;
+    let (batch, truth) = rows(11, 0.0).last().expect("a row");
+    let said = client.teach("m", &batch, truth, "asked").await;
+    let found = audit(client, &said.ids[0]).await.expect("it is found");
+    assert_eq!((found.model.as_str(), found.bit_equal), ("m", true));
+    assert_eq!(found.position, said.position);
+    assert_eq!(found.sources, [("test".to_owned(), 10)].into());
+    assert_eq!(found.feedback.len(), 1);
+    assert_eq!(found.feedback[0].feedback_id, "asked");
+    let unasked = client.ask(crate::served::question("m", &batch)).await;
+    let id = &unasked.expect("an answer").ids[0];
+    let found = audit(client, id).await.expect("it is found at once");
+    assert!(found.bit_equal && found.feedback.is_empty(), "{found:?}");
+    served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_an_audit_of_what_was_never_answered_is_refused() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let client = &mut served.client;
+    let unknown = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+    for (id, code) in [(unknown, Code::NotFound), ("seven", Code::InvalidArgument)] {
+        let refusal = audit(client, id).await.expect_err(id);
+        assert_eq!(refusal.code(), code, "{refusal}");
+        assert!(refusal.message().contains(id), "{refusal}");
+    }
+    served.goes_on_and_stops("m").await;
+}
