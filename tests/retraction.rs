@@ -331,7 +331,8 @@ async fn another_description_is_asked_what_if_and_adopted() {
     engine.close();
     drop(engine);
     let other = House::new(&[("m", AUTO)]);
-    let description = perennial::engine::describe(&other.models().join("m/model.toml")).unwrap();
+    let described = perennial::engine::describe(&other.models().join("m/model.toml"));
+    let description = described.unwrap().description;
     let offline = Offline::open(&house.data(), "m").unwrap();
     let mut replay = offline.replay_with(description.clone()).unwrap();
     while replay.advance(64).unwrap() {}

@@ -11,6 +11,7 @@ mod curve;
 mod demo;
 mod evaluate;
 mod feedback;
+mod import;
 mod init;
 mod latency;
 mod lesson;
@@ -47,6 +48,8 @@ pub struct Cli {
 enum Command {
     /// Draft a model's description from a file of rows
     Init(InitArgs),
+    /// Check that a file of trained weights fits a model, and put it beside its description
+    Import(import::Args),
     /// Serve every model of a folder
     Serve(serve::Args),
     /// Ask a model for its answers
@@ -120,6 +123,7 @@ impl Cli {
                 let path = init::write(&args.models, &args.name, &draft)?;
                 print::line(path.display())
             }
+            Command::Import(args) => import::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Predict(args) => asking(predict::run(args)),
             Command::Feedback(args) => asking(feedback::run(args)),

@@ -54,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let Some(with) = &args.with else {
         return verified(&args, &recorded, seconds);
     };
-    let description = describe(with)?;
+    let description = describe(with)?.description;
     let other = finish(offline.replay_with(description.clone())?, "with it")?;
     compared(&args, &recorded, &other)?;
     if !args.adopt {

@@ -2,10 +2,12 @@
 //!
 //! Invariant: it changes nothing, and damage of one model does not hide that of another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use perennial::store::{self, Directory, checkpoint};
+use perennial::event::{Entry, Event};
+use perennial::model::Spec;
+use perennial::store::{self, Directory, Reader, checkpoint};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -94,6 +96,8 @@ fn check(directory: &Directory, model: String) -> Finding {
         }
         Err(error) => finding.damage.push(error.to_string()),
     }
+    let start = directory.start(&finding.model);
+    finding.damage.extend(check_start(&journal, &start).err());
     let listed = checkpoint::list(&checkpoints).unwrap_or_else(|error| {
         finding.damage.push(error.to_string());
         Vec::new()
@@ -116,6 +120,26 @@ fn check(directory: &Directory, model: String) -> Finding {
         }
     }
     finding
+}
+
+/// Whether the weights that a model started with are those that its journal starts with.
+fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
+    let entry = Reader::open(journal, 1, 0).and_then(|mut reader| reader.next(1));
+    // A journal that cannot be read is damage that was told already.
+    let Ok(Some(Entry {
+        event: Event::Description(description),
+        ..
+    })) = entry
+    else {
+        return Ok(());
+    };
+    let spec = Spec::parse(&description.toml).map_err(|error| error.to_string())?;
+    match spec.weights() {
+        Some(pinned) => checkpoint::load_start(start, &pinned.digest)
+            .map(drop)
+            .map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
 }
 
 impl Finding {

@@ -111,7 +111,7 @@ impl Derivation {
         let omissions = [omissions, &between.omissions(order, base)?].concat();
         let wanted = between.wanted(versions, base)?;
         let learner = match base {
-            0 => Learner::new(first_spec(&versions.journal, order)?),
+            0 => versions.beginning(first_spec(&versions.journal, order)?)?,
             base => versions.state_at(base)?,
         };
         if let Some(oldest) = learner.joins().oldest_position().filter(|at| *at < first) {

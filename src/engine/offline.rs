@@ -40,6 +40,7 @@ impl Offline {
                 disk: directory.disk().clone(),
                 folder: directory.checkpoints(model),
                 journal,
+                start: directory.start(model),
                 model: model.to_owned(),
                 journal_id: report.journal_id,
                 pinned: Default::default(),
@@ -170,13 +171,4 @@ fn check_restore(learning: &Learning, version: u64) -> Result<(), Error> {
     }
     learning.shelf.versions.load(version)?;
     Ok(())
-}
-
-/// A model.toml as a description that this program can adopt.
-///
-/// # Errors
-/// [`Error::Refused`]: it cannot be read, or is not sound.
-pub fn describe(path: &Path) -> Result<Description, Error> {
-    let field = "description";
-    recover::describe(path).map_err(|what| Error::Refused { field, what })
 }

@@ -6,13 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::described::{Described, read};
 use super::error::Error;
 use super::learning::Learning;
 use super::shelf::Shelf;
 use super::versions::{Versions, hex};
 use crate::event::{Description, Event, Time};
 use crate::learn::{Learner, Seen};
-use crate::model::{Spec, profile};
+use crate::model::Spec;
 use crate::store::{Checkpoint, Config, Directory, Journal, Reader, Recovered, checkpoint};
 
 /// A model that can be served.
@@ -42,13 +43,13 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
 /// Recovers one model, or says why it cannot be served.
 pub fn open(directory: &Directory, models: &Path, name: &str, now: Time) -> Result<Opened, String> {
     check_name(name)?;
-    let description = describe(&models.join(name).join("model.toml"))?;
+    let described = read(&models.join(name).join("model.toml"))?;
     let Opened {
         mut journal,
         mut learning,
         ..
-    } = reopen(directory, name, Some(&description.toml))?;
-    adopt(&mut learning, &mut journal, description, now)?;
+    } = reopen(directory, name, Some(&described))?;
+    adopt(&mut learning, &mut journal, described.description, now)?;
     let seen = learning.learner.seen().clone();
     Ok(Opened {
         journal,
@@ -57,8 +58,12 @@ pub fn open(directory: &Directory, models: &Path, name: &str, now: Time) -> Resu
     })
 }
 
-/// Recovers one model as its journal describes it; `toml` describes one that has no journal yet.
-pub fn reopen(directory: &Directory, name: &str, toml: Option<&str>) -> Result<Opened, String> {
+/// Recovers one model as its journal describes it, or as it is `described` if it has none yet.
+pub fn reopen(
+    directory: &Directory,
+    name: &str,
+    described: Option<&Described>,
+) -> Result<Opened, String> {
     let said = |error: crate::store::Error| error.to_string();
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder).map_err(said)?;
@@ -69,8 +74,8 @@ pub fn reopen(directory: &Directory, name: &str, toml: Option<&str>) -> Result<O
         disk: disk.clone(),
         ..Config::default()
     };
-    if let Some(toml) = toml {
-        config.segment_bytes = parse(toml)?.journal.segment_bytes() as u32;
+    if let Some(described) = described {
+        config.segment_bytes = described.spec.journal.segment_bytes() as u32;
     }
     let (journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
     if let Some(cut) = &recovered.cut {
@@ -81,21 +86,25 @@ pub fn reopen(directory: &Directory, name: &str, toml: Option<&str>) -> Result<O
             "cut a torn end of the journal, which was never acknowledged"
         );
     }
-    let learner = match newest {
-        Some(checkpoint) => load(checkpoint, &recovered)?,
-        None if recovered.last_position == 0 => {
-            let toml = toml.ok_or_else(|| format!("model {name:?} has no journal"))?;
-            Learner::new(parse(toml)?)
-        }
-        None => Learner::new(parse(&first_description(&path)?)?),
-    };
     let versions = Versions {
         disk: disk.clone(),
         folder,
         journal: path.clone(),
+        start: directory.start(name),
         model: name.to_owned(),
         journal_id: recovered.journal_id,
         pinned: Arc::default(),
+    };
+    let learner = match newest {
+        Some(checkpoint) => load(checkpoint, &recovered)?,
+        None if recovered.last_position == 0 => {
+            let described = described.ok_or_else(|| format!("model {name:?} has no journal"))?;
+            if let Some((bytes, _)) = &described.start {
+                checkpoint::keep_start(disk, &versions.start, bytes).map_err(said)?;
+            }
+            described.learner()
+        }
+        None => versions.beginning(parse(&first_description(&path)?)?)?,
     };
     let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
     let mut learning = Learning::new(learner, Shelf::new(reader, versions));
@@ -122,17 +131,6 @@ fn check_name(name: &str) -> Result<(), String> {
             "its name {name:?} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,63}}"
         )),
     }
-}
-
-pub fn describe(path: &Path) -> Result<Description, String> {
-    let toml = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    parse(&toml).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(Description {
-        toml,
-        build: concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned(),
-        profile: profile(),
-    })
 }
 
 fn parse(toml: &str) -> Result<Arc<Spec>, String> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
+use crate::model::Spec;
 use crate::model::weights::Tensors;
 use crate::store::{self, Disk, Manifest, checkpoint};
 
@@ -26,6 +27,8 @@ pub struct Versions {
     pub folder: PathBuf,
     /// The journal that the positions are of.
     pub journal: PathBuf,
+    /// The weights that the model started with, where it arrived trained.
+    pub start: PathBuf,
     pub model: String,
     pub journal_id: [u8; 16],
     /// Versions that a command on its way needs.
@@ -92,6 +95,16 @@ impl Versions {
         })?;
         let checkpoint = checkpoint::load(&self.folder, manifest.position)?;
         Ok((checkpoint.weights, checkpoint.learner))
+    }
+
+    /// The state before the first entry, of a history that starts with this description.
+    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, String> {
+        let Some(pinned) = spec.weights() else {
+            return Ok(Learner::new(spec));
+        };
+        let file = checkpoint::load_start(&self.start, &pinned.digest);
+        let file = file.map_err(|error| error.to_string())?;
+        Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
     }
 
     /// The learner as it was at a position that has a checkpoint.

@@ -7,10 +7,8 @@ mod kernels;
 
 use std::collections::BTreeMap;
 
-use crate::model::{Encoded, Parameters};
+use crate::model::{Encoded, Parameters, WEIGHT_MAX};
 use kernels::{Affine, Combine, Factors, Terms};
-
-pub use kernels::WEIGHT_MAX;
 
 /// A row whose own slopes are longer than this, all parameters together, is shortened to it (as
 /// Abadi et al. 2016 do, algorithm 1): one wild row does not drown the others of its batch.

@@ -99,6 +99,15 @@ impl GradientLearner {
         }
     }
 
+    /// Takes these parameters for its own, before anything is learned.
+    pub fn start(&mut self, parameters: Parameters) {
+        if let Some(averages) = &mut self.averages {
+            **averages = Averages::new(&parameters);
+        }
+        self.optimizer = State::new(self.settings.optimizer, &parameters);
+        self.parameters = parameters;
+    }
+
     /// How many buckets the hashed features of this description fall into.
     pub fn n_buckets(spec: &Spec, settings: &Gradient) -> usize {
         model::n_buckets(spec, widths(spec, settings, 0)[1])

@@ -11,8 +11,8 @@ use super::gradient::{GradientLearner, Outcome};
 use super::memory::Form;
 use super::neighbours::NeighboursLearner;
 use crate::event::Batch;
-use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Encoder, Function, LearnerKind, Model, Scale, Spec, Target};
+use crate::model::weights::{Error, Foreign, Tensors};
+use crate::model::{self, Encoder, Function, LearnerKind, Model, Parameters, Scale, Spec, Target};
 
 /// What is learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,11 +59,26 @@ impl Learned {
         };
         Learned {
             encoder,
-            target: Scale::default(),
+            target: spec.scale(),
             kind,
             n_examples: 0,
             names: Arc::new(spec.task.names().to_vec()),
         }
+    }
+
+    /// Nothing yet, but for the weights that the network arrives with.
+    ///
+    /// # Errors
+    /// Names the first tensor that does not fit the description.
+    pub fn starting(spec: &Spec, file: &Foreign) -> Result<Learned, Error> {
+        let mut learned = Learned::new(spec);
+        if let (Kind::Gradient(learner), LearnerKind::Gradient(settings)) =
+            (&mut learned.kind, &spec.learner)
+        {
+            let (widths, n_buckets) = (model::widths(spec, settings), learned.encoder.n_buckets());
+            learner.start(Parameters::starting(&widths, n_buckets, file)?);
+        }
+        Ok(learned)
     }
 
     /// The function as it is now, for good.

@@ -137,7 +137,11 @@ struct World {
 
 impl Learner {
     /// The state before the first entry, which is to hold this description.
+    ///
+    /// # Panics
+    /// When the description names weights to start with, which only [`Learner::starting`] brings.
     pub fn new(spec: Arc<Spec>) -> Learner {
+        assert_eq!(spec.weights(), None, "these weights are brought by nobody");
         Learner {
             learned: Learned::new(&spec),
             description: Description::default(),
@@ -145,6 +149,21 @@ impl Learner {
             history: History::default(),
             spec,
         }
+    }
+
+    /// The same, of a description whose network arrives trained: `file` holds what its weights
+    /// are pinned to.
+    ///
+    /// # Errors
+    /// Names the first tensor that does not fit the description.
+    pub fn starting(spec: Arc<Spec>, file: &weights::Foreign) -> Result<Learner, weights::Error> {
+        Ok(Learner {
+            learned: Learned::starting(&spec, file)?,
+            description: Description::default(),
+            world: World::default(),
+            history: History::default(),
+            spec,
+        })
     }
 
     /// The same, from here on in a history without this feedback. Before a state is rederived it

@@ -4,9 +4,9 @@
 //! are moved, and their moments kept, only when an update touches them (as PyTorch's SparseAdam
 //! does), without weight decay.
 
-use super::backprop::{Pass, WEIGHT_MAX};
+use super::backprop::Pass;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Gradient, Optimizer, Parameters, SparseTable};
+use crate::model::{Encoded, Gradient, Optimizer, Parameters, SparseTable, WEIGHT_MAX};
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -158,6 +158,7 @@ mod tests {
     fn settings(optimizer: Optimizer) -> Gradient {
         Gradient {
             hidden: vec![],
+            weights: None,
             optimizer,
             learning_rate: 0.1,
             examples_per_update: 1,

@@ -10,6 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use super::sparse::SparseTable;
 use super::weights::{Error, Tensors};
 
+/// Weights are held within this: a step too far is cut short before anything overflows.
+pub const WEIGHT_MAX: f32 = 1e4;
+
 /// `y = x W^T + b`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {

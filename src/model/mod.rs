@@ -10,6 +10,7 @@
 mod answer;
 mod backend;
 mod features;
+mod fit;
 mod layers;
 mod linear;
 mod loss;
@@ -25,7 +26,8 @@ pub mod weights;
 pub use answer::{Choice, Function, Model};
 pub use backend::{Network, profile};
 pub use features::{Encoded, Encoder, Scale, n_buckets};
-pub use layers::{Layer, Parameters};
+pub use fit::{Fitting, fit, widths};
+pub use layers::{Layer, Parameters, WEIGHT_MAX};
 pub use linear::{Bank, BankForm};
 pub use loss::{Target, argmax, softmax};
 pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Voters, Window};
@@ -35,5 +37,6 @@ pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
-    JournalLimits, LearnerKind, Memory, Neighbourhood, Optimizer, Rewards, Spec, Strategy, Task,
+    JournalLimits, LearnerKind, Memory, Named, Neighbourhood, Optimizer, Pinned, Rewards, Spec,
+    Strategy, Task,
 };

@@ -99,6 +99,15 @@ pub struct Tensor {
     pub data: Data,
 }
 
+/// Tensors of a file that something else wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foreign {
+    /// Those of types that are computed with here.
+    pub tensors: Tensors,
+    /// The types and shapes of the others, as in `F16 [3, 2]`, by name.
+    pub others: BTreeMap<String, String>,
+}
+
 /// State that does not have the form it should.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {

@@ -100,6 +100,11 @@ impl Directory {
         self.path.join(model).join("checkpoints")
     }
 
+    /// The file of the weights that a model started with, where it arrived trained.
+    pub fn start(&self, model: &str) -> PathBuf {
+        self.path.join(model).join("start.safetensors")
+    }
+
     /// The names of all models that have a journal, in order.
     ///
     /// # Errors

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use perennial::engine::{self, Described};
 use perennial::event::Order;
 use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
@@ -54,18 +54,18 @@ impl Archive for Waiting {
 impl Pupil {
     /// One that has learned nothing yet, as a folder describes it.
     pub fn new(folder: &Path) -> anyhow::Result<Pupil> {
-        let (toml, spec) = describe(folder)?;
-        Pupil::with(Learner::new(Arc::new(spec)), Some(toml))
+        let described = describe(folder)?;
+        Pupil::with(described.learner(), Some(described.description.toml))
     }
 
     /// One that goes on from a state, under the description of a folder if one is given.
     pub fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<Pupil> {
         let toml = match folder {
             Some(folder) => {
-                let (toml, spec) = describe(folder)?;
-                let same = learner.spec().check_change(&spec);
+                let described = describe(folder)?;
+                let same = learner.spec().check_change(&described.spec);
                 same.with_context(|| folder.display().to_string())?;
-                Some(toml)
+                Some(described.description.toml)
             }
             None => None,
         };
@@ -174,9 +174,8 @@ impl Pupil {
 }
 
 /// The description that a model folder holds.
-fn describe(folder: &Path) -> anyhow::Result<(String, Spec)> {
+fn describe(folder: &Path) -> anyhow::Result<Described> {
     let path = folder.join("model.toml");
-    let of_file = || path.display().to_string();
     ensure!(
         folder.exists(),
         "{}: no such model folder",
@@ -187,9 +186,7 @@ fn describe(folder: &Path) -> anyhow::Result<(String, Spec)> {
         "{}: no model.toml in it; `perennial init` drafts one",
         folder.display()
     );
-    let toml = fs::read_to_string(&path).with_context(of_file)?;
-    let spec = Spec::parse(&toml).with_context(of_file)?;
-    Ok((toml, spec))
+    Ok(engine::describe(&path)?)
 }
 
 fn feedback(row: u64, subject: Subject, signal: Signal) -> Feedback {

@@ -10,14 +10,14 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::model::WEIGHT_MAX;
+
 /// Rows whose outputs are computed in one sweep over the weights: they stay in the second cache.
 const ROWS_AT_ONCE: usize = 40;
 /// Source rows that are summed in one sweep: a tile of them stays in the first cache.
 const SOURCES_AT_ONCE: usize = 32;
 /// Vectors of a tile at most.
 const TILE: usize = 8;
-/// Weights are held within this: a step too far is cut short before anything overflows.
-pub const WEIGHT_MAX: f32 = 1e4;
 
 /// `Z [rows, out] = X [rows, in] W^T + b`.
 pub struct Affine<'a> {

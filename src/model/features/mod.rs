@@ -42,32 +42,22 @@ enum ColumnEncoder {
 impl Encoder {
     /// An encoder that has seen nothing; hashed features fall into `n_buckets`.
     pub fn new(spec: &Spec, n_buckets: usize) -> Encoder {
+        let scale = spec.scale();
         let column = |input: &Input| {
             let seed = text::hash(0, input.name.as_bytes());
             match input.kind {
-                InputKind::Number { gaps } => ColumnEncoder::Number {
-                    scale: Scale::default(),
-                    gaps,
-                },
+                InputKind::Number { gaps } => ColumnEncoder::Number { scale, gaps },
                 InputKind::Category => ColumnEncoder::Category { seed },
                 InputKind::Text => ColumnEncoder::Text {
                     seed,
                     idf: Idf::new(n_buckets),
                 },
-                InputKind::Vector { length } => ColumnEncoder::Vector {
-                    scale: Scale::default(),
-                    length,
-                },
+                InputKind::Vector { length } => ColumnEncoder::Vector { scale, length },
             }
         };
         let columns: Vec<_> = spec.inputs.iter().map(column).collect();
-        let width = |column: &ColumnEncoder| match column {
-            ColumnEncoder::Number { gaps, .. } => 1 + usize::from(*gaps),
-            ColumnEncoder::Vector { length, .. } => *length,
-            ColumnEncoder::Category { .. } | ColumnEncoder::Text { .. } => 0,
-        };
         Encoder {
-            n_dense: columns.iter().map(width).sum(),
+            n_dense: spec.inputs.iter().map(|input| input.kind.n_dense()).sum(),
             columns,
             n_buckets,
         }
@@ -188,6 +178,17 @@ impl Encoded {
     pub fn is_finite(&self) -> bool {
         self.dense.iter().all(|value| value.is_finite())
             && self.sparse.iter().all(|(_, value)| value.is_finite())
+    }
+}
+
+impl Spec {
+    /// The scale of what was not seen yet: a network that arrives trained takes numbers as they
+    /// were where it was trained.
+    pub fn scale(&self) -> Scale {
+        match self.weights() {
+            Some(_) => Scale::plain(),
+            None => Scale::default(),
+        }
     }
 }
 

@@ -14,6 +14,8 @@ const HORIZON: f64 = 100_000.0;
 const CLIP: f64 = 5.0;
 /// A distance is clipped here.
 const FAR: f64 = 100.0;
+/// Values that are taken as they are are clipped here: what is computed from them stays finite.
+const PLAIN_CLIP: f64 = 1e6;
 /// Larger magnitudes are taken for this one: their squares must stay finite.
 const HUGE: f64 = 1e100;
 
@@ -27,6 +29,27 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// The scale of what is taken as it is, for good: a mean of zero and a deviation of one.
+    pub fn plain() -> Scale {
+        Scale {
+            count: f64::INFINITY,
+            mean: 0.0,
+            variance: 1.0,
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.count == f64::INFINITY
+    }
+
+    /// Where a value is clipped that would be clipped at `clip` deviations.
+    fn clip(&self, clip: f64) -> f64 {
+        match self.is_plain() {
+            true => PLAIN_CLIP,
+            false => clip,
+        }
+    }
+
     /// Count, mean and variance.
     pub fn moments(&self) -> [f64; 3] {
         [self.count, self.mean, self.variance]
@@ -46,22 +69,25 @@ impl Scale {
             return 0.0;
         }
         let z = (value - self.mean) / self.variance.sqrt();
-        z.clamp(-CLIP, CLIP) as f32
+        let clip = self.clip(CLIP);
+        z.clamp(-clip, clip) as f32
     }
 
     /// Deviations from the mean, clipped so far out that orders are kept: a rare reward stands
     /// many deviations from the mean of rewards.
     pub fn distance(&self, value: f64) -> f32 {
+        let clip = self.clip(FAR);
         match self.variance > 0.0 {
-            true => ((value - self.mean) / self.variance.sqrt()).clamp(-FAR, FAR) as f32,
+            true => ((value - self.mean) / self.variance.sqrt()).clamp(-clip, clip) as f32,
             false => 0.0,
         }
     }
 
     /// A difference of two values, in deviations, clipped.
     pub fn deviations(&self, difference: f64) -> f32 {
+        let clip = self.clip(CLIP);
         match self.variance > 0.0 {
-            true => (difference / self.variance.sqrt()).clamp(-CLIP, CLIP) as f32,
+            true => (difference / self.variance.sqrt()).clamp(-clip, clip) as f32,
             false => 0.0,
         }
     }
@@ -81,7 +107,7 @@ impl Scale {
         let mean = self.mean as f32;
         let deviation = self.variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
         let factor = (1.0 / deviation) as f32;
-        let clip = CLIP as f32;
+        let clip = self.clip(CLIP) as f32;
         out.extend(values.map(|value| ((value - mean) * factor).clamp(-clip, clip)));
     }
 
@@ -112,6 +138,9 @@ impl Scale {
 
     /// Merges a row of this mean and variance into the moments.
     fn combine(&mut self, mean: f64, variance: f64) {
+        if self.is_plain() {
+            return;
+        }
         self.count = (self.count + 1.0).min(HORIZON);
         let share = 1.0 / self.count;
         let delta = mean - self.mean;
@@ -191,6 +220,25 @@ mod tests {
         let mut out = Vec::new();
         scale.standardise_all([1e-40f32, 0.0, 1.0].into_iter(), &mut out);
         assert!(out.iter().all(|value| value.is_finite()), "{out:?}");
+    }
+
+    #[test]
+    fn what_is_plain_is_taken_as_it_is_and_stays_so() {
+        let mut scale = Scale::plain();
+        scale.observe(1000.0);
+        scale.observe_all([7.0f32, 9.0].into_iter(), 2);
+        assert_eq!(scale, Scale::plain());
+        assert_eq!(Scale::from_moments(scale.moments()), scale);
+        let check = |value: f64, expected: f32| {
+            let mut all = Vec::new();
+            scale.standardise_all([value as f32].into_iter(), &mut all);
+            assert_eq!([scale.standardise(value), all[0]], [expected; 2], "{value}");
+            assert_eq!(scale.distance(value), expected, "{value}");
+            assert_eq!(scale.restore(expected), expected);
+        };
+        check(-250.5, -250.5);
+        check(1e9, 1e6);
+        assert_eq!(scale.standardise(f64::NAN), 0.0);
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Plan {
                 false => &[1.0, FORGETTING],
             },
             network: (wide && !hashed && !many).then_some(Gradient {
+                weights: None,
                 hidden: vec![HIDDEN],
                 optimizer: Optimizer::Sgd,
                 learning_rate: 0.05,

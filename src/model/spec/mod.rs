@@ -8,7 +8,7 @@ mod parse;
 use std::fmt;
 
 use super::policy::Policy;
-pub use parse::Error;
+pub use parse::{Error, Named};
 
 /// What the model answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +93,15 @@ pub enum InputKind {
     },
 }
 
+/// A file that a description names, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// Where, from the folder of the model.
+    pub path: String,
+    /// BLAKE3 of what was read.
+    pub digest: [u8; 32],
+}
+
 /// How a model learns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LearnerKind {
@@ -120,6 +129,9 @@ pub struct Neighbourhood {
 pub struct Gradient {
     /// Widths of the hidden layers; empty for a linear network.
     pub hidden: Vec<usize>,
+    /// The weights that it starts with; drawn by the seed where none are named. With them, numbers
+    /// and vectors are taken as they are, and so are values to be predicted.
+    pub weights: Option<Pinned>,
     /// The rule that turns gradients into steps.
     pub optimizer: Optimizer,
     /// Larger than 0, at most 10.
@@ -300,6 +312,28 @@ impl Spec {
         parse::parse(toml)
     }
 
+    /// The files that the text of a model.toml names.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`], of what has to be known to tell.
+    pub fn named(toml: &str) -> Result<Named, Error> {
+        parse::named(toml)
+    }
+
+    /// The text of a model.toml with the files that it names pinned: what [`Spec::parse`] takes
+    /// where files are named.
+    pub fn pin(toml: &str, pins: &[Pinned]) -> String {
+        parse::pin(toml, pins)
+    }
+
+    /// The weights that its network starts with, if it arrives trained.
+    pub fn weights(&self) -> Option<&Pinned> {
+        match &self.learner {
+            LearnerKind::Gradient(settings) => settings.weights.as_ref(),
+            LearnerKind::Auto | LearnerKind::Analytic(_) | LearnerKind::Neighbours(_) => None,
+        }
+    }
+
     /// Whether a state of this description can go on under `next`.
     ///
     /// # Errors
@@ -328,6 +362,8 @@ impl Spec {
             (LearnerKind::Auto, LearnerKind::Auto) => Ok(()),
             (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {
                 same("network", old.hidden == new.hidden)?;
+                let digest = |gradient: &Gradient| gradient.weights.as_ref().map(|w| w.digest);
+                same("network.weights", digest(old) == digest(new))?;
                 same("learner.optimizer", old.optimizer == new.optimizer)
             }
             (LearnerKind::Analytic(old), LearnerKind::Analytic(new)) => {
@@ -337,6 +373,17 @@ impl Spec {
                 same("learner.examples", old.examples == new.examples)
             }
             _ => same("learner.kind", false),
+        }
+    }
+}
+
+impl InputKind {
+    /// How many dense features a row of it makes.
+    pub fn n_dense(&self) -> usize {
+        match self {
+            InputKind::Number { gaps } => 1 + usize::from(*gaps),
+            InputKind::Vector { length } => *length,
+            InputKind::Category | InputKind::Text => 0,
         }
     }
 }

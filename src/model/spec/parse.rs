@@ -1,6 +1,7 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
 mod learner;
+mod pinned;
 mod rewards;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,9 @@ use serde::Deserialize;
 
 use super::{Cadence, Input, InputKind, JournalLimits, LearnerKind, Policy, Spec, Task};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
+pub use pinned::Named;
+use pinned::Pins;
+pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
 
 /// A description that cannot be.
@@ -79,6 +83,8 @@ struct Raw {
     journal: RawJournal,
     #[serde(default)]
     versions: RawVersions,
+    #[serde(default)]
+    pinned: Pins,
 }
 
 #[derive(Deserialize)]
@@ -115,14 +121,19 @@ struct RawVersions {
     keep: Option<u64>,
 }
 
-pub(super) fn parse(text: &str) -> Result<Spec, Error> {
-    let raw: Raw = toml::from_str(text).map_err(|error| {
+/// The keys as they are written.
+fn raw(text: &str) -> Result<Raw, Error> {
+    toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         Error::Toml {
             line: 1 + text[..start].matches('\n').count(),
             what: error.message().replace('\n', " "),
         }
-    })?;
+    })
+}
+
+pub(super) fn parse(text: &str) -> Result<Spec, Error> {
+    let raw = raw(text)?;
     publish(&raw.publish)?;
     let inputs = inputs(&raw.input)?;
     let (learner, policy) = (learner(&raw)?, policy(&raw)?);

@@ -225,7 +225,7 @@ fn read_manifest(folder: &Path, position: u64) -> Result<Manifest, Error> {
 }
 
 /// A file is never mapped: one that shrinks would take the process down.
-fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let failed = |error| Error::io(path, "read it")(error);
     let file = File::open(path).map_err(failed)?;
     let n_bytes = file.metadata().map_err(failed)?.len();

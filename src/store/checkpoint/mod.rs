@@ -18,8 +18,10 @@
 
 mod folder;
 mod manifest;
+mod start;
 mod tensors;
 
 pub use folder::{Checkpoint, Listed, list, load, remove, save, sweep};
 pub use manifest::Manifest;
-pub use tensors::{read_tensors, write_tensors};
+pub use start::{keep_start, load_start, read_foreign_file};
+pub use tensors::{read_foreign, read_tensors, write_tensors};

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView, View};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
-use crate::model::weights::{Data, Tensor, Tensors};
+use crate::model::weights::{Data, Foreign, Tensor, Tensors};
 use crate::store::Malformed;
 
 /// Room for the largest number of tensors with long names; a parser's memory grows with it.
@@ -44,15 +44,60 @@ pub fn write_tensors(tensors: &Tensors) -> Result<Vec<u8>, Malformed> {
 /// characters than `[A-Za-z0-9._-]`, a rank over 8, a type other than F32, F64, U32, U64 and U8,
 /// or places that do not cover the data exactly.
 pub fn read_tensors(bytes: &[u8]) -> Result<Tensors, Malformed> {
-    check_header(bytes)?;
+    check_header(bytes, width)?;
+    let Foreign { tensors, others } = parse(bytes)?;
+    match others.iter().next() {
+        Some((name, form)) => Err(unknown_type(name, form)),
+        None => Ok(tensors),
+    }
+}
+
+/// The same of a file that something else wrote: tensors of types that nothing here computes with
+/// are only named.
+///
+/// # Errors
+/// As [`read_tensors`], but for the types.
+pub fn read_foreign(bytes: &[u8]) -> Result<Foreign, Malformed> {
+    check_header(bytes, |dtype| {
+        width(dtype).or(match dtype {
+            "BOOL" | "I8" => Some(1),
+            "I16" | "U16" | "F16" | "BF16" => Some(2),
+            "I32" => Some(4),
+            "I64" => Some(8),
+            _ => None,
+        })
+    })?;
+    parse(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Foreign, Malformed> {
     let parsed = safetensors::SafeTensors::deserialize(bytes)
         .map_err(|error| Malformed(error.to_string()))?;
-    let tensors = parsed.iter().map(|(name, view)| {
-        let data = data(&view).ok_or_else(|| unknown_type(name, view.dtype()))?;
+    let mut read = Foreign::default();
+    for (name, view) in parsed.iter() {
         let shape = view.shape().to_vec();
-        Ok((name.to_owned(), Tensor { shape, data }))
-    });
-    Ok(Tensors(tensors.collect::<Result<_, _>>()?))
+        match data(&view) {
+            Some(data) => {
+                let tensor = Tensor { shape, data };
+                read.tensors.0.insert(name.to_owned(), tensor);
+            }
+            None => {
+                let form = format!("{} {shape:?}", view.dtype());
+                read.others.insert(name.to_owned(), form);
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// The bytes of a value of a type that is computed with here.
+fn width(dtype: &str) -> Option<u64> {
+    match dtype {
+        "F32" | "U32" => Some(4),
+        "F64" | "U64" => Some(8),
+        "U8" => Some(1),
+        _ => None,
+    }
 }
 
 /// Values that were learned and are served must be finite.
@@ -162,7 +207,7 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-fn check_header(bytes: &[u8]) -> Result<(), Malformed> {
+fn check_header(bytes: &[u8], width: impl Fn(&str) -> Option<u64>) -> Result<(), Malformed> {
     let Some((length, rest)) = bytes.split_first_chunk() else {
         let n_bytes = bytes.len();
         return Err(Malformed(format!(
@@ -182,19 +227,18 @@ fn check_header(bytes: &[u8]) -> Result<(), Malformed> {
     }
     let Header(places) =
         serde_json::from_slice(header).map_err(|error| Malformed(format!("header: {error}")))?;
-    check_places(&places, data.len() as u64)
+    check_places(&places, data.len() as u64, width)
 }
 
 /// Each tensor has the bytes that its shape needs, and together they cover the data.
-fn check_places(places: &BTreeMap<String, Place>, data_bytes: u64) -> Result<(), Malformed> {
+fn check_places(
+    places: &BTreeMap<String, Place>,
+    data_bytes: u64,
+    width: impl Fn(&str) -> Option<u64>,
+) -> Result<(), Malformed> {
     let mut ranges = Vec::with_capacity(places.len());
     for (name, place) in places {
-        let width = match place.dtype.as_str() {
-            "F32" | "U32" => 4,
-            "F64" | "U64" => 8,
-            "U8" => 1,
-            other => return Err(unknown_type(name, other)),
-        };
+        let width = width(&place.dtype).ok_or_else(|| unknown_type(name, &place.dtype))?;
         let (start, end) = place.data_offsets;
         let n_bytes = end
             .checked_sub(start)
@@ -359,6 +403,20 @@ mod tests {
             "[0,16]",
             "the tensors take 16 bytes, the file has 8",
         );
+    }
+
+    #[test]
+    fn a_foreign_file_may_have_other_types() {
+        let half = r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},
+                       "b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+        let read = read_foreign(&file(half, &[0; 8])).unwrap();
+        assert_eq!(read.others["a"], "F16 [2]");
+        assert_eq!(read.tensors.0["b"].data, Data::F32(vec![0.0]));
+        let short = half.replace("[4,8]", "[4,7]");
+        assert!(read_foreign(&file(&short, &[0; 8])).is_err());
+        let odd = half.replace("F16", "F17");
+        let error = read_foreign(&file(&odd, &[0; 8])).unwrap_err();
+        assert!(error.0.contains("type F17"), "{error}");
     }
 
     #[test]

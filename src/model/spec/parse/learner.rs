@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{Analytic, Gradient, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy};
+use super::pinned::pinned;
 use super::{Error, Raw, not_yet, one_of, unavailable, value, within};
 
 #[derive(Deserialize)]
@@ -11,6 +12,7 @@ pub(super) struct RawNetwork {
     kind: String,
     #[serde(default)]
     hidden: Vec<u64>,
+    pub(super) weights: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -176,8 +178,14 @@ fn gradient(raw: &Raw) -> Result<Gradient, Error> {
             "larger than 0, at most 10",
         ));
     }
+    let weights = raw
+        .network
+        .as_ref()
+        .and_then(|network| network.weights.as_deref());
+    let weights = weights.map(|path| pinned(raw, "network.weights", path));
     Ok(Gradient {
         hidden: hidden(raw.network.as_ref())?,
+        weights: weights.transpose()?,
         optimizer,
         learning_rate: rate as f32,
         examples_per_update: within(

@@ -1,0 +1,142 @@
+//! Files that a description names, pinned to what was read: a table `[pinned."path"]` each, behind
+//! the text as its author wrote it.
+//!
+//! Invariant: a description that names a file is possible only with its digest, so that nothing
+//! that learns or is replayed depends on what stands in the file by then.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::super::Pinned;
+use super::{Error, Raw, raw, value};
+
+/// The files that a description names, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The weights that the network starts with.
+    pub weights: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPinned {
+    blake3: String,
+}
+
+pub(super) type Pins = BTreeMap<String, RawPinned>;
+
+/// The files that the text of a model.toml names.
+pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
+    let raw = raw(toml)?;
+    if let Some(path) = raw.pinned.keys().next() {
+        let allowed = "it is written behind a description by the program; leave it out";
+        return Err(value("pinned", format!("{path:?}"), allowed));
+    }
+    let network = raw.network.as_ref();
+    let weights = network.and_then(|network| network.weights.clone());
+    weights
+        .iter()
+        .try_for_each(|path| check_path("network.weights", path))?;
+    Ok(Named { weights })
+}
+
+/// The text with its files pinned.
+pub(in super::super) fn pin(toml: &str, pins: &[Pinned]) -> String {
+    let mut text = toml.to_owned();
+    for pin in pins {
+        // A JSON string of a path without control characters is one of TOML, too.
+        let path = serde_json::Value::from(pin.path.as_str());
+        let digest: String = pin
+            .digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        text.push_str(&format!("\n[pinned.{path}]\nblake3 = \"{digest}\"\n"));
+    }
+    text
+}
+
+/// A file that `key` names, with its digest.
+pub(super) fn pinned(raw: &Raw, key: &str, path: &str) -> Result<Pinned, Error> {
+    check_path(key, path)?;
+    let pin = raw.pinned.get(path).ok_or_else(|| {
+        let allowed = "it was not read yet; a model is described by its folder";
+        value(key, format!("{path:?}"), allowed)
+    })?;
+    let digest = digest(&pin.blake3).ok_or_else(|| {
+        let allowed = "64 hexadecimal digits";
+        value(&format!("pinned.{path:?}.blake3"), &pin.blake3, allowed)
+    })?;
+    Ok(Pinned {
+        path: path.to_owned(),
+        digest,
+    })
+}
+
+fn check_path(key: &str, path: &str) -> Result<(), Error> {
+    let sound = (1..=1024).contains(&path.len()) && !path.contains(char::is_control);
+    match sound {
+        true => Ok(()),
+        false => Err(value(key, format!("{path:?}"), "a path of 1 to 1024 bytes")),
+    }
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    let pairs = text.as_bytes().chunks_exact(2);
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, pair) in digest.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{LearnerKind, Spec};
+    use super::*;
+
+    const TOML: &str = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n\
+        [learner]\nkind = \"gradient\"\n[network]\nkind = \"linear\"\nweights = \"a \\\"b\\\".st\"";
+
+    fn pins(digest: [u8; 32]) -> String {
+        let path = "a \"b\".st".to_owned();
+        pin(TOML, &[Pinned { path, digest }])
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_digest() {
+        let named = named(TOML).unwrap();
+        assert_eq!(named.weights.as_deref(), Some("a \"b\".st"));
+        let spec = |digest| Spec::parse(&pins(digest)).unwrap();
+        let LearnerKind::Gradient(gradient) = &spec([0xab; 32]).learner else {
+            panic!("it is described as one")
+        };
+        let weights = gradient.weights.as_ref().unwrap();
+        assert_eq!(weights.digest, [0xab; 32]);
+        assert_eq!(spec([1; 32]).check_change(&spec([1; 32])), Ok(()));
+        let changed = spec([1; 32]).check_change(&spec([2; 32]));
+        assert_eq!(changed, Err(Error::Shape("network.weights")));
+    }
+
+    #[test]
+    fn p9_a_file_that_was_not_read_is_refused() {
+        let check = |toml: &str, message: &str| {
+            let error = Spec::parse(toml).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        };
+        check(TOML, "it was not read yet");
+        let short = format!("{TOML}\n[pinned.'a \"b\".st']\nblake3 = 'ab'\n");
+        check(&short, "blake3 = ab: 64 hexadecimal digits");
+        let written = pins([1; 32]);
+        let error = super::named(&written).unwrap_err().to_string();
+        assert!(error.contains("leave it out"), "{error}");
+        let control = TOML.replace("a \\\"b\\\".st", "a\\nb");
+        let error = super::named(&control).unwrap_err().to_string();
+        assert!(error.contains("a path of 1 to 1024 bytes"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The weights that a model started with: a file from elsewhere, kept as it came.
+//!
+//! Invariant: what is loaded has the digest that the description pins, so a history can be applied
+//! from its first entry with nothing but the data directory.
+
+use std::path::Path;
+
+use super::folder::read_bounded;
+use super::tensors::read_foreign;
+use crate::model::weights::Foreign;
+use crate::store::{Disk, Error};
+
+/// A file is read into memory whole.
+const FOREIGN_BYTES_MAX: u64 = 4 << 30;
+
+/// Keeps the bytes of a file that fits at this path, durably.
+///
+/// # Errors
+/// [`Error::Io`]: the disk refused.
+pub fn keep_start(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if read_bounded(path, FOREIGN_BYTES_MAX).is_ok_and(|kept| kept == bytes) {
+        return Ok(());
+    }
+    let partial = path.with_extension("partial");
+    if let Some(folder) = path.parent() {
+        disk.create_folder(folder)?;
+    }
+    disk.remove(&partial)?;
+    disk.write_file(&partial, bytes)?;
+    disk.rename(&partial, path)
+}
+
+/// Loads what was kept, if it is what was pinned.
+///
+/// # Errors
+/// [`Error::Foreign`]: it is another file. [`Error::Io`]: it cannot be read.
+pub fn load_start(path: &Path, digest: &[u8; 32]) -> Result<Foreign, Error> {
+    let (bytes, foreign) = read_foreign_file(path)?;
+    match blake3::hash(&bytes).as_bytes() == digest {
+        true => Ok(foreign),
+        false => Err(Error::foreign(
+            path,
+            "not the weights that the model started with; restore the file from a copy",
+        )),
+    }
+}
+
+/// Reads a safetensors file that something else wrote: its bytes, and what they hold.
+///
+/// # Errors
+/// [`Error::Foreign`]: it is too large, or no such file. [`Error::Io`]: it cannot be read.
+pub fn read_foreign_file(path: &Path) -> Result<(Vec<u8>, Foreign), Error> {
+    let refused = |what: String| Error::foreign(path, what);
+    let bytes = read_bounded(path, FOREIGN_BYTES_MAX).map_err(|error| match error {
+        Error::Checkpoint { malformed, .. } => refused(malformed.0),
+        error => error,
+    })?;
+    let foreign = read_foreign(&bytes).map_err(|malformed| refused(malformed.0))?;
+    Ok((bytes, foreign))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::super::tensors::write_tensors;
+    use super::*;
+    use crate::model::weights::Tensors;
+
+    #[test]
+    fn what_is_kept_is_loaded_only_with_its_digest() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("m").join("start.safetensors");
+        let file = |value: f32| {
+            let mut tensors = Tensors::default();
+            tensors.put_f32("0.bias", &[1], vec![value]);
+            write_tensors(&tensors).unwrap()
+        };
+        let disk = Disk::default();
+        keep_start(&disk, &path, &file(1.0)).unwrap();
+        keep_start(&disk, &path, &file(2.0)).unwrap();
+        keep_start(&disk, &path, &file(2.0)).unwrap();
+        let digest = |value| *blake3::hash(&file(value)).as_bytes();
+        let kept = load_start(&path, &digest(2.0)).unwrap();
+        assert_eq!(kept.tensors.0["0.bias"].shape, [1]);
+        let error = load_start(&path, &digest(1.0)).unwrap_err().to_string();
+        assert!(error.contains("not the weights"), "{error}");
+        std::fs::write(&path, b"short").unwrap();
+        let error = load_start(&path, &digest(2.0)).unwrap_err().to_string();
+        assert!(
+            error.ends_with("5 bytes hold no safetensors header"),
+            "{error}"
+        );
+    }
+}
