@@ -13,6 +13,8 @@ mod replay;
 mod room;
 #[path = "recovery/shortened.rs"]
 mod shortened;
+#[path = "recovery/trimmed.rs"]
+mod trimmed;
 
 use common::{AUTO, House, answers, digest, gradient, order, rows, teach, teach_rows};
 use perennial::engine::{Manner, State};

@@ -64,6 +64,16 @@ impl Recording {
         self.done.lock().unwrap().len()
     }
 
+    /// How many changes had been asked for before each segment of a journal was removed.
+    pub fn segments_removed(&self) -> Vec<usize> {
+        let done = self.done.lock().unwrap();
+        let removed = |(n, done): (usize, &Done)| match done {
+            Done::Remove(path) if path.extension()? == "seg" => Some(n),
+            _ => None,
+        };
+        done.iter().enumerate().filter_map(removed).collect()
+    }
+
     fn see(&self, change: Change, fault: Option<Fault>) -> io::Result<Then> {
         let mut done = self.done.lock().unwrap();
         done.push(self.own(change));

@@ -3,28 +3,29 @@
 //! Invariant: time is told, so that months pass in a test.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{Accepted, Clock, Config, Engine, Hosted, Manner, State};
 use perennial::event::{Batch, Column, PredictionId, Time};
-use perennial::store::{segments, verify};
+use perennial::store::{Disk, segments, verify};
 
 use super::disk::Recording;
 use crate::common::{AUTO, House, answers, copy, digest, label, rows};
 
 const MINUTE_US: i64 = 60 * 1_000_000;
 /// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
-const SHORT: &str =
+pub const SHORT: &str =
     "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
 
-struct Clocked {
-    house: House,
-    now: Arc<AtomicI64>,
+pub struct Clocked {
+    pub house: House,
+    pub now: Arc<AtomicI64>,
 }
 
 impl Clocked {
-    fn new(journal: &str) -> Clocked {
+    pub fn new(journal: &str) -> Clocked {
         let house = House::new(&[("m", &format!("{AUTO}{journal}"))]);
         let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
         Clocked { house, now }
@@ -33,20 +34,26 @@ impl Clocked {
     /// Syncs are pretended: no power is cut here.
     fn open(&self) -> Arc<Engine> {
         let (_, disk) = Recording::of(&self.house.data());
+        self.open_on(disk, self.house.data())
+    }
+
+    /// On a disk that is watched, and in a data directory that may be an image of a cut.
+    pub fn open_on(&self, disk: Disk, data: PathBuf) -> Arc<Engine> {
         let now = self.now.clone();
         let config = Config {
             disk,
+            data,
             clock: Clock::told(move || Time(now.load(Relaxed))),
             ..self.house.config()
         };
         Engine::open(config).expect("the engine opens")
     }
 
-    fn pass(&self, minutes: i64) {
+    pub fn pass(&self, minutes: i64) {
         self.now.fetch_add(minutes * MINUTE_US, Relaxed);
     }
 
-    fn first_position(&self) -> u64 {
+    pub fn first_position(&self) -> u64 {
         let journal = self.house.data().join("m/journal");
         segments(&journal).unwrap()[0].first_position
     }
@@ -59,13 +66,13 @@ fn large(n_bytes: usize) -> Batch {
     batch
 }
 
-fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
+pub fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
     let answer = model.predict(&snapshot, large(n_bytes), Manner::default());
     answer.ids.first().copied()
 }
 
-async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
+pub async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
     let receipt = model.accept(label(id, feedback_id, "a"));
     let receipt = receipt.map_err(|error| error.to_string())?;
     match receipt.wait().await.map_err(|error| error.to_string())? {
@@ -255,4 +262,49 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     engine.close();
     let report = verify(&clocked.house.data().join("m/journal")).unwrap();
     assert!(report.torn.is_none());
+}
+
+/// Sends an event, and gives where it stands and whether it had come before.
+async fn send(model: &Hosted, feedback_id: &str) -> Result<(u64, bool), String> {
+    let id = predict(model, 10).unwrap();
+    let receipt = model.accept(label(id, feedback_id, "a")).unwrap();
+    match receipt.wait().await.map_err(|error| error.to_string())? {
+        Accepted::Accepted { position } => Ok((position, false)),
+        Accepted::Duplicate { position } => Ok((position, true)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_full_deduplication_window_refuses_new_events_and_drops_no_id() {
+    let clocked = Clocked::new("[journal]\nids_max = 5\n");
+    let full = "takes no more now: 5 feedback ids of the last day are remembered";
+    let mut engine = clocked.open();
+    let mut stand = Vec::new();
+    for n in 0..5 {
+        clocked.pass(1);
+        let sent = send(engine.model("m").unwrap(), &format!("id-{n}")).await;
+        stand.push(sent.unwrap().0);
+    }
+    // A day after the first, less a minute each time, across restarts.
+    for minutes in [0, 12 * 60, 12 * 60 - 5, 1] {
+        clocked.pass(minutes);
+        let model = engine.model("m").unwrap();
+        let refused = send(model, "new").await.unwrap_err();
+        assert!(refused.contains(full), "{refused}");
+        for (n, position) in stand.iter().enumerate() {
+            let sent = send(model, &format!("id-{n}")).await;
+            assert_eq!(sent, Ok((*position, true)), "id-{n}");
+        }
+        assert_eq!(model.status(false).state, State::Ready);
+        engine.close();
+        drop(engine);
+        engine = clocked.open();
+    }
+    // The first is a day and a minute old: it makes room for one.
+    clocked.pass(1);
+    let model = engine.model("m").unwrap();
+    assert!(!send(model, "new").await.unwrap().1);
+    let refused = send(model, "newer").await.unwrap_err();
+    assert!(refused.contains(full), "{refused}");
+    assert_eq!(send(model, "id-1").await, Ok((stand[1], true)));
 }
