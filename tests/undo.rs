@@ -145,6 +145,12 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
     );
     assert_eq!(replayed["compared"], 5, "four versions and the stop");
     refused(&["restore", "m", "3", "--data", text(&data)], "version 4");
+    assert_eq!(taught.offline(&["show", "m", "4"])["note"], "swapped");
+    let first = taught.offline(&["restore", "m", "1"]);
+    assert_eq!(first["version"], 5);
+    let again = taught.offline(&["restore", "m", "4"]);
+    assert_eq!(again["version"], 6);
+    assert_eq!(taught.offline(&["show", "m", "6"])["digest"], clean);
     let server = Server::of(&taught.house);
     assert_eq!(digest(&server).await, clean, "it stays taken back");
     let erased = server.json(&["retract", "m", "--source", "bad", "--erase"]);

@@ -4,7 +4,8 @@
 
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -84,6 +85,7 @@ pub struct Server {
     pub child: Child,
     lines: Receiver<String>,
     pub address: String,
+    http: String,
 }
 
 impl Server {
@@ -100,11 +102,12 @@ impl Server {
             child,
             lines,
             address: String::new(),
+            http: String::new(),
         };
         let line = server.lines.recv_timeout(WAIT_MAX).expect("it listens");
         let rest = line.strip_prefix("listening grpc=").expect("its address");
-        let (grpc, _) = rest.split_once(" http=").expect("both addresses");
-        server.address = grpc.to_owned();
+        let (grpc, http) = rest.split_once(" http=").expect("both addresses");
+        (server.address, server.http) = (grpc.to_owned(), http.to_owned());
         server
     }
 
@@ -143,12 +146,30 @@ impl Server {
         refused(&[args, &["--server", &self.address]].concat(), expected);
     }
 
+    /// The page for Prometheus.
+    pub fn metrics(&self) -> String {
+        let mut http = TcpStream::connect(&self.http).expect("it listens");
+        let request = "GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+        http.write_all(request.as_bytes()).expect("it reads");
+        let mut page = String::new();
+        http.read_to_string(&mut page).expect("UTF-8");
+        assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+        page
+    }
+
     /// The status with the digest, once everything that is on disk was learned.
     pub async fn status(&self, model: &str) -> ModelStatus {
+        let (batch, _) = rows(1, 0.0).next().expect("a row");
+        self.status_of(question(model, &batch)).await
+    }
+
+    /// The same of a model that another question suits.
+    pub async fn status_of(&self, question: ModelInferRequest) -> ModelStatus {
+        let model = question.model_name.clone();
         let mut client = Client::connect(&self.address).await;
-        let behind = client.status(model, false).await;
-        client.reach(model, behind.journal_position).await;
-        client.status(model, true).await
+        let behind = client.status(&model, false).await;
+        client.reach(question, behind.journal_position).await;
+        client.status(&model, true).await
     }
 }
 
@@ -197,9 +218,8 @@ impl Client {
         reply.expect("an answer").into_inner()
     }
 
-    pub async fn reach(&mut self, model: &str, position: u64) {
-        let (batch, _) = rows(1, 0.0).next().expect("a row");
-        let mut request = question(model, &batch);
+    /// Waits until everything up to the position was learned; the question is not journaled.
+    pub async fn reach(&mut self, mut request: ModelInferRequest, position: u64) {
         let parameters = [
             ("log", ParameterChoice::BoolParam(false)),
             ("min_position", ParameterChoice::Uint64Param(position)),
