@@ -26,7 +26,8 @@ fn payment(number: u64) -> ([(&'static str, &'static str, Bytes); 4], bool) {
     let minutes = (uniform() * 9.0).exp();
     let merchant = (uniform() * 40.0) as u32;
     let country = ["DE", "FR", "GB", "PL", "US"][(uniform() * 5.0) as usize];
-    let risk = amount.ln() / 8.0 - minutes.ln() / 18.0 + f64::from(merchant % 7 == 0) * 0.5;
+    let risk =
+        amount.ln() / 8.0 - minutes.ln() / 18.0 + f64::from(merchant.is_multiple_of(7)) * 0.5;
     let inputs = [
         ("amount", "FP64", number_bytes(amount)),
         ("minutes_since_last", "FP64", number_bytes(minutes)),
