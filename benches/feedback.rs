@@ -6,7 +6,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-#[path = "common/feed.rs"]
+#[path = "traffic/feed.rs"]
 mod feed;
 #[path = "../tests/common/server.rs"]
 mod server;

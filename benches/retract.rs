@@ -7,9 +7,9 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-#[path = "common/feed.rs"]
+#[path = "traffic/feed.rs"]
 mod feed;
-#[path = "common/payments.rs"]
+#[path = "traffic/payments.rs"]
 mod payments;
 #[path = "../tests/common/server.rs"]
 mod server;
