@@ -11,6 +11,8 @@ mod cuts;
 mod flips;
 #[path = "../tests/common/layout.rs"]
 mod layout;
+#[path = "../tests/damage/log.rs"]
+mod log;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

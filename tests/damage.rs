@@ -4,13 +4,23 @@
 //! Invariant: nothing that had been synced goes unseen. `cargo bench --bench damage` does the same
 //! for every byte and for more bits.
 
+#[path = "damage/case.rs"]
+mod case;
+#[path = "damage/checkpoints.rs"]
+mod checkpoints;
 mod common;
 #[path = "damage/cuts.rs"]
 mod cuts;
+#[path = "damage/files.rs"]
+mod files;
 #[path = "damage/flips.rs"]
 mod flips;
 #[path = "common/layout.rs"]
 mod layout;
+#[path = "damage/log.rs"]
+mod log;
+#[path = "damage/segments.rs"]
+mod segments;
 
 #[test]
 fn p1_a_journal_cut_at_any_byte_loses_nothing_that_was_known_synced() {

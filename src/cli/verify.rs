@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use perennial::event::{Entry, Event};
 use perennial::model::Spec;
-use perennial::store::{self, Directory, Reader, checkpoint};
+use perennial::store::{self, Directory, Manifest, Reader, Report, checkpoint};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -78,23 +78,23 @@ fn check(directory: &Directory, model: String) -> Finding {
     let journal = directory.journal(&model);
     let checkpoints = directory.checkpoints(&model);
     finding.model = model;
-    let mut last_position = None;
-    match store::verify(&journal) {
-        Ok(report) => {
-            finding.segments = report.segments;
-            finding.entries = report.entries;
-            finding.bytes = report.bytes;
-            finding.erased = report.erased;
-            finding.last_position = report.last_position;
-            last_position = Some(report.last_position);
-            finding.torn = report.torn.map(|cut| {
-                let (bytes, position) = (cut.bytes, cut.position);
-                format!(
-                    "a torn end of {bytes} bytes from position {position}, cut at the next start"
-                )
-            });
+    let report = match store::verify(&journal) {
+        Ok(report) => Some(report),
+        Err(error) => {
+            finding.damage.push(error.to_string());
+            None
         }
-        Err(error) => finding.damage.push(error.to_string()),
+    };
+    if let Some(report) = &report {
+        finding.segments = report.segments;
+        finding.entries = report.entries;
+        finding.bytes = report.bytes;
+        finding.erased = report.erased;
+        finding.last_position = report.last_position;
+        finding.torn = report.torn.as_ref().map(|cut| {
+            let (bytes, position) = (cut.bytes, cut.position);
+            format!("a torn end of {bytes} bytes from position {position}, cut at the next start")
+        });
     }
     let start = directory.start(&finding.model);
     finding.damage.extend(check_start(&journal, &start).err());
@@ -104,20 +104,14 @@ fn check(directory: &Directory, model: String) -> Finding {
     });
     for listed in listed {
         finding.checkpoints += 1;
-        let position = listed.position;
-        match checkpoint::load(&checkpoints, position) {
-            Err(error) => finding.damage.push(error.to_string()),
-            Ok(_) => {
-                if let Some(last) = last_position.filter(|&last| last < position) {
-                    let ahead = store::Error::CheckpointAhead {
-                        path: journal.clone(),
-                        checkpoint: position,
-                        last,
-                    };
-                    finding.damage.push(ahead.to_string());
-                }
-            }
-        }
+        let loaded = checkpoint::load(&checkpoints, listed.position);
+        let belongs = loaded.and_then(|found| match &report {
+            Some(report) => belongs(&journal, report, &checkpoints, &found.manifest),
+            None => Ok(()),
+        });
+        finding
+            .damage
+            .extend(belongs.err().map(|error| error.to_string()));
     }
     finding
 }
@@ -139,6 +133,34 @@ fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
             .map(drop)
             .map_err(|error| error.to_string()),
         None => Ok(()),
+    }
+}
+
+/// Whether a checkpoint is of this journal, and not ahead of it.
+fn belongs(
+    journal: &Path,
+    report: &Report,
+    checkpoints: &Path,
+    manifest: &Manifest,
+) -> Result<(), store::Error> {
+    let position = manifest.position;
+    let journal_id = report.journal_id.iter().map(|byte| format!("{byte:02x}"));
+    if manifest.journal_id != journal_id.collect::<String>() {
+        return Err(store::Error::Foreign {
+            path: checkpoints.to_owned(),
+            what: format!(
+                "the checkpoint at position {position} is of another journal; \
+                 move it out of this folder"
+            ),
+        });
+    }
+    match report.last_position < position {
+        false => Ok(()),
+        true => Err(store::Error::CheckpointAhead {
+            path: journal.to_owned(),
+            checkpoint: position,
+            last: report.last_position,
+        }),
     }
 }
 

@@ -14,7 +14,7 @@ use super::versions::Versions;
 use crate::event::{Command, Entry, Event, Order, Retraction};
 use crate::learn::{Learner, Omission, Otherwise};
 use crate::model::Spec;
-use crate::store::{Reader, checkpoint, segments};
+use crate::store::{Reader, segments};
 
 /// A history on its way.
 pub struct Derivation {
@@ -314,7 +314,7 @@ fn reaches_back(journal: &Path, base: u64) -> Result<u64, String> {
 
 /// The positions before `first` that have a checkpoint, the newest first.
 fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
-    let listed = checkpoint::list(&versions.folder).map_err(|error| error.to_string())?;
+    let listed = versions.checkpoints().map_err(|error| error.to_string())?;
     let older = listed.iter().rev().map(|one| one.position);
     Ok(older.filter(|position| *position < first).collect())
 }

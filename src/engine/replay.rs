@@ -11,7 +11,7 @@ use super::translation::Parting;
 use super::versions::{Versions, hex};
 use crate::event::{Description, Event, Order};
 use crate::learn::Evaluation;
-use crate::store::{Reader, checkpoint};
+use crate::store::Reader;
 
 /// A replay on its way.
 pub struct Replay {
@@ -56,7 +56,7 @@ impl Replay {
             None => {
                 let first = Reader::from_start(&versions.journal, 0)?.next_position();
                 let erased = last_erased(versions, last)?;
-                let saved = checkpoint::list(&versions.folder)?.into_iter();
+                let saved = versions.checkpoints()?.into_iter();
                 let saved = saved.map(|one| one.position);
                 let bases = (first == 1).then_some(0).into_iter().chain(saved);
                 bases.filter(|base| *base >= erased).collect()
@@ -89,7 +89,7 @@ impl Replay {
     fn new(versions: &Versions, last: u64, base: u64, derivation: Derivation) -> Replay {
         let mut saved = BTreeMap::new();
         if derivation.order().is_none() {
-            let listed = checkpoint::list(&versions.folder).unwrap_or_default();
+            let listed = versions.checkpoints().unwrap_or_default();
             let manifests = listed.into_iter().filter_map(|one| one.manifest.ok());
             saved.extend(manifests.map(|manifest| (manifest.position, manifest.digest)));
         }

@@ -13,7 +13,7 @@ use super::versions::RETAIN;
 use super::writer::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
-use crate::store::{self, Manifest, Segment, checkpoint, segments};
+use crate::store::{self, Manifest, Segment, segments};
 
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ impl Learning {
         let within = limits.retract_within_s as i64 * SECOND_US;
         let versions = &self.shelf.versions;
         let saved = || -> Result<Vec<Manifest>, String> {
-            let listed = checkpoint::list(&versions.folder).map_err(said)?;
+            let listed = versions.checkpoints().map_err(said)?;
             Ok(listed
                 .into_iter()
                 .filter_map(|one| one.manifest.ok())

@@ -218,7 +218,7 @@ impl Running {
             .expect("nothing panics under it")
             .clone();
         let first = chosen.retracted.first().copied().unwrap_or(last);
-        let listed = checkpoint::list(&self.versions.folder)?;
+        let listed = self.versions.checkpoints()?;
         let manifests = || listed.iter().filter_map(|one| one.manifest.as_ref().ok());
         let made = manifests().filter(|manifest| manifest.reason == Reason::Retract.word());
         let retracted_at = made.map(|manifest| manifest.position).max().unwrap_or(0);

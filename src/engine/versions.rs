@@ -48,9 +48,31 @@ impl Versions {
         pinned.expect("nothing panics under it").remove(&version);
     }
 
+    /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
+    /// of another journal could pose as a version of this one: it is wrong here.
+    pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+        let mut listed = checkpoint::list(&self.folder)?;
+        let journal_id = hex(&self.journal_id);
+        for one in &mut listed {
+            if let Ok(manifest) = &one.manifest
+                && manifest.journal_id != journal_id
+            {
+                let position = one.position;
+                one.manifest = Err(store::Error::Foreign {
+                    path: self.folder.clone(),
+                    what: format!(
+                        "the checkpoint at position {position} is of another journal; \
+                         move it out of this folder"
+                    ),
+                });
+            }
+        }
+        Ok(listed)
+    }
+
     /// Every version with its manifest, or what is wrong with it, in the order of positions.
     pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
-        let mut listed = checkpoint::list(&self.folder)?;
+        let mut listed = self.checkpoints()?;
         listed.retain(|one| match &one.manifest {
             Ok(manifest) => !UNNAMED.contains(&manifest.reason.as_str()),
             Err(_) => true,
@@ -186,7 +208,7 @@ impl Versions {
 
     /// Removes the checkpoints of this reason that stand before a position.
     pub fn remove_before(&self, reason: &str, position: u64) -> Result<(), store::Error> {
-        for one in checkpoint::list(&self.folder)? {
+        for one in self.checkpoints()? {
             let old = one.position < position;
             if old && one.manifest.is_ok_and(|one| one.reason == reason) {
                 checkpoint::remove(&self.disk, &self.folder, one.position)?;
@@ -251,7 +273,7 @@ impl Versions {
         let removable =
             |manifest: &Manifest| manifest.reason == reason && !pinned.contains(&manifest.version);
         let mut positions = Vec::new();
-        for one in checkpoint::list(&self.folder)? {
+        for one in self.checkpoints()? {
             if one.manifest.as_ref().is_ok_and(removable) {
                 positions.push(one.position);
             }

@@ -66,7 +66,10 @@ pub enum Error {
         last: u64,
     },
     /// The journal does not hold this position, or not any more.
-    #[error("{path}: position {position} is not in this journal")]
+    #[error(
+        "{path}: position {position} is not in this journal: \
+         it was let go, or its segment is lost; restore that from a copy"
+    )]
     Missing {
         /// The journal's folder.
         path: PathBuf,

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use perennial::engine::{Config, Engine, State};
 use perennial::event::Order;
@@ -17,6 +15,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::common::{House, copy, digest, gradient, order, overwrite, syncing_nothing, teach_rows};
 use crate::layout::groups;
+use crate::log::warnings;
 
 /// The kinds of files, and how each is called.
 const KINDS: [(&str, &str); 4] = [
@@ -146,21 +145,14 @@ impl Lived {
         let copied = tempfile::tempdir().unwrap();
         let data = copied.path().join("data");
         copy(&self.house.data(), &data);
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_writer(move || writer.clone())
-            .finish();
         let config = Config {
             data,
             disk: syncing_nothing(),
             ..self.house.config()
         };
-        let engine = tracing::subscriber::with_default(subscriber, || Engine::open(config));
+        let (engine, log) = warnings(|| Engine::open(config));
         let engine = engine.expect("one model stops no engine");
         let model = engine.model("m").unwrap();
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         if let State::Unavailable(reason) = model.status(false).state {
             let advice = "restore the file from a copy";
             assert!(
@@ -204,23 +196,8 @@ fn position(folder: &Path) -> Option<u64> {
     folder.file_name()?.to_str()?.parse().ok()
 }
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Every file below a folder, by its path from the root.
-fn collect(root: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+pub fn collect(root: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in fs::read_dir(root.join(folder)).unwrap() {
         let entry = entry.unwrap();
         let path = folder.join(entry.file_name());

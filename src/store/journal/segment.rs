@@ -43,7 +43,8 @@ impl Segment {
             })?;
         if header.first_position != first_position {
             let what = format!(
-                "its name says position {first_position}, its header {}; give it its name back",
+                "its name says position {first_position}, its header {}; \
+                 give it its name back, or move it away if it is a copy",
                 header.first_position
             );
             return Err(Error::foreign(&path, what));

@@ -1,0 +1,31 @@
+//! What is logged as a warning, or worse, while something runs on this thread.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+/// What a function gives, and what was logged meanwhile.
+pub fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone())
+        .finish();
+    let given = tracing::subscriber::with_default(subscriber, run);
+    let logged = log.0.lock().unwrap().clone();
+    (given, String::from_utf8(logged).unwrap())
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
