@@ -3,6 +3,8 @@
 mod common;
 #[path = "grpc/refusals.rs"]
 mod refusals;
+#[path = "grpc/rewards.rs"]
+mod rewards;
 #[path = "grpc/served.rs"]
 mod served;
 #[path = "grpc/undoing.rs"]
@@ -351,6 +353,40 @@ async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
     assert_eq!((status.unjournaled, status.fates["applied"]), (1, 3));
     drop(watched);
     served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_that_was_never_described_is_let_in_and_shown() {
+    let open = AUTO.replacen("[[input]]", "classes_max = 3\n[[input]]", 1);
+    let mut served = Served::start(&[("m", &open)]).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 20, 0.0, "known").await;
+    let before = client.ask(question("m", &row())).await.unwrap();
+    assert_eq!(before.raw("probabilities").len(), 2 * 4);
+    let mut far = row();
+    far.columns[0] = Column::Numbers(vec![50.0]);
+    far.columns[2] = Column::Strings(vec!["violet".to_owned()]);
+    for index in 0..10 {
+        client.teach("m", &far, "c", &format!("new-{index}")).await;
+    }
+    let after = client.ask(question("m", &far)).await.unwrap();
+    assert_eq!(after.raw("probabilities").len(), 3 * 4);
+    assert_eq!(strings(after.raw("label")), ["c"]);
+    let request = ModelMetadataRequest {
+        name: "m".to_owned(),
+        version: String::new(),
+    };
+    let reply = within(client.inference.model_metadata(request)).await;
+    let properties = reply.unwrap().into_inner().properties;
+    assert_eq!(properties["classes"], "[\"a\",\"b\",\"c\"]");
+    assert_eq!(properties["classes_max"], "3");
+    let refusal = client.submit(label("m", &after.ids[0], "full", "d")).await;
+    let refusal = refusal.unwrap_err();
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    let sentence = "label: \"d\" is new, and all 3 places are taken; \
+        describe a model with a larger classes_max";
+    assert_eq!(refusal.message(), sentence);
+    served.goes_on_and_stops("m").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,10 +11,11 @@ use super::error::Error;
 use super::offline::inspect;
 use super::versions::UNNAMED;
 use crate::event::{
-    Batch, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject,
+    Batch, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject, Time,
 };
 use crate::learn::Learner;
-use crate::model::{InputKind, Spec, Task};
+use crate::learn::signals::{self, PREFERENCE};
+use crate::model::{Aggregate, InputKind, Rewards, Spec, Task};
 use crate::store::{Directory, Reader, checkpoint};
 
 /// The data of one model, as long as this lives safe from any server.
@@ -26,10 +27,10 @@ pub struct Served {
     last_position: u64,
 }
 
-/// A decision and the first reward that came for it.
+/// A decision and what it earned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {
-    /// The position of the reward.
+    /// The position of its first reward, or where silence became one.
     pub position: u64,
     /// The one row that was asked about, with the inputs of the description that asks for it.
     pub batch: Batch,
@@ -91,8 +92,10 @@ impl Served {
     /// Every decision that a reward came for, in the order of their first rewards, as a model of
     /// the description `asked` would take it.
     ///
-    /// Rewards count however late they came. Corrections and signals other than a reward do not,
-    /// nor do decisions that were made elsewhere and came with their feedback.
+    /// A reward is what the description in force makes of all signals and rewards of a
+    /// prediction, and of silence once its window has closed; here they count however late they
+    /// came. Corrections do not, nor do decisions that were made elsewhere and came with their
+    /// feedback.
     ///
     /// # Errors
     /// [`Error::Store`]: the journal cannot be read.
@@ -105,7 +108,9 @@ impl Served {
             described: None,
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
-            ended: false,
+            n_closed: 0,
+            left: Vec::new(),
+            outcomes: None,
         })
     }
 }
@@ -116,11 +121,14 @@ pub struct Decisions<'a> {
     reader: Reader,
     asked: Spec,
     described: Option<Described>,
-    /// Where each prediction without a reward stands: its entry and its row there.
-    waiting: BTreeMap<PredictionId, (u64, usize)>,
-    /// Predictions in the order in which they came, whether they still wait or not.
+    waiting: BTreeMap<PredictionId, Waiting>,
+    /// Their ids, oldest first; so many of them have a closed window.
     order: VecDeque<PredictionId>,
-    ended: bool,
+    n_closed: usize,
+    /// What became of predictions that have made room.
+    left: Vec<Outcome>,
+    /// What became of all, once the whole journal was read.
+    outcomes: Option<std::vec::IntoIter<Outcome>>,
 }
 
 /// What the description in force says.
@@ -129,79 +137,194 @@ struct Described {
     /// For each input that is asked for, its place in the journal's batches.
     places: Vec<usize>,
     waiting_max: usize,
+    rewards: Rewards,
+}
+
+/// A prediction that takes rewards.
+struct Waiting {
+    /// Its entry, and its row there.
+    at: (u64, usize),
+    deadline: Time,
+    /// Whether its truth has come: then silence earns nothing.
+    told: bool,
+    /// The signals that it has had, a bit for each.
+    signals: u64,
+    /// What it has earned, and since which position.
+    earned: Option<(f64, u64)>,
+}
+
+/// What became of a prediction.
+struct Outcome {
+    at: (u64, usize),
+    position: u64,
+    reward: f64,
 }
 
 impl Iterator for Decisions<'_> {
     type Item = Result<Decided, Error>;
 
     fn next(&mut self) -> Option<Result<Decided, Error>> {
-        while !self.ended {
-            let entry = match self.reader.next(self.served.last_position) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => break,
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error.into()));
-                }
+        if self.outcomes.is_none() {
+            let gathered = self.gather();
+            let (outcomes, error) = match gathered {
+                Ok(outcomes) => (outcomes, None),
+                Err(error) => (Vec::new(), Some(error)),
             };
-            if let Some(decided) = self.take(entry).transpose() {
-                self.ended = decided.is_err();
-                return Some(decided);
+            self.outcomes = Some(outcomes.into_iter());
+            if let Some(error) = error {
+                return Some(Err(error));
             }
         }
-        self.ended = true;
-        None
+        let outcome = self.outcomes.as_mut()?.next()?;
+        let decided = self.decided(outcome);
+        if decided.is_err() {
+            self.outcomes = Some(Vec::new().into_iter());
+        }
+        Some(decided)
     }
 }
 
 impl Decisions<'_> {
-    fn take(&mut self, entry: Entry) -> Result<Option<Decided>, Error> {
+    /// Reads the whole journal; outcomes by the positions of their rewards.
+    fn gather(&mut self) -> Result<Vec<Outcome>, Error> {
+        while let Some(entry) = self.reader.next(self.served.last_position)? {
+            self.take(entry)?;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut outcomes = std::mem::take(&mut self.left);
+        outcomes.extend(waiting.into_values().filter_map(Waiting::outcome));
+        outcomes.sort_by_key(|outcome| (outcome.position, outcome.at));
+        Ok(outcomes)
+    }
+
+    fn take(&mut self, entry: Entry) -> Result<(), Error> {
         let position = entry.position;
+        self.close_windows(entry.time, position);
         match entry.event {
             Event::Description(description) => {
                 let spec = Spec::parse(&description.toml)
                     .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
+                if let Some(old) = &self.described {
+                    let carry = |bits| signals::carry(bits, &old.rewards, &spec.rewards);
+                    let waiting = self.waiting.values_mut();
+                    waiting.for_each(|waiting| waiting.signals = carry(waiting.signals));
+                }
                 self.described = Some(Described {
                     actions: actions(&spec)?,
                     places: places(&spec, &self.asked)?,
                     waiting_max: spec.waiting_max,
+                    rewards: spec.rewards,
                 });
             }
-            Event::Prediction(prediction) => self.wait(&prediction, position)?,
+            Event::Prediction(prediction) => self.wait(&prediction, entry.time, position)?,
             Event::Feedback(Feedback {
                 subject: Subject::Prediction(id),
-                signal: Signal::Reward(reward),
+                signal,
                 ..
-            }) => {
-                if let Some((entry, row)) = self.waiting.remove(&id) {
-                    return self.join(entry, row, position, reward).map(Some);
-                }
-            }
+            }) => self.hear(id, &signal, position)?,
             _ => {}
-        }
-        Ok(None)
-    }
-
-    fn wait(&mut self, prediction: &Prediction, position: u64) -> Result<(), Error> {
-        let waiting_max = self.described(position)?.waiting_max;
-        let rows = prediction.ids.iter().enumerate();
-        self.waiting
-            .extend(rows.map(|(row, id)| (*id, (position, row))));
-        // A clock that went back makes ids smaller than those before, so their order is no guide.
-        self.order.extend(&prediction.ids);
-        while self.waiting.len() > waiting_max {
-            let Some(oldest) = self.order.pop_front() else {
-                break;
-            };
-            self.waiting.remove(&oldest);
-        }
-        while (self.order.front()).is_some_and(|oldest| !self.waiting.contains_key(oldest)) {
-            self.order.pop_front();
         }
         Ok(())
     }
 
-    fn join(&mut self, at: u64, row: usize, position: u64, reward: f64) -> Result<Decided, Error> {
+    fn wait(&mut self, prediction: &Prediction, time: Time, position: u64) -> Result<(), Error> {
+        let described = self.described(position)?;
+        let waiting_max = described.waiting_max;
+        let deadline = Time(time.0 + described.rewards.window_s as i64 * 1_000_000);
+        for (row, id) in prediction.ids.iter().enumerate() {
+            let waiting = Waiting {
+                at: (position, row),
+                deadline,
+                told: false,
+                signals: 0,
+                earned: None,
+            };
+            self.waiting.insert(*id, waiting);
+        }
+        // A clock that went back makes ids smaller than those before, so their order is no guide.
+        self.order.extend(&prediction.ids);
+        while self.order.len() > waiting_max {
+            let oldest = self.order.pop_front().expect("there are some");
+            self.n_closed = self.n_closed.saturating_sub(1);
+            let waiting = self.waiting.remove(&oldest);
+            self.left.extend(waiting.and_then(Waiting::outcome));
+        }
+        Ok(())
+    }
+
+    /// Silence becomes a reward where a window has closed and the description has one for it.
+    fn close_windows(&mut self, now: Time, position: u64) {
+        let described = self.described.as_ref();
+        let Some(reward) = described.and_then(|described| described.rewards.default) else {
+            return;
+        };
+        while let Some(id) = self.order.get(self.n_closed) {
+            match self.waiting.get_mut(id) {
+                Some(waiting) if waiting.deadline >= now => return,
+                Some(waiting) if !waiting.told => {
+                    waiting.earned.get_or_insert((reward, position));
+                }
+                _ => {}
+            }
+            self.n_closed += 1;
+        }
+    }
+
+    fn hear(&mut self, id: PredictionId, signal: &Signal, position: u64) -> Result<(), Error> {
+        let rewards = &self.described(position)?.rewards;
+        let aggregate = rewards.aggregate;
+        let (bit, amount) = match signal {
+            Signal::Reward(reward) => (signals::REWARD, *reward),
+            Signal::Named { name, value } => match signals::reward(rewards, name, *value) {
+                Some(known) => known,
+                None => return Ok(()),
+            },
+            Signal::Label(_) | Signal::Value(_) => {
+                let waiting = self.waiting.get_mut(&id);
+                waiting.into_iter().for_each(|waiting| waiting.told = true);
+                return Ok(());
+            }
+            Signal::PreferredOver(other) => {
+                let takes = |id| {
+                    let waiting = self.waiting.get(id);
+                    waiting.is_some_and(|w| signals::takes(aggregate, w.signals, PREFERENCE))
+                };
+                if takes(&id) && takes(other) {
+                    self.earn(id, aggregate, (PREFERENCE, 1.0), position);
+                    self.earn(*other, aggregate, (PREFERENCE, 0.0), position);
+                }
+                return Ok(());
+            }
+        };
+        self.earn(id, aggregate, (bit, amount), position);
+        Ok(())
+    }
+
+    fn earn(
+        &mut self,
+        id: PredictionId,
+        aggregate: Aggregate,
+        (bit, amount): (u64, f64),
+        position: u64,
+    ) {
+        if let Some(waiting) = self.waiting.get_mut(&id)
+            && signals::takes(aggregate, waiting.signals, bit)
+        {
+            // What silence earned gives way to what was heard.
+            let heard = waiting.earned.filter(|_| waiting.signals != 0);
+            let reward = signals::combine(aggregate, heard.map(|(reward, _)| reward), amount);
+            let since = waiting.earned.map_or(position, |(_, since)| since);
+            waiting.signals |= bit;
+            waiting.earned = Some((reward, since));
+        }
+    }
+
+    fn decided(&mut self, outcome: Outcome) -> Result<Decided, Error> {
+        let Outcome {
+            at: (at, row),
+            position,
+            reward,
+        } = outcome;
         let Event::Prediction(prediction) = self.reader.read(at)?.event else {
             return Err(self.damaged(format!("entry {at} is not a prediction")));
         };
@@ -239,6 +362,16 @@ impl Decisions<'_> {
             model: self.served.model.clone(),
             what,
         }
+    }
+}
+
+impl Waiting {
+    fn outcome(self) -> Option<Outcome> {
+        self.earned.map(|(reward, position)| Outcome {
+            at: self.at,
+            position,
+            reward,
+        })
     }
 }
 

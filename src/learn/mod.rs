@@ -22,7 +22,7 @@ mod neighbours;
 mod offpolicy;
 mod optimizer;
 mod seen;
-mod signals;
+pub mod signals;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Otherwise};

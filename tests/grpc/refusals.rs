@@ -65,7 +65,7 @@ async fn refused_feedback(
     assert!(!replies[0].field.is_empty());
     match model {
         AUTO => served.goes_on_and_stops("m").await,
-        _ => served.stop().await,
+        _ => drop(served.stop().await),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use perennial::engine::Engine;
+use perennial::engine::{self, Clock, Engine};
 use perennial::event::Batch;
 use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
@@ -65,6 +65,21 @@ impl Served {
     pub async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
         let house = House::new(models);
         let engine = house.open_on(disk);
+        Served::serve(house, engine).await
+    }
+
+    /// By a clock that the test sets.
+    pub async fn start_by(models: &[(&str, &str)], clock: Clock) -> Served {
+        let house = House::new(models);
+        let config = engine::Config {
+            clock,
+            ..house.config()
+        };
+        let engine = Engine::open(config).expect("the engine opens");
+        Served::serve(house, engine).await
+    }
+
+    async fn serve(house: House, engine: Arc<Engine>) -> Served {
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
             grpc: bind().await.expect("a free port"),
@@ -95,8 +110,8 @@ impl Served {
         }
     }
 
-    /// Stops it, and finds every journal sound.
-    pub async fn stop(self) {
+    /// Stops it, finds every journal sound, and keeps what it stood on.
+    pub async fn stop(self) -> House {
         drop(self.client);
         self.stop.send(()).expect("it still runs");
         let ended = within(self.running).await;
@@ -109,6 +124,7 @@ impl Served {
             let report = perennial::store::verify(&journal).expect("a sound journal");
             assert!(report.torn.is_none(), "{model}");
         }
+        self.house
     }
 
     /// The server predicts and learns as if nothing had been asked of it, and stops soundly.

@@ -13,7 +13,7 @@ use super::super::ledger::Fate;
 use super::super::signals::{self, PREFERENCE, REWARD};
 use super::{Error, History, Learner, Omission, Step};
 use crate::event::{Batch, Decision, Feedback, Outputs, Prediction, PredictionId, Signal, Subject};
-use crate::model::{Aggregate, Target, Task};
+use crate::model::{Target, Task};
 
 /// A reward on its way to a prediction.
 #[derive(Clone, Copy)]
@@ -223,13 +223,11 @@ impl Learner {
 
     /// Why a waiting prediction does not take this reward.
     fn refuses(&self, waiting: Waiting, earning: Earning) -> Option<Fate> {
-        let first = self.spec.rewards.aggregate == Aggregate::First;
-        let repeated = waiting.signals & earning.signal != 0;
-        if repeated && (first || earning.signal != REWARD) {
-            return Some(Fate::Duplicate);
-        }
-        if first && waiting.signals != 0 {
-            return Some(Fate::Superseded);
+        if !signals::takes(self.spec.rewards.aggregate, waiting.signals, earning.signal) {
+            return Some(match waiting.signals & earning.signal {
+                0 => Fate::Superseded,
+                _ => Fate::Duplicate,
+            });
         }
         let late = self.world.time > waiting.deadline;
         (late && !waiting.closed).then_some(Fate::Late)
