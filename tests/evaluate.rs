@@ -199,6 +199,24 @@ fn p9_usual_mistakes_are_told_in_a_sentence() {
     told(&[text(&missing), rows], &target, 1, "no such model folder");
     told(&[m, text(&missing)], &target, 1, "missing: No such file");
     told(&[m, rows], &["--target", "z"], 1, "no column \"z\"");
+    let svg = |end: &str| text(&models).to_owned() + end;
+    let (png, nowhere) = (svg("/picture.png"), svg("/nowhere/picture.svg"));
+    told(
+        &[m, rows],
+        &["--target", "target", "--svg", &png],
+        2,
+        "ends in .svg",
+    );
+    told(
+        &[m, rows],
+        &["--target", "target", "--svg", &nowhere],
+        1,
+        "No such file",
+    );
+    house.describe("other", &AUTO.replace("\"x\"", "\"w\""));
+    let other = models.join("other");
+    told(&[m, text(&other), rows], &target, 1, "other: ");
+    told(&[m, text(&other), rows], &target, 1, "no column \"w\"");
     let bandit = models.join("bandit");
     told(
         &[m, text(&bandit), rows],
@@ -325,6 +343,44 @@ fn a_policy_is_valued_on_decisions_of_another() {
         "effective sample size",
     ] {
         assert!(stdout.contains(&format!("\n{name} ")), "{name}: {stdout}");
+    }
+}
+
+#[test]
+fn a_known_value_lies_within_the_intervals() {
+    // The policy that decided takes left four times of five; the model's takes both alike.
+    let alike = format!("{BANDIT}[policy]\nkind = \"epsilon\"\nepsilon = 1.0\n");
+    let house = House::new(&[("m", &alike)]);
+    let mut lines = "x,act,p,earned\n".to_owned();
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    for _ in 0..6000 {
+        let (action, p, worth) = match uniform() < 0.8 {
+            true => ("left", 0.8, 0.3),
+            false => ("right", 0.2, 0.6),
+        };
+        let earned = u8::from(uniform() < worth);
+        lines += &format!("{},{action},{p},{earned}\n", uniform());
+    }
+    let (rows, folder) = (file(&house, "skewed.csv", lines), house.models().join("m"));
+    let args = [
+        &["evaluate", text(&folder), text(&rows), "--json"],
+        &DECISIONS[..],
+    ];
+    let report = objects(&args.concat()).remove(0);
+    for (name, truth) in [
+        ("logged", 0.36),
+        ("ips", 0.45),
+        ("snips", 0.45),
+        ("dr", 0.45),
+    ] {
+        let of = &report["off_policy"][name];
+        let [low, high] = ["low", "high"].map(|end| of[end].as_f64().expect("a number"));
+        assert!(low < truth && truth < high, "{name}: {report}");
+        assert!(high - low < 0.08, "{name} says something: {report}");
     }
 }
 

@@ -102,6 +102,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Rows with a target.
 fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyhow::Result<()> {
     let rows = rows(paths);
+    if let Some(path) = &args.svg {
+        check_svg(path)?;
+    }
     let opened = paths.folders.iter().zip(Line::of(names));
     let opened = opened.map(|(folder, line)| {
         let opened = Labelled::open(folder, rows, target, &args.pace, line)?;
@@ -140,6 +143,19 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         let written = fs::write(path, chart.svg());
         written.with_context(|| path.display().to_string())?;
     }
+    Ok(())
+}
+
+/// Refuses a picture that could not be written, before the models run for long.
+fn check_svg(path: &Path) -> anyhow::Result<()> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if let Some(other @ ("png" | "jpg" | "jpeg" | "pdf")) = extension {
+        misused(format!(
+            "--svg writes no {other}; name a file that ends in .svg"
+        ));
+    }
+    let opened = fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("--svg: {}", path.display()))?;
     Ok(())
 }
 

@@ -62,10 +62,10 @@ impl Report {
         self.notes.iter().try_for_each(print::line)
     }
 
-    /// Prints the rare classes that were recognised the least, a line each.
+    /// Prints the rare classes of which the most examples were missed, a line each.
     fn print_rare(&self) -> anyhow::Result<()> {
         let mut rare = self.rare();
-        rare.sort_by(|(_, a), (_, b)| a.recall().partial_cmp(&b.recall()).expect("it was seen"));
+        rare.sort_by_key(|(_, class)| std::cmp::Reverse(class.count - class.right));
         let left_out = rare.len().saturating_sub(RARE_SHOWN);
         for (name, class) in rare.iter().take(RARE_SHOWN) {
             let (recall, count) = (print::shown(class.recall()), class.count);

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use perennial::model::{Choice, Task};
 
 use super::Paths;
@@ -40,8 +41,9 @@ impl<'a> Labelled<'a> {
     ) -> anyhow::Result<Labelled<'a>> {
         let pupil = Pupil::new(folder)?;
         let described = Described::of(pupil.spec());
+        let lessons = Lessons::open(rows, target, &described);
         Ok(Labelled {
-            lessons: Lessons::open(rows, target, &described)?,
+            lessons: lessons.with_context(|| folder.display().to_string())?,
             course: Course::new(&described.task, pace, line)?,
             pupil,
             described,
