@@ -3,6 +3,8 @@
 //! Invariant: whatever order signals come in, a prediction counts with what it earned in the end.
 
 mod common;
+#[path = "learning/streams.rs"]
+mod streams;
 
 use common::{Classroom, rows};
 use perennial::event::{Column, Event, Outputs, Prediction, Signal, Time};
