@@ -3,6 +3,10 @@
 //! Invariant: one list of checks, and every combination passes all of it.
 
 mod common;
+#[path = "contract/hostile.rs"]
+mod hostile;
+#[path = "contract/policies.rs"]
+mod policies;
 
 use common::{Classroom, rows};
 use perennial::event::{Batch, Column, Outputs, Signal};
@@ -13,6 +17,11 @@ const SEED: u64 = 17;
 const LONG_TERM: usize = 24;
 const SHORT_TERM: usize = 8;
 const TASKS: [&str; 3] = ["classification", "regression", "bandit"];
+
+const STRATEGIES: [&str; 5] = ["none", "er", "er-ace", "der++", "cls-er"];
+const POLICIES: [&str; 6] = [
+    "greedy", "epsilon", "softmax", "squarecb", "thompson", "linucb",
+];
 
 /// A description, and what to call it when it fails.
 #[derive(Clone)]
@@ -61,9 +70,45 @@ fn gradient(network: &str, optimizer: &str, strategy: &str) -> String {
     )
 }
 
+fn remembered_max(strategy: &str) -> usize {
+    match strategy {
+        "none" => 0,
+        _ => LONG_TERM + SHORT_TERM,
+    }
+}
+
+/// The kinds with default settings, `gradient` with each strategy, and the most they remember.
+fn learners() -> Vec<(String, usize)> {
+    let mut learners = vec![(String::new(), 1200)];
+    let neighbours = "[learner]\nkind = \"neighbours\"\nexamples = 600\nnearest = 7\n";
+    learners.push((neighbours.to_owned(), 600));
+    learners.push(("[learner]\nkind = \"analytic\"\n".to_owned(), 0));
+    for strategy in STRATEGIES {
+        let learner = gradient("linear", "sgd", strategy);
+        learners.push((learner, remembered_max(strategy)));
+    }
+    learners
+}
+
+/// Every learner with every policy that it can have.
+fn policies(seed: u64) -> Vec<(&'static str, Case)> {
+    let mut cases = Vec::new();
+    for (learner, remembered_max) in learners() {
+        for policy in POLICIES {
+            let needs_posterior = matches!(policy, "thompson" | "linucb");
+            if !needs_posterior || learner.contains("analytic") {
+                let settings = format!("[policy]\nkind = \"{policy}\"\n{learner}");
+                cases.push((policy, case("bandit", &settings, seed, remembered_max)));
+            }
+        }
+    }
+    cases
+}
+
 /// Every combination, with this seed.
 fn cases(seed: u64) -> Vec<Case> {
-    let mut cases = Vec::new();
+    let policies = policies(seed).into_iter().map(|(_, case)| case);
+    let mut cases: Vec<Case> = policies.collect();
     for task in TASKS {
         cases.push(case(task, "", seed, 1200));
         let neighbours = "[learner]\nkind = \"neighbours\"\nexamples = 600\nnearest = 7\n";
@@ -77,13 +122,9 @@ fn cases(seed: u64) -> Vec<Case> {
         }
         for network in ["linear", "mlp"] {
             for optimizer in ["sgd", "adamw"] {
-                for strategy in ["none", "er", "er-ace", "der++", "cls-er"] {
-                    let remembered_max = match strategy {
-                        "none" => 0,
-                        _ => LONG_TERM + SHORT_TERM,
-                    };
+                for strategy in STRATEGIES {
                     let learner = gradient(network, optimizer, strategy);
-                    cases.push(case(task, &learner, seed, remembered_max));
+                    cases.push(case(task, &learner, seed, remembered_max(strategy)));
                 }
             }
         }

@@ -166,7 +166,7 @@ impl AnalyticLearner {
         delta: f64,
         scale: &Scale,
     ) -> bool {
-        let [_, _, variance] = scale.moments();
+        let variance = scale.variance();
         let deviation = variance.sqrt().max(f64::MIN_POSITIVE);
         let delta = (delta / deviation).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
         let phi = self.features.phi(row);

@@ -208,7 +208,7 @@ impl Learned {
             Kind::Neighbours(_) => Tensors::default(),
         };
         tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
-        tensors.put_f64("target", &[3], self.target.moments().to_vec());
+        self.target.save("target", &mut tensors);
         tensors.nest("encoder", self.encoder.save());
         let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
         tensors.put_u32("names.lengths", &[lengths.len()], lengths);
@@ -237,8 +237,7 @@ impl Learned {
             n_buckets,
             n_outputs: spec.task.n_outputs(),
         };
-        let moments = state.take_f64("target", &[Some(3)])?;
-        learned.target = Scale::from_moments([moments[0], moments[1], moments[2]]);
+        learned.target = Scale::load("target", state)?;
         learned.n_examples = state.take_u64("n_examples", &[Some(1)])?[0];
         learned.names = Arc::new(load_names(spec, state)?);
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;

@@ -46,6 +46,12 @@ impl Aim<'_> {
         anchor: &[f32],
         slopes: &mut [f32],
     ) -> f32 {
+        if let Target::Value(value) | Target::Reward { reward: value, .. } = target
+            && !self.scale.knows(value)
+        {
+            slopes.fill(0.0);
+            return 0.0;
+        }
         let loss = self.row(target, outputs, slopes);
         let weight = match self.strategy {
             Strategy::DerPlusPlus => DARK,

@@ -142,7 +142,7 @@ impl Encoder {
         for (index, column) in self.columns.iter().enumerate() {
             match column {
                 ColumnEncoder::Number { scale, .. } | ColumnEncoder::Vector { scale, .. } => {
-                    tensors.put_f64(format!("{index}.moments"), &[3], scale.moments().to_vec());
+                    scale.save(&format!("{index}.moments"), &mut tensors);
                 }
                 ColumnEncoder::Text { idf, .. } => tensors.nest(&index.to_string(), idf.save()),
                 ColumnEncoder::Category { .. } => {}
@@ -160,8 +160,7 @@ impl Encoder {
         for (index, column) in encoder.columns.iter_mut().enumerate() {
             match column {
                 ColumnEncoder::Number { scale, .. } | ColumnEncoder::Vector { scale, .. } => {
-                    let moments = tensors.take_f64(&format!("{index}.moments"), &[Some(3)])?;
-                    *scale = Scale::from_moments([moments[0], moments[1], moments[2]]);
+                    *scale = Scale::load(&format!("{index}.moments"), tensors)?;
                 }
                 ColumnEncoder::Text { idf, .. } => {
                     *idf = Idf::load(n_buckets, &mut tensors.unnest(&index.to_string()))?;

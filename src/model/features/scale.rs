@@ -2,7 +2,11 @@
 //!
 //! Welford 1962, with two departures. A value further than `WILD` deviations from the mean moves
 //! the moments as if it stood there, so that one outlier does not flatten everything after it. The count
-//! saturates at `HORIZON`, so that the moments follow a world that moves.
+//! saturates at `HORIZON`, so that the moments follow a world that moves. Where all
+//! values of a block are next to one another in a scale that wild values have stretched, nothing
+//! can be told of them any more: the moments start again from the block.
+
+use super::super::weights::{Error, Tensors};
 
 /// Deviations beyond which a value moves the moments no further.
 const WILD: f64 = 8.0;
@@ -10,18 +14,31 @@ const WILD: f64 = 8.0;
 const TRUSTED: f64 = 30.0;
 /// Rows over which the moments are a plain average; beyond, older rows fade.
 const HORIZON: f64 = 100_000.0;
+/// Rows of a block.
+const BLOCK: f64 = 100.0;
+/// A scale this many times wider than a block has nothing to say of the block's values.
+const BLIND: f64 = 1e5;
 /// Standardised values are clipped here.
 const CLIP: f64 = 5.0;
 /// A distance is clipped here.
 const FAR: f64 = 100.0;
 /// Values that are taken as they are are clipped here: what is computed from them stays finite.
 const PLAIN_CLIP: f64 = 1e6;
+/// A value this many deviations away is of another world: the scale says nothing of it.
+const FOREIGN: f64 = 1e4;
 /// Larger magnitudes are taken for this one: their squares must stay finite.
 const HUGE: f64 = 1e100;
 
 /// The running moments of one number, or of all components of one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scale {
+    all: Moments,
+    /// Of the rows of the newest block, untamed.
+    block: Moments,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Moments {
     count: f64,
     mean: f64,
     /// Mean squared deviation.
@@ -32,14 +49,17 @@ impl Scale {
     /// The scale of what is taken as it is, for good: a mean of zero and a deviation of one.
     pub fn plain() -> Scale {
         Scale {
-            count: f64::INFINITY,
-            mean: 0.0,
-            variance: 1.0,
+            all: Moments {
+                count: f64::INFINITY,
+                mean: 0.0,
+                variance: 1.0,
+            },
+            block: Moments::default(),
         }
     }
 
     fn is_plain(&self) -> bool {
-        self.count == f64::INFINITY
+        self.all.count == f64::INFINITY
     }
 
     /// Where a value is clipped that would be clipped at `clip` deviations.
@@ -50,25 +70,52 @@ impl Scale {
         }
     }
 
-    /// Count, mean and variance.
-    pub fn moments(&self) -> [f64; 3] {
-        [self.count, self.mean, self.variance]
+    /// Adds it under a name: count, mean and variance of all, and of the block where it has any.
+    pub fn save(&self, name: &str, tensors: &mut Tensors) {
+        let moments = [self.all, self.block].map(|m| [m.count, m.mean, m.variance]);
+        let n_moments = 1 + usize::from(self.block.count > 0.0);
+        let numbers = moments[..n_moments].as_flattened().to_vec();
+        tensors.put_f64(name, &[numbers.len()], numbers);
     }
 
-    pub fn from_moments([count, mean, variance]: [f64; 3]) -> Scale {
-        Scale {
-            count,
-            mean,
-            variance,
+    /// Reads back what [`Scale::save`] wrote.
+    ///
+    /// # Errors
+    /// When there is nothing of this name and shape.
+    pub fn load(name: &str, tensors: &mut Tensors) -> Result<Scale, Error> {
+        let mut numbers = tensors.take_f64(name, &[None])?;
+        match numbers.len() {
+            3 => numbers.resize(6, 0.0),
+            6 => {}
+            other => {
+                return Err(Error::Value {
+                    name: name.to_owned(),
+                    what: format!("{other} numbers, expected 3 or 6"),
+                });
+            }
         }
+        let moments = |at: usize| Moments {
+            count: numbers[at],
+            mean: numbers[at + 1],
+            variance: numbers[at + 2],
+        };
+        Ok(Scale {
+            all: moments(0),
+            block: moments(3),
+        })
+    }
+
+    /// The mean squared deviation.
+    pub fn variance(&self) -> f64 {
+        self.all.variance
     }
 
     /// Deviations from the mean, clipped; a gap (NaN) stands at the mean.
     pub fn standardise(&self, value: f64) -> f32 {
-        if value.is_nan() || self.variance <= 0.0 {
+        if value.is_nan() || self.all.variance <= 0.0 {
             return 0.0;
         }
-        let z = (value - self.mean) / self.variance.sqrt();
+        let z = (value - self.all.mean) / self.all.variance.sqrt();
         let clip = self.clip(CLIP);
         z.clamp(-clip, clip) as f32
     }
@@ -77,35 +124,42 @@ impl Scale {
     /// many deviations from the mean of rewards.
     pub fn distance(&self, value: f64) -> f32 {
         let clip = self.clip(FAR);
-        match self.variance > 0.0 {
-            true => ((value - self.mean) / self.variance.sqrt()).clamp(-clip, clip) as f32,
+        match self.all.variance > 0.0 {
+            true => ((value - self.all.mean) / self.all.variance.sqrt()).clamp(-clip, clip) as f32,
             false => 0.0,
         }
+    }
+
+    /// Whether it says anything of a value. One remembered from before the scale started again may
+    /// be so far off that nothing is to be learned from it any more.
+    pub fn knows(&self, value: f64) -> bool {
+        let reach = FOREIGN * self.all.variance.sqrt();
+        self.is_plain() || self.all.variance <= 0.0 || (value - self.all.mean).abs() <= reach
     }
 
     /// A difference of two values, in deviations, clipped.
     pub fn deviations(&self, difference: f64) -> f32 {
         let clip = self.clip(CLIP);
-        match self.variance > 0.0 {
-            true => (difference / self.variance.sqrt()).clamp(-clip, clip) as f32,
+        match self.all.variance > 0.0 {
+            true => (difference / self.all.variance.sqrt()).clamp(-clip, clip) as f32,
             false => 0.0,
         }
     }
 
     /// The value that stands `z` deviations from the mean.
     pub fn restore(&self, z: f32) -> f32 {
-        let value = self.mean + f64::from(z) * self.variance.sqrt();
+        let value = self.all.mean + f64::from(z) * self.all.variance.sqrt();
         value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
     }
 
     /// Appends every value, standardised in f32: a subtraction and a product each.
     pub fn standardise_all(&self, values: impl Iterator<Item = f32>, out: &mut Vec<f32>) {
-        if self.variance <= 0.0 {
+        if self.all.variance <= 0.0 {
             out.extend(values.map(|_| 0.0));
             return;
         }
-        let mean = self.mean as f32;
-        let deviation = self.variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
+        let mean = self.all.mean as f32;
+        let deviation = self.all.variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
         let factor = (1.0 / deviation) as f32;
         let clip = self.clip(CLIP) as f32;
         out.extend(values.map(|value| ((value - mean) * factor).clamp(-clip, clip)));
@@ -114,8 +168,7 @@ impl Scale {
     /// Learns one value; a gap teaches nothing.
     pub fn observe(&mut self, value: f64) {
         if !value.is_nan() {
-            let value = value.clamp(-HUGE, HUGE);
-            self.combine(self.tame(value), 0.0);
+            self.learn(value.clamp(-HUGE, HUGE), 0.0);
         }
     }
 
@@ -124,24 +177,46 @@ impl Scale {
         let n = length as f64;
         let mean = lanes(values.clone().map(f64::from)) / n;
         let variance = lanes(values.map(|value| (f64::from(value) - mean).powi(2))) / n;
-        self.combine(self.tame(mean), variance);
+        self.learn(mean, variance);
+    }
+
+    /// Merges a row of this mean and variance.
+    fn learn(&mut self, mean: f64, variance: f64) {
+        if self.is_plain() {
+            return;
+        }
+        let tame = self.tame(mean);
+        self.all.combine(tame, variance, HORIZON);
+        self.block.combine(mean, variance, BLOCK);
+        if self.block.count < BLOCK {
+            return;
+        }
+        let block = std::mem::take(&mut self.block);
+        let blind = block.variance * BLIND.powi(2) < self.all.variance;
+        if blind && block.variance > 0.0 {
+            self.all = block;
+        }
     }
 
     /// Holds a wild value at the border, once the moments can be trusted.
     fn tame(&self, value: f64) -> f64 {
-        if self.count < TRUSTED || self.variance <= 0.0 {
+        let Moments {
+            count,
+            mean,
+            variance,
+        } = self.all;
+        if count < TRUSTED || variance <= 0.0 {
             return value;
         }
-        let reach = WILD * self.variance.sqrt();
-        value.clamp(self.mean - reach, self.mean + reach)
+        let reach = WILD * variance.sqrt();
+        value.clamp(mean - reach, mean + reach)
     }
+}
 
-    /// Merges a row of this mean and variance into the moments.
-    fn combine(&mut self, mean: f64, variance: f64) {
-        if self.is_plain() {
-            return;
-        }
-        self.count = (self.count + 1.0).min(HORIZON);
+impl Moments {
+    /// Merges a row of this mean and variance; beyond `horizon` rows, older ones fade.
+    fn combine(&mut self, mean: f64, variance: f64, horizon: f64) {
+        self.count = (self.count + 1.0).min(horizon);
         let share = 1.0 / self.count;
         let delta = mean - self.mean;
         self.mean += share * delta;
@@ -175,7 +250,11 @@ mod tests {
     #[test]
     fn the_moments_are_those_of_the_values() {
         let scale = observed(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
-        let [count, mean, variance] = scale.moments();
+        let Moments {
+            count,
+            mean,
+            variance,
+        } = scale.all;
         assert_eq!(count, 8.0);
         assert!((mean - 5.0).abs() < 1e-12 && (variance - 4.0).abs() < 1e-12);
         assert!((scale.standardise(9.0) - 2.0).abs() < 1e-6);
@@ -209,7 +288,7 @@ mod tests {
     #[test]
     fn everything_stays_finite() {
         let scale = observed(&[f64::MAX, f64::MIN, 1e-300, f64::NAN, 0.0]);
-        assert!(scale.moments().iter().all(|moment| moment.is_finite()));
+        assert!(scale.all.mean.is_finite() && scale.all.variance.is_finite());
         assert!(scale.standardise(f64::MAX).is_finite());
     }
 
@@ -223,12 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn a_wild_time_is_over_after_a_block() {
+        for wild in [1e30, -1e30, f64::MAX] {
+            let mut scale = Scale::default();
+            (0..300).for_each(|i| scale.observe(wild * f64::from(i % 7)));
+            (0..200).for_each(|i| scale.observe(f64::from(i % 10)));
+            let spread = scale.standardise(9.0) - scale.standardise(0.0);
+            assert!(spread > 2.0, "{wild}: {spread}");
+        }
+    }
+
+    #[test]
+    fn values_that_never_differ_give_no_scale() {
+        let mut scale = observed(&[0.0, 10.0].repeat(500));
+        (0..1000).for_each(|_| scale.observe(0.0));
+        assert!(scale.standardise(10.0) < 5.0);
+    }
+
+    #[test]
     fn what_is_plain_is_taken_as_it_is_and_stays_so() {
         let mut scale = Scale::plain();
         scale.observe(1000.0);
         scale.observe_all([7.0f32, 9.0].into_iter(), 2);
         assert_eq!(scale, Scale::plain());
-        assert_eq!(Scale::from_moments(scale.moments()), scale);
+        let mut saved = Tensors::default();
+        scale.save("it", &mut saved);
+        assert_eq!(Scale::load("it", &mut saved), Ok(scale));
         let check = |value: f64, expected: f32| {
             let mut all = Vec::new();
             scale.standardise_all([value as f32].into_iter(), &mut all);

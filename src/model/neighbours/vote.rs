@@ -103,7 +103,8 @@ impl Voters {
                 for (target, weight) in voter {
                     outputs[target.stratum() as usize] += n_votes * weight / sum;
                 }
-                outputs.iter_mut().for_each(|p| *p /= n_votes + PRIOR);
+                let total = n_votes + PRIOR;
+                outputs.iter_mut().for_each(|p| *p = (*p / total).min(1.0));
                 outputs
             }
             Target::Value(_) => {
@@ -179,10 +180,12 @@ fn estimates(
         .counts
         .iter()
         .zip(&past.sums)
-        .map(|(count, sum)| match *count > 0.0 {
-            true => (PRIOR * scale.standardise(sum / count), PRIOR),
-            false => (0.0, PRIOR),
-        })
+        .map(
+            |(count, sum)| match *count > 0.0 && scale.knows(sum / count) {
+                true => (PRIOR * scale.standardise(sum / count), PRIOR),
+                false => (0.0, PRIOR),
+            },
+        )
         .collect();
     let mut hear = |action: usize, reward: f64, weight: f32| {
         sums[action].0 += weight / nearest * scale.standardise(reward);
