@@ -12,7 +12,7 @@ use perennial::event::{Batch, Column, PredictionId, Time};
 use perennial::store::{Disk, segments, verify};
 
 use super::disk::Recording;
-use crate::common::{AUTO, House, answers, copy, digest, label, rows};
+use crate::common::{AUTO, House, answers, copy, digest, gradient, label, rows};
 
 const MINUTE_US: i64 = 60 * 1_000_000;
 /// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
@@ -307,4 +307,37 @@ async fn p1_a_full_deduplication_window_refuses_new_events_and_drops_no_id() {
     let refused = send(model, "newer").await.unwrap_err();
     assert!(refused.contains(full), "{refused}");
     assert_eq!(send(model, "id-1").await, Ok((stand[1], true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
+    let slow = gradient("adamw", "1024, 1024", "er");
+    let house = House::new(&[("m", &format!("{slow}[journal]\nlag_max = 8\n"))]);
+    let (_, disk) = Recording::of(&house.data());
+    let engine = house.open_on(disk);
+    let model = engine.model("m").unwrap();
+    let id = predict(model, 10).unwrap();
+    let (mut last, mut refused) = (0, None);
+    for n in 0..10_000 {
+        match model.accept(label(id, &format!("event-{n}"), "a")) {
+            Ok(receipt) => match receipt.wait().await.unwrap() {
+                Accepted::Accepted { position } => last = position,
+                Accepted::Duplicate { .. } => panic!("event-{n} is new"),
+            },
+            Err(error) => {
+                refused = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    let refused = refused.expect("it is outrun");
+    assert!(
+        refused.contains("takes no more now: the learner is "),
+        "{refused}"
+    );
+    assert!(refused.ends_with(" entries behind"), "{refused}");
+    // Predictions go on, and what was accepted is learned; then there is room again.
+    assert!(predict(model, 10).is_some());
+    model.reach(last).await.unwrap();
+    feed(model, id, "later").await.unwrap();
 }
