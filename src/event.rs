@@ -74,6 +74,13 @@ pub enum Column {
     Strings(Vec<String>),
     /// `[rows, length]`, little-endian 32-bit floats, row-major: as they came, not copied.
     Vectors(Bytes),
+    /// Texts, each with what a frozen encoder gave when it came: learning and replay take that.
+    Embedded {
+        /// `[rows]`, as they came.
+        texts: Vec<String>,
+        /// `[rows, length]`, as in [`Column::Vectors`].
+        vectors: Bytes,
+    },
 }
 
 /// Validated rows of features, by input, in the order of the description.
@@ -91,15 +98,21 @@ impl Batch {
         let columns = self.columns.iter().map(|column| match column {
             Column::Numbers(values) => Column::Numbers(vec![values[row]]),
             Column::Strings(values) => Column::Strings(vec![values[row].clone()]),
-            Column::Vectors(bytes) => {
-                let width = bytes.len() / self.n_rows;
-                Column::Vectors(bytes.slice(row * width..(row + 1) * width))
-            }
+            Column::Vectors(bytes) => Column::Vectors(self.floats(bytes, row)),
+            Column::Embedded { texts, vectors } => Column::Embedded {
+                texts: vec![texts[row].clone()],
+                vectors: self.floats(vectors, row),
+            },
         });
         Batch {
             n_rows: 1,
             columns: columns.collect(),
         }
+    }
+
+    fn floats(&self, bytes: &Bytes, row: usize) -> Bytes {
+        let width = bytes.len() / self.n_rows;
+        bytes.slice(row * width..(row + 1) * width)
     }
 }
 
@@ -437,6 +450,10 @@ mod tests {
                 Column::Numbers(vec![1.0, 2.0]),
                 Column::Strings(vec!["a".into(), "b".into()]),
                 Column::Vectors(floats(&[1.0, 2.0, 3.0, 4.0])),
+                Column::Embedded {
+                    texts: vec!["a".into(), "b".into()],
+                    vectors: floats(&[5.0, 6.0]),
+                },
             ],
         };
         let expected = Batch {
@@ -445,6 +462,10 @@ mod tests {
                 Column::Numbers(vec![2.0]),
                 Column::Strings(vec!["b".into()]),
                 Column::Vectors(floats(&[3.0, 4.0])),
+                Column::Embedded {
+                    texts: vec!["b".into()],
+                    vectors: floats(&[6.0]),
+                },
             ],
         };
         assert_eq!(batch.row(1), expected);

@@ -1,8 +1,9 @@
 //! A data directory as the first format wrote it, which stays readable for ever.
 //!
-//! Invariant: the files below `tests/golden/1` are never written again. A new format gets a
-//! folder of its own: `PERENNIAL_GOLDEN=tests/golden/2 cargo test --release --test golden` writes
-//! what the first test made to a folder that is not there yet.
+//! Invariant: the files below `tests/golden` are never written again. What comes later gets a
+//! folder of its own, as `2` has the first column of embedded texts:
+//! `PERENNIAL_GOLDEN=tests/golden/3 cargo test --release --test golden` writes what the first test
+//! made to a folder that is not there yet.
 
 mod common;
 #[path = "golden/events.rs"]
@@ -15,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Classroom, House, copy};
-use events::{ERASED, LIVED, after, all_names, life, names, samples, samples_read};
+use events::{ERASED, LIVED, after, all_names, later, life, names, samples, samples_read};
 use layout::{Header, groups};
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Event, Outputs, Time};
@@ -45,6 +46,11 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1")
 }
 
+/// The journal of what came after the first format.
+fn golden_later() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/2")
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -63,6 +69,12 @@ fn write(data: &Path) {
     }
     journal.close().unwrap();
     erase(&Disk::default(), &samples_folder, &ERASED).unwrap();
+
+    let (mut journal, _) = create(&directory.journal("later"));
+    for event in later() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
 
     let (mut journal, recovered) = create(&directory.journal("lived"));
     let mut room = Classroom::new(LIVED);
@@ -120,6 +132,7 @@ fn what_is_written_today_has_the_golden_layout() {
         copy(&data, &to);
     }
     assert_eq!(headers(&data, "samples"), headers(&golden(), "samples"));
+    assert_eq!(headers(&data, "later"), headers(&golden_later(), "later"));
     // Records hold digests of arithmetic, which another processor may do otherwise.
     let causes = |data: &Path| -> Vec<Header> {
         let headers = headers(data, "lived").into_iter();
@@ -133,6 +146,7 @@ fn every_kind_of_event_is_among_the_samples() {
     let there: BTreeSet<_> = samples_read()
         .iter()
         .chain(&samples())
+        .chain(&later())
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -157,6 +171,10 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
         assert_eq!(entry.event, event);
     }
     assert!(reader.next(SAMPLES.0).unwrap().is_none());
+    let mut reader = Reader::open(&golden_later().join("later/journal"), 1, 0).unwrap();
+    for event in later() {
+        assert_eq!(reader.next(1).unwrap().unwrap().event, event);
+    }
     let journal = golden().join("lived/journal");
     let mut reader = Reader::open(&journal, 1, LIVED_ENTRIES.0).unwrap();
     let mut read = Vec::new();

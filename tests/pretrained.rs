@@ -1,6 +1,13 @@
-//! Models that arrive trained: weights of a file, as PyTorch would have exported them.
+//! Models that arrive trained: weights of a file, as PyTorch would have exported them, and texts
+//! through a pretrained encoder.
 
+#[path = "common/bert.rs"]
+mod bert;
 mod common;
+#[path = "pretrained/encoder.rs"]
+mod encoder;
+#[path = "common/server.rs"]
+mod server;
 
 use std::fs;
 use std::path::Path;
@@ -154,7 +161,7 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
         // The file is needed no more for what was; the folder still has to be what it was.
         let file = house.models().join("net/net.safetensors");
         fs::rename(&file, file.with_extension("away")).unwrap();
-        assert_eq!(replayed(&house), hex(learned), "{strategy}");
+        assert_eq!(replayed(&house, "net"), hex(learned), "{strategy}");
         fs::remove_dir_all(house.data().join("net/checkpoints")).unwrap();
         fs::rename(file.with_extension("away"), &file).unwrap();
         let engine = house.open();
@@ -168,8 +175,8 @@ fn hex(digest: [u8; 32]) -> String {
 }
 
 /// The digest that the journal gives from its first entry on, every checkpoint compared.
-fn replayed(house: &House) -> String {
-    let offline = Offline::open(&house.data(), "net").unwrap();
+fn replayed(house: &House, name: &str) -> String {
+    let offline = Offline::open(&house.data(), name).unwrap();
     let mut replay = offline.replay(None).unwrap();
     assert_eq!(replay.positions().1, 0, "it starts before the first entry");
     while replay.advance(1000).unwrap() {}

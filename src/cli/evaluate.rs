@@ -2,6 +2,7 @@
 //!
 //! Invariant: what a model answers does not depend on which others run beside it.
 
+mod ahead;
 mod labelled;
 mod pupil;
 mod valued;

@@ -54,10 +54,10 @@ impl Described {
     pub fn of(spec: &Spec) -> Described {
         let inputs = spec.inputs.iter().map(|input| Input {
             name: input.name.clone(),
-            kind: match input.kind {
+            kind: match &input.kind {
                 InputKind::Number { .. } => Kind::Number,
-                InputKind::Category | InputKind::Text => Kind::Text,
-                InputKind::Vector { length } => Kind::Vector(length),
+                InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
+                InputKind::Vector { length } => Kind::Vector(*length),
             },
         });
         Described {

@@ -11,11 +11,11 @@ use super::error::Error;
 use super::offline::inspect;
 use super::versions::UNNAMED;
 use crate::event::{
-    Batch, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject, Time,
+    Batch, Column, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject, Time,
 };
 use crate::learn::Learner;
 use crate::learn::signals::{self, PREFERENCE};
-use crate::model::{Aggregate, InputKind, Rewards, Spec, Task};
+use crate::model::{Aggregate, Input, InputKind, Rewards, Spec, Task};
 use crate::store::{Directory, Reader, checkpoint};
 
 /// The data of one model, as long as this lives safe from any server.
@@ -341,8 +341,7 @@ impl Decisions<'_> {
             return Err(self.damaged(format!("entry {at} has an action that is not described")));
         };
         let mut batch = prediction.batch.row(row);
-        let places = described.places.iter();
-        batch.columns = places.map(|&place| batch.columns[place].clone()).collect();
+        batch.columns = arranged(&batch, &described.places, &self.asked);
         Ok(Decided {
             position,
             batch,
@@ -388,6 +387,19 @@ fn actions(journaled: &Spec) -> Result<Vec<String>, Error> {
     }
 }
 
+/// The columns at `places`, as the other description takes them: a text that it does not want
+/// encoded is again what it was.
+pub(super) fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
+    let columns = places.iter().zip(&asked.inputs);
+    let column = |(place, input): (&usize, &Input)| match &batch.columns[*place] {
+        Column::Embedded { texts, .. } if !matches!(input.kind, InputKind::Embedded { .. }) => {
+            Column::Strings(texts.clone())
+        }
+        column => column.clone(),
+    };
+    columns.map(column).collect()
+}
+
 /// Where the inputs of one description stand in the batches of another.
 pub(super) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
     let refused = |what| {
@@ -405,7 +417,13 @@ pub(super) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error
         let fits = match (kind, &input.kind) {
             (InputKind::Number { gaps }, InputKind::Number { gaps: allowed }) => *allowed || !gaps,
             // Both are text as it came.
-            (InputKind::Category | InputKind::Text, InputKind::Category | InputKind::Text) => true,
+            (
+                InputKind::Category | InputKind::Text | InputKind::Embedded { .. },
+                InputKind::Category | InputKind::Text,
+            ) => true,
+            (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: asked, .. }) => {
+                encoder.digest == asked.digest
+            }
             (InputKind::Vector { length }, InputKind::Vector { length: asked }) => length == asked,
             (kind, asked) => discriminant(kind) == discriminant(asked),
         };

@@ -11,11 +11,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::embed::{Embedder, Embedders, embedded_column};
 use super::error::Error;
-use crate::event::Description;
+use crate::event::{Batch, Column, Description};
 use crate::learn::Learner;
 use crate::model::weights::Foreign;
-use crate::model::{Fitting, LearnerKind, Pinned, Spec, fit, profile, widths};
+use crate::model::{Fitting, LearnerKind, Named, Pinned, Spec, fit, profile, widths};
 use crate::store::checkpoint::read_foreign_file;
 
 /// A description that was read, with what it names.
@@ -27,6 +28,8 @@ pub struct Described {
     pub spec: Arc<Spec>,
     /// The weights that its network arrives with: the file as it came, and what it holds.
     pub(super) start: Option<(Vec<u8>, Foreign)>,
+    /// By the place of the input whose texts they encode.
+    pub(super) embedders: Vec<Option<Embedder>>,
 }
 
 /// A model.toml with the files that it names, as this program can serve it.
@@ -35,7 +38,7 @@ pub struct Described {
 /// [`Error::Refused`]: one of them cannot be read, is not sound, or does not fit the others.
 pub fn describe(path: &Path) -> Result<Described, Error> {
     let field = "description";
-    read(path).map_err(|what| Error::Refused { field, what })
+    read(path, &mut Embedders::default()).map_err(|what| Error::Refused { field, what })
 }
 
 impl Described {
@@ -48,6 +51,28 @@ impl Described {
             }
             None => Learner::new(spec),
         }
+    }
+
+    /// Whether a text among its inputs has an encoder.
+    pub fn embeds(&self) -> bool {
+        self.embedders.iter().any(Option::is_some)
+    }
+
+    /// Puts beside each text that has an encoder what the encoder gives, here and now.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: a text cannot be encoded.
+    pub fn embed(&self, batch: &mut Batch) -> Result<(), Error> {
+        for (column, embedder) in batch.columns.iter_mut().zip(&self.embedders) {
+            if let (Some(embedder), Column::Strings(texts)) = (embedder, &mut *column) {
+                let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
+                let field = "inputs";
+                let vectors = embedder.encoder.embed(&borrowed);
+                let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
+                *column = embedded_column(std::mem::take(texts), &vectors);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -66,12 +91,14 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, String> {
     let (_, file) = read_foreign_file(file).map_err(|error| error.to_string())?;
     let toml = text(path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let (_, mut pins) = encoders(folder, &named, &mut Embedders::default())?;
     // What the description names may not be there yet.
-    let weights = named.weights.map(|path| Pinned {
+    pins.extend(named.weights.map(|path| Pinned {
         path,
         digest: [0; 32],
-    });
-    let pins: Vec<Pinned> = weights.into_iter().collect();
+        length: None,
+    }));
     let spec = Spec::parse(&Spec::pin(&toml, &pins)).map_err(|error| of_file(&error))?;
     match &spec.learner {
         LearnerKind::Gradient(settings) => Ok(fit(&widths(&spec, settings), &file)),
@@ -86,18 +113,48 @@ fn text(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-pub(super) fn read(path: &Path) -> Result<Described, String> {
+/// The encoders that a description names, by the place of their input, and what pins them.
+fn encoders(
+    folder: &Path,
+    named: &Named,
+    embedders: &mut Embedders,
+) -> Result<(Vec<Option<Embedder>>, Vec<Pinned>), String> {
+    let (mut read, mut pins) = (Vec::new(), Vec::new());
+    for path in &named.encoders {
+        let Some(path) = path else {
+            read.push(None);
+            continue;
+        };
+        let (embedder, digest) = embedders
+            .read(&folder.join(path), named.device)
+            .map_err(|what| format!("encoder: {what}"))?;
+        pins.push(Pinned {
+            path: path.clone(),
+            digest,
+            length: Some(embedder.encoder.width()),
+        });
+        read.push(Some(embedder));
+    }
+    Ok((read, pins))
+}
+
+pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, String> {
     let of_file = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     let toml = text(path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut pins = Vec::new();
+    let (embedders, mut pins) = encoders(folder, &named, embedders)?;
     let mut start = None;
     if let Some(path) = named.weights {
         let read = read_foreign_file(&folder.join(&path));
         let (bytes, file) = read.map_err(|error| format!("network.weights: {error}"))?;
         let digest = *blake3::hash(&bytes).as_bytes();
-        pins.push(Pinned { path, digest });
+        let length = None;
+        pins.push(Pinned {
+            path,
+            digest,
+            length,
+        });
         start = Some((bytes, file));
     }
     let toml = Spec::pin(&toml, &pins);
@@ -115,5 +172,6 @@ pub(super) fn read(path: &Path) -> Result<Described, String> {
         },
         spec,
         start,
+        embedders,
     })
 }

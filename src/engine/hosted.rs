@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::command::Outcome;
+use super::embed::Embedder;
 use super::error::Error;
 use super::histogram::Histogram;
 use super::learning::{Job, Learning};
@@ -33,6 +34,8 @@ pub(super) struct Running {
     pub name: String,
     /// Its place among the writer's journals.
     pub index: usize,
+    /// By the place of the input whose texts they encode.
+    pub embedders: Vec<Option<Embedder>>,
     pub registry: Registry,
     pub learning: Mutex<Learning>,
     pub versions: Versions,
@@ -84,6 +87,7 @@ impl Running {
         Running {
             name: name.to_owned(),
             index,
+            embedders: Vec::new(),
             registry: Registry::new(learning.snapshot()),
             versions: learning.shelf.versions.clone(),
             prepared: learning.shelf.prepared.clone(),

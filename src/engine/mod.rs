@@ -13,6 +13,7 @@ mod command;
 mod decisions;
 mod derivation;
 mod described;
+mod embed;
 mod error;
 mod feedback;
 mod histogram;
@@ -49,6 +50,7 @@ pub use clock::Clock;
 pub use command::Made;
 pub use decisions::{Decided, Decisions, Served};
 pub use described::{Described, describe, fitting};
+use embed::Embedders;
 pub use error::Error;
 pub use feedback::{Accepted, Receipt};
 pub use histogram::Counts;
@@ -94,6 +96,14 @@ impl Default for Config {
     }
 }
 
+/// How many threads learn where so many are asked for.
+fn n_threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
+        asked => asked,
+    }
+}
+
 /// Every model, served and learning.
 pub struct Engine {
     models: BTreeMap<String, Arc<Hosted>>,
@@ -124,10 +134,13 @@ impl Engine {
         let (jobs, due) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
         let mut models = BTreeMap::new();
+        let mut embedders = Embedders::default();
         let mut written = Vec::new();
         for name in names {
-            let hosted = match recover::open(&directory, &config.models, &name, clock.now()) {
-                Ok(recovered) => {
+            let now = clock.now();
+            let opened = recover::open(&directory, &config.models, &name, now, &mut embedders);
+            let hosted = match opened {
+                Ok((recovered, embedders)) => {
                     let index = written.len();
                     let running = Running::new(
                         &name,
@@ -138,7 +151,10 @@ impl Engine {
                         &clock,
                         &stopped,
                     );
-                    let running = Arc::new(running);
+                    let running = Arc::new(Running {
+                        embedders,
+                        ..running
+                    });
                     running.note_journal(&recovered.journal);
                     let seen = recovered.seen;
                     written.push(Written::new(recovered.journal, seen, running.clone()));
@@ -152,11 +168,8 @@ impl Engine {
             models.insert(name, Arc::new(hosted));
         }
         let writer = spawn("writer", move || writer::run(&inbox, written, &clock));
-        let n_threads = match config.learner_threads {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
-            n_threads => n_threads,
-        };
-        let learners = (0..n_threads.min(models.len().max(1))).map(|_| {
+        let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
+        let learners = (0..n_threads).map(|_| {
             let due = due.clone();
             spawn("learner", move || learning::run(&due))
         });

@@ -127,6 +127,10 @@ fn features(batch: &Batch) -> usize {
         Column::Numbers(values) => size_of_val(values.as_slice()),
         Column::Strings(values) => values.iter().map(|v| v.len() + size_of::<String>()).sum(),
         Column::Vectors(bytes) => bytes.len(),
+        Column::Embedded { texts, vectors } => {
+            let texts = texts.iter().map(|v| v.len() + size_of::<String>());
+            texts.sum::<usize>() + vectors.len()
+        }
     };
     batch.columns.iter().map(column).sum()
 }

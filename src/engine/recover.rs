@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::described::{Described, read};
+use super::embed::{Embedder, Embedders};
 use super::error::Error;
 use super::learning::Learning;
 use super::shelf::Shelf;
@@ -41,9 +42,15 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// Recovers one model, or says why it cannot be served.
-pub fn open(directory: &Directory, models: &Path, name: &str, now: Time) -> Result<Opened, String> {
+pub fn open(
+    directory: &Directory,
+    models: &Path,
+    name: &str,
+    now: Time,
+    embedders: &mut Embedders,
+) -> Result<(Opened, Vec<Option<Embedder>>), String> {
     check_name(name)?;
-    let described = read(&models.join(name).join("model.toml"))?;
+    let described = read(&models.join(name).join("model.toml"), embedders)?;
     let Opened {
         mut journal,
         mut learning,
@@ -51,11 +58,12 @@ pub fn open(directory: &Directory, models: &Path, name: &str, now: Time) -> Resu
     } = reopen(directory, name, Some(&described))?;
     adopt(&mut learning, &mut journal, described.description, now)?;
     let seen = learning.learner.seen().clone();
-    Ok(Opened {
+    let opened = Opened {
         journal,
         seen,
         learning,
-    })
+    };
+    Ok((opened, described.embedders))
 }
 
 /// Recovers one model as its journal describes it, or as it is `described` if it has none yet.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decisions::places;
+use super::decisions::{arranged, places};
 use crate::event::{
     Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject,
 };
@@ -127,8 +127,7 @@ impl Translation {
 
     fn batch(&self, mut batch: Batch) -> Result<Batch, String> {
         let (_, places) = self.journaled()?;
-        let columns = places.iter().map(|place| batch.columns[*place].clone());
-        batch.columns = columns.collect();
+        batch.columns = arranged(&batch, places, &self.spec);
         Ok(batch)
     }
 

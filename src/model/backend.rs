@@ -3,12 +3,62 @@
 //! Invariant: a [`Network`] is an immutable deep copy of dense parameters; nothing that learns
 //! holds the same storage.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::Tensor;
 use candle_nn::{Linear, Module};
 
 use super::features::Encoded;
 use super::layers::{Layer, Parameters};
 use super::sparse::SparseTable;
+
+/// What a model computes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+}
+
+impl Device {
+    /// `cpu`, or `cuda:N`.
+    pub fn parse(text: &str) -> Option<Device> {
+        match (text, text.strip_prefix("cuda:")) {
+            ("cpu", _) => Some(Device::Cpu),
+            (_, Some(number)) => match number.parse() {
+                Ok(number @ 0..64) => Some(Device::Cuda(number)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Takes hold of it.
+    ///
+    /// # Errors
+    /// One sentence: this build or this machine has none.
+    pub(super) fn open(self) -> Result<candle_core::Device, String> {
+        match self {
+            Device::Cpu => Ok(candle_core::Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => candle_core::Device::new_cuda(number)
+                .map_err(|error| format!("device {self} is not there: {error}").replace('\n', " ")),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(format!(
+                "device {self} is not in this build: take \"cpu\", or build with --features cuda"
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
 
 /// A multilayer perceptron that answers.
 #[derive(Clone, Debug)]
@@ -21,12 +71,16 @@ pub struct Network {
 impl Network {
     /// Copies the dense parameters and shares the sparse ones.
     pub fn new(parameters: &Parameters) -> Network {
-        let linear = |layer: &Layer| -> Result<Linear> {
-            let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), &Device::Cpu);
-            let bias = Tensor::from_slice(&layer.bias, layer.n_out, &Device::Cpu);
+        let linear = |layer: &Layer| -> candle_core::Result<Linear> {
+            let weight = Tensor::from_slice(
+                &layer.weight,
+                (layer.n_out, layer.n_in),
+                &candle_core::Device::Cpu,
+            );
+            let bias = Tensor::from_slice(&layer.bias, layer.n_out, &candle_core::Device::Cpu);
             Ok(Linear::new(weight?, Some(bias?)))
         };
-        let layers: Result<Vec<_>> = parameters.layers.iter().map(linear).collect();
+        let layers: candle_core::Result<Vec<_>> = parameters.layers.iter().map(linear).collect();
         Network {
             layers: layers.expect("a layer holds as many values as its shape says"),
             sparse: parameters.sparse.clone(),
@@ -40,7 +94,7 @@ impl Network {
             .expect("the layers fit the encoder that made the rows")
     }
 
-    fn compute(&self, rows: &[Encoded]) -> Result<Vec<f32>> {
+    fn compute(&self, rows: &[Encoded]) -> candle_core::Result<Vec<f32>> {
         let mut x = self.first(rows)?;
         for layer in &self.layers[1..] {
             x = layer.forward(&x.relu()?)?;
@@ -49,23 +103,31 @@ impl Network {
     }
 
     /// What the first layer gives, `[rows, width]`.
-    fn first(&self, rows: &[Encoded]) -> Result<Tensor> {
+    fn first(&self, rows: &[Encoded]) -> candle_core::Result<Tensor> {
         let layer = &self.layers[0];
         let width = self.sparse.row_len();
         let dense = match self.n_dense {
-            0 => Tensor::zeros((rows.len(), width), candle_core::DType::F32, &Device::Cpu)?
-                .broadcast_add(layer.bias().expect("every layer has a bias"))?,
+            0 => Tensor::zeros(
+                (rows.len(), width),
+                candle_core::DType::F32,
+                &candle_core::Device::Cpu,
+            )?
+            .broadcast_add(layer.bias().expect("every layer has a bias"))?,
             n_dense => {
                 let mut x = Vec::with_capacity(rows.len() * n_dense);
                 rows.iter().for_each(|row| x.extend_from_slice(&row.dense));
-                layer.forward(&Tensor::from_vec(x, (rows.len(), n_dense), &Device::Cpu)?)?
+                layer.forward(&Tensor::from_vec(
+                    x,
+                    (rows.len(), n_dense),
+                    &candle_core::Device::Cpu,
+                )?)?
             }
         };
         match self.sparse.n_buckets() {
             0 => Ok(dense),
             _ => {
                 let embedded = embed(&self.sparse, rows);
-                dense + Tensor::from_vec(embedded, (rows.len(), width), &Device::Cpu)?
+                dense + Tensor::from_vec(embedded, (rows.len(), width), &candle_core::Device::Cpu)?
             }
         }
     }

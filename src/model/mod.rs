@@ -21,10 +21,11 @@ mod portfolio;
 mod ridge;
 mod sparse;
 mod spec;
+mod text_encoder;
 pub mod weights;
 
 pub use answer::{Choice, Function, Model};
-pub use backend::{Network, profile};
+pub use backend::{Device, Network, profile};
 pub use features::{Encoded, Encoder, Scale, n_buckets};
 pub use fit::{Fitting, fit, widths};
 pub use layers::{Layer, Parameters, WEIGHT_MAX};
@@ -40,3 +41,4 @@ pub use spec::{
     JournalLimits, LearnerKind, Memory, Named, Neighbourhood, Optimizer, Pinned, Rewards, Spec,
     Strategy, Task,
 };
+pub use text_encoder::{EncoderFiles, TextEncoder};

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::door::{self, Door};
 use super::wire::{self, Refusal};
 use crate::engine::{Accepted, Receipt};
+use crate::event::Subject;
 use crate::proto::perennial::v1::learning_server;
 use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 
@@ -58,7 +59,7 @@ impl learning_server::Learning for Learning {
     ) -> Result<Response<FeedbackReply>, Status> {
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
-        let handed = hand(&self.0, request);
+        let handed = hand(&self.0, request).await;
         let accepted = fate(&self.0, handed).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
@@ -86,7 +87,7 @@ async fn read(
         match event {
             Ok(Some(event)) => place.send(Pending::Event {
                 feedback_id: event.feedback_id.clone(),
-                handed: hand(&door, event),
+                handed: hand(&door, event).await,
             }),
             Ok(None) => return,
             Err(status) => return place.send(Pending::End(status)),
@@ -95,11 +96,14 @@ async fn read(
 }
 
 /// Validates an event and hands it to the engine; it is on disk once the receipt says so.
-fn hand(door: &Door, event: FeedbackRequest) -> Result<Receipt, Refusal> {
+async fn hand(door: &Door, event: FeedbackRequest) -> Result<Receipt, Refusal> {
     let model = door.model(&event.model)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
-    let feedback = wire::feedback(event, spec, names, door::now())?;
+    let mut feedback = wire::feedback(event, spec, names, door::now())?;
+    if let Subject::Inputs { batch, .. } = &mut feedback.subject {
+        *batch = model.embed(std::mem::take(batch)).await?;
+    }
     Ok(model.accept(feedback)?)
 }
 

@@ -1,7 +1,7 @@
 //! The Open Inference Protocol's service: predictions and what can be predicted.
 //!
-//! Invariant: a prediction is answered in place, on the request's own task; the only thing that
-//! it may wait for is a position that it asked for.
+//! Invariant: a prediction is answered in place, on the request's own task; the only things that
+//! it may wait for are a position that it asked for, and the encoder of its texts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +102,7 @@ impl Oip {
             raw: request.raw_input_contents,
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
+        let batch = model.embed(batch).await?;
         let answer = model.predict(&snapshot, batch, parameters.manner);
         Ok(ModelInferResponse {
             model_name: request.model_name,

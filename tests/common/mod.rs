@@ -396,7 +396,7 @@ pub fn question(model: &str, batch: &Batch) -> ModelInferRequest {
             Column::Strings(texts) => {
                 ("BYTES", texts.iter().flat_map(|text| bytes(text)).collect())
             }
-            Column::Vectors(_) => panic!("the fixture has no vector"),
+            other => panic!("the fixture has no {other:?}"),
         };
         let tensor = InferInputTensor {
             name: name.to_owned(),

@@ -41,6 +41,7 @@ names!(column, COLUMNS, Column, {
     Column::Numbers(_) => "numbers",
     Column::Strings(_) => "strings",
     Column::Vectors(_) => "vectors",
+    Column::Embedded { .. } => "embedded",
 });
 names!(subject, SUBJECTS, Subject, {
     Subject::Prediction(_) => "of a prediction",
@@ -133,6 +134,22 @@ pub fn samples() -> Vec<Event> {
     all.push(Event::Tick(Time(-258)));
     all.extend(Reason::ALL.map(version));
     all
+}
+
+/// Variants that came after the first format was released; older ones stand beside them.
+pub fn later() -> Vec<Event> {
+    let mut batch = batch(2);
+    batch.columns.push(Column::Embedded {
+        texts: vec!["ü".to_owned(), "two".to_owned()],
+        vectors: Bytes::from_static(&[0, 0, 128, 63, 0, 0, 0, 64]),
+    });
+    vec![Event::Prediction(Prediction {
+        ids: vec![PredictionId(1), PredictionId(2)],
+        batch,
+        outputs: values(),
+        version: 1,
+        position: 1,
+    })]
 }
 
 /// The same as it is read.

@@ -63,7 +63,7 @@ pub fn tensors(inputs: &[Input], batch: &Batch) -> (Vec<InferInputTensor>, Vec<B
                 let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 ("FP64", vec![rows], Bytes::from(bytes))
             }
-            Column::Strings(texts) => {
+            Column::Strings(texts) | Column::Embedded { texts, .. } => {
                 let mut bytes = Vec::new();
                 for text in texts {
                     bytes.extend((text.len() as u32).to_le_bytes());

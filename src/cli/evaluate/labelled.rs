@@ -8,11 +8,12 @@ use anyhow::Context;
 use perennial::model::{Choice, Task};
 
 use super::Paths;
+use super::ahead::Ahead;
 use super::pupil::{Pupil, answer};
 use crate::cli::board::Line;
 use crate::cli::chart::{Chart, Series, Stroke};
 use crate::cli::course::Course;
-use crate::cli::lesson::{self, Described, Lessons};
+use crate::cli::lesson::{self, Described, Lesson, Lessons};
 use crate::cli::print::shown;
 use crate::cli::report::{CpuClock, Report};
 use crate::cli::tally::{Mean, Names, score};
@@ -68,7 +69,10 @@ impl<'a> Labelled<'a> {
             pace,
         } = self;
         let limit = pace.limit.map_or(usize::MAX, |limit| limit as usize);
-        for lesson in lessons.take(limit) {
+        let folder = pupil.described.clone();
+        let ahead =
+            |lessons| Ahead::new(lessons, folder.as_ref(), |one: &mut Lesson| &mut one.batch);
+        for lesson in ahead(lessons.take(limit))? {
             let lesson = lesson?;
             let (answer, position) = pupil.answer(&lesson)?;
             course.judge(&lesson, answer, position);
@@ -85,7 +89,11 @@ impl<'a> Labelled<'a> {
         let test = match &pace.test {
             Some(path) => {
                 let lessons = Lessons::open(path, target, &described)?;
-                Some(test(&mut pupil, lessons, &mut line)?)
+                Some(test(
+                    &mut pupil,
+                    ahead(lessons.take(usize::MAX))?,
+                    &mut line,
+                )?)
             }
             None => None,
         };
@@ -108,7 +116,11 @@ impl<'a> Labelled<'a> {
 }
 
 /// The mean score on rows that are not learned.
-fn test(pupil: &mut Pupil, lessons: Lessons, line: &mut Line) -> anyhow::Result<Option<f64>> {
+fn test(
+    pupil: &mut Pupil,
+    lessons: impl Iterator<Item = anyhow::Result<Lesson>>,
+    line: &mut Line,
+) -> anyhow::Result<Option<f64>> {
     let mut mean = Mean::default();
     for lesson in lessons {
         let lesson = lesson?;

@@ -24,6 +24,8 @@ use crate::cli::tally::Target;
 /// A learner, and what it must be handed again.
 pub struct Pupil {
     pub learner: Learner,
+    /// The folder that it was read from, if it was.
+    pub described: Option<Arc<Described>>,
     /// What answers; nothing once more was learned.
     model: Option<Model>,
     position: u64,
@@ -55,31 +57,33 @@ impl Pupil {
     /// One that has learned nothing yet, as a folder describes it.
     pub fn new(folder: &Path) -> anyhow::Result<Pupil> {
         let described = describe(folder)?;
-        Pupil::with(described.learner(), Some(described.description.toml))
+        Pupil::with(described.learner(), Some(described))
     }
 
     /// One that goes on from a state, under the description of a folder if one is given.
     pub fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<Pupil> {
-        let toml = match folder {
+        let described = match folder {
             Some(folder) => {
                 let described = describe(folder)?;
                 let same = learner.spec().check_change(&described.spec);
                 same.with_context(|| folder.display().to_string())?;
-                Some(described.description.toml)
+                Some(described)
             }
             None => None,
         };
-        Pupil::with(learner, toml)
+        Pupil::with(learner, described)
     }
 
-    fn with(learner: Learner, toml: Option<String>) -> anyhow::Result<Pupil> {
+    fn with(learner: Learner, described: Option<Described>) -> anyhow::Result<Pupil> {
         let mut pupil = Pupil {
             position: learner.position(),
             learner,
+            described: described.map(Arc::new),
             model: None,
             waiting: Waiting::default(),
         };
-        if let Some(toml) = toml {
+        if let Some(described) = &pupil.described {
+            let toml = described.description.toml.clone();
             pupil.apply(Event::Description(Description {
                 toml,
                 build: String::new(),

@@ -11,6 +11,7 @@ use perennial::learn::{Estimate, LoggedDecision, OffPolicy};
 use perennial::model::Task;
 use serde_json::{Map, Value, json};
 
+use super::ahead::Ahead;
 use super::pupil::Pupil;
 use crate::cli::board::Line;
 use crate::cli::lesson::Logged;
@@ -64,6 +65,10 @@ impl Valued {
         let mut estimates = OffPolicy::default();
         let mut n_without_reward = 0;
         let mut waiting = VecDeque::new();
+        let described = pupil.described.clone();
+        let decisions = Ahead::new(decisions, described.as_ref(), |one: &mut Logged| {
+            &mut one.batch
+        })?;
         for (row, logged) in (0..).zip(decisions) {
             let logged = logged?;
             let Some(reward) = logged.reward else {

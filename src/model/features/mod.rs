@@ -52,7 +52,9 @@ impl Encoder {
                     seed,
                     idf: Idf::new(n_buckets),
                 },
-                InputKind::Vector { length } => ColumnEncoder::Vector { scale, length },
+                InputKind::Vector { length } | InputKind::Embedded { length, .. } => {
+                    ColumnEncoder::Vector { scale, length }
+                }
             }
         };
         let columns: Vec<_> = spec.inputs.iter().map(column).collect();
@@ -88,7 +90,10 @@ impl Encoder {
                         encoded.dense.push(f32::from(u8::from(value.is_nan())));
                     }
                 }
-                (ColumnEncoder::Vector { scale, length }, Column::Vectors(bytes)) => {
+                (
+                    ColumnEncoder::Vector { scale, length },
+                    Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
+                ) => {
                     scale.standardise_all(floats(bytes, row, *length), &mut encoded.dense);
                 }
                 (ColumnEncoder::Category { seed }, Column::Strings(values)) => {
@@ -114,7 +119,10 @@ impl Encoder {
                 (ColumnEncoder::Number { scale, .. }, Column::Numbers(values)) => {
                     scale.observe(values[row]);
                 }
-                (ColumnEncoder::Vector { scale, length }, Column::Vectors(bytes)) => {
+                (
+                    ColumnEncoder::Vector { scale, length },
+                    Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
+                ) => {
                     scale.observe_all(floats(bytes, row, *length), *length);
                 }
                 (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {

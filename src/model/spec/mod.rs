@@ -7,6 +7,7 @@ mod parse;
 
 use std::fmt;
 
+use super::backend::Device;
 use super::policy::Policy;
 pub use parse::{Error, Named};
 
@@ -86,6 +87,13 @@ pub enum InputKind {
     Category,
     /// A text a row: hashed words, word pairs and character 4-grams.
     Text,
+    /// A text a row: what a pretrained encoder gives, standardised as a whole.
+    Embedded {
+        /// The folder of the encoder.
+        encoder: Pinned,
+        /// The length of what it gives, at least one.
+        length: usize,
+    },
     /// This many 32-bit floats a row, standardised as a whole.
     Vector {
         /// At least one.
@@ -100,6 +108,8 @@ pub struct Pinned {
     pub path: String,
     /// BLAKE3 of what was read.
     pub digest: [u8; 32],
+    /// The length of what an encoder gives; none of other files.
+    pub length: Option<usize>,
 }
 
 /// How a model learns.
@@ -286,6 +296,8 @@ pub struct Spec {
     pub waiting_max: usize,
     /// When versions are made.
     pub cadence: Cadence,
+    /// What encoders and served networks compute on.
+    pub device: Device,
     /// The bounds of its journal.
     pub journal: JournalLimits,
     /// Where its randomness starts.
@@ -344,7 +356,9 @@ impl Spec {
             false => Err(Error::Shape(key)),
         };
         same("task, classes and actions", self.task == next.task)?;
-        same("input", self.inputs == next.inputs)?;
+        let mut pairs = self.inputs.iter().zip(&next.inputs);
+        let alike = pairs.all(|(old, new)| old.is_alike(new));
+        same("input", alike && self.inputs.len() == next.inputs.len())?;
         same(
             "memory.strategy",
             self.memory.strategy == next.memory.strategy,
@@ -377,12 +391,24 @@ impl Spec {
     }
 }
 
+impl Input {
+    /// Whether it is the same to what was learned: an encoder may have moved.
+    fn is_alike(&self, other: &Input) -> bool {
+        match (&self.kind, &other.kind) {
+            (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: next, .. }) => {
+                self.name == other.name && encoder.digest == next.digest
+            }
+            _ => self == other,
+        }
+    }
+}
+
 impl InputKind {
     /// How many dense features a row of it makes.
     pub fn n_dense(&self) -> usize {
         match self {
             InputKind::Number { gaps } => 1 + usize::from(*gaps),
-            InputKind::Vector { length } => *length,
+            InputKind::Vector { length } | InputKind::Embedded { length, .. } => *length,
             InputKind::Category | InputKind::Text => 0,
         }
     }
@@ -393,7 +419,7 @@ impl fmt::Display for InputKind {
         f.write_str(match self {
             InputKind::Number { .. } => "number",
             InputKind::Category => "category",
-            InputKind::Text => "text",
+            InputKind::Text | InputKind::Embedded { .. } => "text",
             InputKind::Vector { .. } => "vector",
         })
     }

@@ -10,10 +10,10 @@ use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{Cadence, Input, InputKind, JournalLimits, LearnerKind, Policy, Spec, Task};
+use super::{Cadence, Device, Input, InputKind, JournalLimits, LearnerKind, Policy, Spec, Task};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
 pub use pinned::Named;
-use pinned::Pins;
+use pinned::{Pins, encoder};
 pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
 
@@ -76,6 +76,8 @@ struct Raw {
     memory: RawMemory,
     policy: Option<RawPolicy>,
     #[serde(default)]
+    backend: RawBackend,
+    #[serde(default)]
     publish: RawPublish,
     #[serde(default)]
     feedback: RawFeedback,
@@ -95,6 +97,12 @@ struct RawInput {
     missing: Option<String>,
     length: Option<u64>,
     encoder: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBackend {
+    device: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -135,7 +143,7 @@ fn raw(text: &str) -> Result<Raw, Error> {
 pub(super) fn parse(text: &str) -> Result<Spec, Error> {
     let raw = raw(text)?;
     publish(&raw.publish)?;
-    let inputs = inputs(&raw.input)?;
+    let inputs = inputs(&raw)?;
     let (learner, policy) = (learner(&raw)?, policy(&raw)?);
     if policy.needs_posterior() && !matches!(learner, LearnerKind::Analytic(_)) {
         let kind = raw.policy.as_ref().map_or("", |policy| policy.kind());
@@ -160,6 +168,7 @@ pub(super) fn parse(text: &str) -> Result<Spec, Error> {
             )?,
             keep: within("versions.keep", raw.versions.keep, 10, 1..=10_000)? as usize,
         },
+        device: device(&raw)?,
         journal: journal(&raw.journal)?,
         seed: raw.seed,
     })
@@ -216,14 +225,27 @@ fn task(raw: &Raw) -> Result<Task, Error> {
     }
 }
 
-fn inputs(raw: &[RawInput]) -> Result<Vec<Input>, Error> {
-    if raw.is_empty() || raw.len() > 4096 {
+fn device(raw: &Raw) -> Result<Device, Error> {
+    let written = raw.backend.device.as_deref().unwrap_or("cpu");
+    let device = Device::parse(written);
+    device.ok_or_else(|| {
+        one_of(
+            "backend.device",
+            written,
+            "\"cpu\", or \"cuda:0\" to \"cuda:63\"",
+        )
+    })
+}
+
+fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
+    let n_inputs = raw.input.len();
+    if n_inputs == 0 || n_inputs > 4096 {
         let allowed = "1 to 4096 [[input]] tables are needed";
-        return Err(value("input", format!("{} tables", raw.len()), allowed));
+        return Err(value("input", format!("{n_inputs} tables"), allowed));
     }
     let mut names = BTreeSet::new();
     let mut inputs = Vec::new();
-    for input in raw {
+    for input in &raw.input {
         let key = |key: &str| format!("input {:?}: {key}", input.name);
         if input.name.is_empty() || input.name.len() > 200 || !names.insert(&input.name) {
             return Err(value(
@@ -232,7 +254,9 @@ fn inputs(raw: &[RawInput]) -> Result<Vec<Input>, Error> {
                 "1 to 200 bytes, no name twice",
             ));
         }
-        not_yet(&key("encoder"), &input.encoder, "leave it out")?;
+        if input.kind != "text" {
+            not_here(&key("encoder"), &input.encoder, "a text")?;
+        }
         let gaps = match input.missing.as_deref() {
             None => false,
             Some("mean") if input.kind == "number" => true,
@@ -245,7 +269,10 @@ fn inputs(raw: &[RawInput]) -> Result<Vec<Input>, Error> {
         let kind = match input.kind.as_str() {
             "number" => InputKind::Number { gaps },
             "category" => InputKind::Category,
-            "text" => InputKind::Text,
+            "text" => match &input.encoder {
+                Some(path) => encoder(raw, &input.name, path)?,
+                None => InputKind::Text,
+            },
             "vector" => InputKind::Vector {
                 length: within(&key("length"), input.length, 0, 1..=65_536)? as usize,
             },
@@ -434,6 +461,11 @@ mod tests {
             assert!(!error.contains('\n'), "{error:?}");
         };
         check("colour = \"red\"\n", "line 6: unknown field `colour`");
+        check("encoder = \"minilm\"\n", "only a text has it");
+        check(
+            "[backend]\ndevice = \"gpu\"\n",
+            "backend.device = \"gpu\": take \"cpu\", or \"cuda:0\"",
+        );
         check("[learner]\nspeed = 1\n", "unknown field `speed`");
         check(
             "missing = \"zero\"\n",

@@ -117,7 +117,10 @@ pub fn audit(audit: Audit) -> AuditResponse {
 fn named((name, column): (String, Column)) -> Named {
     let value = match column {
         Column::Numbers(values) => values[0].to_string(),
-        Column::Strings(mut values) => values.swap_remove(0),
+        Column::Strings(mut values)
+        | Column::Embedded {
+            texts: mut values, ..
+        } => values.swap_remove(0),
         Column::Vectors(bytes) => {
             let (floats, _) = bytes.as_chunks::<4>();
             let floats = floats

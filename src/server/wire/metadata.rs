@@ -49,10 +49,10 @@ pub(in crate::server) fn model_metadata(
 }
 
 fn input(input: &Input) -> TensorMetadata {
-    let (datatype, shape) = match input.kind {
+    let (datatype, shape) = match &input.kind {
         InputKind::Number { .. } => ("FP64", vec![ROWS]),
-        InputKind::Category | InputKind::Text => ("BYTES", vec![ROWS]),
-        InputKind::Vector { length } => ("FP32", vec![ROWS, length as i64]),
+        InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => ("BYTES", vec![ROWS]),
+        InputKind::Vector { length } => ("FP32", vec![ROWS, *length as i64]),
     };
     TensorMetadata {
         name: input.name.clone(),

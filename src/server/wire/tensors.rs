@@ -178,7 +178,10 @@ fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
     match kind {
         InputKind::Number { gaps: true } => Ok(Column::Numbers(numbers::with_gaps(&tensor)?)),
         InputKind::Number { gaps: false } => Ok(Column::Numbers(numbers::finite(&tensor)?)),
-        InputKind::Category | InputKind::Text => Ok(Column::Strings(texts::read(&tensor)?)),
+        // What an encoder makes of a text comes beside it before anything else sees it.
+        InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => {
+            Ok(Column::Strings(texts::read(&tensor)?))
+        }
         InputKind::Vector { .. } => Ok(Column::Vectors(numbers::vectors(tensor)?)),
     }
 }

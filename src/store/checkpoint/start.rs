@@ -12,6 +12,8 @@ use crate::store::{Disk, Error};
 
 /// A file is read into memory whole.
 const FOREIGN_BYTES_MAX: u64 = 4 << 30;
+/// Room for the vocabulary of a tokenizer.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 /// Keeps the bytes of a file that fits at this path, durably.
 ///
@@ -57,6 +59,17 @@ pub fn read_foreign_file(path: &Path) -> Result<(Vec<u8>, Foreign), Error> {
     })?;
     let foreign = read_foreign(&bytes).map_err(|malformed| refused(malformed.0))?;
     Ok((bytes, foreign))
+}
+
+/// Reads a file of text that something else wrote, as its bytes.
+///
+/// # Errors
+/// [`Error::Foreign`]: it is too large. [`Error::Io`]: it cannot be read.
+pub fn read_text_file(path: &Path) -> Result<Vec<u8>, Error> {
+    read_bounded(path, TEXT_BYTES_MAX).map_err(|error| match error {
+        Error::Checkpoint { malformed, .. } => Error::foreign(path, malformed.0),
+        error => error,
+    })
 }
 
 #[cfg(test)]

@@ -92,6 +92,11 @@ fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
     }
 }
 
+fn texts(rest: &mut Rest) -> Result<Vec<String>, Malformed> {
+    let n_texts = rest.count(4)?;
+    (0..n_texts).map(|_| rest.text()).collect()
+}
+
 fn batch(rest: &mut Rest) -> Result<Batch, Malformed> {
     let n_rows = rest.u32()? as usize;
     // The smallest column is a tag and a count.
@@ -100,14 +105,16 @@ fn batch(rest: &mut Rest) -> Result<Batch, Malformed> {
     for _ in 0..n_columns {
         columns.push(match rest.u8()? {
             1 => Column::Numbers(rest.list(f64::from_le_bytes)?),
-            2 => {
-                let n_values = rest.count(4)?;
-                let values = (0..n_values).map(|_| rest.text());
-                Column::Strings(values.collect::<Result<_, _>>()?)
-            }
+            2 => Column::Strings(texts(rest)?),
             3 => {
                 let n_bytes = rest.count(1)?;
                 Column::Vectors(rest.take(n_bytes)?)
+            }
+            4 => {
+                let texts = texts(rest)?;
+                let n_bytes = rest.count(1)?;
+                let vectors = rest.take(n_bytes)?;
+                Column::Embedded { texts, vectors }
             }
             tag => return Err(unknown("column", tag)),
         });

@@ -91,15 +91,18 @@ fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Malformed> {
             }
             Column::Strings(values) => {
                 out.push(2);
-                put_length(out, values.len())?;
-                for value in values {
-                    put_text(out, value)?;
-                }
+                put_texts(out, values)?;
             }
             Column::Vectors(bytes) => {
                 out.push(3);
                 put_length(out, bytes.len())?;
                 out.extend_from_slice(bytes);
+            }
+            Column::Embedded { texts, vectors } => {
+                out.push(4);
+                put_texts(out, texts)?;
+                put_length(out, vectors.len())?;
+                out.extend_from_slice(vectors);
             }
         }
     }
@@ -260,6 +263,11 @@ fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), Malformed> {
     put_length(out, text.len())?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
+}
+
+fn put_texts(out: &mut Vec<u8>, texts: &[String]) -> Result<(), Malformed> {
+    put_length(out, texts.len())?;
+    texts.iter().try_for_each(|text| put_text(out, text))
 }
 
 /// One resize for the whole list, so that the loop over its values is a plain copy.

@@ -61,7 +61,7 @@
 //! | part | tag and what follows |
 //! | --- | --- |
 //! | outputs | 1 probabilities: list of `f32`; 2 values: list of `f32`; 3 actions: chosen, list of `u32`; propensities and scores, lists of `f32` |
-//! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes |
+//! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes; 4 embedded: list of texts, byte length and bytes |
 //! | subject | 1 prediction id: `u128`; 2 batch of one row, optional (action: text, propensity: `f64`) |
 //! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64`; 5 preferred over: `u128` |
 //! | order | 1 checkpoint; 2 restore, version: `u64`; 3 retract, selector, first position: `u64`; 4 adopt, then as Description |
@@ -118,6 +118,10 @@ fn check_batch(batch: &Batch) -> Result<(), Malformed> {
             Column::Numbers(values) => (values.len() == n_rows, values.len()),
             Column::Strings(values) => (values.len() == n_rows, values.len()),
             Column::Vectors(bytes) => (bytes.len() % n_rows == 0, bytes.len()),
+            Column::Embedded { texts, vectors } => {
+                let fits = texts.len() == n_rows && vectors.len() % n_rows == 0;
+                (fits, vectors.len())
+            }
         };
         if !fits {
             return Err(Malformed(format!(

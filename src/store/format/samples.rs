@@ -53,14 +53,21 @@ fn predictions_by_output() -> Vec<Sample> {
         (
             Event::Prediction(Prediction {
                 ids: vec![PredictionId(1)],
-                batch: one_row(vec![Column::Numbers(vec![-2.0])]),
+                batch: one_row(vec![
+                    Column::Numbers(vec![-2.0]),
+                    Column::Embedded {
+                        texts: vec!["a".into()],
+                        vectors: Bytes::from_static(&[1, 2, 3, 4]),
+                    },
+                ]),
                 outputs: Outputs::Values(vec![-1.5]),
                 version: 1,
                 position: 2,
             }),
             "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
              02 01000000 0000c0bf \
-             01000000 01000000 01 01000000 00000000000000c0",
+             01000000 02000000 01 01000000 00000000000000c0 \
+             04 01000000 01000000 61 04000000 01020304",
         ),
         (
             Event::Prediction(Prediction {
@@ -294,6 +301,13 @@ fn batches(n_rows: usize) -> impl Strategy<Value = Batch> {
         f32s(n_rows * 3).prop_map(|values| {
             let bytes = values.iter().flat_map(|value| value.to_le_bytes());
             Column::Vectors(bytes.collect())
+        }),
+        (prop::collection::vec(".{0,6}", n_rows), f32s(n_rows * 2)).prop_map(|(texts, values)| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            Column::Embedded {
+                texts,
+                vectors: bytes.collect(),
+            }
         }),
     ];
     prop::collection::vec(column, 0..4).prop_map(move |columns| Batch { n_rows, columns })

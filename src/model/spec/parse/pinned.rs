@@ -8,20 +8,25 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::Pinned;
-use super::{Error, Raw, raw, value};
+use super::super::{Device, InputKind, Pinned};
+use super::{Error, Raw, device, raw, value, within};
 
 /// The files that a description names, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
     /// The weights that the network starts with.
     pub weights: Option<String>,
+    /// The folders of encoders, by the place of their input.
+    pub encoders: Vec<Option<String>>,
+    /// What the encoders compute on.
+    pub device: Device,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPinned {
     blake3: String,
+    length: Option<u64>,
 }
 
 pub(super) type Pins = BTreeMap<String, RawPinned>;
@@ -38,13 +43,27 @@ pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
     weights
         .iter()
         .try_for_each(|path| check_path("network.weights", path))?;
-    Ok(Named { weights })
+    let encoders = raw.input.iter().map(|input| {
+        let key = format!("input {:?}: encoder", input.name);
+        let path = input.encoder.clone();
+        path.map(|path| check_path(&key, &path).map(|()| path))
+            .transpose()
+    });
+    Ok(Named {
+        weights,
+        encoders: encoders.collect::<Result<_, _>>()?,
+        device: device(&raw)?,
+    })
 }
 
 /// The text with its files pinned.
 pub(in super::super) fn pin(toml: &str, pins: &[Pinned]) -> String {
     let mut text = toml.to_owned();
-    for pin in pins {
+    for (index, pin) in pins.iter().enumerate() {
+        // One folder may serve several inputs.
+        if pins[..index].iter().any(|other| other.path == pin.path) {
+            continue;
+        }
         // A JSON string of a path without control characters is one of TOML, too.
         let path = serde_json::Value::from(pin.path.as_str());
         let digest: String = pin
@@ -53,6 +72,9 @@ pub(in super::super) fn pin(toml: &str, pins: &[Pinned]) -> String {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         text.push_str(&format!("\n[pinned.{path}]\nblake3 = \"{digest}\"\n"));
+        if let Some(length) = pin.length {
+            text.push_str(&format!("length = {length}\n"));
+        }
     }
     text
 }
@@ -71,7 +93,17 @@ pub(super) fn pinned(raw: &Raw, key: &str, path: &str) -> Result<Pinned, Error> 
     Ok(Pinned {
         path: path.to_owned(),
         digest,
+        length: pin.length.map(|length| length as usize),
     })
+}
+
+/// An encoder that an input names: what it gives is as long as its folder said.
+pub(super) fn encoder(raw: &Raw, name: &str, path: &str) -> Result<InputKind, Error> {
+    let encoder = pinned(raw, &format!("input {name:?}: encoder"), path)?;
+    let key = format!("pinned.{path:?}.length");
+    let length = encoder.length.unwrap_or(0) as u64;
+    let length = within(&key, Some(length), 0, 1..=65_536)? as usize;
+    Ok(InputKind::Embedded { encoder, length })
 }
 
 fn check_path(key: &str, path: &str) -> Result<(), Error> {
@@ -104,7 +136,15 @@ mod tests {
 
     fn pins(digest: [u8; 32]) -> String {
         let path = "a \"b\".st".to_owned();
-        pin(TOML, &[Pinned { path, digest }])
+        let length = None;
+        pin(
+            TOML,
+            &[Pinned {
+                path,
+                digest,
+                length,
+            }],
+        )
     }
 
     #[test]

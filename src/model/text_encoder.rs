@@ -1,0 +1,162 @@
+//! A pretrained text encoder: from texts to vectors, frozen.
+//!
+//! It reads what a Hugging Face folder of the BERT family holds, and computes what
+//! sentence-transformers does with it: the mean of the last layer over the tokens of a text,
+//! scaled to length one (Reimers and Gurevych 2019, section 3).
+//!
+//! Invariant: nothing that learns holds it. What it gives is journaled beside the text, so its bits
+//! may depend on which texts share a batch, and replay never asks it again.
+
+mod bert;
+mod config;
+
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use super::backend::Device;
+use super::weights::Foreign;
+use bert::Bert;
+use config::Config;
+
+/// Texts are read up to this many bytes; what follows does not count.
+const BYTES_MAX: usize = 16 * 1024;
+/// Tokens of one forward pass, padding included, that a longer batch is cut at.
+const TOKENS_AT_ONCE: usize = 4096;
+
+/// The files of an encoder's folder.
+#[derive(Clone, Copy, Debug)]
+pub struct EncoderFiles<'a> {
+    /// config.json.
+    pub config: &'a [u8],
+    /// tokenizer.json.
+    pub tokenizer: &'a [u8],
+    /// sentence_bert_config.json, where sentence-transformers left one: how many tokens it reads.
+    pub sentence: Option<&'a [u8]>,
+}
+
+/// From texts to vectors.
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    bert: Bert,
+    width: usize,
+}
+
+impl TextEncoder {
+    /// Checks and takes what a folder holds.
+    ///
+    /// # Errors
+    /// One sentence that names the file, and in it the key or tensor, that cannot be.
+    pub fn new(
+        files: EncoderFiles<'_>,
+        weights: Foreign,
+        device: &Device,
+    ) -> Result<TextEncoder, String> {
+        let config = Config::parse(files.config).map_err(|what| format!("config.json: {what}"))?;
+        let n_tokens = match files.sentence {
+            Some(sentence) => config
+                .n_tokens(sentence)
+                .map_err(|what| format!("sentence_bert_config.json: {what}"))?,
+            None => config.max_position_embeddings,
+        };
+        let tokenizer = tokenizer(files.tokenizer, n_tokens, config.vocab_size);
+        let tokenizer = tokenizer.map_err(|what| format!("tokenizer.json: {what}"))?;
+        let bert = Bert::new(&config, weights, device);
+        Ok(TextEncoder {
+            tokenizer,
+            bert: bert.map_err(|what| format!("model.safetensors: {what}"))?,
+            width: config.hidden_size,
+        })
+    }
+
+    /// The length of a vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// A vector of length one for each text, `[texts, width]`. A batch that the device has no room
+    /// for is split, down to one text.
+    ///
+    /// # Errors
+    /// One sentence: a text cannot be encoded, or the device has no room for it.
+    pub fn embed(&self, texts: &[&str]) -> Result<Vec<f32>, String> {
+        let tokens = texts.iter().map(|text| self.tokens(text));
+        let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
+        // Texts of like length share a pass: what is padded is computed for nothing.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|index| tokens[*index].len());
+        let mut vectors = vec![0.0; texts.len() * self.width];
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            let fits = |n: &usize| n * tokens[rest[n - 1]].len() <= TOKENS_AT_ONCE;
+            let n_rows = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
+            let (now, later) = rest.split_at(n_rows);
+            self.fill(now, &tokens, &mut vectors)?;
+            rest = later;
+        }
+        match vectors.iter().all(|value| value.is_finite()) {
+            true => Ok(vectors),
+            false => Err("the encoder gives a vector that is not finite".to_owned()),
+        }
+    }
+
+    /// Computes the vectors of the texts at `places`.
+    fn fill(
+        &self,
+        places: &[usize],
+        tokens: &[Vec<u32>],
+        vectors: &mut [f32],
+    ) -> Result<(), String> {
+        let batch: Vec<&[u32]> = places.iter().map(|place| &*tokens[*place]).collect();
+        match self.bert.embed(&batch) {
+            Ok(computed) => {
+                for (place, vector) in places.iter().zip(computed.chunks_exact(self.width)) {
+                    let start = place * self.width;
+                    vectors[start..start + self.width].copy_from_slice(vector);
+                }
+                Ok(())
+            }
+            Err(_) if places.len() > 1 => {
+                let (first, second) = places.split_at(places.len() / 2);
+                self.fill(first, tokens, vectors)?;
+                self.fill(second, tokens, vectors)
+            }
+            Err(error) => Err(format!("the device cannot encode a text: {error}")),
+        }
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+        let mut end = text.len().min(BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let encoding = self.tokenizer.encode_fast(&text[..end], true);
+        let encoding = encoding.map_err(|error| format!("a text makes no tokens: {error}"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+impl std::fmt::Debug for TextEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TextEncoder of width {}", self.width)
+    }
+}
+
+/// The tokenizer of a folder, which cuts at `n_tokens` and pads nothing, whatever its file says.
+fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokenizer, String> {
+    let said = |error: tokenizers::Error| error.to_string().replace('\n', " ");
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(said)?;
+    tokenizer.with_padding(None);
+    let truncation = TruncationParams {
+        max_length: n_tokens,
+        strategy: TruncationStrategy::LongestFirst,
+        stride: 0,
+        direction: TruncationDirection::Right,
+    };
+    tokenizer.with_truncation(Some(truncation)).map_err(said)?;
+    let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    match (highest as usize) < vocab_size {
+        true => Ok(tokenizer),
+        false => Err(format!(
+            "it has a token {highest}, and config.json a vocab_size of {vocab_size}"
+        )),
+    }
+}

@@ -1,0 +1,232 @@
+//! The forward pass of a BERT (Devlin et al. 2019), the mean over its tokens, and length one.
+//!
+//! Shapes: `b` texts of `t` tokens, `h` wide, `a` heads of `d = h / a`.
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, DType, Device, Result, Tensor};
+use candle_nn::{LayerNorm, Linear, Module, ops::softmax_last_dim};
+
+use super::super::backend;
+use super::super::weights::{Data, Foreign, Tensor as Weights};
+use super::config::{Activation, Config};
+
+/// What a score is added to where a token is only padding.
+const MASKED: f32 = -1e9;
+/// A shorter mean is divided by this, as PyTorch's `normalize` does.
+const LENGTH_MIN: f64 = 1e-12;
+
+/// A BERT on its device.
+pub struct Bert {
+    words: Tensor,
+    positions: Tensor,
+    /// Of the first kind: texts come alone, not in pairs.
+    kind: Tensor,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    n_heads: usize,
+    activation: Activation,
+    device: Device,
+}
+
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attended: Linear,
+    attended_norm: LayerNorm,
+    inner: Linear,
+    outer: Linear,
+    outer_norm: LayerNorm,
+}
+
+impl Bert {
+    /// Takes the tensors that `config` asks for; others may be there, and do not count.
+    pub fn new(
+        config: &Config,
+        weights: Foreign,
+        device: &backend::Device,
+    ) -> std::result::Result<Bert, String> {
+        let mut read = Reading {
+            tensors: weights.tensors.0,
+            others: weights.others,
+            epsilon: config.layer_norm_eps,
+            device: device.open()?,
+        };
+        let h = config.hidden_size;
+        let embedding = |name| format!("embeddings.{name}_embeddings.weight");
+        let words = read.tensor(&embedding("word"), &[config.vocab_size, h])?;
+        let n_positions = config.max_position_embeddings;
+        let positions = read.tensor(&embedding("position"), &[n_positions, h])?;
+        let kinds = read.tensor(&embedding("token_type"), &[config.type_vocab_size, h])?;
+        let norm = read.norm("embeddings.LayerNorm", h)?;
+        let layers = 0..config.num_hidden_layers;
+        let layers = layers.map(|index| read.layer(index, h, config.intermediate_size));
+        Ok(Bert {
+            words,
+            positions,
+            kind: kinds.narrow(0, 0, 1).map_err(|error| error.to_string())?,
+            norm,
+            layers: layers.collect::<std::result::Result<_, _>>()?,
+            n_heads: config.num_attention_heads,
+            activation: config.activation()?,
+            device: read.device,
+        })
+    }
+
+    /// `[b, h]` for texts as tokens; a text without any gives zeros.
+    pub fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>> {
+        let b = texts.len();
+        let t = texts
+            .iter()
+            .map(|text| text.len())
+            .max()
+            .unwrap_or(0)
+            .max(1);
+        let mut ids = vec![0; b * t];
+        let mut present = vec![0.0f32; b * t];
+        for (row, text) in texts.iter().enumerate() {
+            ids[row * t..row * t + text.len()].copy_from_slice(text);
+            present[row * t..row * t + text.len()].fill(1.0);
+        }
+        let masked = present.iter().map(|present| (1.0 - present) * MASKED);
+        // Added to the scores `[b, a, t, t]`; nothing is where nothing is padded.
+        let mask = match present.contains(&0.0) {
+            true => Some(Tensor::from_iter(masked, &self.device)?.reshape((b, 1, 1, t))?),
+            false => None,
+        };
+        let present = Tensor::from_vec(present, (b, t, 1), &self.device)?;
+        let ids = Tensor::from_vec(ids, b * t, &self.device)?;
+        let mut x = self.first(&ids, b, t)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, (b, t, self.n_heads), mask.as_ref(), self.activation)?;
+        }
+        let x = x.reshape((b, t, ()))?.broadcast_mul(&present)?.sum(1)?;
+        let counts = present.sum(1)?.maximum(1.0)?;
+        let mean = x.broadcast_div(&counts)?;
+        let lengths = mean.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+        let unit = mean.broadcast_div(&lengths.maximum(LENGTH_MIN)?)?;
+        unit.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+    }
+
+    /// What the first layer sees, `[b t, h]`.
+    fn first(&self, ids: &Tensor, b: usize, t: usize) -> Result<Tensor> {
+        let words = self.words.index_select(ids, 0)?.reshape((b, t, ()))?;
+        let places = self.positions.narrow(0, 0, t)?.broadcast_add(&self.kind)?;
+        let x = words.broadcast_add(&places)?;
+        self.norm.forward(&x.reshape((b * t, ()))?)
+    }
+}
+
+impl Layer {
+    /// `[b t, h]` to `[b t, h]`.
+    fn forward(
+        &self,
+        x: &Tensor,
+        (b, t, n_heads): (usize, usize, usize),
+        mask: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let d = x.dim(1)? / n_heads;
+        let heads = |x: Tensor| {
+            let x = x.reshape((b, t, n_heads, d))?;
+            x.transpose(1, 2)?.contiguous()
+        };
+        let query = heads(self.query.forward(x)?)?;
+        let key = heads(self.key.forward(x)?)?;
+        let value = heads(self.value.forward(x)?)?;
+        let scores = query
+            .matmul(&key.t()?)?
+            .affine(1.0 / (d as f64).sqrt(), 0.0)?;
+        let scores = match mask {
+            Some(mask) => scores.broadcast_add(mask)?,
+            None => scores,
+        };
+        let mixed = softmax_last_dim(&scores)?.matmul(&value)?;
+        let mixed = mixed.transpose(1, 2)?.reshape((b * t, ()))?;
+        let attended = (self.attended.forward(&mixed)? + x)?;
+        let x = self.attended_norm.forward(&attended)?;
+        let inner = self.inner.forward(&x)?;
+        let inner = match activation {
+            Activation::Gelu => inner.gelu_erf()?,
+            Activation::GeluTanh => inner.gelu()?,
+            Activation::Relu => inner.relu()?,
+        };
+        self.outer_norm.forward(&(self.outer.forward(&inner)? + x)?)
+    }
+}
+
+/// Tensors on their way from a file to the device.
+struct Reading {
+    tensors: BTreeMap<String, Weights>,
+    others: BTreeMap<String, String>,
+    epsilon: f64,
+    device: Device,
+}
+
+impl Reading {
+    fn layer(
+        &mut self,
+        index: usize,
+        h: usize,
+        n_inner: usize,
+    ) -> std::result::Result<Layer, String> {
+        let name = |part: &str| format!("encoder.layer.{index}.{part}");
+        Ok(Layer {
+            query: self.linear(&name("attention.self.query"), h, h)?,
+            key: self.linear(&name("attention.self.key"), h, h)?,
+            value: self.linear(&name("attention.self.value"), h, h)?,
+            attended: self.linear(&name("attention.output.dense"), h, h)?,
+            attended_norm: self.norm(&name("attention.output.LayerNorm"), h)?,
+            inner: self.linear(&name("intermediate.dense"), h, n_inner)?,
+            outer: self.linear(&name("output.dense"), n_inner, h)?,
+            outer_norm: self.norm(&name("output.LayerNorm"), h)?,
+        })
+    }
+
+    fn linear(
+        &mut self,
+        name: &str,
+        n_in: usize,
+        n_out: usize,
+    ) -> std::result::Result<Linear, String> {
+        let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in])?;
+        let bias = self.tensor(&format!("{name}.bias"), &[n_out])?;
+        Ok(Linear::new(weight, Some(bias)))
+    }
+
+    fn norm(&mut self, name: &str, h: usize) -> std::result::Result<LayerNorm, String> {
+        let weight = self.tensor(&format!("{name}.weight"), &[h])?;
+        let bias = self.tensor(&format!("{name}.bias"), &[h])?;
+        Ok(LayerNorm::new(weight, bias, self.epsilon))
+    }
+
+    /// A tensor of 32-bit floats, also where a model with a head keeps it: behind `bert.`.
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> std::result::Result<Tensor, String> {
+        let behind = format!("bert.{name}");
+        let taken = self.tensors.remove(name);
+        let Some(taken) = taken.or_else(|| self.tensors.remove(&behind)) else {
+            let other = self.others.get(name).or_else(|| self.others.get(&behind));
+            return Err(match other {
+                Some(form) => format!("tensor {name:?} is {form}, expected F32 {shape:?}"),
+                None => format!("tensor {name:?} is missing"),
+            });
+        };
+        let Weights { shape: found, data } = taken;
+        let (Data::F32(values), true) = (&data, found == shape) else {
+            let dtype = data.dtype();
+            return Err(format!(
+                "tensor {name:?} is {dtype} {found:?}, expected F32 {shape:?}"
+            ));
+        };
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(format!(
+                "tensor {name:?} has a value at index {index} that is not finite"
+            ));
+        }
+        let Data::F32(values) = data else {
+            unreachable!("it was compared")
+        };
+        Tensor::from_vec(values, shape, &self.device).map_err(|error| error.to_string())
+    }
+}

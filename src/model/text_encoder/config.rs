@@ -1,0 +1,159 @@
+//! What config.json says of a BERT, checked.
+//!
+//! Invariant: sizes that are taken are possible, and small enough that nothing computed from them
+//! overflows.
+
+use serde::Deserialize;
+
+/// The shape of a BERT.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    model_type: String,
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    pub max_position_embeddings: usize,
+    pub type_vocab_size: usize,
+    #[serde(default = "layer_norm_eps")]
+    pub layer_norm_eps: f64,
+    #[serde(default = "hidden_act")]
+    hidden_act: String,
+    position_embedding_type: Option<String>,
+}
+
+/// The nonlinearities of the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Gelu,
+    GeluTanh,
+    Relu,
+}
+
+fn layer_norm_eps() -> f64 {
+    1e-12
+}
+
+fn hidden_act() -> String {
+    "gelu".to_owned()
+}
+
+#[derive(Deserialize)]
+struct Sentence {
+    max_seq_length: Option<usize>,
+}
+
+impl Config {
+    pub fn parse(json: &[u8]) -> Result<Config, String> {
+        let config: Config = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let kind = &config.model_type;
+        if kind != "bert" {
+            return Err(format!("model_type = {kind:?}: take \"bert\""));
+        }
+        if let Some(other) = config.position_embedding_type.as_deref()
+            && other != "absolute"
+        {
+            return Err(format!(
+                "position_embedding_type = {other:?}: take \"absolute\""
+            ));
+        }
+        config.activation()?;
+        for (key, value, max) in [
+            ("vocab_size", config.vocab_size, 1 << 20),
+            ("hidden_size", config.hidden_size, 1 << 13),
+            ("num_hidden_layers", config.num_hidden_layers, 64),
+            ("num_attention_heads", config.num_attention_heads, 1 << 8),
+            ("intermediate_size", config.intermediate_size, 1 << 15),
+            (
+                "max_position_embeddings",
+                config.max_position_embeddings,
+                1 << 13,
+            ),
+            ("type_vocab_size", config.type_vocab_size, 1 << 10),
+        ] {
+            if !(1..=max).contains(&value) {
+                return Err(format!("{key} = {value}: 1 to {max}"));
+            }
+        }
+        let (width, n_heads) = (config.hidden_size, config.num_attention_heads);
+        if !width.is_multiple_of(n_heads) {
+            return Err(format!("{n_heads} attention heads do not divide {width}"));
+        }
+        let epsilon = config.layer_norm_eps;
+        match epsilon > 0.0 && epsilon < 1.0 {
+            true => Ok(config),
+            false => Err(format!("layer_norm_eps = {epsilon}: above 0, below 1")),
+        }
+    }
+
+    pub fn activation(&self) -> Result<Activation, String> {
+        match self.hidden_act.as_str() {
+            "gelu" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+            "relu" => Ok(Activation::Relu),
+            other => Err(format!(
+                "hidden_act = {other:?}: take gelu, gelu_new or relu"
+            )),
+        }
+    }
+
+    /// The tokens of a text that are read, by what sentence-transformers wrote down.
+    pub fn n_tokens(&self, sentence: &[u8]) -> Result<usize, String> {
+        let sentence: Sentence =
+            serde_json::from_slice(sentence).map_err(|error| error.to_string())?;
+        let max = self.max_position_embeddings;
+        let n_tokens = sentence.max_seq_length.unwrap_or(max);
+        match (4..=max).contains(&n_tokens) {
+            true => Ok(n_tokens),
+            false => Err(format!("max_seq_length = {n_tokens}: 4 to {max}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str = r#"{"model_type":"bert","vocab_size":9,"hidden_size":8,
+        "num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":16,
+        "max_position_embeddings":32,"type_vocab_size":2,"hidden_act":"gelu"}"#;
+
+    #[test]
+    fn p9_what_cannot_be_is_named() {
+        assert!(Config::parse(JSON.as_bytes()).is_ok());
+        let check = |from: &str, to: &str, message: &str| {
+            let json = JSON.replace(from, to);
+            assert_ne!(json, JSON);
+            let error = Config::parse(json.as_bytes()).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        };
+        check("\"bert\"", "\"t5\"", "model_type = \"t5\": take \"bert\"");
+        check("\"gelu\"", "\"silu\"", "hidden_act = \"silu\"");
+        check("_size\":8", "_size\":0", "hidden_size = 0: 1 to 8192");
+        check(
+            "heads\":2",
+            "heads\":3",
+            "3 attention heads do not divide 8",
+        );
+        check(
+            "layers\":1",
+            "layers\":1000000",
+            "num_hidden_layers = 1000000",
+        );
+        check("\"vocab_size\":9,", "", "missing field `vocab_size`");
+    }
+
+    #[test]
+    fn texts_are_cut_where_sentence_transformers_cuts_them() {
+        let config = Config::parse(JSON.as_bytes()).unwrap();
+        let check = |json: &str, expected: Option<usize>| {
+            assert_eq!(config.n_tokens(json.as_bytes()).ok(), expected, "{json}");
+        };
+        check("{\"max_seq_length\":16}", Some(16));
+        check("{}", Some(32));
+        check("{\"max_seq_length\":33}", None);
+        check("{\"max_seq_length\":0}", None);
+        check("[", None);
+    }
+}
