@@ -372,6 +372,9 @@ fn the_example_models_are_sound() {
     };
     assert_eq!(settings.hidden, [256, 256]);
     assert_eq!(digits.task.n_outputs(), 10);
-    let vector = perennial::model::InputKind::Vector { length: 784 };
+    let vector = perennial::model::InputKind::Vector {
+        length: 784,
+        standardise: true,
+    };
     assert_eq!(digits.inputs[0].kind, vector);
 }

@@ -10,6 +10,8 @@ pub struct Setting {
     pub learning_rate: f64,
     /// Remembered examples in an update.
     pub replay: usize,
+    /// Whether pixels are standardised, or taken as they are, between 0 and 1.
+    pub standardise: bool,
 }
 
 /// MLP 784-100-100-10 under plain SGD, `per_update` new examples an update, `slots` remembered.
@@ -18,9 +20,10 @@ pub fn network(setting: &Setting, per_update: usize, slots: usize) -> String {
         strategy,
         learning_rate,
         replay,
+        standardise,
     } = setting;
     format!(
-        "{}[network]\nkind = \"mlp\"\nhidden = [100, 100]\n[learner]\nkind = \"gradient\"\n\
+        "{}standardise = {standardise}\n[network]\nkind = \"mlp\"\nhidden = [100, 100]\n[learner]\nkind = \"gradient\"\n\
          optimizer = \"sgd\"\nlearning_rate = {learning_rate}\nexamples_per_update = {per_update}\n\
          [memory]\nstrategy = \"{strategy}\"\nshort_term = 0\nlong_term = {slots}\n\
          replay = {replay}\n",

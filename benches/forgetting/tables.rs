@@ -19,6 +19,15 @@ const fn setting(strategy: &'static str, learning_rate: f64, replay: usize) -> S
         strategy,
         learning_rate,
         replay,
+        standardise: true,
+    }
+}
+
+/// On pixels as they are, as the papers have them: a background of zeros moves no weight.
+const fn plain(strategy: &'static str, learning_rate: f64, replay: usize) -> Setting {
+    Setting {
+        standardise: false,
+        ..setting(strategy, learning_rate, replay)
     }
 }
 
@@ -26,7 +35,7 @@ const SPLIT: [Setting; 5] = [
     setting("none", 0.05, 32),
     setting("er", 0.05, 32),
     setting("er-ace", 0.05, 32),
-    setting("der++", 0.05, 32),
+    plain("der++", 0.1, 32),
     setting("cls-er", 0.05, 32),
 ];
 
@@ -34,7 +43,7 @@ const DOMAINS: [Setting; 5] = [
     setting("none", 0.05, 128),
     setting("er", 0.05, 128),
     setting("er-ace", 0.05, 128),
-    setting("der++", 0.05, 128),
+    plain("der++", 0.2, 256),
     setting("cls-er", 0.05, 128),
 ];
 

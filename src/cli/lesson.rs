@@ -57,7 +57,7 @@ impl Described {
             kind: match &input.kind {
                 InputKind::Number { .. } => Kind::Number,
                 InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
-                InputKind::Vector { length } => Kind::Vector(*length),
+                InputKind::Vector { length, .. } => Kind::Vector(*length),
             },
         });
         Described {

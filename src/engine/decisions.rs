@@ -424,7 +424,9 @@ pub(super) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error
             (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: asked, .. }) => {
                 encoder.digest == asked.digest
             }
-            (InputKind::Vector { length }, InputKind::Vector { length: asked }) => length == asked,
+            (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
+                length == asked
+            }
             (kind, asked) => discriminant(kind) == discriminant(asked),
         };
         match fits {

@@ -8,7 +8,7 @@ mod saved;
 mod spread;
 
 use super::analytic::{Recursion, Settings};
-use super::gradient::GradientLearner;
+use super::gradient::{GradientLearner, Measure};
 use crate::model::{
     self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, Task, Voices,
     argmax,
@@ -23,6 +23,8 @@ const RIDGE: f64 = 1.0;
 /// at most this many full losses.
 const REWARD_ERROR: f32 = 2.5;
 const REWARD_LOSS_MAX: f32 = 4.0;
+/// Every action is expected to earn this part of the range at least, of what another did not.
+const LEAST_EXPECTED: f32 = 0.01;
 
 /// A portfolio that learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +32,8 @@ pub struct AutoLearner {
     pub portfolio: Portfolio,
     /// Those of each forgetting stand together.
     recursions: Vec<Recursion>,
+    /// Takes rewards as if one action were right at a time.
+    exclusive: Option<Recursion>,
     network: Option<Box<GradientLearner>>,
     /// Rows seen, up to the horizon, and their mean squared length, bias included.
     length: [f64; 2],
@@ -47,19 +51,25 @@ impl AutoLearner {
             Task::Bandit { .. } => n_outputs,
             _ => 1,
         };
-        let recursion = |forgetting: &f64| {
-            let recursion = Recursion::new(Settings {
+        let recursion = |forgetting: f64, n_outputs: usize| {
+            Recursion::new(Settings {
                 n_features: portfolio.features.as_ref().map_or(1, |f| f.n_features()),
-                n_outputs: n_outputs / n_recursions,
-                forgetting: *forgetting,
+                n_outputs,
+                forgetting,
                 ridge: RIDGE,
-            });
-            vec![recursion; n_recursions]
+            })
         };
-        let forgetting = &portfolio.plan.forgetting[..portfolio.ridges.len()];
+        let recursions =
+            |forgetting: &f64| vec![recursion(*forgetting, n_outputs / n_recursions); n_recursions];
+        let forgetting = portfolio
+            .plan
+            .forgetting
+            .iter()
+            .take(portfolio.ridges.len());
         let network = portfolio.plan.network.as_ref();
         AutoLearner {
-            recursions: forgetting.iter().flat_map(recursion).collect(),
+            recursions: forgetting.flat_map(recursions).collect(),
+            exclusive: portfolio.plan.exclusive.then(|| recursion(1.0, n_outputs)),
             network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
             length: [0.0, 0.0],
             spread: Spread::new(portfolio.pool.shares.len()),
@@ -108,9 +118,7 @@ impl AutoLearner {
             // Nobody is scored again; the slopes lacked this when the example came.
             self.learn_bank(row, &voices.scores, target, scale);
             self.learn_ridges(&voices, target, scale);
-            if let Some(network) = &mut self.network {
-                network.observe(row.clone(), target, scale);
-            }
+            self.learn_network(row, target, scale);
             return true;
         }
         let judged = voices.outputs.chunks_exact(n_outputs);
@@ -130,9 +138,7 @@ impl AutoLearner {
         }
         self.learn_bank(row, &voices.scores, target, scale);
         self.learn_ridges(&voices, target, scale);
-        if let Some(network) = &mut self.network {
-            network.observe(row.clone(), target, scale);
-        }
+        self.learn_network(row, target, scale);
         if let Target::Value(value) = target {
             let wanted = scale.distance(value);
             let said = voices.outputs.iter().chain(&mixed);
@@ -212,12 +218,65 @@ impl AutoLearner {
                 }
             }
         }
+        self.learn_exclusive(voices, target);
         self.serve_ridges();
+    }
+
+    /// Rewards as if one action were right at a time: what one does not earn, the others share by
+    /// what is expected of them.
+    fn learn_exclusive(&mut self, voices: &Voices, target: Target) {
+        let Some(recursion) = &mut self.exclusive else {
+            return;
+        };
+        let (phi, n_outputs) = (&voices.phi, self.portfolio.n_outputs());
+        let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
+        let voice = plan.n_bank() + plan.forgetting.len();
+        let said = &voices.scores[voice * n_outputs..][..n_outputs];
+        let wanted = |chosen: u32, share: f32| -> Vec<f32> {
+            let chosen = chosen as usize;
+            let expected = |action: usize| match action == chosen {
+                true => 0.0,
+                false => said[action].max(LEAST_EXPECTED),
+            };
+            let total: f32 = (0..n_outputs).map(expected).sum();
+            let rest = (1.0 - share) / total.max(LEAST_EXPECTED);
+            let wanted = |action| match action == chosen {
+                true => share,
+                false => rest * expected(action),
+            };
+            (0..n_outputs).map(wanted).collect()
+        };
+        match target {
+            Target::Reward { action, reward } => {
+                recursion.observe(phi, &wanted(action, range.share(reward)));
+            }
+            Target::BestAction(best) => {
+                recursion.observe(phi, &wanted(best, 1.0));
+            }
+            Target::Correction { action, by } => {
+                // Features and scores were finite, so it is taken.
+                let taken = recursion.correct(phi, action as usize, range.part(by));
+                debug_assert!(taken);
+            }
+            Target::Class(_) | Target::Value(_) => {}
+        }
+    }
+
+    fn learn_network(&mut self, row: &Encoded, target: Target, scale: &Scale) {
+        let measure = match self.portfolio.plan.bandit {
+            true => Measure::Shares(&self.portfolio.range),
+            false => Measure::Plain(scale),
+        };
+        if let Some(network) = &mut self.network {
+            let row = self.portfolio.for_network(row).into_owned();
+            network.observe(row, target, measure);
+        }
     }
 
     /// How many regressions have the same forgetting.
     fn n_recursions_each(&self) -> usize {
-        (self.recursions.len() / self.portfolio.ridges.len().max(1)).max(1)
+        let n_each = self.recursions.len() / self.portfolio.plan.forgetting.len();
+        n_each.max(1)
     }
 
     /// Hands what the regressions have learned to those that answer.
@@ -228,6 +287,11 @@ impl AutoLearner {
             let weights = recursions.iter().flat_map(Recursion::served);
             *ridge = RidgeWeights::new(n_features, weights.collect());
         }
+        if let (Some(ridge), Some(recursion)) = (self.portfolio.ridges.last_mut(), &self.exclusive)
+        {
+            let n_features = recursion.settings().n_features;
+            *ridge = RidgeWeights::new(n_features, recursion.served().collect());
+        }
     }
 }
 
@@ -235,7 +299,10 @@ impl AutoLearner {
 fn replaying(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
     spec.memory.strategy = model::Strategy::Er;
-    spec.memory.replay = 16;
+    spec.memory.replay = match spec.task {
+        Task::Bandit { .. } => 32,
+        _ => 16,
+    };
     spec.memory.long_term = 2000;
     spec
 }

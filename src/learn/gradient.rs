@@ -6,6 +6,7 @@
 
 mod aim;
 mod average;
+mod measure;
 mod rivals;
 mod spare;
 
@@ -18,9 +19,10 @@ use super::backprop::Pass;
 use super::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
 use super::optimizer::State;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Encoded, Gradient, Network, Parameters, Scale, Spec, Strategy, Target};
+use crate::model::{self, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use aim::Aim;
 use average::Averages;
+pub use measure::Measure;
 use rivals::Rivals;
 use spare::Spare;
 
@@ -130,7 +132,7 @@ impl GradientLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, target: Target, scale: &Scale) -> Outcome {
+    pub fn observe(&mut self, row: Encoded, target: Target, measure: Measure<'_>) -> Outcome {
         if let Target::Class(class) = target {
             self.n_live = self.n_live.max(class as usize + 1);
             self.rivals.observe(class as usize);
@@ -145,7 +147,7 @@ impl GradientLearner {
         }
         let mut lessons = std::mem::take(&mut self.pending);
         let n_new = lessons.len() as u64;
-        let outcome = match self.update(&mut lessons, scale) {
+        let outcome = match self.update(&mut lessons, measure) {
             true => Outcome::Updated(n_new),
             false => Outcome::Rejected(n_new),
         };
@@ -155,7 +157,7 @@ impl GradientLearner {
     }
 
     /// One update; false where it was not finite, and then nothing was learned.
-    fn update(&mut self, new: &mut Vec<Lesson>, scale: &Scale) -> bool {
+    fn update(&mut self, new: &mut Vec<Lesson>, measure: Measure<'_>) -> bool {
         let mut buffers = std::mem::take(&mut self.spare.0);
         let mut rng = None;
         if self.strategy != Strategy::None {
@@ -164,7 +166,7 @@ impl GradientLearner {
             self.memory.draw(self.replay, rng, &mut buffers.drawn);
         }
         self.n_updates += 1;
-        let losses = self.learn(new, &mut buffers, scale);
+        let losses = self.learn(new, &mut buffers, measure);
         if let (Some(losses), Some(rng)) = (losses, &mut rng) {
             self.memory.weigh(losses.new, losses.remembered);
             let width = self.parameters.layers.last().map_or(1, |layer| layer.n_out);
@@ -185,7 +187,12 @@ impl GradientLearner {
     }
 
     /// Forward, backward and a step.
-    fn learn(&mut self, new: &[Lesson], buffers: &mut Buffers, scale: &Scale) -> Option<Losses> {
+    fn learn(
+        &mut self,
+        new: &[Lesson],
+        buffers: &mut Buffers,
+        measure: Measure<'_>,
+    ) -> Option<Losses> {
         let Buffers {
             pass,
             drawn,
@@ -198,10 +205,10 @@ impl GradientLearner {
         if let Some(averages) = &mut self.averages {
             let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
             averages.answer(&rows);
-            averages.judge(&targets, new.len(), scale);
+            averages.judge(&targets, new.len(), measure);
         }
         self.handicap(new, handicaps);
-        let losses = self.slopes(new, (drawn, handicaps), pass, scale);
+        let losses = self.slopes(new, (drawn, handicaps), pass, measure);
         shares.clear();
         shares.resize(new.len(), 1.0 / new.len() as f32);
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
@@ -243,14 +250,14 @@ impl GradientLearner {
         new: &[Lesson],
         (drawn, handicaps): (&[Drawn], &[f32]),
         pass: &mut Pass,
-        scale: &Scale,
+        measure: Measure<'_>,
     ) -> Losses {
         let (outputs, slopes) = pass.outputs_and_slopes();
         let n_rows = new.len() + drawn.len();
         let width = outputs.len() / n_rows;
         let aim = Aim {
             strategy: self.strategy,
-            scale,
+            measure,
             n_live: self.n_live.min(width),
             handicaps,
         };
@@ -266,7 +273,7 @@ impl GradientLearner {
         for (index, (drawn, (outputs, slopes))) in drawn.iter().zip(each).enumerate() {
             let target = drawn.lesson.target;
             let anchor = match &self.averages {
-                Some(averages) => averages.anchor(new.len() + index, target, scale),
+                Some(averages) => averages.anchor(new.len() + index, target, measure),
                 None => &drawn.lesson.outputs,
             };
             let loss = f64::from(aim.old_row(target, outputs, anchor, slopes));

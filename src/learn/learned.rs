@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
-use super::gradient::{GradientLearner, Outcome};
+use super::gradient::{GradientLearner, Measure, Outcome};
 use super::memory::Form;
 use super::neighbours::NeighboursLearner;
 use crate::event::Batch;
@@ -175,7 +175,9 @@ impl Learned {
         }
         let encoded = self.encoder.encode(batch, row);
         let outcome = match &mut self.kind {
-            Kind::Gradient(learner) => learner.observe(encoded, target, &self.target),
+            Kind::Gradient(learner) => {
+                learner.observe(encoded, target, Measure::Plain(&self.target))
+            }
             Kind::Analytic(learner) => learner.observe(encoded, target, &self.target),
             Kind::Auto(learner) => taken(
                 learner.observe(&encoded, target, &self.target, scores),

@@ -82,7 +82,7 @@ impl Portfolio {
         let plan = Plan::new(spec, n_dense);
         let n_outputs = spec.task.n_outputs();
         let features = plan.ridge.map(RandomFeatures::new);
-        let n_ridges = features.as_ref().map_or(0, |_| plan.forgetting.len());
+        let n_ridges = features.as_ref().map_or(0, |_| plan.n_ridges());
         let ridge = |features: &RandomFeatures| {
             let n_features = features.n_features();
             RidgeWeights::new(n_features, vec![0.0; n_outputs * n_features])
@@ -142,11 +142,14 @@ impl Portfolio {
     /// A name for each member, and for the stack of them.
     pub fn names(&self) -> Vec<String> {
         let mut names = self.bank_names();
-        for forgetting in &self.plan.forgetting[..self.ridges.len()] {
+        for forgetting in self.plan.forgetting.iter().take(self.ridges.len()) {
             names.push(match *forgetting {
                 1.0 => "analytic".to_owned(),
                 forgetting => format!("analytic-{forgetting}"),
             });
+        }
+        if self.plan.exclusive {
+            names.push("analytic-exclusive".to_owned());
         }
         let windows = self.plan.windows.iter();
         names.extend(windows.map(|window| format!("neighbours-{window}")));
@@ -182,6 +185,17 @@ impl Portfolio {
         }
     }
 
+    /// A row as the network sees it.
+    pub fn for_network<'a>(&self, row: &'a Encoded) -> Cow<'a, Encoded> {
+        let scale = self.plan.network_scale;
+        if scale == 1.0 {
+            return Cow::Borrowed(row);
+        }
+        let mut row = row.clone();
+        row.dense.iter_mut().for_each(|value| *value *= scale);
+        Cow::Owned(row)
+    }
+
     /// What every member says of a row; `network` is there where the plan has one.
     pub fn voices(&self, row: &Encoded, scale: &Scale, network: Option<&Network>) -> Voices {
         let wider = self.with_last(row, scale);
@@ -196,16 +210,14 @@ impl Portfolio {
             self.extend(&mut scores, p);
         }
         if let Some(network) = network {
-            scores.extend(network.forward(std::slice::from_ref(row)));
+            let row = self.for_network(row);
+            scores.extend(network.forward(std::slice::from_ref(&*row)));
         }
         if let Some(last) = &self.last {
             self.extend(&mut scores, self.last_outputs(last, scale));
         }
         let mut outputs = scores.clone();
-        let logistic = self.plan.steps.len() * self.n_outputs..self.plan.n_bank() * self.n_outputs;
-        for score in &mut outputs[logistic] {
-            *score = scale.distance(self.range.reward(logistic_share(*score)));
-        }
+        self.restore_shares(&mut outputs, scale);
         if self.classes {
             self.silence(&mut outputs);
             let members = outputs.chunks_exact_mut(self.n_outputs);
@@ -221,6 +233,28 @@ impl Portfolio {
             scores,
             outputs,
             phi,
+        }
+    }
+
+    /// Makes rewards of what members say as shares of their range.
+    fn restore_shares(&self, outputs: &mut [f32], scale: &Scale) {
+        let n = self.n_outputs;
+        let (n_bank, n_ridges) = (self.plan.n_bank(), self.ridges.len());
+        let reward = |share: f32| scale.distance(self.range.reward(share));
+        let network = n_bank + n_ridges + self.plan.windows.len();
+        let is_logistic = |member: usize| {
+            let is_network = member == network && self.plan.network.is_some();
+            (self.plan.steps.len()..n_bank).contains(&member) || is_network
+        };
+        for (member, outputs) in outputs.chunks_exact_mut(n).enumerate() {
+            if self.plan.bandit && is_logistic(member) {
+                let share = |score: &mut f32| *score = reward(logistic_share(*score));
+                outputs.iter_mut().for_each(share);
+            }
+            if self.plan.exclusive && member + 1 == n_bank + n_ridges {
+                let share = |share: &mut f32| *share = reward(share.clamp(0.0, 1.0));
+                outputs.iter_mut().for_each(share);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! bounded slopes.
 
 use super::AutoLearner;
-use crate::model::{Encoded, Range, Scale, Target, logistic_share, softmax};
+use crate::model::{Encoded, Scale, Target, softmax};
 
 /// Examples over which the length of a row is a plain average; older ones fade.
 const LENGTH_HORIZON: f64 = 1000.0;
@@ -50,33 +50,11 @@ impl AutoLearner {
             slopes.iter_mut().for_each(|slope| *slope *= rate);
         }
         for (slopes, step) in members.zip(plan.logistic) {
-            logistic_slopes(slopes, target, &self.portfolio.range);
+            let scores = slopes.to_vec();
+            self.portfolio.range.slopes(target, &scores, slopes);
             let rate = step / typical;
             slopes.iter_mut().for_each(|slope| *slope *= rate);
         }
         self.portfolio.bank.descend(row, &slopes);
-    }
-}
-
-/// Makes of scores the slopes of the logistic loss on shares of the range.
-fn logistic_slopes(scores: &mut [f32], target: Target, range: &Range) {
-    let slope = |score: f32, reward: f64| logistic_share(score) - range.share(reward);
-    match target {
-        Target::BestAction(best) => {
-            for (action, score) in scores.iter_mut().enumerate() {
-                let reward = f64::from(u8::from(action == best as usize));
-                *score = slope(*score, reward);
-            }
-        }
-        Target::Reward { action, reward } => {
-            let slope = slope(scores[action as usize], reward);
-            scores.fill(0.0);
-            scores[action as usize] = slope;
-        }
-        Target::Correction { action, by } => {
-            scores.fill(0.0);
-            scores[action as usize] = -range.part(by);
-        }
-        Target::Class(_) | Target::Value(_) => scores.fill(0.0),
     }
 }

@@ -25,6 +25,9 @@ impl AutoLearner {
         for (index, recursion) in self.recursions.iter().enumerate() {
             tensors.nest(&format!("ridge.{index}"), recursion.weights());
         }
+        if let Some(recursion) = &self.exclusive {
+            tensors.nest("exclusive", recursion.weights());
+        }
         if let Some(network) = &self.network {
             tensors.nest("network", network.weights());
         }
@@ -43,6 +46,9 @@ impl AutoLearner {
         self.spread.save(&mut tensors);
         for (index, recursion) in self.recursions.iter().enumerate() {
             tensors.nest(&format!("ridge.{index}"), recursion.state());
+        }
+        if let Some(recursion) = &self.exclusive {
+            tensors.nest("exclusive", recursion.state());
         }
         if let Some(network) = &self.network {
             tensors.nest("network", network.state());
@@ -78,6 +84,10 @@ impl AutoLearner {
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let name = format!("ridge.{index}");
             let (mut weights, mut state) = (weights.unnest(&name), state.unnest(&name));
+            *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
+        }
+        if let Some(recursion) = &mut self.exclusive {
+            let (mut weights, mut state) = (weights.unnest("exclusive"), state.unnest("exclusive"));
             *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
         }
         if let Some(network) = &mut self.network {

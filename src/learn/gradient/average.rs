@@ -6,10 +6,11 @@
 //! of hashed features are not averaged, since an average that moves only when its row is touched
 //! would lag behind on rare ones for ever.
 
+use super::measure::Measure;
 use super::spare::Spare;
 use crate::learn::backprop::Pass;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Parameters, Scale, Target};
+use crate::model::{Encoded, Parameters, Target};
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
@@ -66,11 +67,11 @@ impl Averages {
     }
 
     /// The answer to one row by the average that does better on it.
-    pub fn anchor(&self, row: usize, target: Target, scale: &Scale) -> &[f32] {
+    pub fn anchor(&self, row: usize, target: Target, measure: Measure<'_>) -> &[f32] {
         let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
         let mut slopes = vec![0.0; plastic.len()];
-        let plastic_loss = target.slopes(plastic, scale, &mut slopes);
-        match target.slopes(stable, scale, &mut slopes) <= plastic_loss {
+        let plastic_loss = measure.slopes(target, plastic, &mut slopes);
+        match measure.slopes(target, stable, &mut slopes) <= plastic_loss {
             true => stable,
             false => plastic,
         }
@@ -78,14 +79,14 @@ impl Averages {
 
     /// Scores both on the rows that they answered, of which the first `n_new` are new. The loss is
     /// that of an update: a mean over the new and one over the remembered.
-    pub fn judge(&mut self, targets: &[Target], n_new: usize, scale: &Scale) {
+    pub fn judge(&mut self, targets: &[Target], n_new: usize, measure: Measure<'_>) {
         let share = 1.0 / RECENT.min(self.n_updates as f64 + 1.0);
         for average in &mut self.pair {
             let mut losses = [0.0; 2];
             for (row, target) in targets.iter().enumerate() {
                 let outputs = average.outputs(row);
                 let mut slopes = vec![0.0; outputs.len()];
-                let loss = f64::from(target.slopes(outputs, scale, &mut slopes));
+                let loss = f64::from(measure.slopes(*target, outputs, &mut slopes));
                 losses[usize::from(row >= n_new)] += loss;
             }
             let n_old = (targets.len() - n_new).max(1) as f64;
@@ -167,6 +168,7 @@ fn approach(mine: &mut [f32], theirs: &[f32], share: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Scale;
 
     fn row() -> Encoded {
         Encoded {
@@ -186,10 +188,11 @@ mod tests {
     fn both_follow_and_the_better_one_serves() {
         let mut averages = Averages::new(&says([0.0, 0.0]));
         let scale = Scale::default();
+        let measure = Measure::Plain(&scale);
         let mut learn = |outputs: [f32; 2], class: u32, n_updates: usize| {
             for _ in 0..n_updates {
                 averages.answer(&[&row()]);
-                averages.judge(&[Target::Class(class)], 1, &scale);
+                averages.judge(&[Target::Class(class)], 1, measure);
                 averages.follow(&says(outputs), &[&row()]);
             }
             averages.served().layers[0].bias.clone()
@@ -200,7 +203,7 @@ mod tests {
         let bias = learn([0.0, 4.0], 1, 300);
         assert!(bias[1] > 3.0, "{bias:?}");
         averages.answer(&[&row()]);
-        let anchor = |class| averages.anchor(0, Target::Class(class), &scale);
+        let anchor = |class| averages.anchor(0, Target::Class(class), measure);
         assert!(anchor(1)[1] > anchor(0)[1]);
     }
 
@@ -211,7 +214,11 @@ mod tests {
             let mut parameters = says([index as f32, 1.0]);
             parameters.sparse.row_mut(3)[0] = index as f32;
             averages.answer(&[&row()]);
-            averages.judge(&[Target::Class(index % 2)], 1, &Scale::default());
+            averages.judge(
+                &[Target::Class(index % 2)],
+                1,
+                Measure::Plain(&Scale::default()),
+            );
             averages.follow(&parameters, &[&row()]);
         }
         let mut loaded = Averages::new(&says([0.0, 0.0]));

@@ -52,7 +52,14 @@ impl Encoder {
                     seed,
                     idf: Idf::new(n_buckets),
                 },
-                InputKind::Vector { length } | InputKind::Embedded { length, .. } => {
+                InputKind::Vector {
+                    length,
+                    standardise: false,
+                } => ColumnEncoder::Vector {
+                    scale: Scale::plain(),
+                    length,
+                },
+                InputKind::Vector { length, .. } | InputKind::Embedded { length, .. } => {
                     ColumnEncoder::Vector { scale, length }
                 }
             }
@@ -282,6 +289,16 @@ mod tests {
         encoder.observe(&vector([1.0, 3.0]), 0);
         assert_eq!(encoder.encode(&vector([1.0, 3.0]), 0).dense, [-1.0, 1.0]);
         assert_eq!(encoder.encode(&vector([2.0, 4.0]), 0).dense, [0.0, 2.0]);
+    }
+
+    #[test]
+    fn a_vector_can_be_taken_as_it_is() {
+        let input = "[[input]]\nname = \"v\"\nkind = \"vector\"\nlength = 2\n";
+        let mut encoder = encoder(&format!("{input}standardise = false\n"));
+        let bytes = [0.0f32, 3.5].map(f32::to_le_bytes).concat();
+        let vector = batch(vec![Column::Vectors(bytes.into())]);
+        encoder.observe(&vector, 0);
+        assert_eq!(encoder.encode(&vector, 0).dense, [0.0, 3.5]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!
 //! Invariant: a share is in [0, 1], and finite whatever rewards came.
 
+use crate::model::loss::Target;
+
 /// Rewards beyond this count as this: their difference stays finite.
 const HUGE: f64 = 1e100;
 
@@ -44,6 +46,35 @@ impl Range {
     }
 }
 
+impl Range {
+    /// Writes the slopes of the logistic loss on shares in the scores of all actions, and returns
+    /// the loss. Both are nothing for a target that is no reward.
+    pub fn slopes(&self, target: Target, scores: &[f32], slopes: &mut [f32]) -> f32 {
+        slopes.fill(0.0);
+        let mut told = |action: usize, reward: f64| {
+            let (share, wanted) = (logistic_share(scores[action]), self.share(reward));
+            slopes[action] = share - wanted;
+            // Of a score far out, what is left of the loss is its distance from zero.
+            let score = scores[action];
+            score.max(0.0) - wanted * score + (-score.abs()).exp().ln_1p()
+        };
+        match target {
+            Target::BestAction(best) => {
+                let reward = |action: usize| f64::from(u8::from(action == best as usize));
+                (0..scores.len())
+                    .map(|action| told(action, reward(action)))
+                    .sum()
+            }
+            Target::Reward { action, reward } => told(action as usize, reward),
+            Target::Correction { action, by } => {
+                slopes[action as usize] = -self.part(by);
+                0.0
+            }
+            Target::Class(_) | Target::Value(_) => 0.0,
+        }
+    }
+}
+
 /// The share that a logistic member's score stands for.
 pub fn logistic_share(score: f32) -> f32 {
     1.0 / (1.0 + (-score).exp())
@@ -65,6 +96,35 @@ mod tests {
         range.observe(f64::MAX);
         range.observe(f64::MIN);
         assert!(range.share(f64::MAX) == 1.0 && range.reward(1.0).is_finite());
+    }
+
+    #[test]
+    fn slopes_are_the_derivatives_of_the_loss() {
+        let range = Range {
+            ends: Some([-1.0, 3.0]),
+        };
+        let scores = [0.3f32, -0.2, 0.9];
+        let reward = Target::Reward {
+            action: 2,
+            reward: 0.5,
+        };
+        for target in [reward, Target::BestAction(0)] {
+            let mut slopes = [9.0; 3];
+            range.slopes(target, &scores, &mut slopes);
+            for index in 0..3 {
+                let loss = |step: f32| {
+                    let mut moved = scores;
+                    moved[index] += step;
+                    range.slopes(target, &moved, &mut [0.0; 3])
+                };
+                let numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2;
+                assert!((numeric - slopes[index]).abs() < 1e-3, "{target:?} {index}");
+            }
+        }
+        let by = Target::Correction { action: 1, by: 1.0 };
+        let mut slopes = [9.0; 3];
+        assert_eq!(range.slopes(by, &scores, &mut slopes), 0.0);
+        assert_eq!(slopes, [0.0, -0.25, 0.0]);
     }
 
     #[test]

@@ -94,10 +94,12 @@ pub enum InputKind {
         /// The length of what it gives, at least one.
         length: usize,
     },
-    /// This many 32-bit floats a row, standardised as a whole.
+    /// This many 32-bit floats a row.
     Vector {
         /// At least one.
         length: usize,
+        /// Whether they are standardised online, as a whole; else they are taken as they are.
+        standardise: bool,
     },
 }
 
@@ -408,7 +410,7 @@ impl InputKind {
     pub fn n_dense(&self) -> usize {
         match self {
             InputKind::Number { gaps } => 1 + usize::from(*gaps),
-            InputKind::Vector { length } | InputKind::Embedded { length, .. } => *length,
+            InputKind::Vector { length, .. } | InputKind::Embedded { length, .. } => *length,
             InputKind::Category | InputKind::Text => 0,
         }
     }

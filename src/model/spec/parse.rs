@@ -96,6 +96,7 @@ struct RawInput {
     kind: String,
     missing: Option<String>,
     length: Option<u64>,
+    standardise: Option<bool>,
     encoder: Option<String>,
 }
 
@@ -266,6 +267,10 @@ fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
             let allowed = "only a vector has a length";
             return Err(value(&key("length"), input.length.unwrap_or(0), allowed));
         }
+        if let (Some(standardise), true) = (input.standardise, input.kind != "vector") {
+            let allowed = "only a vector has the choice";
+            return Err(value(&key("standardise"), standardise, allowed));
+        }
         let kind = match input.kind.as_str() {
             "number" => InputKind::Number { gaps },
             "category" => InputKind::Category,
@@ -275,6 +280,7 @@ fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
             },
             "vector" => InputKind::Vector {
                 length: within(&key("length"), input.length, 0, 1..=65_536)? as usize,
+                standardise: input.standardise.unwrap_or(true),
             },
             other => {
                 return Err(one_of(
@@ -443,7 +449,13 @@ mod tests {
             [memory]\nstrategy = \"der++\"\nlong_term = 50\nreplay = 4\n\
             [journal]\nbytes_max = \"64MiB\"\n[versions]\nevery_examples = 5\nkeep = 2\n";
         let spec = parse(text).unwrap();
-        assert_eq!(spec.inputs[0].kind, InputKind::Vector { length: 3 });
+        assert_eq!(
+            spec.inputs[0].kind,
+            InputKind::Vector {
+                length: 3,
+                standardise: true
+            }
+        );
         assert_eq!(spec.inputs[1].kind, InputKind::Number { gaps: true });
         let LearnerKind::Gradient(gradient) = &spec.learner else {
             panic!("{:?}", spec.learner)

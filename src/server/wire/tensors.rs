@@ -145,7 +145,7 @@ fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
 
 fn width(kind: &InputKind) -> usize {
     match kind {
-        InputKind::Vector { length } => *length,
+        InputKind::Vector { length, .. } => *length,
         _ => 1,
     }
 }
@@ -154,8 +154,8 @@ fn width(kind: &InputKind) -> usize {
 fn n_rows_of(input: &Input, tensor: &InferInputTensor, rows_max: usize) -> Result<usize, Refusal> {
     let shape = &tensor.shape;
     let rows = match (&input.kind, shape.as_slice()) {
-        (InputKind::Vector { length }, [rows, n]) if usize::try_from(*n) == Ok(*length) => rows,
-        (InputKind::Vector { length }, _) => {
+        (InputKind::Vector { length, .. }, [rows, n]) if usize::try_from(*n) == Ok(*length) => rows,
+        (InputKind::Vector { length, .. }, _) => {
             let what = format!("shape {shape:?}, expected [rows, {length}]");
             return Err(refuse(&input.name, what));
         }
