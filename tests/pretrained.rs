@@ -17,6 +17,7 @@ use bytes::Bytes;
 use common::{AUTO, House, digest, order, teach};
 use perennial::engine::{Engine, Manner, Offline};
 use perennial::event::{Batch, Column, Order, Outputs};
+use perennial::model::{Device, Encoded, Network, Parameters};
 use safetensors::tensor::{Dtype, TensorView};
 
 const TOML: &str = "task = \"classification\"\nclasses = [\"no\", \"yes\"]\n\
@@ -289,6 +290,36 @@ fn verify_sees_that_the_start_is_not_what_it_was() {
         lines.contains("start.safetensors: not the weights"),
         "{lines}"
     );
+}
+
+/// Where a GPU answers, what it computes is what the processor computes, and the same each time.
+#[test]
+fn a_network_answers_alike_on_every_device() {
+    let device = Device::Cuda(0);
+    if let Err(why) = device.check() {
+        return println!("skipped: {why}");
+    }
+    let mut parameters = Parameters::new(&[5, 64, 32, 7], 16, 3);
+    let mut wave = (0..).map(|index| (index as f32 * 0.7).sin());
+    let last = &mut parameters.layers[2].weight;
+    last.fill_with(|| wave.next().expect("it has no end"));
+    parameters.sparse.row_mut(3).fill(0.25);
+    let row = |index: usize| Encoded {
+        dense: (0..5)
+            .map(|i| ((index * 5 + i) as f32 * 0.3).cos())
+            .collect(),
+        sparse: vec![(3, 1.0)],
+    };
+    for n_rows in [1, 256, 4096] {
+        let rows: Vec<Encoded> = (0..n_rows).map(row).collect();
+        let network = Network::on(&parameters, device);
+        let found = network.forward(&rows);
+        assert_eq!(network.forward(&rows), found);
+        let expected = Network::new(&parameters).forward(&rows);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+        }
+    }
 }
 
 fn run(args: &[&str]) -> Output {

@@ -142,6 +142,10 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
     let of_file = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     let toml = text(path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
+    let device = named.device;
+    device
+        .check()
+        .map_err(|what| of_file(&format!("backend.device: {what}")))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let (embedders, mut pins) = encoders(folder, &named, embedders)?;
     let mut start = None;
@@ -168,7 +172,7 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
         description: Description {
             toml,
             build: concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned(),
-            profile: profile(),
+            profile: profile(device),
         },
         spec,
         start,

@@ -9,7 +9,7 @@ use super::histogram::Counts;
 use super::hosted::{Hosted, Running};
 use super::learning::Learning;
 use crate::learn::Fate;
-use crate::model::{Task, profile};
+use crate::model::{Device, Task, profile};
 use crate::store::segments;
 
 /// Whether a model answers.
@@ -93,9 +93,10 @@ pub struct MemberStatus {
 impl Hosted {
     /// One look at it; `digest` also hashes what has been learned, which takes time with size.
     pub fn status(&self, digest: bool) -> Status {
+        let device = self.spec().map_or(Device::Cpu, |spec| spec.device);
         let mut status = Status {
             model: self.name().to_owned(),
-            profile: profile(),
+            profile: profile(device),
             ..Status::default()
         };
         match self.get() {

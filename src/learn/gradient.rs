@@ -19,7 +19,7 @@ use super::backprop::Pass;
 use super::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
 use super::optimizer::State;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
+use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use aim::Aim;
 use average::Averages;
 pub use measure::Measure;
@@ -118,6 +118,11 @@ impl GradientLearner {
     /// The function as it is now.
     pub fn network(&self) -> Network {
         Network::new(self.served())
+    }
+
+    /// The same, to be served from a device.
+    pub fn network_on(&self, device: Device) -> Network {
+        Network::on(self.served(), device)
     }
 
     /// Examples in memory.

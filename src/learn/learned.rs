@@ -90,7 +90,7 @@ impl Learned {
             encoder: self.encoder.clone(),
             target: self.target,
             function: match &self.kind {
-                Kind::Gradient(learner) => Function::Network(learner.network()),
+                Kind::Gradient(learner) => Function::Network(learner.network_on(spec.device)),
                 Kind::Analytic(learner) => Function::Ridge(learner.ridge()),
                 Kind::Auto(learner) => Function::Portfolio {
                     portfolio: Box::new(learner.portfolio.clone()),

@@ -1,7 +1,8 @@
-//! What computes a served network: candle, on the CPU.
+//! What computes served networks and encoders: candle, on the processor or on a GPU.
 //!
 //! Invariant: a [`Network`] is an immutable deep copy of dense parameters; nothing that learns
-//! holds the same storage.
+//! holds the same storage, and nothing that learns is computed on a GPU. A network always stands on
+//! the processor, too: it answers where the device fails.
 
 use candle_core::Tensor;
 use candle_nn::{Linear, Module};
@@ -33,15 +34,20 @@ impl Device {
         }
     }
 
-    /// Takes hold of it.
+    /// Whether it is there.
     ///
     /// # Errors
     /// One sentence: this build or this machine has none.
+    pub fn check(self) -> Result<(), String> {
+        self.open().map(drop)
+    }
+
+    /// Takes hold of it; errors as [`Device::check`].
     pub(super) fn open(self) -> Result<candle_core::Device, String> {
         match self {
             Device::Cpu => Ok(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
-            Device::Cuda(number) => candle_core::Device::new_cuda(number)
+            Device::Cuda(number) => opened(number)
                 .map_err(|error| format!("device {self} is not there: {error}").replace('\n', " ")),
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => Err(format!(
@@ -49,6 +55,22 @@ impl Device {
             )),
         }
     }
+}
+
+/// A GPU is taken hold of once: each hold has memory and streams of its own.
+#[cfg(feature = "cuda")]
+fn opened(number: usize) -> candle_core::Result<candle_core::Device> {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    static OPENED: Mutex<BTreeMap<usize, candle_core::Device>> = Mutex::new(BTreeMap::new());
+    let mut all = OPENED.lock().expect("nothing panics under it");
+    if let Some(device) = all.get(&number) {
+        return Ok(device.clone());
+    }
+    let device = candle_core::Device::new_cuda(number)?;
+    all.insert(number, device.clone());
+    Ok(device)
 }
 
 impl std::fmt::Display for Device {
@@ -63,73 +85,95 @@ impl std::fmt::Display for Device {
 /// A multilayer perceptron that answers.
 #[derive(Clone, Debug)]
 pub struct Network {
-    layers: Vec<Linear>,
+    layers: Layers,
+    /// The same on another device, which is asked first.
+    elsewhere: Option<Layers>,
     sparse: SparseTable,
     n_dense: usize,
+}
+
+/// The dense layers on one device.
+#[derive(Clone, Debug)]
+struct Layers {
+    device: candle_core::Device,
+    linear: Vec<Linear>,
 }
 
 impl Network {
     /// Copies the dense parameters and shares the sparse ones.
     pub fn new(parameters: &Parameters) -> Network {
-        let linear = |layer: &Layer| -> candle_core::Result<Linear> {
-            let weight = Tensor::from_slice(
-                &layer.weight,
-                (layer.n_out, layer.n_in),
-                &candle_core::Device::Cpu,
-            );
-            let bias = Tensor::from_slice(&layer.bias, layer.n_out, &candle_core::Device::Cpu);
-            Ok(Linear::new(weight?, Some(bias?)))
-        };
-        let layers: candle_core::Result<Vec<_>> = parameters.layers.iter().map(linear).collect();
+        let layers = Layers::new(&parameters.layers, candle_core::Device::Cpu);
         Network {
             layers: layers.expect("a layer holds as many values as its shape says"),
+            elsewhere: None,
             sparse: parameters.sparse.clone(),
             n_dense: parameters.layers[0].n_in,
         }
     }
 
+    /// The same, to be computed on this device where it is there and has room.
+    pub fn on(parameters: &Parameters, device: Device) -> Network {
+        let elsewhere = match device {
+            Device::Cpu => None,
+            Device::Cuda(_) => device.open().ok(),
+        };
+        let layers = |device| Layers::new(&parameters.layers, device).ok();
+        Network {
+            elsewhere: elsewhere.and_then(layers),
+            ..Network::new(parameters)
+        }
+    }
+
     /// Outputs `[rows, n_outputs]` for encoded rows.
     pub fn forward(&self, rows: &[Encoded]) -> Vec<f32> {
-        self.compute(rows)
+        let elsewhere = self.elsewhere.as_ref();
+        if let Some(Ok(outputs)) = elsewhere.map(|layers| self.compute(layers, rows)) {
+            return outputs;
+        }
+        self.compute(&self.layers, rows)
             .expect("the layers fit the encoder that made the rows")
     }
 
-    fn compute(&self, rows: &[Encoded]) -> candle_core::Result<Vec<f32>> {
-        let mut x = self.first(rows)?;
-        for layer in &self.layers[1..] {
+    fn compute(&self, layers: &Layers, rows: &[Encoded]) -> candle_core::Result<Vec<f32>> {
+        let mut x = self.first(layers, rows)?;
+        for layer in &layers.linear[1..] {
             x = layer.forward(&x.relu()?)?;
         }
         x.flatten_all()?.to_vec1()
     }
 
     /// What the first layer gives, `[rows, width]`.
-    fn first(&self, rows: &[Encoded]) -> candle_core::Result<Tensor> {
-        let layer = &self.layers[0];
+    fn first(&self, layers: &Layers, rows: &[Encoded]) -> candle_core::Result<Tensor> {
+        let (layer, device) = (&layers.linear[0], &layers.device);
         let width = self.sparse.row_len();
         let dense = match self.n_dense {
-            0 => Tensor::zeros(
-                (rows.len(), width),
-                candle_core::DType::F32,
-                &candle_core::Device::Cpu,
-            )?
-            .broadcast_add(layer.bias().expect("every layer has a bias"))?,
+            0 => Tensor::zeros((rows.len(), width), candle_core::DType::F32, device)?
+                .broadcast_add(layer.bias().expect("every layer has a bias"))?,
             n_dense => {
                 let mut x = Vec::with_capacity(rows.len() * n_dense);
                 rows.iter().for_each(|row| x.extend_from_slice(&row.dense));
-                layer.forward(&Tensor::from_vec(
-                    x,
-                    (rows.len(), n_dense),
-                    &candle_core::Device::Cpu,
-                )?)?
+                layer.forward(&Tensor::from_vec(x, (rows.len(), n_dense), device)?)?
             }
         };
         match self.sparse.n_buckets() {
             0 => Ok(dense),
             _ => {
                 let embedded = embed(&self.sparse, rows);
-                dense + Tensor::from_vec(embedded, (rows.len(), width), &candle_core::Device::Cpu)?
+                dense + Tensor::from_vec(embedded, (rows.len(), width), device)?
             }
         }
+    }
+}
+
+impl Layers {
+    fn new(layers: &[Layer], device: candle_core::Device) -> candle_core::Result<Layers> {
+        let linear = |layer: &Layer| -> candle_core::Result<Linear> {
+            let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), &device);
+            let bias = Tensor::from_slice(&layer.bias, layer.n_out, &device);
+            Ok(Linear::new(weight?, Some(bias?)))
+        };
+        let linear = layers.iter().map(linear).collect::<Result<_, _>>()?;
+        Ok(Layers { device, linear })
     }
 }
 
@@ -150,8 +194,9 @@ fn embed(sparse: &SparseTable, rows: &[Encoded]) -> Vec<f32> {
     sums
 }
 
-/// The numeric profile: within one, the same journal gives the same bits.
-pub fn profile() -> String {
+/// The numeric profile: within one, the same journal gives the same bits. Of a model that computes
+/// on a GPU it names that, too, since its answers depend on it.
+pub fn profile(device: Device) -> String {
     #[cfg(target_arch = "x86_64")]
     let level = if is_x86_feature_detected!("avx512f") {
         "avx512f"
@@ -162,7 +207,11 @@ pub fn profile() -> String {
     };
     #[cfg(not(target_arch = "x86_64"))]
     let level = "portable";
-    format!("cpu {} {level} f32", std::env::consts::ARCH)
+    let processor = format!("cpu {} {level} f32", std::env::consts::ARCH);
+    match device {
+        Device::Cpu => processor,
+        Device::Cuda(_) => format!("{processor}, {device}"),
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +245,17 @@ mod tests {
         let outputs = Network::new(&parameters).forward(&[row([1.0, 1.0]), row([-4.0, 2.0])]);
         // relu(3.5, -1.0) -> 2 * 3.5 + 1; relu(0.5, 4.5) -> 1.0 + 13.5 + 1.
         assert_eq!(outputs, [8.0, 15.5]);
+    }
+
+    #[test]
+    fn a_device_is_named_as_it_is_written() {
+        for (text, device) in [("cpu", Device::Cpu), ("cuda:7", Device::Cuda(7))] {
+            assert_eq!(Device::parse(text), Some(device));
+            assert_eq!(device.to_string(), text);
+        }
+        for text in ["", "cuda", "cuda:", "cuda:64", "cuda:-1", "gpu", "CPU"] {
+            assert_eq!(Device::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -269,6 +269,49 @@ fn p9_a_bad_folder_is_refused_in_a_sentence_and_others_serve() {
 }
 
 #[test]
+fn p9_a_device_that_is_not_there_is_refused_and_others_serve() {
+    let house = house();
+    let on = |device: &str| format!("{}[backend]\ndevice = \"{device}\"\n", toml("auto"));
+    house.describe("auto", &on("cuda:63"));
+    house.describe("gradient", &on("cpu").replace("auto", "gradient"));
+    let engine = house.open();
+    let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
+    let error = error.to_string();
+    let expected = match cfg!(feature = "cuda") {
+        true => "backend.device: device cuda:63 is not there: ",
+        false => {
+            "backend.device: device cuda:63 is not in this build: take \"cpu\", or build with \
+             --features cuda"
+        }
+    };
+    assert!(error.contains(expected), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+    for name in ["gradient", "other"] {
+        assert!(engine.model(name).unwrap().snapshot("").is_ok(), "{name}");
+    }
+}
+
+/// Where a GPU answers, an encoder gives there what it gives on the processor.
+#[test]
+fn an_encoder_computes_alike_on_every_device() {
+    let house = house();
+    let path = house.models().join("auto/model.toml");
+    house.describe(
+        "auto",
+        &format!("{}[backend]\ndevice = \"cuda:0\"\n", toml("auto")),
+    );
+    let described = match describe(&path) {
+        Ok(described) => described,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let mut together = batch(&TEXTS);
+    described.embed(&mut together).unwrap();
+    for (found, one) in vectors(&together, H).iter().zip(TEXTS) {
+        check_close(found, &Bert::new().embed(one), 1e-4, one);
+    }
+}
+
+#[test]
 fn another_encoder_is_another_model() {
     let house = house();
     drop(house.open());
