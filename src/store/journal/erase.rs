@@ -55,7 +55,10 @@ pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
         Listed::Torn => Vec::new(),
         Listed::Positions(positions) => positions,
     };
-    let places = find(dir, &positions)?;
+    // What retention has let go since is gone without that.
+    let first = segment::list(dir)?.first().copied().unwrap_or(0);
+    let left = positions.partition_point(|position| *position < first);
+    let places = find(dir, &positions[left..])?;
     overwrite(disk, dir, &places)
 }
 
@@ -284,6 +287,25 @@ mod tests {
         // Without the list, half an erasure is damage.
         file.write_all_at(&[0; 4], place.offset + 9).unwrap();
         assert!(matches!(verify(dir.path()), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn an_erasure_goes_on_where_retention_let_go_of_its_first_segment() {
+        let (dir, mut journal) = journal();
+        let list = list_to_bytes(&[2, 6], &journal.journal_id());
+        fs::write(dir.path().join(LIST), list).unwrap();
+        let kept = segment::list(dir.path()).unwrap()[1];
+        assert!((3..=6).contains(&kept), "{kept}");
+        journal.trim(kept).unwrap();
+        journal.close().unwrap();
+        Journal::create_or_open(dir.path(), kept - 1, Config::default()).unwrap();
+        assert!(!dir.path().join(LIST).exists());
+        let mut reader = Reader::open(dir.path(), kept, 7).unwrap();
+        assert_eq!(
+            reader.read(6).unwrap().event,
+            Event::Erased(Kind::Duplicate)
+        );
+        assert_eq!(verify(dir.path()).unwrap().erased, 1);
     }
 
     #[test]
