@@ -329,7 +329,8 @@ async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
     let event = label("m", &said.ids[0], "lost", "a");
     let refusal = served.client.submit(event.clone()).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
-    assert!(refusal.message().contains("journal failed"), "{refusal}");
+    let once = "model \"m\" is unavailable: its journal failed";
+    assert!(refusal.message().starts_with(once), "{refusal}");
     let now = within(watched.message()).await.unwrap().unwrap();
     assert_eq!(now.status(), ServingStatus::NotServing);
     // The disk is well again, but what it dropped is not known: nothing is acknowledged.

@@ -196,7 +196,10 @@ impl Written {
     fn append(&mut self, now: Time, event: &Event) -> Result<u64, Error> {
         let appended = self.journal.append(now, event);
         self.unsynced |= appended.is_ok();
-        appended.map_err(|error| self.fail(&error))
+        appended.map_err(|error| {
+            let reason = self.fail(&error);
+            self.running.unavailable(&reason)
+        })
     }
 
     /// Writes the group; syncs it when somebody waits for that, or when it is time.
@@ -219,7 +222,7 @@ impl Written {
             self.running.group_entries.add(position - before);
             self.running.note_journal(&self.journal);
         }
-        let failure = synced.err().map(|error| self.fail(&error).to_string());
+        let failure = synced.err().map(|error| self.fail(&error));
         for reply in self.replies.drain(..) {
             let refused = failure
                 .as_ref()
@@ -235,13 +238,14 @@ impl Written {
         self.running.schedule();
     }
 
-    /// What a failure of the journal means: feedback stops, unless only this event was at fault.
-    fn fail(&self, error: &store::Error) -> Error {
+    /// What a failure of the journal means, and why nothing more is taken: feedback stops, unless
+    /// only this event was at fault.
+    fn fail(&self, error: &store::Error) -> String {
         if matches!(
             error,
             store::Error::Entry { .. } | store::Error::TooLarge { .. }
         ) {
-            return self.running.unavailable(&error.to_string());
+            return error.to_string();
         }
         self.running.journal_failed.store(true, Relaxed);
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
@@ -249,6 +253,6 @@ impl Written {
             tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");
             self.running.feedback_stopped.send_replace(true);
         }
-        self.running.unavailable(&reason)
+        reason
     }
 }
