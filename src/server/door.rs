@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::Config;
@@ -15,6 +15,9 @@ use super::wire::Refusal;
 use crate::engine::{Engine, Error, Hosted};
 use crate::event::Time;
 
+/// So many requests at once may read whole journals, load states or compute digests: each takes
+/// a thread and as much memory as a model, and what is learned waits for a digest.
+const INQUIRIES_MAX: usize = 4;
 /// A sentence lists what exists if it is at most so many.
 const LISTED_MAX: usize = 10;
 
@@ -22,6 +25,7 @@ pub(super) struct Door {
     pub engine: Arc<Engine>,
     pub config: Config,
     pub draining: watch::Receiver<bool>,
+    inquiries: Arc<Semaphore>,
     /// Predictions that were refused, for whatever reason.
     pub refused_predictions: AtomicU64,
     /// Feedback events that were refused; they are in no journal.
@@ -34,6 +38,7 @@ impl Door {
             engine,
             config,
             draining,
+            inquiries: Arc::new(Semaphore::new(INQUIRIES_MAX)),
             refused_predictions: AtomicU64::new(0),
             refused_feedback: AtomicU64::new(0),
         }
@@ -48,6 +53,26 @@ impl Door {
             }
             error => error.into(),
         })
+    }
+
+    /// Runs an audit, a dry run or a digest [`aside`], unless too many are under way.
+    pub async fn inquire<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Status> {
+        let Ok(place) = self.inquiries.clone().try_acquire_owned() else {
+            let what = format!(
+                "{INQUIRIES_MAX} audits, dry runs and digests are under way, as many as there can \
+                 be; ask again once one has ended"
+            );
+            return Err(Refusal::new(Code::ResourceExhausted, "", what).into());
+        };
+        // It goes on to its end, even where whoever asked has gone.
+        aside(move || {
+            let _place = place;
+            work()
+        })
+        .await
     }
 
     /// Whether requests are taken and some model can answer; one broken model does not take the

@@ -70,7 +70,8 @@ impl registry_server::Registry for Registry {
         }
         check_note(&note)?;
         let model = model.clone();
-        let manifest = aside(move || Ok(model.check_restore(version)?)).await?;
+        let checked = move || Ok(model.check_restore(version)?);
+        let manifest = self.0.inquire(checked).await?;
         Ok(Response::new(VersionMade {
             version: manifest.version,
             position: manifest.position,
@@ -86,7 +87,7 @@ impl registry_server::Registry for Registry {
         let selector = wire::selector(&request)?;
         check_note(&request.note)?;
         if request.dry_run {
-            let planned = aside(move || {
+            let planned = self.0.inquire(move || {
                 let plan = model.plan_retraction(&selector)?;
                 Ok(wire::plan(model.name(), &selector, plan))
             });
@@ -124,13 +125,15 @@ impl registry_server::Registry for Registry {
             Refusal::invalid("prediction_id", what)
         })?;
         let engine = self.0.engine.clone();
-        let found = aside(move || match engine.audit(id, without.as_deref())? {
-            Some(found) => Ok(wire::audit(found)),
-            None => {
-                let what = format!("no journal here holds prediction {id}");
-                Err(Refusal::new(Code::NotFound, "prediction_id", what))
-            }
-        });
+        let found = self
+            .0
+            .inquire(move || match engine.audit(id, without.as_deref())? {
+                Some(found) => Ok(wire::audit(found)),
+                None => {
+                    let what = format!("no journal here holds prediction {id}");
+                    Err(Refusal::new(Code::NotFound, "prediction_id", what))
+                }
+            });
         Ok(Response::new(found.await?))
     }
 
@@ -143,11 +146,14 @@ impl registry_server::Registry for Registry {
             "" => self.0.engine.models().cloned().collect(),
             name => vec![self.0.model(name)?.clone()],
         };
-        let models = aside(move || {
+        let statuses = move || {
             let status = |model: &Arc<Hosted>| wire::model_status(model.status(digest));
             Ok(models.iter().map(status).collect())
-        });
-        let models = models.await?;
+        };
+        let models = match digest {
+            true => self.0.inquire(statuses).await?,
+            false => aside(statuses).await?,
+        };
         Ok(Response::new(StatusResponse { models }))
     }
 }

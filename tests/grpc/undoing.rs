@@ -1,6 +1,13 @@
 //! Retractions and audits over the wire: what they choose, and what they refuse.
 
-use perennial::proto::perennial::v1::{AuditRequest, AuditResponse, Certificate, RetractRequest};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+
+use perennial::proto::perennial::v1::{
+    AuditRequest, AuditResponse, Certificate, RestoreRequest, RetractRequest, StatusRequest,
+};
+use perennial::store::Disk;
+use perennial::store::disk::{Change, Then};
 use prost_types::Timestamp;
 use tonic::{Code, Status};
 
@@ -126,5 +133,85 @@ async fn p9_an_audit_of_what_was_never_answered_is_refused() {
         assert_eq!(refusal.code(), code, "{refusal}");
         assert!(refusal.message().contains(id), "{refusal}");
     }
+    served.goes_on_and_stops("m").await;
+}
+
+/// A disk that syncs nothing from the moment that it is told to until the sender is dropped.
+fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel();
+    let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
+    let stalled = stalls.clone();
+    let disk = Disk::watched(move |change| {
+        if matches!(change, Change::Sync(_)) && stalled.load(Relaxed) {
+            let _ = gate.lock().expect("nothing panics under it").recv();
+        }
+        Ok(Then::Make)
+    });
+    (disk, stalls, release)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_only_so_many_audits_and_dry_runs_are_under_way() {
+    let (disk, stalls, release) = stalling();
+    let mut served = Served::start_on(&[("m", AUTO)], disk).await;
+    // Dropped first, whatever happens: the server cannot stop on a stalled disk.
+    let release = release;
+    served.client.teach_rows("m", 3, 0.0, "row").await;
+    stalls.store(true, Relaxed);
+    let (batch, _) = rows(1, 0.0).next().expect("a row");
+    let question = crate::served::question("m", &batch);
+    let said = served
+        .client
+        .ask(question.clone())
+        .await
+        .expect("it answers");
+    // An audit waits until what was answered is on disk.
+    let (ended, mut all) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..5 {
+        let (mut client, id, ended) = (served.client.clone(), said.ids[0].clone(), ended.clone());
+        tokio::spawn(async move {
+            let _ = ended.send(audit(&mut client, &id).await);
+        });
+    }
+    let first = within(all.recv()).await.expect("one ends");
+    let refusal = first.expect_err("four are under way");
+    let sentence = "4 audits, dry runs and digests are under way, as many as there can be; \
+        ask again once one has ended";
+    assert_eq!(refusal.code(), Code::ResourceExhausted);
+    assert_eq!(refusal.message(), sentence);
+    assert!(refusal.metadata().contains_key("retry-after-ms"));
+    let client = &mut served.client;
+    let would = |request: &mut RetractRequest| {
+        request.source = Some("test".to_owned());
+        request.dry_run = true;
+    };
+    let refusal = retract(client, would).await.expect_err("a dry run");
+    assert_eq!(refusal.message(), sentence);
+    let restore = RestoreRequest {
+        model: "m".to_owned(),
+        version: 1,
+        dry_run: true,
+        ..Default::default()
+    };
+    let refusal = within(client.registry.restore(restore.clone())).await;
+    assert_eq!(refusal.expect_err("a dry run").message(), sentence);
+    let digest = StatusRequest {
+        model: "m".to_owned(),
+        digest: true,
+    };
+    let refusal = within(client.registry.status(digest)).await;
+    assert_eq!(refusal.expect_err("a digest").message(), sentence);
+    // Everything else goes on meanwhile.
+    assert_eq!(client.status("m").await.examples, 3);
+    client.ask(question).await.expect("it answers");
+    stalls.store(false, Relaxed);
+    drop(release);
+    for _ in 0..4 {
+        let found = within(all.recv()).await.expect("each ends");
+        assert!(found.expect("it is found").bit_equal);
+    }
+    assert_eq!(retract(client, would).await.expect("a plan").excluded, 3);
+    let checked = within(client.registry.restore(restore)).await;
+    assert_eq!(checked.expect("it can be").into_inner().version, 1);
     served.goes_on_and_stops("m").await;
 }
