@@ -322,6 +322,42 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
     }
 }
 
+/// Changes a letter of a feedback id in the only segment of a model's journal.
+fn damage(house: &House, model: &str) {
+    let journal = house.data().join(model).join("journal");
+    let segments = std::fs::read_dir(journal).expect("a folder");
+    let paths = segments.map(|file| file.expect("a file").path());
+    for path in paths {
+        let mut bytes = std::fs::read(&path).expect("bytes");
+        let found = bytes.windows(5).position(|letters| letters == b"row-1");
+        bytes[found.expect("the id of row 1")] ^= 1;
+        common::overwrite(&path, &bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_keeps_no_other_from_being_audited() {
+    let house = House::new(&[("a", AUTO), ("b", AUTO)]);
+    let engine = house.open();
+    let ids = live(engine.model("b").unwrap(), 0, 4, None).await;
+    live(engine.model("a").unwrap(), 0, 4, None).await;
+    let unknown = PredictionId(7);
+    assert!(engine.audit(unknown, None).unwrap().is_none());
+    damage(&house, "a");
+    let found = engine.audit(ids[2], None).unwrap().expect("b holds it");
+    assert!(found.bit_equal());
+    // Whether the damaged one holds the other is not known.
+    let error = engine.audit(unknown, None).unwrap_err().to_string();
+    assert!(error.contains("/a/journal"), "{error}");
+    engine.close();
+    drop(engine);
+    let data = house.data();
+    let found = Offline::audit_any(&data, ids[2], None).unwrap();
+    assert!(found.expect("b holds it").bit_equal());
+    let error = Offline::audit_any(&data, unknown, None).unwrap_err();
+    assert!(error.to_string().contains("/a/journal"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_description_is_asked_what_if_and_adopted() {
     let (house, engine) = house(&gradient("sgd", "8", "none"));

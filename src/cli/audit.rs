@@ -74,12 +74,10 @@ fn offline(data: &Path, id: &str, without: Option<&str>) -> anyhow::Result<Audit
     let id: PredictionId = id
         .parse()
         .with_context(|| format!("prediction id {id:?}"))?;
-    for model in Offline::models(data)? {
-        if let Some(found) = Offline::open(data, &model)?.audit(id, without)? {
-            return Ok(audit_message(found));
-        }
+    match Offline::audit_any(data, id, without)? {
+        Some(found) => Ok(audit_message(found)),
+        None => bail!("no journal in {} holds prediction {id}", data.display()),
     }
-    bail!("no journal in {} holds prediction {id}", data.display())
 }
 
 fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {

@@ -131,6 +131,22 @@ pub fn audit(
     }))
 }
 
+/// What was found, looking into one journal after the other; one that cannot be read keeps no
+/// other from being looked into, but where nothing is found it may be what holds it.
+pub fn first(
+    looks: impl Iterator<Item = Result<Option<Audit>, Error>>,
+) -> Result<Option<Audit>, Error> {
+    let mut nothing = Ok(None);
+    for look in looks {
+        match look {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => {}
+            Err(error) => nothing = nothing.and(Err(error)),
+        }
+    }
+    nothing
+}
+
 /// The entry of a prediction, and its row there.
 fn find(versions: &Versions, last: u64, id: PredictionId) -> Result<Option<(Entry, usize)>, Error> {
     let mut reader = Reader::from_start(&versions.journal, last)?;

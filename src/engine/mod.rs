@@ -209,19 +209,18 @@ impl Engine {
     /// Answers a prediction again, whichever model it was of; none where no journal holds it.
     ///
     /// # Errors
-    /// [`Error::Store`]: a journal cannot be read.
+    /// No journal that can be read holds it, and of one that cannot be: [`Error::Store`], or
+    /// [`Error::Unavailable`].
     pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
         if let Some(running) = self.models().find_map(|model| model.get().ok()) {
             // What was answered a moment ago is found as well.
             running.outbox.flush();
         }
-        for running in self.models().filter_map(|model| model.get().ok()) {
+        audit::first(self.models().map(|model| {
+            let running = model.get()?;
             let last = running.synced.load(Relaxed);
-            if let Some(found) = audit::audit(&running.versions, last, id, without)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+            audit::audit(&running.versions, last, id, without)
+        }))
     }
 
     /// Stops accepting, learns what is journaled, writes a checkpoint of each model and closes

@@ -59,6 +59,21 @@ impl Offline {
         Ok(Directory::inspect(data)?.models()?)
     }
 
+    /// Answers a prediction again, whichever model of a data directory it was of; none where no
+    /// journal holds it.
+    ///
+    /// # Errors
+    /// As [`Offline::open`], where no journal that can be read holds it.
+    pub fn audit_any(
+        data: &Path,
+        id: PredictionId,
+        without: Option<&str>,
+    ) -> Result<Option<Audit>, Error> {
+        let models = Offline::models(data)?;
+        let look = |model: String| Offline::open(data, &model)?.audit(id, without);
+        audit::first(models.into_iter().map(look))
+    }
+
     /// The first position that the journal still holds, and the last.
     pub fn positions(&self) -> (u64, u64) {
         (self.first_position, self.last_position)
