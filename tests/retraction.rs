@@ -4,6 +4,8 @@
 //! was taken back.
 
 mod common;
+#[path = "retraction/together.rs"]
+mod together;
 
 use common::{AUTO, House, answers, digest, gradient, label, order, rows, teach_rows};
 use perennial::engine::{

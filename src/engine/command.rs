@@ -56,7 +56,6 @@ impl Hosted {
             Order::Checkpoint | Order::Retract(_) | Order::Adopt(_) => None,
         };
         if let Some(version) = restored {
-            running.refuse_while_retracting()?;
             // Until it is restored, the cadence may not remove it.
             running.versions.pin(version);
             let whole = tokio::task::block_in_place(|| self.check_restore(version));

@@ -25,6 +25,10 @@ pub struct Derivation {
     /// The versions whose states a later restore asks for, by position.
     wanted: BTreeMap<u64, Vec<u64>>,
     left_out: Vec<u64>,
+    /// What a history that it is a part of leaves out.
+    inherited: Vec<Omission>,
+    /// Up to where it knows which versions are brought back.
+    surveyed: u64,
     /// Of what it had learned, at the positions of commands behind the first left out.
     digests: BTreeMap<u64, [u8; 32]>,
     /// The position of the state that it started from; 0 is before the first entry.
@@ -108,6 +112,7 @@ impl Derivation {
         let said = |error: crate::store::Error| error.to_string();
         let first = reaches_back(&versions.journal, base)?;
         let between = Between::survey(&versions.journal, base, last)?;
+        let inherited = omissions.to_vec();
         let omissions = [omissions, &between.omissions(order, base)?].concat();
         let wanted = between.wanted(versions, base)?;
         let learner = match base {
@@ -135,6 +140,8 @@ impl Derivation {
             shelf,
             wanted,
             left_out: Vec::new(),
+            inherited,
+            surveyed: last,
             digests: BTreeMap::new(),
             base,
         })
@@ -165,6 +172,10 @@ impl Derivation {
             let Some(entry) = next.map_err(|error| error.to_string())? else {
                 break;
             };
+            if let Some(again) = self.with_in_view(&entry)? {
+                *self = again;
+                continue;
+            }
             let entry = match &mut self.shelf.translation {
                 Some(translation) => translation.entry(entry, &self.learner)?,
                 None => entry,
@@ -172,6 +183,25 @@ impl Derivation {
             self.apply(&entry)?;
         }
         Ok(())
+    }
+
+    /// A version that is brought back after the survey may have been passed without its state
+    /// being kept: then the history begins again, with that in view.
+    fn with_in_view(&self, entry: &Entry) -> Result<Option<Derivation>, String> {
+        let restores = matches!(
+            entry.event,
+            Event::Command(Command {
+                order: Order::Restore { .. },
+                ..
+            })
+        );
+        match &self.order {
+            Some(order) if restores && entry.position > self.surveyed => {
+                let versions = &self.shelf.versions;
+                Derivation::begin(versions, order, entry.position, &self.inherited).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn apply(&mut self, entry: &Entry) -> Result<(), String> {

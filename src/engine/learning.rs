@@ -171,6 +171,8 @@ impl Running {
         });
         match &entry.event {
             Event::Command(_) => self.finish(entry.position, outcome),
+            // A retraction may start from any of them.
+            _ if self.retracting.load(Relaxed) => {}
             _ => {
                 let pruned = learning.shelf.versions.prune_cadence(&learning.learner);
                 pruned.unwrap_or_else(|error| {

@@ -14,7 +14,7 @@ use super::derivation::Derivation;
 use super::error::Error;
 use super::hosted::{Hosted, Running};
 use super::learning::stand_back;
-use super::versions::UNNAMED;
+use super::versions::{UNNAMED, Versions};
 use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, tainted};
 use crate::store::{Reader, checkpoint, erase};
@@ -90,7 +90,10 @@ impl Hosted {
     /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
     /// does not reach back far enough.
     pub fn plan_retraction(&self, selector: &Selector) -> Result<Plan, Error> {
-        self.get()?.plan(selector).map(|(plan, _)| plan)
+        let planned = self.get()?.plan(selector)?;
+        planned
+            .map(|(plan, _)| plan)
+            .ok_or_else(|| nothing_new(selector))
     }
 
     /// Takes feedback back: afterwards the learner is the one that never saw it.
@@ -101,14 +104,16 @@ impl Hosted {
     pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
         let running = self.get()?.clone();
         running.check_room()?;
-        let _under_way = running.begin_retracting()?;
-        let mut plan = match running.prepare(request.selector.clone()).await {
-            Err(refused) if request.disposal == Disposal::Erase => {
-                return tokio::task::block_in_place(|| {
-                    running.erase_alone(&request.selector, refused)
-                });
-            }
-            prepared => prepared?,
+        let under_way = running.begin_retracting()?;
+        let prepared = running.prepare(request.selector.clone(), under_way).await?;
+        let Some((mut plan, _under_way)) = prepared else {
+            let nothing = nothing_new(&request.selector);
+            return match request.disposal {
+                Disposal::Keep => Err(nothing),
+                Disposal::Erase => {
+                    tokio::task::block_in_place(|| running.erase_alone(&request.selector, nothing))
+                }
+            };
         };
         let command = Command {
             order: Order::Retract(Retraction {
@@ -127,7 +132,10 @@ impl Hosted {
         let manifest = manifest.ok_or_else(|| running.unavailable("its version is gone"))?;
         let erased = match request.disposal {
             Disposal::Keep => 0,
-            Disposal::Erase => tokio::task::block_in_place(|| running.erase(&request.selector))?,
+            Disposal::Erase => tokio::task::block_in_place(|| {
+                let chosen = chosen(&running.versions.journal, &request.selector, position)?;
+                running.erase(&chosen)
+            })?,
         };
         Ok(Certificate {
             erased,
@@ -140,7 +148,14 @@ impl Hosted {
     }
 }
 
-/// As long as it lives, no other retraction and no restore begins.
+fn nothing_new(selector: &Selector) -> Error {
+    Error::Refused {
+        field: "selector",
+        what: format!("no feedback of {selector} is there that was not retracted already"),
+    }
+}
+
+/// As long as it lives no other retraction begins, and nothing is removed that it may start from.
 struct UnderWay(Arc<Running>);
 
 impl Drop for UnderWay {
@@ -155,20 +170,16 @@ impl Drop for UnderWay {
 impl Running {
     fn begin_retracting(self: &Arc<Running>) -> Result<UnderWay, Error> {
         match self.retracting.swap(true, AcqRel) {
-            true => Err(self.retracting_now()),
+            true => Err(self.unavailable("a retraction is under way; try again once it is done")),
             false => Ok(UnderWay(self.clone())),
         }
-    }
-
-    fn retracting_now(&self) -> Error {
-        self.unavailable("a retraction is under way; try again once it is done")
     }
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
     fn erase_alone(&self, selector: &Selector, refused: Error) -> Result<Certificate, Error> {
         let last = self.synced.load(Relaxed);
         let earlier = chosen(&self.versions.journal, selector, last)?;
-        match self.erase(selector)? {
+        match self.erase(&earlier)? {
             0 => Err(refused),
             erased => Ok(Certificate {
                 erased,
@@ -202,51 +213,47 @@ impl Running {
         })
     }
 
-    /// Overwrites what is chosen and retracted, and deletes the checkpoints that learned from it.
-    fn erase(&self, selector: &Selector) -> Result<u64, Error> {
-        let last = self.synced.load(Relaxed);
-        let chosen = chosen(&self.versions.journal, selector, last)?;
-        if let Some(first) = chosen.new.first() {
-            return Err(Error::Refused {
-                field: "erase",
-                what: format!("entry {first} of {selector} is not retracted yet"),
-            });
-        }
+    /// Overwrites what was retracted, and deletes the checkpoints that learned from it.
+    fn erase(&self, chosen: &Chosen) -> Result<u64, Error> {
+        let (Some(&first), order) = (chosen.retracted.first(), chosen.order) else {
+            return Ok(0);
+        };
+        self.save_behind(order)?;
         let tainted = self
             .tainted
             .lock()
             .expect("nothing panics under it")
             .clone();
-        let first = chosen.retracted.first().copied().unwrap_or(last);
-        let listed = self.versions.checkpoints()?;
-        let manifests = || listed.iter().filter_map(|one| one.manifest.as_ref().ok());
-        let made = manifests().filter(|manifest| manifest.reason == Reason::Retract.word());
-        let retracted_at = made.map(|manifest| manifest.position).max().unwrap_or(0);
-        for one in &listed {
-            let holds = one.manifest.as_ref().is_ok_and(|manifest| {
-                match UNNAMED.contains(&manifest.reason.as_str()) {
-                    // What is no version holds all up to its position.
-                    true => (first..retracted_at).contains(&manifest.position),
-                    false => tainted.contains_key(&manifest.version),
+        let between = first..order;
+        for one in self.versions.checkpoints()? {
+            let holds = match &one.manifest {
+                // What is no version holds all up to its position.
+                Ok(manifest) if UNNAMED.contains(&manifest.reason.as_str()) => {
+                    between.contains(&one.position)
                 }
-            });
+                Ok(manifest) => tainted.contains_key(&manifest.version),
+                Err(_) => between.contains(&one.position),
+            };
             if holds {
                 checkpoint::remove(&self.versions.disk, &self.versions.folder, one.position)?;
             }
         }
-        Ok(erase(
-            &self.versions.disk,
-            &self.versions.journal,
-            &chosen.retracted,
-        )?)
+        let Versions { disk, journal, .. } = &self.versions;
+        Ok(erase(disk, journal, &chosen.retracted)?)
     }
 
-    /// Refuses what a retraction under way could not take into account.
-    pub fn refuse_while_retracting(&self) -> Result<(), Error> {
-        match self.retracting.load(Relaxed) {
-            true => Err(self.retracting_now()),
-            false => Ok(()),
+    /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
+    /// can never be applied again.
+    fn save_behind(&self, order: u64) -> Result<(), Error> {
+        let listed = self.versions.checkpoints()?;
+        let mut behind = listed.iter().filter(|one| one.position >= order);
+        if behind.any(|one| self.versions.is_whole(one.position)) {
+            return Ok(());
         }
+        let learning = self.learning.lock();
+        let learning = learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let chain = learning.shelf.reader.chain();
+        Ok(self.versions.save_stop(&learning.learner, chain)?)
     }
 
     /// Refuses a version that holds feedback which was taken back.
@@ -273,16 +280,14 @@ impl Running {
         all.iter().filter_map(by).collect()
     }
 
-    /// What would be done, and the derivation that does it, with nothing applied.
-    fn plan(&self, selector: &Selector) -> Result<(Plan, Derivation), Error> {
+    /// What would be done, and the derivation that does it, with nothing applied; none where
+    /// nothing is chosen that was not retracted before.
+    fn plan(&self, selector: &Selector) -> Result<Option<(Plan, Derivation)>, Error> {
         let last = self.synced.load(Relaxed);
         let positions = chosen(&self.versions.journal, selector, last)?.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
         else {
-            return Err(Error::Refused {
-                field: "selector",
-                what: format!("no feedback of {selector} is there that was not retracted already"),
-            });
+            return Ok(None);
         };
         let order = Order::Retract(Retraction {
             selector: selector.clone(),
@@ -307,17 +312,22 @@ impl Running {
             entries: last - derivation.base,
             tainted,
         };
-        Ok((plan, derivation))
+        Ok(Some((plan, derivation)))
     }
 
     /// Derives beside the learner, on a thread of its own, until little is left to catch up with,
-    /// and hands the derivation over.
-    async fn prepare(self: &Arc<Running>, selector: Selector) -> Result<Plan, Error> {
+    /// and hands the derivation over. The thread ends early when nobody waits for it any more.
+    async fn prepare(
+        self: &Arc<Running>,
+        selector: Selector,
+        under_way: UnderWay,
+    ) -> Result<Option<(Plan, UnderWay)>, Error> {
         let (done, prepared) = oneshot::channel();
         let running = self.clone();
         let work = move || {
             stand_back();
-            drop(done.send(running.derive(&selector)));
+            let plan = running.derive(&selector, &done);
+            let _ = done.send(plan.map(|plan| Some((plan?, under_way))));
         };
         let thread = std::thread::Builder::new().name("retract".to_owned());
         thread
@@ -327,8 +337,14 @@ impl Running {
         ended.map_err(|_| self.unavailable("the derivation has panicked"))?
     }
 
-    fn derive(&self, selector: &Selector) -> Result<Plan, Error> {
-        let (plan, mut derivation) = self.plan(selector)?;
+    fn derive<T>(
+        &self,
+        selector: &Selector,
+        done: &oneshot::Sender<T>,
+    ) -> Result<Option<Plan>, Error> {
+        let Some((mut plan, mut derivation)) = self.plan(selector)? else {
+            return Ok(None);
+        };
         let refused = |what| Error::Refused {
             field: "selector",
             what,
@@ -346,12 +362,16 @@ impl Running {
                 if let Some(reason) = self.closed.get() {
                     return Err(self.unavailable(reason));
                 }
+                if done.is_closed() {
+                    return Err(self.unavailable("nobody waits for the retraction any more"));
+                }
                 derivation.advance(last, STRIDE).map_err(refused)?;
             }
         }
+        plan.base = derivation.base;
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
         *prepared = Some(derivation);
-        Ok(plan)
+        Ok(Some(plan))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: a version's number is never reused, and only checkpoints made by the cadence or at
 //! a stop are ever removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -31,21 +31,26 @@ pub struct Versions {
     pub start: PathBuf,
     pub model: String,
     pub journal_id: [u8; 16],
-    /// Versions that a command on its way needs.
-    pub pinned: Arc<Mutex<BTreeSet<u64>>>,
+    /// Versions that commands on their way need, and how many do.
+    pub pinned: Arc<Mutex<BTreeMap<u64, usize>>>,
 }
 
 impl Versions {
-    /// Keeps a version until it is unpinned.
+    /// Keeps a version until it is unpinned as often.
     pub fn pin(&self, version: u64) {
-        let pinned = self.pinned.lock();
-        pinned.expect("nothing panics under it").insert(version);
+        let mut pinned = self.pinned.lock().expect("nothing panics under it");
+        *pinned.entry(version).or_insert(0) += 1;
     }
 
-    /// Lets the cadence remove a version again.
+    /// Lets the cadence remove a version again, unless another command needs it.
     pub fn unpin(&self, version: u64) {
-        let pinned = self.pinned.lock();
-        pinned.expect("nothing panics under it").remove(&version);
+        let mut pinned = self.pinned.lock().expect("nothing panics under it");
+        if let Some(n_commands) = pinned.get_mut(&version) {
+            *n_commands -= 1;
+            if *n_commands == 0 {
+                pinned.remove(&version);
+            }
+        }
     }
 
     /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
@@ -239,7 +244,7 @@ impl Versions {
         }
     }
 
-    fn is_whole(&self, position: u64) -> bool {
+    pub fn is_whole(&self, position: u64) -> bool {
         checkpoint::load(&self.folder, position).is_ok()
     }
 
@@ -270,8 +275,9 @@ impl Versions {
     /// Removes the oldest checkpoints of this reason beyond `keep`.
     fn prune(&self, reason: &str, keep: usize) -> Result<(), store::Error> {
         let pinned = self.pinned.lock().expect("nothing panics under it");
-        let removable =
-            |manifest: &Manifest| manifest.reason == reason && !pinned.contains(&manifest.version);
+        let removable = |manifest: &Manifest| {
+            manifest.reason == reason && !pinned.contains_key(&manifest.version)
+        };
         let mut positions = Vec::new();
         for one in self.checkpoints()? {
             if one.manifest.as_ref().is_ok_and(removable) {

@@ -156,8 +156,15 @@ pub fn load(checkpoints: &Path, position: u64) -> Result<Checkpoint, Error> {
 pub fn remove(disk: &Disk, checkpoints: &Path, position: u64) -> Result<(), Error> {
     let removed = passing(checkpoints, REMOVED, position);
     disk.remove_folder(&removed)?;
-    disk.rename(&checkpoints.join(name(position)), &removed)?;
-    disk.remove_folder(&removed)
+    let folder = checkpoints.join(name(position));
+    match disk.rename(&folder, &removed) {
+        // Another has removed it since it was listed.
+        Err(_) if !folder.exists() => Ok(()),
+        renamed => {
+            renamed?;
+            disk.remove_folder(&removed)
+        }
+    }
 }
 
 /// Ends what a crash interrupted: puts back what was about to be replaced, and removes what is
