@@ -25,6 +25,9 @@ const WINDOWS: [usize; 2] = [200, 1000];
 /// Features of the ridge regressions: their work is the square of it.
 const RIDGE_NARROW: usize = 160;
 const RIDGE_WIDE: usize = 400;
+/// The same where an encoder embeds texts, which costs more than they do (banking77 through MiniLM,
+/// one pass, accuracy of the regression alone with 400, 1200 and 1600: 0.855, 0.880, 0.881).
+const RIDGE_EMBEDDED: usize = 1600;
 /// What the second one multiplies the weight of an example by with each later one.
 pub const FORGETTING: f64 = 0.999;
 /// From so many dense inputs on, a row counts as wide.
@@ -84,9 +87,11 @@ impl Plan {
         let many = bandit && spec.task.n_outputs() > MANY_ACTIONS;
         let regression = matches!(spec.task, Task::Regression);
         let wide = n_dense >= WIDE;
-        let n_features = match wide {
-            true => RIDGE_WIDE,
-            false => RIDGE_NARROW,
+        let embedded = has(|kind| matches!(kind, InputKind::Embedded { .. }));
+        let n_features = match (embedded, wide) {
+            (true, _) => RIDGE_EMBEDDED,
+            (false, true) => RIDGE_WIDE,
+            (false, false) => RIDGE_NARROW,
         };
         Plan {
             bandit,
