@@ -204,6 +204,15 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
     server.stop();
     assert_eq!(taught.offline(&without), later);
     let data = taught.house.data();
+    let replayed = taught.offline(&["replay", "m"]);
+    assert_eq!(replayed["bit_equal"], true);
+    // Where nothing is left to be compared with, nothing is said to be equal.
+    fs::remove_dir_all(data.join("m/checkpoints")).expect("they go");
+    let compared_with_none = taught.offline(&["replay", "m"]);
+    assert_eq!(compared_with_none["digest"], replayed["digest"]);
+    assert_eq!(compared_with_none["bit_equal"], Value::Null);
+    let (told, _) = run(&["replay", "m", "--data", text(&data)], 0);
+    assert!(told.contains("no checkpoint to be compared with"), "{told}");
     refused(&["audit", unknown, "--data", text(&data)], unknown);
 }
 

@@ -107,15 +107,18 @@ fn verified(args: &Args, replayed: &Replayed, seconds: f64) -> anyhow::Result<()
             "entries": replayed.entries,
             "compared": replayed.compared,
             "digest": replayed.digest,
-            "bit_equal": true,
+            "bit_equal": (replayed.compared > 0).then_some(true),
             "seconds": seconds,
             "entries_per_second": rate,
         }));
     }
+    let compared = match replayed.compared {
+        0 => "no checkpoint to be compared with".to_owned(),
+        n => format!("{n} checkpoints compared, every digest bit-equal"),
+    };
     print::line(format_args!(
-        "{}: {} entries applied again at {rate:.0} a second, {} checkpoints compared, \
-         every digest bit-equal; it is {} now",
-        args.model, replayed.entries, replayed.compared, replayed.digest
+        "{}: {} entries applied again at {rate:.0} a second, {compared}; its digest is {}",
+        args.model, replayed.entries, replayed.digest
     ))
 }
 
