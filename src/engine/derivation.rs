@@ -92,14 +92,19 @@ impl Derivation {
         bases: Vec<u64>,
         from: impl Fn(u64) -> Result<Derivation, String>,
     ) -> Result<Derivation, String> {
-        let mut why = String::new();
+        let mut reasons = Vec::new();
         for base in bases.into_iter().chain([0]) {
             match from(base) {
                 Ok(derivation) => return Ok(derivation),
-                Err(reason) => why = reason,
+                Err(reason) => reasons.push(reason),
             }
         }
-        Err(why)
+        // Of the nearest and of the oldest: those between tell nothing new.
+        let last = reasons.pop().unwrap_or_default();
+        match reasons.first() {
+            Some(nearest) if *nearest != last => Err(format!("{nearest}; and {last}")),
+            _ => Err(last),
+        }
     }
 
     fn from(
@@ -357,4 +362,20 @@ fn first_spec(journal: &Path, order: Option<&Order>) -> Result<Arc<Spec>, String
     };
     let spec = Spec::parse(&toml).map_err(|error| error.to_string())?;
     Ok(Arc::new(spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_state_and_the_oldest_say_why_they_do_not_do() {
+        let check = |bases: &[u64], why: fn(u64) -> String, expected: &str| {
+            let derived = Derivation::from_any(bases.to_vec(), |base| Err(why(base)));
+            assert_eq!(derived.err().as_deref(), Some(expected));
+        };
+        check(&[], |base| format!("no {base}"), "no 0");
+        check(&[9, 5], |base| format!("no {base}"), "no 9; and no 0");
+        check(&[9, 5], |_| "none".to_owned(), "none");
+    }
 }
