@@ -65,7 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     );
     ensure!(
         found.bit_equal,
-        "answered again, it differs from what was served"
+        "answered again, it differs from what was served: {}",
+        found.reason
     );
     Ok(())
 }
@@ -100,11 +101,13 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
         put("input", format!("{} = {:.200}", input.name, input.value));
     }
     put("answer", said(found.answer.as_ref()));
-    match (&found.again, found.bit_equal) {
-        (None, _) => put("again", format!("not computed: {}", found.reason)),
-        (again, true) => put("again", format!("{}, bit-equal", said(again.as_ref()))),
-        (again, false) => put("again", format!("{}, which DIFFERS", said(again.as_ref()))),
-    }
+    let again = said(found.again.as_ref());
+    let again = match (&found.again, found.bit_equal) {
+        (None, _) => format!("not computed: {}", found.reason),
+        (_, true) => format!("{again}, bit-equal"),
+        (_, false) => format!("{again}, which DIFFERS: {}", found.reason),
+    };
+    put("again", again);
     for heard in &found.feedback {
         let AuditedFeedback {
             position,
@@ -122,8 +125,8 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
             format!("{signal} from {source:?} at {position}{retracted}"),
         );
     }
-    for line in shaping(found) {
-        put("shaped by", line);
+    for line in heard_before(found) {
+        put("had heard", line);
     }
     if let Some(source) = without {
         let text = match &found.without {
@@ -139,8 +142,8 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
     lines
 }
 
-/// Where the state that answered comes from, as far as the journal still says.
-fn shaping(found: &AuditResponse) -> Vec<String> {
+/// What the state that answered had come by, as far as the journal still says.
+fn heard_before(found: &AuditResponse) -> Vec<String> {
     let sources = sorted(&found.sources).into_iter();
     let mut lines: Vec<String> = sources
         .map(|(source, n)| format!("{n} events of source {source:?}"))

@@ -3,18 +3,20 @@
 //! Invariant: nothing is changed, and nothing is approximated: what cannot be derived any more
 //! is said to be so.
 
+mod again;
+
 use std::collections::BTreeMap;
 
-use super::derivation::Derivation;
+use self::again::{Again, answer, description_at, state_at, state_without};
 use super::error::Error;
 use super::retract::retractions;
 use super::versions::Versions;
 use crate::event::{
-    Batch, Column, Description, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
-    Retraction, Selector, Signal, Subject, Time,
+    Batch, Column, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal,
+    Subject, Time,
 };
 use crate::learn::Learner;
-use crate::model::Choice;
+use crate::model::Spec;
 use crate::store::Reader;
 
 /// All that the journal says of one predicted row.
@@ -32,7 +34,7 @@ pub struct Audit {
     pub version: u64,
     /// The position of the answering state.
     pub position: u64,
-    /// The inputs by name, one row.
+    /// The inputs, one row, by their names, or their places where those are no longer known.
     pub inputs: Vec<(String, Column)>,
     /// The classes or actions of the outputs, in their order.
     pub names: Vec<String>,
@@ -40,11 +42,14 @@ pub struct Audit {
     pub answer: Outputs,
     /// The same computed again, or why it cannot be.
     pub again: Result<Outputs, String>,
+    /// Why these two differ, where they do.
+    pub difference: Option<String>,
     /// The description under which it was answered: its program and its numeric profile.
     pub description: Description,
     /// What was said of it since.
     pub feedback: Vec<Heard>,
-    /// Feedback events by source, of those that the answering state was made of.
+    /// Feedback events by source that the answering state had come by, whether it learned from
+    /// them or not, without those that were taken back by then.
     pub sources: BTreeMap<String, u64>,
     /// The position that they are counted from: the first that the journal still holds.
     pub sources_from: u64,
@@ -92,25 +97,31 @@ pub fn audit(
     let Event::Prediction(prediction) = entry.event else {
         return Ok(None);
     };
-    let state = state_at(versions, prediction.position);
+    let at = prediction.position;
+    let state = state_at(versions, at);
+    let served = row_of(&prediction.outputs, row, prediction.ids.len());
     let again = state.as_ref().map_err(Clone::clone);
-    let again = again.map(|learner| answer(learner, &prediction, row));
+    let again = again.map(|state| answer(&state.learner, &prediction, row));
+    let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
+    let known = state.as_ref().ok();
     let sources_from = Reader::from_start(&versions.journal, 0)?.next_position();
-    let sources = match &state {
-        Ok(learner) => sources(versions, learner, &prediction, sources_from)?,
-        Err(_) => BTreeMap::new(),
+    let sources = match known {
+        Some(state) => sources(versions, &state.learner, &prediction, sources_from)?,
+        None => BTreeMap::new(),
     };
     let without = without.map(|source| {
-        let learner = state_without(versions, source, prediction.position)?;
-        Ok((answer(&learner.0, &prediction, row), learner.1))
+        let (learner, left_out) = state_without(versions, source, at, last)?;
+        Ok((answer(&learner, &prediction, row), left_out))
     });
-    let (inputs, names, description) = match &state {
-        Ok(learner) => (
-            named(learner, &prediction.batch, row),
-            learner.learned().names().to_vec(),
-            learner.description().clone(),
-        ),
-        Err(_) => (Vec::new(), Vec::new(), Description::default()),
+    let description = match known {
+        Some(state) => state.learner.description().clone(),
+        None => description_at(&versions.journal, at)?.unwrap_or_default(),
+    };
+    let spec = Spec::parse(&description.toml).ok();
+    let names = match (known, &spec) {
+        (Some(state), _) => state.learner.learned().names().to_vec(),
+        (None, Some(spec)) => spec.task.names().to_vec(),
+        (None, None) => Vec::new(),
     };
     Ok(Some(Audit {
         model: versions.model.clone(),
@@ -118,11 +129,12 @@ pub fn audit(
         row,
         time,
         version: prediction.version,
-        position: prediction.position,
-        inputs,
+        position: at,
+        inputs: named(spec.as_ref(), &prediction.batch, row),
         names,
-        answer: row_of(&prediction.outputs, row, prediction.ids.len()),
+        answer: served,
         again,
+        difference: known.filter(|_| differs).map(Again::difference),
         description,
         feedback: heard(versions, position, last, id)?,
         sources,
@@ -160,60 +172,7 @@ fn find(versions: &Versions, last: u64, id: PredictionId) -> Result<Option<(Entr
     Ok(None)
 }
 
-/// The state as it was when it answered, whatever was retracted since.
-fn state_at(versions: &Versions, position: u64) -> Result<Learner, String> {
-    let derivation = Derivation::again(versions, position)?;
-    Ok(derivation.finish(position)?.learner)
-}
-
-/// The state at a position had this source said nothing, and how many events that leaves out.
-fn state_without(
-    versions: &Versions,
-    source: &str,
-    position: u64,
-) -> Result<(Learner, u64), String> {
-    let selector = Selector::Source(source.to_owned());
-    let mut reader =
-        Reader::from_start(&versions.journal, position).map_err(|error| error.to_string())?;
-    let first_position = loop {
-        let next = reader.next(position).map_err(|error| error.to_string())?;
-        let Some(entry) = next else {
-            return Ok((state_at(versions, position)?, 0));
-        };
-        if let Event::Feedback(feedback) = &entry.event
-            && selector.chooses(feedback, entry.time)
-        {
-            break entry.position;
-        }
-    };
-    let order = Order::Retract(Retraction {
-        selector,
-        first_position,
-    });
-    let derivation = Derivation::begin(versions, &order, position, &[])?;
-    let other = derivation.finish(position)?;
-    Ok((other.learner, other.left_out.len() as u64))
-}
-
-/// The row answered by this state, in the batch that it came in.
-fn answer(learner: &Learner, prediction: &Prediction, row: usize) -> Outputs {
-    let (model, n_rows) = (learner.model(), prediction.ids.len());
-    let of_row = |choice| row_of(&model.predict(&prediction.batch, choice), row, n_rows);
-    let drawn = of_row(Choice::Drawn(&prediction.ids));
-    // A request that did not explore took the best action, surely.
-    match &prediction.outputs {
-        Outputs::Actions { propensities, .. } if propensities[row] == 1.0 => {
-            let served = row_of(&prediction.outputs, row, n_rows);
-            match same_bits(&drawn, &served) {
-                true => drawn,
-                false => of_row(Choice::Best),
-            }
-        }
-        _ => drawn,
-    }
-}
-
-/// How many events of each source the answering state was made of, of those from `start` on.
+/// How many events of each source the answering state had come by, of those from `start` on.
 fn sources(
     versions: &Versions,
     learner: &Learner,
@@ -284,9 +243,16 @@ fn speaks_of(feedback: &Feedback, id: PredictionId) -> bool {
     over || matches!(feedback.subject, Subject::Prediction(subject) if subject == id)
 }
 
-fn named(learner: &Learner, batch: &Batch, row: usize) -> Vec<(String, Column)> {
-    let names = learner.spec().inputs.iter().map(|input| input.name.clone());
-    names.zip(batch.row(row).columns).collect()
+fn named(spec: Option<&Spec>, batch: &Batch, row: usize) -> Vec<(String, Column)> {
+    let inputs = spec.map_or(&[][..], |spec| &spec.inputs);
+    let name = |place: usize| {
+        let known = inputs.get(place).map(|input| input.name.clone());
+        known.unwrap_or_else(|| format!("number {place}"))
+    };
+    let columns = batch.row(row).columns.into_iter().enumerate();
+    columns
+        .map(|(place, column)| (name(place), column))
+        .collect()
 }
 
 /// The outputs of one row of `n_rows`.

@@ -19,6 +19,9 @@ use crate::model::weights::Foreign;
 use crate::model::{Fitting, LearnerKind, Named, Pinned, Spec, fit, profile, widths};
 use crate::store::checkpoint::read_foreign_file;
 
+/// What this program calls itself.
+pub(super) const BUILD: &str = concat!("perennial ", env!("CARGO_PKG_VERSION"));
+
 /// A description that was read, with what it names.
 #[derive(Clone, Debug)]
 pub struct Described {
@@ -171,7 +174,7 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
     Ok(Described {
         description: Description {
             toml,
-            build: concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned(),
+            build: BUILD.to_owned(),
             profile: profile(device),
         },
         spec,

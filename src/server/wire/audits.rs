@@ -83,7 +83,10 @@ pub fn audit(audit: Audit) -> AuditResponse {
     let bit_equal = audit.bit_equal();
     let output = |outputs: &Outputs| output(outputs, &audit.names);
     let (again, reason) = match &audit.again {
-        Ok(again) => (Some(output(again)), String::new()),
+        Ok(again) => (
+            Some(output(again)),
+            audit.difference.clone().unwrap_or_default(),
+        ),
         Err(reason) => (None, reason.clone()),
     };
     let (without, left_out, without_reason) = match &audit.without {
