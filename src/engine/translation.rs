@@ -17,8 +17,9 @@ use crate::model::{Choice, Model, Spec, Task, argmax};
 pub struct Translation {
     description: Description,
     spec: Spec,
-    /// What the description in force says, and where its inputs are found.
-    journaled: Option<(Spec, Vec<usize>)>,
+    /// What the descriptions in force said, and where their inputs are found, by the positions
+    /// from which they were.
+    journaled: BTreeMap<u64, (Spec, Vec<usize>)>,
     /// The answers given instead, by position, as long as feedback may come.
     answers: BTreeMap<u64, Outputs>,
     /// What answers; none where it has changed.
@@ -43,7 +44,7 @@ impl Translation {
         Ok(Translation {
             description,
             spec,
-            journaled: None,
+            journaled: BTreeMap::new(),
             answers: BTreeMap::new(),
             model: None,
             parting: None,
@@ -62,19 +63,20 @@ impl Translation {
 
     /// An entry as the learner is to see it.
     pub fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, String> {
+        let position = entry.position;
         entry.event = match entry.event {
             Event::Description(journaled) => {
                 let journaled = Spec::parse(&journaled.toml).map_err(|error| error.to_string())?;
-                self.describe(journaled)?;
+                self.describe(position, journaled)?;
                 Event::Description(self.description.clone())
             }
             Event::Prediction(prediction) => {
-                let answered = self.answer(entry.position, prediction, learner)?;
+                let answered = self.answer(position, prediction, learner)?;
                 Event::Prediction(answered)
             }
             Event::Feedback(mut feedback) => {
                 if let Subject::Inputs { batch, .. } = &mut feedback.subject {
-                    *batch = self.batch(std::mem::take(batch))?;
+                    *batch = self.batch(position, std::mem::take(batch))?;
                 }
                 Event::Feedback(feedback)
             }
@@ -86,7 +88,7 @@ impl Translation {
                 note,
             }) => {
                 let journaled = Spec::parse(&journaled.toml).map_err(|error| error.to_string())?;
-                self.describe(journaled)?;
+                self.describe(position, journaled)?;
                 let order = Order::Checkpoint;
                 Event::Command(Command { order, actor, note })
             }
@@ -100,13 +102,13 @@ impl Translation {
         let outputs = self.answers.get(&position);
         let outputs = outputs.ok_or_else(|| format!("prediction {position} was given up"))?;
         Ok(Prediction {
-            batch: self.batch(journaled.batch)?,
+            batch: self.batch(position, journaled.batch)?,
             outputs: outputs.clone(),
             ..journaled
         })
     }
 
-    fn describe(&mut self, journaled: Spec) -> Result<(), String> {
+    fn describe(&mut self, position: u64, journaled: Spec) -> Result<(), String> {
         let (was, is) = (&journaled.task, &self.spec.task);
         if was.word() != is.word() {
             return Err(format!(
@@ -116,17 +118,22 @@ impl Translation {
             ));
         }
         let places = places(&journaled, &self.spec).map_err(|error| error.to_string())?;
-        self.journaled = Some((journaled, places));
+        self.journaled.insert(position, (journaled, places));
         Ok(())
     }
 
-    fn journaled(&self) -> Result<&(Spec, Vec<usize>), String> {
-        let journaled = self.journaled.as_ref();
-        journaled.ok_or_else(|| "the journal does not start with a description".to_owned())
+    /// What was in force where an entry stands.
+    fn journaled(&self, position: u64) -> Result<&(Spec, Vec<usize>), String> {
+        let (_, journaled) = self
+            .journaled
+            .range(..=position)
+            .next_back()
+            .ok_or_else(|| "the journal does not start with a description".to_owned())?;
+        Ok(journaled)
     }
 
-    fn batch(&self, mut batch: Batch) -> Result<Batch, String> {
-        let (_, places) = self.journaled()?;
+    fn batch(&self, position: u64, mut batch: Batch) -> Result<Batch, String> {
+        let (_, places) = self.journaled(position)?;
         batch.columns = arranged(&batch, places, &self.spec);
         Ok(batch)
     }
@@ -137,13 +144,14 @@ impl Translation {
         journaled: Prediction,
         learner: &Learner,
     ) -> Result<Prediction, String> {
-        let batch = self.batch(journaled.batch)?;
+        let batch = self.batch(position, journaled.batch)?;
         let model = self.model.get_or_insert_with(|| learner.model());
         let mut outputs = model.predict(&batch, Choice::Best);
         let names = model.names.clone();
-        let (spec, _) = self.journaled()?;
+        let (spec, _) = self.journaled(position)?;
         let served = said(&journaled.outputs, spec.task.names());
         let other = said(&outputs, &names);
+        self.keep_the_decision(spec, &journaled.outputs, &mut outputs)?;
         if self.parting.is_none() && served != other {
             self.parting = Some(Parting {
                 position,
@@ -151,7 +159,6 @@ impl Translation {
                 other,
             });
         }
-        self.keep_the_decision(&journaled.outputs, &mut outputs)?;
         self.answers.insert(position, outputs.clone());
         while self.answers.len() > self.spec.waiting_max {
             self.answers.pop_first();
@@ -164,7 +171,12 @@ impl Translation {
     }
 
     /// A bandit's action was taken by the model that served.
-    fn keep_the_decision(&self, served: &Outputs, outputs: &mut Outputs) -> Result<(), String> {
+    fn keep_the_decision(
+        &self,
+        journaled: &Spec,
+        served: &Outputs,
+        outputs: &mut Outputs,
+    ) -> Result<(), String> {
         let (
             Outputs::Actions {
                 chosen,
@@ -176,7 +188,6 @@ impl Translation {
         else {
             return Ok(());
         };
-        let (journaled, _) = self.journaled()?;
         let index = |action: &u32| {
             let name = journaled.task.names().get(*action as usize);
             let index = name.and_then(|name| self.spec.task.index(name));

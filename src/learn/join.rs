@@ -4,6 +4,7 @@
 //! Predictions make room, and their windows close, in the order in which they came.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::weights::{Error, Tensors};
@@ -115,6 +116,20 @@ impl Joins {
         self.waiting.remove(&id);
         self.expired = self.expired.max(id);
         self.n_closed = self.n_closed.saturating_sub(1);
+    }
+
+    /// Lets all go but those that `stay`.
+    pub(super) fn retain(&mut self, stay: impl Fn(PredictionId) -> bool) {
+        let (order, n_closed) = (mem::take(&mut self.order), mem::take(&mut self.n_closed));
+        for (index, id) in order.into_iter().enumerate() {
+            if stay(PredictionId(id)) {
+                self.order.push_back(id);
+                self.n_closed += usize::from(index < n_closed);
+            } else {
+                self.waiting.remove(&id);
+                self.expired = self.expired.max(id);
+            }
+        }
     }
 
     /// Where the oldest that waits stands: none stands before it.
@@ -259,6 +274,22 @@ mod tests {
         assert_eq!((joins.len(), joins.oldest_position()), (1, Some(2)));
         joins.expire(Time(7));
         assert_eq!(joins.oldest_position(), None);
+    }
+
+    #[test]
+    fn some_go_and_the_others_keep_their_order() {
+        let mut joins = Joins::default();
+        joins.wait(&prediction(&[10, 11, 12]), 1, Time(5), 9);
+        joins.get_mut(PredictionId(10)).unwrap().told = true;
+        joins.get_mut(PredictionId(11)).unwrap().told = true;
+        assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
+        joins.retain(|id| id.0 != 11);
+        assert_eq!(joins.find(PredictionId(11)), Found::Expired);
+        assert!(matches!(joins.find(PredictionId(10)), Found::Waiting(_)));
+        assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
+        assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
+        joins.retain(|_| false);
+        assert_eq!((joins.len(), joins.next_deadline()), (0, None));
     }
 
     #[test]

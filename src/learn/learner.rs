@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::archive::Archive;
 use super::evaluate::Evaluation;
-use super::join::Joins;
+use super::join::{Found, Joins};
 use super::learned::Learned;
 use super::ledger::{Fate, Ledger};
 use super::lineage::Lineage;
@@ -22,6 +22,7 @@ use crate::event::{
 };
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError};
+use state::take_description;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -359,19 +360,18 @@ impl Learner {
         }
         let found = archive.version(version);
         let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
-        let mut learned = state.unnest("learned");
-        let learned = match Learned::load(&self.spec, &mut weights, &mut learned) {
-            Ok(learned) => learned,
-            Err(error) => {
-                return Ok(Step {
-                    refused: Some(format!(
-                        "version {version} is of another description: {error}"
-                    )),
-                    ..Step::default()
-                });
-            }
-        };
         let refuse = |error| Error::Version { version, error };
+        let (_, spec) = take_description(&mut state).map_err(refuse)?;
+        if let Err(error) = spec.check_change(&self.spec) {
+            return Ok(Step {
+                refused: Some(format!(
+                    "version {version} is of another description: {error}"
+                )),
+                ..Step::default()
+            });
+        }
+        let mut learned = state.unnest("learned");
+        let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
         let then = Ledger::load(&mut state.unnest("world")).map_err(refuse)?;
         self.learned = learned;
         self.learned.reconfigure(&self.spec);
@@ -393,7 +393,10 @@ impl Learner {
         archive: &mut dyn Archive,
     ) -> Result<Step, Error> {
         let found = archive.otherwise(order, self.world.position);
-        let other = found.map_err(|what| self.missing(what))?;
+        let mut other = found.map_err(|what| self.missing(what))?;
+        if let Order::Adopt(_) = order {
+            self.let_go(&mut other.learner);
+        }
         self.spec = other.learner.spec;
         self.description = other.learner.description;
         self.learned = other.learner.learned;
@@ -415,6 +418,17 @@ impl Learner {
             left_out: other.left_out,
             ..Step::default()
         })
+    }
+
+    /// What has gone here stays gone in the history of an adopted description; and where its
+    /// inputs or names are others, no answer given before is one of its own.
+    fn let_go(&self, adopted: &mut Learner) {
+        let names = self.learned.names();
+        let fits =
+            self.spec.has_inputs_of(&adopted.spec) && adopted.learned.names().starts_with(names);
+        let waiting = &self.world.joins;
+        let stays = |id| fits && matches!(waiting.find(id), Found::Waiting(_));
+        adopted.world.joins.retain(stays);
     }
 
     /// What was erased had been retracted before: only a history that leaves it out can go on.

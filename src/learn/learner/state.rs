@@ -65,19 +65,7 @@ impl Learner {
     /// # Errors
     /// When the tensors are not of this description.
     pub fn load(mut weights: Tensors, mut state: Tensors) -> Result<Learner, weights::Error> {
-        let mut text = |part| {
-            let bytes = state.take_u8(&format!("description.{part}"), &[None])?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let description = Description {
-            toml: text("toml")?,
-            build: text("build")?,
-            profile: text("profile")?,
-        };
-        let spec = Spec::parse(&description.toml).map_err(|error| weights::Error::Value {
-            name: "description.toml".to_owned(),
-            what: error.to_string(),
-        })?;
+        let (description, spec) = take_description(&mut state)?;
         let spec = Arc::new(spec);
         let mut world = state.unnest("world");
         let numbers = world.take_u64("numbers", &[Some(5)])?;
@@ -103,6 +91,24 @@ impl Learner {
             },
         })
     }
+}
+
+/// The description that a state is of.
+pub(super) fn take_description(state: &mut Tensors) -> Result<(Description, Spec), weights::Error> {
+    let mut text = |part| {
+        let bytes = state.take_u8(&format!("description.{part}"), &[None])?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let description = Description {
+        toml: text("toml")?,
+        build: text("build")?,
+        profile: text("profile")?,
+    };
+    let spec = Spec::parse(&description.toml).map_err(|error| weights::Error::Value {
+        name: "description.toml".to_owned(),
+        what: error.to_string(),
+    })?;
+    Ok((description, spec))
 }
 
 fn load_tainted(world: &mut Tensors) -> Result<BTreeMap<u64, u64>, weights::Error> {

@@ -358,9 +358,7 @@ impl Spec {
             false => Err(Error::Shape(key)),
         };
         same("task, classes and actions", self.task == next.task)?;
-        let mut pairs = self.inputs.iter().zip(&next.inputs);
-        let alike = pairs.all(|(old, new)| old.is_alike(new));
-        same("input", alike && self.inputs.len() == next.inputs.len())?;
+        same("input", self.has_inputs_of(next))?;
         same(
             "memory.strategy",
             self.memory.strategy == next.memory.strategy,
@@ -390,6 +388,14 @@ impl Spec {
             }
             _ => same("learner.kind", false),
         }
+    }
+}
+
+impl Spec {
+    /// Whether the rows of one are rows of the other.
+    pub fn has_inputs_of(&self, other: &Spec) -> bool {
+        let mut pairs = self.inputs.iter().zip(&other.inputs);
+        pairs.all(|(one, other)| one.is_alike(other)) && self.inputs.len() == other.inputs.len()
     }
 }
 
