@@ -16,9 +16,9 @@ mod shortened;
 #[path = "recovery/trimmed.rs"]
 mod trimmed;
 
-use common::{AUTO, House, answers, digest, gradient, order, rows, teach, teach_rows};
-use perennial::engine::{Manner, State};
-use perennial::event::Order;
+use common::{AUTO, House, answers, digest, gradient, label, order, rows, teach, teach_rows};
+use perennial::engine::{Accepted, Engine, Hosted, Manner, State};
+use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Subject};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_clean_restart_goes_on_with_an_equal_digest() {
@@ -225,4 +225,53 @@ async fn the_cadence_makes_versions_and_keeps_the_newest() {
     let versions = model.versions().unwrap().into_iter();
     let versions: Vec<u64> = versions.map(|(manifest, _)| manifest.version).collect();
     assert_eq!(versions, [1, 5, 6, 7]);
+}
+
+/// Feedback that only a bug lets in: its row has a text for a number.
+async fn break_learning(model: &Hosted) {
+    let feedback = Feedback {
+        subject: Subject::Inputs {
+            batch: Batch {
+                n_rows: 1,
+                columns: vec![Column::Strings(vec!["one".to_owned()])],
+            },
+            decision: None,
+        },
+        ..label(PredictionId(0), "broken", "a")
+    };
+    let receipt = model.accept(feedback).expect("there is room");
+    let Ok(Accepted::Accepted { position }) = receipt.wait().await else {
+        panic!("it is on disk")
+    };
+    assert!(model.reach(position).await.is_err(), "it cannot be learned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
+    let house = House::new(&[("bad", AUTO), ("good", AUTO)]);
+    let engine = house.open();
+    let state = |engine: &Engine, name| engine.model(name).unwrap().status(false).state;
+    let good = engine.model("good").unwrap();
+    teach_rows(good, 10, 0.3, "first").await;
+    break_learning(engine.model("bad").unwrap()).await;
+    let State::Unavailable(why) = state(&engine, "bad") else {
+        panic!("it learns no more")
+    };
+    assert!(why.contains("a learner thread has panicked"), "{why}");
+    teach_rows(good, 10, 0.3, "second").await;
+    let learned = digest(good);
+    engine.close();
+    drop(engine);
+    // What cannot be learned is durable, and stands in the way of the next start.
+    let engine = house.open();
+    let State::Unavailable(why) = state(&engine, "bad") else {
+        panic!("it cannot be recovered")
+    };
+    assert!(why.contains("its recovery has panicked: "), "{why}");
+    let good = engine.model("good").unwrap();
+    assert_eq!(
+        (digest(good), state(&engine, "good")),
+        (learned, State::Ready)
+    );
+    teach_rows(good, 10, 0.3, "third").await;
 }

@@ -49,11 +49,8 @@ pub fn run(due: &Receiver<Job>) {
     stand_back();
     while let Ok(Job::Learn(running)) = due.recv() {
         running.queued.swap(false, AcqRel);
-        // A bug in one model's learning must not end the learning of the others.
-        match catch_unwind(AssertUnwindSafe(|| running.turn())) {
-            Ok(true) => {}
-            Ok(false) => running.schedule(),
-            Err(_) => running.halt("a learner thread has panicked"),
+        if !running.turn() {
+            running.schedule();
         }
     }
 }
@@ -79,8 +76,17 @@ impl Running {
         }
     }
 
-    /// One turn of learning; true once everything on disk is learned, or nothing can be.
+    /// One turn of learning; true once everything on disk is learned, or nothing can be. A bug in
+    /// one model's learning does not end the learning of the others.
     fn turn(&self) -> bool {
+        let turn = catch_unwind(AssertUnwindSafe(|| self.try_turn()));
+        turn.unwrap_or_else(|_| {
+            self.halt("a learner thread has panicked");
+            true
+        })
+    }
+
+    fn try_turn(&self) -> bool {
         for _ in 0..TURN / LOOK_EVERY {
             // Whoever asks for the status gets in between two looks.
             let Ok(mut learning) = self.learning.lock() else {

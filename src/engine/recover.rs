@@ -3,6 +3,7 @@
 //! Invariant: what is recovered is what was on disk; a checkpoint that is damaged or of another
 //! journal is never used, and a model that cannot be recovered does not stop the others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,8 +42,27 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Recovers one model, or says why it cannot be served.
+/// Recovers one model, or says why it cannot be served. A bug in one model's recovery does not
+/// stop the others.
 pub fn open(
+    directory: &Directory,
+    models: &Path,
+    name: &str,
+    now: Time,
+    embedders: &mut Embedders,
+) -> Result<(Opened, Vec<Option<Embedder>>), String> {
+    let open = || try_open(directory, models, name, now, embedders);
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!(
+            "its recovery has panicked: {}",
+            said.unwrap_or("without a word")
+        ))
+    })
+}
+
+fn try_open(
     directory: &Directory,
     models: &Path,
     name: &str,
