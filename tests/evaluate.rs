@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{AUTO, House, gradient, order, rows};
-use perennial::engine::{Accepted, Manner, Served};
+use perennial::engine::{Accepted, Manner, Offline};
 use perennial::event::{Batch, Column, Feedback, Order, Outputs, Signal};
 use perennial::model::Spec;
 use serde_json::Value;
@@ -451,7 +451,7 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
             order(model, Order::Checkpoint).await;
         }
     }
-    let locked = Served::open(&house.data(), "m").expect_err("a server has it open");
+    let locked = Offline::open(&house.data(), "m").expect_err("a server has it open");
     assert!(
         locked.to_string().contains("another process holds"),
         "{locked}"

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use perennial::engine::Served;
+use perennial::engine::Offline;
 use perennial::model::Task;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -186,7 +186,7 @@ fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> any
         Some(data) if data != Path::new("") => data,
         _ => Path::new("."),
     };
-    let served = Served::open(data, model)?;
+    let served = Offline::open(data, model)?;
     let (names, pupils, frozen_at) = match args.version {
         Some(version) => {
             let learner = served.version(version)?;

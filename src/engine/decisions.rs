@@ -1,31 +1,21 @@
 //! The decisions that a server served, with their rewards, read without a server.
 //!
-//! Invariant: nothing is changed, and the whole journal is checked before the first decision is
-//! handed out. A data directory that a server has open is refused.
+//! Invariant: nothing is changed, and the whole journal is read before the first decision is
+//! handed out. What was retracted counts nowhere.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::discriminant;
-use std::path::Path;
 
 use super::error::Error;
-use super::offline::inspect;
-use super::versions::UNNAMED;
+use super::retract::{Retractions, retractions};
+use super::versions::Versions;
 use crate::event::{
-    Batch, Column, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal, Subject, Time,
+    Batch, Column, Command, Description, Entry, Event, Order, Outputs, Prediction, PredictionId,
+    Signal, Subject, Time,
 };
-use crate::learn::Learner;
 use crate::learn::signals::{self, PREFERENCE};
 use crate::model::{Aggregate, Input, InputKind, Rewards, Spec, Task};
-use crate::store::{Directory, Reader, checkpoint};
-
-/// The data of one model, as long as this lives safe from any server.
-#[derive(Debug)]
-pub struct Served {
-    directory: Directory,
-    model: String,
-    first_position: u64,
-    last_position: u64,
-}
+use crate::store::Reader;
 
 /// A decision and what it earned.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,85 +32,15 @@ pub struct Decided {
     pub reward: f64,
 }
 
-impl Served {
-    /// Locks a data directory for looking, and checks the journal of one of its models.
-    ///
-    /// # Errors
-    /// [`Error::Store`]: a server has the directory open, it is none, or the journal is damaged.
-    /// [`Error::Refused`]: no such model has a journal there.
-    pub fn open(data: &Path, model: &str) -> Result<Served, Error> {
-        let (directory, report) = inspect(data, model)?;
-        Ok(Served {
-            directory,
-            model: model.to_owned(),
-            first_position: report.last_position + 1 - report.entries,
-            last_position: report.last_position,
-        })
-    }
-
-    /// The learner as it was at a version.
-    ///
-    /// # Errors
-    /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
-    /// [`Error::Damaged`]: its checkpoint is not what was saved.
-    pub fn version(&self, version: u64) -> Result<Learner, Error> {
-        let folder = self.directory.checkpoints(&self.model);
-        let listed = checkpoint::list(&folder)?;
-        let mut known = Vec::new();
-        for manifest in listed.into_iter().filter_map(|one| one.manifest.ok()) {
-            // A clean stop saves a state that is no version, and so does retention.
-            if UNNAMED.contains(&manifest.reason.as_str()) {
-                continue;
-            }
-            if manifest.version == version {
-                let saved = checkpoint::load(&folder, manifest.position)?;
-                let loaded = Learner::load(saved.weights, saved.learner);
-                return loaded.map_err(|error| Error::Damaged {
-                    model: self.model.clone(),
-                    what: format!("version {version}: {error}"),
-                });
-            }
-            known.push(manifest.version.to_string());
-        }
-        Err(Error::NoVersion {
-            model: self.model.clone(),
-            version,
-            known: known.join(", "),
-        })
-    }
-
-    /// Every decision that a reward came for, in the order of their first rewards, as a model of
-    /// the description `asked` would take it.
-    ///
-    /// A reward is what the description in force makes of all signals and rewards of a
-    /// prediction, and of silence once its window has closed; here they count however late they
-    /// came. Corrections do not, nor do decisions that were made elsewhere and came with their
-    /// feedback.
-    ///
-    /// # Errors
-    /// [`Error::Store`]: the journal cannot be read.
-    pub fn decisions(&self, asked: &Spec) -> Result<Decisions<'_>, Error> {
-        let journal = self.directory.journal(&self.model);
-        Ok(Decisions {
-            served: self,
-            reader: Reader::open(&journal, self.first_position, 0)?,
-            asked: asked.clone(),
-            described: None,
-            waiting: BTreeMap::new(),
-            order: VecDeque::new(),
-            n_closed: 0,
-            left: Vec::new(),
-            outcomes: None,
-        })
-    }
-}
-
 /// Decisions of a journal, one after the other; they end after the first error.
 pub struct Decisions<'a> {
-    served: &'a Served,
+    model: &'a str,
+    last_position: u64,
     reader: Reader,
+    retracted: Retractions,
     asked: Spec,
-    described: Option<Described>,
+    /// What the descriptions in force said, by the positions from which they were.
+    described: BTreeMap<u64, Described>,
     waiting: BTreeMap<PredictionId, Waiting>,
     /// Their ids, oldest first; so many of them have a closed window.
     order: VecDeque<PredictionId>,
@@ -131,7 +51,7 @@ pub struct Decisions<'a> {
     outcomes: Option<std::vec::IntoIter<Outcome>>,
 }
 
-/// What the description in force says.
+/// What a description says.
 struct Described {
     actions: Vec<String>,
     /// For each input that is asked for, its place in the journal's batches.
@@ -184,10 +104,30 @@ impl Iterator for Decisions<'_> {
     }
 }
 
-impl Decisions<'_> {
+impl<'a> Decisions<'a> {
+    pub fn new(
+        versions: &'a Versions,
+        last_position: u64,
+        asked: &Spec,
+    ) -> Result<Decisions<'a>, Error> {
+        Ok(Decisions {
+            model: &versions.model,
+            last_position,
+            reader: Reader::from_start(&versions.journal, 0)?,
+            retracted: retractions(&versions.journal, last_position)?,
+            asked: asked.clone(),
+            described: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            order: VecDeque::new(),
+            n_closed: 0,
+            left: Vec::new(),
+            outcomes: None,
+        })
+    }
+
     /// Reads the whole journal; outcomes by the positions of their rewards.
     fn gather(&mut self) -> Result<Vec<Outcome>, Error> {
-        while let Some(entry) = self.reader.next(self.served.last_position)? {
+        while let Some(entry) = self.reader.next(self.last_position)? {
             self.take(entry)?;
         }
         let waiting = std::mem::take(&mut self.waiting);
@@ -201,29 +141,37 @@ impl Decisions<'_> {
         let position = entry.position;
         self.close_windows(entry.time, position);
         match entry.event {
-            Event::Description(description) => {
-                let spec = Spec::parse(&description.toml)
-                    .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
-                if let Some(old) = &self.described {
-                    let carry = |bits| signals::carry(bits, &old.rewards, &spec.rewards);
-                    let waiting = self.waiting.values_mut();
-                    waiting.for_each(|waiting| waiting.signals = carry(waiting.signals));
-                }
-                self.described = Some(Described {
-                    actions: actions(&spec)?,
-                    places: places(&spec, &self.asked)?,
-                    waiting_max: spec.waiting_max,
-                    rewards: spec.rewards,
-                });
-            }
-            Event::Prediction(prediction) => self.wait(&prediction, entry.time, position)?,
-            Event::Feedback(Feedback {
-                subject: Subject::Prediction(id),
-                signal,
+            Event::Description(description)
+            | Event::Command(Command {
+                order: Order::Adopt(description),
                 ..
-            }) => self.hear(id, &signal, position)?,
+            }) => self.describe(&description, position)?,
+            Event::Prediction(prediction) => self.wait(&prediction, entry.time, position)?,
+            Event::Feedback(feedback) if !self.retracted.hold(position, &feedback, entry.time) => {
+                if let Subject::Prediction(id) = feedback.subject {
+                    self.hear(id, &feedback.signal, position)?;
+                }
+            }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn describe(&mut self, description: &Description, position: u64) -> Result<(), Error> {
+        let spec = Spec::parse(&description.toml)
+            .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
+        if let Some((_, old)) = self.described.last_key_value() {
+            let carry = |bits| signals::carry(bits, &old.rewards, &spec.rewards);
+            let waiting = self.waiting.values_mut();
+            waiting.for_each(|waiting| waiting.signals = carry(waiting.signals));
+        }
+        let described = Described {
+            actions: actions(&spec)?,
+            places: places(&spec, &self.asked)?,
+            waiting_max: spec.waiting_max,
+            rewards: spec.rewards,
+        };
+        self.described.insert(position, described);
         Ok(())
     }
 
@@ -254,8 +202,8 @@ impl Decisions<'_> {
 
     /// Silence becomes a reward where a window has closed and the description has one for it.
     fn close_windows(&mut self, now: Time, position: u64) {
-        let described = self.described.as_ref();
-        let Some(reward) = described.and_then(|described| described.rewards.default) else {
+        let described = self.described.last_key_value();
+        let Some(reward) = described.and_then(|(_, described)| described.rewards.default) else {
             return;
         };
         while let Some(id) = self.order.get(self.n_closed) {
@@ -351,14 +299,18 @@ impl Decisions<'_> {
         })
     }
 
+    /// What the description said that was in force where an entry stands.
     fn described(&self, position: u64) -> Result<&Described, Error> {
-        let described = self.described.as_ref();
-        described.ok_or_else(|| self.damaged(format!("no description before entry {position}")))
+        let mut described = self.described.range(..=position);
+        let (_, described) = described
+            .next_back()
+            .ok_or_else(|| self.damaged(format!("no description before entry {position}")))?;
+        Ok(described)
     }
 
     fn damaged(&self, what: String) -> Error {
         Error::Damaged {
-            model: self.served.model.clone(),
+            model: self.model.to_owned(),
             what,
         }
     }

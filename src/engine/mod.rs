@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`Engine`] (every model), [`Hosted`] (one model), then one file a flow:
 //! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
-//! `command`, `recover`. [`Served`] reads what was decided, without a server.
+//! `command`, `recover`. [`Offline`] reads what a server has left.
 
 mod audit;
 mod clock;
@@ -48,7 +48,7 @@ use crate::store::{Directory, Disk};
 pub use audit::{Audit, Heard};
 pub use clock::Clock;
 pub use command::Made;
-pub use decisions::{Decided, Decisions, Served};
+pub use decisions::{Decided, Decisions};
 pub use described::{Described, describe, fitting};
 use embed::Embedders;
 pub use error::Error;

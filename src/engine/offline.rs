@@ -8,13 +8,15 @@ use std::path::Path;
 use super::audit::{self, Audit};
 use super::clock::Clock;
 use super::command::Made;
+use super::decisions::Decisions;
 use super::error::Error;
 use super::learning::Learning;
 use super::recover;
 use super::replay::Replay;
 use super::versions::Versions;
 use crate::event::{Command, Description, Event, Order, PredictionId};
-use crate::learn::tainted;
+use crate::learn::{Learner, tainted};
+use crate::model::Spec;
 use crate::store::{Directory, Manifest, Report, verify};
 
 /// The data of one model, as long as this lives safe from any server.
@@ -85,6 +87,34 @@ impl Offline {
     /// When the folder cannot be read.
     pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
         Ok(self.versions.all()?)
+    }
+
+    /// The learner as it was at a version.
+    ///
+    /// # Errors
+    /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
+    /// [`Error::Damaged`]: its checkpoint is not what was saved.
+    pub fn version(&self, version: u64) -> Result<Learner, Error> {
+        let position = self.versions.position_of(version)?;
+        let state = self.versions.state_at(position);
+        state.map_err(|what| Error::Damaged {
+            model: self.versions.model.clone(),
+            what: format!("version {version}: {what}"),
+        })
+    }
+
+    /// Every decision that a reward came for, in the order of their first rewards, as a model of
+    /// the description `asked` would take it.
+    ///
+    /// A reward is what the description in force makes of all signals and rewards of a
+    /// prediction, and of silence once its window has closed; here they count however late they
+    /// came. Corrections do not, nor what was retracted, nor decisions that were made elsewhere
+    /// and came with their feedback.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the journal cannot be read.
+    pub fn decisions(&self, asked: &Spec) -> Result<Decisions<'_>, Error> {
+        Decisions::new(&self.versions, self.last_position, asked)
     }
 
     /// Answers a prediction again, if it was one of this model.

@@ -49,9 +49,7 @@ impl Replay {
         let refused = |what| Error::Refused { field, what };
         let bases = match from {
             Some(version) => {
-                let found = versions.find(version)?;
-                let manifest = found.ok_or_else(|| no_version(versions, version))?;
-                vec![manifest.position]
+                vec![versions.position_of(version)?]
             }
             None => {
                 let first = Reader::from_start(&versions.journal, 0)?.next_position();
@@ -169,15 +167,4 @@ fn last_erased(versions: &Versions, last: u64) -> Result<u64, Error> {
         }
     }
     Ok(erased)
-}
-
-fn no_version(versions: &Versions, version: u64) -> Error {
-    let listed = versions.list().unwrap_or_default();
-    let known = listed.into_iter().filter_map(|one| one.manifest.ok());
-    let known: Vec<u64> = known.map(|manifest| manifest.version).collect();
-    Error::NoVersion {
-        model: versions.model.clone(),
-        version,
-        known: format!("{known:?}"),
-    }
 }

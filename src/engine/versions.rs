@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::error::Error;
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::Spec;
@@ -112,6 +113,23 @@ impl Versions {
         Ok(manifests
             .into_iter()
             .find(|manifest| manifest.version == version))
+    }
+
+    /// Where a version was made.
+    ///
+    /// # Errors
+    /// [`Error::NoVersion`], which names those that are there.
+    pub fn position_of(&self, version: u64) -> Result<u64, Error> {
+        if let Some(manifest) = self.find(version)? {
+            return Ok(manifest.position);
+        }
+        let whole = self.list()?.into_iter().filter_map(|one| one.manifest.ok());
+        let known: Vec<String> = whole.map(|one| one.version.to_string()).collect();
+        Err(Error::NoVersion {
+            model: self.model.clone(),
+            version,
+            known: known.join(", "),
+        })
     }
 
     /// Weights and learner state of a version, checked.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use perennial::engine::{Clock, Served as Data};
+use perennial::engine::{Clock, Offline as Data};
 use perennial::event::Time;
 use perennial::model::Spec;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use perennial::engine::{Accepted, Clock, Config, Engine, Hosted, Manner, State};
-use perennial::event::{Batch, Column, PredictionId, Time};
+use perennial::engine::{Accepted, Clock, Config, Engine, Hosted, Manner, Offline, State};
+use perennial::event::{Batch, Column, Command, Order, PredictionId, Time};
 use perennial::store::{Disk, segments, verify};
 
 use super::disk::Recording;
 use crate::common::{AUTO, House, answers, copy, digest, gradient, label, rows};
 
 const MINUTE_US: i64 = 60 * 1_000_000;
+/// A hundred years on.
+const FAR_US: i64 = 4_800_000_000_000_000;
 /// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
 pub const SHORT: &str =
     "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
@@ -340,4 +342,41 @@ async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
     assert!(predict(model, 10).is_some());
     model.reach(last).await.unwrap();
     feed(model, id, "later").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_an_adopted_description_waits_for_stays() {
+    let limits = "[journal]\nbytes_max = \"16MiB\"\nretract_within = \"10m\"\n";
+    let clocked = Clocked::new(&format!("{limits}[feedback]\nwaiting_max = 2\n"));
+    // The order below is of the system's clock, which must not make anything old.
+    clocked.now.store(FAR_US, Relaxed);
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    let old: Vec<_> = (0..60).map(|_| predict(model, 50_000).unwrap()).collect();
+    engine.close();
+    drop(engine);
+    let wider = format!("{AUTO}{limits}");
+    clocked.house.describe("m", &wider);
+    let described = perennial::engine::describe(&clocked.house.models().join("m/model.toml"));
+    let command = Command {
+        order: Order::Adopt(described.unwrap().description),
+        actor: String::new(),
+        note: String::new(),
+    };
+    Offline::order(&clocked.house.data(), "m", command).unwrap();
+    for _ in 0..3 {
+        let engine = clocked.open();
+        let model = engine.model("m").unwrap();
+        for _ in 0..80 {
+            clocked.pass(1);
+            predict(model, 50_000).unwrap();
+        }
+        engine.close();
+    }
+    assert!(clocked.first_position() > 3, "something went");
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    feed(model, old[0], "late").await.unwrap();
+    let status = model.status(false);
+    assert_eq!((status.state, status.fates["expired"]), (State::Ready, 1));
 }
