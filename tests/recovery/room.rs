@@ -350,11 +350,14 @@ async fn p6_what_an_adopted_description_waits_for_stays() {
     let clocked = Clocked::new(&format!("{limits}[feedback]\nwaiting_max = 2\n"));
     // The order below is of the system's clock, which must not make anything old.
     clocked.now.store(FAR_US, Relaxed);
-    let engine = clocked.open();
-    let model = engine.model("m").unwrap();
-    let old: Vec<_> = (0..60).map(|_| predict(model, 50_000).unwrap()).collect();
-    engine.close();
-    drop(engine);
+    let mut old = Vec::new();
+    // A stop ends a group, and a group of twenty fits a segment.
+    for _ in 0..3 {
+        let engine = clocked.open();
+        let model = engine.model("m").unwrap();
+        old.extend((0..20).map(|_| predict(model, 50_000).unwrap()));
+        engine.close();
+    }
     let wider = format!("{AUTO}{limits}");
     clocked.house.describe("m", &wider);
     let described = perennial::engine::describe(&clocked.house.models().join("m/model.toml"));
