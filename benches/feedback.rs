@@ -27,6 +27,9 @@ use crate::server::{Client, Server};
 /// Events at full rate, and again at half of it.
 const N_EVENTS: usize = 200_000;
 const N_ROUNDS: usize = 3;
+/// Events a second to reach, and how long a rate is held.
+const TO_REACH: f64 = 20_000.0;
+const SECONDS: f64 = 5.0;
 /// So many numbers make an event of 1 KB.
 const LENGTH: usize = 226;
 
@@ -39,7 +42,7 @@ fn main() -> anyhow::Result<()> {
 async fn measure(n_events: usize) -> anyhow::Result<()> {
     let size = event("size", 0).encoded_len();
     println!("cargo bench --bench feedback -- {n_events}");
-    println!("one stream, {size} bytes an event, {n_events} events at each rate\n");
+    println!("one stream, {size} bytes an event, {n_events} events at most at each rate\n");
     let description = format!(
         "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
          [[input]]\nname = \"x\"\nkind = \"vector\"\nlength = {LENGTH}\n\
@@ -53,20 +56,26 @@ async fn measure(n_events: usize) -> anyhow::Result<()> {
         feed(&mut client, warm, None).await?;
         let full = feed(&mut client, events("full", n_events), None).await?;
         client.reach(question(), full.last_position).await;
-        let before = syncs(&server)?;
-        let half = full.per_second() / 2.0;
-        let acked = feed(&mut client, events("half", n_events), Some(half)).await?;
-        let sync = sync_quantile(&before, &syncs(&server)?, 0.99);
-        let (p50, p99) = (acked.quantile(0.5), acked.quantile(0.99));
         println!(
             "round {round}: {:.0} events/s acknowledged",
             full.per_second()
         );
-        println!("  at {half:.0} a second: acknowledged after p50 {p50:.1?}, p99 {p99:.1?};");
-        println!(
-            "  a sync took at least {sync:.1?} at p99, so the limit is {:.1?}",
-            limit(sync)
-        );
+        for (prefix, rate) in [
+            ("to-reach", TO_REACH / 2.0),
+            ("half", full.per_second() / 2.0),
+        ] {
+            let before = syncs(&server)?;
+            let n_paced = n_events.min((rate * SECONDS) as usize);
+            let acked = feed(&mut client, events(prefix, n_paced), Some(rate)).await?;
+            client.reach(question(), acked.last_position).await;
+            let sync = sync_quantile(&before, &syncs(&server)?, 0.99);
+            let (p50, p99) = (acked.quantile(0.5), acked.quantile(0.99));
+            println!("  at {rate:.0} a second: acknowledged after p50 {p50:.1?}, p99 {p99:.1?};");
+            println!(
+                "    a sync took at least {sync:.1?} at p99, so the limit is {:.1?}",
+                limit(sync)
+            );
+        }
     }
     Ok(())
 }
