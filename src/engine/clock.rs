@@ -15,6 +15,9 @@ type Tell = dyn Fn() -> Time + Send + Sync;
 pub struct Clock(Option<Arc<Tell>>);
 
 impl Clock {
+    /// The clock of this machine.
+    pub(super) const SYSTEM: Clock = Clock(None);
+
     /// A clock for tests.
     pub fn told(tell: impl Fn() -> Time + Send + Sync + 'static) -> Clock {
         Clock(Some(Arc::new(tell)))

@@ -80,7 +80,7 @@ impl Hosted {
     /// The manifest of a version that could be restored now: all its files are whole.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`] where there is none, [`Error::Damaged`] where a file is not
+    /// [`Error::NoVersion`] where there is none, [`Error::Damaged`] where a file is not
     /// what was written, [`Error::Refused`] where it holds feedback that was retracted.
     pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
         let versions = self.saved()?;
@@ -89,10 +89,8 @@ impl Hosted {
             what: format!("version {version} cannot be restored: {error}"),
         };
         self.get()?.check_untainted(version)?;
-        let Some(manifest) = versions.find(version)? else {
-            return Err(self.no_such_version(version, &versions));
-        };
-        let checkpoint = checkpoint::load(&versions.folder, manifest.position);
+        let position = versions.get(version)?.position;
+        let checkpoint = checkpoint::load(&versions.folder, position);
         Ok(checkpoint.map_err(damaged)?.manifest)
     }
 
@@ -119,17 +117,5 @@ impl Hosted {
     /// Where this model's versions are, without waiting for the learner.
     fn saved(&self) -> Result<Versions, Error> {
         Ok(self.get()?.versions.clone())
-    }
-
-    fn no_such_version(&self, version: u64, versions: &Versions) -> Error {
-        let listed = versions.list().unwrap_or_default();
-        let known = listed.into_iter().filter_map(|one| one.manifest.ok());
-        let mut known: Vec<u64> = known.map(|manifest| manifest.version).collect();
-        known.sort_unstable();
-        Error::NoVersion {
-            model: self.name().to_owned(),
-            version,
-            known: format!("{known:?}"),
-        }
     }
 }

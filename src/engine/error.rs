@@ -74,3 +74,26 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
 }
+
+impl Error {
+    /// There is no such version, but those `known`, which rise.
+    pub fn no_version(model: &str, version: u64, known: &[u64]) -> Error {
+        /// A model that makes a version every hour has more than fit into a sentence.
+        const TOLD_MAX: usize = 8;
+        let known = match known {
+            [] => "none".to_owned(),
+            [first, .., last] if known.len() > TOLD_MAX => {
+                format!("{}, from {first} to {last}", known.len())
+            }
+            few => {
+                let few: Vec<String> = few.iter().map(u64::to_string).collect();
+                few.join(", ")
+            }
+        };
+        Error::NoVersion {
+            model: model.to_owned(),
+            version,
+            known,
+        }
+    }
+}

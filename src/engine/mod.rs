@@ -142,6 +142,7 @@ impl Engine {
             let hosted = match opened {
                 Ok((recovered, embedders)) => {
                     let index = written.len();
+                    let seen = recovered.learning.learner.seen().clone();
                     let running = Running::new(
                         &name,
                         index,
@@ -156,7 +157,6 @@ impl Engine {
                         ..running
                     });
                     running.note_journal(&recovered.journal);
-                    let seen = recovered.seen;
                     written.push(Written::new(recovered.journal, seen, running.clone()));
                     Hosted::running(&name, running)
                 }

@@ -95,7 +95,7 @@ impl Offline {
     /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
     /// [`Error::Damaged`]: its checkpoint is not what was saved.
     pub fn version(&self, version: u64) -> Result<Learner, Error> {
-        let position = self.versions.position_of(version)?;
+        let position = self.versions.get(version)?.position;
         let state = self.versions.state_at(position);
         state.map_err(|what| Error::Damaged {
             model: self.versions.model.clone(),
@@ -155,7 +155,7 @@ impl Offline {
         let directory = Directory::open(data)?;
         let opened = recover::reopen(&directory, model, None).map_err(unavailable)?;
         let (mut journal, mut learning) = (opened.journal, opened.learning);
-        let now = Clock::default().now();
+        let now = Clock::SYSTEM.now();
         recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
         if let Order::Restore { version } = command.order {
             check_restore(&learning, version)?;

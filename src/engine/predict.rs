@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rand::RngCore;
 
+use super::clock::Clock;
 use super::hosted::Hosted;
 use super::outbox::prediction_bytes;
 use super::registry::Snapshot;
@@ -49,8 +50,8 @@ impl Default for Manner {
 impl Hosted {
     /// Answers every row of a validated batch.
     pub fn predict(&self, snapshot: &Snapshot, batch: Batch, manner: Manner) -> Answer {
-        let clock = self.get().map(|running| running.clock.clone());
-        let ids = new_ids(batch.n_rows, clock.unwrap_or_default().now());
+        let clock = self.get().map(|running| &running.clock);
+        let ids = new_ids(batch.n_rows, clock.unwrap_or(&Clock::SYSTEM).now());
         let choice = match manner.explore {
             true => Choice::Drawn(&ids),
             false => Choice::Best,

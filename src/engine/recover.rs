@@ -12,16 +12,14 @@ use super::embed::{Embedder, Embedders};
 use super::error::Error;
 use super::learning::Learning;
 use super::shelf::Shelf;
-use super::versions::{Versions, hex};
+use super::versions::{Versions, hex, of_another_journal};
 use crate::event::{Description, Event, Time};
-use crate::learn::{Learner, Seen};
 use crate::model::Spec;
-use crate::store::{Checkpoint, Config, Directory, Journal, Reader, Recovered, checkpoint};
+use crate::store::{Checkpoint, Config, Directory, Journal, Reader, checkpoint};
 
 /// A model that can be served.
 pub struct Opened {
     pub journal: Journal,
-    pub seen: Seen,
     pub learning: Learning,
 }
 
@@ -71,18 +69,9 @@ fn try_open(
 ) -> Result<(Opened, Vec<Option<Embedder>>), String> {
     check_name(name)?;
     let described = read(&models.join(name).join("model.toml"), embedders)?;
-    let Opened {
-        mut journal,
-        mut learning,
-        ..
-    } = reopen(directory, name, Some(&described))?;
-    adopt(&mut learning, &mut journal, described.description, now)?;
-    let seen = learning.learner.seen().clone();
-    let opened = Opened {
-        journal,
-        seen,
-        learning,
-    };
+    let mut opened = reopen(directory, name, Some(&described))?;
+    let Opened { journal, learning } = &mut opened;
+    adopt(learning, journal, described.description, now)?;
     Ok((opened, described.embedders))
 }
 
@@ -124,7 +113,10 @@ pub fn reopen(
         pinned: Arc::default(),
     };
     let learner = match newest {
-        Some(checkpoint) => load(checkpoint, &recovered)?,
+        Some(one) if one.manifest.chain != hex(&recovered.from_chain) => {
+            return Err(of_another_journal(one.manifest.position));
+        }
+        Some(checkpoint) => versions.state_of(checkpoint)?,
         None if recovered.last_position == 0 => {
             let described = described.ok_or_else(|| format!("model {name:?} has no journal"))?;
             if let Some((bytes, _)) = &described.start {
@@ -139,12 +131,7 @@ pub fn reopen(
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
-    let seen = learning.learner.seen().clone();
-    Ok(Opened {
-        journal,
-        seen,
-        learning,
-    })
+    Ok(Opened { journal, learning })
 }
 
 /// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.
@@ -180,28 +167,6 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String>
         }
     }
     Ok(None)
-}
-
-/// The state of a checkpoint, if it is of this journal.
-fn load(checkpoint: Checkpoint, recovered: &Recovered) -> Result<Learner, String> {
-    let manifest = checkpoint.manifest;
-    let position = manifest.position;
-    if manifest.journal_id != hex(&recovered.journal_id)
-        || manifest.chain != hex(&recovered.from_chain)
-    {
-        return Err(format!(
-            "the checkpoint at position {position} is of another journal; \
-             put back the checkpoints and the journal that belong together"
-        ));
-    }
-    let learner = Learner::load(checkpoint.weights, checkpoint.learner)
-        .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
-    match hex(&learner.learned().digest()) == manifest.digest {
-        true => Ok(learner),
-        false => Err(format!(
-            "the checkpoint at position {position} does not load to the digest it was saved with"
-        )),
-    }
 }
 
 /// The description that a journal starts with.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::hosted::Running;
 use super::learning::Learning;
-use super::versions::RETAIN;
 use super::writer::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
+use crate::store::checkpoint::RETAIN;
 use crate::store::{self, Manifest, Segment, segments};
 
 /// How often it is looked at.

@@ -14,9 +14,10 @@ use super::derivation::Derivation;
 use super::error::Error;
 use super::hosted::{Hosted, Running};
 use super::learning::stand_back;
-use super::versions::{UNNAMED, Versions};
+use super::versions::Versions;
 use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, tainted};
+use crate::store::checkpoint::UNNAMED;
 use crate::store::{Reader, checkpoint, erase};
 
 /// Entries that a derivation applies between two looks at how far the journal is.

@@ -12,14 +12,8 @@ use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::Spec;
 use crate::model::weights::Tensors;
-use crate::store::{self, Disk, Manifest, checkpoint};
-
-/// The reason that a checkpoint written at a clean stop gives.
-pub const STOP: &str = "stop";
-/// The reason that one gives which retention asked for.
-pub const RETAIN: &str = "retain";
-/// Those that make no version.
-pub const UNNAMED: [&str; 2] = [STOP, RETAIN];
+use crate::store::checkpoint::{STOP, UNNAMED};
+use crate::store::{self, Checkpoint, Disk, Manifest, checkpoint};
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -115,21 +109,18 @@ impl Versions {
             .find(|manifest| manifest.version == version))
     }
 
-    /// Where a version was made.
+    /// The same, or which versions are there.
     ///
     /// # Errors
-    /// [`Error::NoVersion`], which names those that are there.
-    pub fn position_of(&self, version: u64) -> Result<u64, Error> {
+    /// [`Error::NoVersion`].
+    pub fn get(&self, version: u64) -> Result<Manifest, Error> {
         if let Some(manifest) = self.find(version)? {
-            return Ok(manifest.position);
+            return Ok(manifest);
         }
         let whole = self.list()?.into_iter().filter_map(|one| one.manifest.ok());
-        let known: Vec<String> = whole.map(|one| one.version.to_string()).collect();
-        Err(Error::NoVersion {
-            model: self.model.clone(),
-            version,
-            known: known.join(", "),
-        })
+        let mut known: Vec<u64> = whole.map(|one| one.version).collect();
+        known.sort_unstable();
+        Err(Error::no_version(&self.model, version, &known))
     }
 
     /// Weights and learner state of a version, checked.
@@ -154,13 +145,16 @@ impl Versions {
 
     /// The learner as it was at a position that has a checkpoint.
     pub fn state_at(&self, position: u64) -> Result<Learner, String> {
-        let said = |error: store::Error| error.to_string();
-        let checkpoint = checkpoint::load(&self.folder, position).map_err(said)?;
+        let checkpoint = checkpoint::load(&self.folder, position);
+        self.state_of(checkpoint.map_err(|error| error.to_string())?)
+    }
+
+    /// The learner that a checkpoint holds, if that is of this journal.
+    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, String> {
         let manifest = checkpoint.manifest;
+        let position = manifest.position;
         if manifest.journal_id != hex(&self.journal_id) {
-            return Err(format!(
-                "the checkpoint at {position} is of another journal"
-            ));
+            return Err(of_another_journal(position));
         }
         let learner = Learner::load(checkpoint.weights, checkpoint.learner)
             .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
@@ -307,6 +301,14 @@ impl Versions {
             .iter()
             .try_for_each(|position| checkpoint::remove(&self.disk, &self.folder, *position))
     }
+}
+
+/// What is said of a checkpoint that stands beside a journal that it is not of.
+pub fn of_another_journal(position: u64) -> String {
+    format!(
+        "the checkpoint at position {position} is of another journal; \
+         put back the checkpoints and the journal that belong together"
+    )
 }
 
 /// Lower-case hexadecimal.

@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::door::{Door, aside};
 use super::wire::{self, Refusal};
-use crate::engine::{Disposal, Hosted, Retract};
+use crate::engine::{Disposal, Error, Hosted, Retract};
 use crate::event::{Command, Order};
 use crate::proto::perennial::v1::registry_server;
 use crate::proto::perennial::v1::*;
@@ -39,7 +39,10 @@ impl registry_server::Registry for Registry {
             let mut versions = versions(&model)?;
             match versions.iter().position(|known| known.version == version) {
                 Some(index) => Ok(versions.swap_remove(index)),
-                None => Err(unknown_version(model.name(), version, &versions)),
+                None => {
+                    let known: Vec<u64> = versions.iter().map(|known| known.version).collect();
+                    Err(Error::no_version(model.name(), version, &known).into())
+                }
             }
         });
         Ok(Response::new(found.await?))
@@ -196,17 +199,4 @@ fn versions(model: &Hosted) -> Result<Vec<Version>, Refusal> {
         .collect();
     versions.sort_by_key(|version| version.version);
     Ok(versions)
-}
-
-fn unknown_version(model: &str, version: u64, known: &[Version]) -> Refusal {
-    let has = match known {
-        [] => "it has none".to_owned(),
-        [only] => format!("it has only {}", only.version),
-        [first, .., last] => {
-            let n = known.len();
-            format!("it has {n}, from {} to {}", first.version, last.version)
-        }
-    };
-    let message = format!("model \"{model}\" has no version {version}: {has}");
-    Refusal::new(Code::NotFound, "version", message)
 }

@@ -19,12 +19,16 @@ const REASONS: [&str; 8] = [
     "restore",
     "retract",
     "adopt",
-    "stop",
-    "retain",
+    STOP,
+    RETAIN,
 ];
 
+/// The reason that a checkpoint written at a clean stop gives.
+pub const STOP: &str = "stop";
+/// The reason that one gives which retention asked for.
+pub const RETAIN: &str = "retain";
 /// Those that make no version.
-pub(super) const UNNAMED: [&str; 2] = ["stop", "retain"];
+pub const UNNAMED: [&str; 2] = [STOP, RETAIN];
 
 /// What is said of a checkpoint. Digests are in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,7 +48,7 @@ pub struct Manifest {
     pub position: u64,
     /// The journal time of that position, in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt or stop or retain.
+    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt, stop or retain.
     pub reason: String,
     /// Why, in an operator's words.
     pub note: String,
