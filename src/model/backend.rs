@@ -48,12 +48,20 @@ impl Device {
             Device::Cpu => Ok(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
             Device::Cuda(number) => opened(number)
-                .map_err(|error| format!("device {self} is not there: {error}").replace('\n', " ")),
+                .map_err(|error| format!("device {self} is not there: {}", in_a_line(&error))),
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => Err(format!(
                 "device {self} is not in this build: take \"cpu\", or build with --features cuda"
             )),
         }
+    }
+}
+
+/// What candle says went wrong, without the backtrace that its errors may carry.
+pub(super) fn in_a_line(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => in_a_line(inner),
+        other => other.to_string().replace('\n', " "),
     }
 }
 
@@ -245,6 +253,15 @@ mod tests {
         let outputs = Network::new(&parameters).forward(&[row([1.0, 1.0]), row([-4.0, 2.0])]);
         // relu(3.5, -1.0) -> 2 * 3.5 + 1; relu(0.5, 4.5) -> 1.0 + 13.5 + 1.
         assert_eq!(outputs, [8.0, 15.5]);
+    }
+
+    #[test]
+    fn an_error_is_told_without_its_backtrace() {
+        let error = candle_core::Error::WithBacktrace {
+            inner: Box::new(candle_core::Error::Msg("no\nroom".to_owned())),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        assert_eq!(in_a_line(&error), "no room");
     }
 
     #[test]

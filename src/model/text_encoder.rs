@@ -12,7 +12,7 @@ mod config;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use super::backend::Device;
+use super::backend::{Device, in_a_line};
 use super::weights::Foreign;
 use bert::Bert;
 use config::Config;
@@ -119,7 +119,10 @@ impl TextEncoder {
                 self.fill(first, tokens, vectors)?;
                 self.fill(second, tokens, vectors)
             }
-            Err(error) => Err(format!("the device cannot encode a text: {error}")),
+            Err(error) => Err(format!(
+                "the device cannot encode a text: {}",
+                in_a_line(&error)
+            )),
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, ops::softmax_last_dim};
 
-use super::super::backend;
+use super::super::backend::{self, in_a_line};
 use super::super::weights::{Data, Foreign, Tensor as Weights};
 use super::config::{Activation, Config};
 
@@ -65,7 +65,7 @@ impl Bert {
         Ok(Bert {
             words,
             positions,
-            kind: kinds.narrow(0, 0, 1).map_err(|error| error.to_string())?,
+            kind: kinds.narrow(0, 0, 1).map_err(|error| in_a_line(&error))?,
             norm,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             n_heads: config.num_attention_heads,
@@ -227,6 +227,6 @@ impl Reading {
         let Data::F32(values) = data else {
             unreachable!("it was compared")
         };
-        Tensor::from_vec(values, shape, &self.device).map_err(|error| error.to_string())
+        Tensor::from_vec(values, shape, &self.device).map_err(|error| in_a_line(&error))
     }
 }
