@@ -1,24 +1,46 @@
-//! What survives: restarts, restores, damage.
+//! What survives: restarts, restores, damage, power cuts and a disk that refuses.
+//!
+//! `cargo bench --bench damage` cuts and refuses after every change, and not only every few.
 
+#[path = "recovery/clocked.rs"]
+mod clocked;
 mod common;
 #[path = "recovery/disk.rs"]
 mod disk;
+#[path = "recovery/life.rs"]
+mod life;
 #[path = "recovery/power.rs"]
 mod power;
 #[path = "recovery/refusing.rs"]
 mod refusing;
-#[path = "common/replay.rs"]
-mod replay;
 #[path = "recovery/room.rs"]
 mod room;
 #[path = "recovery/shortened.rs"]
 mod shortened;
-#[path = "recovery/trimmed.rs"]
-mod trimmed;
 
 use common::{AUTO, House, answers, digest, gradient, label, order, rows, teach, teach_rows};
 use perennial::engine::{Accepted, Engine, Hosted, Manner, State};
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Subject};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_no_power_cut_loses_what_was_acknowledged() {
+    power::cut_each(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_disk_whose_sync_does_nothing_is_found_out() {
+    assert!(power::cut_each_unsynced(7).await > 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_change_that_fails_once_stops_feedback_and_nothing_else() {
+    refusing::refuse_each(3, libc::EIO, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_disk_that_is_full_from_any_change_on_stops_feedback_and_nothing_else() {
+    refusing::refuse_each(4, libc::ENOSPC, true).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_clean_restart_goes_on_with_an_equal_digest() {

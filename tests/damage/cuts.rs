@@ -4,21 +4,26 @@
 //! layout: whole groups stay, a torn one goes and is reported, and where anything shows that more
 //! had been synced, nothing is changed.
 
+use std::collections::HashSet;
 use std::fs;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
-use perennial::store::{Config, Error, Journal, Recovered, segments, verify};
+use perennial::event::{Command, Event, Order};
+use perennial::store::{Config, Error, Journal, Reader, Recovered, erase, segments, verify};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
-use crate::common::histories::{History, descriptions};
+use crate::common::histories::{History, descriptions, retracted};
 use crate::common::{overwrite, syncing_nothing};
 use crate::layout::groups;
 
-/// A journal of several segments, with the chain after each of its positions.
+/// A journal of several segments that holds every kind of entry, with the chain after each of its
+/// positions.
 pub struct Written {
     folder: TempDir,
+    segment_bytes: u32,
     chains: Vec<[u8; 32]>,
     /// The segments' first positions and bytes.
     segments: Vec<(u64, Vec<u8>)>,
@@ -27,6 +32,8 @@ pub struct Written {
 /// How the cuts ended.
 #[derive(Debug, Default, PartialEq)]
 pub struct Found {
+    /// Bytes that it was cut at.
+    pub cuts: u64,
     /// Refused with position and advice, nothing changed.
     pub refused: u64,
     /// A torn last group was cut and reported.
@@ -37,22 +44,24 @@ pub struct Found {
     pub unread: u64,
 }
 
-fn config() -> Config {
+fn config(segment_bytes: u32) -> Config {
     Config {
-        segment_bytes: 80 << 10,
+        segment_bytes,
         disk: syncing_nothing(),
     }
 }
 
 impl Written {
-    /// A random history in random groups, some of them synced.
-    pub fn new(seed: u64) -> Written {
+    /// A random history of so many steps in random groups, some of them synced; of what it took
+    /// back, the payloads are erased.
+    pub fn new(seed: u64, n_steps: usize, segment_bytes: u32) -> Written {
         println!("seed {seed}");
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::create_or_open(folder.path(), 0, config()).unwrap();
+        let config = config(segment_bytes);
+        let (mut journal, _) = Journal::create_or_open(folder.path(), 0, config).unwrap();
         let mut chains = vec![journal.chain()];
         let mut rng = SmallRng::seed_from_u64(seed);
-        let history = History::live(&descriptions()[0], seed, 1200);
+        let history = History::live(&descriptions()[2], seed, n_steps);
         for entry in &history.room.journal {
             journal.append(entry.time, &entry.event).unwrap();
             chains.push(journal.chain());
@@ -63,6 +72,8 @@ impl Written {
             }
         }
         journal.close().unwrap();
+        let erased: Vec<u64> = retracted(&history.room.journal).into_iter().collect();
+        erase(&syncing_nothing(), folder.path(), &erased).unwrap();
         let read = |one: perennial::store::Segment| {
             let path = path(folder.path(), one.first_position);
             (one.first_position, fs::read(path).unwrap())
@@ -70,22 +81,22 @@ impl Written {
         let segments = segments(folder.path()).unwrap();
         let segments: Vec<_> = segments.into_iter().map(read).collect();
         assert!(segments.len() > 2, "{}", segments.len());
+        assert_eq!(kinds(folder.path()), N_KINDS);
         Written {
             folder,
+            segment_bytes,
             chains,
             segments,
         }
     }
 
-    /// Cuts at every `step`-th of the last `n_bytes` bytes, without a checkpoint and with one.
-    pub fn cut_each(&self, step: usize, n_bytes: u64) -> Found {
+    /// Cuts at every `step`-th byte, without a checkpoint and with one.
+    pub fn cut_each(&self, step: usize) -> Found {
         let mut found = Found::default();
-        let mut left = n_bytes;
         for (index, (first, bytes)) in self.segments.iter().enumerate().rev() {
-            let n_cut = left.min(bytes.len() as u64) as usize;
-            left -= n_cut as u64;
             let last = index + 1 == self.segments.len();
-            for at in (bytes.len() - n_cut..bytes.len()).rev().step_by(step) {
+            for at in (0..bytes.len()).rev().step_by(step) {
+                found.cuts += 1;
                 overwrite(&self.path(*first), &bytes[..at]);
                 // A checkpoint somewhere from here on.
                 let middle = first + (self.chains.len() as u64 - first) / 2;
@@ -107,7 +118,8 @@ impl Written {
     }
 
     fn open(&self, checkpoint: u64) -> Result<Recovered, Error> {
-        let opened = Journal::create_or_open(self.folder.path(), checkpoint, config());
+        let config = config(self.segment_bytes);
+        let opened = Journal::create_or_open(self.folder.path(), checkpoint, config);
         opened.map(|(_, recovered)| recovered)
     }
 
@@ -186,6 +198,23 @@ impl Written {
         assert_eq!(report.last_position + 1, self.chains.len() as u64);
         assert!(report.torn.is_none());
     }
+}
+
+/// Kinds of entries, where each kind of command is one.
+const N_KINDS: usize = 10;
+
+fn kinds(journal: &Path) -> usize {
+    let last = verify(journal).unwrap().last_position;
+    let mut reader = Reader::open(journal, 1, last).unwrap();
+    let mut found = HashSet::new();
+    while let Some(entry) = reader.next(last).unwrap() {
+        let order = match &entry.event {
+            Event::Command(Command { order, .. }) => Some(discriminant::<Order>(order)),
+            _ => None,
+        };
+        found.insert((discriminant(&entry.event), order));
+    }
+    found.len()
 }
 
 fn path(folder: &Path, first: u64) -> PathBuf {

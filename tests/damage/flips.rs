@@ -12,17 +12,19 @@ use perennial::event::Order;
 use perennial::store::{Error, checkpoint, verify};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::common::{House, copy, digest, gradient, order, overwrite, syncing_nothing, teach_rows};
 use crate::layout::groups;
 use crate::log::warnings;
 
 /// The kinds of files, and how each is called.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("segment", "00000000000000000001.seg"),
     ("manifest", "manifest.json"),
     ("weights", "weights.safetensors"),
     ("learner", "learner.safetensors"),
+    ("start", "start.safetensors"),
 ];
 
 /// How the flips ended, by file; one that went unseen is `silent`.
@@ -60,24 +62,30 @@ pub fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
             found.silent += 1;
         }
         if n % nth == 0 {
-            lived.open(&place, &mut found);
+            lived.open(path, &place, &mut found);
         }
         overwrite(&lived.house.data().join(path), sound);
     }
     found
 }
 
-/// A data directory with three checkpoints and a journal, closed.
+/// A data directory with three checkpoints, a journal and the weights of the start, closed.
 struct Lived {
     house: House,
     digest: [u8; 32],
-    /// Segments, manifests, weights and the rest of the state, by path.
-    files: [Vec<(PathBuf, Vec<u8>)>; 4],
+    /// By kind, with their paths.
+    files: [Vec<(PathBuf, Vec<u8>)>; KINDS.len()],
+    /// Of the weights that it started with.
+    start: [u8; 32],
 }
 
 impl Lived {
     fn new() -> Lived {
-        let house = House::new(&[("m", &gradient("adamw", "4", "der++"))]);
+        let toml = gradient("adamw", "4", "der++");
+        let arrived = "hidden = [4]\nweights = \"net.safetensors\"";
+        let house = House::new(&[("m", &toml.replace("hidden = [4]", arrived))]);
+        let weights = weights();
+        fs::write(house.models().join("m/net.safetensors"), &weights).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let engine = house.open_on(syncing_nothing());
         let model = engine.model("m").unwrap();
@@ -98,12 +106,19 @@ impl Lived {
             house,
             digest,
             files,
+            start: *blake3::hash(&weights).as_bytes(),
         }
     }
 
     /// Whether the damage at this byte is seen by who verifies the file.
     fn verify(&self, path: &Path, sound: &[u8], at: usize, found: &mut Found) -> bool {
         let data = self.house.data();
+        if path.ends_with("start.safetensors") {
+            return match checkpoint::load_start(&data.join(path), &self.start) {
+                Ok(_) => false,
+                Err(error) => self.refused(&error, path, found),
+            };
+        }
         let Some(position) = path.parent().and_then(position) else {
             return self.verify_segment(path, sound, at, found);
         };
@@ -141,10 +156,14 @@ impl Lived {
     }
 
     /// What becomes of the model on a copy.
-    fn open(&self, place: &str, found: &mut Found) {
+    fn open(&self, path: &Path, place: &str, found: &mut Found) {
         let copied = tempfile::tempdir().unwrap();
         let data = copied.path().join("data");
         copy(&self.house.data(), &data);
+        if path.ends_with("start.safetensors") {
+            // Where there is a checkpoint, nothing needs the start.
+            fs::remove_dir_all(data.join("m/checkpoints")).unwrap();
+        }
         let config = Config {
             data,
             disk: syncing_nothing(),
@@ -155,10 +174,8 @@ impl Lived {
         let model = engine.model("m").unwrap();
         if let State::Unavailable(reason) = model.status(false).state {
             let advice = "restore the file from a copy";
-            assert!(
-                reason.contains("position") && reason.contains(advice),
-                "{reason}"
-            );
+            let place = reason.contains("position") || reason.contains("start.safetensors");
+            assert!(place && reason.contains(advice), "{reason}");
             found.unavailable += 1;
             return;
         }
@@ -172,6 +189,26 @@ impl Lived {
             found.unread += 1;
         }
     }
+}
+
+/// A network of two numbers and two classes, as PyTorch would have exported it.
+fn weights() -> Vec<u8> {
+    let layers: [(&str, &[usize]); 4] = [
+        ("0.weight", &[4, 2]),
+        ("0.bias", &[4]),
+        ("2.weight", &[2, 4]),
+        ("2.bias", &[2]),
+    ];
+    let parts = layers.map(|(name, shape)| {
+        let n_values = shape.iter().product::<usize>();
+        let values = (0..n_values).flat_map(|index| (index as f32).sin().to_le_bytes());
+        (name, shape, values.collect::<Vec<u8>>())
+    });
+    let views = parts.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+        (*name, view.expect("as many bytes"))
+    });
+    safetensors::serialize(views, None).expect("a file")
 }
 
 /// Damage in a segment names the first position of its group.

@@ -4,7 +4,9 @@
 //! synced stands whole, in part, out of order or not at all, as the seed says.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +35,8 @@ enum Done {
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
     RemoveFolder(PathBuf),
+    /// Nothing came of it.
+    Refused,
 }
 
 /// Every change below a folder, in order.
@@ -64,32 +68,51 @@ impl Recording {
         self.done.lock().unwrap().len()
     }
 
-    /// How many changes had been asked for before each segment of a journal was removed.
-    pub fn segments_removed(&self) -> Vec<usize> {
-        let done = self.done.lock().unwrap();
-        let removed = |(n, done): (usize, &Done)| match done {
-            Done::Remove(path) if path.extension()? == "seg" => Some(n),
-            _ => None,
-        };
-        done.iter().enumerate().filter_map(removed).collect()
+    /// Every segment of a journal, by its name, as if nothing had been overwritten or removed.
+    pub fn segments(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut segments: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for done in self.done.lock().unwrap().iter() {
+            let (Done::Create(path) | Done::Write(path, ..) | Done::Truncate(path, _)) = done
+            else {
+                continue;
+            };
+            if path.extension().is_none_or(|end| end != "seg") {
+                continue;
+            }
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let segment = segments.entry(name).or_default();
+            match done {
+                Done::Write(_, offset, bytes) if *offset as usize == segment.len() => {
+                    segment.extend(bytes);
+                }
+                Done::Truncate(_, n_bytes) => segment.truncate(*n_bytes as usize),
+                Done::Create(_) => segment.clear(),
+                _ => {}
+            }
+        }
+        segments
     }
 
     fn see(&self, change: Change, fault: Option<Fault>) -> io::Result<Then> {
         let mut done = self.done.lock().unwrap();
-        done.push(self.own(change));
-        let fault = fault.filter(|fault| {
-            let n = done.len();
-            n == fault.at || fault.for_ever && n > fault.at
-        });
-        if let Some(fault) = fault {
-            if let Change::Write(path, offset, bytes) = change {
-                // A short write: some of it is there.
-                use std::os::unix::fs::FileExt;
-                let file = std::fs::OpenOptions::new().write(true).open(path)?;
-                file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
-            }
+        let n = done.len() + 1;
+        let fails = |fault: &Fault| n == fault.at || fault.for_ever && n > fault.at;
+        if let Some(fault) = fault.filter(fails) {
+            done.push(match change {
+                Change::Write(path, offset, bytes) => {
+                    // A short write: some of it is there.
+                    let half = &bytes[..bytes.len() / 2];
+                    OpenOptions::new()
+                        .write(true)
+                        .open(path)?
+                        .write_all_at(half, offset)?;
+                    self.own(Change::Write(path, offset, half))
+                }
+                _ => Done::Refused,
+            });
             return Err(io::Error::from_raw_os_error(fault.error));
         }
+        done.push(self.own(change));
         Ok(match change {
             Change::Sync(_) | Change::SyncFolder(_) => Then::Pretend,
             _ => Then::Make,
@@ -213,6 +236,7 @@ impl State {
                 self.name(from, |name| Name::Move(name, new));
             }
             Done::Remove(path) => self.name(path, Name::Take),
+            Done::Refused => {}
             Done::RemoveFolder(path) => {
                 let Some(Node::Folder(inner)) = self.find(path) else {
                     return;

@@ -3,86 +3,25 @@
 //! Invariant: time is told, so that months pass in a test.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use perennial::engine::{Accepted, Clock, Config, Engine, Hosted, Manner, Offline, State};
-use perennial::event::{Batch, Column, Command, Order, PredictionId, Time};
-use perennial::store::{Disk, segments, verify};
+use perennial::engine::{Accepted, Engine, Hosted, Offline, State};
+use perennial::event::{Command, Order};
+use perennial::store::verify;
 
+use super::clocked::{Clocked, SHORT, feed, predict};
 use super::disk::Recording;
-use crate::common::{AUTO, House, answers, copy, digest, gradient, label, rows};
+use crate::common::{AUTO, House, answers, copy, digest, gradient, label};
 
-const MINUTE_US: i64 = 60 * 1_000_000;
 /// A hundred years on.
 const FAR_US: i64 = 4_800_000_000_000_000;
-/// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
-pub const SHORT: &str =
-    "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
-
-pub struct Clocked {
-    pub house: House,
-    pub now: Arc<AtomicI64>,
-}
 
 impl Clocked {
-    pub fn new(journal: &str) -> Clocked {
-        let house = House::new(&[("m", &format!("{AUTO}{journal}"))]);
-        let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
-        Clocked { house, now }
-    }
-
     /// Syncs are pretended: no power is cut here.
     fn open(&self) -> Arc<Engine> {
         let (_, disk) = Recording::of(&self.house.data());
-        self.open_on(disk, self.house.data())
-    }
-
-    /// On a disk that is watched, and in a data directory that may be an image of a cut.
-    pub fn open_on(&self, disk: Disk, data: PathBuf) -> Arc<Engine> {
-        let now = self.now.clone();
-        let config = Config {
-            disk,
-            data,
-            clock: Clock::told(move || Time(now.load(Relaxed))),
-            ..self.house.config()
-        };
-        Engine::open(config).expect("the engine opens")
-    }
-
-    pub fn pass(&self, minutes: i64) {
-        self.now.fetch_add(minutes * MINUTE_US, Relaxed);
-    }
-
-    pub fn first_position(&self) -> u64 {
-        let journal = self.house.data().join("m/journal");
-        segments(&journal).unwrap()[0].first_position
-    }
-}
-
-/// A row of so many bytes.
-fn large(n_bytes: usize) -> Batch {
-    let (mut batch, _) = rows(1, 0.0).next().unwrap();
-    batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
-    batch
-}
-
-pub fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
-    let snapshot = model.snapshot("").unwrap();
-    let answer = model.predict(&snapshot, large(n_bytes), Manner::default());
-    answer.ids.first().copied()
-}
-
-pub async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
-    let receipt = model.accept(label(id, feedback_id, "a"));
-    let receipt = receipt.map_err(|error| error.to_string())?;
-    match receipt.wait().await.map_err(|error| error.to_string())? {
-        Accepted::Accepted { position } => {
-            model.reach(position).await.unwrap();
-            Ok(position)
-        }
-        Accepted::Duplicate { .. } => panic!("{feedback_id} is new"),
+        Engine::open(self.on(disk, self.house.data())).expect("the engine opens")
     }
 }
 

@@ -1,0 +1,74 @@
+//! A model whose clock is told the time, so that months pass in a test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use perennial::engine::{Accepted, Clock, Config, Hosted, Manner};
+use perennial::event::{Batch, Column, PredictionId, Time};
+use perennial::store::{Disk, segments};
+
+use crate::common::{AUTO, House, label, rows};
+
+const MINUTE_US: i64 = 60 * 1_000_000;
+/// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
+pub const SHORT: &str =
+    "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
+
+pub struct Clocked {
+    pub house: House,
+    pub now: Arc<AtomicI64>,
+}
+
+impl Clocked {
+    pub fn new(journal: &str) -> Clocked {
+        let house = House::new(&[("m", &format!("{AUTO}{journal}"))]);
+        let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+        Clocked { house, now }
+    }
+
+    /// On a disk that is watched, and in a data directory that may be an image of a cut.
+    pub fn on(&self, disk: Disk, data: PathBuf) -> Config {
+        let now = self.now.clone();
+        Config {
+            disk,
+            data,
+            clock: Clock::told(move || Time(now.load(Relaxed))),
+            ..self.house.config()
+        }
+    }
+
+    pub fn pass(&self, minutes: i64) {
+        self.now.fetch_add(minutes * MINUTE_US, Relaxed);
+    }
+
+    pub fn first_position(&self) -> u64 {
+        let journal = self.house.data().join("m/journal");
+        segments(&journal).unwrap()[0].first_position
+    }
+}
+
+/// A row of so many bytes.
+fn large(n_bytes: usize) -> Batch {
+    let (mut batch, _) = rows(1, 0.0).next().unwrap();
+    batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
+    batch
+}
+
+pub fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
+    let snapshot = model.snapshot("").unwrap();
+    let answer = model.predict(&snapshot, large(n_bytes), Manner::default());
+    answer.ids.first().copied()
+}
+
+pub async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
+    let receipt = model.accept(label(id, feedback_id, "a"));
+    let receipt = receipt.map_err(|error| error.to_string())?;
+    match receipt.wait().await.map_err(|error| error.to_string())? {
+        Accepted::Accepted { position } => {
+            model.reach(position).await.unwrap();
+            Ok(position)
+        }
+        Accepted::Duplicate { .. } => panic!("{feedback_id} is new"),
+    }
+}
