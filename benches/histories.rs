@@ -8,6 +8,7 @@ mod common;
 use std::time::Instant;
 
 use common::histories::{check, descriptions};
+use common::served;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,10 +23,12 @@ fn main() {
         [n_histories, first, ..] => (n_histories, first),
     };
     let descriptions = descriptions();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let started = Instant::now();
     for seed in first..first + n_histories {
         let toml = &descriptions[(seed % descriptions.len() as u64) as usize];
-        check(toml, seed, N_STEPS);
+        let room = check(toml, seed, N_STEPS);
+        served::check(toml, seed, &room, &runtime);
         let n_done = seed + 1 - first;
         if n_done.is_multiple_of(500) || n_done == n_histories {
             let rate = n_done as f64 / started.elapsed().as_secs_f64();

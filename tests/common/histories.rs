@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Classroom, label, rows};
 
-const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
+pub const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
 const SECOND: i64 = 1_000_000;
 
 /// The descriptions that histories are of.
@@ -252,8 +252,8 @@ pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
     room
 }
 
-/// Checks everything that a history promises.
-pub fn check(toml: &str, seed: u64, n_steps: usize) {
+/// Checks everything that a history promises, in memory, and gives what lived through it.
+pub fn check(toml: &str, seed: u64, n_steps: usize) -> Classroom {
     let history = History::live(toml, seed, n_steps);
     let learner = &history.room.learner;
     let journal = &history.room.journal;
@@ -280,6 +280,7 @@ pub fn check(toml: &str, seed: u64, n_steps: usize) {
         n_retracted,
         "seed {seed}: {toml}"
     );
+    history.room
 }
 
 fn command(order: Order) -> Event {

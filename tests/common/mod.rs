@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod histories;
+pub mod served;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

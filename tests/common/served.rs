@@ -1,0 +1,213 @@
+//! A history that a server recovers from its journal and lives on with.
+//!
+//! Invariant: what the engine derives is compared with learners that have never seen it: one that
+//! applies the same entries in memory, and one that was never told what was taken back.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use perennial::engine::{
+    Accepted, Certificate, Clock, Disposal, Engine, Error, Hosted, Manner, Retract, State,
+};
+use perennial::event::{Command, Entry, Feedback, Order, Outputs, Selector, Signal, Time};
+use perennial::learn::{Fate, Learner};
+use perennial::store::{Config, Directory, Journal, Reader, checkpoint, verify};
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::runtime::Runtime;
+
+use super::histories::{SOURCES, retracted, twin};
+use super::{Classroom, House, digest, label, rows, syncing_nothing};
+
+/// Rows that are served between two orders.
+const N_ROWS: usize = 3;
+const SECOND: i64 = 1_000_000;
+
+/// A model of a history, and what decides how it goes on.
+struct Served<'a> {
+    house: House,
+    runtime: &'a Runtime,
+    rng: ChaCha8Rng,
+    now: Arc<AtomicI64>,
+    n_said: usize,
+}
+
+/// Checks that what the engine makes of a history, live and recovered, is what it has to be.
+pub fn check(toml: &str, seed: u64, room: &Classroom, runtime: &Runtime) {
+    let mut served = Served {
+        house: House::new(&[("m", toml)]),
+        runtime,
+        rng: ChaCha8Rng::seed_from_u64(seed),
+        now: Arc::default(),
+        n_said: 0,
+    };
+    let place = |what: &str| format!("seed {seed}, {what}: {toml}");
+    served.write(&room.journal);
+    let engine = served.open(room.learner.time());
+    same(&engine, &room.learner, &place("recovered"));
+    let selector = served.live(&engine);
+    engine.close();
+    drop(engine);
+    let mut journal = served.journal(1);
+    let lived = expected(toml, &journal, &place("lived"));
+    let saved = served.saved(lived.position());
+    assert!(saved == lived, "{}", place("saved"));
+
+    fs::remove_dir_all(served.house.data().join("m/checkpoints")).unwrap();
+    let engine = served.open(lived.time());
+    same(&engine, &lived, &place("replayed"));
+    let Some(selector) = selector else { return };
+    // What came of the source since is taken back as well.
+    let done = served.retract(&engine, selector, Disposal::Erase).unwrap();
+    assert!(done.erased > 0, "{}", place("erased"));
+    engine.close();
+    drop(engine);
+    journal.extend(served.journal(lived.position() + 1));
+    let erased = expected(toml, &journal, &place("erased"));
+    same(&served.open(erased.time()), &erased, &place("erased"));
+}
+
+/// What a learner comes to that applies these entries, which is what a second one learned that was
+/// fed live without what was taken back.
+fn expected(toml: &str, journal: &[Entry], place: &str) -> Learner {
+    let mut room = Classroom::empty(toml);
+    let entries = journal.iter().cloned();
+    entries.for_each(|entry| drop(room.apply(entry)));
+    let learners = [&room.learner, &twin(toml, journal).learner];
+    let digests = learners.map(|learner| learner.learned().digest());
+    assert_eq!(digests[0], digests[1], "{place}");
+    let n_retracted = retracted(journal).len() as u64;
+    let ledger = room.learner.ledger();
+    assert_eq!(ledger.count(Fate::Retracted), n_retracted, "{place}");
+    room.learner
+}
+
+/// The model has learned the same, and tells the same fates.
+fn same(engine: &Engine, learner: &Learner, place: &str) {
+    let model = engine.model("m").unwrap();
+    assert_eq!(model.status(false).state, State::Ready, "{place}");
+    assert_eq!(digest(model), learner.learned().digest(), "{place}");
+    let fates = model.status(false).fates;
+    for fate in Fate::ALL {
+        let n = fates.get(fate.word()).copied().unwrap_or(0);
+        assert_eq!(n, learner.ledger().count(fate), "{} {place}", fate.word());
+    }
+}
+
+impl Served<'_> {
+    fn write(&self, entries: &[Entry]) {
+        let directory = Directory::open(&self.house.data()).unwrap();
+        let config = Config {
+            disk: syncing_nothing(),
+            ..Config::default()
+        };
+        let folder = directory.journal("m");
+        let (mut journal, _) = Journal::create_or_open(&folder, 0, config).unwrap();
+        for entry in entries {
+            journal.append(entry.time, &entry.event).unwrap();
+        }
+        journal.close().unwrap();
+    }
+
+    /// No time has passed since the last entry, so nothing falls due by itself.
+    fn open(&self, last: Time) -> Arc<Engine> {
+        self.now.store(last.0, Relaxed);
+        let now = self.now.clone();
+        let config = perennial::engine::Config {
+            disk: syncing_nothing(),
+            clock: Clock::told(move || Time(now.load(Relaxed))),
+            ..self.house.config()
+        };
+        Engine::open(config).expect("the engine opens")
+    }
+
+    fn journal(&self, first: u64) -> Vec<Entry> {
+        let journal = self.house.data().join("m/journal");
+        let last = verify(&journal).unwrap().last_position;
+        let mut reader = Reader::open(&journal, first, last).unwrap();
+        let entries = (first..=last).map(|_| reader.next(last).unwrap().unwrap());
+        entries.collect()
+    }
+
+    /// The state that a clean stop saved.
+    fn saved(&self, position: u64) -> Learner {
+        let folder = self.house.data().join("m/checkpoints");
+        let found = checkpoint::load(&folder, position).unwrap();
+        Learner::load(found.weights, found.learner).unwrap()
+    }
+
+    /// Rows, versions, and between them a source is taken back, if there is anything of it.
+    fn live(&mut self, engine: &Engine) -> Option<Selector> {
+        let model = engine.model("m").unwrap();
+        self.teach(model);
+        let made = self.order(model, Order::Checkpoint).expect("it is made");
+        self.teach(model);
+        let source = SOURCES.choose(&mut self.rng).expect("there are three");
+        let selector = Selector::Source((*source).to_owned());
+        let done = self.retract(engine, selector.clone(), Disposal::Keep);
+        self.teach(model);
+        if self.rng.random_bool(0.5) {
+            let restored = self.order(model, Order::Restore { version: made });
+            // It may hold what was taken back.
+            assert!(restored.is_ok() || done.is_ok());
+            self.teach(model);
+        }
+        match done {
+            Ok(_) => Some(selector),
+            Err(Error::Refused { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn order(&self, model: &Hosted, order: Order) -> Result<u64, Error> {
+        let (actor, note) = Default::default();
+        let command = Command { order, actor, note };
+        let made = self.runtime.block_on(model.command(command));
+        made.map(|made| made.version)
+    }
+
+    fn retract(
+        &self,
+        engine: &Engine,
+        selector: Selector,
+        disposal: Disposal,
+    ) -> Result<Certificate, Error> {
+        let model = engine.model("m").unwrap();
+        let (actor, note) = Default::default();
+        let request = Retract {
+            selector,
+            actor,
+            note,
+            disposal,
+        };
+        self.runtime.block_on(model.retract(request))
+    }
+
+    fn teach(&mut self, model: &Hosted) {
+        for _ in 0..N_ROWS {
+            let passed = self.rng.random_range(0..12) * SECOND;
+            self.now.fetch_add(passed, Relaxed);
+            let skip = self.rng.random_range(0..500);
+            let (batch, truth) = rows(500, 0.3).nth(skip).expect("rows go on");
+            let snapshot = model.snapshot("").unwrap();
+            let answer = model.predict(&snapshot, batch, Manner::default());
+            self.n_said += 1;
+            let source = SOURCES.choose(&mut self.rng).expect("there are three");
+            let told = label(answer.ids[0], &format!("served-{}", self.n_said), truth);
+            let signal = match answer.outputs {
+                Outputs::Actions { .. } => Signal::Reward(self.rng.random_range(0..3).into()),
+                _ => told.signal.clone(),
+            };
+            let feedback = Feedback {
+                source: (*source).to_owned(),
+                signal,
+                ..told
+            };
+            let receipt = model.accept(feedback).expect("there is room");
+            let accepted = self.runtime.block_on(receipt.wait());
+            assert!(matches!(accepted, Ok(Accepted::Accepted { .. })));
+        }
+    }
+}
