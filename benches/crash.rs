@@ -45,13 +45,17 @@ async fn kill(n_kills: u64, first_seed: u64) {
             early_kills,
             acknowledged,
             repeated,
+            versions,
+            restored,
+            retracted,
             entries,
             compared,
         } = toll;
         println!(
             "{kills} of {n_kills} kills under load and {early_kills} at start, {:.1} a second: \
              {acknowledged} acknowledged, 0 lost; {entries} entries, 0 events twice, {repeated} \
-             sent again; {compared} digests equal",
+             sent again; {versions} versions by order, {restored} of them restores and \
+             {retracted} retractions; {compared} digests equal",
             (kills + early_kills) as f64 / started.elapsed().as_secs_f64(),
         );
     }

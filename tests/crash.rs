@@ -22,4 +22,6 @@ async fn p1_fifty_kills_lose_nothing_and_repeat_nothing() {
     assert!(toll.acknowledged > N_KILLS, "{toll:?}");
     assert!(toll.repeated > 0, "{toll:?}");
     assert!(toll.early_kills > 0, "{toll:?}");
+    assert!(toll.versions > toll.restored + toll.retracted, "{toll:?}");
+    assert!(toll.restored > 0 && toll.retracted > 0, "{toll:?}");
 }

@@ -4,7 +4,7 @@
 //! entry once; what the server recovered is compared with what the witness learned.
 
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use perennial::event::{Event, PredictionId};
 use perennial::learn::Fate;
 use perennial::proto::perennial::v1::*;
 use perennial::store::Reader;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -21,8 +22,10 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::common::{AUTO, Classroom, House, gradient, question, rows};
 use crate::server::{Client, Server, WAIT_MAX, run, text};
 
-/// Predictions that a client asks for in one round at most.
+/// Predictions that a client asks for in one round at most, and in one that is not ended before
+/// its orders are carried out.
 const N_ASKED_MAX: usize = 2_000;
+const N_ASKED_PATIENT: usize = 40;
 /// Answers and acknowledgements before a kill, at most.
 const N_HEARD_MAX: u64 = 120;
 /// A kill follows the last of them within this.
@@ -31,6 +34,10 @@ const MICROS_MAX: u64 = 3_000;
 const START_MICROS_MAX: u64 = 30_000;
 /// Clients that only ask.
 const N_ASKING: usize = 2;
+/// The share of answers behind which an operator gives an order.
+const ORDERS_SHARE: f64 = 0.03;
+/// What some of the feedback comes from, which is taken back now and then.
+const DOUBTFUL: &str = "doubtful";
 
 /// What has been seen so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +49,11 @@ pub struct Toll {
     pub acknowledged: u64,
     /// Feedback whose acknowledgement a kill swallowed, sent again, that was journaled already.
     pub repeated: u64,
+    /// Versions made by an operator's orders, every one of them found, and how many of the orders
+    /// were restores and retractions.
+    pub versions: u64,
+    pub restored: u64,
+    pub retracted: u64,
     /// Entries that the witnesses applied.
     pub entries: u64,
     /// Digests compared, every one of them equal.
@@ -54,6 +66,9 @@ impl AddAssign for Toll {
         self.early_kills += more.early_kills;
         self.acknowledged += more.acknowledged;
         self.repeated += more.repeated;
+        self.versions += more.versions;
+        self.restored += more.restored;
+        self.retracted += more.retracted;
         self.entries += more.entries;
         self.compared += more.compared;
     }
@@ -64,6 +79,8 @@ pub struct Life {
     house: House,
     rng: ChaCha8Rng,
     witnesses: Vec<Witness>,
+    /// Orders given in this round and not answered.
+    n_orders: u64,
     pub toll: Toll,
 }
 
@@ -79,6 +96,8 @@ struct Witness {
     /// What was sent and not acknowledged.
     unanswered: BTreeMap<String, FeedbackRequest>,
     n_sent: usize,
+    /// The versions that orders were acknowledged with.
+    versions: Vec<u64>,
 }
 
 /// What a client tells.
@@ -87,6 +106,22 @@ enum Heard {
     Answer(usize, String),
     /// A reply to feedback.
     Reply(usize, FeedbackReply),
+    /// An order was carried out and made this version, or was not.
+    Obeyed(usize, Deed, Option<u64>),
+}
+
+/// What an operator does.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Save,
+    Restore(u64),
+    Retract,
+}
+
+/// Whoever sends something to one model.
+struct Senders {
+    events: UnboundedSender<FeedbackRequest>,
+    deeds: UnboundedSender<Deed>,
 }
 
 impl Life {
@@ -105,6 +140,7 @@ impl Life {
             witnesses: models.map(witness).into(),
             house,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            n_orders: 0,
             toll: Toll::default(),
         }
     }
@@ -117,40 +153,53 @@ impl Life {
             self.toll.early_kills += 1;
         }
         let server = self.start().await;
+        // Some kills come behind an order, and some while it is carried out.
+        let patient = self.rng.random_bool(0.3);
+        let n_asked = if patient {
+            N_ASKED_PATIENT
+        } else {
+            N_ASKED_MAX
+        };
+        self.n_orders = 0;
         let (heard, mut hearing) = unbounded_channel();
         let mut clients = JoinSet::new();
-        let mut teachers = Vec::new();
+        let mut senders = Vec::new();
         for (index, witness) in self.witnesses.iter().enumerate() {
             let events = teach(index, &server.address, heard.clone(), &mut clients).await;
             witness
                 .unanswered
                 .values()
                 .for_each(|event| drop(events.send(event.clone())));
-            teachers.push(events);
+            let (deeds, given) = unbounded_channel();
+            let client = Client::connect(&server.address).await;
+            clients.spawn(operate(client, index, witness.model, given, heard.clone()));
+            senders.push(Senders { events, deeds });
             for _ in 0..N_ASKING {
                 let (model, heard) = (witness.model, heard.clone());
                 let first = self.rng.random_range(0..1000);
+                let asked = first..first + n_asked;
                 let client = Client::connect(&server.address).await;
-                clients.spawn(ask(client, index, model, first, heard));
+                clients.spawn(ask(client, index, model, asked, heard));
             }
         }
         drop(heard);
-        let n_heard = self.rng.random_range(0..=N_HEARD_MAX);
-        for _ in 0..n_heard {
+        let mut n_left = self.rng.random_range(0..=N_HEARD_MAX);
+        while n_left > 0 || patient && self.n_orders > 0 {
             let next = tokio::time::timeout(WAIT_MAX, hearing.recv()).await;
-            self.hear(next.expect("it answers").expect("clients go on"), &teachers);
+            self.hear(next.expect("it answers").expect("clients go on"), &senders);
+            n_left = n_left.saturating_sub(1);
         }
         let micros = Duration::from_micros(self.rng.random_range(0..MICROS_MAX));
         let more = async {
             while let Some(next) = hearing.recv().await {
-                self.hear(next, &teachers);
+                self.hear(next, &senders);
             }
         };
         // The end of this wait is the moment of the kill.
         let _ = tokio::time::timeout(micros, more).await;
         drop(server);
         self.toll.kills += 1;
-        drop(teachers);
+        drop(senders);
         self.drain(hearing).await;
         while let Some(ended) = clients.join_next().await {
             ended.expect("no client panics");
@@ -169,21 +218,42 @@ impl Life {
             .expect("clients end");
     }
 
-    fn hear(&mut self, heard: Heard, teachers: &[UnboundedSender<FeedbackRequest>]) {
+    fn hear(&mut self, heard: Heard, senders: &[Senders]) {
         match heard {
             Heard::Answer(index, id) => {
-                let Some(teacher) = teachers.get(index) else {
+                let Some(sender) = senders.get(index) else {
                     return;
                 };
                 let event = self.witnesses[index].event(id);
                 // One that cannot be sent any more is sent in the next round.
-                let _ = teacher.send(event);
+                let _ = sender.events.send(event);
+                if self.rng.random_bool(ORDERS_SHARE) {
+                    let deed = self.deed(index);
+                    self.n_orders += u64::from(sender.deeds.send(deed).is_ok());
+                }
+            }
+            Heard::Obeyed(index, deed, made) => {
+                self.n_orders = self.n_orders.saturating_sub(1);
+                let Some(version) = made else { return };
+                self.witnesses[index].versions.push(version);
+                self.toll.versions += 1;
+                self.toll.restored += u64::from(matches!(deed, Deed::Restore(_)));
+                self.toll.retracted += u64::from(matches!(deed, Deed::Retract));
             }
             Heard::Reply(index, reply) => {
                 let duplicate = self.witnesses[index].note(reply);
                 self.toll.acknowledged += 1;
                 self.toll.repeated += u64::from(duplicate);
             }
+        }
+    }
+
+    fn deed(&mut self, index: usize) -> Deed {
+        let made = self.witnesses[index].versions.choose(&mut self.rng);
+        match (self.rng.random_range(0..4), made) {
+            (0, _) => Deed::Retract,
+            (1, Some(version)) => Deed::Restore(*version),
+            _ => Deed::Save,
         }
     }
 
@@ -217,6 +287,7 @@ impl Witness {
             acknowledged: Vec::new(),
             unanswered: BTreeMap::new(),
             n_sent: 0,
+            versions: Vec::new(),
         }
     }
 
@@ -225,11 +296,12 @@ impl Witness {
         self.n_sent += 1;
         let feedback_id = format!("event-{}", self.n_sent);
         let good = self.n_sent.is_multiple_of(3);
+        let doubtful = self.n_sent.is_multiple_of(5);
         let mut event = FeedbackRequest {
             model: self.model.to_owned(),
             feedback_id: feedback_id.clone(),
             prediction_id: Some(id),
-            source: "crash".to_owned(),
+            source: if doubtful { DOUBTFUL } else { "crash" }.to_owned(),
             ..Default::default()
         };
         match self.model {
@@ -280,6 +352,13 @@ impl Witness {
             );
         }
         let learner = &self.room.as_ref().expect("it was read").learner;
+        for version in &self.versions {
+            let made = learner.lineage().position(*version);
+            assert!(
+                made.is_some(),
+                "{model}: version {version} was acknowledged"
+            );
+        }
         let digest = learner.learned().digest();
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(status.digest, digest, "{model} at {}", learner.position());
@@ -314,15 +393,60 @@ async fn teach(
     events
 }
 
+/// Gives the orders that are asked for. One may be refused, as where nothing is left to be taken
+/// back, or a version holds what was.
+async fn operate(
+    mut client: Client,
+    index: usize,
+    model: &'static str,
+    mut deeds: UnboundedReceiver<Deed>,
+    heard: UnboundedSender<Heard>,
+) {
+    let model = model.to_owned();
+    while let Some(deed) = deeds.recv().await {
+        let (model, registry) = (model.clone(), &mut client.registry);
+        let note = "a test asks".to_owned();
+        let made = match deed {
+            Deed::Save => {
+                let made = registry.checkpoint(CheckpointRequest { model, note }).await;
+                made.map(|made| made.into_inner().version)
+            }
+            Deed::Restore(version) => {
+                let request = RestoreRequest {
+                    model,
+                    version,
+                    note,
+                    ..Default::default()
+                };
+                let made = registry.restore(request).await;
+                made.map(|made| made.into_inner().version)
+            }
+            Deed::Retract => {
+                let request = RetractRequest {
+                    model,
+                    source: Some(DOUBTFUL.to_owned()),
+                    note,
+                    ..Default::default()
+                };
+                let done = registry.retract(request).await;
+                done.map(|done| done.into_inner().version)
+            }
+        };
+        if heard.send(Heard::Obeyed(index, deed, made.ok())).is_err() {
+            return;
+        }
+    }
+}
+
 /// Asks one question after the other until no answer comes.
 async fn ask(
     mut client: Client,
     index: usize,
     model: &'static str,
-    first: usize,
+    asked: Range<usize>,
     heard: UnboundedSender<Heard>,
 ) {
-    for (batch, _) in rows(first + N_ASKED_MAX, 0.4).skip(first) {
+    for (batch, _) in rows(asked.end, 0.4).skip(asked.start) {
         let Ok(answer) = client.inference.model_infer(question(model, &batch)).await else {
             return;
         };
