@@ -6,7 +6,7 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = ["proto/open_inference.proto", "proto/perennial.proto"];
-    for file in files {
+    for file in files.into_iter().chain(["proto/onnx.proto"]) {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["proto"])?;
@@ -18,5 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".inference")
         .bytes(".perennial.v1.Tensor")
         .compile_fds(descriptors)?;
+    // A file format, no service: it is not reflected.
+    tonic_prost_build::configure()
+        // Weights are slices of the file that was read.
+        .bytes(".onnx")
+        .compile_fds(protox::compile(["proto/onnx.proto"], ["proto"])?)?;
     Ok(())
 }

@@ -1,11 +1,17 @@
 //! Models that arrive trained: weights of a file, as PyTorch would have exported them, and texts
-//! through a pretrained encoder.
+//! and vectors through a pretrained encoder.
 
 #[path = "common/bert.rs"]
 mod bert;
 mod common;
 #[path = "pretrained/encoder.rs"]
 mod encoder;
+#[path = "pretrained/onnx.rs"]
+mod onnx;
+#[path = "common/onnx.rs"]
+mod onnx_file;
+#[path = "pretrained/sentence.rs"]
+mod sentence;
 #[path = "common/server.rs"]
 mod server;
 

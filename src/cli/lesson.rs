@@ -57,7 +57,10 @@ impl Described {
             kind: match &input.kind {
                 InputKind::Number { .. } => Kind::Number,
                 InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
-                InputKind::Vector { length, .. } => Kind::Vector(*length),
+                InputKind::Vector { length, .. }
+                | InputKind::EmbeddedVector {
+                    n_values: length, ..
+                } => Kind::Vector(*length),
             },
         });
         Described {

@@ -376,6 +376,10 @@ pub(super) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error
             (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: asked, .. }) => {
                 encoder.digest == asked.digest
             }
+            (
+                InputKind::EmbeddedVector { encoder, .. },
+                InputKind::EmbeddedVector { encoder: asked, .. },
+            ) => encoder.digest == asked.digest,
             (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
                 length == asked
             }

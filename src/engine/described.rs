@@ -31,7 +31,7 @@ pub struct Described {
     pub spec: Arc<Spec>,
     /// The weights that its network arrives with: the file as it came, and what it holds.
     pub(super) start: Option<(Vec<u8>, Foreign)>,
-    /// By the place of the input whose texts they encode.
+    /// By the place of the input whose rows they encode.
     pub(super) embedders: Vec<Option<Embedder>>,
 }
 
@@ -56,24 +56,26 @@ impl Described {
         }
     }
 
-    /// Whether a text among its inputs has an encoder.
+    /// Whether one of its inputs has an encoder.
     pub fn embeds(&self) -> bool {
         self.embedders.iter().any(Option::is_some)
     }
 
-    /// Puts beside each text that has an encoder what the encoder gives, here and now.
+    /// Puts what the encoders give where it is learned, here and now, as
+    /// [`Hosted::embed`](super::Hosted::embed) does.
     ///
     /// # Errors
-    /// [`Error::Refused`]: a text cannot be encoded.
+    /// [`Error::Refused`]: a row cannot be encoded.
     pub fn embed(&self, batch: &mut Batch) -> Result<(), Error> {
         for (column, embedder) in batch.columns.iter_mut().zip(&self.embedders) {
-            if let (Some(embedder), Column::Strings(texts)) = (embedder, &mut *column) {
-                let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
-                let field = "inputs";
-                let vectors = embedder.encoder.embed(&borrowed);
-                let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
-                *column = embedded_column(std::mem::take(texts), &vectors);
-            }
+            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
+                continue;
+            };
+            let field = "inputs";
+            let vectors = embedder.encoder.embed(std::iter::once(&*column));
+            let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
+            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
+            *column = embedded_column(taken, &vectors)?;
         }
         Ok(())
     }
@@ -123,16 +125,16 @@ fn encoders(
     embedders: &mut Embedders,
 ) -> Result<(Vec<Option<Embedder>>, Vec<Pinned>), String> {
     let (mut read, mut pins) = (Vec::new(), Vec::new());
-    for path in &named.encoders {
-        let Some(path) = path else {
+    for encoder in &named.encoders {
+        let Some(encoder) = encoder else {
             read.push(None);
             continue;
         };
         let (embedder, digest) = embedders
-            .read(&folder.join(path), named.device)
+            .read(folder, encoder, named.device)
             .map_err(|what| format!("encoder: {what}"))?;
         pins.push(Pinned {
-            path: path.clone(),
+            path: encoder.path.clone(),
             digest,
             length: Some(embedder.encoder.width()),
         });

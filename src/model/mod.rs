@@ -16,12 +16,14 @@ mod linear;
 mod loss;
 pub mod matrix;
 mod neighbours;
+mod onnx;
 mod policy;
 mod portfolio;
 mod ridge;
 mod sparse;
 mod spec;
 mod text_encoder;
+mod vector_encoder;
 pub mod weights;
 
 pub use answer::{Choice, Function, Model};
@@ -38,7 +40,8 @@ pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
-    JournalLimits, LearnerKind, Memory, Named, Neighbourhood, Optimizer, Pinned, Rewards, Spec,
-    Strategy, Task,
+    JournalLimits, LearnerKind, Memory, Named, NamedEncoder, Neighbourhood, Optimizer, Pinned,
+    Rewards, Spec, Strategy, Task,
 };
-pub use text_encoder::{EncoderFiles, TextEncoder};
+pub use text_encoder::{EncoderFiles, EncoderWeights, TextEncoder};
+pub use vector_encoder::VectorEncoder;

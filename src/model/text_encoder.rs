@@ -9,13 +9,16 @@
 
 mod bert;
 mod config;
+mod graph;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::backend::{Device, in_a_line};
 use super::weights::Foreign;
 use bert::Bert;
-use config::Config;
+use bytes::Bytes;
+use config::{Config, Sizes};
+use graph::SentenceGraph;
 
 /// Texts are read up to this many bytes; what follows does not count.
 const BYTES_MAX: usize = 16 * 1024;
@@ -33,11 +36,36 @@ pub struct EncoderFiles<'a> {
     pub sentence: Option<&'a [u8]>,
 }
 
+/// The network of an encoder's folder.
+#[derive(Debug)]
+pub enum EncoderWeights {
+    /// model.safetensors, as config.json describes it.
+    Safetensors(Foreign),
+    /// model.onnx, which describes itself.
+    Onnx(Bytes),
+}
+
 /// From texts to vectors.
 pub struct TextEncoder {
     tokenizer: Tokenizer,
-    bert: Bert,
+    network: Network,
     width: usize,
+}
+
+/// What computes.
+enum Network {
+    Bert(Bert),
+    Graph(SentenceGraph),
+}
+
+impl Network {
+    /// `[texts, width]` for texts as tokens.
+    fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
+        match self {
+            Network::Bert(bert) => bert.embed(texts).map_err(|error| in_a_line(&error)),
+            Network::Graph(graph) => graph.embed(texts),
+        }
+    }
 }
 
 impl TextEncoder {
@@ -47,23 +75,39 @@ impl TextEncoder {
     /// One sentence that names the file, and in it the key or tensor, that cannot be.
     pub fn new(
         files: EncoderFiles<'_>,
-        weights: Foreign,
+        weights: EncoderWeights,
         device: &Device,
     ) -> Result<TextEncoder, String> {
-        let config = Config::parse(files.config).map_err(|what| format!("config.json: {what}"))?;
+        let of_config = |what: String| format!("config.json: {what}");
+        let sizes = Sizes::parse(files.config).map_err(of_config)?;
         let n_tokens = match files.sentence {
-            Some(sentence) => config
+            Some(sentence) => sizes
                 .n_tokens(sentence)
                 .map_err(|what| format!("sentence_bert_config.json: {what}"))?,
-            None => config.max_position_embeddings,
+            None => sizes.max_position_embeddings,
         };
-        let tokenizer = tokenizer(files.tokenizer, n_tokens, config.vocab_size);
+        let tokenizer = tokenizer(files.tokenizer, n_tokens, sizes.vocab_size);
         let tokenizer = tokenizer.map_err(|what| format!("tokenizer.json: {what}"))?;
-        let bert = Bert::new(&config, weights, device);
+        let (network, width) = match weights {
+            EncoderWeights::Safetensors(weights) => {
+                let config = Config::parse(files.config).map_err(of_config)?;
+                let bert = Bert::new(&config, weights, device);
+                let bert = bert.map_err(|what| format!("model.safetensors: {what}"))?;
+                (Network::Bert(bert), config.hidden_size)
+            }
+            EncoderWeights::Onnx(file) => {
+                let graph = SentenceGraph::new(file, device);
+                let tried = graph.and_then(|graph| {
+                    let width = graph.probe(n_tokens, sizes.vocab_size)?;
+                    Ok((Network::Graph(graph), width))
+                });
+                tried.map_err(|what| format!("model.onnx: {what}"))?
+            }
+        };
         Ok(TextEncoder {
             tokenizer,
-            bert: bert.map_err(|what| format!("model.safetensors: {what}"))?,
-            width: config.hidden_size,
+            network,
+            width,
         })
     }
 
@@ -92,10 +136,7 @@ impl TextEncoder {
             self.fill(now, &tokens, &mut vectors)?;
             rest = later;
         }
-        match vectors.iter().all(|value| value.is_finite()) {
-            true => Ok(vectors),
-            false => Err("the encoder gives a vector that is not finite".to_owned()),
-        }
+        Ok(vectors)
     }
 
     /// Computes the vectors of the texts at `places`.
@@ -106,7 +147,7 @@ impl TextEncoder {
         vectors: &mut [f32],
     ) -> Result<(), String> {
         let batch: Vec<&[u32]> = places.iter().map(|place| &*tokens[*place]).collect();
-        match self.bert.embed(&batch) {
+        match self.network.embed(&batch) {
             Ok(computed) => {
                 for (place, vector) in places.iter().zip(computed.chunks_exact(self.width)) {
                     let start = place * self.width;
@@ -119,10 +160,7 @@ impl TextEncoder {
                 self.fill(first, tokens, vectors)?;
                 self.fill(second, tokens, vectors)
             }
-            Err(error) => Err(format!(
-                "the device cannot encode a text: {}",
-                in_a_line(&error)
-            )),
+            Err(what) => Err(format!("the device cannot encode a text: {what}")),
         }
     }
 

@@ -8,9 +8,9 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 pub const H: usize = 8;
-const HEADS: usize = 2;
+pub const HEADS: usize = 2;
 const INNER: usize = 16;
-const LAYERS: usize = 2;
+pub const LAYERS: usize = 2;
 const POSITIONS: usize = 12;
 const EPSILON: f32 = 1e-12;
 const WORDS: [&str; 12] = [
@@ -146,8 +146,8 @@ impl Bert {
         ids
     }
 
-    /// What sentence-transformers makes of a text, one number after the other.
-    pub fn embed(&self, text: &str) -> Vec<f32> {
+    /// What the last layer gives for each token of a text, one number after the other.
+    pub fn tokens_of(&self, text: &str) -> Vec<Vec<f32>> {
         let ids = Bert::tokens(text);
         let row = |name: &str, index: usize| {
             let (_, values) = &self.0[&format!("embeddings.{name}_embeddings.weight")];
@@ -166,6 +166,12 @@ impl Bert {
         for layer in 0..LAYERS {
             x = self.layer(&format!("encoder.layer.{layer}"), &x);
         }
+        x
+    }
+
+    /// What sentence-transformers makes of a text.
+    pub fn embed(&self, text: &str) -> Vec<f32> {
+        let x = self.tokens_of(text);
         let mean: Vec<f32> = (0..H)
             .map(|i| x.iter().map(|row| row[i]).sum::<f32>() / x.len() as f32)
             .collect();

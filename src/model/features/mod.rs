@@ -59,7 +59,9 @@ impl Encoder {
                     scale: Scale::plain(),
                     length,
                 },
-                InputKind::Vector { length, .. } | InputKind::Embedded { length, .. } => {
+                InputKind::Vector { length, .. }
+                | InputKind::Embedded { length, .. }
+                | InputKind::EmbeddedVector { length, .. } => {
                     ColumnEncoder::Vector { scale, length }
                 }
             }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::backend::Device;
 use super::policy::Policy;
-pub use parse::{Error, Named};
+pub use parse::{Error, Named, NamedEncoder};
 
 /// What the model answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +90,15 @@ pub enum InputKind {
     /// A text a row: what a pretrained encoder gives, standardised as a whole.
     Embedded {
         /// The folder of the encoder.
+        encoder: Pinned,
+        /// The length of what it gives, at least one.
+        length: usize,
+    },
+    /// A vector a row: what a pretrained network gives for it, standardised as a whole.
+    EmbeddedVector {
+        /// How many 32-bit floats come, at least one.
+        n_values: usize,
+        /// The file of the network.
         encoder: Pinned,
         /// The length of what it gives, at least one.
         length: usize,
@@ -406,6 +415,10 @@ impl Input {
             (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: next, .. }) => {
                 self.name == other.name && encoder.digest == next.digest
             }
+            (
+                InputKind::EmbeddedVector { encoder, .. },
+                InputKind::EmbeddedVector { encoder: next, .. },
+            ) => self.name == other.name && encoder.digest == next.digest,
             _ => self == other,
         }
     }
@@ -416,7 +429,9 @@ impl InputKind {
     pub fn n_dense(&self) -> usize {
         match self {
             InputKind::Number { gaps } => 1 + usize::from(*gaps),
-            InputKind::Vector { length, .. } | InputKind::Embedded { length, .. } => *length,
+            InputKind::Vector { length, .. }
+            | InputKind::Embedded { length, .. }
+            | InputKind::EmbeddedVector { length, .. } => *length,
             InputKind::Category | InputKind::Text => 0,
         }
     }
@@ -428,7 +443,7 @@ impl fmt::Display for InputKind {
             InputKind::Number { .. } => "number",
             InputKind::Category => "category",
             InputKind::Text | InputKind::Embedded { .. } => "text",
-            InputKind::Vector { .. } => "vector",
+            InputKind::Vector { .. } | InputKind::EmbeddedVector { .. } => "vector",
         })
     }
 }

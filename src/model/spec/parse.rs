@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::{Cadence, Device, Input, InputKind, JournalLimits, LearnerKind, Policy, Spec, Task};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
-pub use pinned::Named;
-use pinned::{Pins, encoder};
+pub use pinned::{Named, NamedEncoder};
+use pinned::{Pins, encoder, vector_encoder};
 pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
 
@@ -255,8 +255,8 @@ fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
                 "1 to 200 bytes, no name twice",
             ));
         }
-        if input.kind != "text" {
-            not_here(&key("encoder"), &input.encoder, "a text")?;
+        if !matches!(input.kind.as_str(), "text" | "vector") {
+            not_here(&key("encoder"), &input.encoder, "a text or a vector")?;
         }
         let gaps = match input.missing.as_deref() {
             None => false,
@@ -278,10 +278,7 @@ fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
                 Some(path) => encoder(raw, &input.name, path)?,
                 None => InputKind::Text,
             },
-            "vector" => InputKind::Vector {
-                length: within(&key("length"), input.length, 0, 1..=65_536)? as usize,
-                standardise: input.standardise.unwrap_or(true),
-            },
+            "vector" => vector(raw, input)?,
             other => {
                 return Err(one_of(
                     &key("kind"),
@@ -296,6 +293,22 @@ fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
         });
     }
     Ok(inputs)
+}
+
+fn vector(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
+    let key = |key: &str| format!("input {:?}: {key}", input.name);
+    let length = within(&key("length"), input.length, 0, 1..=65_536)? as usize;
+    match (&input.encoder, input.standardise) {
+        (Some(path), None) => vector_encoder(raw, &input.name, path, length),
+        (Some(_), Some(standardise)) => {
+            let allowed = "what an encoder gives is standardised; leave it out";
+            Err(value(&key("standardise"), standardise, allowed))
+        }
+        (None, standardise) => Ok(InputKind::Vector {
+            length,
+            standardise: standardise.unwrap_or(true),
+        }),
+    }
 }
 
 fn publish(publish: &RawPublish) -> Result<(), Error> {
@@ -473,7 +486,7 @@ mod tests {
             assert!(!error.contains('\n'), "{error:?}");
         };
         check("colour = \"red\"\n", "line 6: unknown field `colour`");
-        check("encoder = \"minilm\"\n", "only a text has it");
+        check("encoder = \"minilm\"\n", "only a text or a vector has it");
         check(
             "[backend]\ndevice = \"gpu\"\n",
             "backend.device = \"gpu\": take \"cpu\", or \"cuda:0\"",

@@ -101,12 +101,7 @@ impl Bert {
         for layer in &self.layers {
             x = layer.forward(&x, (b, t, self.n_heads), mask.as_ref(), self.activation)?;
         }
-        let x = x.reshape((b, t, ()))?.broadcast_mul(&present)?.sum(1)?;
-        let counts = present.sum(1)?.maximum(1.0)?;
-        let mean = x.broadcast_div(&counts)?;
-        let lengths = mean.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-        let unit = mean.broadcast_div(&lengths.maximum(LENGTH_MIN)?)?;
-        unit.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+        pooled(&x.reshape((b, t, ()))?, &present)
     }
 
     /// What the first layer sees, `[b t, h]`.
@@ -116,6 +111,16 @@ impl Bert {
         let x = words.broadcast_add(&places)?;
         self.norm.forward(&x.reshape((b * t, ()))?)
     }
+}
+
+/// The mean of `[b, t, h]` over the tokens that are `present`, `[b, t, 1]`, of length one.
+pub fn pooled(x: &Tensor, present: &Tensor) -> Result<Vec<f32>> {
+    let x = x.broadcast_mul(present)?.sum(1)?;
+    let counts = present.sum(1)?.maximum(1.0)?;
+    let mean = x.broadcast_div(&counts)?;
+    let lengths = mean.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    let unit = mean.broadcast_div(&lengths.maximum(LENGTH_MIN)?)?;
+    unit.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
 }
 
 impl Layer {

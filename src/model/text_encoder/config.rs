@@ -5,6 +5,11 @@
 
 use serde::Deserialize;
 
+/// Tokens of a vocabulary at most.
+const VOCAB_MAX: usize = 1 << 20;
+/// Tokens of a text at most.
+const POSITIONS_MAX: usize = 1 << 13;
+
 /// The shape of a BERT.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
@@ -21,6 +26,13 @@ pub struct Config {
     #[serde(default = "hidden_act")]
     hidden_act: String,
     position_embedding_type: Option<String>,
+}
+
+/// What is asked of every network, however it computes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Sizes {
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
 }
 
 /// The nonlinearities of the layers.
@@ -60,7 +72,7 @@ impl Config {
         }
         config.activation()?;
         for (key, value, max) in [
-            ("vocab_size", config.vocab_size, 1 << 20),
+            ("vocab_size", config.vocab_size, VOCAB_MAX),
             ("hidden_size", config.hidden_size, 1 << 13),
             ("num_hidden_layers", config.num_hidden_layers, 64),
             ("num_attention_heads", config.num_attention_heads, 1 << 8),
@@ -68,13 +80,11 @@ impl Config {
             (
                 "max_position_embeddings",
                 config.max_position_embeddings,
-                1 << 13,
+                POSITIONS_MAX,
             ),
             ("type_vocab_size", config.type_vocab_size, 1 << 10),
         ] {
-            if !(1..=max).contains(&value) {
-                return Err(format!("{key} = {value}: 1 to {max}"));
-            }
+            check_within(key, value, max)?;
         }
         let (width, n_heads) = (config.hidden_size, config.num_attention_heads);
         if !width.is_multiple_of(n_heads) {
@@ -97,6 +107,19 @@ impl Config {
             )),
         }
     }
+}
+
+impl Sizes {
+    pub fn parse(json: &[u8]) -> Result<Sizes, String> {
+        let sizes: Sizes = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        check_within("vocab_size", sizes.vocab_size, VOCAB_MAX)?;
+        check_within(
+            "max_position_embeddings",
+            sizes.max_position_embeddings,
+            POSITIONS_MAX,
+        )?;
+        Ok(sizes)
+    }
 
     /// The tokens of a text that are read, by what sentence-transformers wrote down.
     pub fn n_tokens(&self, sentence: &[u8]) -> Result<usize, String> {
@@ -108,6 +131,13 @@ impl Config {
             true => Ok(n_tokens),
             false => Err(format!("max_seq_length = {n_tokens}: 4 to {max}")),
         }
+    }
+}
+
+fn check_within(key: &str, value: usize, max: usize) -> Result<(), String> {
+    match (1..=max).contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{key} = {value}: 1 to {max}")),
     }
 }
 
@@ -146,9 +176,9 @@ mod tests {
 
     #[test]
     fn texts_are_cut_where_sentence_transformers_cuts_them() {
-        let config = Config::parse(JSON.as_bytes()).unwrap();
+        let sizes = Sizes::parse(JSON.as_bytes()).unwrap();
         let check = |json: &str, expected: Option<usize>| {
-            assert_eq!(config.n_tokens(json.as_bytes()).ok(), expected, "{json}");
+            assert_eq!(sizes.n_tokens(json.as_bytes()).ok(), expected, "{json}");
         };
         check("{\"max_seq_length\":16}", Some(16));
         check("{}", Some(32));

@@ -52,7 +52,10 @@ fn input(input: &Input) -> TensorMetadata {
     let (datatype, shape) = match &input.kind {
         InputKind::Number { .. } => ("FP64", vec![ROWS]),
         InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => ("BYTES", vec![ROWS]),
-        InputKind::Vector { length, .. } => ("FP32", vec![ROWS, *length as i64]),
+        InputKind::Vector { length, .. }
+        | InputKind::EmbeddedVector {
+            n_values: length, ..
+        } => ("FP32", vec![ROWS, *length as i64]),
     };
     TensorMetadata {
         name: input.name.clone(),

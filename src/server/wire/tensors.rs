@@ -143,19 +143,27 @@ fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
         .collect()
 }
 
-fn width(kind: &InputKind) -> usize {
+/// How many floats a row of a vector comes with.
+fn vector_length(kind: &InputKind) -> Option<usize> {
     match kind {
-        InputKind::Vector { length, .. } => *length,
-        _ => 1,
+        InputKind::Vector { length, .. }
+        | InputKind::EmbeddedVector {
+            n_values: length, ..
+        } => Some(*length),
+        _ => None,
     }
+}
+
+fn width(kind: &InputKind) -> usize {
+    vector_length(kind).unwrap_or(1)
 }
 
 /// The rows that a shape speaks of.
 fn n_rows_of(input: &Input, tensor: &InferInputTensor, rows_max: usize) -> Result<usize, Refusal> {
     let shape = &tensor.shape;
-    let rows = match (&input.kind, shape.as_slice()) {
-        (InputKind::Vector { length, .. }, [rows, n]) if usize::try_from(*n) == Ok(*length) => rows,
-        (InputKind::Vector { length, .. }, _) => {
+    let rows = match (vector_length(&input.kind), shape.as_slice()) {
+        (Some(length), [rows, n]) if usize::try_from(*n) == Ok(length) => rows,
+        (Some(length), _) => {
             let what = format!("shape {shape:?}, expected [rows, {length}]");
             return Err(refuse(&input.name, what));
         }
@@ -178,11 +186,14 @@ fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
     match kind {
         InputKind::Number { gaps: true } => Ok(Column::Numbers(numbers::with_gaps(&tensor)?)),
         InputKind::Number { gaps: false } => Ok(Column::Numbers(numbers::finite(&tensor)?)),
-        // What an encoder makes of a text comes beside it before anything else sees it.
+        // What an encoder makes of a text comes beside it before anything else sees it, and what
+        // one makes of a vector takes its place.
         InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => {
             Ok(Column::Strings(texts::read(&tensor)?))
         }
-        InputKind::Vector { .. } => Ok(Column::Vectors(numbers::vectors(tensor)?)),
+        InputKind::Vector { .. } | InputKind::EmbeddedVector { .. } => {
+            Ok(Column::Vectors(numbers::vectors(tensor)?))
+        }
     }
 }
 

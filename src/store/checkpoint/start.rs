@@ -14,6 +14,8 @@ use crate::store::{Disk, Error};
 const FOREIGN_BYTES_MAX: u64 = 4 << 30;
 /// Room for the vocabulary of a tokenizer.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
+/// As large as a message of protobuf can be.
+const ONNX_BYTES_MAX: u64 = 2 << 30;
 
 /// Keeps the bytes of a file that fits at this path, durably.
 ///
@@ -69,7 +71,20 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Foreign`]: it is too large. [`Error::Io`]: it cannot be read.
 pub fn read_text_file(path: &Path) -> Result<Vec<u8>, Error> {
-    read_bounded(path, TEXT_BYTES_MAX).map_err(|error| match error {
+    read_unread(path, TEXT_BYTES_MAX)
+}
+
+/// Reads an ONNX file as its bytes.
+///
+/// # Errors
+/// As [`read_text_file`].
+pub fn read_onnx_file(path: &Path) -> Result<Vec<u8>, Error> {
+    read_unread(path, ONNX_BYTES_MAX)
+}
+
+/// The bytes of a file whose content is read elsewhere.
+fn read_unread(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    read_bounded(path, limit).map_err(|error| match error {
         Error::Checkpoint { malformed, .. } => Error::foreign(path, malformed.0),
         error => error,
     })

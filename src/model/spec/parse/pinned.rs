@@ -16,10 +16,19 @@ use super::{Error, Raw, device, raw, value, within};
 pub struct Named {
     /// The weights that the network starts with.
     pub weights: Option<String>,
-    /// The folders of encoders, by the place of their input.
-    pub encoders: Vec<Option<String>>,
+    /// The encoders, by the place of their input.
+    pub encoders: Vec<Option<NamedEncoder>>,
     /// What the encoders compute on.
     pub device: Device,
+}
+
+/// An encoder that an input names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEncoder {
+    /// The folder or file, from the folder of the model.
+    pub path: String,
+    /// How many values a vector comes with; none of a text.
+    pub n_values: Option<usize>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -44,10 +53,16 @@ pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
         .iter()
         .try_for_each(|path| check_path("network.weights", path))?;
     let encoders = raw.input.iter().map(|input| {
-        let key = format!("input {:?}: encoder", input.name);
-        let path = input.encoder.clone();
-        path.map(|path| check_path(&key, &path).map(|()| path))
-            .transpose()
+        let key = |key: &str| format!("input {:?}: {key}", input.name);
+        let Some(path) = input.encoder.clone() else {
+            return Ok(None);
+        };
+        check_path(&key("encoder"), &path)?;
+        let n_values = match input.kind.as_str() {
+            "vector" => Some(within(&key("length"), input.length, 0, 1..=65_536)? as usize),
+            _ => None,
+        };
+        Ok(Some(NamedEncoder { path, n_values }))
     });
     Ok(Named {
         weights,
@@ -99,11 +114,32 @@ pub(super) fn pinned(raw: &Raw, key: &str, path: &str) -> Result<Pinned, Error> 
 
 /// An encoder that an input names: what it gives is as long as its folder said.
 pub(super) fn encoder(raw: &Raw, name: &str, path: &str) -> Result<InputKind, Error> {
+    let (encoder, length) = sized(raw, name, path)?;
+    Ok(InputKind::Embedded { encoder, length })
+}
+
+/// The same of vectors that come with `n_values`.
+pub(super) fn vector_encoder(
+    raw: &Raw,
+    name: &str,
+    path: &str,
+    n_values: usize,
+) -> Result<InputKind, Error> {
+    let (encoder, length) = sized(raw, name, path)?;
+    Ok(InputKind::EmbeddedVector {
+        n_values,
+        encoder,
+        length,
+    })
+}
+
+/// An encoder with the length of what it gives.
+fn sized(raw: &Raw, name: &str, path: &str) -> Result<(Pinned, usize), Error> {
     let encoder = pinned(raw, &format!("input {name:?}: encoder"), path)?;
     let key = format!("pinned.{path:?}.length");
     let length = encoder.length.unwrap_or(0) as u64;
     let length = within(&key, Some(length), 0, 1..=65_536)? as usize;
-    Ok(InputKind::Embedded { encoder, length })
+    Ok((encoder, length))
 }
 
 fn check_path(key: &str, path: &str) -> Result<(), Error> {

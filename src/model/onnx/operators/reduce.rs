@@ -1,0 +1,75 @@
+//! What comes from all values along some axes.
+
+use candle_core::{D, Tensor};
+use candle_nn::ops::softmax_last_dim;
+
+use super::super::call::{Call, axis};
+use super::super::value::{Fault, Value, fault};
+
+type Floats = candle_core::Result<Tensor>;
+
+/// Reduces along the axes that are named, or all of them.
+fn reduce(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Value, Fault> {
+    let tensor = call.floats(0)?;
+    let rank = tensor.rank();
+    let named = call.list_or_input("axes", 1)?.unwrap_or_default();
+    let mut axes: Vec<usize> = match named.is_empty() {
+        true if call.int("noop_with_empty_axes", 0)? != 0 => return Ok(call.value(0)?.clone()),
+        true => (0..rank).collect(),
+        false => named
+            .iter()
+            .map(|named| axis(*named, rank))
+            .collect::<Result<_, _>>()?,
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    let reduced = function(tensor, axes.clone())?;
+    if call.int("keepdims", 1)? != 0 {
+        return Ok(Value::Floats(reduced));
+    }
+    let kept = (0..rank).filter(|axis| !axes.contains(axis));
+    let shape: Vec<usize> = kept.map(|axis| tensor.dims()[axis]).collect();
+    Ok(Value::Floats(reduced.reshape(shape)?))
+}
+
+pub fn mean(call: &Call) -> Result<Value, Fault> {
+    reduce(call, |tensor, axes| tensor.mean_keepdim(axes))
+}
+
+pub fn sum(call: &Call) -> Result<Value, Fault> {
+    reduce(call, |tensor, axes| tensor.sum_keepdim(axes))
+}
+
+pub fn l2(call: &Call) -> Result<Value, Fault> {
+    reduce(call, |tensor, axes| tensor.sqr()?.sum_keepdim(axes)?.sqrt())
+}
+
+/// Over every dimension behind the channels.
+pub fn global_average(call: &Call) -> Result<Value, Fault> {
+    let tensor = call.floats(0)?;
+    match tensor.rank() {
+        0..=2 => fault(format!("an input {:?} without places", tensor.dims())),
+        rank => {
+            let axes: Vec<usize> = (2..rank).collect();
+            Ok(Value::Floats(tensor.mean_keepdim(axes)?))
+        }
+    }
+}
+
+/// Until opset 12 it is over all dimensions from the axis on.
+pub fn softmax(call: &Call) -> Result<Value, Fault> {
+    let tensor = call.floats(0)?;
+    let rank = tensor.rank();
+    if call.opset < 13 {
+        let axis = call.axis("axis", 1, rank)?;
+        let inner: usize = tensor.dims()[axis..].iter().product();
+        let rows = tensor.reshape(((), inner))?;
+        return Ok(Value::Floats(
+            softmax_last_dim(&rows)?.reshape(tensor.dims())?,
+        ));
+    }
+    let axis = call.axis("axis", -1, rank)?;
+    let last = tensor.transpose(axis, D::Minus1)?.contiguous()?;
+    let shares = softmax_last_dim(&last)?.transpose(axis, D::Minus1)?;
+    Ok(Value::Floats(shares.contiguous()?))
+}

@@ -1,0 +1,327 @@
+//! What moves values and computes none.
+
+use candle_core::Tensor;
+
+use super::super::call::{Call, axis};
+use super::super::file::Attribute;
+use super::super::value::{Fault, Value, broadcast, fault, n_elements};
+
+pub fn identity(call: &Call) -> Result<Value, Fault> {
+    Ok(call.value(0)?.clone())
+}
+
+pub fn constant(call: &Call) -> Result<Value, Fault> {
+    match call.node.attributes.values().next() {
+        Some(Attribute::Tensor(value)) => Ok(value.clone()),
+        Some(Attribute::Float(value)) => Value::floats(vec![*value], &[], call.device),
+        Some(Attribute::Floats(values)) => {
+            Value::floats(values.clone(), &[values.len()], call.device)
+        }
+        Some(Attribute::Int(value)) => Ok(Value::ints(vec![*value], &[])),
+        Some(Attribute::Ints(values)) => Ok(Value::ints(values.clone(), &[values.len()])),
+        Some(Attribute::Text(_) | Attribute::Other) | None => fault("a constant without value"),
+    }
+}
+
+/// Extents that came as whole numbers.
+fn extents(values: &[i64]) -> Result<Vec<usize>, Fault> {
+    let extents = values.iter().map(|value| usize::try_from(*value));
+    let extents = extents.collect::<Result<Vec<usize>, _>>();
+    let extents = extents.map_err(|_| Fault(format!("an extent below 0 in {values:?}")))?;
+    n_elements(&extents)?;
+    Ok(extents)
+}
+
+pub fn constant_of_shape(call: &Call) -> Result<Value, Fault> {
+    let shape = extents(&call.ints(0)?.values)?;
+    let value = match call.node.attributes.get("value") {
+        None => Value::floats(vec![0.0], &[1], call.device)?,
+        Some(Attribute::Tensor(value)) if value.n_elements() == 1 => value.clone(),
+        Some(_) => return fault("a value that is not one number"),
+    };
+    value.reshaped(&[])?.expanded(&shape)
+}
+
+pub fn shape(call: &Call) -> Result<Value, Fault> {
+    let shape = call.value(0)?.shape();
+    let rank = shape.len() as i64;
+    let place = |name: &str, default: i64| -> Result<usize, Fault> {
+        let place = call.int(name, default)?;
+        let counted = if place < 0 { place + rank } else { place };
+        Ok(counted.clamp(0, rank) as usize)
+    };
+    let (start, end) = (place("start", 0)?, place("end", rank)?);
+    let extents = shape[start.min(end)..end].iter();
+    let extents: Vec<i64> = extents.map(|extent| *extent as i64).collect();
+    let n_extents = extents.len();
+    Ok(Value::ints(extents, &[n_extents]))
+}
+
+pub fn reshape(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let (own, asked) = (value.shape(), &call.ints(1)?.values);
+    let keeps = call.int("allowzero", 0)? == 0;
+    let mut shape = Vec::with_capacity(asked.len());
+    for (place, extent) in asked.iter().enumerate() {
+        shape.push(match (extent, own.get(place)) {
+            (0, Some(kept)) if keeps => *kept,
+            // The others leave it so much.
+            (-1, _) => 1,
+            (extent, _) => usize::try_from(*extent)
+                .map_err(|_| Fault(format!("an extent {extent} in a shape")))?,
+        });
+    }
+    let mut free = asked
+        .iter()
+        .enumerate()
+        .filter(|(_, extent)| **extent == -1);
+    if let Some((place, _)) = free.next() {
+        let others = n_elements(&shape)?.max(1);
+        shape[place] = value.n_elements() / others;
+        if free.next().is_some() {
+            return fault(format!("a shape {asked:?} with two free extents"));
+        }
+    }
+    value.reshaped(&shape)
+}
+
+pub fn flatten(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let shape = value.shape();
+    let place = call.int("axis", 1)?;
+    let place = match place == shape.len() as i64 {
+        true => shape.len(),
+        false => axis(place, shape.len())?,
+    };
+    let rows: usize = shape[..place].iter().product();
+    let columns: usize = shape[place..].iter().product();
+    value.reshaped(&[rows, columns])
+}
+
+pub fn squeeze(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let shape = value.shape();
+    let axes: Vec<usize> = match call.list_or_input("axes", 1)? {
+        None => (0..shape.len()).filter(|axis| shape[*axis] == 1).collect(),
+        Some(named) => named
+            .iter()
+            .map(|named| axis(*named, shape.len()))
+            .collect::<Result<_, _>>()?,
+    };
+    if let Some(wide) = axes.iter().find(|axis| shape[**axis] != 1) {
+        return fault(format!("axis {wide} of {shape:?} is not one"));
+    }
+    let kept = (0..shape.len()).filter(|axis| !axes.contains(axis));
+    let kept: Vec<usize> = kept.map(|axis| shape[axis]).collect();
+    value.reshaped(&kept)
+}
+
+pub fn unsqueeze(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let named = call.list_or_input("axes", 1)?;
+    let named = named.ok_or_else(|| Fault("it names no axes".to_owned()))?;
+    let rank = value.shape().len() + named.len();
+    let axes = named.iter().map(|named| axis(*named, rank));
+    let axes: Vec<usize> = axes.collect::<Result<_, _>>()?;
+    let mut own = value.shape().iter();
+    let shape = (0..rank).map(|axis| match axes.contains(&axis) {
+        true => Some(1),
+        false => own.next().copied(),
+    });
+    let shape: Option<Vec<usize>> = shape.collect();
+    value.reshaped(&shape.ok_or_else(|| Fault(format!("axes {named:?} name one twice")))?)
+}
+
+pub fn transpose(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let rank = value.shape().len();
+    let order: Vec<usize> = match call.list("perm")? {
+        None => (0..rank).rev().collect(),
+        Some(named) => named
+            .iter()
+            .map(|named| axis(*named, rank))
+            .collect::<Result<_, _>>()?,
+    };
+    match value {
+        Value::Floats(tensor) => Ok(Value::Floats(tensor.permute(order)?.contiguous()?)),
+        Value::Ints(_) if rank < 2 => Ok(value.clone()),
+        Value::Ints(_) => fault("it transposes whole numbers"),
+    }
+}
+
+pub fn concat(call: &Call) -> Result<Value, Fault> {
+    let first = call.value(0)?;
+    let rank = first.shape().len();
+    let axis = axis(call.int("axis", 0)?, rank)?;
+    let values = (0..call.inputs.len()).map(|index| call.value(index));
+    let values: Vec<&Value> = values.collect::<Result<_, _>>()?;
+    let mut shape = first.shape().to_vec();
+    shape[axis] = 0;
+    for value in &values {
+        let own = value.shape();
+        let fits = |at: usize| at == axis || own[at] == shape[at];
+        if own.len() != rank || !(0..rank).all(fits) {
+            return fault(format!("{own:?} beside {:?}", first.shape()));
+        }
+        shape[axis] += own[axis];
+    }
+    n_elements(&shape)?;
+    match first {
+        Value::Floats(_) => {
+            let tensors = (0..values.len()).map(|index| call.floats(index));
+            let tensors: Vec<&Tensor> = tensors.collect::<Result<_, _>>()?;
+            Ok(Value::Floats(Tensor::cat(&tensors, axis)?.contiguous()?))
+        }
+        Value::Ints(_) => {
+            let parts = (0..values.len()).map(|index| call.ints(index));
+            let parts: Vec<_> = parts.collect::<Result<_, _>>()?;
+            let mut joined = Vec::new();
+            for outer in 0..shape[..axis].iter().product() {
+                for part in &parts {
+                    let n_values: usize = part.shape[axis..].iter().product();
+                    joined.extend_from_slice(&part.values[outer * n_values..][..n_values]);
+                }
+            }
+            Ok(Value::ints(joined, &shape))
+        }
+    }
+}
+
+pub fn gather(call: &Call) -> Result<Value, Fault> {
+    let (value, places) = (call.value(0)?, call.ints(1)?);
+    let own = value.shape();
+    let along = call.axis("axis", 0, own.len())?;
+    let found = places.values.iter().map(|place| axis(*place, own[along]));
+    let found: Vec<usize> = found
+        .collect::<Result<_, _>>()
+        .map_err(|_| Fault(format!("a place outside of {own:?} along axis {along}")))?;
+    let shape = [&own[..along], &places.shape, &own[along + 1..]].concat();
+    n_elements(&shape)?;
+    value.select(along, &found)?.reshaped(&shape)
+}
+
+/// Each row of the last dimension of the places names one value, or one part.
+pub fn gather_nd(call: &Call) -> Result<Value, Fault> {
+    if call.int("batch_dims", 0)? != 0 {
+        return fault("batch_dims other than 0");
+    }
+    let (value, places) = (call.value(0)?, call.ints(1)?);
+    let own = value.shape();
+    let (depth, before) = match places.shape.split_last() {
+        Some((depth, before)) if (1..=own.len()).contains(depth) => (*depth, before),
+        _ => return fault(format!("places {:?} in {own:?}", places.shape)),
+    };
+    let rows = places.values.chunks(depth).map(|row| {
+        let mut at = 0;
+        for (place, extent) in row.iter().zip(own) {
+            at = at * extent + axis(*place, *extent)?;
+        }
+        Ok(at)
+    });
+    let rows: Vec<usize> = rows.collect::<Result<_, Fault>>()?;
+    let parts: usize = own[..depth].iter().product();
+    let shape = [before, &own[depth..]].concat();
+    n_elements(&shape)?;
+    let flat = value.reshaped(&[&[parts], &own[depth..]].concat())?;
+    flat.select(0, &rows)?.reshaped(&shape)
+}
+
+pub fn slice(call: &Call) -> Result<Value, Fault> {
+    let (starts, ends) = (&call.ints(1)?.values, &call.ints(2)?.values);
+    let list = |index: usize, default: fn(usize) -> i64| -> Result<Vec<i64>, Fault> {
+        match call.optional(index) {
+            Some(_) => Ok(call.ints(index)?.values.clone()),
+            None => Ok((0..starts.len()).map(default).collect()),
+        }
+    };
+    let axes = list(3, |place| place as i64)?;
+    let steps = list(4, |_| 1)?;
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return fault("starts, ends, axes and steps of different lengths");
+    }
+    let mut value = call.value(0)?.clone();
+    for (index, step) in steps.iter().enumerate() {
+        let axis = axis(axes[index], value.shape().len())?;
+        let places = stepped(starts[index], ends[index], *step, value.shape()[axis])?;
+        value = value.select(axis, &places)?;
+    }
+    Ok(value)
+}
+
+/// The places from `start` to before `end`, both counted from behind where they are below 0.
+fn stepped(start: i64, end: i64, step: i64, extent: usize) -> Result<Vec<usize>, Fault> {
+    let extent = extent as i64;
+    let counted = |place: i64| {
+        if place < 0 {
+            place.saturating_add(extent)
+        } else {
+            place
+        }
+    };
+    let (start, end) = (counted(start), counted(end));
+    let places = |step: i64| (step.unsigned_abs() as usize).max(1);
+    match step {
+        1.. => {
+            let (start, end) = (start.clamp(0, extent), end.clamp(0, extent));
+            Ok((start as usize..end as usize)
+                .step_by(places(step))
+                .collect())
+        }
+        0 => fault("a step of 0"),
+        _ => {
+            let (start, end) = (start.clamp(-1, extent - 1), end.clamp(-1, extent - 1));
+            let range = (end + 1..=start).rev().step_by(places(step));
+            Ok(range.map(|place| place as usize).collect())
+        }
+    }
+}
+
+pub fn expand(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let asked = extents(&call.ints(1)?.values)?;
+    value.expanded(&broadcast(value.shape(), &asked)?)
+}
+
+/// Of whole numbers: exports count places with it.
+pub fn range(call: &Call) -> Result<Value, Fault> {
+    let one = |index: usize| match call.ints(index)?.values.as_slice() {
+        [value] => Ok(*value),
+        _ => fault(format!("input {index} is not one number")),
+    };
+    let (start, limit, delta) = (one(0)?, one(1)?, one(2)?);
+    if delta == 0 {
+        return fault("steps of 0");
+    }
+    let (from, to) = if delta > 0 {
+        (start, limit)
+    } else {
+        (limit, start)
+    };
+    let n_values = match to.checked_sub(from) {
+        Some(width) if width > 0 => (width as u64).div_ceil(delta.unsigned_abs()),
+        Some(_) => 0,
+        None => u64::MAX,
+    };
+    let n_values = n_elements(&[usize::try_from(n_values).unwrap_or(usize::MAX)])?;
+    let values = (0..n_values as i64).map(|index| start + index * delta);
+    Ok(Value::ints(values.collect(), &[n_values]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_stepped_in_both_directions() {
+        let check = |start, end, step, expected: &[usize]| {
+            assert_eq!(stepped(start, end, step, 5).unwrap(), expected);
+        };
+        check(1, 4, 2, &[1, 3]);
+        check(-3, i64::MAX, 1, &[2, 3, 4]);
+        check(-1, i64::MIN, -2, &[4, 2, 0]);
+        check(3, 0, -1, &[3, 2, 1]);
+        check(4, 2, 1, &[]);
+        check(0, 5, i64::MAX, &[0]);
+        assert!(stepped(0, 5, 0, 5).is_err());
+    }
+}
