@@ -335,6 +335,45 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
+    let toml = gradient("sgd", "8", "er");
+    let by_four = "[learner]\nexamples_per_update = 4\n";
+    let (house, engine) = house(&toml.replace("[learner]\n", by_four));
+    let model = engine.model("m").unwrap();
+    let ids = live(model, 0, 10, None).await;
+    // It came of no prediction, and another had its label: nothing is learned of either.
+    for (source, id) in [("stray", PredictionId(7)), ("again", ids[0])] {
+        let feedback = Feedback {
+            source: source.to_owned(),
+            ..label(id, source, "a")
+        };
+        let receipt = model.accept(feedback).unwrap();
+        receipt.wait().await.unwrap();
+    }
+    let made = order(model, Order::Checkpoint).await.version;
+    let sources = |id| engine.audit(id, None).unwrap().unwrap().sources;
+    let count = |people, batch| [("people".to_owned(), people), ("batch".to_owned(), batch)].into();
+    let after = live(model, 10, 4, None).await;
+    // Two updates, and two examples that wait for the third.
+    assert_eq!(sources(after[0]), count(4, 4));
+    assert_eq!(sources(after[3]), count(6, 6));
+    assert_eq!(model.status(false).fates["pending"], 2);
+    order(model, Order::Restore { version: made }).await;
+    let restored = live(model, 20, 1, Some("people")).await;
+    assert_eq!(sources(restored[0]), count(4, 4));
+    let batch = request(source("batch"), Disposal::Keep);
+    model.retract(batch).await.unwrap();
+    let without = live(model, 30, 1, Some("people")).await;
+    assert_eq!(sources(without[0]), [("people".to_owned(), 4)].into());
+    // Told from what is on disk alone, it is the same.
+    engine.close();
+    drop(engine);
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let found = offline.audit(after[3], None).unwrap().unwrap();
+    assert_eq!((found.sources, found.sources_from), (count(6, 6), 1));
+}
+
 /// The first journal of a model written again with some of its events changed, as a data directory
 /// of its own.
 fn rewritten(house: &House, change: impl Fn(&mut Event)) -> House {

@@ -125,8 +125,8 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
             format!("{signal} from {source:?} at {position}{retracted}"),
         );
     }
-    for line in heard_before(found) {
-        put("had heard", line);
+    for line in learned_before(found) {
+        put("had learned", line);
     }
     if let Some(source) = without {
         let text = match &found.without {
@@ -142,15 +142,15 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
     lines
 }
 
-/// What the state that answered had come by, as far as the journal still says.
-fn heard_before(found: &AuditResponse) -> Vec<String> {
+/// What the state that answered had learned, as far as it was counted.
+fn learned_before(found: &AuditResponse) -> Vec<String> {
     let sources = sorted(&found.sources).into_iter();
     let mut lines: Vec<String> = sources
-        .map(|(source, n)| format!("{n} events of source {source:?}"))
+        .map(|(source, n)| format!("{n} examples of source {source:?}"))
         .collect();
     if found.sources_from > 1 {
         lines.push(format!(
-            "events before position {}, which are not counted: the journal was shortened",
+            "examples before position {}, which an older program learned and did not count",
             found.sources_from
         ));
     }

@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 
 use self::again::{Again, answer, description_at, state_at, state_without};
 use super::error::Error;
-use super::retract::retractions;
 use super::versions::Versions;
 use crate::event::{
-    Batch, Column, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId, Signal,
-    Subject, Time,
+    Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, PredictionId,
+    Signal, Subject, Time,
 };
-use crate::learn::Learner;
+use crate::learn::Sources;
 use crate::model::Spec;
 use crate::store::Reader;
 
@@ -48,10 +47,10 @@ pub struct Audit {
     pub description: Description,
     /// What was said of it since.
     pub feedback: Vec<Heard>,
-    /// Feedback events by source that the answering state had come by, whether it learned from
-    /// them or not, without those that were taken back by then.
+    /// Examples that the answering state had learned, by the source of their feedback; unknown,
+    /// and none, where that state cannot be derived again.
     pub sources: BTreeMap<String, u64>,
-    /// The position that they are counted from: the first that the journal still holds.
+    /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
     /// What the answer would have been without a source, and how many events that leaves out.
     pub without: Option<Result<(Outputs, u64), String>>,
@@ -104,11 +103,11 @@ pub fn audit(
     let again = again.map(|state| answer(&state.learner, &prediction, row));
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
-    let sources_from = Reader::from_start(&versions.journal, 0)?.next_position();
-    let sources = match known {
-        Some(state) => sources(versions, &state.learner, &prediction, sources_from)?,
-        None => BTreeMap::new(),
-    };
+    let sources = known.map(|state| state.learner.sources());
+    let sources_from = sources.map_or(1, Sources::since);
+    let learned = sources.into_iter().flat_map(Sources::learned);
+    let sources = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
+    let sources = sources.collect();
     let without = without.map(|source| {
         let (learner, left_out) = state_without(versions, source, at, last)?;
         Ok((answer(&learner, &prediction, row), left_out))
@@ -172,38 +171,6 @@ fn find(versions: &Versions, last: u64, id: PredictionId) -> Result<Option<(Entr
     Ok(None)
 }
 
-/// How many events of each source the answering state had come by, of those from `start` on.
-fn sources(
-    versions: &Versions,
-    learner: &Learner,
-    prediction: &Prediction,
-    start: u64,
-) -> Result<BTreeMap<String, u64>, Error> {
-    let last = prediction.position;
-    let retracted = retractions(&versions.journal, last)?;
-    let mut sources = BTreeMap::new();
-    for (first, last) in learner.lineage().stretches(prediction.version, last) {
-        if last < start {
-            continue;
-        }
-        let mut reader = Reader::open(&versions.journal, first.max(start), last)?;
-        while let Some(Entry {
-            position,
-            time,
-            event,
-        }) = reader.next(last)?
-        {
-            let Event::Feedback(feedback) = event else {
-                continue;
-            };
-            if !retracted.hold(position, &feedback, time) {
-                *sources.entry(feedback.source).or_insert(0) += 1;
-            }
-        }
-    }
-    Ok(sources)
-}
-
 /// What was said of a prediction after the entry that holds it.
 fn heard(
     versions: &Versions,
@@ -211,31 +178,35 @@ fn heard(
     last: u64,
     id: PredictionId,
 ) -> Result<Vec<Heard>, Error> {
-    let retracted = retractions(&versions.journal, last)?;
-    let mut all = Vec::new();
+    let mut events = Vec::new();
     let mut reader = Reader::open(&versions.journal, entry + 1, last)?;
-    while let Some(Entry {
-        position,
-        time,
-        event,
-    }) = reader.next(last)?
-    {
-        let Event::Feedback(feedback) = event else {
-            continue;
-        };
-        if !speaks_of(&feedback, id) {
-            continue;
+    while let Some(entry) = reader.next(last)? {
+        match entry.event {
+            Event::Feedback(feedback) if speaks_of(&feedback, id) => {
+                events.push((entry.position, entry.time, feedback, false));
+            }
+            Event::Command(Command {
+                order: Order::Retract(retraction),
+                ..
+            }) => {
+                for (_, time, feedback, retracted) in &mut events {
+                    *retracted |= retraction.selector.chooses(feedback, *time);
+                }
+            }
+            _ => {}
         }
-        all.push(Heard {
+    }
+    let heard = events
+        .into_iter()
+        .map(|(position, time, feedback, retracted)| Heard {
             position,
             time,
-            retracted: retracted.hold(position, &feedback, time),
+            retracted,
             source: feedback.source,
             feedback_id: feedback.feedback_id,
             signal: feedback.signal,
         });
-    }
-    Ok(all)
+    Ok(heard.collect())
 }
 
 fn speaks_of(feedback: &Feedback, id: PredictionId) -> bool {

@@ -17,6 +17,7 @@ use super::ledger::{Fate, Ledger};
 use super::lineage::Lineage;
 use super::seen::Seen;
 use super::signals;
+use super::sources::Sources;
 use crate::event::{
     Command, Description, Entry, Event, Kind, Order, Prediction, Reason, Selector, Time, Version,
 };
@@ -128,6 +129,7 @@ struct World {
     joins: Joins,
     seen: Seen,
     ledger: Ledger,
+    sources: Sources,
     evaluation: Evaluation,
     /// Versions made whose records have not come yet.
     unrecorded: Vec<Version>,
@@ -219,6 +221,11 @@ impl Learner {
     /// Events by fate.
     pub fn ledger(&self) -> &Ledger {
         &self.world.ledger
+    }
+
+    /// Examples learned, by source.
+    pub fn sources(&self) -> &Sources {
+        &self.world.sources
     }
 
     /// Predictions that wait.
@@ -372,7 +379,10 @@ impl Learner {
         }
         let mut learned = state.unnest("learned");
         let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
-        let then = Ledger::load(&mut state.unnest("world")).map_err(refuse)?;
+        let mut world = state.unnest("world");
+        let then = Ledger::load(&mut world).map_err(refuse)?;
+        let position = self.world.lineage.position(version).unwrap_or(0);
+        self.world.sources = Sources::load(&mut world, position).map_err(refuse)?;
         self.learned = learned;
         self.learned.reconfigure(&self.spec);
         self.world.ledger.undo_since(&then);
@@ -402,6 +412,7 @@ impl Learner {
         self.learned = other.learner.learned;
         self.world.joins = other.learner.world.joins;
         self.world.ledger = other.learner.world.ledger;
+        self.world.sources = other.learner.world.sources;
         self.world.evaluation = other.learner.world.evaluation;
         // That history ended before this moment.
         self.close_windows(archive)?;

@@ -62,27 +62,6 @@ impl Lineage {
         self.origins.iter().filter_map(parted).collect()
     }
 
-    /// Stretches of positions, both ends included, that the state at `position` was made of, the
-    /// newest first; `version` is the newest that it descends from.
-    pub fn stretches(&self, version: u64, position: u64) -> Vec<(u64, u64)> {
-        let mut stretches = Vec::new();
-        let (mut version, mut last) = (version, position);
-        while let Some(origin) = self.origins.get(&version) {
-            if origin.position < last {
-                stretches.push((origin.position + 1, last));
-            }
-            last = match origin.reason {
-                Reason::Restore => self.position(origin.parent).unwrap_or(0),
-                _ => origin.position,
-            };
-            version = origin.parent;
-        }
-        if last > 0 {
-            stretches.push((1, last));
-        }
-        stretches
-    }
-
     pub(super) fn save(&self, tensors: &mut Tensors) {
         let (mut numbers, mut digests) = (Vec::new(), Vec::new());
         for (version, origin) in &self.origins {
@@ -153,14 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_made_of_stretches_of_the_journal() {
+    fn what_was_saved_is_loaded() {
         let lineage = lineage();
-        assert_eq!(
-            lineage.stretches(5, 33),
-            [(31, 33), (26, 30), (3, 10), (1, 2)]
-        );
-        assert_eq!(lineage.stretches(3, 20), [(11, 20), (3, 10), (1, 2)]);
-        assert_eq!(lineage.stretches(4, 25), [(3, 10), (1, 2)]);
         let mut tensors = Tensors::default();
         lineage.save(&mut tensors);
         assert_eq!(Lineage::load(&mut tensors), Ok(lineage));

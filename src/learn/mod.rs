@@ -23,6 +23,7 @@ mod offpolicy;
 mod optimizer;
 mod seen;
 pub mod signals;
+mod sources;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Otherwise};
@@ -34,3 +35,4 @@ pub use ledger::{Fate, Ledger};
 pub use lineage::Lineage;
 pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
 pub use seen::Seen;
+pub use sources::Sources;

@@ -274,6 +274,8 @@ pub fn check(toml: &str, seed: u64, n_steps: usize) -> Classroom {
         digests[0], digests[1],
         "seed {seed}: retracted, it differs: {toml}"
     );
+    let sources = [learner, &twin.learner].map(|learner| learner.sources());
+    assert_eq!(sources[0], sources[1], "seed {seed}: {toml}");
     let n_retracted = retracted(journal).len() as u64;
     assert_eq!(
         learner.ledger().count(Fate::Retracted),

@@ -43,11 +43,11 @@ impl Learner {
         let fate = match &feedback.subject {
             Subject::Inputs { batch, decision } => {
                 match self.target_of_row(&feedback.signal, decision.as_ref()) {
-                    Some(target) => self.learn(batch, 0, target),
+                    Some(target) => self.learn(batch, 0, target, Some(&feedback.source)),
                     None => Fate::Unmatched,
                 }
             }
-            Subject::Prediction(id) => self.speak(*id, &feedback.signal, archive)?,
+            Subject::Prediction(id) => self.speak(*id, feedback, archive)?,
         };
         let mut step = self.end(fate);
         // Also while an example waits for its update: the encoder has seen the row.
@@ -82,7 +82,8 @@ impl Learner {
             if let Outputs::Actions { chosen, .. } = &prediction.outputs {
                 let action = chosen[row];
                 self.judge(&prediction, row, Target::Reward { action, reward });
-                self.learn(&prediction.batch, row, Target::Reward { action, reward });
+                let target = Target::Reward { action, reward };
+                self.learn(&prediction.batch, row, target, None);
             }
             if let Some(waiting) = self.world.joins.get_mut(id) {
                 waiting.earned = Some(reward);
@@ -135,15 +136,16 @@ impl Learner {
     fn speak(
         &mut self,
         id: PredictionId,
-        signal: &Signal,
+        feedback: &Feedback,
         archive: &mut dyn Archive,
     ) -> Result<Fate, Error> {
+        let (signal, source) = (&feedback.signal, &feedback.source);
         let waiting = match self.waiting(id) {
             Ok(waiting) => waiting,
             Err(fate) => return Ok(fate),
         };
         match signal {
-            Signal::PreferredOver(other) => self.prefer([id, *other], archive),
+            Signal::PreferredOver(other) => self.prefer([id, *other], source, archive),
             Signal::Label(_) | Signal::Value(_) if waiting.told => Ok(Fate::Duplicate),
             Signal::Label(_) | Signal::Value(_) => {
                 let prediction = self.fetch(waiting.position, archive)?;
@@ -157,7 +159,7 @@ impl Learner {
                 if waiting.earned.is_none() {
                     self.judge(&prediction, row, target);
                 }
-                Ok(self.learn(&prediction.batch, row, target))
+                Ok(self.learn(&prediction.batch, row, target, Some(source)))
             }
             Signal::Reward(_) | Signal::Named { .. } => {
                 let Some(earning) = self.earning(signal) else {
@@ -167,13 +169,18 @@ impl Learner {
                     return Ok(fate);
                 }
                 let prediction = self.fetch(waiting.position, archive)?;
-                Ok(self.earn(id, waiting, earning, &prediction))
+                Ok(self.earn(id, waiting, earning, source, &prediction))
             }
         }
     }
 
     /// Of two answers, the first was preferred: it earns one, the other nothing.
-    fn prefer(&mut self, ids: [PredictionId; 2], archive: &mut dyn Archive) -> Result<Fate, Error> {
+    fn prefer(
+        &mut self,
+        ids: [PredictionId; 2],
+        source: &str,
+        archive: &mut dyn Archive,
+    ) -> Result<Fate, Error> {
         let Task::Bandit { .. } = self.spec.task else {
             return Ok(Fate::Unmatched);
         };
@@ -196,7 +203,7 @@ impl Learner {
             match self.waiting(id) {
                 Ok(waiting) if self.refuses(waiting, earning).is_none() => {
                     let prediction = self.fetch(waiting.position, archive)?;
-                    fates.push(self.earn(id, waiting, earning, &prediction));
+                    fates.push(self.earn(id, waiting, earning, source, &prediction));
                 }
                 _ => {}
             }
@@ -239,6 +246,7 @@ impl Learner {
         id: PredictionId,
         waiting: Waiting,
         earning: Earning,
+        source: &str,
         prediction: &Prediction,
     ) -> Fate {
         let row = waiting.row as usize;
@@ -258,7 +266,7 @@ impl Learner {
                 if !waiting.told {
                     self.judge(prediction, row, target);
                 }
-                self.learn(&prediction.batch, row, target)
+                self.learn(&prediction.batch, row, target, Some(source))
             }
             Some(before) if before == reward => Fate::Applied,
             Some(before) => {
@@ -267,7 +275,7 @@ impl Learner {
                     self.world.evaluation.amend(by);
                 }
                 let target = Target::Correction { action, by };
-                self.learn(&prediction.batch, row, target)
+                self.learn(&prediction.batch, row, target, Some(source))
             }
         };
         match waiting.closed {
@@ -281,8 +289,9 @@ impl Learner {
         self.world.evaluation.judge(outputs, row, n_rows, target);
     }
 
-    /// Learns one example, and says what that means for the event that brought it.
-    fn learn(&mut self, batch: &Batch, row: usize, target: Target) -> Fate {
+    /// Learns one example of a source, or of silence, and says what that means for the event that
+    /// brought it.
+    fn learn(&mut self, batch: &Batch, row: usize, target: Target, source: Option<&str>) -> Fate {
         let world = &mut self.world;
         world.evaluation.follow(target);
         let mut scores = Vec::new();
@@ -290,10 +299,17 @@ impl Learner {
         let names = || self.learned.shares().into_iter().map(|(name, _)| name);
         let evaluation = &mut world.evaluation;
         evaluation.score_members(|| names().collect(), &scores);
+        source.iter().for_each(|source| world.sources.wait(source));
         let fate = match outcome {
             Outcome::Waits => return Fate::Pending,
-            Outcome::Updated(_) => Fate::Applied,
-            Outcome::Rejected(_) => Fate::Quarantined,
+            Outcome::Updated(_) => {
+                world.sources.settle();
+                Fate::Applied
+            }
+            Outcome::Rejected(_) => {
+                world.sources.reject();
+                Fate::Quarantined
+            }
         };
         world.ledger.settle(fate);
         fate

@@ -11,6 +11,7 @@ use super::super::learned::Learned;
 use super::super::ledger::Ledger;
 use super::super::lineage::Lineage;
 use super::super::seen::Seen;
+use super::super::sources::Sources;
 use super::{History, Learner, World};
 use crate::event::{Description, Reason, Time, Version};
 use crate::model::Spec;
@@ -32,6 +33,7 @@ impl Learner {
         world.joins.save(&mut tensors);
         world.seen.save(&mut tensors);
         world.ledger.save(&mut tensors);
+        world.sources.save(&mut tensors);
         world.evaluation.save(&mut tensors);
         let (mut numbers, mut digests) = (Vec::new(), Vec::new());
         for version in &world.unrecorded {
@@ -84,6 +86,7 @@ impl Learner {
                 joins: Joins::load(&mut world)?,
                 seen: Seen::load(&mut world)?,
                 ledger: Ledger::load(&mut world)?,
+                sources: Sources::load(&mut world, numbers[0])?,
                 evaluation: Evaluation::load(&mut world)?,
                 unrecorded: load_unrecorded(&mut world)?,
                 lineage: Lineage::load(&mut world)?,
