@@ -1,8 +1,9 @@
 //! A data directory as the first format wrote it, which stays readable for ever.
 //!
 //! Invariant: the files below `tests/golden` are never written again. What comes later gets a
-//! folder of its own, as `2` has the first column of embedded texts:
-//! `PERENNIAL_GOLDEN=tests/golden/3 cargo test --release --test golden` writes what the first test
+//! folder of its own, as `2` has the first column of embedded texts and `3` the first weights of a
+//! start:
+//! `PERENNIAL_GOLDEN=tests/golden/4 cargo test --release --test golden` writes what the first test
 //! made to a folder that is not there yet.
 
 mod common;
@@ -16,7 +17,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Classroom, House, copy};
-use events::{ERASED, LIVED, after, all_names, later, life, names, samples, samples_read};
+use events::{
+    ERASED, LIVED, TRAINED, after, all_names, later, life, names, samples, samples_read, start,
+    trained,
+};
 use layout::{Header, groups};
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Event, Outputs, Time};
@@ -40,6 +44,8 @@ const LIVED_ENTRIES: (u64, u64, &str) = (
 );
 /// Of what had been learned at the checkpoint, and what its weights say of x = 1.
 const LIVED_DIGEST: &str = "42d0bac525ae8fda44d8170baa65a09c045fa55514a11fa356fc62691cec7fdf";
+/// The same of the first checkpoint that counts examples by source.
+const COUNTED_DIGEST: &str = "e10c5f974d8b20f33c03de10023f7f80bacfee675ada455d707795d9d3eccb97";
 const LIVED_SCORES: [f32; 2] = [0.567_579_3, 0.632_062_1];
 
 fn golden() -> PathBuf {
@@ -49,6 +55,12 @@ fn golden() -> PathBuf {
 /// The journal of what came after the first format.
 fn golden_later() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/2")
+}
+
+/// A model that arrived trained, with the weights that it started with, and a checkpoint that
+/// counts examples by source.
+fn golden_newest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/3")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -75,6 +87,13 @@ fn write(data: &Path) {
         journal.append(Time(1), &event).unwrap();
     }
     journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("trained"));
+    for event in trained() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
+    checkpoint::keep_start(&Disk::default(), &directory.start("trained"), &start()).unwrap();
 
     let (mut journal, recovered) = create(&directory.journal("lived"));
     let mut room = Classroom::new(LIVED);
@@ -133,6 +152,8 @@ fn what_is_written_today_has_the_golden_layout() {
     }
     assert_eq!(headers(&data, "samples"), headers(&golden(), "samples"));
     assert_eq!(headers(&data, "later"), headers(&golden_later(), "later"));
+    let trained = [&data, &golden_newest()].map(|data| headers(data, "trained"));
+    assert_eq!(trained[0], trained[1]);
     // Records hold digests of arithmetic, which another processor may do otherwise.
     let causes = |data: &Path| -> Vec<Header> {
         let headers = headers(data, "lived").into_iter();
@@ -186,21 +207,35 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
 }
 
 #[test]
-fn the_golden_checkpoint_loads_to_its_digest_and_is_written_again_to_the_byte() {
-    let folder = golden().join("lived/checkpoints");
+fn the_golden_checkpoints_load_to_their_digest_and_are_written_again_to_the_byte() {
+    let before = check_checkpoint(&golden(), LIVED_DIGEST);
+    says_what_it_said(&before);
+    assert_eq!(
+        (before.sources().since(), before.sources().learned().count()),
+        (27, 0)
+    );
+    let newest = check_checkpoint(&golden_newest(), COUNTED_DIGEST);
+    let learned: Vec<_> = newest.sources().learned().collect();
+    assert_eq!(
+        (newest.sources().since(), learned),
+        (1, vec![("people", 5)])
+    );
+}
+
+fn check_checkpoint(golden: &Path, digest: &str) -> Learner {
+    let folder = golden.join("lived/checkpoints");
     let listed = checkpoint::list(&folder).unwrap();
     let [one] = listed.as_slice() else {
         panic!("one checkpoint: {listed:?}")
     };
     let found = checkpoint::load(&folder, one.position).unwrap();
     let manifest = found.manifest.clone();
-    assert_eq!(manifest.digest, LIVED_DIGEST);
+    assert_eq!(manifest.digest, digest);
     assert_eq!(manifest.metrics["score"], 0.1 + 0.2);
     let again = tempfile::tempdir().unwrap();
     let learner = Learner::load(found.weights, found.learner).unwrap();
-    assert_eq!(hex(&learner.learned().digest()), LIVED_DIGEST);
+    assert_eq!(hex(&learner.learned().digest()), digest);
     assert_eq!(learner.position(), manifest.position);
-    says_what_it_said(&learner);
     let (weights, state) = (learner.learned().weights(), learner.state());
     checkpoint::save(&Disk::default(), again.path(), manifest, &weights, &state).unwrap();
     let name = format!("{:020}", one.position);
@@ -213,6 +248,7 @@ fn the_golden_checkpoint_loads_to_its_digest_and_is_written_again_to_the_byte() 
         let golden = fs::read(folder.join(&name).join(file)).unwrap();
         assert!(written == golden, "{file} is written otherwise today");
     }
+    learner
 }
 
 /// The answer may differ in its last bits where another processor computes it.
@@ -244,4 +280,31 @@ fn a_model_recovers_from_the_golden_files_and_goes_on() {
     drop(engine);
     let report = verify(&house.data().join("lived/journal")).unwrap();
     assert!(report.last_position >= LIVED_ENTRIES.0 && report.torn.is_none());
+}
+
+#[test]
+fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
+    let kept = golden_newest().join("trained/start.safetensors");
+    assert_eq!(fs::read(&kept).unwrap(), start());
+    let digest = *blake3::hash(&start()).as_bytes();
+    let loaded = checkpoint::load_start(&kept, &digest).unwrap();
+    assert_eq!(loaded.tensors.0.len(), 2);
+    let house = House::new(&[("trained", TRAINED)]);
+    fs::write(house.models().join("trained/net.safetensors"), start()).unwrap();
+    copy(&golden_newest(), &house.data());
+    let engine = house.open();
+    let model = engine.model("trained").unwrap();
+    let status = model.status(false);
+    assert_eq!(status.state, State::Ready);
+    assert_eq!(status.fates["applied"], 3);
+    // It still says "yes" of what is large, as it arrived, for all that it was told.
+    let snapshot = model.snapshot("").unwrap();
+    let batch = Batch {
+        n_rows: 1,
+        columns: vec![Column::Numbers(vec![1.0])],
+    };
+    let Outputs::Probabilities(shares) = snapshot.model.predict(&batch, Choice::Best) else {
+        panic!("a classification")
+    };
+    assert!(shares[1] > 0.7, "{shares:?}");
 }

@@ -4,6 +4,8 @@
 #[path = "common/bert.rs"]
 mod bert;
 mod common;
+#[path = "recovery/disk.rs"]
+mod disk;
 #[path = "pretrained/encoder.rs"]
 mod encoder;
 #[path = "pretrained/onnx.rs"]
@@ -20,8 +22,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bytes::Bytes;
-use common::{AUTO, House, digest, order, teach};
-use perennial::engine::{Engine, Manner, Offline};
+use common::{AUTO, House, digest, order, syncing_nothing, teach};
+use perennial::engine::{Config, Engine, Manner, Offline};
 use perennial::event::{Batch, Column, Order, Outputs};
 use perennial::model::{Device, Encoded, Network, Parameters};
 use safetensors::tensor::{Dtype, TensorView};
@@ -177,13 +179,53 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_power_cut_loses_neither_the_start_nor_what_was_learned_on_top() {
+    let house = house(TOML, &state());
+    let root = house.data().parent().unwrap().to_owned();
+    let (recording, disk) = disk::Recording::of(&root);
+    let engine = house.open_on(disk);
+    let model = engine.model("net").unwrap();
+    let mut learned = vec![(0, digest(model))];
+    for index in 0..4 {
+        let truth = ["no", "yes"][index % 2];
+        teach(model, row(ROWS[index % 3]), truth, &index.to_string()).await;
+        learned.push((recording.len(), digest(model)));
+    }
+    engine.close();
+    drop(engine);
+    let image = root.join("image");
+    for n in 0..=recording.len() {
+        recording.image(n, true, n as u64, &image);
+        let data = image.join("data");
+        let config = Config {
+            data: data.clone(),
+            disk: syncing_nothing(),
+            ..house.config()
+        };
+        let engine = Engine::open(config).unwrap();
+        let found = digest(engine.model("net").unwrap());
+        let place = learned.iter().rposition(|(_, digest)| *digest == found);
+        let acknowledged = learned.iter().rposition(|(changes, _)| *changes <= n);
+        assert!(place >= acknowledged, "cut after {n}: {place:?}");
+        engine.close();
+        drop(engine);
+        assert_eq!(replayed_in(&data, "net"), hex(found), "cut after {n}");
+        fs::remove_dir_all(&image).unwrap();
+    }
+}
+
 fn hex(digest: [u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The digest that the journal gives from its first entry on, every checkpoint compared.
 fn replayed(house: &House, name: &str) -> String {
-    let offline = Offline::open(&house.data(), name).unwrap();
+    replayed_in(&house.data(), name)
+}
+
+fn replayed_in(data: &Path, name: &str) -> String {
+    let offline = Offline::open(data, name).unwrap();
     let mut replay = offline.replay(None).unwrap();
     assert_eq!(replay.positions().1, 0, "it starts before the first entry");
     while replay.advance(1000).unwrap() {}

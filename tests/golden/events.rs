@@ -345,3 +345,50 @@ fn shown(n: u64) -> Event {
         position: 1,
     })
 }
+
+/// A model that arrived trained, as its author wrote it.
+pub const TRAINED: &str = "task = \"classification\"\nclasses = [\"no\", \"yes\"]\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n\
+    [network]\nkind = \"linear\"\nweights = \"net.safetensors\"\n\
+    [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\nexamples_per_update = 1\n\
+    [memory]\nstrategy = \"none\"\n";
+
+/// The weights that it arrived with, byte for byte.
+pub fn start() -> Vec<u8> {
+    let mut header = "{\"0.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\
+        \"0.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[8,16]}}"
+        .to_owned();
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.into_bytes());
+    let values = [0.25f32, -0.25, -1.5, 1.5];
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+/// What it learned: its description, which pins the weights, and rows with their classes.
+pub fn trained() -> Vec<Event> {
+    let digest = blake3::hash(&start()).to_hex();
+    let mut all = vec![Event::Description(Description {
+        toml: format!("{TRAINED}\n[pinned.\"net.safetensors\"]\nblake3 = \"{digest}\"\n"),
+        ..description()
+    })];
+    all.extend((0..3).map(|n| {
+        Event::Feedback(Feedback {
+            feedback_id: format!("row-{n}"),
+            subject: Subject::Inputs {
+                batch: Batch {
+                    n_rows: 1,
+                    columns: vec![Column::Numbers(vec![f64::from(n) - 1.0])],
+                },
+                decision: None,
+            },
+            signal: Signal::Label("no".to_owned()),
+            source: "people".to_owned(),
+            event_time: None,
+            tags: Default::default(),
+            actor: String::new(),
+        })
+    }));
+    all
+}

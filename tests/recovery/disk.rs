@@ -3,6 +3,8 @@
 //! Invariant: in an image, bytes and names that were synced stand as they were; what was not
 //! synced stands whole, in part, out of order or not at all, as the seed says.
 
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
