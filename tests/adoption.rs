@@ -194,6 +194,66 @@ async fn p5_a_version_of_other_inputs_is_not_restored() {
     assert_eq!((digest(model), answers(model)), before);
 }
 
+/// Lives on both sides of an adoption; the server, and what row 30 was answered before it and row
+/// 60 after it.
+async fn asked_on_both_sides(
+    house: &House,
+    toml: &str,
+    only: Option<&str>,
+) -> (Arc<Engine>, [(PredictionId, Outputs); 2]) {
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    live(model, 0..30, only).await;
+    let before = answer(model, 30);
+    let engine = adopt(house, engine, toml);
+    let model = engine.model("m").unwrap();
+    live(model, 40..60, only).await;
+    let after = answer(model, 60);
+    (engine, [before, after])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_an_answer_is_explained_across_an_adoption() {
+    let turned = classes("classes = [\"b\", \"a\"]", &["c", "y", "x"]);
+    let learner = "[learner]\nkind = \"analytic\"\n";
+    for toml in [turned, format!("{AUTO}{learner}")] {
+        let house = House::new(&[("m", AUTO)]);
+        let (engine, asked) = asked_on_both_sides(&house, &toml, None).await;
+        let twin = House::new(&[("m", AUTO)]);
+        let (_twin_engine, without) = asked_on_both_sides(&twin, &toml, Some("people")).await;
+        let adopted = Spec::parse(&toml).unwrap();
+        let first = Spec::parse(AUTO).unwrap();
+        let audits = asked.each_ref().map(|(id, _)| {
+            let found = engine.audit(*id, Some("batch")).unwrap();
+            found.expect("it is there")
+        });
+        let specs = [first, adopted];
+        for (index, found) in audits.iter().enumerate() {
+            let (spec, n_each) = (&specs[index], [15, 25][index]);
+            assert!(found.bit_equal(), "{toml}: {found:?}");
+            assert_eq!(found.answer, asked[index].1);
+            let inputs: Vec<&str> = found.inputs.iter().map(|(name, _)| &name[..]).collect();
+            let expected: Vec<&str> = spec.inputs.iter().map(|input| &input.name[..]).collect();
+            assert_eq!(inputs, expected);
+            assert_eq!(found.names, spec.task.names());
+            let sources = ["people", "batch"].map(|source| (source.to_owned(), n_each));
+            assert_eq!(found.sources, sources.into());
+            let (told, left_out) = found.without.clone().unwrap().unwrap();
+            assert_eq!(
+                (told, left_out),
+                (without[index].1.clone(), n_each),
+                "{toml}"
+            );
+        }
+        engine.close();
+        drop(engine);
+        let offline = Offline::open(&house.data(), "m").unwrap();
+        for ((id, _), found) in asked.iter().zip(audits) {
+            assert_eq!(offline.audit(*id, Some("batch")).unwrap(), Some(found));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_what_if_finds_each_answer_s_inputs_as_they_stood_then() {
     // Lived under one description after the other, or under one alone: the rows and their truths

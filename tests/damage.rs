@@ -21,6 +21,8 @@ mod layout;
 mod log;
 #[path = "damage/segments.rs"]
 mod segments;
+#[path = "common/server.rs"]
+mod server;
 
 #[test]
 fn p1_a_journal_cut_at_any_byte_loses_nothing_that_was_known_synced() {

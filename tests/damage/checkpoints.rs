@@ -10,6 +10,7 @@ use perennial::engine::State;
 
 use crate::case::{Case, large, lived, restore, said, stranger, truncate};
 use crate::common::copy;
+use crate::server::{run, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_truncated_file_of_a_checkpoint() {
@@ -98,6 +99,7 @@ async fn p9_a_checkpoint_of_another_journal() {
     copy(&theirs.join(second.file_name().unwrap()), &second);
     let words = "is of another journal; move it out of this folder";
     assert!(case.listed().contains(words), "{}", case.listed());
+    damaged(&case, words);
     let refused = restore(&case, 2).unwrap_err();
     said(&refused, &["version 2 is not there"]);
     case.comes_back().await;
@@ -128,6 +130,19 @@ async fn p9_a_checkpoint_of_another_journal() {
     );
 }
 
+/// The program verifies that all is sound but this.
+fn damaged(case: &Case, words: &str) {
+    let (data, before) = (case.0.data(), case.files());
+    let (stdout, stderr) = run(&["verify", "--data", text(&data)], 1);
+    assert!(stderr.contains("1 of 2 models are damaged"), "{stderr}");
+    let [m, other] = stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("a line each: {stdout}")
+    };
+    assert!(m.starts_with("m: damaged: ") && m.contains(words), "{m}");
+    assert!(other.starts_with("other: sound: "), "{other}");
+    assert!(case.files() == before, "verify changes nothing");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_checkpoint_of_a_newer_program() {
     let case = Case::new();
@@ -155,6 +170,7 @@ async fn p9_a_checkpoint_of_a_newer_program() {
 async fn p9_a_checkpoint_ahead_of_its_journal_goes_as_the_sentence_says() {
     let case = Case::new();
     fs::remove_file(case.segment(2)).unwrap();
+    damaged(&case, "but the journal ends at");
     case.refuses(&[
         "the checkpoint stands at position",
         "but the journal ends at",
