@@ -118,6 +118,20 @@ async fn versions_are_made_shown_and_brought_back() {
     let status = server.json(&["status", "m"]);
     assert_eq!(status["state"], "READY");
     assert_eq!(status["fates"]["undone"], 60);
+    // How fast the journal grows, and that there is room for it.
+    assert!(status["journal_bytes_a_day"].as_f64().expect("a rate") > 0.0);
+    let told = server.ask(&["status", "m"]);
+    assert!(told.contains(" bytes a day, "), "{told}");
+    assert!(told.contains("undone"), "{told}");
+    let metrics = server.metrics();
+    for measured in [
+        "perennial_group_entries_sum",
+        "perennial_group_entries_count",
+    ] {
+        let line = metrics.lines().find(|line| line.starts_with(measured));
+        let (_, n) = line.expect("it is measured").rsplit_once(' ').unwrap();
+        assert!(n.parse::<f64>().unwrap() > 0.0, "{n}");
+    }
     server.refuses(&["restore", "m", "9"], "has no version 9");
     server.stop();
 }

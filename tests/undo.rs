@@ -120,6 +120,16 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
         (&json!(0), &json!([3]))
     );
     assert_eq!(digest(&server).await, learned, "a dry run changes nothing");
+    let one = server.json(&["retract", "m", "--feedback-id", "bad-3", "--dry-run"]);
+    assert_eq!(one["excluded"], 1);
+    let stretch = [
+        "--since",
+        "2000-01-01T00:00:00Z",
+        "--until",
+        "2300-01-01T00:00:00Z",
+    ];
+    let all = server.json(&[&["retract", "m", "--dry-run"], &stretch[..]].concat());
+    assert_eq!(all["excluded"], N_TAUGHT + N_BAD);
     let clean = server.json(&["show", "m", "2"])["digest"].clone();
     let done = server.json(&["retract", "m", "--source", "bad", "--note", "swapped"]);
     assert_eq!(

@@ -12,7 +12,7 @@ use prost_types::Timestamp;
 use tonic::{Code, Status};
 
 use crate::common::{AUTO, rows};
-use crate::served::{Client, Served, within};
+use crate::served::{Client, Served, label, within};
 
 async fn retract(
     client: &mut Client,
@@ -214,4 +214,30 @@ async fn p8_only_so_many_audits_and_dry_runs_are_under_way() {
     let checked = within(client.registry.restore(restore)).await;
     assert_eq!(checked.expect("it can be").into_inner().version, 1);
     served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_full_journal_refuses_feedback_with_a_hint_and_answers_on() {
+    let limits = format!("{AUTO}[journal]\nids_max = 3\n");
+    let mut served = Served::start(&[("m", &limits)]).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 3, 0.0, "row").await;
+    let (batch, truth) = rows(1, 0.0).next().expect("a row");
+    let question = crate::served::question("m", &batch);
+    let said = client.ask(question.clone()).await.expect("it answers");
+    let event = label("m", &said.ids[0], "one too many", truth);
+    let refusal = client.submit(event).await.expect_err("it is full");
+    assert_eq!(refusal.code(), Code::ResourceExhausted);
+    let sentence = "3 feedback ids of the last day are remembered";
+    assert!(refusal.message().contains(sentence), "{refusal}");
+    assert!(refusal.metadata().contains_key("retry-after-ms"));
+    // One that came before is known all the same, and predictions go on.
+    let again = label("m", &said.ids[0], "row-0", truth);
+    client.submit(again).await.expect("it is a duplicate");
+    let last = client.status("m").await.journal_position;
+    client.reach("m", last).await;
+    let status = client.status("m").await;
+    assert_eq!((status.fates["applied"], status.fates["duplicate"]), (3, 1));
+    client.ask(question).await.expect("it answers");
+    served.stop().await;
 }
