@@ -458,6 +458,16 @@ fn p9_a_hostile_graph_is_refused() {
         "node \"Gather of end\" (\"Gather\"): a place outside of [5] along axis 0",
     );
     check_refused(
+        |file| {
+            let window = [("kernel_shape", Set::Ints(vec![1 << 24]))];
+            file.ints("deep", &[1], &[1]);
+            file.node("Unsqueeze", &["x", "deep"], "places", &[]);
+            file.node("MaxPool", &["places"], "end", &window);
+            file.graph().output[0].name = "end".to_owned();
+        },
+        "(\"MaxPool\"): kernel_shape = [16777216]: expected 1 to 4096",
+    );
+    check_refused(
         |file| file.graph().sparse_initializer.push(Bytes::new()),
         "it has sparse tensors",
     );

@@ -10,6 +10,8 @@ use super::super::value::{Fault, Value, fault, select};
 
 /// Extents, strides and the like at most: what is computed from them does not overflow.
 const EXTENT_MAX: i64 = 1 << 24;
+/// The width of a pool's window at most: each of its places takes a pass over the values.
+const KERNEL_MAX: i64 = 1 << 12;
 
 /// The windows along one dimension.
 #[derive(Clone, Copy, Debug)]
@@ -148,10 +150,12 @@ fn out_of_two(y: Tensor, call: &Call) -> Result<Value, Fault> {
 
 fn kernel_shape(call: &Call) -> Result<Vec<usize>, Fault> {
     let written = call.list("kernel_shape")?.unwrap_or(&[]);
-    let sound = written.iter().all(|n| (1..EXTENT_MAX).contains(n));
+    let sound = written.iter().all(|n| (1..=KERNEL_MAX).contains(n));
     match sound {
         true => Ok(written.iter().map(|n| *n as usize).collect()),
-        false => fault(format!("kernel_shape = {written:?}")),
+        false => fault(format!(
+            "kernel_shape = {written:?}: expected 1 to {KERNEL_MAX}"
+        )),
     }
 }
 
@@ -264,15 +268,16 @@ fn pool(call: &Call) -> Result<(Tensor, [Windows; 2]), Fault> {
 pub fn max_pool(call: &Call) -> Result<Value, Fault> {
     let (mut x, along) = pool(call)?;
     for (axis, windows) in [3, 2].into_iter().zip(along.into_iter().rev()) {
+        // Padding is never the largest: another value of the window stands for it.
+        let of_window = |index| (0..windows.kernel).find_map(|offset| windows.place(index, offset));
+        let others: Option<Vec<usize>> = (0..windows.count).map(of_window).collect();
+        let others = others.ok_or_else(|| Fault("a window of nothing but padding".into()))?;
         let mut largest: Option<Tensor> = None;
         for offset in 0..windows.kernel {
-            let places = (0..windows.count).map(|index| {
-                // Padding is never the largest: another value of the window stands for it.
-                let places = (0..windows.kernel).filter_map(|other| windows.place(index, other));
-                windows.place(index, offset).or(places.into_iter().next())
-            });
-            let places: Option<Vec<usize>> = places.collect();
-            let places = places.ok_or_else(|| Fault("a window of nothing but padding".into()))?;
+            let places = others.iter().enumerate();
+            let places =
+                places.map(|(index, other)| windows.place(index, offset).unwrap_or(*other));
+            let places: Vec<usize> = places.collect();
             let values = select(&x, axis, &places)?;
             largest = Some(match largest {
                 Some(largest) => largest.maximum(&values)?,
