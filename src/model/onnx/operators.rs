@@ -65,6 +65,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Expand", &[], shape::expand),
     operator("Flatten", &["axis"], shape::flatten),
     operator("Gather", &["axis"], shape::gather),
+    operator("GatherElements", &["axis"], shape::gather_elements),
     operator("GatherND", &["batch_dims"], shape::gather_nd),
     operator("Gelu", &["approximate"], arithmetic::gelu),
     operator("Gemm", &["alpha", "beta", "transA", "transB"], layers::gemm),

@@ -200,6 +200,33 @@ pub fn gather(call: &Call) -> Result<Value, Fault> {
     value.select(along, &found)?.reshaped(&shape)
 }
 
+/// Each place names a value along the axis; along the others it stands where the value does.
+pub fn gather_elements(call: &Call) -> Result<Value, Fault> {
+    let (value, places) = (call.value(0)?, call.ints(1)?);
+    let own = value.shape();
+    let along = call.axis("axis", 0, own.len())?;
+    let fits = |dim: usize| dim == along || places.shape[dim] <= own[dim];
+    if places.shape.len() != own.len() || !(0..own.len()).all(fits) {
+        return fault(format!("places {:?} in {own:?}", places.shape));
+    }
+    let flat = places.values.iter().enumerate().map(|(at, place)| {
+        let (mut rest, mut index, mut step) = (at, 0, 1);
+        for dim in (0..own.len()).rev() {
+            index += step
+                * match dim == along {
+                    true => axis(*place, own[dim])?,
+                    false => rest % places.shape[dim],
+                };
+            rest /= places.shape[dim];
+            step *= own[dim];
+        }
+        Ok(index)
+    });
+    let flat: Vec<usize> = flat.collect::<Result<_, Fault>>()?;
+    let values = value.reshaped(&[value.n_elements()])?;
+    values.select(0, &flat)?.reshaped(&places.shape)
+}
+
 /// Each row of the last dimension of the places names one value, or one part.
 pub fn gather_nd(call: &Call) -> Result<Value, Fault> {
     if call.int("batch_dims", 0)? != 0 {
@@ -310,6 +337,78 @@ pub fn range(call: &Call) -> Result<Value, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::collections::BTreeMap;
+
+    use super::super::super::call::Budget;
+    use super::super::super::file::Node;
+
+    /// What an operator of no attributes gives for whole numbers.
+    fn ints(
+        compute: fn(&Call) -> Result<Value, Fault>,
+        inputs: [(&[usize], Vec<i64>); 2],
+    ) -> Result<(Vec<usize>, Vec<i64>), Fault> {
+        let inputs = inputs.map(|(shape, values)| Value::ints(values, shape));
+        let call = Call {
+            node: &Node {
+                title: String::new(),
+                operator: String::new(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                attributes: BTreeMap::new(),
+            },
+            inputs: inputs.iter().map(Some).collect(),
+            opset: 17,
+            device: &candle_core::Device::Cpu,
+            budget: &Budget::new(1 << 20),
+        };
+        match compute(&call)? {
+            Value::Ints(ints) => Ok((ints.shape, ints.values)),
+            Value::Floats(_) => fault("floats"),
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_stands_where_its_place_does() {
+        let table = || (&[3, 2][..], vec![1, 2, 3, 4, 5, 6]);
+        let check = |compute, places, expected: Option<(&[usize], &[i64])>| {
+            let found = ints(compute, [table(), places]).ok();
+            let expected = expected.map(|(shape, values)| (shape.to_vec(), values.to_vec()));
+            assert_eq!(found, expected);
+        };
+        check(gather, (&[2], vec![-1, 0]), Some((&[2, 2], &[5, 6, 1, 2])));
+        check(gather, (&[], vec![1]), Some((&[2], &[3, 4])));
+        check(gather, (&[1], vec![3]), None);
+        let two = (&[1, 2][..], vec![-1, 0]);
+        check(gather_elements, two, Some((&[1, 2], &[5, 2])));
+        check(gather_elements, (&[2], vec![0, 0]), None);
+        check(gather_elements, (&[1, 1], vec![-4]), None);
+        check(gather_nd, (&[1, 2], vec![1, -1]), Some((&[1], &[4])));
+        check(
+            gather_nd,
+            (&[2, 1], vec![2, 0]),
+            Some((&[2, 2], &[5, 6, 1, 2])),
+        );
+        check(gather_nd, (&[1, 3], vec![0, 0, 0]), None);
+        check(
+            expand,
+            (&[3], vec![2, 3, 1]),
+            Some((&[2, 3, 2], &[1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6])),
+        );
+        check(expand, (&[1], vec![-1]), None);
+        check(
+            reshape,
+            (&[2], vec![-1, 3]),
+            Some((&[2, 3], &[1, 2, 3, 4, 5, 6])),
+        );
+        check(
+            reshape,
+            (&[2], vec![0, -1]),
+            Some((&[3, 2], &[1, 2, 3, 4, 5, 6])),
+        );
+        check(reshape, (&[2], vec![-1, -1]), None);
+        check(reshape, (&[1], vec![5]), None);
+    }
 
     #[test]
     fn places_are_stepped_in_both_directions() {
