@@ -80,6 +80,19 @@ fn p2_stream_equals_evaluate_exactly_for_a_network() {
     stream_equals_evaluate(&house, &csv(&house, 400));
 }
 
+#[test]
+fn p2_stream_equals_evaluate_exactly_for_classes_that_come_later() {
+    let open = AUTO.replacen("[[input]]", "classes_max = 3\n[[input]]", 1);
+    let house = House::new(&[("m", &open)]);
+    let file = csv(&house, 400);
+    let rows = fs::read_to_string(&file).expect("rows");
+    let (before, after) = rows.split_at(rows.len() / 2);
+    let later = after.replace(",b\n", ",new\n");
+    assert_ne!(later, after);
+    fs::write(&file, format!("{before}{later}")).expect("a file of rows");
+    stream_equals_evaluate(&house, &file);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_made_shown_and_brought_back() {
     let house = House::new(&[("m", AUTO)]);

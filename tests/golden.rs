@@ -93,7 +93,7 @@ fn write(data: &Path) {
         journal.append(Time(1), &event).unwrap();
     }
     journal.close().unwrap();
-    checkpoint::keep_start(&Disk::default(), &directory.start("trained"), &start()).unwrap();
+    checkpoint::keep_file(&Disk::default(), &directory.start("trained"), &start()).unwrap();
 
     let (mut journal, recovered) = create(&directory.journal("lived"));
     let mut room = Classroom::new(LIVED);

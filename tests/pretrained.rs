@@ -1,6 +1,8 @@
 //! Models that arrive trained: weights of a file, as PyTorch would have exported them, and texts
 //! and vectors through a pretrained encoder.
 
+#[path = "pretrained/adapters.rs"]
+mod adapters;
 #[path = "common/bert.rs"]
 mod bert;
 mod common;

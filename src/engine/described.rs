@@ -11,12 +11,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::embed::{Embedder, Embedders, embedded_column};
+use super::embed::{Embedder, Embedders, Encoder, Read, embedded_column};
+use super::encoder_folder::EncoderFolder;
 use super::error::Error;
 use crate::event::{Batch, Column, Description};
 use crate::learn::Learner;
 use crate::model::weights::Foreign;
-use crate::model::{Fitting, LearnerKind, Named, Pinned, Spec, fit, profile, widths};
+use crate::model::{
+    Fitting, LearnerKind, LowRank, Model, Named, Pinned, Spec, TextEncoder, fit, profile, widths,
+};
 use crate::store::checkpoint::read_foreign_file;
 
 /// What this program calls itself.
@@ -33,6 +36,8 @@ pub struct Described {
     pub(super) start: Option<(Vec<u8>, Foreign)>,
     /// By the place of the input whose rows they encode.
     pub(super) embedders: Vec<Option<Embedder>>,
+    /// Of those whose adapters learn: what is kept so that learning needs no other folder.
+    pub(super) kept: Vec<EncoderFolder>,
 }
 
 /// A model.toml with the files that it names, as this program can serve it.
@@ -62,22 +67,38 @@ impl Described {
     }
 
     /// Puts what the encoders give where it is learned, here and now, as
-    /// [`Hosted::embed`](super::Hosted::embed) does.
+    /// [`Hosted::embed`](super::Hosted::embed) does: as the encoders came, or as `model` has adapted
+    /// them. Without a model texts whose encoder learns are left alone.
     ///
     /// # Errors
     /// [`Error::Refused`]: a row cannot be encoded.
-    pub fn embed(&self, batch: &mut Batch) -> Result<(), Error> {
-        for (column, embedder) in batch.columns.iter_mut().zip(&self.embedders) {
-            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
+    pub fn embed(&self, batch: &mut Batch, model: Option<&Model>) -> Result<(), Error> {
+        for (place, column) in batch.columns.iter_mut().enumerate() {
+            let embedder = self.embedders[place].as_ref();
+            let Some(embedder) = embedder.filter(|one| one.encoder.takes(column)) else {
                 continue;
             };
+            let adapters = model.and_then(|model| model.adapters[place].as_deref());
+            if adapters.is_none() && self.spec.inputs[place].kind.is_adapted() {
+                continue;
+            }
             let field = "inputs";
-            let vectors = embedder.encoder.embed(std::iter::once(&*column));
+            let vectors = embedder.encoder.embed(std::iter::once(&*column), adapters);
             let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
             let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
             *column = embedded_column(taken, &vectors)?;
         }
         Ok(())
+    }
+
+    /// The encoder that its description pins so.
+    pub fn encoder(&self, pinned: &Pinned) -> Option<Arc<TextEncoder>> {
+        let mut encoders = self.spec.adapted_encoders();
+        let (place, ..) = encoders.find(|(_, encoder, _)| encoder.digest == pinned.digest)?;
+        match &*self.embedders[place].as_ref()?.encoder {
+            Encoder::Texts(encoder) => Some(encoder.clone()),
+            Encoder::Vectors(_) => None,
+        }
     }
 }
 
@@ -123,24 +144,43 @@ fn encoders(
     folder: &Path,
     named: &Named,
     embedders: &mut Embedders,
-) -> Result<(Vec<Option<Embedder>>, Vec<Pinned>), String> {
-    let (mut read, mut pins) = (Vec::new(), Vec::new());
+) -> Result<(Vec<Option<Read>>, Vec<Pinned>), String> {
+    let (mut encoders, mut pins) = (Vec::new(), Vec::new());
     for encoder in &named.encoders {
         let Some(encoder) = encoder else {
-            read.push(None);
+            encoders.push(None);
             continue;
         };
-        let (embedder, digest) = embedders
-            .read(folder, encoder, named.device)
+        let read = embedders
+            .read(&folder.join(&encoder.path), encoder, named.device)
             .map_err(|what| format!("encoder: {what}"))?;
         pins.push(Pinned {
             path: encoder.path.clone(),
-            digest,
-            length: Some(embedder.encoder.width()),
+            digest: read.digest,
+            length: Some(read.embedder.encoder.width()),
         });
-        read.push(Some(embedder));
+        encoders.push(Some(read));
     }
-    Ok((read, pins))
+    Ok((encoders, pins))
+}
+
+/// Whether the encoders can be adapted as their inputs say.
+fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), String> {
+    for (place, _, LowRank { rank, layers, .. }) in spec.adapted_encoders() {
+        let encoder = encoders[place].as_ref().map(|read| &*read.embedder.encoder);
+        let Some(Encoder::Texts(encoder)) = encoder else {
+            continue;
+        };
+        let (width, n_layers) = (encoder.width(), encoder.n_layers());
+        if layers > n_layers || rank > width {
+            return Err(format!(
+                "input {:?}: adapters of rank {rank} on {layers} layers: its encoder is {width} \
+                 wide, and {n_layers} layers of it can be adapted",
+                spec.inputs[place].name
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, String> {
@@ -152,7 +192,7 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
         .check()
         .map_err(|what| of_file(&format!("backend.device: {what}")))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let (embedders, mut pins) = encoders(folder, &named, embedders)?;
+    let (encoders, mut pins) = encoders(folder, &named, embedders)?;
     let mut start = None;
     if let Some(path) = named.weights {
         let read = read_foreign_file(&folder.join(&path));
@@ -168,10 +208,17 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
     }
     let toml = Spec::pin(&toml, &pins);
     let spec = Arc::new(Spec::parse(&toml).map_err(|error| of_file(&error))?);
+    check_adapters(&spec, &encoders).map_err(|what| of_file(&what))?;
     if let (Some(pinned), Some((_, file))) = (spec.weights(), &start) {
         let file_path = folder.join(&pinned.path);
         Learner::starting(spec.clone(), file)
             .map_err(|error| format!("network.weights: {}: {error}", file_path.display()))?;
+    }
+    let (mut embedders, mut kept) = (Vec::new(), Vec::new());
+    for (input, read) in spec.inputs.iter().zip(encoders) {
+        let (embedder, folder) = read.map(|read| (read.embedder, read.folder)).unzip();
+        embedders.push(embedder);
+        kept.extend(folder.flatten().filter(|_| input.kind.is_adapted()));
     }
     Ok(Described {
         description: Description {
@@ -182,5 +229,6 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
         spec,
         start,
         embedders,
+        kept,
     })
 }

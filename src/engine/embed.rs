@@ -15,13 +15,12 @@ use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
+use super::encoder_folder::EncoderFolder;
 use super::error::Error;
 use super::hosted::Hosted;
 use crate::event::{Batch, Column};
-use crate::model::{
-    Device, EncoderFiles, EncoderWeights, NamedEncoder, TextEncoder, VectorEncoder,
-};
-use crate::store::checkpoint::{read_foreign_file, read_onnx_file, read_text_file};
+use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
+use crate::store::checkpoint::read_onnx_file;
 
 /// Rows that are encoded together at most.
 const ROWS_AT_ONCE: usize = 64;
@@ -39,14 +38,15 @@ pub(super) struct Embedder {
 /// What encodes, by what it takes.
 #[derive(Debug)]
 pub(super) enum Encoder {
-    Texts(Box<TextEncoder>),
+    Texts(Arc<TextEncoder>),
     Vectors(VectorEncoder),
 }
 
-/// A column, and who waits for what is made of it.
+/// A column, how its encoder is adapted, and who waits for what is made of it.
 struct Job {
     column: Column,
     n_rows: usize,
+    adapters: Option<Arc<Adapters>>,
     reply: oneshot::Sender<Embedded>,
 }
 
@@ -57,80 +57,63 @@ type Embedded = (Column, Result<Vec<f32>, String>);
 #[derive(Default)]
 pub(super) struct Embedders(BTreeMap<([u8; 32], Device), Embedder>);
 
+/// An encoder that was read.
+pub(super) struct Read {
+    pub embedder: Embedder,
+    pub digest: [u8; 32],
+    /// What it was read from, where that was a folder.
+    pub folder: Option<EncoderFolder>,
+}
+
 impl Embedders {
-    /// Reads an encoder; its digest is over everything that was read.
+    /// Reads the encoder that an input names; the digest is over everything that was read.
     pub fn read(
         &mut self,
-        folder: &Path,
+        path: &Path,
         named: &NamedEncoder,
         device: Device,
-    ) -> Result<(Embedder, [u8; 32]), String> {
-        let path = folder.join(&named.path);
+    ) -> Result<Read, String> {
         let Some(n_values) = named.n_values else {
-            return self.read_folder(&path, device);
+            return self.read_folder(path, device);
         };
-        let (embedder, digest) = self.read_file(&path, device)?;
-        match &*embedder.encoder {
-            Encoder::Vectors(encoder) if encoder.n_values() == n_values => Ok((embedder, digest)),
-            Encoder::Vectors(encoder) => {
-                let takes = encoder.n_values();
-                let path = path.display();
-                Err(format!(
-                    "{path}: it takes {takes} values a row, and the input has length = {n_values}"
-                ))
-            }
+        let read = self.read_file(path, device)?;
+        match &*read.embedder.encoder {
+            Encoder::Vectors(encoder) if encoder.n_values() == n_values => Ok(read),
+            Encoder::Vectors(encoder) => Err(format!(
+                "{}: it takes {} values a row, and the input has length = {n_values}",
+                path.display(),
+                encoder.n_values()
+            )),
             Encoder::Texts(_) => Err(format!("{}: an encoder of texts", path.display())),
         }
     }
 
-    fn read_file(&mut self, path: &Path, device: Device) -> Result<(Embedder, [u8; 32]), String> {
+    fn read_file(&mut self, path: &Path, device: Device) -> Result<Read, String> {
         let file = read_onnx_file(path).map_err(|error| error.to_string())?;
         let digest = *blake3::hash(&file).as_bytes();
-        self.known_or((digest, device), || {
+        let embedder = self.known_or((digest, device), || {
             let encoder = VectorEncoder::new(Bytes::from(file), &device);
             let encoder = encoder.map_err(|what| format!("{}: {what}", path.display()))?;
             Ok(Encoder::Vectors(encoder))
+        })?;
+        Ok(Read {
+            embedder,
+            digest,
+            folder: None,
         })
     }
 
-    fn read_folder(
-        &mut self,
-        folder: &Path,
-        device: Device,
-    ) -> Result<(Embedder, [u8; 32]), String> {
-        let said = |error: crate::store::Error| error.to_string();
-        let text = |name: &str| read_text_file(&folder.join(name));
-        if !folder.is_dir() {
-            return Err(format!("{}: no such folder", folder.display()));
-        }
-        let config = text("config.json").map_err(said)?;
-        let tokenizer = text("tokenizer.json").map_err(said)?;
-        let sentence = match folder.join("sentence_bert_config.json") {
-            path if path.exists() => Some(read_text_file(&path).map_err(said)?),
-            _ => None,
-        };
-        let (file, weights) = weights(folder)?;
-        let mut hash = blake3::Hasher::new();
-        for part in [
-            &config,
-            &tokenizer,
-            sentence.as_deref().unwrap_or_default(),
-            &file,
-        ] {
-            hash.update(&(part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        drop(file);
-        let digest = *hash.finalize().as_bytes();
-        self.known_or((digest, device), || {
-            let files = EncoderFiles {
-                config: &config,
-                tokenizer: &tokenizer,
-                sentence: sentence.as_deref(),
-            };
-            let encoder = TextEncoder::new(files, weights, &device);
-            let encoder = encoder.map_err(|what| format!("{}: {what}", folder.display()))?;
-            Ok(Encoder::Texts(Box::new(encoder)))
+    fn read_folder(&mut self, path: &Path, device: Device) -> Result<Read, String> {
+        let (folder, weights) = EncoderFolder::read(path)?;
+        let digest = folder.digest;
+        let embedder = self.known_or((digest, device), || {
+            let encoder = folder.encoder(path, weights, device)?;
+            Ok(Encoder::Texts(Arc::new(encoder)))
+        })?;
+        Ok(Read {
+            embedder,
+            digest,
+            folder: Some(folder),
         })
     }
 
@@ -139,26 +122,14 @@ impl Embedders {
         &mut self,
         key: ([u8; 32], Device),
         make: impl FnOnce() -> Result<Encoder, String>,
-    ) -> Result<(Embedder, [u8; 32]), String> {
+    ) -> Result<Embedder, String> {
         if let Some(known) = self.0.get(&key) {
-            return Ok((known.clone(), key.0));
+            return Ok(known.clone());
         }
         let embedder = Embedder::new(make()?);
         self.0.insert(key, embedder.clone());
-        Ok((embedder, key.0))
+        Ok(embedder)
     }
-}
-
-/// The network of a folder, as its file came and read.
-fn weights(folder: &Path) -> Result<(Bytes, EncoderWeights), String> {
-    let said = |error: crate::store::Error| error.to_string();
-    let (safetensors, onnx) = (folder.join("model.safetensors"), folder.join("model.onnx"));
-    if onnx.exists() && !safetensors.exists() {
-        let file = Bytes::from(read_onnx_file(&onnx).map_err(said)?);
-        return Ok((file.clone(), EncoderWeights::Onnx(file)));
-    }
-    let (file, weights) = read_foreign_file(&safetensors).map_err(said)?;
-    Ok((Bytes::from(file), EncoderWeights::Safetensors(weights)))
 }
 
 impl Encoder {
@@ -178,8 +149,13 @@ impl Encoder {
         }
     }
 
-    /// The vectors of all rows of columns that it takes, `[rows, width]`.
-    pub fn embed<'a>(&self, columns: impl Iterator<Item = &'a Column>) -> Result<Vec<f32>, String> {
+    /// The vectors of all rows of columns that it takes, `[rows, width]`; texts as `adapters` have
+    /// it.
+    pub fn embed<'a>(
+        &self,
+        columns: impl Iterator<Item = &'a Column>,
+        adapters: Option<&Adapters>,
+    ) -> Result<Vec<f32>, String> {
         let (mut texts, mut values) = (Vec::new(), Vec::new());
         for column in columns {
             match column {
@@ -192,7 +168,7 @@ impl Encoder {
             }
         }
         match self {
-            Encoder::Texts(encoder) => encoder.embed(&texts),
+            Encoder::Texts(encoder) => encoder.embed(&texts, adapters),
             Encoder::Vectors(encoder) => encoder.embed(&values),
         }
     }
@@ -214,13 +190,19 @@ impl Embedder {
     }
 
     /// The vectors of these rows, once it is their turn.
-    async fn embed(&self, column: Column, n_rows: usize) -> Result<(Column, Vec<f32>), String> {
+    async fn embed(
+        &self,
+        column: Column,
+        n_rows: usize,
+        adapters: Option<Arc<Adapters>>,
+    ) -> Result<(Column, Vec<f32>), String> {
         let before = self.n_waiting.fetch_add(n_rows, Relaxed);
         let (reply, done) = oneshot::channel();
         let has_room = before == 0 || before + n_rows <= ROWS_WAITING;
         let job = Job {
             column,
             n_rows,
+            adapters,
             reply,
         };
         if !has_room || self.jobs.try_send(job).is_err() {
@@ -247,20 +229,34 @@ fn run(encoder: &Encoder, due: &Receiver<Job>, n_waiting: &AtomicUsize) {
         n_waiting.fetch_sub(n_rows, Relaxed);
         // Nobody waits any more for an answer that was given up.
         jobs.retain(|job| !job.reply.is_closed());
-        let vectors = encoder.embed(jobs.iter().map(|job| &job.column));
-        let (mut start, n_jobs) = (0, jobs.len());
-        for job in jobs {
-            let end = start + job.n_rows * encoder.width();
-            let own = match &vectors {
-                Ok(vectors) => Ok(vectors[start..end].to_vec()),
-                // Not every one of them may be at fault.
-                Err(_) if n_jobs > 1 => encoder.embed(std::iter::once(&job.column)),
-                Err(what) => Err(what.clone()),
-            };
-            start = end;
-            // Who asked may have given up meanwhile.
-            let _ = job.reply.send((job.column, own));
+        let mut jobs = jobs.into_iter().peekable();
+        while let Some(first) = jobs.next() {
+            let mut together = vec![first];
+            while let Some(next) = jobs.next_if(|next| next.adapters == together[0].adapters) {
+                together.push(next);
+            }
+            encode(encoder, together);
         }
+    }
+}
+
+/// Encodes together what is encoded alike, and tells everyone what is theirs.
+fn encode(encoder: &Encoder, jobs: Vec<Job>) {
+    let adapters = jobs[0].adapters.clone();
+    let adapters = adapters.as_deref();
+    let vectors = encoder.embed(jobs.iter().map(|job| &job.column), adapters);
+    let (mut start, n_jobs) = (0, jobs.len());
+    for job in jobs {
+        let end = start + job.n_rows * encoder.width();
+        let own = match &vectors {
+            Ok(vectors) => Ok(vectors[start..end].to_vec()),
+            // Not every one of them may be at fault.
+            Err(_) if n_jobs > 1 => encoder.embed(std::iter::once(&job.column), adapters),
+            Err(what) => Err(what.clone()),
+        };
+        start = end;
+        // Who asked may have given up meanwhile.
+        let _ = job.reply.send((job.column, own));
     }
 }
 
@@ -273,13 +269,14 @@ impl Hosted {
     /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
     pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
         let running = self.get()?;
+        let model = &running.registry.served().model;
         let columns = batch.columns.iter_mut().zip(&running.embedders);
-        for (column, embedder) in columns {
+        for ((column, embedder), adapters) in columns.zip(&model.adapters) {
             let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
                 continue;
             };
             let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
-            let embedded = embedder.embed(taken, batch.n_rows).await;
+            let embedded = embedder.embed(taken, batch.n_rows, adapters.clone()).await;
             let (taken, vectors) = embedded.map_err(|what| Error::Full {
                 model: self.name().to_owned(),
                 what,

@@ -14,6 +14,7 @@ mod decisions;
 mod derivation;
 mod described;
 mod embed;
+mod encoder_folder;
 mod error;
 mod feedback;
 mod histogram;

@@ -36,17 +36,8 @@ impl Offline {
     /// [`Error::Refused`]: no such model has a journal there.
     pub fn open(data: &Path, model: &str) -> Result<Offline, Error> {
         let (directory, report) = inspect(data, model)?;
-        let journal = directory.journal(model);
         Ok(Offline {
-            versions: Versions {
-                disk: directory.disk().clone(),
-                folder: directory.checkpoints(model),
-                journal,
-                start: directory.start(model),
-                model: model.to_owned(),
-                journal_id: report.journal_id,
-                pinned: Default::default(),
-            },
+            versions: Versions::new(&directory, model, report.journal_id),
             first_position: report.last_position + 1 - report.entries,
             last_position: report.last_position,
             _directory: directory,

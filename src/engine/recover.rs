@@ -103,15 +103,10 @@ pub fn reopen(
             "cut a torn end of the journal, which was never acknowledged"
         );
     }
-    let versions = Versions {
-        disk: disk.clone(),
-        folder,
-        journal: path.clone(),
-        start: directory.start(name),
-        model: name.to_owned(),
-        journal_id: recovered.journal_id,
-        pinned: Arc::default(),
-    };
+    let versions = Versions::new(directory, name, recovered.journal_id);
+    if let Some(described) = described {
+        versions.keep_encoders(described)?;
+    }
     let learner = match newest {
         Some(one) if one.manifest.chain != hex(&recovered.from_chain) => {
             return Err(of_another_journal(one.manifest.position));
@@ -120,7 +115,7 @@ pub fn reopen(
         None if recovered.last_position == 0 => {
             let described = described.ok_or_else(|| format!("model {name:?} has no journal"))?;
             if let Some((bytes, _)) = &described.start {
-                checkpoint::keep_start(disk, &versions.start, bytes).map_err(said)?;
+                checkpoint::keep_file(disk, &versions.start, bytes).map_err(said)?;
             }
             described.learner()
         }

@@ -13,6 +13,7 @@ use super::versions::Versions;
 use crate::event::{Event, Order, Prediction};
 use crate::learn::{Archive, Omission, Otherwise};
 use crate::model::weights::Tensors;
+use crate::model::{Pinned, TextEncoder};
 use crate::store::Reader;
 
 /// The journal and the versions of one model, for one learner.
@@ -65,6 +66,10 @@ impl Archive for Shelf {
                 .load(version)
                 .map_err(|error| error.to_string()),
         }
+    }
+
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+        self.versions.encoder(pinned)
     }
 
     fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String> {

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::described::Described;
+use super::encoder_folder::EncoderFolder;
 use super::error::Error;
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
-use crate::model::Spec;
 use crate::model::weights::Tensors;
+use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::checkpoint::{STOP, UNNAMED};
-use crate::store::{self, Checkpoint, Disk, Manifest, checkpoint};
+use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -24,6 +26,9 @@ pub struct Versions {
     pub journal: PathBuf,
     /// The weights that the model started with, where it arrived trained.
     pub start: PathBuf,
+    /// The encoders whose adapters learn, by digest: where they are kept, and those that were read.
+    pub encoders: PathBuf,
+    pub read: Arc<Mutex<BTreeMap<[u8; 32], Arc<TextEncoder>>>>,
     pub model: String,
     pub journal_id: [u8; 16],
     /// Versions that commands on their way need, and how many do.
@@ -31,6 +36,21 @@ pub struct Versions {
 }
 
 impl Versions {
+    /// Those of a model in a data directory.
+    pub fn new(directory: &Directory, model: &str, journal_id: [u8; 16]) -> Versions {
+        Versions {
+            disk: directory.disk().clone(),
+            folder: directory.checkpoints(model),
+            journal: directory.journal(model),
+            start: directory.start(model),
+            encoders: directory.encoders(model),
+            read: Arc::default(),
+            model: model.to_owned(),
+            journal_id,
+            pinned: Arc::default(),
+        }
+    }
+
     /// Keeps a version until it is unpinned as often.
     pub fn pin(&self, version: u64) {
         let mut pinned = self.pinned.lock().expect("nothing panics under it");
@@ -141,6 +161,39 @@ impl Versions {
         let file = checkpoint::load_start(&self.start, &pinned.digest);
         let file = file.map_err(|error| error.to_string())?;
         Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
+    }
+
+    /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
+    pub fn keep_encoders(&self, described: &Described) -> Result<(), String> {
+        for folder in &described.kept {
+            folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)))?;
+        }
+        if described.spec.device == Device::Cpu {
+            let mut read = self.read.lock().expect("nothing panics under it");
+            for (_, pinned, _) in described.spec.adapted_encoders() {
+                read.extend(described.encoder(pinned).map(|one| (pinned.digest, one)));
+            }
+        }
+        Ok(())
+    }
+
+    /// An encoder that was kept, on the processor: learning is the same wherever it serves.
+    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+        let mut read = self.read.lock().expect("nothing panics under it");
+        if let Some(encoder) = read.get(&pinned.digest) {
+            return Ok(encoder.clone());
+        }
+        let path = self.encoders.join(hex(&pinned.digest));
+        let (folder, weights) = EncoderFolder::read(&path)?;
+        if folder.digest != pinned.digest {
+            return Err(format!(
+                "{}: not the encoder that the model started with; restore it from a copy",
+                path.display()
+            ));
+        }
+        let encoder = Arc::new(folder.encoder(&path, weights, Device::Cpu)?);
+        read.insert(pinned.digest, encoder.clone());
+        Ok(encoder)
     }
 
     /// The learner as it was at a position that has a checkpoint.

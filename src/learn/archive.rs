@@ -6,10 +6,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Learner;
 use crate::event::{Order, Prediction};
 use crate::model::weights::Tensors;
+use crate::model::{Pinned, TextEncoder};
 
 /// What a learner may ask for while it applies an entry; every error is a sentence.
 pub trait Archive {
@@ -24,6 +26,14 @@ pub trait Archive {
     /// # Errors
     /// When it is not there, or not whole.
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String>;
+
+    /// The encoder that a description pins: asked for where its adapters learn.
+    ///
+    /// # Errors
+    /// When it is not there, or not the one that is pinned.
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+        Err(format!("no encoder is kept, as is {}", pinned.path))
+    }
 
     /// The state before the entry at `position` as the history that `order` asks for would have
     /// made it.

@@ -8,7 +8,6 @@ mod aim;
 mod average;
 mod measure;
 mod rivals;
-mod spare;
 
 use std::sync::Arc;
 
@@ -18,13 +17,13 @@ use rand_chacha::ChaCha8Rng;
 use super::backprop::Pass;
 use super::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
 use super::optimizer::State;
+use super::spare::Spare;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use aim::Aim;
 use average::Averages;
 pub use measure::Measure;
 use rivals::Rivals;
-use spare::Spare;
 
 /// What an example led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,18 +5,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
 use super::gradient::{GradientLearner, Measure, Outcome};
 use super::memory::Form;
 use super::neighbours::NeighboursLearner;
-use crate::event::Batch;
+use crate::event::{Batch, Column};
 use crate::model::weights::{Error, Foreign, Tensors};
-use crate::model::{self, Encoder, Function, LearnerKind, Model, Parameters, Scale, Spec, Target};
+use crate::model::{
+    self, Adapters, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters, Scale,
+    Spec, Target, TextEncoder,
+};
 
 /// What is learned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
+    /// Of the texts whose encoders learn, by the place of their input.
+    adapters: Vec<Option<AdapterLearner>>,
     encoder: Encoder,
     target: Scale,
     kind: Kind,
@@ -57,7 +65,21 @@ impl Learned {
                 Kind::Neighbours(NeighboursLearner::new(spec, settings, n_dense))
             }
         };
+        let adapters = |input: &Input| match input.kind {
+            InputKind::Embedded {
+                adapters: Some(shape),
+                length,
+                ..
+            } => Some(AdapterLearner::new(
+                shape,
+                length,
+                spec.task.n_outputs(),
+                spec.seed,
+            )),
+            _ => None,
+        };
         Learned {
+            adapters: spec.inputs.iter().map(adapters).collect(),
             encoder,
             target: spec.scale(),
             kind,
@@ -87,6 +109,7 @@ impl Learned {
             spec: spec.clone(),
             names: self.names.clone(),
             n_examples: self.n_examples,
+            adapters: self.adapters().collect(),
             encoder: self.encoder.clone(),
             target: self.target,
             function: match &self.kind {
@@ -99,6 +122,14 @@ impl Learned {
                 Kind::Neighbours(learner) => Function::Neighbours(learner.nearest.clone()),
             },
         }
+    }
+
+    /// What the text encoders have learned, by the place of their input.
+    pub fn adapters(&self) -> impl Iterator<Item = Option<Arc<Adapters>>> {
+        let adapters = |learner: &AdapterLearner| learner.adapters().clone();
+        self.adapters
+            .iter()
+            .map(move |learner| learner.as_ref().map(adapters))
     }
 
     /// The classes or actions known by now, in the order of the outputs.
@@ -146,6 +177,11 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(super) fn reconfigure(&mut self, spec: &Spec) {
+        for (place, _, settings) in spec.adapted_encoders() {
+            if let Some(learner) = &mut self.adapters[place] {
+                learner.reconfigure(settings);
+            }
+        }
         match (&mut self.kind, &spec.learner) {
             (Kind::Gradient(learner), LearnerKind::Gradient(settings)) => {
                 learner.reconfigure(spec, settings);
@@ -161,7 +197,40 @@ impl Learned {
     }
 
     /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
+    ///
+    /// `encoders` are those whose adapters learn, by the place of their input: what is learned of a
+    /// text is what its encoder gives by now, whatever it gave when the text came.
     pub(super) fn observe(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        target: Target,
+        encoders: &[Option<Arc<TextEncoder>>],
+        scores: &mut Vec<f64>,
+    ) -> Outcome {
+        if encoders.is_empty() {
+            return self.learn(batch, row, target, scores);
+        }
+        let adapters: Vec<_> = self.adapters().collect();
+        let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
+            return Outcome::Rejected(1);
+        };
+        let outcome = self.learn(&batch, 0, target, scores);
+        if !matches!(outcome, Outcome::Rejected(_)) {
+            let columns = batch.columns.iter().zip(encoders);
+            for ((column, encoder), learner) in columns.zip(&mut self.adapters) {
+                if let (Column::Embedded { texts, vectors }, Some(encoder), Some(learner)) =
+                    (column, encoder, learner)
+                {
+                    let vector = floats(vectors);
+                    learner.observe(encoder, &texts[0], &vector, target, &self.target);
+                }
+            }
+        }
+        outcome
+    }
+
+    fn learn(
         &mut self,
         batch: &Batch,
         row: usize,
@@ -193,12 +262,22 @@ impl Learned {
 
     /// The weights that are served.
     pub fn weights(&self) -> Tensors {
-        match &self.kind {
+        let mut tensors = match &self.kind {
             Kind::Gradient(learner) => learner.weights(),
             Kind::Analytic(learner) => learner.weights(),
             Kind::Auto(learner) => learner.weights(),
             Kind::Neighbours(learner) => learner.weights(),
+        };
+        for (place, learner) in self.adapter_learners() {
+            tensors.nest(&format!("adapters.{place}"), learner.weights());
         }
+        tensors
+    }
+
+    /// Those that there are, with the places of their inputs.
+    fn adapter_learners(&self) -> impl Iterator<Item = (usize, &AdapterLearner)> {
+        let places = self.adapters.iter().enumerate();
+        places.filter_map(|(place, learner)| Some((place, learner.as_ref()?)))
     }
 
     /// All else that was learned.
@@ -209,6 +288,9 @@ impl Learned {
             Kind::Auto(learner) => learner.state(),
             Kind::Neighbours(_) => Tensors::default(),
         };
+        for (place, learner) in self.adapter_learners() {
+            tensors.nest(&format!("adapters.{place}"), learner.state());
+        }
         tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
         self.target.save("target", &mut tensors);
         tensors.nest("encoder", self.encoder.save());
@@ -242,6 +324,12 @@ impl Learned {
         learned.target = Scale::load("target", state)?;
         learned.n_examples = state.take_u64("n_examples", &[Some(1)])?[0];
         learned.names = Arc::new(load_names(spec, state)?);
+        for (place, learner) in learned.adapters.iter_mut().enumerate() {
+            if let Some(learner) = learner {
+                let name = format!("adapters.{place}");
+                learner.load(&mut weights.unnest(&name), &mut state.unnest(&name))?;
+            }
+        }
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
@@ -283,6 +371,28 @@ fn load_names(spec: &Spec, state: &mut Tensors) -> Result<Vec<String>, Error> {
             range.end()
         ))),
     }
+}
+
+/// A row whose texts are as the encoders among `encoders` give them with these adapters.
+fn embed_again(
+    mut row: Batch,
+    encoders: &[Option<Arc<TextEncoder>>],
+    adapters: &[Option<Arc<Adapters>>],
+) -> Result<Batch, String> {
+    for ((column, encoder), adapters) in row.columns.iter_mut().zip(encoders).zip(adapters) {
+        if let (Column::Embedded { texts, vectors }, Some(encoder)) = (column, encoder) {
+            let again = encoder.embed(&[&texts[0]], adapters.as_deref())?;
+            let bytes: Vec<u8> = again.iter().flat_map(|value| value.to_le_bytes()).collect();
+            *vectors = Bytes::from(bytes);
+        }
+    }
+    Ok(row)
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let each = bytes.chunks_exact(4);
+    each.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
+        .collect()
 }
 
 /// What becomes of an example that is learned at once, or not at all.

@@ -18,11 +18,12 @@ use super::lineage::Lineage;
 use super::seen::Seen;
 use super::signals;
 use super::sources::Sources;
+use super::spare::Spare;
 use crate::event::{
     Command, Description, Entry, Event, Kind, Order, Prediction, Reason, Selector, Time, Version,
 };
 use crate::model::weights;
-use crate::model::{Model, Spec, SpecError};
+use crate::model::{Model, Spec, SpecError, TextEncoder};
 use state::take_description;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
@@ -104,6 +105,8 @@ pub struct Learner {
     learned: Learned,
     world: World,
     history: History,
+    /// Those whose adapters learn, by the place of their input; brought when they are needed.
+    encoders: Spare<Vec<Option<Arc<TextEncoder>>>>,
 }
 
 /// Which history a state is of.
@@ -150,6 +153,7 @@ impl Learner {
             description: Description::default(),
             world: World::default(),
             history: History::default(),
+            encoders: Spare::default(),
             spec,
         }
     }
@@ -165,6 +169,7 @@ impl Learner {
             description: Description::default(),
             world: World::default(),
             history: History::default(),
+            encoders: Spare::default(),
             spec,
         })
     }
@@ -277,6 +282,7 @@ impl Learner {
         }
         self.world.position = entry.position;
         self.world.time = entry.time;
+        self.bring_encoders(archive)?;
         let n_before = self.learned.n_examples();
         let closed = self.close_windows(archive)?;
         self.expire();
@@ -309,6 +315,20 @@ impl Learner {
             step.version = self.make(Reason::Cadence);
         }
         Ok(step)
+    }
+
+    /// Sees to it that the encoders are there whose adapters learn.
+    fn bring_encoders(&mut self, archive: &mut dyn Archive) -> Result<(), Error> {
+        if !self.encoders.0.is_empty() || self.spec.adapted_encoders().next().is_none() {
+            return Ok(());
+        }
+        let mut encoders = vec![None; self.spec.inputs.len()];
+        for (place, pinned, _) in self.spec.adapted_encoders() {
+            let encoder = archive.encoder(pinned);
+            encoders[place] = Some(encoder.map_err(|what| self.missing(what))?);
+        }
+        self.encoders.0 = encoders;
+        Ok(())
     }
 
     fn describe(&mut self, description: &Description) -> Result<Step, Error> {

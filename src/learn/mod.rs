@@ -6,6 +6,7 @@
 //! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
 //! [`Learned`] (what is learned, of either kind), then what the kinds are made of.
 
+mod adapters;
 mod analytic;
 mod archive;
 mod auto;
@@ -24,6 +25,7 @@ mod optimizer;
 mod seen;
 pub mod signals;
 mod sources;
+mod spare;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Otherwise};

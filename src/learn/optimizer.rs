@@ -84,11 +84,7 @@ impl State {
 impl Moments {
     fn step(&mut self, rate: f32, parameters: &mut Parameters, pass: &mut Pass, rows: &[&Encoded]) {
         self.n_steps += 1;
-        let power = self.n_steps.min(1_000_000) as i32;
-        let adam = Adam {
-            rate: rate / (1.0 - BETA_1.powi(power)),
-            correction: 1.0 / (1.0 - BETA_2.powi(power)),
-        };
+        let adam = Adam::new(rate, self.n_steps);
         for index in 0..parameters.layers.len() {
             let (weight, bias) = pass.layer_slopes(parameters, index);
             let layer = &mut parameters.layers[index];
@@ -117,13 +113,23 @@ impl Moments {
 }
 
 /// One step's factors.
-struct Adam {
+pub struct Adam {
     rate: f32,
     correction: f32,
 }
 
 impl Adam {
-    fn step(&self, weights: &mut [f32], slopes: &[f32], first: &mut [f32], second: &mut [f32]) {
+    /// Those of the step number `n_steps`, of which there is no zeroth.
+    pub fn new(rate: f32, n_steps: u64) -> Adam {
+        let power = n_steps.min(1_000_000) as i32;
+        Adam {
+            rate: rate / (1.0 - BETA_1.powi(power)),
+            correction: 1.0 / (1.0 - BETA_2.powi(power)),
+        }
+    }
+
+    /// Moves weights against their slopes, and the fading means of these and of their squares.
+    pub fn step(&self, weights: &mut [f32], slopes: &[f32], first: &mut [f32], second: &mut [f32]) {
         let moments = first.iter_mut().zip(second);
         for ((weight, slope), (m, v)) in weights.iter_mut().zip(slopes).zip(moments) {
             *m = BETA_1 * *m + (1.0 - BETA_1) * slope;

@@ -13,6 +13,7 @@ use super::policy::{Estimates, draw};
 use super::portfolio::Portfolio;
 use super::ridge::Ridge;
 use super::spec::{Spec, Task};
+use super::text_encoder::Adapters;
 use crate::event::{Batch, Outputs, PredictionId};
 
 /// What is served.
@@ -24,6 +25,8 @@ pub struct Model {
     pub names: Arc<Vec<String>>,
     /// Examples learned by now.
     pub n_examples: u64,
+    /// What its text encoders have learned, by the place of their input.
+    pub adapters: Vec<Option<Arc<Adapters>>>,
     /// From values to features.
     pub encoder: Encoder,
     /// The scale of values and rewards.

@@ -40,8 +40,8 @@ pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use sparse::SparseTable;
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
-    JournalLimits, LearnerKind, Memory, Named, NamedEncoder, Neighbourhood, Optimizer, Pinned,
-    Rewards, Spec, Strategy, Task,
+    JournalLimits, LearnerKind, LowRank, Memory, Named, NamedEncoder, Neighbourhood, Optimizer,
+    Pinned, Rewards, Spec, Strategy, Task,
 };
-pub use text_encoder::{EncoderFiles, EncoderWeights, TextEncoder};
+pub use text_encoder::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
 pub use vector_encoder::VectorEncoder;

@@ -1,12 +1,14 @@
-//! A pretrained text encoder: from texts to vectors, frozen.
+//! A pretrained text encoder: from texts to vectors. Its own weights are frozen.
 //!
 //! It reads what a Hugging Face folder of the BERT family holds, and computes what
 //! sentence-transformers does with it: the mean of the last layer over the tokens of a text,
 //! scaled to length one (Reimers and Gurevych 2019, section 3).
 //!
-//! Invariant: nothing that learns holds it. What it gives is journaled beside the text, so its bits
-//! may depend on which texts share a batch, and replay never asks it again.
+//! Invariant: what it gives is journaled beside the text, so its bits may depend on which texts share
+//! a batch, and replay does not ask it again. Where its [`Adapters`] learn, what learns encodes each
+//! text again, alone.
 
+mod adapters;
 mod bert;
 mod config;
 mod graph;
@@ -15,6 +17,7 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStr
 
 use super::backend::{Device, in_a_line};
 use super::weights::Foreign;
+pub use adapters::Adapters;
 use bert::Bert;
 use bytes::Bytes;
 use config::{Config, Sizes};
@@ -60,9 +63,12 @@ enum Network {
 
 impl Network {
     /// `[texts, width]` for texts as tokens.
-    fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
+    fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>, String> {
         match self {
-            Network::Bert(bert) => bert.embed(texts).map_err(|error| in_a_line(&error)),
+            Network::Bert(bert) => {
+                let vectors = bert.embed(texts, adapters);
+                vectors.map_err(|error| in_a_line(&error))
+            }
             Network::Graph(graph) => graph.embed(texts),
         }
     }
@@ -116,12 +122,23 @@ impl TextEncoder {
         self.width
     }
 
+    /// How many layers can be adapted: none of an ONNX file's.
+    pub fn n_layers(&self) -> usize {
+        match &self.network {
+            Network::Bert(bert) => bert.n_layers(),
+            Network::Graph(_) => 0,
+        }
+    }
+
     /// A vector of length one for each text, `[texts, width]`. A batch that the device has no room
     /// for is split, down to one text.
     ///
     /// # Errors
     /// One sentence: a text cannot be encoded, or the device has no room for it.
-    pub fn embed(&self, texts: &[&str]) -> Result<Vec<f32>, String> {
+    ///
+    /// # Panics
+    /// When there are adapters for more layers than it has.
+    pub fn embed(&self, texts: &[&str], adapters: Option<&Adapters>) -> Result<Vec<f32>, String> {
         let tokens = texts.iter().map(|text| self.tokens(text));
         let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
         // Texts of like length share a pass: what is padded is computed for nothing.
@@ -133,7 +150,7 @@ impl TextEncoder {
             let fits = |n: &usize| n * tokens[rest[n - 1]].len() <= TOKENS_AT_ONCE;
             let n_rows = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
             let (now, later) = rest.split_at(n_rows);
-            self.fill(now, &tokens, &mut vectors)?;
+            self.fill(now, &tokens, adapters, &mut vectors)?;
             rest = later;
         }
         Ok(vectors)
@@ -144,10 +161,11 @@ impl TextEncoder {
         &self,
         places: &[usize],
         tokens: &[Vec<u32>],
+        adapters: Option<&Adapters>,
         vectors: &mut [f32],
     ) -> Result<(), String> {
         let batch: Vec<&[u32]> = places.iter().map(|place| &*tokens[*place]).collect();
-        match self.network.embed(&batch) {
+        match self.network.embed(&batch, adapters) {
             Ok(computed) => {
                 for (place, vector) in places.iter().zip(computed.chunks_exact(self.width)) {
                     let start = place * self.width;
@@ -157,14 +175,40 @@ impl TextEncoder {
             }
             Err(_) if places.len() > 1 => {
                 let (first, second) = places.split_at(places.len() / 2);
-                self.fill(first, tokens, vectors)?;
-                self.fill(second, tokens, vectors)
+                self.fill(first, tokens, adapters, vectors)?;
+                self.fill(second, tokens, adapters, vectors)
             }
             Err(what) => Err(format!("the device cannot encode a text: {what}")),
         }
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+    /// The slopes of a loss in every value of the adapters. `loss` is given the vectors
+    /// `[texts, width]` of texts as tokens, and gives its slopes in them.
+    ///
+    /// # Errors
+    /// One sentence: it cannot be computed.
+    ///
+    /// # Panics
+    /// As [`TextEncoder::embed`].
+    pub fn slopes(
+        &self,
+        tokens: &[Vec<u32>],
+        adapters: &Adapters,
+        loss: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Result<Vec<f32>, String> {
+        let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+        let Network::Bert(bert) = &self.network else {
+            return Err("it has no layers to adapt".to_owned());
+        };
+        let slopes = bert.slopes(&tokens, adapters, loss);
+        slopes.map_err(|error| in_a_line(&error))
+    }
+
+    /// A text as tokens, as many as it reads.
+    ///
+    /// # Errors
+    /// One sentence: it cannot be read.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
         let mut end = text.len().min(BYTES_MAX);
         while !text.is_char_boundary(end) {
             end -= 1;

@@ -105,6 +105,11 @@ impl Directory {
         self.path.join(model).join("start.safetensors")
     }
 
+    /// The folder of the encoders whose adapters a model learns.
+    pub fn encoders(&self, model: &str) -> PathBuf {
+        self.path.join(model).join("encoders")
+    }
+
     /// The names of all models that have a journal, in order.
     ///
     /// # Errors

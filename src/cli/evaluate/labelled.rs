@@ -73,7 +73,8 @@ impl<'a> Labelled<'a> {
         let ahead =
             |lessons| Ahead::new(lessons, folder.as_ref(), |one: &mut Lesson| &mut one.batch);
         for lesson in ahead(lessons.take(limit))? {
-            let lesson = lesson?;
+            let mut lesson = lesson?;
+            pupil.embed(&mut lesson.batch)?;
             let (answer, position) = pupil.answer(&lesson)?;
             course.judge(&lesson, answer, position);
             while let Some(due) = course.due(lesson.row) {
@@ -123,8 +124,9 @@ fn test(
 ) -> anyhow::Result<Option<f64>> {
     let mut mean = Mean::default();
     for lesson in lessons {
-        let lesson = lesson?;
+        let mut lesson = lesson?;
         if let Some(truth) = lesson.truth {
+            pupil.embed(&mut lesson.batch)?;
             mean.add(score(
                 truth,
                 answer(&pupil.predict(&lesson.batch, Choice::Best)),

@@ -16,7 +16,7 @@ use perennial::event::{
 };
 use perennial::learn::{Archive, Learner, Otherwise};
 use perennial::model::weights::Tensors;
-use perennial::model::{Choice, Model, Spec, argmax};
+use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
 
 use crate::cli::lesson::{Lesson, Logged};
 use crate::cli::tally::Target;
@@ -32,13 +32,15 @@ pub struct Pupil {
     waiting: Waiting,
 }
 
-/// Predictions whose target is still to come, by position.
-#[derive(Default)]
-struct Waiting(BTreeMap<u64, Prediction>);
+/// Predictions whose target is still to come, by position, and what encodes their texts.
+struct Waiting {
+    predictions: BTreeMap<u64, Prediction>,
+    described: Option<Arc<Described>>,
+}
 
 impl Archive for Waiting {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
-        let found = self.0.get(&position).map(Cow::Borrowed);
+        let found = self.predictions.get(&position).map(Cow::Borrowed);
         found.ok_or_else(|| "the learner asks for a row it has learned".to_owned())
     }
 
@@ -46,6 +48,12 @@ impl Archive for Waiting {
         Err(format!(
             "the learner asks for version {version}, of none made"
         ))
+    }
+
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+        let described = self.described.as_ref();
+        let encoder = described.and_then(|described| described.encoder(pinned));
+        encoder.ok_or_else(|| "its encoder learns: name the folder that describes it".to_owned())
     }
 
     fn otherwise(&mut self, _: &Order, _: u64) -> Result<Otherwise, String> {
@@ -75,12 +83,16 @@ impl Pupil {
     }
 
     fn with(learner: Learner, described: Option<Described>) -> anyhow::Result<Pupil> {
+        let described = described.map(Arc::new);
         let mut pupil = Pupil {
             position: learner.position(),
             learner,
-            described: described.map(Arc::new),
+            described: described.clone(),
             model: None,
-            waiting: Waiting::default(),
+            waiting: Waiting {
+                predictions: BTreeMap::new(),
+                described,
+            },
         };
         if let Some(described) = &pupil.described {
             let toml = described.description.toml.clone();
@@ -101,6 +113,14 @@ impl Pupil {
     /// What it says of one row.
     pub fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> Outputs {
         self.model().predict(batch, choice)
+    }
+
+    /// Encodes the texts of a row whose encoders learn, as they are by now.
+    pub fn embed(&mut self, batch: &mut Batch) -> anyhow::Result<()> {
+        if let Some(described) = self.described.clone() {
+            described.embed(batch, Some(self.model()))?;
+        }
+        Ok(())
     }
 
     fn model(&mut self) -> &Model {
@@ -130,7 +150,9 @@ impl Pupil {
             position: self.position,
         };
         if lesson.truth.is_some() {
-            self.waiting.0.insert(self.position + 1, prediction.clone());
+            self.waiting
+                .predictions
+                .insert(self.position + 1, prediction.clone());
         }
         self.apply(Event::Prediction(prediction))?;
         Ok((answer, self.position))
@@ -140,7 +162,7 @@ impl Pupil {
     pub fn learn(&mut self, row: u64, prediction: u64, signal: Signal) -> anyhow::Result<()> {
         let subject = Subject::Prediction(id(row));
         self.apply(Event::Feedback(feedback(row, subject, signal)))?;
-        self.waiting.0.remove(&prediction);
+        self.waiting.predictions.remove(&prediction);
         Ok(())
     }
 

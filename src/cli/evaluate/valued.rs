@@ -70,7 +70,8 @@ impl Valued {
             &mut one.batch
         })?;
         for (row, logged) in (0..).zip(decisions) {
-            let logged = logged?;
+            let mut logged = logged?;
+            pupil.embed(&mut logged.batch)?;
             let Some(reward) = logged.reward else {
                 n_without_reward += 1;
                 continue;

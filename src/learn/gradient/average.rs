@@ -6,8 +6,8 @@
 //! of hashed features are not averaged, since an average that moves only when its row is touched
 //! would lag behind on rare ones for ever.
 
+use super::super::spare::Spare;
 use super::measure::Measure;
-use super::spare::Spare;
 use crate::learn::backprop::Pass;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Parameters, Target};

@@ -295,7 +295,10 @@ impl Learner {
         let world = &mut self.world;
         world.evaluation.follow(target);
         let mut scores = Vec::new();
-        let outcome = self.learned.observe(batch, row, target, &mut scores);
+        let encoders = &self.encoders.0;
+        let outcome = self
+            .learned
+            .observe(batch, row, target, encoders, &mut scores);
         let names = || self.learned.shares().into_iter().map(|(name, _)| name);
         let evaluation = &mut world.evaluation;
         evaluation.score_members(|| names().collect(), &scores);

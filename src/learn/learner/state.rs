@@ -77,6 +77,7 @@ impl Learner {
             description,
             learned,
             history: History::default(),
+            encoders: Default::default(),
             world: World {
                 position: numbers[0],
                 time: Time(numbers[1] as i64),

@@ -93,6 +93,8 @@ pub enum InputKind {
         encoder: Pinned,
         /// The length of what it gives, at least one.
         length: usize,
+        /// What of it learns, if anything.
+        adapters: Option<LowRank>,
     },
     /// A vector a row: what a pretrained network gives for it, standardised as a whole.
     EmbeddedVector {
@@ -110,6 +112,17 @@ pub enum InputKind {
         /// Whether they are standardised online, as a whole; else they are taken as they are.
         standardise: bool,
     },
+}
+
+/// Low-rank adapters of the last layers of an encoder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LowRank {
+    /// At least one.
+    pub rank: usize,
+    /// At least one.
+    pub layers: usize,
+    /// The step size.
+    pub learning_rate: f32,
 }
 
 /// A file that a description names, as it was read.
@@ -401,6 +414,17 @@ impl Spec {
 }
 
 impl Spec {
+    /// The encoders whose adapters learn, with the places of their inputs.
+    pub fn adapted_encoders(&self) -> impl Iterator<Item = (usize, &Pinned, LowRank)> {
+        let inputs = self.inputs.iter().enumerate();
+        inputs.filter_map(|(place, input)| match &input.kind {
+            InputKind::Embedded {
+                encoder, adapters, ..
+            } => Some((place, encoder, (*adapters)?)),
+            _ => None,
+        })
+    }
+
     /// Whether the rows of one are rows of the other.
     pub fn has_inputs_of(&self, other: &Spec) -> bool {
         let mut pairs = self.inputs.iter().zip(&other.inputs);
@@ -412,8 +436,19 @@ impl Input {
     /// Whether it is the same to what was learned: an encoder may have moved.
     fn is_alike(&self, other: &Input) -> bool {
         match (&self.kind, &other.kind) {
-            (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: next, .. }) => {
-                self.name == other.name && encoder.digest == next.digest
+            (
+                InputKind::Embedded {
+                    encoder, adapters, ..
+                },
+                InputKind::Embedded {
+                    encoder: next,
+                    adapters: next_adapters,
+                    ..
+                },
+            ) => {
+                let shape = |one: &LowRank| (one.rank, one.layers);
+                let same = adapters.as_ref().map(shape) == next_adapters.as_ref().map(shape);
+                same && self.name == other.name && encoder.digest == next.digest
             }
             (
                 InputKind::EmbeddedVector { encoder, .. },
@@ -425,6 +460,17 @@ impl Input {
 }
 
 impl InputKind {
+    /// Whether it has an encoder that learns.
+    pub fn is_adapted(&self) -> bool {
+        matches!(
+            self,
+            InputKind::Embedded {
+                adapters: Some(_),
+                ..
+            }
+        )
+    }
+
     /// How many dense features a row of it makes.
     pub fn n_dense(&self) -> usize {
         match self {

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use candle_nn::{LayerNorm, Linear, Module, ops::softmax_last_dim};
+use candle_nn::{LayerNorm, Linear, Module, ops};
 
 use super::super::backend::{self, in_a_line};
 use super::super::weights::{Data, Foreign, Tensor as Weights};
+use super::adapters::{Adapters, LayerAdapters};
 use super::config::{Activation, Config};
 
 /// What a score is added to where a token is only padding.
@@ -22,10 +23,9 @@ pub struct Bert {
     positions: Tensor,
     /// Of the first kind: texts come alone, not in pairs.
     kind: Tensor,
-    norm: LayerNorm,
+    norm: Norm,
     layers: Vec<Layer>,
     n_heads: usize,
-    activation: Activation,
     device: Device,
 }
 
@@ -34,10 +34,16 @@ struct Layer {
     key: Linear,
     value: Linear,
     attended: Linear,
-    attended_norm: LayerNorm,
+    attended_norm: Norm,
     inner: Linear,
     outer: Linear,
-    outer_norm: LayerNorm,
+    outer_norm: Norm,
+    activation: Activation,
+}
+
+struct Norm {
+    fused: LayerNorm,
+    epsilon: f64,
 }
 
 impl Bert {
@@ -51,6 +57,7 @@ impl Bert {
             tensors: weights.tensors.0,
             others: weights.others,
             epsilon: config.layer_norm_eps,
+            activation: config.activation()?,
             device: device.open()?,
         };
         let h = config.hidden_size;
@@ -69,13 +76,48 @@ impl Bert {
             norm,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             n_heads: config.num_attention_heads,
-            activation: config.activation()?,
             device: read.device,
         })
     }
 
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// `[b, h]` for texts as tokens; a text without any gives zeros.
-    pub fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>> {
+    pub fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>> {
+        let adapters = match adapters {
+            Some(adapters) => adapters.on(&self.device)?,
+            None => Vec::new(),
+        };
+        self.forward(texts, &adapters)?.flatten_all()?.to_vec1()
+    }
+
+    /// The slopes of a loss in every value of the adapters, where `loss` gives its slopes in the
+    /// vectors `[b, h]` of the texts.
+    pub fn slopes(
+        &self,
+        texts: &[&[u32]],
+        adapters: &Adapters,
+        loss: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Result<Vec<f32>> {
+        let (adapters, variables) = adapters.variables(&self.device)?;
+        let vectors = self.forward(texts, &adapters)?;
+        let slopes = loss(&vectors.flatten_all()?.to_vec1::<f32>()?);
+        let slopes = Tensor::from_vec(slopes, vectors.shape(), &self.device)?;
+        let all = (vectors * slopes)?.sum_all()?.backward()?;
+        let mut values = Vec::new();
+        for variable in &variables {
+            let slope = all.get(variable).ok_or_else(|| {
+                candle_core::Error::Msg("an adapter has no part in the vectors".to_owned())
+            })?;
+            values.extend(slope.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(values)
+    }
+
+    /// Vectors of length one, `[b, h]`, with the last layers adapted.
+    fn forward(&self, texts: &[&[u32]], adapters: &[LayerAdapters]) -> Result<Tensor> {
         let b = texts.len();
         let t = texts
             .iter()
@@ -98,8 +140,10 @@ impl Bert {
         let present = Tensor::from_vec(present, (b, t, 1), &self.device)?;
         let ids = Tensor::from_vec(ids, b * t, &self.device)?;
         let mut x = self.first(&ids, b, t)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, (b, t, self.n_heads), mask.as_ref(), self.activation)?;
+        let n_frozen = self.layers.len() - adapters.len();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let adapters = index.checked_sub(n_frozen).map(|index| &adapters[index]);
+            x = layer.forward(&x, (b, t, self.n_heads), mask.as_ref(), adapters)?;
         }
         pooled(&x.reshape((b, t, ()))?, &present)
     }
@@ -109,18 +153,18 @@ impl Bert {
         let words = self.words.index_select(ids, 0)?.reshape((b, t, ()))?;
         let places = self.positions.narrow(0, 0, t)?.broadcast_add(&self.kind)?;
         let x = words.broadcast_add(&places)?;
-        self.norm.forward(&x.reshape((b * t, ()))?)
+        self.norm.forward(&x.reshape((b * t, ()))?, false)
     }
 }
 
 /// The mean of `[b, t, h]` over the tokens that are `present`, `[b, t, 1]`, of length one.
-pub fn pooled(x: &Tensor, present: &Tensor) -> Result<Vec<f32>> {
+pub fn pooled(x: &Tensor, present: &Tensor) -> Result<Tensor> {
     let x = x.broadcast_mul(present)?.sum(1)?;
     let counts = present.sum(1)?.maximum(1.0)?;
     let mean = x.broadcast_div(&counts)?;
     let lengths = mean.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-    let unit = mean.broadcast_div(&lengths.maximum(LENGTH_MIN)?)?;
-    unit.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+    mean.broadcast_div(&lengths.maximum(LENGTH_MIN)?)?
+        .to_dtype(DType::F32)
 }
 
 impl Layer {
@@ -130,16 +174,16 @@ impl Layer {
         x: &Tensor,
         (b, t, n_heads): (usize, usize, usize),
         mask: Option<&Tensor>,
-        activation: Activation,
+        adapters: Option<&LayerAdapters>,
     ) -> Result<Tensor> {
         let d = x.dim(1)? / n_heads;
         let heads = |x: Tensor| {
             let x = x.reshape((b, t, n_heads, d))?;
             x.transpose(1, 2)?.contiguous()
         };
-        let query = heads(self.query.forward(x)?)?;
+        let query = heads(adapted(&self.query, x, adapters.map(|[query, _]| query))?)?;
         let key = heads(self.key.forward(x)?)?;
-        let value = heads(self.value.forward(x)?)?;
+        let value = heads(adapted(&self.value, x, adapters.map(|[_, value]| value))?)?;
         let scores = query
             .matmul(&key.t()?)?
             .affine(1.0 / (d as f64).sqrt(), 0.0)?;
@@ -147,17 +191,50 @@ impl Layer {
             Some(mask) => scores.broadcast_add(mask)?,
             None => scores,
         };
-        let mixed = softmax_last_dim(&scores)?.matmul(&value)?;
-        let mixed = mixed.transpose(1, 2)?.reshape((b * t, ()))?;
+        // candle's fused operations let no slope through.
+        let learns = adapters.is_some();
+        let shares = match learns {
+            true => ops::softmax(&scores, D::Minus1)?,
+            false => ops::softmax_last_dim(&scores)?,
+        };
+        let mixed = shares.matmul(&value)?.transpose(1, 2)?;
+        let mixed = mixed.reshape((b * t, ()))?;
         let attended = (self.attended.forward(&mixed)? + x)?;
-        let x = self.attended_norm.forward(&attended)?;
+        let x = self.attended_norm.forward(&attended, learns)?;
         let inner = self.inner.forward(&x)?;
-        let inner = match activation {
+        let inner = match self.activation {
             Activation::Gelu => inner.gelu_erf()?,
             Activation::GeluTanh => inner.gelu()?,
             Activation::Relu => inner.relu()?,
         };
-        self.outer_norm.forward(&(self.outer.forward(&inner)? + x)?)
+        let outer = (self.outer.forward(&inner)? + x)?;
+        self.outer_norm.forward(&outer, learns)
+    }
+}
+
+/// `W x + b`, and `B A x` where it is adapted.
+fn adapted(linear: &Linear, x: &Tensor, adapter: Option<&[Tensor; 2]>) -> Result<Tensor> {
+    let own = linear.forward(x)?;
+    match adapter {
+        Some([a, b]) => own + x.matmul(&a.t()?)?.matmul(&b.t()?)?,
+        None => Ok(own),
+    }
+}
+
+impl Norm {
+    /// Each row of `[rows, h]` with mean zero and variance one, scaled and shifted.
+    fn forward(&self, x: &Tensor, learns: bool) -> Result<Tensor> {
+        if !learns {
+            return self.fused.forward(x);
+        }
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        let unit = centred.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
+        let scaled = unit.broadcast_mul(self.fused.weight())?;
+        match self.fused.bias() {
+            Some(bias) => scaled.broadcast_add(bias),
+            None => Ok(scaled),
+        }
     }
 }
 
@@ -166,6 +243,7 @@ struct Reading {
     tensors: BTreeMap<String, Weights>,
     others: BTreeMap<String, String>,
     epsilon: f64,
+    activation: Activation,
     device: Device,
 }
 
@@ -186,6 +264,7 @@ impl Reading {
             inner: self.linear(&name("intermediate.dense"), h, n_inner)?,
             outer: self.linear(&name("output.dense"), n_inner, h)?,
             outer_norm: self.norm(&name("output.LayerNorm"), h)?,
+            activation: self.activation,
         })
     }
 
@@ -200,10 +279,13 @@ impl Reading {
         Ok(Linear::new(weight, Some(bias)))
     }
 
-    fn norm(&mut self, name: &str, h: usize) -> std::result::Result<LayerNorm, String> {
+    fn norm(&mut self, name: &str, h: usize) -> std::result::Result<Norm, String> {
         let weight = self.tensor(&format!("{name}.weight"), &[h])?;
         let bias = self.tensor(&format!("{name}.bias"), &[h])?;
-        Ok(LayerNorm::new(weight, bias, self.epsilon))
+        Ok(Norm {
+            fused: LayerNorm::new(weight, bias, self.epsilon),
+            epsilon: self.epsilon,
+        })
     }
 
     /// A tensor of 32-bit floats, also where a model with a head keeps it: behind `bert.`.

@@ -80,7 +80,7 @@ impl SentenceGraph {
         });
         let output = self.graph.run(inputs.collect())?;
         let vectors = match output.dims() {
-            [rows, _] if *rows == b => output.flatten_all().and_then(|flat| flat.to_vec1()),
+            [rows, _] if *rows == b => Ok(output),
             [rows, places, _] if [*rows, *places] == [b, t] => {
                 let present = mask.iter().map(|present| *present as f32);
                 Tensor::from_iter(present, self.graph.device())
@@ -93,6 +93,7 @@ impl SentenceGraph {
                 ));
             }
         };
+        let vectors = vectors.and_then(|vectors| vectors.flatten_all()?.to_vec1());
         vectors.map_err(|error| in_a_line(&error))
     }
 }

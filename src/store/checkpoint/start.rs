@@ -21,7 +21,7 @@ const ONNX_BYTES_MAX: u64 = 2 << 30;
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.
-pub fn keep_start(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub fn keep_file(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if read_bounded(path, FOREIGN_BYTES_MAX).is_ok_and(|kept| kept == bytes) {
         return Ok(());
     }
@@ -108,9 +108,9 @@ mod tests {
             write_tensors(&tensors).unwrap()
         };
         let disk = Disk::default();
-        keep_start(&disk, &path, &file(1.0)).unwrap();
-        keep_start(&disk, &path, &file(2.0)).unwrap();
-        keep_start(&disk, &path, &file(2.0)).unwrap();
+        keep_file(&disk, &path, &file(1.0)).unwrap();
+        keep_file(&disk, &path, &file(2.0)).unwrap();
+        keep_file(&disk, &path, &file(2.0)).unwrap();
         let digest = |value| *blake3::hash(&file(value)).as_bytes();
         let kept = load_start(&path, &digest(2.0)).unwrap();
         assert_eq!(kept.tensors.0["0.bias"].shape, [1]);

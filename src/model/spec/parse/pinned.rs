@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::{Device, InputKind, Pinned};
+use super::super::{Device, InputKind, LowRank, Pinned};
 use super::{Error, Raw, device, raw, value, within};
 
 /// The files that a description names, in order.
@@ -113,9 +113,18 @@ pub(super) fn pinned(raw: &Raw, key: &str, path: &str) -> Result<Pinned, Error> 
 }
 
 /// An encoder that an input names: what it gives is as long as its folder said.
-pub(super) fn encoder(raw: &Raw, name: &str, path: &str) -> Result<InputKind, Error> {
+pub(super) fn encoder(
+    raw: &Raw,
+    name: &str,
+    path: &str,
+    adapters: Option<LowRank>,
+) -> Result<InputKind, Error> {
     let (encoder, length) = sized(raw, name, path)?;
-    Ok(InputKind::Embedded { encoder, length })
+    Ok(InputKind::Embedded {
+        encoder,
+        length,
+        adapters,
+    })
 }
 
 /// The same of vectors that come with `n_values`.

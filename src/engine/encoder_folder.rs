@@ -1,0 +1,116 @@
+//! The folder of a text encoder: what it holds, known by one digest.
+//!
+//! Invariant: what is kept of a folder is read as the folder was, with the same digest.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::model::{Device, EncoderFiles, EncoderWeights, TextEncoder};
+use crate::store::checkpoint::{keep_file, read_foreign_file, read_onnx_file, read_text_file};
+use crate::store::{self, Disk};
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const SENTENCE: &str = "sentence_bert_config.json";
+const SAFETENSORS: &str = "model.safetensors";
+const ONNX: &str = "model.onnx";
+
+/// The files of a folder as they came.
+#[derive(Clone, Debug)]
+pub struct EncoderFolder {
+    config: Vec<u8>,
+    tokenizer: Vec<u8>,
+    sentence: Option<Vec<u8>>,
+    weights: (&'static str, Bytes),
+    /// Over all of them.
+    pub digest: [u8; 32],
+}
+
+impl EncoderFolder {
+    /// Reads what a folder holds, and the network in it.
+    ///
+    /// # Errors
+    /// One sentence that names the file which cannot be read.
+    pub fn read(folder: &Path) -> Result<(EncoderFolder, EncoderWeights), String> {
+        if !folder.is_dir() {
+            return Err(format!("{}: no such folder", folder.display()));
+        }
+        let read = |name: &str| read_text_file(&folder.join(name)).map_err(said);
+        let config = read(CONFIG)?;
+        let tokenizer = read(TOKENIZER)?;
+        let sentence = match folder.join(SENTENCE).exists() {
+            true => Some(read(SENTENCE)?),
+            false => None,
+        };
+        let (name, file, weights) = weights(folder)?;
+        let mut hash = blake3::Hasher::new();
+        for part in [
+            &config,
+            &tokenizer,
+            sentence.as_deref().unwrap_or_default(),
+            &file,
+        ] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let folder = EncoderFolder {
+            config,
+            tokenizer,
+            sentence,
+            weights: (name, file),
+            digest: *hash.finalize().as_bytes(),
+        };
+        Ok((folder, weights))
+    }
+
+    /// The encoder that it is, read from this path.
+    ///
+    /// # Errors
+    /// One sentence that names what cannot be.
+    pub fn encoder(
+        &self,
+        path: &Path,
+        weights: EncoderWeights,
+        device: Device,
+    ) -> Result<TextEncoder, String> {
+        let files = EncoderFiles {
+            config: &self.config,
+            tokenizer: &self.tokenizer,
+            sentence: self.sentence.as_deref(),
+        };
+        let encoder = TextEncoder::new(files, weights, &device);
+        encoder.map_err(|what| format!("{}: {what}", path.display()))
+    }
+
+    /// Keeps a copy at this path, durably.
+    ///
+    /// # Errors
+    /// One sentence: the disk refused.
+    pub fn keep(&self, disk: &Disk, path: &Path) -> Result<(), String> {
+        let (name, weights) = &self.weights;
+        let keep = |name: &str, bytes: &[u8]| keep_file(disk, &path.join(name), bytes);
+        keep(CONFIG, &self.config).map_err(said)?;
+        keep(TOKENIZER, &self.tokenizer).map_err(said)?;
+        if let Some(sentence) = &self.sentence {
+            keep(SENTENCE, sentence).map_err(said)?;
+        }
+        keep(name, weights).map_err(said)
+    }
+}
+
+/// The network of a folder: the name of its file, the file as it came, and what it holds.
+fn weights(folder: &Path) -> Result<(&'static str, Bytes, EncoderWeights), String> {
+    let (safetensors, onnx) = (folder.join(SAFETENSORS), folder.join(ONNX));
+    if onnx.exists() && !safetensors.exists() {
+        let file = Bytes::from(read_onnx_file(&onnx).map_err(said)?);
+        return Ok((ONNX, file.clone(), EncoderWeights::Onnx(file)));
+    }
+    let (file, weights) = read_foreign_file(&safetensors).map_err(said)?;
+    let weights = EncoderWeights::Safetensors(weights);
+    Ok((SAFETENSORS, Bytes::from(file), weights))
+}
+
+fn said(error: store::Error) -> String {
+    error.to_string()
+}
