@@ -1,5 +1,6 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
+mod inputs;
 mod learner;
 mod pinned;
 mod rewards;
@@ -10,12 +11,11 @@ use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{
-    Cadence, Device, Input, InputKind, JournalLimits, LearnerKind, LowRank, Policy, Spec, Task,
-};
+use super::{Cadence, Device, JournalLimits, LearnerKind, Policy, Spec, Task};
+use inputs::{RawInput, inputs};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
+use pinned::Pins;
 pub use pinned::{Named, NamedEncoder};
-use pinned::{Pins, encoder, vector_encoder};
 pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
 
@@ -89,26 +89,6 @@ struct Raw {
     versions: RawVersions,
     #[serde(default)]
     pinned: Pins,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawInput {
-    name: String,
-    kind: String,
-    missing: Option<String>,
-    length: Option<u64>,
-    standardise: Option<bool>,
-    encoder: Option<String>,
-    adapters: Option<RawAdapters>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAdapters {
-    rank: Option<u64>,
-    layers: Option<u64>,
-    learning_rate: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -249,106 +229,6 @@ fn device(raw: &Raw) -> Result<Device, Error> {
     })
 }
 
-/// The adapters of a text's encoder, if any.
-fn adapters(input: &RawInput) -> Result<Option<LowRank>, Error> {
-    let Some(raw) = &input.adapters else {
-        return Ok(None);
-    };
-    let key = |part| format!("input {:?}: adapters.{part}", input.name);
-    let learning_rate = raw.learning_rate.unwrap_or(3e-4);
-    if !(learning_rate > 0.0 && learning_rate <= 1.0) {
-        let allowed = "larger than 0, at most 1";
-        return Err(value(&key("learning_rate"), learning_rate, allowed));
-    }
-    Ok(Some(LowRank {
-        learning_rate: learning_rate as f32,
-        rank: within(&key("rank"), raw.rank, 8, 1..=64)? as usize,
-        layers: within(&key("layers"), raw.layers, 2, 1..=64)? as usize,
-    }))
-}
-
-fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
-    let n_inputs = raw.input.len();
-    if n_inputs == 0 || n_inputs > 4096 {
-        let allowed = "1 to 4096 [[input]] tables are needed";
-        return Err(value("input", format!("{n_inputs} tables"), allowed));
-    }
-    let mut names = BTreeSet::new();
-    let mut inputs = Vec::new();
-    for input in &raw.input {
-        let key = |key: &str| format!("input {:?}: {key}", input.name);
-        if input.name.is_empty() || input.name.len() > 200 || !names.insert(&input.name) {
-            return Err(value(
-                &key("name"),
-                &input.name,
-                "1 to 200 bytes, no name twice",
-            ));
-        }
-        inputs.push(Input {
-            name: input.name.clone(),
-            kind: kind(raw, input)?,
-        });
-    }
-    Ok(inputs)
-}
-
-/// What an input is of, once its name is known.
-fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
-    let key = |key: &str| format!("input {:?}: {key}", input.name);
-    if !matches!(input.kind.as_str(), "text" | "vector") {
-        not_here(&key("encoder"), &input.encoder, "a text or a vector")?;
-    }
-    if input.adapters.is_some() && (input.kind != "text" || input.encoder.is_none()) {
-        let allowed = "only a text with an encoder has them";
-        return Err(value(&key("adapters"), "a table", allowed));
-    }
-    let gaps = match input.missing.as_deref() {
-        None => false,
-        Some("mean") if input.kind == "number" => true,
-        Some(other) => return Err(value(&key("missing"), other, "\"mean\", on a number")),
-    };
-    if input.length.is_some() && input.kind != "vector" {
-        let allowed = "only a vector has a length";
-        return Err(value(&key("length"), input.length.unwrap_or(0), allowed));
-    }
-    if let (Some(standardise), true) = (input.standardise, input.kind != "vector") {
-        let allowed = "only a vector has the choice";
-        return Err(value(&key("standardise"), standardise, allowed));
-    }
-    Ok(match input.kind.as_str() {
-        "number" => InputKind::Number { gaps },
-        "category" => InputKind::Category,
-        "text" => match &input.encoder {
-            Some(path) => encoder(raw, &input.name, path, adapters(input)?)?,
-            None => InputKind::Text,
-        },
-        "vector" => vector(raw, input)?,
-        other => {
-            return Err(one_of(
-                &key("kind"),
-                other,
-                "number, category, text or vector",
-            ));
-        }
-    })
-}
-
-fn vector(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
-    let key = |key: &str| format!("input {:?}: {key}", input.name);
-    let length = within(&key("length"), input.length, 0, 1..=65_536)? as usize;
-    match (&input.encoder, input.standardise) {
-        (Some(path), None) => vector_encoder(raw, &input.name, path, length),
-        (Some(_), Some(standardise)) => {
-            let allowed = "what an encoder gives is standardised; leave it out";
-            Err(value(&key("standardise"), standardise, allowed))
-        }
-        (None, standardise) => Ok(InputKind::Vector {
-            length,
-            standardise: standardise.unwrap_or(true),
-        }),
-    }
-}
-
 fn publish(publish: &RawPublish) -> Result<(), Error> {
     match publish.policy.as_deref() {
         None | Some("live") => Ok(()),
@@ -472,6 +352,7 @@ fn not_yet<T: std::fmt::Debug>(key: &str, written: &Option<T>, instead: &str) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::InputKind;
     use super::super::Strategy;
     use super::*;
 
