@@ -1,7 +1,7 @@
 //! Forward and backward through flat parameters, written out: what an update costs is here.
 //!
 //! Invariant: the order of every sum is fixed by the batch alone, so equal batches give equal
-//! slopes; and no row moves the parameters by more than [`LENGTH_MAX`] times its share.
+//! slopes; and no row moves the parameters by more than its share of [`Lengths::most`].
 
 mod kernels;
 
@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use crate::model::{Encoded, Parameters, WEIGHT_MAX};
 use kernels::{Affine, Combine, Factors, Terms};
 
-/// A row whose own slopes are longer than this, all parameters together, is shortened to it (as
-/// Abadi et al. 2016 do, algorithm 1): one wild row does not drown the others of its batch.
+/// A row's own slopes, all parameters together, are never longer than this: one wild row does not
+/// drown the others of its batch.
 pub const LENGTH_MAX: f32 = 50.0;
+/// The longest slope that a softmax has in its outputs, squared: it was sure, and wrong.
+const WORST_SQUARED: f32 = 2.0;
 
 /// What a batch goes through. Its room is used again by the next one, so that an update
 /// allocates nothing.
@@ -26,6 +28,16 @@ pub struct Pass {
     terms: Terms,
     /// Slopes in one layer's weights, where a rule needs them written out.
     gradient: Vec<f32>,
+}
+
+/// How long one row's slopes are, all parameters together, and may be.
+struct Lengths {
+    own: f32,
+    /// A row moves a network no further than the worst answer to it moves a linear model (clipped
+    /// as by Abadi et al. 2016, algorithm 1). Layers multiply slopes, most of all those of rows of
+    /// a new kind, and a few steps along them undo what was learned of the others. Where values
+    /// are off by more than a softmax can be, a linear model with that error counts.
+    most: f32,
 }
 
 impl Pass {
@@ -99,9 +111,9 @@ impl Pass {
         }
         let mut finite = true;
         for (row, share) in shares.iter().enumerate() {
-            let length = self.squared_length(parameters, rows[row], row).sqrt();
-            finite &= length.is_finite();
-            let factor = share * (LENGTH_MAX / length).min(1.0);
+            let lengths = self.lengths(parameters, rows[row], row);
+            finite &= lengths.own.is_finite();
+            let factor = share * (lengths.most / lengths.own).min(1.0);
             for (slopes, layer) in self.slopes.iter_mut().zip(&parameters.layers) {
                 let slopes = &mut slopes[row * layer.n_out..(row + 1) * layer.n_out];
                 slopes.iter_mut().for_each(|slope| *slope *= factor);
@@ -110,19 +122,26 @@ impl Pass {
         finite
     }
 
-    /// Of one row's slopes in all parameters: each layer's are the product of two vectors.
-    fn squared_length(&self, parameters: &Parameters, encoded: &Encoded, row: usize) -> f32 {
-        let mut sum = 0.0;
+    /// Of one row: each layer's slopes are the product of two vectors.
+    fn lengths(&self, parameters: &Parameters, encoded: &Encoded, row: usize) -> Lengths {
+        let (mut sum, mut inputs, mut outputs) = (0.0, 0.0, 0.0);
         for (index, layer) in parameters.layers.iter().enumerate() {
             let x = &self.values[index][row * layer.n_in..(row + 1) * layer.n_in];
             let slopes = &self.slopes[index][row * layer.n_out..(row + 1) * layer.n_out];
-            let hashed = match index {
-                0 => encoded.sparse.iter().map(|(_, value)| value * value).sum(),
-                _ => 0.0,
-            };
-            sum += squares(slopes) * (squares(x) + 1.0 + hashed);
+            let mut before = squares(x) + 1.0;
+            if index == 0 {
+                let hashed = encoded.sparse.iter().map(|(_, value)| value * value);
+                before += hashed.sum::<f32>();
+                inputs = before;
+            }
+            outputs = squares(slopes);
+            sum += outputs * before;
         }
-        sum
+        let linear = inputs * outputs.max(WORST_SQUARED);
+        Lengths {
+            own: sum.sqrt(),
+            most: linear.sqrt().min(LENGTH_MAX),
+        }
     }
 
     /// Moves the parameters by `-rate` times the slopes.

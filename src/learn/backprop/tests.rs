@@ -136,6 +136,36 @@ fn a_long_row_is_shortened_and_an_endless_one_is_told() {
 }
 
 #[test]
+fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
+    let mut deep = Parameters::new(&[2, 4, 2], 0, 3);
+    deep.layers[1].weight = vec![8.0; 8];
+    let linear = Parameters::new(&[2, 2], 0, 3);
+    let length = |parameters: &Parameters, size: f32, slopes: [f32; 2]| {
+        let row = row(vec![3.0 * size, 4.0 * size], &[]);
+        let mut pass = Pass::default();
+        pass.forward(parameters, &[&row]);
+        pass.outputs_and_slopes().1.copy_from_slice(&slopes);
+        assert!(pass.backward(parameters, &[&row], &[1.0]));
+        let square = |(weight, bias): (&[f32], &[f32])| -> f32 {
+            weight.iter().chain(bias).map(|slope| slope * slope).sum()
+        };
+        let each = 0..parameters.layers.len();
+        let squares: f32 = each.map(|i| square(pass.layer_slopes(parameters, i))).sum();
+        squares.sqrt()
+    };
+    // Whatever the scale of the inputs, and also for values that are off by more.
+    for size in [0.1, 1.0] {
+        for (slopes, worst) in [([0.7, -0.2], [1.0, -1.0]), ([2.0, -3.0], [2.0, -3.0])] {
+            let (own, most) = (length(&deep, size, slopes), length(&linear, size, worst));
+            assert!((own / most - 1.0).abs() < 1e-4, "{slopes:?}: {own} {most}");
+        }
+    }
+    // What is short stays as it is.
+    let steep = |slope: f32| length(&deep, 0.1, [slope, slope]);
+    assert!((steep(2e-3) / steep(1e-3) - 2.0).abs() < 1e-3);
+}
+
+#[test]
 fn the_pass_agrees_with_the_served_network() {
     let rows = rows();
     let mut pass = Pass::default();
