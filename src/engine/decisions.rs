@@ -71,6 +71,15 @@ struct Waiting {
     signals: u64,
     /// What it has earned, and since which position.
     earned: Option<(f64, u64)>,
+    /// Whether its window closed in silence: then a late reward corrects what that earned.
+    closed: bool,
+}
+
+/// Where an entry stands, and when it came.
+#[derive(Clone, Copy)]
+struct Moment {
+    position: u64,
+    time: Time,
 }
 
 /// What became of a prediction.
@@ -149,7 +158,11 @@ impl<'a> Decisions<'a> {
             Event::Prediction(prediction) => self.wait(&prediction, entry.time, position)?,
             Event::Feedback(feedback) if !self.retracted.hold(position, &feedback, entry.time) => {
                 if let Subject::Prediction(id) = feedback.subject {
-                    self.hear(id, &feedback.signal, position)?;
+                    let moment = Moment {
+                        position,
+                        time: entry.time,
+                    };
+                    self.hear(id, &feedback.signal, moment)?;
                 }
             }
             _ => {}
@@ -186,6 +199,7 @@ impl<'a> Decisions<'a> {
                 told: false,
                 signals: 0,
                 earned: None,
+                closed: false,
             };
             self.waiting.insert(*id, waiting);
         }
@@ -209,8 +223,9 @@ impl<'a> Decisions<'a> {
         while let Some(id) = self.order.get(self.n_closed) {
             match self.waiting.get_mut(id) {
                 Some(waiting) if waiting.deadline >= now => return,
-                Some(waiting) if !waiting.told => {
-                    waiting.earned.get_or_insert((reward, position));
+                Some(waiting) if !waiting.told && waiting.earned.is_none() => {
+                    waiting.earned = Some((reward, position));
+                    waiting.closed = true;
                 }
                 _ => {}
             }
@@ -218,8 +233,8 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    fn hear(&mut self, id: PredictionId, signal: &Signal, position: u64) -> Result<(), Error> {
-        let rewards = &self.described(position)?.rewards;
+    fn hear(&mut self, id: PredictionId, signal: &Signal, at: Moment) -> Result<(), Error> {
+        let rewards = &self.described(at.position)?.rewards;
         let aggregate = rewards.aggregate;
         let (bit, amount) = match signal {
             Signal::Reward(reward) => (signals::REWARD, *reward),
@@ -235,16 +250,16 @@ impl<'a> Decisions<'a> {
             Signal::PreferredOver(other) => {
                 let takes = |id| {
                     let waiting = self.waiting.get(id);
-                    waiting.is_some_and(|w| signals::takes(aggregate, w.signals, PREFERENCE))
+                    waiting.is_some_and(|w| w.takes(aggregate, PREFERENCE, at.time))
                 };
                 if takes(&id) && takes(other) {
-                    self.earn(id, aggregate, (PREFERENCE, 1.0), position);
-                    self.earn(*other, aggregate, (PREFERENCE, 0.0), position);
+                    self.earn(id, aggregate, (PREFERENCE, 1.0), at);
+                    self.earn(*other, aggregate, (PREFERENCE, 0.0), at);
                 }
                 return Ok(());
             }
         };
-        self.earn(id, aggregate, (bit, amount), position);
+        self.earn(id, aggregate, (bit, amount), at);
         Ok(())
     }
 
@@ -253,15 +268,15 @@ impl<'a> Decisions<'a> {
         id: PredictionId,
         aggregate: Aggregate,
         (bit, amount): (u64, f64),
-        position: u64,
+        at: Moment,
     ) {
         if let Some(waiting) = self.waiting.get_mut(&id)
-            && signals::takes(aggregate, waiting.signals, bit)
+            && waiting.takes(aggregate, bit, at.time)
         {
             // What silence earned gives way to what was heard.
             let heard = waiting.earned.filter(|_| waiting.signals != 0);
             let reward = signals::combine(aggregate, heard.map(|(reward, _)| reward), amount);
-            let since = waiting.earned.map_or(position, |(_, since)| since);
+            let since = waiting.earned.map_or(at.position, |(_, since)| since);
             waiting.signals |= bit;
             waiting.earned = Some((reward, since));
         }
@@ -317,6 +332,12 @@ impl<'a> Decisions<'a> {
 }
 
 impl Waiting {
+    /// Whether a signal of this bit still counts, as it did for the learner.
+    fn takes(&self, aggregate: Aggregate, bit: u64, now: Time) -> bool {
+        let late = now > self.deadline;
+        signals::takes(aggregate, self.signals, bit) && (self.closed || !late)
+    }
+
     fn outcome(self) -> Option<Outcome> {
         self.earned.map(|(reward, position)| Outcome {
             at: self.at,

@@ -29,12 +29,12 @@ struct Shop {
 }
 
 impl Shop {
-    async fn open() -> Shop {
+    async fn open(toml: &str) -> Shop {
         let now = Arc::new(AtomicI64::new(1_700_000_000 * SECOND));
         let told = now.clone();
         let clock = Clock::told(move || Time(told.load(Relaxed)));
         Shop {
-            served: Served::start_by(&[("m", BANDIT)], clock).await,
+            served: Served::start_by(&[("m", toml)], clock).await,
             now,
             n_said: 0,
         }
@@ -85,6 +85,21 @@ impl Shop {
         event.reward = Some(reward);
         self.say(event).await
     }
+
+    async fn prefer(&mut self, id: &str, over: &str) -> ModelStatus {
+        let mut event = self.event(id);
+        event.preferred_over = Some(over.to_owned());
+        self.say(event).await
+    }
+
+    /// Stops the server; the rewards as they are read from its journal.
+    async fn close(self, toml: &str) -> Vec<f64> {
+        let house = self.served.stop().await;
+        let data = Data::open(&house.data(), "m").expect("it is there");
+        let asked = Spec::parse(toml).expect("a description");
+        let decisions = data.decisions(&asked).expect("a journal");
+        decisions.map(|one| one.expect("sound").reward).collect()
+    }
 }
 
 /// How many answers were judged, and what they earned together.
@@ -95,16 +110,15 @@ fn earned(status: &ModelStatus) -> (u64, f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_silence_and_late_rewards_are_what_the_description_says() {
-    let mut shop = Shop::open().await;
+    let mut shop = Shop::open(BANDIT).await;
     let ids = shop.ask(6).await;
     assert_eq!(earned(&shop.signal(&ids[0], "click", 1.0).await), (1, 1.0));
     let status = shop.signal(&ids[0], "dwell_seconds", 30.0).await;
     assert_eq!(earned(&status), (1, 1.5));
     let status = shop.signal(&ids[1], "thumbs_down", 1.0).await;
     assert_eq!(earned(&status), (2, -0.5));
-    let mut preference = shop.event(&ids[2]);
-    preference.preferred_over = Some(ids[3].clone());
-    assert_eq!(earned(&shop.say(preference).await), (4, 0.5));
+    let status = shop.prefer(&ids[2], &ids[3]).await;
+    assert_eq!(earned(&status), (4, 0.5));
     // Two are silent. Their windows are still open at their last moment.
     shop.now.fetch_add(60 * SECOND, Relaxed);
     let status = shop.signal(&ids[0], "thumbs_up", 1.0).await;
@@ -115,19 +129,43 @@ async fn signals_silence_and_late_rewards_are_what_the_description_says() {
     assert_eq!(earned(&status), (6, 2.5 + 3.0 - 1.0));
     assert_eq!(status.fates["late"], 1);
     assert_eq!(status.fates["applied"], 5);
-    let house = shop.served.stop().await;
-
     // What evaluates versions offline reads the same rewards.
-    let data = Data::open(&house.data(), "m").expect("it is there");
-    let asked = Spec::parse(BANDIT).expect("a description");
-    let decisions = data.decisions(&asked).expect("a journal");
-    let rewards: Vec<f64> = decisions.map(|one| one.expect("sound").reward).collect();
-    assert_eq!(rewards, [3.5, -2.0, 1.0, 0.0, 3.0, -1.0]);
+    assert_eq!(shop.close(BANDIT).await, [3.5, -2.0, 1.0, 0.0, 3.0, -1.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reward_that_comes_late_counts_nowhere_where_silence_had_not_closed_the_window() {
+    for aggregate in ["first", "sum", "max", "last"] {
+        for default in ["", "default_reward = -1.0\n"] {
+            let toml = BANDIT
+                .replace("\"sum\"", &format!("{aggregate:?}"))
+                .replace("default_reward = -1.0\n", default);
+            let mut shop = Shop::open(&toml).await;
+            let ids = shop.ask(5).await;
+            shop.reward(&ids[0], 1.0).await;
+            shop.prefer(&ids[1], &ids[2]).await;
+            shop.now.fetch_add(61 * SECOND, Relaxed);
+            // Of what had its reward, and of what had none; the last of all is never heard of.
+            shop.reward(&ids[0], 5.0).await;
+            shop.signal(&ids[1], "thumbs_down", 1.0).await;
+            shop.reward(&ids[3], 3.0).await;
+            let status = shop.prefer(&ids[3], &ids[0]).await;
+            let (n_late, judged, rewards) = match (aggregate, default) {
+                ("first", "") => (2, 3, vec![1.0, 1.0, 0.0]),
+                (_, "") => (4, 3, vec![1.0, 1.0, 0.0]),
+                ("first", _) => (1, 5, vec![1.0, 1.0, 0.0, 3.0, -1.0]),
+                (_, _) => (4, 5, vec![1.0, 1.0, 0.0, 3.0, -1.0]),
+            };
+            assert_eq!(status.fates.get("late"), Some(&n_late), "{toml}");
+            assert_eq!(earned(&status), (judged, rewards.iter().sum()), "{toml}");
+            assert_eq!(shop.close(&toml).await, rewards, "{toml}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_signal_that_nothing_describes_is_refused() {
-    let mut shop = Shop::open().await;
+    let mut shop = Shop::open(BANDIT).await;
     let ids = shop.ask(1).await;
     let mut event = shop.event(&ids[0]);
     event.signal = Some(Signal {
