@@ -126,14 +126,29 @@ fn silence_earns_the_default_and_a_late_reward_corrects_it() {
         say(&mut room, &all[1], Signal::Reward(3.0)),
         Some(Fate::Duplicate)
     );
-    // A window that closed with a reward takes no other.
-    assert_eq!(
-        say(&mut room, &all[0], named("click", 1.0)),
-        Some(Fate::Unmatched)
-    );
     let before = room.learner.clone();
     room.reload();
     assert!(room.learner == before);
+}
+
+#[test]
+fn a_window_that_closed_with_a_reward_takes_no_other() {
+    for default in ["", "default_reward = -1.0\n"] {
+        for aggregate in ["sum", "max", "last"] {
+            let feedback = format!("window_s = 100\naggregate = \"{aggregate}\"\n{default}");
+            let mut room = bandit(&feedback);
+            let all = predictions(&mut room, 2);
+            say(&mut room, &all[0], Signal::Reward(1.0));
+            let again = say(&mut room, &all[0], Signal::Reward(2.0));
+            assert_eq!(again, Some(Fate::Applied), "it is open: {feedback}");
+            room.tell(Event::Tick(Time(300 * SECOND)));
+            let (digest, earned) = (room.learner.learned().digest(), served(&room));
+            let late = say(&mut room, &all[0], Signal::Reward(4.0));
+            assert_eq!(late, Some(Fate::Late), "{feedback}");
+            assert_eq!(room.learner.learned().digest(), digest, "{feedback}");
+            assert_eq!(served(&room), earned, "{feedback}");
+        }
+    }
 }
 
 #[test]
