@@ -200,13 +200,12 @@ fn p9_usual_mistakes_are_told_in_a_sentence() {
     told(&[m, text(&missing)], &target, 1, "missing: No such file");
     told(&[m, rows], &["--target", "z"], 1, "no column \"z\"");
     let svg = |end: &str| text(&models).to_owned() + end;
-    let (png, nowhere) = (svg("/picture.png"), svg("/nowhere/picture.svg"));
-    told(
-        &[m, rows],
-        &["--target", "target", "--svg", &png],
-        2,
-        "ends in .svg",
-    );
+    let nowhere = svg("/nowhere/picture.svg");
+    for name in ["/picture.png", "/picture.txt", "/picture", "/picture.SVG"] {
+        let end = ["--target", "target", "--svg", &svg(name)];
+        told(&[m, rows], &end, 2, "does not end in .svg");
+        assert!(!Path::new(&svg(name)).exists());
+    }
     told(
         &[m, rows],
         &["--target", "target", "--svg", &nowhere],
@@ -223,6 +222,47 @@ fn p9_usual_mistakes_are_told_in_a_sentence() {
         &target,
         1,
         "compare models of one task",
+    );
+}
+
+#[test]
+fn p9_what_means_nothing_here_is_misuse() {
+    let regression = AUTO.replacen("classification", "regression", 1);
+    let regression = regression.replacen("classes = [\"a\", \"b\"]\n", "", 1);
+    let house = House::new(&[("m", BANDIT), ("value", &regression)]);
+    let (rows, models) = (logs(&house, 5), house.models());
+    let [bandit, value] = ["m", "value"].map(|name| models.join(name));
+    let journal = house.data().join("m");
+    for option in [["--test", text(&rows)], ["--correct", "0.5"]] {
+        let expected = format!("{}: decisions are valued", option[0]);
+        let args = [&["evaluate", text(&bandit), text(&rows)], &DECISIONS[..]];
+        refused(&[&args.concat(), &option[..]].concat(), 2, &expected);
+        let args = ["evaluate", text(&bandit), "--journal", text(&journal)];
+        refused(&[&args[..], &option[..]].concat(), 2, &expected);
+    }
+    let rows = csv(&house, 5);
+    let args = ["evaluate", text(&value), text(&rows), "--target", "target"];
+    refused(&[&args[..], &["--classes"]].concat(), 2, "is a regression");
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_picture() {
+    let house = House::new(&[("m", AUTO)]);
+    let (rows, folder) = (csv(&house, 5), house.models().join("m"));
+    let mut lines = fs::read_to_string(&rows).expect("rows");
+    lines += "0,0,red,neither\n";
+    fs::write(&rows, lines).expect("rows");
+    let svg = house.data().with_file_name("picture.svg");
+    let args = ["evaluate", text(&folder), text(&rows), "--target", "target"];
+    let args = [&args[..], &["--svg", text(&svg)]].concat();
+    refused(&args, 1, "\"neither\" is not one of the model's classes");
+    assert!(!svg.exists());
+    // What stood there stands there still.
+    fs::write(&svg, "another picture").expect("a file");
+    refused(&args, 1, "\"neither\"");
+    assert_eq!(
+        fs::read_to_string(&svg).expect("it is there"),
+        "another picture"
     );
 }
 

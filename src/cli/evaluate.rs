@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use perennial::engine::Offline;
@@ -73,7 +73,7 @@ pub struct Args {
     /// Tell of each class: how many, precision, recall
     #[arg(long, conflicts_with_all = ["action", "journal"])]
     classes: bool,
-    /// Draw the score over time into this file
+    /// Draw the score over time into this file, whose name ends in .svg
     #[arg(long, value_name = "FILE", conflicts_with_all = ["action", "journal"])]
     svg: Option<PathBuf>,
     /// Print JSON, one object a model
@@ -111,7 +111,9 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         let opened = Labelled::open(folder, rows, target, &args.pace, line)?;
         if let (Task::Regression, true) = (opened.task(), args.classes) {
             let folder = folder.display();
-            bail!("--classes: {folder} is a regression, which has none");
+            misused(format!(
+                "--classes: {folder} is a regression, which has none"
+            ));
         }
         Ok(opened)
     });
@@ -147,22 +149,24 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
     Ok(())
 }
 
-/// Refuses a picture that could not be written, before the models run for long.
+/// Refuses a picture that could not be written, before the models run for long; leaves nothing.
 fn check_svg(path: &Path) -> anyhow::Result<()> {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    if let Some(other @ ("png" | "jpg" | "jpeg" | "pdf")) = extension {
-        misused(format!(
-            "--svg writes no {other}; name a file that ends in .svg"
-        ));
+    if path.extension().is_none_or(|extension| extension != "svg") {
+        let path = path.display();
+        misused(format!("--svg: {path} does not end in .svg"));
     }
-    let opened = fs::OpenOptions::new().create(true).append(true).open(path);
+    let existed = path.exists();
+    let mut opened = fs::OpenOptions::new().create(true).append(true).open(path);
+    if opened.is_ok() && !existed {
+        opened = fs::remove_file(path).and(opened);
+    }
     opened.with_context(|| format!("--svg: {}", path.display()))?;
     Ok(())
 }
 
 /// Decisions of a file.
 fn logged(args: &Args, paths: &Paths, names: &[String], columns: [&str; 3]) -> anyhow::Result<()> {
-    check_pace(args)?;
+    check_pace(args);
     let rows = rows(paths);
     let mut opened = Vec::new();
     for (folder, line) in paths.folders.iter().zip(Line::of(names)) {
@@ -178,7 +182,7 @@ fn logged(args: &Args, paths: &Paths, names: &[String], columns: [&str; 3]) -> a
 
 /// Decisions of a journal.
 fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> anyhow::Result<()> {
-    check_pace(args)?;
+    check_pace(args);
     let Some(model) = journal.file_name().and_then(|name| name.to_str()) else {
         misused("--journal takes DATA/MODEL: a data directory and the name of a model in it");
     };
@@ -236,11 +240,16 @@ fn valued(args: &Args, pupil: Pupil, line: Line) -> Valued {
 }
 
 /// Refuses what means nothing where decisions were made by another.
-fn check_pace(args: &Args) -> anyhow::Result<()> {
-    let instead = "logged decisions are valued, and --limit and --delay are all they take";
-    ensure!(args.pace.test.is_none(), "--test: {instead}");
-    ensure!(args.pace.correct == 0.0, "--correct: {instead}");
-    Ok(())
+fn check_pace(args: &Args) {
+    let given = [
+        ("--test", args.pace.test.is_some()),
+        ("--correct", args.pace.correct > 0.0),
+    ];
+    if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+        misused(format!(
+            "{option}: decisions are valued, and --limit and --delay are all they take"
+        ));
+    }
 }
 
 fn limit(args: &Args) -> usize {

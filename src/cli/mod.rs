@@ -58,7 +58,7 @@ enum Command {
     Feedback(feedback::Args),
     /// Predict each row of a file and feed back its target, through a running server
     Stream(stream::Args),
-    /// Predict each row of a file and learn its target, without a server
+    /// Predict and then learn each row of a file, or value logged decisions, without a server
     Evaluate(evaluate::Args),
     /// Show what is served and how it does
     Status(status::Args),

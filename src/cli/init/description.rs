@@ -14,8 +14,12 @@ const LINE_CHARS_MAX: usize = 96;
 
 const POINTERS: &str = "\
 # All else has a default: [learner] kind = \"auto\" mixes several models and needs no tuning;
-# kind = \"gradient\" trains one [network] with a [memory].
+# \"gradient\" trains one [network] with a [memory], \"analytic\" is ridge regression that stores no
+# example, and \"neighbours\" asks the nearest of the newest examples.
 ";
+/// What may stand below the kind of a text.
+const ENCODER: &str = "# encoder = \"FOLDER\"        # a pretrained BERT takes it in, \
+    where words alone say too little\n";
 
 impl Draft {
     /// The text of the model.toml.
@@ -61,6 +65,9 @@ impl Draft {
         toml += &line(&format!("kind = \"{kind}\""), &input.reason);
         if let Kind::Vector(length) = input.kind {
             toml += &format!("length = {length}\n");
+        }
+        if let Kind::Text = input.kind {
+            toml += ENCODER;
         }
         if input.n_gaps > 0 {
             let reason = format!("{} of {} rows have a gap", input.n_gaps, self.n_rows);
@@ -173,6 +180,12 @@ mod tests {
             reason: "a list in every row".into(),
             n_gaps: 0,
         });
+        draft.inputs.push(Input {
+            name: "t".into(),
+            kind: Kind::Text,
+            reason: "words".into(),
+            n_gaps: 0,
+        });
         let expected = r#"# Drafted by `perennial init` from rows.csv (1000 rows). Edit freely; each guess says why.
 task = "classification"     # target "y": 2 distinct values, not numeric
 classes = ["up", "down"]    # in order of appearance
@@ -188,6 +201,11 @@ missing = "mean"            # 12 of 1000 rows have a gap
 name = "v"
 kind = "vector"             # a list in every row
 length = 4
+
+[[input]]
+name = "t"
+kind = "text"               # words
+# encoder = "FOLDER"        # a pretrained BERT takes it in, where words alone say too little
 
 "#;
         assert_eq!(draft.to_toml(), expected.to_string() + POINTERS);
