@@ -18,7 +18,8 @@ use crate::event::{Batch, Column, Description};
 use crate::learn::Learner;
 use crate::model::weights::Foreign;
 use crate::model::{
-    Fitting, LearnerKind, LowRank, Model, Named, Pinned, Spec, TextEncoder, fit, profile, widths,
+    Adapters, Fitting, LearnerKind, LowRank, Model, Named, Pinned, Spec, TextEncoder, fit, profile,
+    widths,
 };
 use crate::store::checkpoint::read_foreign_file;
 
@@ -67,27 +68,46 @@ impl Described {
     }
 
     /// Puts what the encoders give where it is learned, here and now, as
-    /// [`Hosted::embed`](super::Hosted::embed) does: as the encoders came, or as `model` has adapted
-    /// them. Without a model texts whose encoder learns are left alone.
+    /// [`Hosted::embed`](super::Hosted::embed) does; texts whose encoder learns are left for
+    /// [`Described::embed_adapted`].
     ///
     /// # Errors
     /// [`Error::Refused`]: a row cannot be encoded.
-    pub fn embed(&self, batch: &mut Batch, model: Option<&Model>) -> Result<(), Error> {
-        for (place, column) in batch.columns.iter_mut().enumerate() {
-            let embedder = self.embedders[place].as_ref();
-            let Some(embedder) = embedder.filter(|one| one.encoder.takes(column)) else {
-                continue;
-            };
-            let adapters = model.and_then(|model| model.adapters[place].as_deref());
-            if adapters.is_none() && self.spec.inputs[place].kind.is_adapted() {
-                continue;
-            }
-            let field = "inputs";
-            let vectors = embedder.encoder.embed(std::iter::once(&*column), adapters);
-            let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
-            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
-            *column = embedded_column(taken, &vectors)?;
+    pub fn embed(&self, batch: &mut Batch) -> Result<(), Error> {
+        let frozen = |place: usize| !self.spec.inputs[place].kind.is_adapted();
+        for place in (0..batch.columns.len()).filter(|place| frozen(*place)) {
+            self.embed_column(&mut batch.columns[place], place, None)?;
         }
+        Ok(())
+    }
+
+    /// Puts what the encoders that learn give as `model` has adapted them.
+    ///
+    /// # Errors
+    /// As [`Described::embed`].
+    pub fn embed_adapted(&self, batch: &mut Batch, model: &Model) -> Result<(), Error> {
+        for (place, ..) in self.spec.adapted_encoders() {
+            let adapters = model.adapters[place].as_deref();
+            self.embed_column(&mut batch.columns[place], place, adapters)?;
+        }
+        Ok(())
+    }
+
+    fn embed_column(
+        &self,
+        column: &mut Column,
+        place: usize,
+        adapters: Option<&Adapters>,
+    ) -> Result<(), Error> {
+        let embedder = self.embedders[place].as_ref();
+        let Some(embedder) = embedder.filter(|one| one.encoder.takes(column)) else {
+            return Ok(());
+        };
+        let field = "inputs";
+        let vectors = embedder.encoder.embed(std::iter::once(&*column), adapters);
+        let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
+        let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
+        *column = embedded_column(taken, &vectors)?;
         Ok(())
     }
 

@@ -226,7 +226,8 @@ fn learned_share(adapters: &str) -> f64 {
         let (text, truth) = lesson(index as usize);
         let mut batch = batch(&text);
         let model = learner.model();
-        described.embed(&mut batch, Some(&model)).unwrap();
+        described.embed(&mut batch).unwrap();
+        described.embed_adapted(&mut batch, &model).unwrap();
         let Outputs::Probabilities(shares) = model.predict(&batch, Choice::Best) else {
             panic!("a classification")
         };

@@ -75,10 +75,10 @@ fn vectors_are_those_of_the_formula_alone_and_together() {
     let house = house();
     let described = describe(&house.models().join("auto/model.toml")).unwrap();
     let mut together = batch(&TEXTS);
-    described.embed(&mut together, None).unwrap();
+    described.embed(&mut together).unwrap();
     for (together, one) in vectors(&together, H).iter().zip(TEXTS) {
         let mut alone = batch(&[one]);
-        described.embed(&mut alone, None).unwrap();
+        described.embed(&mut alone).unwrap();
         let expected = Bert::new().embed(one);
         check_close(&vectors(&alone, H)[0], &expected, 1e-5, one);
         check_close(together, &expected, 1e-5, one);
@@ -305,7 +305,7 @@ fn an_encoder_computes_alike_on_every_device() {
         Err(why) => return println!("skipped: {why}"),
     };
     let mut together = batch(&TEXTS);
-    described.embed(&mut together, None).unwrap();
+    described.embed(&mut together).unwrap();
     for (found, one) in vectors(&together, H).iter().zip(TEXTS) {
         check_close(found, &Bert::new().embed(one), 1e-4, one);
     }
@@ -374,7 +374,7 @@ fn minilm_gives_what_sentence_transformers_gives() {
     let mut texts: Vec<(&str, [f32; 8])> = MINILM.to_vec();
     texts.push((&long, MINILM_LONG));
     let mut together = batch(&texts.iter().map(|(one, _)| *one).collect::<Vec<_>>());
-    described.embed(&mut together, None).unwrap();
+    described.embed(&mut together).unwrap();
     for (vector, (one, expected)) in vectors(&together, 384).iter().zip(texts) {
         check_close(&vector[..8], &expected, 1e-4, one);
         let length: f32 = vector.iter().map(|value| value * value).sum();

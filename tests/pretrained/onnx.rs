@@ -74,10 +74,10 @@ fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec
     let house = house(file, rows[0].len());
     let described = describe(&house.models().join("auto/model.toml")).unwrap();
     let mut together = batch(rows);
-    described.embed(&mut together, None).unwrap();
+    described.embed(&mut together).unwrap();
     for (row, together) in rows.iter().zip(vectors(&together)) {
         let mut alone = batch(std::slice::from_ref(row));
-        described.embed(&mut alone, None).unwrap();
+        described.embed(&mut alone).unwrap();
         check_close(&vectors(&alone)[0], &formula(row));
         check_close(&together, &formula(row));
     }

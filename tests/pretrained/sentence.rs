@@ -207,7 +207,7 @@ fn folder(house: &House) -> PathBuf {
 fn embedded(house: &House, texts: &[&str]) -> Vec<Vec<f32>> {
     let described = describe(&house.models().join("m/model.toml")).unwrap();
     let mut batch = batch(texts);
-    described.embed(&mut batch, None).unwrap();
+    described.embed(&mut batch).unwrap();
     let Column::Embedded { vectors, .. } = &batch.columns[0] else {
         panic!("texts are embedded")
     };

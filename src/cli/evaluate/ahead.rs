@@ -65,7 +65,7 @@ impl<I: Iterator<Item = anyhow::Result<T>>, T: Send> Iterator for Ahead<I, T> {
             let batch = self.batch;
             let encode = |row: anyhow::Result<T>| {
                 let mut row = row?;
-                described.embed(batch(&mut row), None)?;
+                described.embed(batch(&mut row))?;
                 Ok(row)
             };
             let encoded: Vec<_> = pool.install(|| rows.into_par_iter().map(encode).collect());

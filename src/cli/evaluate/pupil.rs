@@ -118,7 +118,7 @@ impl Pupil {
     /// Encodes the texts of a row whose encoders learn, as they are by now.
     pub fn embed(&mut self, batch: &mut Batch) -> anyhow::Result<()> {
         if let Some(described) = self.described.clone() {
-            described.embed(batch, Some(self.model()))?;
+            described.embed_adapted(batch, self.model())?;
         }
         Ok(())
     }
