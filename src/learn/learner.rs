@@ -5,13 +5,14 @@
 
 mod feedback;
 mod state;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::archive::Archive;
 use super::evaluate::Evaluation;
-use super::join::{Found, Joins};
+use super::join::Joins;
 use super::learned::Learned;
 use super::ledger::{Fate, Ledger};
 use super::lineage::Lineage;
@@ -19,12 +20,10 @@ use super::seen::Seen;
 use super::signals;
 use super::sources::Sources;
 use super::spare::Spare;
-use crate::event::{
-    Command, Description, Entry, Event, Kind, Order, Prediction, Reason, Selector, Time, Version,
-};
+use crate::event::{Description, Entry, Event, Kind, Prediction, Reason, Selector, Time, Version};
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
-use state::take_description;
+pub use versions::tainted;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -365,103 +364,6 @@ impl Learner {
         self.world.joins.expire(Time(self.world.time.0 - late_us));
     }
 
-    fn obey(&mut self, command: &Command, archive: &mut dyn Archive) -> Result<Step, Error> {
-        match &command.order {
-            Order::Checkpoint => Ok(Step {
-                version: self.make(Reason::Checkpoint),
-                ..Step::default()
-            }),
-            Order::Restore { version } => self.restore(*version, archive),
-            Order::Retract(_) if self.history != History::Recorded => Ok(Step::default()),
-            Order::Retract(_) => self.become_other(&command.order, Reason::Retract, archive),
-            Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, archive),
-        }
-    }
-
-    fn restore(&mut self, version: u64, archive: &mut dyn Archive) -> Result<Step, Error> {
-        if let Some(successor) = self.world.tainted.get(&version) {
-            return Ok(Step {
-                refused: Some(tainted(version, *successor)),
-                ..Step::default()
-            });
-        }
-        let found = archive.version(version);
-        let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
-        let refuse = |error| Error::Version { version, error };
-        let (_, spec) = take_description(&mut state).map_err(refuse)?;
-        if let Err(error) = spec.check_change(&self.spec) {
-            return Ok(Step {
-                refused: Some(format!(
-                    "version {version} is of another description: {error}"
-                )),
-                ..Step::default()
-            });
-        }
-        let mut learned = state.unnest("learned");
-        let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
-        let mut world = state.unnest("world");
-        let then = Ledger::load(&mut world).map_err(refuse)?;
-        let position = self.world.lineage.position(version).unwrap_or(0);
-        self.world.sources = Sources::load(&mut world, position).map_err(refuse)?;
-        self.learned = learned;
-        self.learned.reconfigure(&self.spec);
-        self.world.ledger.undo_since(&then);
-        self.world.version = version;
-        Ok(Step {
-            changed: true,
-            version: self.make(Reason::Restore),
-            ..Step::default()
-        })
-    }
-
-    /// Takes over what another history has led to. What is true of the world goes on: position,
-    /// time, the numbers of versions, and which feedback ids have come.
-    fn become_other(
-        &mut self,
-        order: &Order,
-        reason: Reason,
-        archive: &mut dyn Archive,
-    ) -> Result<Step, Error> {
-        let found = archive.otherwise(order, self.world.position);
-        let mut other = found.map_err(|what| self.missing(what))?;
-        if let Order::Adopt(_) = order {
-            self.let_go(&mut other.learner);
-        }
-        self.spec = other.learner.spec;
-        self.description = other.learner.description;
-        self.learned = other.learner.learned;
-        self.world.joins = other.learner.world.joins;
-        self.world.ledger = other.learner.world.ledger;
-        self.world.sources = other.learner.world.sources;
-        self.world.evaluation = other.learner.world.evaluation;
-        // That history ended before this moment.
-        self.close_windows(archive)?;
-        // The version about to be made is not yet in the tree.
-        let successor = self.world.newest_version + 1;
-        if let Some(first) = other.left_out.first() {
-            for version in self.world.lineage.parted(*first, &other.digests) {
-                self.world.tainted.entry(version).or_insert(successor);
-            }
-        }
-        Ok(Step {
-            changed: true,
-            version: self.make(reason),
-            left_out: other.left_out,
-            ..Step::default()
-        })
-    }
-
-    /// What has gone here stays gone in the history of an adopted description; and where its
-    /// inputs or names are others, no answer given before is one of its own.
-    fn let_go(&self, adopted: &mut Learner) {
-        let names = self.learned.names();
-        let fits =
-            self.spec.has_inputs_of(&adopted.spec) && adopted.learned.names().starts_with(names);
-        let waiting = &self.world.joins;
-        let stays = |id| fits && matches!(waiting.find(id), Found::Waiting(_));
-        adopted.world.joins.retain(stays);
-    }
-
     /// What was erased had been retracted before: only a history that leaves it out can go on.
     fn pass_over(&mut self, kind: Kind) -> Result<Step, Error> {
         match (&self.history, kind) {
@@ -477,54 +379,4 @@ impl Learner {
             what,
         }
     }
-
-    /// Makes a version of the state as it is; another history makes none.
-    fn make(&mut self, reason: Reason) -> Option<Version> {
-        if self.history != History::Recorded {
-            return None;
-        }
-        let world = &mut self.world;
-        world.newest_version += 1;
-        let version = Version {
-            version: world.newest_version,
-            parent: world.version,
-            position: world.position,
-            reason,
-            digest: self.learned.digest(),
-        };
-        world.version = version.version;
-        world.lineage.add(&version);
-        world.unrecorded.push(version.clone());
-        Some(version)
-    }
-
-    /// Compares a record with what was derived.
-    fn check(&mut self, recorded: &Version) -> Result<Step, Error> {
-        if self.history != History::Recorded {
-            return Ok(Step::default());
-        }
-        let derived = self.world.unrecorded.first();
-        if derived != Some(recorded) {
-            let position = self.world.position;
-            let name = |version: &Version| {
-                let digest = blake3::Hash::from_bytes(version.digest);
-                format!("version {} with digest {digest}", version.version)
-            };
-            return Err(Error::Diverged {
-                position,
-                recorded: name(recorded),
-                derived: derived.map_or("no version".to_owned(), name),
-            });
-        }
-        self.world.unrecorded.remove(0);
-        Ok(Step::default())
-    }
-}
-
-/// Why a version is not restored.
-pub fn tainted(version: u64, successor: u64) -> String {
-    format!(
-        "version {version} holds feedback that was retracted; \
-         version {successor} is the first without it"
-    )
 }

@@ -14,14 +14,13 @@
 //!
 //! Invariant: what enters is finite and bounded, so everything here stays finite.
 
+mod block;
+mod saved;
+
 use std::sync::Arc;
 
 use crate::model::Posterior;
-use crate::model::matrix::{
-    ADD, Blend, SUBTRACT, Shape, Symmetric, View, add_scaled, dot, factor_block, invert_block,
-    multiply, take_outer,
-};
-use crate::model::weights::{Error, Tensors};
+use crate::model::matrix::{Blend, Shape, Symmetric, View, add_scaled, dot, multiply, take_outer};
 
 /// Examples whose gains are kept beside `P` before they are folded into it.
 const FOLD: usize = 32;
@@ -258,103 +257,6 @@ impl Recursion {
         }
     }
 
-    /// Several examples at once.
-    fn take_block(&mut self, mut phi: Vec<f64>, targets: Vec<f64>) {
-        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
-        let n_rows = phi.len() / n;
-        let raw = phi.clone();
-        let mut errors = targets.clone();
-        let estimates = [View::rows(&phi, n), View::columns(&self.weight, n)];
-        multiply(
-            &mut errors,
-            n_outputs,
-            SUBTRACT,
-            estimates,
-            shape([n_rows, n, n_outputs]),
-        );
-        age(&mut phi, n, self.settings.forgetting);
-        age(&mut errors, n_outputs, self.settings.forgetting);
-        let spread = self.spread_rows(&phi, n_rows);
-        self.whiten(&phi, &spread, &errors, (raw, targets));
-    }
-
-    /// `P phi` of every row of a block, with the gains that P lacks.
-    fn spread_rows(&mut self, phi: &[f64], n_rows: usize) -> Vec<f64> {
-        let n = self.settings.n_features;
-        let mut spread = self.matrices().inverse.times_rows(phi);
-        let n_gains = self.gains.len() / n;
-        let mut onto = vec![0.0; n_rows * n_gains];
-        let factors = [View::rows(phi, n), View::columns(&self.gains, n)];
-        multiply(
-            &mut onto,
-            n_gains,
-            ADD,
-            factors,
-            shape([n_rows, n, n_gains]),
-        );
-        let factors = [View::rows(&onto, n_gains), View::rows(&self.gains, n)];
-        multiply(
-            &mut spread,
-            n,
-            SUBTRACT,
-            factors,
-            shape([n_rows, n_gains, n]),
-        );
-        spread
-    }
-
-    /// Gains and weights from what a block spreads to and was wrong by.
-    fn whiten(
-        &mut self,
-        phi: &[f64],
-        spread: &[f64],
-        errors: &[f64],
-        (raw, targets): (Vec<f64>, Vec<f64>),
-    ) {
-        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
-        let n_rows = phi.len() / n;
-        // S = (g^rows / growth) I + Phi (P / growth) Phi^T = L L^T.
-        let floor = self.settings.forgetting.powi(n_rows as i32) / self.growth;
-        let mut whiten = vec![0.0; n_rows * n_rows];
-        (0..n_rows).for_each(|i| whiten[i * n_rows + i] = floor);
-        let factors = [View::rows(spread, n), View::columns(phi, n)];
-        multiply(
-            &mut whiten,
-            n_rows,
-            ADD,
-            factors,
-            shape([n_rows, n, n_rows]),
-        );
-        factor_block(&mut whiten, n_rows, floor);
-        invert_block(&mut whiten, n_rows);
-        let whiten = View::rows(&whiten, n_rows);
-        let start = self.gains.len();
-        let gains = Arc::make_mut(&mut self.gains);
-        gains.resize(start + n_rows * n, 0.0);
-        let gains = &mut gains[start..];
-        let factors = [whiten, View::rows(spread, n)];
-        multiply(gains, n, ADD, factors, shape([n_rows, n_rows, n]));
-        let mut white = vec![0.0; n_rows * n_outputs];
-        let factors = [whiten, View::rows(errors, n_outputs)];
-        multiply(
-            &mut white,
-            n_outputs,
-            ADD,
-            factors,
-            shape([n_rows, n_rows, n_outputs]),
-        );
-        let factors = [View::columns(&white, n_outputs), View::rows(gains, n)];
-        multiply(
-            &mut self.weight,
-            n,
-            ADD,
-            factors,
-            shape([n_outputs, n_rows, n]),
-        );
-        let residual = floor * white.iter().map(|error| error * error).sum::<f64>();
-        self.remember(&raw, &targets, residual);
-    }
-
     /// Takes recent examples into the matrices.
     fn fold(&mut self) {
         let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
@@ -409,76 +311,6 @@ impl Recursion {
         add_scaled(&mut self.weight, &inverse.times_rows(&left), 1.0);
         matrices.inverse = Arc::new(inverse);
     }
-
-    /// The weights, F64 `weight` `[n_outputs, n_features]`.
-    pub fn weights(&self) -> Tensors {
-        let mut tensors = Tensors::default();
-        let shape = [self.settings.n_outputs, self.settings.n_features];
-        tensors.put_f64("weight", &shape, self.weight.clone());
-        tensors
-    }
-
-    /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
-        let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
-        let mut tensors = Tensors::default();
-        if let Some(matrices) = &self.matrices {
-            matrices.gram.save("gram", &mut tensors);
-            matrices.inverse.save("inverse", &mut tensors);
-        }
-        let n_recent = self.recent.len() / n;
-        tensors.put_f64("moments", &[n_outputs, n], self.moments.clone());
-        tensors.put_f64("recent", &[n_recent, n], self.recent.clone());
-        tensors.put_f64("targets", &[n_recent, n_outputs], self.targets.clone());
-        tensors.put_f64("gains", &[n_recent, n], self.gains.to_vec());
-        let sums = vec![self.growth, self.residual, self.n_effective];
-        tensors.put_f64("sums", &[3], sums);
-        let counts = vec![self.n_since_refresh as u64];
-        tensors.put_u64("since_refresh", &[1], counts);
-        tensors
-    }
-
-    /// Reads back what [`Recursion::weights`] and [`Recursion::state`] gave.
-    ///
-    /// # Errors
-    /// When the tensors are not of these settings, or hold what cannot have been learned.
-    pub fn load(
-        settings: Settings,
-        weights: &mut Tensors,
-        state: &mut Tensors,
-    ) -> Result<Recursion, Error> {
-        let (n, n_outputs) = (settings.n_features, settings.n_outputs);
-        let of_outputs = [Some(n_outputs), Some(n)];
-        let mut loaded = Recursion::new(settings);
-        loaded.weight = take_finite(weights, "weight", &of_outputs)?;
-        loaded.moments = take_finite(state, "moments", &of_outputs)?;
-        loaded.recent = take_finite(state, "recent", &[None, Some(n)])?;
-        let n_recent = loaded.recent.len() / n;
-        loaded.targets = take_finite(state, "targets", &[Some(n_recent), Some(n_outputs)])?;
-        loaded.gains = Arc::new(take_finite(state, "gains", &[Some(n_recent), Some(n)])?);
-        let sums = take_finite(state, "sums", &[Some(3)])?;
-        [loaded.growth, loaded.residual, loaded.n_effective] = [sums[0], sums[1], sums[2]];
-        let since_refresh = state.take_u64("since_refresh", &[Some(1)])?[0];
-        loaded.n_since_refresh = usize::try_from(since_refresh).unwrap_or(usize::MAX);
-        if state.0.contains_key("gram") {
-            loaded.matrices = Some(Matrices {
-                gram: Symmetric::load(n, "gram", state)?,
-                inverse: Arc::new(Symmetric::load(n, "inverse", state)?),
-            });
-        }
-        let sound = n_recent < FOLD
-            && (loaded.matrices.is_some() || n_recent == 0)
-            && (1.0..=1e3).contains(&loaded.growth)
-            && loaded.residual >= 0.0
-            && loaded.n_effective >= 0.0;
-        match sound {
-            true => Ok(loaded),
-            false => Err(Error::Value {
-                name: "sums".to_owned(),
-                what: "counts and sums that no learning leads to".to_owned(),
-            }),
-        }
-    }
 }
 
 fn shape([n_rows, n_inner, n_columns]: [usize; 3]) -> Shape {
@@ -486,21 +318,6 @@ fn shape([n_rows, n_inner, n_columns]: [usize; 3]) -> Shape {
         n_rows,
         n_inner,
         n_columns,
-    }
-}
-
-fn take_finite(
-    tensors: &mut Tensors,
-    name: &str,
-    shape: &[Option<usize>],
-) -> Result<Vec<f64>, Error> {
-    let values = tensors.take_f64(name, shape)?;
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(Error::Value {
-            name: name.to_owned(),
-            what: "not finite".to_owned(),
-        }),
     }
 }
 

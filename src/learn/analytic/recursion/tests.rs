@@ -1,6 +1,7 @@
 //! The recursion against the batch problem, which is summed and solved here in the plainest way.
 
 use super::*;
+use crate::model::weights::Tensors;
 
 const N: usize = 50;
 

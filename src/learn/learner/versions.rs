@@ -1,0 +1,166 @@
+//! Versions: made of the state as it is, brought back, and taken over from another history.
+//!
+//! Invariant: what is true of the world goes on through all of them; only what was learned, and
+//! what is counted of it, changes.
+
+use super::super::archive::Archive;
+use super::super::join::Found;
+use super::super::learned::Learned;
+use super::super::ledger::Ledger;
+use super::super::sources::Sources;
+use super::state::take_description;
+use super::{Error, History, Learner, Step};
+use crate::event::{Command, Order, Reason, Version};
+
+impl Learner {
+    pub(super) fn obey(
+        &mut self,
+        command: &Command,
+        archive: &mut dyn Archive,
+    ) -> Result<Step, Error> {
+        match &command.order {
+            Order::Checkpoint => Ok(Step {
+                version: self.make(Reason::Checkpoint),
+                ..Step::default()
+            }),
+            Order::Restore { version } => self.restore(*version, archive),
+            Order::Retract(_) if self.history != History::Recorded => Ok(Step::default()),
+            Order::Retract(_) => self.become_other(&command.order, Reason::Retract, archive),
+            Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, archive),
+        }
+    }
+
+    fn restore(&mut self, version: u64, archive: &mut dyn Archive) -> Result<Step, Error> {
+        if let Some(successor) = self.world.tainted.get(&version) {
+            return Ok(Step {
+                refused: Some(tainted(version, *successor)),
+                ..Step::default()
+            });
+        }
+        let found = archive.version(version);
+        let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
+        let refuse = |error| Error::Version { version, error };
+        let (_, spec) = take_description(&mut state).map_err(refuse)?;
+        if let Err(error) = spec.check_change(&self.spec) {
+            return Ok(Step {
+                refused: Some(format!(
+                    "version {version} is of another description: {error}"
+                )),
+                ..Step::default()
+            });
+        }
+        let mut learned = state.unnest("learned");
+        let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
+        let mut world = state.unnest("world");
+        let then = Ledger::load(&mut world).map_err(refuse)?;
+        let position = self.world.lineage.position(version).unwrap_or(0);
+        self.world.sources = Sources::load(&mut world, position).map_err(refuse)?;
+        self.learned = learned;
+        self.learned.reconfigure(&self.spec);
+        self.world.ledger.undo_since(&then);
+        self.world.version = version;
+        Ok(Step {
+            changed: true,
+            version: self.make(Reason::Restore),
+            ..Step::default()
+        })
+    }
+
+    /// Takes over what another history has led to. What is true of the world goes on: position,
+    /// time, the numbers of versions, and which feedback ids have come.
+    fn become_other(
+        &mut self,
+        order: &Order,
+        reason: Reason,
+        archive: &mut dyn Archive,
+    ) -> Result<Step, Error> {
+        let found = archive.otherwise(order, self.world.position);
+        let mut other = found.map_err(|what| self.missing(what))?;
+        if let Order::Adopt(_) = order {
+            self.let_go(&mut other.learner);
+        }
+        self.spec = other.learner.spec;
+        self.description = other.learner.description;
+        self.learned = other.learner.learned;
+        self.world.joins = other.learner.world.joins;
+        self.world.ledger = other.learner.world.ledger;
+        self.world.sources = other.learner.world.sources;
+        self.world.evaluation = other.learner.world.evaluation;
+        // That history ended before this moment.
+        self.close_windows(archive)?;
+        // The version about to be made is not yet in the tree.
+        let successor = self.world.newest_version + 1;
+        if let Some(first) = other.left_out.first() {
+            for version in self.world.lineage.parted(*first, &other.digests) {
+                self.world.tainted.entry(version).or_insert(successor);
+            }
+        }
+        Ok(Step {
+            changed: true,
+            version: self.make(reason),
+            left_out: other.left_out,
+            ..Step::default()
+        })
+    }
+
+    /// What has gone here stays gone in the history of an adopted description; and where its
+    /// inputs or names are others, no answer given before is one of its own.
+    fn let_go(&self, adopted: &mut Learner) {
+        let names = self.learned.names();
+        let fits =
+            self.spec.has_inputs_of(&adopted.spec) && adopted.learned.names().starts_with(names);
+        let waiting = &self.world.joins;
+        let stays = |id| fits && matches!(waiting.find(id), Found::Waiting(_));
+        adopted.world.joins.retain(stays);
+    }
+
+    /// Makes a version of the state as it is; another history makes none.
+    pub(super) fn make(&mut self, reason: Reason) -> Option<Version> {
+        if self.history != History::Recorded {
+            return None;
+        }
+        let world = &mut self.world;
+        world.newest_version += 1;
+        let version = Version {
+            version: world.newest_version,
+            parent: world.version,
+            position: world.position,
+            reason,
+            digest: self.learned.digest(),
+        };
+        world.version = version.version;
+        world.lineage.add(&version);
+        world.unrecorded.push(version.clone());
+        Some(version)
+    }
+
+    /// Compares a record with what was derived.
+    pub(super) fn check(&mut self, recorded: &Version) -> Result<Step, Error> {
+        if self.history != History::Recorded {
+            return Ok(Step::default());
+        }
+        let derived = self.world.unrecorded.first();
+        if derived != Some(recorded) {
+            let position = self.world.position;
+            let name = |version: &Version| {
+                let digest = blake3::Hash::from_bytes(version.digest);
+                format!("version {} with digest {digest}", version.version)
+            };
+            return Err(Error::Diverged {
+                position,
+                recorded: name(recorded),
+                derived: derived.map_or("no version".to_owned(), name),
+            });
+        }
+        self.world.unrecorded.remove(0);
+        Ok(Step::default())
+    }
+}
+
+/// Why a version is not restored.
+pub fn tainted(version: u64, successor: u64) -> String {
+    format!(
+        "version {version} holds feedback that was retracted; \
+         version {successor} is the first without it"
+    )
+}
