@@ -218,10 +218,7 @@ impl Joins {
                 signals: row[6],
             };
             if joins.waiting.insert(id(row), waiting).is_some() {
-                return Err(Error::Value {
-                    name: "waiting".to_owned(),
-                    what: "an id stands there twice".to_owned(),
-                });
+                return Err(Error::value("waiting", "an id stands there twice"));
             }
             joins.order.push_back(id(row));
         }

@@ -1,4 +1,4 @@
-//! All that is learned, of either kind: what a restore brings back, and what the digest covers.
+//! All that is learned, of any kind: what a restore brings back, and what the digest covers.
 //!
 //! Invariant: nothing here knows positions, times, versions or which predictions wait.
 
@@ -345,10 +345,7 @@ impl Learned {
 fn load_names(spec: &Spec, state: &mut Tensors) -> Result<Vec<String>, Error> {
     let lengths = state.take_u32("names.lengths", &[None])?;
     let bytes = state.take_u8("names", &[None])?;
-    let wrong = |what: String| Error::Value {
-        name: "names".to_owned(),
-        what,
-    };
+    let wrong = |what: String| Error::value("names", what);
     let mut rest = bytes.as_slice();
     let mut names: Vec<String> = Vec::new();
     for length in lengths {

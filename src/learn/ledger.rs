@@ -109,12 +109,12 @@ impl Ledger {
         // Fates that came into the program since then have met no event yet.
         saved.resize(Fate::ALL.len().max(saved.len()), 0);
         let n_fates = saved.len();
-        let counts = saved.try_into().map_err(|_| Error::Value {
-            name: "fates".to_owned(),
-            what: format!(
-                "{n_fates} fates, of which only {} are known",
-                Fate::ALL.len()
-            ),
+        let counts = saved.try_into().map_err(|_| {
+            let n_known = Fate::ALL.len();
+            Error::value(
+                "fates",
+                format!("{n_fates} fates, of which only {n_known} are known"),
+            )
         })?;
         Ok(Ledger { counts })
     }

@@ -85,9 +85,9 @@ impl Lineage {
             let origin = Origin {
                 parent: row[1],
                 position: row[2],
-                reason: reason.ok_or_else(|| Error::Value {
-                    name: "lineage".to_owned(),
-                    what: format!("version {} comes from {} by {}", row[0], row[1], row[3]),
+                reason: reason.ok_or_else(|| {
+                    let what = format!("version {} comes from {} by {}", row[0], row[1], row[3]);
+                    Error::value("lineage", what)
                 })?,
                 digest: digest.try_into().expect("thirty-two bytes"),
             };

@@ -15,7 +15,6 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::model::weights::{Error, Tensors};
 use balance::Balance;
-use lessons::wrong;
 use reservoir::Reservoir;
 
 pub use lessons::{Form, Lesson, load_lessons, save_lessons};
@@ -119,7 +118,7 @@ impl Memory {
         let recent = load_lessons(form, &mut tensors.unnest("short_term"))?;
         if recent.len() > room.short_term {
             let what = format!("{} recent lessons in {}", recent.len(), room.short_term);
-            return Err(wrong("short_term", what));
+            return Err(Error::value("short_term", what));
         }
         let long_term = &mut tensors.unnest("long_term");
         Ok(Memory {

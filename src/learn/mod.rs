@@ -4,7 +4,7 @@
 //! profile. Nothing here reads a clock, a file, a thread or the order of a hash table.
 //!
 //! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
-//! [`Learned`] (what is learned, of either kind), then what the kinds are made of.
+//! [`Learned`] (what is learned, of any kind), then what the kinds are made of.
 
 mod adapters;
 mod analytic;

@@ -107,24 +107,18 @@ pub fn load(
     (task, form): (&Task, Form),
     tensors: &mut Tensors,
 ) -> Result<(), Error> {
-    let wrong = |name: &str, what: String| Error::Value {
-        name: name.to_owned(),
-        what,
-    };
     let lessons = load_lessons(form, tensors)?;
     let max = memory.n_held_max();
     if lessons.len() > max {
-        return Err(wrong(
-            "dense",
-            format!("{} rows, at most {max}", lessons.len()),
-        ));
+        let what = format!("{} rows, at most {max}", lessons.len());
+        return Err(Error::value("dense", what));
     }
     for lesson in &lessons {
         if !lesson.target.suits(task) {
-            return Err(wrong("target.kinds", format!("{:?}", lesson.target)));
+            return Err(Error::value("target.kinds", format!("{:?}", lesson.target)));
         }
         if !lesson.row.is_finite() {
-            return Err(wrong("dense", "a value is not finite".to_owned()));
+            return Err(Error::value("dense", "a value is not finite"));
         }
         memory.push(&lesson.row, lesson.target);
     }
@@ -133,7 +127,7 @@ pub fn load(
     past.sums = tensors.take_f64("past.sums", &[n_outputs])?;
     let sound = |values: &[f64]| values.iter().all(|value| value.is_finite());
     if !sound(&past.sums) || !past.counts.iter().all(|count| (0.0..1e15).contains(count)) {
-        return Err(wrong("past.counts", format!("{:?}", past.counts)));
+        return Err(Error::value("past.counts", format!("{:?}", past.counts)));
     }
     Ok(())
 }

@@ -67,10 +67,7 @@ impl Seen {
         for row in tensors.take_u64("seen", &[None, Some(4)])?.chunks_exact(4) {
             let key = u128::from(row[0]) << 64 | u128::from(row[1]);
             if seen.positions.insert(key, row[2]).is_some() {
-                return Err(Error::Value {
-                    name: "seen".to_owned(),
-                    what: "an id stands there twice".to_owned(),
-                });
+                return Err(Error::value("seen", "an id stands there twice"));
             }
             seen.order.push_back((Time(row[3] as i64), key));
         }

@@ -96,9 +96,9 @@ impl Sources {
         let numbers = tensors.take_u64("sources", &[None, Some(3)])?;
         let since = tensors.take_u64("sources.since", &[Some(1)])?[0];
         let names = tensors.take_u8("sources.names", &[None])?;
-        let wrong = || Error::Value {
-            name: "sources.names".to_owned(),
-            what: format!("{} bytes are not the names of the sources", names.len()),
+        let wrong = || {
+            let what = format!("{} bytes are not the names of the sources", names.len());
+            Error::value("sources.names", what)
         };
         let mut counts = BTreeMap::new();
         let mut rest = names.as_slice();

@@ -94,10 +94,9 @@ impl Parameters {
             .into_iter()
             .find(|one| one.advice.is_some());
         if let Some(wrong) = wrong {
-            let name = wrong.name.clone();
             let what = wrong.to_string();
-            let what = what.trim_start_matches(&format!("{name}: ")).to_owned();
-            return Err(Error::Value { name, what });
+            let what = what.trim_start_matches(&format!("{}: ", wrong.name));
+            return Err(Error::value(&wrong.name, what));
         }
         let values = |name: String| match &file.tensors.0[&name].data {
             Data::F32(values) => values.clone(),

@@ -115,10 +115,8 @@ impl SparseTable {
         let weight = tensors.take_f32("sparse.weight", &[Some(index.len()), Some(row_len)])?;
         for (bucket, row) in index.iter().zip(weight.chunks_exact(row_len)) {
             if *bucket as usize >= table.n_buckets() {
-                return Err(Error::Value {
-                    name: "sparse.index".to_owned(),
-                    what: format!("bucket {bucket} of {}", table.n_buckets()),
-                });
+                let what = format!("bucket {bucket} of {}", table.n_buckets());
+                return Err(Error::value("sparse.index", what));
             }
             table.row_mut(*bucket).copy_from_slice(row);
         }

@@ -134,6 +134,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A value of this tensor cannot be, for this reason.
+    pub fn value(name: &str, what: impl Into<String>) -> Error {
+        Error::Value {
+            name: name.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
 /// Tensors by name, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tensors(pub BTreeMap<String, Tensor>);

@@ -77,10 +77,8 @@ impl Sharpness {
         let values = tensors.take_f64("sharpness", &[Some(2)])?;
         let bounds = MIN.ln()..=MAX.ln();
         if !bounds.contains(&values[0]) || !(PRIOR..f64::INFINITY).contains(&values[1]) {
-            return Err(Error::Value {
-                name: "sharpness".to_owned(),
-                what: format!("{values:?} is out of bounds"),
-            });
+            let what = format!("{values:?} is out of bounds");
+            return Err(Error::value("sharpness", what));
         }
         Ok(Sharpness {
             logarithm: values[0],

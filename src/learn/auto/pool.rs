@@ -116,10 +116,7 @@ pub fn save(pool: &Pool) -> Tensors {
 }
 
 pub fn load(pool: &mut Pool, tensors: &mut Tensors) -> Result<(), Error> {
-    let wrong = |name: &str, what: String| {
-        let name = name.to_owned();
-        Err(Error::Value { name, what })
-    };
+    let wrong = |name: &str, what: String| Err(Error::value(name, what));
     let shares = tensors.take_f64("shares", &[Some(pool.shares.len())])?;
     let sum: f64 = shares.iter().sum();
     if !shares.iter().all(|share| *share > 0.0) || !(0.999..1.001).contains(&sum) {

@@ -77,7 +77,7 @@ impl AutoLearner {
         )?;
         let length = state.take_f64("length", &[Some(2)])?;
         if !length.iter().all(|value| (0.0..1e30).contains(value)) {
-            return Err(wrong("length", format!("{length:?}")));
+            return Err(Error::value("length", format!("{length:?}")));
         }
         self.length = [length[0], length[1]];
         self.spread.load(state)?;
@@ -98,7 +98,10 @@ impl AutoLearner {
         if let Some(last) = &mut portfolio.last {
             let values = weights.take_f64("last", &[Some(4)])?;
             if classes && !(0.0..n_outputs as f64).contains(&values[1]) {
-                return Err(wrong("last", format!("class {} of {n_outputs}", values[1])));
+                return Err(Error::value(
+                    "last",
+                    format!("class {} of {n_outputs}", values[1]),
+                ));
             }
             *last = Last {
                 target: (values[0] == 1.0).then_some(values[1]),
@@ -122,13 +125,6 @@ fn load_range(weights: &mut Tensors) -> Result<Range, Error> {
         true => Ok(Range {
             ends: Some([low, high]),
         }),
-        false => Err(wrong("range", format!("{ends:?}"))),
-    }
-}
-
-fn wrong(name: &str, what: String) -> Error {
-    Error::Value {
-        name: name.to_owned(),
-        what,
+        false => Err(Error::value("range", format!("{ends:?}"))),
     }
 }

@@ -79,10 +79,7 @@ impl Spread {
         let [least, most] = BOUNDS;
         let sound = medians.iter().all(|median| (least..=most).contains(median));
         if !sound || !(0.0..=COUNT_MAX).contains(&count) {
-            return Err(Error::Value {
-                name: "spread".to_owned(),
-                what: format!("{medians:?} of {count}"),
-            });
+            return Err(Error::value("spread", format!("{medians:?} of {count}")));
         }
         (self.medians, self.count) = (medians, count);
         Ok(())

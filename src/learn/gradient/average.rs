@@ -134,10 +134,7 @@ impl Averages {
     pub fn load(&mut self, served: Parameters, tensors: &mut Tensors) -> Result<(), Error> {
         let losses = tensors.take_f64("losses", &[Some(2)])?;
         if !losses.iter().all(|loss| loss.is_finite()) {
-            return Err(Error::Value {
-                name: "losses".to_owned(),
-                what: format!("{losses:?}"),
-            });
+            return Err(Error::value("losses", format!("{losses:?}")));
         }
         self.n_updates = tensors.take_u64("n_updates", &[Some(1)])?[0];
         let (widths, n_buckets) = (served.widths(), served.sparse.n_buckets());

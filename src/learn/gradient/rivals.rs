@@ -65,10 +65,7 @@ impl Rivals {
                 n_seen: *n_seen,
                 last: values[1..].to_vec(),
             }),
-            _ => Err(Error::Value {
-                name: "rivals".to_owned(),
-                what: "classes that cannot have come".to_owned(),
-            }),
+            _ => Err(Error::value("rivals", "classes that cannot have come")),
         }
     }
 }

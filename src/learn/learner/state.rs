@@ -14,8 +14,8 @@ use super::super::seen::Seen;
 use super::super::sources::Sources;
 use super::{History, Learner, World};
 use crate::event::{Description, Reason, Time, Version};
-use crate::model::Spec;
 use crate::model::weights::{self, Tensors};
+use crate::model::{Spec, SpecError};
 
 impl Learner {
     /// Everything besides the weights: `learned.*` and `world.*`.
@@ -108,10 +108,8 @@ pub(super) fn take_description(state: &mut Tensors) -> Result<(Description, Spec
         build: text("build")?,
         profile: text("profile")?,
     };
-    let spec = Spec::parse(&description.toml).map_err(|error| weights::Error::Value {
-        name: "description.toml".to_owned(),
-        what: error.to_string(),
-    })?;
+    let wrong = |error: SpecError| weights::Error::value("description.toml", error.to_string());
+    let spec = Spec::parse(&description.toml).map_err(wrong)?;
     Ok((description, spec))
 }
 
@@ -133,9 +131,8 @@ fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> 
             version: numbers[0],
             parent: numbers[1],
             position: numbers[2],
-            reason: reason.ok_or_else(|| weights::Error::Value {
-                name: "unrecorded".to_owned(),
-                what: format!("reason {}", numbers[3]),
+            reason: reason.ok_or_else(|| {
+                weights::Error::value("unrecorded", format!("reason {}", numbers[3]))
             })?,
             digest: digest.try_into().expect("thirty-two bytes"),
         })

@@ -5,8 +5,6 @@
 
 use crate::model::weights::{Error, Tensors};
 
-use super::lessons::wrong;
-
 /// Share of the recent in what is replayed, at least, in calm, and at most.
 const LEAST: f64 = 0.02;
 const CALM: f64 = 0.1;
@@ -96,7 +94,7 @@ impl Balance {
             .iter()
             .all(|value| value.is_finite() && *value >= 0.0);
         if !sound || values[0] > MOST {
-            return Err(wrong("values", format!("{values:?}")));
+            return Err(Error::value("values", format!("{values:?}")));
         }
         let trend = |at: usize| Trend {
             count: values[at],

@@ -72,28 +72,27 @@ impl Form {
         let row = &lesson.row;
         if row.dense.len() != n_dense {
             let what = format!("{} features, expected {n_dense}", row.dense.len());
-            return Err(wrong("dense", what));
+            return Err(Error::value("dense", what));
         }
         if let Some((bucket, _)) = row.sparse.iter().find(|one| one.0 as usize >= n_buckets) {
-            return Err(wrong("sparse.buckets", format!("{bucket} of {n_buckets}")));
+            return Err(Error::value(
+                "sparse.buckets",
+                format!("{bucket} of {n_buckets}"),
+            ));
         }
         let stratum = lesson.target.stratum() as usize;
         if stratum >= n_outputs {
-            return Err(wrong("target.indexes", format!("{stratum} of {n_outputs}")));
+            return Err(Error::value(
+                "target.indexes",
+                format!("{stratum} of {n_outputs}"),
+            ));
         }
         let n_then = lesson.outputs.len();
         if n_then != 0 && n_then != n_outputs {
             let what = format!("{n_then} outputs, expected {n_outputs}");
-            return Err(wrong("outputs", what));
+            return Err(Error::value("outputs", what));
         }
         Ok(())
-    }
-}
-
-pub(super) fn wrong(name: &str, what: String) -> Error {
-    Error::Value {
-        name: name.to_owned(),
-        what,
     }
 }
 
@@ -118,7 +117,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
         let end = ends[at] as usize;
         if end < start || end > buckets.len() {
             let what = format!("{end} after {start}, of {}", buckets.len());
-            return Err(wrong("sparse.ends", what));
+            return Err(Error::value("sparse.ends", what));
         }
         let pairs = buckets[start..end].iter().zip(&values[start..end]);
         let sparse = pairs.map(|(bucket, value)| (*bucket, *value)).collect();
@@ -140,7 +139,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
                     action: indexes[at],
                     by: numbers[at],
                 },
-                kind => return Err(wrong("target.kinds", format!("kind {kind}"))),
+                kind => return Err(Error::value("target.kinds", format!("kind {kind}"))),
             },
             outputs: part(&outputs, at),
         };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::lessons::{Form, Lesson, load_lessons, save_lessons, wrong};
+use super::lessons::{Form, Lesson, load_lessons, save_lessons};
 use crate::model::Target;
 use crate::model::weights::{Error, Tensors};
 
@@ -141,7 +141,7 @@ impl Reservoir {
         let lessons = load_lessons(form, tensors)?;
         if lessons.len() > capacity {
             let what = format!("{} lessons in {capacity} slots", lessons.len());
-            return Err(wrong("dense", what));
+            return Err(Error::value("dense", what));
         }
         let n = Some(lessons.len());
         let owners = tensors.take_u32("owners", &[n])?;
@@ -156,18 +156,19 @@ impl Reservoir {
         slots.sort_by_key(|slot| (owners[*slot], places[*slot]));
         for slot in slots {
             let stratum = strata.get_mut(owners[slot] as usize);
-            let missing = || wrong("owners", format!("stratum {} is not there", owners[slot]));
+            let missing =
+                || Error::value("owners", format!("stratum {} is not there", owners[slot]));
             let stratum = stratum.ok_or_else(missing)?;
             stratum.slots.push(slot as u32);
         }
         if strata.iter().any(|s| s.n_seen < s.slots.len() as u64) {
             let what = "a stratum holds more than it has seen".to_owned();
-            return Err(wrong("seen", what));
+            return Err(Error::value("seen", what));
         }
         let earned = tensors.take_f64("earned", &[None, Some(2)])?;
         let sound = |row: &[f64]| (0.0..=HORIZON).contains(&row[0]) && row[1].is_finite();
         if !earned.chunks_exact(2).all(sound) {
-            return Err(wrong("earned", "a mean that cannot be".to_owned()));
+            return Err(Error::value("earned", "a mean that cannot be"));
         }
         let pairs = earned.chunks_exact(2).map(|row| [row[0], row[1]]);
         Ok(Reservoir {

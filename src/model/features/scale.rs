@@ -88,10 +88,8 @@ impl Scale {
             3 => numbers.resize(6, 0.0),
             6 => {}
             other => {
-                return Err(Error::Value {
-                    name: name.to_owned(),
-                    what: format!("{other} numbers, expected 3 or 6"),
-                });
+                let what = format!("{other} numbers, expected 3 or 6");
+                return Err(Error::value(name, what));
             }
         }
         let moments = |at: usize| Moments {

@@ -156,10 +156,8 @@ impl Symmetric {
         }
         let diagonal = |i: usize| matrix.values[i * matrix.stride + i];
         if !lower.iter().all(|value| value.is_finite()) || (0..n).any(|i| diagonal(i) < 0.0) {
-            return Err(Error::Value {
-                name: name.to_owned(),
-                what: "not finite, or negative on the diagonal".to_owned(),
-            });
+            let what = "not finite, or negative on the diagonal";
+            return Err(Error::value(name, what));
         }
         matrix.mirror();
         Ok(matrix)

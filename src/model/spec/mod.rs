@@ -218,7 +218,7 @@ pub enum Strategy {
     None,
     /// Experience replay: their loss is added as a mean of its own.
     Er,
-    /// The same, while new examples compete only among their own classes (Caccia et al. 2022).
+    /// The same, while new examples compete only among the classes of late (Caccia et al. 2022).
     ErAce,
     /// Dark experience replay (Buzzega et al. 2020): also the outputs they had when remembered.
     DerPlusPlus,

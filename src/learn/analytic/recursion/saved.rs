@@ -72,10 +72,10 @@ impl Recursion {
             && loaded.n_effective >= 0.0;
         match sound {
             true => Ok(loaded),
-            false => Err(Error::Value {
-                name: "sums".to_owned(),
-                what: "counts and sums that no learning leads to".to_owned(),
-            }),
+            false => Err(Error::value(
+                "sums",
+                "counts and sums that no learning leads to",
+            )),
         }
     }
 }
@@ -88,9 +88,6 @@ fn take_finite(
     let values = tensors.take_f64(name, shape)?;
     match values.iter().all(|value| value.is_finite()) {
         true => Ok(values),
-        false => Err(Error::Value {
-            name: name.to_owned(),
-            what: "not finite".to_owned(),
-        }),
+        false => Err(Error::value(name, "not finite")),
     }
 }
