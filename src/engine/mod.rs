@@ -6,6 +6,36 @@
 //! In reading order: [`Engine`] (every model), [`Hosted`] (one model), then one file a flow:
 //! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
 //! `command`, `recover`. [`Offline`] reads what a server has left.
+//!
+//! ```
+//! use perennial::engine::{Accepted, Config, Engine, Manner};
+//! use perennial::event::{Batch, Column, Feedback, Signal, Subject};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let toml = "task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'";
+//! std::fs::create_dir_all(folder.join("models/m"))?;
+//! std::fs::write(folder.join("models/m/model.toml"), toml)?;
+//! let (models, data) = (folder.join("models"), folder.join("data"));
+//! let engine = Engine::open(Config { models, data, ..Config::default() })?;
+//!
+//! let model = engine.model("m")?;
+//! let row = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
+//! let answer = model.predict(&*model.snapshot("")?, row, Manner::default());
+//! let receipt = model.accept(Feedback {
+//!     feedback_id: "1".to_owned(),
+//!     subject: Subject::Prediction(answer.ids[0]),
+//!     signal: Signal::Value(5.0),
+//!     source: String::new(),
+//!     event_time: None,
+//!     tags: Default::default(),
+//!     actor: String::new(),
+//! })?;
+//! let accepted = tokio::runtime::Runtime::new()?.block_on(receipt.wait())?;
+//! assert!(matches!(accepted, Accepted::Accepted { .. }), "it is on disk");
+//! engine.close();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod audit;
 mod clock;

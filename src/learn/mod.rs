@@ -5,6 +5,34 @@
 //!
 //! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
 //! [`Learned`] (what is learned, of any kind), then what the kinds are made of.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use perennial::event::{Batch, Column, Entry, Event, Feedback, Signal, Subject, Time};
+//! use perennial::{learn::{Fate, Learner}, model::{Choice, Spec}};
+//!
+//! let spec = Spec::parse("task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'")?;
+//! let mut learner = Learner::new(Arc::new(spec));
+//! let before = learner.model();
+//! let batch = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
+//! let feedback = Feedback {
+//!     feedback_id: "1".to_owned(),
+//!     subject: Subject::Inputs { batch: batch.clone(), decision: None },
+//!     signal: Signal::Value(5.0),
+//!     source: String::new(),
+//!     event_time: None,
+//!     tags: Default::default(),
+//!     actor: String::new(),
+//! };
+//! let entry = Entry { position: 1, time: Time(0), event: Event::Feedback(feedback) };
+//! let mut twin = learner.clone();
+//! assert_eq!(learner.apply(&entry, &mut ())?.fate, Some(Fate::Applied));
+//! assert_ne!(learner.model().predict(&batch, Choice::Best), before.predict(&batch, Choice::Best));
+//!
+//! twin.apply(&entry, &mut ())?;
+//! assert!(twin == learner);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod adapters;
 mod analytic;

@@ -111,7 +111,7 @@ impl Target {
     }
 }
 
-/// Turns scores into probabilities, in place.
+/// Turns scores `[n]` into probabilities, in place.
 pub fn softmax(scores: &mut [f32]) {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
@@ -122,7 +122,7 @@ pub fn softmax(scores: &mut [f32]) {
     scores.iter_mut().for_each(|score| *score /= sum);
 }
 
-/// The index of the largest value, the first of equals.
+/// The index of the largest value of `[n]`, the first of equals; 0 of none.
 pub fn argmax(values: &[f32]) -> usize {
     let better = |best: usize, (index, value): (usize, &f32)| match *value > values[best] {
         true => index,

@@ -6,6 +6,19 @@
 //! In reading order: [`Spec`] (what is described), [`Encoder`] (values to features), [`Network`]
 //! and [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (what was wanted),
 //! [`weights`] (how state leaves memory).
+//!
+//! ```
+//! use perennial::model::{Estimates, Spec};
+//!
+//! let toml = "task = 'bandit'\nactions = ['left', 'right']\n\
+//!             [[input]]\nname = 'x'\nkind = 'number'\n[policy]\nkind = 'greedy'";
+//! let estimates = Estimates { scores: &[0.2, 0.7], deviations: &[], n_examples: 9 };
+//! assert_eq!(Spec::parse(toml)?.policy.distribution(estimates), [0.0, 1.0]);
+//!
+//! let error = Spec::parse(&toml.replace("greedy", "clever")).unwrap_err().to_string();
+//! assert!(error.starts_with("policy.kind"), "{error}");
+//! # Ok::<(), perennial::model::SpecError>(())
+//! ```
 
 mod answer;
 mod backend;

@@ -58,7 +58,7 @@ pub struct Posterior {
 }
 
 impl Posterior {
-    /// The standard deviation of the estimate for a row of features.
+    /// The standard deviation of the estimate for a row of features `[n_features]`.
     pub fn deviation(&self, phi: &[f32]) -> f32 {
         let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
         let product = |a: &[f64]| dot(a, &phi);
@@ -100,8 +100,8 @@ impl Ridge {
         outputs
     }
 
-    /// The standard deviation of the estimate of every action, in the scale of the target; none
-    /// where it is not kept.
+    /// The standard deviation of the estimate of every action, `[actions]`, in the scale of the
+    /// target; none where it is not kept.
     pub fn deviations(&self, row: &Encoded) -> Option<Vec<f32>> {
         let posteriors = self.posteriors.as_ref()?;
         let phi = self.features.phi(row);

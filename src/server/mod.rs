@@ -5,6 +5,29 @@
 //!
 //! In reading order: [`run`], `oip` (predict), `learning` (feedback), `registry` (versions),
 //! `http` (metrics), `wire` (messages to values and back), `door` (what the services share).
+//!
+//! ```
+//! use perennial::{engine::{self, Engine}, server::{self, Listeners}};
+//! use tokio::net::TcpListener;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let (models, data) = (folder.path().join("models"), folder.path().join("data"));
+//! # std::fs::create_dir(&models)?;
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let engine = Engine::open(engine::Config { models, data, ..Default::default() })?;
+//! let (grpc, http) = ("127.0.0.1:0", "127.0.0.1:0");
+//! let listeners = Listeners {
+//!     grpc: TcpListener::bind(grpc).await?,
+//!     http: TcpListener::bind(http).await?,
+//! };
+//! println!("serving on {}", listeners.grpc.local_addr()?);
+//! let shutdown = async {}; // here at once; a program waits for its signal
+//! server::run(listeners, engine.clone(), server::Config::default(), shutdown).await?;
+//! engine.close();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod door;
 mod http;

@@ -41,7 +41,7 @@ impl Sharpness {
         self.logarithm.exp() as f32
     }
 
-    /// Learns from estimates that were made before their class was known.
+    /// Learns from estimates `[classes]` that were made before their class was known.
     pub fn observe(&mut self, estimates: &[f32], class: usize) {
         let factor = self.factor();
         let mut p: Vec<f32> = estimates.iter().map(|z| factor * z).collect();

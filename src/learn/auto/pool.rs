@@ -1,24 +1,33 @@
 //! How the weights of members follow what they earn.
 //!
-//! Fixed share (Herbster and Warmuth 1998) on losses in [0, 1]: for classes the 0/1 loss of each
-//! voice, for values and rewards its clipped error. One of the voices is a stack: a product of
-//! the members' probabilities with learned powers (Genest and Zidek 1986, logarithmic pool), or a
-//! weighted sum of their values, whose weights descend its loss. Sharpness descends each voice's
-//! log loss.
+//! Shares `w` `[voices]` follow the fixed-share update (Herbster and Warmuth 1998): with losses `l`,
+//! `v_i = w_i exp(-eta l_i)`, then `w_i = (1 - alpha) v_i / sum(v) + alpha / n`. Departures:
+//! `alpha` is dealt out among all voices, not all but the one that it comes from, and shares are
+//! brought back to a sum of one; the loss is not that of the prediction that is mixed, but for
+//! classes the 0/1 loss of each voice, for values and rewards its clipped error; what is served is
+//! the mean of the voices by their shares.
+//!
+//! One of the voices is a stack: a product of the members' probabilities with learned powers
+//! (Genest and Zidek 1986, logarithmic pool), or a weighted sum of their values, whose weights
+//! descend its loss. Sharpness descends each voice's log loss.
+//!
+//! Accuracies beside the constants are of elec2, weather and sea, whole, by the defaults.
 
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Pool, Portfolio, Scale, Target, Voices, log};
 
-/// How fast shares follow losses.
+/// How fast shares follow losses: 0.1 gave 0.9253, 0.8119 and 0.8900, 0.5 gives 0.9250, 0.8107 and
+/// 0.8917, 2 gave 0.9224, 0.8062 and 0.8918.
 const ETA: f64 = 0.5;
 /// The same for values: their losses differ by little.
 const ETA_VALUE: f64 = 2.0;
 /// The part of all shares that is dealt out evenly after each example, so that a voice that was
-/// bad can come back.
+/// bad can come back: 3e-5 gave 0.9250, 0.8105 and 0.8909, 3e-3 gave 0.9252, 0.8113 and 0.8913.
 const SHARE: f64 = 3e-4;
 /// How fast sharpness follows the log loss.
 const SHARPEN: f32 = 0.01;
-/// How fast the stack's weights follow its loss, in parts of the step that would remove it.
+/// How fast the stack's weights follow its loss, in parts of the step that would remove it: 0.005
+/// gave 0.9243, 0.8110 and 0.8916, 0.045 gave 0.9246, 0.8109 and 0.8918.
 const STACK: f32 = 0.015;
 /// Bounds of sharpness and of the stack's weights.
 const SHARPNESS: [f32; 2] = [0.05, 50.0];

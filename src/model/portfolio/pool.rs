@@ -40,7 +40,8 @@ impl Pool {
         }
     }
 
-    /// What is multiplied by the sharpness of the mixture to give its answer: see [`Pool::mix`].
+    /// The shares' mean of `voices` `[voices, n_outputs]`, `[n_outputs]`: of classes, what the
+    /// mixture's sharpness turns into the answer of [`Pool::mix`].
     pub fn mixture(&self, voices: &[f32], n_outputs: usize) -> Vec<f32> {
         let mut mixed = vec![0.0; n_outputs];
         for (outputs, share) in voices.chunks_exact(n_outputs).zip(&self.shares) {
@@ -51,7 +52,8 @@ impl Pool {
         mixed
     }
 
-    /// The stack's answer: the members' log probabilities, or values, added with its weights.
+    /// The stack's answer `[n_outputs]`: the log probabilities, or values, of `members`
+    /// `[members, n_outputs]`, added with its weights; of classes, as probabilities.
     pub fn stacked(&self, members: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
         let mut stacked = vec![0.0; n_outputs];
         for (outputs, weight) in members.chunks_exact(n_outputs).zip(&self.stack) {
@@ -65,7 +67,7 @@ impl Pool {
         stacked
     }
 
-    /// The answer of all voices (members and the stack).
+    /// The answer `[n_outputs]` of all `voices` `[voices, n_outputs]`, members and the stack.
     pub fn mix(&self, voices: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
         let mut mixed = self.mixture(voices, n_outputs);
         if classes {

@@ -47,8 +47,8 @@ impl Range {
 }
 
 impl Range {
-    /// Writes the slopes of the logistic loss on shares in the scores of all actions, and returns
-    /// the loss. Both are nothing for a target that is no reward.
+    /// Writes the slopes `[actions]` of the logistic loss on shares in the scores `[actions]`, and
+    /// returns the loss. Both are nothing for a target that is no reward.
     pub fn slopes(&self, target: Target, scores: &[f32], slopes: &mut [f32]) -> f32 {
         slopes.fill(0.0);
         let mut told = |action: usize, reward: f64| {
