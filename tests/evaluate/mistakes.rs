@@ -1,0 +1,128 @@
+//! What is wrong with a call is told in a sentence, with the right code, and leaves nothing behind.
+
+use super::*;
+
+#[test]
+fn p9_usual_mistakes_are_told_in_a_sentence() {
+    let house = House::new(&[("m", AUTO), ("bandit", BANDIT)]);
+    let (rows, folder) = (csv(&house, 5), house.models().join("m"));
+    let (rows, m) = (text(&rows), text(&folder));
+    let target = ["--target", "target"];
+    let told = |paths: &[&str], end: &[&str], code, expected: &str| {
+        refused(&[&["evaluate"], paths, end].concat(), code, expected);
+    };
+    told(&[rows, m], &target, 2, "the file of rows comes last");
+    told(&[rows], &target, 2, "give a model folder");
+    told(&[m, rows], &[], 2, "--target");
+    told(&[m, rows], &["--action", "target"], 2, "--reward");
+    told(
+        &[m, rows],
+        &["--target", "x", "--version", "2"],
+        2,
+        "cannot be used with",
+    );
+    told(&[rows, rows], &target, 2, "expected a model folder");
+    let toml = folder.join("model.toml");
+    told(&[text(&toml), rows], &target, 2, "name the folder it is in");
+    let models = house.models();
+    told(&[text(&models), rows], &target, 1, "no model.toml in it");
+    let missing = models.join("missing");
+    told(&[text(&missing), rows], &target, 1, "no such model folder");
+    told(&[m, text(&missing)], &target, 1, "missing: No such file");
+    told(&[m, rows], &["--target", "z"], 1, "no column \"z\"");
+    let svg = |end: &str| text(&models).to_owned() + end;
+    let nowhere = svg("/nowhere/picture.svg");
+    for name in ["/picture.png", "/picture.txt", "/picture", "/picture.SVG"] {
+        let end = ["--target", "target", "--svg", &svg(name)];
+        told(&[m, rows], &end, 2, "does not end in .svg");
+        assert!(!Path::new(&svg(name)).exists());
+    }
+    told(
+        &[m, rows],
+        &["--target", "target", "--svg", &nowhere],
+        1,
+        "No such file",
+    );
+    house.describe("other", &AUTO.replace("\"x\"", "\"w\""));
+    let other = models.join("other");
+    told(&[m, text(&other), rows], &target, 1, "other: ");
+    told(&[m, text(&other), rows], &target, 1, "no column \"w\"");
+    let bandit = models.join("bandit");
+    told(
+        &[m, text(&bandit), rows],
+        &target,
+        1,
+        "compare models of one task",
+    );
+}
+
+#[test]
+fn p9_what_means_nothing_here_is_misuse() {
+    let regression = AUTO.replacen("classification", "regression", 1);
+    let regression = regression.replacen("classes = [\"a\", \"b\"]\n", "", 1);
+    let house = House::new(&[("m", BANDIT), ("value", &regression)]);
+    let (rows, models) = (logs(&house, 5), house.models());
+    let [bandit, value] = ["m", "value"].map(|name| models.join(name));
+    let journal = house.data().join("m");
+    for option in [["--test", text(&rows)], ["--correct", "0.5"]] {
+        let expected = format!("{}: decisions are valued", option[0]);
+        let args = [&["evaluate", text(&bandit), text(&rows)], &DECISIONS[..]];
+        refused(&[&args.concat(), &option[..]].concat(), 2, &expected);
+        let args = ["evaluate", text(&bandit), "--journal", text(&journal)];
+        refused(&[&args[..], &option[..]].concat(), 2, &expected);
+    }
+    let rows = csv(&house, 5);
+    let args = ["evaluate", text(&value), text(&rows), "--target", "target"];
+    refused(&[&args[..], &["--classes"]].concat(), 2, "is a regression");
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_picture() {
+    let house = House::new(&[("m", AUTO)]);
+    let (rows, folder) = (csv(&house, 5), house.models().join("m"));
+    let mut lines = fs::read_to_string(&rows).expect("rows");
+    lines += "0,0,red,neither\n";
+    fs::write(&rows, lines).expect("rows");
+    let svg = house.data().with_file_name("picture.svg");
+    let args = ["evaluate", text(&folder), text(&rows), "--target", "target"];
+    let args = [&args[..], &["--svg", text(&svg)]].concat();
+    refused(&args, 1, "\"neither\" is not one of the model's classes");
+    assert!(!svg.exists());
+    // What stood there stands there still.
+    fs::write(&svg, "another picture").expect("a file");
+    refused(&args, 1, "\"neither\"");
+    assert_eq!(
+        fs::read_to_string(&svg).expect("it is there"),
+        "another picture"
+    );
+}
+
+#[test]
+fn p9_a_bad_decision_is_named_with_its_line() {
+    let house = House::new(&[("m", BANDIT), ("classes", AUTO)]);
+    let folder = house.models().join("m");
+    let told = |row: &str, expected: &str| {
+        let rows = file(
+            &house,
+            "bad.csv",
+            format!("x,act,p,earned\n1,left,0.5,1\n{row}\n"),
+        );
+        let args = [&["evaluate", text(&folder), text(&rows)], &DECISIONS[..]];
+        refused(&args.concat(), 1, expected);
+    };
+    told(
+        "1,up,0.5,1",
+        "line 3: column \"act\": \"up\" is not one of the model's actions",
+    );
+    told(
+        "1,left,0,1",
+        "line 3: column \"p\": \"0\" is no probability in (0, 1]",
+    );
+    told(
+        "1,left,0.5,much",
+        "line 3: column \"earned\": \"much\" is not a finite number",
+    );
+    let (folder, rows) = (house.models().join("classes"), logs(&house, 5));
+    let args = [&["evaluate", text(&folder), text(&rows)], &DECISIONS[..]];
+    refused(&args.concat(), 1, "only a bandit");
+}
