@@ -3,6 +3,8 @@
 //! Invariant: whatever order signals come in, a prediction counts with what it earned in the end.
 
 mod common;
+#[path = "learning/forgetting.rs"]
+mod forgetting;
 #[path = "learning/streams.rs"]
 mod streams;
 
