@@ -113,7 +113,7 @@ impl AnalyticLearner {
 
     /// Learns one example, now or once enough have come.
     pub fn observe(&mut self, row: Encoded, target: Target, scale: &Scale) -> Outcome {
-        if let Target::Correction { action, by } = target {
+        if let Target::Correction { action, by, .. } = target {
             return match self.correct(&row, action as usize, by, scale) {
                 false => Outcome::Rejected(1),
                 true if self.pending.is_empty() => Outcome::Updated(0),

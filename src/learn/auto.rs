@@ -115,10 +115,7 @@ impl AutoLearner {
             return false;
         }
         if let Target::Correction { .. } = target {
-            // Nobody is scored again; the slopes lacked this when the example came.
-            self.learn_bank(row, &voices.scores, target, scale);
-            self.learn_ridges(&voices, target, scale);
-            self.learn_network(row, target, scale);
+            self.correct(row, &voices, target, scale);
             return true;
         }
         let judged = voices.outputs.chunks_exact(n_outputs);
@@ -153,6 +150,28 @@ impl AutoLearner {
             learn_last(last, target);
         }
         true
+    }
+
+    /// What a reward lacked when its example came is learned wherever that left a trace.
+    fn correct(&mut self, row: &Encoded, voices: &Voices, target: Target, scale: &Scale) {
+        let Target::Correction { action, by, reward } = target else {
+            return;
+        };
+        let loss = |outputs: &[f32], reward| {
+            let target = Target::Reward { action, reward };
+            self.judge(outputs, target, scale).0
+        };
+        let judged = voices.outputs.chunks_exact(self.portfolio.n_outputs());
+        let more = judged.map(|outputs| loss(outputs, reward) - loss(outputs, reward - by));
+        let more: Vec<f64> = more.collect();
+        let portfolio = &mut self.portfolio;
+        pool::amend(&mut portfolio.pool.shares, &more);
+        portfolio.range.observe(reward);
+        portfolio.memory.correct(row, target);
+        portfolio.past.observe(target);
+        self.learn_bank(row, &voices.scores, target, scale);
+        self.learn_ridges(voices, target, scale);
+        self.learn_network(row, target, scale);
     }
 
     /// The loss of one member's outputs, in [0, 1], and its score as reports give it.
@@ -210,7 +229,7 @@ impl AutoLearner {
                         recursion.observe(phi, &[scale.standardise(earned(best, action))]);
                     }
                 }
-                Target::Correction { action, by } => {
+                Target::Correction { action, by, .. } => {
                     let by = scale.deviations(by);
                     // Features and scores were finite, so it is taken.
                     let taken = recursions[action as usize].correct(phi, 0, by);
@@ -253,7 +272,7 @@ impl AutoLearner {
             Target::BestAction(best) => {
                 recursion.observe(phi, &wanted(best, 1.0));
             }
-            Target::Correction { action, by } => {
+            Target::Correction { action, by, .. } => {
                 // Features and scores were finite, so it is taken.
                 let taken = recursion.correct(phi, action as usize, range.part(by));
                 debug_assert!(taken);

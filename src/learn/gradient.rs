@@ -141,6 +141,7 @@ impl GradientLearner {
             self.n_live = self.n_live.max(class as usize + 1);
             self.rivals.observe(class as usize);
         }
+        self.memory.correct(&row, target);
         self.pending.push(Lesson {
             row,
             target,

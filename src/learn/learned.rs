@@ -240,8 +240,8 @@ impl Learned {
         let new = !matches!(target, Target::Correction { .. });
         if new {
             self.encoder.observe(batch, row);
-            target.observe(&mut self.target);
         }
+        target.observe(&mut self.target);
         let encoded = self.encoder.encode(batch, row);
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => {

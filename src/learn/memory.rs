@@ -14,6 +14,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::weights::{Error, Tensors};
+use crate::model::{Encoded, Target};
 use balance::Balance;
 use reservoir::Reservoir;
 
@@ -95,6 +96,20 @@ impl Memory {
         }
     }
 
+    /// Puts the reward of a lesson right where it is remembered: learned again as it was first told,
+    /// it would undo what the correction taught.
+    pub fn correct(&mut self, row: &Encoded, correction: Target) {
+        let Target::Correction { action, reward, .. } = correction else {
+            return;
+        };
+        let short_term = self.short_term.iter_mut();
+        for lesson in short_term.chain(self.long_term.lessons_mut()) {
+            if correction.corrects(lesson.target) && row.is_again(lesson.row.distance(row)) {
+                Arc::make_mut(lesson).target = Target::Reward { action, reward };
+            }
+        }
+    }
+
     /// Takes the mean loss of new examples before they were learned, and of long-remembered ones
     /// where there were any.
     pub fn weigh(&mut self, new: f64, remembered: Option<f64>) {
@@ -133,7 +148,6 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Encoded, Target};
     use rand::SeedableRng;
 
     const ROOM: Room = Room {

@@ -47,28 +47,12 @@ impl NeighboursLearner {
         if !row.is_finite() {
             return false;
         }
-        let target = match target {
-            Target::Correction { action, by } => self.corrected(row, action, by),
-            target => target,
-        };
-        self.nearest.memory.push(row, target);
+        match target {
+            Target::Correction { .. } => self.nearest.memory.correct(row, target),
+            _ => self.nearest.memory.push(row, target),
+        }
         self.nearest.past.observe(target);
         true
-    }
-
-    /// What an action has earned by now where it was last seen to earn something near here.
-    fn corrected(&self, row: &Encoded, action: u32, by: f64) -> Target {
-        let Nearest { memory, k, .. } = &self.nearest;
-        let near = memory.nearest(row, &[memory.n_held_max()], *k);
-        let earned = near.iter().flatten().find_map(|one| match one.target {
-            Target::Reward {
-                action: same,
-                reward,
-            } if same == action => Some(reward),
-            _ => None,
-        });
-        let reward = earned.unwrap_or(0.0) + by;
-        Target::Reward { action, reward }
     }
 
     /// What is served: the examples themselves.

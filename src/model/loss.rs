@@ -28,6 +28,8 @@ pub enum Target {
         action: u32,
         /// By how much, in the unit of the reward.
         by: f64,
+        /// What it comes to by now.
+        reward: f64,
     },
 }
 
@@ -40,6 +42,20 @@ impl Target {
             Target::Reward { action, .. }
             | Target::BestAction(action)
             | Target::Correction { action, .. } => action,
+        }
+    }
+
+    /// Whether this is a correction of that reward.
+    pub fn corrects(&self, other: Target) -> bool {
+        match (*self, other) {
+            (
+                Target::Correction { action, by, reward },
+                Target::Reward {
+                    action: same,
+                    reward: before,
+                },
+            ) => same == action && reward - before == by,
+            _ => false,
         }
     }
 
@@ -73,8 +89,10 @@ impl Target {
     pub fn observe(&self, scale: &mut Scale) {
         match *self {
             Target::Value(value) | Target::Reward { reward: value, .. } => scale.observe(value),
-            Target::BestAction(_) => scale.observe(1.0),
-            Target::Class(_) | Target::Correction { .. } => {}
+            // What has no more than one value has no scale.
+            Target::BestAction(_) => [0.0, 1.0].into_iter().for_each(|one| scale.observe(one)),
+            Target::Correction { reward, .. } => scale.observe(reward),
+            Target::Class(_) => {}
         }
     }
 
@@ -102,7 +120,7 @@ impl Target {
                 let losses = (0..outputs.len()).map(|action| squared(action, reward(action)));
                 losses.sum()
             }
-            Target::Correction { action, by } => {
+            Target::Correction { action, by, .. } => {
                 // What the slope of the squared error lacked when the example was learned.
                 slopes[action as usize] = -scale.deviations(by);
                 0.0

@@ -29,6 +29,9 @@ const PROJECTED: usize = 48;
 /// Rows measured in full for each neighbour that is wanted; at least `MEASURED_MIN`.
 const MEASURED: usize = 4;
 const MEASURED_MIN: usize = 48;
+/// Nearest rows among which one is looked for whose reward is corrected: it lies at nearly no
+/// distance, since inputs are standardised only a little differently by then.
+const CORRECTED: usize = 32;
 /// Rows of a block: few where a copy of one is large, many where an index over them pays.
 const ROWS_WIDE: usize = 32;
 const ROWS: usize = 64;
@@ -142,6 +145,36 @@ impl Neighbours {
         }
     }
 
+    /// Puts a reward right where it is remembered: of the nearest rows, the first whose action had
+    /// earned what this one had. One that has left the window stands nowhere any more.
+    pub fn correct(&mut self, row: &Encoded, correction: Target) {
+        let Target::Correction { action, reward, .. } = correction else {
+            return;
+        };
+        let near = self.nearest(row, &[usize::MAX], CORRECTED);
+        if let Some(found) = near
+            .iter()
+            .flatten()
+            .find(|one| correction.corrects(one.target) && row.is_again(one.squared))
+        {
+            let (block, place) = self.place(found.age as usize);
+            let block = Arc::make_mut(&mut self.blocks[block]);
+            *block.target_mut(place) = Target::Reward { action, reward };
+        }
+    }
+
+    /// Where the row of this age stands: its block, and its place there.
+    fn place(&self, age: usize) -> (usize, usize) {
+        let mut left = age;
+        for (index, block) in self.blocks.iter().enumerate().rev() {
+            if left < block.len() {
+                return (index, block.len() - 1 - left);
+            }
+            left -= block.len();
+        }
+        panic!("an age is of a row that is held")
+    }
+
     /// The projection of a wide row.
     fn project(&self, row: &Encoded) -> Option<Vec<f32>> {
         let projection = self.projection.as_ref()?;
@@ -197,16 +230,8 @@ impl Neighbours {
     /// The rows of these ages, with where they stand.
     fn neighbours(&self, near: Vec<(f32, u32)>) -> Vec<(Neighbour, &Block, usize)> {
         let found = near.into_iter().map(|(squared, age)| {
-            let mut left = age as usize;
-            let mut blocks = self.blocks.iter().rev();
-            let block = loop {
-                let block = blocks.next().expect("an age is of a row that is held");
-                if left < block.len() {
-                    break block;
-                }
-                left -= block.len();
-            };
-            let place = block.len() - 1 - left;
+            let (block, place) = self.place(age as usize);
+            let block = &self.blocks[block];
             let target = block.target(place);
             let neighbour = Neighbour {
                 squared,

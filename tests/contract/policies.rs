@@ -3,8 +3,9 @@
 use perennial::event::{Outputs, PredictionId};
 use perennial::model::Choice;
 
+use super::common::cases::{POLICIES, SEED, policies};
 use super::common::{Classroom, rows};
-use super::{POLICIES, SEED, policies, teach};
+use super::teach;
 
 /// Rows that are asked about, and how often each.
 const N_ROWS: usize = 12;

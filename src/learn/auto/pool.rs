@@ -69,6 +69,11 @@ pub fn observe(
     }
 }
 
+/// Learns by how much more, or less, each voice has lost than was learned of it.
+pub fn amend(shares: &mut [f64], losses: &[f64]) {
+    reweigh(shares, losses, ETA);
+}
+
 fn reweigh(shares: &mut [f64], losses: &[f64], eta: f64) {
     let n = shares.len() as f64;
     for (share, loss) in shares.iter_mut().zip(losses) {

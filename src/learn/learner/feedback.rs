@@ -274,7 +274,7 @@ impl Learner {
                 if !waiting.told {
                     self.world.evaluation.amend(by);
                 }
-                let target = Target::Correction { action, by };
+                let target = Target::Correction { action, by, reward };
                 self.learn(&prediction.batch, row, target, Some(source))
             }
         };

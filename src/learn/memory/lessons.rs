@@ -24,6 +24,7 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
     let mut dense = Vec::with_capacity(n_dense);
     let (mut ends, mut buckets, mut values) = (vec![], vec![], vec![]);
     let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
+    let mut corrected = Vec::new();
     for lesson in lessons {
         dense.extend_from_slice(&lesson.row.dense);
         buckets.extend(lesson.row.sparse.iter().map(|(bucket, _)| *bucket));
@@ -34,7 +35,10 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
             Target::Value(value) => (1, 0, value),
             Target::Reward { action, reward } => (2, action, reward),
             Target::BestAction(action) => (3, action, 0.0),
-            Target::Correction { action, by } => (4, action, by),
+            Target::Correction { action, by, reward } => {
+                corrected.push(reward);
+                (4, action, by)
+            }
         };
         kinds.push(kind);
         indexes.push(index);
@@ -51,6 +55,9 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
     tensors.put_u32("target.indexes", &[n], indexes);
     tensors.put_f64("target.numbers", &[n], numbers);
     tensors.put_f32("outputs", &[n, width(outputs.len())], outputs);
+    if !corrected.is_empty() {
+        tensors.put_f64("target.corrected", &[corrected.len()], corrected);
+    }
     tensors
 }
 
@@ -96,6 +103,36 @@ impl Form {
     }
 }
 
+fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Error> {
+    let indexes = tensors.take_u32("target.indexes", &[Some(kinds.len())])?;
+    let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
+    let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
+    let corrected = match n_corrected {
+        0 => Vec::new(),
+        n => tensors.take_f64("target.corrected", &[Some(n)])?,
+    };
+    let mut corrected = corrected.into_iter();
+    let mut targets = Vec::with_capacity(kinds.len());
+    for ((kind, index), number) in kinds.iter().zip(indexes).zip(numbers) {
+        targets.push(match kind {
+            0 => Target::Class(index),
+            1 => Target::Value(number),
+            2 => Target::Reward {
+                action: index,
+                reward: number,
+            },
+            3 => Target::BestAction(index),
+            4 => Target::Correction {
+                action: index,
+                by: number,
+                reward: corrected.next().expect("there is one for each"),
+            },
+            kind => return Err(Error::value("target.kinds", format!("kind {kind}"))),
+        });
+    }
+    Ok(targets)
+}
+
 /// Reads back what [`save_lessons`] wrote.
 pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
     let kinds = tensors.take_u8("target.kinds", &[None])?;
@@ -104,8 +141,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
     let ends = tensors.take_u64("sparse.ends", &[n])?;
     let buckets = tensors.take_u32("sparse.buckets", &[None])?;
     let values = tensors.take_f32("sparse.values", &[Some(buckets.len())])?;
-    let indexes = tensors.take_u32("target.indexes", &[n])?;
-    let numbers = tensors.take_f64("target.numbers", &[n])?;
+    let targets = load_targets(&kinds, tensors)?;
     let outputs = tensors.take_f32("outputs", &[n, None])?;
     let part = |all: &[f32], at: usize| {
         let width = all.len() / kinds.len();
@@ -127,20 +163,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
                 dense: part(&dense, at),
                 sparse,
             },
-            target: match kinds[at] {
-                0 => Target::Class(indexes[at]),
-                1 => Target::Value(numbers[at]),
-                2 => Target::Reward {
-                    action: indexes[at],
-                    reward: numbers[at],
-                },
-                3 => Target::BestAction(indexes[at]),
-                4 => Target::Correction {
-                    action: indexes[at],
-                    by: numbers[at],
-                },
-                kind => return Err(Error::value("target.kinds", format!("kind {kind}"))),
-            },
+            target: targets[at],
             outputs: part(&outputs, at),
         };
         form.check(&lesson)?;

@@ -50,6 +50,10 @@ impl Reservoir {
         &self.lessons
     }
 
+    pub fn lessons_mut(&mut self) -> impl Iterator<Item = &mut Arc<Lesson>> {
+        self.lessons.iter_mut()
+    }
+
     /// The share of what has come of a stratum that is still held, 0 to 1.
     pub fn share_of(&self, stratum: usize) -> f32 {
         let stratum = self.strata.get(stratum);

@@ -23,6 +23,34 @@ pub struct Encoded {
     pub sparse: Vec<(u32, f32)>,
 }
 
+/// Rows at most this part of their squared length apart may be one, standardised at two times.
+const SAME: f32 = 0.01;
+
+impl Encoded {
+    /// The squared distance of two rows.
+    pub fn distance(&self, other: &Encoded) -> f32 {
+        let square = |(one, other): (&f32, &f32)| (one - other) * (one - other);
+        let dense: f32 = self.dense.iter().zip(&other.dense).map(square).sum();
+        let (mut sparse, mut rest) = (0.0, &other.sparse[..]);
+        for (bucket, value) in &self.sparse {
+            let n_before = rest.partition_point(|(before, _)| before < bucket);
+            sparse += rest[..n_before].iter().map(|(_, x)| x * x).sum::<f32>();
+            rest = &rest[n_before..];
+            let same = rest.first().filter(|(same, _)| same == bucket);
+            sparse += square((value, &same.map_or(0.0, |(_, value)| *value)));
+            rest = &rest[usize::from(same.is_some())..];
+        }
+        dense + sparse + rest.iter().map(|(_, x)| x * x).sum::<f32>()
+    }
+
+    /// Whether it may be the row that lies at this squared distance, encoded at another time.
+    pub fn is_again(&self, squared_distance: f32) -> bool {
+        let sparse = self.sparse.iter().map(|(_, value)| value);
+        let squares: f32 = self.dense.iter().chain(sparse).map(|x| x * x).sum();
+        squared_distance <= SAME * (1.0 + squares)
+    }
+}
+
 /// What is known of the inputs: running moments of numbers, document frequencies of texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoder {

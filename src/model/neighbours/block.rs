@@ -54,6 +54,10 @@ impl Block {
         self.targets[place]
     }
 
+    pub fn target_mut(&mut self, place: usize) -> &mut Target {
+        &mut self.targets[place]
+    }
+
     /// Adds a row; `projected` stands for its dense part where that is searched by projection.
     pub fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, target: Target) {
         let place = self.len();

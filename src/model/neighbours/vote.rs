@@ -57,7 +57,10 @@ impl Past {
                 self.counts.iter_mut().for_each(|count| *count *= fade);
                 self.counts[class as usize] += 1.0;
             }
-            Target::Value(_) | Target::Correction { .. } => {}
+            Target::Value(_) => {}
+            Target::Correction { action, by, .. } => {
+                self.sums[action as usize] += by.clamp(-1e100, 1e100);
+            }
             // Larger rewards would leave no finite sum.
             Target::Reward { action, reward } => {
                 told(self, action as usize, reward.clamp(-1e100, 1e100));

@@ -66,7 +66,7 @@ impl Range {
                     .sum()
             }
             Target::Reward { action, reward } => told(action as usize, reward),
-            Target::Correction { action, by } => {
+            Target::Correction { action, by, .. } => {
                 slopes[action as usize] = -self.part(by);
                 0.0
             }
@@ -121,7 +121,11 @@ mod tests {
                 assert!((numeric - slopes[index]).abs() < 1e-3, "{target:?} {index}");
             }
         }
-        let by = Target::Correction { action: 1, by: 1.0 };
+        let by = Target::Correction {
+            action: 1,
+            by: 1.0,
+            reward: 1.0,
+        };
         let mut slopes = [9.0; 3];
         assert_eq!(range.slopes(by, &scores, &mut slopes), 0.0);
         assert_eq!(slopes, [0.0, -0.25, 0.0]);
