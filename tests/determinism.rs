@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{AUTO, Classroom, gradient, label, rows};
+use common::{AUTO, Classroom, cases, gradient, label, rows};
 use perennial::event::{
-    Command, Description, Duplicate, Entry, Event, Feedback, Order, PredictionId, Signal, Subject,
+    Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs, PredictionId, Signal,
+    Subject,
 };
 use perennial::learn::{Fate, Learner};
 
@@ -14,7 +15,8 @@ use perennial::learn::{Fate, Learner};
 const N_ROWS: usize = 230;
 const TURN: f64 = 0.3;
 
-/// What is compared everywhere: both kinds, both optimizers, all strategies.
+/// What is compared everywhere: every learner of the contract with every task, and networks with
+/// updates of more than one example.
 fn descriptions() -> Vec<String> {
     let batches = |toml: String| {
         let (learner, update) = ("[learner]\n", "[learner]\nexamples_per_update = 3\n");
@@ -26,10 +28,29 @@ fn descriptions() -> Vec<String> {
         batches(gradient("sgd", "8", "er")),
         batches(gradient("adamw", "8, 4", "der++")),
     ];
+    for (learner, remembered_max) in cases::learners() {
+        for task in cases::TASKS {
+            let toml = cases::case(task, &learner, cases::SEED, remembered_max).toml;
+            let (own, _) = toml.split_once("[versions]").expect("the last table");
+            all.push(own.to_owned());
+        }
+    }
     // A short memory for waiting predictions, and versions by cadence.
     let limits = "[feedback]\nwaiting_max = 40\n[versions]\nevery_examples = 64\n";
     all.iter_mut().for_each(|toml| toml.push_str(limits));
     all
+}
+
+/// What is true of a row; a bandit is told what it earned.
+fn truth(outputs: &Outputs, class: &str) -> Signal {
+    let is_a = class == "a";
+    match outputs {
+        Outputs::Probabilities(_) => Signal::Label(class.to_owned()),
+        Outputs::Values(_) => Signal::Value(if is_a { 3.5 } else { -1.0 }),
+        Outputs::Actions { chosen, .. } => {
+            Signal::Reward(f64::from(u8::from((chosen[0] == 0) == is_a)))
+        }
+    }
 }
 
 fn command(order: Order) -> Event {
@@ -52,44 +73,59 @@ fn course(toml: &str) -> Classroom {
     let mut checkpoint = 0;
     for (index, (batch, class)) in rows(N_ROWS, TURN).enumerate() {
         let feedback_id = format!("label-{index}");
-        if index % 16 == 9 {
-            let subject = Subject::Inputs {
-                batch: batch.clone(),
-                decision: None,
-            };
-            room.tell(Event::Feedback(Feedback {
-                subject,
-                ..label(PredictionId(0), &feedback_id, class)
-            }));
-        }
-        let id = room.predict(batch).ids[0];
+        let prediction = room.predict(batch.clone());
+        let (id, signal) = (prediction.ids[0], truth(&prediction.outputs, class));
+        let told = |id| Feedback {
+            signal: signal.clone(),
+            ..label(id, &feedback_id, class)
+        };
         ids.push(id);
         match index % 16 {
             // No one says anything of it.
             3 => {}
             // Said twice: under the same id, then under another.
             5 => {
-                room.tell(Event::Feedback(label(id, &feedback_id, class)));
+                room.tell(Event::Feedback(told(id)));
                 let first_position = room.learner.position();
                 room.tell(Event::Duplicate(Duplicate {
                     feedback_id,
                     first_position,
                 }));
-                room.say(id, Signal::Label(class.to_owned()));
+                room.say(id, signal);
             }
             7 => {
                 room.tell(unmatched(&feedback_id));
             }
+            // A row that comes with its truth; a bandit's is the right action.
+            9 => {
+                let row = Subject::Inputs {
+                    batch,
+                    decision: None,
+                };
+                let mut taught = Feedback {
+                    subject: row,
+                    ..told(id)
+                };
+                if let Signal::Reward(_) = taught.signal {
+                    taught.signal = Signal::Label(class.to_owned());
+                }
+                room.tell(Event::Feedback(taught));
+                let later = format!("later-{index}");
+                room.tell(Event::Feedback(Feedback {
+                    feedback_id: later,
+                    ..told(id)
+                }));
+            }
             // Of a prediction that made room long ago, in the later rows.
             11 => {
                 let old = ids[index.saturating_sub(60)];
-                room.tell(Event::Feedback(label(old, &feedback_id, class)));
+                room.tell(Event::Feedback(told(old)));
             }
             13 => {
                 room.tell(Event::Feedback(label(id, &feedback_id, "no class")));
             }
             _ => {
-                room.tell(Event::Feedback(label(id, &feedback_id, class)));
+                room.tell(Event::Feedback(told(id)));
             }
         }
         match index {

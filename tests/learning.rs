@@ -181,9 +181,15 @@ fn a_preference_rewards_one_answer_and_not_the_other() {
 
 #[test]
 fn a_new_class_takes_its_place_and_is_predicted_within_a_few_examples() {
-    for learner in ["", "[learner]\nkind = \"gradient\"\n"] {
+    let gradient = "\"gradient\"\n[memory]\nstrategy = ";
+    let strategies = ["none", "er", "er-ace", "der++", "cls-er"];
+    let kinds = strategies.map(|strategy| format!("{gradient}\"{strategy}\""));
+    let kinds = kinds.into_iter();
+    let others = ["auto", "analytic", "neighbours"].map(|kind| format!("{kind:?}"));
+    for learner in kinds.chain(others) {
+        let learner = format!("[learner]\nkind = {learner}\n");
         let toml = common::AUTO.replacen("[[input]]", "classes_max = 3\n[[input]]", 1);
-        let mut room = Classroom::new(&(toml + learner));
+        let mut room = Classroom::new(&(toml + &learner));
         let stream: Vec<_> = rows(400, 0.3).collect();
         let mut right = 0;
         for (index, (mut batch, mut class)) in stream.into_iter().enumerate() {
@@ -203,7 +209,10 @@ fn a_new_class_takes_its_place_and_is_predicted_within_a_few_examples() {
             right += usize::from(index >= 310 && shares.last() == Some(&best));
             say(&mut room, &prediction, Signal::Label(class.to_owned()));
         }
-        assert!(right > 80, "{learner}: {right} of 90");
+        println!("{learner}: {right} of 90");
+        // An average over a hundred updates comes after them.
+        let least = if learner.contains("cls-er") { 30 } else { 80 };
+        assert!(right > least, "{learner}: {right} of 90");
         assert_eq!(room.learner.learned().names()[..], ["a", "b", "c"]);
         let id = predictions(&mut room, 1);
         let full = say(&mut room, &id[0], Signal::Label("d".to_owned()));
