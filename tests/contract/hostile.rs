@@ -387,6 +387,41 @@ fn says(room: &Classroom, word: &str) -> f32 {
     }
 }
 
+/// The same, learned by default: slower, and so with fewer rows.
+fn by_default() -> String {
+    let (inputs, _) = CATEGORY.split_once("[network]").expect("there is one");
+    format!("{inputs}[versions]\nevery_examples = 1000000000\n")
+}
+
+#[test]
+fn twenty_thousand_rows_of_one_category_leave_room_for_another_by_default() {
+    let mut room = Classroom::new(&by_default());
+    (0..20_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
+    assert!(says(&room, "hot") < 0.01);
+    (0..200).for_each(|index| teach_alone(&mut room, 2_000_000 + index, "cold", "b"));
+    println!("{} and {}", says(&room, "hot"), says(&room, "cold"));
+    assert!(says(&room, "hot") < 0.5 && says(&room, "cold") > 0.9);
+}
+
+#[test]
+fn a_category_with_twenty_thousand_values_takes_bounded_room_by_default() {
+    let mut room = Classroom::new(&by_default());
+    let mut bytes_after = |n_words: std::ops::Range<u64>| {
+        for index in n_words {
+            teach_alone(&mut room, index, &format!("word {index}"), "a");
+        }
+        learned_bytes(&room)
+    };
+    let (half, whole) = (bytes_after(0..10_000), bytes_after(10_000..20_000));
+    println!("{half} bytes, then {whole}");
+    assert!(whole - half < half && whole < 4 << 20);
+    check_finite(
+        &cases(SEED)[0],
+        "many values",
+        &room.learner.learned().weights(),
+    );
+}
+
 #[test]
 fn a_million_rows_of_one_category_leave_room_for_another() {
     let mut room = Classroom::new(CATEGORY);

@@ -23,6 +23,10 @@ struct Weighed {
     /// The same, had each propensity been a tenth larger.
     off_by_tenth: f64,
     variance: f64,
+    /// The most deviations by which one action of one row is off, and would be with the other
+    /// action's propensity.
+    most: f64,
+    most_swapped: f64,
     /// Whether any action was left to chance.
     explores: bool,
 }
@@ -51,13 +55,20 @@ impl Weighed {
             counts[chosen[0] as usize] += 1.0 / propensity;
         }
         let n = N_DRAWS as f64;
-        for (share, count) in shares.into_iter().map(f64::from).zip(counts) {
+        let shares: Vec<f64> = shares.into_iter().map(f64::from).collect();
+        for (action, (share, count)) in shares.iter().copied().zip(counts).enumerate() {
             if share == 0.0 {
                 assert_eq!(count, 0.0, "an action that is never taken");
             } else if share > RARE {
                 self.off += count - n;
                 self.off_by_tenth += count / 1.1 - n;
-                self.explores |= share < 1.0 - RARE;
+                if share < 1.0 - RARE {
+                    self.explores = true;
+                    let deviation = (n * (1.0 / share - 1.0)).sqrt();
+                    let swapped = count * share / shares[1 - action];
+                    self.most = self.most.max((count - n).abs() / deviation);
+                    self.most_swapped = self.most_swapped.max((swapped - n).abs() / deviation);
+                }
             }
         }
         self.variance += n * variance(&shares_above(&model.distribution(&batch)));
@@ -90,6 +101,11 @@ fn served_propensities_are_those_of_the_draws() {
         let Weighed {
             off, off_by_tenth, ..
         } = weighed;
+        // Nor is any single one off, as it would be with the propensities of a row swapped.
+        let [most, most_swapped] = [weighed.most, weighed.most_swapped];
+        println!("  at most {most:.1} deviations, swapped {most_swapped:.1}");
+        assert!(most <= SURE, "{policy}: {most}");
+        assert!(!weighed.explores || most_swapped > SURE, "{policy}");
         println!("  {off:.1}, a tenth less {off_by_tenth:.1}, deviation {deviation:.1}");
         assert!(off.abs() <= SURE * deviation + 1e-3, "{policy}");
         // The same check tells a propensity that is a tenth too large.

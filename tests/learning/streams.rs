@@ -131,6 +131,13 @@ fn words(rng: &mut ChaCha8Rng, _: f64) -> Row {
     }
 }
 
+fn wide(rng: &mut ChaCha8Rng, _: f64) -> Row {
+    let x: Vec<f64> = (0..64).map(|_| normal(rng)).collect();
+    let sum: f64 = x[..8].iter().sum();
+    let wrong = rng.random::<f64>() < 0.05;
+    row(x, u8::from((sum > 0.0) != wrong))
+}
+
 fn friedman(rng: &mut ChaCha8Rng, at: f64) -> Row {
     let x = uniform(rng, 8);
     let [a, b, c, d, e] = match at < 0.5 {
@@ -190,7 +197,7 @@ fn play(next: fn(&mut ChaCha8Rng, f64) -> Row, strings: &str, n_classes: usize) 
 #[test]
 fn auto_keeps_up_with_its_best_member_on_streams_of_many_kinds() {
     type Stream = (&'static str, fn(&mut ChaCha8Rng, f64) -> Row, usize);
-    let streams: [Stream; 9] = [
+    let streams: [Stream; 10] = [
         ("moving centres", moving_centres, 4),
         ("turning hyperplane", turning_hyperplane, 2),
         ("rules over categories", rules, 2),
@@ -199,19 +206,20 @@ fn auto_keeps_up_with_its_best_member_on_streams_of_many_kinds() {
         ("many classes", many_classes, 31),
         ("repeats", repeats, 4),
         ("coming back", coming_back, 2),
+        ("wide", wide, 2),
         ("friedman", friedman, 0),
     ];
     for (what, next, n_classes) in streams {
         let (auto, best) = play(next, "category", n_classes);
         println!("{what}: {auto:.4}, best member {best:.4}");
-        // In so short a stream half a point is twenty rows.
+        // In so short a stream three tenths of a point are twelve rows.
         let keeps_up = match n_classes {
             0 => auto < 1.01 * best,
-            _ => auto > best - 0.005,
+            _ => auto > best - 0.003,
         };
         assert!(keeps_up, "{what}: {auto}, best member {best}");
     }
     let (auto, best) = play(words, "text", 2);
     println!("words and a price: {auto:.4}, best member {best:.4}");
-    assert!(auto > best - 0.005, "words: {auto}, best member {best}");
+    assert!(auto > best - 0.003, "words: {auto}, best member {best}");
 }
