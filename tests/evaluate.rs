@@ -4,6 +4,8 @@
 mod common;
 #[path = "evaluate/mistakes.rs"]
 mod mistakes;
+#[path = "evaluate/regression.rs"]
+mod regression;
 
 use std::fs;
 use std::path::{Path, PathBuf};
