@@ -34,7 +34,11 @@ impl EncoderFolder {
     /// One sentence that names the file which cannot be read.
     pub fn read(folder: &Path) -> Result<(EncoderFolder, EncoderWeights), String> {
         if !folder.is_dir() {
-            return Err(format!("{}: no such folder", folder.display()));
+            let what = match folder.exists() {
+                true => "a file; the encoder of a text is a folder",
+                false => "no such folder",
+            };
+            return Err(format!("{}: {what}", folder.display()));
         }
         let read = |name: &str| read_text_file(&folder.join(name)).map_err(said);
         let config = read(CONFIG)?;

@@ -226,6 +226,13 @@ fn p9_a_bad_folder_is_refused_in_a_sentence_and_others_serve() {
         "bert: no such folder",
     );
     check(
+        &|folder| {
+            fs::remove_dir_all(folder).unwrap();
+            fs::write(folder, "a network").unwrap();
+        },
+        "bert: a file; the encoder of a text is a folder",
+    );
+    check(
         &|folder| fs::remove_file(folder.join("tokenizer.json")).unwrap(),
         "tokenizer.json: cannot read it",
     );

@@ -80,7 +80,7 @@ fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
     }
     if input.adapters.is_some() && (input.kind != "text" || input.encoder.is_none()) {
         let allowed = "only a text with an encoder has them";
-        return Err(value(&key("adapters"), "a table", allowed));
+        return Err(value(&key("adapters"), "{ .. }", allowed));
     }
     let gaps = match input.missing.as_deref() {
         None => false,
