@@ -12,7 +12,7 @@ use super::shelf::Shelf;
 use super::translation::{Parting, Translation};
 use super::versions::Versions;
 use crate::event::{Command, Entry, Event, Order, Retraction};
-use crate::learn::{Learner, Omission, Otherwise};
+use crate::learn::{Learner, Moment, Omission, Otherwise};
 use crate::model::Spec;
 use crate::store::{Reader, segments};
 
@@ -30,7 +30,7 @@ pub struct Derivation {
     /// Up to where it knows which versions are brought back.
     surveyed: u64,
     /// Of what it had learned, at the positions of commands behind the first left out.
-    digests: BTreeMap<u64, [u8; 32]>,
+    moments: BTreeMap<u64, Moment>,
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
 }
@@ -147,7 +147,7 @@ impl Derivation {
             left_out: Vec::new(),
             inherited,
             surveyed: last,
-            digests: BTreeMap::new(),
+            moments: BTreeMap::new(),
             base,
         })
     }
@@ -219,8 +219,7 @@ impl Derivation {
             translation.changed();
         }
         if matches!(entry.event, Event::Command(_)) && !self.left_out.is_empty() {
-            let digest = self.learner.learned().digest();
-            self.digests.insert(entry.position, digest);
+            self.moments.insert(entry.position, self.learner.moment());
         }
         for version in self.wanted.remove(&entry.position).unwrap_or_default() {
             let state = (self.learner.learned().weights(), self.learner.state());
@@ -254,7 +253,7 @@ impl Derivation {
             true => Ok(Otherwise {
                 learner: self.learner,
                 left_out: self.left_out,
-                digests: self.digests,
+                moments: self.moments,
             }),
             false => Err(format!("the journal has no entry {last}")),
         }

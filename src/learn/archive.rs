@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Learner;
+use super::learner::Tallies;
 use crate::event::{Order, Prediction};
 use crate::model::weights::Tensors;
 use crate::model::{Pinned, TextEncoder};
@@ -50,8 +51,16 @@ pub struct Otherwise {
     pub learner: Learner,
     /// The positions of what it leaves out and the recorded history did not, rising.
     pub left_out: Vec<u64>,
-    /// Of what it had learned, at the positions of all commands behind the first of those.
-    pub digests: BTreeMap<u64, [u8; 32]>,
+    /// What it had come to at the positions of all commands behind the first of those.
+    pub moments: BTreeMap<u64, Moment>,
+}
+
+/// What a history had come to at a command: all that a restore of its state would read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    /// Of what had been learned.
+    pub digest: [u8; 32],
+    pub(super) tallies: Tallies,
 }
 
 /// Nothing is kept: for streams whose feedback brings its own rows.

@@ -10,7 +10,7 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::archive::Archive;
+use super::archive::{Archive, Moment};
 use super::evaluate::Evaluation;
 use super::join::Joins;
 use super::learned::Learned;
@@ -138,6 +138,15 @@ struct World {
     lineage: Lineage,
     /// Versions that hold feedback which was taken back since, each with the first version after.
     tainted: BTreeMap<u64, u64>,
+    /// Versions that a retraction found to be the same without it, with what is true of them since.
+    retold: BTreeMap<u64, Tallies>,
+}
+
+/// What a version counts besides what it learned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tallies {
+    ledger: Ledger,
+    sources: Sources,
 }
 
 impl Learner {
@@ -255,6 +264,17 @@ impl Learner {
     /// Versions that hold feedback which was taken back, each with the version made by that.
     pub fn tainted(&self) -> &BTreeMap<u64, u64> {
         &self.world.tainted
+    }
+
+    /// What it has come to, to be compared with another history.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            digest: self.learned.digest(),
+            tallies: Tallies {
+                ledger: self.world.ledger.clone(),
+                sources: self.world.sources.clone(),
+            },
+        }
     }
 
     /// The first moment at which a window has closed, and silence has its reward.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::archive::Moment;
 use crate::event::{Reason, Version};
 use crate::model::weights::{Error, Tensors};
 
@@ -49,14 +50,15 @@ impl Lineage {
     }
 
     /// The versions that a history which parts from the recorded one at `first` would not have
-    /// made as they are; `digests` are of what it had learned at the positions of commands.
+    /// made as they are; `moments` are what it had come to at the positions of commands.
     ///
     /// Versions of the cadence have no command to be compared at: all from `first` on are among
     /// them.
-    pub(super) fn parted(&self, first: u64, digests: &BTreeMap<u64, [u8; 32]>) -> Vec<u64> {
+    pub(super) fn parted(&self, first: u64, moments: &BTreeMap<u64, Moment>) -> Vec<u64> {
         let parted = |(version, origin): (&u64, &Origin)| {
+            let moment = moments.get(&origin.position);
             let same = origin.reason != Reason::Cadence
-                && digests.get(&origin.position) == Some(&origin.digest);
+                && moment.is_some_and(|moment| moment.digest == origin.digest);
             (origin.position >= first && !same).then_some(*version)
         };
         self.origins.iter().filter_map(parted).collect()
@@ -99,6 +101,7 @@ impl Lineage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::learner::Tallies;
     use super::*;
 
     /// 1 at 2; 2 from 1 at 10; 3 from 2 at 20; 4 brings 2 back at 25; 5 from 4 at 30.
@@ -125,10 +128,15 @@ mod tests {
     #[test]
     fn only_what_another_history_made_as_well_stays() {
         let lineage = lineage();
-        let digests = BTreeMap::from([(10, [2; 32]), (20, [3; 32]), (25, [4; 32]), (30, [0; 32])]);
-        assert_eq!(lineage.parted(11, &digests), [3, 5]);
+        let moment = |digest| Moment {
+            digest: [digest; 32],
+            tallies: Tallies::default(),
+        };
+        let moments = [(10, 2), (20, 3), (25, 4), (30, 0)];
+        let moments = BTreeMap::from(moments.map(|(position, digest)| (position, moment(digest))));
+        assert_eq!(lineage.parted(11, &moments), [3, 5]);
         assert_eq!(lineage.parted(3, &BTreeMap::new()), [2, 3, 4, 5]);
-        assert!(lineage.parted(31, &digests).is_empty());
+        assert!(lineage.parted(31, &moments).is_empty());
     }
 
     #[test]

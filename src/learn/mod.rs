@@ -56,7 +56,7 @@ mod sources;
 mod spare;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
-pub use archive::{Archive, Otherwise};
+pub use archive::{Archive, Moment, Otherwise};
 pub use evaluate::{Evaluation, Member};
 pub use join::{Joins, Waiting};
 pub use learned::Learned;

@@ -17,7 +17,7 @@ use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, Omission, Otherwise, Step};
+use perennial::learn::{Archive, Learner, Moment, Omission, Otherwise, Step};
 use perennial::model::{Choice, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
@@ -177,7 +177,7 @@ pub struct Classroom {
     versions: BTreeMap<u64, (Tensors, Tensors)>,
     omissions: Vec<Omission>,
     /// Of what had been learned, at the positions of commands.
-    digests: BTreeMap<u64, [u8; 32]>,
+    moments: BTreeMap<u64, Moment>,
 }
 
 /// What a learner finds: the journal so far, the versions, and other histories from the start.
@@ -242,7 +242,7 @@ impl Archive for Shelf<'_> {
         Ok(Otherwise {
             learner: other.learner,
             left_out,
-            digests: other.digests,
+            moments: other.moments,
         })
     }
 }
@@ -282,7 +282,7 @@ impl Classroom {
             journal: Vec::new(),
             versions: BTreeMap::new(),
             omissions: Vec::new(),
-            digests: BTreeMap::new(),
+            moments: BTreeMap::new(),
         }
     }
 
@@ -348,8 +348,7 @@ impl Classroom {
             self.versions.insert(version.version, saved);
         }
         if matches!(entry.event, Event::Command(_)) {
-            let digest = self.learner.learned().digest();
-            self.digests.insert(entry.position, digest);
+            self.moments.insert(entry.position, self.learner.moment());
         }
         self.journal.push(entry);
         step

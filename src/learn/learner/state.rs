@@ -12,7 +12,7 @@ use super::super::ledger::Ledger;
 use super::super::lineage::Lineage;
 use super::super::seen::Seen;
 use super::super::sources::Sources;
-use super::{History, Learner, World};
+use super::{History, Learner, Tallies, World};
 use crate::event::{Description, Reason, Time, Version};
 use crate::model::weights::{self, Tensors};
 use crate::model::{Spec, SpecError};
@@ -47,6 +47,12 @@ impl Learner {
         world.lineage.save(&mut tensors);
         let tainted = world.tainted.iter().flat_map(|(one, next)| [*one, *next]);
         tensors.put_u64("tainted", &[world.tainted.len(), 2], tainted.collect());
+        for (version, tallies) in &world.retold {
+            let mut told = Tensors::default();
+            tallies.ledger.save(&mut told);
+            tallies.sources.save(&mut told);
+            tensors.nest(&format!("retold.{version}"), told);
+        }
         let mut all = Tensors::default();
         all.nest("world", tensors);
         all.nest("learned", self.learned.state());
@@ -71,6 +77,8 @@ impl Learner {
         let spec = Arc::new(spec);
         let mut world = state.unnest("world");
         let numbers = world.take_u64("numbers", &[Some(5)])?;
+        let lineage = Lineage::load(&mut world)?;
+        let retold = load_retold(&mut world, &lineage)?;
         let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
         Ok(Learner {
             spec,
@@ -90,8 +98,9 @@ impl Learner {
                 sources: Sources::load(&mut world, numbers[0])?,
                 evaluation: Evaluation::load(&mut world)?,
                 unrecorded: load_unrecorded(&mut world)?,
-                lineage: Lineage::load(&mut world)?,
+                lineage,
                 tainted: load_tainted(&mut world)?,
+                retold,
             },
         })
     }
@@ -111,6 +120,32 @@ pub(super) fn take_description(state: &mut Tensors) -> Result<(Description, Spec
     let wrong = |error: SpecError| weights::Error::value("description.toml", error.to_string());
     let spec = Spec::parse(&description.toml).map_err(wrong)?;
     Ok((description, spec))
+}
+
+impl Tallies {
+    /// Those of a state at `position`.
+    pub(super) fn load(world: &mut Tensors, position: u64) -> Result<Tallies, weights::Error> {
+        Ok(Tallies {
+            ledger: Ledger::load(world)?,
+            sources: Sources::load(world, position)?,
+        })
+    }
+}
+
+fn load_retold(
+    world: &mut Tensors,
+    lineage: &Lineage,
+) -> Result<BTreeMap<u64, Tallies>, weights::Error> {
+    let mut all = world.unnest("retold");
+    let mut retold = BTreeMap::new();
+    for version in lineage.since(0) {
+        let mut told = all.unnest(&version.to_string());
+        if !told.0.is_empty() {
+            let position = lineage.position(version).unwrap_or(0);
+            retold.insert(version, Tallies::load(&mut told, position)?);
+        }
+    }
+    Ok(retold)
 }
 
 fn load_tainted(world: &mut Tensors) -> Result<BTreeMap<u64, u64>, weights::Error> {

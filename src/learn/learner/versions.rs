@@ -6,10 +6,8 @@
 use super::super::archive::Archive;
 use super::super::join::Found;
 use super::super::learned::Learned;
-use super::super::ledger::Ledger;
-use super::super::sources::Sources;
 use super::state::take_description;
-use super::{Error, History, Learner, Step};
+use super::{Error, History, Learner, Step, Tallies};
 use crate::event::{Command, Order, Reason, Version};
 
 impl Learner {
@@ -51,13 +49,18 @@ impl Learner {
         }
         let mut learned = state.unnest("learned");
         let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
-        let mut world = state.unnest("world");
-        let then = Ledger::load(&mut world).map_err(refuse)?;
-        let position = self.world.lineage.position(version).unwrap_or(0);
-        self.world.sources = Sources::load(&mut world, position).map_err(refuse)?;
+        let then = match self.world.retold.get(&version) {
+            Some(tallies) => tallies.clone(),
+            None => {
+                let mut world = state.unnest("world");
+                let position = self.world.lineage.position(version).unwrap_or(0);
+                Tallies::load(&mut world, position).map_err(refuse)?
+            }
+        };
+        self.world.sources = then.sources;
         self.learned = learned;
         self.learned.reconfigure(&self.spec);
-        self.world.ledger.undo_since(&then);
+        self.world.ledger.undo_since(&then.ledger);
         self.world.version = version;
         Ok(Step {
             changed: true,
@@ -91,8 +94,18 @@ impl Learner {
         // The version about to be made is not yet in the tree.
         let successor = self.world.newest_version + 1;
         if let Some(first) = other.left_out.first() {
-            for version in self.world.lineage.parted(*first, &other.digests) {
-                self.world.tainted.entry(version).or_insert(successor);
+            let lineage = &self.world.lineage;
+            let parted = lineage.parted(*first, &other.moments);
+            for version in lineage.since(*first) {
+                let position = lineage.position(version).unwrap_or(0);
+                self.world.retold.remove(&version);
+                match other.moments.remove(&position) {
+                    _ if parted.contains(&version) => {
+                        self.world.tainted.entry(version).or_insert(successor);
+                    }
+                    Some(moment) => drop(self.world.retold.insert(version, moment.tallies)),
+                    None => {}
+                }
             }
         }
         Ok(Step {
