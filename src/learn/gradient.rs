@@ -138,7 +138,11 @@ impl GradientLearner {
     /// Learns one example, now or once enough have come.
     pub fn observe(&mut self, row: Encoded, target: Target, measure: Measure<'_>) -> Outcome {
         if let Target::Class(class) = target {
-            self.n_live = self.n_live.max(class as usize + 1);
+            let n_before = self.n_live;
+            self.n_live = n_before.max(class as usize + 1);
+            if let Some(averages) = &mut self.averages {
+                averages.let_in(n_before..self.n_live);
+            }
             self.rivals.observe(class as usize);
         }
         self.memory.correct(&row, target);

@@ -6,6 +6,9 @@
 //! of hashed features are not averaged, since an average that moves only when its row is touched
 //! would lag behind on rare ones for ever.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use super::super::spare::Spare;
 use super::measure::Measure;
 use crate::learn::backprop::Pass;
@@ -25,6 +28,8 @@ pub struct Averages {
     /// Plastic and stable.
     pair: [Average; 2],
     n_updates: u64,
+    /// Outputs whose class came late, each with the updates that there had been.
+    late: BTreeMap<u64, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +51,7 @@ impl Averages {
         Averages {
             pair: [average(), average()],
             n_updates: 0,
+            late: BTreeMap::new(),
         }
     }
 
@@ -97,18 +103,41 @@ impl Averages {
         }
     }
 
+    /// Lets these outputs follow as if they were new: their classes have just come.
+    pub fn let_in(&mut self, outputs: Range<usize>) {
+        let outputs = outputs.map(|output| (output as u64, self.n_updates));
+        self.late.extend(outputs);
+    }
+
     /// Follows a network that has made one more update, with these rows.
     pub fn follow(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
         self.n_updates += 1;
         let turn = self.n_updates.is_multiple_of(EVERY);
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             // While it is young an average is a plain mean: it forgets where it began.
-            let reach = horizon.min(self.n_updates as f32);
-            let share = (EVERY as f32 / reach).min(1.0);
-            for (mine, theirs) in average.parameters.layers.iter_mut().zip(&parameters.layers) {
-                if turn {
-                    approach(&mut mine.weight, &theirs.weight, share);
-                    approach(&mut mine.bias, &theirs.bias, share);
+            let share = |since: u64| {
+                let reach = horizon.min((self.n_updates - since) as f32);
+                (EVERY as f32 / reach).min(1.0)
+            };
+            let layers = average.parameters.layers.iter_mut().zip(&parameters.layers);
+            for (mine, theirs) in layers.filter(|_| turn) {
+                approach(&mut mine.weight, &theirs.weight, share(0));
+                approach(&mut mine.bias, &theirs.bias, share(0));
+            }
+            let mine = average.parameters.layers.last_mut();
+            for (mine, theirs) in mine
+                .into_iter()
+                .zip(parameters.layers.last())
+                .filter(|_| turn)
+            {
+                for (output, since) in &self.late {
+                    let (output, n_in) = (*output as usize, mine.n_in);
+                    // What it has come nearer already counts.
+                    let share = (share(*since) - share(0)) / (1.0 - share(0)).max(f32::EPSILON);
+                    let row = output * n_in..(output + 1) * n_in;
+                    approach(&mut mine.weight[row.clone()], &theirs.weight[row], share);
+                    let bias = output..output + 1;
+                    approach(&mut mine.bias[bias.clone()], &theirs.bias[bias], share);
                 }
             }
             for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
@@ -126,6 +155,13 @@ impl Averages {
         let losses = self.pair.iter().map(|average| average.loss).collect();
         tensors.put_f64("losses", &[2], losses);
         tensors.put_u64("n_updates", &[1], vec![self.n_updates]);
+        if !self.late.is_empty() {
+            let late = self
+                .late
+                .iter()
+                .flat_map(|(output, since)| [*output, *since]);
+            tensors.put_u64("late", &[self.late.len(), 2], late.collect());
+        }
         tensors.nest("other", self.pair[1 - self.best()].parameters.save());
         tensors
     }
@@ -137,6 +173,17 @@ impl Averages {
             return Err(Error::value("losses", format!("{losses:?}")));
         }
         self.n_updates = tensors.take_u64("n_updates", &[Some(1)])?[0];
+        let late = match tensors.0.contains_key("late") {
+            true => tensors.take_u64("late", &[None, Some(2)])?,
+            false => Vec::new(),
+        };
+        let n_outputs = served.layers.last().map_or(0, |layer| layer.n_out) as u64;
+        let late = late.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        self.late = late.collect();
+        let sound = |(output, since): (&u64, &u64)| *output < n_outputs && *since <= self.n_updates;
+        if !self.late.iter().all(sound) {
+            return Err(Error::value("late", format!("{:?}", self.late)));
+        }
         let (widths, n_buckets) = (served.widths(), served.sparse.n_buckets());
         let other = Parameters::load(&widths, n_buckets, &mut tensors.unnest("other"))?;
         for (average, loss) in self.pair.iter_mut().zip(losses) {
@@ -205,8 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn an_output_whose_class_came_late_follows_as_a_new_one() {
+        let mut averages = Averages::new(&says([0.0, 0.0]));
+        let follow = |averages: &mut Averages, outputs, n_updates| {
+            (0..n_updates).for_each(|_| averages.follow(&says(outputs), &[&row()]));
+        };
+        follow(&mut averages, [0.0, 0.0], 2000);
+        averages.let_in(1..2);
+        follow(&mut averages, [1.0, 1.0], 8);
+        for average in &averages.pair {
+            let bias = &average.parameters.layers[0].bias;
+            assert!(bias[0] < 0.1 && bias[1] > 0.99, "{bias:?}");
+        }
+    }
+
+    #[test]
     fn what_is_saved_is_loaded() {
         let mut averages = Averages::new(&says([0.0, 0.0]));
+        averages.let_in(1..2);
         for index in 0..50 {
             let mut parameters = says([index as f32, 1.0]);
             parameters.sparse.row_mut(3)[0] = index as f32;
