@@ -54,7 +54,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let Some(with) = &args.with else {
         return verified(&args, &recorded, seconds);
     };
-    let description = describe(with)?.description;
+    let described = describe(with)?;
+    offline.keep_encoders(&described)?;
+    let description = described.description;
     let other = finish(offline.replay_with(description.clone())?, "with it")?;
     compared(&args, &recorded, &other)?;
     if !args.adopt {

@@ -77,7 +77,7 @@ struct Waiting {
 
 /// Where an entry stands, and when it came.
 #[derive(Clone, Copy)]
-struct Moment {
+struct At {
     position: u64,
     time: Time,
 }
@@ -158,11 +158,11 @@ impl<'a> Decisions<'a> {
             Event::Prediction(prediction) => self.wait(&prediction, entry.time, position)?,
             Event::Feedback(feedback) if !self.retracted.hold(position, &feedback, entry.time) => {
                 if let Subject::Prediction(id) = feedback.subject {
-                    let moment = Moment {
+                    let at = At {
                         position,
                         time: entry.time,
                     };
-                    self.hear(id, &feedback.signal, moment)?;
+                    self.hear(id, &feedback.signal, at)?;
                 }
             }
             _ => {}
@@ -233,7 +233,7 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    fn hear(&mut self, id: PredictionId, signal: &Signal, at: Moment) -> Result<(), Error> {
+    fn hear(&mut self, id: PredictionId, signal: &Signal, at: At) -> Result<(), Error> {
         let rewards = &self.described(at.position)?.rewards;
         let aggregate = rewards.aggregate;
         let (bit, amount) = match signal {
@@ -263,13 +263,7 @@ impl<'a> Decisions<'a> {
         Ok(())
     }
 
-    fn earn(
-        &mut self,
-        id: PredictionId,
-        aggregate: Aggregate,
-        (bit, amount): (u64, f64),
-        at: Moment,
-    ) {
+    fn earn(&mut self, id: PredictionId, aggregate: Aggregate, (bit, amount): (u64, f64), at: At) {
         if let Some(waiting) = self.waiting.get_mut(&id)
             && waiting.takes(aggregate, bit, at.time)
         {

@@ -29,7 +29,7 @@ pub struct Derivation {
     inherited: Vec<Omission>,
     /// Up to where it knows which versions are brought back.
     surveyed: u64,
-    /// Of what it had learned, at the positions of commands behind the first left out.
+    /// What it had come to, at the positions of commands behind the first left out.
     moments: BTreeMap<u64, Moment>,
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,

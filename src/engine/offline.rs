@@ -9,6 +9,7 @@ use super::audit::{self, Audit};
 use super::clock::Clock;
 use super::command::Made;
 use super::decisions::Decisions;
+use super::described::Described;
 use super::error::Error;
 use super::learning::Learning;
 use super::recover;
@@ -130,6 +131,17 @@ impl Offline {
     /// [`Error::Refused`]: the description is not sound, or the journal lost its first entries.
     pub fn replay_with(&self, description: Description) -> Result<Replay, Error> {
         Replay::with(&self.versions, self.last_position, description)
+    }
+
+    /// Keeps copies of the encoders whose adapters a description learns, if it has any: before it
+    /// is tried or adopted.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: the disk refused.
+    pub fn keep_encoders(&self, described: &Described) -> Result<(), Error> {
+        let field = "description";
+        let kept = self.versions.keep_encoders(described);
+        kept.map_err(|what| Error::Refused { field, what })
     }
 
     /// Carries out one order, as a server would.

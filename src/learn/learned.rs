@@ -222,7 +222,8 @@ impl Learned {
                 if let (Column::Embedded { texts, vectors }, Some(encoder), Some(learner)) =
                     (column, encoder, learner)
                 {
-                    let vector = floats(vectors);
+                    let width = vectors.len() / size_of::<f32>();
+                    let vector: Vec<f32> = model::floats(vectors, 0, width).collect();
                     learner.observe(encoder, &texts[0], &vector, target, &self.target);
                 }
             }
@@ -384,12 +385,6 @@ fn embed_again(
         }
     }
     Ok(row)
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    let each = bytes.chunks_exact(4);
-    each.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
-        .collect()
 }
 
 /// What becomes of an example that is learned at once, or not at all.

@@ -41,7 +41,7 @@ pub mod weights;
 
 pub use answer::{Choice, Function, Model};
 pub use backend::{Device, Network, profile};
-pub use features::{Encoded, Encoder, Scale, n_buckets};
+pub use features::{Encoded, Encoder, Scale, floats, n_buckets};
 pub use fit::{Fitting, fit, widths};
 pub use layers::{Layer, Parameters, WEIGHT_MAX};
 pub use linear::{Bank, BankForm};

@@ -10,8 +10,8 @@ use perennial::engine::{
     Accepted, Described, Disposal, Engine, Error, Hosted, Manner, Offline, Retract, describe,
 };
 use perennial::event::{
-    Batch, Column, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId, Selector,
-    Subject, Time,
+    Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
+    Selector, Subject, Time,
 };
 use perennial::learn::{Archive, Learner, Otherwise};
 use perennial::model::weights::Tensors;
@@ -301,6 +301,37 @@ async fn p6_adapters_forget_a_retracted_source() {
     };
     assert_eq!(model.retract(request).await.unwrap().plan.excluded, 26);
     assert_eq!(digest(model), digest(twin));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_adapters_are_adopted_and_given_up() {
+    let house = house("");
+    let engine = house.open();
+    teach(engine.model("m").unwrap(), 0..70, None).await;
+    drop(engine);
+    for (adapters, lessons) in [(ADAPTED, 70..140), ("", 140..150)] {
+        house.describe("m", &toml(adapters));
+        let described = describe(&house.models().join("m/model.toml")).unwrap();
+        let offline = Offline::open(&house.data(), "m").unwrap();
+        offline.keep_encoders(&described).unwrap();
+        let mut other = offline.replay_with(described.description.clone()).unwrap();
+        while other.advance(1000).unwrap() {}
+        let expected = other.outcome().digest;
+        drop(offline);
+        let command = Command {
+            order: Order::Adopt(described.description),
+            actor: String::new(),
+            note: "a test asks".to_owned(),
+        };
+        Offline::order(&house.data(), "m", command).unwrap();
+        let engine = house.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!(crate::hex(digest(model)), expected);
+        teach(model, lessons, None).await;
+        let learned = digest(model);
+        drop(engine);
+        assert_eq!(crate::replayed(&house, "m"), crate::hex(learned));
+    }
 }
 
 #[test]

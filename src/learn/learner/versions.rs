@@ -84,6 +84,7 @@ impl Learner {
         }
         self.spec = other.learner.spec;
         self.description = other.learner.description;
+        self.encoders = other.learner.encoders;
         self.learned = other.learner.learned;
         self.world.joins = other.learner.world.joins;
         self.world.ledger = other.learner.world.ledger;

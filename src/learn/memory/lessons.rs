@@ -107,9 +107,10 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     let indexes = tensors.take_u32("target.indexes", &[Some(kinds.len())])?;
     let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
     let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
-    let corrected = match n_corrected {
-        0 => Vec::new(),
-        n => tensors.take_f64("target.corrected", &[Some(n)])?,
+    // An older program did not keep what a correction comes to; its slopes do without.
+    let corrected = match tensors.0.contains_key("target.corrected") {
+        true => tensors.take_f64("target.corrected", &[Some(n_corrected)])?,
+        false => vec![0.0; n_corrected],
     };
     let mut corrected = corrected.into_iter();
     let mut targets = Vec::with_capacity(kinds.len());
@@ -170,4 +171,35 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
         lessons.push(lesson);
     }
     Ok(lessons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_correction_that_an_older_program_kept_is_loaded() {
+        let lesson = |reward| Lesson {
+            row: Encoded {
+                dense: vec![1.0],
+                sparse: Vec::new(),
+            },
+            target: Target::Correction {
+                action: 1,
+                by: -0.5,
+                reward,
+            },
+            outputs: Vec::new(),
+        };
+        let form = Form {
+            n_dense: 1,
+            n_buckets: 0,
+            n_outputs: 2,
+        };
+        let load = |mut tensors| load_lessons(form, &mut tensors).expect("it was saved");
+        let mut saved = save_lessons([lesson(2.0)].iter());
+        assert_eq!(load(saved.clone()), [lesson(2.0)]);
+        saved.0.remove("target.corrected");
+        assert_eq!(load(saved), [lesson(0.0)]);
+    }
 }

@@ -6,8 +6,6 @@
 mod scale;
 mod text;
 
-use bytes::Bytes;
-
 use super::spec::{Input, InputKind, Spec};
 use super::weights::{Error, Tensors};
 use crate::event::{Batch, Column};
@@ -237,7 +235,7 @@ impl Spec {
 }
 
 /// The floats of row `row` in a column of vectors.
-fn floats(bytes: &Bytes, row: usize, length: usize) -> impl Iterator<Item = f32> + Clone {
+pub fn floats(bytes: &[u8], row: usize, length: usize) -> impl Iterator<Item = f32> + Clone {
     let width = length * size_of::<f32>();
     bytes[row * width..(row + 1) * width]
         .chunks_exact(size_of::<f32>())

@@ -119,12 +119,7 @@ impl Bert {
     /// Vectors of length one, `[b, h]`, with the last layers adapted.
     fn forward(&self, texts: &[&[u32]], adapters: &[LayerAdapters]) -> Result<Tensor> {
         let b = texts.len();
-        let t = texts
-            .iter()
-            .map(|text| text.len())
-            .max()
-            .unwrap_or(0)
-            .max(1);
+        let t = longest(texts);
         let mut ids = vec![0; b * t];
         let mut present = vec![0.0f32; b * t];
         for (row, text) in texts.iter().enumerate() {
@@ -155,6 +150,12 @@ impl Bert {
         let x = words.broadcast_add(&places)?;
         self.norm.forward(&x.reshape((b * t, ()))?, false)
     }
+}
+
+/// The tokens of the longest text, at least one.
+pub fn longest(texts: &[&[u32]]) -> usize {
+    let lengths = texts.iter().map(|text| text.len());
+    lengths.fold(1, usize::max)
 }
 
 /// The mean of `[b, t, h]` over the tokens that are `present`, `[b, t, 1]`, of length one.

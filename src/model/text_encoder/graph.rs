@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::super::backend::{Device, in_a_line};
 use super::super::onnx::{Described, Graph, Value, element};
-use super::bert::pooled;
+use super::bert::{longest, pooled};
 
 /// Outputs, the first that is there; without any of these a graph's first is taken.
 const OUTPUTS: [&str; 3] = [
@@ -59,12 +59,7 @@ impl SentenceGraph {
     /// `[b, width]` for texts as tokens.
     pub fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
         let b = texts.len();
-        let t = texts
-            .iter()
-            .map(|text| text.len())
-            .max()
-            .unwrap_or(0)
-            .max(1);
+        let t = longest(texts);
         let (mut ids, mut mask) = (vec![0; b * t], vec![0; b * t]);
         for (row, text) in texts.iter().enumerate() {
             for (place, id) in text.iter().enumerate() {
