@@ -85,7 +85,9 @@ async fn predict(engine: &Engine, n_rows: usize, text: &str) -> anyhow::Result<(
         columns: vec![Column::Strings(vec![text.to_owned(); n_rows])],
     };
     let batch = model.embed(batch).await?;
-    let answer = model.predict(&*model.snapshot("")?, batch, Manner::default());
+    let answer = model
+        .predict(&*model.snapshot("")?, batch, Manner::default())
+        .await?;
     anyhow::ensure!(answer.ids.len() == n_rows, "it is journaled");
     Ok(())
 }

@@ -7,7 +7,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{AUTO, House, answers, digest, label, order, rows};
+use common::{AUTO, House, answers, digest, label, order, rows, wait};
 use perennial::engine::{
     Accepted, Disposal, Engine, Hosted, Manner, Offline, Retract, State, describe,
 };
@@ -49,7 +49,7 @@ fn ask(model: &Hosted, n: usize) -> PredictionId {
 fn answer(model: &Hosted, n: usize) -> (PredictionId, Outputs) {
     let snapshot = model.snapshot("").expect("it serves");
     let batch = row(&snapshot.model.spec, n);
-    let answer = model.predict(&snapshot, batch, Manner::default());
+    let answer = wait(model.predict(&snapshot, batch, Manner::default())).unwrap();
     (answer.ids[0], answer.outputs)
 }
 

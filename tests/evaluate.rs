@@ -348,7 +348,10 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
             columns: vec![batch.columns[0].clone()],
         };
         let snapshot = model.snapshot("").expect("it serves");
-        let answer = model.predict(&snapshot, batch, Manner::default());
+        let answer = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap();
         let Outputs::Actions { chosen, .. } = &answer.outputs else {
             panic!("a decision")
         };

@@ -1,11 +1,13 @@
-//! Models that arrive trained: weights of a file, as PyTorch would have exported them, and texts
-//! and vectors through a pretrained encoder.
+//! Models that are larger than one from scratch: weights of a file, as PyTorch would have exported
+//! them, texts and vectors through a pretrained encoder, and networks on a device.
 
 #[path = "pretrained/adapters.rs"]
 mod adapters;
 #[path = "common/bert.rs"]
 mod bert;
 mod common;
+#[path = "pretrained/device.rs"]
+mod device;
 #[path = "recovery/disk.rs"]
 mod disk;
 #[path = "pretrained/encoder.rs"]
@@ -24,10 +26,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bytes::Bytes;
-use common::{AUTO, House, digest, order, syncing_nothing, teach};
+use common::{AUTO, House, digest, order, syncing_nothing, teach, wait};
 use perennial::engine::{Config, Engine, Manner, Offline};
 use perennial::event::{Batch, Column, Order, Outputs};
-use perennial::model::{Device, Encoded, Network, Parameters};
 use safetensors::tensor::{Dtype, TensorView};
 
 const TOML: &str = "task = \"classification\"\nclasses = [\"no\", \"yes\"]\n\
@@ -100,7 +101,10 @@ fn says(engine: &Engine, x: [f32; 3]) -> Vec<f32> {
         journal: false,
         explore: false,
     };
-    match model.predict(&snapshot, row(x), manner).outputs {
+    match wait(model.predict(&snapshot, row(x), manner))
+        .unwrap()
+        .outputs
+    {
         Outputs::Probabilities(shares) => shares,
         other => panic!("{other:?}"),
     }
@@ -140,7 +144,7 @@ fn a_value_is_answered_in_the_unit_it_was_trained_in() {
     let engine = house.open();
     let model = engine.model("net").unwrap();
     let snapshot = model.snapshot("").unwrap();
-    let answer = model.predict(&snapshot, row(ROWS[2]), Manner::default());
+    let answer = wait(model.predict(&snapshot, row(ROWS[2]), Manner::default())).unwrap();
     let hidden = values(&parts[1]).into_iter().enumerate();
     let expected: f32 = hidden.map(|(i, z)| 300.0 * i as f32 * z.max(0.0)).sum();
     let Outputs::Values(said) = answer.outputs else {
@@ -340,36 +344,6 @@ fn verify_sees_that_the_start_is_not_what_it_was() {
         lines.contains("start.safetensors: not the weights"),
         "{lines}"
     );
-}
-
-/// Where a GPU answers, what it computes is what the processor computes, and the same each time.
-#[test]
-fn a_network_answers_alike_on_every_device() {
-    let device = Device::Cuda(0);
-    if let Err(why) = device.check() {
-        return println!("skipped: {why}");
-    }
-    let mut parameters = Parameters::new(&[5, 64, 32, 7], 16, 3);
-    let mut wave = (0..).map(|index| (index as f32 * 0.7).sin());
-    let last = &mut parameters.layers[2].weight;
-    last.fill_with(|| wave.next().expect("it has no end"));
-    parameters.sparse.row_mut(3).fill(0.25);
-    let row = |index: usize| Encoded {
-        dense: (0..5)
-            .map(|i| ((index * 5 + i) as f32 * 0.3).cos())
-            .collect(),
-        sparse: vec![(3, 1.0)],
-    };
-    for n_rows in [1, 256, 4096] {
-        let rows: Vec<Encoded> = (0..n_rows).map(row).collect();
-        let network = Network::on(&parameters, device);
-        let found = network.forward(&rows);
-        assert_eq!(network.forward(&rows), found);
-        let expected = Network::new(&parameters).forward(&rows);
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
-        }
-    }
 }
 
 fn run(args: &[&str]) -> Output {

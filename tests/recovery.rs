@@ -113,7 +113,11 @@ async fn p1_a_resent_event_is_known_across_a_restart() {
     let model = engine.model("m").unwrap();
     let snapshot = model.snapshot("").unwrap();
     let (batch, truth) = rows(1, 0.0).next().unwrap();
-    let id = model.predict(&snapshot, batch, Manner::default()).ids[0];
+    let id = model
+        .predict(&snapshot, batch, Manner::default())
+        .await
+        .unwrap()
+        .ids[0];
     let receipt = model.accept(common::label(id, "row-1", truth)).unwrap();
     let accepted = receipt.wait().await.unwrap();
     assert!(

@@ -37,7 +37,11 @@ async fn live(model: &Hosted, from: usize, n_rows: usize, only: Option<&str>) ->
     let mut ids = Vec::new();
     for (index, (batch, truth)) in rows(from + n_rows, 0.3).enumerate().skip(from) {
         let snapshot = model.snapshot("").expect("it serves");
-        let id = model.predict(&snapshot, batch, Manner::default()).ids[0];
+        let id = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap()
+            .ids[0];
         ids.push(id);
         let source = SOURCES[index % 2];
         if only.is_some_and(|only| only != source) {

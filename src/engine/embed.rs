@@ -1,20 +1,16 @@
 //! EMBED: from texts and vectors to what their encoders give, before anything is predicted or
 //! journaled.
 //!
-//! Invariant: each encoder has one thread, beside the requests' own; what waits at a time is
-//! encoded together, at most [`ROWS_AT_ONCE`] rows; more than [`ROWS_WAITING`] never wait, and
-//! what comes then is refused at once. What is not finite is refused, to whom it is due.
+//! Invariant: what is not finite is refused, to whom it is due.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, bounded};
-use tokio::sync::oneshot;
 
+use super::batcher::{Batcher, Bounds, Question};
 use super::encoder_folder::EncoderFolder;
 use super::error::Error;
 use super::hosted::Hosted;
@@ -22,17 +18,18 @@ use crate::event::{Batch, Column};
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
-/// Rows that are encoded together at most.
-const ROWS_AT_ONCE: usize = 64;
-/// Rows that wait at most, beside those of a first request.
-const ROWS_WAITING: usize = 1024;
+/// What waits is encoded together; a pass is long enough for others to come meanwhile.
+const BOUNDS: Bounds = Bounds {
+    rows_at_once: 64,
+    rows_waiting: 1024,
+    gather: Duration::ZERO,
+};
 
 /// An encoder with its thread.
 #[derive(Clone, Debug)]
 pub(super) struct Embedder {
     pub encoder: Arc<Encoder>,
-    jobs: Sender<Job>,
-    n_waiting: Arc<AtomicUsize>,
+    batcher: Batcher<Rows>,
 }
 
 /// What encodes, by what it takes.
@@ -42,16 +39,23 @@ pub(super) enum Encoder {
     Vectors(VectorEncoder),
 }
 
-/// A column, how its encoder is adapted, and who waits for what is made of it.
-struct Job {
+/// A column, and how its encoder is adapted.
+#[derive(Debug)]
+struct Rows {
     column: Column,
     n_rows: usize,
     adapters: Option<Arc<Adapters>>,
-    reply: oneshot::Sender<Embedded>,
 }
 
-/// A column, and the vectors `[rows, width]` or why there are none.
-type Embedded = (Column, Result<Vec<f32>, String>);
+impl Question for Rows {
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn is_like(&self, other: &Rows) -> bool {
+        self.adapters == other.adapters
+    }
+}
 
 /// The encoders that were read, by what was read and for which device: models share them.
 #[derive(Default)]
@@ -176,87 +180,16 @@ impl Encoder {
 
 impl Embedder {
     fn new(encoder: Encoder) -> Embedder {
-        // Each job has a row at least.
-        let (jobs, due) = bounded(ROWS_WAITING + 1);
-        let embedder = Embedder {
-            encoder: Arc::new(encoder),
-            jobs,
-            n_waiting: Arc::default(),
-        };
-        let (encoder, n_waiting) = (embedder.encoder.clone(), embedder.n_waiting.clone());
-        // It ends once nobody can send it anything.
-        super::spawn("encoder", move || run(&encoder, &due, &n_waiting));
-        embedder
-    }
-
-    /// The vectors of these rows, once it is their turn.
-    async fn embed(
-        &self,
-        column: Column,
-        n_rows: usize,
-        adapters: Option<Arc<Adapters>>,
-    ) -> Result<(Column, Vec<f32>), String> {
-        let before = self.n_waiting.fetch_add(n_rows, Relaxed);
-        let (reply, done) = oneshot::channel();
-        let has_room = before == 0 || before + n_rows <= ROWS_WAITING;
-        let job = Job {
-            column,
-            n_rows,
-            adapters,
-            reply,
-        };
-        if !has_room || self.jobs.try_send(job).is_err() {
-            self.n_waiting.fetch_sub(n_rows, Relaxed);
-            return Err(format!("{before} rows wait for their encoder"));
-        }
-        let gone = |_| "its encoder has stopped".to_owned();
-        let (column, vectors) = done.await.map_err(gone)?;
-        Ok((column, vectors?))
-    }
-}
-
-/// Encodes what waits, until nobody is left who could send more.
-fn run(encoder: &Encoder, due: &Receiver<Job>, n_waiting: &AtomicUsize) {
-    while let Ok(first) = due.recv() {
-        let mut n_rows = first.n_rows;
-        let mut jobs = vec![first];
-        while n_rows < ROWS_AT_ONCE
-            && let Ok(job) = due.try_recv()
-        {
-            n_rows += job.n_rows;
-            jobs.push(job);
-        }
-        n_waiting.fetch_sub(n_rows, Relaxed);
-        // Nobody waits any more for an answer that was given up.
-        jobs.retain(|job| !job.reply.is_closed());
-        let mut jobs = jobs.into_iter().peekable();
-        while let Some(first) = jobs.next() {
-            let mut together = vec![first];
-            while let Some(next) = jobs.next_if(|next| next.adapters == together[0].adapters) {
-                together.push(next);
-            }
-            encode(encoder, together);
-        }
-    }
-}
-
-/// Encodes together what is encoded alike, and tells everyone what is theirs.
-fn encode(encoder: &Encoder, jobs: Vec<Job>) {
-    let adapters = jobs[0].adapters.clone();
-    let adapters = adapters.as_deref();
-    let vectors = encoder.embed(jobs.iter().map(|job| &job.column), adapters);
-    let (mut start, n_jobs) = (0, jobs.len());
-    for job in jobs {
-        let end = start + job.n_rows * encoder.width();
-        let own = match &vectors {
-            Ok(vectors) => Ok(vectors[start..end].to_vec()),
-            // Not every one of them may be at fault.
-            Err(_) if n_jobs > 1 => encoder.embed(std::iter::once(&job.column), adapters),
-            Err(what) => Err(what.clone()),
-        };
-        start = end;
-        // Who asked may have given up meanwhile.
-        let _ = job.reply.send((job.column, own));
+        let encoder = Arc::new(encoder);
+        let encodes = encoder.clone();
+        let batcher = Batcher::new("encoder", BOUNDS, move |questions: &[&Rows]| {
+            let columns = questions.iter().map(|question| &question.column);
+            let adapters = questions
+                .first()
+                .and_then(|first| first.adapters.as_deref());
+            encodes.embed(columns, adapters)
+        });
+        Embedder { encoder, batcher }
     }
 }
 
@@ -279,12 +212,17 @@ impl Hosted {
                 continue;
             };
             let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
-            let embedded = embedder.embed(taken, batch.n_rows, adapters.clone()).await;
-            let (taken, vectors) = embedded.map_err(|what| Error::Full {
+            let question = Rows {
+                column: taken,
+                n_rows: batch.n_rows,
+                adapters: adapters.clone(),
+            };
+            let embedded = embedder.batcher.ask(question).await;
+            let (question, vectors) = embedded.map_err(|what| Error::Full {
                 model: self.name().to_owned(),
                 what,
             })?;
-            *column = embedded_column(taken, &vectors)?;
+            *column = embedded_column(question.column, &vectors)?;
         }
         Ok(batch)
     }

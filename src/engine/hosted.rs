@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crossbeam::channel::Sender;
 use tokio::sync::watch;
 
+use super::batcher::Batcher;
 use super::clock::Clock;
 use super::command::Outcome;
 use super::embed::Embedder;
 use super::error::Error;
+use super::forward::{Rows, forwarder};
 use super::histogram::Histogram;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
@@ -36,6 +38,8 @@ pub(super) struct Running {
     pub index: usize,
     /// By the place of the input whose texts they encode.
     pub embedders: Vec<Option<Embedder>>,
+    /// Where a device computes the answers.
+    pub forwarder: Option<Batcher<Rows>>,
     pub registry: Registry,
     pub learning: Mutex<Learning>,
     pub versions: Versions,
@@ -88,6 +92,7 @@ impl Running {
             name: name.to_owned(),
             index,
             embedders: Vec::new(),
+            forwarder: forwarder(learning.learner.spec()),
             registry: Registry::new(learning.snapshot()),
             versions: learning.shelf.versions.clone(),
             prepared: learning.shelf.prepared.clone(),

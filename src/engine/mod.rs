@@ -21,7 +21,9 @@
 //!
 //! let model = engine.model("m")?;
 //! let row = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
-//! let answer = model.predict(&*model.snapshot("")?, row, Manner::default());
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let snapshot = model.snapshot("")?;
+//! let answer = runtime.block_on(model.predict(&snapshot, row, Manner::default()))?;
 //! let receipt = model.accept(Feedback {
 //!     feedback_id: "1".to_owned(),
 //!     subject: Subject::Prediction(answer.ids[0]),
@@ -31,13 +33,14 @@
 //!     tags: Default::default(),
 //!     actor: String::new(),
 //! })?;
-//! let accepted = tokio::runtime::Runtime::new()?.block_on(receipt.wait())?;
+//! let accepted = runtime.block_on(receipt.wait())?;
 //! assert!(matches!(accepted, Accepted::Accepted { .. }), "it is on disk");
 //! engine.close();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod audit;
+mod batcher;
 mod clock;
 mod command;
 mod decisions;
@@ -47,6 +50,7 @@ mod embed;
 mod encoder_folder;
 mod error;
 mod feedback;
+mod forward;
 mod histogram;
 mod hosted;
 mod learning;

@@ -1,6 +1,6 @@
-//! PREDICT: take the snapshot, answer in place, hand the answer to the writer, respond.
+//! PREDICT: take the snapshot, answer, hand the answer to the writer, respond.
 //!
-//! Invariant: nothing here waits. A prediction that cannot be journaled at once is answered
+//! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be journaled at once is answered
 //! without ids, and counted.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rand::RngCore;
 
 use super::clock::Clock;
+use super::error::Error;
 use super::hosted::Hosted;
 use super::outbox::prediction_bytes;
 use super::registry::Snapshot;
@@ -49,14 +50,23 @@ impl Default for Manner {
 
 impl Hosted {
     /// Answers every row of a validated batch.
-    pub fn predict(&self, snapshot: &Snapshot, batch: Batch, manner: Manner) -> Answer {
+    ///
+    /// # Errors
+    /// [`Error::Full`]: the device that is to compute it has no room, or too many rows wait for it.
+    pub async fn predict(
+        &self,
+        snapshot: &Snapshot,
+        batch: Batch,
+        manner: Manner,
+    ) -> Result<Answer, Error> {
+        let (rows, outputs) = self.forward(snapshot, &batch).await?;
         let clock = self.get().map(|running| &running.clock);
         let ids = new_ids(batch.n_rows, clock.unwrap_or(&Clock::SYSTEM).now());
         let choice = match manner.explore {
             true => Choice::Drawn(&ids),
             false => Choice::Best,
         };
-        let outputs = snapshot.model.predict(&batch, choice);
+        let outputs = snapshot.model.answer(&rows, outputs, choice);
         let (version, position) = (snapshot.version, snapshot.position);
         let mut answer = Answer {
             ids: Vec::new(),
@@ -65,7 +75,7 @@ impl Hosted {
             position,
         };
         let Some(running) = self.get().ok().filter(|_| manner.journal) else {
-            return answer;
+            return Ok(answer);
         };
         let full = || {
             let limits = &snapshot.model.spec.journal;
@@ -85,11 +95,11 @@ impl Hosted {
             let work = Work::Prediction(prediction);
             if fits && running.outbox.offer(running.index, work).is_ok() {
                 answer.ids = ids;
-                return answer;
+                return Ok(answer);
             }
         }
         running.unjournaled.fetch_add(1, Relaxed);
-        answer
+        Ok(answer)
     }
 }
 

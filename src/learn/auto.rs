@@ -317,6 +317,8 @@ impl AutoLearner {
 /// The description that the network member learns under.
 fn replaying(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
+    // One of several members, all of which learn beside it.
+    spec.device = model::Device::Cpu;
     spec.memory.strategy = model::Strategy::Er;
     spec.memory.replay = match spec.task {
         Task::Bandit { .. } => 32,

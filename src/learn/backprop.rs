@@ -31,13 +31,45 @@ pub struct Pass {
 }
 
 /// How long one row's slopes are, all parameters together, and may be.
-struct Lengths {
+pub struct Lengths {
     own: f32,
     /// A row moves a network no further than the worst answer to it moves a linear model (clipped
     /// as by Abadi et al. 2016, algorithm 1). Layers multiply slopes, most of all those of rows of
     /// a new kind, and a few steps along them undo what was learned of the others. Where values
     /// are off by more than a softmax can be, a linear model with that error counts.
     most: f32,
+}
+
+impl Lengths {
+    /// Each layer's slopes are the product of two vectors: from the first layer to the last, the
+    /// sums of squares of what goes into it, with the one that a bias is multiplied by, and of the
+    /// slopes in what it gives.
+    pub fn of(layers: impl IntoIterator<Item = (f32, f32)>) -> Lengths {
+        let (mut sum, mut inputs, mut outputs) = (0.0, None, 0.0);
+        for (before, slopes) in layers {
+            let _ = inputs.get_or_insert(before);
+            outputs = slopes;
+            sum += slopes * before;
+        }
+        let linear = inputs.unwrap_or_default() * outputs.max(WORST_SQUARED);
+        Lengths {
+            own: sum.sqrt(),
+            most: linear.sqrt().min(LENGTH_MAX),
+        }
+    }
+
+    /// What the row's slopes are multiplied by, of which so much is its share; none where they
+    /// are not finite.
+    pub fn factor(&self, share: f32) -> Option<f32> {
+        let factor = share * (self.most / self.own).min(1.0);
+        self.own.is_finite().then_some(factor)
+    }
+}
+
+/// The sum of squares of what a row brings into the first layer, with its bias's one.
+pub fn squared_inputs(row: &Encoded) -> f32 {
+    let hashed = row.sparse.iter().map(|(_, value)| value * value);
+    squares(&row.dense) + 1.0 + hashed.sum::<f32>()
 }
 
 impl Pass {
@@ -111,9 +143,10 @@ impl Pass {
         }
         let mut finite = true;
         for (row, share) in shares.iter().enumerate() {
-            let lengths = self.lengths(parameters, rows[row], row);
-            finite &= lengths.own.is_finite();
-            let factor = share * (lengths.most / lengths.own).min(1.0);
+            let Some(factor) = self.lengths(parameters, rows[row], row).factor(*share) else {
+                finite = false;
+                continue;
+            };
             for (slopes, layer) in self.slopes.iter_mut().zip(&parameters.layers) {
                 let slopes = &mut slopes[row * layer.n_out..(row + 1) * layer.n_out];
                 slopes.iter_mut().for_each(|slope| *slope *= factor);
@@ -122,26 +155,16 @@ impl Pass {
         finite
     }
 
-    /// Of one row: each layer's slopes are the product of two vectors.
     fn lengths(&self, parameters: &Parameters, encoded: &Encoded, row: usize) -> Lengths {
-        let (mut sum, mut inputs, mut outputs) = (0.0, 0.0, 0.0);
-        for (index, layer) in parameters.layers.iter().enumerate() {
-            let x = &self.values[index][row * layer.n_in..(row + 1) * layer.n_in];
+        let layers = parameters.layers.iter().enumerate();
+        Lengths::of(layers.map(|(index, layer)| {
             let slopes = &self.slopes[index][row * layer.n_out..(row + 1) * layer.n_out];
-            let mut before = squares(x) + 1.0;
-            if index == 0 {
-                let hashed = encoded.sparse.iter().map(|(_, value)| value * value);
-                before += hashed.sum::<f32>();
-                inputs = before;
-            }
-            outputs = squares(slopes);
-            sum += outputs * before;
-        }
-        let linear = inputs * outputs.max(WORST_SQUARED);
-        Lengths {
-            own: sum.sqrt(),
-            most: linear.sqrt().min(LENGTH_MAX),
-        }
+            let before = match index {
+                0 => squared_inputs(encoded),
+                _ => squares(&self.values[index][row * layer.n_in..(row + 1) * layer.n_in]) + 1.0,
+            };
+            (before, squares(slopes))
+        }))
     }
 
     /// Moves the parameters by `-rate` times the slopes.
@@ -181,18 +204,9 @@ impl Pass {
         self.gradient.split_at(n_weights)
     }
 
-    /// Slopes in the rows of hashed features that the batch touched, in the order of the buckets.
-    pub fn sparse_slopes(&self, rows: &[&Encoded], width: usize) -> BTreeMap<u32, Vec<f32>> {
-        let mut sums: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
-        for (row, slopes) in rows.iter().zip(self.slopes[0].chunks_exact(width)) {
-            for (bucket, value) in &row.sparse {
-                let sum = sums.entry(*bucket).or_insert_with(|| vec![0.0; width]);
-                sum.iter_mut()
-                    .zip(slopes)
-                    .for_each(|(sum, s)| *sum += value * s);
-            }
-        }
-        sums
+    /// Slopes in what the first layer gives, `[rows, its outputs]`.
+    pub fn first_slopes(&self) -> &[f32] {
+        &self.slopes[0]
     }
 
     /// `weight [out, in] += scale dZ^T [out, rows] X [rows, in]`.
@@ -214,8 +228,27 @@ impl Pass {
     }
 }
 
+/// Slopes in the rows of hashed features that a batch touched, in the order of the buckets, from
+/// those in what the first layer gives, `[rows, width]`.
+pub fn sparse_slopes(
+    rows: &[&Encoded],
+    first_slopes: &[f32],
+    width: usize,
+) -> BTreeMap<u32, Vec<f32>> {
+    let mut sums: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
+    for (row, slopes) in rows.iter().zip(first_slopes.chunks_exact(width)) {
+        for (bucket, value) in &row.sparse {
+            let sum = sums.entry(*bucket).or_insert_with(|| vec![0.0; width]);
+            sum.iter_mut()
+                .zip(slopes)
+                .for_each(|(sum, s)| *sum += value * s);
+        }
+    }
+    sums
+}
+
 /// The sum of squares over sixteen lanes, so that its order is the same on every CPU.
-fn squares(values: &[f32]) -> f32 {
+pub fn squares(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 16];
     let chunks = values.chunks_exact(16);
     let rest: f32 = chunks.remainder().iter().map(|v| v * v).sum();

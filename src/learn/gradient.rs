@@ -9,15 +9,15 @@ mod average;
 mod measure;
 mod rivals;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::backprop::Pass;
 use super::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
-use super::optimizer::State;
 use super::spare::Spare;
+use super::trainee::Trainee;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use aim::Aim;
@@ -26,7 +26,7 @@ pub use measure::Measure;
 use rivals::Rivals;
 
 /// What an example led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It waits until an update is full.
     Waits,
@@ -34,6 +34,9 @@ pub enum Outcome {
     Updated(u64),
     /// An update of so many new examples was rejected.
     Rejected(u64),
+    /// The device that was to learn it failed, as this sentence says: what was learned before
+    /// stands in the journal alone.
+    Failed(String),
 }
 
 /// A network that learns.
@@ -43,10 +46,9 @@ pub struct GradientLearner {
     strategy: Strategy,
     replay: usize,
     seed: u64,
-    parameters: Parameters,
-    /// What serves instead of the parameters, where the strategy keeps averages of them.
+    network: Trainee,
+    /// What serves instead of the network, where the strategy keeps averages of its weights.
     averages: Option<Box<Averages>>,
-    optimizer: State,
     memory: Memory,
     pending: Vec<Lesson>,
     n_updates: u64,
@@ -59,7 +61,6 @@ pub struct GradientLearner {
 /// Room for one update.
 #[derive(Default)]
 struct Buffers {
-    pass: Pass,
     drawn: Vec<Drawn>,
     shares: Vec<f32>,
     handicaps: Vec<f32>,
@@ -80,7 +81,7 @@ impl GradientLearner {
         let n_buckets = model::n_buckets(spec, widths[1]);
         let parameters = Parameters::new(&widths, n_buckets, spec.seed);
         let averages = match spec.memory.strategy {
-            Strategy::ClsEr => Some(Box::new(Averages::new(&parameters))),
+            Strategy::ClsEr => Some(Box::new(Averages::new(&parameters, spec.device))),
             Strategy::None | Strategy::Er | Strategy::ErAce | Strategy::DerPlusPlus => None,
         };
         GradientLearner {
@@ -88,8 +89,7 @@ impl GradientLearner {
             strategy: spec.memory.strategy,
             replay: spec.memory.replay,
             seed: spec.seed,
-            optimizer: State::new(settings.optimizer, &parameters),
-            parameters,
+            network: Trainee::new(parameters, settings.optimizer, spec.device),
             averages,
             memory: Memory::new(room(spec)),
             pending: Vec::new(),
@@ -102,11 +102,11 @@ impl GradientLearner {
 
     /// Takes these parameters for its own, before anything is learned.
     pub fn start(&mut self, parameters: Parameters) {
+        let device = self.network.device();
         if let Some(averages) = &mut self.averages {
-            **averages = Averages::new(&parameters);
+            **averages = Averages::new(&parameters, device);
         }
-        self.optimizer = State::new(self.settings.optimizer, &parameters);
-        self.parameters = parameters;
+        self.network = Trainee::new(parameters, self.settings.optimizer, device);
     }
 
     /// How many buckets the hashed features of this description fall into.
@@ -116,12 +116,12 @@ impl GradientLearner {
 
     /// The function as it is now.
     pub fn network(&self) -> Network {
-        Network::new(self.served())
+        Network::new(&self.served())
     }
 
     /// The same, to be served from a device.
     pub fn network_on(&self, device: Device) -> Network {
-        Network::on(self.served(), device)
+        Network::on(&self.served(), device)
     }
 
     /// Examples in memory.
@@ -133,6 +133,10 @@ impl GradientLearner {
     pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
         self.replay = spec.memory.replay;
+        self.network.move_to(spec.device);
+        if let Some(averages) = &mut self.averages {
+            averages.move_to(spec.device);
+        }
     }
 
     /// Learns one example, now or once enough have come.
@@ -157,8 +161,9 @@ impl GradientLearner {
         let mut lessons = std::mem::take(&mut self.pending);
         let n_new = lessons.len() as u64;
         let outcome = match self.update(&mut lessons, measure) {
-            true => Outcome::Updated(n_new),
-            false => Outcome::Rejected(n_new),
+            Ok(true) => Outcome::Updated(n_new),
+            Ok(false) => Outcome::Rejected(n_new),
+            Err(what) => Outcome::Failed(what),
         };
         lessons.clear();
         self.pending = lessons;
@@ -166,7 +171,10 @@ impl GradientLearner {
     }
 
     /// One update; false where it was not finite, and then nothing was learned.
-    fn update(&mut self, new: &mut Vec<Lesson>, measure: Measure<'_>) -> bool {
+    ///
+    /// # Errors
+    /// One sentence: the device fails.
+    fn update(&mut self, new: &mut Vec<Lesson>, measure: Measure<'_>) -> Result<bool, String> {
         let mut buffers = std::mem::take(&mut self.spare.0);
         let mut rng = None;
         if self.strategy != Strategy::None {
@@ -175,11 +183,11 @@ impl GradientLearner {
             self.memory.draw(self.replay, rng, &mut buffers.drawn);
         }
         self.n_updates += 1;
-        let losses = self.learn(new, &mut buffers, measure);
+        let losses = self.learn(new, &mut buffers, measure)?;
         if let (Some(losses), Some(rng)) = (losses, &mut rng) {
             self.memory.weigh(losses.new, losses.remembered);
-            let width = self.parameters.layers.last().map_or(1, |layer| layer.n_out);
-            let outputs = buffers.pass.outputs().chunks_exact(width);
+            let outputs = self.network.outputs();
+            let outputs = outputs.chunks_exact(self.network.n_outputs());
             for (mut lesson, outputs) in new.drain(..).zip(outputs) {
                 if self.strategy == Strategy::DerPlusPlus {
                     lesson.outputs = outputs.to_vec();
@@ -192,48 +200,45 @@ impl GradientLearner {
         }
         buffers.drawn.clear();
         self.spare.0 = buffers;
-        losses.is_some()
+        Ok(losses.is_some())
     }
 
-    /// Forward, backward and a step.
+    /// Forward, backward and a step; nothing where they are not finite.
     fn learn(
         &mut self,
         new: &[Lesson],
         buffers: &mut Buffers,
         measure: Measure<'_>,
-    ) -> Option<Losses> {
+    ) -> Result<Option<Losses>, String> {
         let Buffers {
-            pass,
             drawn,
             shares,
             handicaps,
         } = buffers;
         let lessons = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
         let rows: Vec<&Encoded> = lessons().map(|lesson| &lesson.row).collect();
-        pass.forward(&self.parameters, &rows);
+        self.network.forward(&rows)?;
         if let Some(averages) = &mut self.averages {
             let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
-            averages.answer(&rows);
+            averages.answer(&rows)?;
             averages.judge(&targets, new.len(), measure);
         }
         self.handicap(new, handicaps);
-        let losses = self.slopes(new, (drawn, handicaps), pass, measure);
+        let losses = self.slopes(new, (drawn, handicaps), measure);
         shares.clear();
         shares.resize(new.len(), 1.0 / new.len() as f32);
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
-        if !(losses.new.is_finite() && pass.backward(&self.parameters, &rows, shares)) {
+        if !(losses.new.is_finite() && self.network.step(&self.settings, &rows, shares)?) {
             // Weights that answer a finite row without end would do so for ever.
             if rows.iter().all(|row| row.is_finite()) {
-                self.parameters.shrink();
+                self.network.shrink();
             }
-            return None;
+            return Ok(None);
         }
-        self.optimizer
-            .step(&self.settings, &mut self.parameters, pass, &rows);
         if let Some(averages) = &mut self.averages {
-            averages.follow(&self.parameters, &rows);
+            averages.follow(&self.network, &rows)?;
         }
-        Some(losses)
+        Ok(Some(losses))
     }
 
     /// Writes what is added to the outputs of new rows; nothing where they are of no class.
@@ -255,13 +260,12 @@ impl GradientLearner {
 
     /// Writes the slopes of every row's loss in its outputs.
     fn slopes(
-        &self,
+        &mut self,
         new: &[Lesson],
         (drawn, handicaps): (&[Drawn], &[f32]),
-        pass: &mut Pass,
         measure: Measure<'_>,
     ) -> Losses {
-        let (outputs, slopes) = pass.outputs_and_slopes();
+        let (outputs, slopes) = self.network.outputs_and_slopes();
         let n_rows = new.len() + drawn.len();
         let width = outputs.len() / n_rows;
         let aim = Aim {
@@ -296,10 +300,10 @@ impl GradientLearner {
     }
 
     /// The weights that answer.
-    fn served(&self) -> &Parameters {
+    fn served(&self) -> Cow<'_, Parameters> {
         match &self.averages {
             Some(averages) => averages.served(),
-            None => &self.parameters,
+            None => self.network.parameters(),
         }
     }
 
@@ -313,11 +317,11 @@ impl GradientLearner {
         let mut tensors = Tensors::default();
         tensors.put_u64("n_updates", &[2], vec![self.n_updates, self.n_live as u64]);
         self.rivals.save(&mut tensors);
-        tensors.nest("optimizer", self.optimizer.save());
+        tensors.nest("optimizer", self.network.optimizer().save());
         tensors.nest("memory", self.memory.save());
         tensors.nest("pending", save_lessons(self.pending.iter()));
         if let Some(averages) = &self.averages {
-            tensors.nest("working", self.parameters.save());
+            tensors.nest("working", self.network.parameters().save());
             tensors.nest("averages", averages.save());
         }
         tensors
@@ -330,21 +334,20 @@ impl GradientLearner {
         weights: &mut Tensors,
         state: &mut Tensors,
     ) -> Result<(), Error> {
-        let (widths, n_buckets) = (self.parameters.widths(), self.parameters.sparse.n_buckets());
+        let (widths, n_buckets) = (self.network.widths(), self.network.n_buckets());
         let served = Parameters::load(&widths, n_buckets, weights)?;
-        self.parameters = match &mut self.averages {
+        let working = match &mut self.averages {
             Some(averages) => {
                 averages.load(served, &mut state.unnest("averages"))?;
                 Parameters::load(&widths, n_buckets, &mut state.unnest("working"))?
             }
             None => served,
         };
+        self.network.load(working, &mut state.unnest("optimizer"))?;
         let numbers = state.take_u64("n_updates", &[Some(2)])?;
         self.n_updates = numbers[0];
         self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
         self.rivals = Rivals::load(spec.task.n_outputs(), state)?;
-        self.optimizer
-            .load(&self.parameters, &mut state.unnest("optimizer"))?;
         let form = Form {
             n_dense: widths[0],
             n_buckets,

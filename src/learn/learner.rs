@@ -60,6 +60,14 @@ pub enum Error {
         /// What does not fit.
         error: weights::Error,
     },
+    /// What was to learn it cannot: the state is not to be gone on with.
+    #[error("entry {position}: {what}")]
+    Device {
+        /// Where the entry stands.
+        position: u64,
+        /// What the device said.
+        what: String,
+    },
     /// A record says otherwise: this state is not the one that the journal describes.
     #[error("entry {position} records {recorded}, but applying the journal gave {derived}")]
     Diverged {
@@ -106,6 +114,8 @@ pub struct Learner {
     history: History,
     /// Those whose adapters learn, by the place of their input; brought when they are needed.
     encoders: Spare<Vec<Option<Arc<TextEncoder>>>>,
+    /// Why the device that learns has failed, while the entry is applied that it failed at.
+    failed: Option<String>,
 }
 
 /// Which history a state is of.
@@ -162,6 +172,7 @@ impl Learner {
             world: World::default(),
             history: History::default(),
             encoders: Spare::default(),
+            failed: None,
             spec,
         }
     }
@@ -178,6 +189,7 @@ impl Learner {
             world: World::default(),
             history: History::default(),
             encoders: Spare::default(),
+            failed: None,
             spec,
         })
     }
@@ -318,6 +330,10 @@ impl Learner {
             Event::Version(version) => self.check(version)?,
             Event::Erased(kind) => self.pass_over(*kind)?,
         };
+        if let Some(what) = self.failed.take() {
+            let position = entry.position;
+            return Err(Error::Device { position, what });
+        }
         step.changed |= closed;
         let counted = matches!(
             entry.event,

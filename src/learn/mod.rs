@@ -54,6 +54,7 @@ mod seen;
 pub mod signals;
 mod sources;
 mod spare;
+mod trainee;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Moment, Otherwise};

@@ -4,9 +4,13 @@
 //! are moved, and their moments kept, only when an update touches them (as PyTorch's SparseAdam
 //! does), without weight decay.
 
-use super::backprop::Pass;
+use std::collections::BTreeMap;
+
+use super::backprop::{Pass, sparse_slopes};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Gradient, Optimizer, Parameters, SparseTable, WEIGHT_MAX};
+use crate::model::{
+    Encoded, Gradient, Layer, Optimizer, Parameters, Rule, SparseTable, WEIGHT_MAX,
+};
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -56,6 +60,54 @@ impl State {
         }
     }
 
+    /// The means of the slopes in dense layers, and of their squares.
+    pub fn moments(&self) -> Option<[&[Layer]; 2]> {
+        match self {
+            State::Sgd => None,
+            State::AdamW(moments) => Some([&moments.first.layers, &moments.second.layers]),
+        }
+    }
+
+    /// Replaces them.
+    pub fn set_moments(&mut self, [first, second]: [Vec<Layer>; 2]) {
+        if let State::AdamW(moments) = self {
+            moments.first.layers = first;
+            moments.second.layers = second;
+        }
+    }
+
+    /// The rule of a next step that a device is to make of the dense layers.
+    pub fn next_rule(&mut self, rate: f32) -> Rule {
+        match self {
+            State::Sgd => Rule::Descent {
+                rate: f64::from(rate),
+            },
+            State::AdamW(moments) => {
+                moments.n_steps += 1;
+                Adam::new(rate, moments.n_steps).rule(rate)
+            }
+        }
+    }
+
+    /// Moves the rows of hashed features, in the step whose rule was the last.
+    pub fn step_sparse(
+        &mut self,
+        rate: f32,
+        table: &mut SparseTable,
+        slopes: &BTreeMap<u32, Vec<f32>>,
+    ) {
+        match self {
+            State::Sgd => {
+                for (bucket, slopes) in slopes {
+                    for (weight, slope) in table.row_mut(*bucket).iter_mut().zip(slopes) {
+                        *weight = (*weight - rate * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+                    }
+                }
+            }
+            State::AdamW(moments) => moments.step_sparse(rate, table, slopes),
+        }
+    }
+
     pub fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         if let State::AdamW(moments) = self {
@@ -101,10 +153,21 @@ impl Moments {
             );
             adam.step(&mut layer.bias, bias, &mut first.bias, &mut second.bias);
         }
-        for (bucket, row) in &pass.sparse_slopes(rows, parameters.layers[0].n_out) {
+        let slopes = sparse_slopes(rows, pass.first_slopes(), parameters.layers[0].n_out);
+        self.step_sparse(rate, &mut parameters.sparse, &slopes);
+    }
+
+    fn step_sparse(
+        &mut self,
+        rate: f32,
+        table: &mut SparseTable,
+        slopes: &BTreeMap<u32, Vec<f32>>,
+    ) {
+        let adam = Adam::new(rate, self.n_steps);
+        for (bucket, slopes) in slopes {
             adam.step(
-                parameters.sparse.row_mut(*bucket),
-                row,
+                table.row_mut(*bucket),
+                slopes,
                 self.first.sparse.row_mut(*bucket),
                 self.second.sparse.row_mut(*bucket),
             );
@@ -125,6 +188,17 @@ impl Adam {
         Adam {
             rate: rate / (1.0 - BETA_1.powi(power)),
             correction: 1.0 / (1.0 - BETA_2.powi(power)),
+        }
+    }
+
+    /// The same for a device, which is also to let weights decay.
+    fn rule(&self, rate: f32) -> Rule {
+        Rule::AdamW {
+            betas: [BETA_1, BETA_2].map(f64::from),
+            rate: f64::from(self.rate),
+            correction: f64::from(self.correction),
+            epsilon: f64::from(EPSILON),
+            decay: f64::from(rate * WEIGHT_DECAY),
         }
     }
 

@@ -80,7 +80,16 @@ impl Model {
     /// When [`Choice::Drawn`] brings fewer ids than rows.
     pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Outputs {
         let rows = self.encode(batch);
-        let outputs = self.outputs(&rows);
+        let outputs = self.forward(&rows);
+        self.answer(&rows, outputs, choice)
+    }
+
+    /// Answers encoded rows for which the function gives these outputs, `[rows, n_outputs]`.
+    ///
+    /// # Panics
+    /// As [`Model::predict`].
+    pub fn answer(&self, rows: &[Encoded], outputs: Vec<f32>, choice: Choice<'_>) -> Outputs {
+        let outputs = self.finish(outputs);
         match &self.spec.task {
             Task::Classification { .. } => Outputs::Probabilities(outputs),
             Task::Regression => Outputs::Values(self.restore(outputs)),
@@ -114,7 +123,7 @@ impl Model {
             return Vec::new();
         };
         let rows = self.encode(batch);
-        let outputs = self.outputs(&rows);
+        let outputs = self.finish(self.forward(&rows));
         let scores = outputs.chunks_exact(actions.len());
         let shares = rows.iter().zip(scores);
         shares
@@ -122,7 +131,8 @@ impl Model {
             .collect()
     }
 
-    fn encode(&self, batch: &Batch) -> Vec<Encoded> {
+    /// The rows of a validated batch, as features.
+    pub fn encode(&self, batch: &Batch) -> Vec<Encoded> {
         let rows = 0..batch.n_rows;
         rows.map(|row| self.encoder.encode(batch, row)).collect()
     }
@@ -149,10 +159,17 @@ impl Model {
         outputs
     }
 
-    /// `[rows, outputs]`: probabilities of the classes known, or values in the scale of the target.
-    fn outputs(&self, rows: &[Encoded]) -> Vec<f32> {
-        let n_outputs = self.spec.task.n_outputs();
-        let mut outputs = match &self.function {
+    /// The network that another device than the processor is to compute.
+    pub fn elsewhere(&self) -> Option<&Network> {
+        match &self.function {
+            Function::Network(network) => Some(network).filter(|network| network.is_elsewhere()),
+            Function::Ridge(_) | Function::Portfolio { .. } | Function::Neighbours(_) => None,
+        }
+    }
+
+    /// What the function gives for encoded rows, `[rows, n_outputs]`.
+    pub fn forward(&self, rows: &[Encoded]) -> Vec<f32> {
+        match &self.function {
             Function::Network(network) => network.forward(rows),
             Function::Neighbours(nearest) => {
                 let outputs = |row| nearest.outputs(row, &self.target);
@@ -164,7 +181,12 @@ impl Model {
                 let mixed = |row| portfolio.mix(&voices(row));
                 rows.iter().flat_map(mixed).collect()
             }
-        };
+        }
+    }
+
+    /// `[rows, outputs]`: probabilities of the classes known, or values in the scale of the target.
+    fn finish(&self, mut outputs: Vec<f32>) -> Vec<f32> {
+        let n_outputs = self.spec.task.n_outputs();
         if !matches!(self.spec.task, Task::Classification { .. }) {
             return outputs;
         }

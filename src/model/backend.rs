@@ -1,8 +1,11 @@
-//! What computes served networks and encoders: candle, on the processor or on a GPU.
+//! What computes networks and encoders: candle, on the processor or on a GPU.
 //!
 //! Invariant: a [`Network`] is an immutable deep copy of dense parameters; nothing that learns
-//! holds the same storage, and nothing that learns is computed on a GPU. A network always stands on
-//! the processor, too: it answers where the device fails.
+//! holds the same storage. What answers and what learns have a stream each on a GPU, so neither
+//! waits for the other, and no value of one is ever seen by the other.
+
+mod dense;
+mod training;
 
 use candle_core::Tensor;
 use candle_nn::{Linear, Module};
@@ -10,6 +13,8 @@ use candle_nn::{Linear, Module};
 use super::features::Encoded;
 use super::layers::{Layer, Parameters};
 use super::sparse::SparseTable;
+use dense::DenseLayers;
+pub use training::{Rule, Training};
 
 /// What a model computes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,15 +22,25 @@ pub enum Device {
     /// The processor.
     #[default]
     Cpu,
+    /// The processor, by the same steps as a GPU: what those steps are tested with.
+    Candle,
     /// An NVIDIA GPU, by its number.
     Cuda(usize),
 }
 
+/// What a device is taken hold of for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Use {
+    Answers,
+    Learning,
+}
+
 impl Device {
-    /// `cpu`, or `cuda:N`.
+    /// `cpu`, `candle`, or `cuda:N`.
     pub fn parse(text: &str) -> Option<Device> {
         match (text, text.strip_prefix("cuda:")) {
             ("cpu", _) => Some(Device::Cpu),
+            ("candle", _) => Some(Device::Candle),
             (_, Some(number)) => match number.parse() {
                 Ok(number @ 0..64) => Some(Device::Cuda(number)),
                 _ => None,
@@ -39,15 +54,19 @@ impl Device {
     /// # Errors
     /// One sentence: this build or this machine has none.
     pub fn check(self) -> Result<(), String> {
-        self.open().map(drop)
+        self.open(Use::Answers).map(drop)
     }
 
     /// Takes hold of it; errors as [`Device::check`].
-    pub(super) fn open(self) -> Result<candle_core::Device, String> {
+    #[cfg_attr(
+        not(feature = "cuda"),
+        allow(unused_variables, reason = "only a GPU has streams")
+    )]
+    pub(super) fn open(self, purpose: Use) -> Result<candle_core::Device, String> {
         match self {
-            Device::Cpu => Ok(candle_core::Device::Cpu),
+            Device::Cpu | Device::Candle => Ok(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
-            Device::Cuda(number) => opened(number)
+            Device::Cuda(number) => opened(number, purpose)
                 .map_err(|error| format!("device {self} is not there: {}", in_a_line(&error))),
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => Err(format!(
@@ -65,19 +84,27 @@ pub(super) fn in_a_line(error: &candle_core::Error) -> String {
     }
 }
 
-/// A GPU is taken hold of once: each hold has memory and streams of its own.
+/// A GPU is taken hold of once for each use. A hold has one stream, whatever thread computes:
+/// candle's default is one for each thread, and what a thread has yet to finish on its own another
+/// would read too early.
 #[cfg(feature = "cuda")]
-fn opened(number: usize) -> candle_core::Result<candle_core::Device> {
+fn opened(number: usize, purpose: Use) -> candle_core::Result<candle_core::Device> {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
-    static OPENED: Mutex<BTreeMap<usize, candle_core::Device>> = Mutex::new(BTreeMap::new());
+    type Holds = BTreeMap<(usize, Use), candle_core::Device>;
+    static OPENED: Mutex<Holds> = Mutex::new(BTreeMap::new());
     let mut all = OPENED.lock().expect("nothing panics under it");
-    if let Some(device) = all.get(&number) {
+    if let Some(device) = all.get(&(number, purpose)) {
         return Ok(device.clone());
     }
-    let device = candle_core::Device::new_cuda(number)?;
-    all.insert(number, device.clone());
+    let device = candle_core::Device::new_cuda_with_stream(number)?;
+    if let candle_core::Device::Cuda(cuda) = &device {
+        // SAFETY: what a hold makes is used on its own stream alone, in the order of that stream;
+        // candle refuses to mix tensors of two holds.
+        unsafe { cuda.disable_event_tracking() };
+    }
+    all.insert((number, purpose), device.clone());
     Ok(device)
 }
 
@@ -85,6 +112,7 @@ impl std::fmt::Display for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Device::Cpu => f.write_str("cpu"),
+            Device::Candle => f.write_str("candle"),
             Device::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
@@ -93,24 +121,18 @@ impl std::fmt::Display for Device {
 /// A multilayer perceptron that answers.
 #[derive(Clone, Debug)]
 pub struct Network {
-    layers: Layers,
-    /// The same on another device, which is asked first.
-    elsewhere: Option<Layers>,
+    layers: Vec<Linear>,
+    /// The same on another device, or why it is not there.
+    elsewhere: Option<Result<DenseLayers, String>>,
     sparse: SparseTable,
     n_dense: usize,
-}
-
-/// The dense layers on one device.
-#[derive(Clone, Debug)]
-struct Layers {
-    device: candle_core::Device,
-    linear: Vec<Linear>,
 }
 
 impl Network {
     /// Copies the dense parameters and shares the sparse ones.
     pub fn new(parameters: &Parameters) -> Network {
-        let layers = Layers::new(&parameters.layers, candle_core::Device::Cpu);
+        let layers = parameters.layers.iter().map(linear);
+        let layers = layers.collect::<Result<_, _>>();
         Network {
             layers: layers.expect("a layer holds as many values as its shape says"),
             elsewhere: None,
@@ -119,40 +141,61 @@ impl Network {
         }
     }
 
-    /// The same, to be computed on this device where it is there and has room.
+    /// The same, to be computed on this device.
     pub fn on(parameters: &Parameters, device: Device) -> Network {
+        let copied = |device: candle_core::Device| {
+            let layers = DenseLayers::new(&parameters.layers, &device);
+            layers.map_err(|error| in_a_line(&error))
+        };
         let elsewhere = match device {
             Device::Cpu => None,
-            Device::Cuda(_) => device.open().ok(),
+            Device::Candle | Device::Cuda(_) => Some(device.open(Use::Answers).and_then(copied)),
         };
-        let layers = |device| Layers::new(&parameters.layers, device).ok();
         Network {
-            elsewhere: elsewhere.and_then(layers),
+            elsewhere,
             ..Network::new(parameters)
         }
     }
 
-    /// Outputs `[rows, n_outputs]` for encoded rows.
-    pub fn forward(&self, rows: &[Encoded]) -> Vec<f32> {
-        let elsewhere = self.elsewhere.as_ref();
-        if let Some(Ok(outputs)) = elsewhere.map(|layers| self.compute(layers, rows)) {
-            return outputs;
-        }
-        self.compute(&self.layers, rows)
-            .expect("the layers fit the encoder that made the rows")
+    /// Whether another device than the processor is to compute it.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_some()
     }
 
-    fn compute(&self, layers: &Layers, rows: &[Encoded]) -> candle_core::Result<Vec<f32>> {
-        let mut x = self.first(layers, rows)?;
-        for layer in &layers.linear[1..] {
+    /// Outputs `[rows, n_outputs]` for encoded rows; the processor answers where its device fails.
+    pub fn forward(&self, rows: &[Encoded]) -> Vec<f32> {
+        let rows: Vec<&Encoded> = rows.iter().collect();
+        let elsewhere = self.is_elsewhere().then(|| self.try_forward(&rows).ok());
+        elsewhere.flatten().unwrap_or_else(|| {
+            let outputs = self.compute(&rows);
+            outputs.expect("the layers fit the encoder that made the rows")
+        })
+    }
+
+    /// The same, from the device that is to compute it.
+    ///
+    /// # Errors
+    /// One sentence: the device has no room for the network or for the rows, or fails.
+    pub fn try_forward(&self, rows: &[&Encoded]) -> Result<Vec<f32>, String> {
+        let outputs = match &self.elsewhere {
+            None => self.compute(rows),
+            Some(Ok(layers)) => layers.answer(&self.sparse, rows),
+            Some(Err(why)) => return Err(format!("the device has not taken the network: {why}")),
+        };
+        outputs.map_err(|error| format!("the device cannot answer: {}", in_a_line(&error)))
+    }
+
+    fn compute(&self, rows: &[&Encoded]) -> candle_core::Result<Vec<f32>> {
+        let mut x = self.first(rows)?;
+        for layer in &self.layers[1..] {
             x = layer.forward(&x.relu()?)?;
         }
         x.flatten_all()?.to_vec1()
     }
 
     /// What the first layer gives, `[rows, width]`.
-    fn first(&self, layers: &Layers, rows: &[Encoded]) -> candle_core::Result<Tensor> {
-        let (layer, device) = (&layers.linear[0], &layers.device);
+    fn first(&self, rows: &[&Encoded]) -> candle_core::Result<Tensor> {
+        let (layer, device) = (&self.layers[0], &candle_core::Device::Cpu);
         let width = self.sparse.row_len();
         let dense = match self.n_dense {
             0 => Tensor::zeros((rows.len(), width), candle_core::DType::F32, device)?
@@ -166,40 +209,34 @@ impl Network {
         match self.sparse.n_buckets() {
             0 => Ok(dense),
             _ => {
-                let embedded = embed(&self.sparse, rows);
+                let mut embedded = vec![0.0; rows.len() * width];
+                let sums = embedded.chunks_exact_mut(width);
+                rows.iter()
+                    .zip(sums)
+                    .for_each(|(row, sum)| embed(&self.sparse, row, sum));
                 dense + Tensor::from_vec(embedded, (rows.len(), width), device)?
             }
         }
     }
 }
 
-impl Layers {
-    fn new(layers: &[Layer], device: candle_core::Device) -> candle_core::Result<Layers> {
-        let linear = |layer: &Layer| -> candle_core::Result<Linear> {
-            let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), &device);
-            let bias = Tensor::from_slice(&layer.bias, layer.n_out, &device);
-            Ok(Linear::new(weight?, Some(bias?)))
-        };
-        let linear = layers.iter().map(linear).collect::<Result<_, _>>()?;
-        Ok(Layers { device, linear })
-    }
+fn linear(layer: &Layer) -> candle_core::Result<Linear> {
+    let device = &candle_core::Device::Cpu;
+    let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), device);
+    let bias = Tensor::from_slice(&layer.bias, layer.n_out, device);
+    Ok(Linear::new(weight?, Some(bias?)))
 }
 
-/// The weighted sums of the rows of hashed features, `[rows, row_len]`.
-fn embed(sparse: &SparseTable, rows: &[Encoded]) -> Vec<f32> {
-    let width = sparse.row_len();
-    let mut sums = vec![0.0; rows.len() * width];
-    for (row, sum) in rows.iter().zip(sums.chunks_exact_mut(width)) {
-        for (bucket, value) in &row.sparse {
-            let Some(weights) = sparse.row(*bucket) else {
-                continue;
-            };
-            for (sum, weight) in sum.iter_mut().zip(weights) {
-                *sum += value * weight;
-            }
+/// Adds the weighted rows of a row's hashed features.
+fn embed(sparse: &SparseTable, row: &Encoded, sum: &mut [f32]) {
+    for (bucket, value) in &row.sparse {
+        let Some(weights) = sparse.row(*bucket) else {
+            continue;
+        };
+        for (sum, weight) in sum.iter_mut().zip(weights) {
+            *sum += value * weight;
         }
     }
-    sums
 }
 
 /// The numeric profile: within one, the same journal gives the same bits. Of a model that computes
@@ -218,7 +255,7 @@ pub fn profile(device: Device) -> String {
     let processor = format!("cpu {} {level} f32", std::env::consts::ARCH);
     match device {
         Device::Cpu => processor,
-        Device::Cuda(_) => format!("{processor}, {device}"),
+        Device::Candle | Device::Cuda(_) => format!("{processor}, {device}"),
     }
 }
 
@@ -265,8 +302,27 @@ mod tests {
     }
 
     #[test]
+    fn p9_a_device_that_fails_is_told_and_asked_otherwise_the_processor_answers() {
+        let parameters = Parameters::new(&[2, 3, 1], 0, 1);
+        let network = Network::on(&parameters, Device::Cuda(63));
+        let row = Encoded {
+            dense: vec![1.0, 2.0],
+            sparse: vec![],
+        };
+        let told = network.try_forward(&[&row]).unwrap_err();
+        let expected = "the device has not taken the network: device cuda:63 is not ";
+        assert!(told.starts_with(expected), "{told}");
+        let rows = [row];
+        assert_eq!(
+            network.forward(&rows),
+            Network::new(&parameters).forward(&rows)
+        );
+    }
+
+    #[test]
     fn a_device_is_named_as_it_is_written() {
-        for (text, device) in [("cpu", Device::Cpu), ("cuda:7", Device::Cuda(7))] {
+        let devices = [Device::Cpu, Device::Candle, Device::Cuda(7)];
+        for (text, device) in ["cpu", "candle", "cuda:7"].into_iter().zip(devices) {
             assert_eq!(Device::parse(text), Some(device));
             assert_eq!(device.to_string(), text);
         }

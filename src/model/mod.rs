@@ -40,7 +40,7 @@ mod vector_encoder;
 pub mod weights;
 
 pub use answer::{Choice, Function, Model};
-pub use backend::{Device, Network, profile};
+pub use backend::{Device, Network, Rule, Training, profile};
 pub use features::{Encoded, Encoder, Scale, floats, n_buckets};
 pub use fit::{Fitting, fit, widths};
 pub use layers::{Layer, Parameters, WEIGHT_MAX};

@@ -62,7 +62,7 @@ impl Graph {
     /// # Errors
     /// One sentence that says what cannot be.
     pub fn new(bytes: Bytes, device: &backend::Device, outputs: &[&str]) -> Result<Graph, String> {
-        let device = device.open()?;
+        let device = device.open(backend::Use::Answers)?;
         let file = File::read(bytes, &device)?;
         if file.nodes.len() > NODES_MAX {
             return Err(format!("it has more than {NODES_MAX} nodes"));

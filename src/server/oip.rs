@@ -103,7 +103,7 @@ impl Oip {
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
         let batch = model.embed(batch).await?;
-        let answer = model.predict(&snapshot, batch, parameters.manner);
+        let answer = model.predict(&snapshot, batch, parameters.manner).await?;
         Ok(ModelInferResponse {
             model_name: request.model_name,
             id: request.id,

@@ -29,12 +29,14 @@ pub fn descriptions() -> Vec<String> {
     let analytic = "[learner]\nkind = \"analytic\"\nfeatures = 12\n";
     let silence = "[feedback]\nwindow_s = 20\ndefault_reward = 0.0\naggregate = \"sum\"\n";
     let short = "[feedback]\nwindow_s = 20\nwaiting_max = 12\n";
+    let device = "[backend]\ndevice = \"candle\"\n";
     let versions = "[versions]\nevery_examples = 16\n";
     vec![
         format!("{classes}{inputs}{versions}{short}"),
         format!("{classes}{inputs}{versions}{network}"),
         format!("{actions}{inputs}{versions}{silence}{network}"),
         format!("{actions}{inputs}{versions}{silence}{analytic}"),
+        format!("{classes}{inputs}{versions}{network}{device}"),
     ]
 }
 

@@ -9,7 +9,10 @@ pub mod served;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
 
 use bytes::Bytes;
 use perennial::engine::{Accepted, Config, Engine, Hosted, Made, Manner};
@@ -17,7 +20,7 @@ use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, Moment, Omission, Otherwise, Step};
+use perennial::learn::{Archive, Error, Learner, Moment, Omission, Otherwise, Step};
 use perennial::model::{Choice, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
@@ -129,7 +132,10 @@ pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
 /// Predicts a row, feeds back its label, and waits until it is learned.
 pub async fn teach(model: &Hosted, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
     let snapshot = model.snapshot("").expect("it serves");
-    let answer = model.predict(&snapshot, batch, Manner::default());
+    let answer = model
+        .predict(&snapshot, batch, Manner::default())
+        .await
+        .unwrap();
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
     match receipt.expect("there is room").wait().await.expect("acked") {
         Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
@@ -154,6 +160,24 @@ pub async fn order(model: &Hosted, order: Order) -> Made {
     model.command(command).await.expect("it is carried out")
 }
 
+/// What a future comes to, for a thread that has nothing else to do.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Sleeper(Thread);
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Sleeper(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 /// What the model says of the same fifty rows, now.
 pub fn answers(model: &Hosted) -> Vec<Outputs> {
     let snapshot = model.snapshot("").expect("it serves");
@@ -161,7 +185,10 @@ pub fn answers(model: &Hosted) -> Vec<Outputs> {
         journal: false,
         explore: false,
     };
-    let ask = |(batch, _)| model.predict(&snapshot, batch, manner).outputs;
+    let ask = |(batch, _)| {
+        let answer = wait(model.predict(&snapshot, batch, manner));
+        answer.unwrap().outputs
+    };
     rows(50, 0.0).map(ask).collect()
 }
 
@@ -321,7 +348,7 @@ impl Classroom {
         step
     }
 
-    fn next(&self, event: Event) -> Entry {
+    pub fn next(&self, event: Event) -> Entry {
         let last = self.journal.last().map_or(0, |entry| entry.time.0);
         let time = match event {
             Event::Tick(time) => Time(time.0.max(last)),
@@ -336,13 +363,16 @@ impl Classroom {
 
     /// Applies the next entry, with what it needs.
     pub fn apply(&mut self, entry: Entry) -> Step {
+        self.try_apply(entry).expect("an entry of this state")
+    }
+
+    pub fn try_apply(&mut self, entry: Entry) -> Result<Step, Error> {
         let mut shelf = Shelf {
             journal: &self.journal,
             versions: &self.versions,
             omissions: &self.omissions,
         };
-        let result = self.learner.apply(&entry, &mut shelf);
-        let step = result.expect("an entry of this state");
+        let step = self.learner.apply(&entry, &mut shelf)?;
         if let Some(version) = &step.version {
             let saved = (self.learner.learned().weights(), self.learner.state());
             self.versions.insert(version.version, saved);
@@ -351,7 +381,7 @@ impl Classroom {
             self.moments.insert(entry.position, self.learner.moment());
         }
         self.journal.push(entry);
-        step
+        Ok(step)
     }
 
     /// Goes on from what was saved.

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::runtime::Runtime;
 
 use super::histories::{SOURCES, retracted, twin};
-use super::{Classroom, House, digest, label, rows, syncing_nothing};
+use super::{Classroom, House, digest, label, rows, syncing_nothing, wait};
 
 /// Rows that are served between two orders.
 const N_ROWS: usize = 3;
@@ -192,7 +192,7 @@ impl Served<'_> {
             let skip = self.rng.random_range(0..500);
             let (batch, truth) = rows(500, 0.3).nth(skip).expect("rows go on");
             let snapshot = model.snapshot("").unwrap();
-            let answer = model.predict(&snapshot, batch, Manner::default());
+            let answer = wait(model.predict(&snapshot, batch, Manner::default())).unwrap();
             self.n_said += 1;
             let source = SOURCES.choose(&mut self.rng).expect("there are three");
             let told = label(answer.ids[0], &format!("served-{}", self.n_said), truth);

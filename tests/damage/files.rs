@@ -136,7 +136,10 @@ async fn p1_a_disk_that_is_full_at_the_start() {
     assert_eq!(digest(model), lived().digest);
     let (batch, truth) = rows(1, 0.0).next().unwrap();
     let snapshot = model.snapshot("").unwrap();
-    let answer = model.predict(&snapshot, batch, Manner::default());
+    let answer = model
+        .predict(&snapshot, batch, Manner::default())
+        .await
+        .unwrap();
     let receipt = model.accept(label(answer.ids[0], "no room", truth));
     let refused = match receipt {
         Ok(receipt) => receipt.wait().await.unwrap_err(),

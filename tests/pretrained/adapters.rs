@@ -157,7 +157,11 @@ async fn teach(model: &Hosted, lessons: Range<usize>, only: Option<&str>) {
         let (text, truth) = lesson(index);
         let batch = model.embed(batch(&text)).await.unwrap();
         let snapshot = model.snapshot("").unwrap();
-        let id = model.predict(&snapshot, batch, Manner::default()).ids[0];
+        let id = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap()
+            .ids[0];
         let source = ["people", "batch"][index % 5 / 4];
         if only.is_some_and(|only| only != source) {
             continue;

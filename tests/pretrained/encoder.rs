@@ -112,7 +112,10 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
         learned.push((kind, digest(model)));
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(batch(&["my cards"])).await.unwrap();
-        let answer = model.predict(&snapshot, batch, Manner::default());
+        let answer = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap();
         let perennial::event::Outputs::Probabilities(shares) = answer.outputs else {
             panic!("a classification")
         };

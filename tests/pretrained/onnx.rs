@@ -262,7 +262,10 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
         learned.push((kind, digest(model)));
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(batch(&[lesson(0).0])).await.unwrap();
-        let answer = model.predict(&snapshot, batch, Manner::default());
+        let answer = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap();
         let Outputs::Probabilities(shares) = answer.outputs else {
             panic!("a classification")
         };

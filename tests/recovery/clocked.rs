@@ -8,7 +8,7 @@ use perennial::engine::{Accepted, Clock, Config, Hosted, Manner};
 use perennial::event::{Batch, Column, PredictionId, Time};
 use perennial::store::{Disk, segments};
 
-use crate::common::{AUTO, House, label, rows};
+use crate::common::{AUTO, House, label, rows, wait};
 
 const MINUTE_US: i64 = 60 * 1_000_000;
 /// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
@@ -57,7 +57,7 @@ fn large(n_bytes: usize) -> Batch {
 
 pub fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
-    let answer = model.predict(&snapshot, large(n_bytes), Manner::default());
+    let answer = wait(model.predict(&snapshot, large(n_bytes), Manner::default())).unwrap();
     answer.ids.first().copied()
 }
 

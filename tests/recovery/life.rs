@@ -20,7 +20,7 @@ use perennial::store::{Disk, Reader, verify};
 
 use super::clocked::{Clocked, SHORT, feed, predict};
 use super::disk::{Fault, Recording};
-use crate::common::{Classroom, label, rows};
+use crate::common::{Classroom, label, rows, wait};
 
 /// So large that three rows fill a segment.
 const LARGE: usize = 400_000;
@@ -185,7 +185,10 @@ impl Life {
         self.n_rows += 1;
         self.ask(model);
         let snapshot = model.snapshot("").unwrap();
-        let answer = model.predict(&snapshot, batch, Manner::default());
+        let answer = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap();
         let id = answer.ids.first().copied();
         // Without an id there is nothing to speak of, and nothing would be taken.
         let mut event = label(id.unwrap_or(PredictionId(1)), &feedback_id, truth);
@@ -272,7 +275,9 @@ impl Life {
                 journal: false,
                 explore: false,
             };
-            model.predict(&snapshot, batch, manner).outputs
+            wait(model.predict(&snapshot, batch, manner))
+                .unwrap()
+                .outputs
         });
         self.answered.push(Answered {
             changes: self.recording.len(),

@@ -31,7 +31,11 @@ async fn live(model: &Hosted, n_rows: usize, source: &str) -> Vec<PredictionId> 
     for n in 0..n_rows {
         let (batch, truth) = large(n);
         let snapshot = model.snapshot("").unwrap();
-        let id = model.predict(&snapshot, batch, Manner::default()).ids[0];
+        let id = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap()
+            .ids[0];
         ids.push(id);
         let feedback = Feedback {
             source: source.to_owned(),

@@ -105,7 +105,10 @@ async fn p6_a_source_that_goes_on_is_erased_up_to_the_order() {
                 return;
             }
             let snapshot = sender.snapshot("").expect("it serves");
-            let answer = sender.predict(&snapshot, batch.clone(), Default::default());
+            let answer = sender
+                .predict(&snapshot, batch.clone(), Default::default())
+                .await
+                .unwrap();
             let mut more = label(answer.ids[0], &format!("more-{n}"), truth);
             more.source = "batch".to_owned();
             let receipt = sender.accept(more).expect("there is room");

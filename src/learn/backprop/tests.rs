@@ -80,7 +80,7 @@ fn slopes_are_the_derivatives_of_the_loss() {
             check("bias", *slope, &|p, step| p.layers[index].bias[at] += step);
         }
     }
-    for (bucket, row) in pass.sparse_slopes(&rows, 150) {
+    for (bucket, row) in sparse_slopes(&rows, pass.first_slopes(), 150) {
         for (at, slope) in row.iter().enumerate().step_by(29) {
             check("sparse", *slope, &|p, step| {
                 p.sparse.row_mut(bucket)[at] += step
@@ -110,7 +110,7 @@ fn a_descent_moves_against_the_slopes() {
             assert!((then - 0.01 * slope - now).abs() < 1e-4);
         }
     }
-    for (bucket, slopes) in pass.sparse_slopes(&rows, 150) {
+    for (bucket, slopes) in sparse_slopes(&rows, pass.first_slopes(), 150) {
         let before = parameters();
         let then = before.sparse.row(bucket).unwrap_or(&[0.0; 150]);
         let now = moved.sparse.row(bucket).expect("it was written");

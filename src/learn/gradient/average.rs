@@ -6,14 +6,14 @@
 //! of hashed features are not averaged, since an average that moves only when its row is touched
 //! would lag behind on rare ones for ever.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::super::spare::Spare;
+use super::super::trainee::Trainee;
 use super::measure::Measure;
-use crate::learn::backprop::Pass;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Parameters, Target};
+use crate::model::{Device, Encoded, Optimizer, Parameters, Target};
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
@@ -34,19 +34,25 @@ pub struct Averages {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Average {
-    parameters: Parameters,
+    network: Trainee,
     /// Its recent loss on new and remembered rows, before the network learned them.
     loss: f64,
-    pass: Spare<Pass>,
+}
+
+impl Average {
+    fn outputs(&self, row: usize) -> &[f32] {
+        let width = self.network.n_outputs();
+        &self.network.outputs()[row * width..(row + 1) * width]
+    }
 }
 
 impl Averages {
     /// Of a network that has learned nothing.
-    pub fn new(parameters: &Parameters) -> Averages {
+    pub fn new(parameters: &Parameters, device: Device) -> Averages {
+        // It takes no steps of its own: the rule that remembers nothing is enough.
         let average = || Average {
-            parameters: parameters.clone(),
+            network: Trainee::new(parameters.clone(), Optimizer::Sgd, device),
             loss: 0.0,
-            pass: Spare::default(),
         };
         Averages {
             pair: [average(), average()],
@@ -55,21 +61,29 @@ impl Averages {
         }
     }
 
+    /// Has both computed on this device from now on.
+    pub fn move_to(&mut self, device: Device) {
+        let networks = self.pair.iter_mut().map(|average| &mut average.network);
+        networks.for_each(|network| network.move_to(device));
+    }
+
     /// The better one of late, the stable one of equals.
     fn best(&self) -> usize {
         usize::from(self.pair[1].loss <= self.pair[0].loss)
     }
 
     /// The weights that serve.
-    pub fn served(&self) -> &Parameters {
-        &self.pair[self.best()].parameters
+    pub fn served(&self) -> Cow<'_, Parameters> {
+        self.pair[self.best()].network.parameters()
     }
 
     /// Lets both answer the rows of an update.
-    pub fn answer(&mut self, rows: &[&Encoded]) {
-        for average in &mut self.pair {
-            average.pass.0.forward(&average.parameters, rows);
-        }
+    ///
+    /// # Errors
+    /// One sentence: their device fails.
+    pub fn answer(&mut self, rows: &[&Encoded]) -> Result<(), String> {
+        let mut each = self.pair.iter_mut();
+        each.try_for_each(|average| average.network.forward(rows))
     }
 
     /// The answer to one row by the average that does better on it.
@@ -109,44 +123,25 @@ impl Averages {
         self.late.extend(outputs);
     }
 
-    /// Follows a network that has made one more update, with these rows.
-    pub fn follow(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
+    /// Follows a network that has made one more update, with these rows; errors as
+    /// [`Averages::answer`].
+    pub fn follow(&mut self, network: &Trainee, rows: &[&Encoded]) -> Result<(), String> {
         self.n_updates += 1;
-        let turn = self.n_updates.is_multiple_of(EVERY);
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             // While it is young an average is a plain mean: it forgets where it began.
             let share = |since: u64| {
                 let reach = horizon.min((self.n_updates - since) as f32);
                 (EVERY as f32 / reach).min(1.0)
             };
-            let layers = average.parameters.layers.iter_mut().zip(&parameters.layers);
-            for (mine, theirs) in layers.filter(|_| turn) {
-                approach(&mut mine.weight, &theirs.weight, share(0));
-                approach(&mut mine.bias, &theirs.bias, share(0));
+            if self.n_updates.is_multiple_of(EVERY) {
+                let late = self.late.iter();
+                let late = late.map(|(output, since)| (*output as usize, share(*since)));
+                let late: Vec<(usize, f32)> = late.collect();
+                average.network.approach(network, share(0), &late)?;
             }
-            let mine = average.parameters.layers.last_mut();
-            for (mine, theirs) in mine
-                .into_iter()
-                .zip(parameters.layers.last())
-                .filter(|_| turn)
-            {
-                for (output, since) in &self.late {
-                    let (output, n_in) = (*output as usize, mine.n_in);
-                    // What it has come nearer already counts.
-                    let share = (share(*since) - share(0)) / (1.0 - share(0)).max(f32::EPSILON);
-                    let row = output * n_in..(output + 1) * n_in;
-                    approach(&mut mine.weight[row.clone()], &theirs.weight[row], share);
-                    let bias = output..output + 1;
-                    approach(&mut mine.bias[bias.clone()], &theirs.bias[bias], share);
-                }
-            }
-            for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
-                if let Some(row) = parameters.sparse.row(*bucket) {
-                    let mine = average.parameters.sparse.row_mut(*bucket);
-                    mine.copy_from_slice(row);
-                }
-            }
+            average.network.take_sparse(network, rows);
         }
+        Ok(())
     }
 
     /// All but the served weights.
@@ -162,7 +157,10 @@ impl Averages {
                 .flat_map(|(output, since)| [*output, *since]);
             tensors.put_u64("late", &[self.late.len(), 2], late.collect());
         }
-        tensors.nest("other", self.pair[1 - self.best()].parameters.save());
+        tensors.nest(
+            "other",
+            self.pair[1 - self.best()].network.parameters().save(),
+        );
         tensors
     }
 
@@ -190,22 +188,9 @@ impl Averages {
             average.loss = loss;
         }
         let best = self.best();
-        self.pair[best].parameters = served;
-        self.pair[1 - best].parameters = other;
-        Ok(())
-    }
-}
-
-impl Average {
-    fn outputs(&self, row: usize) -> &[f32] {
-        let width = self.parameters.layers.last().map_or(1, |layer| layer.n_out);
-        &self.pass.0.outputs()[row * width..(row + 1) * width]
-    }
-}
-
-fn approach(mine: &mut [f32], theirs: &[f32], share: f32) {
-    for (mine, theirs) in mine.iter_mut().zip(theirs) {
-        *mine += share * (theirs - *mine);
+        let none = &mut Tensors::default();
+        self.pair[best].network.load(served, none)?;
+        self.pair[1 - best].network.load(other, none)
     }
 }
 
@@ -222,22 +207,30 @@ mod tests {
     }
 
     /// A network whose outputs are these.
-    fn says(outputs: [f32; 2]) -> Parameters {
+    fn says(outputs: [f32; 2]) -> Trainee {
         let mut parameters = Parameters::new(&[1, 2], 16, 1);
         parameters.layers[0].bias = outputs.to_vec();
-        parameters
+        trained(parameters)
+    }
+
+    fn trained(parameters: Parameters) -> Trainee {
+        Trainee::new(parameters, Optimizer::Sgd, Device::Cpu)
+    }
+
+    fn new_averages() -> Averages {
+        Averages::new(&says([0.0, 0.0]).parameters(), Device::Cpu)
     }
 
     #[test]
     fn both_follow_and_the_better_one_serves() {
-        let mut averages = Averages::new(&says([0.0, 0.0]));
+        let mut averages = new_averages();
         let scale = Scale::default();
         let measure = Measure::Plain(&scale);
         let mut learn = |outputs: [f32; 2], class: u32, n_updates: usize| {
             for _ in 0..n_updates {
-                averages.answer(&[&row()]);
+                averages.answer(&[&row()]).unwrap();
                 averages.judge(&[Target::Class(class)], 1, measure);
-                averages.follow(&says(outputs), &[&row()]);
+                averages.follow(&says(outputs), &[&row()]).unwrap();
             }
             averages.served().layers[0].bias.clone()
         };
@@ -246,43 +239,43 @@ mod tests {
         // The world turns round: the plastic one is there first.
         let bias = learn([0.0, 4.0], 1, 300);
         assert!(bias[1] > 3.0, "{bias:?}");
-        averages.answer(&[&row()]);
+        averages.answer(&[&row()]).unwrap();
         let anchor = |class| averages.anchor(0, Target::Class(class), measure);
         assert!(anchor(1)[1] > anchor(0)[1]);
     }
 
     #[test]
     fn an_output_whose_class_came_late_follows_as_a_new_one() {
-        let mut averages = Averages::new(&says([0.0, 0.0]));
+        let mut averages = new_averages();
         let follow = |averages: &mut Averages, outputs, n_updates| {
-            (0..n_updates).for_each(|_| averages.follow(&says(outputs), &[&row()]));
+            (0..n_updates).for_each(|_| averages.follow(&says(outputs), &[&row()]).unwrap());
         };
         follow(&mut averages, [0.0, 0.0], 2000);
         averages.let_in(1..2);
         follow(&mut averages, [1.0, 1.0], 8);
         for average in &averages.pair {
-            let bias = &average.parameters.layers[0].bias;
+            let bias = &average.network.parameters().layers[0].bias;
             assert!(bias[0] < 0.1 && bias[1] > 0.99, "{bias:?}");
         }
     }
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let mut averages = Averages::new(&says([0.0, 0.0]));
+        let mut averages = new_averages();
         averages.let_in(1..2);
         for index in 0..50 {
-            let mut parameters = says([index as f32, 1.0]);
+            let mut parameters = says([index as f32, 1.0]).parameters().into_owned();
             parameters.sparse.row_mut(3)[0] = index as f32;
-            averages.answer(&[&row()]);
+            averages.answer(&[&row()]).unwrap();
             averages.judge(
                 &[Target::Class(index % 2)],
                 1,
                 Measure::Plain(&Scale::default()),
             );
-            averages.follow(&parameters, &[&row()]);
+            averages.follow(&trained(parameters), &[&row()]).unwrap();
         }
-        let mut loaded = Averages::new(&says([0.0, 0.0]));
-        let served = averages.served().clone();
+        let mut loaded = new_averages();
+        let served = averages.served().into_owned();
         loaded.load(served, &mut averages.save()).unwrap();
         assert_eq!(loaded, averages);
     }

@@ -313,6 +313,10 @@ impl Learner {
                 world.sources.reject();
                 Fate::Quarantined
             }
+            Outcome::Failed(what) => {
+                self.failed = Some(what);
+                return Fate::Pending;
+            }
         };
         world.ledger.settle(fate);
         fate

@@ -86,6 +86,7 @@ impl Learner {
             learned,
             history: History::default(),
             encoders: Default::default(),
+            failed: None,
             world: World {
                 position: numbers[0],
                 time: Time(numbers[1] as i64),

@@ -224,7 +224,7 @@ fn device(raw: &Raw) -> Result<Device, Error> {
         one_of(
             "backend.device",
             written,
-            "\"cpu\", or \"cuda:0\" to \"cuda:63\"",
+            "\"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\"",
         )
     })
 }
@@ -408,7 +408,7 @@ mod tests {
         check("encoder = \"minilm\"\n", "only a text or a vector has it");
         check(
             "[backend]\ndevice = \"gpu\"\n",
-            "backend.device = \"gpu\": take \"cpu\", or \"cuda:0\"",
+            "backend.device = \"gpu\": take \"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\"",
         );
         check("[learner]\nspeed = 1\n", "unknown field `speed`");
         check(

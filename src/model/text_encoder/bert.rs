@@ -58,7 +58,7 @@ impl Bert {
             others: weights.others,
             epsilon: config.layer_norm_eps,
             activation: config.activation()?,
-            device: device.open()?,
+            device: device.open(backend::Use::Answers)?,
         };
         let h = config.hidden_size;
         let embedding = |name| format!("embeddings.{name}_embeddings.weight");

@@ -1,0 +1,267 @@
+//! A network in training, with the optimiser that trains it: on the processor, or on a device.
+//!
+//! Invariant: what is on a device was copied there from the parameters here, and is read back
+//! whenever they are asked for; rows of hashed features never leave the processor.
+
+use std::borrow::Cow;
+
+use super::backprop::{Lengths, Pass, sparse_slopes, squared_inputs, squares};
+use super::optimizer::State;
+use super::spare::Spare;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Training};
+
+/// A network that takes steps.
+#[derive(Clone, Debug)]
+pub struct Trainee {
+    /// Its dense layers are those of the last copy while a device has them.
+    parameters: Parameters,
+    optimizer: State,
+    device: Device,
+    elsewhere: Option<Training>,
+    room: Spare<Room>,
+}
+
+/// Room for one pass.
+#[derive(Default)]
+struct Room {
+    pass: Pass,
+    /// What a device gave, and is to be given: `[rows, n_outputs]`.
+    outputs: Vec<f32>,
+    slopes: Vec<f32>,
+}
+
+impl Trainee {
+    /// A network that has made no step.
+    pub fn new(parameters: Parameters, optimizer: Optimizer, device: Device) -> Trainee {
+        Trainee {
+            optimizer: State::new(optimizer, &parameters),
+            parameters,
+            device,
+            elsewhere: None,
+            room: Spare::default(),
+        }
+    }
+
+    /// The parameters as they are.
+    ///
+    /// # Panics
+    /// When a device cannot be read any more.
+    pub fn parameters(&self) -> Cow<'_, Parameters> {
+        let Some(training) = &self.elsewhere else {
+            return Cow::Borrowed(&self.parameters);
+        };
+        Cow::Owned(Parameters {
+            layers: training.layers().expect("a device that computes is read"),
+            sparse: self.parameters.sparse.clone(),
+        })
+    }
+
+    /// The state of the optimiser; panics as [`Trainee::parameters`].
+    pub fn optimizer(&self) -> Cow<'_, State> {
+        let moments = self.elsewhere.as_ref().map(Training::moments);
+        let moments = moments.map(|read| read.expect("a device that computes is read"));
+        let Some(moments) = moments.flatten() else {
+            return Cow::Borrowed(&self.optimizer);
+        };
+        let mut optimizer = self.optimizer.clone();
+        optimizer.set_moments(moments);
+        Cow::Owned(optimizer)
+    }
+
+    /// `[input, hidden.., output]`.
+    pub fn widths(&self) -> Vec<usize> {
+        self.parameters.widths()
+    }
+
+    /// What trains it.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Width of the output.
+    pub fn n_outputs(&self) -> usize {
+        self.parameters.layers.last().map_or(1, |layer| layer.n_out)
+    }
+
+    /// Buckets that hashed features fall into.
+    pub fn n_buckets(&self) -> usize {
+        self.parameters.sparse.n_buckets()
+    }
+
+    /// Replaces all of it.
+    pub fn load(&mut self, parameters: Parameters, optimizer: &mut Tensors) -> Result<(), Error> {
+        self.optimizer.load(&parameters, optimizer)?;
+        self.parameters = parameters;
+        self.elsewhere = None;
+        Ok(())
+    }
+
+    /// Computes the outputs for `rows`.
+    ///
+    /// # Errors
+    /// One sentence: the device is not there, has no room, or fails.
+    pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), String> {
+        let room = &mut self.room.0;
+        if self.device == Device::Cpu {
+            room.pass.forward(&self.parameters, rows);
+            return Ok(());
+        }
+        let training = match &mut self.elsewhere {
+            Some(training) => training,
+            nowhere => {
+                let (layers, moments) = (&self.parameters.layers, self.optimizer.moments());
+                nowhere.insert(Training::new(layers, moments, self.device)?)
+            }
+        };
+        room.outputs = training.forward(&self.parameters.sparse, rows)?;
+        room.slopes.clear();
+        room.slopes.resize(room.outputs.len(), 0.0);
+        Ok(())
+    }
+
+    /// `[rows, n_outputs]`.
+    pub fn outputs(&self) -> &[f32] {
+        match self.elsewhere {
+            Some(_) => &self.room.0.outputs,
+            None => self.room.0.pass.outputs(),
+        }
+    }
+
+    /// The outputs, and the slopes of each row's loss in them, to be written.
+    pub fn outputs_and_slopes(&mut self) -> (&[f32], &mut [f32]) {
+        let room = &mut self.room.0;
+        match self.elsewhere {
+            Some(_) => (&room.outputs, &mut room.slopes),
+            None => room.pass.outputs_and_slopes(),
+        }
+    }
+
+    /// Moves the parameters against the slopes written, each row's by its share. False where they
+    /// are not finite, and then nothing is moved.
+    ///
+    /// # Errors
+    /// As [`Trainee::forward`].
+    pub fn step(
+        &mut self,
+        settings: &Gradient,
+        rows: &[&Encoded],
+        shares: &[f32],
+    ) -> Result<bool, String> {
+        let Some(training) = &mut self.elsewhere else {
+            let (pass, parameters) = (&mut self.room.0.pass, &mut self.parameters);
+            let finite = pass.backward(parameters, rows, shares);
+            if finite {
+                self.optimizer.step(settings, parameters, pass, rows);
+            }
+            return Ok(finite);
+        };
+        let slopes = &self.room.0.slopes;
+        let hidden = training.backward(slopes)?;
+        let lengths = lengths(rows, slopes, &hidden);
+        let factors = lengths
+            .zip(shares)
+            .map(|(lengths, share)| lengths.factor(*share));
+        let Some(factors) = factors.collect::<Option<Vec<f32>>>() else {
+            return Ok(false);
+        };
+        let rate = settings.learning_rate;
+        training.step(&factors, self.optimizer.next_rule(rate))?;
+        let table = &mut self.parameters.sparse;
+        if table.n_buckets() > 0 {
+            let slopes = sparse_slopes(rows, &training.first_slopes()?, table.row_len());
+            self.optimizer.step_sparse(rate, table, &slopes);
+        }
+        Ok(true)
+    }
+
+    /// Has it computed on this device from now on; panics as [`Trainee::parameters`].
+    pub fn move_to(&mut self, device: Device) {
+        if device != self.device {
+            self.take_back();
+            self.device = device;
+        }
+    }
+
+    /// Halves the weights of every layer; panics as [`Trainee::parameters`].
+    pub fn shrink(&mut self) {
+        self.take_back();
+        self.parameters.shrink();
+    }
+
+    fn take_back(&mut self) {
+        if self.elsewhere.is_some() {
+            self.parameters = self.parameters().into_owned();
+            self.optimizer = self.optimizer().into_owned();
+            self.elsewhere = None;
+        }
+    }
+
+    /// Moves by a share of the way to another network; these outputs by shares of their own.
+    ///
+    /// # Errors
+    /// As [`Trainee::forward`].
+    pub fn approach(
+        &mut self,
+        other: &Trainee,
+        share: f32,
+        late: &[(usize, f32)],
+    ) -> Result<(), String> {
+        if let (Some(mine), Some(theirs)) = (&mut self.elsewhere, &other.elsewhere) {
+            return mine.approach(theirs, share, late);
+        }
+        let layers = self.parameters.layers.iter_mut();
+        for (mine, theirs) in layers.zip(&other.parameters.layers) {
+            approach(&mut mine.weight, &theirs.weight, share);
+            approach(&mut mine.bias, &theirs.bias, share);
+        }
+        let mine = self.parameters.layers.last_mut().into_iter();
+        for (mine, theirs) in mine.zip(other.parameters.layers.last()) {
+            for (output, own) in late {
+                // What it has come nearer already counts.
+                let share = (own - share) / (1.0 - share).max(f32::EPSILON);
+                let row = output * mine.n_in..(output + 1) * mine.n_in;
+                approach(&mut mine.weight[row.clone()], &theirs.weight[row], share);
+                let bias = *output..output + 1;
+                approach(&mut mine.bias[bias.clone()], &theirs.bias[bias], share);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what another network has learned of the hashed features of these rows.
+    pub fn take_sparse(&mut self, other: &Trainee, rows: &[&Encoded]) {
+        for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
+            if let Some(row) = other.parameters.sparse.row(*bucket) {
+                self.parameters.sparse.row_mut(*bucket).copy_from_slice(row);
+            }
+        }
+    }
+}
+
+impl PartialEq for Trainee {
+    fn eq(&self, other: &Trainee) -> bool {
+        self.parameters() == other.parameters() && self.optimizer() == other.optimizer()
+    }
+}
+
+/// How long each row's slopes are, by the slopes in the outputs `[rows, n_outputs]` and the sums
+/// of squares that [`Training::backward`] gives.
+fn lengths(rows: &[&Encoded], slopes: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
+    let (width, n_sums) = (slopes.len() / rows.len(), hidden.len() / rows.len());
+    rows.iter().enumerate().map(move |(index, row)| {
+        let outputs = squares(&slopes[index * width..(index + 1) * width]);
+        let (inputs, hidden) = hidden[index * n_sums..(index + 1) * n_sums].split_at(n_sums / 2);
+        let inputs = std::iter::once(squared_inputs(row)).chain(inputs.iter().copied());
+        Lengths::of(inputs.zip(hidden.iter().copied().chain([outputs])))
+    })
+}
+
+fn approach(mine: &mut [f32], theirs: &[f32], share: f32) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += share * (theirs - *mine);
+    }
+}
+
+#[cfg(test)]
+mod tests;
