@@ -16,6 +16,8 @@ mod encoder;
 mod onnx;
 #[path = "common/onnx.rs"]
 mod onnx_file;
+#[path = "pretrained/operators.rs"]
+mod operators;
 #[path = "pretrained/sentence.rs"]
 mod sentence;
 #[path = "common/server.rs"]

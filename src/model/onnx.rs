@@ -51,7 +51,8 @@ struct Step {
     node: Node,
     operator: &'static Operator,
     inputs: Vec<Option<usize>>,
-    output: usize,
+    /// Nothing where nobody needs one.
+    outputs: Vec<Option<usize>>,
     /// Places that nothing behind it reads.
     last_read: Vec<usize>,
 }
@@ -109,12 +110,13 @@ impl Graph {
         let budget = Budget::new(PRODUCTS_MAX);
         let mut n_standing = 0;
         for step in &self.steps {
-            let value = self.compute(step, &values, &budget)?;
-            n_standing += value.n_elements();
-            if n_standing > STANDING_MAX {
-                return Err(format!("more than {STANDING_MAX} values stand at a time"));
+            for (place, value) in self.compute(step, &values, &budget)? {
+                n_standing += value.n_elements();
+                if n_standing > STANDING_MAX {
+                    return Err(format!("more than {STANDING_MAX} values stand at a time"));
+                }
+                values[place] = Some(value);
             }
-            values[step.output] = Some(value);
             for place in &step.last_read {
                 let read = values[*place].take();
                 n_standing -= read.map_or(0, |value| value.n_elements());
@@ -183,18 +185,22 @@ impl Graph {
                 )),
             });
             let inputs = inputs.collect::<Result<_, _>>()?;
-            let mut given = node.outputs.iter();
-            let first = given.next().cloned().unwrap_or_default();
-            if let Some(second) = given.find(|name| !name.is_empty()) {
-                let second = quoted(second);
-                return Err(format!("{}: output {second} is not supported", node.title));
+            let mut more = node.outputs.iter().skip(operator.n_outputs_max);
+            if let Some(other) = more.find(|name| !name.is_empty()) {
+                let other = quoted(other);
+                return Err(format!("{}: output {other} is not supported", node.title));
             }
-            let output = self.name(&mut places, first, None)?;
+            let mut named = |name: &String| match name.is_empty() {
+                true => Ok(None),
+                false => self.name(&mut places, name.clone(), None).map(Some),
+            };
+            let outputs = node.outputs.iter().map(&mut named);
+            let outputs = outputs.collect::<Result<_, _>>()?;
             self.steps.push(Step {
                 node,
                 operator,
                 inputs,
-                output,
+                outputs,
                 last_read: Vec::new(),
             });
         }
@@ -222,8 +228,11 @@ impl Graph {
     fn keep_needed(&mut self) {
         let mut needed = BTreeSet::from([self.output]);
         let mut kept = Vec::new();
-        for step in self.steps.drain(..).rev() {
-            if needed.contains(&step.output) {
+        for mut step in self.steps.drain(..).rev() {
+            for output in &mut step.outputs {
+                output.take_if(|place| !needed.contains(place));
+            }
+            if step.outputs.iter().any(Option::is_some) {
                 needed.extend(step.inputs.iter().flatten());
                 kept.push(step);
             }
@@ -247,12 +256,13 @@ impl Graph {
                 later.push(step);
                 continue;
             }
-            let value = self.compute(&step, &self.known, &budget)?;
-            n_standing += value.n_elements();
-            if n_standing > STANDING_MAX {
-                return Err(format!("it unfolds into more than {STANDING_MAX} values"));
+            for (place, value) in self.compute(&step, &self.known, &budget)? {
+                n_standing += value.n_elements();
+                if n_standing > STANDING_MAX {
+                    return Err(format!("it unfolds into more than {STANDING_MAX} values"));
+                }
+                self.known[place] = Some(value);
             }
-            self.known[step.output] = Some(value);
         }
         self.steps = later;
         Ok(())
@@ -270,29 +280,38 @@ impl Graph {
         }
     }
 
+    /// What a step gives, and where it goes.
     fn compute(
         &self,
         step: &Step,
         values: &[Option<Value>],
         budget: &Budget,
-    ) -> Result<Value, String> {
+    ) -> Result<Vec<(usize, Value)>, String> {
         let of = |place: &Option<usize>| place.and_then(|place| values[place].as_ref());
-        let call = Call {
+        let mut call = Call {
             node: &step.node,
             inputs: step.inputs.iter().map(of).collect(),
+            output: 0,
             opset: self.opset,
             device: &self.device,
             budget,
         };
-        let value = (step.operator.compute)(&call).and_then(|value| {
-            call.room(value.shape(), 1)?;
-            match &value {
-                Value::Floats(tensor) if tensor.elem_count() == 0 => {
-                    Err(Fault(format!("it gives no values, {:?}", tensor.dims())))
+        let mut given = Vec::new();
+        for (output, place) in step.outputs.iter().enumerate() {
+            let Some(place) = *place else { continue };
+            call.output = output;
+            let value = (step.operator.compute)(&call).and_then(|value| {
+                call.room(value.shape(), 1)?;
+                match &value {
+                    Value::Floats(tensor) if tensor.elem_count() == 0 => {
+                        Err(Fault(format!("it gives no values, {:?}", tensor.dims())))
+                    }
+                    _ => Ok(value),
                 }
-                _ => Ok(value),
-            }
-        });
-        value.map_err(|Fault(what)| format!("{}: {what}", step.node.title))
+            });
+            let value = value.map_err(|Fault(what)| format!("{}: {what}", step.node.title))?;
+            given.push((place, value));
+        }
+        Ok(given)
     }
 }

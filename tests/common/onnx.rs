@@ -19,6 +19,7 @@ pub enum Set {
     Int(i64),
     Float(f32),
     Ints(Vec<i64>),
+    Text(&'static str),
 }
 
 impl Onnx {
@@ -77,6 +78,7 @@ impl Onnx {
                 Set::Float(value) => (attribute.f, attribute.r#type) = (value, 1),
                 Set::Int(value) => (attribute.i, attribute.r#type) = (value, 2),
                 Set::Ints(values) => (attribute.ints, attribute.r#type) = (values, 7),
+                Set::Text(text) => (attribute.s, attribute.r#type) = (text.into(), 3),
             }
             attribute
         });

@@ -23,7 +23,7 @@ fn toml(learner: &str, n_values: usize) -> String {
 }
 
 /// A house with models that learn on this file, and another.
-fn house(file: &Onnx, n_values: usize) -> House {
+pub fn house(file: &Onnx, n_values: usize) -> House {
     let house = House::new(&[("other", AUTO)]);
     for kind in ["auto", "analytic", "gradient"] {
         house.describe(kind, &toml(kind, n_values));
@@ -36,7 +36,7 @@ fn path(house: &House) -> PathBuf {
     house.data().with_file_name("trunk.onnx")
 }
 
-fn wave(n_values: usize, start: usize) -> Vec<f32> {
+pub fn wave(n_values: usize, start: usize) -> Vec<f32> {
     let values = (start..start + n_values).map(|index| (index as f32 * 0.7).sin());
     values.collect()
 }
@@ -51,7 +51,7 @@ fn batch(rows: &[Vec<f32>]) -> Batch {
 }
 
 /// What a batch became, `[rows, width]`.
-fn vectors(batch: &Batch) -> Vec<Vec<f32>> {
+pub fn vectors(batch: &Batch) -> Vec<Vec<f32>> {
     let Column::Vectors(bytes) = &batch.columns[0] else {
         panic!("vectors stay vectors")
     };
@@ -70,7 +70,7 @@ fn check_close(found: &[f32], expected: &[f32]) {
 }
 
 /// Checks what a file gives for rows alone and together.
-fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec<f32>) {
+pub fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec<f32>) {
     let house = house(file, rows[0].len());
     let described = describe(&house.models().join("auto/model.toml")).unwrap();
     let mut together = batch(rows);
@@ -378,7 +378,7 @@ fn refusal(bytes: &[u8]) -> String {
     error
 }
 
-fn check_refused(spoil: impl Fn(&mut Onnx), expected: &str) {
+pub fn check_refused(spoil: impl Fn(&mut Onnx), expected: &str) {
     let mut file = mlp();
     spoil(&mut file);
     let error = refusal(&file.bytes());

@@ -1,25 +1,29 @@
 //! The operators that are computed, each with the attributes that it knows.
 //!
 //! Invariant: what is not in this list is refused when a file is read, an attribute as well as an
-//! operator; each gives one output.
+//! operator; each gives one output at a time.
 
 mod arithmetic;
 mod layers;
 mod logic;
+mod pad;
 mod reduce;
+mod resize;
 mod shape;
+mod transposed;
 mod windows;
 
 use super::call::Call;
 use super::value::{Fault, Value};
 
-/// From a node's inputs to its first output.
+/// From a node's inputs to the output that is asked for.
 type Compute = fn(&Call) -> Result<Value, Fault>;
 
 /// One operator.
 pub struct Operator {
     pub name: &'static str,
     pub attributes: &'static [&'static str],
+    pub n_outputs_max: usize,
     pub compute: Compute,
 }
 
@@ -31,6 +35,7 @@ const fn operator(
     Operator {
         name,
         attributes,
+        n_outputs_max: 1,
         compute,
     }
 }
@@ -41,6 +46,21 @@ macro_rules! window {
         &["auto_pad", "dilations", "kernel_shape", "pads", "strides", $($more),*]
     };
 }
+
+/// Parts of a split at most: each is reckoned from the lengths of all.
+const PARTS_MAX: usize = 1 << 10;
+
+const RESIZED: &[&str] = &[
+    "antialias",
+    "axes",
+    "coordinate_transformation_mode",
+    "cubic_coeff_a",
+    "exclude_outside",
+    "extrapolation_value",
+    "keep_aspect_ratio_policy",
+    "mode",
+    "nearest_mode",
+];
 
 /// In the order of their names.
 #[rustfmt::skip]
@@ -56,6 +76,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Constant", &["value", "value_float", "value_floats", "value_int", "value_ints"], shape::constant),
     operator("ConstantOfShape", &["value"], shape::constant_of_shape),
     operator("Conv", window!("group"), windows::conv),
+    operator("ConvTranspose", window!("group", "output_padding"), transposed::conv_transpose),
     operator("Div", &[], arithmetic::div),
     operator("Dropout", &["ratio", "seed"], shape::identity),
     operator("Elu", &["alpha"], arithmetic::elu),
@@ -70,6 +91,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Gelu", &["approximate"], arithmetic::gelu),
     operator("Gemm", &["alpha", "beta", "transA", "transB"], layers::gemm),
     operator("GlobalAveragePool", &[], reduce::global_average),
+    operator("GlobalMaxPool", &[], reduce::global_max),
     operator("Greater", &[], |call| logic::compare(call, |a, b| a > b, |a, b| a > b)),
     operator("GreaterOrEqual", &[], |call| logic::compare(call, |a, b| a >= b, |a, b| a >= b)),
     operator("HardSigmoid", &["alpha", "beta"], arithmetic::hard_sigmoid),
@@ -90,6 +112,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Not", &[], logic::not),
     operator("Or", &[], |call| logic::both(call, |a, b| a | b)),
     operator("PRelu", &[], arithmetic::p_relu),
+    operator("Pad", &["mode"], pad::pad),
     operator("Pow", &[], arithmetic::pow),
     operator("Range", &[], shape::range),
     operator("Reciprocal", &[], |call| arithmetic::each(call, |x| x.recip())),
@@ -98,10 +121,12 @@ pub const OPERATORS: &[Operator] = &[
     operator("ReduceSum", &["axes", "keepdims", "noop_with_empty_axes"], reduce::sum),
     operator("Relu", &[], |call| arithmetic::each(call, |x| x.relu())),
     operator("Reshape", &["allowzero"], shape::reshape),
+    operator("Resize", RESIZED, resize::resize),
     operator("Shape", &["end", "start"], shape::shape),
     operator("Sigmoid", &[], |call| arithmetic::each(call, candle_nn::ops::sigmoid)),
     operator("Slice", &[], shape::slice),
     operator("Softmax", &["axis"], reduce::softmax),
+    Operator { n_outputs_max: PARTS_MAX, ..operator("Split", &["axis", "num_outputs", "split"], shape::split) },
     operator("Sqrt", &[], |call| arithmetic::each(call, |x| x.sqrt())),
     operator("Squeeze", &["axes"], shape::squeeze),
     operator("Sub", &[], arithmetic::sub),

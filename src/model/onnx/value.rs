@@ -124,6 +124,23 @@ impl Value {
 }
 
 impl Ints {
+    /// The same with its axes in another order.
+    pub fn permuted(&self, order: &[usize]) -> Ints {
+        let shape: Vec<usize> = order.iter().map(|axis| self.shape[*axis]).collect();
+        let step = |axis: usize| self.shape[axis + 1..].iter().product::<usize>();
+        let steps: Vec<usize> = order.iter().map(|axis| step(*axis)).collect();
+        let values = (0..self.values.len()).map(|mut rest| {
+            let mut from = 0;
+            for (extent, step) in shape.iter().zip(&steps).rev() {
+                from += rest % extent * step;
+                rest /= extent;
+            }
+            self.values[from]
+        });
+        let values = values.collect();
+        Ints { shape, values }
+    }
+
     /// The values that a broadcast to `shape` has; it can be broadcast to it.
     pub fn expanded(&self, shape: &[usize]) -> Vec<i64> {
         let missing = shape.len() - self.shape.len();
@@ -220,6 +237,12 @@ mod tests {
         assert_eq!(ints.expanded(&[2, 3]), [7, 7, 7, 8, 8, 8]);
         assert_eq!(ints.expanded(&[2, 2, 1]), [7, 8, 7, 8]);
         assert_eq!(ints.expanded(&[2, 0]), [] as [i64; 0]);
+        let ints = Ints {
+            shape: vec![2, 3],
+            values: (0..6).collect(),
+        };
+        assert_eq!(ints.permuted(&[0, 1]), ints);
+        assert_eq!(ints.permuted(&[1, 0]).values, [0, 3, 1, 4, 2, 5]);
         let value = Value::ints((0..12).collect(), &[2, 3, 2]);
         let Ok(Value::Ints(ints)) = value.select(1, &[2, 0]) else {
             panic!("both are there")

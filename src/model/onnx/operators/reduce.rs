@@ -45,15 +45,23 @@ pub fn l2(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Over every dimension behind the channels.
-pub fn global_average(call: &Call) -> Result<Value, Fault> {
+fn global(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     match tensor.rank() {
         0..=2 => fault(format!("an input {:?} without places", tensor.dims())),
-        rank => {
-            let axes: Vec<usize> = (2..rank).collect();
-            Ok(Value::Floats(tensor.mean_keepdim(axes)?))
-        }
+        rank => Ok(Value::Floats(function(tensor, (2..rank).collect())?)),
     }
+}
+
+pub fn global_average(call: &Call) -> Result<Value, Fault> {
+    global(call, |tensor, axes| tensor.mean_keepdim(axes))
+}
+
+pub fn global_max(call: &Call) -> Result<Value, Fault> {
+    global(call, |tensor, axes| {
+        let largest = |tensor: Tensor, axis| tensor.max_keepdim(axis);
+        axes.into_iter().try_fold(tensor.clone(), largest)
+    })
 }
 
 /// Until opset 12 it is over all dimensions from the axis on.

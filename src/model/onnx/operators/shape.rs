@@ -142,10 +142,12 @@ pub fn transpose(call: &Call) -> Result<Value, Fault> {
             .map(|named| axis(*named, rank))
             .collect::<Result<_, _>>()?,
     };
+    if order.len() != rank || (0..rank).any(|axis| !order.contains(&axis)) {
+        return fault(format!("perm = {order:?} of {rank} axes"));
+    }
     match value {
         Value::Floats(tensor) => Ok(Value::Floats(tensor.permute(order)?.contiguous()?)),
-        Value::Ints(_) if rank < 2 => Ok(value.clone()),
-        Value::Ints(_) => fault("it transposes whole numbers"),
+        Value::Ints(ints) => Ok(Value::Ints(ints.permuted(&order))),
     }
 }
 
@@ -185,6 +187,34 @@ pub fn concat(call: &Call) -> Result<Value, Fault> {
             Ok(Value::ints(joined, &shape))
         }
     }
+}
+
+/// Along an axis, parts of the lengths that are named, or equal ones: the last is what is left.
+pub fn split(call: &Call) -> Result<Value, Fault> {
+    let value = call.value(0)?;
+    let own = value.shape();
+    let along = call.axis("axis", 0, own.len())?;
+    let (extent, n_parts) = (own[along], call.node.outputs.len());
+    let lengths: Option<Vec<usize>> = match call.list_or_input("split", 1)? {
+        Some(named) => {
+            let length = |named: i64| usize::try_from(named).ok().filter(|own| *own <= extent);
+            named.iter().map(|named| length(*named)).collect()
+        }
+        None if call.int("num_outputs", n_parts as i64)? != n_parts as i64 => None,
+        None => {
+            let each = extent.div_ceil(n_parts);
+            let left = |part: usize| extent.saturating_sub(part * each);
+            Some((0..n_parts).map(|part| left(part).min(each)).collect())
+        }
+    };
+    let fits =
+        |lengths: &Vec<usize>| lengths.len() == n_parts && lengths.iter().sum::<usize>() == extent;
+    let Some(lengths) = lengths.filter(fits) else {
+        return fault(format!("{own:?} in {n_parts} parts along axis {along}"));
+    };
+    let start: usize = lengths[..call.output].iter().sum();
+    let places: Vec<usize> = (start..start + lengths[call.output]).collect();
+    value.select(along, &places)
 }
 
 pub fn gather(call: &Call) -> Result<Value, Fault> {
@@ -358,6 +388,7 @@ mod tests {
                 attributes: BTreeMap::new(),
             },
             inputs: inputs.iter().map(Some).collect(),
+            output: 0,
             opset: 17,
             device: &candle_core::Device::Cpu,
             budget: &Budget::new(1 << 20),

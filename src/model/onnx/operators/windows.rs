@@ -84,6 +84,17 @@ impl Windows {
     }
 }
 
+/// An attribute of so many numbers, each the least where it is left out.
+pub fn list(call: &Call, name: &str, length: usize, least: i64) -> Result<Vec<usize>, Fault> {
+    let list = call
+        .list(name)?
+        .map_or(vec![least; length], <[i64]>::to_vec);
+    match list.len() == length && list.iter().all(|n| (least..EXTENT_MAX).contains(n)) {
+        true => Ok(list.iter().map(|n| *n as usize).collect()),
+        false => fault(format!("{name} = {list:?}")),
+    }
+}
+
 /// The windows along each dimension of places.
 fn windows(call: &Call, kernel: &[usize]) -> Result<Vec<Windows>, Fault> {
     let dims = call.floats(0)?.dims();
@@ -93,17 +104,11 @@ fn windows(call: &Call, kernel: &[usize]) -> Result<Vec<Windows>, Fault> {
             "windows {kernel:?} over {dims:?}: expected 1 or 2 dimensions behind the channels"
         ));
     }
-    let list = |name: &str, length: usize, least: i64| {
-        let list = call
-            .list(name)?
-            .map_or(vec![least; length], <[i64]>::to_vec);
-        match list.len() == length && list.iter().all(|n| (least..EXTENT_MAX).contains(n)) {
-            true => Ok(list.iter().map(|n| *n as usize).collect::<Vec<_>>()),
-            false => fault(format!("{name} = {list:?}")),
-        }
-    };
-    let (strides, dilations) = (list("strides", n_dims, 1)?, list("dilations", n_dims, 1)?);
-    let pads = list("pads", 2 * n_dims, 0)?;
+    let (strides, dilations) = (
+        list(call, "strides", n_dims, 1)?,
+        list(call, "dilations", n_dims, 1)?,
+    );
+    let pads = list(call, "pads", 2 * n_dims, 0)?;
     let along = (0..n_dims).map(|axis| {
         let mut windows = Windows {
             extent: dims[axis + 2],
@@ -141,10 +146,10 @@ fn in_two(x: &Tensor, mut windows: Vec<Windows>) -> Result<(Tensor, [Windows; 2]
 }
 
 /// What [`in_two`] added is taken away.
-fn out_of_two(y: Tensor, call: &Call) -> Result<Value, Fault> {
+fn out_of_two(y: Tensor, call: &Call) -> Result<Tensor, Fault> {
     match call.floats(0)?.rank() {
-        3 => Ok(Value::Floats(y.squeeze(2)?)),
-        _ => Ok(Value::Floats(y)),
+        3 => Ok(y.squeeze(2)?),
+        _ => Ok(y),
     }
 }
 
@@ -196,12 +201,19 @@ pub fn conv(call: &Call) -> Result<Value, Fault> {
         3 => convolve(call, &x, &kernel.unsqueeze(2)?, [high, wide], n_groups)?,
         _ => convolve(call, &x, kernel, [high, wide], n_groups)?,
     };
+    biased(call, out_of_two(y, call)?)
+}
+
+/// Plus a bias for each channel, if there is one.
+pub fn biased(call: &Call, y: Tensor) -> Result<Value, Fault> {
     if call.optional(2).is_none() {
-        return out_of_two(y, call);
+        return Ok(Value::Floats(y));
     }
-    let bias = call.floats(2)?;
+    let (bias, n_out) = (call.floats(2)?, y.dims()[1]);
+    let mut shape = vec![1; y.rank()];
+    shape[1] = n_out;
     match bias.dims() == [n_out] {
-        true => out_of_two(y.broadcast_add(&bias.reshape((1, n_out, 1, 1))?)?, call),
+        true => Ok(Value::Floats(y.broadcast_add(&bias.reshape(shape)?)?)),
         false => fault(format!("a bias {:?} for {n_out} channels", bias.dims())),
     }
 }
@@ -286,7 +298,7 @@ pub fn max_pool(call: &Call) -> Result<Value, Fault> {
         }
         x = largest.expect("a kernel is one at least");
     }
-    out_of_two(x, call)
+    Ok(Value::Floats(out_of_two(x, call)?))
 }
 
 /// The means of windows are products with matrices of shares, along each dimension.
@@ -321,5 +333,6 @@ pub fn average_pool(call: &Call) -> Result<Value, Fault> {
         .reshape(((), height))?
         .matmul(&shares(high)?)?;
     let means = means.reshape((n_batch, n_channels, wide.count, high.count))?;
-    out_of_two(means.transpose(2, 3)?.contiguous()?, call)
+    let means = means.transpose(2, 3)?.contiguous()?;
+    Ok(Value::Floats(out_of_two(means, call)?))
 }
