@@ -269,6 +269,24 @@ fn a_transposed_convolution_spreads_its_values() {
 }
 
 #[test]
+fn each_channel_is_convolved_by_itself() {
+    let mut file = file(&[2, 1, 3]);
+    file.floats("w", &[2, 1, 3, 2], &wave(12, 0));
+    file.floats("b", &[2], &[10.0, 20.0]);
+    let set = [
+        ("group", Set::Int(2)),
+        ("pads", ints(&[1, 0, 2, 1])),
+        ("strides", ints(&[1, 2])),
+    ];
+    file.node("Conv", &["x", "w", "b"], "y", &set);
+    let expected = [
+        10.86321, 11.9709, 10.644217, 10.0, //
+        18.173456, 16.843666, 13.455462, 15.642121,
+    ];
+    check(&file, &expected);
+}
+
+#[test]
 fn the_largest_of_a_channel_is_found() {
     let mut file = file(&[2, 3]);
     file.node("Neg", &["x"], "n", &[]);

@@ -10,7 +10,8 @@ use super::super::value::{Fault, Value, fault, select};
 
 /// Extents, strides and the like at most: what is computed from them does not overflow.
 const EXTENT_MAX: i64 = 1 << 24;
-/// The width of a pool's window at most: each of its places takes a pass over the values.
+/// Places of a pool's window along one dimension at most, and of a kernel that is taken place by
+/// place: each takes a pass over the values.
 const KERNEL_MAX: i64 = 1 << 12;
 
 /// The windows along one dimension.
@@ -32,6 +33,12 @@ impl Windows {
         let place = index * self.stride + offset * self.dilation;
         let place = place.checked_sub(self.before)?;
         (place < self.extent).then_some(place)
+    }
+
+    /// What each window covers at `offset`, padding counted.
+    fn covered(&self, offset: usize) -> Vec<usize> {
+        let starts = (0..self.count).map(|index| index * self.stride);
+        starts.map(|start| start + offset * self.dilation).collect()
     }
 
     /// The places of a window at `index` that are not behind all padding.
@@ -197,9 +204,14 @@ pub fn conv(call: &Call) -> Result<Value, Fault> {
     }
     let products = of_group * high.kernel * wide.kernel;
     call.room(&[n_batch, n_out, high.count, wide.count], products)?;
-    let y = match kernel.rank() {
-        3 => convolve(call, &x, &kernel.unsqueeze(2)?, [high, wide], n_groups)?,
-        _ => convolve(call, &x, kernel, [high, wide], n_groups)?,
+    let kernel = match kernel.rank() {
+        3 => kernel.unsqueeze(2)?,
+        _ => kernel.clone(),
+    };
+    let apart = n_groups > 1 && [n_in, n_out] == [n_groups; 2];
+    let y = match apart && products <= KERNEL_MAX as usize {
+        true => by_channel(call, &x, &kernel, [high, wide])?,
+        false => convolve(call, &x, &kernel, [high, wide], n_groups)?,
     };
     biased(call, out_of_two(y, call)?)
 }
@@ -257,6 +269,35 @@ fn convolve(
     let every =
         |one: Windows| -> Vec<usize> { (0..one.count).map(|index| index * one.stride).collect() };
     select(&select(&y, 2, &every(high))?, 3, &every(wide))
+}
+
+/// Each channel by itself, all of them at once: what a place of the kernel covers times its weight,
+/// summed place by place. The device would take one channel after the other.
+fn by_channel(
+    call: &Call,
+    x: &Tensor,
+    kernel: &Tensor,
+    [high, wide]: [Windows; 2],
+) -> Result<Tensor, Fault> {
+    let (n_batch, n_channels, ..) = x.dims4()?;
+    call.room(&[n_batch, n_channels, high.padded(), wide.padded()], 1)?;
+    let x = x.pad_with_zeros(2, high.before, high.behind)?;
+    let x = x.pad_with_zeros(3, wide.before, wide.behind)?;
+    let mut sum: Option<Tensor> = None;
+    for across in 0..wide.kernel {
+        let columns = select(&x, 3, &wide.covered(across))?;
+        for down in 0..high.kernel {
+            let covered = select(&columns, 2, &high.covered(down))?;
+            let weights = kernel.narrow(2, down, 1)?.narrow(3, across, 1)?;
+            let weights = weights.reshape((1, n_channels, 1, 1))?;
+            let weighted = covered.broadcast_mul(&weights)?;
+            sum = Some(match sum {
+                Some(sum) => (sum + weighted)?,
+                None => weighted,
+            });
+        }
+    }
+    Ok(sum.expect("a kernel is one at least"))
 }
 
 /// The windows of a pool over `x`: each holds a value at least.
