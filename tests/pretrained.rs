@@ -22,6 +22,8 @@ mod operators;
 mod sentence;
 #[path = "common/server.rs"]
 mod server;
+#[path = "pretrained/together.rs"]
+mod together;
 
 use std::fs;
 use std::path::Path;

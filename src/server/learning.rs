@@ -1,25 +1,29 @@
 //! The service that takes feedback, one event at a time or as a stream.
 //!
 //! Invariant: a stream has at most [`WINDOW`] events between their arrival and their reply, and
-//! replies come in the order of the events; reading stops while the window is full.
+//! events are handed on and replied to in the order in which they came; reading stops while the
+//! window is full.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::door::{self, Door};
 use super::wire::{self, Refusal};
-use crate::engine::{Accepted, Receipt};
-use crate::event::Subject;
+use crate::engine::{Accepted, Hosted, Receipt};
+use crate::event::{Feedback, Subject};
 use crate::proto::perennial::v1::learning_server;
 use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 
 /// Events of one stream that wait for their reply.
 const WINDOW: usize = 1024;
+/// So many of them may wait for an encoder, which takes together what waits: few enough that the
+/// room before it does for many streams.
+const TOGETHER: usize = 16;
 
 pub(super) struct Learning(pub Arc<Door>);
 
@@ -33,6 +37,9 @@ enum Pending {
     End(Status),
 }
 
+/// A valid event with what encoders make of its inputs, and the model that it is for.
+type Ready = (Arc<Hosted>, Feedback);
+
 type Replies = Pin<Box<dyn Stream<Item = Result<FeedbackReply, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -43,7 +50,7 @@ impl learning_server::Learning for Learning {
         &self,
         request: Request<Streaming<FeedbackRequest>>,
     ) -> Result<Response<Replies>, Status> {
-        let (window, pending) = mpsc::channel(WINDOW);
+        let (window, pending) = mpsc::channel(WINDOW - TOGETHER);
         tokio::spawn(read(self.0.clone(), request.into_inner(), window));
         let door = self.0.clone();
         let replies = ReceiverStream::new(pending).then(move |pending| {
@@ -59,44 +66,46 @@ impl learning_server::Learning for Learning {
     ) -> Result<Response<FeedbackReply>, Status> {
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
-        let handed = hand(&self.0, request).await;
+        let handed = prepare(&self.0, request).await.and_then(hand);
         let accepted = fate(&self.0, handed).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
 }
 
 /// Hands each event on as it arrives, until the sender is done, gone, or the server drains.
-async fn read(
-    door: Arc<Door>,
-    mut events: Streaming<FeedbackRequest>,
-    window: mpsc::Sender<Pending>,
-) {
+async fn read(door: Arc<Door>, events: Streaming<FeedbackRequest>, window: mpsc::Sender<Pending>) {
     let drained = door::drained(door.draining.clone());
     tokio::pin!(drained);
+    let prepared = events.map(async |event| {
+        let event = event?;
+        Ok::<_, Status>((event.feedback_id.clone(), prepare(&door, event).await))
+    });
+    let prepared = prepared.buffered(TOGETHER);
+    tokio::pin!(prepared);
     loop {
         // A place comes first: an event is handed on only if its reply has room.
         let Ok(place) = window.reserve().await else {
             return;
         };
-        let event = tokio::select! {
-            event = events.message() => event,
-            () = &mut drained => Err(Status::unavailable(
+        let next = tokio::select! {
+            next = prepared.next() => next,
+            () = &mut drained => Some(Err(Status::unavailable(
                 "the server is stopping; send again what was not answered",
-            )),
+            ))),
         };
-        match event {
-            Ok(Some(event)) => place.send(Pending::Event {
-                feedback_id: event.feedback_id.clone(),
-                handed: hand(&door, event).await,
+        match next {
+            Some(Ok((feedback_id, ready))) => place.send(Pending::Event {
+                feedback_id,
+                handed: ready.and_then(hand),
             }),
-            Ok(None) => return,
-            Err(status) => return place.send(Pending::End(status)),
+            Some(Err(status)) => return place.send(Pending::End(status)),
+            None => return,
         }
     }
 }
 
-/// Validates an event and hands it to the engine; it is on disk once the receipt says so.
-async fn hand(door: &Door, event: FeedbackRequest) -> Result<Receipt, Refusal> {
+/// Validates an event, and has encoders encode what it brings.
+async fn prepare(door: &Door, event: FeedbackRequest) -> Result<Ready, Refusal> {
     let model = door.model(&event.model)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
@@ -104,6 +113,11 @@ async fn hand(door: &Door, event: FeedbackRequest) -> Result<Receipt, Refusal> {
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
         *batch = model.embed(std::mem::take(batch)).await?;
     }
+    Ok((model.clone(), feedback))
+}
+
+/// Hands an event to the engine; it is on disk once the receipt says so.
+fn hand((model, feedback): Ready) -> Result<Receipt, Refusal> {
     Ok(model.accept(feedback)?)
 }
 
