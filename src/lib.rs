@@ -6,8 +6,9 @@
 //! state, apply entries.
 //!
 //! ```text
-//! PREDICT   server/wire: validate
-//!             -> engine/predict: take the snapshot -> model: encode, forward
+//! PREDICT   server/wire: validate -> engine/embed: texts through their encoders
+//!             -> engine/predict: take the snapshot -> model: encode, forward, answer
+//!                (engine/forward: on a device, together with the rows of others)
 //!             -> hand the answer to engine/writer -> respond
 //!
 //! FEEDBACK  server/wire: validate
@@ -35,8 +36,9 @@
 //!                         [[input]]\nname = 'x'\nkind = 'number'")?;
 //! let learner = Learner::new(Arc::new(spec));
 //! let row = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
-//! assert_eq!(learner.model().predict(&row, Choice::Best), Outputs::Probabilities(vec![0.5, 0.5]));
-//! # Ok::<(), perennial::model::SpecError>(())
+//! let answer = learner.model().predict(&row, Choice::Best)?;
+//! assert_eq!(answer, Outputs::Probabilities(vec![0.5, 0.5]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod engine;

@@ -257,7 +257,8 @@ fn says_what_it_said(learner: &Learner) {
         n_rows: 1,
         columns: vec![Column::Numbers(vec![1.0])],
     };
-    let Outputs::Actions { scores, .. } = learner.model().predict(&batch, Choice::Best) else {
+    let Outputs::Actions { scores, .. } = learner.model().predict(&batch, Choice::Best).unwrap()
+    else {
         panic!("a bandit")
     };
     for (score, golden) in scores.iter().zip(LIVED_SCORES) {
@@ -303,7 +304,8 @@ fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
         n_rows: 1,
         columns: vec![Column::Numbers(vec![1.0])],
     };
-    let Outputs::Probabilities(shares) = snapshot.model.predict(&batch, Choice::Best) else {
+    let Outputs::Probabilities(shares) = snapshot.model.predict(&batch, Choice::Best).unwrap()
+    else {
         panic!("a classification")
     };
     assert!(shares[1] > 0.7, "{shares:?}");

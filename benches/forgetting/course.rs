@@ -67,7 +67,10 @@ pub fn one_by_one(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<
                 columns: column(),
             };
             let digit = bench.train.digits[*image];
-            let answer = learner.model().predict(&batch, Choice::Best);
+            let answer = learner
+                .model()
+                .predict(&batch, Choice::Best)
+                .map_err(anyhow::Error::msg)?;
             right += usize::from(digits(&answer)?[0] == usize::from(digit));
             let label = Signal::Label(digit.to_string());
             events::apply(&mut learner, &events::feedback(index, column(), label))?;
@@ -99,7 +102,10 @@ pub fn rewarded(bench: &Bench, toml: &str, seed: u64) -> Result<[f64; 2]> {
             columns: column(),
         };
         let id = PredictionId((u128::from(seed) << 64) + index as u128);
-        let answer = learner.model().predict(&batch, Choice::Drawn(&[id]));
+        let answer = learner
+            .model()
+            .predict(&batch, Choice::Drawn(&[id]))
+            .map_err(anyhow::Error::msg)?;
         let Outputs::Actions {
             chosen,
             propensities,
@@ -141,7 +147,11 @@ fn n_right(learner: &Learner, test: &Images, task: &Task) -> Result<usize> {
             n_rows: images.len(),
             columns: vec![pixels(seen.iter())],
         };
-        let answers = digits(&model.predict(&batch, Choice::Best))?;
+        let answers = digits(
+            &model
+                .predict(&batch, Choice::Best)
+                .map_err(anyhow::Error::msg)?,
+        )?;
         let truth = images.iter().map(|image| usize::from(test.digits[*image]));
         n_right += answers
             .into_iter()

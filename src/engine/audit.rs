@@ -100,7 +100,7 @@ pub fn audit(
     let state = state_at(versions, at);
     let served = row_of(&prediction.outputs, row, prediction.ids.len());
     let again = state.as_ref().map_err(Clone::clone);
-    let again = again.map(|state| answer(&state.learner, &prediction, row));
+    let again = again.and_then(|state| answer(&state.learner, &prediction, row));
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
     let sources = known.map(|state| state.learner.sources());
@@ -110,7 +110,7 @@ pub fn audit(
     let sources = sources.collect();
     let without = without.map(|source| {
         let (learner, left_out) = state_without(versions, source, at, last)?;
-        Ok((answer(&learner, &prediction, row), left_out))
+        Ok((answer(&learner, &prediction, row)?, left_out))
     });
     let description = match known {
         Some(state) => state.learner.description().clone(),

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 /// What is computed together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Rows at most; a question is never parted.
+    /// Rows at most, unless a question alone has more: none is parted.
     pub rows_at_once: usize,
     /// Rows that wait at most, beside those of a first question.
     pub rows_waiting: usize,
@@ -107,8 +107,8 @@ fn run<Q: Question>(
     bounds: Bounds,
     compute: impl Fn(&[&Q]) -> Answer,
 ) {
-    let mut in_company = false;
-    while let Ok(first) = due.recv() {
+    let (mut in_company, mut left) = (false, None);
+    while let Some(first) = left.take().or_else(|| due.recv().ok()) {
         let until = Instant::now() + bounds.gather;
         let mut n_rows = first.question.n_rows();
         let mut jobs = vec![first];
@@ -118,7 +118,12 @@ fn run<Q: Question>(
                 false => due.try_recv().ok(),
             };
             let Some(job) = next else { break };
-            n_rows += job.question.n_rows();
+            let together = n_rows + job.question.n_rows();
+            if together > bounds.rows_at_once {
+                left = Some(job);
+                break;
+            }
+            n_rows = together;
             jobs.push(job);
         }
         in_company = jobs.len() > 1;
@@ -240,11 +245,20 @@ mod tests {
         for (answer, expected) in answers.into_iter().zip(expected) {
             assert_eq!(answer.unwrap(), expected);
         }
+        let answers = asked(BOUNDS, &[(1, 2), (1, 3), (1, 1)]).await;
+        let expected: [&[f32]; 3] = [&[2.0; 2], &[4.0; 3], &[4.0]];
+        for (answer, expected) in answers.into_iter().zip(expected) {
+            assert_eq!(answer.unwrap(), expected);
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p9_too_many_rows_are_refused_and_a_failure_is_told_to_whom_it_is_due() {
-        let answers = asked(BOUNDS, &[(1, 3), (1, 3), (1, 3), (1, 2)]).await;
+        let bounds = Bounds {
+            rows_at_once: 6,
+            ..BOUNDS
+        };
+        let answers = asked(bounds, &[(1, 3), (1, 3), (1, 3), (1, 2)]).await;
         // Together six rows have no room, alone they do.
         assert_eq!(answers[0].as_deref(), Ok(&[3.0; 3][..]));
         assert_eq!(answers[1].as_deref(), Ok(&[3.0; 3][..]));
@@ -262,19 +276,35 @@ mod tests {
             ..BOUNDS
         };
         let (batcher, go, has_started) = batcher(bounds);
-        drop(go);
         let ask = |n_rows| {
             let batcher = batcher.clone();
             tokio::spawn(async move { batcher.ask(Asked { kind: 1, n_rows }).await })
         };
-        // Who is alone is answered at once, twice.
-        for _ in 0..2 {
-            assert_eq!(ask(1).await.unwrap().unwrap().1, [1.0]);
+        let started = has_started.clone();
+        let begun = move || started.recv().unwrap();
+        // Two come together while a first one, alone, is computed.
+        let first = ask(1);
+        tokio::task::spawn_blocking(begun).await.unwrap();
+        let company = [ask(1), ask(1)];
+        while batcher.n_waiting.load(Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(go);
+        assert_eq!(first.await.unwrap().unwrap().1, [1.0]);
+        for one in company {
+            assert_eq!(one.await.unwrap().unwrap().1, [2.0]);
         }
         drop(has_started);
-        let (first, second) = tokio::join!(ask(3), ask(3));
-        let mut values = [first, second].map(|asked| asked.unwrap().unwrap().1[0]);
-        values.sort_by(f32::total_cmp);
-        assert_eq!(values, [3.0, 3.0]);
+        // The next one is in no hurry, until another fills what is computed at once.
+        let waits = ask(1);
+        while batcher.n_waiting.load(Relaxed) < 1 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.is_finished());
+        assert_eq!(ask(3).await.unwrap().unwrap().1, [4.0; 3]);
+        assert_eq!(waits.await.unwrap().unwrap().1, [4.0]);
     }
 }

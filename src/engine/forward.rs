@@ -1,4 +1,6 @@
 //! FORWARD: rows through a network that a device computes, together with those of others.
+//!
+//! Invariant: rows share a pass only where the same snapshot answers them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +45,7 @@ fn compute(questions: &[&Rows]) -> Result<Vec<f32>, String> {
     let rows = questions.iter().flat_map(|question| &question.rows);
     let network = questions.first().and_then(|first| first.model.elsewhere());
     let network = network.ok_or("no device is to compute the network")?;
-    network.try_forward(&rows.collect::<Vec<_>>())
+    network.forward(&rows.collect::<Vec<_>>())
 }
 
 impl Hosted {
@@ -56,12 +58,16 @@ impl Hosted {
         snapshot: &Snapshot,
         batch: &Batch,
     ) -> Result<(Vec<Encoded>, Vec<f32>), Error> {
+        let refused = |what| Error::Full {
+            model: self.name().to_owned(),
+            what,
+        };
         let model = &snapshot.model;
         let rows = model.encode(batch);
         let running = self.get().ok();
         let forwarder = running.and_then(|running| running.forwarder.as_ref());
         let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
-            let outputs = model.forward(&rows);
+            let outputs = model.forward(&rows).map_err(refused)?;
             return Ok((rows, outputs));
         };
         let question = Rows {
@@ -69,10 +75,27 @@ impl Hosted {
             rows,
         };
         let answered = forwarder.ask(question).await;
-        let (question, outputs) = answered.map_err(|what| Error::Full {
-            model: self.name().to_owned(),
-            what,
-        })?;
+        let (question, outputs) = answered.map_err(refused)?;
         Ok((question.rows, outputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_networks_that_a_device_computes_have_a_forwarder() {
+        let has_one = |more: &str| {
+            let toml = "task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'\n";
+            let spec = Spec::parse(&format!("{toml}{more}")).unwrap();
+            forwarder(&spec).is_some()
+        };
+        let (network, device) = (
+            "[network]\nkind = 'linear'\n[learner]\nkind = 'gradient'\n",
+            "[backend]\ndevice = 'candle'\n",
+        );
+        assert!(has_one(&format!("{network}{device}")));
+        assert!(!has_one(network) && !has_one(device));
     }
 }

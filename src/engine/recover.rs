@@ -103,7 +103,8 @@ pub fn reopen(
             "cut a torn end of the journal, which was never acknowledged"
         );
     }
-    let versions = Versions::new(directory, name, recovered.journal_id);
+    let mut versions = Versions::new(directory, name, recovered.journal_id);
+    versions.stand_in = described.map(|described| described.spec.device);
     if let Some(described) = described {
         versions.keep_encoders(described)?;
     }

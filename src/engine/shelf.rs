@@ -13,7 +13,7 @@ use super::versions::Versions;
 use crate::event::{Event, Order, Prediction};
 use crate::learn::{Archive, Omission, Otherwise};
 use crate::model::weights::Tensors;
-use crate::model::{Pinned, TextEncoder};
+use crate::model::{Device, Pinned, TextEncoder};
 use crate::store::Reader;
 
 /// The journal and the versions of one model, for one learner.
@@ -70,6 +70,13 @@ impl Archive for Shelf {
 
     fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
         self.versions.encoder(pinned)
+    }
+
+    fn device(&self, named: Device) -> Device {
+        match self.versions.stand_in {
+            Some(other) if other != named && named.check().is_err() => other,
+            _ => named,
+        }
     }
 
     fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String> {

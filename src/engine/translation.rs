@@ -146,7 +146,7 @@ impl Translation {
     ) -> Result<Prediction, String> {
         let batch = self.batch(position, journaled.batch)?;
         let model = self.model.get_or_insert_with(|| learner.model());
-        let mut outputs = model.predict(&batch, Choice::Best);
+        let mut outputs = model.predict(&batch, Choice::Best)?;
         let names = model.names.clone();
         let (spec, _) = self.journaled(position)?;
         let served = said(&journaled.outputs, spec.task.names());

@@ -33,6 +33,8 @@ pub struct Versions {
     pub journal_id: [u8; 16],
     /// Versions that commands on their way need, and how many do.
     pub pinned: Arc<Mutex<BTreeMap<u64, usize>>>,
+    /// What computes in place of a device that is gone: that of the description by now.
+    pub stand_in: Option<Device>,
 }
 
 impl Versions {
@@ -48,6 +50,7 @@ impl Versions {
             model: model.to_owned(),
             journal_id,
             pinned: Arc::default(),
+            stand_in: None,
         }
     }
 

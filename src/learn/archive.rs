@@ -2,7 +2,7 @@
 //! what another history would have led to.
 //!
 //! Invariant: what is found is decided by the journal alone, so that a learner that asks stays a
-//! function of state and entry.
+//! function of state and entry; but for a device that is gone, with which a numeric profile ends.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::Learner;
 use super::learner::Tallies;
 use crate::event::{Order, Prediction};
 use crate::model::weights::Tensors;
-use crate::model::{Pinned, TextEncoder};
+use crate::model::{Device, Pinned, TextEncoder};
 
 /// What a learner may ask for while it applies an entry; every error is a sentence.
 pub trait Archive {
@@ -34,6 +34,12 @@ pub trait Archive {
     /// When it is not there, or not the one that is pinned.
     fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
         Err(format!("no encoder is kept, as is {}", pinned.path))
+    }
+
+    /// What is to compute a network in place of the device that a description names: the same,
+    /// unless that is gone.
+    fn device(&self, named: Device) -> Device {
+        named
     }
 
     /// The state before the entry at `position` as the history that `order` asks for would have

@@ -133,9 +133,13 @@ impl GradientLearner {
     pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
         self.replay = spec.memory.replay;
-        self.network.move_to(spec.device);
+    }
+
+    /// Has it computed on this device from now on.
+    pub fn move_to(&mut self, device: Device) {
+        self.network.move_to(device);
         if let Some(averages) = &mut self.averages {
-            averages.move_to(spec.device);
+            averages.move_to(device);
         }
     }
 

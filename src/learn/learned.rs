@@ -16,8 +16,8 @@ use super::neighbours::NeighboursLearner;
 use crate::event::{Batch, Column};
 use crate::model::weights::{Error, Foreign, Tensors};
 use crate::model::{
-    self, Adapters, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters, Scale,
-    Spec, Target, TextEncoder,
+    self, Adapters, Device, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters,
+    Scale, Spec, Target, TextEncoder,
 };
 
 /// What is learned.
@@ -193,6 +193,13 @@ impl Learned {
                 learner.reconfigure(settings);
             }
             _ => {}
+        }
+    }
+
+    /// Has a network computed on this device from now on; other kinds pass it by.
+    pub(super) fn move_to(&mut self, device: Device) {
+        if let Kind::Gradient(learner) = &mut self.kind {
+            learner.move_to(device);
         }
     }
 

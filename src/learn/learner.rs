@@ -299,8 +299,8 @@ impl Learner {
     /// Applies the next entry.
     ///
     /// # Errors
-    /// Every error means that state and journal do not belong together; the state is then not to
-    /// be used further.
+    /// [`Error::Device`] where what computes fails; every other error means that state and journal
+    /// do not belong together. The state is then not to be used further.
     ///
     /// # Panics
     /// When the fates of feedback do not add up to the events that have come: a bug.
@@ -314,6 +314,7 @@ impl Learner {
         self.world.position = entry.position;
         self.world.time = entry.time;
         self.bring_encoders(archive)?;
+        self.learned.move_to(archive.device(self.spec.device));
         let n_before = self.learned.n_examples();
         let closed = self.close_windows(archive)?;
         self.expire();

@@ -76,20 +76,24 @@ impl State {
         }
     }
 
-    /// The rule of a next step that a device is to make of the dense layers.
-    pub fn next_rule(&mut self, rate: f32) -> Rule {
+    /// The rule of the next step, which a device is to make of the dense layers.
+    pub fn next_rule(&self, rate: f32) -> Rule {
         match self {
             State::Sgd => Rule::Descent {
                 rate: f64::from(rate),
             },
-            State::AdamW(moments) => {
-                moments.n_steps += 1;
-                Adam::new(rate, moments.n_steps).rule(rate)
-            }
+            State::AdamW(moments) => Adam::new(rate, moments.n_steps + 1).rule(rate),
         }
     }
 
-    /// Moves the rows of hashed features, in the step whose rule was the last.
+    /// Counts the step that a device has made.
+    pub fn count_step(&mut self) {
+        if let State::AdamW(moments) = self {
+            moments.n_steps += 1;
+        }
+    }
+
+    /// Moves the rows of hashed features, in the last step counted.
     pub fn step_sparse(
         &mut self,
         rate: f32,

@@ -19,12 +19,12 @@ pub struct Trainee {
     optimizer: State,
     device: Device,
     elsewhere: Option<Training>,
-    room: Spare<Room>,
+    buffers: Spare<Buffers>,
 }
 
 /// Room for one pass.
 #[derive(Default)]
-struct Room {
+struct Buffers {
     pass: Pass,
     /// What a device gave, and is to be given: `[rows, n_outputs]`.
     outputs: Vec<f32>,
@@ -39,7 +39,7 @@ impl Trainee {
             parameters,
             device,
             elsewhere: None,
-            room: Spare::default(),
+            buffers: Spare::default(),
         }
     }
 
@@ -102,9 +102,9 @@ impl Trainee {
     /// # Errors
     /// One sentence: the device is not there, has no room, or fails.
     pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), String> {
-        let room = &mut self.room.0;
+        let buffers = &mut self.buffers.0;
         if self.device == Device::Cpu {
-            room.pass.forward(&self.parameters, rows);
+            buffers.pass.forward(&self.parameters, rows);
             return Ok(());
         }
         let training = match &mut self.elsewhere {
@@ -114,26 +114,26 @@ impl Trainee {
                 nowhere.insert(Training::new(layers, moments, self.device)?)
             }
         };
-        room.outputs = training.forward(&self.parameters.sparse, rows)?;
-        room.slopes.clear();
-        room.slopes.resize(room.outputs.len(), 0.0);
+        buffers.outputs = training.forward(&self.parameters.sparse, rows)?;
+        buffers.slopes.clear();
+        buffers.slopes.resize(buffers.outputs.len(), 0.0);
         Ok(())
     }
 
     /// `[rows, n_outputs]`.
     pub fn outputs(&self) -> &[f32] {
         match self.elsewhere {
-            Some(_) => &self.room.0.outputs,
-            None => self.room.0.pass.outputs(),
+            Some(_) => &self.buffers.0.outputs,
+            None => self.buffers.0.pass.outputs(),
         }
     }
 
     /// The outputs, and the slopes of each row's loss in them, to be written.
     pub fn outputs_and_slopes(&mut self) -> (&[f32], &mut [f32]) {
-        let room = &mut self.room.0;
+        let buffers = &mut self.buffers.0;
         match self.elsewhere {
-            Some(_) => (&room.outputs, &mut room.slopes),
-            None => room.pass.outputs_and_slopes(),
+            Some(_) => (&buffers.outputs, &mut buffers.slopes),
+            None => buffers.pass.outputs_and_slopes(),
         }
     }
 
@@ -149,14 +149,14 @@ impl Trainee {
         shares: &[f32],
     ) -> Result<bool, String> {
         let Some(training) = &mut self.elsewhere else {
-            let (pass, parameters) = (&mut self.room.0.pass, &mut self.parameters);
+            let (pass, parameters) = (&mut self.buffers.0.pass, &mut self.parameters);
             let finite = pass.backward(parameters, rows, shares);
             if finite {
                 self.optimizer.step(settings, parameters, pass, rows);
             }
             return Ok(finite);
         };
-        let slopes = &self.room.0.slopes;
+        let slopes = &self.buffers.0.slopes;
         let hidden = training.backward(slopes)?;
         let lengths = lengths(rows, slopes, &hidden);
         let factors = lengths
@@ -166,10 +166,12 @@ impl Trainee {
             return Ok(false);
         };
         let rate = settings.learning_rate;
-        training.step(&factors, self.optimizer.next_rule(rate))?;
         let table = &mut self.parameters.sparse;
-        if table.n_buckets() > 0 {
-            let slopes = sparse_slopes(rows, &training.first_slopes()?, table.row_len());
+        let is_hashed = table.n_buckets() > 0;
+        let slopes = training.step(&factors, self.optimizer.next_rule(rate), is_hashed)?;
+        self.optimizer.count_step();
+        if is_hashed {
+            let slopes = sparse_slopes(rows, &slopes, table.row_len());
             self.optimizer.step_sparse(rate, table, &slopes);
         }
         Ok(true)
@@ -210,13 +212,15 @@ impl Trainee {
         if let (Some(mine), Some(theirs)) = (&mut self.elsewhere, &other.elsewhere) {
             return mine.approach(theirs, share, late);
         }
+        self.take_back();
+        let theirs = other.parameters();
         let layers = self.parameters.layers.iter_mut();
-        for (mine, theirs) in layers.zip(&other.parameters.layers) {
+        for (mine, theirs) in layers.zip(&theirs.layers) {
             approach(&mut mine.weight, &theirs.weight, share);
             approach(&mut mine.bias, &theirs.bias, share);
         }
         let mine = self.parameters.layers.last_mut().into_iter();
-        for (mine, theirs) in mine.zip(other.parameters.layers.last()) {
+        for (mine, theirs) in mine.zip(theirs.layers.last()) {
             for (output, own) in late {
                 // What it has come nearer already counts.
                 let share = (own - share) / (1.0 - share).max(f32::EPSILON);

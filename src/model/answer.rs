@@ -76,12 +76,15 @@ impl Function {
 impl Model {
     /// Answers every row of a validated batch.
     ///
+    /// # Errors
+    /// As [`Model::forward`].
+    ///
     /// # Panics
     /// When [`Choice::Drawn`] brings fewer ids than rows.
-    pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Outputs {
+    pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Result<Outputs, String> {
         let rows = self.encode(batch);
-        let outputs = self.forward(&rows);
-        self.answer(&rows, outputs, choice)
+        let outputs = self.forward(&rows)?;
+        Ok(self.answer(&rows, outputs, choice))
     }
 
     /// Answers encoded rows for which the function gives these outputs, `[rows, n_outputs]`.
@@ -118,17 +121,19 @@ impl Model {
     }
 
     /// The policy's probability of each action, `[rows, actions]`; empty for other tasks.
-    pub fn distribution(&self, batch: &Batch) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn distribution(&self, batch: &Batch) -> Result<Vec<f32>, String> {
         let Task::Bandit { actions } = &self.spec.task else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let rows = self.encode(batch);
-        let outputs = self.finish(self.forward(&rows));
+        let outputs = self.finish(self.forward(&rows)?);
         let scores = outputs.chunks_exact(actions.len());
         let shares = rows.iter().zip(scores);
-        shares
-            .flat_map(|(row, scores)| self.shares(row, scores))
-            .collect()
+        let shares = shares.flat_map(|(row, scores)| self.shares(row, scores));
+        Ok(shares.collect())
     }
 
     /// The rows of a validated batch, as features.
@@ -168,9 +173,12 @@ impl Model {
     }
 
     /// What the function gives for encoded rows, `[rows, n_outputs]`.
-    pub fn forward(&self, rows: &[Encoded]) -> Vec<f32> {
-        match &self.function {
-            Function::Network(network) => network.forward(rows),
+    ///
+    /// # Errors
+    /// One sentence: the device that is to compute a network does not; the processor never fails.
+    pub fn forward(&self, rows: &[Encoded]) -> Result<Vec<f32>, String> {
+        Ok(match &self.function {
+            Function::Network(network) => network.forward(&rows.iter().collect::<Vec<_>>())?,
             Function::Neighbours(nearest) => {
                 let outputs = |row| nearest.outputs(row, &self.target);
                 rows.iter().flat_map(outputs).collect()
@@ -181,7 +189,7 @@ impl Model {
                 let mixed = |row| portfolio.mix(&voices(row));
                 rows.iter().flat_map(mixed).collect()
             }
-        }
+        })
     }
 
     /// `[rows, outputs]`: probabilities of the classes known, or values in the scale of the target.

@@ -7,6 +7,8 @@
 mod dense;
 mod training;
 
+use std::sync::{Arc, Mutex};
+
 use candle_core::Tensor;
 use candle_nn::{Linear, Module};
 
@@ -121,21 +123,34 @@ impl std::fmt::Display for Device {
 /// A multilayer perceptron that answers.
 #[derive(Clone, Debug)]
 pub struct Network {
-    layers: Vec<Linear>,
-    /// The same on another device, or why it is not there.
-    elsewhere: Option<Result<DenseLayers, String>>,
+    place: Place,
     sparse: SparseTable,
     n_dense: usize,
+}
+
+/// Where the dense layers are computed.
+#[derive(Clone, Debug)]
+enum Place {
+    Processor(Vec<Linear>),
+    Device(Arc<Elsewhere>),
+}
+
+/// Dense layers for a device, which takes them when it is first asked, and again until it has room.
+#[derive(Debug)]
+struct Elsewhere {
+    device: Device,
+    layers: Vec<Layer>,
+    taken: Mutex<Option<DenseLayers>>,
 }
 
 impl Network {
     /// Copies the dense parameters and shares the sparse ones.
     pub fn new(parameters: &Parameters) -> Network {
         let layers = parameters.layers.iter().map(linear);
-        let layers = layers.collect::<Result<_, _>>();
+        let layers = layers.collect::<candle_core::Result<_>>();
+        let layers = layers.expect("a layer holds as many values as its shape says");
         Network {
-            layers: layers.expect("a layer holds as many values as its shape says"),
-            elsewhere: None,
+            place: Place::Processor(layers),
             sparse: parameters.sparse.clone(),
             n_dense: parameters.layers[0].n_in,
         }
@@ -143,59 +158,49 @@ impl Network {
 
     /// The same, to be computed on this device.
     pub fn on(parameters: &Parameters, device: Device) -> Network {
-        let copied = |device: candle_core::Device| {
-            let layers = DenseLayers::new(&parameters.layers, &device);
-            layers.map_err(|error| in_a_line(&error))
-        };
-        let elsewhere = match device {
-            Device::Cpu => None,
-            Device::Candle | Device::Cuda(_) => Some(device.open(Use::Answers).and_then(copied)),
-        };
+        if device == Device::Cpu {
+            return Network::new(parameters);
+        }
         Network {
-            elsewhere,
-            ..Network::new(parameters)
+            place: Place::Device(Arc::new(Elsewhere {
+                device,
+                layers: parameters.layers.clone(),
+                taken: Mutex::new(None),
+            })),
+            sparse: parameters.sparse.clone(),
+            n_dense: parameters.layers[0].n_in,
         }
     }
 
     /// Whether another device than the processor is to compute it.
     pub fn is_elsewhere(&self) -> bool {
-        self.elsewhere.is_some()
+        matches!(self.place, Place::Device(_))
     }
 
-    /// Outputs `[rows, n_outputs]` for encoded rows; the processor answers where its device fails.
-    pub fn forward(&self, rows: &[Encoded]) -> Vec<f32> {
-        let rows: Vec<&Encoded> = rows.iter().collect();
-        let elsewhere = self.is_elsewhere().then(|| self.try_forward(&rows).ok());
-        elsewhere.flatten().unwrap_or_else(|| {
-            let outputs = self.compute(&rows);
-            outputs.expect("the layers fit the encoder that made the rows")
-        })
-    }
-
-    /// The same, from the device that is to compute it.
+    /// Outputs `[rows, n_outputs]` for encoded rows.
     ///
     /// # Errors
-    /// One sentence: the device has no room for the network or for the rows, or fails.
-    pub fn try_forward(&self, rows: &[&Encoded]) -> Result<Vec<f32>, String> {
-        let outputs = match &self.elsewhere {
-            None => self.compute(rows),
-            Some(Ok(layers)) => layers.answer(&self.sparse, rows),
-            Some(Err(why)) => return Err(format!("the device has not taken the network: {why}")),
+    /// One sentence: the device that is to compute it is not there, has no room, or fails. The
+    /// processor never does.
+    pub fn forward(&self, rows: &[&Encoded]) -> Result<Vec<f32>, String> {
+        let outputs = match &self.place {
+            Place::Processor(layers) => self.compute(layers, rows),
+            Place::Device(elsewhere) => elsewhere.layers()?.answer(&self.sparse, rows),
         };
         outputs.map_err(|error| format!("the device cannot answer: {}", in_a_line(&error)))
     }
 
-    fn compute(&self, rows: &[&Encoded]) -> candle_core::Result<Vec<f32>> {
-        let mut x = self.first(rows)?;
-        for layer in &self.layers[1..] {
+    fn compute(&self, layers: &[Linear], rows: &[&Encoded]) -> candle_core::Result<Vec<f32>> {
+        let mut x = self.first(&layers[0], rows)?;
+        for layer in &layers[1..] {
             x = layer.forward(&x.relu()?)?;
         }
         x.flatten_all()?.to_vec1()
     }
 
     /// What the first layer gives, `[rows, width]`.
-    fn first(&self, rows: &[&Encoded]) -> candle_core::Result<Tensor> {
-        let (layer, device) = (&self.layers[0], &candle_core::Device::Cpu);
+    fn first(&self, layer: &Linear, rows: &[&Encoded]) -> candle_core::Result<Tensor> {
+        let device = &candle_core::Device::Cpu;
         let width = self.sparse.row_len();
         let dense = match self.n_dense {
             0 => Tensor::zeros((rows.len(), width), candle_core::DType::F32, device)?
@@ -220,6 +225,21 @@ impl Network {
     }
 }
 
+impl Elsewhere {
+    fn layers(&self) -> Result<DenseLayers, String> {
+        let mut taken = self.taken.lock().map_err(|error| error.to_string())?;
+        if let Some(layers) = &*taken {
+            return Ok(layers.clone());
+        }
+        let device = self.device.open(Use::Answers)?;
+        let layers = DenseLayers::new(&self.layers, &device);
+        let layers = layers.map_err(|error| {
+            format!("the device cannot take the network: {}", in_a_line(&error))
+        })?;
+        Ok(taken.insert(layers).clone())
+    }
+}
+
 fn linear(layer: &Layer) -> candle_core::Result<Linear> {
     let device = &candle_core::Device::Cpu;
     let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), device);
@@ -240,7 +260,7 @@ fn embed(sparse: &SparseTable, row: &Encoded, sum: &mut [f32]) {
 }
 
 /// The numeric profile: within one, the same journal gives the same bits. Of a model that computes
-/// on a GPU it names that, too, since its answers depend on it.
+/// on a device it names that, too: the GPU, whichever its number, and the interface it is driven by.
 pub fn profile(device: Device) -> String {
     #[cfg(target_arch = "x86_64")]
     let level = if is_x86_feature_detected!("avx512f") {
@@ -255,7 +275,24 @@ pub fn profile(device: Device) -> String {
     let processor = format!("cpu {} {level} f32", std::env::consts::ARCH);
     match device {
         Device::Cpu => processor,
-        Device::Candle | Device::Cuda(_) => format!("{processor}, {device}"),
+        Device::Candle => format!("{processor}, {device}"),
+        Device::Cuda(_) => format!("{processor}, {}", gpu(device)),
+    }
+}
+
+/// What a GPU is, where it is there.
+fn gpu(device: Device) -> String {
+    match device.open(Use::Answers) {
+        #[cfg(feature = "cuda")]
+        Ok(candle_core::Device::Cuda(cuda)) => {
+            let name = cuda.cuda_stream().context().name();
+            let name = name.unwrap_or_else(|error| error.to_string());
+            format!(
+                "{name} cuda {}",
+                candle_core::cuda_backend::cudarc::driver::sys::CUDA_VERSION
+            )
+        }
+        _ => device.to_string(),
     }
 }
 
@@ -287,9 +324,9 @@ mod tests {
             dense: dense.to_vec(),
             sparse: vec![],
         };
-        let outputs = Network::new(&parameters).forward(&[row([1.0, 1.0]), row([-4.0, 2.0])]);
+        let outputs = Network::new(&parameters).forward(&[&row([1.0, 1.0]), &row([-4.0, 2.0])]);
         // relu(3.5, -1.0) -> 2 * 3.5 + 1; relu(0.5, 4.5) -> 1.0 + 13.5 + 1.
-        assert_eq!(outputs, [8.0, 15.5]);
+        assert_eq!(outputs.unwrap(), [8.0, 15.5]);
     }
 
     #[test]
@@ -302,21 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn p9_a_device_that_fails_is_told_and_asked_otherwise_the_processor_answers() {
-        let parameters = Parameters::new(&[2, 3, 1], 0, 1);
-        let network = Network::on(&parameters, Device::Cuda(63));
+    fn p9_a_device_that_is_not_there_is_told() {
+        let network = Network::on(&Parameters::new(&[2, 3, 1], 0, 1), Device::Cuda(63));
         let row = Encoded {
             dense: vec![1.0, 2.0],
             sparse: vec![],
         };
-        let told = network.try_forward(&[&row]).unwrap_err();
-        let expected = "the device has not taken the network: device cuda:63 is not ";
-        assert!(told.starts_with(expected), "{told}");
-        let rows = [row];
-        assert_eq!(
-            network.forward(&rows),
-            Network::new(&parameters).forward(&rows)
-        );
+        let told = network.forward(&[&row]).unwrap_err();
+        assert!(told.starts_with("device cuda:63 is not "), "{told}");
     }
 
     #[test]
@@ -341,8 +371,8 @@ mod tests {
             dense: vec![],
             sparse: sparse.to_vec(),
         };
-        let outputs = network.forward(&[row(&[(3, 2.0), (5, 9.0)]), row(&[])]);
-        assert_eq!(outputs, [2.5, 4.0, 0.5, 0.0]);
+        let outputs = network.forward(&[&row(&[(3, 2.0), (5, 9.0)]), &row(&[])]);
+        assert_eq!(outputs.unwrap(), [2.5, 4.0, 0.5, 0.0]);
     }
 
     #[test]
@@ -355,6 +385,6 @@ mod tests {
             dense: vec![1.0],
             sparse: vec![(0, 1.0)],
         };
-        assert_eq!(network.forward(&[row]), [0.0]);
+        assert_eq!(network.forward(&[&row]).unwrap(), [0.0]);
     }
 }

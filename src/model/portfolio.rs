@@ -211,7 +211,8 @@ impl Portfolio {
         }
         if let Some(network) = network {
             let row = self.for_network(row);
-            scores.extend(network.forward(std::slice::from_ref(&*row)));
+            let outputs = network.forward(&[&row]);
+            scores.extend(outputs.expect("a member is computed on the processor"));
         }
         if let Some(last) = &self.last {
             self.extend(&mut scores, self.last_outputs(last, scale));

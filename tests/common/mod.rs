@@ -398,7 +398,11 @@ impl Classroom {
             .map(|row| PredictionId(first + row))
             .collect();
         let prediction = Prediction {
-            outputs: self.learner.model().predict(&batch, Choice::Drawn(&ids)),
+            outputs: self
+                .learner
+                .model()
+                .predict(&batch, Choice::Drawn(&ids))
+                .unwrap(),
             ids,
             version: self.learner.version(),
             position,

@@ -381,7 +381,7 @@ fn category(word: &str) -> Batch {
 /// The probability of the second class.
 fn says(room: &Classroom, word: &str) -> f32 {
     let model = room.learner.model();
-    match model.predict(&category(word), Choice::Best) {
+    match model.predict(&category(word), Choice::Best).unwrap() {
         Outputs::Probabilities(shares) => shares[1],
         _ => panic!("a classification"),
     }

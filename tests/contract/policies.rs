@@ -36,7 +36,7 @@ impl Weighed {
     fn ask(&mut self, room: &Classroom, row: usize) {
         let batch = rows(row + 1, 0.3).last().expect("a row").0;
         let model = room.learner.model();
-        let shares = model.distribution(&batch);
+        let shares = model.distribution(&batch).unwrap();
         let total: f64 = shares.iter().map(|share| f64::from(*share)).sum();
         assert!((total - 1.0).abs() < 1e-6, "{shares:?}");
         let mut counts = vec![0.0; shares.len()];
@@ -46,7 +46,7 @@ impl Weighed {
                 chosen,
                 propensities,
                 ..
-            } = model.predict(&batch, Choice::Drawn(&[id]))
+            } = model.predict(&batch, Choice::Drawn(&[id])).unwrap()
             else {
                 panic!("a bandit")
             };
@@ -71,7 +71,7 @@ impl Weighed {
                 }
             }
         }
-        self.variance += n * variance(&shares_above(&model.distribution(&batch)));
+        self.variance += n * variance(&shares_above(&model.distribution(&batch).unwrap()));
     }
 }
 

@@ -24,7 +24,7 @@ fn bandits(feedback: &str) -> Vec<Case> {
 
 /// What a bandit expects of each action.
 fn scores(room: &Classroom, batch: &Batch) -> Vec<f64> {
-    match room.learner.model().predict(batch, Choice::Best) {
+    match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),
         _ => panic!("a bandit"),
     }
@@ -109,7 +109,11 @@ fn rewarded(case: &Case, comes: Comes) -> Classroom {
 fn serve(room: &mut Classroom, batch: Batch, action: u32) -> PredictionId {
     let position = room.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
-    let mut outputs = room.learner.model().predict(&batch, Choice::Drawn(&ids));
+    let mut outputs = room
+        .learner
+        .model()
+        .predict(&batch, Choice::Drawn(&ids))
+        .unwrap();
     if let Outputs::Actions { chosen, .. } = &mut outputs {
         chosen[0] = action;
     }

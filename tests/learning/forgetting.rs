@@ -56,7 +56,7 @@ fn learn(room: &mut Classroom, batch: Batch, truth: Signal) {
 }
 
 fn outputs(room: &Classroom, batch: &Batch) -> Vec<f32> {
-    match room.learner.model().predict(batch, Choice::Best) {
+    match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Probabilities(values) | Outputs::Values(values) => values,
         Outputs::Actions { scores, .. } => scores,
     }

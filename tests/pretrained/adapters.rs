@@ -232,7 +232,7 @@ fn learned_share(adapters: &str) -> f64 {
         let model = learner.model();
         described.embed(&mut batch).unwrap();
         described.embed_adapted(&mut batch, &model).unwrap();
-        let Outputs::Probabilities(shares) = model.predict(&batch, Choice::Best) else {
+        let Outputs::Probabilities(shares) = model.predict(&batch, Choice::Best).unwrap() else {
             panic!("a classification")
         };
         let right = (shares[0] > 0.5) == (truth == "same");

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Engine, Hosted, Manner};
+use perennial::engine::{Engine, Hosted, Manner, Offline};
 use perennial::event::{Batch, Event, Order, Outputs, PredictionId, Signal};
 use perennial::learn::Error;
 use perennial::model::{Choice, Device, Encoded, Network, Parameters};
+use perennial::store::{self, Directory, Journal};
 
-use crate::common::{Classroom, House, digest, gradient, label, order, rows, teach_rows, wait};
+use crate::common::{
+    Classroom, House, digest, gradient, label, order, rows, syncing_nothing, teach_rows, wait,
+};
 
 /// The devices that answer here.
 fn devices() -> Vec<Device> {
@@ -42,12 +45,13 @@ fn a_network_answers_alike_on_every_device() {
         sparse: vec![(3, 1.0)],
     };
     let rows: Vec<Encoded> = (0..4096).map(row).collect();
-    let expected = Network::new(&parameters).forward(&rows);
+    let expected = Network::new(&parameters).forward(&rows.iter().collect::<Vec<_>>());
+    let expected = expected.unwrap();
     for device in devices() {
         let network = Network::on(&parameters, device);
         let answer = |rows: &[Encoded]| {
             let rows: Vec<&Encoded> = rows.iter().collect();
-            network.try_forward(&rows).unwrap()
+            network.forward(&rows).unwrap()
         };
         let found = answer(&rows);
         for (found, expected) in found.iter().zip(&expected) {
@@ -69,10 +73,13 @@ fn taught(toml: &str, device: Device) -> (Vec<f32>, [u8; 32]) {
         room.say(id, Signal::Label(truth.to_owned()));
     }
     let model = room.learner.model();
-    let answers = rows(40, 0.3).flat_map(|(batch, _)| match model.predict(&batch, Choice::Best) {
-        Outputs::Probabilities(shares) => shares,
-        other => panic!("{other:?}"),
-    });
+    let answers =
+        rows(40, 0.3).flat_map(
+            |(batch, _)| match model.predict(&batch, Choice::Best).unwrap() {
+                Outputs::Probabilities(shares) => shares,
+                other => panic!("{other:?}"),
+            },
+        );
     (answers.collect(), room.learner.learned().digest())
 }
 
@@ -104,6 +111,7 @@ fn ask(engine: &Arc<Engine>, n_callers: usize) -> Vec<(PredictionId, Batch, Outp
             let model = engine.model("m").unwrap();
             let ask = |(batch, _): (Batch, _)| {
                 let snapshot = model.snapshot("").unwrap();
+                assert!(snapshot.model.elsewhere().is_some());
                 let answer = wait(model.predict(&snapshot, batch.clone(), Manner::default()));
                 let answer = answer.unwrap();
                 (answer.ids[0], batch, answer.outputs)
@@ -183,7 +191,16 @@ async fn a_checkpoint_moves_between_devices() {
 fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
     let mut room = Classroom::new(&on(&gradient("sgd", "4", "er"), Device::Cuda(63)));
     let (batch, truth) = rows(1, 0.0).next().unwrap();
-    let id = room.predict(batch).ids[0];
+    let elsewhere = on(&gradient("sgd", "4", "er"), Device::Cpu);
+    let prediction = Classroom::new(&elsewhere).predict(batch);
+    let id = prediction.ids[0];
+    assert!(
+        room.learner
+            .model()
+            .predict(&prediction.batch, Choice::Best)
+            .is_err()
+    );
+    room.tell(Event::Prediction(prediction));
     let entry = room.next(Event::Feedback(label(id, "f", truth)));
     let position = entry.position;
     let error = room.try_apply(entry).unwrap_err();
@@ -194,4 +211,39 @@ fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
         error.starts_with(&expected) && !error.contains('\n'),
         "{error}"
     );
+}
+
+/// The end of a journal was learned on a device that is gone since: another one learns it.
+#[test]
+fn a_model_leaves_a_device_that_is_gone() {
+    let toml = gradient("adamw", "16", "er");
+    let mut room = Classroom::new(&on(&toml, Device::Cpu));
+    for (batch, truth) in rows(60, 0.0) {
+        let id = room.predict(batch).ids[0];
+        room.say(id, Signal::Label(truth.to_owned()));
+    }
+    let house = House::new(&[("m", &on(&toml, Device::Cpu))]);
+    let directory = Directory::open(&house.data()).unwrap();
+    let config = store::Config {
+        disk: syncing_nothing(),
+        ..store::Config::default()
+    };
+    let (mut journal, _) = Journal::create_or_open(&directory.journal("m"), 0, config).unwrap();
+    for mut entry in room.journal.clone() {
+        if let Event::Description(description) = &mut entry.event {
+            description.toml = on(&toml, Device::Cuda(63));
+        }
+        journal.append(entry.time, &entry.event).unwrap();
+    }
+    journal.close().unwrap();
+    drop(directory);
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let mut replay = offline.replay(None).unwrap();
+    let error = replay.advance(u64::MAX).unwrap_err().to_string();
+    assert!(error.contains("device cuda:63 is not "), "{error}");
+    drop((replay, offline));
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(digest(model), room.learner.learned().digest());
+    engine.close();
 }

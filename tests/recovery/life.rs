@@ -415,8 +415,9 @@ impl Life {
             let mut ours = None;
             for one in answered.extract_if(.., |one| one.position == position) {
                 let learned = room.learner.model();
-                let ours =
-                    ours.get_or_insert_with(|| says(|row| learned.predict(&row, Choice::Best)));
+                let ours = ours.get_or_insert_with(|| {
+                    says(|row| learned.predict(&row, Choice::Best).unwrap())
+                });
                 if *ours != one.outputs {
                     return Err(format!("at {position} it answered otherwise"));
                 }

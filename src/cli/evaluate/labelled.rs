@@ -129,7 +129,7 @@ fn test(
             pupil.embed(&mut lesson.batch)?;
             mean.add(score(
                 truth,
-                answer(&pupil.predict(&lesson.batch, Choice::Best)),
+                answer(&pupil.predict(&lesson.batch, Choice::Best)?),
             ));
         }
         line.show(|| format!("testing: {} rows, {}", lesson.row + 1, shown(mean.get())));

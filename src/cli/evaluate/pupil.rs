@@ -111,8 +111,9 @@ impl Pupil {
     }
 
     /// What it says of one row.
-    pub fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> Outputs {
-        self.model().predict(batch, choice)
+    pub fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> anyhow::Result<Outputs> {
+        let outputs = self.model().predict(batch, choice);
+        outputs.map_err(anyhow::Error::msg)
     }
 
     /// Encodes the texts of a row whose encoders learn, as they are by now.
@@ -130,8 +131,11 @@ impl Pupil {
     /// `[actions]` each: the probabilities with which its policy takes each action for one row,
     /// and the rewards that it expects.
     pub fn policy(&mut self, batch: &Batch) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
-        match self.predict(batch, Choice::Best) {
-            Outputs::Actions { scores, .. } => Ok((self.model().distribution(batch), scores)),
+        match self.predict(batch, Choice::Best)? {
+            Outputs::Actions { scores, .. } => {
+                let shares = self.model().distribution(batch);
+                Ok((shares.map_err(anyhow::Error::msg)?, scores))
+            }
             Outputs::Probabilities(_) | Outputs::Values(_) => {
                 bail!("only a bandit has a policy")
             }
@@ -140,7 +144,7 @@ impl Pupil {
 
     /// Answers a row; its prediction stands at the position returned.
     pub fn answer(&mut self, lesson: &Lesson) -> anyhow::Result<(Target, u64)> {
-        let outputs = self.predict(&lesson.batch, Choice::Drawn(&[id(lesson.row)]));
+        let outputs = self.predict(&lesson.batch, Choice::Drawn(&[id(lesson.row)]))?;
         let answer = answer(&outputs);
         let prediction = Prediction {
             ids: vec![id(lesson.row)],

@@ -146,21 +146,28 @@ pub(super) fn state_without(
     Ok((other.learner, other.left_out.len() as u64))
 }
 
-/// The row answered by this state, in the batch that it came in.
-pub(super) fn answer(learner: &Learner, prediction: &Prediction, row: usize) -> Outputs {
+/// The row answered by this state, in the batch that it came in, or why it cannot be.
+pub(super) fn answer(
+    learner: &Learner,
+    prediction: &Prediction,
+    row: usize,
+) -> Result<Outputs, String> {
     let (model, n_rows) = (learner.model(), prediction.ids.len());
-    let of_row = |choice| row_of(&model.predict(&prediction.batch, choice), row, n_rows);
-    let drawn = of_row(Choice::Drawn(&prediction.ids));
+    let of_row = |choice| {
+        let outputs = model.predict(&prediction.batch, choice)?;
+        Ok(row_of(&outputs, row, n_rows))
+    };
+    let drawn: Outputs = of_row(Choice::Drawn(&prediction.ids))?;
     // A request that did not explore took the best action, surely.
     match &prediction.outputs {
         Outputs::Actions { propensities, .. } if propensities[row] == 1.0 => {
             let served = row_of(&prediction.outputs, row, n_rows);
             match same_bits(&drawn, &served) {
-                true => drawn,
+                true => Ok(drawn),
                 false => of_row(Choice::Best),
             }
         }
-        _ => drawn,
+        _ => Ok(drawn),
     }
 }
 

@@ -169,8 +169,9 @@ fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
 fn the_pass_agrees_with_the_served_network() {
     let rows = rows();
     let mut pass = Pass::default();
-    pass.forward(&parameters(), &rows.iter().collect::<Vec<_>>());
-    let served = Network::new(&parameters()).forward(&rows);
+    let rows: Vec<&Encoded> = rows.iter().collect();
+    pass.forward(&parameters(), &rows);
+    let served = Network::new(&parameters()).forward(&rows).unwrap();
     for (ours, theirs) in pass.outputs().iter().zip(served) {
         assert!((ours - theirs).abs() < 1e-4);
     }

@@ -76,7 +76,9 @@ impl Learner {
             return Ok(false);
         };
         let mut closed = false;
-        while let Some((id, waiting)) = self.world.joins.next_due(self.world.time) {
+        while self.failed.is_none()
+            && let Some((id, waiting)) = self.world.joins.next_due(self.world.time)
+        {
             let row = waiting.row as usize;
             let prediction = self.fetch(waiting.position, archive)?;
             if let Outputs::Actions { chosen, .. } = &prediction.outputs {

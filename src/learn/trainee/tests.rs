@@ -1,9 +1,14 @@
-//! What a device computes against what the processor does, on candle's processor backend: the
-//! same steps as on a GPU.
+//! What a device computes against what the processor does: on a GPU where one answers, and by the
+//! same steps on the processor everywhere.
 
 use super::super::gradient::{GradientLearner, Measure, Outcome};
 use super::*;
 use crate::model::{Scale, Spec, Target};
+
+fn devices() -> impl Iterator<Item = Device> {
+    let all = [Device::Candle, Device::Cuda(0)].into_iter();
+    all.filter(|device| device.check().is_ok())
+}
 
 fn row(n_dense: usize, index: usize) -> Encoded {
     let value = |index: usize| (index as f32 * 0.71).sin();
@@ -27,7 +32,9 @@ fn settings(optimizer: Optimizer) -> Gradient {
 fn train(trainee: &mut Trainee, optimizer: Optimizer, updates: std::ops::Range<usize>) {
     let n_dense = trainee.widths()[0];
     for update in updates {
-        let rows: Vec<Encoded> = (0..7).map(|i| row(n_dense, update * 7 + i)).collect();
+        // Now and then an update is of one row.
+        let n_rows = if update % 4 == 3 { 1 } else { 7 };
+        let rows: Vec<Encoded> = (0..n_rows).map(|i| row(n_dense, update * 7 + i)).collect();
         let rows: Vec<&Encoded> = rows.iter().collect();
         trainee.forward(&rows).unwrap();
         let (outputs, slopes) = trainee.outputs_and_slopes();
@@ -36,7 +43,10 @@ fn train(trainee: &mut Trainee, optimizer: Optimizer, updates: std::ops::Range<u
             *slope = output - off * (index as f32).cos();
         }
         let shares = [0.25, 0.25, 0.25, 0.25, 0.33, 0.33, 0.33];
-        assert_eq!(trainee.step(&settings(optimizer), &rows, &shares), Ok(true));
+        assert_eq!(
+            trainee.step(&settings(optimizer), &rows, &shares[..n_rows]),
+            Ok(true)
+        );
     }
 }
 
@@ -72,10 +82,18 @@ fn assert_near(found: &Parameters, expected: &Parameters, most: f32) {
 
 #[test]
 fn a_device_takes_the_steps_of_the_processor() {
-    for widths in [&[5, 64, 33, 7][..], &[6, 12, 2], &[7, 3], &[0, 8, 3]] {
+    let shapes: [&[usize]; 6] = [
+        &[5, 64, 33, 7],
+        &[6, 12, 2],
+        &[7, 3],
+        &[0, 8, 3],
+        &[9, 12, 1],
+        &[784, 32, 10],
+    ];
+    for (device, widths) in devices().flat_map(|device| shapes.map(|widths| (device, widths))) {
         for optimizer in [Optimizer::Sgd, Optimizer::AdamW] {
             let [mut here, mut there] =
-                [Device::Cpu, Device::Candle].map(|device| trainee(widths, optimizer, device));
+                [Device::Cpu, device].map(|device| trainee(widths, optimizer, device));
             let start = here.parameters().into_owned();
             train(&mut here, optimizer, 0..30);
             train(&mut there, optimizer, 0..30);
@@ -89,12 +107,13 @@ fn a_device_takes_the_steps_of_the_processor() {
 
 #[test]
 fn a_network_goes_on_where_it_was_on_any_device() {
-    for optimizer in [Optimizer::Sgd, Optimizer::AdamW] {
-        let new = || trainee(&[5, 12, 9, 3], optimizer, Device::Candle);
+    let both = |device| [Optimizer::Sgd, Optimizer::AdamW].map(|optimizer| (device, optimizer));
+    for (device, optimizer) in devices().flat_map(both) {
+        let new = || trainee(&[5, 12, 9, 3], optimizer, device);
         let (mut whole, mut saved) = (new(), new());
         train(&mut whole, optimizer, 0..20);
         train(&mut saved, optimizer, 0..10);
-        let mut loaded = trainee(&[5, 12, 9, 3], optimizer, Device::Candle);
+        let mut loaded = new();
         let (parameters, mut state) = (saved.parameters(), saved.optimizer().save());
         loaded.load(parameters.into_owned(), &mut state).unwrap();
         assert_eq!(loaded, saved);
@@ -104,33 +123,35 @@ fn a_network_goes_on_where_it_was_on_any_device() {
         saved.move_to(Device::Cpu);
         train(&mut saved, optimizer, 10..20);
         assert_near(&saved.parameters(), &whole.parameters(), 2e-4);
-        saved.move_to(Device::Candle);
+        saved.move_to(device);
         train(&mut saved, optimizer, 20..21);
     }
 }
 
 #[test]
-fn an_endless_slope_moves_nothing() {
-    let mut trainee = trainee(&[5, 8, 2], Optimizer::AdamW, Device::Candle);
-    train(&mut trainee, Optimizer::AdamW, 0..3);
-    let before = trainee.clone();
-    let wild = row(5, 1);
-    trainee.forward(&[&wild]).unwrap();
-    trainee.outputs_and_slopes().1[0] = f32::INFINITY;
-    let moved = trainee.step(&settings(Optimizer::AdamW), &[&wild], &[1.0]);
-    assert_eq!(moved, Ok(false));
-    assert_eq!(trainee, before);
-    trainee.shrink();
-    let halved = &trainee.parameters().layers[0].weight;
-    assert_eq!(halved[3], before.parameters().layers[0].weight[3] * 0.5);
+fn on_a_device_an_endless_slope_moves_nothing() {
+    for device in devices() {
+        let mut trainee = trainee(&[5, 8, 2], Optimizer::AdamW, device);
+        train(&mut trainee, Optimizer::AdamW, 0..3);
+        let before = trainee.clone();
+        let wild = row(5, 1);
+        trainee.forward(&[&wild]).unwrap();
+        trainee.outputs_and_slopes().1[0] = f32::INFINITY;
+        let moved = trainee.step(&settings(Optimizer::AdamW), &[&wild], &[1.0]);
+        assert_eq!(moved, Ok(false));
+        assert_eq!(trainee, before);
+        trainee.shrink();
+        let halved = &trainee.parameters().layers[0].weight;
+        assert_eq!(halved[3], before.parameters().layers[0].weight[3] * 0.5);
+    }
 }
 
 #[test]
 fn an_average_follows_on_a_device_as_on_the_processor() {
     let late = [(1, 0.9), (2, 1.0)];
-    let [here, there] = [Device::Cpu, Device::Candle].map(|device| {
-        let new = || trainee(&[5, 8, 3], Optimizer::Sgd, device);
-        let (mut network, mut average) = (new(), new());
+    let average = |of: Device, follows: Device| {
+        let new = |device| trainee(&[5, 8, 3], Optimizer::Sgd, device);
+        let (mut network, mut average) = (new(of), new(follows));
         average.forward(&[&row(5, 0)]).unwrap();
         train(&mut network, Optimizer::Sgd, 0..5);
         average.approach(&network, 0.25, &[]).unwrap();
@@ -138,8 +159,17 @@ fn an_average_follows_on_a_device_as_on_the_processor() {
         average.approach(&network, 0.25, &late).unwrap();
         average.take_sparse(&network, &[&row(5, 3)]);
         average.parameters().into_owned()
-    });
-    assert_near(&there, &here, 2e-4);
+    };
+    let expected = average(Device::Cpu, Device::Cpu);
+    for device in devices() {
+        for (of, follows) in [
+            (device, device),
+            (device, Device::Cpu),
+            (Device::Cpu, device),
+        ] {
+            assert_near(&average(of, follows), &expected, 2e-4);
+        }
+    }
 }
 
 fn learner(strategy: &str, device: Device) -> (Spec, GradientLearner) {
@@ -171,9 +201,9 @@ fn learn(learner: &mut GradientLearner, examples: std::ops::Range<usize>) {
 
 #[test]
 fn every_strategy_learns_on_a_device() {
-    for strategy in ["none", "er", "er-ace", "der++", "cls-er"] {
-        let [mut here, mut there] =
-            [Device::Cpu, Device::Candle].map(|device| learner(strategy, device).1);
+    let strategies = ["none", "er", "er-ace", "der++", "cls-er"];
+    for (device, strategy) in devices().flat_map(|device| strategies.map(|name| (device, name))) {
+        let [mut here, mut there] = [Device::Cpu, device].map(|device| learner(strategy, device).1);
         learn(&mut here, 0..120);
         learn(&mut there, 0..120);
         let probe: Vec<Encoded> = (0..40)
@@ -182,16 +212,14 @@ fn every_strategy_learns_on_a_device() {
                 ..row(4, 1000 + index)
             })
             .collect();
-        let (here_said, there_said) = (
-            here.network().forward(&probe),
-            there.network().forward(&probe),
-        );
-        for (here, there) in here_said.iter().zip(there_said) {
+        let probe: Vec<&Encoded> = probe.iter().collect();
+        let said = |learner: &GradientLearner| learner.network().forward(&probe).unwrap();
+        for (here, there) in said(&here).iter().zip(said(&there)) {
             assert!((here - there).abs() < 0.02, "{strategy}: {here} {there}");
         }
 
         // From what was saved it goes on bit for bit.
-        let (spec, mut loaded) = learner(strategy, Device::Candle);
+        let (spec, mut loaded) = learner(strategy, device);
         let (mut weights, mut state) = (there.weights(), there.state());
         loaded.load(&spec, &mut weights, &mut state).unwrap();
         learn(&mut there, 120..200);

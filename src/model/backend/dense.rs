@@ -165,11 +165,13 @@ impl DenseLayers {
         n_rows: usize,
     ) -> Result<Vec<Tensor>> {
         let columns = self.places[0].columns;
-        let mut x = vec![0.0; n_rows * columns];
-        for (row, x) in rows.iter().zip(x.chunks_exact_mut(columns)) {
-            x[..row.dense.len()].copy_from_slice(&row.dense);
-            x[row.dense.len()] = 1.0;
+        let mut x = Vec::with_capacity(n_rows * columns);
+        for (index, row) in rows.iter().enumerate() {
+            x.extend_from_slice(&row.dense);
+            x.push(1.0);
+            x.resize((index + 1) * columns, 0.0);
         }
+        x.resize(n_rows * columns, 0.0);
         let x = Tensor::from_vec(x, (n_rows, columns), &self.device)?;
         let mut values = vec![x];
         for (index, matrix) in self.matrices(&self.values)?.iter().enumerate() {
@@ -281,7 +283,9 @@ mod tests {
             layers.answer(&parameters.sparse, &rows).unwrap()
         };
         let rows = rows(ROWS_AT_ONCE + 44);
-        let (found, expected) = (answer(&rows), Network::new(&parameters).forward(&rows));
+        let processor = Network::new(&parameters);
+        let expected = processor.forward(&rows.iter().collect::<Vec<_>>()).unwrap();
+        let found = answer(&rows);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-4, "{found} {expected}");

@@ -15,17 +15,25 @@ use super::{Use, in_a_line};
 #[derive(Clone, Debug)]
 pub struct Training {
     layers: DenseLayers,
-    /// One where a weight stands, zero where a bias or what a matrix is filled up with does.
-    is_weight: Tensor,
     /// Fading means of slopes and of their squares, as long as the buffer.
     moments: Option<[Tensor; 2]>,
-    bounds: [Tensor; 2],
-    /// Which hidden values, and which of their slopes, belong to which layer: `[widths, 2 hidden]`.
-    sums: Option<Tensor>,
+    /// Made when a first step is.
+    constants: Option<Constants>,
     /// Of the last forward pass: what goes into each layer.
     inputs: Vec<Tensor>,
     /// Of the last backward pass: slopes in what each layer gives.
     slopes: Vec<Tensor>,
+}
+
+/// What every step takes.
+#[derive(Clone, Debug)]
+struct Constants {
+    /// One where a weight stands, zero where a bias or what a matrix is filled up with does.
+    is_weight: Tensor,
+    /// The least and the largest that a value may be.
+    bounds: [Tensor; 2],
+    /// Which hidden values, and which of their slopes, belong to which layer: `[widths, 2 hidden]`.
+    sums: Option<Tensor>,
 }
 
 /// How a step is made of slopes.
@@ -67,25 +75,17 @@ impl Training {
 
     fn copy(layers: &[Layer], moments: Option<[&[Layer]; 2]>, device: &Device) -> Result<Training> {
         let layers = DenseLayers::new(layers, device)?;
-        let n_values = layers.values().elem_count();
-        let mut is_weight = vec![0.0f32; n_values];
-        for (weight, _) in layers.places().iter().flat_map(Place::outputs) {
-            is_weight[weight].fill(1.0);
-        }
-        let bound = |value: f32| Tensor::full(value, n_values, device);
         let flat = |means| DenseLayers::means(means, device).map(|means| means.values().clone());
         let moments = match moments {
             Some([first, second]) => Some([flat(first)?, flat(second)?]),
             None => None,
         };
         Ok(Training {
-            is_weight: Tensor::from_vec(is_weight, n_values, device)?,
+            layers,
             moments,
-            bounds: [bound(-WEIGHT_MAX)?, bound(WEIGHT_MAX)?],
-            sums: sums(layers.places(), device)?,
+            constants: None,
             inputs: Vec::new(),
             slopes: Vec::new(),
-            layers,
         })
     }
 
@@ -134,9 +134,13 @@ impl Training {
     }
 
     fn try_backward(&mut self, slopes: &[f32]) -> Result<Vec<f32>> {
-        let weights = self
-            .layers
-            .matrices(&(self.layers.values() * &self.is_weight)?)?;
+        let constants = match self.constants.take() {
+            Some(constants) => constants,
+            None => Constants::new(&self.layers)?,
+        };
+        let constants = self.constants.insert(constants);
+        let weights = (self.layers.values() * &constants.is_weight)?;
+        let weights = self.layers.matrices(&weights)?;
         let n_rows = self.inputs[0].dim(0)?;
         let shape = (n_rows, slopes.len() / n_rows);
         let mut slope = Tensor::from_slice(slopes, shape, self.layers.device())?;
@@ -148,7 +152,7 @@ impl Training {
         }
         slopes.reverse();
         self.slopes = slopes;
-        let Some(sums) = &self.sums else {
+        let Some(sums) = &constants.sums else {
             return Ok(Vec::new());
         };
         let n_hidden = self.slopes.len() - 1;
@@ -158,24 +162,47 @@ impl Training {
         squares.flatten_all()?.to_vec1()
     }
 
-    /// Moves the layers against the slopes, each row's times its factor.
+    /// Moves the layers against the slopes of the last backward pass, each row's times its factor.
+    /// Returns, where they are wanted, those in what the first layer gives, `[rows, its outputs]`.
     ///
     /// # Errors
-    /// As [`Training::forward`].
-    pub fn step(&mut self, factors: &[f32], rule: Rule) -> std::result::Result<(), String> {
-        told(self.try_step(factors, rule))
+    /// As [`Training::forward`]; then nothing has moved.
+    pub fn step(
+        &mut self,
+        factors: &[f32],
+        rule: Rule,
+        wants_first: bool,
+    ) -> std::result::Result<Vec<f32>, String> {
+        told(self.try_step(factors, rule, wants_first))
     }
 
-    fn try_step(&mut self, factors: &[f32], rule: Rule) -> Result<()> {
+    fn try_step(&mut self, factors: &[f32], rule: Rule, wants_first: bool) -> Result<Vec<f32>> {
         let factors = Tensor::from_slice(factors, (factors.len(), 1), self.layers.device())?;
-        let scaled = self
+        let slopes = self
             .slopes
             .iter()
             .map(|slopes| slopes.broadcast_mul(&factors));
-        self.slopes = scaled.collect::<Result<_>>()?;
-        let pairs = self.slopes.iter().zip(&self.inputs);
-        let gradient = pairs.map(|(slopes, input)| slopes.t()?.matmul(input)?.flatten_all());
-        let gradient = Tensor::cat(&gradient.collect::<Result<Vec<_>>>()?, 0)?;
+        let slopes = slopes.collect::<Result<Vec<_>>>()?;
+        let products = slopes.iter().zip(&self.inputs);
+        let products = products.map(|(slopes, input)| slopes.t()?.matmul(input)?.flatten_all());
+        let gradient = Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 0)?;
+        let (values, moments) = self.moved(&gradient, rule)?;
+        let first = match wants_first {
+            true => self.outputs_of_first(&slopes[0])?,
+            false => Vec::new(),
+        };
+        self.layers = self.layers.with(values);
+        self.moments = moments;
+        self.inputs.clear();
+        self.slopes.clear();
+        Ok(first)
+    }
+
+    /// The buffer, and the means of its slopes, after a step along this gradient.
+    fn moved(&self, gradient: &Tensor, rule: Rule) -> Result<(Tensor, Option<[Tensor; 2]>)> {
+        let Some(constants) = &self.constants else {
+            candle_core::bail!("no backward pass was made");
+        };
         let values = self.layers.values();
         let (moved, moments) = match (rule, &self.moments) {
             (
@@ -189,30 +216,23 @@ impl Training {
                 Some([first, second]),
             ) => {
                 let [kept, of_squares] = betas;
-                let first = ((first * kept)? + (&gradient * (1.0 - kept))?)?;
+                let first = ((first * kept)? + (gradient * (1.0 - kept))?)?;
                 let second = ((second * of_squares)? + (gradient.sqr()? * (1.0 - of_squares))?)?;
                 let root = ((&second * correction)?.sqrt()? + epsilon)?;
                 let step = ((&first * rate)? / root)?;
-                let decayed = (values - ((values * &self.is_weight)? * decay)?)?;
+                let decayed = (values - ((values * &constants.is_weight)? * decay)?)?;
                 ((decayed - step)?, Some([first, second]))
             }
-            (Rule::Descent { rate }, _) | (Rule::AdamW { rate, .. }, None) => {
-                ((values - (gradient * rate)?)?, None)
-            }
+            (Rule::Descent { rate }, None) => ((values - (gradient * rate)?)?, None),
+            _ => candle_core::bail!("the means of slopes are not those of the rule"),
         };
-        let [low, high] = &self.bounds;
-        self.layers = self.layers.with(moved.maximum(low)?.minimum(high)?);
-        self.moments = moments;
-        Ok(())
+        let [low, high] = &constants.bounds;
+        Ok((moved.maximum(low)?.minimum(high)?, moments))
     }
 
-    /// Slopes in what the first layer gives, `[rows, its outputs]`, once a step has scaled them.
-    ///
-    /// # Errors
-    /// As [`Training::layers`].
-    pub fn first_slopes(&self) -> std::result::Result<Vec<f32>, String> {
+    fn outputs_of_first(&self, slopes: &Tensor) -> Result<Vec<f32>> {
         let place = self.layers.places()[0];
-        let slopes: Vec<f32> = told(self.slopes[0].flatten_all().and_then(|s| s.to_vec1()))?;
+        let slopes: Vec<f32> = slopes.flatten_all()?.to_vec1()?;
         let rows = slopes.chunks_exact(place.rows);
         Ok(rows.flat_map(|row| &row[..place.n_out]).copied().collect())
     }
@@ -249,6 +269,22 @@ impl Training {
         };
         self.layers = self.layers.with((mine + way)?);
         Ok(())
+    }
+}
+
+impl Constants {
+    fn new(layers: &DenseLayers) -> Result<Constants> {
+        let (device, n_values) = (layers.device(), layers.values().elem_count());
+        let mut is_weight = vec![0.0f32; n_values];
+        for (weight, _) in layers.places().iter().flat_map(Place::outputs) {
+            is_weight[weight].fill(1.0);
+        }
+        let bound = |value: f32| Tensor::full(value, n_values, device);
+        Ok(Constants {
+            is_weight: Tensor::from_vec(is_weight, n_values, device)?,
+            bounds: [bound(-WEIGHT_MAX)?, bound(WEIGHT_MAX)?],
+            sums: sums(layers.places(), device)?,
+        })
     }
 }
 
