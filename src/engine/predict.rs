@@ -1,7 +1,7 @@
 //! PREDICT: take the snapshot, answer, hand the answer to the writer, respond.
 //!
-//! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be journaled at once is answered
-//! without ids, and counted.
+//! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be
+//! journaled at once is answered without ids, and counted.
 
 use std::sync::atomic::Ordering::Relaxed;
 
