@@ -194,6 +194,12 @@ impl Embedder {
 }
 
 impl Hosted {
+    /// Whether an input of it has an encoder.
+    pub fn encodes(&self) -> bool {
+        let running = self.get().ok();
+        running.is_some_and(|running| running.embedders.iter().any(Option::is_some))
+    }
+
     /// Puts beside each text that has an encoder, and in place of each vector that has one, what
     /// the encoder gives; a batch without one passes at once.
     ///
