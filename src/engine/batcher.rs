@@ -297,7 +297,7 @@ mod tests {
         drop(has_started);
         // The next one is in no hurry, until another fills what is computed at once.
         let waits = ask(1);
-        while batcher.n_waiting.load(Relaxed) < 1 {
+        while batcher.n_waiting.load(Relaxed) < 1 && !waits.is_finished() {
             tokio::task::yield_now().await;
         }
         for _ in 0..10_000 {

@@ -178,7 +178,7 @@ impl Model {
     /// One sentence: the device that is to compute a network does not; the processor never fails.
     pub fn forward(&self, rows: &[Encoded]) -> Result<Vec<f32>, String> {
         Ok(match &self.function {
-            Function::Network(network) => network.forward(&rows.iter().collect::<Vec<_>>())?,
+            Function::Network(network) => network.forward(rows)?,
             Function::Neighbours(nearest) => {
                 let outputs = |row| nearest.outputs(row, &self.target);
                 rows.iter().flat_map(outputs).collect()

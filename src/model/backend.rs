@@ -7,6 +7,7 @@
 mod dense;
 mod training;
 
+use std::borrow::Borrow;
 use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
@@ -182,7 +183,7 @@ impl Network {
     /// # Errors
     /// One sentence: the device that is to compute it is not there, has no room, or fails. The
     /// processor never does.
-    pub fn forward(&self, rows: &[&Encoded]) -> Result<Vec<f32>, String> {
+    pub fn forward(&self, rows: &[impl Borrow<Encoded>]) -> Result<Vec<f32>, String> {
         let outputs = match &self.place {
             Place::Processor(layers) => self.compute(layers, rows),
             Place::Device(elsewhere) => elsewhere.layers()?.answer(&self.sparse, rows),
@@ -190,7 +191,11 @@ impl Network {
         outputs.map_err(|error| format!("the device cannot answer: {}", in_a_line(&error)))
     }
 
-    fn compute(&self, layers: &[Linear], rows: &[&Encoded]) -> candle_core::Result<Vec<f32>> {
+    fn compute(
+        &self,
+        layers: &[Linear],
+        rows: &[impl Borrow<Encoded>],
+    ) -> candle_core::Result<Vec<f32>> {
         let mut x = self.first(&layers[0], rows)?;
         for layer in &layers[1..] {
             x = layer.forward(&x.relu()?)?;
@@ -199,7 +204,7 @@ impl Network {
     }
 
     /// What the first layer gives, `[rows, width]`.
-    fn first(&self, layer: &Linear, rows: &[&Encoded]) -> candle_core::Result<Tensor> {
+    fn first(&self, layer: &Linear, rows: &[impl Borrow<Encoded>]) -> candle_core::Result<Tensor> {
         let device = &candle_core::Device::Cpu;
         let width = self.sparse.row_len();
         let dense = match self.n_dense {
@@ -207,7 +212,8 @@ impl Network {
                 .broadcast_add(layer.bias().expect("every layer has a bias"))?,
             n_dense => {
                 let mut x = Vec::with_capacity(rows.len() * n_dense);
-                rows.iter().for_each(|row| x.extend_from_slice(&row.dense));
+                rows.iter()
+                    .for_each(|row| x.extend_from_slice(&row.borrow().dense));
                 layer.forward(&Tensor::from_vec(x, (rows.len(), n_dense), device)?)?
             }
         };
@@ -218,7 +224,7 @@ impl Network {
                 let sums = embedded.chunks_exact_mut(width);
                 rows.iter()
                     .zip(sums)
-                    .for_each(|(row, sum)| embed(&self.sparse, row, sum));
+                    .for_each(|(row, sum)| embed(&self.sparse, row.borrow(), sum));
                 dense + Tensor::from_vec(embedded, (rows.len(), width), device)?
             }
         }

@@ -211,7 +211,7 @@ impl Portfolio {
         }
         if let Some(network) = network {
             let row = self.for_network(row);
-            let outputs = network.forward(&[&row]);
+            let outputs = network.forward(std::slice::from_ref(&row));
             scores.extend(outputs.expect("a member is computed on the processor"));
         }
         if let Some(last) = &self.last {

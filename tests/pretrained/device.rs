@@ -45,14 +45,10 @@ fn a_network_answers_alike_on_every_device() {
         sparse: vec![(3, 1.0)],
     };
     let rows: Vec<Encoded> = (0..4096).map(row).collect();
-    let expected = Network::new(&parameters).forward(&rows.iter().collect::<Vec<_>>());
-    let expected = expected.unwrap();
+    let expected = Network::new(&parameters).forward(&rows).unwrap();
     for device in devices() {
         let network = Network::on(&parameters, device);
-        let answer = |rows: &[Encoded]| {
-            let rows: Vec<&Encoded> = rows.iter().collect();
-            network.forward(&rows).unwrap()
-        };
+        let answer = |rows: &[Encoded]| network.forward(rows).unwrap();
         let found = answer(&rows);
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() < 1e-4, "{found} {expected}");

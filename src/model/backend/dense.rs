@@ -9,6 +9,8 @@
 //! in blocks of [`ROWS_AT_ONCE`], and a block that is not full is filled up, because how a GPU
 //! orders a sum depends on the shape of a product.
 
+use std::borrow::Borrow;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::super::features::Encoded;
@@ -161,13 +163,13 @@ impl DenseLayers {
     pub fn forward(
         &self,
         sparse: &SparseTable,
-        rows: &[&Encoded],
+        rows: &[impl Borrow<Encoded>],
         n_rows: usize,
     ) -> Result<Vec<Tensor>> {
         let columns = self.places[0].columns;
         let mut x = Vec::with_capacity(n_rows * columns);
         for (index, row) in rows.iter().enumerate() {
-            x.extend_from_slice(&row.dense);
+            x.extend_from_slice(&row.borrow().dense);
             x.push(1.0);
             x.resize((index + 1) * columns, 0.0);
         }
@@ -186,11 +188,16 @@ impl DenseLayers {
     }
 
     /// What hashed features add to what the first layer gives, `[n_rows, its rows]`.
-    fn embedded(&self, sparse: &SparseTable, rows: &[&Encoded], n_rows: usize) -> Result<Tensor> {
+    fn embedded(
+        &self,
+        sparse: &SparseTable,
+        rows: &[impl Borrow<Encoded>],
+        n_rows: usize,
+    ) -> Result<Tensor> {
         let width = self.places[0].rows;
         let mut sums = vec![0.0; n_rows * width];
         for (row, sum) in rows.iter().zip(sums.chunks_exact_mut(width)) {
-            embed(sparse, row, &mut sum[..self.places[0].n_out]);
+            embed(sparse, row.borrow(), &mut sum[..self.places[0].n_out]);
         }
         Tensor::from_vec(sums, (n_rows, width), &self.device)
     }
@@ -199,14 +206,14 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's: the device has no room for a block of rows, or fails.
-    pub fn answer(&self, sparse: &SparseTable, rows: &[&Encoded]) -> Result<Vec<f32>> {
+    pub fn answer(&self, sparse: &SparseTable, rows: &[impl Borrow<Encoded>]) -> Result<Vec<f32>> {
         // All blocks are on their way before the first is waited for.
         let blocks = rows.chunks(ROWS_AT_ONCE).map(|block| {
             let values = self.forward(sparse, block, ROWS_AT_ONCE)?;
             Ok((values.into_iter().next_back(), block.len()))
         });
         let blocks: Vec<(Option<Tensor>, usize)> = blocks.collect::<Result<_>>()?;
-        let mut outputs = Vec::with_capacity(rows.len() * self.places[0].n_out);
+        let mut outputs = Vec::new();
         for (block, n_rows) in blocks {
             let Some(block) = block else { continue };
             let width = block.dim(1)?;
@@ -278,13 +285,10 @@ mod tests {
     fn answers_are_those_of_the_processor_and_of_the_row_alone() {
         let parameters = parameters();
         let layers = DenseLayers::new(&parameters.layers, &Device::Cpu).unwrap();
-        let answer = |rows: &[Encoded]| {
-            let rows: Vec<&Encoded> = rows.iter().collect();
-            layers.answer(&parameters.sparse, &rows).unwrap()
-        };
+        let answer = |rows: &[Encoded]| layers.answer(&parameters.sparse, rows).unwrap();
         let rows = rows(ROWS_AT_ONCE + 44);
         let processor = Network::new(&parameters);
-        let expected = processor.forward(&rows.iter().collect::<Vec<_>>()).unwrap();
+        let expected = processor.forward(&rows).unwrap();
         let found = answer(&rows);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
