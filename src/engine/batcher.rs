@@ -220,12 +220,10 @@ mod tests {
             .unwrap();
         let mut others = Vec::new();
         for (kind, n_rows) in questions {
-            let before = batcher.n_waiting.load(Relaxed);
+            let before = batcher.jobs.len();
             others.push(ask(*kind, *n_rows));
-            // Until it waits, or has been told that it cannot.
-            while batcher.n_waiting.load(Relaxed) == before
-                && !others[others.len() - 1].is_finished()
-            {
+            // Until it stands in the queue, or has been told that it cannot.
+            while batcher.jobs.len() == before && !others[others.len() - 1].is_finished() {
                 tokio::task::yield_now().await;
             }
         }
@@ -286,7 +284,7 @@ mod tests {
         let first = ask(1);
         tokio::task::spawn_blocking(begun).await.unwrap();
         let company = [ask(1), ask(1)];
-        while batcher.n_waiting.load(Relaxed) < 2 {
+        while batcher.jobs.len() < 2 {
             tokio::task::yield_now().await;
         }
         drop(go);
