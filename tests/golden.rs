@@ -96,7 +96,7 @@ fn write(data: &Path) {
     checkpoint::keep_file(&Disk::default(), &directory.start("trained"), &start()).unwrap();
 
     let (mut journal, recovered) = create(&directory.journal("lived"));
-    let mut room = Classroom::new(LIVED);
+    let mut room = Classroom::journaled(LIVED);
     life().into_iter().for_each(|event| drop(room.tell(event)));
     append(&mut journal, &room);
     journal.sync().unwrap();

@@ -12,13 +12,13 @@ use perennial::event::{
     Batch, Column, Decision, Description, Entry, Event, Feedback, Signal, Subject, Time,
 };
 use perennial::learn::Learner;
-use perennial::model::Spec;
+use perennial::model::{REVISION, Spec};
 
 /// A learner whose first entry was the description.
 pub fn described(toml: &str) -> Result<Learner> {
     let mut learner = Learner::new(Arc::new(Spec::parse(toml)?));
     let description = Description {
-        toml: toml.to_owned(),
+        toml: Spec::pin(toml, &[], REVISION),
         build: String::new(),
         profile: String::new(),
     };

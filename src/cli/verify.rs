@@ -127,7 +127,7 @@ fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
     else {
         return Ok(());
     };
-    let spec = Spec::parse(&description.toml).map_err(|error| error.to_string())?;
+    let spec = Spec::journaled(&description.toml).map_err(|error| error.to_string())?;
     match spec.weights() {
         Some(pinned) => checkpoint::load_start(start, &pinned.digest)
             .map(drop)

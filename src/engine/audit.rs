@@ -116,7 +116,7 @@ pub fn audit(
         Some(state) => state.learner.description().clone(),
         None => description_at(&versions.journal, at)?.unwrap_or_default(),
     };
-    let spec = Spec::parse(&description.toml).ok();
+    let spec = Spec::journaled(&description.toml).ok();
     let names = match (known, &spec) {
         (Some(state), _) => state.learner.learned().names().to_vec(),
         (None, Some(spec)) => spec.task.names().to_vec(),

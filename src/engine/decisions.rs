@@ -171,7 +171,7 @@ impl<'a> Decisions<'a> {
     }
 
     fn describe(&mut self, description: &Description, position: u64) -> Result<(), Error> {
-        let spec = Spec::parse(&description.toml)
+        let spec = Spec::journaled(&description.toml)
             .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
         if let Some((_, old)) = self.described.last_key_value() {
             let carry = |bits| signals::carry(bits, &old.rewards, &spec.rewards);

@@ -359,7 +359,7 @@ fn first_spec(journal: &Path, order: Option<&Order>) -> Result<Arc<Spec>, String
         Some(Order::Adopt(description)) => description.toml.clone(),
         _ => super::recover::first_description(journal)?,
     };
-    let spec = Spec::parse(&toml).map_err(|error| error.to_string())?;
+    let spec = Spec::journaled(&toml).map_err(|error| error.to_string())?;
     Ok(Arc::new(spec))
 }
 

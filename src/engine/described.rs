@@ -18,20 +18,26 @@ use crate::event::{Batch, Column, Description};
 use crate::learn::Learner;
 use crate::model::weights::Foreign;
 use crate::model::{
-    Adapters, Fitting, LearnerKind, LowRank, Model, Named, Pinned, Spec, TextEncoder, fit, profile,
-    widths,
+    Adapters, Fitting, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TextEncoder,
+    fit, profile, widths,
 };
 use crate::store::checkpoint::read_foreign_file;
 
-/// What this program calls itself.
-pub(super) const BUILD: &str = concat!("perennial ", env!("CARGO_PKG_VERSION"));
+/// Name and version of this program, and the commit that it was built from, where that is known.
+pub(super) const BUILD: &str = concat!(
+    "perennial ",
+    env!("CARGO_PKG_VERSION"),
+    env!("PERENNIAL_COMMIT")
+);
 
 /// A description that was read, with what it names.
 #[derive(Clone, Debug)]
 pub struct Described {
     /// As it is journaled: the text has its files pinned.
     pub description: Description,
-    /// The same, checked.
+    /// The text with its files pinned, and with a revision only where its author states one.
+    unstated: String,
+    /// The description, checked.
     pub spec: Arc<Spec>,
     /// The weights that its network arrives with: the file as it came, and what it holds.
     pub(super) start: Option<(Vec<u8>, Foreign)>,
@@ -59,6 +65,18 @@ impl Described {
                 Learner::starting(spec, file).expect("it was tried when it was read")
             }
             None => Learner::new(spec),
+        }
+    }
+
+    /// The description of a model that learns by this revision of the rules already: it goes on by
+    /// it unless model.toml states another one.
+    pub(super) fn description_at(&self, revision: u32) -> Description {
+        let toml = Spec::pin(&self.unstated, &[], revision);
+        let stated = Spec::journaled(&toml).map_or(revision, |spec| spec.revision);
+        Description {
+            toml,
+            profile: profile(self.spec.device, stated),
+            ..self.description.clone()
         }
     }
 
@@ -145,7 +163,7 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, String> {
         digest: [0; 32],
         length: None,
     }));
-    let spec = Spec::parse(&Spec::pin(&toml, &pins)).map_err(|error| of_file(&error))?;
+    let spec = Spec::parse(&Spec::pin(&toml, &pins, REVISION)).map_err(|error| of_file(&error))?;
     match &spec.learner {
         LearnerKind::Gradient(settings) => Ok(fit(&widths(&spec, settings), &file)),
         _ => Err(of_file(
@@ -226,7 +244,8 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
         });
         start = Some((bytes, file));
     }
-    let toml = Spec::pin(&toml, &pins);
+    let journaled = Spec::pin(&toml, &pins, 1);
+    let toml = Spec::pin(&toml, &pins, REVISION);
     let spec = Arc::new(Spec::parse(&toml).map_err(|error| of_file(&error))?);
     check_adapters(&spec, &encoders).map_err(|what| of_file(&what))?;
     if let (Some(pinned), Some((_, file))) = (spec.weights(), &start) {
@@ -244,8 +263,9 @@ pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, 
         description: Description {
             toml,
             build: BUILD.to_owned(),
-            profile: profile(device),
+            profile: profile(device, spec.revision),
         },
+        unstated: journaled,
         spec,
         start,
         embedders,

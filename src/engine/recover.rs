@@ -71,7 +71,11 @@ fn try_open(
     let described = read(&models.join(name).join("model.toml"), embedders)?;
     let mut opened = reopen(directory, name, Some(&described))?;
     let Opened { journal, learning } = &mut opened;
-    adopt(learning, journal, described.description, now)?;
+    let description = match learning.learner.position() {
+        0 => described.description,
+        _ => described.description_at(learning.learner.spec().revision),
+    };
+    adopt(learning, journal, description, now)?;
     Ok((opened, described.embedders))
 }
 
@@ -145,7 +149,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn parse(toml: &str) -> Result<Arc<Spec>, String> {
-    Spec::parse(toml)
+    Spec::journaled(toml)
         .map(Arc::new)
         .map_err(|error| error.to_string())
 }

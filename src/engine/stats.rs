@@ -9,7 +9,7 @@ use super::histogram::Counts;
 use super::hosted::{Hosted, Running};
 use super::learning::Learning;
 use crate::learn::Fate;
-use crate::model::{Device, Task, profile};
+use crate::model::{Device, REVISION, Task, profile};
 use crate::store::segments;
 
 /// Whether a model answers.
@@ -93,10 +93,12 @@ pub struct MemberStatus {
 impl Hosted {
     /// One look at it; `digest` also hashes what has been learned, which takes time with size.
     pub fn status(&self, digest: bool) -> Status {
-        let device = self.spec().map_or(Device::Cpu, |spec| spec.device);
+        let spec = self.spec();
+        let device = spec.as_ref().map_or(Device::Cpu, |spec| spec.device);
+        let revision = spec.map_or(REVISION, |spec| spec.revision);
         let mut status = Status {
             model: self.name().to_owned(),
-            profile: profile(device),
+            profile: profile(device, revision),
             ..Status::default()
         };
         match self.get() {

@@ -40,7 +40,7 @@ pub struct Parting {
 
 impl Translation {
     pub fn new(description: Description) -> Result<Translation, String> {
-        let spec = Spec::parse(&description.toml).map_err(|error| error.to_string())?;
+        let spec = Spec::journaled(&description.toml).map_err(|error| error.to_string())?;
         Ok(Translation {
             description,
             spec,
@@ -66,7 +66,8 @@ impl Translation {
         let position = entry.position;
         entry.event = match entry.event {
             Event::Description(journaled) => {
-                let journaled = Spec::parse(&journaled.toml).map_err(|error| error.to_string())?;
+                let journaled =
+                    Spec::journaled(&journaled.toml).map_err(|error| error.to_string())?;
                 self.describe(position, journaled)?;
                 Event::Description(self.description.clone())
             }
@@ -87,7 +88,8 @@ impl Translation {
                 actor,
                 note,
             }) => {
-                let journaled = Spec::parse(&journaled.toml).map_err(|error| error.to_string())?;
+                let journaled =
+                    Spec::journaled(&journaled.toml).map_err(|error| error.to_string())?;
                 self.describe(position, journaled)?;
                 let order = Order::Checkpoint;
                 Event::Command(Command { order, actor, note })

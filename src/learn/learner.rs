@@ -370,7 +370,7 @@ impl Learner {
     fn describe(&mut self, description: &Description) -> Result<Step, Error> {
         let position = self.world.position;
         let refuse = |error| Error::Description { position, error };
-        let spec = Spec::parse(&description.toml).map_err(refuse)?;
+        let spec = Spec::journaled(&description.toml).map_err(refuse)?;
         self.spec.check_change(&spec).map_err(refuse)?;
         self.learned.reconfigure(&spec);
         for waiting in self.world.joins.all_mut() {

@@ -265,9 +265,9 @@ fn embed(sparse: &SparseTable, row: &Encoded, sum: &mut [f32]) {
     }
 }
 
-/// The numeric profile: within one, the same journal gives the same bits. Of a model that computes
-/// on a device it names that, too: the GPU, whichever its number, and the interface it is driven by.
-pub fn profile(device: Device) -> String {
+/// The numeric profile: within one, the same journal gives the same bits. It names the revision of
+/// the learning rules from the second on. Of a model that computes on a device it names that, too: the GPU, whichever its number, and the interface it is driven by.
+pub fn profile(device: Device, revision: u32) -> String {
     #[cfg(target_arch = "x86_64")]
     let level = if is_x86_feature_detected!("avx512f") {
         "avx512f"
@@ -278,7 +278,11 @@ pub fn profile(device: Device) -> String {
     };
     #[cfg(not(target_arch = "x86_64"))]
     let level = "portable";
-    let processor = format!("cpu {} {level} f32", std::env::consts::ARCH);
+    let rules = match revision {
+        1 => String::new(),
+        revision => format!(", rules {revision}"),
+    };
+    let processor = format!("cpu {} {level} f32{rules}", std::env::consts::ARCH);
     match device {
         Device::Cpu => processor,
         Device::Candle => format!("{processor}, {device}"),

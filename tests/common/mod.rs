@@ -21,7 +21,7 @@ use perennial::event::{
     PredictionId, Signal, Subject, Time,
 };
 use perennial::learn::{Archive, Error, Learner, Moment, Omission, Otherwise, Step};
-use perennial::model::{Choice, Spec, weights::Tensors};
+use perennial::model::{Choice, REVISION, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::store::Disk;
@@ -301,9 +301,9 @@ impl Classroom {
         room
     }
 
-    /// Nothing was told yet, not even the description.
+    /// Nothing was told yet, not even the description, which is as a journal holds it.
     pub fn empty(toml: &str) -> Classroom {
-        let spec = Spec::parse(toml).expect("a description");
+        let spec = Spec::journaled(toml).expect("a description");
         Classroom {
             learner: Learner::new(Arc::new(spec)),
             journal: Vec::new(),
@@ -313,8 +313,13 @@ impl Classroom {
         }
     }
 
-    /// Its first entry is the description.
+    /// Its first entry is the description, under the newest revision of the learning rules.
     pub fn new(toml: &str) -> Classroom {
+        Classroom::journaled(&Spec::pin(toml, &[], REVISION))
+    }
+
+    /// Its first entry is the description, as a journal holds it.
+    pub fn journaled(toml: &str) -> Classroom {
         let mut room = Classroom::empty(toml);
         room.tell(Event::Description(Description {
             toml: toml.to_owned(),

@@ -70,7 +70,7 @@ impl Again {
         let now = Description {
             toml: String::new(),
             build: BUILD.to_owned(),
-            profile: profile(self.learner.spec().device),
+            profile: profile(self.learner.spec().device, self.learner.spec().revision),
         };
         difference(&self.under, &now)
     }

@@ -119,7 +119,7 @@ pub(super) fn take_description(state: &mut Tensors) -> Result<(Description, Spec
         profile: text("profile")?,
     };
     let wrong = |error: SpecError| weights::Error::value("description.toml", error.to_string());
-    let spec = Spec::parse(&description.toml).map_err(wrong)?;
+    let spec = Spec::journaled(&description.toml).map_err(wrong)?;
     Ok((description, spec))
 }
 

@@ -11,6 +11,13 @@ use super::backend::Device;
 use super::policy::Policy;
 pub use parse::{Error, Named, NamedEncoder};
 
+/// The newest revision of the learning rules: what an entry of a journal leads to.
+///
+/// Under each revision a journal leads, bit for bit, to what it led to under the program that wrote
+/// it. 1: the rules before revisions were stated. 2: rewards that change later are learned as whole
+/// examples where nothing is held of them, and a corrected label supersedes the older one.
+pub const REVISION: u32 = 2;
+
 /// What the model answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Task {
@@ -326,10 +333,12 @@ pub struct Spec {
     pub journal: JournalLimits,
     /// Where its randomness starts.
     pub seed: u64,
+    /// The revision of the learning rules, 1 to [`REVISION`].
+    pub revision: u32,
 }
 
 impl Spec {
-    /// Reads and checks a model.toml.
+    /// Reads and checks a model.toml; without a stated revision it is of the newest one.
     ///
     /// ```
     /// let spec = perennial::model::Spec::parse(r#"
@@ -345,7 +354,16 @@ impl Spec {
     /// # Errors
     /// One sentence that names key, value and what is allowed.
     pub fn parse(toml: &str) -> Result<Spec, Error> {
-        parse::parse(toml)
+        parse::parse(toml, REVISION)
+    }
+
+    /// The same of a description as it stands in a journal: without a stated revision it is of
+    /// the first one.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`].
+    pub fn journaled(toml: &str) -> Result<Spec, Error> {
+        parse::parse(toml, 1)
     }
 
     /// The files that the text of a model.toml names.
@@ -356,10 +374,10 @@ impl Spec {
         parse::named(toml)
     }
 
-    /// The text of a model.toml with the files that it names pinned: what [`Spec::parse`] takes
-    /// where files are named.
-    pub fn pin(toml: &str, pins: &[Pinned]) -> String {
-        parse::pin(toml, pins)
+    /// The text of a model.toml with the files that it names pinned, and with `revision` where it
+    /// states none: what a journal holds.
+    pub fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
+        parse::pin(toml, pins, revision)
     }
 
     /// The weights that its network starts with, if it arrives trained.
@@ -394,6 +412,7 @@ impl Spec {
             self.memory.long_term == next.memory.long_term,
         )?;
         same("seed", self.seed == next.seed)?;
+        same("rules.revision", self.revision <= next.revision)?;
         match (&self.learner, &next.learner) {
             (LearnerKind::Auto, LearnerKind::Auto) => Ok(()),
             (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {

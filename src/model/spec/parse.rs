@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{Cadence, Device, JournalLimits, LearnerKind, Policy, Spec, Task};
+use super::{Cadence, Device, JournalLimits, LearnerKind, Policy, REVISION, Spec, Task};
 use inputs::{RawInput, inputs};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
 use pinned::Pins;
@@ -88,7 +88,15 @@ struct Raw {
     #[serde(default)]
     versions: RawVersions,
     #[serde(default)]
+    rules: RawRules,
+    #[serde(default)]
     pinned: Pins,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRules {
+    revision: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -132,7 +140,8 @@ fn raw(text: &str) -> Result<Raw, Error> {
     })
 }
 
-pub(super) fn parse(text: &str) -> Result<Spec, Error> {
+/// The description, under the revision `absent` where it states none.
+pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let raw = raw(text)?;
     publish(&raw.publish)?;
     let inputs = inputs(&raw)?;
@@ -163,6 +172,12 @@ pub(super) fn parse(text: &str) -> Result<Spec, Error> {
         device: device(&raw)?,
         journal: journal(&raw.journal)?,
         seed: raw.seed,
+        revision: within(
+            "rules.revision",
+            raw.rules.revision,
+            absent.into(),
+            1..=REVISION.into(),
+        )? as u32,
     })
 }
 
@@ -356,6 +371,10 @@ mod tests {
     use super::super::Strategy;
     use super::*;
 
+    fn parse(text: &str) -> Result<Spec, Error> {
+        super::parse(text, REVISION)
+    }
+
     const SHORT: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
                          [[input]]\nname = \"x\"\nkind = \"number\"\n";
 
@@ -470,6 +489,37 @@ mod tests {
         check("[network]\nkind = \"linear\"\nhidden = [3]\n", "has none");
         check("[memory]\nstrategy = \"ewc\"\n", "er-ace, der++ or cls-er");
         check("[memory]\nlong_term = 0\n", "memory.long_term = 0: 1 to");
+    }
+
+    #[test]
+    fn learning_rules_have_a_revision() {
+        let check = |text: &str, absent, expected| {
+            assert_eq!(
+                super::parse(text, absent).unwrap().revision,
+                expected,
+                "{text}"
+            );
+        };
+        check(SHORT, 1, 1);
+        check(SHORT, REVISION, REVISION);
+        let stated = format!("{SHORT}[rules]\nrevision = 1\n");
+        check(&stated, REVISION, 1);
+        let pinned = |text, revision| Spec::pin(text, &[], revision);
+        check(&pinned(SHORT, REVISION), 1, REVISION);
+        assert_eq!(pinned(SHORT, 1), SHORT);
+        assert_eq!(pinned(&stated, REVISION), stated);
+        let unknown = format!("{SHORT}[rules]\nrevision = {}\n", REVISION + 1);
+        let error = parse(&unknown).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("rules.revision = {}: 1 to", REVISION + 1)),
+            "{error}"
+        );
+        let at = |revision| super::parse(SHORT, revision).unwrap();
+        assert_eq!(at(1).check_change(&at(REVISION)), Ok(()));
+        assert_eq!(
+            at(REVISION).check_change(&at(1)),
+            Err(Error::Shape("rules.revision"))
+        );
     }
 
     #[test]

@@ -71,9 +71,14 @@ pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
     })
 }
 
-/// The text with its files pinned.
-pub(in super::super) fn pin(toml: &str, pins: &[Pinned]) -> String {
+/// The text with its files pinned, and with the revision of the learning rules: the first is not
+/// written, since older journals state none.
+pub(in super::super) fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
     let mut text = toml.to_owned();
+    let stated = raw(toml).is_ok_and(|raw| raw.rules.revision.is_some());
+    if revision > 1 && !stated {
+        text.push_str(&format!("\n[rules]\nrevision = {revision}\n"));
+    }
     for (index, pin) in pins.iter().enumerate() {
         // One folder may serve several inputs.
         if pins[..index].iter().any(|other| other.path == pin.path) {
@@ -189,6 +194,7 @@ mod tests {
                 digest,
                 length,
             }],
+            1,
         )
     }
 

@@ -176,8 +176,13 @@ fn signal(name: &str, raw: &RawSignal) -> Result<ImplicitSignal, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
+    use super::super::{REVISION, parse as parse_at};
     use super::*;
+    use crate::model::Spec;
+
+    fn parse(text: &str) -> Result<Spec, Error> {
+        parse_at(text, REVISION)
+    }
 
     const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
                           [[input]]\nname = \"x\"\nkind = \"number\"\n";
