@@ -42,6 +42,19 @@ enum Kind {
     Neighbours(NeighboursLearner),
 }
 
+/// An example that was learned, and turns out to be another one than it was learned as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Amendment {
+    /// The id that it was learned under.
+    pub example: u128,
+    /// What it was learned as.
+    pub before: Target,
+    /// What it is.
+    pub after: Target,
+    /// [`Learned::n_examples`] when it was learned.
+    pub learned_at: u64,
+}
+
 impl Learned {
     /// Nothing yet.
     pub fn new(spec: &Spec) -> Learned {
@@ -206,12 +219,14 @@ impl Learned {
     /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
     ///
     /// `encoders` are those whose adapters learn, by the place of their input: what is learned of a
-    /// text is what its encoder gives by now, whatever it gave when the text came.
+    /// text is what its encoder gives by now, whatever it gave when the text came. Where the row is
+    /// remembered it carries the id `example`; under revision 1 there is none.
     pub(super) fn observe(
         &mut self,
         batch: &Batch,
         row: usize,
         target: Target,
+        _example: Option<u128>,
         encoders: &[Option<Arc<TextEncoder>>],
         scores: &mut Vec<f64>,
     ) -> Outcome {
@@ -236,6 +251,37 @@ impl Learned {
             }
         }
         outcome
+    }
+
+    /// Makes good what was learned of an example that is another by now; no example is counted.
+    pub(super) fn amend(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        amendment: Amendment,
+        encoders: &[Option<Arc<TextEncoder>>],
+    ) -> Outcome {
+        let Amendment { before, after, .. } = amendment;
+        let target = match (before, after) {
+            (
+                Target::Reward {
+                    action,
+                    reward: earlier,
+                },
+                Target::Reward {
+                    action: same,
+                    reward,
+                },
+            ) if action == same => Target::Correction {
+                action,
+                by: reward - earlier,
+                reward,
+            },
+            _ => after,
+        };
+        let example = Some(amendment.example);
+        let unscored = &mut Vec::new();
+        self.observe(batch, row, target, example, encoders, unscored)
     }
 
     fn learn(

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::super::archive::Archive;
 use super::super::gradient::Outcome;
 use super::super::join::{Found, Waiting};
+use super::super::learned::Amendment;
 use super::super::ledger::Fate;
 use super::super::signals::{self, PREFERENCE, REWARD};
 use super::{Error, History, Learner, Omission, Step};
@@ -43,7 +44,10 @@ impl Learner {
         let fate = match &feedback.subject {
             Subject::Inputs { batch, decision } => {
                 match self.target_of_row(&feedback.signal, decision.as_ref()) {
-                    Some(target) => self.learn(batch, 0, target, Some(&feedback.source)),
+                    Some(target) => {
+                        let example = self.example_of_event(&feedback.feedback_id);
+                        self.learn((batch, 0), target, example, Some(&feedback.source))
+                    }
                     None => Fate::Unmatched,
                 }
             }
@@ -85,7 +89,8 @@ impl Learner {
                 let action = chosen[row];
                 self.judge(&prediction, row, Target::Reward { action, reward });
                 let target = Target::Reward { action, reward };
-                self.learn(&prediction.batch, row, target, None);
+                let example = self.example_of(id);
+                self.learn((&prediction.batch, row), target, example, None);
             }
             if let Some(waiting) = self.world.joins.get_mut(id) {
                 waiting.earned = Some(reward);
@@ -161,7 +166,8 @@ impl Learner {
                 if waiting.earned.is_none() {
                     self.judge(&prediction, row, target);
                 }
-                Ok(self.learn(&prediction.batch, row, target, Some(source)))
+                let example = self.example_of(id);
+                Ok(self.learn((&prediction.batch, row), target, example, Some(source)))
             }
             Signal::Reward(_) | Signal::Named { .. } => {
                 let Some(earning) = self.earning(signal) else {
@@ -268,7 +274,8 @@ impl Learner {
                 if !waiting.told {
                     self.judge(prediction, row, target);
                 }
-                self.learn(&prediction.batch, row, target, Some(source))
+                let example = self.example_of(id);
+                self.learn((&prediction.batch, row), target, example, Some(source))
             }
             Some(before) if before == reward => Fate::Applied,
             Some(before) => {
@@ -276,8 +283,20 @@ impl Learner {
                 if !waiting.told {
                     self.world.evaluation.amend(by);
                 }
-                let target = Target::Correction { action, by, reward };
-                self.learn(&prediction.batch, row, target, Some(source))
+                let features = (&prediction.batch, row);
+                if let Some(example) = self.example_of(id) {
+                    let reward_of = |reward| Target::Reward { action, reward };
+                    let amendment = Amendment {
+                        example,
+                        before: reward_of(before),
+                        after: reward_of(reward),
+                        learned_at: 0,
+                    };
+                    self.amend(features, amendment, Some(source))
+                } else {
+                    let target = Target::Correction { action, by, reward };
+                    self.learn(features, target, None, Some(source))
+                }
             }
         };
         match waiting.closed {
@@ -291,19 +310,51 @@ impl Learner {
         self.world.evaluation.judge(outputs, row, n_rows, target);
     }
 
+    /// The id that an example of a prediction is learned under; none under revision 1.
+    fn example_of(&self, id: PredictionId) -> Option<u128> {
+        (self.spec.revision >= 2).then_some(id.0)
+    }
+
+    /// The same of an event that brought its own row: the first half of the hash of its id.
+    fn example_of_event(&self, feedback_id: &str) -> Option<u128> {
+        let hash = blake3::hash(feedback_id.as_bytes());
+        let half = hash.as_bytes().first_chunk().expect("it has 32 bytes");
+        (self.spec.revision >= 2).then(|| u128::from_be_bytes(*half))
+    }
+
     /// Learns one example of a source, or of silence, and says what that means for the event that
     /// brought it.
-    fn learn(&mut self, batch: &Batch, row: usize, target: Target, source: Option<&str>) -> Fate {
-        let world = &mut self.world;
-        world.evaluation.follow(target);
+    fn learn(
+        &mut self,
+        (batch, row): (&Batch, usize),
+        target: Target,
+        example: Option<u128>,
+        source: Option<&str>,
+    ) -> Fate {
+        self.world.evaluation.follow(target);
         let mut scores = Vec::new();
         let encoders = &self.encoders.0;
-        let outcome = self
-            .learned
-            .observe(batch, row, target, encoders, &mut scores);
+        let outcome = (self.learned).observe(batch, row, target, example, encoders, &mut scores);
+        self.settle(outcome, &scores, source)
+    }
+
+    /// Makes good what was learned of an example, and says what that means for the event that
+    /// changed it.
+    fn amend(
+        &mut self,
+        (batch, row): (&Batch, usize),
+        amendment: Amendment,
+        source: Option<&str>,
+    ) -> Fate {
+        let outcome = (self.learned).amend(batch, row, amendment, &self.encoders.0);
+        self.settle(outcome, &[], source)
+    }
+
+    fn settle(&mut self, outcome: Outcome, scores: &[f64], source: Option<&str>) -> Fate {
+        let world = &mut self.world;
         let names = || self.learned.shares().into_iter().map(|(name, _)| name);
         let evaluation = &mut world.evaluation;
-        evaluation.score_members(|| names().collect(), &scores);
+        evaluation.score_members(|| names().collect(), scores);
         source.iter().for_each(|source| world.sources.wait(source));
         let fate = match outcome {
             Outcome::Waits => return Fate::Pending,
