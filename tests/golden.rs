@@ -1,9 +1,9 @@
 //! A data directory as the first format wrote it, which stays readable for ever.
 //!
 //! Invariant: the files below `tests/golden` are never written again. What comes later gets a
-//! folder of its own, as `2` has the first column of embedded texts and `3` the first weights of a
-//! start:
-//! `PERENNIAL_GOLDEN=tests/golden/4 cargo test --release --test golden` writes what the first test
+//! folder of its own, as `2` has the first column of embedded texts, `3` the first weights of a
+//! start and `4` (see its test) journals of the first revision of the learning rules:
+//! `PERENNIAL_GOLDEN=tests/golden/5 cargo test --release --test golden` writes what the first test
 //! made to a folder that is not there yet.
 
 mod common;
@@ -11,6 +11,8 @@ mod common;
 mod events;
 #[path = "common/layout.rs"]
 mod layout;
+#[path = "golden/revision.rs"]
+mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
