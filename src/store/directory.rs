@@ -1,6 +1,7 @@
 //! The data directory: one folder for each model, and a lock.
 //!
-//! Invariant: while it is open for serving, no other process reads or writes below it.
+//! Invariant: while it is open for serving, no other process reads or writes below it; once its
+//! owner has ended, however that came about, nothing else holds the lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -15,7 +16,21 @@ const LOCK: &str = "LOCK";
 pub struct Directory {
     path: PathBuf,
     disk: Disk,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A lock on a file that ends with its owner.
+///
+/// A process that is started meanwhile has the same open file until it runs its own program, and
+/// closing ours would leave the lock to it: so the lock is given up, not only closed.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where that fails it ends with the last descriptor, as ever.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Directory {
@@ -81,7 +96,7 @@ impl Directory {
             Ok(()) => Ok(Directory {
                 path: path.to_owned(),
                 disk,
-                _lock: file,
+                _lock: Lock(file),
             }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked {
                 path: path.join(LOCK),
@@ -132,6 +147,8 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use tempfile::tempdir;
 
     use super::*;
@@ -162,6 +179,44 @@ mod tests {
         assert!(matches!(Directory::open(&path), Err(Error::Locked { .. })));
         drop(looking);
         Directory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn p1_the_lock_ends_with_its_owner_though_a_process_has_inherited_it() {
+        let dir = tempdir().unwrap();
+        let inheriting = |lock: &Lock| {
+            let child = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(lock.0.try_clone().unwrap())
+                .spawn();
+            child.unwrap()
+        };
+        let mut children = Vec::new();
+        let serving = Directory::open(dir.path()).unwrap();
+        children.push(inheriting(&serving._lock));
+        assert!(matches!(
+            Directory::open(dir.path()),
+            Err(Error::Locked { .. })
+        ));
+        drop(serving);
+        let looking = Directory::inspect(dir.path()).unwrap();
+        children.push(inheriting(&looking._lock));
+        drop(looking);
+        let unwound = std::panic::catch_unwind(|| {
+            let serving = Directory::open(dir.path()).unwrap();
+            let child = inheriting(&serving._lock);
+            std::panic::resume_unwind(Box::new(child));
+        });
+        children.push(*unwound.unwrap_err().downcast().unwrap());
+        Directory::open(dir.path()).unwrap();
+        for mut child in children {
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it has the lock's file"
+            );
+            drop(child.stdin.take());
+            assert!(child.wait().unwrap().success());
+        }
     }
 
     #[test]

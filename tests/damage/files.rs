@@ -4,7 +4,11 @@
 //! Invariant: a sentence says what it is, and afterwards all is there.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::thread::JoinHandle;
 
 use perennial::engine::{Engine, Manner, Offline};
 
@@ -102,6 +106,56 @@ async fn p9_two_servers_on_one_directory() {
     );
     drop(looking);
     case.open();
+}
+
+/// A process that has been forked, and runs its program only once it is told to.
+struct Forked {
+    go: io::PipeWriter,
+    started: JoinHandle<io::Result<ExitStatus>>,
+}
+
+impl Forked {
+    fn new() -> Forked {
+        let (mut told, go) = io::pipe().unwrap();
+        let (mut forked, mut tell) = io::pipe().unwrap();
+        let mut command = Command::new("true");
+        let wait = move || {
+            tell.write_all(b"1")?;
+            told.read_exact(&mut [0])
+        };
+        // SAFETY: it writes to a pipe and reads from another, and allocates nothing.
+        unsafe { command.pre_exec(wait) };
+        let started = std::thread::spawn(move || command.status());
+        forked.read_exact(&mut [0]).unwrap();
+        Forked { go, started }
+    }
+
+    fn run(mut self) {
+        self.go.write_all(b"1").unwrap();
+        assert!(self.started.join().unwrap().unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_process_that_is_being_started_does_not_keep_the_lock() {
+    let case = Case::new();
+    let serving = case.open().0;
+    let forked = Forked::new();
+    serving.close();
+    drop(serving);
+    let looking = Offline::open(&case.0.data(), "m").unwrap();
+    forked.run();
+    let forked = Forked::new();
+    drop(looking);
+    // One that cannot begin has held it, too.
+    let mut config = case.0.config();
+    config.models = case.0.data().join("no such folder");
+    for _ in 0..2 {
+        let refused = Engine::open(config.clone()).err().unwrap().to_string();
+        said(&refused, &["cannot read the models in", "no such folder"]);
+    }
+    large(case.open().0.model("m").unwrap(), 62).await;
+    forked.run();
 }
 
 #[tokio::test(flavor = "multi_thread")]
