@@ -143,6 +143,9 @@ pub struct Prediction {
     pub batch: Batch,
     /// What was answered.
     pub outputs: Outputs,
+    /// The labels answered, by the places of their classes, where labels can come in: after a
+    /// restore a place may be another label's. Empty where the description names every class.
+    pub labels: BTreeMap<u32, String>,
     /// The newest version that the answering state descends from.
     pub version: u64,
     /// The position of the state that answered.
@@ -215,7 +218,7 @@ pub struct Feedback {
 /// A resent event: only that it came again, so that its fate survives a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Duplicate {
-    /// The key it came with.
+    /// The key it came with; empty where the first was taken back, whose key may be erased.
     pub feedback_id: String,
     /// Where the first of its kind stands.
     pub first_position: u64,

@@ -5,6 +5,8 @@
 mod common;
 #[path = "contract/hostile.rs"]
 mod hostile;
+#[path = "contract/labels.rs"]
+mod labels;
 #[path = "contract/outliers.rs"]
 mod outliers;
 #[path = "contract/policies.rs"]

@@ -52,8 +52,20 @@ pub struct Audit {
     pub sources: BTreeMap<String, u64>,
     /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
-    /// What the answer would have been without a source, and how many events that leaves out.
-    pub without: Option<Result<(Outputs, u64), String>>,
+    /// What the answer would have been without a source.
+    pub without: Option<Result<Without, String>>,
+}
+
+/// An answer as if a source had sent nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Without {
+    /// The answer.
+    pub answer: Outputs,
+    /// The classes or actions of its outputs, in their order: without the source, a class that
+    /// came with feedback may have another place, or none.
+    pub names: Vec<String>,
+    /// How many events are left out.
+    pub left_out: u64,
 }
 
 /// One feedback event about the row.
@@ -110,7 +122,11 @@ pub fn audit(
     let sources = sources.collect();
     let without = without.map(|source| {
         let (learner, left_out) = state_without(versions, source, at, last)?;
-        Ok((answer(&learner, &prediction, row)?, left_out))
+        Ok(Without {
+            answer: answer(&learner, &prediction, row)?,
+            names: learner.learned().names().to_vec(),
+            left_out,
+        })
     });
     let description = match known {
         Some(state) => state.learner.description().clone(),
@@ -119,8 +135,8 @@ pub fn audit(
     let spec = Spec::journaled(&description.toml).ok();
     let names = match (known, &spec) {
         (Some(state), _) => state.learner.learned().names().to_vec(),
-        (None, Some(spec)) => spec.task.names().to_vec(),
-        (None, None) => Vec::new(),
+        (None, Some(spec)) => labelled(spec.task.names(), &served, &prediction.labels),
+        (None, None) => labelled(&[], &served, &prediction.labels),
     };
     Ok(Some(Audit {
         model: versions.model.clone(),
@@ -156,6 +172,20 @@ pub fn first(
         }
     }
     nothing
+}
+
+/// The names of the places of one row's answer, as far as the description and the answer tell
+/// them.
+fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, String>) -> Vec<String> {
+    let Outputs::Probabilities(shares) = answer else {
+        return described.to_vec();
+    };
+    let name = |place: usize| {
+        let known = described.get(place);
+        let known = known.or_else(|| labels.get(&(place as u32)));
+        known.cloned().unwrap_or_else(|| format!("number {place}"))
+    };
+    (0..shares.len()).map(name).collect()
 }
 
 /// The entry of a prediction, and its row there.

@@ -80,7 +80,7 @@ use tokio::sync::watch;
 use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
-pub use audit::{Audit, Heard};
+pub use audit::{Audit, Heard, Without};
 pub use clock::Clock;
 pub use command::Made;
 pub use decisions::{Decided, Decisions};

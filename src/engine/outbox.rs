@@ -107,7 +107,9 @@ pub fn prediction_bytes(prediction: &Prediction) -> usize {
         Outputs::Actions { scores, .. } => scores.len() + 2 * prediction.ids.len(),
     };
     let ids = size_of_val(prediction.ids.as_slice());
-    features(&prediction.batch) + outputs * size_of::<f32>() + ids
+    let labels = prediction.labels.values();
+    let labels: usize = labels.map(|v| v.len() + size_of::<String>()).sum();
+    features(&prediction.batch) + outputs * size_of::<f32>() + ids + labels
 }
 
 /// About how many bytes a message holds.
@@ -147,6 +149,7 @@ mod tests {
                 columns: vec![Column::Vectors(vec![0; n_bytes].into())],
             },
             outputs: Outputs::Values(vec![]),
+            labels: Default::default(),
             version: 1,
             position: 1,
         })

@@ -86,6 +86,7 @@ impl Hosted {
             let prediction = Prediction {
                 ids: ids.clone(),
                 batch,
+                labels: snapshot.model.labels(&answer.outputs),
                 outputs: answer.outputs.clone(),
                 version,
                 position,

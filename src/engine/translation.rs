@@ -21,7 +21,7 @@ pub struct Translation {
     /// from which they were.
     journaled: BTreeMap<u64, (Spec, Vec<usize>)>,
     /// The answers given instead, by position, as long as feedback may come.
-    answers: BTreeMap<u64, Outputs>,
+    answers: BTreeMap<u64, (Outputs, BTreeMap<u32, String>)>,
     /// What answers; none where it has changed.
     model: Option<Model>,
     parting: Option<Parting>,
@@ -101,11 +101,13 @@ impl Translation {
 
     /// A journaled prediction, with the answer that was given instead.
     pub fn prediction(&self, position: u64, journaled: Prediction) -> Result<Prediction, String> {
-        let outputs = self.answers.get(&position);
-        let outputs = outputs.ok_or_else(|| format!("prediction {position} was given up"))?;
+        let answer = self.answers.get(&position).cloned();
+        let (outputs, labels) =
+            answer.ok_or_else(|| format!("prediction {position} was given up"))?;
         Ok(Prediction {
             batch: self.batch(position, journaled.batch)?,
-            outputs: outputs.clone(),
+            outputs,
+            labels,
             ..journaled
         })
     }
@@ -149,25 +151,36 @@ impl Translation {
         let batch = self.batch(position, journaled.batch)?;
         let model = self.model.get_or_insert_with(|| learner.model());
         let mut outputs = model.predict(&batch, Choice::Best)?;
+        let labels = model.labels(&outputs);
         let names = model.names.clone();
         let (spec, _) = self.journaled(position)?;
-        let served = said(&journaled.outputs, spec.task.names());
-        let other = said(&outputs, &names);
+        let described = spec.task.names();
+        let served = said(
+            &journaled.outputs,
+            batch.n_rows,
+            described,
+            &journaled.labels,
+        );
+        let other = said(&outputs, batch.n_rows, &names, &labels);
         self.keep_the_decision(spec, &journaled.outputs, &mut outputs)?;
-        if self.parting.is_none() && served != other {
+        if let (None, Some(served), Some(other)) = (&self.parting, served, other)
+            && served != other
+        {
             self.parting = Some(Parting {
                 position,
                 served,
                 other,
             });
         }
-        self.answers.insert(position, outputs.clone());
+        self.answers
+            .insert(position, (outputs.clone(), labels.clone()));
         while self.answers.len() > self.spec.waiting_max {
             self.answers.pop_first();
         }
         Ok(Prediction {
             batch,
             outputs,
+            labels,
             ..journaled
         })
     }
@@ -209,17 +222,20 @@ impl Translation {
     }
 }
 
-/// What the first row of outputs answers.
-fn said(outputs: &Outputs, names: &[String]) -> String {
-    let name = |index: usize| {
-        names
-            .get(index)
-            .cloned()
-            .unwrap_or_else(|| index.to_string())
+/// What the first row of outputs answers; none of a label that is not known.
+fn said(
+    outputs: &Outputs,
+    n_rows: usize,
+    names: &[String],
+    labels: &BTreeMap<u32, String>,
+) -> Option<String> {
+    let name = |place: usize| {
+        let label = labels.get(&(place as u32));
+        label.or_else(|| names.get(place)).cloned()
     };
     match outputs {
-        Outputs::Probabilities(shares) => name(argmax(&shares[..names.len().min(shares.len())])),
-        Outputs::Values(values) => values[0].to_string(),
-        Outputs::Actions { scores, .. } => name(argmax(&scores[..names.len().min(scores.len())])),
+        Outputs::Probabilities(shares) => name(argmax(&shares[..shares.len() / n_rows])),
+        Outputs::Values(values) => Some(values[0].to_string()),
+        Outputs::Actions { scores, .. } => name(argmax(&scores[..scores.len() / n_rows])),
     }
 }

@@ -3,9 +3,8 @@
 //! Invariant: an answer is judged before anyone learns from its example (Blum, Kalai and
 //! Langford 1999), and by what was served, not by what would be said now.
 
-use crate::event::Outputs;
+use crate::model::Target;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Target, argmax};
 
 /// Examples over which the recent score is an average; older ones fade.
 const RECENT: f64 = 1000.0;
@@ -76,23 +75,8 @@ impl Evaluation {
         &self.members
     }
 
-    /// Judges row `row` of what was served.
-    pub(super) fn judge(&mut self, served: &Outputs, row: usize, n_rows: usize, target: Target) {
-        let score = match (served, target) {
-            (Outputs::Probabilities(all), Target::Class(class)) => {
-                let width = all.len() / n_rows;
-                let answer = argmax(&all[row * width..(row + 1) * width]);
-                f64::from(u8::from(answer == class as usize))
-            }
-            (Outputs::Values(values), Target::Value(value)) => {
-                (f64::from(values[row]) - value).abs()
-            }
-            (Outputs::Actions { .. }, Target::Reward { reward, .. }) => reward,
-            (Outputs::Actions { chosen, .. }, Target::BestAction(best)) => {
-                f64::from(u8::from(chosen[row] == best))
-            }
-            _ => return,
-        };
+    /// Takes the score of an answer that was served.
+    pub(super) fn judge(&mut self, score: f64) {
         self.served.add(score);
         let share = (1.0 / self.served.count).max(1.0 / RECENT);
         self.recent += share * (score.clamp(-HUGE, HUGE) - self.recent);
@@ -116,6 +100,12 @@ impl Evaluation {
             });
         }
         self.last = Some(now);
+    }
+
+    /// The newest class may have another place now, or none that is known.
+    pub(super) fn rename(&mut self, place: impl Fn(usize) -> Option<usize>) {
+        let last = self.last.take().and_then(|last| place(last as usize));
+        self.last = last.map(|place| place as f64);
     }
 
     /// Adds what each member earned.

@@ -237,6 +237,7 @@ mod tests {
             ids: ids.iter().map(|id| PredictionId(*id)).collect(),
             batch: Batch::default(),
             outputs: Outputs::Values(vec![0.0; ids.len()]),
+            labels: Default::default(),
             version: 1,
             position: 1,
         }

@@ -4,6 +4,7 @@
 //! order of their positions, and its result depends on nothing but state and entry.
 
 mod feedback;
+mod labels;
 mod state;
 mod versions;
 
@@ -16,6 +17,7 @@ use super::join::Joins;
 use super::learned::Learned;
 use super::ledger::{Fate, Ledger};
 use super::lineage::Lineage;
+use super::places::Places;
 use super::seen::Seen;
 use super::signals;
 use super::sources::Sources;
@@ -143,6 +145,7 @@ struct World {
     ledger: Ledger,
     sources: Sources,
     evaluation: Evaluation,
+    places: Places,
     /// Versions made whose records have not come yet.
     unrecorded: Vec<Version>,
     lineage: Lineage,
@@ -377,8 +380,9 @@ impl Learner {
             let (old, new) = (&self.spec.rewards, &spec.rewards);
             waiting.signals = signals::carry(waiting.signals, old, new);
         }
-        self.spec = Arc::new(spec);
+        let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
         self.description = description.clone();
+        self.note_revised(&earlier);
         let first = self.world.newest_version == 0;
         Ok(Step {
             changed: true,
@@ -392,6 +396,7 @@ impl Learner {
         let deadline = Time(self.world.time.0 + window_us);
         let (position, max) = (self.world.position, self.spec.waiting_max);
         self.world.joins.wait(prediction, position, deadline, max);
+        self.note_unlabelled(prediction);
     }
 
     /// Predictions take no feedback beyond the age at which the journal may let them go.

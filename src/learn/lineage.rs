@@ -40,6 +40,24 @@ impl Lineage {
         self.origins.get(&version).map(|origin| origin.position)
     }
 
+    /// The position of the newest order that has brought other learning back; 0 before the first.
+    pub(super) fn renamed(&self) -> u64 {
+        let brought = |origin: &&Origin| {
+            use Reason::{Adopt, Restore, Retract};
+            matches!(origin.reason, Restore | Retract | Adopt)
+        };
+        let newest = self.origins.values().rev().find(brought);
+        newest.map_or(0, |origin| origin.position)
+    }
+
+    /// The position of the newest version that was made for this reason.
+    pub fn newest(&self, reason: Reason) -> Option<u64> {
+        let mut newest = self.origins.values().rev();
+        newest
+            .find(|origin| origin.reason == reason)
+            .map(|origin| origin.position)
+    }
+
     /// The versions made at this position or later, rising.
     pub fn since(&self, position: u64) -> Vec<u64> {
         let since = self

@@ -50,6 +50,7 @@ mod memory;
 mod neighbours;
 mod offpolicy;
 mod optimizer;
+mod places;
 mod seen;
 pub mod signals;
 mod sources;

@@ -3,6 +3,7 @@
 //! Invariant: immutable, and complete: the description, the encoder and the function that
 //! learned together are served together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::backend::Network;
@@ -118,6 +119,28 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// The labels that these outputs answer, by the places of their classes; none where the
+    /// description names every class.
+    pub fn labels(&self, outputs: &Outputs) -> BTreeMap<u32, String> {
+        let mut labels = BTreeMap::new();
+        if let (
+            Outputs::Probabilities(all),
+            Task::Classification {
+                classes,
+                classes_max,
+            },
+        ) = (outputs, &self.spec.task)
+            && classes.len() < *classes_max
+        {
+            for row in all.chunks_exact(self.names.len()) {
+                let place = argmax(row);
+                let label = || self.names[place].clone();
+                labels.entry(place as u32).or_insert_with(label);
+            }
+        }
+        labels
     }
 
     /// The policy's probability of each action, `[rows, actions]`; empty for other tasks.

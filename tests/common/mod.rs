@@ -139,7 +139,7 @@ pub async fn teach(model: &Hosted, batch: Batch, truth: &str, feedback_id: &str)
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
     match receipt.expect("there is room").wait().await.expect("acked") {
         Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
-        Accepted::Duplicate { position } => panic!("{feedback_id} came before, at {position}"),
+        other => panic!("{feedback_id} came before: {other:?}"),
     }
     answer.outputs
 }
@@ -402,12 +402,11 @@ impl Classroom {
         let ids: Vec<_> = (0..batch.n_rows as u128)
             .map(|row| PredictionId(first + row))
             .collect();
+        let model = self.learner.model();
+        let outputs = model.predict(&batch, Choice::Drawn(&ids)).unwrap();
         let prediction = Prediction {
-            outputs: self
-                .learner
-                .model()
-                .predict(&batch, Choice::Drawn(&ids))
-                .unwrap(),
+            labels: model.labels(&outputs),
+            outputs,
             ids,
             version: self.learner.version(),
             position,

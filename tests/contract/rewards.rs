@@ -123,6 +123,7 @@ fn serve(room: &mut Classroom, batch: Batch, action: u32) -> PredictionId {
         position,
         batch,
         outputs,
+        labels: Default::default(),
     };
     room.tell(Event::Prediction(prediction));
     ids[0]

@@ -147,9 +147,22 @@ pub fn later() -> Vec<Event> {
         ids: vec![PredictionId(1), PredictionId(2)],
         batch,
         outputs: values(),
+        labels: BTreeMap::new(),
         version: 1,
         position: 1,
     })]
+}
+
+/// An answer with its labels, some of which no description names: a prediction's second format.
+pub fn labelled() -> Event {
+    Event::Prediction(Prediction {
+        ids: vec![PredictionId(1), PredictionId(2)],
+        batch: batch(2),
+        outputs: Outputs::Probabilities(vec![0.0, 1.0, 0.0, 0.25, 0.0, 0.75]),
+        labels: BTreeMap::from([(1, "yes".to_owned()), (2, "ü".to_owned())]),
+        version: 1,
+        position: 1,
+    })
 }
 
 /// The same as it is read.
@@ -203,6 +216,7 @@ fn answer(outputs: Outputs) -> Event {
         ids: vec![PredictionId(u128::MAX), PredictionId(0x102)],
         batch: batch(2),
         outputs,
+        labels: BTreeMap::new(),
         version: 4,
         position: 1 << 40,
     })
@@ -341,6 +355,7 @@ fn shown(n: u64) -> Event {
             propensities: vec![0.5],
             scores: vec![0.0, 0.0],
         },
+        labels: BTreeMap::new(),
         version: 1,
         position: 1,
     })

@@ -149,6 +149,7 @@ impl Pupil {
         let prediction = Prediction {
             ids: vec![id(lesson.row)],
             batch: lesson.batch.clone(),
+            labels: self.model().labels(&outputs),
             outputs,
             version: 0,
             position: self.position,

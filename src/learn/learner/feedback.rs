@@ -305,11 +305,6 @@ impl Learner {
         }
     }
 
-    fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) {
-        let (outputs, n_rows) = (&prediction.outputs, prediction.batch.n_rows);
-        self.world.evaluation.judge(outputs, row, n_rows, target);
-    }
-
     /// The id that an example of a prediction is learned under; none under revision 1.
     fn example_of(&self, id: PredictionId) -> Option<u128> {
         (self.spec.revision >= 2).then_some(id.0)

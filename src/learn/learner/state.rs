@@ -10,6 +10,7 @@ use super::super::join::Joins;
 use super::super::learned::Learned;
 use super::super::ledger::Ledger;
 use super::super::lineage::Lineage;
+use super::super::places::Places;
 use super::super::seen::Seen;
 use super::super::sources::Sources;
 use super::{History, Learner, Tallies, World};
@@ -35,6 +36,7 @@ impl Learner {
         world.ledger.save(&mut tensors);
         world.sources.save(&mut tensors);
         world.evaluation.save(&mut tensors);
+        world.places.save(&mut tensors);
         let (mut numbers, mut digests) = (Vec::new(), Vec::new());
         for version in &world.unrecorded {
             numbers.extend([version.version, version.parent, version.position]);
@@ -98,6 +100,7 @@ impl Learner {
                 ledger: Ledger::load(&mut world)?,
                 sources: Sources::load(&mut world, numbers[0])?,
                 evaluation: Evaluation::load(&mut world)?,
+                places: Places::load(&mut world)?,
                 unrecorded: load_unrecorded(&mut world)?,
                 lineage,
                 tainted: load_tainted(&mut world)?,

@@ -58,8 +58,14 @@ impl Learner {
             }
         };
         self.world.sources = then.sources;
-        self.learned = learned;
+        let before = std::mem::replace(&mut self.learned, learned);
         self.learned.reconfigure(&self.spec);
+        if self.takes_new_labels() {
+            let (before, now) = (before.names(), self.learned.names());
+            let place = |last: usize| now.iter().position(|name| *name == before[last]);
+            self.world.evaluation.rename(place);
+        }
+        self.note_renamed(before.names());
         self.world.ledger.undo_since(&then.ledger);
         self.world.version = version;
         Ok(Step {
@@ -82,11 +88,13 @@ impl Learner {
         if let Order::Adopt(_) = order {
             self.let_go(&mut other.learner);
         }
-        self.spec = other.learner.spec;
+        let earlier = std::mem::replace(&mut self.spec, other.learner.spec);
         self.description = other.learner.description;
         self.encoders = other.learner.encoders;
-        self.learned = other.learner.learned;
+        let before = std::mem::replace(&mut self.learned, other.learner.learned);
         self.world.joins = other.learner.world.joins;
+        self.note_revised(&earlier);
+        self.note_renamed(before.names());
         self.world.ledger = other.learner.world.ledger;
         self.world.sources = other.learner.world.sources;
         self.world.evaluation = other.learner.world.evaluation;

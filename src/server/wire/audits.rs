@@ -81,17 +81,20 @@ pub(in crate::server) fn certificate(
 /// All that an audit found.
 pub fn audit(audit: Audit) -> AuditResponse {
     let bit_equal = audit.bit_equal();
-    let output = |outputs: &Outputs| output(outputs, &audit.names);
+    let answered = |outputs: &Outputs| output(outputs, &audit.names);
     let (again, reason) = match &audit.again {
         Ok(again) => (
-            Some(output(again)),
+            Some(answered(again)),
             audit.difference.clone().unwrap_or_default(),
         ),
         Err(reason) => (None, reason.clone()),
     };
     let (without, left_out, without_reason) = match &audit.without {
         None => (None, 0, String::new()),
-        Some(Ok((outputs, left_out))) => (Some(output(outputs)), *left_out, String::new()),
+        Some(Ok(without)) => {
+            let answer = output(&without.answer, &without.names);
+            (Some(answer), without.left_out, String::new())
+        }
         Some(Err(reason)) => (None, 0, reason.clone()),
     };
     AuditResponse {
@@ -100,7 +103,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
         time: Some(timestamp(audit.time)),
         version: audit.version,
         position: audit.position,
-        answer: Some(output(&audit.answer)),
+        answer: Some(answered(&audit.answer)),
         again,
         bit_equal,
         reason,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Malformed, PAYLOAD_FORMAT, check_batch, check_outputs};
+use super::{Malformed, check_batch, check_outputs, newest_format};
 use crate::event::{
     Batch, Column, Command, Decision, Description, Duplicate, Event, Feedback, Order, Outputs,
     Prediction, PredictionId, Reason, Retraction, Selector, Signal, Subject, Time, Version,
@@ -24,16 +24,17 @@ pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> 
             "unknown kind {kind}; a newer version of the program wrote it"
         )));
     }
-    if format != PAYLOAD_FORMAT {
+    let newest = newest_format(kind);
+    if !(1..=newest).contains(&format) {
         return Err(Malformed(format!(
-            "kind {kind} has format version {format}, expected {PAYLOAD_FORMAT}; \
+            "kind {kind} has format version {format}, expected at most {newest}; \
              a newer version of the program wrote it"
         )));
     }
     let mut rest = Rest(payload);
     let event = match kind {
         1 => Event::Description(description(&mut rest)?),
-        2 => Event::Prediction(prediction(&mut rest)?),
+        2 => Event::Prediction(prediction(&mut rest, format)?),
         3 => Event::Feedback(feedback(&mut rest)?),
         4 => Event::Duplicate(Duplicate {
             feedback_id: rest.text()?,
@@ -59,7 +60,7 @@ fn description(rest: &mut Rest) -> Result<Description, Malformed> {
     })
 }
 
-fn prediction(rest: &mut Rest) -> Result<Prediction, Malformed> {
+fn prediction(rest: &mut Rest, format: u8) -> Result<Prediction, Malformed> {
     let ids = rest.list(|bytes| PredictionId(u128::from_le_bytes(bytes)))?;
     let version = rest.u64()?;
     let position = rest.u64()?;
@@ -70,13 +71,39 @@ fn prediction(rest: &mut Rest) -> Result<Prediction, Malformed> {
         return Err(Malformed(format!("{n_ids} ids for {n_rows} rows")));
     }
     check_outputs(&outputs, batch.n_rows)?;
+    let labels = match format {
+        1 => BTreeMap::new(),
+        _ => labels(rest)?,
+    };
     Ok(Prediction {
         ids,
         batch,
         outputs,
+        labels,
         version,
         position,
     })
+}
+
+fn labels(rest: &mut Rest) -> Result<BTreeMap<u32, String>, Malformed> {
+    let mut labels = BTreeMap::new();
+    // The smallest label is its place and an empty text.
+    for _ in 0..rest.count(8)? {
+        let (place, label) = (rest.u32()?, rest.text()?);
+        if labels
+            .last_key_value()
+            .is_some_and(|(last, _)| *last >= place)
+        {
+            return Err(Malformed(format!("label {label:?} is out of order")));
+        }
+        labels.insert(place, label);
+    }
+    match labels.is_empty() {
+        true => Err(Malformed(
+            "no label, which format version 1 says".to_owned(),
+        )),
+        false => Ok(labels),
+    }
 }
 
 fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
@@ -333,8 +360,8 @@ impl Rest {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::encode;
     use super::super::samples::samples;
+    use super::super::{encode, format};
     use super::*;
 
     #[test]
@@ -346,7 +373,9 @@ mod tests {
         check(7, 1, "unknown kind 7;");
         check(17, 1, "unknown kind 17;");
         check(0, 1, "unknown kind 0;");
-        check(3, 2, "kind 3 has format version 2, expected 1;");
+        check(3, 2, "kind 3 has format version 2, expected at most 1;");
+        check(2, 3, "kind 2 has format version 3, expected at most 2;");
+        check(2, 0, "kind 2 has format version 0, expected at most 2;");
     }
 
     #[test]
@@ -373,12 +402,13 @@ mod tests {
         /// The second strategy changes some bytes of sound payloads, to get past the first checks.
         #[test]
         fn no_bytes_make_it_panic_and_what_it_takes_it_writes_again(
-            (kind, payload) in prop_oneof![
-                (0u8..20, prop::collection::vec(any::<u8>(), 0..200)),
+            (kind, version, payload) in prop_oneof![
+                (0u8..20, 1u8..3, prop::collection::vec(any::<u8>(), 0..200)),
                 changed_sample(),
             ]
         ) {
-            if let Ok(event) = decode(kind, PAYLOAD_FORMAT, Bytes::from(payload.clone())) {
+            if let Ok(event) = decode(kind, version, Bytes::from(payload.clone())) {
+                prop_assert_eq!(format(&event), version);
                 let mut again = Vec::new();
                 encode(&event, &mut again).expect("a decoded event can be encoded");
                 prop_assert_eq!(again, payload);
@@ -386,7 +416,7 @@ mod tests {
         }
     }
 
-    fn changed_sample() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    fn changed_sample() -> impl Strategy<Value = (u8, u8, Vec<u8>)> {
         let samples = samples();
         let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
         (0..samples.len(), changes).prop_map(move |(index, changes)| {
@@ -397,7 +427,7 @@ mod tests {
                 let at = at.index(payload.len());
                 payload[at] = byte;
             }
-            (super::super::kind(event), payload)
+            (super::super::kind(event), format(event), payload)
         })
     }
 }

@@ -54,7 +54,15 @@ fn put_prediction(out: &mut Vec<u8>, prediction: &Prediction) -> Result<(), Malf
     put_u64(out, prediction.version);
     put_u64(out, prediction.position);
     put_outputs(out, &prediction.outputs)?;
-    put_batch(out, &prediction.batch)
+    put_batch(out, &prediction.batch)?;
+    if !prediction.labels.is_empty() {
+        put_length(out, prediction.labels.len())?;
+        for (place, label) in &prediction.labels {
+            out.extend_from_slice(&place.to_le_bytes());
+            put_text(out, label)?;
+        }
+    }
+    Ok(())
 }
 
 fn put_outputs(out: &mut Vec<u8>, outputs: &Outputs) -> Result<(), Malformed> {
@@ -302,6 +310,7 @@ mod tests {
                     columns: vec![column],
                 },
                 outputs,
+                labels: Default::default(),
                 version: 1,
                 position: 1,
             })

@@ -45,10 +45,10 @@
 //! beside the segments lists them: magic `93 70 65 72 6c 73 74 0a`, checksum of the journal id and
 //! all bytes after it, format version 1 as `u32`, positions as `u64`.
 //!
-//! | kind | payload, format version 1 |
+//! | kind | payload, format version 1 unless another is named |
 //! | --- | --- |
 //! | 1 Description | toml, build, profile: texts |
-//! | 2 Prediction | ids: list of `u128`; version, position: `u64`; outputs; batch |
+//! | 2 Prediction | ids: list of `u128`; version, position: `u64`; outputs; batch; in format version 2 also the labels answered: list of (place: `u32`, label: text), rising, at least one |
 //! | 3 Feedback | feedback id: text; subject; signal; source: text; event time: optional `i64`; tags: list of (text, text), rising; actor: text |
 //! | 4 Duplicate | feedback id: text; first position: `u64` |
 //! | 5 Command | order; actor, note: texts |
@@ -88,8 +88,21 @@ pub(super) use headers::{chain_after, genesis};
 /// The largest payload: room for any request that the server takes in, and a bound for readers.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 
-/// The format version that [`encode`] writes, for every kind.
-pub(super) const PAYLOAD_FORMAT: u8 = 1;
+/// The newest format version of a kind.
+fn newest_format(kind: u8) -> u8 {
+    match kind {
+        2 => 2,
+        _ => 1,
+    }
+}
+
+/// The format version that [`encode`] writes of an event: the oldest that can hold it.
+pub(super) fn format(event: &Event) -> u8 {
+    match event {
+        Event::Prediction(prediction) if !prediction.labels.is_empty() => 2,
+        _ => 1,
+    }
+}
 
 /// The number of an event's kind.
 pub(super) fn kind(event: &Event) -> u8 {
@@ -179,7 +192,7 @@ mod tests {
         #[test]
         fn every_event_is_read_back(event in events()) {
             let bytes = payload(&event);
-            let read = decode(kind(&event), PAYLOAD_FORMAT, Bytes::from(bytes.clone())).unwrap();
+            let read = decode(kind(&event), format(&event), Bytes::from(bytes.clone())).unwrap();
             prop_assert_eq!(format!("{:?}", &read), format!("{event:?}"));
             prop_assert_eq!(payload(&read), bytes);
         }
@@ -190,11 +203,11 @@ mod tests {
         for (event, _) in samples() {
             let bytes = Bytes::from(payload(&event));
             for end in 0..bytes.len() {
-                let cut = decode(kind(&event), PAYLOAD_FORMAT, bytes.slice(..end));
+                let cut = decode(kind(&event), format(&event), bytes.slice(..end));
                 assert!(cut.is_err(), "{event:?} cut at {end}");
             }
             let longer = Bytes::from([&bytes[..], &[0]].concat());
-            let error = decode(kind(&event), PAYLOAD_FORMAT, longer).unwrap_err();
+            let error = decode(kind(&event), format(&event), longer).unwrap_err();
             assert!(error.0.starts_with("1 byte more than"), "{error}");
         }
     }
@@ -209,11 +222,12 @@ mod tests {
             ids: vec![crate::event::PredictionId(1)],
             batch,
             outputs: Outputs::Values(vec![1.0]),
+            labels: Default::default(),
             version: 1,
             position: 1,
         });
         let bytes = Bytes::from(payload(&event));
-        let Ok(Event::Prediction(read)) = decode(2, PAYLOAD_FORMAT, bytes.clone()) else {
+        let Ok(Event::Prediction(read)) = decode(2, 1, bytes.clone()) else {
             panic!("a prediction")
         };
         let Column::Vectors(vectors) = &read.batch.columns[0] else {

@@ -39,6 +39,7 @@ fn predictions_by_output() -> Vec<Sample> {
                     ],
                 },
                 outputs: Outputs::Probabilities(vec![0.5, 0.5, 0.0, 1.0]),
+                labels: BTreeMap::new(),
                 version: 4,
                 position: 5,
             }),
@@ -61,6 +62,7 @@ fn predictions_by_output() -> Vec<Sample> {
                     },
                 ]),
                 outputs: Outputs::Values(vec![-1.5]),
+                labels: BTreeMap::new(),
                 version: 1,
                 position: 2,
             }),
@@ -78,12 +80,27 @@ fn predictions_by_output() -> Vec<Sample> {
                     propensities: vec![0.75],
                     scores: vec![0.25, 2.0],
                 },
+                labels: BTreeMap::new(),
                 version: 1,
                 position: 2,
             }),
             "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
              03 01000000 01000000 01000000 0000403f 02000000 0000803e 00000040 \
              01000000 00000000",
+        ),
+        (
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(1)],
+                batch: one_row(vec![]),
+                outputs: Outputs::Probabilities(vec![0.0, 1.0]),
+                labels: BTreeMap::from([(1, "é".into())]),
+                version: 1,
+                position: 2,
+            }),
+            "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
+             01 02000000 00000000 0000803f \
+             01000000 00000000 \
+             01000000 01000000 02000000 c3a9",
         ),
     ]
 }
@@ -329,12 +346,15 @@ fn predictions(n_rows: usize) -> impl Strategy<Value = Event> {
             }),
     ];
     let ids = prop::collection::vec(any::<u128>().prop_map(PredictionId), n_rows);
-    (ids, batches(n_rows), outputs, any::<u64>(), any::<u64>()).prop_map(
-        |(ids, batch, outputs, version, position)| {
+    let labels = prop::collection::btree_map(any::<u32>(), ".{0,6}", 0..3);
+    let state = (any::<u64>(), any::<u64>());
+    (ids, batches(n_rows), outputs, labels, state).prop_map(
+        |(ids, batch, outputs, labels, (version, position))| {
             Event::Prediction(Prediction {
                 ids,
                 batch,
                 outputs,
+                labels,
                 version,
                 position,
             })

@@ -33,6 +33,7 @@ pub(super) fn vector(bytes: &[u8]) -> Event {
             columns: vec![Column::Vectors(Bytes::copy_from_slice(bytes))],
         },
         outputs: Outputs::Values(vec![0.0]),
+        labels: Default::default(),
         version: 1,
         position: 1,
     })

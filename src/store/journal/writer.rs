@@ -11,8 +11,8 @@ use super::survey::{Cut, survey};
 use super::walk::Tip;
 use crate::event::{Event, Time};
 use crate::store::format::{
-    ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, PAYLOAD_BYTES_MAX,
-    PAYLOAD_FORMAT, encode, genesis, kind,
+    ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, PAYLOAD_BYTES_MAX, encode,
+    format, genesis, kind,
 };
 use crate::store::{Disk, Error};
 
@@ -288,7 +288,7 @@ impl Journal {
             position,
             time,
             kind: kind(event),
-            format: PAYLOAD_FORMAT,
+            format: format(event),
             digest: *blake3::hash(payload).as_bytes(),
             chain: [0; 32],
         };
@@ -493,6 +493,7 @@ mod tests {
                     columns: vec![Column::Vectors(vec![0; n_bytes].into())],
                 },
                 outputs: Outputs::Values(vec![0.0]),
+                labels: Default::default(),
                 version: 1,
                 position: 1,
             })

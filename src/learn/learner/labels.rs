@@ -1,0 +1,98 @@
+//! Whether what was served was right: by the label that was answered, whatever its place is now.
+//!
+//! Invariant: a place means a label only within one history, up to the next order that brings
+//! other learning back. An answer is judged by its label, or not at all.
+
+use super::{History, Learner};
+use crate::event::{Outputs, Prediction};
+use crate::model::{Spec, Target, Task, argmax};
+
+/// From this revision on an answer without labels is judged by those of the state that gave it.
+const BY_LABEL: u32 = 2;
+
+impl Learner {
+    /// Judges row `row` of what was served.
+    pub(super) fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) {
+        if let Some(score) = self.score(prediction, row, target) {
+            self.world.evaluation.judge(score);
+        }
+    }
+
+    /// Right or wrong, the absolute error, or the reward; none where the label that was answered
+    /// is not known any more, and of a target that is not one of the task.
+    fn score(&self, prediction: &Prediction, row: usize, target: Target) -> Option<f64> {
+        let right = |right: bool| f64::from(u8::from(right));
+        match (&prediction.outputs, target) {
+            (Outputs::Probabilities(all), Target::Class(class)) => {
+                let width = all.len() / prediction.batch.n_rows;
+                let place = argmax(&all[row * width..(row + 1) * width]);
+                self.is_right(prediction, place, class as usize).map(right)
+            }
+            (Outputs::Values(values), Target::Value(value)) => {
+                Some((f64::from(values[row]) - value).abs())
+            }
+            (Outputs::Actions { .. }, Target::Reward { reward, .. }) => Some(reward),
+            (Outputs::Actions { chosen, .. }, Target::BestAction(best)) => {
+                Some(right(chosen[row] == best))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the answer `place` is the label that is at the place `class` now.
+    fn is_right(&self, prediction: &Prediction, place: usize, class: usize) -> Option<bool> {
+        let names = self.learned.names();
+        if let Some(answered) = prediction.labels.get(&(place as u32)) {
+            return Some(*answered == names[class]);
+        }
+        // What the description names has its place for good.
+        if self.spec.revision < BY_LABEL || place < self.spec.task.names().len() {
+            return Some(place == class);
+        }
+        let (world, position) = (&self.world, prediction.position);
+        if let Some(had) = world.places.had(place, position, &names[class]) {
+            return Some(had);
+        }
+        let since = world.lineage.renamed();
+        let same = self.history == History::Recorded && position >= since;
+        same.then_some(place == class)
+    }
+
+    /// A prediction may wait whose answer was journaled without its label.
+    pub(super) fn note_unlabelled(&mut self, prediction: &Prediction) {
+        let unlabelled = prediction.labels.is_empty() && self.takes_new_labels();
+        if unlabelled && matches!(prediction.outputs, Outputs::Probabilities(_)) {
+            self.world.places.wait(self.world.position);
+        }
+        let oldest = self.world.joins.oldest_position();
+        self.world.places.forget(oldest);
+    }
+
+    /// An older program journaled no labels, and its answers may wait.
+    pub(super) fn note_revised(&mut self, earlier: &Spec) {
+        if earlier.revision < BY_LABEL && self.takes_new_labels() && !self.world.joins.is_empty() {
+            self.world.places.wait(self.world.position);
+        }
+    }
+
+    /// The order at this position has brought other learning back, under which a place may mean
+    /// another label than it had `before`.
+    pub(super) fn note_renamed(&mut self, before: &[String]) {
+        if self.history == History::Recorded && self.takes_new_labels() {
+            let (since, until) = (self.world.lineage.renamed(), self.world.position);
+            self.world.places.end(since, until, before);
+        }
+    }
+
+    /// Whether labels can come in that the description does not name, and places are kept.
+    pub(super) fn takes_new_labels(&self) -> bool {
+        let open = match &self.spec.task {
+            Task::Classification {
+                classes,
+                classes_max,
+            } => classes.len() < *classes_max,
+            Task::Regression | Task::Bandit { .. } => false,
+        };
+        open && self.spec.revision >= BY_LABEL
+    }
+}
