@@ -4,6 +4,8 @@
 //! was taken back.
 
 mod common;
+#[path = "retraction/resent.rs"]
+mod resent;
 #[path = "retraction/together.rs"]
 mod together;
 

@@ -61,6 +61,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let Replies {
         accepted,
         duplicate,
+        retracted,
         refused,
         progress,
     } = stream.finish().await?;
@@ -68,12 +69,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let refused = refused + n_malformed;
     match args.client.json {
         true => print::line(json!({
-            "accepted": accepted, "duplicate": duplicate, "refused": refused
+            "accepted": accepted, "duplicate": duplicate, "retracted": retracted,
+            "refused": refused
         }))?,
         false => {
             for (fate, n) in [
                 ("accepted", accepted),
                 ("duplicate", duplicate),
+                ("retracted", retracted),
                 ("refused", refused),
             ] {
                 print::line(format_args!("{fate:<10} {n}"))?;
@@ -88,6 +91,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 struct Replies {
     accepted: u64,
     duplicate: u64,
+    /// Came before, and were retracted since.
+    retracted: u64,
     refused: u64,
     progress: Progress,
 }
@@ -97,31 +102,40 @@ impl Replies {
         Replies {
             accepted: 0,
             duplicate: 0,
+            retracted: 0,
             refused: 0,
             progress: Progress::new(),
         }
     }
 
     fn take(&mut self, line: u64, reply: FeedbackReply) {
-        match reply.status() {
-            Status::Accepted => self.accepted += 1,
-            Status::Duplicate => self.duplicate += 1,
-            Status::Refused | Status::Unspecified => {
-                self.refused += 1;
-                let refusal = Refusal {
-                    field: reply.field,
-                    sentence: reply.message,
-                };
-                note(line, &refusal);
-            }
+        let count = match reply.status() {
+            Status::Accepted => &mut self.accepted,
+            Status::Duplicate => &mut self.duplicate,
+            Status::Retracted => &mut self.retracted,
+            Status::Refused | Status::Unspecified => &mut self.refused,
+        };
+        *count += 1;
+        if !reply.message.is_empty() {
+            let refusal = Refusal {
+                field: reply.field,
+                sentence: reply.message,
+            };
+            note(line, &refusal);
         }
         let Replies {
             accepted,
             duplicate,
+            retracted,
             refused,
             ..
         } = self;
-        let text = || format!("{accepted} accepted, {duplicate} duplicate, {refused} refused");
+        let text = || {
+            format!(
+                "{accepted} accepted, {duplicate} duplicate, {retracted} retracted, \
+                 {refused} refused"
+            )
+        };
         self.progress.show(text);
     }
 }

@@ -24,6 +24,11 @@ pub enum Accepted {
         /// Where the first one stands.
         position: u64,
     },
+    /// It had come before, and was taken back since: it is not learned again under this id.
+    Retracted {
+        /// Where the first one stands.
+        position: u64,
+    },
 }
 
 /// The acknowledgement to come.

@@ -20,6 +20,7 @@ use super::histogram::Histogram;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
 use super::registry::{Registry, Snapshot};
+use super::retracted::Retracted;
 use super::shelf::Prepared;
 use super::versions::Versions;
 use crate::model::Spec;
@@ -74,6 +75,8 @@ pub(super) struct Running {
     pub prepared: Prepared,
     /// Versions that hold what was retracted, each with the first version without it.
     pub tainted: Mutex<BTreeMap<u64, u64>>,
+    /// Feedback that was taken back, as far as its ids are remembered.
+    pub retracted: Retracted,
     /// Whether a retraction is under way.
     pub retracting: AtomicBool,
 }
@@ -97,6 +100,7 @@ impl Running {
             versions: learning.shelf.versions.clone(),
             prepared: learning.shelf.prepared.clone(),
             tainted: Mutex::new(learning.learner.tainted().clone()),
+            retracted: Retracted::default(),
             retracting: AtomicBool::new(false),
             outbox: outbox.clone(),
             clock: clock.clone(),

@@ -161,6 +161,7 @@ impl Running {
         }
         if version.reason == Reason::Retract {
             self.note_tainted(&learning.learner);
+            self.retracted.add(&step.left_out, &learning.learner);
         }
         let saved = learning.save(&version, entry);
         let done = Done {

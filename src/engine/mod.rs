@@ -62,6 +62,7 @@ mod registry;
 mod replay;
 mod retain;
 mod retract;
+mod retracted;
 mod shelf;
 mod stats;
 mod translation;
@@ -189,6 +190,7 @@ impl Engine {
                     );
                     let running = Arc::new(Running {
                         embedders,
+                        retracted: recovered.retracted,
                         ..running
                     });
                     running.note_journal(&recovered.journal);

@@ -11,6 +11,7 @@ use super::described::{Described, read};
 use super::embed::{Embedder, Embedders};
 use super::error::Error;
 use super::learning::Learning;
+use super::retracted::Retracted;
 use super::shelf::Shelf;
 use super::versions::{Versions, hex, of_another_journal};
 use crate::event::{Description, Event, Time};
@@ -21,6 +22,8 @@ use crate::store::{Checkpoint, Config, Directory, Journal, Reader, checkpoint};
 pub struct Opened {
     pub journal: Journal,
     pub learning: Learning,
+    /// What was taken back of the feedback whose ids are remembered.
+    pub retracted: Retracted,
 }
 
 /// The models of a folder, in the order of their names.
@@ -70,12 +73,15 @@ fn try_open(
     check_name(name)?;
     let described = read(&models.join(name).join("model.toml"), embedders)?;
     let mut opened = reopen(directory, name, Some(&described))?;
-    let Opened { journal, learning } = &mut opened;
+    let Opened {
+        journal, learning, ..
+    } = &mut opened;
     let description = match learning.learner.position() {
         0 => described.description,
         _ => described.description_at(learning.learner.spec().revision),
     };
     adopt(learning, journal, description, now)?;
+    opened.retracted = Retracted::read(learning).map_err(|error| error.to_string())?;
     Ok((opened, described.embedders))
 }
 
@@ -131,7 +137,11 @@ pub fn reopen(
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
-    Ok(Opened { journal, learning })
+    Ok(Opened {
+        journal,
+        learning,
+        retracted: Retracted::default(),
+    })
 }
 
 /// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.

@@ -160,12 +160,20 @@ impl Written {
     fn accept(&mut self, feedback: Feedback, now: Time) -> Result<Accepted, Error> {
         self.seen.forget(now);
         if let Some(position) = self.seen.position(&feedback.feedback_id) {
+            let retracted = self.running.retracted.holds(position);
             let duplicate = Duplicate {
-                feedback_id: feedback.feedback_id,
+                feedback_id: match retracted {
+                    // The first one may have been erased: then its id stands nowhere any more.
+                    true => String::new(),
+                    false => feedback.feedback_id,
+                },
                 first_position: position,
             };
             self.append(now, &Event::Duplicate(duplicate))?;
-            return Ok(Accepted::Duplicate { position });
+            return Ok(match retracted {
+                true => Accepted::Retracted { position },
+                false => Accepted::Duplicate { position },
+            });
         }
         self.check_room()?;
         let feedback_id = feedback.feedback_id.clone();

@@ -24,6 +24,12 @@ impl Seen {
         self.positions.get(&key(feedback_id)).copied()
     }
 
+    /// Where the oldest event stands whose id is remembered.
+    pub fn oldest_position(&self) -> Option<u64> {
+        let (_, key) = self.order.front()?;
+        self.positions.get(key).copied()
+    }
+
     /// Remembers an id.
     pub fn insert(&mut self, feedback_id: &str, position: u64, time: Time) {
         let key = key(feedback_id);

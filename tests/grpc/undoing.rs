@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 
+use perennial::event::PredictionId;
 use perennial::proto::perennial::v1::{
-    AuditRequest, AuditResponse, Certificate, RestoreRequest, RetractRequest, StatusRequest,
+    AuditRequest, AuditResponse, Certificate, FeedbackRequest, RestoreRequest, RetractRequest,
+    StatusRequest, feedback_reply,
 };
 use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
@@ -47,6 +49,20 @@ async fn p5_one_event_and_a_stretch_of_time_are_taken_back() {
     let certificate = retract(client, one).await.expect("it is retracted");
     assert_eq!((certificate.excluded, certificate.version), (1, 2));
     assert_eq!(certificate.digest.len(), 64);
+    // Sent again it stays away, and the reply says what to do.
+    let again = FeedbackRequest {
+        model: "m".to_owned(),
+        feedback_id: "row-2".to_owned(),
+        prediction_id: Some(PredictionId(1).to_string()),
+        label: Some("a".to_owned()),
+        ..Default::default()
+    };
+    let reply = within(client.learning.submit_feedback(again)).await;
+    let reply = reply.expect("it is answered").into_inner();
+    assert_eq!(reply.status(), feedback_reply::Status::Retracted);
+    let expected = "send a correction under a new feedback_id";
+    assert!(reply.message.contains(expected), "{}", reply.message);
+    assert!((1..certificate.position).contains(&reply.position));
     // Nothing was accepted so long ago, and all of the rest until far ahead.
     let old = |request: &mut RetractRequest| request.until = moment(1_000);
     let refusal = retract(client, old).await.expect_err("none is chosen");

@@ -172,7 +172,7 @@ async fn teach(model: &Hosted, lessons: Range<usize>, only: Option<&str>) {
         };
         match model.accept(feedback).unwrap().wait().await.unwrap() {
             Accepted::Accepted { position } => model.reach(position).await.unwrap(),
-            Accepted::Duplicate { .. } => panic!("row {index} came before"),
+            other => panic!("row {index} came before: {other:?}"),
         }
     }
 }

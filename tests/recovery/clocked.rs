@@ -69,6 +69,6 @@ pub async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result
             model.reach(position).await.unwrap();
             Ok(position)
         }
-        Accepted::Duplicate { .. } => panic!("{feedback_id} is new"),
+        other => panic!("{feedback_id} is new: {other:?}"),
     }
 }

@@ -455,7 +455,10 @@ impl Life {
             let again = label(PredictionId(1), feedback_id, "a");
             let accepted = model.accept(again).map_err(|error| error.to_string())?;
             match accepted.wait().await {
-                Ok(Accepted::Duplicate { position: first }) if first == position => {}
+                Ok(
+                    Accepted::Duplicate { position: first }
+                    | Accepted::Retracted { position: first },
+                ) if first == position => {}
                 other => return Err(format!("{feedback_id} came again: {other:?}")),
             }
         }

@@ -211,7 +211,7 @@ async fn send(model: &Hosted, feedback_id: &str) -> Result<(u64, bool), String> 
     let receipt = model.accept(label(id, feedback_id, "a")).unwrap();
     match receipt.wait().await.map_err(|error| error.to_string())? {
         Accepted::Accepted { position } => Ok((position, false)),
-        Accepted::Duplicate { position } => Ok((position, true)),
+        Accepted::Duplicate { position } | Accepted::Retracted { position } => Ok((position, true)),
     }
 }
 
@@ -263,7 +263,7 @@ async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
         match model.accept(label(id, &format!("event-{n}"), "a")) {
             Ok(receipt) => match receipt.wait().await.unwrap() {
                 Accepted::Accepted { position } => last = position,
-                Accepted::Duplicate { .. } => panic!("event-{n} is new"),
+                other => panic!("event-{n} is new: {other:?}"),
             },
             Err(error) => {
                 refused = Some(error.to_string());

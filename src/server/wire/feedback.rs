@@ -65,6 +65,17 @@ pub(in crate::server) fn reply(
     let (status, position) = match fate {
         Ok(Accepted::Accepted { position }) => (Status::Accepted, position),
         Ok(Accepted::Duplicate { position }) => (Status::Duplicate, position),
+        Ok(Accepted::Retracted { position }) => {
+            return FeedbackReply {
+                feedback_id,
+                status: Status::Retracted.into(),
+                position,
+                message: "feedback_id: what came under it was retracted; \
+                          send a correction under a new feedback_id"
+                    .to_owned(),
+                ..Default::default()
+            };
+        }
         Err(refusal) => {
             return FeedbackReply {
                 feedback_id,

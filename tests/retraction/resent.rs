@@ -1,0 +1,120 @@
+//! Feedback that comes again once it was taken back: it stays away, and its sender is told.
+
+use super::*;
+use perennial::event::{Duplicate, Kind};
+
+/// What became of a label that comes under this key.
+async fn send(model: &Hosted, id: PredictionId, feedback_id: &str, source: &str) -> Accepted {
+    let feedback = Feedback {
+        source: source.to_owned(),
+        ..label(id, feedback_id, "a")
+    };
+    let accepted = model.accept(feedback).expect("there is room").wait().await;
+    let accepted = accepted.expect("acknowledged");
+    if let Accepted::Accepted { position } = accepted {
+        model.reach(position).await.expect("learned");
+    }
+    accepted
+}
+
+/// Sends an event of each source again: one was retracted, the other was not.
+async fn check(model: &Hosted, ids: &[PredictionId], when: &str) {
+    let before = model.status(true);
+    let people = send(model, ids[0], "row-0", "people").await;
+    assert!(
+        matches!(people, Accepted::Duplicate { .. }),
+        "{when}: {people:?}"
+    );
+    let batch = send(model, ids[1], "row-1", "batch").await;
+    let Accepted::Retracted { position } = batch else {
+        panic!("{when}: {batch:?}")
+    };
+    assert!(position < before.position, "{when}");
+    let last = model.status(false).journal_position;
+    model.reach(last).await.unwrap();
+    let after = model.status(true);
+    assert_eq!(
+        after.digest, before.digest,
+        "{when}: nothing is learned again"
+    );
+    let total = |status: &perennial::engine::Status| status.fates.values().sum::<u64>();
+    assert_eq!(total(&after), total(&before) + 2, "{when}");
+    assert_eq!(
+        after.fates["duplicate"],
+        before.fates.get("duplicate").unwrap_or(&0) + 2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
+    let (house, engine) = house(&gradient("sgd", "", "none"));
+    let model = engine.model("m").unwrap();
+    let ids = live(model, 0, 10, None).await;
+    let again = send(model, ids[1], "row-1", "batch").await;
+    assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+    let retract = |disposal| request(source("batch"), disposal);
+    model.retract(retract(Disposal::Keep)).await.unwrap();
+    check(model, &ids, "after the order").await;
+    // The correction comes under a new key, and is learned.
+    let examples = model.status(false).examples;
+    let corrected = send(model, ids[1], "row-1-corrected", "batch").await;
+    assert!(
+        matches!(corrected, Accepted::Accepted { .. }),
+        "{corrected:?}"
+    );
+    assert_eq!(model.status(false).examples, examples + 1);
+    drop(engine);
+
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    check(model, &ids, "after a restart").await;
+    let again = send(model, ids[1], "row-1-corrected", "batch").await;
+    assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+    model.retract(retract(Disposal::Erase)).await.unwrap();
+    check(model, &ids, "after the erasure").await;
+    drop(engine);
+
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    check(model, &ids, "after a restart behind the erasure").await;
+    drop(engine);
+    // What came again is known by where the first one stood: its key may have been erased.
+    let journal = house.data().join("m/journal");
+    let last = verify(&journal).unwrap().last_position;
+    let mut reader = Reader::open(&journal, 1, 0).unwrap();
+    let mut keys = Vec::new();
+    while let Some(entry) = reader.next(last).unwrap() {
+        match entry.event {
+            Event::Duplicate(Duplicate { feedback_id, .. }) => keys.push(feedback_id),
+            Event::Erased(Kind::Duplicate) => keys.push("erased".to_owned()),
+            _ => {}
+        }
+    }
+    keys.retain(|key| !["row-1", "row-1-corrected", "erased"].contains(&key.as_str()));
+    assert_eq!(keys, ["row-0", ""].repeat(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_order_that_a_crash_interrupted_is_known_to_have_retracted() {
+    let (house, engine) = house(&gradient("sgd", "", "none"));
+    let ids = live(engine.model("m").unwrap(), 0, 10, None).await;
+    engine.close();
+    drop(engine);
+    // As a crash leaves it: the order is on disk, and nothing that came of it.
+    let directory = Directory::open(&house.data()).unwrap();
+    let config = Config::default();
+    let (mut journal, _) = Journal::create_or_open(&directory.journal("m"), 0, config).unwrap();
+    let order = Event::Command(Command {
+        order: Order::Retract(Retraction {
+            selector: source("batch"),
+            first_position: 1,
+        }),
+        actor: String::new(),
+        note: String::new(),
+    });
+    journal.append(Time(0), &order).unwrap();
+    journal.close().unwrap();
+    drop(directory);
+    let engine = house.open();
+    check(engine.model("m").unwrap(), &ids, "after the crash").await;
+}
