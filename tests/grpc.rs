@@ -1,6 +1,10 @@
 //! The server over a real socket: what it answers, learns, refuses and brings back.
 
 mod common;
+#[path = "grpc/frames.rs"]
+mod frames;
+#[path = "grpc/frames_client.rs"]
+mod frames_client;
 #[path = "grpc/refusals.rs"]
 mod refusals;
 #[path = "grpc/rewards.rs"]

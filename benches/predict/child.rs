@@ -137,6 +137,8 @@ async fn echo() -> anyhow::Result<()> {
     // The settings of the server's own transport.
     Server::builder()
         .max_concurrent_streams(1024)
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(32 * 1024 * 1024)
         .max_frame_size(256 * 1024)
         .http2_max_header_list_size(16 * 1024)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))

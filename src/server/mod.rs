@@ -60,6 +60,14 @@ use crate::proto::perennial::v1::{learning_server, registry_server};
 
 /// Requests in flight on one connection.
 const STREAMS_MAX: u32 = 1024;
+/// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
+/// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Bytes of one connection that may lie unread. h2 counts an unread frame of fewer than 256 bytes
+/// as what it lacks of that, and ends a connection where this comes to half of its window. So one
+/// stream, whose frames lack at most 255 bytes each, can never end it, nor can 64 streams of events
+/// of 60 bytes. What lies unread on a connection takes at most this and half as much again.
+const CONNECTION_WINDOW_BYTES: u32 = 512 * STREAM_WINDOW_BYTES;
 /// Bytes of one HTTP/2 frame.
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
 /// Bytes of the headers of one request.
@@ -173,6 +181,8 @@ pub async fn run(
 fn transport() -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use perennial::proto::perennial::v1::{
 };
 use perennial::server::{self, Listeners};
 use perennial::store::Disk;
+use perennial::store::disk::{Change, Then};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -37,6 +39,20 @@ pub async fn within<T>(work: impl Future<Output = T>) -> T {
     done.expect("it ends within a minute")
 }
 
+/// A disk that syncs nothing from the moment that it is told to until the sender is dropped.
+pub fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel();
+    let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
+    let stalled = stalls.clone();
+    let disk = Disk::watched(move |change| {
+        if matches!(change, Change::Sync(_)) && stalled.load(Relaxed) {
+            let _ = gate.lock().expect("nothing panics under it").recv();
+        }
+        Ok(Then::Make)
+    });
+    (disk, stalls, release)
+}
+
 /// The services of a server; a clone shares the connection.
 #[derive(Clone)]
 pub struct Client {
@@ -49,6 +65,7 @@ pub struct Client {
 /// A running server and what it stands on.
 pub struct Served {
     pub client: Client,
+    pub grpc: SocketAddr,
     pub http: SocketAddr,
     house: House,
     engine: Arc<Engine>,
@@ -102,6 +119,7 @@ impl Served {
                 registry: RegistryClient::new(channel.clone()),
                 channel,
             },
+            grpc,
             http,
             house,
             engine,

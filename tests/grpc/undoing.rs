@@ -1,20 +1,17 @@
 //! Retractions and audits over the wire: what they choose, and what they refuse.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::Ordering::Relaxed;
 
 use perennial::event::PredictionId;
 use perennial::proto::perennial::v1::{
     AuditRequest, AuditResponse, Certificate, FeedbackRequest, RestoreRequest, RetractRequest,
     StatusRequest, feedback_reply,
 };
-use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
 use prost_types::Timestamp;
 use tonic::{Code, Status};
 
 use crate::common::{AUTO, rows};
-use crate::served::{Client, Served, label, within};
+use crate::served::{Client, Served, label, stalling, within};
 
 async fn retract(
     client: &mut Client,
@@ -150,20 +147,6 @@ async fn p9_an_audit_of_what_was_never_answered_is_refused() {
         assert!(refusal.message().contains(id), "{refusal}");
     }
     served.goes_on_and_stops("m").await;
-}
-
-/// A disk that syncs nothing from the moment that it is told to until the sender is dropped.
-fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
-    let (release, gate) = mpsc::channel();
-    let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
-    let stalled = stalls.clone();
-    let disk = Disk::watched(move |change| {
-        if matches!(change, Change::Sync(_)) && stalled.load(Relaxed) {
-            let _ = gate.lock().expect("nothing panics under it").recv();
-        }
-        Ok(Then::Make)
-    });
-    (disk, stalls, release)
 }
 
 #[tokio::test(flavor = "multi_thread")]

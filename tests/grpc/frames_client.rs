@@ -1,0 +1,231 @@
+//! A client of HTTP/2 by hand, which cuts its messages into frames as it likes.
+//!
+//! Invariant: it sends what flow control allows and no more; a GOAWAY or RST_STREAM of the server
+//! is a panic with its reason, and no read is without end.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
+use prost::Message;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The window that both sides begin with.
+const WINDOW: i64 = 65_535;
+/// What this side lets the server send without asking.
+const OURS: u32 = i32::MAX as u32;
+/// Nothing takes longer; what does has stopped.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// One call of StreamFeedback.
+struct Call {
+    window: i64,
+    /// What is still to be sent, a frame each; all of it, then the end of the stream.
+    frames: VecDeque<Vec<u8>>,
+    is_sent: bool,
+    received: Vec<u8>,
+    is_ended: bool,
+}
+
+/// A connection with calls of StreamFeedback on it, the first of which is stream 1.
+pub struct FramesClient {
+    socket: TcpStream,
+    window: i64,
+    initial_window: i64,
+    calls: Vec<Call>,
+    is_ponged: bool,
+}
+
+/// Each message as one frame of at most `bytes_max`, or as many.
+pub fn frames(events: &[FeedbackRequest], bytes_max: usize) -> VecDeque<Vec<u8>> {
+    let message = |event: &FeedbackRequest| {
+        let body = event.encode_to_vec();
+        let length = (body.len() as u32).to_be_bytes();
+        [&[0], &length[..], &body].concat()
+    };
+    let messages = events.iter().map(message);
+    let cut = |message: Vec<u8>| message.chunks(bytes_max).map(<[u8]>::to_vec).collect();
+    messages.flat_map::<Vec<_>, _>(cut).collect()
+}
+
+impl FramesClient {
+    /// Connects and opens a call for each list of frames; none of them is sent yet.
+    pub fn open(server: SocketAddr, calls: Vec<VecDeque<Vec<u8>>>) -> FramesClient {
+        let socket = TcpStream::connect(server).expect("it listens");
+        socket.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
+        socket.set_nodelay(true).expect("no delay");
+        let mut client = FramesClient {
+            socket,
+            window: WINDOW,
+            initial_window: WINDOW,
+            calls: Vec::new(),
+            is_ponged: false,
+        };
+        client.socket.write_all(PREFACE).expect("it reads");
+        let initial_window = [&[0, 4], &OURS.to_be_bytes()[..]].concat();
+        client.send(SETTINGS, 0, 0, &initial_window);
+        let more = OURS - WINDOW as u32;
+        client.send(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        let headers = headers(&server.to_string());
+        for frames in calls {
+            client.calls.push(Call {
+                window: client.initial_window,
+                frames,
+                is_sent: false,
+                received: Vec::new(),
+                is_ended: false,
+            });
+            client.send(
+                HEADERS,
+                END_HEADERS,
+                stream(client.calls.len() - 1),
+                &headers,
+            );
+        }
+        // The windows that the server grants come before its answer.
+        client.ping();
+        client
+    }
+
+    /// Sends what the windows allow, until the server has read all of it; the bytes that are left.
+    pub fn send_what_fits(&mut self) -> usize {
+        for index in 0..self.calls.len() {
+            while let Some(frame) = self.next_frame(index) {
+                self.send(DATA, 0, stream(index), &frame);
+            }
+            let call = &mut self.calls[index];
+            if call.frames.is_empty() && !call.is_sent {
+                call.is_sent = true;
+                self.send(DATA, END_STREAM, stream(index), &[]);
+            }
+        }
+        self.ping();
+        let left = self.calls.iter().flat_map(|call| &call.frames);
+        left.map(Vec::len).sum()
+    }
+
+    /// Sends the rest as the server reads, and gives what it replied to each call.
+    pub fn finish(mut self) -> Vec<Vec<FeedbackReply>> {
+        while self.calls.iter().any(|call| !call.is_ended) {
+            if self.calls.iter().any(|call| !call.is_sent) {
+                self.send_what_fits();
+            } else {
+                self.read();
+            }
+        }
+        let calls = self.calls.iter();
+        calls.map(|call| replies(&call.received)).collect()
+    }
+
+    fn next_frame(&mut self, index: usize) -> Option<Vec<u8>> {
+        let call = &mut self.calls[index];
+        let bytes = call.frames.front()?.len() as i64;
+        if bytes > call.window.min(self.window) {
+            return None;
+        }
+        call.window -= bytes;
+        self.window -= bytes;
+        call.frames.pop_front()
+    }
+
+    /// Waits until the server has read everything that was sent before.
+    fn ping(&mut self) {
+        self.is_ponged = false;
+        self.send(PING, 0, 0, &[7; 8]);
+        while !self.is_ponged {
+            self.read();
+        }
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = (payload.len() as u32).to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        let frame = [&head[..], payload].concat();
+        self.socket.write_all(&frame).expect("it reads");
+    }
+
+    /// Takes in one frame.
+    fn read(&mut self) {
+        let mut head = [0; 9];
+        self.socket.read_exact(&mut head).expect("a frame");
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | i64::from(*b));
+        let mut payload = vec![0; number(&head[..3]) as usize];
+        self.socket.read_exact(&mut payload).expect("its payload");
+        let (kind, flags, stream) = (head[3], head[4], number(&head[5..]) as usize);
+        let call = stream.checked_sub(1).map(|odd| odd / 2);
+        match kind {
+            SETTINGS if flags & ACK == 0 => {
+                for setting in payload.chunks_exact(6) {
+                    if setting[..2] == [0, 4] {
+                        let granted = number(&setting[2..]);
+                        let more = granted - self.initial_window;
+                        self.initial_window = granted;
+                        self.calls.iter_mut().for_each(|call| call.window += more);
+                    }
+                }
+                self.send(SETTINGS, ACK, 0, &[]);
+            }
+            WINDOW_UPDATE => match call {
+                None => self.window += number(&payload),
+                Some(call) => self.calls[call].window += number(&payload),
+            },
+            PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload),
+            PING => self.is_ponged = true,
+            RST_STREAM => panic!("the server ends call {call:?} with {payload:?}"),
+            GOAWAY => panic!("GOAWAY: {}", String::from_utf8_lossy(&payload[8..])),
+            DATA => {
+                let call = &mut self.calls[call.expect("data is of a call")];
+                call.received.extend(payload);
+                call.is_ended |= flags & END_STREAM != 0;
+            }
+            HEADERS => {
+                let call = &mut self.calls[call.expect("headers are of a call")];
+                call.is_ended |= flags & END_STREAM != 0;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn stream(index: usize) -> u32 {
+    2 * index as u32 + 1
+}
+
+/// Headers without compression, none of which the other side is to remember.
+fn headers(authority: &str) -> Vec<u8> {
+    let all = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/perennial.v1.Learning/StreamFeedback"),
+        (":authority", authority),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+    ];
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let field = |(name, value): (&str, &str)| [vec![0], text(name), text(value)].concat();
+    all.into_iter().flat_map(field).collect()
+}
+
+fn replies(mut received: &[u8]) -> Vec<FeedbackReply> {
+    let mut all = Vec::new();
+    while let Some((head, rest)) = received.split_first_chunk::<5>() {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        let (body, rest) = rest.split_at(length as usize);
+        all.push(FeedbackReply::decode(body).expect("a reply"));
+        received = rest;
+    }
+    all
+}
