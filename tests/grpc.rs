@@ -5,6 +5,8 @@ mod common;
 mod frames;
 #[path = "grpc/frames_client.rs"]
 mod frames_client;
+#[path = "grpc/positions.rs"]
+mod positions;
 #[path = "grpc/refusals.rs"]
 mod refusals;
 #[path = "grpc/rewards.rs"]

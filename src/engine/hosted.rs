@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crossbeam::channel::Sender;
 use tokio::sync::watch;
 
+use super::awaited::Awaited;
 use super::batcher::Batcher;
 use super::clock::Clock;
 use super::command::Outcome;
@@ -52,8 +53,8 @@ pub(super) struct Running {
     /// The last position on disk, and the bytes there.
     pub synced: AtomicU64,
     pub journal_bytes: AtomicU64,
-    /// The highest position that a request has waited for.
-    pub wanted: AtomicU64,
+    /// The positions that requests wait for.
+    pub awaited: Awaited,
     /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX`
     /// where none is.
     pub next_tick: AtomicI64,
@@ -108,7 +109,7 @@ impl Running {
             queued: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
+            awaited: Awaited::default(),
             next_tick: AtomicI64::new(learning.next_tick()),
             unjournaled: AtomicU64::new(0),
             journal_failed: AtomicBool::new(false),
@@ -136,6 +137,14 @@ impl Running {
     /// Refuses feedback and commands from here on.
     pub fn stop_accepting(&self) {
         let _ = self.closed.set("the server is stopping".to_owned());
+        self.registry.wake();
+    }
+
+    /// Why a position that was not reached never will be, if that is so.
+    fn end_before(&self, position: u64) -> Option<&str> {
+        let journaled = position <= self.synced.load(Relaxed);
+        let closed = self.closed.get().filter(|_| !journaled);
+        self.halted.get().or(closed).map(String::as_str)
     }
 
     /// The error that names this model and why it does not take what it is sent.
@@ -202,33 +211,26 @@ impl Hosted {
         }
     }
 
-    /// Waits until what is served has reached `position`.
+    /// Waits until what is served has reached `position`, which need not be in the journal yet: how
+    /// long, and how many may wait, is the caller's bound.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a position that is not in the journal, and
-    /// [`Error::Unavailable`] where nothing is learned any more.
+    /// [`Error::Unavailable`] where it cannot be reached any more.
     pub async fn reach(&self, position: u64) -> Result<(), Error> {
         let running = self.get()?;
         let mut reached = running.registry.position();
         if *reached.borrow() >= position {
             return Ok(());
         }
-        let last = running.synced.load(Relaxed);
-        if position > last {
-            return Err(Error::Refused {
-                field: "min_position",
-                what: format!("position {position} is beyond the journal's last, {last}"),
-            });
-        }
-        running.wanted.fetch_max(position, Relaxed);
+        let _waiter = running.awaited.wait(position);
         running.schedule();
-        let halted = || running.halted.get().is_some();
-        let ended = reached.wait_for(|reached| *reached >= position || halted());
+        let reaches = |reached: &u64| *reached >= position;
+        let ended = reached.wait_for(|now| reaches(now) || running.end_before(position).is_some());
         let last = *ended
             .await
             .map_err(|_| running.unavailable("it is closed"))?;
-        match running.halted.get() {
-            Some(reason) if last < position => Err(running.unavailable(reason)),
+        match running.end_before(position) {
+            Some(reason) if !reaches(&last) => Err(running.unavailable(reason)),
             _ => Ok(()),
         }
     }

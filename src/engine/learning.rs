@@ -128,7 +128,7 @@ impl Running {
         let reached = learning.learner.position();
         let done = reached >= self.synced.load(Relaxed);
         let published = *self.registry.position().borrow();
-        let awaited = (published + 1..=reached).contains(&self.wanted.load(Relaxed));
+        let awaited = self.awaited.any(published, reached);
         let old = learning.last_publish.elapsed() >= PUBLISH_EVERY;
         if reached > published && (done || awaited || old) {
             // First, so that whoever sees the position reached knows what is due after it.

@@ -40,6 +40,7 @@
 //! ```
 
 mod audit;
+mod awaited;
 mod batcher;
 mod clock;
 mod command;

@@ -260,6 +260,8 @@ impl Written {
         if self.running.closed.set(reason.clone()).is_ok() {
             tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");
             self.running.feedback_stopped.send_replace(true);
+            // Nobody needs to wait for a position that is not there.
+            self.running.registry.wake();
         }
         reason
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::Config;
+use super::waiters::Waiters;
 use super::wire::Refusal;
 use crate::engine::{Engine, Error, Hosted};
 use crate::event::Time;
@@ -26,6 +27,7 @@ pub(super) struct Door {
     pub config: Config,
     pub draining: watch::Receiver<bool>,
     inquiries: Arc<Semaphore>,
+    pub waiters: Waiters,
     /// Predictions that were refused, for whatever reason.
     pub refused_predictions: AtomicU64,
     /// Feedback events that were refused; they are in no journal.
@@ -39,6 +41,7 @@ impl Door {
             config,
             draining,
             inquiries: Arc::new(Semaphore::new(INQUIRIES_MAX)),
+            waiters: Waiters::default(),
             refused_predictions: AtomicU64::new(0),
             refused_feedback: AtomicU64::new(0),
         }

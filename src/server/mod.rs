@@ -34,6 +34,7 @@ mod http;
 mod learning;
 mod oip;
 mod registry;
+mod waiters;
 mod wire;
 
 use std::future::Future;

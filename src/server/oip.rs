@@ -3,6 +3,7 @@
 //! Invariant: a prediction is answered in place, on the request's own task; the only things that
 //! it may wait for are a position that it asked for, and the encoder of its texts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,11 @@ use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService
 use crate::proto::inference::*;
 
 /// How long a request without a deadline waits for its position.
-const REACH_MAX: Duration = Duration::from_secs(30);
+const WAIT_UNASKED: Duration = Duration::from_secs(30);
+/// However late its deadline is, a request waits no longer.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Our answer is to come so long before the caller gives up, or a fifth of the deadline.
+const MARGIN_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Oip(pub Arc<Door>);
 
@@ -74,8 +79,11 @@ impl GrpcInferenceService for Oip {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let patience = patience(request.metadata());
-        let answered = self.predict(request.into_inner(), patience).await;
+        let wait = Wait {
+            time_left: time_left(request.metadata()),
+            connection: request.remote_addr(),
+        };
+        let answered = self.predict(request.into_inner(), wait).await;
         if answered.is_err() {
             door::count(&self.0.refused_predictions);
         }
@@ -83,16 +91,23 @@ impl GrpcInferenceService for Oip {
     }
 }
 
+/// How a request may wait for a position.
+struct Wait {
+    time_left: Duration,
+    /// The other side of the connection that it came on.
+    connection: Option<SocketAddr>,
+}
+
 impl Oip {
     async fn predict(
         &self,
         request: ModelInferRequest,
-        patience: Duration,
+        wait: Wait,
     ) -> Result<ModelInferResponse, Refusal> {
         let model = self.0.model(&request.model_name)?;
         let parameters = Parameters::read(&request.parameters)?;
         if let Some(position) = parameters.min_position {
-            reach(model, position, patience).await?;
+            self.reach(model, position, wait).await?;
         }
         let snapshot = model.snapshot(&request.model_version)?;
         let spec = &snapshot.model.spec;
@@ -110,28 +125,38 @@ impl Oip {
             ..wire::response(&snapshot.model.names, &selection, &answer)
         })
     }
-}
 
-async fn reach(model: &Hosted, position: u64, patience: Duration) -> Result<(), Refusal> {
-    match timeout(patience, model.reach(position)).await {
-        Ok(reached) => Ok(reached?),
-        Err(_) => Err(Refusal::new(
-            Code::DeadlineExceeded,
-            "parameters",
-            format!("min_position {position} was not reached within the deadline"),
-        )),
+    /// Waits until the position is served, which may not be in the journal yet.
+    async fn reach(&self, model: &Hosted, position: u64, wait: Wait) -> Result<(), Refusal> {
+        if model.snapshot("")?.position >= position {
+            return Ok(());
+        }
+        let _waiter = self.0.waiters.enter(wait.connection)?;
+        let ended = tokio::select! {
+            ended = timeout(wait.time_left, model.reach(position)) => ended,
+            () = door::drained(self.0.draining.clone()) => {
+                return Err(Refusal::new(Code::Unavailable, "", "the server is stopping"));
+            }
+        };
+        let Ok(reached) = ended else {
+            let reached = model.snapshot("")?.position;
+            let what = format!(
+                "min_position: {position} was not reached within the deadline; {reached} was"
+            );
+            return Err(Refusal::new(Code::DeadlineExceeded, "parameters", what));
+        };
+        Ok(reached?)
     }
 }
 
-/// Nine tenths of the request's deadline, so that our answer comes before the caller gives up.
-fn patience(metadata: &MetadataMap) -> Duration {
+/// How long a request may wait, so that our answer comes before the caller gives up.
+fn time_left(metadata: &MetadataMap) -> Duration {
     let deadline = metadata
         .get("grpc-timeout")
         .and_then(|text| text.to_str().ok());
-    let deadline = deadline
-        .and_then(deadline_of)
-        .map(|deadline| deadline / 10 * 9);
-    deadline.unwrap_or(REACH_MAX).min(REACH_MAX)
+    let within = |deadline: Duration| deadline - (deadline / 5).min(MARGIN_MAX);
+    let time_left = deadline.and_then(deadline_of).map(within);
+    time_left.unwrap_or(WAIT_UNASKED).min(WAIT_MAX)
 }
 
 /// gRPC's form of a duration: up to eight digits and a unit.
@@ -159,16 +184,18 @@ mod tests {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", text.parse().expect("a header"));
             let expected = Duration::from_millis(expected_ms);
-            assert_eq!(patience(&metadata), expected, "{text}");
+            assert_eq!(time_left(&metadata), expected, "{text}");
         };
-        check("100m", 90);
-        check("1S", 900);
-        check("10000u", 9);
-        check("10000000n", 9);
-        check("99999999H", 30_000);
+        check("100m", 80);
+        check("1S", 800);
+        check("10000u", 8);
+        check("10000000n", 8);
+        check("10S", 9_000);
+        check("60S", 59_000);
+        check("99999999H", 3_600_000);
         check("1", 30_000);
         check("x", 30_000);
         check("", 30_000);
-        assert_eq!(patience(&MetadataMap::new()), REACH_MAX);
+        assert_eq!(time_left(&MetadataMap::new()), WAIT_UNASKED);
     }
 }

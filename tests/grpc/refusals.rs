@@ -280,3 +280,17 @@ async fn p9_a_value_that_is_not_finite_is_refused() {
     let culprit = "value: NaN, expected a finite number";
     refused_feedback(&regression, change, Code::InvalidArgument, culprit).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_misspelt_parameter_is_refused_with_the_right_name() {
+    let change = |request| with(request, "min_pos", ParameterChoice::Int64Param(7));
+    let culprit = "parameter \"min_pos\": unknown, expected \"min_position\"";
+    refused_question(change, Code::InvalidArgument, culprit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_position_below_zero_is_refused() {
+    let change = |request| with(request, "min_position", ParameterChoice::Int64Param(-1));
+    let culprit = "parameter \"min_position\": -1, expected 0 or more";
+    refused_question(change, Code::InvalidArgument, culprit).await;
+}

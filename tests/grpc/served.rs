@@ -110,15 +110,8 @@ impl Served {
         };
         let config = server::Config::default();
         let running = tokio::spawn(server::run(listeners, engine.clone(), config, shutdown));
-        let endpoint = Endpoint::from_shared(format!("http://{grpc}")).expect("an address");
-        let channel = within(endpoint.connect()).await.expect("it listens");
         Served {
-            client: Client {
-                inference: GrpcInferenceServiceClient::new(channel.clone()),
-                learning: LearningClient::new(channel.clone()),
-                registry: RegistryClient::new(channel.clone()),
-                channel,
-            },
+            client: Client::connect(grpc).await,
             grpc,
             http,
             house,
@@ -160,6 +153,18 @@ impl Served {
 }
 
 impl Client {
+    /// On a connection of its own.
+    pub async fn connect(server: SocketAddr) -> Client {
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        let channel = within(endpoint.connect()).await.expect("it listens");
+        Client {
+            inference: GrpcInferenceServiceClient::new(channel.clone()),
+            learning: LearningClient::new(channel.clone()),
+            registry: RegistryClient::new(channel.clone()),
+            channel,
+        }
+    }
+
     pub async fn ask(&mut self, request: ModelInferRequest) -> Result<Said, Status> {
         let reply = within(self.inference.model_infer(request)).await?;
         Ok(Said::read(reply.into_inner()))

@@ -13,6 +13,14 @@ use crate::proto::inference::infer_parameter::ParameterChoice as Choice;
 const OURS: [&str; 3] = ["min_position", "explore", "log"];
 /// Names this long are also known with a slip of the finger; a shorter one is soon another word.
 const SLIP_LENGTH_MIN: usize = 6;
+/// The words of min_position with what else they are written as, and how many slips each may
+/// have: with more, min_positive is one.
+const MIN_POSITION: [&[(&str, usize)]; 2] = [
+    &[("min", 1), ("minimum", 1), ("minimal", 1)],
+    &[("position", 1), ("pos", 0)],
+];
+/// Whoever writes more than this means something else.
+const NAME_BYTES_MAX: usize = 32;
 
 /// What a request may ask for beside its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,20 +83,16 @@ fn mistyped(name: &str, choice: Option<&Choice>, expected: &str) -> Refusal {
 }
 
 fn check_spelling(name: &str) -> Result<(), Refusal> {
-    let bare = |name: &str| -> Vec<u8> {
-        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
-        letters.map(|letter| letter.to_ascii_lowercase()).collect()
-    };
-    // Longer than any of ours with a slip.
-    if name.len() > 32 {
+    if name.len() > NAME_BYTES_MAX {
         return Ok(());
     }
     let given = bare(name);
-    let meant = OURS.into_iter().find(|ours| {
+    let is_meant = |ours: &str| {
         let ours = bare(ours);
-        given == ours || ours.len() >= SLIP_LENGTH_MIN && is_slip(&given, &ours)
-    });
-    match meant {
+        given == ours || ours.len() >= SLIP_LENGTH_MIN && n_slips(&given, &ours) <= 1
+    };
+    let meant = OURS.into_iter().find(|ours| is_meant(ours));
+    match meant.or(is_min_position(&given).then_some("min_position")) {
         None => Ok(()),
         Some(ours) => Err(Refusal::invalid(
             "parameters",
@@ -97,20 +101,49 @@ fn check_spelling(name: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Whether two words differ by one letter left out, added or changed, or by two neighbours swapped.
-fn is_slip(a: &[u8], b: &[u8]) -> bool {
-    let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let (a, b) = (&a[start..], &b[start..]);
-    let end = a
-        .iter()
-        .rev()
-        .zip(b.iter().rev())
-        .take_while(|(a, b)| a == b);
-    let end = end.count();
-    match (&a[..a.len() - end], &b[..b.len() - end]) {
-        ([a, b], [c, d]) => a == d && b == c,
-        (a, b) => a.len() <= 1 && b.len() <= 1,
+/// The letters and digits of a name, in small letters.
+fn bare(name: &str) -> Vec<u8> {
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
+/// Whether a name is the words of min_position in either order, shortened or with slips.
+fn is_min_position(given: &[u8]) -> bool {
+    let is_word = |given: &[u8], words: &[(&str, usize)]| {
+        let mut words = words.iter();
+        words.any(|(word, n_max)| n_slips(given, word.as_bytes()) <= *n_max)
+    };
+    (1..given.len()).any(|cut| {
+        let (first, second) = given.split_at(cut);
+        let [min, position] = MIN_POSITION;
+        is_word(first, min) && is_word(second, position)
+            || is_word(first, position) && is_word(second, min)
+    })
+}
+
+/// How many letters left out, added or changed, or neighbours swapped, lie between two words
+/// (the optimal string alignment distance; Damerau 1964).
+fn n_slips(a: &[u8], b: &[u8]) -> usize {
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = match (i, j) {
+                (0, n) | (n, 0) => n,
+                _ => {
+                    let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let other = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                    let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                    let swapped = if is_swap {
+                        rows[i - 2][j - 2] + 1
+                    } else {
+                        other
+                    };
+                    changed.min(other).min(swapped)
+                }
+            };
+        }
     }
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -149,6 +182,24 @@ mod tests {
         check("timeout", Choice::Int64Param(1), None, true);
         check("lag", Choice::Int64Param(1), None, true);
         check("triton_min_positions", Choice::Int64Param(1), None, true);
+        // Words of others that are as near as a slip or two.
+        for theirs in [
+            "max_position",
+            "position",
+            "positions",
+            "min_length",
+            "min_p",
+            "min_tokens",
+            "export",
+            "logprobs",
+            "logits",
+            "login",
+            "min_precision",
+            "min_positive",
+            "composition",
+        ] {
+            check(theirs, Choice::Int64Param(1), None, true);
+        }
     }
 
     #[test]
@@ -180,8 +231,18 @@ mod tests {
         misspelt("minPosition", "min_position");
         misspelt("min_positoin", "min_position");
         misspelt("min_positions", "min_position");
+        misspelt("MIN_POSITION", "min_position");
+        misspelt("min position", "min_position");
+        misspelt("mim_positon", "min_position");
+        misspelt("mni_possition", "min_position");
+        misspelt("min_pos", "min_position");
+        misspelt("minPos", "min_position");
+        misspelt("minimum_position", "min_position");
+        misspelt("position_min", "min_position");
         misspelt("Log", "log");
         misspelt("EXPLORE", "explore");
         misspelt("exlore", "explore");
+        misspelt("explroe", "explore");
+        misspelt("explores", "explore");
     }
 }

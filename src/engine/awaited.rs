@@ -1,0 +1,76 @@
+//! The positions that requests wait for.
+//!
+//! Invariant: a position stands here exactly as long as somebody waits for it; how many may wait is
+//! the caller's bound.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// How many wait, by position.
+#[derive(Debug, Default)]
+pub struct Awaited(Mutex<BTreeMap<u64, usize>>);
+
+/// Somebody waits for a position for as long as this lives.
+#[derive(Debug)]
+pub struct Waiter<'a> {
+    awaited: &'a Awaited,
+    position: u64,
+}
+
+impl Awaited {
+    /// From now on somebody waits for the position.
+    pub fn wait(&self, position: u64) -> Waiter<'_> {
+        let mut all = self.0.lock().expect("nothing panics under it");
+        *all.entry(position).or_insert(0) += 1;
+        Waiter {
+            awaited: self,
+            position,
+        }
+    }
+
+    /// Whether somebody waits for a position behind `published`, up to and with `reached`.
+    pub fn any(&self, published: u64, reached: u64) -> bool {
+        let all = self.0.lock().expect("nothing panics under it");
+        published < reached && all.range(published + 1..=reached).next().is_some()
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let Ok(mut all) = self.awaited.0.lock() else {
+            return;
+        };
+        if let Some(n) = all.get_mut(&self.position) {
+            *n -= 1;
+            if *n == 0 {
+                all.remove(&self.position);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_awaited_as_long_as_somebody_waits_for_it() {
+        let awaited = Awaited::default();
+        let check = |published: u64, reached: u64, expected: bool| {
+            assert_eq!(awaited.any(published, reached), expected);
+        };
+        let [first, second, far] = [5, 5, u64::MAX].map(|position| awaited.wait(position));
+        check(4, 5, true);
+        check(0, 9, true);
+        check(5, 9, false);
+        check(0, 4, false);
+        check(5, 5, false);
+        drop(first);
+        check(4, 5, true);
+        drop(second);
+        check(4, 5, false);
+        check(5, u64::MAX, true);
+        drop(far);
+        check(0, u64::MAX, false);
+    }
+}

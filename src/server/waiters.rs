@@ -1,0 +1,82 @@
+//! Requests that wait for a position, by the connection that they came on.
+//!
+//! Invariant: a connection has at most [`WAITERS_MAX`] of them, so that half of its requests in
+//! flight are left to what needs not wait.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tonic::Code;
+
+use super::STREAMS_MAX;
+use super::wire::Refusal;
+
+/// Requests of one connection that may wait for a position at a time.
+const WAITERS_MAX: usize = STREAMS_MAX as usize / 2;
+
+/// How many wait, by the address of the other side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiters(Arc<Mutex<BTreeMap<Option<SocketAddr>, usize>>>);
+
+/// One that waits as long as this lives.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    waiters: Waiters,
+    connection: Option<SocketAddr>,
+}
+
+impl Waiters {
+    /// Lets one more wait, if there is room.
+    pub fn enter(&self, connection: Option<SocketAddr>) -> Result<Waiter, Refusal> {
+        let mut all = self.0.lock().expect("nothing panics under it");
+        let n = all.entry(connection).or_insert(0);
+        if *n >= WAITERS_MAX {
+            let what = format!(
+                "min_position: {WAITERS_MAX} requests of this connection wait for a position, as \
+                 many as may; ask again once one is answered"
+            );
+            return Err(Refusal::new(Code::ResourceExhausted, "parameters", what));
+        }
+        *n += 1;
+        Ok(Waiter {
+            waiters: self.clone(),
+            connection,
+        })
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let Ok(mut all) = self.waiters.0.lock() else {
+            return;
+        };
+        if let Some(n) = all.get_mut(&self.connection) {
+            *n -= 1;
+            if *n == 0 {
+                all.remove(&self.connection);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p8_so_many_of_a_connection_wait_and_no_more() {
+        let waiters = Waiters::default();
+        let [one, other] = [1, 2].map(|port| Some(SocketAddr::from(([127, 0, 0, 1], port))));
+        let mut all: Vec<Waiter> = (0..WAITERS_MAX)
+            .map(|_| waiters.enter(one).expect("there is room"))
+            .collect();
+        let refusal = waiters.enter(one).expect_err("it is full");
+        assert_eq!(refusal.code, Code::ResourceExhausted);
+        waiters.enter(other).expect("another has room");
+        all.pop();
+        all.push(waiters.enter(one).expect("one has gone"));
+        drop(all);
+        assert!(waiters.0.lock().unwrap().is_empty());
+    }
+}
