@@ -7,6 +7,8 @@ mod frames;
 mod frames_client;
 #[path = "grpc/positions.rs"]
 mod positions;
+#[path = "grpc/priority.rs"]
+mod priority;
 #[path = "grpc/refusals.rs"]
 mod refusals;
 #[path = "grpc/rewards.rs"]

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::error::Error;
 use super::hosted::Hosted;
+use super::priority::Urgent;
 use super::versions::Versions;
 use super::writer::Work;
 use crate::event::{Command, Order};
@@ -61,11 +62,17 @@ impl Hosted {
             let whole = tokio::task::block_in_place(|| self.check_restore(version));
             whole.inspect_err(|_| running.versions.unpin(version))?;
         }
+        let urgent = Urgent::new(running);
         let (reply, done) = oneshot::channel();
         let sent = running.send(Work::Command(command, reply));
         sent.inspect_err(|_| restored.iter().for_each(|v| running.versions.unpin(*v)))?;
         let stopped = |_| running.unavailable("the writer has stopped");
         let position = done.await.map_err(stopped)??;
+        // It goes on to its end, even where whoever asked has gone.
+        let learned = tokio::task::spawn_blocking(move || urgent.learn_to(position));
+        learned
+            .await
+            .map_err(|_| running.unavailable("the learner has panicked"))?;
         self.reach(position).await?;
         // The learner publishes a restored state before it saves it: its lock is free after both.
         let _saved = tokio::task::block_in_place(|| running.learning.lock());

@@ -20,6 +20,7 @@ use super::forward::{Rows, forwarder};
 use super::histogram::Histogram;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
+use super::priority::Urgency;
 use super::registry::{Registry, Snapshot};
 use super::retracted::Retracted;
 use super::shelf::Prepared;
@@ -48,6 +49,8 @@ pub(super) struct Running {
     pub outbox: Outbox,
     pub clock: Clock,
     pub jobs: Sender<Job>,
+    /// Whether an order that a person waits for is on its way.
+    pub urgency: Urgency,
     /// Whether it stands in the queue of the learner threads.
     pub queued: AtomicBool,
     /// The last position on disk, and the bytes there.
@@ -106,6 +109,7 @@ impl Running {
             outbox: outbox.clone(),
             clock: clock.clone(),
             jobs: jobs.clone(),
+            urgency: Urgency::default(),
             queued: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),

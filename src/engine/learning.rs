@@ -12,6 +12,7 @@ use crossbeam::channel::Receiver;
 use super::command::{Done, Outcome};
 use super::error::Error;
 use super::hosted::Running;
+use super::priority::stand_back;
 use super::registry::Snapshot;
 use super::retain::Retention;
 use super::shelf::Shelf;
@@ -49,21 +50,8 @@ pub fn run(due: &Receiver<Job>) {
     stand_back();
     while let Ok(Job::Learn(running)) = due.recv() {
         running.queued.swap(false, AcqRel);
-        if !running.turn() {
+        if !running.urgency.turn(|| running.turn()) {
             running.schedule();
-        }
-    }
-}
-
-/// Lets the system run this thread only where no other thread wants the core.
-pub fn stand_back() {
-    #[cfg(target_os = "linux")]
-    {
-        let parameters = libc::sched_param { sched_priority: 0 };
-        // SAFETY: the pointer is to a live value, and 0 names the calling thread.
-        let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
-        if result != 0 {
-            tracing::warn!("learner threads keep the priority of the others");
         }
     }
 }
@@ -76,18 +64,35 @@ impl Running {
         }
     }
 
-    /// One turn of learning; true once everything on disk is learned, or nothing can be. A bug in
-    /// one model's learning does not end the learning of the others.
+    /// One turn of learning; true once everything on disk is learned, or nothing can be, or an order
+    /// is on its way whose own thread goes on. A bug in one model's learning does not end the
+    /// learning of the others.
     fn turn(&self) -> bool {
-        let turn = catch_unwind(AssertUnwindSafe(|| self.try_turn()));
-        turn.unwrap_or_else(|_| {
+        self.looks(|| self.urgency.is_urgent())
+    }
+
+    /// Learns up to an order on this thread, and publishes what it led to.
+    pub fn learn_to(&self, position: u64) {
+        let _waiter = self.awaited.wait(position);
+        let reached = || *self.registry.position().borrow() >= position;
+        while !reached() && !self.looks(reached) {}
+    }
+
+    /// Looks at what is on disk until the turn is over or `enough`; true once everything is learned
+    /// or nothing can be, and where it is enough.
+    fn looks(&self, enough: impl Fn() -> bool) -> bool {
+        let looks = catch_unwind(AssertUnwindSafe(|| self.try_looks(enough)));
+        looks.unwrap_or_else(|_| {
             self.halt("a learner thread has panicked");
             true
         })
     }
 
-    fn try_turn(&self) -> bool {
+    fn try_looks(&self, enough: impl Fn() -> bool) -> bool {
         for _ in 0..TURN / LOOK_EVERY {
+            if enough() {
+                return true;
+            }
             // Whoever asks for the status gets in between two looks.
             let Ok(mut learning) = self.learning.lock() else {
                 self.halt("a learner thread has panicked");
@@ -101,7 +106,7 @@ impl Running {
                 return true;
             }
             let done = self.publish_if_due(&mut learning);
-            if learning.retention.due() {
+            if !enough() && learning.retention.due() {
                 self.retain(&mut learning);
             }
             if done {
@@ -210,7 +215,7 @@ impl Running {
 
     /// Learns everything on disk, on this thread; true once no record is still to be written.
     pub fn catch_up(&self) -> bool {
-        while !self.turn() {}
+        while !self.looks(|| false) {}
         let recorded = |learning: &Learning| learning.learner.unrecorded().is_empty();
         let stuck = self.halted.get().is_some() || self.journal_failed.load(Relaxed);
         stuck

@@ -58,6 +58,7 @@ mod learning;
 mod offline;
 mod outbox;
 mod predict;
+mod priority;
 mod recover;
 mod registry;
 mod replay;

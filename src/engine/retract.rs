@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 use super::derivation::Derivation;
 use super::error::Error;
 use super::hosted::{Hosted, Running};
-use super::learning::stand_back;
 use super::versions::Versions;
 use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, tainted};
@@ -326,7 +325,7 @@ impl Running {
         let (done, prepared) = oneshot::channel();
         let running = self.clone();
         let work = move || {
-            stand_back();
+            // A person waits for it: this thread does not stand back.
             let plan = running.derive(&selector, &done);
             let _ = done.send(plan.map(|plan| Some((plan?, under_way))));
         };
