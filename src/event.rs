@@ -211,7 +211,7 @@ pub struct Feedback {
     pub event_time: Option<Time>,
     /// For slices of metrics.
     pub tags: BTreeMap<String, String>,
-    /// Who sent it, as authenticated; empty while nobody is.
+    /// Who sent it: while nobody is authenticated, the address of the other side.
     pub actor: String,
 }
 
@@ -229,7 +229,8 @@ pub struct Duplicate {
 pub struct Command {
     /// What to do.
     pub order: Order,
-    /// Who asked; empty while nobody is authenticated.
+    /// Who asked: while nobody is authenticated, the address of the other side, or the system's user
+    /// of an offline command, as in `uid 1000`.
     pub actor: String,
     /// Why, in the operator's words.
     pub note: String,

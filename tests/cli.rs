@@ -1,6 +1,8 @@
 //! The program itself: its commands, what they print, how they end, and what a kill leaves.
 
 mod common;
+#[path = "cli/operating.rs"]
+mod operating;
 #[path = "common/server.rs"]
 mod server;
 

@@ -20,6 +20,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::board::Line;
+use super::interrupt::Interrupt;
 use super::lesson::{self, Columns, Described, Logs};
 use super::print;
 use super::report::{CpuClock, Report, aligned};
@@ -125,8 +126,9 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         let (task, another) = (words[0], words[other]);
         bail!("{first} is a {task} and {second} a {another}: compare models of one task");
     }
+    let interrupt = Interrupt::listen()?;
     let reports = side_by_side(names, opened, |labelled, clock| {
-        let mut report = labelled.run(clock)?;
+        let mut report = labelled.run(clock, &interrupt)?;
         report.each_class = args.classes;
         Ok(report)
     })?;
@@ -146,7 +148,7 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         let written = fs::write(path, chart.svg());
         written.with_context(|| path.display().to_string())?;
     }
-    Ok(())
+    interrupt.end()
 }
 
 /// Refuses a picture that could not be written, before the models run for long; leaves nothing.
@@ -174,10 +176,12 @@ fn logged(args: &Args, paths: &Paths, names: &[String], columns: [&str; 3]) -> a
         let logs = Logs::open(rows, columns, &Described::of(pupil.spec()))?;
         opened.push((valued(args, pupil, line), logs));
     }
+    let interrupt = Interrupt::listen()?;
     let worths = side_by_side(names, opened, |(valued, logs), clock| {
-        valued.run(logs.take(limit(args)), clock)
+        valued.run(logs.take(limit(args)), clock, &interrupt)
     })?;
-    print_worths(args, names, &worths)
+    print_worths(args, names, &worths)?;
+    interrupt.end()
 }
 
 /// Decisions of a journal.
@@ -210,6 +214,7 @@ fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> any
         let decisions = served.decisions(pupil.spec())?;
         opened.push((valued(args, pupil, line), decisions));
     }
+    let interrupt = Interrupt::listen()?;
     let worths = side_by_side(&names, opened, |(valued, decisions), clock| {
         let task = valued.pupil.spec().task.clone();
         let n_before = Cell::new(0);
@@ -222,11 +227,12 @@ fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> any
             n_before.set(n_before.get() + u64::from(decided.position <= frozen_at));
             valued::logged(decided, &task)
         });
-        let mut worth = valued.run(decisions, clock)?;
+        let mut worth = valued.run(decisions, clock, &interrupt)?;
         worth.n_learned_before = args.version.map(|_| n_before.get());
         Ok(worth)
     })?;
-    print_worths(args, &names, &worths)
+    print_worths(args, &names, &worths)?;
+    interrupt.end()
 }
 
 fn valued(args: &Args, pupil: Pupil, line: Line) -> Valued {

@@ -13,6 +13,7 @@ mod evaluate;
 mod feedback;
 mod import;
 mod init;
+pub mod interrupt;
 mod latency;
 mod lesson;
 mod predict;

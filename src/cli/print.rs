@@ -22,6 +22,13 @@ pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Who runs this command, as the journal names him where no server is asked.
+pub fn user() -> String {
+    // SAFETY: it takes nothing and cannot fail.
+    let id = unsafe { libc::getuid() };
+    format!("uid {id}")
+}
+
 /// Whether a command failed only because nobody reads its output any more.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();

@@ -154,12 +154,7 @@ fn restore_offline(args: &RestoreArgs, data: &Path) -> anyhow::Result<VersionMad
     let mut versions = offline(data, &args.model)?.into_iter();
     let found = versions.find(|known| known.version == args.version);
     let found = found.with_context(|| format!("{} has no version {}", args.model, args.version))?;
-    ensure!(
-        found.damage.is_empty(),
-        "version {}: {}",
-        args.version,
-        found.damage
-    );
+    announce(args, &found)?;
     let made = match args.dry_run {
         true => (found.version, found.position),
         false => {
@@ -168,7 +163,7 @@ fn restore_offline(args: &RestoreArgs, data: &Path) -> anyhow::Result<VersionMad
             };
             let command = Command {
                 order,
-                actor: String::new(),
+                actor: print::user(),
                 note: args.note.clone(),
             };
             let made = Offline::order(data, &args.model, command)?;
@@ -181,18 +176,35 @@ fn restore_offline(args: &RestoreArgs, data: &Path) -> anyhow::Result<VersionMad
     })
 }
 
-/// Brings back what a model knew at a version.
-pub async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
+/// Says what a restore changes, once it is known that the version can be brought back.
+fn announce(args: &RestoreArgs, found: &Version) -> anyhow::Result<()> {
+    ensure!(
+        found.damage.is_empty(),
+        "version {}: {}",
+        args.version,
+        found.damage
+    );
     if !args.dry_run {
         print::note(format_args!(
             "{} goes back to what it knew at version {}; the versions since are kept",
             args.model, args.version
         ));
     }
+    Ok(())
+}
+
+/// Brings back what a model knew at a version.
+pub async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
     let made = match &args.data {
         Some(data) => restore_offline(&args, data)?,
         None => {
             let mut client = Client::connect(&args.client).await?;
+            let request = GetVersionRequest {
+                model: args.model.clone(),
+                version: args.version,
+            };
+            let found = client.registry.get_version(request).await;
+            announce(&args, &found.map_err(refusal)?.into_inner())?;
             let request = RestoreRequest {
                 model: args.model,
                 version: args.version,

@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     drop(offline);
     let command = Command {
         order: Order::Adopt(description),
-        actor: String::new(),
+        actor: print::user(),
         note: args.note.clone(),
     };
     let made = Offline::order(&args.data, &args.model, command)?;

@@ -4,19 +4,22 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial::engine::{self, Engine};
 use perennial::server::{self, Listeners};
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::print;
 
 const CONFIG: &str = "perennial.toml";
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// What to serve, and where. Flags beat the file.
 #[derive(clap::Args)]
@@ -84,20 +87,25 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .init();
     let file = read(args.config.as_deref())?;
     let settings = Settings::new(args, file);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    // Recovery can take minutes: a port that is taken is told before.
+    let (grpc, http) = runtime.block_on(async {
+        let grpc = bind("--listen", &settings.listen).await?;
+        anyhow::Ok((grpc, bind("--http", &settings.http).await?))
+    })?;
     let engine = Engine::open(engine::Config {
         models: settings.models.clone(),
         data: settings.data.clone(),
         learner_threads: 0,
         ..Default::default()
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
     let served = runtime.block_on(async {
         let listeners = Listeners {
-            grpc: bind("--listen", &settings.listen).await?,
-            http: bind("--http", &settings.http).await?,
+            grpc: listen("--listen", grpc)?,
+            http: listen("--http", http)?,
         };
         let stopped = stop()?;
         print::line(format_args!(
@@ -114,8 +122,28 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     served
 }
 
-async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
+/// Takes a port. Until it listens, whoever connects is refused, and does not wait for an answer.
+async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpSocket> {
+    let cannot = || format!("{flag} {address}: cannot listen there");
+    let found = lookup_host(address).await.with_context(cannot)?;
+    let bound = found.map(|address| -> io::Result<TcpSocket> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // As every listener of the library has it: a port just left can be taken again.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    });
+    let none = || io::Error::new(ErrorKind::NotFound, "the name has no address");
+    let tried = bound.reduce(|first, next| first.or(next));
+    tried.unwrap_or_else(|| Err(none())).with_context(cannot)
+}
+
+fn listen(flag: &str, socket: TcpSocket) -> anyhow::Result<TcpListener> {
+    let address = socket.local_addr()?;
+    let listener = socket.listen(BACKLOG);
     listener.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 

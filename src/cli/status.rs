@@ -61,12 +61,11 @@ fn block(status: &ModelStatus) -> Vec<String> {
         ),
     );
     let metric = status.metric.replace('_', " ");
-    let mut score = format!(
-        "{metric} {:.4}, recently {:.4}",
-        status.score, status.recent_score
-    );
+    let [all, recent, no_change] =
+        [status.score, status.recent_score, status.no_change_score].map(print::shown);
+    let mut score = format!("{metric} {all}, recently {recent}");
     if status.task != "bandit" {
-        score += &format!(", no change {:.4}", status.no_change_score);
+        score += &format!(", no change {no_change}");
     }
     match status.judged {
         0 => put("judged", "no answer yet".to_owned()),
@@ -133,9 +132,9 @@ fn object(status: &ModelStatus) -> Value {
         "examples": status.examples,
         "judged": status.judged,
         "metric": status.metric,
-        "score": status.score,
-        "recent_score": status.recent_score,
-        "no_change_score": status.no_change_score,
+        "score": print::json(status.score),
+        "recent_score": print::json(status.recent_score),
+        "no_change_score": print::json(status.no_change_score),
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "waiting": status.waiting,
@@ -180,7 +179,7 @@ mod tests {
             state: "READY".into(),
             metric: "progressive_accuracy".into(),
             judged: 2,
-            score: 0.5,
+            score: Some(0.5),
             fates: [("unmatched".into(), 1), ("learned".into(), 2)].into(),
             ..Default::default()
         };

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::board::Line;
 use super::client::{self, Answer, Client, Question, refusal};
 use super::course::{Course, Due};
+use super::interrupt::Interrupt;
 use super::latency::Latencies;
 use super::lesson::{self, Described, Lesson, Lessons};
 use super::report::{CpuClock, Report};
@@ -48,8 +49,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let described = client.describe(&args.model).await?;
     let lessons = Lessons::open(&args.rows, &args.target, &described)?;
     let members = members(&mut client, &args.model).await?;
+    let interrupt = Interrupt::listen()?;
     let mut run = Run {
         client,
+        interrupt: interrupt.clone(),
         course: Course::new(&described.task, &args.lessons, Line::alone())?,
         model: args.model,
         described,
@@ -63,24 +66,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .lessons
         .limit
         .map_or(usize::MAX, |limit| limit as usize);
+    let lessons = lessons.take(limit).take_while(|_| !interrupt.came());
     match args.open {
-        true => run.open(lessons.take(limit)).await?,
-        false => run.closed(lessons.take(limit)).await?,
+        true => run.open(lessons).await?,
+        false => run.closed(lessons).await?,
     }
     run.catch_up().await?;
     let seconds = run.course.seconds();
     let test = match &args.lessons.test {
-        Some(path) => Some(run.test(path, &args.target).await?),
-        None => None,
+        Some(path) if !interrupt.came() => Some(run.test(path, &args.target).await?),
+        _ => None,
     };
-    run.report(members, seconds, test)
-        .await?
-        .print(args.client.json)
+    // Part of a test says nothing of the whole.
+    let test = test.filter(|_| !interrupt.came());
+    let report = run.report(members, seconds, test).await?;
+    report.print(args.client.json)?;
+    interrupt.end()
 }
 
 /// A run against a server.
 struct Run {
     client: Client,
+    interrupt: Interrupt,
     model: String,
     described: Described,
     /// Begins the id of each feedback event, so that no run repeats another's.
@@ -187,7 +194,9 @@ impl Run {
     async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
         self.described.task = self.course.task().clone();
-        for lesson in Lessons::open(path, target, &self.described)? {
+        let interrupt = self.interrupt.clone();
+        let lessons = Lessons::open(path, target, &self.described)?;
+        for lesson in lessons.take_while(|_| !interrupt.came()) {
             let lesson = lesson?;
             if let Some(truth) = lesson.truth {
                 let request = self.unjournaled(&lesson.batch);

@@ -51,17 +51,17 @@ pub struct Status {
     pub judged: u64,
     /// What the score is.
     pub metric: &'static str,
-    /// Over everything judged.
-    pub score: f64,
-    /// Over about the last thousand.
-    pub recent_score: f64,
-    /// Of repeating the newest label or value.
-    pub no_change_score: f64,
+    /// Over everything judged; none before.
+    pub score: Option<f64>,
+    /// Over about the last thousand; none before.
+    pub recent_score: Option<f64>,
+    /// Of repeating the newest label or value; none before there was one to repeat.
+    pub no_change_score: Option<f64>,
     /// The members of a portfolio.
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
     pub fates: BTreeMap<&'static str, u64>,
-    /// Predictions that wait for feedback.
+    /// Predictions of which nothing has been heard yet.
     pub waiting: u64,
     /// Predictions that were served without an entry.
     pub unjournaled: u64,
@@ -166,9 +166,11 @@ impl Learning {
         let evaluation = learner.evaluation();
         status.examples = learner.learned().n_examples();
         status.judged = evaluation.served().count as u64;
-        status.score = evaluation.served().mean();
-        status.recent_score = evaluation.recent();
-        status.no_change_score = evaluation.no_change().mean();
+        let (served, no_change) = (evaluation.served(), evaluation.no_change());
+        let known = |count: f64, score: f64| (count > 0.0).then_some(score);
+        status.score = known(served.count, served.mean());
+        status.recent_score = known(served.count, evaluation.recent());
+        status.no_change_score = known(no_change.count, no_change.mean());
         let scored = |name: &str| evaluation.members().iter().find(|m| m.name == name);
         let member = |(name, share): (String, f64)| MemberStatus {
             examples: scored(&name).map_or(0, |member| member.examples),
@@ -180,7 +182,7 @@ impl Learning {
         status.members = shares.map(member).collect();
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();
-        status.waiting = learner.joins().len() as u64;
+        status.waiting = learner.joins().n_silent() as u64;
         status.remembered = learner.learned().n_remembered() as u64;
         status.digest = digest.then(|| learner.learned().digest());
     }

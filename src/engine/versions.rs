@@ -319,12 +319,16 @@ impl Versions {
     fn manifest(&self, learner: &Learner, digest: [u8; 32], chain: [u8; 32]) -> Manifest {
         let description = learner.description();
         let evaluation = learner.evaluation();
-        let metrics = BTreeMap::from([
+        let served = evaluation.served();
+        let mut metrics = BTreeMap::from([
             ("examples".to_owned(), learner.learned().n_examples() as f64),
-            ("judged".to_owned(), evaluation.served().count),
-            ("score".to_owned(), evaluation.served().mean()),
-            ("recent_score".to_owned(), evaluation.recent()),
+            ("judged".to_owned(), served.count),
         ]);
+        // A model that was never judged has no score, not that of 0.
+        if served.count > 0.0 {
+            metrics.insert("score".to_owned(), served.mean());
+            metrics.insert("recent_score".to_owned(), evaluation.recent());
+        }
         Manifest {
             model: self.model.clone(),
             journal_id: hex(&self.journal_id),

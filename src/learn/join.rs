@@ -28,6 +28,13 @@ pub struct Waiting {
     pub closed: bool,
 }
 
+impl Waiting {
+    /// Whether nothing has been heard of it, nor its window closed.
+    fn is_silent(&self) -> bool {
+        !self.told && self.earned.is_none()
+    }
+}
+
 /// Where the search for a prediction ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Found {
@@ -152,11 +159,15 @@ impl Joins {
         open.find_map(|id| self.silent(*id))
     }
 
+    /// How many are kept of which nothing has been heard; looks at each of them.
+    pub fn n_silent(&self) -> usize {
+        self.waiting.values().filter(|one| one.is_silent()).count()
+    }
+
     /// The deadline of a prediction of which nothing has been heard.
     fn silent(&self, id: u128) -> Option<Time> {
         let waiting = self.waiting.get(&id)?;
-        let silent = !waiting.told && waiting.earned.is_none();
-        silent.then_some(waiting.deadline)
+        waiting.is_silent().then_some(waiting.deadline)
     }
 
     /// The oldest silent prediction, if its window ended before `now`.
@@ -305,6 +316,7 @@ mod tests {
         joins.wait(&prediction(&[1, 2, 3]), 1, Time(5), 9);
         joins.wait(&prediction(&[4]), 2, Time(8), 9);
         assert_eq!(joins.next_deadline(), Some(Time(5)));
+        assert_eq!(joins.n_silent(), 4);
         joins.get_mut(PredictionId(1)).unwrap().earned = Some(1.0);
         joins.get_mut(PredictionId(2)).unwrap().told = true;
         let due = |joins: &mut Joins, now| joins.next_due(Time(now)).map(|(id, _)| id.0);
@@ -314,6 +326,7 @@ mod tests {
         assert_eq!(due(&mut joins, 8), None);
         assert_eq!(joins.next_deadline(), Some(Time(8)));
         assert_eq!(due(&mut joins, 9), Some(4));
+        assert_eq!((joins.len(), joins.n_silent()), (4, 1));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
         assert_eq!(Joins::load(&mut tensors), Ok(joins));

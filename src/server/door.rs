@@ -4,13 +4,13 @@
 //! Invariant: a request that is refused is counted once, under the flow it belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, watch};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use super::Config;
+use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
 use crate::engine::{Engine, Error, Hosted};
@@ -29,9 +29,9 @@ pub(super) struct Door {
     inquiries: Arc<Semaphore>,
     pub waiters: Waiters,
     /// Predictions that were refused, for whatever reason.
-    pub refused_predictions: AtomicU64,
+    pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
-    pub refused_feedback: AtomicU64,
+    pub refused_feedback: Refusals,
 }
 
 impl Door {
@@ -42,8 +42,8 @@ impl Door {
             draining,
             inquiries: Arc::new(Semaphore::new(INQUIRIES_MAX)),
             waiters: Waiters::default(),
-            refused_predictions: AtomicU64::new(0),
-            refused_feedback: AtomicU64::new(0),
+            refused_predictions: Refusals::new("predict"),
+            refused_feedback: Refusals::new("feedback"),
         }
     }
 
@@ -106,9 +106,10 @@ pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// One more.
-pub(super) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+/// Who asks, as far as that is known before anybody is authenticated: the address of the other side.
+pub(super) fn actor<T>(request: &Request<T>) -> String {
+    let address = request.remote_addr();
+    address.map_or_else(String::new, |address| address.ip().to_string())
 }
 
 /// The clock of this machine.

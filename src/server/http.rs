@@ -3,7 +3,6 @@
 //! Invariant: a metric is one line of the tables below; its value is read when asked for.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::State;
@@ -43,7 +42,7 @@ const fn counter(name: &'static str, help: &'static str, value: fn(&Status) -> f
     }
 }
 
-const METRICS: [Metric; 16] = [
+const METRICS: [Metric; 13] = [
     gauge(
         "perennial_ready",
         "Whether the model answers and learns.",
@@ -99,21 +98,31 @@ const METRICS: [Metric; 16] = [
         "Examples in memory.",
         |s| s.remembered as f64,
     ),
-    gauge(
-        "perennial_score",
-        "Progressive score over everything judged.",
-        |s| s.score,
-    ),
-    gauge(
-        "perennial_recent_score",
-        "Progressive score of about the last thousand.",
-        |s| s.recent_score,
-    ),
-    gauge(
-        "perennial_no_change_score",
-        "Score of repeating the newest label.",
-        |s| s.no_change_score,
-    ),
+];
+
+/// A score of each model that has one by now.
+struct Score {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&Status) -> Option<f64>,
+}
+
+const SCORES: [Score; 3] = [
+    Score {
+        name: "perennial_score",
+        help: "Progressive score over everything judged; absent before.",
+        value: |s| s.score,
+    },
+    Score {
+        name: "perennial_recent_score",
+        help: "Progressive score of about the last thousand; absent before.",
+        value: |s| s.recent_score,
+    },
+    Score {
+        name: "perennial_no_change_score",
+        help: "Score of repeating the newest label; absent before.",
+        value: |s| s.no_change_score,
+    },
 ];
 
 /// Values of each model, counted by size.
@@ -163,11 +172,8 @@ async fn metrics(State(door): State<Arc<Door>>) -> impl IntoResponse {
     let mut text = of_models(&statuses);
     let help = "Requests and events refused at the door.";
     head(&mut text, "perennial_refused_total", "counter", help);
-    for (flow, counter) in [
-        ("predict", &door.refused_predictions),
-        ("feedback", &door.refused_feedback),
-    ] {
-        let n = counter.load(Ordering::Relaxed);
+    for refusals in [&door.refused_predictions, &door.refused_feedback] {
+        let (flow, n) = (refusals.flow, refusals.count());
         text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
     }
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
@@ -182,6 +188,15 @@ fn of_models(statuses: &[Status]) -> String {
             let (name, model) = (metric.name, &status.model);
             let value = shown((metric.value)(status));
             text += &format!("{name}{{model=\"{model}\"}} {value}\n");
+        }
+    }
+    for score in SCORES {
+        head(&mut text, score.name, "gauge", score.help);
+        for status in statuses {
+            let (name, model) = (score.name, &status.model);
+            if let Some(value) = (score.value)(status) {
+                text += &format!("{name}{{model=\"{model}\"}} {value}\n");
+            }
         }
     }
     // A fate may give way to another, so that its count can fall.

@@ -51,7 +51,8 @@ impl learning_server::Learning for Learning {
         request: Request<Streaming<FeedbackRequest>>,
     ) -> Result<Response<Replies>, Status> {
         let (window, pending) = mpsc::channel(WINDOW - TOGETHER);
-        tokio::spawn(read(self.0.clone(), request.into_inner(), window));
+        let actor = door::actor(&request);
+        tokio::spawn(read(self.0.clone(), request.into_inner(), actor, window));
         let door = self.0.clone();
         let replies = ReceiverStream::new(pending).then(move |pending| {
             let door = door.clone();
@@ -64,21 +65,30 @@ impl learning_server::Learning for Learning {
         &self,
         request: Request<FeedbackRequest>,
     ) -> Result<Response<FeedbackReply>, Status> {
+        let actor = door::actor(&request);
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
-        let handed = prepare(&self.0, request).await.and_then(hand);
+        let handed = prepare(&self.0, request, &actor).await.and_then(hand);
         let accepted = fate(&self.0, handed).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
 }
 
 /// Hands each event on as it arrives, until the sender is done, gone, or the server drains.
-async fn read(door: Arc<Door>, events: Streaming<FeedbackRequest>, window: mpsc::Sender<Pending>) {
+async fn read(
+    door: Arc<Door>,
+    events: Streaming<FeedbackRequest>,
+    actor: String,
+    window: mpsc::Sender<Pending>,
+) {
     let drained = door::drained(door.draining.clone());
     tokio::pin!(drained);
     let each = async |event: Result<FeedbackRequest, Status>| {
         let event = event?;
-        Ok::<_, Status>((event.feedback_id.clone(), prepare(&door, event).await))
+        Ok::<_, Status>((
+            event.feedback_id.clone(),
+            prepare(&door, event, &actor).await,
+        ))
     };
     // Where nothing waits for an encoder, a queue would cost a tenth of what a stream takes in.
     let prepared = match door.engine.models().any(|model| model.encodes()) {
@@ -109,11 +119,12 @@ async fn read(door: Arc<Door>, events: Streaming<FeedbackRequest>, window: mpsc:
 }
 
 /// Validates an event, and has encoders encode what it brings.
-async fn prepare(door: &Door, event: FeedbackRequest) -> Result<Ready, Refusal> {
+async fn prepare(door: &Door, event: FeedbackRequest, actor: &str) -> Result<Ready, Refusal> {
     let model = door.model(&event.model)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, door::now())?;
+    actor.clone_into(&mut feedback.actor);
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
         *batch = model.embed(std::mem::take(batch)).await?;
     }
@@ -141,8 +152,8 @@ async fn fate(door: &Door, handed: Result<Receipt, Refusal>) -> Result<Accepted,
         Ok(receipt) => receipt.wait().await.map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
-    if fate.is_err() {
-        door::count(&door.refused_feedback);
+    if let Err(refusal) = &fate {
+        door.refused_feedback.add(refusal);
     }
     fate
 }

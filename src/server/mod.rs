@@ -33,6 +33,7 @@ mod door;
 mod http;
 mod learning;
 mod oip;
+mod refusals;
 mod registry;
 mod waiters;
 mod wire;

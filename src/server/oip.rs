@@ -84,8 +84,8 @@ impl GrpcInferenceService for Oip {
             connection: request.remote_addr(),
         };
         let answered = self.predict(request.into_inner(), wait).await;
-        if answered.is_err() {
-            door::count(&self.0.refused_predictions);
+        if let Err(refusal) = &answered {
+            self.0.refused_predictions.add(refusal);
         }
         Ok(Response::new(answered?))
     }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use tonic::{Code, Request, Response, Status};
 
-use super::door::{Door, aside};
+use super::door::{self, Door, aside};
 use super::wire::{self, Refusal};
-use crate::engine::{Disposal, Error, Hosted, Retract};
+use crate::engine::{Disposal, Error, Hosted, Made, Retract};
 use crate::event::{Command, Order};
 use crate::proto::perennial::v1::registry_server;
 use crate::proto::perennial::v1::*;
 
 /// Bytes of an operator's note.
 const NOTE_BYTES_MAX: usize = 1024;
+/// Characters of a model's name in the log.
+const NAME_CHARS_MAX: usize = 64;
 
 pub(super) struct Registry(pub Arc<Door>);
 
@@ -52,27 +54,37 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<CheckpointRequest>,
     ) -> Result<Response<VersionMade>, Status> {
+        let actor = door::actor(&request);
         let CheckpointRequest { model, note } = request.into_inner();
-        let model = self.0.model(&model)?;
-        command(model, Order::Checkpoint, note).await
+        let order = Command {
+            order: Order::Checkpoint,
+            actor,
+            note,
+        };
+        self.carry_out("checkpoint", &model, order).await
     }
 
     async fn restore(
         &self,
         request: Request<RestoreRequest>,
     ) -> Result<Response<VersionMade>, Status> {
+        let actor = door::actor(&request);
         let RestoreRequest {
             model,
             version,
             note,
             dry_run,
         } = request.into_inner();
-        let model = self.0.model(&model)?;
         if !dry_run {
-            return command(model, Order::Restore { version }, note).await;
+            let order = Command {
+                order: Order::Restore { version },
+                actor,
+                note,
+            };
+            return self.carry_out("restore", &model, order).await;
         }
         check_note(&note)?;
-        let model = model.clone();
+        let model = self.0.model(&model)?.clone();
         let checked = move || Ok(model.check_restore(version)?);
         let manifest = self.0.inquire(checked).await?;
         Ok(Response::new(VersionMade {
@@ -85,33 +97,23 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<RetractRequest>,
     ) -> Result<Response<Certificate>, Status> {
+        let actor = door::actor(&request);
         let request = request.into_inner();
-        let model = self.0.model(&request.model)?.clone();
-        let selector = wire::selector(&request)?;
-        check_note(&request.note)?;
         if request.dry_run {
+            let model = self.0.model(&request.model)?.clone();
+            let selector = wire::selector(&request)?;
+            check_note(&request.note)?;
             let planned = self.0.inquire(move || {
                 let plan = model.plan_retraction(&selector)?;
                 Ok(wire::plan(model.name(), &selector, plan))
             });
             return Ok(Response::new(planned.await?));
         }
-        let disposal = match request.erase {
-            true => Disposal::Erase,
-            false => Disposal::Keep,
-        };
-        let done = model.retract(Retract {
-            selector: selector.clone(),
-            actor: String::new(),
-            note: request.note,
-            disposal,
-        });
-        let done = done.await.map_err(Refusal::from)?;
-        Ok(Response::new(wire::certificate(
-            model.name(),
-            &selector,
-            done,
-        )))
+        let asked = Asked::new("retract", &request.model, &actor);
+        let done = self.retracted(request, actor).await;
+        let made = |done: &Certificate| (done.version, done.position);
+        asked.end(done.as_ref().map(made));
+        Ok(Response::new(done?))
     }
 
     async fn audit(
@@ -161,23 +163,93 @@ impl registry_server::Registry for Registry {
     }
 }
 
-async fn command(
-    model: &Hosted,
-    order: Order,
-    note: String,
-) -> Result<Response<VersionMade>, Status> {
-    check_note(&note)?;
-    let command = Command {
-        order,
-        // Nobody is authenticated yet.
-        actor: String::new(),
-        note,
-    };
-    let made = model.command(command).await.map_err(Refusal::from)?;
-    Ok(Response::new(VersionMade {
-        version: made.version,
-        position: made.position,
-    }))
+impl Registry {
+    /// Has an order carried out, and logs what became of it.
+    async fn carry_out(
+        &self,
+        name: &'static str,
+        model: &str,
+        command: Command,
+    ) -> Result<Response<VersionMade>, Status> {
+        let asked = Asked::new(name, model, &command.actor);
+        let made = self.commanded(model, command).await;
+        asked.end(made.as_ref().map(|made| (made.version, made.position)));
+        let Made { version, position } = made?;
+        Ok(Response::new(VersionMade { version, position }))
+    }
+
+    async fn commanded(&self, model: &str, command: Command) -> Result<Made, Refusal> {
+        let model = self.0.model(model)?;
+        check_note(&command.note)?;
+        Ok(model.command(command).await?)
+    }
+
+    async fn retracted(
+        &self,
+        request: RetractRequest,
+        actor: String,
+    ) -> Result<Certificate, Refusal> {
+        let model = self.0.model(&request.model)?;
+        let selector = wire::selector(&request)?;
+        check_note(&request.note)?;
+        let disposal = match request.erase {
+            true => Disposal::Erase,
+            false => Disposal::Keep,
+        };
+        let order = Retract {
+            selector: selector.clone(),
+            actor,
+            note: request.note,
+            disposal,
+        };
+        let done = model.retract(order).await?;
+        Ok(wire::certificate(model.name(), &selector, done))
+    }
+}
+
+/// An order on its way. The log gets one line of what became of it, also where nobody waits for it
+/// any more.
+struct Asked {
+    order: &'static str,
+    model: String,
+    actor: String,
+    ended: bool,
+}
+
+impl Asked {
+    fn new(order: &'static str, model: &str, actor: &str) -> Asked {
+        Asked {
+            order,
+            // What is asked for need not be the name of a model.
+            model: model.chars().take(NAME_CHARS_MAX).collect(),
+            actor: actor.to_owned(),
+            ended: false,
+        }
+    }
+
+    /// It made a version, whose order stands at a position, or it was refused.
+    fn end(mut self, done: Result<(u64, u64), &Refusal>) {
+        self.ended = true;
+        let (order, model, actor) = (self.order, &self.model, &self.actor);
+        match done {
+            Ok((version, position)) => {
+                tracing::info!(order, model, actor, version, position, "order carried out");
+            }
+            Err(refusal) => {
+                let (code, why) = (refusal.code, &refusal.message);
+                tracing::warn!(order, model, actor, ?code, why, "order refused");
+            }
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.ended {
+            let (order, model, actor) = (self.order, &self.model, &self.actor);
+            tracing::warn!(order, model, actor, "nobody waits for the order any more");
+        }
+    }
 }
 
 fn check_note(note: &str) -> Result<(), Refusal> {

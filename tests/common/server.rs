@@ -90,8 +90,13 @@ pub struct Server {
 
 impl Server {
     pub fn start(models: &Path, data: &Path) -> Server {
+        Server::logging(models, data, Stdio::null())
+    }
+
+    /// Its log goes there.
+    pub fn logging(models: &Path, data: &Path, log: Stdio) -> Server {
         let mut command = program(&serve_args(models, data));
-        let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
+        let mut child = command.stderr(log).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, lines) = channel();
         thread::spawn(move || {

@@ -104,7 +104,7 @@ impl Shop {
 
 /// How many answers were judged, and what they earned together.
 fn earned(status: &ModelStatus) -> (u64, f64) {
-    let sum = status.score * status.judged as f64;
+    let sum = status.score.unwrap_or(0.0) * status.judged as f64;
     (status.judged, (sum * 1e6).round() / 1e6)
 }
 

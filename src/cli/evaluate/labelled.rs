@@ -13,6 +13,7 @@ use super::pupil::{Pupil, answer};
 use crate::cli::board::Line;
 use crate::cli::chart::{Chart, Series, Stroke};
 use crate::cli::course::Course;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::lesson::{self, Described, Lesson, Lessons};
 use crate::cli::print::shown;
 use crate::cli::report::{CpuClock, Report};
@@ -58,8 +59,9 @@ impl<'a> Labelled<'a> {
         &self.described.task
     }
 
-    /// Runs the loop.
-    pub fn run(self, clock: CpuClock) -> anyhow::Result<Report> {
+    /// Runs the loop to its end, or until it is interrupted: then what was answered is judged, and
+    /// nothing is tested.
+    pub fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<Report> {
         let Labelled {
             mut pupil,
             mut described,
@@ -72,7 +74,8 @@ impl<'a> Labelled<'a> {
         let folder = pupil.described.clone();
         let ahead =
             |lessons| Ahead::new(lessons, folder.as_ref(), |one: &mut Lesson| &mut one.batch);
-        for lesson in ahead(lessons.take(limit))? {
+        let lessons = ahead(lessons.take(limit))?;
+        for lesson in lessons.take_while(|_| !interrupt.came()) {
             let mut lesson = lesson?;
             pupil.embed(&mut lesson.batch)?;
             let (answer, position) = pupil.answer(&lesson)?;
@@ -88,16 +91,16 @@ impl<'a> Labelled<'a> {
         described.task = course.task().clone();
         let (tally, mut line) = course.finish();
         let test = match &pace.test {
-            Some(path) => {
+            Some(path) if !interrupt.came() => {
                 let lessons = Lessons::open(path, target, &described)?;
-                Some(test(
-                    &mut pupil,
-                    ahead(lessons.take(usize::MAX))?,
-                    &mut line,
-                )?)
+                let lessons = ahead(lessons.take(usize::MAX))?;
+                let lessons = lessons.take_while(|_| !interrupt.came());
+                Some(test(&mut pupil, lessons, &mut line)?)
             }
-            None => None,
+            _ => None,
         };
+        // Part of a test says nothing of the whole.
+        let test = test.filter(|_| !interrupt.came());
         let members = pupil.learner.evaluation().members().iter();
         Ok(Report {
             names: Names::of(&described.task),

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::ahead::Ahead;
 use super::pupil::Pupil;
 use crate::cli::board::Line;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::lesson::Logged;
 use crate::cli::print::{self, shown};
 use crate::cli::report::CpuClock;
@@ -29,6 +30,16 @@ pub enum Mode {
     },
     /// It stays as it is.
     Frozen,
+}
+
+impl Mode {
+    /// What is done to decisions.
+    fn word(self) -> &'static str {
+        match self {
+            Mode::Learning { .. } => "valuing and learning",
+            Mode::Frozen => "valuing",
+        }
+    }
 }
 
 /// A model, and how it goes through decisions.
@@ -50,11 +61,12 @@ pub struct Worth {
 }
 
 impl Valued {
-    /// Goes through the decisions.
+    /// Goes through the decisions to their end, or until it is interrupted.
     pub fn run(
         self,
         decisions: impl Iterator<Item = anyhow::Result<Logged>>,
         clock: CpuClock,
+        interrupt: &Interrupt,
     ) -> anyhow::Result<Worth> {
         let Valued {
             mut pupil,
@@ -69,6 +81,7 @@ impl Valued {
         let decisions = Ahead::new(decisions, described.as_ref(), |one: &mut Logged| {
             &mut one.batch
         })?;
+        let decisions = decisions.take_while(|_| !interrupt.came());
         for (row, logged) in (0..).zip(decisions) {
             let mut logged = logged?;
             pupil.embed(&mut logged.batch)?;
@@ -96,11 +109,8 @@ impl Valued {
             }
             line.show(|| {
                 let (n, seconds) = (row + 1, started.elapsed().as_secs_f64());
-                let what = match mode {
-                    Mode::Learning { .. } => "valuing and learning",
-                    Mode::Frozen => "valuing",
-                };
-                format!("{what}: {n} decisions, {:.0} a second", n as f64 / seconds)
+                let (what, rate) = (mode.word(), n as f64 / seconds);
+                format!("{what}: {n} decisions, {rate:.0} a second")
             });
         }
         Ok(Worth {
