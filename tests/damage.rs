@@ -23,6 +23,10 @@ mod log;
 mod segments;
 #[path = "common/server.rs"]
 mod server;
+#[path = "common/special.rs"]
+mod special;
+#[path = "damage/special.rs"]
+mod special_files;
 
 #[test]
 fn p1_a_journal_cut_at_any_byte_loses_nothing_that_was_known_synced() {

@@ -22,6 +22,10 @@ mod operators;
 mod sentence;
 #[path = "common/server.rs"]
 mod server;
+#[path = "common/special.rs"]
+mod special;
+#[path = "pretrained/special.rs"]
+mod special_files;
 #[path = "pretrained/together.rs"]
 mod together;
 

@@ -4,11 +4,13 @@
 //! another one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use perennial::engine::fitting;
 use perennial::model::{Fitting, Spec};
+use perennial::store::checkpoint::FOREIGN_BYTES_MAX;
+use perennial::store::regular;
 use serde_json::json;
 
 use super::print;
@@ -49,6 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let place = args.folder.join(name);
     put(&args.file, &place)?;
     let name = name.to_string_lossy();
+    // It was read just before, as a regular file.
     let toml = fs::read_to_string(&description)?;
     let is_named = Spec::named(&toml)?.weights.as_deref() == Some(&*name);
     print::note(match is_named {
@@ -66,10 +69,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Copies the file, unless it is there already.
-fn put(file: &PathBuf, place: &PathBuf) -> anyhow::Result<()> {
-    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
-    if place.exists() {
-        let there = fs::read(place).with_context(|| place.display().to_string())?;
+fn put(file: &Path, place: &Path) -> anyhow::Result<()> {
+    // A person names both, so their links may lead anywhere.
+    let read = |path: &Path| {
+        let bytes = regular::read(Path::new("/"), path, FOREIGN_BYTES_MAX);
+        bytes.with_context(|| path.display().to_string())
+    };
+    let bytes = read(file)?;
+    if regular::is_there(place) {
+        let there = read(place)?;
         let place = place.display();
         ensure!(
             there == bytes,

@@ -3,13 +3,14 @@
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
 use std::fs;
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial::engine::{self, Engine};
 use perennial::server::{self, Listeners};
+use perennial::store::regular;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +19,8 @@ use tracing::Level;
 use super::print;
 
 const CONFIG: &str = "perennial.toml";
+/// No more of a configuration is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -164,7 +167,17 @@ fn stop() -> anyhow::Result<impl Future<Output = ()>> {
 /// Reads the configuration; a file that was not asked for need not be there.
 fn read(path: Option<&Path>) -> anyhow::Result<File> {
     let of_file = || path.unwrap_or(CONFIG.as_ref()).display().to_string();
-    match fs::read_to_string(path.unwrap_or(CONFIG.as_ref())) {
+    let text = || {
+        let file = match path {
+            // A person names it: it may be a pipe.
+            Some(path) => fs::File::open(path)?,
+            None => regular::open(".".as_ref(), CONFIG.as_ref())?,
+        };
+        let mut text = String::new();
+        file.take(CONFIG_BYTES_MAX).read_to_string(&mut text)?;
+        io::Result::Ok(text)
+    };
+    match text() {
         Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => Ok(File::default()),
         text => toml::from_str(&text.with_context(of_file)?).with_context(of_file),
     }

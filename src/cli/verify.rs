@@ -5,8 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use perennial::engine::check_kept_encoders;
 use perennial::event::{Entry, Event};
 use perennial::model::Spec;
+use perennial::store::regular::is_there;
 use perennial::store::{self, Directory, Manifest, Reader, Report, checkpoint};
 use rayon::prelude::*;
 use serde_json::json;
@@ -20,6 +22,9 @@ pub struct Args {
     /// The data directory; no server may have it open
     #[arg(long, default_value = "data")]
     data: PathBuf,
+    /// The folder of models, where there is one: a model that has data and no description is named
+    #[arg(long, value_name = "FOLDER", default_value = "models")]
+    models: PathBuf,
     /// Print JSON, one object a model
     #[arg(long)]
     json: bool,
@@ -29,6 +34,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let directory = Directory::inspect(&args.data)?;
     let models = directory.models()?;
+    tell_of_undescribed(&args.models, &models);
     // The process keeps rayon's own pool at one thread.
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -57,6 +63,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Names the models that are not served, for want of a description.
+fn tell_of_undescribed(folder: &Path, models: &[String]) {
+    for model in models.iter().filter(|_| folder.is_dir()) {
+        if !is_there(&folder.join(model).join("model.toml")) {
+            let told = "has data, and no model.toml describes it: it is not served";
+            print::note(format_args!("{model} {told}"));
+        }
+    }
+}
+
 /// What was found of one model.
 #[derive(Default)]
 struct Finding {
@@ -78,6 +94,10 @@ fn check(directory: &Directory, model: String) -> Finding {
     let journal = directory.journal(&model);
     let checkpoints = directory.checkpoints(&model);
     finding.model = model;
+    if let Err(error) = directory.check(&finding.model) {
+        finding.damage.push(error.to_string());
+        return finding;
+    }
     let report = match store::verify(&journal) {
         Ok(report) => Some(report),
         Err(error) => {
@@ -98,6 +118,8 @@ fn check(directory: &Directory, model: String) -> Finding {
     }
     let start = directory.start(&finding.model);
     finding.damage.extend(check_start(&journal, &start).err());
+    let encoders = directory.encoders(&finding.model);
+    finding.damage.extend(check_kept_encoders(&encoders));
     let listed = checkpoint::list(&checkpoints).unwrap_or_else(|error| {
         finding.damage.push(error.to_string());
         Vec::new()

@@ -8,7 +8,8 @@
 //! are a part of the state before that entry. They are of a model that starts: a later change of
 //! the file is refused, as is a change of the network's shape.
 
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::embed::{Embedder, Embedders, Encoder, Read, embedded_column};
@@ -22,6 +23,7 @@ use crate::model::{
     fit, profile, widths,
 };
 use crate::store::checkpoint::read_foreign_file;
+use crate::store::regular;
 
 /// Name and version of this program, and the commit that it was built from, where that is known.
 pub(super) const BUILD: &str = concat!(
@@ -29,6 +31,9 @@ pub(super) const BUILD: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     env!("PERENNIAL_COMMIT")
 );
+
+/// A description stands in an entry of the journal, and in each checkpoint.
+const TOML_BYTES_MAX: u64 = 64 << 20;
 
 /// A description that was read, with what it names.
 #[derive(Clone, Debug)]
@@ -53,7 +58,30 @@ pub struct Described {
 /// [`Error::Refused`]: one of them cannot be read, is not sound, or does not fit the others.
 pub fn describe(path: &Path) -> Result<Described, Error> {
     let field = "description";
-    read(path, &mut Embedders::default()).map_err(|what| Error::Refused { field, what })
+    let read = models_of(path).and_then(|models| read(&models, path, &mut Embedders::default()));
+    read.map_err(|what| Error::Refused { field, what })
+}
+
+/// The folder of models that a model.toml lies in: its own folder may be any that a person names.
+fn models_of(path: &Path) -> Result<PathBuf, String> {
+    let folder = match path.parent() {
+        Some(folder) if folder != "" => folder,
+        _ => Path::new("."),
+    };
+    let real = folder.canonicalize();
+    let real = real.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(real.parent().map_or_else(|| real.clone(), Path::to_owned))
+}
+
+/// Which folder no link may lead out of, on the way to what a model.toml names: that of all models;
+/// for a path that leaves it by name, the folder which that names.
+fn root_of<'a>(models: &'a Path, path: &'a Path, named: &str) -> &'a Path {
+    let mut parts = Path::new(named).components();
+    match parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        true => models,
+        false if path.is_dir() => path,
+        false => path.parent().unwrap_or(models),
+    }
 }
 
 impl Described {
@@ -151,12 +179,13 @@ pub fn fitting(path: &Path, file: &Path) -> Result<Vec<Fitting>, Error> {
 }
 
 fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, String> {
-    let of_file = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let (_, file) = read_foreign_file(file).map_err(|error| error.to_string())?;
-    let toml = text(path)?;
+    let of_file = |what: &dyn Display| format!("{}: {what}", path.display());
+    let models = models_of(path)?;
+    let (_, file) = read_foreign_file(Path::new("/"), file).map_err(|error| error.to_string())?;
+    let toml = text(&models, path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let (_, mut pins) = encoders(folder, &named, &mut Embedders::default())?;
+    let (_, mut pins) = encoders(&models, folder, &named, &mut Embedders::default())?;
     // What the description names may not be there yet.
     pins.extend(named.weights.map(|path| Pinned {
         path,
@@ -172,13 +201,15 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, String> {
     }
 }
 
-fn text(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+fn text(models: &Path, path: &Path) -> Result<String, String> {
+    let failed = |what: &dyn Display| format!("cannot read {}: {what}", path.display());
+    let bytes = regular::read(models, path, TOML_BYTES_MAX).map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
 /// The encoders that a description names, by the place of their input, and what pins them.
 fn encoders(
+    models: &Path,
     folder: &Path,
     named: &Named,
     embedders: &mut Embedders,
@@ -189,8 +220,10 @@ fn encoders(
             encoders.push(None);
             continue;
         };
+        let path = folder.join(&encoder.path);
+        let root = root_of(models, &path, &encoder.path);
         let read = embedders
-            .read(&folder.join(&encoder.path), encoder, named.device)
+            .read(root, &path, encoder, named.device)
             .map_err(|what| format!("encoder: {what}"))?;
         pins.push(Pinned {
             path: encoder.path.clone(),
@@ -221,19 +254,25 @@ fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), String> 
     Ok(())
 }
 
-pub(super) fn read(path: &Path, embedders: &mut Embedders) -> Result<Described, String> {
-    let of_file = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let toml = text(path)?;
+/// Reads a model.toml of a folder of models, and what it names.
+pub(super) fn read(
+    models: &Path,
+    path: &Path,
+    embedders: &mut Embedders,
+) -> Result<Described, String> {
+    let of_file = |what: &dyn Display| format!("{}: {what}", path.display());
+    let toml = text(models, path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
     let device = named.device;
     device
         .check()
         .map_err(|what| of_file(&format!("backend.device: {what}")))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let (encoders, mut pins) = encoders(folder, &named, embedders)?;
+    let (encoders, mut pins) = encoders(models, folder, &named, embedders)?;
     let mut start = None;
     if let Some(path) = named.weights {
-        let read = read_foreign_file(&folder.join(&path));
+        let place = folder.join(&path);
+        let read = read_foreign_file(root_of(models, &place, &path), &place);
         let (bytes, file) = read.map_err(|error| format!("network.weights: {error}"))?;
         let digest = *blake3::hash(&bytes).as_bytes();
         let length = None;

@@ -70,17 +70,19 @@ pub(super) struct Read {
 }
 
 impl Embedders {
-    /// Reads the encoder that an input names; the digest is over everything that was read.
+    /// Reads the encoder that an input names; the digest is over everything that was read. No link
+    /// may lead out of `root`.
     pub fn read(
         &mut self,
+        root: &Path,
         path: &Path,
         named: &NamedEncoder,
         device: Device,
     ) -> Result<Read, String> {
         let Some(n_values) = named.n_values else {
-            return self.read_folder(path, device);
+            return self.read_folder(root, path, device);
         };
-        let read = self.read_file(path, device)?;
+        let read = self.read_file(root, path, device)?;
         match &*read.embedder.encoder {
             Encoder::Vectors(encoder) if encoder.n_values() == n_values => Ok(read),
             Encoder::Vectors(encoder) => Err(format!(
@@ -92,8 +94,8 @@ impl Embedders {
         }
     }
 
-    fn read_file(&mut self, path: &Path, device: Device) -> Result<Read, String> {
-        let file = read_onnx_file(path).map_err(|error| error.to_string())?;
+    fn read_file(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, String> {
+        let file = read_onnx_file(root, path).map_err(|error| error.to_string())?;
         let digest = *blake3::hash(&file).as_bytes();
         let embedder = self.known_or((digest, device), || {
             let encoder = VectorEncoder::new(Bytes::from(file), &device);
@@ -107,8 +109,8 @@ impl Embedders {
         })
     }
 
-    fn read_folder(&mut self, path: &Path, device: Device) -> Result<Read, String> {
-        let (folder, weights) = EncoderFolder::read(path)?;
+    fn read_folder(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, String> {
+        let (folder, weights) = EncoderFolder::read(root, path)?;
         let digest = folder.digest;
         let embedder = self.known_or((digest, device), || {
             let encoder = folder.encoder(path, weights, device)?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::model::{Device, EncoderFiles, EncoderWeights, TextEncoder};
 use crate::store::checkpoint::{keep_file, read_foreign_file, read_onnx_file, read_text_file};
+use crate::store::regular::is_there;
 use crate::store::{self, Disk};
 
 const CONFIG: &str = "config.json";
@@ -28,11 +29,11 @@ pub struct EncoderFolder {
 }
 
 impl EncoderFolder {
-    /// Reads what a folder holds, and the network in it.
+    /// Reads what a folder holds, and the network in it. No link may lead out of `root`.
     ///
     /// # Errors
     /// One sentence that names the file which cannot be read.
-    pub fn read(folder: &Path) -> Result<(EncoderFolder, EncoderWeights), String> {
+    pub fn read(root: &Path, folder: &Path) -> Result<(EncoderFolder, EncoderWeights), String> {
         if !folder.is_dir() {
             let what = match folder.exists() {
                 true => "a file; the encoder of a text is a folder",
@@ -40,14 +41,14 @@ impl EncoderFolder {
             };
             return Err(format!("{}: {what}", folder.display()));
         }
-        let read = |name: &str| read_text_file(&folder.join(name)).map_err(said);
+        let read = |name: &str| read_text_file(root, &folder.join(name)).map_err(said);
         let config = read(CONFIG)?;
         let tokenizer = read(TOKENIZER)?;
-        let sentence = match folder.join(SENTENCE).exists() {
+        let sentence = match is_there(&folder.join(SENTENCE)) {
             true => Some(read(SENTENCE)?),
             false => None,
         };
-        let (name, file, weights) = weights(folder)?;
+        let (name, file, weights) = weights(root, folder)?;
         let mut hash = blake3::Hasher::new();
         for part in [
             &config,
@@ -103,14 +104,46 @@ impl EncoderFolder {
     }
 }
 
+/// What is wrong with the encoders that are kept in this folder, each in one sentence.
+pub fn check_kept(encoders: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(encoders) else {
+        return Vec::new();
+    };
+    let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+        .iter()
+        .filter_map(|one| check_one(encoders, one))
+        .collect()
+}
+
+fn check_one(encoders: &Path, folder: &Path) -> Option<String> {
+    // Its network is kept last: without one, a crash came first, and the next start keeps it again.
+    if ![SAFETENSORS, ONNX]
+        .iter()
+        .any(|name| is_there(&folder.join(name)))
+    {
+        return None;
+    }
+    let digest = match EncoderFolder::read(encoders, folder) {
+        Ok((read, _)) => blake3::Hash::from(read.digest).to_hex(),
+        Err(what) => return Some(what),
+    };
+    let named = folder
+        .file_name()
+        .is_some_and(|name| name == digest.as_str());
+    let what = "not the encoder that was kept; restore it from a copy";
+    (!named).then(|| format!("{}: {what}", folder.display()))
+}
+
 /// The network of a folder: the name of its file, the file as it came, and what it holds.
-fn weights(folder: &Path) -> Result<(&'static str, Bytes, EncoderWeights), String> {
+fn weights(root: &Path, folder: &Path) -> Result<(&'static str, Bytes, EncoderWeights), String> {
     let (safetensors, onnx) = (folder.join(SAFETENSORS), folder.join(ONNX));
-    if onnx.exists() && !safetensors.exists() {
-        let file = Bytes::from(read_onnx_file(&onnx).map_err(said)?);
+    if is_there(&onnx) && !is_there(&safetensors) {
+        let file = Bytes::from(read_onnx_file(root, &onnx).map_err(said)?);
         return Ok((ONNX, file.clone(), EncoderWeights::Onnx(file)));
     }
-    let (file, weights) = read_foreign_file(&safetensors).map_err(said)?;
+    let (file, weights) = read_foreign_file(root, &safetensors).map_err(said)?;
     let weights = EncoderWeights::Safetensors(weights);
     Ok((SAFETENSORS, Bytes::from(file), weights))
 }

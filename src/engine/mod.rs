@@ -89,6 +89,7 @@ pub use command::Made;
 pub use decisions::{Decided, Decisions};
 pub use described::{Described, describe, fitting};
 use embed::Embedders;
+pub use encoder_folder::check_kept as check_kept_encoders;
 pub use error::Error;
 pub use feedback::{Accepted, Receipt};
 pub use histogram::Counts;
@@ -166,7 +167,7 @@ impl Engine {
     pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
         let directory = Directory::open_on(&config.data, config.disk)?;
         let clock = config.clock;
-        let names = recover::names(&config.models)?;
+        let names = recover::names(&directory, &config.models)?;
         let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);

@@ -45,7 +45,7 @@ impl Offline {
         })
     }
 
-    /// The models that have a journal in a data directory, in order.
+    /// The models that have data in a data directory, in order.
     ///
     /// # Errors
     /// As [`Offline::open`].
@@ -206,6 +206,7 @@ pub(super) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), E
             ),
         });
     }
+    directory.check(model)?;
     let report = verify(&directory.journal(model))?;
     Ok((directory, report))
 }

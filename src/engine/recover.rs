@@ -16,7 +16,10 @@ use super::shelf::Shelf;
 use super::versions::{Versions, hex, of_another_journal};
 use crate::event::{Description, Event, Time};
 use crate::model::Spec;
+use crate::store::regular::is_there;
 use crate::store::{Checkpoint, Config, Directory, Journal, Reader, checkpoint};
+
+const DESCRIPTION: &str = "model.toml";
 
 /// A model that can be served.
 pub struct Opened {
@@ -26,8 +29,9 @@ pub struct Opened {
     pub retracted: Retracted,
 }
 
-/// The models of a folder, in the order of their names.
-pub fn names(models: &Path) -> Result<Vec<String>, Error> {
+/// The models of a folder, in the order of their names. Those that only have data are not served, and
+/// named in the log.
+pub fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error> {
     let refuse = |error| Error::Models {
         path: models.to_owned(),
         error,
@@ -35,11 +39,20 @@ pub fn names(models: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for folder in std::fs::read_dir(models).map_err(refuse)? {
         let folder = folder.map_err(refuse)?;
-        if folder.path().join("model.toml").is_file() {
+        let path = folder.path();
+        // Whatever has that name, or is a link that leads nowhere, is told of when it is opened.
+        if is_there(&path.join(DESCRIPTION)) || !path.exists() {
             names.push(folder.file_name().to_string_lossy().into_owned());
         }
     }
     names.sort();
+    for model in directory.models()? {
+        if !names.contains(&model) {
+            let expected = models.join(&model).join(DESCRIPTION);
+            let expected = expected.display();
+            tracing::warn!(model, %expected, "the model has data and no description; it is not served");
+        }
+    }
     Ok(names)
 }
 
@@ -71,7 +84,8 @@ fn try_open(
     embedders: &mut Embedders,
 ) -> Result<(Opened, Vec<Option<Embedder>>), String> {
     check_name(name)?;
-    let described = read(&models.join(name).join("model.toml"), embedders)?;
+    let path = models.join(name).join(DESCRIPTION);
+    let described = read(models, &path, embedders)?;
     let mut opened = reopen(directory, name, Some(&described))?;
     let Opened {
         journal, learning, ..
@@ -92,6 +106,7 @@ pub fn reopen(
     described: Option<&Described>,
 ) -> Result<Opened, String> {
     let said = |error: crate::store::Error| error.to_string();
+    directory.check(name).map_err(said)?;
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder).map_err(said)?;
     let newest = newest_whole(&folder, name)?;

@@ -187,7 +187,7 @@ impl Versions {
             return Ok(encoder.clone());
         }
         let path = self.encoders.join(hex(&pinned.digest));
-        let (folder, weights) = EncoderFolder::read(&path)?;
+        let (folder, weights) = EncoderFolder::read(&self.encoders, &path)?;
         if folder.digest != pinned.digest {
             return Err(format!(
                 "{}: not the encoder that the model started with; restore it from a copy",

@@ -3,11 +3,11 @@
 //! Invariant: while it is open for serving, no other process reads or writes below it; once its
 //! owner has ended, however that came about, nothing else holds the lock.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, Error};
+use super::{Disk, Error, regular};
 
 const LOCK: &str = "LOCK";
 
@@ -57,7 +57,7 @@ impl Directory {
             Err(_) => {}
             Ok(()) => disk.sync_folder(path)?,
         }
-        let file = OpenOptions::new().write(true).open(&lock_path);
+        let file = regular::open_for_writing(path, &lock_path);
         let file = file.map_err(Error::io(&lock_path, "open it"))?;
         let taken = file.try_lock();
         Directory::locked(path, disk, file, taken)
@@ -74,7 +74,7 @@ impl Directory {
     /// [`Error::Locked`]: a server has it open. [`Error::Foreign`]: it is no data directory.
     pub fn inspect(path: &Path) -> Result<Directory, Error> {
         let lock_path = path.join(LOCK);
-        let file = File::open(&lock_path).map_err(|error| match error.kind() {
+        let file = regular::open(path, &lock_path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let what = "no data directory: it has no file LOCK; \
                             if it is a copy of one, create an empty LOCK";
@@ -125,7 +125,45 @@ impl Directory {
         self.path.join(model).join("encoders")
     }
 
-    /// The names of all models that have a journal, in order.
+    /// Refuses a model whose folders lead out of this directory, or whose journal is gone while
+    /// what belongs to one is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Foreign`], with the path at fault.
+    pub fn check(&self, model: &str) -> Result<(), Error> {
+        let [journal, others @ ..] = self.parts(model);
+        let whole = self.path.join(model);
+        let paths = [&whole, &journal].into_iter().chain(&others);
+        for path in paths.filter(|path| regular::is_there(path)) {
+            regular::resolve(&self.path, path).map_err(Error::io(path, "follow it"))?;
+        }
+        if regular::is_there(&journal) {
+            return Ok(());
+        }
+        match others.iter().find(|path| regular::is_there(path)) {
+            None => Ok(()),
+            Some(left) => Err(Error::foreign(
+                &journal,
+                format!(
+                    "the journal is gone, and {} is of it; restore the journal from a copy, or \
+                     move the folder {model} away to start anew",
+                    left.display()
+                ),
+            )),
+        }
+    }
+
+    /// What there can be of a model: first its journal, then what belongs to one.
+    fn parts(&self, model: &str) -> [PathBuf; 4] {
+        [
+            self.journal(model),
+            self.checkpoints(model),
+            self.encoders(model),
+            self.start(model),
+        ]
+    }
+
+    /// The names of all models that have data here, in order.
     ///
     /// # Errors
     /// [`Error::Io`]: the directory cannot be read.
@@ -135,7 +173,7 @@ impl Directory {
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             if let Some(model) = name.to_str()
-                && self.journal(model).is_dir()
+                && self.parts(model).iter().any(|path| regular::is_there(path))
             {
                 models.push(model.to_owned());
             }
@@ -147,6 +185,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::process::{Command, Stdio};
 
     use tempfile::tempdir;
@@ -220,15 +259,41 @@ mod tests {
     }
 
     #[test]
-    fn models_are_folders_with_a_journal() {
+    fn models_are_folders_with_a_journal_or_what_belongs_to_one() {
         let dir = tempdir().unwrap();
         let directory = Directory::open(dir.path()).unwrap();
         assert!(directory.models().unwrap().is_empty());
         for model in ["tickets", "fraud"] {
             fs::create_dir_all(directory.journal(model)).unwrap();
+            directory.check(model).unwrap();
         }
-        fs::create_dir_all(directory.checkpoints("none")).unwrap();
+        fs::create_dir_all(directory.checkpoints("gone")).unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
         fs::write(dir.path().join("notes"), "").unwrap();
-        assert_eq!(directory.models().unwrap(), ["fraud", "tickets"]);
+        assert_eq!(directory.models().unwrap(), ["fraud", "gone", "tickets"]);
+        let gone = directory.check("gone").unwrap_err().to_string();
+        let expected = "gone/journal: the journal is gone, and ";
+        assert!(gone.contains(expected), "{gone}");
+        directory.check("none").unwrap();
+    }
+
+    #[test]
+    fn p9_the_folders_of_a_model_do_not_lead_out_of_the_directory() {
+        let dir = tempdir().unwrap();
+        let (data, outside) = (dir.path().join("data"), dir.path().join("outside"));
+        let directory = Directory::open(&data).unwrap();
+        fs::create_dir_all(outside.join("journal")).unwrap();
+        symlink(&outside, data.join("whole")).unwrap();
+        fs::create_dir(data.join("part")).unwrap();
+        symlink(outside.join("journal"), directory.journal("part")).unwrap();
+        for (model, at_fault) in [("whole", "whole: cannot"), ("part", "part/journal: cannot")] {
+            let refused = directory.check(model).unwrap_err().to_string();
+            assert!(refused.contains(at_fault), "{refused}");
+            assert!(refused.contains("a link leads to "), "{refused}");
+        }
+        // Within it they may.
+        fs::create_dir_all(data.join("fast/journal")).unwrap();
+        symlink(data.join("fast"), data.join("m")).unwrap();
+        directory.check("m").unwrap();
     }
 }

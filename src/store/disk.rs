@@ -5,13 +5,13 @@
 //! the function that says so has returned.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Error;
+use super::{Error, regular};
 
 /// A change that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Disk {
     /// Opens a file for writing.
     pub(super) fn open(&self, path: &Path) -> io::Result<OpenFile> {
         Ok(OpenFile {
-            file: OpenOptions::new().write(true).open(path)?,
+            file: regular::open_for_writing(folder_of(path), path)?,
             path: path.to_owned(),
             disk: self.clone(),
         })

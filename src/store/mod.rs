@@ -36,6 +36,7 @@ pub mod disk;
 mod error;
 pub mod format;
 mod journal;
+pub mod regular;
 
 pub use checkpoint::{Checkpoint, Manifest};
 pub use directory::Directory;

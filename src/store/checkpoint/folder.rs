@@ -3,14 +3,14 @@
 //! Invariant: a folder gets and loses its final name in one step, with everything in it synced.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest, UNNAMED};
 use super::tensors::{check_finite, read_tensors, write_tensors};
 use crate::model::weights::Tensors;
-use crate::store::{Disk, Error, Malformed};
+use crate::store::{Disk, Error, Malformed, regular};
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
@@ -65,7 +65,7 @@ pub fn save(
     let position = manifest.position;
     let target = checkpoints.join(name(position));
     if target.exists()
-        && read_manifest(&target, position)
+        && read_manifest(checkpoints, position)
             .ok()
             .is_none_or(|m| !UNNAMED.contains(&m.reason.as_str()))
     {
@@ -114,7 +114,7 @@ pub fn list(checkpoints: &Path) -> Result<Vec<Listed>, Error> {
             .ok_or_else(|| Error::foreign(&path, "not a checkpoint; move it out of this folder"))?;
         listed.push(Listed {
             position,
-            manifest: read_manifest(&path, position),
+            manifest: read_manifest(checkpoints, position),
         });
     }
     listed.sort_unstable_by_key(|listed| listed.position);
@@ -128,10 +128,11 @@ pub fn list(checkpoints: &Path) -> Result<Vec<Listed>, Error> {
 /// [`Error::Checkpoint`]: a file is not what was written. [`Error::Io`]: it cannot be read.
 pub fn load(checkpoints: &Path, position: u64) -> Result<Checkpoint, Error> {
     let folder = checkpoints.join(name(position));
-    let manifest = read_manifest(&folder, position)?;
+    let manifest = read_manifest(checkpoints, position)?;
     let tensors = |file: &str| {
         let path = folder.join(file);
-        let bytes = read_bounded(&path, TENSORS_BYTES_MAX)?;
+        let bytes = regular::read(checkpoints, &path, TENSORS_BYTES_MAX)
+            .map_err(Error::io(&path, "read it"))?;
         let digest = blake3::hash(&bytes).to_hex();
         if manifest.files.get(file).map(String::as_str) != Some(digest.as_str()) {
             let what = "the file is not the one that the manifest names".to_owned();
@@ -220,9 +221,10 @@ fn names(checkpoints: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     names.collect()
 }
 
-fn read_manifest(folder: &Path, position: u64) -> Result<Manifest, Error> {
-    let path = folder.join(MANIFEST);
-    let bytes = read_bounded(&path, MANIFEST_BYTES_MAX)?;
+fn read_manifest(checkpoints: &Path, position: u64) -> Result<Manifest, Error> {
+    let path = checkpoints.join(name(position)).join(MANIFEST);
+    let bytes = regular::read(checkpoints, &path, MANIFEST_BYTES_MAX)
+        .map_err(Error::io(&path, "read it"))?;
     let manifest = Manifest::parse(&bytes).map_err(refused(&path))?;
     if manifest.position != position {
         let got = manifest.position;
@@ -230,20 +232,6 @@ fn read_manifest(folder: &Path, position: u64) -> Result<Manifest, Error> {
         return Err(refused(&path)(Malformed(what)));
     }
     Ok(manifest)
-}
-
-/// A file is never mapped: one that shrinks would take the process down.
-pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let failed = |error| Error::io(path, "read it")(error);
-    let file = File::open(path).map_err(failed)?;
-    let n_bytes = file.metadata().map_err(failed)?.len();
-    if n_bytes > limit {
-        let what = format!("{n_bytes} bytes, expected at most {limit}");
-        return Err(refused(path)(Malformed(what)));
-    }
-    let mut bytes = Vec::with_capacity(n_bytes as usize);
-    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
 
 fn refused(path: &Path) -> impl FnOnce(Malformed) -> Error {

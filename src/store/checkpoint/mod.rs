@@ -23,5 +23,7 @@ mod tensors;
 
 pub use folder::{Checkpoint, Listed, list, load, remove, save, sweep};
 pub use manifest::{Manifest, RETAIN, STOP, UNNAMED};
-pub use start::{keep_file, load_start, read_foreign_file, read_onnx_file, read_text_file};
+pub use start::{
+    FOREIGN_BYTES_MAX, keep_file, load_start, read_foreign_file, read_onnx_file, read_text_file,
+};
 pub use tensors::{read_foreign, read_tensors, write_tensors};

@@ -5,13 +5,12 @@
 
 use std::path::Path;
 
-use super::folder::read_bounded;
 use super::tensors::read_foreign;
 use crate::model::weights::Foreign;
-use crate::store::{Disk, Error};
+use crate::store::{Disk, Error, regular};
 
-/// A file is read into memory whole.
-const FOREIGN_BYTES_MAX: u64 = 4 << 30;
+/// The weights that a model can start with: the file is read into memory whole.
+pub const FOREIGN_BYTES_MAX: u64 = 4 << 30;
 /// Room for the vocabulary of a tokenizer.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
 /// As large as a message of protobuf can be.
@@ -22,13 +21,13 @@ const ONNX_BYTES_MAX: u64 = 2 << 30;
 /// # Errors
 /// [`Error::Io`]: the disk refused.
 pub fn keep_file(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if read_bounded(path, FOREIGN_BYTES_MAX).is_ok_and(|kept| kept == bytes) {
+    let folder = path.parent().expect("a file lies in a folder");
+    let kept = regular::read(folder, path, FOREIGN_BYTES_MAX);
+    if kept.is_ok_and(|kept| kept == bytes) {
         return Ok(());
     }
     let partial = path.with_extension("partial");
-    if let Some(folder) = path.parent() {
-        disk.create_folder(folder)?;
-    }
+    disk.create_folder(folder)?;
     disk.remove(&partial)?;
     disk.write_file(&partial, bytes)?;
     disk.rename(&partial, path)
@@ -39,7 +38,8 @@ pub fn keep_file(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Foreign`]: it is another file. [`Error::Io`]: it cannot be read.
 pub fn load_start(path: &Path, digest: &[u8; 32]) -> Result<Foreign, Error> {
-    let bytes = read_whole(path)?;
+    let folder = path.parent().expect("a file lies in a folder");
+    let bytes = read_whole(folder, path, FOREIGN_BYTES_MAX)?;
     if blake3::hash(&bytes).as_bytes() != digest {
         return Err(Error::foreign(
             path,
@@ -49,45 +49,35 @@ pub fn load_start(path: &Path, digest: &[u8; 32]) -> Result<Foreign, Error> {
     read_foreign(&bytes).map_err(|malformed| Error::foreign(path, malformed.0))
 }
 
-/// Reads a safetensors file that something else wrote: its bytes, and what they hold.
+/// Reads a safetensors file that something else wrote: its bytes, and what they hold. As for the
+/// files below, no link may lead out of `root`.
 ///
 /// # Errors
-/// [`Error::Foreign`]: it is too large, or no such file. [`Error::Io`]: it cannot be read.
-pub fn read_foreign_file(path: &Path) -> Result<(Vec<u8>, Foreign), Error> {
-    let bytes = read_whole(path)?;
+/// [`Error::Foreign`]: no such file. [`Error::Io`]: it cannot be read, or is too large.
+pub fn read_foreign_file(root: &Path, path: &Path) -> Result<(Vec<u8>, Foreign), Error> {
+    let bytes = read_whole(root, path, FOREIGN_BYTES_MAX)?;
     let foreign = read_foreign(&bytes).map_err(|malformed| Error::foreign(path, malformed.0))?;
     Ok((bytes, foreign))
-}
-
-fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
-    read_bounded(path, FOREIGN_BYTES_MAX).map_err(|error| match error {
-        Error::Checkpoint { malformed, .. } => Error::foreign(path, malformed.0),
-        error => error,
-    })
 }
 
 /// Reads a file of text that something else wrote, as its bytes.
 ///
 /// # Errors
-/// [`Error::Foreign`]: it is too large. [`Error::Io`]: it cannot be read.
-pub fn read_text_file(path: &Path) -> Result<Vec<u8>, Error> {
-    read_unread(path, TEXT_BYTES_MAX)
+/// [`Error::Io`]: it cannot be read, or is too large.
+pub fn read_text_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
+    read_whole(root, path, TEXT_BYTES_MAX)
 }
 
 /// Reads an ONNX file as its bytes.
 ///
 /// # Errors
 /// As [`read_text_file`].
-pub fn read_onnx_file(path: &Path) -> Result<Vec<u8>, Error> {
-    read_unread(path, ONNX_BYTES_MAX)
+pub fn read_onnx_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
+    read_whole(root, path, ONNX_BYTES_MAX)
 }
 
-/// The bytes of a file whose content is read elsewhere.
-fn read_unread(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    read_bounded(path, limit).map_err(|error| match error {
-        Error::Checkpoint { malformed, .. } => Error::foreign(path, malformed.0),
-        error => error,
-    })
+fn read_whole(root: &Path, path: &Path, n_bytes_max: u64) -> Result<Vec<u8>, Error> {
+    regular::read(root, path, n_bytes_max).map_err(Error::io(path, "read it"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! Invariant: once the first byte is overwritten, all that was asked for is erased, whatever
 //! crashes: a synced list says what is being erased until every payload is overwritten and synced.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,10 +12,13 @@ use super::window::Window;
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, erasable, erased, list_to_bytes, parse_list,
 };
-use crate::store::{Disk, Error, Malformed};
+use crate::store::{Disk, Error, Malformed, regular};
 
 /// The file that says what is being erased, beside the segments.
 pub(super) const LIST: &str = "erasing";
+
+/// Eight bytes a position, and more of them than could be erased at once in memory.
+const LIST_BYTES_MAX: u64 = 1 << 30;
 
 /// How much is read at once to find an entry.
 const WINDOW_BYTES: usize = 64 << 10;
@@ -82,15 +84,15 @@ pub(super) fn is_erased(
 }
 
 /// What the list says.
-enum Listed {
+pub(super) enum Listed {
     Nothing,
     Torn,
     Positions(Vec<u64>),
 }
 
-fn listed(dir: &Path) -> Result<Listed, Error> {
+pub(super) fn listed(dir: &Path) -> Result<Listed, Error> {
     let path = dir.join(LIST);
-    let bytes = match fs::read(&path) {
+    let bytes = match regular::read(dir, &path, LIST_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::Nothing),
         bytes => bytes.map_err(Error::io(&path, "read it"))?,
     };
@@ -174,7 +176,7 @@ fn overwrite(disk: &Disk, dir: &Path, places: &[Place]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
+    use std::fs::{self, OpenOptions};
     use std::os::unix::fs::FileExt;
 
     use tempfile::{TempDir, tempdir};

@@ -11,7 +11,10 @@ use super::survey::Cut;
 use super::walk::Tip;
 use crate::store::disk::{Disk, OpenFile};
 use crate::store::format::{SEGMENT_HEADER_BYTES, SegmentHeader, genesis};
-use crate::store::{Error, Malformed};
+use crate::store::{Error, Malformed, regular};
+
+/// Entries start within 32 bits; what follows the last one is small.
+const SEGMENT_BYTES_MAX: u64 = 5 << 30;
 
 /// A segment that is open for reading.
 pub(super) struct Segment {
@@ -24,7 +27,12 @@ impl Segment {
     /// Opens the segment of this name.
     pub fn open(dir: &Path, first_position: u64) -> Result<Segment, Error> {
         let path = path(dir, first_position);
-        let mut file = File::open(&path).map_err(Error::io(&path, "open it"))?;
+        let mut file = regular::open(dir, &path).map_err(Error::io(&path, "open it"))?;
+        let n_bytes = file.metadata().map_err(Error::io(&path, "read it"))?.len();
+        if n_bytes > SEGMENT_BYTES_MAX {
+            let what = format!("{n_bytes} bytes, expected at most {SEGMENT_BYTES_MAX}");
+            return Err(Error::foreign(&path, what));
+        }
         let damaged = |malformed| damaged(&path, first_position, 0, malformed);
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         match file.read_exact(&mut bytes) {

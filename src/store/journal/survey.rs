@@ -13,7 +13,7 @@ use crate::event::Time;
 use crate::store::format::{
     EntryHeader, GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use crate::store::{Error, Malformed};
+use crate::store::{Error, Malformed, regular};
 
 /// A torn end that no sync covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +157,8 @@ fn torn_segment(dir: &Path, last: Option<&u64>) -> Result<Option<Cut>, Error> {
     if metadata.len() > SEGMENT_HEADER_BYTES as u64 {
         return Ok(None);
     }
-    let bytes = fs::read(&path).map_err(Error::io(&path, "read it"))?;
+    let bytes = regular::read(dir, &path, SEGMENT_HEADER_BYTES as u64)
+        .map_err(Error::io(&path, "read it"))?;
     let whole = bytes.first_chunk().is_some_and(SegmentHeader::is_whole);
     Ok((!whole).then_some(Cut {
         path,

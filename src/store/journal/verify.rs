@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::erase;
 use super::segment;
 use super::survey::{Cut, survey};
 use super::walk::Content;
@@ -39,6 +40,8 @@ pub struct Report {
 /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.
 /// [`Error::Entry`]: a newer program wrote an entry. [`Error::Io`]: it cannot be read.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
+    // What is being erased may be read only once an entry has been found changed.
+    erase::listed(dir)?;
     // A journal need not reach back to position 1.
     let first = segment::list(dir)?.first().copied().unwrap_or(1);
     let (mut entries, mut erased) = (0, 0);
