@@ -12,13 +12,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    cli::process::set_up();
     let command = cli::Cli::parse();
-    // One row is small work, and a fixed number of threads keeps the order of every sum fixed.
-    // SAFETY: no other thread has been started, so nothing can read the environment meanwhile.
-    unsafe {
-        std::env::set_var("RAYON_NUM_THREADS", "1");
-        std::env::set_var("CANDLE_NUM_THREADS", "1");
-    }
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.

@@ -19,6 +19,8 @@ mod flips;
 mod layout;
 #[path = "damage/log.rs"]
 mod log;
+#[path = "damage/scarce.rs"]
+mod scarce;
 #[path = "damage/segments.rs"]
 mod segments;
 #[path = "common/server.rs"]

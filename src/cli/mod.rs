@@ -18,6 +18,7 @@ mod latency;
 mod lesson;
 mod predict;
 pub mod print;
+pub mod process;
 mod registry;
 mod replay;
 mod report;

@@ -79,6 +79,9 @@ impl Running {
                 what,
             })
         };
+        if self.stalled.load(Relaxed) {
+            return Err(self.stall());
+        }
         let served = self.registry.served();
         let limits = &served.model.spec.journal;
         let lag = self.synced.load(Relaxed).saturating_sub(served.position);
@@ -91,6 +94,15 @@ impl Running {
             return full(format!("the journal holds {bytes} of {max} bytes"));
         }
         Ok(())
+    }
+
+    /// What is said while the next segment of the journal cannot be made.
+    pub fn stall(&self) -> Error {
+        let why = self.stall.lock().expect("nothing panics under it").clone();
+        Error::Full {
+            model: self.name.clone(),
+            what: format!("{why}; it is tried again: see to descriptors and room on the disk"),
+        }
     }
 
     /// Hands work to the writer.

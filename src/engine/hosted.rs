@@ -65,6 +65,11 @@ pub(super) struct Running {
     pub unjournaled: AtomicU64,
     /// Whether the journal failed: nothing more can be written.
     pub journal_failed: AtomicBool,
+    /// Whether nothing can be written until the next segment can be made, and why it cannot.
+    pub stalled: AtomicBool,
+    pub stall: Mutex<String>,
+    /// Whether the learner waits for a descriptor to read on with.
+    pub starved: AtomicBool,
     /// Entries of each synced group, and how long each sync took, in microseconds.
     pub group_entries: Histogram,
     pub sync_us: Histogram,
@@ -117,6 +122,9 @@ impl Running {
             next_tick: AtomicI64::new(learning.next_tick()),
             unjournaled: AtomicU64::new(0),
             journal_failed: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            stall: Mutex::default(),
+            starved: AtomicBool::new(false),
             group_entries: Histogram::default(),
             sync_us: Histogram::default(),
             feedback_stopped: feedback_stopped.clone(),

@@ -105,7 +105,7 @@ impl Running {
                 self.halt(&reason);
                 return true;
             }
-            let done = self.publish_if_due(&mut learning);
+            let done = self.publish_if_due(&mut learning) || self.starved.load(Relaxed);
             if !enough() && learning.retention.due() {
                 self.retain(&mut learning);
             }
@@ -119,6 +119,21 @@ impl Running {
     fn learn_some(&self, learning: &mut Learning) -> Result<(), String> {
         let last = self.synced.load(Relaxed);
         for _ in 0..LOOK_EVERY {
+            let prepared = learning.shelf.reader.prepare(last);
+            let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
+            if self.starved.swap(waits, Relaxed) != waits {
+                let error = prepared.err().map(|error| error.to_string());
+                tracing::warn!(
+                    model = self.name,
+                    error,
+                    waits,
+                    "learning waits for descriptors"
+                );
+            }
+            if waits {
+                // The writer, which never waits, wakes the learner to try again.
+                break;
+            }
             match learning.step(last)? {
                 None => break,
                 Some((entry, step)) => self.act(learning, &entry, step),
@@ -217,7 +232,10 @@ impl Running {
     pub fn catch_up(&self) -> bool {
         while !self.looks(|| false) {}
         let recorded = |learning: &Learning| learning.learner.unrecorded().is_empty();
-        let stuck = self.halted.get().is_some() || self.journal_failed.load(Relaxed);
+        let stuck = self.halted.get().is_some()
+            || [&self.journal_failed, &self.stalled, &self.starved]
+                .iter()
+                .any(|flag| flag.load(Relaxed));
         stuck
             || self
                 .learning

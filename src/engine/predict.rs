@@ -82,7 +82,8 @@ impl Hosted {
             let bytes = running.journal_bytes.load(Relaxed) + running.outbox.bytes();
             bytes >= limits.bytes_max - limits.reserve
         };
-        if running.closed.get().is_none() && !full() {
+        let stalled = || running.stalled.load(Relaxed);
+        if running.closed.get().is_none() && !stalled() && !full() {
             let prediction = Prediction {
                 ids: ids.clone(),
                 batch,

@@ -14,15 +14,18 @@ use super::clock::Clock;
 use super::error::Error;
 use super::feedback::Accepted;
 use super::hosted::Running;
-use super::outbox::Inbox;
+use super::outbox::{Inbox, prediction_bytes};
 use crate::event::{Command, Duplicate, Event, Feedback, Prediction, Time, Version};
 use crate::learn::Seen;
 use crate::store::{self, Journal};
 
 /// Messages of a group at most.
 const GROUP_MAX: usize = 4096;
-/// Predictions alone are synced this often; they need not be, but the learner waits for it.
+/// Predictions alone are synced this often; they need not be, but the learner waits for it. So often
+/// it is tried again, too, to make a segment that could not be made.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// Bytes of predictions that are held while no segment can be made.
+const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// What is to be written.
 pub enum Work {
@@ -47,6 +50,15 @@ pub struct Written {
     unsynced: bool,
     /// Where the newest tick stands: the next one waits until it has been applied.
     ticked: u64,
+    /// What nobody waits for, kept until the next segment can be made.
+    held: Held,
+}
+
+/// Predictions whose ids have been given, and records, in their order.
+#[derive(Default)]
+struct Held {
+    events: Vec<Event>,
+    bytes: usize,
 }
 
 /// What will be said after the sync.
@@ -68,6 +80,9 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
         let mut flushed = Vec::new();
         let (mut closing, mut n_bytes) = (false, 0);
         let now = clock.now();
+        if last_sync.elapsed() >= SYNC_EVERY {
+            journals.iter_mut().for_each(|journal| journal.go_on(now));
+        }
         for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
             n_bytes += message.bytes;
             match message.work {
@@ -97,6 +112,10 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
     }
     for written in journals {
         let name = written.running.name.clone();
+        let n_held = written.held.events.len();
+        if n_held > 0 {
+            tracing::warn!(model = name, n_held, "lost what waited for a segment");
+        }
         if let Err(error) = written.journal.close() {
             tracing::error!(model = name, %error, "journal was not closed");
         }
@@ -112,14 +131,13 @@ impl Written {
             replies: Vec::new(),
             unsynced: false,
             ticked: 0,
+            held: Held::default(),
         }
     }
 
     fn take(&mut self, work: Work, now: Time) {
         match work {
-            Work::Prediction(prediction) => {
-                self.append(now, &Event::Prediction(prediction)).ok();
-            }
+            Work::Prediction(prediction) => self.append_or_hold(now, Event::Prediction(prediction)),
             Work::Feedback(feedback, reply) => match self.accept(feedback, now) {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
                 Err(error) => drop(reply.send(Err(error))),
@@ -128,9 +146,7 @@ impl Written {
                 Ok(position) => self.replies.push(Reply::Command(reply, position)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Work::Record(version) => {
-                self.append(now, &Event::Version(version)).ok();
-            }
+            Work::Record(version) => self.append_or_hold(now, Event::Version(version)),
             Work::Trim(first_position) => self.trim(first_position),
             Work::Flush(_) | Work::Close => {}
         }
@@ -141,7 +157,8 @@ impl Written {
         let running = &self.running;
         let due = running.next_tick.load(Relaxed) <= now.0;
         let applied = *running.registry.position().borrow() >= self.ticked;
-        if due && applied && running.closed.get().is_none() {
+        let writes = running.closed.get().is_none() && !running.stalled.load(Relaxed);
+        if due && applied && writes {
             self.ticked = self.append(now, &Event::Tick(now)).unwrap_or(u64::MAX);
         }
     }
@@ -202,12 +219,71 @@ impl Written {
     }
 
     fn append(&mut self, now: Time, event: &Event) -> Result<u64, Error> {
+        if self.running.stalled.load(Relaxed) {
+            return Err(self.running.stall());
+        }
         let appended = self.journal.append(now, event);
         self.unsynced |= appended.is_ok();
-        appended.map_err(|error| {
-            let reason = self.fail(&error);
-            self.running.unavailable(&reason)
+        appended.map_err(|error| match error {
+            store::Error::NoSegment { .. } => self.stall(&error),
+            error => {
+                let reason = self.fail(&error);
+                self.running.unavailable(&reason)
+            }
         })
+    }
+
+    /// Journals what nobody waits for, or holds it while no segment can be made.
+    fn append_or_hold(&mut self, now: Time, event: Event) {
+        if self.append(now, &event).is_ok() || !self.running.stalled.load(Relaxed) {
+            return;
+        }
+        let bytes = match &event {
+            Event::Prediction(prediction) => prediction_bytes(prediction),
+            _ => 0,
+        };
+        match self.held.bytes + bytes <= HELD_BYTES_MAX {
+            true => {
+                self.held.bytes += bytes;
+                self.held.events.push(event);
+            }
+            false => drop(self.running.unjournaled.fetch_add(1, Relaxed)),
+        }
+    }
+
+    /// Tries again what the system was short of.
+    fn go_on(&mut self, now: Time) {
+        if self.running.starved.load(Relaxed) {
+            self.running.schedule();
+        }
+        if !self.running.stalled.load(Relaxed) {
+            return;
+        }
+        match self.journal.go_on() {
+            Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
+            Err(error) => {
+                self.running.stalled.store(false, Relaxed);
+                self.fail(&error);
+            }
+            Ok(()) => {
+                self.running.stalled.store(false, Relaxed);
+                let n_held = self.held.events.len();
+                tracing::info!(model = self.running.name, n_held, "the journal goes on");
+                for event in std::mem::take(&mut self.held).events {
+                    self.append_or_hold(now, event);
+                }
+            }
+        }
+    }
+
+    /// Notes that the next segment cannot be made now; gives what feedback and commands are told.
+    fn stall(&self, error: &store::Error) -> Error {
+        *self.running.stall.lock().expect("nothing panics under it") = error.to_string();
+        if !self.running.stalled.swap(true, Relaxed) {
+            let model = &self.running.name;
+            tracing::warn!(model, %error, "the journal waits; feedback is refused meanwhile");
+        }
+        self.running.stall()
     }
 
     /// Writes the group; syncs it when somebody waits for that, or when it is time.

@@ -4,6 +4,7 @@
 //! Invariant: a request that is refused is counted once, under the flow it belongs to.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +33,8 @@ pub(super) struct Door {
     pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
     pub refused_feedback: Refusals,
+    /// Connections that were closed at once, since descriptors were short.
+    pub refused_connections: AtomicU64,
 }
 
 impl Door {
@@ -44,6 +47,7 @@ impl Door {
             waiters: Waiters::default(),
             refused_predictions: Refusals::new("predict"),
             refused_feedback: Refusals::new("feedback"),
+            refused_connections: AtomicU64::new(0),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: a metric is one line of the tables below; its value is read when asked for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::Router;
 use axum::extract::State;
@@ -176,6 +177,11 @@ async fn metrics(State(door): State<Arc<Door>>) -> impl IntoResponse {
         let (flow, n) = (refusals.flow, refusals.count());
         text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
     }
+    let help = "Connections closed at once, since descriptors were short.";
+    let name = "perennial_refused_connections_total";
+    head(&mut text, name, "counter", help);
+    let n = door.refused_connections.load(Relaxed);
+    text += &format!("{name} {n}\n");
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
 }
 

@@ -29,6 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod accept;
 mod door;
 mod http;
 mod learning;
@@ -49,10 +50,10 @@ use tokio::time::timeout;
 use tonic::codec::CompressionEncoding::{Deflate, Gzip};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use self::accept::Acceptor;
 use self::door::Door;
 pub use self::wire::{audit as audit_message, version as version_message};
 use crate::engine::Engine;
@@ -148,12 +149,13 @@ pub async fn run(
     ));
 
     let routes = routes(&door).add_service(health_service);
-    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
+    let incoming = Acceptor::new(listeners.grpc, door.clone()).stream();
     let grpc = transport()
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, door::drained(draining.clone()));
-    let http = axum::serve(listeners.http, http::router(door))
-        .with_graceful_shutdown(door::drained(draining));
+    let http = Acceptor::new(listeners.http, door.clone());
+    let http =
+        axum::serve(http, http::router(door)).with_graceful_shutdown(door::drained(draining));
     let serving = async {
         tokio::try_join!(async { grpc.await.map_err(Error::Grpc) }, async {
             http.await.map_err(Error::Http)

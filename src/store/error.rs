@@ -2,7 +2,7 @@
 //!
 //! Invariant: an error names the path it speaks of, and the position where there is one.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are not what their format says, in one sentence.
@@ -98,6 +98,14 @@ pub enum Error {
         /// The journal's folder.
         path: PathBuf,
     },
+    /// The next segment cannot be made now: nothing was written, and it is tried again.
+    #[error("{path}: cannot make this segment now: {source}")]
+    NoSegment {
+        /// The segment.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// There is a version at this position already.
     #[error("{path}: this checkpoint exists already; remove it first")]
     Exists {
@@ -124,10 +132,28 @@ impl Error {
         }
     }
 
+    /// Whether the same may be done later, as things are.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Io { source, .. } | Error::NoSegment { source, .. } => is_passing(source),
+            _ => false,
+        }
+    }
+
     pub(super) fn foreign(path: &Path, what: impl Into<String>) -> Error {
         Error::Foreign {
             path: path.to_owned(),
             what: what.into(),
         }
     }
+}
+
+/// Whether the system is short of what others give back: descriptors, memory, or room on the disk.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    kinds.contains(&error.kind())
+        || error
+            .raw_os_error()
+            .is_some_and(|code| codes.contains(&code))
 }

@@ -90,13 +90,22 @@ pub struct Server {
 
 impl Server {
     pub fn start(models: &Path, data: &Path) -> Server {
-        Server::logging(models, data, Stdio::null())
+        Server::start_with(models, data, |_| {})
     }
 
     /// Its log goes there.
     pub fn logging(models: &Path, data: &Path, log: Stdio) -> Server {
+        Server::start_with(models, data, |command| {
+            command.stderr(log);
+        })
+    }
+
+    /// As a process that is set up like this.
+    pub fn start_with(models: &Path, data: &Path, set_up: impl FnOnce(&mut Command)) -> Server {
         let mut command = program(&serve_args(models, data));
-        let mut child = command.stderr(log).spawn().expect("it starts");
+        command.stderr(Stdio::null());
+        set_up(&mut command);
+        let mut child = command.spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, lines) = channel();
         thread::spawn(move || {

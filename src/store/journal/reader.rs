@@ -125,6 +125,18 @@ impl Reader {
         }))
     }
 
+    /// Opens what [`next`](Reader::next) is going to read, up to position `limit`.
+    ///
+    /// # Errors
+    /// As [`next`](Reader::next), which would fail in the same way.
+    pub fn prepare(&mut self, limit: u64) -> Result<(), Error> {
+        let position = self.next_position;
+        if position > limit || self.locate_next(position)?.is_some() {
+            return Ok(());
+        }
+        self.touch(position)
+    }
+
     /// The entry at a position that is written. Its payload is always compared with its digest.
     ///
     /// # Errors
@@ -181,8 +193,13 @@ impl Reader {
         if !segment::path(&self.dir, first).exists() {
             return Err(missing(&self.dir, first));
         }
-        let index = Index::new(Segment::open(&self.dir, first)?, self.uses);
-        self.open.insert(first, index);
+        let mut segment = Segment::open(&self.dir, first);
+        if segment.as_ref().is_err_and(Error::is_passing) && self.open.len() > 1 {
+            // Descriptors are short: those of segments that may be read again are given back.
+            self.open.retain(|other, _| *other == self.current);
+            segment = Segment::open(&self.dir, first);
+        }
+        self.open.insert(first, Index::new(segment?, self.uses));
         if self.firsts.last().is_none_or(|last| *last < first) {
             self.firsts.push(first);
         }

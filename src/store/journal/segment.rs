@@ -92,7 +92,8 @@ pub(super) struct LastSegment {
 }
 
 impl LastSegment {
-    /// An empty segment that goes on after `before`; it is on disk when this returns.
+    /// An empty segment that goes on after `before`; it is on disk when this returns. Where it
+    /// fails it can be called again, as long as nothing else is written after `before`.
     pub fn create(
         disk: &Disk,
         dir: &Path,
@@ -104,7 +105,12 @@ impl LastSegment {
             journal_id,
             chain: before.chain,
         };
-        disk.write_file(&path(dir, header.first_position), &header.to_bytes())?;
+        let path = path(dir, header.first_position);
+        // What an earlier attempt has left holds no entry.
+        if regular::is_there(&path) {
+            disk.remove(&path)?;
+        }
+        disk.write_file(&path, &header.to_bytes())?;
         disk.sync_folder(dir)?;
         LastSegment::open(disk, dir, header.first_position)
     }

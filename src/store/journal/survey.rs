@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn segments_that_do_not_belong_are_refused_in_a_sentence() {
         let check = |change: &dyn Fn(&Path), message: &str| {
-            let (dir, journal) = synced(&[1..=4, 5..=8, 9..=12]);
+            let (dir, journal) = synced(&[1..=5, 6..=10, 11..=15]);
             journal.close().unwrap();
             change(dir.path());
             let error = find(&dir, 0).err().unwrap().to_string();
@@ -389,12 +389,12 @@ mod tests {
             "notes: not a segment",
         );
         check(
-            &|dir| fs::rename(segment(dir, 5), segment(dir, 6)).unwrap(),
-            "its name says position 6, its header 5",
+            &|dir| fs::rename(segment(dir, 6), segment(dir, 7)).unwrap(),
+            "its name says position 7, its header 6",
         );
         check(
-            &|dir| fs::remove_file(segment(dir, 5)).unwrap(),
-            "position 5: the journal before it ends at position 4",
+            &|dir| fs::remove_file(segment(dir, 6)).unwrap(),
+            "position 6: the journal before it ends at position 5",
         );
         check(
             &|dir| fs::remove_file(segment(dir, 1)).unwrap(),
@@ -402,8 +402,8 @@ mod tests {
         );
         check(
             &|dir| {
-                let (other, _journal) = synced(&[1..=4, 5..=8]);
-                fs::copy(segment(other.path(), 5), segment(dir, 5)).unwrap();
+                let (other, _journal) = synced(&[1..=5, 6..=10]);
+                fs::copy(segment(other.path(), 6), segment(dir, 6)).unwrap();
             },
             "belongs to another journal",
         );

@@ -10,6 +10,7 @@ use super::segment::{self, LastSegment};
 use super::survey::{Cut, survey};
 use super::walk::Tip;
 use crate::event::{Event, Time};
+use crate::store::error::is_passing;
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, PAYLOAD_BYTES_MAX, encode,
     format, genesis, kind,
@@ -73,6 +74,8 @@ pub struct Journal {
     /// After the last written one.
     written: Tip,
     synced: u64,
+    /// The last segment is full: nothing more goes into it, and the next one is yet to be made.
+    full: bool,
     poisoned: bool,
 }
 
@@ -138,6 +141,7 @@ impl Journal {
             written: tip.clone(),
             synced: tip.position,
             tip,
+            full: false,
             poisoned: false,
         };
         Ok((journal, recovered))
@@ -147,15 +151,18 @@ impl Journal {
     /// goes back: an earlier `time` becomes that of the entry before.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Entry`] refuse this event alone. [`Error::Poisoned`], and
-    /// [`Error::Io`] from writing a full group: nothing more can be written.
+    /// [`Error::TooLarge`] and [`Error::Entry`] refuse this event alone. [`Error::NoSegment`]: as
+    /// [`go_on`](Journal::go_on). [`Error::Poisoned`], and [`Error::Io`] from writing what was
+    /// taken before: nothing more can be written.
     pub fn append(&mut self, time: Time, event: &Event) -> Result<u64, Error> {
-        self.check_sound()?;
+        self.go_on()?;
         if self.group.len() >= GROUP_BYTES_FULL {
             self.write()?;
         }
         let start = self.group.len();
-        match self.put_entry(time.max(self.tip.time), event) {
+        let put = self.put_entry(time.max(self.tip.time), event);
+        let taken = put.and_then(|tip| self.roll(start).map(|()| tip));
+        match taken {
             Ok(tip) => {
                 self.tip = tip;
                 Ok(self.tip.position)
@@ -167,6 +174,33 @@ impl Journal {
         }
     }
 
+    /// Starts the next segment where one is due and could not be made before.
+    ///
+    /// # Errors
+    /// [`Error::NoSegment`]: it cannot be made now, for want of room or descriptors; all that was
+    /// taken is on disk, and this can be called again. [`Error::Io`]: the disk refused, and the
+    /// journal is poisoned. [`Error::Poisoned`] from then on.
+    pub fn go_on(&mut self) -> Result<(), Error> {
+        self.check_sound()?;
+        if !self.full {
+            return Ok(());
+        }
+        let disk = &self.config.disk;
+        match LastSegment::create(disk, &self.dir, self.journal_id, &self.written) {
+            Ok(next) => {
+                self.n_bytes += next.n_bytes;
+                self.last = next;
+                self.full = false;
+                Ok(())
+            }
+            Err(Error::Io { source, .. }) if is_passing(&source) => {
+                let path = segment::path(&self.dir, self.written.position + 1);
+                Err(Error::NoSegment { path, source })
+            }
+            Err(error) => self.poison_on_error(Err(error)),
+        }
+    }
+
     /// Writes the group in the making, without a sync, and gives the last written position.
     ///
     /// # Errors
@@ -175,7 +209,7 @@ impl Journal {
     pub fn write(&mut self) -> Result<u64, Error> {
         self.check_sound()?;
         if self.group.len() > GROUP_HEADER_BYTES {
-            let written = self.roll().and_then(|()| self.write_group());
+            let written = self.write_group();
             self.poison_on_error(written)?;
         }
         Ok(self.written.position)
@@ -202,6 +236,10 @@ impl Journal {
     /// As [`write`](Journal::write).
     pub fn close(mut self) -> Result<(), Error> {
         self.sync()?;
+        if self.full {
+            // The next segment may be there in part: nothing more goes into this one.
+            return Ok(());
+        }
         self.write_group()?;
         self.last.sync()
     }
@@ -301,18 +339,20 @@ impl Journal {
         })
     }
 
-    /// Starts a new segment where the group would make this one too long.
-    fn roll(&mut self) -> Result<(), Error> {
+    /// Where the entry that starts at `start` of the group would make the segment too long, writes
+    /// and syncs what is before it, and starts a new segment with it.
+    fn roll(&mut self, start: usize) -> Result<(), Error> {
         let n_bytes = self.last.n_bytes + self.group.len() as u64;
-        let has_entries = self.written.position >= self.last.first_position;
+        let is_first = start == GROUP_HEADER_BYTES;
+        let has_entries = !is_first || self.written.position >= self.last.first_position;
         if !has_entries || n_bytes <= u64::from(self.config.segment_bytes) {
             return Ok(());
         }
-        self.last.sync()?;
-        self.synced = self.written.position;
-        let disk = &self.config.disk;
-        self.last = LastSegment::create(disk, &self.dir, self.journal_id, &self.written)?;
-        self.n_bytes += self.last.n_bytes;
+        let entry = self.group.split_off(start);
+        self.sync()?;
+        self.full = true;
+        self.go_on()?;
+        self.group.extend_from_slice(&entry);
         Ok(())
     }
 

@@ -235,3 +235,120 @@ fn a_torn_new_segment_is_removed_and_written_again() {
         Err(Error::Missing { position: 3, .. })
     ));
 }
+
+/// What fails of the making of the segment from position 4 on, in the order in which it is done.
+fn step(change: &Change) -> Option<usize> {
+    let is_next = |path: &std::path::Path| path.ends_with("00000000000000000004.seg");
+    match change {
+        Change::Create(path) if is_next(path) => Some(0),
+        Change::Write(path, ..) if is_next(path) => Some(1),
+        Change::Sync(path) if is_next(path) => Some(2),
+        Change::SyncFolder(_) => Some(3),
+        _ => None,
+    }
+}
+
+/// A journal of three entries a segment, which is full, and a switch for what fails.
+fn full(fails: usize, code: i32) -> (TempDir, Journal, Arc<AtomicBool>) {
+    let failing = Arc::new(AtomicBool::new(false));
+    let fail = failing.clone();
+    let disk = Disk::watched(move |change| {
+        if !fail.load(Relaxed) || step(&change) != Some(fails) {
+            return Ok(Then::Make);
+        }
+        if let Change::Write(path, _, bytes) = change {
+            // A short one: some of it is there.
+            fs::write(path, &bytes[..bytes.len() / 2])?;
+        }
+        Err(io::Error::from_raw_os_error(code))
+    });
+    let dir = tempdir().unwrap();
+    let config = Config {
+        disk,
+        ..segments_of(600)
+    };
+    let (mut journal, _) = Journal::create_or_open(dir.path(), 0, config).unwrap();
+    for position in 1..=3 {
+        append(&mut journal, position..=position);
+        journal.write().unwrap();
+    }
+    (dir, journal, failing)
+}
+
+/// What a crash would leave now, opened.
+fn crashed(dir: &TempDir) -> Recovered {
+    let copy = tempdir().unwrap();
+    for file in fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    reopen(&copy, 3).unwrap().1
+}
+
+#[test]
+fn p12_a_segment_that_cannot_be_made_now_is_made_later() {
+    for code in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT] {
+        for fails in 0..4 {
+            let (dir, mut journal, failing) = full(fails, code);
+            failing.store(true, Relaxed);
+            for _ in 0..3 {
+                let refused = journal.append(Time(4), &duplicate(4));
+                assert!(
+                    matches!(refused, Err(Error::NoSegment { .. })),
+                    "{code}, {fails}: {refused:?}"
+                );
+                // What was taken before is safe, and can be acknowledged.
+                assert_eq!(journal.synced(), 3);
+                assert_eq!(journal.sync().unwrap(), 3);
+                assert!(matches!(journal.go_on(), Err(Error::NoSegment { .. })));
+                assert_eq!(crashed(&dir).last_position, 3);
+            }
+            failing.store(false, Relaxed);
+            if fails % 2 == 0 {
+                journal.go_on().unwrap();
+            }
+            append(&mut journal, 4..=8);
+            assert_eq!(journal.sync().unwrap(), 8);
+            let bytes = journal.bytes_on_disk();
+            let on_disk = segment::segments(dir.path()).unwrap();
+            assert_eq!(on_disk.iter().map(|one| one.bytes).sum::<u64>(), bytes);
+            journal.close().unwrap();
+            assert_eq!(segment::list(dir.path()).unwrap(), [1, 4, 8]);
+            let expected: Vec<_> = (1..=8).map(duplicate).collect();
+            assert_eq!(read_all(dir.path()), expected);
+        }
+    }
+}
+
+#[test]
+fn p1_a_journal_that_is_closed_before_its_next_segment_is_made_is_whole() {
+    for fails in 0..4 {
+        let (dir, mut journal, failing) = full(fails, libc::ENOSPC);
+        failing.store(true, Relaxed);
+        assert!(journal.append(Time(4), &duplicate(4)).is_err());
+        let n_bytes = journal.bytes_on_disk();
+        journal.close().unwrap();
+        let first = segment::path(dir.path(), 1);
+        assert_eq!(fs::metadata(first).unwrap().len(), n_bytes);
+        let (mut journal, recovered) = reopen(&dir, 3).unwrap();
+        assert_eq!(recovered.last_position, 3);
+        append(&mut journal, 4..=4);
+        journal.close().unwrap();
+        let expected: Vec<_> = (1..=4).map(duplicate).collect();
+        assert_eq!(read_all(dir.path()), expected, "{fails}");
+    }
+}
+
+#[test]
+fn p1_a_fault_that_does_not_pass_poisons_whatever_it_hits() {
+    for fails in 0..4 {
+        let (dir, mut journal, failing) = full(fails, libc::EIO);
+        failing.store(true, Relaxed);
+        let failed = journal.append(Time(4), &duplicate(4));
+        assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+        failing.store(false, Relaxed);
+        let refused = journal.append(Time(4), &duplicate(4));
+        assert!(matches!(refused, Err(Error::Poisoned { .. })));
+        assert_eq!(crashed(&dir).last_position, 3);
+    }
+}

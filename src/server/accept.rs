@@ -1,0 +1,145 @@
+//! Accepting connections while descriptors are free.
+//!
+//! Invariant: no connection has one of the highest descriptors of the process: these are left to the
+//! engine's files, whatever clients do. The system gives the lowest one that is free, so nothing has
+//! to be counted.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::serve::Listener;
+use futures_util::{Stream, stream};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::door::Door;
+
+/// Descriptors that connections leave to files: a model takes some seventy at most, and an audit or
+/// a retraction as many.
+const RESERVE_MAX: u64 = 1024;
+/// How long nothing is accepted after the system could not give a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+const TAKEN: &str = "connections have taken all descriptors but those for files: new ones are \
+                     closed; raise the limit of open files, or see who connects";
+
+/// Where connections come in.
+pub(super) struct Acceptor {
+    listener: TcpListener,
+    door: Arc<Door>,
+}
+
+impl Acceptor {
+    pub fn new(listener: TcpListener, door: Arc<Door>) -> Acceptor {
+        Acceptor { listener, door }
+    }
+
+    /// The next connection. One that would take what is left to files is closed at once, and counted.
+    async fn next(&self) -> (TcpStream, SocketAddr) {
+        let mut warned = false;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) if stream.as_raw_fd() < connection_end() => {
+                    // A small answer is sent at once; where that cannot be set, it is only later.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, address);
+                }
+                Ok(_) => {
+                    self.door.refused_connections.fetch_add(1, Relaxed);
+                    if !std::mem::replace(&mut warned, true) {
+                        let n_descriptors = descriptors_max();
+                        tracing::warn!(n_descriptors, "{TAKEN}");
+                    }
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!(%error, "no connection can be accepted now");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The connections as a stream that never ends.
+    pub fn stream(self) -> impl Stream<Item = io::Result<TcpStream>> {
+        stream::unfold(self, |acceptor| async move {
+            let (stream, _) = acceptor.next().await;
+            Some((Ok(stream), acceptor))
+        })
+    }
+}
+
+impl Listener for Acceptor {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        self.next().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // A process that is being started may have the socket open: closing ours would leave it
+        // listening. Elsewhere than on Linux this does nothing.
+        // SAFETY: the descriptor is open as long as the listener lives.
+        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
+    }
+}
+
+/// The first descriptor that is left to files.
+fn connection_end() -> RawFd {
+    let n = descriptors_max();
+    RawFd::try_from(n - reserve(n)).unwrap_or(RawFd::MAX)
+}
+
+fn reserve(n_descriptors: u64) -> u64 {
+    RESERVE_MAX.min(n_descriptors / 2)
+}
+
+/// How many descriptors this process may have now.
+fn descriptors_max() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live value of the type that is asked for.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        0 => limit.rlim_cur,
+        _ => u64::MAX,
+    }
+}
+
+/// Whether this connection alone went wrong, and not the accepting of connections.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p8_half_of_the_descriptors_are_left_to_files_and_at_most_a_thousand() {
+        let check = |n: u64, left: u64| assert_eq!(reserve(n), left, "{n}");
+        check(64, 32);
+        check(256, 128);
+        check(20_000, 1024);
+        check(u64::MAX, 1024);
+    }
+}
