@@ -13,6 +13,20 @@ pub fn set_up() {
     }
 }
 
+/// Memory is taken in pages of 4 KiB: the allocator asks for pages of 2 MiB, each of which counts
+/// whole, however few bytes of it a connection uses. It begins before `main`, so this does as well:
+/// the loader calls what is listed in this section, and of what is, the lowest numbers first.
+#[cfg(target_os = "linux")]
+#[used]
+#[unsafe(link_section = ".init_array.00101")]
+static DISABLE_HUGE_PAGES: extern "C" fn() = {
+    extern "C" fn disable() {
+        // SAFETY: it changes a flag of this process, and no memory.
+        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    }
+    disable
+};
+
 /// A server may have as many files and connections open as it is allowed to ask for.
 fn raise_descriptor_limit() {
     let mut limit = libc::rlimit {

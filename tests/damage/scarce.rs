@@ -6,6 +6,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -338,10 +339,22 @@ fn is_kept(mut connection: TcpStream) -> std::io::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_a_server_takes_the_descriptors_that_it_may_have() {
+async fn p8_a_server_takes_the_descriptors_that_it_may_have_and_memory_in_small_pages() {
     let house = house();
     let server = start(&house, 64, 4096);
     let process = server.child.id();
     assert_eq!(limit(process, None).rlim_cur, 4096);
+    let proc = |file: &str| {
+        let path = format!("/proc/{process}/{file}");
+        std::fs::read_to_string(Path::new(&path)).unwrap()
+    };
+    let status = proc("status");
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+    let pages = proc("smaps_rollup");
+    let huge = pages
+        .lines()
+        .find(|line| line.starts_with("AnonHugePages:"));
+    let huge = huge.and_then(|line| line.split_whitespace().nth(1));
+    assert_eq!(huge, Some("0"), "{pages}");
     server.stop();
 }
