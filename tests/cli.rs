@@ -9,6 +9,7 @@ mod server;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::passed_over::pass_over;
 use common::{AUTO, House, copy, gradient, question, rows};
 use perennial::event::Column;
 use perennial::proto::perennial::v1::*;
@@ -323,7 +324,7 @@ fn elec2_is_learned_better_than_no_change() {
     let folder = std::env::var_os("PERENNIAL_DATA").map_or_else(near, PathBuf::from);
     let file = folder.join("elec2.csv.gz");
     if !file.exists() {
-        return println!("skipped: no {}; set PERENNIAL_DATA", file.display());
+        return pass_over(&format!("no {}; set PERENNIAL_DATA", file.display()));
     }
     let house = House::new(&[]);
     let (models, model) = (house.models(), house.models().join("elec2"));

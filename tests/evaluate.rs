@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::passed_over::pass_over;
 use common::{AUTO, House, gradient, order, rows};
 use perennial::engine::{Accepted, Manner, Offline};
 use perennial::event::{Batch, Column, Feedback, Order, Outputs, Signal};
@@ -456,7 +457,7 @@ fn the_open_bandit_sample_is_valued() {
     let folder = std::env::var_os("PERENNIAL_DATA").map_or_else(near, PathBuf::from);
     let file = folder.join("open_bandit_random_men.csv.gz");
     if !file.exists() {
-        return println!("skipped: no {}; set PERENNIAL_DATA", file.display());
+        return pass_over(&format!("no {}; set PERENNIAL_DATA", file.display()));
     }
     let house = House::new(&[]);
     let (models, model) = (house.models(), house.models().join("shop"));

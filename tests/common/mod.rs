@@ -4,6 +4,7 @@
 
 pub mod cases;
 pub mod histories;
+pub mod passed_over;
 pub mod served;
 
 use std::borrow::Cow;

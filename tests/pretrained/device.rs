@@ -9,6 +9,7 @@ use perennial::learn::Error;
 use perennial::model::{Choice, Device, Encoded, Network, Parameters};
 use perennial::store::{self, Directory, Journal};
 
+use crate::common::passed_over::pass_over;
 use crate::common::{
     Classroom, House, digest, gradient, label, order, rows, syncing_nothing, teach_rows, wait,
 };
@@ -18,7 +19,7 @@ fn devices() -> Vec<Device> {
     let there = |device: &Device| match device.check() {
         Ok(()) => true,
         Err(why) => {
-            println!("skipped: {why}");
+            pass_over(&why);
             false
         }
     };

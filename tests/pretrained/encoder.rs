@@ -7,6 +7,7 @@ use perennial::engine::{Engine, Manner, describe};
 use perennial::event::{Batch, Column, Order};
 
 use crate::bert::{Bert, H};
+use crate::common::passed_over::pass_over;
 use crate::common::{AUTO, House, digest, order, teach};
 use crate::server::{Server, json, text};
 
@@ -312,7 +313,7 @@ fn an_encoder_computes_alike_on_every_device() {
     );
     let described = match describe(&path) {
         Ok(described) => described,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return pass_over(&why.to_string()),
     };
     let mut together = batch(&TEXTS);
     described.embed(&mut together).unwrap();
@@ -368,7 +369,7 @@ const MINILM_LONG: [f32; 8] = [
 #[test]
 fn minilm_gives_what_sentence_transformers_gives() {
     let Some(encoder) = std::env::var_os("PERENNIAL_ENCODER") else {
-        return println!("skipped: set PERENNIAL_ENCODER to the folder of all-MiniLM-L6-v2");
+        return pass_over("set PERENNIAL_ENCODER to the folder of all-MiniLM-L6-v2");
     };
     let encoder = fs::canonicalize(encoder).expect("PERENNIAL_ENCODER names a folder");
     let named = format!("encoder = {:?}", text(&encoder));
