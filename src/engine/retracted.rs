@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::learning::Learning;
 use crate::event::{Command, Event, Kind, Order, Reason};
 use crate::learn::Learner;
-use crate::store::{Error, Reader};
+use crate::store::{Error, Reader, segments};
 
 /// The positions of such feedback.
 #[derive(Debug, Default)]
@@ -30,6 +30,11 @@ impl Retracted {
             return Ok(Retracted::default());
         }
         let journal = &learning.shelf.versions.journal;
+        // Ids stay known when the segments of their events are let go.
+        let first = segments(journal)?;
+        let oldest = first
+            .first()
+            .map_or(oldest, |first| first.first_position.max(oldest));
         let mut orders = Vec::new();
         let mut reader = Reader::open(journal, oldest, 0)?;
         while let Some(entry) = reader.next(last)? {
