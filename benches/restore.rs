@@ -28,6 +28,8 @@ const N_RESTORES: usize = 20;
 const N_BUSY: usize = 2;
 /// What each of them may take, in effect and until it is answered.
 const LIMIT: Duration = Duration::from_secs(1);
+/// Between two answers: to ask without a pause would be one more busy process.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LENGTH: usize = 784;
 /// 4.8 million weights, 19 MB.
 const DESCRIPTION: &str = "task = 'classification'\nclasses = ['a', 'b']\n\
@@ -90,7 +92,9 @@ async fn measure(n_restores: usize) -> anyhow::Result<()> {
         };
         let effect = async {
             let before = version.to_string();
-            while client.predict(question()).await.model_version == before {}
+            while client.predict(question()).await.model_version == before {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             started.elapsed()
         };
         let (returned, effect) = tokio::join!(restore, effect);
