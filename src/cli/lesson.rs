@@ -47,6 +47,8 @@ pub struct Described {
     pub inputs: Vec<Input>,
     /// With its classes or actions.
     pub task: Task,
+    /// The least and the largest reward that is taken.
+    pub rewards: [f64; 2],
 }
 
 impl Described {
@@ -66,6 +68,7 @@ impl Described {
         Described {
             inputs: inputs.collect(),
             task: spec.task.clone(),
+            rewards: [spec.rewards.min, spec.rewards.max],
         }
     }
 }

@@ -61,6 +61,8 @@ mod tests {
             scale,
             min: 0.0,
             max: 1.0,
+            value_min: -1e6,
+            value_max: 1e6,
         }
     }
 
@@ -69,6 +71,8 @@ mod tests {
             window_s: 1,
             aggregate: Aggregate::First,
             default: None,
+            min: -1e6,
+            max: 1e6,
             signals,
         }
     }

@@ -31,6 +31,8 @@ pub fn described(metadata: ModelMetadataResponse) -> anyhow::Result<Described> {
     Ok(Described {
         inputs: inputs.collect::<anyhow::Result<_>>()?,
         task: task(&metadata.properties)?,
+        // The server refuses what is beyond its own.
+        rewards: [f64::MIN, f64::MAX],
     })
 }
 

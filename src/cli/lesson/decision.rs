@@ -58,6 +58,7 @@ pub struct Logs {
     rows: Rows,
     layout: Layout,
     task: Task,
+    rewards: [f64; 2],
     action: (usize, String),
     reward: (usize, String),
     propensity: (usize, String),
@@ -84,6 +85,7 @@ impl Logs {
             path: path.to_owned(),
             layout: Layout::new(rows.columns(), &described.inputs).with_context(of_file)?,
             task: described.task.clone(),
+            rewards: described.rewards,
             action: action?,
             reward: reward?,
             propensity: propensity?,
@@ -106,12 +108,22 @@ impl Logs {
             })?,
             reward: cell(row, &self.reward, |text| match text {
                 None => Ok(None),
-                Some(text) => match number(text).filter(|value| value.is_finite()) {
-                    Some(reward) => Ok(Some(reward)),
-                    None => bail!("{} is not a finite number", quoted(text)),
-                },
+                Some(text) => self.reward(text).map(Some),
             })?,
         })
+    }
+
+    /// A reward that a server would take.
+    fn reward(&self, text: &str) -> anyhow::Result<f64> {
+        let [min, max] = self.rewards;
+        match number(text).filter(|value| value.is_finite()) {
+            None => bail!("{} is not a finite number", quoted(text)),
+            Some(reward) if (min..=max).contains(&reward) => Ok(reward),
+            Some(_) => bail!(
+                "{} is not in {min} to {max}, as [feedback] reward_min and reward_max say",
+                quoted(text)
+            ),
+        }
     }
 }
 
@@ -196,6 +208,8 @@ mod tests {
         check("1,a,,0", ": line 3: column \"p\": no propensity");
         let reward = ": line 3: column \"earned\": \"inf\" is not a finite number";
         check("1,a,1,inf", reward);
+        let reward = "is not in -1000000 to 1000000, as [feedback] reward_min and reward_max say";
+        check("1,a,1,1e308", reward);
         let error = format!("{:#}", read("x,act,earned\n").unwrap_err());
         let expected = ": no column \"p\"; the file has \"x\", \"act\", \"earned\"";
         assert!(error.ends_with(expected), "{error}");

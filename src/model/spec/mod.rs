@@ -242,6 +242,10 @@ pub struct Rewards {
     pub aggregate: Aggregate,
     /// What a prediction has earned when its window closes in silence; none: nothing is learned.
     pub default: Option<f64>,
+    /// The least reward that is taken from now on.
+    pub min: f64,
+    /// The largest reward that is taken from now on.
+    pub max: f64,
     /// Implicit signals by name, at most 62.
     pub signals: Vec<ImplicitSignal>,
 }
@@ -272,6 +276,10 @@ pub struct ImplicitSignal {
     pub min: f64,
     /// The largest share of a full signal that counts.
     pub max: f64,
+    /// The least value that is taken from now on.
+    pub value_min: f64,
+    /// The largest value that is taken from now on.
+    pub value_max: f64,
 }
 
 /// When versions are made without being asked for.

@@ -152,13 +152,15 @@ pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         return Err(value("policy.kind", format!("{kind:?}"), needs));
     }
     let waiting = ("feedback.waiting_max", raw.feedback.waiting_max);
+    let (stated, newest) = (raw.rules.revision, u64::from(REVISION));
+    let revision = within("rules.revision", stated, absent.into(), 1..=newest)? as u32;
     Ok(Spec {
         task: task(&raw)?,
         inputs,
         learner,
         memory: memory(&raw)?,
         policy,
-        rewards: rewards(&raw)?,
+        rewards: rewards(&raw, revision)?,
         waiting_max: within(waiting.0, waiting.1, 1_000_000, 1..=10_000_000)? as usize,
         cadence: Cadence {
             examples: within(
@@ -172,12 +174,7 @@ pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         device: device(&raw)?,
         journal: journal(&raw.journal)?,
         seed: raw.seed,
-        revision: within(
-            "rules.revision",
-            raw.rules.revision,
-            absent.into(),
-            1..=REVISION.into(),
-        )? as u32,
+        revision,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the world said, in the one form that a model's task can learn from.
 //!
-//! Invariant: exactly one signal; a label is a known class or action, a number is finite.
+//! Invariant: exactly one signal; a label is a known class or action, a number is finite, and a
+//! reward or the value of a signal within the range that the model describes.
 
 use tonic::Code;
 
@@ -29,12 +30,20 @@ pub(super) fn signal(
                 new_label(label, task, names)?;
             }
         }
-        (Signal::Value(number), Task::Regression)
-        | (Signal::Reward(number), Task::Bandit { .. }) => {
+        (Signal::Value(number), Task::Regression) => {
             if !number.is_finite() {
                 let what = format!("{field}: {number}, expected a finite number");
                 return Err(Refusal::invalid(field, what));
             }
+        }
+        (Signal::Reward(reward), Task::Bandit { .. }) => {
+            let range = [spec.rewards.min, spec.rewards.max];
+            check_range(
+                field,
+                *reward,
+                range,
+                "[feedback] reward_min and reward_max",
+            )?;
         }
         (Signal::Named { name, value }, Task::Bandit { .. }) => {
             check_named(name, *value, spec)?;
@@ -112,26 +121,34 @@ fn new_label(label: &str, task: &Task, names: &[String]) -> Result<(), Refusal> 
 }
 
 fn check_named(name: &str, value: f64, spec: &Spec) -> Result<(), Refusal> {
-    let known = spec
-        .rewards
-        .signals
-        .iter()
-        .map(|signal| signal.name.clone());
-    let known: Vec<String> = known.collect();
-    if known.is_empty() {
+    let signals = &spec.rewards.signals;
+    if signals.is_empty() {
         let what = "signal: the model describes none under [feedback.signals]";
         return Err(Refusal::invalid("signal", what));
     }
-    if !known.iter().any(|known| known == name) {
-        return Err(unknown("signal", name, &known));
-    }
-    match value.is_finite() {
-        true => Ok(()),
-        false => {
-            let what = format!("signal: {value}, expected a finite number");
-            Err(Refusal::invalid("signal", what))
+    let Some(signal) = signals.iter().find(|known| known.name == name) else {
+        let known = signals.iter().map(|signal| signal.name.clone());
+        return Err(unknown("signal", name, &known.collect::<Vec<_>>()));
+    };
+    let range = [signal.value_min, signal.value_max];
+    check_range("signal", value, range, "its value_min and value_max")
+}
+
+/// A number beyond its range would outweigh all that was honest; `keys` describe the range.
+fn check_range(
+    field: &'static str,
+    number: f64,
+    [min, max]: [f64; 2],
+    keys: &str,
+) -> Result<(), Refusal> {
+    let what = match number {
+        number if (min..=max).contains(&number) => return Ok(()),
+        number if number.is_finite() => {
+            format!("{field}: {number:e}, expected {min} to {max}, as {keys} say")
         }
-    }
+        number => format!("{field}: {number}, expected a finite number"),
+    };
+    Err(Refusal::invalid(field, what))
 }
 
 fn unsuited(field: &'static str, task: &Task) -> Refusal {

@@ -35,6 +35,8 @@ pub(super) struct RawFeedback {
     pub(super) waiting_max: Option<u64>,
     aggregate: Option<String>,
     default_reward: Option<f64>,
+    reward_min: Option<f64>,
+    reward_max: Option<f64>,
     #[serde(default)]
     signals: BTreeMap<String, RawSignal>,
 }
@@ -46,6 +48,8 @@ struct RawSignal {
     scale: Option<f64>,
     min: Option<f64>,
     max: Option<f64>,
+    value_min: Option<f64>,
+    value_max: Option<f64>,
 }
 
 /// The policy of a bandit; other tasks have none, and get the greedy one.
@@ -104,19 +108,58 @@ pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
 /// How fast the default policy of a bandit narrows.
 const SQUARECB_SCALE: f64 = 30.0;
 
+/// Rewards, and values of signals in their scale, that are taken where no range is described: no
+/// honest one is so large, and a few of more would outweigh all others for good.
+const RANGE: f64 = 1e6;
+/// The widest range that can be described: squares of what lies in it are finite as 32-bit floats.
+const RANGE_MAX: f64 = 1e15;
+
+/// A range of numbers that are taken from now on.
+fn range(
+    keys: [&str; 2],
+    written: [Option<f64>; 2],
+    default: f64,
+    bound: f64,
+) -> Result<[f64; 2], Error> {
+    let [min, max] = [
+        written[0].unwrap_or(-default),
+        written[1].unwrap_or(default),
+    ];
+    let allowed = format!(
+        "a number of at most {bound} either way, {} below {}",
+        keys[0], keys[1]
+    );
+    if min.is_nan() || min.abs() > bound {
+        return Err(value(keys[0], min, allowed));
+    }
+    match max.abs() <= bound && min < max {
+        true => Ok([min, max]),
+        false => Err(value(keys[1], max, allowed)),
+    }
+}
+
 /// How long a prediction waits, and what its rewards and signals are.
-pub(super) fn rewards(raw: &Raw) -> Result<Rewards, Error> {
+pub(super) fn rewards(raw: &Raw, revision: u32) -> Result<Rewards, Error> {
     let feedback = &raw.feedback;
     if raw.task != "bandit" {
         let of = "a bandit";
         not_here("feedback.aggregate", &feedback.aggregate, of)?;
         not_here("feedback.default_reward", &feedback.default_reward, of)?;
+        not_here("feedback.reward_min", &feedback.reward_min, of)?;
+        not_here("feedback.reward_max", &feedback.reward_max, of)?;
         let signals = feedback.signals.keys().next();
         not_here("feedback.signals", &signals, of)?;
     }
     let default = feedback.default_reward;
     if let Some(reward) = default.filter(|reward| !reward.is_finite()) {
         return Err(value("feedback.default_reward", reward, "a finite number"));
+    }
+    let keys = ["feedback.reward_min", "feedback.reward_max"];
+    let written = [feedback.reward_min, feedback.reward_max];
+    let [min, max] = range(keys, written, RANGE, RANGE_MAX)?;
+    if let Some(reward) = default.filter(|reward| revision >= 2 && !(min..=max).contains(reward)) {
+        let allowed = format!("{min} to {max}, as of feedback.reward_min and reward_max");
+        return Err(value("feedback.default_reward", reward, allowed));
     }
     if feedback.signals.len() > SIGNALS_MAX {
         let n_signals = format!("{} signals", feedback.signals.len());
@@ -136,6 +179,8 @@ pub(super) fn rewards(raw: &Raw) -> Result<Rewards, Error> {
             }
         },
         default,
+        min,
+        max,
         signals: feedback
             .signals
             .iter()
@@ -150,12 +195,19 @@ fn signal(name: &str, raw: &RawSignal) -> Result<ImplicitSignal, Error> {
         let allowed = format!("a name of 1 to {NAME_BYTES_MAX} bytes");
         return Err(value(&key(""), format!("{} bytes", name.len()), allowed));
     }
+    let scale = raw.scale.unwrap_or(1.0);
+    let keys = [key(".value_min"), key(".value_max")];
+    let written = [raw.value_min, raw.value_max];
+    let default = RANGE * if scale.is_finite() { scale.abs() } else { 1.0 };
+    let [value_min, value_max] = range([&keys[0], &keys[1]], written, default, f64::MAX)?;
     let signal = ImplicitSignal {
         name: name.to_owned(),
         reward: raw.reward.unwrap_or(1.0),
-        scale: raw.scale.unwrap_or(1.0),
+        scale,
         min: raw.min.unwrap_or(0.0),
         max: raw.max.unwrap_or(1.0),
+        value_min,
+        value_max,
     };
     if !signal.reward.is_finite() {
         return Err(value(&key(".reward"), signal.reward, "a finite number"));
@@ -201,6 +253,17 @@ mod tests {
         assert_eq!(spec.rewards.default, Some(-0.5));
         assert_eq!(spec.rewards.signals[0].reward, 2.0);
         assert_eq!(spec.rewards.signals[1].max, 3.0);
+        let range = |signal: &ImplicitSignal| [signal.value_min, signal.value_max];
+        assert_eq!((spec.rewards.min, spec.rewards.max), (-1e6, 1e6));
+        assert_eq!(range(&spec.rewards.signals[0]), [-1e6, 1e6]);
+        assert_eq!(range(&spec.rewards.signals[1]), [-6e7, 6e7]);
+        let text = format!(
+            "{BANDIT}[feedback]\nreward_min = 0\nreward_max = 50\n\
+             [feedback.signals]\ndwell = {{ scale = 60.0, value_min = 0, value_max = 1e9 }}\n"
+        );
+        let spec = parse(&text).unwrap();
+        assert_eq!((spec.rewards.min, spec.rewards.max), (0.0, 50.0));
+        assert_eq!(range(&spec.rewards.signals[0]), [0.0, 1e9]);
     }
 
     #[test]
@@ -229,6 +292,26 @@ mod tests {
         check("[feedback]\naggregate = \"mean\"\n", "take first, sum");
         check("[feedback]\ndefault_reward = inf\n", "a finite number");
         check(
+            "[feedback]\nreward_max = 1e16\n",
+            "feedback.reward_max = 10000000000000000: a number of at most 1000000000000000 either way",
+        );
+        check(
+            "[feedback]\nreward_min = nan\n",
+            "feedback.reward_min = NaN",
+        );
+        check(
+            "[feedback]\nreward_min = 2\nreward_max = 2\n",
+            "feedback.reward_min below feedback.reward_max",
+        );
+        check(
+            "[feedback]\nreward_min = 0\ndefault_reward = -0.5\n",
+            "feedback.default_reward = -0.5: 0 to 1000000",
+        );
+        check(
+            "[feedback.signals]\nclick = { value_max = inf }\n",
+            "feedback.signals.click.value_max = inf",
+        );
+        check(
             "[feedback.signals]\nclick = { scale = -1 }\n",
             "click.scale = -1: larger than 0",
         );
@@ -241,6 +324,7 @@ mod tests {
         for extra in [
             "[policy]\nkind = \"greedy\"\n",
             "[feedback]\ndefault_reward = 0\n",
+            "[feedback]\nreward_max = 5\n",
         ] {
             let error = parse(&format!("{classes}{extra}")).unwrap_err().to_string();
             assert!(error.contains("only a bandit has it"), "{error}");

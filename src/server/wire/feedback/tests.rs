@@ -314,6 +314,45 @@ fn p9_signals_are_those_of_the_description() {
 }
 
 #[test]
+fn p9_rewards_and_signals_are_in_the_range_that_is_described() {
+    let check = |task: &str, request, field: &str, expected: &str| {
+        let refusal = read(task, request).expect_err(expected);
+        assert_eq!((refusal.field, refusal.message.as_str()), (field, expected));
+    };
+    let reward = |reward| FeedbackRequest {
+        reward: Some(reward),
+        ..rewarded()
+    };
+    for taken in [-1e6, 0.0, 1e6] {
+        assert!(read(BANDIT, reward(taken)).is_ok(), "{taken}");
+        assert!(read(SIGNALS, signalled("click", taken)).is_ok(), "{taken}");
+    }
+    let keys = "as [feedback] reward_min and reward_max say";
+    let expected = format!("reward: 1e308, expected -1000000 to 1000000, {keys}");
+    check(BANDIT, reward(1e308), "reward", &expected);
+    let logged = FeedbackRequest {
+        reward: Some(1e308),
+        ..with_inputs()
+    };
+    check(BANDIT, logged, "reward", &expected);
+    let input = "[[input]]\nname = \"n\"\nkind = \"number\"";
+    let narrow = "[feedback]\nreward_min = 0.0\nreward_max = 5.0";
+    let spec = Spec::parse(&format!("{BANDIT}\n{input}\n{narrow}"));
+    let spec = spec.expect("a sound description");
+    let names = spec.task.names();
+    let read_narrow = |request| feedback(request, &spec, names, Time(NOW_S * 1_000_000));
+    assert!(read_narrow(reward(5.0)).is_ok());
+    let refusal = read_narrow(reward(-0.5)).expect_err("beyond");
+    assert_eq!(
+        refusal.message,
+        format!("reward: -5e-1, expected 0 to 5, {keys}")
+    );
+    let expected =
+        "signal: 1e308, expected -1000000 to 1000000, as its value_min and value_max say";
+    check(SIGNALS, signalled("click", 1e308), "signal", expected);
+}
+
+#[test]
 fn p9_a_preference_names_two_predictions() {
     let preferred = |over: &str| FeedbackRequest {
         reward: None,
