@@ -11,6 +11,10 @@ mod labels;
 mod outliers;
 #[path = "contract/policies.rs"]
 mod policies;
+#[path = "contract/relabelled.rs"]
+mod relabelled;
+#[path = "contract/restored.rs"]
+mod restored;
 #[path = "contract/rewards.rs"]
 mod rewards;
 #[path = "contract/wide.rs"]

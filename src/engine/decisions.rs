@@ -45,6 +45,8 @@ pub struct Decisions<'a> {
     /// Their ids, oldest first; so many of them have a closed window.
     order: VecDeque<PredictionId>,
     n_closed: usize,
+    /// Where windows close in the order of their deadlines: those that may still be open.
+    open: BTreeMap<(Time, (u64, usize)), PredictionId>,
     /// What became of predictions that have made room.
     left: Vec<Outcome>,
     /// What became of all, once the whole journal was read.
@@ -58,6 +60,8 @@ struct Described {
     places: Vec<usize>,
     waiting_max: usize,
     rewards: Rewards,
+    /// The revision of the learning rules.
+    revision: u32,
 }
 
 /// A prediction that takes rewards.
@@ -129,6 +133,7 @@ impl<'a> Decisions<'a> {
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
             n_closed: 0,
+            open: BTreeMap::new(),
             left: Vec::new(),
             outcomes: None,
         })
@@ -183,6 +188,7 @@ impl<'a> Decisions<'a> {
             places: places(&spec, &self.asked)?,
             waiting_max: spec.waiting_max,
             rewards: spec.rewards,
+            revision: spec.revision,
         };
         self.described.insert(position, described);
         Ok(())
@@ -201,6 +207,7 @@ impl<'a> Decisions<'a> {
                 earned: None,
                 closed: false,
             };
+            self.open.insert((deadline, waiting.at), *id);
             self.waiting.insert(*id, waiting);
         }
         // A clock that went back makes ids smaller than those before, so their order is no guide.
@@ -209,6 +216,9 @@ impl<'a> Decisions<'a> {
             let oldest = self.order.pop_front().expect("there are some");
             self.n_closed = self.n_closed.saturating_sub(1);
             let waiting = self.waiting.remove(&oldest);
+            if let Some(waiting) = &waiting {
+                self.open.remove(&(waiting.deadline, waiting.at));
+            }
             self.left.extend(waiting.and_then(Waiting::outcome));
         }
         Ok(())
@@ -216,10 +226,15 @@ impl<'a> Decisions<'a> {
 
     /// Silence becomes a reward where a window has closed and the description has one for it.
     fn close_windows(&mut self, now: Time, position: u64) {
-        let described = self.described.last_key_value();
-        let Some(reward) = described.and_then(|(_, described)| described.rewards.default) else {
+        let Some((_, described)) = self.described.last_key_value() else {
             return;
         };
+        let Some(reward) = described.rewards.default else {
+            return;
+        };
+        if described.revision >= 2 {
+            return self.close_by_deadline(now, position, reward);
+        }
         while let Some(id) = self.order.get(self.n_closed) {
             match self.waiting.get_mut(id) {
                 Some(waiting) if waiting.deadline >= now => return,
@@ -230,6 +245,21 @@ impl<'a> Decisions<'a> {
                 _ => {}
             }
             self.n_closed += 1;
+        }
+    }
+
+    fn close_by_deadline(&mut self, now: Time, position: u64, reward: f64) {
+        while let Some(first) = self.open.first_entry()
+            && first.key().0 < now
+        {
+            let waiting = self.waiting.get_mut(&first.remove());
+            if let Some(waiting) = waiting
+                && !waiting.told
+                && waiting.earned.is_none()
+            {
+                waiting.earned = Some((reward, position));
+                waiting.closed = true;
+            }
         }
     }
 

@@ -152,8 +152,13 @@ impl Running {
         let old = learning.last_publish.elapsed() >= PUBLISH_EVERY;
         if reached > published && (done || awaited || old) {
             // First, so that whoever sees the position reached knows what is due after it.
-            self.next_tick.store(learning.next_tick(), Relaxed);
+            let next_tick = learning.next_tick();
+            self.next_tick.store(next_tick, Relaxed);
             self.registry.publish(learning.snapshot());
+            if next_tick <= learning.learner.time().0 {
+                // Where the queue is full the writer is awake.
+                let _ = self.outbox.offer(self.index, Work::Due);
+            }
         }
         done
     }
@@ -166,6 +171,15 @@ impl Running {
         }) = &entry.event
         {
             learning.shelf.versions.unpin(*version);
+        }
+        if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
+            tracing::warn!(
+                model = self.name,
+                position = entry.position,
+                feedback_id = feedback.feedback_id,
+                contradicted,
+                "a label contradicts another source's, which its sender may not supersede",
+            );
         }
         if let Some(what) = step.refused {
             let field = "version";

@@ -120,7 +120,12 @@ fn size(work: &Work) -> usize {
             Subject::Inputs { batch, .. } => features(batch),
             Subject::Prediction(_) => 0,
         },
-        Work::Command(..) | Work::Record(_) | Work::Trim(_) | Work::Flush(_) | Work::Close => 0,
+        Work::Command(..)
+        | Work::Record(_)
+        | Work::Trim(_)
+        | Work::Due
+        | Work::Flush(_)
+        | Work::Close => 0,
     }
 }
 

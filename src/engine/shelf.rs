@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use super::derivation::Derivation;
 use super::translation::Translation;
 use super::versions::Versions;
-use crate::event::{Event, Order, Prediction};
+use crate::event::{Event, Feedback, Order, Prediction, Time};
 use crate::learn::{Archive, Omission, Otherwise};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
@@ -55,6 +55,15 @@ impl Archive for Shelf {
                 None => prediction,
             })),
             _ => Err(format!("entry {position} is not a prediction")),
+        }
+    }
+
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
+        let entry = self.reader.read(position);
+        let entry = entry.map_err(|error| error.to_string())?;
+        match entry.event {
+            Event::Feedback(feedback) => Ok((entry.time, feedback)),
+            _ => Err(format!("entry {position} is not feedback")),
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Work {
     Record(Version),
     /// Let segments go that hold nothing from this position on.
     Trim(u64),
+    /// More is due than closed within the newest tick: look whether the next one is.
+    Due,
     /// Sync every journal, then say so.
     Flush(Sender<()>),
     /// Close every journal, then end.
@@ -50,6 +52,8 @@ pub struct Written {
     unsynced: bool,
     /// Where the newest tick stands: the next one waits until it has been applied.
     ticked: u64,
+    /// Whether it came so late that others wait for it to be applied.
+    overdue: bool,
     /// What nobody waits for, kept until the next segment can be made.
     held: Held,
 }
@@ -132,6 +136,7 @@ impl Written {
             unsynced: false,
             ticked: 0,
             held: Held::default(),
+            overdue: false,
         }
     }
 
@@ -148,17 +153,19 @@ impl Written {
             },
             Work::Record(version) => self.append_or_hold(now, Event::Version(version)),
             Work::Trim(first_position) => self.trim(first_position),
-            Work::Flush(_) | Work::Close => {}
+            Work::Due | Work::Flush(_) | Work::Close => {}
         }
     }
 
     /// Journals that something is due, once for each time that the learner has said so.
     fn tick(&mut self, now: Time) {
         let running = &self.running;
-        let due = running.next_tick.load(Relaxed) <= now.0;
+        let next_tick = running.next_tick.load(Relaxed);
+        let due = next_tick <= now.0;
         let applied = *running.registry.position().borrow() >= self.ticked;
         let writes = running.closed.get().is_none() && !running.stalled.load(Relaxed);
         if due && applied && writes {
+            self.overdue = now.0.saturating_sub(next_tick) > SYNC_EVERY.as_micros() as i64;
             self.ticked = self.append(now, &Event::Tick(now)).unwrap_or(u64::MAX);
         }
     }
@@ -291,7 +298,8 @@ impl Written {
         if !self.unsynced {
             return;
         }
-        if self.replies.is_empty() && !time_to_sync {
+        let awaited = self.overdue && self.ticked > self.journal.synced();
+        if self.replies.is_empty() && !awaited && !time_to_sync {
             match self.journal.write() {
                 Ok(_) => self.running.note_bytes(&self.journal),
                 Err(error) => drop(self.fail(&error)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Learner;
 use super::learner::Tallies;
-use crate::event::{Order, Prediction};
+use crate::event::{Feedback, Order, Prediction, Time};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
 
@@ -21,6 +21,15 @@ pub trait Archive {
     /// # Errors
     /// When it is not there any more.
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String>;
+
+    /// The feedback entry at this position, and when it was accepted: asked for where a second
+    /// truth comes for a prediction.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
+        Err(format!("no feedback is kept, as of entry {position}"))
+    }
 
     /// Weights and learner state of this version.
     ///

@@ -82,7 +82,7 @@ impl Evaluation {
         self.recent += share * (score.clamp(-HUGE, HUGE) - self.recent);
     }
 
-    /// What a served answer has earned turned out to be more, or less, than it was judged by.
+    /// A served answer turned out to have a score that is more, or less, than it was judged by.
     pub(super) fn amend(&mut self, by: f64) {
         self.served.sum += by.clamp(-HUGE, HUGE);
         self.recent += by.clamp(-HUGE, HUGE) * (1.0 / self.served.count.max(1.0)).max(1.0 / RECENT);

@@ -1,13 +1,19 @@
-//! Predictions that wait for feedback: where each stands, and which signals it has had.
+//! Predictions that wait for feedback: where each stands, what the world has said of it, and what
+//! of that is learned.
 //!
 //! Invariant: bounded. A waiting prediction is a few numbers; its features stay in the journal.
-//! Predictions make room, and their windows close, in the order in which they came.
+//! Predictions make room in the order in which they came. Their windows close in the order of their
+//! deadlines; under the first revision of the learning rules in that in which they came.
+
+mod saved;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
+use std::num::NonZeroU64;
 
 use crate::event::{Prediction, PredictionId, Time};
-use crate::model::weights::{Error, Tensors};
+use crate::model::Spec;
+pub use saved::HeldThen;
 
 /// One row that was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,16 +28,59 @@ pub struct Waiting {
     pub told: bool,
     /// The reward signals that have come, a bit for each.
     pub signals: u64,
-    /// What it has earned as far as that was learned.
-    pub earned: Option<f64>,
+    /// What it has earned. That is true of the world: it goes on through restores.
+    pub credited: Option<f64>,
     /// Whether its window closed in silence, which earned the default reward.
     pub closed: bool,
+    /// Where the newest truth stands; none before the first, and of one that came under the first
+    /// revision.
+    pub label: Option<NonZeroU64>,
+    /// Whether that one superseded another.
+    pub is_relabelled: bool,
+    /// Whether the answer was judged by its label, not by its reward.
+    pub is_judged_by_label: bool,
+    /// What of its reward is learned: a restore brings back what its version held.
+    pub held_reward: Option<Held>,
+    /// The same of its truth: the index of a class or action, or a value.
+    pub held_label: Option<Held>,
+}
+
+/// What of a prediction is learned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// What its example taught.
+    pub value: f64,
+    /// Which example it is: as many were learned by then, itself counted.
+    pub number: NonZeroU64,
+}
+
+impl Held {
+    /// The next example after `n_examples`.
+    pub fn next(value: f64, n_examples: u64) -> Held {
+        let number = NonZeroU64::MIN.saturating_add(n_examples);
+        Held { value, number }
+    }
+
+    /// One of `n_examples`, of which the first revision does not say which.
+    fn of(value: f64, n_examples: u64) -> Held {
+        Held::next(value, n_examples.saturating_sub(1))
+    }
+
+    /// How many examples were learned before it.
+    pub fn learned_at(&self) -> u64 {
+        self.number.get() - 1
+    }
 }
 
 impl Waiting {
     /// Whether nothing has been heard of it, nor its window closed.
-    fn is_silent(&self) -> bool {
-        !self.told && self.earned.is_none()
+    pub fn is_silent(&self) -> bool {
+        !self.told && self.credited.is_none()
+    }
+
+    /// Its place among open windows.
+    fn window(&self) -> Window {
+        (self.deadline, self.position, self.row)
     }
 }
 
@@ -46,13 +95,19 @@ pub enum Found {
     Unknown,
 }
 
+/// When a window closes, and of which row of which entry it is.
+type Window = (Time, u64, u32);
+
 /// Every prediction that waits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Joins {
     waiting: BTreeMap<u128, Waiting>,
     /// Their ids in the order in which they came.
     order: VecDeque<u128>,
-    /// How many of the oldest need no look at their windows any more.
+    /// The windows of the silent ones, where silence earns something and they close in the order
+    /// of their deadlines.
+    open: Option<BTreeMap<Window, u128>>,
+    /// Under the first revision: how many of the oldest need no look at their windows any more.
     n_closed: usize,
     /// The newest id that has made room.
     expired: u128,
@@ -78,14 +133,17 @@ impl Joins {
         }
     }
 
-    /// Lets every row of a prediction wait, and the oldest beyond `waiting_max` go.
-    pub(super) fn wait(
-        &mut self,
-        prediction: &Prediction,
-        position: u64,
-        deadline: Time,
-        waiting_max: usize,
-    ) {
+    /// Keeps windows open as a description says.
+    pub(super) fn reconfigure(&mut self, spec: &Spec) {
+        let by_deadline = spec.revision >= 2 && spec.rewards.default.is_some();
+        self.open = by_deadline.then(|| {
+            let silent = self.waiting.iter().filter(|(_, one)| one.is_silent());
+            silent.map(|(id, one)| (one.window(), *id)).collect()
+        });
+    }
+
+    /// Lets every row of a prediction wait.
+    pub(super) fn wait(&mut self, prediction: &Prediction, position: u64, deadline: Time) {
         for (row, id) in prediction.ids.iter().enumerate() {
             let waiting = Waiting {
                 position,
@@ -93,22 +151,58 @@ impl Joins {
                 deadline,
                 told: false,
                 signals: 0,
-                earned: None,
+                credited: None,
                 closed: false,
+                label: None,
+                is_relabelled: false,
+                is_judged_by_label: false,
+                held_reward: None,
+                held_label: None,
             };
-            if self.waiting.insert(id.0, waiting).is_none() {
+            let before = self.waiting.insert(id.0, waiting);
+            if let Some(open) = &mut self.open {
+                before.iter().for_each(|one| {
+                    open.remove(&one.window());
+                });
+                open.insert(waiting.window(), id.0);
+            }
+            if before.is_none() {
                 self.order.push_back(id.0);
             }
         }
+    }
+
+    /// Lets the oldest beyond `waiting_max` go.
+    pub(super) fn make_room(&mut self, waiting_max: usize) {
         while self.waiting.len() > waiting_max {
             self.let_go();
         }
     }
 
-    /// Lets those go whose windows ended before `before`.
+    /// The silent ones among the `n_oldest` whose windows ended before `now`, where silence earns
+    /// something.
+    pub(super) fn due_among(&self, n_oldest: usize, now: Time) -> Vec<PredictionId> {
+        let Some(open) = &self.open else {
+            return Vec::new();
+        };
+        let due = |id: &&u128| {
+            let window = self.waiting[*id].window();
+            window.0 < now && open.contains_key(&window)
+        };
+        let oldest = self.order.iter().take(n_oldest).filter(due);
+        oldest.map(|id| PredictionId(*id)).collect()
+    }
+
+    /// Lets those go whose windows ended before `before`; one that is still to be closed stays, with
+    /// all that came after it.
     pub(super) fn expire(&mut self, before: Time) {
         while let Some(id) = self.order.front() {
-            if self.waiting[id].deadline >= before {
+            let window = self.waiting[id].window();
+            let is_open = self
+                .open
+                .as_ref()
+                .is_some_and(|open| open.contains_key(&window));
+            if window.0 >= before || is_open {
                 break;
             }
             self.let_go();
@@ -120,9 +214,15 @@ impl Joins {
         let Some(id) = self.order.pop_front() else {
             return;
         };
-        self.waiting.remove(&id);
-        self.expired = self.expired.max(id);
+        self.remove(id);
         self.n_closed = self.n_closed.saturating_sub(1);
+    }
+
+    fn remove(&mut self, id: u128) {
+        if let (Some(waiting), Some(open)) = (self.waiting.remove(&id), &mut self.open) {
+            open.remove(&waiting.window());
+        }
+        self.expired = self.expired.max(id);
     }
 
     /// Lets all go but those that `stay`.
@@ -133,8 +233,7 @@ impl Joins {
                 self.order.push_back(id);
                 self.n_closed += usize::from(index < n_closed);
             } else {
-                self.waiting.remove(&id);
-                self.expired = self.expired.max(id);
+                self.remove(id);
             }
         }
     }
@@ -145,16 +244,48 @@ impl Joins {
         Some(self.waiting[oldest].position)
     }
 
-    pub(super) fn get_mut(&mut self, id: PredictionId) -> Option<&mut Waiting> {
-        self.waiting.get_mut(&id.0)
+    /// Changes what is known of a prediction, if it waits.
+    pub(super) fn update(&mut self, id: PredictionId, change: impl FnOnce(&mut Waiting)) {
+        let Some(waiting) = self.waiting.get_mut(&id.0) else {
+            return;
+        };
+        change(waiting);
+        if let Some(open) = &mut self.open
+            && !waiting.is_silent()
+        {
+            open.remove(&waiting.window());
+        }
     }
 
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
-        self.waiting.values_mut()
+    /// Gives the signals of all other bits.
+    pub(super) fn carry_signals(&mut self, carry: impl Fn(u64) -> u64) {
+        let all = self.waiting.values_mut();
+        all.for_each(|waiting| waiting.signals = carry(waiting.signals));
+    }
+
+    /// Takes what each has earned for learned, as one of `n_examples`: the first revision does not
+    /// tell the two apart.
+    pub(super) fn hold_credited(&mut self, n_examples: u64) {
+        for waiting in self.waiting.values_mut() {
+            let held = waiting.credited.map(|value| Held::of(value, n_examples));
+            waiting.held_reward = held;
+        }
+    }
+
+    /// The examples after `n_examples` were rejected: nothing of them is learned.
+    pub(super) fn reject(&mut self, n_examples: u64) {
+        let rejected = |held: &mut Held| held.learned_at() == n_examples;
+        for waiting in self.waiting.values_mut() {
+            waiting.held_reward.take_if(rejected);
+            waiting.held_label.take_if(rejected);
+        }
     }
 
     /// When the next window closes; none where no silent prediction waits.
     pub fn next_deadline(&self) -> Option<Time> {
+        if let Some(open) = &self.open {
+            return open.keys().next().map(|window| window.0);
+        }
         let mut open = self.order.iter().skip(self.n_closed);
         open.find_map(|id| self.silent(*id))
     }
@@ -170,8 +301,12 @@ impl Joins {
         waiting.is_silent().then_some(waiting.deadline)
     }
 
-    /// The oldest silent prediction, if its window ended before `now`.
+    /// The silent prediction whose window is the next to close, if it ended before `now`.
     pub(super) fn next_due(&mut self, now: Time) -> Option<(PredictionId, Waiting)> {
+        if let Some(open) = &self.open {
+            let (window, id) = open.first_key_value()?;
+            return (window.0 < now).then(|| (PredictionId(*id), self.waiting[id]));
+        }
         // What needs no look any more is passed over for good, so that the next look is short.
         while let Some(id) = self.order.get(self.n_closed) {
             match self.silent(*id) {
@@ -184,64 +319,13 @@ impl Joins {
         }
         None
     }
-
-    pub(super) fn save(&self, tensors: &mut Tensors) {
-        let (mut columns, mut rewards) = (Vec::with_capacity(7 * self.len()), Vec::new());
-        for (id, waiting) in self
-            .order
-            .iter()
-            .filter_map(|id| self.waiting.get_key_value(id))
-        {
-            let flags = [waiting.told, waiting.closed, waiting.earned.is_some()];
-            let flags = flags
-                .iter()
-                .rev()
-                .fold(0, |bits, flag| bits << 1 | u64::from(*flag));
-            columns.extend([(id >> 64) as u64, *id as u64, waiting.position]);
-            columns.extend([u64::from(waiting.row), waiting.deadline.0 as u64]);
-            columns.extend([flags, waiting.signals]);
-            rewards.push(waiting.earned.unwrap_or(0.0));
-        }
-        tensors.put_u64("waiting", &[self.len(), 7], columns);
-        tensors.put_f64("waiting.earned", &[self.len()], rewards);
-        let expired = [(self.expired >> 64) as u64, self.expired as u64];
-        let numbers = vec![expired[0], expired[1], self.n_closed as u64];
-        tensors.put_u64("expired", &[3], numbers);
-    }
-
-    pub(super) fn load(tensors: &mut Tensors) -> Result<Joins, Error> {
-        let id = |halves: &[u64]| u128::from(halves[0]) << 64 | u128::from(halves[1]);
-        let columns = tensors.take_u64("waiting", &[None, Some(7)])?;
-        let rewards = tensors.take_f64("waiting.earned", &[Some(columns.len() / 7)])?;
-        let numbers = tensors.take_u64("expired", &[Some(3)])?;
-        let mut joins = Joins {
-            expired: id(&numbers),
-            ..Joins::default()
-        };
-        for (row, earned) in columns.chunks_exact(7).zip(rewards) {
-            let waiting = Waiting {
-                position: row[2],
-                row: row[3] as u32,
-                deadline: Time(row[4] as i64),
-                told: row[5] & 1 == 1,
-                closed: row[5] >> 1 & 1 == 1,
-                earned: (row[5] >> 2 & 1 == 1).then_some(earned),
-                signals: row[6],
-            };
-            if joins.waiting.insert(id(row), waiting).is_some() {
-                return Err(Error::value("waiting", "an id stands there twice"));
-            }
-            joins.order.push_back(id(row));
-        }
-        joins.n_closed = (numbers[2] as usize).min(joins.order.len());
-        Ok(joins)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::{Batch, Outputs};
+    use crate::model::weights::Tensors;
 
     fn prediction(ids: &[u128]) -> Prediction {
         Prediction {
@@ -257,8 +341,10 @@ mod tests {
     #[test]
     fn the_oldest_makes_room() {
         let mut joins = Joins::default();
-        joins.wait(&prediction(&[10, 11]), 1, Time(5), 3);
-        joins.wait(&prediction(&[12, 13]), 2, Time(6), 3);
+        joins.wait(&prediction(&[10, 11]), 1, Time(5));
+        joins.make_room(3);
+        joins.wait(&prediction(&[12, 13]), 2, Time(6));
+        joins.make_room(3);
         assert_eq!(joins.find(PredictionId(10)), Found::Expired);
         assert_eq!(joins.find(PredictionId(99)), Found::Unknown);
         let Found::Waiting(found) = joins.find(PredictionId(13)) else {
@@ -273,8 +359,8 @@ mod tests {
     #[test]
     fn those_whose_windows_ended_long_ago_go() {
         let mut joins = Joins::default();
-        joins.wait(&prediction(&[10, 11]), 1, Time(5), 9);
-        joins.wait(&prediction(&[12]), 2, Time(6), 9);
+        joins.wait(&prediction(&[10, 11]), 1, Time(5));
+        joins.wait(&prediction(&[12]), 2, Time(6));
         assert_eq!(joins.oldest_position(), Some(1));
         joins.expire(Time(5));
         assert_eq!(joins.len(), 3);
@@ -288,9 +374,9 @@ mod tests {
     #[test]
     fn some_go_and_the_others_keep_their_order() {
         let mut joins = Joins::default();
-        joins.wait(&prediction(&[10, 11, 12]), 1, Time(5), 9);
-        joins.get_mut(PredictionId(10)).unwrap().told = true;
-        joins.get_mut(PredictionId(11)).unwrap().told = true;
+        joins.wait(&prediction(&[10, 11, 12]), 1, Time(5));
+        joins.update(PredictionId(10), |one| one.told = true);
+        joins.update(PredictionId(11), |one| one.told = true);
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
         joins.retain(|id| id.0 != 11);
         assert_eq!(joins.find(PredictionId(11)), Found::Expired);
@@ -304,8 +390,10 @@ mod tests {
     #[test]
     fn a_clock_that_steps_back_does_not_make_newcomers_expire() {
         let mut joins = Joins::default();
-        joins.wait(&prediction(&[100, 101]), 1, Time(5), 2);
-        joins.wait(&prediction(&[7]), 2, Time(6), 2);
+        joins.wait(&prediction(&[100, 101]), 1, Time(5));
+        joins.make_room(2);
+        joins.wait(&prediction(&[7]), 2, Time(6));
+        joins.make_room(2);
         assert!(matches!(joins.find(PredictionId(7)), Found::Waiting(_)));
         assert_eq!(joins.find(PredictionId(100)), Found::Expired);
     }
@@ -313,16 +401,16 @@ mod tests {
     #[test]
     fn windows_close_in_order_and_only_in_silence() {
         let mut joins = Joins::default();
-        joins.wait(&prediction(&[1, 2, 3]), 1, Time(5), 9);
-        joins.wait(&prediction(&[4]), 2, Time(8), 9);
+        joins.wait(&prediction(&[1, 2, 3]), 1, Time(5));
+        joins.wait(&prediction(&[4]), 2, Time(8));
         assert_eq!(joins.next_deadline(), Some(Time(5)));
         assert_eq!(joins.n_silent(), 4);
-        joins.get_mut(PredictionId(1)).unwrap().earned = Some(1.0);
-        joins.get_mut(PredictionId(2)).unwrap().told = true;
+        joins.update(PredictionId(1), |one| one.credited = Some(1.0));
+        joins.update(PredictionId(2), |one| one.told = true);
         let due = |joins: &mut Joins, now| joins.next_due(Time(now)).map(|(id, _)| id.0);
         assert_eq!(due(&mut joins, 5), None);
         assert_eq!(due(&mut joins, 6), Some(3));
-        joins.get_mut(PredictionId(3)).unwrap().earned = Some(0.0);
+        joins.update(PredictionId(3), |one| one.credited = Some(0.0));
         assert_eq!(due(&mut joins, 8), None);
         assert_eq!(joins.next_deadline(), Some(Time(8)));
         assert_eq!(due(&mut joins, 9), Some(4));

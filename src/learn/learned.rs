@@ -281,7 +281,13 @@ impl Learned {
         };
         let example = Some(amendment.example);
         let unscored = &mut Vec::new();
-        self.observe(batch, row, target, example, encoders, unscored)
+        match self.observe(batch, row, target, example, encoders, unscored) {
+            Outcome::Updated(1) if !matches!(target, Target::Correction { .. }) => {
+                self.n_examples -= 1;
+                Outcome::Updated(0)
+            }
+            outcome => outcome,
+        }
     }
 
     fn learn(

@@ -5,8 +5,11 @@
 
 mod feedback;
 mod labels;
+mod relabel;
+mod rewards;
 mod state;
 mod versions;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,6 +98,8 @@ pub struct Step {
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
     pub left_out: Vec<u64>,
+    /// The feedback id of what this event contradicts, without the right to supersede it.
+    pub contradicts: Option<String>,
 }
 
 /// Feedback that another history leaves out.
@@ -116,6 +121,10 @@ pub struct Learner {
     history: History,
     /// Those whose adapters learn, by the place of their input; brought when they are needed.
     encoders: Spare<Vec<Option<Arc<TextEncoder>>>>,
+    /// The request of several rows that was last read back: the next feedback may speak of it, too.
+    request: Spare<Option<(u64, Arc<Prediction>)>>,
+    /// Windows that close within an entry at most: only tests choose another bound.
+    windows_max: usize,
     /// Why the device that learns has failed, while the entry is applied that it failed at.
     failed: Option<String>,
 }
@@ -175,6 +184,8 @@ impl Learner {
             world: World::default(),
             history: History::default(),
             encoders: Spare::default(),
+            request: Spare::default(),
+            windows_max: windows::PER_ENTRY_MAX,
             failed: None,
             spec,
         }
@@ -192,6 +203,8 @@ impl Learner {
             world: World::default(),
             history: History::default(),
             encoders: Spare::default(),
+            request: Spare::default(),
+            windows_max: windows::PER_ENTRY_MAX,
             failed: None,
             spec,
         })
@@ -319,14 +332,11 @@ impl Learner {
         self.bring_encoders(archive)?;
         self.learned.move_to(archive.device(self.spec.device));
         let n_before = self.learned.n_examples();
-        let closed = self.close_windows(archive)?;
+        let closed = self.close_windows(self.windows_max, archive)?;
         self.expire();
         let mut step = match &entry.event {
-            Event::Description(description) => self.describe(description)?,
-            Event::Prediction(prediction) => {
-                self.wait(prediction);
-                Step::default()
-            }
+            Event::Description(description) => self.describe(description, archive)?,
+            Event::Prediction(prediction) => self.wait(prediction, archive)?,
             Event::Feedback(feedback) => self.take(feedback, archive)?,
             Event::Duplicate(_) => self.end(Fate::Duplicate),
             Event::Command(command) => self.obey(command, archive)?,
@@ -370,16 +380,27 @@ impl Learner {
         Ok(())
     }
 
-    fn describe(&mut self, description: &Description) -> Result<Step, Error> {
+    fn describe(
+        &mut self,
+        description: &Description,
+        archive: &mut dyn Archive,
+    ) -> Result<Step, Error> {
         let position = self.world.position;
         let refuse = |error| Error::Description { position, error };
         let spec = Spec::journaled(&description.toml).map_err(refuse)?;
         self.spec.check_change(&spec).map_err(refuse)?;
-        self.learned.reconfigure(&spec);
-        for waiting in self.world.joins.all_mut() {
-            let (old, new) = (&self.spec.rewards, &spec.rewards);
-            waiting.signals = signals::carry(waiting.signals, old, new);
+        if spec.rewards.default != self.spec.rewards.default {
+            // What is due by now has earned what silence meant until now.
+            self.close_windows(usize::MAX, archive)?;
         }
+        self.learned.reconfigure(&spec);
+        let joins = &mut self.world.joins;
+        let (old, new) = (&self.spec.rewards, &spec.rewards);
+        joins.carry_signals(|bits| signals::carry(bits, old, new));
+        if self.spec.revision < 2 && spec.revision >= 2 {
+            joins.hold_credited(self.learned.n_examples());
+        }
+        joins.reconfigure(&spec);
         let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
         self.description = description.clone();
         self.note_revised(&earlier);
@@ -389,21 +410,6 @@ impl Learner {
             version: first.then(|| self.make(Reason::Initial)).flatten(),
             ..Step::default()
         })
-    }
-
-    fn wait(&mut self, prediction: &Prediction) {
-        let window_us = self.spec.rewards.window_s as i64 * 1_000_000;
-        let deadline = Time(self.world.time.0 + window_us);
-        let (position, max) = (self.world.position, self.spec.waiting_max);
-        self.world.joins.wait(prediction, position, deadline, max);
-        self.note_unlabelled(prediction);
-    }
-
-    /// Predictions take no feedback beyond the age at which the journal may let them go.
-    fn expire(&mut self) {
-        let waits_s = self.spec.journal.age_max_s.max(self.spec.rewards.window_s);
-        let late_us = (waits_s - self.spec.rewards.window_s) as i64 * 1_000_000;
-        self.world.joins.expire(Time(self.world.time.0 - late_us));
     }
 
     /// What was erased had been retracted before: only a history that leaves it out can go on.

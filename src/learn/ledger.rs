@@ -14,7 +14,8 @@ pub enum Fate {
     Pending,
     /// It came before, or its prediction has had this signal.
     Duplicate,
-    /// Another signal of its prediction counts instead.
+    /// Another signal of its prediction counts instead: it was learned once and a newer one took its
+    /// place, or one that counts was there.
     Superseded,
     /// Nothing here is meant by it: no prediction of this id, no such class, action or signal.
     Unmatched,
@@ -22,7 +23,8 @@ pub enum Fate {
     Expired,
     /// A reward after its window had closed; it corrects the default reward, where there is one.
     Late,
-    /// Its update was not finite and was rejected.
+    /// Its update was not finite and was rejected; or it contradicts what another source said, which
+    /// its sender may not supersede.
     Quarantined,
     /// Learned once, and taken back by a restore.
     Undone,
@@ -66,6 +68,10 @@ impl Fate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     counts: [u64; Fate::ALL.len()],
+    /// Of the superseded: those that were learned before. A restore may bring them back.
+    n_replaced: u64,
+    /// Of the quarantined: contradictions. No restore changes what was said.
+    n_contradictions: u64,
 }
 
 impl Ledger {
@@ -89,19 +95,43 @@ impl Ledger {
         self.counts[fate as usize] += n_pending;
     }
 
+    /// One event that was learned, or waits to be, gave way to a newer one of its prediction.
+    pub(super) fn replace(&mut self, before: Fate) {
+        let count = &mut self.counts[before as usize];
+        if *count > 0 {
+            *count -= 1;
+            self.counts[Fate::Superseded as usize] += 1;
+            self.n_replaced += 1;
+        }
+    }
+
+    /// One event contradicts another: it is quarantined for good.
+    pub(super) fn contradict(&mut self) {
+        self.n_contradictions += 1;
+    }
+
     /// What a restore to the state of `then` means: what was learned since is undone, and what
     /// had been undone on the way to `then` counts as learned again.
     pub(super) fn undo_since(&mut self, then: &Ledger) {
         let total = self.total();
+        let superseded = &mut self.counts[Fate::Superseded as usize];
+        *superseded = *superseded - self.n_replaced + then.n_replaced;
+        self.n_replaced = then.n_replaced;
         for fate in [Fate::Applied, Fate::Pending, Fate::Quarantined] {
             self.counts[fate as usize] = then.count(fate);
         }
+        let quarantined = &mut self.counts[Fate::Quarantined as usize];
+        *quarantined = *quarantined - then.n_contradictions + self.n_contradictions;
         self.counts[Fate::Undone as usize] = 0;
         self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
     }
 
     pub(super) fn save(&self, tensors: &mut Tensors) {
         tensors.put_u64("fates", &[self.counts.len()], self.counts.to_vec());
+        let parts = vec![self.n_replaced, self.n_contradictions];
+        if parts != [0, 0] {
+            tensors.put_u64("fates.parts", &[2], parts);
+        }
     }
 
     pub(super) fn load(tensors: &mut Tensors) -> Result<Ledger, Error> {
@@ -116,7 +146,20 @@ impl Ledger {
                 format!("{n_fates} fates, of which only {n_known} are known"),
             )
         })?;
-        Ok(Ledger { counts })
+        let parts = match tensors.0.contains_key("fates.parts") {
+            true => tensors.take_u64("fates.parts", &[Some(2)])?,
+            false => vec![0, 0],
+        };
+        let ledger = Ledger {
+            counts,
+            n_replaced: parts[0],
+            n_contradictions: parts[1],
+        };
+        let wholes = [Fate::Superseded, Fate::Quarantined].map(|fate| ledger.count(fate));
+        match parts[0] <= wholes[0] && parts[1] <= wholes[1] {
+            true => Ok(ledger),
+            false => Err(Error::value("fates.parts", "more than their fates")),
+        }
     }
 }
 

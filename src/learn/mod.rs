@@ -60,7 +60,7 @@ mod trainee;
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Moment, Otherwise};
 pub use evaluate::{Evaluation, Member};
-pub use join::{Joins, Waiting};
+pub use join::{Held, Joins, Waiting};
 pub use learned::{Amendment, Learned};
 pub use learner::{Error, Learner, Omission, Step, tainted};
 pub use ledger::{Fate, Ledger};

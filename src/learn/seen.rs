@@ -81,7 +81,8 @@ impl Seen {
     }
 }
 
-fn key(feedback_id: &str) -> u128 {
+/// The first half of the BLAKE3 of a feedback id.
+pub(super) fn key(feedback_id: &str) -> u128 {
     let hash = blake3::hash(feedback_id.as_bytes());
     let half = hash.as_bytes()[..16].try_into().expect("sixteen bytes");
     u128::from_le_bytes(half)

@@ -51,10 +51,28 @@ impl Sources {
 
     /// An example that waits for its update.
     pub(super) fn wait(&mut self, source: &str) {
+        self.count(source).waiting += 1;
+    }
+
+    fn count(&mut self, source: &str) -> &mut Count {
         let known = self.counts.contains_key(source) || self.counts.len() < SOURCES_MAX;
         let source = if known { source } else { OTHERS };
-        let count = self.counts.entry(source.to_owned()).or_default();
-        count.waiting += 1;
+        self.counts.entry(source.to_owned()).or_default()
+    }
+
+    /// An example that is learned at once, whatever waits.
+    pub(super) fn add(&mut self, source: &str) {
+        self.count(source).learned += 1;
+    }
+
+    /// An example gave way to one of another event.
+    pub(super) fn replace(&mut self, source: &str) {
+        let count = self.count(source);
+        let whole = match count.learned {
+            0 => &mut count.waiting,
+            _ => &mut count.learned,
+        };
+        *whole = whole.saturating_sub(1);
     }
 
     /// What waited was learned.

@@ -223,6 +223,14 @@ impl Archive for Shelf<'_> {
         }
     }
 
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
+        let entry = &self.journal[position as usize - 1];
+        match &entry.event {
+            Event::Feedback(feedback) => Ok((entry.time, feedback.clone())),
+            other => Err(format!("no feedback at {position}: {other:?}")),
+        }
+    }
+
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
         let found = self.versions.get(&version).cloned();
         found.ok_or_else(|| format!("no version {version}"))

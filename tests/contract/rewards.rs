@@ -23,7 +23,7 @@ fn bandits(feedback: &str) -> Vec<Case> {
 }
 
 /// What a bandit expects of each action.
-fn scores(room: &Classroom, batch: &Batch) -> Vec<f64> {
+pub fn scores(room: &Classroom, batch: &Batch) -> Vec<f64> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),
         _ => panic!("a bandit"),
@@ -106,7 +106,7 @@ fn rewarded(case: &Case, comes: Comes) -> Classroom {
 }
 
 /// Answers a row with this action.
-fn serve(room: &mut Classroom, batch: Batch, action: u32) -> PredictionId {
+pub fn serve(room: &mut Classroom, batch: Batch, action: u32) -> PredictionId {
     let position = room.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
     let mut outputs = room
@@ -175,4 +175,28 @@ fn a_reward_that_comes_late_or_in_parts_is_learned_as_if_it_had_come_at_once() {
             assert!(known[1] > known[0] - 0.05, "{known:?}: {}", case.name);
         }
     }
+}
+
+#[test]
+fn p10_a_preference_has_the_fate_of_both_its_examples() {
+    // Two examples make up an update: those of the preference fill one, or wait.
+    let learner = gradient("linear", "sgd", "none");
+    let case = case("bandit", &learner, SEED, 0);
+    let mut room = Classroom::new(&case.toml);
+    let ids: Vec<_> = rows(5, 0.3)
+        .map(|(batch, _)| serve(&mut room, batch, 0))
+        .collect();
+    let prefer = |room: &mut Classroom, over: [usize; 2]| {
+        let [id, other] = over.map(|index| ids[index]);
+        room.say(id, Signal::PreferredOver(other)).fate
+    };
+    assert_eq!(prefer(&mut room, [0, 1]), Some(Fate::Applied));
+    say(&mut room, ids[2], 1.0, &[Fate::Pending]);
+    // The first fills an update, the second waits for the next.
+    assert_eq!(prefer(&mut room, [3, 4]), Some(Fate::Pending));
+    let count = |room: &Classroom, fate| room.learner.ledger().count(fate);
+    assert_eq!(
+        [Fate::Applied, Fate::Pending].map(|fate| count(&room, fate)),
+        [2, 1]
+    );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{Clock, Offline as Data};
-use perennial::event::Time;
+use perennial::event::{Batch, Column, Time};
 use perennial::model::Spec;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::{FeedbackRequest, ModelStatus, Signal};
@@ -161,6 +161,104 @@ async fn a_reward_that_comes_late_counts_nowhere_where_silence_had_not_closed_th
             assert_eq!(shop.close(&toml).await, rewards, "{toml}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_window_after_a_restart_is_not_held_up_by_an_older_one() {
+    let mut shop = Shop::open(BANDIT).await;
+    let older = shop.ask(1).await;
+    let shorter = BANDIT.replace("window_s = 60", "window_s = 10");
+    let house = shop.served.stop().await;
+    house.describe("m", &shorter);
+    let told = shop.now.clone();
+    let clock = Clock::told(move || Time(told.load(Relaxed)));
+    let mut shop = Shop {
+        served: Served::in_house(house, clock).await,
+        ..shop
+    };
+    let newer = shop.ask(2).await;
+    shop.now.fetch_add(5 * SECOND, Relaxed);
+    let status = shop.reward(&newer[0], 2.0).await;
+    assert_eq!(status.fates["applied"], 1);
+    shop.now.fetch_add(20 * SECOND, Relaxed);
+    let status = shop.reward(&newer[1], 3.0).await;
+    assert_eq!(status.fates["late"], 1);
+    assert_eq!(earned(&status), (2, 5.0));
+    let status = shop.reward(&older[0], 1.0).await;
+    assert_eq!((earned(&status), status.fates["applied"]), ((3, 6.0), 2));
+    assert_eq!(shop.close(&shorter).await, [2.0, 3.0, 1.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_many_windows_close_with_ticks_while_feedback_goes_on() {
+    const ROWS: usize = 500;
+    let mut shop = Shop::open(BANDIT).await;
+    let (first, _) = rows(1, 0.3).next().expect("a row");
+    let values = |column: &Column| match column {
+        Column::Numbers(values) => Column::Numbers(vec![values[0]; ROWS]),
+        Column::Strings(values) => Column::Strings(vec![values[0].clone(); ROWS]),
+        other => panic!("{other:?}"),
+    };
+    let batch = Batch {
+        n_rows: ROWS,
+        columns: first.columns.iter().map(values).collect(),
+    };
+    let asked = shop.client().ask(question("m", &batch)).await;
+    let ids = asked.expect("answers").ids;
+    // Once this is acknowledged, what was answered before is journaled as well.
+    let heard = shop.ask(1).await;
+    shop.reward(&heard[0], 1.0).await;
+    shop.now.fetch_add(61 * SECOND, Relaxed);
+    let mut status = shop.reward(&ids[ROWS - 1], 3.0).await;
+    assert_eq!(status.fates["late"], 1);
+    // Ticks are journaled until nothing is due.
+    for _ in 0..100_000 {
+        if status.judged == ROWS as u64 + 1 {
+            break;
+        }
+        status = shop.client().status("m").await;
+    }
+    let sum = 1.0 - (ROWS as f64 - 1.0) + 3.0;
+    assert_eq!(earned(&status), (ROWS as u64 + 1, sum));
+    let mut rewards = vec![-1.0; ROWS + 1];
+    (rewards[0], rewards[ROWS]) = (1.0, 3.0);
+    assert_eq!(shop.close(BANDIT).await, rewards);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_reward_beyond_the_described_range_is_refused() {
+    let mut shop = Shop::open(BANDIT).await;
+    let ids = shop.ask(1).await;
+    let mut event = shop.event(&ids[0]);
+    event.reward = Some(1e308);
+    let refused = shop.client().submit(event).await;
+    let refusal = refused.expect_err("it is beyond the range");
+    assert_eq!(refusal.code(), Code::InvalidArgument);
+    assert!(refusal.message().starts_with("reward: 1e308"), "{refusal}");
+    let status = shop.reward(&ids[0], 1e6).await;
+    assert_eq!(earned(&status), (1, 1e6));
+    shop.served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_is_corrected_under_a_new_id_and_after_a_restart() {
+    let toml = BANDIT.replace("aggregate = \"sum\"\n", "");
+    let mut shop = Shop::open(&toml).await;
+    let ids = shop.ask(2).await;
+    for (label, n_superseded) in [("a", 0), ("b", 1), ("a", 2)] {
+        let mut event = shop.event(&ids[0]);
+        event.label = Some(label.to_owned());
+        let status = shop.say(event).await;
+        let count = |fate: &str| status.fates.get(fate).copied().unwrap_or(0);
+        assert_eq!([count("applied"), count("superseded")], [1, n_superseded]);
+        assert_eq!(status.judged, 1);
+        let house = shop.served.stop().await;
+        let told = shop.now.clone();
+        let clock = Clock::told(move || Time(told.load(Relaxed)));
+        shop.served = Served::in_house(house, clock).await;
+        assert_eq!(shop.client().status("m").await.fates, status.fates);
+    }
+    shop.served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

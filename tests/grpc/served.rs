@@ -87,7 +87,11 @@ impl Served {
 
     /// By a clock that the test sets.
     pub async fn start_by(models: &[(&str, &str)], clock: Clock) -> Served {
-        let house = House::new(models);
+        Served::in_house(House::new(models), clock).await
+    }
+
+    /// On what an earlier one stood on.
+    pub async fn in_house(house: House, clock: Clock) -> Served {
         let config = engine::Config {
             clock,
             ..house.config()

@@ -4,18 +4,49 @@
 //! other learning back. An answer is judged by its label, or not at all.
 
 use super::{History, Learner};
-use crate::event::{Outputs, Prediction};
+use crate::event::{Outputs, Prediction, Signal};
 use crate::model::{Spec, Target, Task, argmax};
 
 /// From this revision on an answer without labels is judged by those of the state that gave it.
 const BY_LABEL: u32 = 2;
 
 impl Learner {
-    /// Judges row `row` of what was served.
-    pub(super) fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) {
-        if let Some(score) = self.score(prediction, row, target) {
-            self.world.evaluation.judge(score);
+    /// Judges row `row` of what was served; false where it cannot be judged.
+    pub(super) fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) -> bool {
+        let score = self.score(prediction, row, target);
+        score
+            .iter()
+            .for_each(|score| self.world.evaluation.judge(*score));
+        score.is_some()
+    }
+
+    /// Row `row` of what was served was judged by the truth `before`, and is by this one now.
+    pub(super) fn judge_again(
+        &mut self,
+        prediction: &Prediction,
+        row: usize,
+        [before, now]: [&Signal; 2],
+    ) {
+        let score = |signal: &Signal| match signal {
+            Signal::Label(label) => self.score_by_name(prediction, row, label),
+            Signal::Value(value) => self.score(prediction, row, Target::Value(*value)),
+            _ => None,
+        };
+        if let (Some(before), Some(now)) = (score(before), score(now)) {
+            self.world.evaluation.amend(now - before);
         }
+    }
+
+    /// Right or wrong by the name of a label, which may have no place now.
+    fn score_by_name(&self, prediction: &Prediction, row: usize, label: &str) -> Option<f64> {
+        let Outputs::Probabilities(all) = &prediction.outputs else {
+            let best = self.spec.task.index(label)?;
+            return self.score(prediction, row, Target::BestAction(best));
+        };
+        let width = all.len() / prediction.batch.n_rows;
+        let place = argmax(&all[row * width..(row + 1) * width]);
+        let right = self.is_right(prediction, place, label);
+        right.map(|right| f64::from(u8::from(right)))
     }
 
     /// Right or wrong, the absolute error, or the reward; none where the label that was answered
@@ -23,10 +54,9 @@ impl Learner {
     fn score(&self, prediction: &Prediction, row: usize, target: Target) -> Option<f64> {
         let right = |right: bool| f64::from(u8::from(right));
         match (&prediction.outputs, target) {
-            (Outputs::Probabilities(all), Target::Class(class)) => {
-                let width = all.len() / prediction.batch.n_rows;
-                let place = argmax(&all[row * width..(row + 1) * width]);
-                self.is_right(prediction, place, class as usize).map(right)
+            (Outputs::Probabilities(_), Target::Class(class)) => {
+                let label = &self.learned.names()[class as usize];
+                self.score_by_name(prediction, row, label)
             }
             (Outputs::Values(values), Target::Value(value)) => {
                 Some((f64::from(values[row]) - value).abs())
@@ -39,23 +69,24 @@ impl Learner {
         }
     }
 
-    /// Whether the answer `place` is the label that is at the place `class` now.
-    fn is_right(&self, prediction: &Prediction, place: usize, class: usize) -> Option<bool> {
+    /// Whether the answer `place` is this label.
+    fn is_right(&self, prediction: &Prediction, place: usize, label: &str) -> Option<bool> {
         let names = self.learned.names();
+        let is_at = || names.get(place).is_some_and(|name| name == label);
         if let Some(answered) = prediction.labels.get(&(place as u32)) {
-            return Some(*answered == names[class]);
+            return Some(answered == label);
         }
         // What the description names has its place for good.
         if self.spec.revision < BY_LABEL || place < self.spec.task.names().len() {
-            return Some(place == class);
+            return Some(is_at());
         }
         let (world, position) = (&self.world, prediction.position);
-        if let Some(had) = world.places.had(place, position, &names[class]) {
+        if let Some(had) = world.places.had(place, position, label) {
             return Some(had);
         }
         let since = world.lineage.renamed();
         let same = self.history == History::Recorded && position >= since;
-        same.then_some(place == class)
+        same.then(is_at)
     }
 
     /// A prediction may wait whose answer was journaled without its label.

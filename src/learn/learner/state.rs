@@ -13,6 +13,7 @@ use super::super::lineage::Lineage;
 use super::super::places::Places;
 use super::super::seen::Seen;
 use super::super::sources::Sources;
+use super::windows::PER_ENTRY_MAX;
 use super::{History, Learner, Tallies, World};
 use crate::event::{Description, Reason, Time, Version};
 use crate::model::weights::{self, Tensors};
@@ -82,12 +83,16 @@ impl Learner {
         let lineage = Lineage::load(&mut world)?;
         let retold = load_retold(&mut world, &lineage)?;
         let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
+        let mut joins = Joins::load(&mut world)?;
+        joins.reconfigure(&spec);
         Ok(Learner {
             spec,
             description,
             learned,
             history: History::default(),
             encoders: Default::default(),
+            request: Default::default(),
+            windows_max: PER_ENTRY_MAX,
             failed: None,
             world: World {
                 position: numbers[0],
@@ -95,7 +100,7 @@ impl Learner {
                 version: numbers[2],
                 newest_version: numbers[3],
                 n_events: numbers[4],
-                joins: Joins::load(&mut world)?,
+                joins,
                 seen: Seen::load(&mut world)?,
                 ledger: Ledger::load(&mut world)?,
                 sources: Sources::load(&mut world, numbers[0])?,

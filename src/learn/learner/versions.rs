@@ -4,7 +4,7 @@
 //! what is counted of it, changes.
 
 use super::super::archive::Archive;
-use super::super::join::Found;
+use super::super::join::HeldThen;
 use super::super::learned::Learned;
 use super::state::take_description;
 use super::{Error, History, Learner, Step, Tallies};
@@ -38,8 +38,8 @@ impl Learner {
         let found = archive.version(version);
         let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
         let refuse = |error| Error::Version { version, error };
-        let (_, spec) = take_description(&mut state).map_err(refuse)?;
-        if let Err(error) = spec.check_change(&self.spec) {
+        let (_, described) = take_description(&mut state).map_err(refuse)?;
+        if let Err(error) = described.check_change(&self.spec) {
             return Ok(Step {
                 refused: Some(format!(
                     "version {version} is of another description: {error}"
@@ -49,14 +49,20 @@ impl Learner {
         }
         let mut learned = state.unnest("learned");
         let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
+        let mut world = state.unnest("world");
         let then = match self.world.retold.get(&version) {
             Some(tallies) => tallies.clone(),
             None => {
-                let mut world = state.unnest("world");
                 let position = self.world.lineage.position(version).unwrap_or(0);
                 Tallies::load(&mut world, position).map_err(refuse)?
             }
         };
+        if self.spec.revision >= 2 {
+            let n_examples = learned.n_examples();
+            let held = HeldThen::load(&mut world, described.revision, n_examples);
+            self.credit_silence();
+            self.world.joins.hold(held.map_err(refuse)?);
+        }
         self.world.sources = then.sources;
         let before = std::mem::replace(&mut self.learned, learned);
         self.learned.reconfigure(&self.spec);
@@ -95,11 +101,12 @@ impl Learner {
         self.world.joins = other.learner.world.joins;
         self.note_revised(&earlier);
         self.note_renamed(before.names());
+        self.request = Default::default();
         self.world.ledger = other.learner.world.ledger;
         self.world.sources = other.learner.world.sources;
         self.world.evaluation = other.learner.world.evaluation;
         // That history ended before this moment.
-        self.close_windows(archive)?;
+        self.close_windows(self.windows_max, archive)?;
         // The version about to be made is not yet in the tree.
         let successor = self.world.newest_version + 1;
         if let Some(first) = other.left_out.first() {
@@ -131,8 +138,7 @@ impl Learner {
         let names = self.learned.names();
         let fits =
             self.spec.has_inputs_of(&adopted.spec) && adopted.learned.names().starts_with(names);
-        let waiting = &self.world.joins;
-        let stays = |id| fits && matches!(waiting.find(id), Found::Waiting(_));
+        let stays = |id| fits && self.waiting(id).is_ok();
         adopted.world.joins.retain(stays);
     }
 

@@ -1,0 +1,254 @@
+//! The truth about a prediction, and a second one: which of two labels or values counts.
+//!
+//! Invariant: the last word counts, whatever the order of arrival. A newer truth supersedes one of
+//! the same source, or of any source where its sender may review; an older one never does. The answer
+//! is judged by the last word, as it was served, and counted once.
+
+use std::num::NonZeroU64;
+
+use super::super::archive::Archive;
+use super::super::join::{Held, Waiting};
+use super::super::learned::Amendment;
+use super::super::ledger::Fate;
+use super::feedback::Example;
+use super::{Error, Learner};
+use crate::event::{Feedback, PredictionId, Signal, Time};
+use crate::model::{Target, Task};
+
+/// What a second truth means for the one that counts so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It says the same, and is the newer of the two or is not.
+    Repeats,
+    Confirms,
+    /// It counts from now on.
+    Supersedes,
+    /// It is older than what counts.
+    IsOlder,
+    /// It says another thing than another source did, whose word it may not supersede.
+    Contradicts,
+}
+
+/// The truth that counts so far.
+struct LastWord {
+    feedback: Feedback,
+    accepted: Time,
+    /// Whether it superseded another.
+    is_correction: bool,
+}
+
+/// Whether a sender may supersede what other sources said. Nobody is authenticated yet, and whoever
+/// is local has every right; a named sender is one that nothing gave a right to.
+fn may_review(actor: &str) -> bool {
+    actor.is_empty()
+}
+
+impl LastWord {
+    /// What `next` means, which was accepted later.
+    fn verdict(&self, next: &Feedback) -> Verdict {
+        let last = &self.feedback;
+        let is_newer = self.is_older_than(next);
+        if last.signal == next.signal {
+            return match is_newer {
+                true => Verdict::Confirms,
+                false => Verdict::Repeats,
+            };
+        }
+        let (newer, older) = match is_newer {
+            true => (next, last),
+            false => (last, next),
+        };
+        match newer.source == older.source || may_review(&newer.actor) {
+            true if is_newer => Verdict::Supersedes,
+            true => Verdict::IsOlder,
+            false => Verdict::Contradicts,
+        }
+    }
+
+    /// By when they happened, where both say; else by where they stand. What happened before a
+    /// correction was accepted is filled in later, and corrects nothing.
+    fn is_older_than(&self, next: &Feedback) -> bool {
+        match (self.feedback.event_time, next.event_time) {
+            (Some(last), Some(next)) => last <= next,
+            (None, Some(next)) => !self.is_correction || self.accepted <= next,
+            (_, None) => true,
+        }
+    }
+}
+
+impl Learner {
+    /// The first truth about a prediction.
+    pub(super) fn label(
+        &mut self,
+        id: PredictionId,
+        waiting: Waiting,
+        feedback: &Feedback,
+        archive: &mut dyn Archive,
+    ) -> Result<Fate, Error> {
+        let prediction = self.fetch(waiting.position, archive)?;
+        let Some(target) = self.truth(&feedback.signal) else {
+            return Ok(Fate::Unmatched);
+        };
+        let row = waiting.row as usize;
+        let is_judged = waiting.credited.is_none() && self.judge(&prediction, row, target);
+        self.world.evaluation.follow(target);
+        let held = Held::next(index(target), self.learned.n_examples());
+        let example = Example {
+            id: self.example_id(id.0),
+            source: Some(&feedback.source),
+            ..Example::new(&prediction.batch, row)
+        };
+        let fate = self.learn(example, target);
+        let (position, revision) = (self.world.position, self.spec.revision);
+        self.world.joins.update(id, |waiting| {
+            waiting.told = true;
+            if revision >= 2 {
+                waiting.label = NonZeroU64::new(position);
+                waiting.is_judged_by_label = is_judged;
+                waiting.held_label = Learner::is_held(fate).then_some(held);
+            }
+        });
+        Ok(fate)
+    }
+
+    /// Another truth about it; and the id of the feedback that it contradicts.
+    pub(super) fn relabel(
+        &mut self,
+        id: PredictionId,
+        waiting: Waiting,
+        feedback: &Feedback,
+        archive: &mut dyn Archive,
+    ) -> Result<(Fate, Option<String>), Error> {
+        let Some(label) = waiting.label.filter(|_| self.spec.revision >= 2) else {
+            return Ok((Fate::Duplicate, None));
+        };
+        let found = archive.feedback(label.get());
+        let (accepted, last) = found.map_err(|what| self.missing(what))?;
+        let last = LastWord {
+            feedback: last,
+            accepted,
+            is_correction: waiting.is_relabelled,
+        };
+        let verdict = last.verdict(feedback);
+        match verdict {
+            Verdict::IsOlder => return Ok((Fate::Superseded, None)),
+            Verdict::Contradicts => {
+                self.world.ledger.contradict();
+                return Ok((Fate::Quarantined, Some(last.feedback.feedback_id)));
+            }
+            Verdict::Repeats | Verdict::Confirms | Verdict::Supersedes => {}
+        }
+        let Some(target) = self.truth(&feedback.signal) else {
+            return Ok((Fate::Unmatched, None));
+        };
+        if verdict != Verdict::Repeats {
+            let position = NonZeroU64::new(self.world.position);
+            self.world.joins.update(id, |waiting| {
+                waiting.label = position;
+                waiting.is_relabelled |= verdict == Verdict::Supersedes;
+            });
+        }
+        let prediction = self.fetch(waiting.position, archive)?;
+        let row = waiting.row as usize;
+        if verdict == Verdict::Supersedes && waiting.is_judged_by_label {
+            let signals = [&last.feedback.signal, &feedback.signal];
+            self.judge_again(&prediction, row, signals);
+        }
+        let example = Example {
+            id: self.example_id(id.0),
+            source: Some(&feedback.source),
+            ..Example::new(&prediction.batch, row)
+        };
+        let fate = match self.learn_label(id, waiting.held_label, example, target) {
+            None if verdict != Verdict::Supersedes => Fate::Duplicate,
+            fate => fate.unwrap_or(Fate::Applied),
+        };
+        if let Some(held) = waiting.held_label
+            && fate != Fate::Duplicate
+            && Learner::is_held(fate)
+        {
+            self.replace(held, &last.feedback);
+        }
+        Ok((fate, None))
+    }
+
+    /// Learns the truth that counts, as far as it is not held; none where it is.
+    fn learn_label(
+        &mut self,
+        id: PredictionId,
+        held: Option<Held>,
+        example: Example<'_>,
+        target: Target,
+    ) -> Option<Fate> {
+        let value = index(target);
+        let (fate, now) = match held {
+            None => {
+                let held = Held::next(value, self.learned.n_examples());
+                (self.learn(example, target), held)
+            }
+            Some(held) if held.value == value => return None,
+            Some(held) => {
+                let amendment = Amendment {
+                    example: id.0,
+                    before: at_index(target, held.value),
+                    after: target,
+                    learned_at: held.learned_at(),
+                };
+                (self.amend(example, amendment), Held { value, ..held })
+            }
+        };
+        if Learner::is_held(fate) {
+            let joins = &mut self.world.joins;
+            joins.update(id, |waiting| waiting.held_label = Some(now));
+        }
+        Some(fate)
+    }
+
+    /// The event that taught what was held has given way.
+    fn replace(&mut self, held: Held, last: &Feedback) {
+        let waits = held.learned_at() == self.learned.n_examples();
+        self.world.ledger.replace(match waits {
+            true => Fate::Pending,
+            false => Fate::Applied,
+        });
+        // After a restore another event than the last may have taught it.
+        let taught = self.known_truth(&last.signal).map(index);
+        if taught == Some(held.value) {
+            self.world.sources.replace(&last.source);
+        }
+    }
+
+    /// The same as [`Learner::truth`], of a label that has its place.
+    fn known_truth(&self, signal: &Signal) -> Option<Target> {
+        match (&self.spec.task, signal) {
+            (Task::Classification { .. }, Signal::Label(label)) => {
+                let mut names = self.learned.names().iter();
+                let place = names.position(|known| known == label)?;
+                Some(Target::Class(place as u32))
+            }
+            (Task::Bandit { .. }, Signal::Label(label)) => {
+                self.spec.task.index(label).map(Target::BestAction)
+            }
+            (Task::Regression, Signal::Value(value)) => Some(Target::Value(*value)),
+            _ => None,
+        }
+    }
+}
+
+/// What is held of a truth: the index of a class or action, or a value.
+fn index(truth: Target) -> f64 {
+    match truth {
+        Target::Class(index) | Target::BestAction(index) => f64::from(index),
+        Target::Value(value) => value,
+        Target::Reward { reward, .. } | Target::Correction { reward, .. } => reward,
+    }
+}
+
+/// The truth of the same kind of which this is held.
+fn at_index(truth: Target, held: f64) -> Target {
+    match truth {
+        Target::BestAction(_) => Target::BestAction(held as u32),
+        Target::Value(_) => Target::Value(held),
+        _ => Target::Class(held as u32),
+    }
+}

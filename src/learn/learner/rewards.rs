@@ -1,0 +1,257 @@
+//! What rewards, signals and preferences make a prediction earn, and what of that is learned.
+//!
+//! Invariant: what a prediction has earned is learned once. What it has earned is the world's; what
+//! of it is learned goes back with a restore. A reward teaches what the one is more than the other:
+//! a whole example where nothing is held, so that sums, late rewards and closed windows come out as
+//! if the final reward had been there from the start. (The first revision does not tell them apart.)
+
+use super::super::archive::Archive;
+use super::super::join::{Held, Waiting};
+use super::super::learned::Amendment;
+use super::super::ledger::Fate;
+use super::super::signals::{self, PREFERENCE, REWARD};
+use super::feedback::Example;
+use super::{Error, Learner};
+use crate::event::{Decision, Outputs, Prediction, PredictionId, Signal};
+use crate::model::{Target, Task};
+
+/// A reward on its way to a prediction.
+#[derive(Clone, Copy)]
+pub(super) struct Earning {
+    /// Which of the prediction's signals it is.
+    signal: u64,
+    amount: f64,
+}
+
+impl Learner {
+    /// What a signal says of a row that came with it.
+    pub(super) fn target_of_row(
+        &mut self,
+        signal: &Signal,
+        decision: Option<&Decision>,
+    ) -> Option<Target> {
+        let Some(earning) = self.earning(signal) else {
+            return self.truth(signal);
+        };
+        Some(Target::Reward {
+            action: self.spec.task.index(&decision?.action)?,
+            reward: earning.amount,
+        })
+    }
+
+    /// The reward that a signal is; none for a truth, and for a name that nothing describes.
+    fn earning(&self, signal: &Signal) -> Option<Earning> {
+        let Task::Bandit { .. } = self.spec.task else {
+            return None;
+        };
+        let (signal, amount) = match signal {
+            Signal::Reward(reward) => (REWARD, *reward),
+            Signal::Named { name, value } => signals::reward(&self.spec.rewards, name, *value)?,
+            Signal::Label(_) | Signal::Value(_) | Signal::PreferredOver(_) => return None,
+        };
+        Some(Earning { signal, amount })
+    }
+
+    /// A reward, or a signal that is one, of a prediction.
+    pub(super) fn reward(
+        &mut self,
+        id: PredictionId,
+        signal: &Signal,
+        source: &str,
+        archive: &mut dyn Archive,
+    ) -> Result<Fate, Error> {
+        let waiting = match self.waiting(id) {
+            Ok(waiting) => waiting,
+            Err(fate) => return Ok(fate),
+        };
+        let Some(earning) = self.earning(signal) else {
+            return Ok(Fate::Unmatched);
+        };
+        if let Some(fate) = self.refuses(waiting, earning) {
+            return Ok(fate);
+        }
+        let prediction = self.fetch(waiting.position, archive)?;
+        let fate = self.earn(id, waiting, earning, source, &prediction);
+        Ok(of_reward(waiting, fate))
+    }
+
+    /// Of two answers, the first was preferred: it earns one, the other nothing.
+    pub(super) fn prefer(
+        &mut self,
+        ids: [PredictionId; 2],
+        source: &str,
+        archive: &mut dyn Archive,
+    ) -> Result<Fate, Error> {
+        let Task::Bandit { .. } = self.spec.task else {
+            return Ok(Fate::Unmatched);
+        };
+        let earnings = [1.0, 0.0].map(|amount| Earning {
+            signal: PREFERENCE,
+            amount,
+        });
+        for (id, earning) in ids.into_iter().zip(earnings) {
+            let refused = match self.waiting(id) {
+                Ok(waiting) => self.refuses(waiting, earning),
+                Err(fate) => Some(fate),
+            };
+            if let Some(fate) = refused {
+                return Ok(fate);
+            }
+        }
+        let mut fates = Vec::with_capacity(2);
+        for (id, earning) in ids.into_iter().zip(earnings) {
+            // The same answer twice: the second finds that it has had its preference.
+            match self.waiting(id) {
+                Ok(waiting) if self.refuses(waiting, earning).is_none() => {
+                    let prediction = self.fetch(waiting.position, archive)?;
+                    let fate = self.earn(id, waiting, earning, source, &prediction);
+                    fates.push((waiting, fate));
+                }
+                _ => {}
+            }
+        }
+        let Some((waiting, first)) = fates.first().copied() else {
+            return Ok(Fate::Duplicate);
+        };
+        if self.spec.revision < 2 {
+            return Ok(of_reward(waiting, first));
+        }
+        let fate = fates
+            .iter()
+            .fold(None, |both, (_, fate)| of_both(both, *fate));
+        let closed = fates.iter().find(|(waiting, _)| waiting.closed);
+        let (waiting, _) = closed.unwrap_or(&fates[0]);
+        Ok(of_reward(*waiting, fate))
+    }
+
+    /// Why a waiting prediction does not take this reward.
+    fn refuses(&self, waiting: Waiting, earning: Earning) -> Option<Fate> {
+        if !signals::takes(self.spec.rewards.aggregate, waiting.signals, earning.signal) {
+            return Some(match waiting.signals & earning.signal {
+                0 => Fate::Superseded,
+                _ => Fate::Duplicate,
+            });
+        }
+        let late = self.world.time > waiting.deadline;
+        (late && !waiting.closed).then_some(Fate::Late)
+    }
+
+    /// A reward that is taken: what the prediction has earned by now is judged, and learned as far as
+    /// it is not held. None where it is held already.
+    fn earn(
+        &mut self,
+        id: PredictionId,
+        waiting: Waiting,
+        earning: Earning,
+        source: &str,
+        prediction: &Prediction,
+    ) -> Option<Fate> {
+        let row = waiting.row as usize;
+        let Outputs::Actions { chosen, .. } = &prediction.outputs else {
+            return Some(Fate::Unmatched);
+        };
+        let action = chosen[row];
+        let heard = waiting.credited.filter(|_| waiting.signals != 0);
+        let reward = signals::combine(self.spec.rewards.aggregate, heard, earning.amount);
+        self.world.joins.update(id, |waiting| {
+            waiting.signals |= earning.signal;
+            waiting.credited = Some(reward);
+        });
+        let target = Target::Reward { action, reward };
+        match waiting.credited {
+            _ if waiting.told => {}
+            None => {
+                self.judge(prediction, row, target);
+            }
+            Some(before) if before == reward => {}
+            Some(before) => self.world.evaluation.amend(reward - before),
+        }
+        let example = Example {
+            id: self.example_id(id.0),
+            source: Some(source),
+            ..Example::new(&prediction.batch, row)
+        };
+        if self.spec.revision < 2 {
+            return self.earn_more(example, waiting.credited, target);
+        }
+        self.teach(id, waiting.held_reward, example, target)
+    }
+
+    /// Learns what a prediction has earned, as far as it is not held; none where it is.
+    fn teach(
+        &mut self,
+        id: PredictionId,
+        held: Option<Held>,
+        example: Example<'_>,
+        target: Target,
+    ) -> Option<Fate> {
+        let Target::Reward { action, reward } = target else {
+            return None;
+        };
+        let (fate, now) = match held {
+            None => {
+                let held = Held::next(reward, self.learned.n_examples());
+                (self.learn(example, target), held)
+            }
+            Some(held) if held.value == reward => return None,
+            Some(held) => {
+                let before = Target::Reward {
+                    action,
+                    reward: held.value,
+                };
+                let amendment = Amendment {
+                    example: id.0,
+                    before,
+                    after: target,
+                    learned_at: held.learned_at(),
+                };
+                let now = Held {
+                    value: reward,
+                    ..held
+                };
+                (self.amend(example, amendment), now)
+            }
+        };
+        if Learner::is_held(fate) {
+            let joins = &mut self.world.joins;
+            joins.update(id, |waiting| waiting.held_reward = Some(now));
+        }
+        Some(fate)
+    }
+
+    /// Under the first revision: what a prediction has earned `before` is taken for learned.
+    fn earn_more(
+        &mut self,
+        example: Example<'_>,
+        before: Option<f64>,
+        target: Target,
+    ) -> Option<Fate> {
+        match (before, target) {
+            (Some(before), Target::Reward { action, reward }) if before != reward => {
+                let by = reward - before;
+                Some(self.learn(example, Target::Correction { action, by, reward }))
+            }
+            (Some(_), _) => None,
+            (None, _) => Some(self.learn(example, target)),
+        }
+    }
+}
+
+/// The fate of a reward, of which nothing more is learned where all of it is held.
+fn of_reward(waiting: Waiting, fate: Option<Fate>) -> Fate {
+    match fate {
+        Some(Fate::Unmatched) => Fate::Unmatched,
+        _ if waiting.closed => Fate::Late,
+        fate => fate.unwrap_or(Fate::Applied),
+    }
+}
+
+/// What becomes of an event that teaches one example after the other: an update that the second
+/// fills is of the first as well.
+fn of_both(first: Option<Fate>, second: Option<Fate>) -> Option<Fate> {
+    match (first, second) {
+        (first, None) => first,
+        (Some(Fate::Quarantined), _) => first,
+        (_, second) => second,
+    }
+}

@@ -1,0 +1,317 @@
+//! Windows that close a few at a time: whatever comes between, it comes out as if all had closed at
+//! once.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::super::super::archive::Otherwise;
+use super::*;
+use crate::event::{
+    Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
+};
+use crate::model::weights::Tensors;
+use crate::model::{Choice, Spec};
+
+const TOML: &str = "task = 'bandit'\nactions = ['a', 'b']\n\
+    [[input]]\nname = 'x'\nkind = 'number'\n[learner]\nkind = 'analytic'\nfeatures = 8\n\
+    [feedback]\nwindow_s = 10\ndefault_reward = 0.25\naggregate = 'sum'\n";
+
+/// Closing so many windows at a time.
+const BOUNDS: [usize; 4] = [1, 7, 64, 10_000];
+
+/// What a learner asks for.
+#[derive(Default)]
+struct Kept {
+    journal: Vec<Entry>,
+    versions: BTreeMap<u64, (Tensors, Tensors)>,
+    /// Requests read back.
+    n_read: usize,
+}
+
+impl Archive for Kept {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+        self.n_read += 1;
+        match &self.journal[position as usize - 1].event {
+            Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+        Ok(self.versions[&version].clone())
+    }
+
+    fn otherwise(&mut self, _: &Order, _: u64) -> Result<Otherwise, String> {
+        Err("nothing is retracted here".to_owned())
+    }
+}
+
+struct Room {
+    learner: Learner,
+    kept: Kept,
+}
+
+impl Room {
+    fn new(toml: &str, windows_max: usize) -> Room {
+        let spec = Spec::parse(toml).expect("a description");
+        let mut learner = Learner::new(Arc::new(spec));
+        learner.windows_max = windows_max;
+        let mut room = Room {
+            learner,
+            kept: Kept::default(),
+        };
+        room.describe(0, toml);
+        room
+    }
+
+    /// At so many seconds.
+    fn tell(&mut self, at_s: i64, event: Event) -> Step {
+        let entry = Entry {
+            position: self.learner.position() + 1,
+            time: Time(at_s * 1_000_000),
+            event,
+        };
+        self.kept.journal.push(entry.clone());
+        let step = self.learner.apply(&entry, &mut self.kept).expect("applied");
+        if let Some(version) = step.version.clone() {
+            let state = (self.learner.learned().weights(), self.learner.state());
+            self.kept.versions.insert(version.version, state);
+            self.tell(at_s, Event::Version(version));
+        }
+        step
+    }
+
+    fn describe(&mut self, at_s: i64, toml: &str) {
+        let description = Description {
+            toml: Spec::pin(toml, &[], 2),
+            ..Description::default()
+        };
+        self.tell(at_s, Event::Description(description));
+    }
+
+    fn order(&mut self, at_s: i64, order: Order) -> Step {
+        let (actor, note) = Default::default();
+        self.tell(at_s, Event::Command(Command { order, actor, note }))
+    }
+
+    /// Rows answered within one request.
+    fn predict(&mut self, at_s: i64, n_rows: usize) -> Vec<PredictionId> {
+        let position = self.learner.position();
+        let ids = (0..n_rows).map(|row| PredictionId(u128::from(position) << 32 | row as u128));
+        let ids: Vec<_> = ids.collect();
+        let numbers = (0..n_rows).map(|row| row as f64 / n_rows as f64);
+        let batch = Batch {
+            n_rows,
+            columns: vec![Column::Numbers(numbers.collect())],
+        };
+        let model = self.learner.model();
+        let mut outputs = model.predict(&batch, Choice::Best).expect("answers");
+        if let Outputs::Actions { chosen, .. } = &mut outputs {
+            let turns = chosen.iter_mut().enumerate();
+            turns.for_each(|(row, action)| *action = row as u32 % 2);
+        }
+        let prediction = Prediction {
+            ids: ids.clone(),
+            batch,
+            outputs,
+            labels: BTreeMap::new(),
+            version: self.learner.version(),
+            position,
+        };
+        self.tell(at_s, Event::Prediction(prediction));
+        ids
+    }
+
+    fn say(&mut self, at_s: i64, id: PredictionId, signal: Signal) -> Option<Fate> {
+        let feedback = Feedback {
+            feedback_id: format!("{}", self.learner.position()),
+            subject: Subject::Prediction(id),
+            signal,
+            source: String::new(),
+            event_time: None,
+            tags: BTreeMap::new(),
+            actor: String::new(),
+        };
+        self.tell(at_s, Event::Feedback(feedback)).fate
+    }
+
+    /// Ticks until nothing is due; how many it took.
+    fn tick(&mut self, at_s: i64) -> usize {
+        let now = Time(at_s * 1_000_000);
+        let mut n_ticks = 0;
+        while self.learner.next_tick().is_some_and(|due| due <= now) {
+            self.tell(at_s, Event::Tick(now));
+            n_ticks += 1;
+        }
+        n_ticks
+    }
+
+    /// How many answers were judged, and what they earned.
+    fn served(&self) -> (f64, f64) {
+        let served = self.learner.evaluation().served();
+        (served.count, (served.sum * 1e9).round() / 1e9)
+    }
+}
+
+/// The same story leads to the same under every bound, to the bit; gives the last.
+fn alike(toml: &str, story: impl Fn(&mut Room)) -> Room {
+    let rooms = BOUNDS.map(|windows_max| {
+        let mut room = Room::new(toml, windows_max);
+        story(&mut room);
+        room
+    });
+    let what = |room: &Room| {
+        let (ledger, digest) = (
+            room.learner.ledger().clone(),
+            room.learner.learned().digest(),
+        );
+        (room.served(), ledger, digest, room.learner.next_tick())
+    };
+    for (room, bound) in rooms.iter().zip(BOUNDS) {
+        assert_eq!(what(room), what(&rooms[3]), "{bound} at a time");
+    }
+    let [.., last] = rooms;
+    last
+}
+
+#[test]
+fn p8_windows_close_a_few_at_a_time_and_a_request_is_decoded_once() {
+    for (bound, expected) in BOUNDS.into_iter().zip([45, 7, 1, 1]) {
+        let mut room = Room::new(TOML, bound);
+        room.predict(0, 40);
+        room.predict(1, 5);
+        assert_eq!(room.tick(30), expected, "{bound} at a time");
+        assert_eq!(room.learner.learned().n_examples(), 45);
+        assert_eq!(room.kept.n_read, 2, "{bound} at a time");
+    }
+}
+
+#[test]
+fn p2_the_bound_on_windows_does_not_show_in_what_is_learned() {
+    let room = alike(TOML, |room| {
+        room.predict(0, 40);
+        room.predict(1, 5);
+        room.tick(30);
+    });
+    assert_eq!(room.served(), (45.0, 11.25));
+}
+
+#[test]
+fn p5_silence_before_a_restore_is_undone_by_it_whether_it_was_learned_yet_or_not() {
+    let room = alike(TOML, |room| {
+        let first = room.predict(0, 3)[0];
+        room.say(1, first, Signal::Reward(1.0));
+        room.order(2, Order::Checkpoint);
+        let ids = room.predict(3, 40);
+        room.order(30, Order::Restore { version: 2 });
+        room.tick(30);
+        let fate = room.say(31, ids[39], Signal::Reward(1.0));
+        assert_eq!(fate, Some(Fate::Late));
+        room.tick(60);
+    });
+    assert_eq!(
+        room.learner.learned().n_examples(),
+        2,
+        "the reward and the late one"
+    );
+    assert_eq!(room.served(), (43.0, 1.0 + 41.0 * 0.25 + 1.0));
+}
+
+#[test]
+fn silence_earns_what_it_meant_when_its_window_ended() {
+    let room = alike(TOML, |room| {
+        room.predict(0, 40);
+        room.describe(30, &TOML.replace("0.25", "0.75"));
+        room.tick(30);
+    });
+    assert_eq!(room.served(), (40.0, 10.0));
+}
+
+#[test]
+fn what_makes_room_has_closed_before() {
+    let toml = format!("{TOML}waiting_max = 20\n");
+    let room = alike(&toml, |room| {
+        room.predict(0, 20);
+        room.predict(30, 20);
+        assert_eq!(room.tick(30), 0);
+    });
+    assert_eq!(room.learner.learned().n_examples(), 20);
+}
+
+#[test]
+fn what_has_waited_too_long_takes_no_feedback_whether_it_was_closed_yet_or_not() {
+    let toml = format!("{TOML}[journal]\nage_max = '10s'\n");
+    let room = alike(&toml, |room| {
+        let ids = room.predict(0, 40);
+        let fate = room.say(30, ids[39], Signal::Label("a".to_owned()));
+        assert_eq!(fate, Some(Fate::Expired));
+        room.tick(30);
+        room.tick(31);
+    });
+    assert_eq!(room.learner.learned().n_examples(), 40);
+}
+
+#[test]
+fn feedback_on_a_window_that_is_due_finds_it_closed() {
+    let rooms = BOUNDS.map(|windows_max| {
+        let mut room = Room::new(TOML, windows_max);
+        let ids = room.predict(0, 40);
+        let fates = [
+            room.say(30, ids[39], Signal::Label("a".to_owned())),
+            room.say(30, ids[38], Signal::Reward(1.0)),
+            room.say(30, ids[37], Signal::PreferredOver(ids[36])),
+        ];
+        assert_eq!(
+            fates,
+            [Some(Fate::Applied), Some(Fate::Late), Some(Fate::Late)]
+        );
+        room.tick(30);
+        let credited = ids.iter().map(|id| match room.learner.joins().find(*id) {
+            Found::Waiting(waiting) => waiting.credited,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(
+            room.served(),
+            (40.0, 37.0 * 0.25 + 2.0),
+            "{windows_max} at a time"
+        );
+        credited.collect::<Vec<_>>()
+    });
+    rooms
+        .iter()
+        .for_each(|credited| assert_eq!(*credited, rooms[3]));
+}
+
+#[test]
+fn a_shorter_window_is_not_held_up_by_an_older_longer_one() {
+    let room = alike(TOML, |room| {
+        let older = room.predict(0, 1)[0];
+        room.describe(1, &TOML.replace("window_s = 10", "window_s = 2"));
+        let newer = room.predict(2, 2);
+        let in_time = room.say(4, newer[0], Signal::Reward(1.0));
+        assert_eq!(in_time, Some(Fate::Applied));
+        // It has ended, whatever still waits before it, and its silence is learned first.
+        let late = room.say(5, newer[1], Signal::Reward(1.0));
+        assert_eq!(late, Some(Fate::Late));
+        assert_eq!(room.served(), (2.0, 2.0));
+        assert_eq!(room.learner.learned().n_examples(), 2);
+        let in_time = room.say(9, older, Signal::Reward(0.5));
+        assert_eq!(in_time, Some(Fate::Applied));
+        assert_eq!(room.served(), (3.0, 2.5));
+    });
+    assert_eq!(room.learner.next_tick(), None);
+}
+
+#[test]
+fn p2_open_windows_are_those_of_the_state_that_was_saved() {
+    let mut room = Room::new(TOML, 1);
+    room.predict(0, 4);
+    room.describe(1, &TOML.replace("window_s = 10", "window_s = 2"));
+    let ids = room.predict(2, 3);
+    room.say(3, ids[1], Signal::Reward(1.0));
+    room.tell(7, Event::Tick(Time(7_000_000)));
+    let (weights, state) = (room.learner.learned().weights(), room.learner.state());
+    let mut loaded = Learner::load(weights, state).expect("what was saved");
+    loaded.windows_max = 1;
+    assert!(loaded == room.learner);
+}
