@@ -241,15 +241,44 @@ pub struct Command {
 pub enum Order {
     /// Make a version of the state as it is here.
     Checkpoint,
-    /// Bring back what had been learned at a version.
+    /// Bring back what had been learned at a version; where it is refused, a [`Refusal`] follows.
     Restore {
+        /// An existing version.
+        version: u64,
+    },
+    /// The same, as it was journaled before refusals were: other histories carry it out, whatever
+    /// became of it.
+    EarlierRestore {
         /// An existing version.
         version: u64,
     },
     /// Become the learner that never saw this feedback.
     Retract(Retraction),
+    /// Overwrite the content of feedback that was retracted before.
+    Erase(Selector),
     /// Become the learner that had this description from the first entry on.
     Adopt(Description),
+}
+
+impl Order {
+    /// The version that it brings back, if it is to bring one back.
+    pub fn restored(&self) -> Option<u64> {
+        match self {
+            Order::Restore { version } | Order::EarlierRestore { version } => Some(*version),
+            _ => None,
+        }
+    }
+
+    /// The feedback whose content it overwrites, if it is to overwrite any.
+    pub fn erased(&self) -> Option<&Selector> {
+        match self {
+            Order::Retract(retraction) if retraction.disposal == Disposal::Erase => {
+                Some(&retraction.selector)
+            }
+            Order::Erase(selector) => Some(selector),
+            _ => None,
+        }
+    }
 }
 
 /// Feedback that is taken back, out of all that was accepted before the order.
@@ -259,6 +288,17 @@ pub struct Retraction {
     pub selector: Selector,
     /// Where the first of them stands: nothing before it is touched.
     pub first_position: u64,
+    /// Whether what was sent is overwritten as well.
+    pub disposal: Disposal,
+}
+
+/// What becomes of the content of feedback that is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposal {
+    /// It stays in the journal, where an audit finds it.
+    Keep,
+    /// It is overwritten, and the checkpoints that learned from it are deleted.
+    Erase,
 }
 
 /// Chooses feedback events.
@@ -369,6 +409,23 @@ pub struct Version {
     pub digest: [u8; 32],
 }
 
+/// An order that was not carried out: a record, which replay derives again and compares. Other
+/// histories obey it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The position of the order.
+    pub position: u64,
+}
+
+/// The content that an order asked to be erased is overwritten: a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// The position of the order.
+    pub position: u64,
+    /// How many entries were overwritten for it.
+    pub entries: u64,
+}
+
 /// Everything that stands in a journal. Causes decide the state; records are derived from it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -386,6 +443,10 @@ pub enum Event {
     Tick(Time),
     /// Record: a version was made.
     Version(Version),
+    /// Record: an order was refused.
+    Refusal(Refusal),
+    /// Record: an erasure is done.
+    Erasure(Erasure),
     /// An entry whose content was erased since it was written.
     Erased(Kind),
 }

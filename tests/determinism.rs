@@ -277,7 +277,12 @@ fn rename(event: &Event) -> Event {
                 ..description.clone()
             };
         }
-        Event::Tick(_) | Event::Command(_) | Event::Version(_) | Event::Erased(_) => {}
+        Event::Tick(_)
+        | Event::Command(_)
+        | Event::Version(_)
+        | Event::Refusal(_)
+        | Event::Erasure(_)
+        | Event::Erased(_) => {}
     }
     event
 }

@@ -2,9 +2,9 @@
 //!
 //! Invariant: the files below `tests/golden` are never written again. What comes later gets a
 //! folder of its own, as `2` has the first column of embedded texts, `3` the first weights of a
-//! start, `4` (see its test) journals of the first revision of the learning rules and `5` the first
-//! answer with its labels:
-//! `PERENNIAL_GOLDEN=tests/golden/6 cargo test --release --test golden` writes what the first test
+//! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
+//! answer with its labels and `6` the first orders whose refusals are recorded:
+//! `PERENNIAL_GOLDEN=tests/golden/7 cargo test --release --test golden` writes what the first test
 //! made to a folder that is not there yet.
 
 mod common;
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Classroom, House, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, labelled, later, life, names, samples, samples_read,
-    start, trained,
+    ERASED, LIVED, TRAINED, after, all_names, answered, labelled, later, life, names, samples,
+    samples_read, start, trained,
 };
 use layout::{Header, groups};
 use perennial::engine::State;
@@ -71,6 +71,11 @@ fn golden_labelled() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/5")
 }
 
+/// The journal of orders whose refusals and erasures are recorded.
+fn golden_answered() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -98,6 +103,12 @@ fn write(data: &Path) {
 
     let (mut journal, _) = create(&directory.journal("labelled"));
     journal.append(Time(1), &labelled()).unwrap();
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("answered"));
+    for event in answered() {
+        journal.append(Time(1), &event).unwrap();
+    }
     journal.close().unwrap();
 
     let (mut journal, _) = create(&directory.journal("trained"));
@@ -166,6 +177,10 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(headers(&data, "later"), headers(&golden_later(), "later"));
     let labelled = [&data, &golden_labelled()].map(|data| headers(data, "labelled"));
     assert_eq!(labelled[0], labelled[1]);
+    assert_eq!(
+        headers(&data, "answered"),
+        headers(&golden_answered(), "answered")
+    );
     let trained = [&data, &golden_newest()].map(|data| headers(data, "trained"));
     assert_eq!(trained[0], trained[1]);
     // Records hold digests of arithmetic, which another processor may do otherwise.
@@ -182,6 +197,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .iter()
         .chain(&samples())
         .chain(&later())
+        .chain(&answered())
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -212,6 +228,11 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     }
     let mut reader = Reader::open(&golden_labelled().join("labelled/journal"), 1, 0).unwrap();
     assert_eq!(reader.next(1).unwrap().unwrap().event, labelled());
+    let journal = golden_answered().join("answered/journal");
+    let mut reader = Reader::open(&journal, 1, 0).unwrap();
+    for event in answered() {
+        assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
+    }
     let journal = golden().join("lived/journal");
     let mut reader = Reader::open(&journal, 1, LIVED_ENTRIES.0).unwrap();
     let mut read = Vec::new();

@@ -155,6 +155,7 @@ async fn p6_a_crash_behind_the_order_derives_the_same() {
     let retraction = Retraction {
         selector: source("batch"),
         first_position: 1,
+        disposal: Disposal::Keep,
     };
     let command = Command {
         order: Order::Retract(retraction),

@@ -2,14 +2,16 @@
 //!
 //! Invariant: an order that cannot be carried out is refused before it is journaled.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::error::Error;
-use super::hosted::Hosted;
+use super::hosted::{Hosted, Running};
 use super::priority::Urgent;
 use super::versions::Versions;
 use super::writer::Work;
-use crate::event::{Command, Order};
+use crate::event::Command;
 use crate::store::{Manifest, checkpoint};
 
 /// What became of a command, or why nothing did.
@@ -41,47 +43,11 @@ impl Hosted {
     /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
     /// could not be saved.
     pub async fn command(&self, command: Command) -> Result<Made, Error> {
-        let (position, done) = self.carry_out(command).await?;
+        let (position, done) = self.get()?.carry_out(command).await?;
         Ok(Made {
             version: done.version,
             position,
         })
-    }
-
-    /// The same, with the position of the command and all that it did.
-    pub(super) async fn carry_out(&self, command: Command) -> Result<(u64, Done), Error> {
-        let running = self.get()?;
-        running.check_room()?;
-        let restored = match command.order {
-            Order::Restore { version } => Some(version),
-            Order::Checkpoint | Order::Retract(_) | Order::Adopt(_) => None,
-        };
-        if let Some(version) = restored {
-            // Until it is restored, the cadence may not remove it.
-            running.versions.pin(version);
-            let whole = tokio::task::block_in_place(|| self.check_restore(version));
-            whole.inspect_err(|_| running.versions.unpin(version))?;
-        }
-        let urgent = Urgent::new(running);
-        let (reply, done) = oneshot::channel();
-        let sent = running.send(Work::Command(command, reply));
-        sent.inspect_err(|_| restored.iter().for_each(|v| running.versions.unpin(*v)))?;
-        let stopped = |_| running.unavailable("the writer has stopped");
-        let position = done.await.map_err(stopped)??;
-        // It goes on to its end, even where whoever asked has gone.
-        let learned = tokio::task::spawn_blocking(move || urgent.learn_to(position));
-        learned
-            .await
-            .map_err(|_| running.unavailable("the learner has panicked"))?;
-        self.reach(position).await?;
-        // The learner publishes a restored state before it saves it: its lock is free after both.
-        let _saved = tokio::task::block_in_place(|| running.learning.lock());
-        let outcomes = running.outcomes.lock();
-        let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
-        match outcome {
-            Some(outcome) => Ok((position, outcome?)),
-            None => Err(running.unavailable("the learner stopped before it obeyed")),
-        }
     }
 
     /// The manifest of a version that could be restored now: all its files are whole.
@@ -90,15 +56,7 @@ impl Hosted {
     /// [`Error::NoVersion`] where there is none, [`Error::Damaged`] where a file is not
     /// what was written, [`Error::Refused`] where it holds feedback that was retracted.
     pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
-        let versions = self.saved()?;
-        let damaged = |error: crate::store::Error| Error::Damaged {
-            model: self.name().to_owned(),
-            what: format!("version {version} cannot be restored: {error}"),
-        };
-        self.get()?.check_untainted(version)?;
-        let position = versions.get(version)?.position;
-        let checkpoint = checkpoint::load(&versions.folder, position);
-        Ok(checkpoint.map_err(damaged)?.manifest)
+        self.get()?.check_restore(version)
     }
 
     /// Every version, each with why it cannot be restored, if it cannot.
@@ -124,5 +82,61 @@ impl Hosted {
     /// Where this model's versions are, without waiting for the learner.
     fn saved(&self) -> Result<Versions, Error> {
         Ok(self.get()?.versions.clone())
+    }
+}
+
+impl Running {
+    /// Journals a command and waits until it has been carried out: gives its position and all that
+    /// it did. Once it is journaled it is carried out, whether anybody waits or not.
+    pub async fn carry_out(self: &Arc<Running>, command: Command) -> Result<(u64, Done), Error> {
+        let (position, urgent) = self.journal(command).await?;
+        // It goes on to its end, even where whoever asked has gone.
+        let learned = tokio::task::spawn_blocking(move || urgent.learn_to(position));
+        learned
+            .await
+            .map_err(|_| self.unavailable("the learner has panicked"))?;
+        self.reach(position).await?;
+        Ok((position, self.outcome(position)?))
+    }
+
+    /// Journals a command that can be carried out by now: gives its position, once it is synced,
+    /// and the means to learn up to it.
+    pub async fn journal(self: &Arc<Running>, command: Command) -> Result<(u64, Urgent), Error> {
+        self.check_room()?;
+        let restored = command.order.restored();
+        if let Some(version) = restored {
+            // Until it is restored, the cadence may not remove it.
+            self.versions.pin(version);
+            let whole = tokio::task::block_in_place(|| self.check_restore(version));
+            whole.inspect_err(|_| self.versions.unpin(version))?;
+        }
+        let urgent = Urgent::new(self);
+        let unpin = |_: &Error| restored.iter().for_each(|v| self.versions.unpin(*v));
+        let (reply, done) = oneshot::channel();
+        let sent = self.send(Work::Command(command, reply));
+        sent.inspect_err(unpin)?;
+        let stopped = |_| self.unavailable("the writer has stopped");
+        let journaled = done.await.map_err(stopped).flatten();
+        Ok((journaled.inspect_err(unpin)?, urgent))
+    }
+
+    /// What became of the command at a position that has been reached.
+    pub fn outcome(&self, position: u64) -> Outcome {
+        // The learner publishes a restored state before it saves it: its lock is free after both.
+        let _saved = tokio::task::block_in_place(|| self.learning.lock());
+        let outcomes = self.outcomes.lock();
+        let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
+        outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
+    }
+
+    fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
+        let damaged = |error: crate::store::Error| Error::Damaged {
+            model: self.name.clone(),
+            what: format!("version {version} cannot be restored: {error}"),
+        };
+        self.check_untainted(version)?;
+        let position = self.versions.get(version)?.position;
+        let checkpoint = checkpoint::load(&self.versions.folder, position);
+        Ok(checkpoint.map_err(damaged)?.manifest)
     }
 }

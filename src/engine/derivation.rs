@@ -4,14 +4,14 @@
 //! Invariant: it starts from a state that is older than everything left out, and takes from the
 //! disk only what is as old; whatever is younger it derives itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::shelf::Shelf;
 use super::translation::{Parting, Translation};
 use super::versions::Versions;
-use crate::event::{Command, Entry, Event, Order, Retraction};
+use crate::event::{Command, Entry, Event, Order, Reason, Retraction, Version};
 use crate::learn::{Learner, Moment, Omission, Otherwise};
 use crate::model::Spec;
 use crate::store::{Reader, segments};
@@ -25,14 +25,31 @@ pub struct Derivation {
     /// The versions whose states a later restore asks for, by position.
     wanted: BTreeMap<u64, Vec<u64>>,
     left_out: Vec<u64>,
-    /// What a history that it is a part of leaves out.
-    inherited: Vec<Omission>,
-    /// Up to where it knows which versions are brought back.
+    /// Whether it has passed what it leaves out, or what was erased since an order left it out.
+    differs: bool,
+    known: Known,
+    /// Up to where it knows the orders.
     surveyed: u64,
-    /// What it had come to, at the positions of commands behind the first left out.
+    /// The first of those of which it is not known whether it was refused: it stops before that.
+    undecided: Option<u64>,
+    /// What it had come to, at the positions of commands behind the first left out or erased.
     moments: BTreeMap<u64, Moment>,
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
+    n_begun: u64,
+}
+
+/// What is known of the recorded history besides the entries that are derived from.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Feedback that a history leaves out which this one is a part of.
+    pub omissions: Vec<Omission>,
+    /// Orders that were refused, of which the journal need not say so yet.
+    pub refused: BTreeSet<u64>,
+    /// Up to where every order that was refused is known, from the journal or from `refused`.
+    pub applied: u64,
+    /// Up to where the journal is written, for records of refusals that stand behind the entries.
+    pub written: u64,
 }
 
 /// What stands between a base and the order.
@@ -40,15 +57,19 @@ pub struct Derivation {
 struct Between {
     /// Earlier retractions, with the positions of their orders.
     retractions: Vec<(u64, Retraction)>,
-    /// Versions brought back.
-    restored: Vec<u64>,
+    /// Versions brought back, by the positions of the orders.
+    restored: BTreeMap<u64, u64>,
     /// The positions of the versions made there.
     made: BTreeMap<u64, u64>,
+    /// Orders that were refused.
+    refused: BTreeSet<u64>,
+    /// Orders of which no record says what became of them.
+    undecided: BTreeSet<u64>,
 }
 
 impl Derivation {
     /// The history that `order` asks for, of which the journal holds the entries up to `last` by
-    /// now; a history that already leaves something out passes that on. Nothing is applied yet.
+    /// now. Nothing is applied yet.
     ///
     /// # Errors
     /// When no state is old enough, or the journal does not reach back to it or to a prediction
@@ -57,14 +78,14 @@ impl Derivation {
         versions: &Versions,
         order: &Order,
         last: u64,
-        omissions: &[Omission],
+        known: &Known,
     ) -> Result<Derivation, String> {
         let first = match order {
             Order::Retract(retraction) => retraction.first_position,
             _ => 1,
         };
         Derivation::from_any(older(versions, first)?, |base| {
-            Derivation::from(versions, Some(order), last, omissions, base)
+            Derivation::from(versions, Some(order), last, known, base)
         })
         .map_err(|why| format!("no state before position {first} can be gone on from: {why}"))
     }
@@ -75,7 +96,7 @@ impl Derivation {
     /// As [`Derivation::begin`].
     pub fn again(versions: &Versions, last: u64) -> Result<Derivation, String> {
         Derivation::from_any(older(versions, last + 1)?, |base| {
-            Derivation::from(versions, None, last, &[], base)
+            Derivation::again_from(versions, last, base)
         })
         .map_err(|why| format!("no state up to position {last} can be gone on from: {why}"))
     }
@@ -85,7 +106,7 @@ impl Derivation {
     /// # Errors
     /// As [`Derivation::begin`].
     pub fn again_from(versions: &Versions, last: u64, base: u64) -> Result<Derivation, String> {
-        Derivation::from(versions, None, last, &[], base)
+        Derivation::from(versions, None, last, &Known::default(), base)
     }
 
     fn from_any(
@@ -111,14 +132,13 @@ impl Derivation {
         versions: &Versions,
         order: Option<&Order>,
         last: u64,
-        omissions: &[Omission],
+        known: &Known,
         base: u64,
     ) -> Result<Derivation, String> {
         let said = |error: crate::store::Error| error.to_string();
         let first = reaches_back(&versions.journal, base)?;
-        let between = Between::survey(&versions.journal, base, last)?;
-        let inherited = omissions.to_vec();
-        let omissions = [omissions, &between.omissions(order, base)?].concat();
+        let between = Between::survey(&versions.journal, base, last, known)?;
+        let omissions = [&known.omissions[..], &between.omissions(order, base)?].concat();
         let wanted = between.wanted(versions, base)?;
         let learner = match base {
             0 => versions.beginning(first_spec(&versions.journal, order)?)?,
@@ -133,6 +153,7 @@ impl Derivation {
         let reader = Reader::open(&versions.journal, base + 1, u64::MAX).map_err(said)?;
         let mut shelf = Shelf::new(reader, versions.clone());
         shelf.omissions = omissions.clone();
+        shelf.refused = between.refused;
         if let Some(Order::Adopt(description)) = order {
             shelf.translation = Some(Translation::new(description.clone())?);
         }
@@ -145,16 +166,25 @@ impl Derivation {
             shelf,
             wanted,
             left_out: Vec::new(),
-            inherited,
+            differs: false,
+            known: known.clone(),
             surveyed: last,
+            // The recorded history decides by itself.
+            undecided: order.and_then(|_| between.undecided.first().copied()),
             moments: BTreeMap::new(),
             base,
+            n_begun: 1,
         })
     }
 
     /// What it is derived for.
     pub fn order(&self) -> Option<&Order> {
         self.order.as_ref()
+    }
+
+    /// How often it has begun.
+    pub fn n_begun(&self) -> u64 {
+        self.n_begun
     }
 
     /// The position of the last entry applied.
@@ -167,18 +197,25 @@ impl Derivation {
         self.shelf.translation.as_ref()?.parting()
     }
 
-    /// Applies the entries up to `last`, `n_max` at most.
+    /// The order before which it stops until it is known whether that was refused.
+    pub fn undecided(&self) -> Option<u64> {
+        self.undecided
+    }
+
+    /// Applies the entries up to `last`, `n_max` at most, and none from an order on of which it is
+    /// not known whether it was refused.
     ///
     /// # Errors
     /// When the journal cannot be read, or does not fit the state.
     pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), String> {
         for _ in 0..n_max {
-            let next = self.shelf.reader.next(last);
+            let until = self.undecided.map_or(last, |order| last.min(order - 1));
+            let next = self.shelf.reader.next(until);
             let Some(entry) = next.map_err(|error| error.to_string())? else {
                 break;
             };
-            if let Some(again) = self.with_in_view(&entry)? {
-                *self = again;
+            if self.order.is_some() && self.is_unseen(&entry) {
+                self.begin_again(last)?;
                 continue;
             }
             let entry = match &mut self.shelf.translation {
@@ -190,35 +227,52 @@ impl Derivation {
         Ok(())
     }
 
-    /// A version that is brought back after the survey may have been passed without its state
-    /// being kept: then the history begins again, with that in view.
-    fn with_in_view(&self, entry: &Entry) -> Result<Option<Derivation>, String> {
-        let restores = matches!(
-            entry.event,
-            Event::Command(Command {
-                order: Order::Restore { .. },
-                ..
-            })
-        );
-        match &self.order {
-            Some(order) if restores && entry.position > self.surveyed => {
-                let versions = &self.shelf.versions;
-                Derivation::begin(versions, order, entry.position, &self.inherited).map(Some)
-            }
-            _ => Ok(None),
+    /// The same history from its base, with all orders up to `last` in view.
+    ///
+    /// # Errors
+    /// As [`Derivation::begin`].
+    pub fn begin_again(&mut self, last: u64) -> Result<(), String> {
+        if let Some(order) = &self.order {
+            let versions = &self.shelf.versions;
+            let again = Derivation::begin(versions, order, last, &self.known)?;
+            *self = Derivation {
+                n_begun: self.n_begun + 1,
+                ..again
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether this is an order that came after the survey. What it brings back may have been
+    /// passed without being kept, and what it takes back may have been learned.
+    fn is_unseen(&self, entry: &Entry) -> bool {
+        let Event::Command(Command { order, .. }) = &entry.event else {
+            return false;
+        };
+        match order {
+            Order::Checkpoint | Order::Erase(_) => false,
+            Order::Restore { .. }
+            | Order::EarlierRestore { .. }
+            | Order::Retract(_)
+            | Order::Adopt(_) => entry.position > self.surveyed,
         }
     }
 
     fn apply(&mut self, entry: &Entry) -> Result<(), String> {
-        if self.leaves_out(entry) {
-            self.left_out.push(entry.position);
+        match self.omission(entry) {
+            Some(index) if index + 1 == self.shelf.omissions.len() && self.takes_back() => {
+                self.left_out.push(entry.position);
+                self.differs = true;
+            }
+            Some(_) => self.differs = true,
+            None => self.differs |= matches!(entry.event, Event::Erased(_)),
         }
         let applied = self.learner.apply(entry, &mut self.shelf);
         let step = applied.map_err(|error| error.to_string())?;
         if let Some(translation) = self.shelf.translation.as_mut().filter(|_| step.changed) {
             translation.changed();
         }
-        if matches!(entry.event, Event::Command(_)) && !self.left_out.is_empty() {
+        if matches!(entry.event, Event::Command(_)) && self.differs {
             self.moments.insert(entry.position, self.learner.moment());
         }
         for version in self.wanted.remove(&entry.position).unwrap_or_default() {
@@ -228,19 +282,20 @@ impl Derivation {
         Ok(())
     }
 
-    /// Whether this order, and no earlier one, takes the entry back.
-    fn leaves_out(&self, entry: &Entry) -> bool {
-        let (Event::Feedback(feedback), Some(Order::Retract(_))) = (&entry.event, &self.order)
-        else {
-            return false;
+    /// The first omission that takes the entry back; that of its own order is the last.
+    fn omission(&self, entry: &Entry) -> Option<usize> {
+        let Event::Feedback(feedback) = &entry.event else {
+            return None;
         };
         let chosen = |omission: &Omission| {
             entry.position < omission.before && omission.selector.chooses(feedback, entry.time)
         };
-        match self.shelf.omissions.split_last() {
-            Some((ours, earlier)) => chosen(ours) && !earlier.iter().any(chosen),
-            None => false,
-        }
+        self.shelf.omissions.iter().position(chosen)
+    }
+
+    /// Whether its own order takes feedback back.
+    fn takes_back(&self) -> bool {
+        matches!(self.order, Some(Order::Retract(_)))
     }
 
     /// Applies the entries up to `last`, and gives what they led to.
@@ -249,14 +304,31 @@ impl Derivation {
     /// As [`Derivation::advance`].
     pub fn finish(mut self, last: u64) -> Result<Otherwise, String> {
         self.advance(last, usize::MAX)?;
-        match self.learner.position() == last {
-            true => Ok(Otherwise {
+        match (self.learner.position() == last, self.undecided) {
+            (true, _) => Ok(Otherwise {
                 learner: self.learner,
                 left_out: self.left_out,
                 moments: self.moments,
             }),
-            false => Err(format!("the journal has no entry {last}")),
+            (false, Some(order)) => Err(format!(
+                "the journal does not say yet whether order {order} was refused; \
+                 it does once a server has run"
+            )),
+            (false, None) => Err(format!("the journal has no entry {last}")),
         }
+    }
+
+    /// The same for a learner that has applied those entries and refused `refused` of them.
+    ///
+    /// # Errors
+    /// As [`Derivation::advance`].
+    pub fn finish_for(mut self, last: u64, refused: BTreeSet<u64>) -> Result<Otherwise, String> {
+        self.known.refused.extend(refused);
+        self.known.applied = last;
+        if self.undecided.is_some() {
+            self.begin_again(last)?;
+        }
+        self.finish(last)
     }
 }
 
@@ -265,13 +337,15 @@ impl Between {
     /// others must be on disk.
     fn wanted(&self, versions: &Versions, base: u64) -> Result<BTreeMap<u64, Vec<u64>>, String> {
         let mut wanted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for &version in &self.restored {
+        for (order, &version) in &self.restored {
             let made = self.made.get(&version).copied();
             let saved = || Some(versions.find(version).ok()??.position);
             match made.or_else(saved) {
                 Some(position) if position > base => {
                     wanted.entry(position).or_default().push(version);
                 }
+                // It may be refused, and begins again once that is known.
+                _ if self.undecided.contains(order) => {}
                 _ => {
                     let loaded = versions.load(version);
                     loaded.map_err(|error| error.to_string())?;
@@ -309,26 +383,63 @@ impl Between {
         Ok(omissions)
     }
 
-    fn survey(journal: &Path, base: u64, last: u64) -> Result<Between, String> {
+    fn survey(journal: &Path, base: u64, last: u64, known: &Known) -> Result<Between, String> {
         let said = |error: crate::store::Error| error.to_string();
         let mut reader = Reader::open(journal, base + 1, u64::MAX).map_err(said)?;
         let mut between = Between::default();
+        between.refused.clone_from(&known.refused);
         while let Some(entry) = reader.next(last).map_err(said)? {
             match entry.event {
-                Event::Command(Command { order, .. }) => match order {
-                    Order::Retract(retraction) => {
-                        between.retractions.push((entry.position, retraction));
-                    }
-                    Order::Restore { version } => between.restored.push(version),
-                    Order::Checkpoint | Order::Adopt(_) => {}
-                },
+                Event::Command(command) => between.see(entry.position, command.order),
                 Event::Version(version) => {
                     between.made.insert(version.version, version.position);
+                    between.decide(&version);
                 }
+                Event::Refusal(refusal) => between.refuse(refusal.position),
                 _ => {}
             }
         }
+        let undecided = |order: &u64| *order > known.applied && !known.refused.contains(order);
+        between.undecided.retain(undecided);
+        while !between.undecided.is_empty()
+            && let Some(entry) = reader.next(known.written).map_err(said)?
+        {
+            match entry.event {
+                Event::Version(version) => between.decide(&version),
+                Event::Refusal(refusal) => between.refuse(refusal.position),
+                _ => {}
+            }
+        }
+        for order in &between.refused {
+            between.restored.remove(order);
+        }
         Ok(between)
+    }
+
+    fn see(&mut self, position: u64, order: Order) {
+        if let Some(version) = order.restored() {
+            self.restored.insert(position, version);
+        }
+        match order {
+            Order::Retract(retraction) => self.retractions.push((position, retraction)),
+            Order::Restore { .. } => drop(self.undecided.insert(position)),
+            Order::Checkpoint
+            | Order::EarlierRestore { .. }
+            | Order::Erase(_)
+            | Order::Adopt(_) => {}
+        }
+    }
+
+    /// An order that made its version was carried out.
+    fn decide(&mut self, version: &Version) {
+        if version.reason == Reason::Restore {
+            self.undecided.remove(&version.position);
+        }
+    }
+
+    fn refuse(&mut self, order: u64) {
+        self.undecided.remove(&order);
+        self.refused.insert(order);
     }
 }
 

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 use crossbeam::channel::Sender;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::awaited::Awaited;
 use super::batcher::Batcher;
@@ -24,6 +25,8 @@ use super::priority::Urgency;
 use super::registry::{Registry, Snapshot};
 use super::retracted::Retracted;
 use super::shelf::Prepared;
+use super::stages::Stages;
+use super::turn::TURNS_MAX;
 use super::versions::Versions;
 use crate::model::Spec;
 use crate::store::Journal;
@@ -86,8 +89,15 @@ pub(super) struct Running {
     pub tainted: Mutex<BTreeMap<u64, u64>>,
     /// Feedback that was taken back, as far as its ids are remembered.
     pub retracted: Retracted,
-    /// Whether a retraction is under way.
+    /// Whether a retraction is under way: nothing is removed that it may start from.
     pub retracting: AtomicBool,
+    /// Retractions take turns; those that wait have a bound.
+    pub turn: Arc<Semaphore>,
+    pub turns_waiting: Arc<Semaphore>,
+    /// The thread of the newest one.
+    pub retraction: Mutex<Option<JoinHandle<()>>>,
+    /// Where a test holds orders.
+    pub stages: Stages,
 }
 
 impl Running {
@@ -111,6 +121,10 @@ impl Running {
             tainted: Mutex::new(learning.learner.tainted().clone()),
             retracted: Retracted::default(),
             retracting: AtomicBool::new(false),
+            turn: Arc::new(Semaphore::new(1)),
+            turns_waiting: Arc::new(Semaphore::new(TURNS_MAX)),
+            retraction: Mutex::new(None),
+            stages: learning.stages.clone(),
             outbox: outbox.clone(),
             clock: clock.clone(),
             jobs: jobs.clone(),
@@ -157,6 +171,23 @@ impl Running {
         let journaled = position <= self.synced.load(Relaxed);
         let closed = self.closed.get().filter(|_| !journaled);
         self.halted.get().or(closed).map(String::as_str)
+    }
+
+    /// Waits until what is served has reached `position`.
+    pub async fn reach(self: &Arc<Running>, position: u64) -> Result<(), Error> {
+        let mut reached = self.registry.position();
+        if *reached.borrow() >= position {
+            return Ok(());
+        }
+        let _waiter = self.awaited.wait(position);
+        self.schedule();
+        let reaches = |reached: &u64| *reached >= position;
+        let ended = reached.wait_for(|now| reaches(now) || self.end_before(position).is_some());
+        let last = *ended.await.map_err(|_| self.unavailable("it is closed"))?;
+        match self.end_before(position) {
+            Some(reason) if !reaches(&last) => Err(self.unavailable(reason)),
+            _ => Ok(()),
+        }
     }
 
     /// The error that names this model and why it does not take what it is sent.
@@ -229,21 +260,6 @@ impl Hosted {
     /// # Errors
     /// [`Error::Unavailable`] where it cannot be reached any more.
     pub async fn reach(&self, position: u64) -> Result<(), Error> {
-        let running = self.get()?;
-        let mut reached = running.registry.position();
-        if *reached.borrow() >= position {
-            return Ok(());
-        }
-        let _waiter = running.awaited.wait(position);
-        running.schedule();
-        let reaches = |reached: &u64| *reached >= position;
-        let ended = reached.wait_for(|now| reaches(now) || running.end_before(position).is_some());
-        let last = *ended
-            .await
-            .map_err(|_| running.unavailable("it is closed"))?;
-        match running.end_before(position) {
-            Some(reason) if !reaches(&last) => Err(running.unavailable(reason)),
-            _ => Ok(()),
-        }
+        self.get()?.reach(position).await
     }
 }

@@ -16,8 +16,9 @@ use super::priority::stand_back;
 use super::registry::Snapshot;
 use super::retain::Retention;
 use super::shelf::Shelf;
+use super::stages::{Stage, Stages};
 use super::writer::Work;
-use crate::event::{Command, Entry, Event, Order, Reason, Version};
+use crate::event::{Entry, Event, Order, Reason, Refusal, Version};
 use crate::learn::{Learner, Step};
 use crate::model::Model;
 use crate::store;
@@ -40,6 +41,8 @@ pub struct Learning {
     pub learner: Learner,
     pub shelf: Shelf,
     pub retention: Retention,
+    /// Where a test holds orders.
+    pub stages: Stages,
     /// The function as it was last published; none where it has changed since.
     published: Option<Arc<Model>>,
     last_publish: Instant,
@@ -165,12 +168,12 @@ impl Running {
 
     /// Does what a step says is due.
     fn act(&self, learning: &mut Learning, entry: &Entry, step: Step) {
-        if let Event::Command(Command {
-            order: Order::Restore { version },
-            ..
-        }) = &entry.event
-        {
-            learning.shelf.versions.unpin(*version);
+        let order = match &entry.event {
+            Event::Command(command) => Some(&command.order),
+            _ => None,
+        };
+        if let Some(version) = order.and_then(Order::restored) {
+            learning.shelf.versions.unpin(version);
         }
         if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
             tracing::warn!(
@@ -181,11 +184,38 @@ impl Running {
                 "a label contradicts another source's, which its sender may not supersede",
             );
         }
-        if let Some(what) = step.refused {
-            let field = "version";
-            self.finish(entry.position, Err(Error::Refused { field, what }));
+        let outcome = match (step.refused, step.version) {
+            (Some(what), version) => {
+                // What silence had earned by then may have made one due.
+                version
+                    .iter()
+                    .for_each(|version| drop(self.keep(learning, entry, version)));
+                if let Some(Order::Restore { .. }) = order {
+                    let position = entry.position;
+                    self.record(Event::Refusal(Refusal { position }));
+                }
+                let field = "version";
+                Err(Error::Refused { field, what })
+            }
+            (None, Some(version)) => {
+                if version.reason == Reason::Retract {
+                    self.retracted.add(&step.left_out, &learning.learner);
+                }
+                let kept = self.keep(learning, entry, &version);
+                kept.map(|()| Done {
+                    version: version.version,
+                    left_out: step.left_out,
+                })
+            }
+            (None, None) => Ok(Done::default()),
+        };
+        if order.is_some() {
+            self.finish(entry.position, outcome);
         }
-        let Some(version) = step.version else { return };
+    }
+
+    /// Publishes a version where it has to serve at once, saves and records it.
+    fn keep(&self, learning: &mut Learning, entry: &Entry, version: &Version) -> Result<(), Error> {
         if matches!(
             version.reason,
             Reason::Restore | Reason::Retract | Reason::Adopt
@@ -195,14 +225,8 @@ impl Running {
         }
         if version.reason == Reason::Retract {
             self.note_tainted(&learning.learner);
-            self.retracted.add(&step.left_out, &learning.learner);
         }
-        let saved = learning.save(&version, entry);
-        let done = Done {
-            version: version.version,
-            left_out: step.left_out,
-        };
-        let outcome = saved.map(|()| done).map_err(|error| {
+        let saved = learning.save(version, entry).map_err(|error| {
             let version = version.version;
             tracing::error!(model = self.name, version, %error, "version was not saved");
             Error::Damaged {
@@ -210,19 +234,20 @@ impl Running {
                 what: format!("version {version} was made but not saved: {error}"),
             }
         });
-        match &entry.event {
-            Event::Command(_) => self.finish(entry.position, outcome),
-            // A retraction may start from any of them.
-            _ if self.retracting.load(Relaxed) => {}
-            _ => {
-                let pruned = learning.shelf.versions.prune_cadence(&learning.learner);
-                pruned.unwrap_or_else(|error| {
-                    tracing::warn!(model = self.name, %error, "old versions were not removed");
-                });
-            }
+        // A retraction may start from any of them.
+        if version.reason == Reason::Cadence && !self.retracting.load(Relaxed) {
+            let pruned = learning.shelf.versions.prune_cadence(&learning.learner);
+            pruned.unwrap_or_else(|error| {
+                tracing::warn!(model = self.name, %error, "old versions were not removed");
+            });
         }
-        // The writer never waits for a learner, so this wait ends.
-        let _ = self.outbox.insist(self.index, Work::Record(version));
+        self.record(Event::Version(version.clone()));
+        saved
+    }
+
+    /// Journals what was derived. The writer never waits for a learner, so this wait ends.
+    pub fn record(&self, record: Event) {
+        let _ = self.outbox.insist(self.index, Work::Record(record));
     }
 
     fn finish(&self, position: u64, outcome: Outcome) {
@@ -280,6 +305,7 @@ impl Learning {
             learner,
             shelf,
             retention: Retention::default(),
+            stages: Stages::default(),
             published: None,
             last_publish: Instant::now(),
         }
@@ -291,6 +317,9 @@ impl Learning {
         let Some(entry) = next.map_err(|error| error.to_string())? else {
             return Ok(None);
         };
+        if let Event::Command(_) = entry.event {
+            self.stages.pass(Stage::Applying(entry.position));
+        }
         let step = self.learner.apply(&entry, &mut self.shelf);
         let step = step.map_err(|error| error.to_string())?;
         if step.changed {

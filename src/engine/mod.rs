@@ -55,6 +55,7 @@ mod forward;
 mod histogram;
 mod hosted;
 mod learning;
+mod new_labels;
 mod offline;
 mod outbox;
 mod predict;
@@ -66,8 +67,10 @@ mod retain;
 mod retract;
 mod retracted;
 mod shelf;
+mod stages;
 mod stats;
 mod translation;
+mod turn;
 mod versions;
 mod writer;
 
@@ -77,9 +80,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use tokio::sync::watch;
 
+pub use crate::event::Disposal;
 use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
@@ -101,7 +105,8 @@ use outbox::Outbox;
 pub use predict::{Answer, Manner};
 pub use registry::Snapshot;
 pub use replay::{Replay, Replayed};
-pub use retract::{Certificate, Disposal, Plan, Request as Retract};
+pub use retract::{Certificate, Plan, Request as Retract};
+pub use stages::{Stage, Stages};
 pub use stats::{MemberStatus, State, Status};
 pub use translation::Parting;
 use writer::{Work, Written};
@@ -121,6 +126,9 @@ pub struct Config {
     /// What tells the time.
     #[doc(hidden)]
     pub clock: Clock,
+    /// Who looks at the stages of orders.
+    #[doc(hidden)]
+    pub stages: Stages,
 }
 
 impl Default for Config {
@@ -131,6 +139,7 @@ impl Default for Config {
             learner_threads: 0,
             disk: Disk::default(),
             clock: Clock::default(),
+            stages: Stages::default(),
         }
     }
 }
@@ -179,9 +188,10 @@ impl Engine {
             let now = clock.now();
             let opened = recover::open(&directory, &config.models, &name, now, &mut embedders);
             let hosted = match opened {
-                Ok((recovered, embedders)) => {
+                Ok((mut recovered, embedders)) => {
                     let index = written.len();
                     let seen = recovered.learning.learner.seen().clone();
+                    recovered.learning.stages.clone_from(&config.stages);
                     let running = Running::new(
                         &name,
                         index,
@@ -209,16 +219,13 @@ impl Engine {
         }
         let writer = spawn("writer", move || writer::run(&inbox, written, &clock));
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
-        let learners = (0..n_threads).map(|_| {
-            let due = due.clone();
-            spawn("learner", move || learning::run(&due))
-        });
+        let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();
         Ok(Arc::new(Engine {
             threads: Mutex::new(Some(Threads {
                 outbox,
                 jobs,
                 writer,
-                learners: learners.collect(),
+                learners,
             })),
             models,
             feedback_stopped,
@@ -277,25 +284,31 @@ impl Engine {
         for learner in threads.learners {
             let _ = learner.join();
         }
-        loop {
-            if !threads.outbox.flush() {
-                break;
-            }
-            // Learning can make versions, whose records are journaled in turn.
-            if running.iter().all(|model| model.catch_up()) {
-                break;
-            }
-        }
+        drain(&threads.outbox, &running);
+        // A retraction that was journaled ends with what it erases.
+        running.iter().for_each(|model| model.join_retraction());
+        drain(&threads.outbox, &running);
         running.iter().for_each(|model| model.save_at_stop());
         let _ = threads.outbox.insist(0, Work::Close);
         let _ = threads.writer.join();
     }
 }
 
+/// Learns all that is journaled, and journals the records that follow.
+fn drain(outbox: &Outbox, running: &[&Arc<Running>]) {
+    // Learning can make versions, whose records are journaled in turn.
+    while outbox.flush() && !running.iter().all(|model| model.catch_up()) {}
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn spawn_learner(due: &Receiver<Job>) -> JoinHandle<()> {
+    let due = due.clone();
+    spawn("learner", move || learning::run(&due))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

@@ -15,7 +15,7 @@ use super::learning::Learning;
 use super::recover;
 use super::replay::Replay;
 use super::versions::Versions;
-use crate::event::{Command, Description, Event, Order, PredictionId};
+use crate::event::{Command, Description, Event, PredictionId};
 use crate::learn::{Learner, tainted};
 use crate::model::Spec;
 use crate::store::{Directory, Manifest, Report, verify};
@@ -160,7 +160,7 @@ impl Offline {
         let (mut journal, mut learning) = (opened.journal, opened.learning);
         let now = Clock::SYSTEM.now();
         recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
-        if let Order::Restore { version } = command.order {
+        if let Some(version) = command.order.restored() {
             check_restore(&learning, version)?;
         }
         let position = journal.append(now, &Event::Command(command))?;
@@ -170,6 +170,7 @@ impl Offline {
             return Err(unavailable(format!("the journal has no entry {last}")));
         };
         if let Some(what) = step.refused {
+            recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
             let field = "version";
             return Err(Error::Refused { field, what });
         }

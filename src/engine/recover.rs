@@ -11,6 +11,7 @@ use super::described::{Described, read};
 use super::embed::{Embedder, Embedders};
 use super::error::Error;
 use super::learning::Learning;
+use super::retract::resume_erasures;
 use super::retracted::Retracted;
 use super::shelf::Shelf;
 use super::versions::{Versions, hex, of_another_journal};
@@ -95,6 +96,13 @@ fn try_open(
         _ => described.description_at(learning.learner.spec().revision),
     };
     adopt(learning, journal, description, now)?;
+    if let Err(error) = resume_erasures(learning, journal, now) {
+        tracing::error!(
+            model = name,
+            error,
+            "an erasure is not finished; it is at the next start"
+        );
+    }
     opened.retracted = Retracted::read(learning).map_err(|error| error.to_string())?;
     Ok((opened, described.embedders))
 }
@@ -206,6 +214,7 @@ pub fn first_description(journal: &Path) -> Result<String, String> {
 
 /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
 pub fn apply(learning: &mut Learning, last: u64) -> Result<(), String> {
+    learning.shelf.recovers_to = Some(last);
     while let Some((entry, step)) = learning.step(last)? {
         if let Some(version) = step.version {
             learning
@@ -213,6 +222,7 @@ pub fn apply(learning: &mut Learning, last: u64) -> Result<(), String> {
                 .map_err(|error| error.to_string())?;
         }
     }
+    learning.shelf.recovers_to = None;
     Ok(())
 }
 
@@ -254,8 +264,8 @@ fn adopt(
 
 /// Journals the records that are still missing.
 pub fn record(learning: &mut Learning, journal: &mut Journal, time: Time) -> Result<(), String> {
-    for version in learning.learner.unrecorded().to_vec() {
-        append(journal, time, Event::Version(version))?;
+    for record in learning.learner.unrecorded() {
+        append(journal, time, record)?;
     }
     let last = journal.sync().map_err(|error| error.to_string())?;
     apply(learning, last)

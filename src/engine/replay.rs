@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::derivation::Derivation;
+use super::derivation::{Derivation, Known};
 use super::error::Error;
 use super::translation::Parting;
 use super::versions::{Versions, hex};
@@ -80,7 +80,8 @@ impl Replay {
             what,
         };
         let order = Order::Adopt(description);
-        let derivation = Derivation::begin(versions, &order, last, &[]).map_err(refused)?;
+        let derivation =
+            Derivation::begin(versions, &order, last, &Known::default()).map_err(refused)?;
         Ok(Replay::new(versions, last, 0, derivation))
     }
 

@@ -1,28 +1,44 @@
 //! RETRACT: derive the state without the feedback beside live traffic, journal the order once
-//! that has caught up, and let the learner become it.
+//! that has caught up, let the learner become it, and overwrite what is to be erased.
 //!
 //! Invariant: the order takes effect exactly where it stands in the journal. What was derived
-//! before is only a head start: a restart that finds the order derives the same again.
+//! before is only a head start: a restart that finds the order derives the same again. Who asked
+//! may go: until the order is journaled nothing has happened then, and from there on all of it
+//! will.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::oneshot;
 
-use super::derivation::Derivation;
+use super::derivation::{Derivation, Known};
 use super::error::Error;
 use super::hosted::{Hosted, Running};
+use super::learning::Learning;
+use super::recover::{append, apply};
+use super::stages::Stage;
+use super::turn::{PANICKED, block_on};
 use super::versions::Versions;
-use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Retraction, Selector, Time};
+use crate::event::{
+    Command, Disposal, Entry, Erasure, Event, Feedback, Order, Reason, Retraction, Selector, Time,
+};
 use crate::learn::{Learner, tainted};
 use crate::store::checkpoint::UNNAMED;
-use crate::store::{Reader, checkpoint, erase};
+use crate::store::{self, Journal, Reader, checkpoint, erase, segments};
 
 /// Entries that a derivation applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
+/// How often a derivation begins that meets orders on its way; then the learner does the rest.
+const BEGUN_MAX: u64 = 8;
+
+const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
+
+/// Where the outcome of a retraction is waited for.
+type Asked = oneshot::Sender<Result<Certificate, Error>>;
 
 /// What a retraction would take back, or has taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,13 +90,22 @@ pub struct Request {
     pub disposal: Disposal,
 }
 
-/// What becomes of the content of feedback that is taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposal {
-    /// It stays in the journal, where an audit finds it.
-    Keep,
-    /// It is overwritten, and the checkpoints that learned from it are deleted.
-    Erase,
+impl Request {
+    fn order(&self, first_position: u64) -> Order {
+        Order::Retract(Retraction {
+            selector: self.selector.clone(),
+            first_position,
+            disposal: self.disposal,
+        })
+    }
+
+    fn command(self, order: Order) -> Command {
+        Command {
+            order,
+            actor: self.actor,
+            note: self.note,
+        }
+    }
 }
 
 impl Hosted {
@@ -90,61 +115,34 @@ impl Hosted {
     /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
     /// does not reach back far enough.
     pub fn plan_retraction(&self, selector: &Selector) -> Result<Plan, Error> {
-        let planned = self.get()?.plan(selector)?;
+        let planned = self.get()?.plan(selector, Disposal::Keep)?;
         planned
             .map(|(plan, _)| plan)
             .ok_or_else(|| nothing_new(selector))
     }
 
-    /// Takes feedback back: afterwards the learner is the one that never saw it.
+    /// Takes feedback back: afterwards the learner is the one that never saw it. Retractions of a
+    /// model take turns.
     ///
     /// # Errors
-    /// As [`Hosted::plan_retraction`] and [`Hosted::command`]; [`Error::Refused`] while another
-    /// retraction is under way.
+    /// As [`Hosted::plan_retraction`] and [`Hosted::command`]; [`Error::Full`] while as many wait
+    /// for their turn as may.
     pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
         let running = self.get()?.clone();
+        let turn = running.take_turn().await?;
         running.check_room()?;
-        let under_way = running.begin_retracting()?;
-        let prepared = running.prepare(request.selector.clone(), under_way).await?;
-        let Some((mut plan, _under_way)) = prepared else {
-            let nothing = nothing_new(&request.selector);
-            return match request.disposal {
-                Disposal::Keep => Err(nothing),
-                Disposal::Erase => {
-                    tokio::task::block_in_place(|| running.erase_alone(&request.selector, nothing))
-                }
-            };
-        };
-        let command = Command {
-            order: Order::Retract(Retraction {
-                selector: request.selector.clone(),
-                first_position: plan.first_position,
-            }),
-            actor: request.actor,
-            note: request.note,
-        };
-        let (position, done) = self.carry_out(command).await?;
-        plan.excluded = done.left_out.len() as u64;
-        plan.last_position = done.left_out.last().copied().unwrap_or(0);
-        plan.entries = position - 1 - plan.base;
-        plan.tainted = running.tainted_by(done.version);
-        let manifest = running.versions.find(done.version)?;
-        let manifest = manifest.ok_or_else(|| running.unavailable("its version is gone"))?;
-        let erased = match request.disposal {
-            Disposal::Keep => 0,
-            Disposal::Erase => tokio::task::block_in_place(|| {
-                let chosen = chosen(&running.versions.journal, &request.selector, position)?;
-                running.erase(&chosen)
-            })?,
-        };
-        Ok(Certificate {
-            erased,
-            plan,
-            version: done.version,
-            position,
-            digest: manifest.digest,
-            profile: manifest.profile,
-        })
+        let (asked, done) = oneshot::channel();
+        running.clone().on_a_thread(move || {
+            // A person waits for it: this thread does not stand back.
+            let outcome = running.take_back(request, &asked);
+            drop(turn);
+            let _ = asked.send(outcome);
+        })?;
+        let ended = done.await;
+        ended.map_err(|_| {
+            self.get()
+                .map_or_else(|error| error, |it| it.unavailable(PANICKED))
+        })?
     }
 }
 
@@ -155,37 +153,88 @@ fn nothing_new(selector: &Selector) -> Error {
     }
 }
 
-/// As long as it lives no other retraction begins, and nothing is removed that it may start from.
-struct UnderWay(Arc<Running>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        if let Ok(mut prepared) = self.0.prepared.lock() {
-            *prepared = None;
-        }
-        self.0.retracting.store(false, Release);
-    }
-}
-
 impl Running {
-    fn begin_retracting(self: &Arc<Running>) -> Result<UnderWay, Error> {
-        match self.retracting.swap(true, AcqRel) {
-            true => Err(self.unavailable("a retraction is under way; try again once it is done")),
-            false => Ok(UnderWay(self.clone())),
+    /// The whole of a retraction, on its own thread.
+    fn take_back(
+        self: &Arc<Running>,
+        request: Request,
+        asked: &Asked,
+    ) -> Result<Certificate, Error> {
+        self.settle_trims()?;
+        let Some(mut plan) = self.derive(&request, asked)? else {
+            return match request.disposal {
+                Disposal::Keep => Err(nothing_new(&request.selector)),
+                Disposal::Erase => self.erase_earlier(request),
+            };
+        };
+        self.stages.pass(Stage::HandedOver);
+        if asked.is_closed() {
+            return Err(self.unavailable(NOBODY_WAITS));
         }
+        let order = request.order(plan.first_position);
+        let disposal = request.disposal;
+        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        self.await_applied(position)?;
+        drop(urgent);
+        let done = self.outcome(position)?;
+        plan.excluded = done.left_out.len() as u64;
+        plan.last_position = done.left_out.last().copied().unwrap_or(0);
+        plan.entries = position - 1 - plan.base;
+        plan.tainted = self.tainted_by(done.version);
+        let manifest = self.versions.find(done.version)?;
+        let manifest = manifest.ok_or_else(|| self.unavailable("its version is gone"))?;
+        Ok(Certificate {
+            erased: match disposal {
+                Disposal::Keep => 0,
+                Disposal::Erase => self.finish_erasures()?,
+            },
+            plan,
+            version: done.version,
+            position,
+            digest: manifest.digest,
+            profile: manifest.profile,
+        })
     }
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
-    fn erase_alone(&self, selector: &Selector, refused: Error) -> Result<Certificate, Error> {
+    fn erase_earlier(self: &Arc<Running>, request: Request) -> Result<Certificate, Error> {
         let last = self.synced.load(Relaxed);
-        let earlier = chosen(&self.versions.journal, selector, last)?;
-        match self.erase(&earlier)? {
-            0 => Err(refused),
-            erased => Ok(Certificate {
-                erased,
-                ..self.certified(&earlier)?
-            }),
+        let earlier = chosen(&self.versions.journal, &request.selector, last)?;
+        if earlier.retracted.is_empty() {
+            return Err(nothing_new(&request.selector));
         }
+        let order = Order::Erase(request.selector.clone());
+        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        self.await_applied(position)?;
+        drop(urgent);
+        self.outcome(position)?;
+        Ok(Certificate {
+            erased: self.finish_erasures()?,
+            ..self.certified(&earlier)?
+        })
+    }
+
+    /// Overwrites all that an order asks to be erased and no record says is; gives how many
+    /// entries those were.
+    fn finish_erasures(self: &Arc<Running>) -> Result<u64, Error> {
+        let orders = {
+            let learning = self.learning.lock();
+            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+            learning.learner.erasures().to_vec()
+        };
+        let mut n_erased = 0;
+        for position in orders.iter().copied() {
+            self.stages.pass(Stage::Erasing(position));
+            let entries = self.erase(&to_be_erased(&self.versions.journal, position)?)?;
+            self.record(Event::Erasure(Erasure { position, entries }));
+            n_erased += entries;
+        }
+        if !orders.is_empty() {
+            // Before the next one looks for orders that are not done.
+            self.outbox.flush();
+            self.await_applied(self.synced.load(Relaxed))?;
+        }
+        Ok(n_erased)
     }
 
     /// What is still known of the retraction that took the last of these events back: its order,
@@ -213,45 +262,24 @@ impl Running {
         })
     }
 
-    /// Overwrites what was retracted, and deletes the checkpoints that learned from it.
     fn erase(&self, chosen: &Chosen) -> Result<u64, Error> {
-        let (Some(&first), order) = (chosen.retracted.first(), chosen.order) else {
+        if chosen.retracted.is_empty() {
             return Ok(0);
-        };
-        self.save_behind(order)?;
-        let tainted = self
-            .tainted
-            .lock()
-            .expect("nothing panics under it")
-            .clone();
-        let between = first..order;
-        for one in self.versions.checkpoints()? {
-            let holds = match &one.manifest {
-                // What is no version holds all up to its position.
-                Ok(manifest) if UNNAMED.contains(&manifest.reason.as_str()) => {
-                    between.contains(&one.position)
-                }
-                Ok(manifest) => tainted.contains_key(&manifest.version),
-                Err(_) => between.contains(&one.position),
-            };
-            if holds {
-                checkpoint::remove(&self.versions.disk, &self.versions.folder, one.position)?;
-            }
         }
-        let Versions { disk, journal, .. } = &self.versions;
-        Ok(erase(disk, journal, &chosen.retracted)?)
+        self.save_behind(chosen.order)?;
+        let tainted = self.tainted.lock().expect("nothing panics under it");
+        let tainted = tainted.clone();
+        Ok(overwrite(&self.versions, &tainted, chosen)?)
     }
 
     /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
     /// can never be applied again.
     fn save_behind(&self, order: u64) -> Result<(), Error> {
-        let listed = self.versions.checkpoints()?;
-        let mut behind = listed.iter().filter(|one| one.position >= order);
-        if behind.any(|one| self.versions.is_whole(one.position)) {
+        if is_saved_behind(&self.versions, order)? {
             return Ok(());
         }
         let learning = self.learning.lock();
-        let learning = learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
         let chain = learning.shelf.reader.chain();
         Ok(self.versions.save_stop(&learning.learner, chain)?)
     }
@@ -282,7 +310,11 @@ impl Running {
 
     /// What would be done, and the derivation that does it, with nothing applied; none where
     /// nothing is chosen that was not retracted before.
-    fn plan(&self, selector: &Selector) -> Result<Option<(Plan, Derivation)>, Error> {
+    fn plan(
+        &self,
+        selector: &Selector,
+        disposal: Disposal,
+    ) -> Result<Option<(Plan, Derivation)>, Error> {
         let last = self.synced.load(Relaxed);
         let positions = chosen(&self.versions.journal, selector, last)?.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
@@ -292,15 +324,13 @@ impl Running {
         let order = Order::Retract(Retraction {
             selector: selector.clone(),
             first_position,
+            disposal,
         });
-        let derivation = Derivation::begin(&self.versions, &order, last, &[]).map_err(|what| {
-            Error::Refused {
-                field: "selector",
-                what,
-            }
-        })?;
+        let known = Known::default();
+        let derivation = Derivation::begin(&self.versions, &order, last, &known);
+        let derivation = derivation.map_err(refused)?;
         let learning = self.learning.lock();
-        let learning = learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
         let known = learning.learner.tainted();
         let mut tainted = learning.learner.lineage().since(first_position);
         tainted.retain(|version| !known.contains_key(version));
@@ -315,63 +345,154 @@ impl Running {
         Ok(Some((plan, derivation)))
     }
 
-    /// Derives beside the learner, on a thread of its own, until little is left to catch up with,
-    /// and hands the derivation over. The thread ends early when nobody waits for it any more.
-    async fn prepare(
+    /// Derives beside the learner until little is left to catch up with, and hands the derivation
+    /// over. It ends early when nobody waits for it any more.
+    fn derive(
         self: &Arc<Running>,
-        selector: Selector,
-        under_way: UnderWay,
-    ) -> Result<Option<(Plan, UnderWay)>, Error> {
-        let (done, prepared) = oneshot::channel();
-        let running = self.clone();
-        let work = move || {
-            // A person waits for it: this thread does not stand back.
-            let plan = running.derive(&selector, &done);
-            let _ = done.send(plan.map(|plan| Some((plan?, under_way))));
-        };
-        let thread = std::thread::Builder::new().name("retract".to_owned());
-        thread
-            .spawn(work)
-            .map_err(|error| self.unavailable(&format!("no thread to derive on: {error}")))?;
-        let ended = prepared.await;
-        ended.map_err(|_| self.unavailable("the derivation has panicked"))?
-    }
-
-    fn derive<T>(
-        &self,
-        selector: &Selector,
-        done: &oneshot::Sender<T>,
+        request: &Request,
+        asked: &Asked,
     ) -> Result<Option<Plan>, Error> {
-        let Some((mut plan, mut derivation)) = self.plan(selector)? else {
+        let planned = self.plan(&request.selector, request.disposal)?;
+        self.stages.pass(Stage::Surveyed);
+        let Some((mut plan, mut derivation)) = planned else {
             return Ok(None);
         };
-        let refused = |what| Error::Refused {
-            field: "selector",
-            what,
-        };
-        let mut left_before = u64::MAX;
+        let (mut left_before, mut n_begun) = (u64::MAX, 1);
         loop {
             let last = self.synced.load(Relaxed);
             let left = last - derivation.position();
+            if n_begun < derivation.n_begun() && n_begun < BEGUN_MAX {
+                (left_before, n_begun) = (u64::MAX, derivation.n_begun());
+            }
             // Where feedback comes faster than it is derived, the learner does the rest.
-            if left <= LEFT_MAX || left >= left_before {
+            let caught_up = left <= LEFT_MAX && derivation.undecided().is_none();
+            if caught_up || left >= left_before {
                 break;
             }
             left_before = left;
-            while derivation.position() < last {
-                if let Some(reason) = self.closed.get() {
-                    return Err(self.unavailable(reason));
-                }
-                if done.is_closed() {
-                    return Err(self.unavailable("nobody waits for the retraction any more"));
-                }
-                derivation.advance(last, STRIDE).map_err(refused)?;
-            }
+            self.advance(&mut derivation, last, asked)?;
         }
         plan.base = derivation.base;
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
         *prepared = Some(derivation);
         Ok(Some(plan))
+    }
+
+    fn advance(
+        self: &Arc<Running>,
+        derivation: &mut Derivation,
+        last: u64,
+        asked: &Asked,
+    ) -> Result<(), Error> {
+        while derivation.position() < last {
+            if let Some(reason) = self.closed.get() {
+                return Err(self.unavailable(reason));
+            }
+            if asked.is_closed() {
+                return Err(self.unavailable(NOBODY_WAITS));
+            }
+            derivation.advance(last, STRIDE).map_err(refused)?;
+            if let Some(order) = derivation.undecided()
+                && derivation.position() + 1 == order
+            {
+                // Once it is applied and what became of it is journaled, that is known.
+                self.await_applied(order)?;
+                self.settle_trims()?;
+                let last = self.synced.load(Relaxed);
+                return derivation.begin_again(last).map_err(refused);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(what: String) -> Error {
+    let field = "selector";
+    Error::Refused { field, what }
+}
+
+/// Whether a state stands on disk which needs nothing before the order.
+fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error> {
+    let listed = versions.checkpoints()?;
+    let mut behind = listed.iter().filter(|one| one.position >= order);
+    Ok(behind.any(|one| versions.is_whole(one.position)))
+}
+
+/// Overwrites what was retracted, and deletes the checkpoints that learned from it.
+fn overwrite(
+    versions: &Versions,
+    tainted: &BTreeMap<u64, u64>,
+    chosen: &Chosen,
+) -> Result<u64, store::Error> {
+    let Some(&first) = chosen.retracted.first() else {
+        return Ok(0);
+    };
+    let between = first..chosen.order;
+    for one in versions.checkpoints()? {
+        let holds = match &one.manifest {
+            // What is no version holds all up to its position.
+            Ok(manifest) if UNNAMED.contains(&manifest.reason.as_str()) => {
+                between.contains(&one.position)
+            }
+            Ok(manifest) => tainted.contains_key(&manifest.version),
+            Err(_) => between.contains(&one.position),
+        };
+        if holds {
+            checkpoint::remove(&versions.disk, &versions.folder, one.position)?;
+        }
+    }
+    erase(&versions.disk, &versions.journal, &chosen.retracted)
+}
+
+/// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
+/// that it is done.
+///
+/// # Errors
+/// When the disk refuses; the rest is erased at the next start.
+pub(super) fn resume_erasures(
+    learning: &mut Learning,
+    journal: &mut Journal,
+    time: Time,
+) -> Result<(), String> {
+    let said = |error: store::Error| error.to_string();
+    for position in learning.learner.erasures().to_vec() {
+        let versions = &learning.shelf.versions;
+        let chosen = to_be_erased(&versions.journal, position).map_err(said)?;
+        if !chosen.retracted.is_empty() && !is_saved_behind(versions, chosen.order).map_err(said)? {
+            let chain = learning.shelf.reader.chain();
+            let saved = versions.save_stop(&learning.learner, chain);
+            saved.map_err(said)?;
+        }
+        let entries = overwrite(versions, learning.learner.tainted(), &chosen).map_err(said)?;
+        let model = &versions.model;
+        tracing::warn!(
+            model,
+            position,
+            entries,
+            "finished an erasure that a stop had interrupted"
+        );
+        append(journal, time, Event::Erasure(Erasure { position, entries }))?;
+    }
+    let last = journal.sync().map_err(said)?;
+    apply(learning, last)
+}
+
+/// What the order at a position asks to be erased and is not yet.
+fn to_be_erased(journal: &Path, position: u64) -> Result<Chosen, store::Error> {
+    let first = segments(journal)?
+        .first()
+        .map_or(0, |one| one.first_position);
+    if position < first {
+        // What it chose stood before it, and has gone with it.
+        return Ok(Chosen::default());
+    }
+    let order = Reader::open(journal, position, 0)?.next(position)?;
+    match order.map(|entry| entry.event) {
+        Some(Event::Command(Command { order, .. })) => match order.erased() {
+            Some(selector) => chosen(journal, selector, position),
+            None => Ok(Chosen::default()),
+        },
+        _ => Ok(Chosen::default()),
     }
 }
 
@@ -386,7 +507,7 @@ struct Chosen {
     order: u64,
 }
 
-fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, Error> {
+fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, store::Error> {
     let earlier = retractions(journal, last)?;
     let mut all = Chosen::default();
     let mut reader = Reader::from_start(journal, last)?;
@@ -432,7 +553,7 @@ impl Retractions {
 }
 
 /// All that was taken back up to `last`.
-pub(super) fn retractions(journal: &Path, last: u64) -> Result<Retractions, Error> {
+pub(super) fn retractions(journal: &Path, last: u64) -> Result<Retractions, store::Error> {
     let mut retractions = Vec::new();
     let mut reader = Reader::from_start(journal, last)?;
     while let Some(entry) = reader.next(last)? {

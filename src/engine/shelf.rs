@@ -4,17 +4,18 @@
 //! learners find the same.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::derivation::Derivation;
+use super::derivation::{Derivation, Known};
 use super::translation::Translation;
 use super::versions::Versions;
-use crate::event::{Event, Feedback, Order, Prediction, Time};
+use crate::event::{Command, Event, Feedback, Order, Prediction, Time, Version};
 use crate::learn::{Archive, Omission, Otherwise};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
-use crate::store::Reader;
+use crate::store::{self, Reader};
 
 /// The journal and the versions of one model, for one learner.
 pub struct Shelf {
@@ -22,12 +23,55 @@ pub struct Shelf {
     pub versions: Versions,
     /// What the learner's history leaves out.
     pub omissions: Vec<Omission>,
+    /// Orders that the recorded history refused, as far as its journal said so.
+    pub refused: BTreeSet<u64>,
     /// States of versions as the learner's own history made them.
     pub kept: BTreeMap<u64, (Tensors, Tensors)>,
     /// From the entries of the journal to those of another description.
     pub translation: Option<Translation>,
     /// A derivation that has almost caught up with an order on its way.
     pub prepared: Prepared,
+    /// Where a recovery ends; none once it has.
+    pub recovers_to: Option<u64>,
+    /// What stands up to there, once it was asked for.
+    ahead: Option<Ahead>,
+}
+
+/// What the journal says of entries that are still to be applied.
+struct Ahead {
+    /// Retractions by the positions of their orders, each with the first position it concerns.
+    retractions: BTreeMap<u64, u64>,
+    /// Versions by the positions they were made at.
+    made: BTreeMap<u64, Version>,
+    /// Orders that were refused.
+    refused: BTreeSet<u64>,
+}
+
+impl Ahead {
+    fn read(journal: &Path, first: u64, last: u64) -> Result<Ahead, store::Error> {
+        let mut ahead = Ahead {
+            retractions: BTreeMap::new(),
+            made: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        };
+        let mut reader = Reader::open(journal, first, last)?;
+        while let Some(entry) = reader.next(last)? {
+            match entry.event {
+                Event::Command(Command {
+                    order: Order::Retract(retraction),
+                    ..
+                }) => drop(
+                    ahead
+                        .retractions
+                        .insert(entry.position, retraction.first_position),
+                ),
+                Event::Version(version) => drop(ahead.made.insert(version.position, version)),
+                Event::Refusal(refusal) => drop(ahead.refused.insert(refusal.position)),
+                _ => {}
+            }
+        }
+        Ok(ahead)
+    }
 }
 
 /// Where a derivation is handed over to the learner that has to become it.
@@ -39,10 +83,45 @@ impl Shelf {
             reader,
             versions,
             omissions: Vec::new(),
+            refused: BTreeSet::new(),
             kept: BTreeMap::new(),
             translation: None,
             prepared: Prepared::default(),
+            recovers_to: None,
+            ahead: None,
         }
+    }
+
+    /// Looks at what the journal says of the entries that a recovery is still to apply.
+    fn look_ahead(&mut self) {
+        let Some(last) = self.recovers_to.filter(|_| self.ahead.is_none()) else {
+            return;
+        };
+        let found = Ahead::read(&self.versions.journal, self.reader.next_position(), last);
+        match found {
+            Ok(ahead) => {
+                self.refused.extend(&ahead.refused);
+                self.ahead = Some(ahead);
+            }
+            Err(error) => tracing::error!(%error, "the journal could not be looked through"),
+        }
+    }
+
+    /// A version whose checkpoint is not whole, made again from an older state.
+    fn made_again(&self, version: u64) -> Result<(Tensors, Tensors), String> {
+        let last = self.reader.next_position() - 1;
+        let position = self.versions.position(version, last);
+        let position = position.map_err(|error| error.to_string())?;
+        let position = position.ok_or_else(|| format!("nothing says where {version} was made"))?;
+        let learner = Derivation::again(&self.versions, position)?.finish(position)?;
+        let learner = learner.learner;
+        Ok((learner.learned().weights(), learner.state()))
+    }
+
+    /// What was derived for this order, and for no other, beside the learner.
+    fn take_prepared(&self, order: &Order) -> Option<Derivation> {
+        let mut prepared = self.prepared.lock().expect("nothing panics under it");
+        prepared.take_if(|derivation| derivation.order() == Some(order))
     }
 }
 
@@ -70,10 +149,12 @@ impl Archive for Shelf {
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
         match self.kept.get(&version) {
             Some(kept) => Ok(kept.clone()),
-            None => self
-                .versions
-                .load(version)
-                .map_err(|error| error.to_string()),
+            None => self.versions.load(version).or_else(|error| {
+                let again = self.made_again(version);
+                let model = &self.versions.model;
+                tracing::warn!(model, version, %error, "made a version again that is not whole");
+                again.map_err(|why| format!("{error}; and it cannot be made again: {why}"))
+            }),
         }
     }
 
@@ -88,15 +169,39 @@ impl Archive for Shelf {
         }
     }
 
-    fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String> {
-        let mut prepared = self.prepared.lock().map_err(|error| error.to_string())?;
-        let prepared = prepared
-            .take()
-            .filter(|derivation| derivation.order() == Some(order));
-        let derivation = match prepared {
-            Some(derivation) => derivation,
-            None => Derivation::begin(&self.versions, order, position - 1, &self.omissions)?,
+    fn refused(&mut self, position: u64) -> bool {
+        self.refused.contains(&position)
+    }
+
+    fn taken_back(&mut self, position: u64) -> Option<u64> {
+        self.look_ahead();
+        let ahead = self.ahead.as_ref()?;
+        let behind = ahead.retractions.range(position + 1..).rev();
+        let mut took = behind.filter(|(_, first)| **first <= position);
+        took.next().map(|(order, _)| *order)
+    }
+
+    fn recorded(&mut self, position: u64) -> Option<Version> {
+        self.ahead.as_ref()?.made.get(&position).cloned()
+    }
+
+    fn otherwise(
+        &mut self,
+        order: &Order,
+        position: u64,
+        refused: &[u64],
+    ) -> Result<Otherwise, String> {
+        let last = position - 1;
+        let refused = self.refused.iter().chain(refused).copied().collect();
+        if let Some(derivation) = self.take_prepared(order) {
+            return derivation.finish_for(last, refused);
+        }
+        let known = Known {
+            omissions: self.omissions.clone(),
+            refused,
+            applied: last,
+            written: last,
         };
-        derivation.finish(position - 1)
+        Derivation::begin(&self.versions, order, last, &known)?.finish(last)
     }
 }

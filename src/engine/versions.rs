@@ -15,7 +15,7 @@ use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::checkpoint::{STOP, UNNAMED};
-use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
+use crate::store::{self, Checkpoint, Directory, Disk, Manifest, Reader, checkpoint};
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -144,6 +144,22 @@ impl Versions {
         let mut known: Vec<u64> = whole.map(|one| one.version).collect();
         known.sort_unstable();
         Err(Error::no_version(&self.model, version, &known))
+    }
+
+    /// The position of a version's state, from its manifest or its record up to `last`.
+    pub fn position(&self, version: u64, last: u64) -> Result<Option<u64>, store::Error> {
+        if let Some(manifest) = self.find(version)? {
+            return Ok(Some(manifest.position));
+        }
+        let mut reader = Reader::from_start(&self.journal, 0)?;
+        while let Some(entry) = reader.next(last)? {
+            if let Event::Version(record) = entry.event
+                && record.version == version
+            {
+                return Ok(Some(record.position));
+            }
+        }
+        Ok(None)
     }
 
     /// Weights and learner state of a version, checked.

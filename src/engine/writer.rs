@@ -14,8 +14,10 @@ use super::clock::Clock;
 use super::error::Error;
 use super::feedback::Accepted;
 use super::hosted::Running;
+use super::new_labels::NewLabels;
 use super::outbox::{Inbox, prediction_bytes};
-use crate::event::{Command, Duplicate, Event, Feedback, Prediction, Time, Version};
+use super::stages::Stage;
+use crate::event::{Command, Duplicate, Event, Feedback, Prediction, Time};
 use crate::learn::Seen;
 use crate::store::{self, Journal};
 
@@ -32,7 +34,8 @@ pub enum Work {
     Prediction(Prediction),
     Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
     Command(Command, oneshot::Sender<Result<u64, Error>>),
-    Record(Version),
+    /// A record of what the learner derived.
+    Record(Event),
     /// Let segments go that hold nothing from this position on.
     Trim(u64),
     /// More is due than closed within the newest tick: look whether the next one is.
@@ -47,6 +50,8 @@ pub enum Work {
 pub struct Written {
     journal: Journal,
     seen: Seen,
+    /// Labels that are to take a place among the classes.
+    new_labels: NewLabels,
     running: Arc<Running>,
     replies: Vec<Reply>,
     unsynced: bool,
@@ -131,6 +136,7 @@ impl Written {
         Written {
             journal,
             seen,
+            new_labels: NewLabels::default(),
             running,
             replies: Vec::new(),
             unsynced: false,
@@ -148,10 +154,13 @@ impl Written {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Work::Command(command, reply) => match self.append(now, &Event::Command(command)) {
-                Ok(position) => self.replies.push(Reply::Command(reply, position)),
+                Ok(position) => {
+                    self.running.stages.pass(Stage::Appended(position));
+                    self.replies.push(Reply::Command(reply, position));
+                }
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Work::Record(version) => self.append_or_hold(now, Event::Version(version)),
+            Work::Record(record) => self.append_or_hold(now, record),
             Work::Trim(first_position) => self.trim(first_position),
             Work::Due | Work::Flush(_) | Work::Close => {}
         }
@@ -200,9 +209,14 @@ impl Written {
             });
         }
         self.check_room()?;
-        let feedback_id = feedback.feedback_id.clone();
-        let position = self.append(now, &Event::Feedback(feedback))?;
-        self.seen.insert(&feedback_id, position, now);
+        let served = self.running.registry.served();
+        self.new_labels.check(&feedback, &served)?;
+        let feedback = Event::Feedback(feedback);
+        let position = self.append(now, &feedback)?;
+        if let Event::Feedback(feedback) = &feedback {
+            self.seen.insert(&feedback.feedback_id, position, now);
+            self.new_labels.note(feedback, &served, position);
+        }
         Ok(Accepted::Accepted { position })
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Learner;
 use super::learner::Tallies;
-use crate::event::{Feedback, Order, Prediction, Time};
+use crate::event::{Feedback, Order, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
 
@@ -51,12 +51,34 @@ pub trait Archive {
         named
     }
 
+    /// Whether the recorded history refused the order at this position; other histories ask.
+    fn refused(&mut self, _position: u64) -> bool {
+        false
+    }
+
+    /// The last order that took back what stood at this position before it was erased, by its
+    /// position; none where the journal does not say.
+    fn taken_back(&mut self, _position: u64) -> Option<u64> {
+        None
+    }
+
+    /// The version that the journal says was made at this position; asked where it is not derived.
+    fn recorded(&mut self, _position: u64) -> Option<Version> {
+        None
+    }
+
     /// The state before the entry at `position` as the history that `order` asks for would have
-    /// made it.
+    /// made it. The learner that asks carried out the orders before that position, but for those
+    /// that the journal says were refused, and for the ones `refused` that it does not say yet.
     ///
     /// # Errors
     /// When the journal does not reach back far enough.
-    fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String>;
+    fn otherwise(
+        &mut self,
+        order: &Order,
+        position: u64,
+        refused: &[u64],
+    ) -> Result<Otherwise, String>;
 }
 
 /// What another history would have led to.
@@ -88,7 +110,7 @@ impl Archive for () {
         Err(format!("no version is kept, as is {version}"))
     }
 
-    fn otherwise(&mut self, _: &Order, position: u64) -> Result<Otherwise, String> {
+    fn otherwise(&mut self, _: &Order, position: u64, _: &[u64]) -> Result<Otherwise, String> {
         Err(format!(
             "no journal is kept to derive entry {position} from"
         ))

@@ -4,6 +4,7 @@
 //! order of their positions, and its result depends on nothing but state and entry.
 
 mod feedback;
+mod gap;
 mod labels;
 mod relabel;
 mod rewards;
@@ -25,9 +26,12 @@ use super::seen::Seen;
 use super::signals;
 use super::sources::Sources;
 use super::spare::Spare;
-use crate::event::{Description, Entry, Event, Kind, Prediction, Reason, Selector, Time, Version};
+use crate::event::{
+    Description, Entry, Event, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
+};
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
+use gap::Gap;
 pub use versions::tainted;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
@@ -127,6 +131,8 @@ pub struct Learner {
     windows_max: usize,
     /// Why the device that learns has failed, while the entry is applied that it failed at.
     failed: Option<String>,
+    /// The stretch of erased feedback that is being passed.
+    gap: Option<Gap>,
 }
 
 /// Which history a state is of.
@@ -157,6 +163,10 @@ struct World {
     places: Places,
     /// Versions made whose records have not come yet.
     unrecorded: Vec<Version>,
+    /// Orders refused whose records have not come yet.
+    refusals: Vec<Refusal>,
+    /// Orders to erase whose content is not known to be overwritten yet, by position.
+    erasures: Vec<u64>,
     lineage: Lineage,
     /// Versions that hold feedback which was taken back since, each with the first version after.
     tainted: BTreeMap<u64, u64>,
@@ -187,6 +197,7 @@ impl Learner {
             request: Spare::default(),
             windows_max: windows::PER_ENTRY_MAX,
             failed: None,
+            gap: None,
             spec,
         }
     }
@@ -206,6 +217,7 @@ impl Learner {
             request: Spare::default(),
             windows_max: windows::PER_ENTRY_MAX,
             failed: None,
+            gap: None,
             spec,
         })
     }
@@ -279,9 +291,16 @@ impl Learner {
         &self.world.seen
     }
 
-    /// Versions made whose records have not been applied yet.
-    pub fn unrecorded(&self) -> &[Version] {
-        &self.world.unrecorded
+    /// Records of versions and refusals that have not been applied yet.
+    pub fn unrecorded(&self) -> Vec<Event> {
+        let versions = self.world.unrecorded.iter().cloned().map(Event::Version);
+        let refusals = self.world.refusals.iter().copied().map(Event::Refusal);
+        versions.chain(refusals).collect()
+    }
+
+    /// The positions of orders to erase of which no record says that it is done, rising.
+    pub fn erasures(&self) -> &[u64] {
+        &self.world.erasures
     }
 
     /// Where the states of all versions came from.
@@ -329,10 +348,14 @@ impl Learner {
         }
         self.world.position = entry.position;
         self.world.time = entry.time;
+        if self.is_in_gap(entry, archive) {
+            return self.pass(entry, archive);
+        }
         self.bring_encoders(archive)?;
         self.learned.move_to(archive.device(self.spec.device));
         let n_before = self.learned.n_examples();
-        let closed = self.close_windows(self.windows_max, archive)?;
+        // What ends a gap brings the windows that are open.
+        let closed = self.gap.is_none() && self.close_windows(self.windows_max, archive)?;
         self.expire();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description, archive)?,
@@ -342,6 +365,11 @@ impl Learner {
             Event::Command(command) => self.obey(command, archive)?,
             Event::Tick(_) => Step::default(),
             Event::Version(version) => self.check(version)?,
+            Event::Refusal(refusal) => self.check_refusal(*refusal)?,
+            Event::Erasure(erasure) => {
+                self.end_erasure(*erasure);
+                Step::default()
+            }
             Event::Erased(kind) => self.pass_over(*kind)?,
         };
         if let Some(what) = self.failed.take() {

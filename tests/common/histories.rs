@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use perennial::event::{
-    Command, Duplicate, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId, Reason,
-    Retraction, Selector, Signal, Subject, Time,
+    Command, Disposal, Duplicate, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
+    Reason, Retraction, Selector, Signal, Subject, Time,
 };
 use perennial::learn::Fate;
 use rand::seq::IndexedRandom;
@@ -47,6 +47,8 @@ pub struct History {
     /// Predictions that were served, and how many events were said.
     served: Vec<Prediction>,
     n_said: usize,
+    /// Whether versions are asked for that hold what was retracted, which is refused.
+    asks_tainted: bool,
 }
 
 impl History {
@@ -57,6 +59,7 @@ impl History {
             rng: ChaCha8Rng::seed_from_u64(seed),
             served: Vec::new(),
             n_said: 0,
+            asks_tainted: seed.is_multiple_of(4),
         };
         for _ in 0..n_steps {
             history.step();
@@ -160,7 +163,7 @@ impl History {
                 _ => None,
             });
         let whole: Vec<u64> = made
-            .filter(|version| !tainted.contains_key(version))
+            .filter(|version| self.asks_tainted || !tainted.contains_key(version))
             .collect();
         if let Some(version) = whole.choose(&mut self.rng) {
             self.room
@@ -185,6 +188,7 @@ impl History {
             self.room.tell(command(Order::Retract(Retraction {
                 selector,
                 first_position: *first_position,
+                disposal: Disposal::Keep,
             })));
         }
     }
@@ -217,10 +221,20 @@ fn chosen(journal: &[Entry], selector: &Selector) -> BTreeSet<u64> {
         .collect()
 }
 
+/// The positions of orders that were refused.
+pub fn refused(journal: &[Entry]) -> BTreeSet<u64> {
+    let refused = journal.iter().filter_map(|entry| match &entry.event {
+        Event::Refusal(refusal) => Some(refusal.position),
+        _ => None,
+    });
+    refused.collect()
+}
+
 /// A second learner, fed live from the start with what was retracted left out before it was
-/// journaled. Where the first one retracts, it makes a version, to be restored in its place.
+/// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
+/// it was refused a restore, it makes one as well, and restores nothing.
 pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
-    let left_out = retracted(journal);
+    let (left_out, refused) = (retracted(journal), refused(journal));
     let mut room = Classroom::empty(toml);
     // The twin's versions by the position of the first one's command.
     let mut made = BTreeMap::new();
@@ -233,11 +247,13 @@ pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
     for entry in journal {
         let event = match &entry.event {
             Event::Feedback(_) if left_out.contains(&entry.position) => continue,
-            Event::Version(_) => continue,
+            Event::Version(_) | Event::Refusal(_) | Event::Erasure(_) => continue,
             Event::Command(Command { order, .. }) => command(match order {
-                Order::Restore { version } => Order::Restore {
-                    version: made[&position_of(*version).expect("it was recorded")],
-                },
+                Order::Restore { version } if !refused.contains(&entry.position) => {
+                    Order::Restore {
+                        version: made[&position_of(*version).expect("it was recorded")],
+                    }
+                }
                 _ => Order::Checkpoint,
             }),
             event => event.clone(),

@@ -8,7 +8,7 @@ pub mod passed_over;
 pub mod served;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -204,6 +204,8 @@ pub struct Classroom {
     pub journal: Vec<Entry>,
     versions: BTreeMap<u64, (Tensors, Tensors)>,
     omissions: Vec<Omission>,
+    /// Orders that the recorded history refused.
+    refused: BTreeSet<u64>,
     /// Of what had been learned, at the positions of commands.
     moments: BTreeMap<u64, Moment>,
 }
@@ -213,6 +215,7 @@ struct Shelf<'a> {
     journal: &'a [Entry],
     versions: &'a BTreeMap<u64, (Tensors, Tensors)>,
     omissions: &'a [Omission],
+    refused: &'a BTreeSet<u64>,
 }
 
 impl Archive for Shelf<'_> {
@@ -236,23 +239,33 @@ impl Archive for Shelf<'_> {
         found.ok_or_else(|| format!("no version {version}"))
     }
 
-    fn otherwise(&mut self, order: &Order, position: u64) -> Result<Otherwise, String> {
+    fn refused(&mut self, position: u64) -> bool {
+        self.refused.contains(&position)
+    }
+
+    fn otherwise(
+        &mut self,
+        order: &Order,
+        position: u64,
+        refused: &[u64],
+    ) -> Result<Otherwise, String> {
         let Order::Retract(retraction) = order else {
             return Err("only retractions are derived here".to_owned());
         };
         let journal = &self.journal[..position as usize - 1];
         let mut omissions = self.omissions.to_vec();
+        let mut refused: BTreeSet<u64> = refused.iter().copied().collect();
         for entry in journal {
-            if let Event::Command(Command {
-                order: Order::Retract(earlier),
-                ..
-            }) = &entry.event
-            {
-                let selector = earlier.selector.clone();
-                omissions.push(Omission {
-                    selector,
+            match &entry.event {
+                Event::Command(Command {
+                    order: Order::Retract(earlier),
+                    ..
+                }) => omissions.push(Omission {
+                    selector: earlier.selector.clone(),
                     before: entry.position,
-                });
+                }),
+                Event::Refusal(refusal) => drop(refused.insert(refusal.position)),
+                _ => {}
             }
         }
         let chosen = |omission: &Omission, entry: &Entry| match &entry.event {
@@ -274,7 +287,7 @@ impl Archive for Shelf<'_> {
             .map(|entry| entry.position)
             .collect();
         omissions.push(ours);
-        let other = Classroom::derive(journal, omissions);
+        let other = Classroom::derive(journal, omissions, refused);
         Ok(Otherwise {
             learner: other.learner,
             left_out,
@@ -284,14 +297,19 @@ impl Archive for Shelf<'_> {
 }
 
 impl Classroom {
-    /// What this journal leads to without some of its feedback.
-    pub fn derive(journal: &[Entry], omissions: Vec<Omission>) -> Classroom {
+    /// What this journal leads to without some of its feedback, where these orders were refused.
+    pub fn derive(
+        journal: &[Entry],
+        omissions: Vec<Omission>,
+        refused: BTreeSet<u64>,
+    ) -> Classroom {
         let Some(Event::Description(first)) = journal.first().map(|entry| &entry.event) else {
             panic!("a journal starts with a description")
         };
         let mut room = Classroom::empty(&first.toml);
         room.learner = room.learner.rederive(omissions.clone());
         room.omissions = omissions;
+        room.refused = refused;
         let made: BTreeMap<u64, u64> = journal
             .iter()
             .filter_map(|entry| match &entry.event {
@@ -318,6 +336,7 @@ impl Classroom {
             journal: Vec::new(),
             versions: BTreeMap::new(),
             omissions: Vec::new(),
+            refused: BTreeSet::new(),
             moments: BTreeMap::new(),
         }
     }
@@ -341,10 +360,9 @@ impl Classroom {
     /// Writes a cause down, one second after the one before, and the records that follow.
     pub fn tell(&mut self, event: Event) -> Step {
         let step = self.apply(self.next(event));
-        let mut due = step.version.clone();
-        while let Some(version) = due {
-            // Time goes on with a record, too, and may make the next version due.
-            due = self.apply(self.next(Event::Version(version))).version;
+        // Time goes on with a record, too, and may make the next version due.
+        while let Some(record) = self.learner.unrecorded().into_iter().next() {
+            self.apply(self.next(record));
         }
         step
     }
@@ -356,8 +374,8 @@ impl Classroom {
             ..room.next(event)
         };
         let step = self.apply(at(self, event));
-        if let Some(version) = &step.version {
-            self.apply(at(self, Event::Version(version.clone())));
+        for record in self.learner.unrecorded() {
+            self.apply(at(self, record));
         }
         step
     }
@@ -385,6 +403,7 @@ impl Classroom {
             journal: &self.journal,
             versions: &self.versions,
             omissions: &self.omissions,
+            refused: &self.refused,
         };
         let step = self.learner.apply(&entry, &mut shelf)?;
         if let Some(version) = &step.version {

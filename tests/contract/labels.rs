@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use perennial::event::{
-    Batch, Column, Command, Event, Feedback, Order, Outputs, Prediction, PredictionId, Retraction,
-    Selector, Signal, Subject,
+    Batch, Column, Command, Disposal, Event, Feedback, Order, Outputs, Prediction, PredictionId,
+    Retraction, Selector, Signal, Subject,
 };
 use perennial::model::{REVISION, Spec};
 
@@ -124,6 +124,7 @@ fn judged(kind: &str, revision: u32, written: Written, undone: Undone) -> (f64, 
                 Order::Retract(Retraction {
                     selector,
                     first_position,
+                    disposal: Disposal::Keep,
                 }),
             );
         }

@@ -1,7 +1,8 @@
 //! A second label: which of two counts, and what becomes of the other.
 
 use perennial::event::{
-    Command, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal, Time,
+    Command, Disposal, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal,
+    Time,
 };
 use perennial::learn::{Fate, Learner, Step};
 use perennial::model::Choice;
@@ -69,6 +70,7 @@ impl Desk {
         self.order(Order::Retract(Retraction {
             selector,
             first_position,
+            disposal: Disposal::Keep,
         }));
     }
 

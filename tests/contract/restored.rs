@@ -1,7 +1,7 @@
 //! Rewards after a restore: they teach what the restored state lacks, not what was undone.
 
 use perennial::event::{
-    Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Signal, Time,
+    Command, Disposal, Event, Feedback, Order, PredictionId, Retraction, Selector, Signal, Time,
 };
 use perennial::learn::Fate;
 
@@ -230,6 +230,7 @@ fn p6_a_reward_that_is_taken_back_after_a_restore_was_never_there() {
         let retraction = Retraction {
             selector: Selector::Source("bad".to_owned()),
             first_position,
+            disposal: Disposal::Keep,
         };
         order(&mut room, Order::Retract(retraction));
         let expected = final_reward(&case, Some(0.5));

@@ -28,6 +28,8 @@ names!(kind, KINDS, Event, {
     Event::Command(_) => "command",
     Event::Tick(_) => "tick",
     Event::Version(_) => "version",
+    Event::Refusal(_) => "refusal",
+    Event::Erasure(_) => "erasure",
     Event::Erased(Kind::Prediction) => "erased prediction",
     Event::Erased(Kind::Feedback) => "erased feedback",
     Event::Erased(Kind::Duplicate) => "erased duplicate",
@@ -58,6 +60,9 @@ names!(signal, SIGNALS, Signal, {
 names!(order, ORDERS, Order, {
     Order::Checkpoint => "checkpoint",
     Order::Restore { .. } => "restore",
+    Order::EarlierRestore { .. } => "restore without a refusal",
+    Order::Retract(Retraction { disposal: Disposal::Erase, .. }) => "retract and erase",
+    Order::Erase(_) => "erase",
     Order::Retract(Retraction { selector: Selector::Source(_), .. }) => "retract source",
     Order::Retract(Retraction { selector: Selector::FeedbackId(_), .. }) => "retract event",
     Order::Retract(Retraction { selector: Selector::Accepted { .. }, .. }) => "retract stretch",
@@ -91,7 +96,12 @@ pub fn names(event: &Event) -> Vec<&'static str> {
         }
         Event::Command(command) => names.push(order(&command.order)),
         Event::Version(version) => names.push(reason(&version.reason)),
-        Event::Description(_) | Event::Duplicate(_) | Event::Tick(_) | Event::Erased(_) => {}
+        Event::Description(_)
+        | Event::Duplicate(_)
+        | Event::Tick(_)
+        | Event::Refusal(_)
+        | Event::Erasure(_)
+        | Event::Erased(_) => {}
     }
     names
 }
@@ -163,6 +173,35 @@ pub fn labelled() -> Event {
         version: 1,
         position: 1,
     })
+}
+
+/// Orders that say what becomes of them, and what is recorded of that.
+pub fn answered() -> Vec<Event> {
+    let selector = || Selector::Source("web".to_owned());
+    let retraction = Retraction {
+        selector: selector(),
+        first_position: 5,
+        disposal: Disposal::Erase,
+    };
+    let orders = [
+        Order::Restore { version: 7 },
+        Order::Retract(retraction),
+        Order::Erase(selector()),
+    ];
+    let command = |order| {
+        Event::Command(Command {
+            order,
+            actor: "ops".to_owned(),
+            note: "weil es so ist: ä".to_owned(),
+        })
+    };
+    let mut all: Vec<Event> = orders.map(command).into();
+    all.push(Event::Refusal(Refusal { position: 1 }));
+    all.push(Event::Erasure(Erasure {
+        position: 2,
+        entries: 258,
+    }));
+    all
 }
 
 /// The same as it is read.
@@ -256,11 +295,12 @@ fn orders() -> [Order; 6] {
         Order::Retract(Retraction {
             selector,
             first_position: 5,
+            disposal: Disposal::Keep,
         })
     };
     [
         Order::Checkpoint,
-        Order::Restore { version: 7 },
+        Order::EarlierRestore { version: 7 },
         retract(Selector::Source("web".to_owned())),
         retract(Selector::FeedbackId("f-1".to_owned())),
         retract(Selector::Accepted {
@@ -302,6 +342,7 @@ pub fn life() -> Vec<Event> {
     let retraction = Retraction {
         selector: Selector::Source("batch".to_owned()),
         first_position: 6,
+        disposal: Disposal::Keep,
     };
     let mut life = Vec::new();
     life.extend(rewarded(1, "people"));
@@ -312,7 +353,7 @@ pub fn life() -> Vec<Event> {
     }));
     life.push(command(Order::Checkpoint));
     life.extend(rewarded(3, "people"));
-    life.push(command(Order::Restore { version: 1 }));
+    life.push(command(Order::EarlierRestore { version: 1 }));
     for n in 4..9 {
         life.extend(rewarded(n, "people"));
     }

@@ -106,6 +106,7 @@ impl Copy {
             learner_threads: 1,
             disk: syncing_nothing(),
             clock: Clock::told(move || last),
+            ..Config::default()
         };
         Engine::open(config).unwrap()
     }
@@ -134,8 +135,8 @@ fn p2_an_old_journal_recovers_replays_and_retracts_as_under_the_program_that_wro
     let Some(expected) = expected() else { return };
     let check = |remove_checkpoints: &dyn Fn(&Path)| {
         let copy = Copy::new();
-        MODELS.map(|model| remove_checkpoints(&copy.path("data").join(model).join("checkpoints")));
         for model in MODELS {
+            remove_checkpoints(&copy.path("data").join(model).join("checkpoints"));
             let offline = Offline::open(&copy.path("data"), model).unwrap();
             let mut replay = offline.replay(None).unwrap();
             while replay.advance(64).unwrap() {}

@@ -108,6 +108,7 @@ async fn p6_an_order_that_a_crash_interrupted_is_known_to_have_retracted() {
         order: Order::Retract(Retraction {
             selector: source("batch"),
             first_position: 1,
+            disposal: Disposal::Keep,
         }),
         actor: String::new(),
         note: String::new(),

@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use super::super::derivation::Derivation;
+use super::super::derivation::{Derivation, Known};
 use super::super::described::BUILD;
 use super::super::versions::Versions;
 use super::{row_of, same_bits};
 use crate::event::{
-    Command, Description, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
+    Command, Description, Disposal, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
 };
 use crate::learn::Learner;
 use crate::model::{Choice, profile};
@@ -132,8 +132,13 @@ pub(super) fn state_without(
     let order = Order::Retract(Retraction {
         selector,
         first_position,
+        disposal: Disposal::Keep,
     });
-    let derivation = Derivation::begin(versions, &order, position, &[])?;
+    let known = Known {
+        written: last,
+        ..Known::default()
+    };
+    let derivation = Derivation::begin(versions, &order, position, &known)?;
     // What was taken back only later had its part in the answer, and is not known any more.
     let needed = |at: &&u64| **at > derivation.base && orders.iter().any(|first| first <= *at);
     if let Some(at) = erased.iter().find(needed) {

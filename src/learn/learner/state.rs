@@ -15,7 +15,7 @@ use super::super::seen::Seen;
 use super::super::sources::Sources;
 use super::windows::PER_ENTRY_MAX;
 use super::{History, Learner, Tallies, World};
-use crate::event::{Description, Reason, Time, Version};
+use crate::event::{Description, Reason, Refusal, Time, Version};
 use crate::model::weights::{self, Tensors};
 use crate::model::{Spec, SpecError};
 
@@ -47,6 +47,9 @@ impl Learner {
         let n_unrecorded = world.unrecorded.len();
         tensors.put_u64("unrecorded", &[n_unrecorded, 4], numbers);
         tensors.put_u8("unrecorded.digests", &[n_unrecorded, 32], digests);
+        let refusals = world.refusals.iter().map(|refusal| refusal.position);
+        put_positions(&mut tensors, "refusals", refusals.collect());
+        put_positions(&mut tensors, "erasures", world.erasures.clone());
         world.lineage.save(&mut tensors);
         let tainted = world.tainted.iter().flat_map(|(one, next)| [*one, *next]);
         tensors.put_u64("tainted", &[world.tainted.len(), 2], tainted.collect());
@@ -94,6 +97,7 @@ impl Learner {
             request: Default::default(),
             windows_max: PER_ENTRY_MAX,
             failed: None,
+            gap: None,
             world: World {
                 position: numbers[0],
                 time: Time(numbers[1] as i64),
@@ -107,6 +111,11 @@ impl Learner {
                 evaluation: Evaluation::load(&mut world)?,
                 places: Places::load(&mut world)?,
                 unrecorded: load_unrecorded(&mut world)?,
+                refusals: take_positions(&mut world, "refusals")?
+                    .into_iter()
+                    .map(|position| Refusal { position })
+                    .collect(),
+                erasures: take_positions(&mut world, "erasures")?,
                 lineage,
                 tainted: load_tainted(&mut world)?,
                 retold,
@@ -138,6 +147,20 @@ impl Tallies {
             ledger: Ledger::load(world)?,
             sources: Sources::load(world, position)?,
         })
+    }
+}
+
+/// Most states have none, and those of earlier programs do not name them.
+fn put_positions(tensors: &mut Tensors, name: &str, positions: Vec<u64>) {
+    if !positions.is_empty() {
+        tensors.put_u64(name, &[positions.len()], positions);
+    }
+}
+
+fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights::Error> {
+    match tensors.0.contains_key(name) {
+        true => tensors.take_u64(name, &[None]),
+        false => Ok(Vec::new()),
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::join::HeldThen;
 use super::super::learned::Learned;
 use super::state::take_description;
 use super::{Error, History, Learner, Step, Tallies};
-use crate::event::{Command, Order, Reason, Version};
+use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
 
 impl Learner {
     pub(super) fn obey(
@@ -16,25 +16,50 @@ impl Learner {
         command: &Command,
         archive: &mut dyn Archive,
     ) -> Result<Step, Error> {
+        let recorded = self.history == History::Recorded;
+        if recorded && command.order.erased().is_some() {
+            self.world.erasures.push(self.world.position);
+        }
         match &command.order {
             Order::Checkpoint => Ok(Step {
                 version: self.make(Reason::Checkpoint),
                 ..Step::default()
             }),
+            Order::Restore { version } if recorded => {
+                let step = self.restore_untainted(*version, archive)?;
+                if step.refused.is_some() {
+                    let position = self.world.position;
+                    self.world.refusals.push(Refusal { position });
+                }
+                Ok(step)
+            }
+            // What the recorded history decided is obeyed, whatever this one would have decided.
+            Order::Restore { .. } if archive.refused(self.world.position) => Ok(Step::default()),
             Order::Restore { version } => self.restore(*version, archive),
-            Order::Retract(_) if self.history != History::Recorded => Ok(Step::default()),
-            Order::Retract(_) => self.become_other(&command.order, Reason::Retract, archive),
+            Order::EarlierRestore { version } => self.restore_untainted(*version, archive),
+            Order::Retract(_) if recorded => {
+                self.become_other(&command.order, Reason::Retract, archive)
+            }
+            Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, archive),
         }
     }
 
-    fn restore(&mut self, version: u64, archive: &mut dyn Archive) -> Result<Step, Error> {
-        if let Some(successor) = self.world.tainted.get(&version) {
-            return Ok(Step {
+    fn restore_untainted(
+        &mut self,
+        version: u64,
+        archive: &mut dyn Archive,
+    ) -> Result<Step, Error> {
+        match self.world.tainted.get(&version) {
+            Some(successor) => Ok(Step {
                 refused: Some(tainted(version, *successor)),
                 ..Step::default()
-            });
+            }),
+            None => self.restore(version, archive),
         }
+    }
+
+    fn restore(&mut self, version: u64, archive: &mut dyn Archive) -> Result<Step, Error> {
         let found = archive.version(version);
         let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
         let refuse = |error| Error::Version { version, error };
@@ -89,7 +114,9 @@ impl Learner {
         reason: Reason,
         archive: &mut dyn Archive,
     ) -> Result<Step, Error> {
-        let found = archive.otherwise(order, self.world.position);
+        let refusals = self.world.refusals.iter();
+        let refused: Vec<u64> = refusals.map(|refusal| refusal.position).collect();
+        let found = archive.otherwise(order, self.world.position, &refused);
         let mut other = found.map_err(|what| self.missing(what))?;
         if let Order::Adopt(_) = order {
             self.let_go(&mut other.learner);
@@ -109,10 +136,12 @@ impl Learner {
         self.close_windows(self.windows_max, archive)?;
         // The version about to be made is not yet in the tree.
         let successor = self.world.newest_version + 1;
-        if let Some(first) = other.left_out.first() {
+        let gap = self.gap.take().map(|gap| gap.first);
+        let first = other.left_out.first().copied();
+        if let Some(first) = first.into_iter().chain(gap).min() {
             let lineage = &self.world.lineage;
-            let parted = lineage.parted(*first, &other.moments);
-            for version in lineage.since(*first) {
+            let parted = lineage.parted(first, &other.moments);
+            for version in lineage.since(first) {
                 let position = lineage.position(version).unwrap_or(0);
                 self.world.retold.remove(&version);
                 match other.moments.remove(&position) {
@@ -182,6 +211,31 @@ impl Learner {
         }
         self.world.unrecorded.remove(0);
         Ok(Step::default())
+    }
+
+    /// Compares the record of a refusal with what was derived.
+    pub(super) fn check_refusal(&mut self, recorded: Refusal) -> Result<Step, Error> {
+        if self.history != History::Recorded {
+            return Ok(Step::default());
+        }
+        let derived = self.world.refusals.first().copied();
+        if derived != Some(recorded) {
+            let name = |refusal: Refusal| format!("that order {} was refused", refusal.position);
+            return Err(Error::Diverged {
+                position: self.world.position,
+                recorded: name(recorded),
+                derived: derived.map_or("no refusal".to_owned(), name),
+            });
+        }
+        self.world.refusals.remove(0);
+        Ok(Step::default())
+    }
+
+    /// Takes note that what an order asked to be erased is overwritten. It may be said again: the
+    /// second time nothing was left.
+    pub(super) fn end_erasure(&mut self, recorded: Erasure) {
+        let erasures = &mut self.world.erasures;
+        erasures.retain(|order| *order != recorded.position);
     }
 }
 

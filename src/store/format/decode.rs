@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::{Malformed, check_batch, check_outputs, newest_format};
 use crate::event::{
-    Batch, Column, Command, Decision, Description, Duplicate, Event, Feedback, Order, Outputs,
-    Prediction, PredictionId, Reason, Retraction, Selector, Signal, Subject, Time, Version,
+    Batch, Column, Command, Decision, Description, Disposal, Duplicate, Erasure, Event, Feedback,
+    Order, Outputs, Prediction, PredictionId, Reason, Refusal, Retraction, Selector, Signal,
+    Subject, Time, Version,
 };
 
 /// Reads the payload of an entry; vectors are slices of it, texts are copied.
@@ -19,7 +20,7 @@ use crate::event::{
 /// [`Malformed`]: an unknown kind or format version (a newer program wrote it), or bytes that
 /// [`encode`](super::encode) never writes.
 pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
-    if !matches!(kind, 1..=6 | 16) {
+    if !matches!(kind, 1..=6 | 16 | 20 | 21) {
         return Err(Malformed(format!(
             "unknown kind {kind}; a newer version of the program wrote it"
         )));
@@ -43,6 +44,13 @@ pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> 
         5 => Event::Command(command(&mut rest)?),
         6 => Event::Tick(Time(rest.u64()? as i64)),
         16 => Event::Version(version(&mut rest)?),
+        20 => Event::Refusal(Refusal {
+            position: rest.u64()?,
+        }),
+        21 => Event::Erasure(Erasure {
+            position: rest.u64()?,
+            entries: rest.u64()?,
+        }),
         _ => unreachable!("other kinds are refused above"),
     };
     match rest.0.len() {
@@ -222,20 +230,30 @@ fn tags(rest: &mut Rest) -> Result<BTreeMap<String, String>, Malformed> {
 fn command(rest: &mut Rest) -> Result<Command, Malformed> {
     let order = match rest.u8()? {
         1 => Order::Checkpoint,
-        2 => Order::Restore {
+        2 => Order::EarlierRestore {
             version: rest.u64()?,
         },
-        3 => Order::Retract(Retraction {
-            selector: selector(rest)?,
-            first_position: rest.u64()?,
-        }),
+        3 => Order::Retract(retraction(rest, Disposal::Keep)?),
         4 => Order::Adopt(description(rest)?),
+        5 => Order::Restore {
+            version: rest.u64()?,
+        },
+        6 => Order::Retract(retraction(rest, Disposal::Erase)?),
+        7 => Order::Erase(selector(rest)?),
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {
         order,
         actor: rest.text()?,
         note: rest.text()?,
+    })
+}
+
+fn retraction(rest: &mut Rest, disposal: Disposal) -> Result<Retraction, Malformed> {
+    Ok(Retraction {
+        selector: selector(rest)?,
+        first_position: rest.u64()?,
+        disposal,
     })
 }
 
@@ -395,7 +413,7 @@ mod tests {
             "text: invalid utf-8 sequence of 1 bytes from index 0",
         );
         check(4, &[0, 0, 0, 0, 9], "8 bytes expected, 1 are left");
-        check(5, &[5], "order with unknown tag 5");
+        check(5, &[8], "order with unknown tag 8");
     }
 
     proptest! {
@@ -403,7 +421,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic_and_what_it_takes_it_writes_again(
             (kind, version, payload) in prop_oneof![
-                (0u8..20, 1u8..3, prop::collection::vec(any::<u8>(), 0..200)),
+                (0u8..24, 1u8..3, prop::collection::vec(any::<u8>(), 0..200)),
                 changed_sample(),
             ]
         ) {

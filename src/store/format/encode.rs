@@ -5,8 +5,8 @@
 
 use super::{Malformed, check_batch, check_outputs};
 use crate::event::{
-    Batch, Column, Command, Description, Duplicate, Event, Feedback, Order, Outputs, Prediction,
-    Reason, Selector, Signal, Subject, Version,
+    Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Order, Outputs,
+    Prediction, Reason, Selector, Signal, Subject, Version,
 };
 
 /// Appends the payload of an event.
@@ -27,6 +27,15 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
         }
         Event::Version(version) => {
             put_version(out, version);
+            Ok(())
+        }
+        Event::Refusal(refusal) => {
+            put_u64(out, refusal.position);
+            Ok(())
+        }
+        Event::Erasure(erasure) => {
+            put_u64(out, erasure.position);
+            put_u64(out, erasure.entries);
             Ok(())
         }
         Event::Erased(_) => Err(Malformed("what is erased cannot be written".to_owned())),
@@ -200,14 +209,25 @@ fn put_duplicate(out: &mut Vec<u8>, duplicate: &Duplicate) -> Result<(), Malform
 fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
     match &command.order {
         Order::Checkpoint => out.push(1),
-        Order::Restore { version } => {
+        Order::EarlierRestore { version } => {
             out.push(2);
             put_u64(out, *version);
         }
+        Order::Restore { version } => {
+            out.push(5);
+            put_u64(out, *version);
+        }
         Order::Retract(retraction) => {
-            out.push(3);
+            out.push(match retraction.disposal {
+                Disposal::Keep => 3,
+                Disposal::Erase => 6,
+            });
             put_selector(out, &retraction.selector)?;
             put_u64(out, retraction.first_position);
+        }
+        Order::Erase(selector) => {
+            out.push(7);
+            put_selector(out, selector)?;
         }
         Order::Adopt(description) => {
             out.push(4);

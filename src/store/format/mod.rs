@@ -54,6 +54,8 @@
 //! | 5 Command | order; actor, note: texts |
 //! | 6 Tick | the moment by which windows close: `i64` |
 //! | 16 Version | version, parent, position: `u64`; reason: `u8`; digest: 32 bytes |
+//! | 20 Refusal | position of the order: `u64` |
+//! | 21 Erasure | position of the order, entries overwritten: `u64` |
 //!
 //! Kinds 1 to 15 are causes and 16 on are records. 17 is kept for Verdict, 18 for Drift and 19
 //! for Incident.
@@ -64,7 +66,7 @@
 //! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes; 4 embedded: list of texts, byte length and bytes |
 //! | subject | 1 prediction id: `u128`; 2 batch of one row, optional (action: text, propensity: `f64`) |
 //! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64`; 5 preferred over: `u128` |
-//! | order | 1 checkpoint; 2 restore, version: `u64`; 3 retract, selector, first position: `u64`; 4 adopt, then as Description |
+//! | order | 1 checkpoint; 2 restore, version: `u64`; 3 retract, selector, first position: `u64`; 4 adopt, then as Description; 5 restore whose refusal is journaled, version: `u64`; 6 retract and erase, as 3; 7 erase, selector |
 //! | selector | 1 source: text; 2 feedback id: text; 3 since and until: `i64` |
 //! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore; 5 retract; 6 adopt |
 //! | optional | 0 absent; 1 present, then the value |
@@ -114,6 +116,8 @@ pub(super) fn kind(event: &Event) -> u8 {
         Event::Command(_) => 5,
         Event::Tick(_) => 6,
         Event::Version(_) => 16,
+        Event::Refusal(_) => 20,
+        Event::Erasure(_) => 21,
         Event::Erased(Kind::Prediction) => 2,
         Event::Erased(Kind::Feedback) => 3,
         Event::Erased(Kind::Duplicate) => 4,

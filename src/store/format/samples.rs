@@ -190,25 +190,48 @@ fn small_kinds() -> Vec<Sample> {
         ),
         (
             Event::Command(Command {
-                order: Order::Restore { version: 7 },
+                order: Order::EarlierRestore { version: 7 },
                 actor: String::new(),
                 note: String::new(),
             }),
             "02 0700000000000000 00000000 00000000",
         ),
         (
-            retract(Selector::Source("s".into())),
+            Event::Command(Command {
+                order: Order::Restore { version: 7 },
+                actor: String::new(),
+                note: String::new(),
+            }),
+            "05 0700000000000000 00000000 00000000",
+        ),
+        (
+            retract(Selector::Source("s".into()), Disposal::Keep),
             "03 01 01000000 73 0500000000000000 00000000 00000000",
         ),
         (
-            retract(Selector::FeedbackId("f".into())),
+            retract(Selector::Source("s".into()), Disposal::Erase),
+            "06 01 01000000 73 0500000000000000 00000000 00000000",
+        ),
+        (
+            Event::Command(Command {
+                order: Order::Erase(Selector::Source("s".into())),
+                actor: String::new(),
+                note: String::new(),
+            }),
+            "07 01 01000000 73 00000000 00000000",
+        ),
+        (
+            retract(Selector::FeedbackId("f".into()), Disposal::Keep),
             "03 02 01000000 66 0500000000000000 00000000 00000000",
         ),
         (
-            retract(Selector::Accepted {
-                since: Time(1),
-                until: Time(-1),
-            }),
+            retract(
+                Selector::Accepted {
+                    since: Time(1),
+                    until: Time(-1),
+                },
+                Disposal::Keep,
+            ),
             "03 03 0100000000000000 ffffffffffffffff 0500000000000000 00000000 00000000",
         ),
         (
@@ -235,14 +258,26 @@ fn small_kinds() -> Vec<Sample> {
             "0200000000000000 0100000000000000 0900000000000000 03 \
              abababababababababababababababab abababababababababababababababab",
         ),
+        (
+            Event::Refusal(Refusal { position: 258 }),
+            "0201000000000000",
+        ),
+        (
+            Event::Erasure(Erasure {
+                position: 258,
+                entries: 3,
+            }),
+            "0201000000000000 0300000000000000",
+        ),
     ]
 }
 
-fn retract(selector: Selector) -> Event {
+fn retract(selector: Selector, disposal: Disposal) -> Event {
     Event::Command(Command {
         order: Order::Retract(Retraction {
             selector,
             first_position: 5,
+            disposal,
         }),
         actor: String::new(),
         note: String::new(),
@@ -265,23 +300,32 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
             first_position,
         })
     });
-    let selector = prop_oneof![
-        ".{0,8}".prop_map(Selector::Source),
-        ".{0,8}".prop_map(Selector::FeedbackId),
-        any::<[i64; 2]>().prop_map(|[since, until]| Selector::Accepted {
-            since: Time(since),
-            until: Time(until),
-        }),
-    ];
+    let selector = || {
+        prop_oneof![
+            ".{0,8}".prop_map(Selector::Source),
+            ".{0,8}".prop_map(Selector::FeedbackId),
+            any::<[i64; 2]>().prop_map(|[since, until]| Selector::Accepted {
+                since: Time(since),
+                until: Time(until),
+            }),
+        ]
+    };
     let order = prop_oneof![
         Just(Order::Checkpoint),
         any::<u64>().prop_map(|version| Order::Restore { version }),
-        (selector, any::<u64>()).prop_map(|(selector, first_position)| {
+        any::<u64>().prop_map(|version| Order::EarlierRestore { version }),
+        (selector(), any::<(u64, bool)>()).prop_map(|(selector, (first_position, erase))| {
             Order::Retract(Retraction {
                 selector,
                 first_position,
+                disposal: if erase {
+                    Disposal::Erase
+                } else {
+                    Disposal::Keep
+                },
             })
         }),
+        selector().prop_map(Order::Erase),
         texts().prop_map(|(toml, build, profile)| {
             Order::Adopt(Description {
                 toml,
@@ -300,6 +344,9 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         command,
         any::<i64>().prop_map(|until| Event::Tick(Time(until))),
         versions(),
+        any::<u64>().prop_map(|position| Event::Refusal(Refusal { position })),
+        any::<(u64, u64)>()
+            .prop_map(|(position, entries)| Event::Erasure(Erasure { position, entries })),
     ]
 }
 

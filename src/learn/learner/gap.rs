@@ -1,0 +1,83 @@
+//! A stretch of the recorded history of which some feedback was erased: from the first erased
+//! event to the last order that took one back.
+//!
+//! Invariant: nothing that was learned there is claimed to be known. What is true of the world is
+//! followed, versions are taken from their records, and the order at the end brings the state of
+//! the history that never saw what was erased.
+
+use super::super::archive::Archive;
+use super::super::ledger::Fate;
+use super::{Error, History, Learner, Step};
+use crate::event::{Entry, Event, Kind, Order, Refusal};
+
+/// Where such a stretch begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Gap {
+    /// The first position that another history may have left out.
+    pub first: u64,
+    /// The position of the order that ends it.
+    until: u64,
+}
+
+impl Learner {
+    /// Whether the entry stands in such a stretch, which it may begin or make longer.
+    pub(super) fn is_in_gap(&mut self, entry: &Entry, archive: &mut dyn Archive) -> bool {
+        let erased = matches!(entry.event, Event::Erased(Kind::Feedback));
+        if erased
+            && self.history == History::Recorded
+            && let Some(until) = archive.taken_back(entry.position)
+        {
+            let first = entry.position;
+            let gap = self.gap.get_or_insert(Gap { first, until });
+            gap.until = gap.until.max(until);
+        }
+        self.gap.is_some_and(|gap| entry.position < gap.until)
+    }
+
+    /// Passes an entry of it.
+    pub(super) fn pass(&mut self, entry: &Entry, archive: &mut dyn Archive) -> Result<Step, Error> {
+        match &entry.event {
+            Event::Feedback(feedback) => {
+                let seen = &mut self.world.seen;
+                seen.forget(entry.time);
+                if seen.position(&feedback.feedback_id).is_none() {
+                    seen.insert(&feedback.feedback_id, entry.position, entry.time);
+                }
+                self.count(Fate::Pending);
+            }
+            Event::Duplicate(_) | Event::Erased(_) => self.count(Fate::Pending),
+            Event::Command(command) => {
+                if command.order.erased().is_some() {
+                    self.world.erasures.push(entry.position);
+                }
+                match &command.order {
+                    Order::Retract(retraction) => {
+                        let gap = self.gap.as_mut().expect("the entry stands in it");
+                        gap.first = gap.first.min(retraction.first_position);
+                    }
+                    Order::Restore { .. } if archive.refused(entry.position) => {
+                        let position = entry.position;
+                        self.world.refusals.push(Refusal { position });
+                    }
+                    _ => {}
+                }
+            }
+            Event::Version(version) => drop(self.check(version)?),
+            Event::Refusal(refusal) => drop(self.check_refusal(*refusal)?),
+            Event::Erasure(erasure) => self.end_erasure(*erasure),
+            Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}
+        }
+        if let Some(version) = archive.recorded(entry.position) {
+            self.world.newest_version = version.version;
+            self.world.version = version.version;
+            self.world.lineage.add(&version);
+            self.world.unrecorded.push(version);
+        }
+        Ok(Step::default())
+    }
+
+    fn count(&mut self, fate: Fate) {
+        self.world.ledger.add(fate);
+        self.world.n_events += 1;
+    }
+}
