@@ -297,7 +297,8 @@ pub struct Retraction {
 pub enum Disposal {
     /// It stays in the journal, where an audit finds it.
     Keep,
-    /// It is overwritten, and the checkpoints that learned from it are deleted.
+    /// It is overwritten, the checkpoints that learned from it are deleted, and of those that only
+    /// knew of it what was learned stays. The order names nobody.
     Erase,
 }
 
@@ -315,12 +316,35 @@ pub enum Selector {
         /// The last moment.
         until: Time,
     },
+    /// All of the source with this hash.
+    SourceHash(NameHash),
+    /// The one whose key has this hash.
+    FeedbackIdHash(NameHash),
+}
+
+/// The first half of the BLAKE3 of a name that is not to be journaled.
+pub type NameHash = [u8; 16];
+
+fn name_hash(name: &str) -> NameHash {
+    let hash = blake3::hash(name.as_bytes());
+    *hash.as_bytes().first_chunk().expect("it has 32 bytes")
 }
 
 impl Selector {
+    /// The same choice, which names nobody.
+    pub fn hashed(&self) -> Selector {
+        match self {
+            Selector::Source(source) => Selector::SourceHash(name_hash(source)),
+            Selector::FeedbackId(id) => Selector::FeedbackIdHash(name_hash(id)),
+            other => other.clone(),
+        }
+    }
+
     /// Whether it chooses this event, which was accepted at `time`.
     pub fn chooses(&self, feedback: &Feedback, time: Time) -> bool {
         match self {
+            Selector::SourceHash(hash) => name_hash(&feedback.source) == *hash,
+            Selector::FeedbackIdHash(hash) => name_hash(&feedback.feedback_id) == *hash,
             Selector::Source(source) => feedback.source == *source,
             Selector::FeedbackId(feedback_id) => feedback.feedback_id == *feedback_id,
             Selector::Accepted { since, until } => (*since..=*until).contains(&time),
@@ -333,6 +357,12 @@ impl fmt::Display for Selector {
         match self {
             Selector::Source(source) => write!(f, "source {source:?}"),
             Selector::FeedbackId(feedback_id) => write!(f, "the id {feedback_id:?}"),
+            Selector::SourceHash(hash) => {
+                write!(f, "the source of hash {:032x}", u128::from_be_bytes(*hash))
+            }
+            Selector::FeedbackIdHash(hash) => {
+                write!(f, "the id of hash {:032x}", u128::from_be_bytes(*hash))
+            }
             Selector::Accepted { since, until } => match (since.0, until.0) {
                 (i64::MIN, _) => write!(f, "the time up to {until}"),
                 (_, i64::MAX) => write!(f, "the time since {since}"),
@@ -457,9 +487,37 @@ pub enum Kind {
     /// An answer that was served.
     Prediction,
     /// What the world said.
-    Feedback,
+    Feedback(Tombstone),
     /// That it said so again.
     Duplicate,
+}
+
+/// What is kept of erased feedback: nothing that was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The position of the order that took it back; 0 where an older program erased it, which
+    /// kept nothing.
+    pub order: u64,
+    /// The predictions that it spoke of: its subject, and the one that this was preferred over.
+    pub predictions: [Option<PredictionId>; 2],
+}
+
+impl Tombstone {
+    /// That of feedback which the order at this position took back.
+    pub fn new(order: u64, feedback: &Feedback) -> Tombstone {
+        let subject = match feedback.subject {
+            Subject::Prediction(id) => Some(id),
+            Subject::Inputs { .. } => None,
+        };
+        let other = match feedback.signal {
+            Signal::PreferredOver(other) => Some(other),
+            _ => None,
+        };
+        Tombstone {
+            order,
+            predictions: [subject, other],
+        }
+    }
 }
 
 /// An event in its place.

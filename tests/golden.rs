@@ -3,7 +3,8 @@
 //! Invariant: the files below `tests/golden` are never written again. What comes later gets a
 //! folder of its own, as `2` has the first column of embedded texts, `3` the first weights of a
 //! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
-//! answer with its labels and `6` the first orders whose refusals are recorded:
+//! answer with its labels and `6` the first orders whose refusals are recorded, and those that name
+//! nobody:
 //! `PERENNIAL_GOLDEN=tests/golden/7 cargo test --release --test golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Classroom, House, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, labelled, later, life, names, samples,
-    samples_read, start, trained,
+    ERASED, LIVED, TRAINED, after, all_names, answered, hashed, labelled, later, life, names,
+    samples, samples_read, start, trained,
 };
 use layout::{Header, groups};
 use perennial::engine::State;
@@ -76,6 +77,11 @@ fn golden_answered() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
 }
 
+/// The journal of orders that name nobody.
+fn golden_hashed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -93,7 +99,8 @@ fn write(data: &Path) {
         }
     }
     journal.close().unwrap();
-    erase(&Disk::default(), &samples_folder, &ERASED).unwrap();
+    let erased = ERASED.map(|position| (position, 0));
+    erase(&Disk::default(), &samples_folder, &erased.into()).unwrap();
 
     let (mut journal, _) = create(&directory.journal("later"));
     for event in later() {
@@ -107,6 +114,12 @@ fn write(data: &Path) {
 
     let (mut journal, _) = create(&directory.journal("answered"));
     for event in answered() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("hashed"));
+    for event in hashed() {
         journal.append(Time(1), &event).unwrap();
     }
     journal.close().unwrap();
@@ -181,6 +194,8 @@ fn what_is_written_today_has_the_golden_layout() {
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
     );
+    let hashed = [&data, &golden_hashed()].map(|data| headers(data, "hashed"));
+    assert_eq!(hashed[0], hashed[1]);
     let trained = [&data, &golden_newest()].map(|data| headers(data, "trained"));
     assert_eq!(trained[0], trained[1]);
     // Records hold digests of arithmetic, which another processor may do otherwise.
@@ -198,6 +213,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&samples())
         .chain(&later())
         .chain(&answered())
+        .chain(&hashed())
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -232,6 +248,10 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     for event in answered() {
         assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
+    }
+    let mut reader = Reader::open(&golden_hashed().join("hashed/journal"), 1, 0).unwrap();
+    for event in hashed() {
+        assert_eq!(reader.next(2).unwrap().unwrap().event, event);
     }
     let journal = golden().join("lived/journal");
     let mut reader = Reader::open(&journal, 1, LIVED_ENTRIES.0).unwrap();

@@ -4,10 +4,14 @@
 //! was taken back.
 
 mod common;
+#[path = "retraction/erased.rs"]
+mod erased;
 #[path = "retraction/resent.rs"]
 mod resent;
 #[path = "retraction/together.rs"]
 mod together;
+#[path = "retraction/traces.rs"]
+mod traces;
 
 use common::{AUTO, House, answers, digest, gradient, label, order, rows, teach_rows};
 use perennial::engine::{

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use perennial::engine::Offline;
 use perennial::event::PredictionId;
-use perennial::proto::perennial::v1::{AuditRequest, AuditResponse, AuditedFeedback, Output};
+use perennial::proto::perennial::v1::{
+    AuditRequest, AuditResponse, AuditedFeedback, ErasedFeedback, Output,
+};
 use perennial::server::audit_message;
 use serde_json::{Map, Value, json};
 
@@ -115,6 +117,10 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
             signal,
             ..
         } = heard;
+        let fate = match heard.fate.as_str() {
+            "" => String::new(),
+            fate => format!(", {fate}"),
+        };
         let retracted = if heard.retracted {
             ", retracted since"
         } else {
@@ -122,7 +128,14 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
         };
         put(
             "feedback",
-            format!("{signal} from {source:?} at {position}{retracted}"),
+            format!("{signal} from {source:?} at {position}{fate}{retracted}"),
+        );
+    }
+    for ErasedFeedback { events, order } in &found.erased {
+        let noun = if *events == 1 { "event" } else { "events" };
+        put(
+            "erased",
+            format!("{events} {noun} about it, by the retraction at position {order}"),
         );
     }
     for line in learned_before(found) {
@@ -189,8 +202,11 @@ fn object(found: &AuditResponse, without: bool) -> Value {
             "feedback_id": heard.feedback_id,
             "signal": heard.signal,
             "retracted": heard.retracted,
+            "fate": heard.fate,
         })
     });
+    let erased = found.erased.iter();
+    let erased = erased.map(|one| json!({ "events": one.events, "order": one.order }));
     let mut object = json!({
         "model": found.model,
         "entry": found.entry,
@@ -206,6 +222,7 @@ fn object(found: &AuditResponse, without: bool) -> Value {
         "bit_equal": found.bit_equal,
         "reason": found.reason,
         "feedback": feedback.collect::<Vec<_>>(),
+        "erased": erased.collect::<Vec<_>>(),
         "sources": sorted(&found.sources).into_iter().collect::<Map<_, _>>(),
         "sources_from": found.sources_from,
     });

@@ -32,7 +32,9 @@ pub struct Args {
     /// All that was accepted up to and with this moment
     #[arg(long, value_name = "TIME", group = "choice", value_parser = moment)]
     until: Option<Timestamp>,
-    /// Also overwrite what was sent, and delete the checkpoints that learned from it
+    /// Also overwrite what was sent, delete the checkpoints that learned from it, and leave of
+    /// those that only knew of it what was learned; the order then names no source or id, which
+    /// an order without this does
     #[arg(long)]
     erase: bool,
     /// Say what would change, and change nothing

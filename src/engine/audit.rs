@@ -7,16 +7,19 @@ mod again;
 
 use std::collections::BTreeMap;
 
-use self::again::{Again, answer, description_at, state_at, state_without};
+use self::again::{Again, answer, description_at, fate_at, state_at, state_without};
 use super::error::Error;
 use super::versions::Versions;
 use crate::event::{
-    Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, PredictionId,
-    Signal, Subject, Time,
+    Batch, Column, Command, Description, Entry, Event, Feedback, Kind, Order, Outputs,
+    PredictionId, Signal, Subject, Time,
 };
-use crate::learn::Sources;
+use crate::learn::{Fate, Sources};
 use crate::model::Spec;
 use crate::store::Reader;
+
+/// So many events about one prediction are told with their fates, each of which is derived again.
+const FATES_MAX: usize = 64;
 
 /// All that the journal says of one predicted row.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,8 @@ pub struct Audit {
     pub description: Description,
     /// What was said of it since.
     pub feedback: Vec<Heard>,
+    /// How many events about it were erased, by the positions of the orders that took them back.
+    pub erased: BTreeMap<u64, u64>,
     /// Examples that the answering state had learned, by the source of their feedback; unknown,
     /// and none, where that state cannot be derived again.
     pub sources: BTreeMap<String, u64>,
@@ -81,6 +86,8 @@ pub struct Heard {
     pub feedback_id: String,
     /// What was said.
     pub signal: Signal,
+    /// What became of it when it came; none where that cannot be derived again.
+    pub fate: Option<Fate>,
     /// Whether it was retracted since.
     pub retracted: bool,
 }
@@ -138,6 +145,7 @@ pub fn audit(
         (None, Some(spec)) => labelled(spec.task.names(), &served, &prediction.labels),
         (None, None) => labelled(&[], &served, &prediction.labels),
     };
+    let (feedback, erased) = heard(versions, position, last, id)?;
     Ok(Some(Audit {
         model: versions.model.clone(),
         entry: position,
@@ -151,7 +159,8 @@ pub fn audit(
         again,
         difference: known.filter(|_| differs).map(Again::difference),
         description,
-        feedback: heard(versions, position, last, id)?,
+        feedback,
+        erased,
         sources,
         sources_from,
         without,
@@ -201,19 +210,26 @@ fn find(versions: &Versions, last: u64, id: PredictionId) -> Result<Option<(Entr
     Ok(None)
 }
 
-/// What was said of a prediction after the entry that holds it.
+/// What was said of a prediction after the entry that holds it; of what was erased, how many
+/// events that were, by the positions of the orders that took them back.
 fn heard(
     versions: &Versions,
     entry: u64,
     last: u64,
     id: PredictionId,
-) -> Result<Vec<Heard>, Error> {
+) -> Result<(Vec<Heard>, BTreeMap<u64, u64>), Error> {
     let mut events = Vec::new();
+    let mut erased = BTreeMap::new();
     let mut reader = Reader::open(&versions.journal, entry + 1, last)?;
     while let Some(entry) = reader.next(last)? {
         match entry.event {
             Event::Feedback(feedback) if speaks_of(&feedback, id) => {
                 events.push((entry.position, entry.time, feedback, false));
+            }
+            Event::Erased(Kind::Feedback(tombstone))
+                if tombstone.predictions.contains(&Some(id)) =>
+            {
+                *erased.entry(tombstone.order).or_default() += 1;
             }
             Event::Command(Command {
                 order: Order::Retract(retraction),
@@ -226,17 +242,23 @@ fn heard(
             _ => {}
         }
     }
-    let heard = events
-        .into_iter()
-        .map(|(position, time, feedback, retracted)| Heard {
-            position,
-            time,
-            retracted,
-            source: feedback.source,
-            feedback_id: feedback.feedback_id,
-            signal: feedback.signal,
-        });
-    Ok(heard.collect())
+    let heard =
+        events
+            .into_iter()
+            .enumerate()
+            .map(|(index, (position, time, feedback, retracted))| Heard {
+                position,
+                time,
+                retracted,
+                fate: match index < FATES_MAX {
+                    true => fate_at(versions, position),
+                    false => None,
+                },
+                source: feedback.source,
+                feedback_id: feedback.feedback_id,
+                signal: feedback.signal,
+            });
+    Ok((heard.collect(), erased))
 }
 
 fn speaks_of(feedback: &Feedback, id: PredictionId) -> bool {

@@ -12,7 +12,7 @@ use super::priority::Urgent;
 use super::versions::Versions;
 use super::writer::Work;
 use crate::event::Command;
-use crate::store::{Manifest, checkpoint};
+use crate::store::Manifest;
 
 /// What became of a command, or why nothing did.
 pub(super) type Outcome = Result<Done, Error>;
@@ -136,7 +136,7 @@ impl Running {
         };
         self.check_untainted(version)?;
         let position = self.versions.get(version)?.position;
-        let checkpoint = checkpoint::load(&self.versions.folder, position);
+        let checkpoint = self.versions.read(position);
         Ok(checkpoint.map_err(damaged)?.manifest)
     }
 }

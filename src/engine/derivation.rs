@@ -142,7 +142,7 @@ impl Derivation {
         let wanted = between.wanted(versions, base)?;
         let learner = match base {
             0 => versions.beginning(first_spec(&versions.journal, order)?)?,
-            base => versions.state_at(base)?,
+            base => versions.base_at(base)?,
         };
         if let Some(oldest) = learner.joins().oldest_position().filter(|at| *at < first) {
             return Err(format!(

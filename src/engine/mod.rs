@@ -69,6 +69,7 @@ mod retracted;
 mod shelf;
 mod stages;
 mod stats;
+mod traces;
 mod translation;
 mod turn;
 mod versions;

@@ -195,6 +195,8 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String>
             .manifest
             .and_then(|manifest| checkpoint::load(folder, manifest.position));
         match whole {
+            // Nothing is gone on from what an erasure has left of a version.
+            Ok(checkpoint) if checkpoint.manifest.erased_by > 0 => {}
             Ok(checkpoint) => return Ok(Some(checkpoint)),
             Err(error) => tracing::warn!(model = name, %error, "passing over a damaged checkpoint"),
         }

@@ -9,7 +9,7 @@ use super::derivation::{Derivation, Known};
 use super::error::Error;
 use super::translation::Parting;
 use super::versions::{Versions, hex};
-use crate::event::{Description, Event, Order};
+use crate::event::{Description, Event, Kind, Order};
 use crate::learn::Evaluation;
 use crate::store::Reader;
 
@@ -158,12 +158,12 @@ impl Replay {
     }
 }
 
-/// The position of the last entry that was erased; 0 where none was.
+/// The position of the last erased entry that is needed to go on; 0 where none was erased.
 fn last_erased(versions: &Versions, last: u64) -> Result<u64, Error> {
     let mut erased = 0;
     let mut reader = Reader::from_start(&versions.journal, 0)?;
     while let Some(entry) = reader.next(last)? {
-        if let Event::Erased(_) = entry.event {
+        if let Event::Erased(Kind::Feedback(_) | Kind::Prediction) = entry.event {
             erased = entry.position;
         }
     }

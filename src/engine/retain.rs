@@ -100,7 +100,7 @@ impl Learning {
             saved_now.map_err(said)?;
             states = saved()?;
         }
-        let old = |one: &&Manifest| one.time_us <= now - within;
+        let old = |one: &&Manifest| one.time_us <= now - within && one.erased_by == 0;
         let base = states.iter().rev().find(old).map(|one| one.position);
         if let Some(base) = base {
             versions.remove_before(RETAIN, base).map_err(said)?;

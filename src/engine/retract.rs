@@ -19,14 +19,15 @@ use super::hosted::{Hosted, Running};
 use super::learning::Learning;
 use super::recover::{append, apply};
 use super::stages::Stage;
+use super::traces::{self, Origins};
 use super::turn::{PANICKED, block_on};
 use super::versions::Versions;
 use crate::event::{
-    Command, Disposal, Entry, Erasure, Event, Feedback, Order, Reason, Retraction, Selector, Time,
+    Command, Disposal, Entry, Erasure, Event, Feedback, Kind, Order, Reason, Retraction, Selector,
+    Time,
 };
 use crate::learn::{Learner, tainted};
-use crate::store::checkpoint::UNNAMED;
-use crate::store::{self, Journal, Reader, checkpoint, erase, segments};
+use crate::store::{self, Journal, Reader, erase, segments};
 
 /// Entries that a derivation applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
@@ -92,11 +93,7 @@ pub struct Request {
 
 impl Request {
     fn order(&self, first_position: u64) -> Order {
-        Order::Retract(Retraction {
-            selector: self.selector.clone(),
-            first_position,
-            disposal: self.disposal,
-        })
+        retraction(&self.selector, first_position, self.disposal)
     }
 
     fn command(self, order: Order) -> Command {
@@ -144,6 +141,18 @@ impl Hosted {
                 .map_or_else(|error| error, |it| it.unavailable(PANICKED))
         })?
     }
+}
+
+/// The order; one that erases what was said names nobody.
+fn retraction(selector: &Selector, first_position: u64, disposal: Disposal) -> Order {
+    Order::Retract(Retraction {
+        selector: match disposal {
+            Disposal::Keep => selector.clone(),
+            Disposal::Erase => selector.hashed(),
+        },
+        first_position,
+        disposal,
+    })
 }
 
 fn nothing_new(selector: &Selector) -> Error {
@@ -203,7 +212,7 @@ impl Running {
         if earlier.retracted.is_empty() {
             return Err(nothing_new(&request.selector));
         }
-        let order = Order::Erase(request.selector.clone());
+        let order = Order::Erase(request.selector.hashed());
         let (position, urgent) = block_on(self.journal(request.command(order)))?;
         self.await_applied(position)?;
         drop(urgent);
@@ -246,11 +255,12 @@ impl Running {
             manifest.position == earlier.order && manifest.reason == Reason::Retract.word()
         });
         let manifest = by_order.next().unwrap_or_default();
+        let first = |position: Option<&u64>| position.copied().unwrap_or(0);
         Ok(Certificate {
             plan: Plan {
                 excluded: earlier.retracted.len() as u64,
-                first_position: earlier.retracted.first().copied().unwrap_or(0),
-                last_position: earlier.retracted.last().copied().unwrap_or(0),
+                first_position: first(earlier.retracted.keys().next()),
+                last_position: first(earlier.retracted.keys().next_back()),
                 tainted: self.tainted_by(manifest.version),
                 ..Plan::default()
             },
@@ -262,14 +272,21 @@ impl Running {
         })
     }
 
+    /// Overwrites what was retracted, and rids the checkpoints of it.
     fn erase(&self, chosen: &Chosen) -> Result<u64, Error> {
         if chosen.retracted.is_empty() {
             return Ok(0);
         }
         self.save_behind(chosen.order)?;
-        let tainted = self.tainted.lock().expect("nothing panics under it");
-        let tainted = tainted.clone();
-        Ok(overwrite(&self.versions, &tainted, chosen)?)
+        let origins = {
+            let learning = self.learning.lock();
+            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+            Origins::of(&learning.learner)
+        };
+        // From the order on it is journaled without its key that something came again.
+        self.outbox.flush();
+        let last = self.synced.load(Relaxed);
+        Ok(overwrite(&self.versions, &origins, chosen, last)?)
     }
 
     /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
@@ -321,11 +338,7 @@ impl Running {
         else {
             return Ok(None);
         };
-        let order = Order::Retract(Retraction {
-            selector: selector.clone(),
-            first_position,
-            disposal,
-        });
+        let order = retraction(selector, first_position, disposal);
         let known = Known::default();
         let derivation = Derivation::begin(&self.versions, &order, last, &known);
         let derivation = derivation.map_err(refused)?;
@@ -418,30 +431,21 @@ fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error
     Ok(behind.any(|one| versions.is_whole(one.position)))
 }
 
-/// Overwrites what was retracted, and deletes the checkpoints that learned from it.
+/// Overwrites what was retracted and, up to `last`, that it came again, and rids the checkpoints of
+/// it; gives how many entries it overwrote.
 fn overwrite(
     versions: &Versions,
-    tainted: &BTreeMap<u64, u64>,
+    origins: &Origins,
     chosen: &Chosen,
+    last: u64,
 ) -> Result<u64, store::Error> {
-    let Some(&first) = chosen.retracted.first() else {
+    if chosen.retracted.is_empty() {
         return Ok(0);
-    };
-    let between = first..chosen.order;
-    for one in versions.checkpoints()? {
-        let holds = match &one.manifest {
-            // What is no version holds all up to its position.
-            Ok(manifest) if UNNAMED.contains(&manifest.reason.as_str()) => {
-                between.contains(&one.position)
-            }
-            Ok(manifest) => tainted.contains_key(&manifest.version),
-            Err(_) => between.contains(&one.position),
-        };
-        if holds {
-            checkpoint::remove(&versions.disk, &versions.folder, one.position)?;
-        }
     }
-    erase(&versions.disk, &versions.journal, &chosen.retracted)
+    traces::remove(versions, origins, &chosen.retracted)?;
+    let mut positions = came_again(&versions.journal, &chosen.retracted, last)?;
+    positions.extend(&chosen.retracted);
+    erase(&versions.disk, &versions.journal, &positions)
 }
 
 /// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
@@ -463,7 +467,9 @@ pub(super) fn resume_erasures(
             let saved = versions.save_stop(&learning.learner, chain);
             saved.map_err(said)?;
         }
-        let entries = overwrite(versions, learning.learner.tainted(), &chosen).map_err(said)?;
+        let origins = Origins::of(&learning.learner);
+        let last = learning.learner.position();
+        let entries = overwrite(versions, &origins, &chosen, last).map_err(said)?;
         let model = &versions.model;
         tracing::warn!(
             model,
@@ -501,8 +507,8 @@ fn to_be_erased(journal: &Path, position: u64) -> Result<Chosen, store::Error> {
 struct Chosen {
     /// What was not taken back before.
     new: Vec<u64>,
-    /// What was, and was not erased.
-    retracted: Vec<u64>,
+    /// What was, and was not erased, with the positions of the orders.
+    retracted: BTreeMap<u64, u64>,
     /// The position of the newest order that took any of those back.
     order: u64,
 }
@@ -526,12 +532,35 @@ fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, stor
         match earlier.order(position, &feedback, time) {
             None => all.new.push(position),
             Some(order) => {
-                all.retracted.push(position);
+                all.retracted.insert(position, order);
                 all.order = all.order.max(order);
             }
         }
     }
     Ok(all)
+}
+
+/// Resent events that hold the keys of these, or of what was erased before, up to `last`.
+fn came_again(
+    journal: &Path,
+    retracted: &BTreeMap<u64, u64>,
+    last: u64,
+) -> Result<BTreeMap<u64, u64>, store::Error> {
+    let (mut firsts, mut again) = (retracted.clone(), BTreeMap::new());
+    let mut reader = Reader::from_start(journal, last)?;
+    while let Some(entry) = reader.next(last)? {
+        match entry.event {
+            Event::Erased(Kind::Feedback(tombstone)) => {
+                firsts.insert(entry.position, tombstone.order);
+            }
+            Event::Duplicate(resent) if !resent.feedback_id.is_empty() => {
+                let order = firsts.get(&resent.first_position);
+                again.extend(order.map(|order| (entry.position, *order)));
+            }
+            _ => {}
+        }
+    }
+    Ok(again)
 }
 
 /// What was taken back, with the positions of the orders.

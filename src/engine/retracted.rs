@@ -51,7 +51,7 @@ impl Retracted {
         while let Some(entry) = reader.next(last)? {
             let position = entry.position;
             let retracted = match &entry.event {
-                Event::Erased(Kind::Feedback) => true,
+                Event::Erased(Kind::Feedback(_)) => true,
                 Event::Feedback(feedback) => orders.iter().any(|(order, selector)| {
                     position < *order && selector.chooses(feedback, entry.time)
                 }),

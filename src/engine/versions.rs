@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::described::Described;
 use super::encoder_folder::EncoderFolder;
@@ -33,6 +33,8 @@ pub struct Versions {
     pub journal_id: [u8; 16],
     /// Versions that commands on their way need, and how many do.
     pub pinned: Arc<Mutex<BTreeMap<u64, usize>>>,
+    /// Taken alone while a checkpoint is replaced: meanwhile it is not there.
+    pub whole: Arc<RwLock<()>>,
     /// What computes in place of a device that is gone: that of the description by now.
     pub stand_in: Option<Device>,
 }
@@ -50,6 +52,7 @@ impl Versions {
             model: model.to_owned(),
             journal_id,
             pinned: Arc::default(),
+            whole: Arc::default(),
             stand_in: None,
         }
     }
@@ -74,7 +77,10 @@ impl Versions {
     /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
     /// of another journal could pose as a version of this one: it is wrong here.
     pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
-        let mut listed = checkpoint::list(&self.folder)?;
+        let mut listed = {
+            let _whole = self.whole.read().expect("nothing panics under it");
+            checkpoint::list(&self.folder)?
+        };
         let journal_id = hex(&self.journal_id);
         for one in &mut listed {
             if let Ok(manifest) = &one.manifest
@@ -168,8 +174,21 @@ impl Versions {
             path: self.folder.clone(),
             what: format!("version {version} is not there"),
         })?;
-        let checkpoint = checkpoint::load(&self.folder, manifest.position)?;
+        let checkpoint = self.read(manifest.position)?;
         Ok((checkpoint.weights, checkpoint.learner))
+    }
+
+    /// The checkpoint at a position, checked.
+    pub fn read(&self, position: u64) -> Result<Checkpoint, store::Error> {
+        let _whole = self.whole.read().expect("nothing panics under it");
+        checkpoint::load(&self.folder, position)
+    }
+
+    /// Writes this state and manifest in place of the checkpoint that stands there.
+    pub fn replace(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
+        let (weights, state) = (learner.learned().weights(), learner.state());
+        let _alone = self.whole.write().expect("nothing panics under it");
+        checkpoint::replace(&self.disk, &self.folder, manifest, &weights, &state).map(drop)
     }
 
     /// The state before the first entry, of a history that starts with this description.
@@ -217,8 +236,20 @@ impl Versions {
 
     /// The learner as it was at a position that has a checkpoint.
     pub fn state_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = checkpoint::load(&self.folder, position);
+        let checkpoint = self.read(position);
         self.state_of(checkpoint.map_err(|error| error.to_string())?)
+    }
+
+    /// The same, to go on from.
+    pub fn base_at(&self, position: u64) -> Result<Learner, String> {
+        let checkpoint = self.read(position).map_err(|error| error.to_string())?;
+        match checkpoint.manifest.erased_by {
+            0 => self.state_of(checkpoint),
+            order => Err(format!(
+                "the checkpoint at position {position} can only be restored since what the order \
+                 at {order} took back was erased"
+            )),
+        }
     }
 
     /// The learner that a checkpoint holds, if that is of this journal.
@@ -329,7 +360,7 @@ impl Versions {
     }
 
     pub fn is_whole(&self, position: u64) -> bool {
-        checkpoint::load(&self.folder, position).is_ok()
+        self.read(position).is_ok()
     }
 
     fn manifest(&self, learner: &Learner, digest: [u8; 32], chain: [u8; 32]) -> Manifest {

@@ -313,6 +313,12 @@ impl Learner {
         &self.world.tainted
     }
 
+    /// What is counted by now of versions that a retraction found to be the same without what it
+    /// took back.
+    pub fn retold(&self) -> &BTreeMap<u64, Tallies> {
+        &self.world.retold
+    }
+
     /// What it has come to, to be compared with another history.
     pub fn moment(&self) -> Moment {
         Moment {
@@ -440,10 +446,12 @@ impl Learner {
         })
     }
 
-    /// What was erased had been retracted before: only a history that leaves it out can go on.
+    /// What was erased had been retracted before: only a history that leaves it out can go on. That
+    /// it came again says nothing that is needed.
     fn pass_over(&mut self, kind: Kind) -> Result<Step, Error> {
         match (&self.history, kind) {
-            (History::Other(_), Kind::Feedback) => Ok(self.end(Fate::Retracted)),
+            (_, Kind::Duplicate) => Ok(self.end(Fate::Duplicate)),
+            (History::Other(_), Kind::Feedback(_)) => Ok(self.end(Fate::Retracted)),
             _ => Err(self
                 .missing("it was erased, and what it led to cannot be derived again".to_owned())),
         }

@@ -4,6 +4,7 @@
 //! what the version it brought back holds, and nothing since.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use super::archive::Moment;
 use crate::event::{Reason, Version};
@@ -56,6 +57,27 @@ impl Lineage {
         newest
             .find(|origin| origin.reason == reason)
             .map(|origin| origin.position)
+    }
+
+    /// The positions whose entries a version was made of, but for what an order at `order` took
+    /// back; all there can be where an origin is not known.
+    pub fn spans(&self, mut version: u64, order: u64) -> Vec<RangeInclusive<u64>> {
+        let mut spans = Vec::new();
+        while version > 0 {
+            let Some(origin) = self.origins.get(&version) else {
+                return vec![0..=u64::MAX];
+            };
+            if origin.reason == Reason::Retract && origin.position >= order {
+                break;
+            }
+            // What was brought back holds nothing that came since.
+            if origin.reason != Reason::Restore {
+                let parent = self.position(origin.parent).unwrap_or(0);
+                spans.push(parent + 1..=origin.position);
+            }
+            version = origin.parent;
+        }
+        spans
     }
 
     /// The versions made at this position or later, rising.
@@ -155,6 +177,35 @@ mod tests {
         assert_eq!(lineage.parted(11, &moments), [3, 5]);
         assert_eq!(lineage.parted(3, &BTreeMap::new()), [2, 3, 4, 5]);
         assert!(lineage.parted(31, &moments).is_empty());
+    }
+
+    #[test]
+    fn a_version_holds_what_its_state_was_made_of() {
+        let mut lineage = lineage();
+        lineage.add(&Version {
+            version: 6,
+            parent: 5,
+            position: 40,
+            reason: Reason::Retract,
+            digest: [6; 32],
+        });
+        let check = |position, expected: &[u64]| {
+            let holds = (1..=6).filter(|version| {
+                let spans = lineage.spans(*version, 40);
+                spans.iter().any(|span| span.contains(&position))
+            });
+            assert_eq!(holds.collect::<Vec<_>>(), expected, "{position}");
+        };
+        check(5, &[2, 3, 4, 5]);
+        check(15, &[3]);
+        check(22, &[]);
+        check(28, &[5]);
+        check(35, &[]);
+        assert_eq!(
+            lineage.spans(7, 40),
+            [0..=u64::MAX],
+            "nothing is known of it"
+        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub use archive::{Archive, Moment, Otherwise};
 pub use evaluate::{Evaluation, Member};
 pub use join::{Held, Joins, Waiting};
 pub use learned::{Amendment, Learned};
-pub use learner::{Error, Learner, Omission, Step, tainted};
+pub use learner::{Error, Learner, Omission, Step, Tallies, tainted};
 pub use ledger::{Fate, Ledger};
 pub use lineage::Lineage;
 pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};

@@ -72,7 +72,8 @@ impl Written {
             }
         }
         journal.close().unwrap();
-        let erased: Vec<u64> = retracted(&history.room.journal).into_iter().collect();
+        let erased = retracted(&history.room.journal).into_iter();
+        let erased = erased.map(|position| (position, 1)).collect();
         erase(&syncing_nothing(), folder.path(), &erased).unwrap();
         let read = |one: perennial::store::Segment| {
             let path = path(folder.path(), one.first_position);

@@ -31,7 +31,7 @@ names!(kind, KINDS, Event, {
     Event::Refusal(_) => "refusal",
     Event::Erasure(_) => "erasure",
     Event::Erased(Kind::Prediction) => "erased prediction",
-    Event::Erased(Kind::Feedback) => "erased feedback",
+    Event::Erased(Kind::Feedback(_)) => "erased feedback",
     Event::Erased(Kind::Duplicate) => "erased duplicate",
 });
 names!(outputs, OUTPUTS, Outputs, {
@@ -66,6 +66,8 @@ names!(order, ORDERS, Order, {
     Order::Retract(Retraction { selector: Selector::Source(_), .. }) => "retract source",
     Order::Retract(Retraction { selector: Selector::FeedbackId(_), .. }) => "retract event",
     Order::Retract(Retraction { selector: Selector::Accepted { .. }, .. }) => "retract stretch",
+    Order::Retract(Retraction { selector: Selector::SourceHash(_), .. }) => "retract hashed source",
+    Order::Retract(Retraction { selector: Selector::FeedbackIdHash(_), .. }) => "retract hashed event",
     Order::Adopt(_) => "adopt",
 });
 names!(reason, REASONS, Reason, {
@@ -204,10 +206,30 @@ pub fn answered() -> Vec<Event> {
     all
 }
 
+/// Orders that name nobody.
+pub fn hashed() -> [Event; 2] {
+    let selectors = [
+        Selector::Source("web".to_owned()),
+        Selector::FeedbackId("f-1".to_owned()),
+    ];
+    selectors.map(|selector| {
+        Event::Command(Command {
+            order: Order::Retract(Retraction {
+                selector: selector.hashed(),
+                first_position: 5,
+                disposal: Disposal::Erase,
+            }),
+            actor: "ops".to_owned(),
+            note: String::new(),
+        })
+    })
+}
+
 /// The same as it is read.
 pub fn samples_read() -> Vec<Event> {
     let mut all = samples();
-    let kinds = [Kind::Prediction, Kind::Feedback, Kind::Duplicate];
+    let feedback = Kind::Feedback(Tombstone::default());
+    let kinds = [Kind::Prediction, feedback, Kind::Duplicate];
     for (position, kind) in ERASED.into_iter().zip(kinds) {
         all[position as usize - 1] = Event::Erased(kind);
     }

@@ -11,7 +11,7 @@ use super::{row_of, same_bits};
 use crate::event::{
     Command, Description, Disposal, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
 };
-use crate::learn::Learner;
+use crate::learn::{Fate, Learner};
 use crate::model::{Choice, profile};
 use crate::store::{Error, Reader};
 
@@ -37,6 +37,21 @@ pub(super) fn state_at(versions: &Versions, position: u64) -> Result<Again, Stri
     under.extend(said.into_iter().map(|(_, description)| description));
     let learner = derivation.finish(position)?.learner;
     Ok(Again { learner, under })
+}
+
+/// What became of the feedback at a position when it came, where that can be derived again.
+pub(super) fn fate_at(versions: &Versions, position: u64) -> Option<Fate> {
+    let mut derivation = Derivation::again(versions, position).ok()?;
+    let mut counts_at = |last| {
+        derivation.advance(last, usize::MAX).ok()?;
+        let learner = &derivation.learner;
+        let counts = Fate::ALL.map(|fate| learner.ledger().count(fate));
+        (learner.position() == last).then_some(counts)
+    };
+    // An event adds to the count of its fate, and may lead to that of those that waited with it.
+    let (before, after) = (counts_at(position - 1)?, counts_at(position)?);
+    let grown = |fate: &Fate| after[*fate as usize] > before[*fate as usize];
+    Fate::ALL.into_iter().find(grown)
 }
 
 /// The descriptions that a reader comes by up to `last`, with their positions.
@@ -118,7 +133,7 @@ pub(super) fn state_without(
             Event::Feedback(feedback) if before && selector.chooses(&feedback, entry.time) => {
                 first_position.get_or_insert(entry.position);
             }
-            Event::Erased(Kind::Feedback) if before => erased.push(entry.position),
+            Event::Erased(Kind::Feedback(_)) if before => erased.push(entry.position),
             Event::Command(Command {
                 order: Order::Retract(retraction),
                 ..

@@ -22,7 +22,7 @@ pub(super) struct Gap {
 impl Learner {
     /// Whether the entry stands in such a stretch, which it may begin or make longer.
     pub(super) fn is_in_gap(&mut self, entry: &Entry, archive: &mut dyn Archive) -> bool {
-        let erased = matches!(entry.event, Event::Erased(Kind::Feedback));
+        let erased = matches!(entry.event, Event::Erased(Kind::Feedback(_)));
         if erased
             && self.history == History::Recorded
             && let Some(until) = archive.taken_back(entry.position)

@@ -7,7 +7,7 @@ use super::super::archive::Archive;
 use super::super::join::HeldThen;
 use super::super::learned::Learned;
 use super::state::take_description;
-use super::{Error, History, Learner, Step, Tallies};
+use super::{Error, History, Learner, Step, Tallies, World};
 use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
 
 impl Learner {
@@ -159,6 +159,29 @@ impl Learner {
             left_out: other.left_out,
             ..Step::default()
         })
+    }
+
+    /// What a restore of this version brings back, with what is counted of it by now. The rest is of
+    /// a moment that knew feedback which is erased: it is left out, and nothing can be gone on from.
+    pub fn only_learned(&self, now: Option<Tallies>) -> Learner {
+        let world = &self.world;
+        let Tallies { ledger, sources } = now.unwrap_or_else(|| Tallies {
+            ledger: world.ledger.clone(),
+            sources: world.sources.clone(),
+        });
+        Learner {
+            world: World {
+                position: world.position,
+                time: world.time,
+                version: world.version,
+                newest_version: world.newest_version,
+                n_events: ledger.total(),
+                ledger,
+                sources,
+                ..World::default()
+            },
+            ..self.clone()
+        }
     }
 
     /// What has gone here stays gone in the history of an adopted description; and where its

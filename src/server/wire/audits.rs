@@ -6,7 +6,7 @@ use crate::engine::{Audit, Certificate, Heard, Plan};
 use crate::event::{Column, Outputs, Selector, Signal, Time};
 use crate::model::argmax;
 use crate::proto::perennial::v1::{
-    self as messages, AuditResponse, AuditedFeedback, Named, Output,
+    self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, Named, Output,
 };
 
 use super::Refusal;
@@ -115,6 +115,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
         profile: audit.description.profile,
         inputs: audit.inputs.into_iter().map(named).collect(),
         feedback: audit.feedback.into_iter().map(heard).collect(),
+        erased: audit.erased.into_iter().map(erased).collect(),
         sources: audit.sources.into_iter().collect(),
         sources_from: audit.sources_from,
     }
@@ -184,7 +185,14 @@ fn heard(heard: Heard) -> AuditedFeedback {
         feedback_id: heard.feedback_id,
         signal,
         retracted: heard.retracted,
+        fate: heard
+            .fate
+            .map_or_else(String::new, |fate| fate.word().to_owned()),
     }
+}
+
+fn erased((order, events): (u64, u64)) -> ErasedFeedback {
+    ErasedFeedback { events, order }
 }
 
 #[cfg(test)]

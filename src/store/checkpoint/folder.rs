@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{self, Manifest, UNNAMED};
+use super::manifest::{Manifest, UNNAMED};
 use super::tensors::{check_finite, read_tensors, write_tensors};
 use crate::model::weights::Tensors;
 use crate::store::{Disk, Error, Malformed, regular};
@@ -58,7 +58,7 @@ pub struct Checkpoint {
 pub fn save(
     disk: &Disk,
     checkpoints: &Path,
-    mut manifest: Manifest,
+    manifest: Manifest,
     weights: &Tensors,
     learner: &Tensors,
 ) -> Result<Manifest, Error> {
@@ -71,13 +71,29 @@ pub fn save(
     {
         return Err(Error::Exists { path: target });
     }
+    replace(disk, checkpoints, manifest, weights, learner)
+}
+
+/// The same, whatever stands there.
+///
+/// # Errors
+/// As [`save`], but for [`Error::Exists`].
+pub fn replace(
+    disk: &Disk,
+    checkpoints: &Path,
+    mut manifest: Manifest,
+    weights: &Tensors,
+    learner: &Tensors,
+) -> Result<Manifest, Error> {
+    let position = manifest.position;
+    let target = checkpoints.join(name(position));
     let partial = passing(checkpoints, PARTIAL, position);
     disk.create_folder(checkpoints)?;
     disk.remove_folder(&partial)?;
     disk.create_folder(&partial)?;
 
     check_finite(weights).map_err(refused(&target.join(WEIGHTS)))?;
-    manifest.format = manifest::FORMAT;
+    manifest.format = manifest.format();
     manifest.metrics.retain(|_, value| value.is_finite());
     manifest.files = BTreeMap::new();
     for (file, tensors) in [(WEIGHTS, weights), (LEARNER, learner)] {

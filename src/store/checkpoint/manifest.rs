@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::Malformed;
 
-/// The format that this program writes.
-pub(super) const FORMAT: u32 = 1;
+/// The newest format; the first one has no `erased_by`, and is written where that is 0.
+const FORMAT: u32 = 2;
 
 const REASONS: [&str; 8] = [
     "initial",
@@ -34,7 +34,7 @@ pub const UNNAMED: [&str; 2] = [STOP, RETAIN];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of this format, 1; set when it is saved.
+    /// The version of this format, 1, or 2 with `erased_by`; set when it is saved.
     pub format: u32,
     /// The model's name.
     pub model: String,
@@ -66,11 +66,28 @@ pub struct Manifest {
     pub chain: String,
     /// How good the state was; values that are not finite are left out when it is saved.
     pub metrics: BTreeMap<String, f64>,
+    /// The position of the order whose erasure has rewritten this checkpoint; 0 where none has. It
+    /// then holds what was learned, as before, and nothing else that feedback led to: a restore
+    /// takes it, and no state is gone on from it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased_by: u64,
     /// BLAKE3 of each file beside the manifest, by name; set when it is saved.
     pub files: BTreeMap<String, String>,
 }
 
+fn is_zero(position: &u64) -> bool {
+    *position == 0
+}
+
 impl Manifest {
+    /// The format that can hold it.
+    pub(super) fn format(&self) -> u32 {
+        match self.erased_by {
+            0 => 1,
+            _ => FORMAT,
+        }
+    }
+
     /// The bytes of the file.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let json = serde_json::to_string_pretty(self).expect("texts and numbers make JSON");
@@ -91,14 +108,20 @@ impl Manifest {
         let json = format!("{fields}\n}}");
         let malformed = |error: serde_json::Error| Malformed(error.to_string());
         let Format { format } = serde_json::from_str(&json).map_err(malformed)?;
-        if format != FORMAT {
+        if !(1..=FORMAT).contains(&format) {
             return Err(Malformed(format!(
-                "manifest format {format}, expected {FORMAT}; \
+                "manifest format {format}, expected at most {FORMAT}; \
                  a newer version of the program wrote it"
             )));
         }
         let manifest: Manifest = serde_json::from_str(&json).map_err(malformed)?;
         manifest.check()?;
+        if manifest.format != manifest.format() {
+            let got = manifest.format;
+            return Err(Malformed(format!(
+                "format {got} of a manifest that has another"
+            )));
+        }
         Ok(manifest)
     }
 
@@ -130,7 +153,7 @@ mod tests {
 
     fn sample() -> Manifest {
         Manifest {
-            format: FORMAT,
+            format: 1,
             model: "fraud".into(),
             version: 3,
             position: 41,
@@ -149,6 +172,24 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(json["version"], 3);
         assert_eq!(json["checksum"].as_str().map(str::len), Some(64));
+    }
+
+    #[test]
+    fn one_that_an_erasure_has_rewritten_says_so() {
+        let rewritten = Manifest {
+            format: 2,
+            erased_by: 50,
+            ..sample()
+        };
+        let bytes = rewritten.to_bytes();
+        assert_eq!(Manifest::parse(&bytes), Ok(rewritten.clone()));
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["erased_by"], 50);
+        let first = Manifest {
+            format: 1,
+            ..rewritten
+        };
+        assert!(Manifest::parse(&first.to_bytes()).is_err());
     }
 
     #[test]
@@ -177,8 +218,8 @@ mod tests {
         };
         check(
             "\"format\": 1",
-            "\"format\": 2, \"new\": 0",
-            "manifest format 2, expected 1;",
+            "\"format\": 3, \"new\": 0",
+            "manifest format 3, expected at most 2;",
         );
         check(
             "\"format\": 1",

@@ -265,6 +265,8 @@ fn selector(rest: &mut Rest) -> Result<Selector, Malformed> {
             since: Time(i64::from_le_bytes(rest.array()?)),
             until: Time(i64::from_le_bytes(rest.array()?)),
         }),
+        4 => Ok(Selector::SourceHash(rest.array()?)),
+        5 => Ok(Selector::FeedbackIdHash(rest.array()?)),
         tag => Err(unknown("selector", tag)),
     }
 }

@@ -254,6 +254,16 @@ fn put_selector(out: &mut Vec<u8>, selector: &Selector) -> Result<(), Malformed>
             out.extend_from_slice(&until.0.to_le_bytes());
             Ok(())
         }
+        Selector::SourceHash(hash) => {
+            out.push(4);
+            out.extend_from_slice(hash);
+            Ok(())
+        }
+        Selector::FeedbackIdHash(hash) => {
+            out.push(5);
+            out.extend_from_slice(hash);
+            Ok(())
+        }
     }
 }
 

@@ -4,56 +4,122 @@
 
 use super::Malformed;
 use super::headers::{EntryHeader, array, journal_checksum};
-use crate::event::Kind;
+use crate::event::{Kind, PredictionId, Tombstone};
 
 /// How an erased payload starts. Its first four bytes are a length that no payload of these kinds
 /// can have, so it is told from a sound one by its start alone.
 pub(in crate::store) const ERASED_MAGIC: [u8; 8] = *b"\x93perera\n";
 
 const LIST_MAGIC: [u8; 8] = *b"\x93perlst\n";
-const LIST_FORMAT: u32 = 1;
+/// The newest format of the list, and the one before, which holds positions alone.
+const LIST_FORMAT: u32 = 2;
+const LIST_FORMAT_POSITIONS: u32 = 1;
 const LIST_HEADER_BYTES: usize = 16;
+
+/// An entry whose payload is overwritten, with what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Overwritten {
+    pub position: u64,
+    pub tombstone: Tombstone,
+}
 
 /// The kinds whose payloads can be erased: what people or the world said and asked.
 pub(in crate::store) fn erasable(kind: u8) -> Option<Kind> {
     match kind {
         2 => Some(Kind::Prediction),
-        3 => Some(Kind::Feedback),
+        3 => Some(Kind::Feedback(Tombstone::default())),
         4 => Some(Kind::Duplicate),
         _ => None,
     }
 }
 
-/// The bytes that take the place of the payload of this entry.
-pub(in crate::store) fn erased(header: &EntryHeader, journal_id: &[u8; 16]) -> Vec<u8> {
+/// The bytes that take the place of the payload of this entry; a tombstone without an order, as
+/// of all kinds but feedback, is not kept.
+pub(in crate::store) fn erased(
+    header: &EntryHeader,
+    journal_id: &[u8; 16],
+    tombstone: &Tombstone,
+) -> Vec<u8> {
+    let kept = tombstone_bytes(tombstone);
     let mut bytes = vec![0; header.payload_bytes as usize];
     let mut hasher = blake3::Hasher::new_derive_key("perennial 2026 erased payload v1");
     hasher.update(journal_id);
     hasher.update(&header.position.to_le_bytes());
     hasher.update(&header.digest);
+    hasher.update(&kept);
     hasher.finalize_xof().fill(&mut bytes);
-    let n_magic = bytes.len().min(ERASED_MAGIC.len());
-    bytes[..n_magic].copy_from_slice(&ERASED_MAGIC[..n_magic]);
+    for (byte, start) in bytes.iter_mut().zip(ERASED_MAGIC.into_iter().chain(kept)) {
+        *byte = start;
+    }
     bytes
 }
 
-/// The file that lists positions whose payloads are being overwritten.
-pub(in crate::store) fn list_to_bytes(positions: &[u64], journal_id: &[u8; 16]) -> Vec<u8> {
+/// What was kept of an entry in whose place these bytes stand; none where they do not say that it
+/// was erased.
+pub(in crate::store) fn parse_erased(
+    header: &EntryHeader,
+    journal_id: &[u8; 16],
+    payload: &[u8],
+) -> Option<Tombstone> {
+    let plain = Tombstone::default();
+    if payload == erased(header, journal_id, &plain) {
+        return Some(plain);
+    }
+    let mut rest = payload.strip_prefix(&ERASED_MAGIC)?;
+    let tombstone = parse_tombstone(&mut rest)?;
+    (payload == erased(header, journal_id, &tombstone)).then_some(tombstone)
+}
+
+/// Nothing where no order is known; else the order, and the predictions behind their count.
+fn tombstone_bytes(tombstone: &Tombstone) -> Vec<u8> {
+    if tombstone.order == 0 {
+        return Vec::new();
+    }
+    let predictions = tombstone.predictions.iter();
+    let known = predictions.map_while(|one| *one);
+    let mut bytes = tombstone.order.to_le_bytes().to_vec();
+    bytes.push(known.clone().count() as u8);
+    bytes.extend(known.flat_map(|id| id.0.to_le_bytes()));
+    bytes
+}
+
+fn parse_tombstone(rest: &mut &[u8]) -> Option<Tombstone> {
+    let order = u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?);
+    let n_predictions = usize::from(*rest.split_off_first()?);
+    let mut predictions = [None; 2];
+    for place in predictions.get_mut(..n_predictions)? {
+        let id = rest.split_off(..16)?.first_chunk()?;
+        *place = Some(PredictionId(u128::from_le_bytes(*id)));
+    }
+    (order > 0).then_some(Tombstone { order, predictions })
+}
+
+/// The file that lists what is being overwritten.
+pub(in crate::store) fn list_to_bytes(list: &[Overwritten], journal_id: &[u8; 16]) -> Vec<u8> {
     let mut bytes = LIST_MAGIC.to_vec();
     bytes.extend([0; 4]);
     bytes.extend(LIST_FORMAT.to_le_bytes());
-    bytes.extend(positions.iter().flat_map(|position| position.to_le_bytes()));
+    for Overwritten {
+        position,
+        tombstone,
+    } in list
+    {
+        let kept = tombstone_bytes(tombstone);
+        bytes.extend(position.to_le_bytes());
+        bytes.push(kept.len() as u8);
+        bytes.extend(kept);
+    }
     let checksum = journal_checksum(&bytes[12..], journal_id);
     bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-/// The positions of such a file; one that is not whole was never acted on.
+/// What such a file lists, by rising positions; one that is not whole was never acted on.
 pub(in crate::store) fn parse_list(
     bytes: &[u8],
     journal_id: &[u8; 16],
-) -> Result<Vec<u64>, Malformed> {
-    let Some((header, positions)) = bytes.split_first_chunk::<LIST_HEADER_BYTES>() else {
+) -> Result<Vec<Overwritten>, Malformed> {
+    let Some((header, mut rest)) = bytes.split_first_chunk::<LIST_HEADER_BYTES>() else {
         return Err(Malformed("the list ends in its header".to_owned()));
     };
     let checksum = u32::from_le_bytes(array(header, 8));
@@ -61,13 +127,42 @@ pub(in crate::store) fn parse_list(
         return Err(Malformed("the list is not whole".to_owned()));
     }
     let format = u32::from_le_bytes(array(header, 12));
-    if format != LIST_FORMAT || !positions.len().is_multiple_of(8) {
-        return Err(Malformed(format!(
-            "list format {format}, expected {LIST_FORMAT}; a newer version of the program wrote it"
-        )));
+    let mut list = Vec::new();
+    while !rest.is_empty() {
+        let one = match format {
+            LIST_FORMAT_POSITIONS => parse_position(&mut rest),
+            LIST_FORMAT => parse_overwritten(&mut rest),
+            _ => None,
+        };
+        list.push(one.ok_or_else(|| {
+            Malformed(format!(
+                "list format {format}, expected at most {LIST_FORMAT}; \
+                 a newer version of the program wrote it"
+            ))
+        })?);
     }
-    let positions = positions.chunks_exact(8);
-    Ok(positions.map(|p| u64::from_le_bytes(array(p, 0))).collect())
+    Ok(list)
+}
+
+fn parse_position(rest: &mut &[u8]) -> Option<Overwritten> {
+    Some(Overwritten {
+        position: u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?),
+        tombstone: Tombstone::default(),
+    })
+}
+
+fn parse_overwritten(rest: &mut &[u8]) -> Option<Overwritten> {
+    let Overwritten { position, .. } = parse_position(rest)?;
+    let n_bytes = usize::from(*rest.split_off_first()?);
+    let mut kept = rest.split_off(..n_bytes)?;
+    let tombstone = match n_bytes {
+        0 => Tombstone::default(),
+        _ => parse_tombstone(&mut kept).filter(|_| kept.is_empty())?,
+    };
+    Some(Overwritten {
+        position,
+        tombstone,
+    })
 }
 
 #[cfg(test)]
@@ -87,34 +182,75 @@ mod tests {
         }
     }
 
+    /// Of an order, with none, one and two predictions.
+    fn tombstones() -> [Tombstone; 4] {
+        let id = |id| Some(PredictionId(id));
+        let kept = |predictions| Tombstone {
+            order: 9,
+            predictions,
+        };
+        [
+            Tombstone::default(),
+            kept([None, None]),
+            kept([id(7), None]),
+            kept([id(7), id(u128::MAX)]),
+        ]
+    }
+
     #[test]
     fn erased_bytes_are_of_one_entry_of_one_journal() {
-        let bytes = erased(&header(40, 3), &[1; 16]);
-        assert_eq!(bytes.len(), 40);
-        assert!(bytes.starts_with(&ERASED_MAGIC));
-        assert_eq!(erased(&header(40, 3), &[1; 16]), bytes);
-        assert_ne!(erased(&header(40, 4), &[1; 16]), bytes);
-        assert_ne!(erased(&header(40, 3), &[2; 16]), bytes);
-        let other = EntryHeader {
-            digest: [8; 32],
-            ..header(40, 3)
-        };
-        assert_ne!(erased(&other, &[1; 16]), bytes);
+        for tombstone in tombstones() {
+            let erased = |header: &EntryHeader, id| erased(header, &[id; 16], &tombstone);
+            let bytes = erased(&header(60, 3), 1);
+            assert_eq!(bytes.len(), 60);
+            assert!(bytes.starts_with(&ERASED_MAGIC));
+            assert_eq!(erased(&header(60, 3), 1), bytes);
+            assert_ne!(erased(&header(60, 4), 1), bytes);
+            assert_ne!(erased(&header(60, 3), 2), bytes);
+            let other = EntryHeader {
+                digest: [8; 32],
+                ..header(60, 3)
+            };
+            assert_ne!(erased(&other, 1), bytes);
+            let parsed = |bytes: &[u8]| parse_erased(&header(60, 3), &[1; 16], bytes);
+            assert_eq!(parsed(&bytes), Some(tombstone));
+            for at in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1;
+                assert_eq!(parsed(&changed), None, "byte {at}");
+            }
+        }
     }
 
     #[test]
     fn the_bytes_stay_what_they_are() {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let [plain, _, one, _] = tombstones();
         let golden = "937065726572610af4e22e9daeb7ce710a0314b19f3b58f4";
-        assert_eq!(hex(&erased(&header(24, 3), &[1; 16])), golden);
+        assert_eq!(hex(&erased(&header(24, 3), &[1; 16], &plain)), golden);
+        let bytes = hex(&erased(&header(41, 3), &[1; 16], &one));
+        let golden = "937065726572610a090000000000000001070000000000000000000000000000000";
+        assert!(bytes.starts_with(&golden[..66]), "{bytes}");
+        // The list of the first format.
         let golden = "937065726c73740af82772d40100000003000000000000000201000000000000";
-        assert_eq!(hex(&list_to_bytes(&[3, 258], &[1; 16])), golden);
+        let bytes: Vec<u8> = (0..golden.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&golden[at..at + 2], 16).unwrap())
+            .collect();
+        let listed = parse_list(&bytes, &[1; 16]).unwrap();
+        let positions: Vec<u64> = listed.iter().map(|one| one.position).collect();
+        assert_eq!(positions, [3, 258]);
+        assert!(listed.iter().all(|one| one.tombstone == plain));
     }
 
     #[test]
     fn a_list_that_is_not_whole_is_refused() {
-        let bytes = list_to_bytes(&[3, 258], &[1; 16]);
-        assert_eq!(parse_list(&bytes, &[1; 16]), Ok(vec![3, 258]));
+        let listed = tombstones().map(|tombstone| Overwritten {
+            position: 3,
+            tombstone,
+        });
+        let bytes = list_to_bytes(&listed, &[1; 16]);
+        assert_eq!(parse_list(&bytes, &[1; 16]), Ok(listed.to_vec()));
         assert!(parse_list(&bytes, &[2; 16]).is_err());
         for end in 0..bytes.len() {
             assert!(parse_list(&bytes[..end], &[1; 16]).is_err(), "cut at {end}");

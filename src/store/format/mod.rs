@@ -41,9 +41,12 @@
 //! The chain runs over headers, so that a payload can be erased while the rest still verifies. In
 //! its place stand as many bytes: magic `93 70 65 72 65 72 61 0a`, then the 9th byte on of the
 //! extended BLAKE3 output of (journal id, position, digest of what was erased), derived with the
-//! context `perennial 2026 erased payload v1`. While payloads are overwritten, a file `erasing`
-//! beside the segments lists them: magic `93 70 65 72 6c 73 74 0a`, checksum of the journal id and
-//! all bytes after it, format version 1 as `u32`, positions as `u64`.
+//! context `perennial 2026 erased payload v1`. Of feedback a tombstone is kept behind the magic,
+//! and is hashed behind the digest: the position of the order that took it back: `u64`; how many
+//! predictions it spoke of: `u8`; their ids: `u128`. While payloads are overwritten, a file
+//! `erasing` beside the segments lists them: magic `93 70 65 72 6c 73 74 0a`, checksum of the
+//! journal id and all bytes after it, format version 2 as `u32`, then for each its position: `u64`,
+//! the bytes of its tombstone: `u8`, and the tombstone. Format version 1 lists positions alone.
 //!
 //! | kind | payload, format version 1 unless another is named |
 //! | --- | --- |
@@ -67,7 +70,7 @@
 //! | subject | 1 prediction id: `u128`; 2 batch of one row, optional (action: text, propensity: `f64`) |
 //! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64`; 5 preferred over: `u128` |
 //! | order | 1 checkpoint; 2 restore, version: `u64`; 3 retract, selector, first position: `u64`; 4 adopt, then as Description; 5 restore whose refusal is journaled, version: `u64`; 6 retract and erase, as 3; 7 erase, selector |
-//! | selector | 1 source: text; 2 feedback id: text; 3 since and until: `i64` |
+//! | selector | 1 source: text; 2 feedback id: text; 3 since and until: `i64`; 4 hash of a source: the first 16 bytes of its BLAKE3; 5 the same of a feedback id |
 //! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore; 5 retract; 6 adopt |
 //! | optional | 0 absent; 1 present, then the value |
 
@@ -82,7 +85,8 @@ use super::error::Malformed;
 use crate::event::{Batch, Column, Event, Kind, Outputs};
 pub use decode::decode;
 pub use encode::encode;
-pub(super) use erased::{ERASED_MAGIC, erasable, erased, list_to_bytes, parse_list};
+pub(super) use erased::{ERASED_MAGIC, Overwritten, erasable, erased, parse_erased};
+pub(super) use erased::{list_to_bytes, parse_list};
 pub(super) use headers::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 pub(super) use headers::{EntryHeader, GROUP_MAGIC, GroupHeader, SegmentHeader};
 pub(super) use headers::{chain_after, genesis};
@@ -119,7 +123,7 @@ pub(super) fn kind(event: &Event) -> u8 {
         Event::Refusal(_) => 20,
         Event::Erasure(_) => 21,
         Event::Erased(Kind::Prediction) => 2,
-        Event::Erased(Kind::Feedback) => 3,
+        Event::Erased(Kind::Feedback(_)) => 3,
         Event::Erased(Kind::Duplicate) => 4,
     }
 }

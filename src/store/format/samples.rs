@@ -225,6 +225,14 @@ fn small_kinds() -> Vec<Sample> {
             "03 02 01000000 66 0500000000000000 00000000 00000000",
         ),
         (
+            retract(Selector::SourceHash([0xab; 16]), Disposal::Erase),
+            "06 04 abababababababababababababababab 0500000000000000 00000000 00000000",
+        ),
+        (
+            retract(Selector::FeedbackIdHash([0xcd; 16]), Disposal::Erase),
+            "06 05 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0500000000000000 00000000 00000000",
+        ),
+        (
             retract(
                 Selector::Accepted {
                     since: Time(1),
@@ -304,6 +312,8 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         prop_oneof![
             ".{0,8}".prop_map(Selector::Source),
             ".{0,8}".prop_map(Selector::FeedbackId),
+            any::<[u8; 16]>().prop_map(Selector::SourceHash),
+            any::<[u8; 16]>().prop_map(Selector::FeedbackIdHash),
             any::<[i64; 2]>().prop_map(|[since, until]| Selector::Accepted {
                 since: Time(since),
                 until: Time(until),

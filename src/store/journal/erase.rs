@@ -3,14 +3,19 @@
 //! Invariant: once the first byte is overwritten, all that was asked for is erased, whatever
 //! crashes: a synced list says what is being erased until every payload is overwritten and synced.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::index::Index;
 use super::segment::{self, Segment};
 use super::window::Window;
+use crate::event::{Event, Kind, Tombstone};
 use crate::store::format::{
-    ENTRY_HEADER_BYTES, EntryHeader, erasable, erased, list_to_bytes, parse_list,
+    ENTRY_HEADER_BYTES, EntryHeader, Overwritten, decode, erasable, erased, list_to_bytes,
+    parse_erased, parse_list,
 };
 use crate::store::{Disk, Error, Malformed, regular};
 
@@ -24,24 +29,30 @@ const LIST_BYTES_MAX: u64 = 1 << 30;
 const WINDOW_BYTES: usize = 64 << 10;
 
 /// Overwrites the payloads of predictions, feedback and duplicates for good, and gives how many
-/// it overwrote; those that are erased already are passed over. The journal may be open, if every
-/// position is synced; a [`Reader`](super::Reader) on its way that compares payloads with their
-/// digests finds each as it was or erased.
+/// it overwrote; those that are erased already are passed over. Each position comes with that of
+/// the order that took it back, or with 0; of feedback these stay, and which predictions it spoke
+/// of. The journal may be open, if every position is synced; a [`Reader`](super::Reader) on its
+/// way that compares payloads with their digests finds each as it was or erased.
 ///
 /// # Errors
 /// [`Error::Missing`] and [`Error::Entry`]: a position is not there or cannot be erased, and
 /// nothing was changed. [`Error::Io`]: the disk refused; the rest is erased at the next call or
 /// when the journal is opened.
-pub fn erase(disk: &Disk, dir: &Path, positions: &[u64]) -> Result<u64, Error> {
+pub fn erase(disk: &Disk, dir: &Path, positions: &BTreeMap<u64, u64>) -> Result<u64, Error> {
     finish(disk, dir)?;
-    let mut positions = positions.to_vec();
-    positions.sort_unstable();
-    positions.dedup();
-    let places = find(dir, &positions)?;
+    let wanted = positions
+        .iter()
+        .map(|(position, order)| (*position, *order));
+    let places = find(dir, wanted, |order, header, payload| {
+        match (order, decode(header.kind, header.format, payload)) {
+            (1.., Ok(Event::Feedback(feedback))) => Tombstone::new(order, &feedback),
+            _ => Tombstone::default(),
+        }
+    })?;
     let Some(place) = places.first() else {
         return Ok(0);
     };
-    let listed: Vec<u64> = places.iter().map(|place| place.position).collect();
+    let listed: Vec<Overwritten> = places.iter().map(|place| place.what).collect();
     let list = list_to_bytes(&listed, &place.journal_id);
     disk.write_file(&dir.join(LIST), &list)?;
     disk.sync_folder(dir)?;
@@ -51,43 +62,49 @@ pub fn erase(disk: &Disk, dir: &Path, positions: &[u64]) -> Result<u64, Error> {
 
 /// Goes on with what a crash interrupted.
 pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
-    let positions = match listed(dir)? {
+    let list = match listed(dir)? {
         Listed::Nothing => return Ok(()),
         // It was not synced, so nothing has been overwritten.
         Listed::Torn => Vec::new(),
-        Listed::Positions(positions) => positions,
+        Listed::Whole(list) => list,
     };
     // What retention has let go since is gone without that.
     let first = segment::list(dir)?.first().copied().unwrap_or(0);
-    let left = positions.partition_point(|position| *position < first);
-    let places = find(dir, &positions[left..])?;
+    let left = list.partition_point(|one| one.position < first);
+    let wanted = list[left..].iter().map(|one| (one.position, one.tombstone));
+    let places = find(dir, wanted, |tombstone, _, _| tombstone)?;
     overwrite(disk, dir, &places)
 }
 
-/// Whether this payload, which is not the one written, was erased or is being erased.
-pub(super) fn is_erased(
+/// What was erased or is being erased, where this payload is not the one written.
+pub(super) fn erased_kind(
     segment: &Segment,
     header: &EntryHeader,
     payload: &[u8],
-) -> Result<bool, Error> {
-    if erasable(header.kind).is_none() {
-        return Ok(false);
-    }
-    if payload == erased(header, &segment.header.journal_id) {
-        return Ok(true);
+) -> Result<Option<Kind>, Error> {
+    let Some(kind) = erasable(header.kind) else {
+        return Ok(None);
+    };
+    let kept = |tombstone| match kind {
+        Kind::Feedback(_) => Kind::Feedback(tombstone),
+        Kind::Prediction | Kind::Duplicate => kind,
+    };
+    if let Some(tombstone) = parse_erased(header, &segment.header.journal_id, payload) {
+        return Ok(Some(kept(tombstone)));
     }
     let dir = segment.path.parent().expect("a segment lies in a folder");
-    Ok(match listed(dir)? {
-        Listed::Positions(positions) => positions.binary_search(&header.position).is_ok(),
-        Listed::Nothing | Listed::Torn => false,
-    })
+    let Listed::Whole(list) = listed(dir)? else {
+        return Ok(None);
+    };
+    let place = list.binary_search_by_key(&header.position, |one| one.position);
+    Ok(place.ok().map(|place| kept(list[place].tombstone)))
 }
 
 /// What the list says.
 pub(super) enum Listed {
     Nothing,
     Torn,
-    Positions(Vec<u64>),
+    Whole(Vec<Overwritten>),
 }
 
 pub(super) fn listed(dir: &Path) -> Result<Listed, Error> {
@@ -101,27 +118,32 @@ pub(super) fn listed(dir: &Path) -> Result<Listed, Error> {
     };
     let journal_id = Segment::open(dir, first)?.header.journal_id;
     Ok(match parse_list(&bytes, &journal_id) {
-        Ok(positions) => Listed::Positions(positions),
+        Ok(list) => Listed::Whole(list),
         Err(_) => Listed::Torn,
     })
 }
 
 /// Where a payload lies, and what is to stand there.
 struct Place {
-    position: u64,
+    what: Overwritten,
     path: PathBuf,
     offset: u64,
     bytes: Vec<u8>,
     journal_id: [u8; 16],
 }
 
-/// The places of rising positions, without those that are erased already.
-fn find(dir: &Path, positions: &[u64]) -> Result<Vec<Place>, Error> {
+/// The places of rising positions, without those that are erased already; what is known of each
+/// says, with its header and payload, what is to be kept of it.
+fn find<K>(
+    dir: &Path,
+    wanted: impl Iterator<Item = (u64, K)>,
+    keep: impl Fn(K, &EntryHeader, Bytes) -> Tombstone,
+) -> Result<Vec<Place>, Error> {
     let firsts = segment::list(dir)?;
     let mut window = Window::new(WINDOW_BYTES);
     let mut places = Vec::new();
     let mut index: Option<Index> = None;
-    for &position in positions {
+    for (position, known) in wanted {
         let after = firsts.partition_point(|first| *first <= position);
         let missing = || Error::Missing {
             path: dir.to_owned(),
@@ -143,12 +165,16 @@ fn find(dir: &Path, positions: &[u64]) -> Result<Vec<Place>, Error> {
         }
         let payload = index.payload(&header, offset, &mut window)?;
         let journal_id = index.segment.header.journal_id;
-        let bytes = erased(&header, &journal_id);
-        if payload == bytes {
+        if parse_erased(&header, &journal_id, &payload).is_some() {
             continue;
         }
+        let tombstone = keep(known, &header, payload);
+        let bytes = erased(&header, &journal_id, &tombstone);
         places.push(Place {
-            position,
+            what: Overwritten {
+                position,
+                tombstone,
+            },
             path: index.segment.path.clone(),
             offset: offset + ENTRY_HEADER_BYTES as u64,
             bytes,
@@ -184,8 +210,6 @@ mod tests {
     use super::super::fixture::{append, duplicate, segments_of};
     use super::super::{Config, Journal, Reader, verify};
     use super::*;
-    use crate::event::{Event, Kind};
-
     /// Seven duplicates in three segments, with a description before them.
     fn journal() -> (TempDir, Journal) {
         let dir = tempdir().unwrap();
@@ -196,6 +220,23 @@ mod tests {
             journal.sync().unwrap();
         }
         (dir, journal)
+    }
+
+    fn taken<const N: usize>(positions: [u64; N]) -> BTreeMap<u64, u64> {
+        positions.map(|position| (position, 9)).into()
+    }
+
+    fn list_of(positions: [u64; 2]) -> [Overwritten; 2] {
+        positions.map(|position| Overwritten {
+            position,
+            tombstone: Tombstone::default(),
+        })
+    }
+
+    /// Where the second and the third entry lie.
+    fn found(dir: &Path) -> Vec<Place> {
+        let wanted = [(2, Tombstone::default()), (3, Tombstone::default())];
+        find(dir, wanted.into_iter(), |tombstone, _, _| tombstone).unwrap()
     }
 
     fn events(dir: &Path, verify_to: u64) -> Vec<Event> {
@@ -217,10 +258,13 @@ mod tests {
         let (dir, mut journal) = journal();
         let chain = journal.chain();
         assert_eq!(
-            erase(&Disk::default(), dir.path(), &[6, 2, 3, 2]).unwrap(),
+            erase(&Disk::default(), dir.path(), &taken([6, 2, 3])).unwrap(),
             3
         );
-        assert_eq!(erase(&Disk::default(), dir.path(), &[2, 3]).unwrap(), 0);
+        assert_eq!(
+            erase(&Disk::default(), dir.path(), &taken([2, 3])).unwrap(),
+            0
+        );
         let report = verify(dir.path()).unwrap();
         assert_eq!((report.entries, report.erased, report.chain), (7, 3, chain));
         for verify_to in [0, 7] {
@@ -252,10 +296,10 @@ mod tests {
             .unwrap();
         journal.close().unwrap();
         for position in [0, 9] {
-            let error = erase(&Disk::default(), dir.path(), &[1, position]).unwrap_err();
+            let error = erase(&Disk::default(), dir.path(), &taken([1, position])).unwrap_err();
             assert!(matches!(error, Error::Missing { .. }), "{error}");
         }
-        let error = erase(&Disk::default(), dir.path(), &[1, 8])
+        let error = erase(&Disk::default(), dir.path(), &taken([1, 8]))
             .unwrap_err()
             .to_string();
         assert!(error.contains("position 8: only predictions"), "{error}");
@@ -270,14 +314,14 @@ mod tests {
         journal.close().unwrap();
         let list = dir.path().join(LIST);
         // A list that was not synced whole: nothing was overwritten.
-        let bytes = list_to_bytes(&[2, 3], &journal_id);
+        let bytes = list_to_bytes(&list_of([2, 3]), &journal_id);
         fs::write(&list, &bytes[..20]).unwrap();
         assert_eq!(verify(dir.path()).unwrap().erased, 0);
         finish(&Disk::default(), dir.path()).unwrap();
         assert_eq!(events(dir.path(), 7), expected(&[]));
         // Half of one payload was overwritten.
         fs::write(&list, &bytes).unwrap();
-        let places = find(dir.path(), &[2, 3]).unwrap();
+        let places = found(dir.path());
         let place = &places[0];
         let file = OpenOptions::new().write(true).open(&place.path).unwrap();
         file.write_all_at(&place.bytes[..9], place.offset).unwrap();
@@ -294,7 +338,7 @@ mod tests {
     #[test]
     fn an_erasure_goes_on_where_retention_let_go_of_its_first_segment() {
         let (dir, mut journal) = journal();
-        let list = list_to_bytes(&[2, 6], &journal.journal_id());
+        let list = list_to_bytes(&list_of([2, 6]), &journal.journal_id());
         fs::write(dir.path().join(LIST), list).unwrap();
         let kept = segment::list(dir.path()).unwrap()[1];
         assert!((3..=6).contains(&kept), "{kept}");
@@ -313,9 +357,9 @@ mod tests {
     #[test]
     fn a_reader_that_met_a_half_overwritten_payload_finds_it_erased() {
         let (dir, journal) = journal();
-        let bytes = list_to_bytes(&[2, 3], &journal.journal_id());
+        let bytes = list_to_bytes(&list_of([2, 3]), &journal.journal_id());
         fs::write(dir.path().join(LIST), bytes).unwrap();
-        let places = find(dir.path(), &[2, 3]).unwrap();
+        let places = found(dir.path());
         let file = OpenOptions::new().write(true).open(&places[0].path);
         let (half, rest) = places[0].bytes.split_at(9);
         let file = file.unwrap();

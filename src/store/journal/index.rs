@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::erase;
 use super::segment::Segment;
 use super::window::Window;
-use crate::event::Event;
+use crate::event::{Event, Kind};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, ERASED_MAGIC, EntryHeader, GROUP_HEADER_BYTES, GroupHeader,
-    SEGMENT_HEADER_BYTES, decode, erasable,
+    SEGMENT_HEADER_BYTES, decode,
 };
 use crate::store::{Error, Malformed};
 
@@ -134,9 +134,9 @@ impl Index {
                 malformed,
             });
         }
-        match erasable(header.kind) {
-            Some(kind) if self.is_erased(header, offset, &payload)? => Ok(Event::Erased(kind)),
-            _ => {
+        match self.erased_kind(header, offset, &payload)? {
+            Some(kind) => Ok(Event::Erased(kind)),
+            None => {
                 let malformed = Malformed("the payload is not the one written".to_owned());
                 let offset = offset + ENTRY_HEADER_BYTES as u64;
                 Err(self.segment.damaged(position, offset, malformed))
@@ -144,14 +144,19 @@ impl Index {
         }
     }
 
-    /// Whether a payload that is not the one written was erased. It may have been read while it
-    /// was overwritten: once the list of what is being erased is gone, all is on disk.
-    fn is_erased(&self, header: &EntryHeader, offset: u64, payload: &[u8]) -> Result<bool, Error> {
-        if erase::is_erased(&self.segment, header, payload)? {
-            return Ok(true);
+    /// What a payload that is not the one written was, if it was erased. It may have been read
+    /// while it was overwritten: once the list of what is being erased is gone, all is on disk.
+    fn erased_kind(
+        &self,
+        header: &EntryHeader,
+        offset: u64,
+        payload: &[u8],
+    ) -> Result<Option<Kind>, Error> {
+        if let Some(kind) = erase::erased_kind(&self.segment, header, payload)? {
+            return Ok(Some(kind));
         }
         let again = self.payload(header, offset, &mut Window::new(0))?;
-        erase::is_erased(&self.segment, header, &again)
+        erase::erased_kind(&self.segment, header, &again)
     }
 }
 

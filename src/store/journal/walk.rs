@@ -150,7 +150,7 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> Walk<'_, V> {
         };
         if *blake3::hash(payload).as_bytes() == entry.digest {
             (self.visit)(&entry, Content::Written(payload))?;
-        } else if erase::is_erased(self.segment, &entry, payload)? {
+        } else if erase::erased_kind(self.segment, &entry, payload)?.is_some() {
             (self.visit)(&entry, Content::Erased)?;
         } else {
             return flaw(

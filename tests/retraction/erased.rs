@@ -1,0 +1,102 @@
+//! Audits of predictions whose feedback was erased, or came late.
+
+use super::*;
+use perennial::learn::Fate;
+
+const OPEN: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 3\n\
+    [feedback]\nwaiting_max = 30\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+    [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"neighbours\"\n";
+
+async fn ask(model: &Hosted) -> PredictionId {
+    let (batch, _) = rows(1, 0.3).last().expect("a row");
+    let snapshot = model.snapshot("").expect("it serves");
+    let answer = model.predict(&snapshot, batch, Manner::default()).await;
+    answer.expect("an answer").ids[0]
+}
+
+async fn say(model: &Hosted, id: PredictionId, feedback_id: &str, said: &str, source: &str) -> u64 {
+    let feedback = Feedback {
+        source: source.to_owned(),
+        ..label(id, feedback_id, said)
+    };
+    let receipt = model.accept(feedback).expect("there is room");
+    match receipt.wait().await.expect("acknowledged") {
+        Accepted::Accepted { position } => {
+            model.reach(position).await.expect("learned");
+            position
+        }
+        other => panic!("{feedback_id} came before: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
+    let (house, engine) = house(OPEN);
+    let model = engine.model("m").unwrap();
+    for n in 0..4 {
+        let id = ask(model).await;
+        say(model, id, &format!("batch-{n}"), "late label", "batch").await;
+    }
+    // Answered with a label that only came with feedback.
+    let id = ask(model).await;
+    say(model, id, "first", "late label", "batch").await;
+    let other = ask(model).await;
+    say(model, other, "second", "a", "people").await;
+    let erase = |selector| request(selector, Disposal::Erase);
+    let by_key = Selector::FeedbackId("first".to_owned());
+    let first = model.retract(erase(by_key)).await.unwrap();
+    say(model, id, "third", "late label", "batch").await;
+    say(model, id, "fourth", "b", "people").await;
+    let second = model.retract(erase(source("batch"))).await.unwrap();
+    assert_eq!((first.erased, second.erased), (1, 5));
+    let check = |audit: Audit, when: &str| {
+        let expected = [(first.position, 1), (second.position, 1)];
+        assert_eq!(audit.erased, expected.into(), "{when}");
+        let kept: Vec<_> = audit
+            .feedback
+            .iter()
+            .map(|one| &one.feedback_id[..])
+            .collect();
+        assert_eq!(kept, ["fourth"], "{when}");
+        // Its answer is named, although nothing can be derived again that knows the label.
+        assert!(audit.again.is_err(), "{when}");
+        assert_eq!(audit.names, ["a", "b", "late label"], "{when}");
+    };
+    check(engine.audit(id, None).unwrap().unwrap(), "at once");
+    let kept = engine.audit(other, None).unwrap().unwrap();
+    assert!(kept.erased.is_empty(), "{:?}", kept.erased);
+    drop(engine);
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    check(
+        offline.audit(id, None).unwrap().unwrap(),
+        "without a server",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_an_audit_tells_what_became_of_each_event() {
+    let (_house, engine) = house(OPEN);
+    let model = engine.model("m").unwrap();
+    let [first, second] = [ask(model).await, ask(model).await];
+    say(model, first, "in time", "a", "people").await;
+    // So many others make room for none of the first.
+    for _ in 0..31 {
+        ask(model).await;
+    }
+    say(model, first, "again", "b", "people").await;
+    say(model, second, "too late", "b", "people").await;
+    let fates = |id| {
+        let audit = engine.audit(id, None).unwrap().unwrap();
+        let fates = audit.feedback.into_iter();
+        fates
+            .map(|one| (one.feedback_id, one.fate))
+            .collect::<Vec<_>>()
+    };
+    let of = |id: &str, fate| (id.to_owned(), Some(fate));
+    assert_eq!(
+        fates(first),
+        [of("in time", Fate::Applied), of("again", Fate::Expired)]
+    );
+    assert_eq!(fates(second), [of("too late", Fate::Expired)]);
+}
