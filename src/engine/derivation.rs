@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::kept::{Kept, Wanted};
 use super::shelf::Shelf;
 use super::translation::{Parting, Translation};
 use super::versions::Versions;
@@ -22,8 +23,6 @@ pub struct Derivation {
     order: Option<Order>,
     pub learner: Learner,
     shelf: Shelf,
-    /// The versions whose states a later restore asks for, by position.
-    wanted: BTreeMap<u64, Vec<u64>>,
     left_out: Vec<u64>,
     /// Whether it has passed what it leaves out, or what was erased since an order left it out.
     differs: bool,
@@ -154,6 +153,7 @@ impl Derivation {
         let mut shelf = Shelf::new(reader, versions.clone());
         shelf.omissions = omissions.clone();
         shelf.refused = between.refused;
+        shelf.kept = Kept::new(versions, wanted);
         if let Some(Order::Adopt(description)) = order {
             shelf.translation = Some(Translation::new(description.clone())?);
         }
@@ -164,7 +164,6 @@ impl Derivation {
                 None => learner,
             },
             shelf,
-            wanted,
             left_out: Vec::new(),
             differs: false,
             known: known.clone(),
@@ -275,11 +274,8 @@ impl Derivation {
         if matches!(entry.event, Event::Command(_)) && self.differs {
             self.moments.insert(entry.position, self.learner.moment());
         }
-        for version in self.wanted.remove(&entry.position).unwrap_or_default() {
-            let state = (self.learner.learned().weights(), self.learner.state());
-            self.shelf.kept.insert(version, state);
-        }
-        Ok(())
+        let followed = self.shelf.kept.follow(&self.learner);
+        followed.map_err(|error| error.to_string())
     }
 
     /// The first omission that takes the entry back; that of its own order is the last.
@@ -335,14 +331,14 @@ impl Derivation {
 impl Between {
     /// The versions that were brought back and that the history makes itself, by position; the
     /// others must be on disk.
-    fn wanted(&self, versions: &Versions, base: u64) -> Result<BTreeMap<u64, Vec<u64>>, String> {
-        let mut wanted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    fn wanted(&self, versions: &Versions, base: u64) -> Result<Wanted, String> {
+        let mut wanted = Wanted::default();
         for (order, &version) in &self.restored {
             let made = self.made.get(&version).copied();
             let saved = || Some(versions.find(version).ok()??.position);
             match made.or_else(saved) {
                 Some(position) if position > base => {
-                    wanted.entry(position).or_default().push(version);
+                    wanted.add(position, version, *order);
                 }
                 // It may be refused, and begins again once that is known.
                 _ if self.undecided.contains(order) => {}
@@ -459,8 +455,8 @@ fn reaches_back(journal: &Path, base: u64) -> Result<u64, String> {
 
 /// The positions before `first` that have a checkpoint, the newest first.
 fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
-    let listed = versions.checkpoints().map_err(|error| error.to_string())?;
-    let older = listed.iter().rev().map(|one| one.position);
+    let positions = versions.positions().map_err(|error| error.to_string())?;
+    let older = positions.into_iter().rev();
     Ok(older.filter(|position| *position < first).collect())
 }
 

@@ -54,6 +54,7 @@ mod feedback;
 mod forward;
 mod histogram;
 mod hosted;
+mod kept;
 mod learning;
 mod new_labels;
 mod offline;

@@ -18,7 +18,7 @@ use super::versions::{Versions, hex, of_another_journal};
 use crate::event::{Description, Event, Time};
 use crate::model::Spec;
 use crate::store::regular::is_there;
-use crate::store::{Checkpoint, Config, Directory, Journal, Reader, checkpoint};
+use crate::store::{Checkpoint, Config, Directory, Journal, Reader, checkpoint, sweep_scratch};
 
 const DESCRIPTION: &str = "model.toml";
 
@@ -117,6 +117,7 @@ pub fn reopen(
     directory.check(name).map_err(said)?;
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder).map_err(said)?;
+    sweep_scratch(disk, &directory.model(name)).map_err(said)?;
     let newest = newest_whole(&folder, name)?;
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
     let path = directory.journal(name);
@@ -189,12 +190,9 @@ fn parse(toml: &str) -> Result<Arc<Spec>, String> {
 
 /// The newest checkpoint whose files are what was written.
 fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String> {
-    let listed = checkpoint::list(folder).map_err(|error| error.to_string())?;
-    for one in listed.into_iter().rev() {
-        let whole = one
-            .manifest
-            .and_then(|manifest| checkpoint::load(folder, manifest.position));
-        match whole {
+    let positions = checkpoint::positions(folder).map_err(|error| error.to_string())?;
+    for position in positions.into_iter().rev() {
+        match checkpoint::load(folder, position) {
             // Nothing is gone on from what an erasure has left of a version.
             Ok(checkpoint) if checkpoint.manifest.erased_by > 0 => {}
             Ok(checkpoint) => return Ok(Some(checkpoint)),

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::derivation::{Derivation, Known};
+use super::kept::Kept;
 use super::translation::Translation;
 use super::versions::Versions;
 use crate::event::{Command, Event, Feedback, Order, Prediction, Time, Version};
@@ -26,7 +27,7 @@ pub struct Shelf {
     /// Orders that the recorded history refused, as far as its journal said so.
     pub refused: BTreeSet<u64>,
     /// States of versions as the learner's own history made them.
-    pub kept: BTreeMap<u64, (Tensors, Tensors)>,
+    pub kept: Kept,
     /// From the entries of the journal to those of another description.
     pub translation: Option<Translation>,
     /// A derivation that has almost caught up with an order on its way.
@@ -84,7 +85,7 @@ impl Shelf {
             versions,
             omissions: Vec::new(),
             refused: BTreeSet::new(),
-            kept: BTreeMap::new(),
+            kept: Kept::default(),
             translation: None,
             prepared: Prepared::default(),
             recovers_to: None,
@@ -147,15 +148,15 @@ impl Archive for Shelf {
     }
 
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        match self.kept.get(&version) {
-            Some(kept) => Ok(kept.clone()),
-            None => self.versions.load(version).or_else(|error| {
-                let again = self.made_again(version);
-                let model = &self.versions.model;
-                tracing::warn!(model, version, %error, "made a version again that is not whole");
-                again.map_err(|why| format!("{error}; and it cannot be made again: {why}"))
-            }),
+        if let Some(kept) = self.kept.find(version).map_err(|error| error.to_string())? {
+            return Ok(kept);
         }
+        self.versions.load(version).or_else(|error| {
+            let again = self.made_again(version);
+            let model = &self.versions.model;
+            tracing::warn!(model, version, %error, "made a version again that is not whole");
+            again.map_err(|why| format!("{error}; and it cannot be made again: {why}"))
+        })
     }
 
     fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {

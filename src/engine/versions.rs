@@ -14,7 +14,7 @@ use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
-use crate::store::checkpoint::{STOP, UNNAMED};
+use crate::store::checkpoint::{Listed, STOP, UNNAMED};
 use crate::store::{self, Checkpoint, Directory, Disk, Manifest, Reader, checkpoint};
 
 /// Where checkpoints are, and whose.
@@ -28,6 +28,8 @@ pub struct Versions {
     pub start: PathBuf,
     /// The encoders whose adapters learn, by digest: where they are kept, and those that were read.
     pub encoders: PathBuf,
+    /// The folder that states are set aside in.
+    pub scratch: PathBuf,
     pub read: Arc<Mutex<BTreeMap<[u8; 32], Arc<TextEncoder>>>>,
     pub model: String,
     pub journal_id: [u8; 16],
@@ -48,6 +50,7 @@ impl Versions {
             journal: directory.journal(model),
             start: directory.start(model),
             encoders: directory.encoders(model),
+            scratch: directory.model(model),
             read: Arc::default(),
             model: model.to_owned(),
             journal_id,
@@ -77,35 +80,41 @@ impl Versions {
     /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
     /// of another journal could pose as a version of this one: it is wrong here.
     pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
-        let mut listed = {
+        let listed = self.positions()?.into_iter().map(|position| Listed {
+            position,
+            manifest: self.manifest_at(position),
+        });
+        Ok(listed.collect())
+    }
+
+    /// The positions of all checkpoints, rising, also of those that are not sound.
+    pub fn positions(&self) -> Result<Vec<u64>, store::Error> {
+        let _whole = self.whole.read().expect("nothing panics under it");
+        checkpoint::positions(&self.folder)
+    }
+
+    /// The manifest of the checkpoint at a position, or what is wrong with it.
+    pub fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
+        let manifest = {
             let _whole = self.whole.read().expect("nothing panics under it");
-            checkpoint::list(&self.folder)?
+            checkpoint::manifest(&self.folder, position)?
         };
-        let journal_id = hex(&self.journal_id);
-        for one in &mut listed {
-            if let Ok(manifest) = &one.manifest
-                && manifest.journal_id != journal_id
-            {
-                let position = one.position;
-                one.manifest = Err(store::Error::Foreign {
-                    path: self.folder.clone(),
-                    what: format!(
-                        "the checkpoint at position {position} is of another journal; \
-                         move it out of this folder"
-                    ),
-                });
-            }
+        match manifest.journal_id == hex(&self.journal_id) {
+            true => Ok(manifest),
+            false => Err(store::Error::Foreign {
+                path: self.folder.clone(),
+                what: format!(
+                    "the checkpoint at position {position} is of another journal; \
+                     move it out of this folder"
+                ),
+            }),
         }
-        Ok(listed)
     }
 
     /// Every version with its manifest, or what is wrong with it, in the order of positions.
     pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = self.checkpoints()?;
-        listed.retain(|one| match &one.manifest {
-            Ok(manifest) => !UNNAMED.contains(&manifest.reason.as_str()),
-            Err(_) => true,
-        });
+        listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
         Ok(listed)
     }
 
@@ -132,10 +141,32 @@ impl Versions {
 
     /// The manifest of a version, if it is there.
     pub fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
-        let manifests = self.list()?.into_iter().filter_map(|one| one.manifest.ok());
-        Ok(manifests
-            .into_iter()
-            .find(|manifest| manifest.version == version))
+        let positions = self.positions()?;
+        let found = self.search(&positions, version);
+        Ok(found.unwrap_or_else(|| {
+            // One that is damaged stands in the way.
+            let mut manifests = positions.iter().filter_map(|at| self.manifest_at(*at).ok());
+            manifests.find(|one| one.version == version && is_named(one))
+        }))
+    }
+
+    /// The same by halves, since versions rise with their positions: few manifests are read. None
+    /// where one of them is not sound.
+    fn search(&self, positions: &[u64], version: u64) -> Option<Option<Manifest>> {
+        let (mut low, mut high, mut found) = (0, positions.len(), None);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let manifest = self.manifest_at(positions[middle]).ok()?;
+            match manifest.version < version {
+                true => low = middle + 1,
+                false => {
+                    high = middle;
+                    // What names no version stands behind the one that it was saved at.
+                    found = Some(manifest);
+                }
+            }
+        }
+        Some(found.filter(|one| one.version == version && is_named(one)))
     }
 
     /// The same, or which versions are there.
@@ -310,11 +341,7 @@ impl Versions {
         reason: &str,
         chain: [u8; 32],
     ) -> Result<(), store::Error> {
-        let listed = checkpoint::list(&self.folder)?;
-        if listed
-            .iter()
-            .any(|one| one.position == learner.position() && one.manifest.is_ok())
-        {
+        if checkpoint::manifest(&self.folder, learner.position()).is_ok() {
             return Ok(());
         }
         let manifest = Manifest {
@@ -408,6 +435,11 @@ impl Versions {
             .iter()
             .try_for_each(|position| checkpoint::remove(&self.disk, &self.folder, *position))
     }
+}
+
+/// Whether a checkpoint is a version.
+fn is_named(manifest: &Manifest) -> bool {
+    !UNNAMED.contains(&manifest.reason.as_str())
 }
 
 /// What is said of a checkpoint that stands beside a journal that it is not of.

@@ -40,6 +40,16 @@ impl Data {
         self.len() == 0
     }
 
+    /// How many bytes the values take.
+    pub fn n_bytes(&self) -> usize {
+        let width = match self {
+            Data::F64(_) | Data::U64(_) => 8,
+            Data::F32(_) | Data::U32(_) => 4,
+            Data::U8(_) => 1,
+        };
+        width * self.len()
+    }
+
     /// The name of the type, as safetensors spells it.
     pub fn dtype(&self) -> &'static str {
         match self {
@@ -53,12 +63,7 @@ impl Data {
 
     /// The values as little-endian bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        let width = match self {
-            Data::F64(_) | Data::U64(_) => 8,
-            Data::F32(_) | Data::U32(_) => 4,
-            Data::U8(_) => 1,
-        };
-        let mut bytes = Vec::with_capacity(width * self.len());
+        let mut bytes = Vec::with_capacity(self.n_bytes());
         self.pieces(|piece| bytes.extend_from_slice(piece));
         bytes
     }

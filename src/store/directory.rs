@@ -105,6 +105,11 @@ impl Directory {
         }
     }
 
+    /// The folder of a model, which holds all that is kept of it.
+    pub fn model(&self, model: &str) -> PathBuf {
+        self.path.join(model)
+    }
+
     /// The folder of a model's journal. The name is one that a description may have.
     pub fn journal(&self, model: &str) -> PathBuf {
         self.path.join(model).join("journal")

@@ -139,6 +139,12 @@ impl Disk {
         self.sync_folder(folder_of(path))
     }
 
+    /// Removes a file; a crash may bring it back.
+    pub(super) fn discard(&self, path: &Path) -> Result<(), Error> {
+        let removed = self.make(Change::Remove(path), || fs::remove_file(path));
+        unless_gone(removed).map_err(Error::io(path, "remove it"))
+    }
+
     /// Removes a folder and all in it; a crash may leave some of it.
     pub(super) fn remove_folder(&self, path: &Path) -> Result<(), Error> {
         if !path.exists() {

@@ -37,6 +37,7 @@ mod error;
 pub mod format;
 mod journal;
 pub mod regular;
+mod scratch;
 
 pub use checkpoint::{Checkpoint, Manifest};
 pub use directory::Directory;
@@ -45,3 +46,4 @@ pub use error::{Error, Malformed};
 pub use journal::{
     Config, Cut, Journal, Reader, Recovered, Report, Segment, erase, segments, verify,
 };
+pub use scratch::{Scratch, sweep as sweep_scratch};

@@ -121,20 +121,37 @@ pub fn replace(
 /// # Errors
 /// [`Error::Foreign`]: something else is there. [`Error::Io`]: the folder cannot be read.
 pub fn list(checkpoints: &Path) -> Result<Vec<Listed>, Error> {
-    let mut listed = Vec::new();
+    let listed = positions(checkpoints)?.into_iter().map(|position| Listed {
+        position,
+        manifest: manifest(checkpoints, position),
+    });
+    Ok(listed.collect())
+}
+
+/// The positions of the checkpoints in this folder, rising.
+///
+/// # Errors
+/// As [`list`].
+pub fn positions(checkpoints: &Path) -> Result<Vec<u64>, Error> {
+    let mut positions = Vec::new();
     for (path, file_name) in names(checkpoints)? {
         if PASSING.iter().any(|prefix| file_name.starts_with(prefix)) {
             continue;
         }
         let position = position(&file_name)
             .ok_or_else(|| Error::foreign(&path, "not a checkpoint; move it out of this folder"))?;
-        listed.push(Listed {
-            position,
-            manifest: read_manifest(checkpoints, position),
-        });
+        positions.push(position);
     }
-    listed.sort_unstable_by_key(|listed| listed.position);
-    Ok(listed)
+    positions.sort_unstable();
+    Ok(positions)
+}
+
+/// What the checkpoint at a position is of.
+///
+/// # Errors
+/// [`Error::Checkpoint`] and [`Error::Io`]: that cannot be known.
+pub fn manifest(checkpoints: &Path, position: u64) -> Result<Manifest, Error> {
+    read_manifest(checkpoints, position)
 }
 
 /// Loads the checkpoint at a position: each file is compared with its digest, then checked as if

@@ -21,7 +21,9 @@ mod manifest;
 mod start;
 mod tensors;
 
-pub use folder::{Checkpoint, Listed, list, load, remove, replace, save, sweep};
+pub use folder::{
+    Checkpoint, Listed, list, load, manifest, positions, remove, replace, save, sweep,
+};
 pub use manifest::{Manifest, RETAIN, STOP, UNNAMED};
 pub use start::{
     FOREIGN_BYTES_MAX, keep_file, load_start, read_foreign_file, read_onnx_file, read_text_file,

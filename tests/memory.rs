@@ -1,0 +1,91 @@
+//! What replay and retraction hold in memory of the versions that a history brings back.
+//!
+//! Invariant: their peak does not depend on how many there are.
+
+mod common;
+#[path = "common/counting.rs"]
+mod counting;
+
+use common::{House, order, syncing_nothing, teach_rows};
+use counting::peak;
+use perennial::engine::{Disposal, Offline, Retract};
+use perennial::event::{Order, Selector};
+use perennial::store::checkpoint;
+
+/// About a megabyte of state, most of it in two layers and their moments.
+const WIDE: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+    [[input]]\nname = \"c\"\nkind = \"category\"\n\
+    [network]\nkind = \"mlp\"\nhidden = [256, 256]\n\
+    [learner]\nkind = \"gradient\"\noptimizer = \"adamw\"\n\
+    [memory]\nstrategy = \"none\"\n";
+
+/// Makes so many versions, each with something learned before it, and then brings each back;
+/// gives the peaks of a retraction and of a replay, and the bytes of one state.
+async fn peaks(n_versions: usize) -> [usize; 3] {
+    let house = House::new(&[("m", WIDE)]);
+    // As a crash leaves it.
+    let left = house.data().join("m/.scratch-1-0");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("3.weights"), "half a state").unwrap();
+    let engine = house.open_on(syncing_nothing());
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 2, 0.3, "first").await;
+    let mut made = Vec::new();
+    for index in 0..n_versions {
+        teach_rows(model, 1, 0.3, &format!("row-{index}")).await;
+        made.push(order(model, Order::Checkpoint).await.version);
+    }
+    for version in made {
+        order(model, Order::Restore { version }).await;
+    }
+    let request = Retract {
+        selector: Selector::FeedbackId("first-0".to_owned()),
+        actor: String::new(),
+        note: String::new(),
+        disposal: Disposal::Keep,
+    };
+    let (retract, ()) = peak(|| {
+        tokio::task::block_in_place(|| {
+            let retracted = common::wait(model.retract(request)).expect("it is retracted");
+            assert_eq!(retracted.plan.excluded, 1);
+        })
+    });
+    engine.close();
+    drop(engine);
+    let folder = house.data().join("m/checkpoints");
+    let newest = checkpoint::list(&folder)
+        .unwrap()
+        .pop()
+        .expect("there are some");
+    let newest = checkpoint::load(&folder, newest.position).unwrap();
+    let tensors = newest.weights.0.values().chain(newest.learner.0.values());
+    let state = tensors.map(|tensor| tensor.data.n_bytes()).sum();
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let (replay, ()) = peak(|| {
+        let mut replay = offline.replay(None).unwrap();
+        while replay.advance(1000).unwrap() {}
+        assert!(replay.outcome().compared >= 2 * n_versions as u64);
+    });
+    let names = std::fs::read_dir(house.data().join("m")).unwrap();
+    assert_eq!(
+        names.count(),
+        2,
+        "nothing stays beside journal and checkpoints"
+    );
+    [retract, replay, state]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn p8_the_peak_of_a_replay_does_not_depend_on_the_versions_brought_back() {
+    // What is made once in a process is no part of it.
+    peaks(0).await;
+    let [retract, replay, state] = peaks(0).await;
+    let [retract_many, replay_many, _] = peaks(30).await;
+    println!("state {state}: retract {retract} {retract_many}, replay {replay} {replay_many}");
+    assert!(state > 500_000, "{state}");
+    // The state that is brought back, and what is read of it.
+    let most = 2 * state + state / 4;
+    assert!(retract_many < retract + most, "{retract} {retract_many}");
+    assert!(replay_many < replay + most, "{replay} {replay_many}");
+}
