@@ -432,3 +432,67 @@ async fn metadata_says_what_a_model_takes_and_gives() {
     assert_eq!(reply.properties["classes"], "[\"a\",\"b\"]");
     served.goes_on_and_stops("m").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_limits_are_shown_and_changed_over_the_wire_and_health_names_a_bound() {
+    let toml = format!("{AUTO}[feedback]\nwaiting_max = 1\n[journal]\nbytes_max = \"16MiB\"\n");
+    let mut served = Served::start(&[("m", &toml)]).await;
+    served.client.teach_rows("m", 3, 0.0, "row").await;
+    let request = SetLimitsRequest {
+        model: "m".to_owned(),
+        ..Default::default()
+    };
+    let registry = &mut served.client.registry;
+    let shown = within(registry.set_limits(request.clone())).await.unwrap();
+    let shown = shown.into_inner();
+    assert_eq!((shown.bytes_max, shown.position), (16 << 20, 0));
+    assert!(shown.journal_bytes > 0 && shown.held_since.is_some());
+    let larger = SetLimitsRequest {
+        bytes_max: Some("1GiB".to_owned()),
+        retract_within: Some("1h".to_owned()),
+        dry_run: true,
+        ..request.clone()
+    };
+    let planned = within(registry.set_limits(larger.clone())).await.unwrap();
+    assert_eq!(planned.into_inner().bytes_max, 1 << 30);
+    let shown = within(registry.set_limits(request.clone())).await.unwrap();
+    assert_eq!(shown.into_inner().bytes_max, 16 << 20);
+    let ordered = SetLimitsRequest {
+        dry_run: false,
+        ..larger
+    };
+    let changed = within(registry.set_limits(ordered))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (changed.bytes_max, changed.retract_within_s),
+        (1 << 30, 3600)
+    );
+    assert!(changed.position > 0);
+    let wrong = SetLimitsRequest {
+        bytes_max: Some("much".to_owned()),
+        ..request
+    };
+    let refusal = within(registry.set_limits(wrong)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(
+        refusal.message().contains("journal.bytes_max = much"),
+        "{refusal}"
+    );
+    let get = |path: &str| {
+        let mut http = TcpStream::connect(served.http).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        http.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        http.read_to_string(&mut text).unwrap();
+        text
+    };
+    let health = get("/v2/health/ready");
+    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+    let expected = "m: waiting_predictions is reached: 1 predictions may wait for feedback";
+    assert!(health.contains(expected), "{health}");
+    let metrics = get("/metrics");
+    let expected = "perennial_bound_level{model=\"m\",bound=\"waiting_predictions\"} 2";
+    assert!(metrics.contains(expected), "{metrics}");
+}

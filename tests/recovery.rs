@@ -2,11 +2,15 @@
 //!
 //! `cargo bench --bench damage` cuts and refuses after every change, and not only every few.
 
+#[path = "recovery/clock.rs"]
+mod clock;
 #[path = "recovery/clocked.rs"]
 mod clocked;
 mod common;
 #[path = "recovery/disk.rs"]
 mod disk;
+#[path = "recovery/full.rs"]
+mod full;
 #[path = "recovery/life.rs"]
 mod life;
 #[path = "recovery/power.rs"]

@@ -16,6 +16,7 @@ mod init;
 pub mod interrupt;
 mod latency;
 mod lesson;
+mod limits;
 mod predict;
 pub mod print;
 pub mod process;
@@ -72,6 +73,8 @@ enum Command {
     Checkpoint(registry::CheckpointArgs),
     /// Bring back what a model knew at a version, as a new version
     Restore(registry::RestoreArgs),
+    /// Show or change the bounds of a model's journal, also while it is full
+    Limits(limits::Args),
     /// Take feedback back: the model becomes the one that never saw it
     Retract(retract::Args),
     /// Answer a prediction again from the journal, and say what shaped it
@@ -136,6 +139,7 @@ impl Cli {
             Command::Show(args) => asking(registry::show(args)),
             Command::Checkpoint(args) => asking(registry::checkpoint(args)),
             Command::Restore(args) => asking(registry::restore(args)),
+            Command::Limits(args) => asking(limits::run(args)),
             Command::Retract(args) => asking(retract::run(args)),
             Command::Audit(args) => asking(audit::run(args)),
             Command::Replay(args) => replay::run(args),

@@ -128,6 +128,9 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
         true => put("tainted", "no version".to_owned())?,
         false => put("tainted", format!("versions {}", tainted.join(", ")))?,
     }
+    if !certificate.clock.is_empty() {
+        put("chosen by", certificate.clock.clone())?;
+    }
     match certificate.erased {
         0 => Ok(()),
         erased => put("erased", format!("the content of {erased} entries")),
@@ -149,5 +152,6 @@ fn object(certificate: &Certificate) -> Value {
         "profile": certificate.profile,
         "tainted": certificate.tainted,
         "erased": certificate.erased,
+        "clock": certificate.clock,
     })
 }

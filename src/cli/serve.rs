@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use perennial::engine::{self, Engine};
+use perennial::engine::{self, Engine, WallClock};
 use perennial::server::{self, Listeners};
 use perennial::store::regular;
 use serde::Deserialize;
@@ -43,6 +43,9 @@ pub struct Args {
     /// Where to listen for HTTP: health and metrics [default: 127.0.0.1:8000]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
+    /// The clock of this machine is right, also where it is more than a day ahead of a journal
+    #[arg(long)]
+    believe_clock: bool,
 }
 
 /// What a configuration file says.
@@ -89,6 +92,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .with_max_level(Level::INFO)
         .init();
     let file = read(args.config.as_deref())?;
+    let wall_clock = match args.believe_clock {
+        true => WallClock::Believed,
+        false => WallClock::Checked,
+    };
     let settings = Settings::new(args, file);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -103,6 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         models: settings.models.clone(),
         data: settings.data.clone(),
         learner_threads: 0,
+        wall_clock,
         ..Default::default()
     })?;
     let served = runtime.block_on(async {
@@ -195,6 +203,7 @@ mod tests {
             data: None,
             listen: None,
             http: None,
+            believe_clock: false,
         };
         let file = toml::from_str("models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'");
         let settings = Settings::new(args, file.unwrap());

@@ -87,7 +87,17 @@ fn block(status: &ModelStatus) -> Vec<String> {
         );
     }
     put("computed by", status.profile.clone());
+    lines.extend(bounds(status));
     lines
+}
+
+/// A line for each bound that is near or reached.
+fn bounds(status: &ModelStatus) -> impl Iterator<Item = String> {
+    let shown = status.bounds.iter().filter(|bound| bound.level != "ample");
+    shown.map(|bound| {
+        let (name, level, advice) = (&bound.name, &bound.level, &bound.advice);
+        format!("  {:<12} {name} is {level}: {advice}", "bound")
+    })
 }
 
 fn room(status: &ModelStatus) -> String {
@@ -117,6 +127,14 @@ fn object(status: &ModelStatus) -> Value {
             "sum": member.sum,
         })
     });
+    let bounds = status.bounds.iter().map(|bound| {
+        json!({
+            "name": bound.name,
+            "used": bound.used,
+            "level": bound.level,
+            "advice": bound.advice,
+        })
+    });
     json!({
         "model": status.model,
         "state": status.state,
@@ -141,6 +159,7 @@ fn object(status: &ModelStatus) -> Value {
         "unjournaled": status.unjournaled,
         "remembered": status.remembered,
         "profile": status.profile,
+        "bounds": bounds.collect::<Vec<_>>(),
     })
 }
 

@@ -13,7 +13,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::awaited::Awaited;
 use super::batcher::Batcher;
-use super::clock::Clock;
+use super::bounds::BoundCounts;
+use super::clock::JournalClock;
 use super::command::Outcome;
 use super::embed::Embedder;
 use super::error::Error;
@@ -28,6 +29,7 @@ use super::shelf::Prepared;
 use super::stages::Stages;
 use super::turn::TURNS_MAX;
 use super::versions::Versions;
+use crate::event::Time;
 use crate::model::Spec;
 use crate::store::Journal;
 
@@ -50,20 +52,32 @@ pub(super) struct Running {
     pub learning: Mutex<Learning>,
     pub versions: Versions,
     pub outbox: Outbox,
-    pub clock: Clock,
+    pub clock: Arc<JournalClock>,
     pub jobs: Sender<Job>,
     /// Whether an order that a person waits for is on its way.
     pub urgency: Urgency,
     /// Whether it stands in the queue of the learner threads.
     pub queued: AtomicBool,
-    /// The last position on disk, and the bytes there.
+    /// The last position on disk, and the bytes of the journal with what is only appended.
     pub synced: AtomicU64,
     pub journal_bytes: AtomicU64,
+    /// Feedback ids that are known, where the oldest of their events stands, and predictions that
+    /// wait for feedback.
+    pub ids_held: AtomicU64,
+    pub oldest_id: AtomicU64,
+    pub waiting: AtomicU64,
+    pub bound_counts: BoundCounts,
+    /// Bytes of predictions on their way to it.
+    pub promised_bytes: AtomicU64,
     /// The positions that requests wait for.
     pub awaited: Awaited,
     /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX`
     /// where none is.
     pub next_tick: AtomicI64,
+    /// When the room of the journal is looked at next, by the monotonic clock.
+    pub next_look: AtomicI64,
+    /// One order at a time changes the limits.
+    pub limiting: tokio::sync::Mutex<()>,
     /// Predictions answered without an entry.
     pub unjournaled: AtomicU64,
     /// Whether the journal failed: nothing more can be written.
@@ -107,7 +121,7 @@ impl Running {
         mut learning: Learning,
         outbox: &Outbox,
         jobs: &Sender<Job>,
-        clock: &Clock,
+        clock: Arc<JournalClock>,
         feedback_stopped: &watch::Sender<bool>,
     ) -> Running {
         Running {
@@ -126,14 +140,21 @@ impl Running {
             retraction: Mutex::new(None),
             stages: learning.stages.clone(),
             outbox: outbox.clone(),
-            clock: clock.clone(),
+            clock,
             jobs: jobs.clone(),
             urgency: Urgency::default(),
             queued: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
+            ids_held: AtomicU64::new(0),
+            oldest_id: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            bound_counts: BoundCounts::default(),
+            promised_bytes: AtomicU64::new(0),
             awaited: Awaited::default(),
             next_tick: AtomicI64::new(learning.next_tick()),
+            next_look: AtomicI64::new(i64::MIN),
+            limiting: tokio::sync::Mutex::new(()),
             unjournaled: AtomicU64::new(0),
             journal_failed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
@@ -157,7 +178,7 @@ impl Running {
 
     /// Takes over how long the journal is.
     pub fn note_bytes(&self, journal: &Journal) {
-        self.journal_bytes.store(journal.bytes_on_disk(), Relaxed);
+        self.journal_bytes.store(journal.bytes(), Relaxed);
     }
 
     /// Refuses feedback and commands from here on.
@@ -232,6 +253,29 @@ impl Hosted {
     /// [`Error::Unavailable`].
     pub fn spec(&self) -> Result<Arc<Spec>, Error> {
         Ok(self.get()?.registry.served().model.spec.clone())
+    }
+
+    /// Journal time and the time of the wall clock, now; the earlier first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn times(&self) -> Result<(Time, Time), Error> {
+        let (journal, wall) = self.get()?.clock.both();
+        Ok((journal.min(wall), journal.max(wall)))
+    }
+
+    /// Which clock entries are dated by, and how far it is from the machine's.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn clock_note(&self) -> Result<String, Error> {
+        let (ahead_us, _) = self.get()?.clock.offset();
+        let seconds = ahead_us.unsigned_abs() / 1_000_000;
+        Ok(match ahead_us {
+            _ if seconds == 0 => "the journal's clock, which agrees with this machine's".to_owned(),
+            1.. => format!("the journal's clock, {seconds} s behind this machine's"),
+            _ => format!("the journal's clock, {seconds} s ahead of this machine's"),
+        })
     }
 
     /// What answers a request for `version`: empty for what the policy serves, an alias, or the

@@ -109,8 +109,8 @@ impl Running {
                 return true;
             }
             let done = self.publish_if_due(&mut learning) || self.starved.load(Relaxed);
-            if !enough() && learning.retention.due() {
-                self.retain(&mut learning);
+            if !enough() {
+                self.retain_if_due(&mut learning);
             }
             if done {
                 return true;
@@ -157,6 +157,8 @@ impl Running {
             // First, so that whoever sees the position reached knows what is due after it.
             let next_tick = learning.next_tick();
             self.next_tick.store(next_tick, Relaxed);
+            let waiting = learning.learner.joins().len() as u64;
+            self.waiting.store(waiting, Relaxed);
             self.registry.publish(learning.snapshot());
             if next_tick <= learning.learner.time().0 {
                 // Where the queue is full the writer is awake.
@@ -199,7 +201,8 @@ impl Running {
             }
             (None, Some(version)) => {
                 if version.reason == Reason::Retract {
-                    self.retracted.add(&step.left_out, &learning.learner);
+                    let oldest = self.oldest_id.load(Relaxed);
+                    self.retracted.add(&step.left_out, oldest);
                 }
                 let kept = self.keep(learning, entry, &version);
                 kept.map(|()| Done {

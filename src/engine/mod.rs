@@ -42,6 +42,7 @@
 mod audit;
 mod awaited;
 mod batcher;
+mod bounds;
 mod clock;
 mod command;
 mod decisions;
@@ -56,6 +57,7 @@ mod histogram;
 mod hosted;
 mod kept;
 mod learning;
+mod limits;
 mod new_labels;
 mod offline;
 mod outbox;
@@ -67,6 +69,7 @@ mod replay;
 mod retain;
 mod retract;
 mod retracted;
+mod room;
 mod shelf;
 mod stages;
 mod stats;
@@ -90,7 +93,8 @@ use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use audit::{Audit, Heard, Without};
-pub use clock::Clock;
+pub use bounds::{Bound, Level};
+pub use clock::{Clock, Reading, WallClock};
 pub use command::Made;
 pub use decisions::{Decided, Decisions};
 pub use described::{Described, describe, fitting};
@@ -102,9 +106,11 @@ pub use histogram::Counts;
 pub use hosted::Hosted;
 use hosted::Running;
 use learning::Job;
+pub use limits::Limits;
 pub use offline::Offline;
 use outbox::Outbox;
 pub use predict::{Answer, Manner};
+use recover::Clocks;
 pub use registry::Snapshot;
 pub use replay::{Replay, Replayed};
 pub use retract::{Certificate, Plan, Request as Retract};
@@ -125,6 +131,8 @@ pub struct Config {
     /// What the data directory is changed through.
     #[doc(hidden)]
     pub disk: Disk,
+    /// Whether a wall clock far ahead of a journal's last entry is believed at once.
+    pub wall_clock: WallClock,
     /// What tells the time.
     #[doc(hidden)]
     pub clock: Clock,
@@ -140,6 +148,7 @@ impl Default for Config {
             data: "data".into(),
             learner_threads: 0,
             disk: Disk::default(),
+            wall_clock: WallClock::default(),
             clock: Clock::default(),
             stages: Stages::default(),
         }
@@ -177,7 +186,10 @@ impl Engine {
     /// When the models cannot be listed, or the data directory is locked or cannot be made.
     pub fn open(config: Config) -> Result<Arc<Engine>, Error> {
         let directory = Directory::open_on(&config.data, config.disk)?;
-        let clock = config.clock;
+        let clocks = Clocks {
+            clock: &config.clock,
+            wall_clock: config.wall_clock,
+        };
         let names = recover::names(&directory, &config.models)?;
         let (outbox, inbox) = outbox::queue();
         // A model is in this queue at most once.
@@ -187,12 +199,10 @@ impl Engine {
         let mut embedders = Embedders::default();
         let mut written = Vec::new();
         for name in names {
-            let now = clock.now();
-            let opened = recover::open(&directory, &config.models, &name, now, &mut embedders);
+            let opened = recover::open(&directory, &config.models, &name, clocks, &mut embedders);
             let hosted = match opened {
                 Ok((mut recovered, embedders)) => {
                     let index = written.len();
-                    let seen = recovered.learning.learner.seen().clone();
                     recovered.learning.stages.clone_from(&config.stages);
                     let running = Running::new(
                         &name,
@@ -200,7 +210,7 @@ impl Engine {
                         recovered.learning,
                         &outbox,
                         &jobs,
-                        &clock,
+                        Arc::new(recovered.clock),
                         &stopped,
                     );
                     let running = Arc::new(Running {
@@ -209,7 +219,11 @@ impl Engine {
                         ..running
                     });
                     running.note_journal(&recovered.journal);
-                    written.push(Written::new(recovered.journal, seen, running.clone()));
+                    written.push(Written::new(
+                        recovered.journal,
+                        recovered.ids,
+                        running.clone(),
+                    ));
                     Hosted::running(&name, running)
                 }
                 Err(reason) => {
@@ -219,7 +233,7 @@ impl Engine {
             };
             models.insert(name, Arc::new(hosted));
         }
-        let writer = spawn("writer", move || writer::run(&inbox, written, &clock));
+        let writer = spawn("writer", move || writer::run(&inbox, written));
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
         let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();
         Ok(Arc::new(Engine {

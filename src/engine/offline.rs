@@ -6,13 +6,13 @@
 use std::path::Path;
 
 use super::audit::{self, Audit};
-use super::clock::Clock;
+use super::clock::{Clock, WallClock};
 use super::command::Made;
 use super::decisions::Decisions;
 use super::described::Described;
 use super::error::Error;
 use super::learning::Learning;
-use super::recover;
+use super::recover::{self, Clocks};
 use super::replay::Replay;
 use super::versions::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
@@ -156,9 +156,13 @@ impl Offline {
         };
         drop(Offline::open(data, model)?);
         let directory = Directory::open(data)?;
-        let opened = recover::reopen(&directory, model, None).map_err(unavailable)?;
+        let clocks = Clocks {
+            clock: &Clock::SYSTEM,
+            wall_clock: WallClock::Checked,
+        };
+        let opened = recover::reopen(&directory, model, None, clocks).map_err(unavailable)?;
         let (mut journal, mut learning) = (opened.journal, opened.learning);
-        let now = Clock::SYSTEM.now();
+        let now = opened.clock.now();
         recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
         if let Some(version) = command.order.restored() {
             check_restore(&learning, version)?;

@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::writer::Work;
-use crate::event::{Batch, Column, Outputs, Prediction, Subject};
+use crate::event::{Batch, Column, Feedback, Outputs, Prediction, Signal, Subject};
 
 /// Messages on their way at a time, and the bytes that they hold.
 const MESSAGES_MAX: usize = 16 * 1024;
 const BYTES_MAX: usize = 256 << 20;
-/// What a message takes besides its features.
+/// Parts of both, out of so many, that predictions leave to feedback, and both leave to orders.
+const PARTS: usize = 16;
+const KEPT_FOR_FEEDBACK: usize = 4;
+const KEPT_FOR_ORDERS: usize = 1;
+/// What a message or an entry takes besides what it holds.
 const MESSAGE_BYTES: usize = 512;
 
 /// Something to be written, for the model of this index.
@@ -57,10 +61,18 @@ pub fn queue() -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Puts work for a model into the queue, if there is room.
+    /// Puts work for a model into the queue, if there is room for its kind.
     pub fn offer(&self, model: usize, work: Work) -> Result<(), Refused> {
-        let bytes = MESSAGE_BYTES + size(&work);
-        if self.bytes.fetch_add(bytes, Relaxed) + bytes > BYTES_MAX {
+        let bytes = message_bytes(&work);
+        let parts = match &work {
+            Work::Prediction(_) => PARTS - KEPT_FOR_FEEDBACK,
+            Work::Feedback(..) => PARTS - KEPT_FOR_ORDERS,
+            _ => PARTS,
+        };
+        if self.messages.len() >= MESSAGES_MAX / PARTS * parts {
+            return Err(Refused);
+        }
+        if self.bytes.fetch_add(bytes, Relaxed) + bytes > BYTES_MAX / PARTS * parts {
             self.bytes.fetch_sub(bytes, Relaxed);
             return Err(Refused);
         }
@@ -71,9 +83,10 @@ impl Outbox {
         })
     }
 
-    /// About how many bytes are on their way.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed) as u64
+    /// How much of the queue is taken, as a fraction.
+    pub fn used(&self) -> f64 {
+        let bytes = self.bytes.load(Relaxed) as f64 / BYTES_MAX as f64;
+        bytes.max(self.messages.len() as f64 / MESSAGES_MAX as f64)
     }
 
     /// Puts work into the queue, and waits for room: never on behalf of a prediction.
@@ -84,6 +97,12 @@ impl Outbox {
             bytes: 0,
         };
         self.messages.send(message).map_err(|_| Refused)
+    }
+
+    /// Waits until the feedback ids of what is synced are on disk; false where they are not.
+    pub fn write_ids(&self, model: usize) -> bool {
+        let (done, written) = bounded(1);
+        self.insist(model, Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
     }
 
     /// Waits until all that was put in before is on disk; false where nobody writes any more.
@@ -112,32 +131,55 @@ pub fn prediction_bytes(prediction: &Prediction) -> usize {
     features(&prediction.batch) + outputs * size_of::<f32>() + ids + labels
 }
 
-/// About how many bytes a message holds.
-fn size(work: &Work) -> usize {
-    match work {
-        Work::Prediction(prediction) => prediction_bytes(prediction),
-        Work::Feedback(feedback, _) => match &feedback.subject {
-            Subject::Inputs { batch, .. } => features(batch),
-            Subject::Prediction(_) => 0,
-        },
-        Work::Command(..)
-        | Work::Record(_)
-        | Work::Trim(_)
-        | Work::Due
-        | Work::Flush(_)
-        | Work::Close => 0,
-    }
+/// How many bytes a message holds, and its entry at most: that of a prediction, or of feedback.
+pub fn message_bytes(work: &Work) -> usize {
+    MESSAGE_BYTES
+        + match work {
+            Work::Prediction(prediction) => prediction_bytes(prediction),
+            Work::Feedback(feedback, _) => feedback_bytes(feedback),
+            _ => 0,
+        }
+}
+
+/// About how many bytes feedback takes, here and in the journal.
+fn feedback_bytes(feedback: &Feedback) -> usize {
+    let rows = match &feedback.subject {
+        Subject::Inputs { batch, decision } => {
+            features(batch)
+                + decision
+                    .as_ref()
+                    .map_or(0, |decision| decision.action.len())
+        }
+        Subject::Prediction(_) => 0,
+    };
+    let signal = match &feedback.signal {
+        Signal::Label(text) | Signal::Named { name: text, .. } => text.len(),
+        Signal::Value(_) | Signal::Reward(_) | Signal::PreferredOver(_) => 0,
+    };
+    let tags = feedback.tags.iter();
+    let tags: usize = tags
+        .map(|(name, value)| name.len() + value.len() + 16)
+        .sum();
+    let texts = [&feedback.feedback_id, &feedback.source, &feedback.actor];
+    rows + signal + tags + texts.map(|text| text.len()).iter().sum::<usize>()
 }
 
 fn features(batch: &Batch) -> usize {
-    let column = |column: &Column| match column {
-        Column::Numbers(values) => size_of_val(values.as_slice()),
-        Column::Strings(values) => values.iter().map(|v| v.len() + size_of::<String>()).sum(),
-        Column::Vectors(bytes) => bytes.len(),
-        Column::Embedded { texts, vectors } => {
-            let texts = texts.iter().map(|v| v.len() + size_of::<String>());
-            texts.sum::<usize>() + vectors.len()
-        }
+    /// What a column takes besides its values.
+    const COLUMN_BYTES: usize = 16;
+    let column = |column: &Column| {
+        COLUMN_BYTES
+            + match column {
+                Column::Numbers(values) => size_of_val(values.as_slice()),
+                Column::Strings(values) => {
+                    values.iter().map(|v| v.len() + size_of::<String>()).sum()
+                }
+                Column::Vectors(bytes) => bytes.len(),
+                Column::Embedded { texts, vectors } => {
+                    let texts = texts.iter().map(|v| v.len() + size_of::<String>());
+                    texts.sum::<usize>() + vectors.len()
+                }
+            }
     };
     batch.columns.iter().map(column).sum()
 }
@@ -165,6 +207,8 @@ mod tests {
         let (outbox, inbox) = queue();
         assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
         assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Err(Refused));
+        // What predictions may not take is there for an order.
+        assert_eq!(outbox.offer(0, Work::Trim(1)), Ok(()));
         inbox.taken(inbox.messages.recv().unwrap().bytes);
         assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
     }
@@ -172,9 +216,16 @@ mod tests {
     #[test]
     fn p8_the_queue_is_bounded_in_messages() {
         let (outbox, _inbox) = queue();
-        for _ in 0..MESSAGES_MAX {
-            assert_eq!(outbox.offer(0, prediction(0)), Ok(()));
+        for n in 0..MESSAGES_MAX {
+            let expected = match n < MESSAGES_MAX * 3 / 4 {
+                true => Ok(()),
+                false => Err(Refused),
+            };
+            assert_eq!(outbox.offer(0, prediction(0)), expected, "{n}");
+            if expected.is_err() {
+                assert_eq!(outbox.offer(0, Work::Trim(1)), Ok(()), "{n}");
+            }
         }
-        assert_eq!(outbox.offer(0, prediction(0)), Err(Refused));
+        assert_eq!(outbox.offer(0, Work::Trim(1)), Err(Refused));
     }
 }

@@ -10,12 +10,9 @@ use rand::RngCore;
 use super::clock::Clock;
 use super::error::Error;
 use super::hosted::Hosted;
-use super::outbox::prediction_bytes;
 use super::registry::Snapshot;
-use super::writer::Work;
 use crate::event::{Batch, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
-use crate::store::format::PAYLOAD_BYTES_MAX;
 
 /// What a request is answered with.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +57,11 @@ impl Hosted {
         manner: Manner,
     ) -> Result<Answer, Error> {
         let (rows, outputs) = self.forward(snapshot, &batch).await?;
-        let clock = self.get().map(|running| &running.clock);
-        let ids = new_ids(batch.n_rows, clock.unwrap_or(&Clock::SYSTEM).now());
+        let now = match self.get() {
+            Ok(running) => running.clock.now(),
+            Err(_) => Clock::SYSTEM.read().wall,
+        };
+        let ids = new_ids(batch.n_rows, now);
         let choice = match manner.explore {
             true => Choice::Drawn(&ids),
             false => Choice::Best,
@@ -77,30 +77,18 @@ impl Hosted {
         let Some(running) = self.get().ok().filter(|_| manner.journal) else {
             return Ok(answer);
         };
-        let full = || {
-            let limits = &snapshot.model.spec.journal;
-            let bytes = running.journal_bytes.load(Relaxed) + running.outbox.bytes();
-            bytes >= limits.bytes_max - limits.reserve
-        };
-        let stalled = || running.stalled.load(Relaxed);
-        if running.closed.get().is_none() && !stalled() && !full() {
-            let prediction = Prediction {
-                ids: ids.clone(),
-                batch,
-                labels: snapshot.model.labels(&answer.outputs),
-                outputs: answer.outputs.clone(),
-                version,
-                position,
-            };
-            // Half, since the journal adds lengths and shapes.
-            let fits = prediction_bytes(&prediction) <= PAYLOAD_BYTES_MAX / 2;
-            let work = Work::Prediction(prediction);
-            if fits && running.outbox.offer(running.index, work).is_ok() {
-                answer.ids = ids;
-                return Ok(answer);
-            }
+        let journaled = running.journal_prediction(Prediction {
+            ids: ids.clone(),
+            batch,
+            labels: snapshot.model.labels(&answer.outputs),
+            outputs: answer.outputs.clone(),
+            version,
+            position,
+        });
+        match journaled {
+            true => answer.ids = ids,
+            false => drop(running.unjournaled.fetch_add(1, Relaxed)),
         }
-        running.unjournaled.fetch_add(1, Relaxed);
         Ok(answer)
     }
 }

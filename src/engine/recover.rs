@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::clock::{Clock, JournalClock, WallClock};
 use super::described::{Described, read};
 use super::embed::{Embedder, Embedders};
 use super::error::Error;
@@ -15,10 +16,14 @@ use super::retract::resume_erasures;
 use super::retracted::Retracted;
 use super::shelf::Shelf;
 use super::versions::{Versions, hex, of_another_journal};
+use super::writer::ids_bounds;
 use crate::event::{Description, Event, Time};
+use crate::learn::is_forgotten;
 use crate::model::Spec;
 use crate::store::regular::is_there;
-use crate::store::{Checkpoint, Config, Directory, Journal, Reader, checkpoint, sweep_scratch};
+use crate::store::{
+    Checkpoint, Config, Directory, Ids, Journal, Reader, checkpoint, segments, sweep_scratch,
+};
 
 const DESCRIPTION: &str = "model.toml";
 
@@ -28,6 +33,15 @@ pub struct Opened {
     pub learning: Learning,
     /// What was taken back of the feedback whose ids are remembered.
     pub retracted: Retracted,
+    pub clock: JournalClock,
+    pub ids: Ids,
+}
+
+/// What tells the time, and whether it is believed at a start.
+#[derive(Clone, Copy)]
+pub struct Clocks<'a> {
+    pub clock: &'a Clock,
+    pub wall_clock: WallClock,
 }
 
 /// The models of a folder, in the order of their names. Those that only have data are not served, and
@@ -63,10 +77,10 @@ pub fn open(
     directory: &Directory,
     models: &Path,
     name: &str,
-    now: Time,
+    clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(Opened, Vec<Option<Embedder>>), String> {
-    let open = || try_open(directory, models, name, now, embedders);
+    let open = || try_open(directory, models, name, clocks, embedders);
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -81,29 +95,47 @@ fn try_open(
     directory: &Directory,
     models: &Path,
     name: &str,
-    now: Time,
+    clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(Opened, Vec<Option<Embedder>>), String> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
     let described = read(models, &path, embedders)?;
-    let mut opened = reopen(directory, name, Some(&described))?;
+    let mut opened = reopen(directory, name, Some(&described), clocks)?;
+    let oldest = opened.ids.oldest_position();
     let Opened {
-        journal, learning, ..
+        journal,
+        learning,
+        clock,
+        ids,
+        ..
     } = &mut opened;
     let description = match learning.learner.position() {
         0 => described.description,
-        _ => described.description_at(learning.learner.spec().revision),
+        _ => {
+            let mut next = described.description_at(learning.learner.spec().revision);
+            next.toml = Spec::carry_limits(&learning.learner.description().toml, &next.toml);
+            next
+        }
     };
-    adopt(learning, journal, description, now)?;
-    if let Err(error) = resume_erasures(learning, journal, now) {
+    adopt(learning, journal, description, clock.now())?;
+    // The ids of what is erased stay known, and stand nowhere else then.
+    let bounds = ids_bounds(&learning.learner.spec().journal);
+    let written = match learning.learner.erasures().is_empty() {
+        true => Ok(()),
+        false => ids.flush(journal.synced(), clock.now(), &bounds),
+    };
+    let resumed = written
+        .map_err(|error| error.to_string())
+        .and_then(|()| resume_erasures(learning, journal, clock.now()));
+    if let Err(error) = resumed {
         tracing::error!(
             model = name,
             error,
             "an erasure is not finished; it is at the next start"
         );
     }
-    opened.retracted = Retracted::read(learning).map_err(|error| error.to_string())?;
+    opened.retracted = Retracted::read(learning, oldest).map_err(|error| error.to_string())?;
     Ok((opened, described.embedders))
 }
 
@@ -112,6 +144,7 @@ pub fn reopen(
     directory: &Directory,
     name: &str,
     described: Option<&Described>,
+    clocks: Clocks,
 ) -> Result<Opened, String> {
     let said = |error: crate::store::Error| error.to_string();
     directory.check(name).map_err(said)?;
@@ -161,11 +194,75 @@ pub fn reopen(
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
+    let last = (to > 0).then_some(recovered.last_time);
+    let clock = JournalClock::start(clocks.clock, last, clocks.wall_clock);
+    if let (ahead_us, true) = clock.offset() {
+        let days = ahead_us / 86_400_000_000;
+        tracing::warn!(
+            model = name,
+            days,
+            "the clock of this machine is ahead of the journal's last entry; it is believed after \
+             an hour, or at once with serve --believe-clock"
+        );
+    }
+    let ids = known_ids(directory, &learning, recovered.journal_id, clock.now())?;
     Ok(Opened {
         journal,
         learning,
+        clock,
+        ids,
         retracted: Retracted::default(),
     })
+}
+
+/// The feedback ids of the last day: those on disk, and those of the entries since; of a model
+/// whose learner keeps them, and that has none on disk yet, the learner's.
+fn known_ids(
+    directory: &Directory,
+    learning: &Learning,
+    journal_id: [u8; 16],
+    now: Time,
+) -> Result<Ids, String> {
+    let said = |error: crate::store::Error| error.to_string();
+    let Versions { model, journal, .. } = &learning.shelf.versions;
+    let (learner, last) = (&learning.learner, learning.learner.position());
+    let mut ids =
+        Ids::open(directory.disk(), &directory.ids(model), journal_id, last).map_err(said)?;
+    let first = segments(journal).map_err(said)?;
+    let first = first.first().map_or(1, |first| first.first_position);
+    if ids.covers() > 0 && ids.covers() + 1 < first {
+        return Err(format!(
+            "its feedback ids are known up to position {}, but its journal starts at {first}; \
+             restore the folder {} from a copy, or remove it: then those that the journal still \
+             holds are known",
+            ids.covers(),
+            directory.ids(model).display()
+        ));
+    }
+    if ids.covers() == 0 && learner.spec().revision == 1 {
+        for (key, position, time) in learner.seen().each() {
+            ids.insert_key(key, "", position, time);
+        }
+    } else {
+        let mut reader = Reader::open(journal, first.max(ids.covers() + 1), 0).map_err(said)?;
+        while let Some(entry) = reader.next(last).map_err(said)? {
+            if let Event::Feedback(feedback) = entry.event
+                && !is_forgotten(entry.time, now)
+            {
+                ids.insert(
+                    &feedback.feedback_id,
+                    &feedback.source,
+                    entry.position,
+                    entry.time,
+                );
+            }
+        }
+    }
+    let limits = &learner.spec().journal;
+    if let Err(error) = ids.flush(last, now, &ids_bounds(limits)) {
+        tracing::warn!(model, %error, "feedback ids were not written; tried again");
+    }
+    Ok(ids)
 }
 
 /// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.

@@ -277,6 +277,11 @@ impl Running {
         if chosen.retracted.is_empty() {
             return Ok(0);
         }
+        // The ids of what is erased stay known, and stand nowhere else then.
+        if !self.outbox.write_ids(self.index) {
+            let reason = "its feedback ids cannot be written; erase again once the disk takes them";
+            return Err(self.unavailable(reason));
+        }
         self.save_behind(chosen.order)?;
         let origins = {
             let learning = self.learning.lock();

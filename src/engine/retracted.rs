@@ -8,7 +8,6 @@ use std::sync::Mutex;
 
 use super::learning::Learning;
 use crate::event::{Command, Event, Kind, Order, Reason};
-use crate::learn::Learner;
 use crate::store::{Error, Reader, segments};
 
 /// The positions of such feedback.
@@ -16,13 +15,14 @@ use crate::store::{Error, Reader, segments};
 pub struct Retracted(Mutex<BTreeSet<u64>>);
 
 impl Retracted {
-    /// What the journal says of the feedback that a learner remembers, up to where it has learned.
+    /// What the journal says of the feedback from the `oldest` position on whose id is remembered, up
+    /// to where a learner has learned.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(learning: &Learning) -> Result<Retracted, Error> {
+    pub fn read(learning: &Learning, oldest: Option<u64>) -> Result<Retracted, Error> {
         let (learner, last) = (&learning.learner, learning.learner.position());
-        let Some(oldest) = learner.seen().oldest_position() else {
+        let Some(oldest) = oldest else {
             return Ok(Retracted::default());
         };
         let newest_order = learner.lineage().newest(Reason::Retract);
@@ -70,11 +70,11 @@ impl Retracted {
         positions.contains(&position)
     }
 
-    /// Takes over what an order has taken back, and lets go what the learner does not remember.
-    pub fn add(&self, left_out: &[u64], learner: &Learner) {
+    /// Takes over what an order has taken back, and lets go what stands before the oldest event whose
+    /// id is remembered.
+    pub fn add(&self, left_out: &[u64], oldest: u64) {
         let mut positions = self.0.lock().expect("nothing panics under it");
         positions.extend(left_out);
-        let oldest = learner.seen().oldest_position().unwrap_or(u64::MAX);
         *positions = positions.split_off(&oldest);
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::bounds::Bound;
 use super::histogram::Counts;
 use super::hosted::{Hosted, Running};
 use super::learning::Learning;
@@ -69,6 +70,8 @@ pub struct Status {
     pub group_entries: Counts,
     /// How long each sync took, in microseconds.
     pub sync_us: Counts,
+    /// How near each bound is.
+    pub bounds: Vec<Bound>,
     /// Examples in memory.
     pub remembered: u64,
     /// BLAKE3 of what has been learned, if asked for.
@@ -101,6 +104,7 @@ impl Hosted {
             profile: profile(device, revision),
             ..Status::default()
         };
+        status.bounds = self.bounds();
         match self.get() {
             Ok(running) => running.look(digest, &mut status),
             Err(error) => status.state = State::Unavailable(error.to_string()),
@@ -124,7 +128,7 @@ impl Running {
         status.version = served.version;
         status.position = served.position;
         status.journal_position = self.synced.load(Relaxed);
-        status.lag = status.journal_position.saturating_sub(served.position);
+        status.lag = self.lag(served.position);
         status.journal_bytes = self.journal_bytes.load(Relaxed);
         status.group_entries = self.group_entries.counts();
         status.sync_us = self.sync_us.counts();
@@ -153,7 +157,7 @@ impl Learning {
             return;
         }
         status.journal_bytes_a_day = status.journal_bytes as f64 / days;
-        let room = limits.bytes_max - limits.reserve;
+        let room = limits.prediction_bytes_max();
         let left = room.saturating_sub(status.journal_bytes) as f64 / status.journal_bytes_a_day;
         // What is too old goes, so that it may never be full.
         let kept_days = (limits.age_max_s + limits.retract_within_s) as f64 / (24.0 * 3600.0);

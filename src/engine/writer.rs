@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
-use super::clock::Clock;
+use super::bounds::Kind;
 use super::error::Error;
 use super::feedback::Accepted;
 use super::hosted::Running;
 use super::new_labels::NewLabels;
-use super::outbox::{Inbox, prediction_bytes};
+use super::outbox::{Inbox, message_bytes, prediction_bytes};
 use super::stages::Stage;
-use crate::event::{Command, Duplicate, Event, Feedback, Prediction, Time};
-use crate::learn::Seen;
-use crate::store::{self, Journal};
+use crate::event::{Command, Description, Duplicate, Event, Feedback, Prediction, Time};
+use crate::model::JournalLimits;
+use crate::store::{self, Ids, Journal, ids};
 
 /// Messages of a group at most.
 const GROUP_MAX: usize = 4096;
@@ -29,15 +29,24 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// Bytes of predictions that are held while no segment can be made.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
+/// How often it is looked at how near the bounds are.
+const BOUNDS_EVERY: Duration = Duration::from_secs(1);
+
 /// What is to be written.
 pub enum Work {
     Prediction(Prediction),
     Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
     Command(Command, oneshot::Sender<Result<u64, Error>>),
+    /// A description of other limits.
+    Describe(Description, oneshot::Sender<Result<u64, Error>>),
     /// A record of what the learner derived.
     Record(Event),
+    /// Let time go on in the journal, so that what has become too old can go.
+    Tick,
     /// Let segments go that hold nothing from this position on.
     Trim(u64),
+    /// Write the feedback ids of what is synced, then say whether the disk took them.
+    WriteIds(Sender<bool>),
     /// More is due than closed within the newest tick: look whether the next one is.
     Due,
     /// Sync every journal, then say so.
@@ -49,10 +58,17 @@ pub enum Work {
 /// A journal and what is known of it.
 pub struct Written {
     journal: Journal,
-    seen: Seen,
     /// Labels that are to take a place among the classes.
     new_labels: NewLabels,
+    ids: Ids,
+    /// The last segment as the ids were last written.
+    ids_written_in: u64,
+    /// Whether the disk refused them last.
+    ids_failing: bool,
     running: Arc<Running>,
+    /// Journal time as the group in the making began.
+    now: Time,
+    bounds_looked: Instant,
     replies: Vec<Reply>,
     unsynced: bool,
     /// Where the newest tick stands: the next one waits until it has been applied.
@@ -77,7 +93,7 @@ enum Reply {
 }
 
 /// Writes until told to close, or until nobody can send any more.
-pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
+pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
     let messages = &inbox.messages;
     let mut last_sync = Instant::now();
     loop {
@@ -88,20 +104,20 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
         };
         let mut flushed = Vec::new();
         let (mut closing, mut n_bytes) = (false, 0);
-        let now = clock.now();
+        journals.iter_mut().for_each(Written::wake);
         if last_sync.elapsed() >= SYNC_EVERY {
-            journals.iter_mut().for_each(|journal| journal.go_on(now));
+            journals.iter_mut().for_each(Written::go_on);
         }
         for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
             n_bytes += message.bytes;
             match message.work {
                 Work::Flush(done) => flushed.push(done),
                 Work::Close => closing = true,
-                work => journals[message.model].take(work, now),
+                work => journals[message.model].take(work),
             }
         }
         for journal in &mut journals {
-            journal.tick(now);
+            journal.tick();
         }
         let all = !flushed.is_empty() || closing || last_sync.elapsed() >= SYNC_EVERY;
         for journal in &mut journals {
@@ -119,7 +135,8 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
             break;
         }
     }
-    for written in journals {
+    for mut written in journals {
+        written.write_ids();
         let name = written.running.name.clone();
         let n_held = written.held.events.len();
         if n_held > 0 {
@@ -132,11 +149,15 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>, clock: &Clock) {
 }
 
 impl Written {
-    pub fn new(journal: Journal, seen: Seen, running: Arc<Running>) -> Written {
+    pub fn new(journal: Journal, ids: Ids, running: Arc<Running>) -> Written {
         Written {
+            ids_written_in: journal.last_segment(),
+            ids_failing: false,
             journal,
-            seen,
             new_labels: NewLabels::default(),
+            ids,
+            now: running.clock.now(),
+            bounds_looked: Instant::now(),
             running,
             replies: Vec::new(),
             unsynced: false,
@@ -146,40 +167,96 @@ impl Written {
         }
     }
 
-    fn take(&mut self, work: Work, now: Time) {
+    /// Reads the clock, and has the room of the journal looked at when it is time, also where
+    /// nothing is written.
+    fn wake(&mut self) {
+        self.now = self.running.clock.now();
+        let next_look = self.running.next_look.load(Relaxed);
+        if self.running.clock.monotonic_us() >= next_look {
+            self.running.schedule();
+        }
+        if self.bounds_looked.elapsed() >= BOUNDS_EVERY {
+            self.bounds_looked = Instant::now();
+            self.running.watch_bounds();
+        }
+    }
+
+    fn take(&mut self, work: Work) {
+        let bytes = message_bytes(&work) as u64;
         match work {
-            Work::Prediction(prediction) => self.append_or_hold(now, Event::Prediction(prediction)),
-            Work::Feedback(feedback, reply) => match self.accept(feedback, now) {
+            Work::Prediction(prediction) => {
+                self.append_or_hold(Event::Prediction(prediction));
+                // First what it holds now, so that nobody sees room that is not there.
+                self.running.note_bytes(&self.journal);
+                self.running.promised_bytes.fetch_sub(bytes, Relaxed);
+            }
+            Work::Feedback(feedback, reply) => match self.accept(feedback, bytes) {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Work::Command(command, reply) => match self.append(now, &Event::Command(command)) {
-                Ok(position) => {
-                    self.running.stages.pass(Stage::Appended(position));
-                    self.replies.push(Reply::Command(reply, position));
-                }
-                Err(error) => drop(reply.send(Err(error))),
-            },
-            Work::Record(record) => self.append_or_hold(now, record),
+            Work::Command(command, reply) => self.obey(&Event::Command(command), reply),
+            Work::Describe(description, reply) => {
+                self.obey(&Event::Description(description), reply);
+            }
+            Work::Record(record) => self.append_or_hold(record),
+            Work::Tick => drop(self.tick_once()),
             Work::Trim(first_position) => self.trim(first_position),
+            Work::WriteIds(done) => {
+                let _ = done.send(self.write_ids());
+            }
             Work::Due | Work::Flush(_) | Work::Close => {}
         }
     }
 
-    /// Journals that something is due, once for each time that the learner has said so.
-    fn tick(&mut self, now: Time) {
-        let running = &self.running;
-        let next_tick = running.next_tick.load(Relaxed);
-        let due = next_tick <= now.0;
-        let applied = *running.registry.position().borrow() >= self.ticked;
-        let writes = running.closed.get().is_none() && !running.stalled.load(Relaxed);
-        if due && applied && writes {
-            self.overdue = now.0.saturating_sub(next_tick) > SYNC_EVERY.as_micros() as i64;
-            self.ticked = self.append(now, &Event::Tick(now)).unwrap_or(u64::MAX);
+    /// Journals an order, if the bytes that are kept for orders are not used up.
+    fn obey(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
+        let bytes_max = self.limits().bytes_max;
+        let room = self.running.check_bytes(self.journal.bytes(), bytes_max);
+        match room.and_then(|()| self.append(event)) {
+            Ok(position) => {
+                self.running.stages.pass(Stage::Appended(position));
+                self.replies.push(Reply::Command(reply, position));
+            }
+            Err(error) => drop(reply.send(Err(error))),
         }
     }
 
+    /// Journals that something is due, once for each time that the learner has said so.
+    fn tick(&mut self) {
+        let next_tick = self.running.next_tick.load(Relaxed);
+        if next_tick <= self.now.0 && self.tick_once() {
+            let late_us = self.now.0.saturating_sub(next_tick);
+            self.overdue = late_us > SYNC_EVERY.as_micros() as i64;
+        }
+    }
+
+    /// Journals that time goes on, unless the learner has yet to apply the tick before; whether it
+    /// did.
+    fn tick_once(&mut self) -> bool {
+        let running = &self.running;
+        let applied = *running.registry.position().borrow() >= self.ticked;
+        let writes = running.closed.get().is_none() && !running.stalled.load(Relaxed);
+        if !(applied && writes) {
+            return false;
+        }
+        match self.append(&Event::Tick(self.now)) {
+            Ok(position) => {
+                self.ticked = position;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn limits(&self) -> JournalLimits {
+        self.running.registry.served().model.spec.journal.clone()
+    }
+
     fn trim(&mut self, first_position: u64) {
+        // What goes may be younger than a day: its ids stay known.
+        if !self.write_ids() {
+            return;
+        }
         let model = &self.running.name;
         match self.journal.trim(first_position) {
             Ok(0) => {}
@@ -190,9 +267,12 @@ impl Written {
     }
 
     /// Journals feedback, or that it came again.
-    fn accept(&mut self, feedback: Feedback, now: Time) -> Result<Accepted, Error> {
-        self.seen.forget(now);
-        if let Some(position) = self.seen.position(&feedback.feedback_id) {
+    fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Accepted, Error> {
+        self.check_room(bytes)?;
+        self.ids.forget(self.now);
+        let known = self.ids.position(&feedback.feedback_id, self.now);
+        let known = known.map_err(|error| self.running.unavailable(&error.to_string()))?;
+        if let Some(position) = known {
             let retracted = self.running.retracted.holds(position);
             let duplicate = Duplicate {
                 feedback_id: match retracted {
@@ -202,48 +282,88 @@ impl Written {
                 },
                 first_position: position,
             };
-            self.append(now, &Event::Duplicate(duplicate))?;
+            self.append(&Event::Duplicate(duplicate))?;
             return Ok(match retracted {
                 true => Accepted::Retracted { position },
                 false => Accepted::Duplicate { position },
             });
         }
-        self.check_room()?;
+        self.check_share(&feedback.source)?;
         let served = self.running.registry.served();
         self.new_labels.check(&feedback, &served)?;
         let feedback = Event::Feedback(feedback);
-        let position = self.append(now, &feedback)?;
+        let position = self.append(&feedback)?;
         if let Event::Feedback(feedback) = &feedback {
-            self.seen.insert(&feedback.feedback_id, position, now);
+            let (id, source) = (&feedback.feedback_id, &feedback.source);
+            self.ids.insert(id, source, position, self.now);
             self.new_labels.note(feedback, &served, position);
         }
         Ok(Accepted::Accepted { position })
     }
 
     /// What is refused here was not seen at the door, since it came with others.
-    fn check_room(&self) -> Result<(), Error> {
+    fn check_room(&self, bytes: u64) -> Result<(), Error> {
+        let max = self.limits().feedback_bytes_max();
+        self.running.check_bytes(self.journal.bytes() + bytes, max)
+    }
+
+    /// Whether the ids of this source leave room for those of others.
+    fn check_share(&self, source: &str) -> Result<(), Error> {
         let served = self.running.registry.served();
-        let limits = &served.model.spec.journal;
-        let (ids_max, bytes_max) = (limits.ids_max, limits.bytes_max);
-        let bytes = self.journal.bytes();
-        let what = if self.seen.len() >= ids_max {
-            format!("{ids_max} feedback ids of the last day are remembered")
-        } else if bytes >= bytes_max {
-            format!("the journal holds {bytes} of {bytes_max} bytes")
-        } else {
-            return Ok(());
-        };
-        Err(Error::Full {
-            model: self.running.name.clone(),
-            what,
+        let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
+        if spec.revision == 1 && self.ids.len() >= limits.ids_max as u64 {
+            let what = format!(
+                "{} feedback ids of the last day are known, as many as journal.ids_max allows; \
+                 more lie on disk once model.toml states revision = 2 under [rules]",
+                limits.ids_max
+            );
+            return Err(self.running.full(Kind::FeedbackIds, what));
+        }
+        let shared = self.ids.check_share(source, &ids_bounds(limits));
+        shared.map_err(|ids::Share { held, all }| {
+            let what = format!(
+                "source {source:?} holds {held} of the {all} feedback ids that are known for a \
+                 day, no less than are left for others; it can send again as they age, or once \
+                 journal.ids_bytes_max ({} bytes) is larger",
+                limits.ids_bytes_max
+            );
+            self.running.full(Kind::FeedbackIds, what)
         })
     }
 
-    fn append(&mut self, now: Time, event: &Event) -> Result<u64, Error> {
+    /// Writes the ids that are not on disk, when a segment has been begun since or they are many.
+    fn write_ids_if_due(&mut self) {
+        let bounds = ids_bounds(&self.limits());
+        let begun = self.journal.last_segment() > self.ids_written_in;
+        if begun || self.ids.is_due(&bounds) {
+            self.write_ids();
+        }
+        self.running.ids_held.store(self.ids.len(), Relaxed);
+        let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
+        self.running.oldest_id.store(oldest, Relaxed);
+    }
+
+    /// Writes the ids that are not on disk; false where the disk refused.
+    fn write_ids(&mut self) -> bool {
+        let bounds = ids_bounds(&self.limits());
+        let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
+        let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
+        match &written {
+            Ok(()) => self.ids_written_in = self.journal.last_segment(),
+            Err(error) if !failed_before => {
+                let model = &self.running.name;
+                tracing::warn!(model, %error, "feedback ids are not written; it is tried again");
+            }
+            Err(_) => {}
+        }
+        written.is_ok()
+    }
+
+    fn append(&mut self, event: &Event) -> Result<u64, Error> {
         if self.running.stalled.load(Relaxed) {
             return Err(self.running.stall());
         }
-        let appended = self.journal.append(now, event);
+        let appended = self.journal.append(self.now, event);
         self.unsynced |= appended.is_ok();
         appended.map_err(|error| match error {
             store::Error::NoSegment { .. } => self.stall(&error),
@@ -255,8 +375,8 @@ impl Written {
     }
 
     /// Journals what nobody waits for, or holds it while no segment can be made.
-    fn append_or_hold(&mut self, now: Time, event: Event) {
-        if self.append(now, &event).is_ok() || !self.running.stalled.load(Relaxed) {
+    fn append_or_hold(&mut self, event: Event) {
+        if self.append(&event).is_ok() || !self.running.stalled.load(Relaxed) {
             return;
         }
         let bytes = match &event {
@@ -273,7 +393,7 @@ impl Written {
     }
 
     /// Tries again what the system was short of.
-    fn go_on(&mut self, now: Time) {
+    fn go_on(&mut self) {
         if self.running.starved.load(Relaxed) {
             self.running.schedule();
         }
@@ -291,7 +411,7 @@ impl Written {
                 let n_held = self.held.events.len();
                 tracing::info!(model = self.running.name, n_held, "the journal goes on");
                 for event in std::mem::take(&mut self.held).events {
-                    self.append_or_hold(now, event);
+                    self.append_or_hold(event);
                 }
             }
         }
@@ -309,6 +429,9 @@ impl Written {
 
     /// Writes the group; syncs it when somebody waits for that, or when it is time.
     fn settle(&mut self, time_to_sync: bool) {
+        // An order may have changed it.
+        self.journal
+            .set_segment_bytes(self.limits().segment_bytes() as u32);
         if !self.unsynced {
             return;
         }
@@ -327,6 +450,7 @@ impl Written {
             self.running.sync_us.add(start.elapsed().as_micros() as u64);
             self.running.group_entries.add(position - before);
             self.running.note_journal(&self.journal);
+            self.write_ids_if_due();
         }
         let failure = synced.err().map(|error| self.fail(&error));
         for reply in self.replies.drain(..) {
@@ -362,5 +486,13 @@ impl Written {
             self.running.registry.wake();
         }
         reason
+    }
+}
+
+/// How many feedback ids there may be.
+pub fn ids_bounds(limits: &JournalLimits) -> ids::Bounds {
+    ids::Bounds {
+        memory_max: limits.ids_max,
+        bytes_max: limits.ids_bytes_max,
     }
 }

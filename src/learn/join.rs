@@ -257,6 +257,12 @@ impl Joins {
         }
     }
 
+    /// Until when a reward of the oldest that waits counts.
+    pub fn oldest_deadline(&self) -> Option<Time> {
+        let oldest = self.order.front()?;
+        Some(self.waiting[oldest].deadline)
+    }
+
     /// Gives the signals of all other bits.
     pub(super) fn carry_signals(&mut self, carry: impl Fn(u64) -> u64) {
         let all = self.waiting.values_mut();

@@ -286,7 +286,7 @@ impl Learner {
         &self.world.joins
     }
 
-    /// Feedback ids of the last day.
+    /// Feedback ids of the last day, under the first revision of the rules.
     pub fn seen(&self) -> &Seen {
         &self.world.seen
     }
@@ -436,6 +436,7 @@ impl Learner {
         }
         joins.reconfigure(&spec);
         let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
+        self.forget_ids();
         self.description = description.clone();
         self.note_revised(&earlier);
         let first = self.world.newest_version == 0;
@@ -444,6 +445,13 @@ impl Learner {
             version: first.then(|| self.make(Reason::Initial)).flatten(),
             ..Step::default()
         })
+    }
+
+    /// Under later revisions than the first the journal says which events are new.
+    pub(super) fn forget_ids(&mut self) {
+        if self.spec.revision > 1 {
+            self.world.seen = Seen::default();
+        }
     }
 
     /// What was erased had been retracted before: only a history that leaves it out can go on. That

@@ -66,5 +66,5 @@ pub use learner::{Error, Learner, Omission, Step, Tallies, tainted};
 pub use ledger::{Fate, Ledger};
 pub use lineage::Lineage;
 pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
-pub use seen::Seen;
+pub use seen::{Seen, feedback_key, is_forgotten};
 pub use sources::Sources;

@@ -1,7 +1,8 @@
-//! Which feedback ids have come within the last day.
+//! Which feedback ids have come within the last day: the rule, and the table that a learner of the
+//! first revision of the rules keeps. Under later ones the journal says which events are new: it
+//! holds a duplicate as one.
 //!
-//! Invariant: an id is forgotten only after [`WINDOW_US`] of journal time, never for room: who
-//! accepts events refuses new ones while this is full.
+//! Invariant: an id is forgotten only after [`WINDOW_US`] of journal time, never for room.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +12,19 @@ use crate::model::weights::{Error, Tensors};
 /// How long an id is remembered, in microseconds: a day.
 pub const WINDOW_US: i64 = 24 * 3600 * 1_000_000;
 
-/// Feedback ids, as the first half of their BLAKE3.
+/// Whether an id whose first event was accepted at this time is known no more.
+pub fn is_forgotten(accepted: Time, now: Time) -> bool {
+    now.0.saturating_sub(accepted.0) > WINDOW_US
+}
+
+/// What a feedback id is known by: the first half of its BLAKE3.
+pub fn feedback_key(feedback_id: &str) -> u128 {
+    let hash = blake3::hash(feedback_id.as_bytes());
+    let half = hash.as_bytes()[..16].try_into().expect("sixteen bytes");
+    u128::from_le_bytes(half)
+}
+
+/// Feedback ids by their keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     positions: BTreeMap<u128, u64>,
@@ -21,18 +34,12 @@ pub struct Seen {
 impl Seen {
     /// Where the first event of this id stands.
     pub fn position(&self, feedback_id: &str) -> Option<u64> {
-        self.positions.get(&key(feedback_id)).copied()
-    }
-
-    /// Where the oldest event stands whose id is remembered.
-    pub fn oldest_position(&self) -> Option<u64> {
-        let (_, key) = self.order.front()?;
-        self.positions.get(key).copied()
+        self.positions.get(&feedback_key(feedback_id)).copied()
     }
 
     /// Remembers an id.
     pub fn insert(&mut self, feedback_id: &str, position: u64, time: Time) {
-        let key = key(feedback_id);
+        let key = feedback_key(feedback_id);
         if self.positions.insert(key, position).is_none() {
             self.order.push_back((time, key));
         }
@@ -41,12 +48,18 @@ impl Seen {
     /// Forgets the ids that are older than the window.
     pub fn forget(&mut self, now: Time) {
         while let Some((time, key)) = self.order.front() {
-            if now.0 - time.0 <= WINDOW_US {
+            if !is_forgotten(*time, now) {
                 break;
             }
             self.positions.remove(key);
             self.order.pop_front();
         }
+    }
+
+    /// Each key with the position and the time of its first event, in the order in which they came.
+    pub fn each(&self) -> impl Iterator<Item = (u128, u64, Time)> {
+        let order = self.order.iter();
+        order.map(|(time, key)| (*key, self.positions[key], *time))
     }
 
     /// How many ids are remembered.
@@ -79,13 +92,6 @@ impl Seen {
         }
         Ok(seen)
     }
-}
-
-/// The first half of the BLAKE3 of a feedback id.
-pub(super) fn key(feedback_id: &str) -> u128 {
-    let hash = blake3::hash(feedback_id.as_bytes());
-    let half = hash.as_bytes()[..16].try_into().expect("sixteen bytes");
-    u128::from_le_bytes(half)
 }
 
 #[cfg(test)]

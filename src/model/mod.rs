@@ -54,7 +54,7 @@ pub use sparse::SparseTable;
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
     JournalLimits, LearnerKind, LowRank, Memory, Named, NamedEncoder, Neighbourhood, Optimizer,
-    Pinned, REVISION, Rewards, Spec, Strategy, Task,
+    OrderedLimits, Pinned, REVISION, Rewards, Spec, Strategy, Task,
 };
 pub use text_encoder::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
 pub use vector_encoder::VectorEncoder;

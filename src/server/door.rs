@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Request, Status};
@@ -15,7 +14,6 @@ use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
 use crate::engine::{Engine, Error, Hosted};
-use crate::event::Time;
 
 /// So many requests at once may read whole journals, load states or compute digests: each takes
 /// a thread and as much memory as a model, and what is learned waits for a digest.
@@ -114,12 +112,6 @@ pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
 pub(super) fn actor<T>(request: &Request<T>) -> String {
     let address = request.remote_addr();
     address.map_or_else(String::new, |address| address.ip().to_string())
-}
-
-/// The clock of this machine.
-pub(super) fn now() -> Time {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    Time(elapsed.map_or(0, |elapsed| elapsed.as_micros() as i64))
 }
 
 /// Runs what reads disks or digests away from the threads that answer.

@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::door::Door;
-use crate::engine::{self, Counts, Status};
+use crate::engine::{self, Bound, Counts, Level, Status};
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -158,11 +158,21 @@ pub(super) fn router(door: Arc<Door>) -> Router {
         .with_state(door)
 }
 
-async fn ready(State(door): State<Arc<Door>>) -> StatusCode {
-    match door.ready() {
+/// Ready or not, the text names each bound that is near or reached, and what to do.
+async fn ready(State(door): State<Arc<Door>>) -> (StatusCode, String) {
+    let code = match door.ready() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut text = String::new();
+    for model in door.engine.models() {
+        let bounds = model.bounds().into_iter();
+        for bound in bounds.filter(|bound| bound.level > Level::Ample) {
+            let (name, level) = (model.name(), bound.level.word());
+            text += &format!("{name}: {} is {level}: {}\n", bound.name, bound.advice);
+        }
     }
+    (code, text)
 }
 
 async fn metrics(State(door): State<Arc<Door>>) -> impl IntoResponse {
@@ -215,6 +225,16 @@ fn of_models(statuses: &[Status]) -> String {
             text += &format!("perennial_feedback_events{{{labels}}} {n}\n");
         }
     }
+    let help = "How much of each bound is used; at 1 something gives way or is refused.";
+    head(&mut text, "perennial_bound_used_ratio", "gauge", help);
+    each_bound(&mut text, statuses, "perennial_bound_used_ratio", |b| {
+        b.used
+    });
+    let help = "How near each bound is: 0 ample, 1 near, 2 reached.";
+    head(&mut text, "perennial_bound_level", "gauge", help);
+    each_bound(&mut text, statuses, "perennial_bound_level", |b| {
+        f64::from(b.level as u8)
+    });
     histogram(&mut text, statuses, &GROUP_ENTRIES);
     histogram(&mut text, statuses, &SYNC_SECONDS);
     let help = "Share of each member in the answer.";
@@ -227,6 +247,16 @@ fn of_models(statuses: &[Status]) -> String {
         }
     }
     text
+}
+
+fn each_bound(text: &mut String, statuses: &[Status], name: &str, value: fn(&Bound) -> f64) {
+    for status in statuses {
+        let model = &status.model;
+        for bound in &status.bounds {
+            let labels = format!("model=\"{model}\",bound=\"{}\"", bound.name);
+            *text += &format!("{name}{{{labels}}} {}\n", value(bound));
+        }
+    }
 }
 
 fn histogram(text: &mut String, statuses: &[Status], of: &Distribution) {

@@ -123,7 +123,7 @@ async fn prepare(door: &Door, event: FeedbackRequest, actor: &str) -> Result<Rea
     let model = door.model(&event.model)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
-    let mut feedback = wire::feedback(event, spec, names, door::now())?;
+    let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
     actor.clone_into(&mut feedback.actor);
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
         *batch = model.embed(std::mem::take(batch)).await?;

@@ -9,7 +9,8 @@ use tonic::{Code, Request, Response, Status};
 use super::door::{self, Door, aside};
 use super::wire::{self, Refusal};
 use crate::engine::{Disposal, Error, Hosted, Made, Retract};
-use crate::event::{Command, Order};
+use crate::event::{Command, Order, Selector};
+use crate::model::OrderedLimits;
 use crate::proto::perennial::v1::registry_server;
 use crate::proto::perennial::v1::*;
 
@@ -105,7 +106,10 @@ impl registry_server::Registry for Registry {
             check_note(&request.note)?;
             let planned = self.0.inquire(move || {
                 let plan = model.plan_retraction(&selector)?;
-                Ok(wire::plan(model.name(), &selector, plan))
+                Ok(Certificate {
+                    clock: clock(&model, &selector)?,
+                    ..wire::plan(model.name(), &selector, plan)
+                })
             });
             return Ok(Response::new(planned.await?));
         }
@@ -140,6 +144,26 @@ impl registry_server::Registry for Registry {
                 }
             });
         Ok(Response::new(found.await?))
+    }
+
+    async fn set_limits(
+        &self,
+        request: Request<SetLimitsRequest>,
+    ) -> Result<Response<Limits>, Status> {
+        let request = request.into_inner();
+        let model = self.0.model(&request.model)?.clone();
+        let changes = OrderedLimits {
+            bytes_max: request.bytes_max,
+            retract_within: request.retract_within,
+        };
+        let limits = match request.dry_run || changes == OrderedLimits::default() {
+            true => {
+                let model = model.clone();
+                aside(move || Ok(model.limits(&changes)?)).await?
+            }
+            false => model.change_limits(&changes).await.map_err(Refusal::from)?,
+        };
+        Ok(Response::new(wire::limits(model.name(), limits)))
     }
 
     async fn status(
@@ -203,7 +227,10 @@ impl Registry {
             disposal,
         };
         let done = model.retract(order).await?;
-        Ok(wire::certificate(model.name(), &selector, done))
+        Ok(Certificate {
+            clock: clock(model, &selector)?,
+            ..wire::certificate(model.name(), &selector, done)
+        })
     }
 }
 
@@ -249,6 +276,14 @@ impl Drop for Asked {
             let (order, model, actor) = (self.order, &self.model, &self.actor);
             tracing::warn!(order, model, actor, "nobody waits for the order any more");
         }
+    }
+}
+
+/// By which clock events are chosen, where they are chosen by time.
+fn clock(model: &Hosted, selector: &Selector) -> Result<String, Refusal> {
+    match selector {
+        Selector::Accepted { .. } => Ok(model.clock_note()?),
+        _ => Ok(String::new()),
     }
 }
 

@@ -115,6 +115,11 @@ impl Directory {
         self.path.join(model).join("journal")
     }
 
+    /// The folder of a model's feedback ids of the last day.
+    pub fn ids(&self, model: &str) -> PathBuf {
+        self.path.join(model).join("ids")
+    }
+
     /// The folder of a model's checkpoints.
     pub fn checkpoints(&self, model: &str) -> PathBuf {
         self.path.join(model).join("checkpoints")
@@ -159,10 +164,11 @@ impl Directory {
     }
 
     /// What there can be of a model: first its journal, then what belongs to one.
-    fn parts(&self, model: &str) -> [PathBuf; 4] {
+    fn parts(&self, model: &str) -> [PathBuf; 5] {
         [
             self.journal(model),
             self.checkpoints(model),
+            self.ids(model),
             self.encoders(model),
             self.start(model),
         ]

@@ -35,6 +35,7 @@ mod directory;
 pub mod disk;
 mod error;
 pub mod format;
+pub mod ids;
 mod journal;
 pub mod regular;
 mod scratch;
@@ -43,6 +44,7 @@ pub use checkpoint::{Checkpoint, Manifest};
 pub use directory::Directory;
 pub use disk::Disk;
 pub use error::{Error, Malformed};
+pub use ids::Ids;
 pub use journal::{
     Config, Cut, Journal, Reader, Recovered, Report, Segment, erase, segments, verify,
 };

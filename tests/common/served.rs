@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{
-    Accepted, Certificate, Clock, Disposal, Engine, Error, Hosted, Manner, Retract, State,
+    Accepted, Certificate, Clock, Disposal, Engine, Error, Hosted, Manner, Reading, Retract, State,
 };
 use perennial::event::{Command, Entry, Feedback, Order, Outputs, Selector, Signal, Time};
 use perennial::learn::{Fate, Learner};
@@ -117,7 +117,7 @@ impl Served<'_> {
         let now = self.now.clone();
         let config = perennial::engine::Config {
             disk: syncing_nothing(),
-            clock: Clock::told(move || Time(now.load(Relaxed))),
+            clock: Clock::told(move || Reading::agreed(now.load(Relaxed))),
             ..self.house.config()
         };
         Engine::open(config).expect("the engine opens")

@@ -10,7 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use perennial::engine::{Clock, Config, Disposal, Engine, Hosted, Offline, Retract, State};
+use perennial::engine::{
+    Clock, Config, Disposal, Engine, Hosted, Offline, Reading, Retract, State,
+};
 use perennial::event::{Entry, Event, Selector, Time};
 use perennial::model::{Device, REVISION, profile};
 use perennial::store::{Reader, verify};
@@ -105,7 +107,7 @@ impl Copy {
             data: self.path("data"),
             learner_threads: 1,
             disk: syncing_nothing(),
-            clock: Clock::told(move || last),
+            clock: Clock::told(move || Reading::agreed(last.0)),
             ..Config::default()
         };
         Engine::open(config).unwrap()

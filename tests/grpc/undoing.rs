@@ -217,7 +217,7 @@ async fn p8_only_so_many_audits_and_dry_runs_are_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_full_journal_refuses_feedback_with_a_hint_and_answers_on() {
-    let limits = format!("{AUTO}[journal]\nids_max = 3\n");
+    let limits = format!("{AUTO}[journal]\nids_max = 3\n[rules]\nrevision = 1\n");
     let mut served = Served::start(&[("m", &limits)]).await;
     let client = &mut served.client;
     client.teach_rows("m", 3, 0.0, "row").await;
@@ -227,7 +227,7 @@ async fn p8_a_full_journal_refuses_feedback_with_a_hint_and_answers_on() {
     let event = label("m", &said.ids[0], "one too many", truth);
     let refusal = client.submit(event).await.expect_err("it is full");
     assert_eq!(refusal.code(), Code::ResourceExhausted);
-    let sentence = "3 feedback ids of the last day are remembered";
+    let sentence = "3 feedback ids of the last day are known";
     assert!(refusal.message().contains(sentence), "{refusal}");
     assert!(refusal.metadata().contains_key("retry-after-ms"));
     // One that came before is known all the same, and predictions go on.

@@ -1,11 +1,12 @@
 //! A model whose clock is told the time, so that months pass in a test.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+#![allow(dead_code)]
 
-use perennial::engine::{Accepted, Clock, Config, Hosted, Manner};
-use perennial::event::{Batch, Column, PredictionId, Time};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use perennial::engine::{Accepted, Clock, Config, Hosted, Manner, Reading};
+use perennial::event::{Batch, Column, PredictionId};
 use perennial::store::{Disk, segments};
 
 use crate::common::{AUTO, House, label, rows, wait};
@@ -17,13 +18,13 @@ pub const SHORT: &str =
 
 pub struct Clocked {
     pub house: House,
-    pub now: Arc<AtomicI64>,
+    pub now: Arc<Mutex<Reading>>,
 }
 
 impl Clocked {
     pub fn new(journal: &str) -> Clocked {
         let house = House::new(&[("m", &format!("{AUTO}{journal}"))]);
-        let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+        let now = Arc::new(Mutex::new(Reading::agreed(1_700_000_000_000_000)));
         Clocked { house, now }
     }
 
@@ -33,13 +34,24 @@ impl Clocked {
         Config {
             disk,
             data,
-            clock: Clock::told(move || Time(now.load(Relaxed))),
+            clock: Clock::told(move || *now.lock().unwrap()),
             ..self.house.config()
         }
     }
 
     pub fn pass(&self, minutes: i64) {
-        self.now.fetch_add(minutes * MINUTE_US, Relaxed);
+        self.pass_us(minutes * MINUTE_US);
+    }
+
+    pub fn pass_us(&self, us: i64) {
+        let mut now = self.now.lock().unwrap();
+        now.wall.0 += us;
+        now.monotonic_us += us;
+    }
+
+    /// The wall clock jumps, and no time passes.
+    pub fn jump(&self, minutes: i64) {
+        self.now.lock().unwrap().wall.0 += minutes * MINUTE_US;
     }
 
     pub fn first_position(&self) -> u64 {
@@ -49,7 +61,7 @@ impl Clocked {
 }
 
 /// A row of so many bytes.
-fn large(n_bytes: usize) -> Batch {
+pub fn large(n_bytes: usize) -> Batch {
     let (mut batch, _) = rows(1, 0.0).next().unwrap();
     batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
     batch

@@ -4,10 +4,9 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use perennial::engine::{Accepted, Engine, Hosted, Offline, State};
-use perennial::event::{Command, Order};
+use perennial::engine::{Accepted, Engine, Hosted, Offline, Reading, State};
+use perennial::event::{Command, Order, PredictionId};
 use perennial::store::verify;
 
 use super::clocked::{Clocked, SHORT, feed, predict};
@@ -177,7 +176,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     let model = engine.model("m").unwrap();
     let mut n_taught = 0;
     for jump in [0, DAY, -DAY, -DAY, 3 * DAY, -2 * DAY] {
-        clocked.pass(jump);
+        clocked.jump(jump);
         for _ in 0..3 {
             clocked.pass(1);
             let id = predict(model, 10).unwrap();
@@ -190,7 +189,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     let said = answers(model);
     engine.close();
     drop(engine);
-    clocked.pass(-DAY);
+    clocked.jump(-DAY);
     let engine = clocked.open();
     let model = engine.model("m").unwrap();
     assert_eq!(
@@ -216,38 +215,82 @@ async fn send(model: &Hosted, feedback_id: &str) -> Result<(u64, bool), String> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_full_deduplication_window_refuses_new_events_and_drops_no_id() {
+async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
     let clocked = Clocked::new("[journal]\nids_max = 5\n");
-    let full = "takes no more now: 5 feedback ids of the last day are remembered";
     let mut engine = clocked.open();
     let mut stand = Vec::new();
-    for n in 0..5 {
-        clocked.pass(1);
-        let sent = send(engine.model("m").unwrap(), &format!("id-{n}")).await;
-        stand.push(sent.unwrap().0);
-    }
-    // A day after the first, less a minute each time, across restarts.
-    for minutes in [0, 12 * 60, 12 * 60 - 5, 1] {
-        clocked.pass(minutes);
+    // Across a clean stop, a clock that jumps, and an end without a word.
+    for life in 0..3 {
         let model = engine.model("m").unwrap();
-        let refused = send(model, "new").await.unwrap_err();
-        assert!(refused.contains(full), "{refused}");
-        for (n, position) in stand.iter().enumerate() {
-            let sent = send(model, &format!("id-{n}")).await;
-            assert_eq!(sent, Ok((*position, true)), "id-{n}");
+        for n in 0..20 {
+            clocked.pass(1);
+            let sent = send(model, &format!("id-{life}-{n}")).await.unwrap();
+            assert!(!sent.1);
+            stand.push((format!("id-{life}-{n}"), sent.0));
         }
-        assert_eq!(model.status(false).state, State::Ready);
-        engine.close();
+        match life {
+            0 => engine.close(),
+            1 => clocked.jump(400 * 24 * 60),
+            _ => clocked.jump(-500 * 24 * 60),
+        }
         drop(engine);
         engine = clocked.open();
+        let model = engine.model("m").unwrap();
+        for (id, position) in &stand {
+            assert_eq!(send(model, id).await, Ok((*position, true)), "{id}");
+        }
     }
-    // The first is a day and a minute old: it makes room for one.
-    clocked.pass(1);
+    let applied = engine.model("m").unwrap().status(false).fates["applied"];
+    assert_eq!(applied, 60);
+    // The learner needs no ids: what the journal says to be new is new.
+    let folder = clocked.house.data().join("m/ids");
+    assert!(fs::read_dir(folder).unwrap().count() > 8);
+    // Behind at half speed, two days are enough.
+    clocked.pass(2 * 24 * 60 + 60);
+    for (id, _) in &stand[..3] {
+        assert!(
+            !send(engine.model("m").unwrap(), id).await.unwrap().1,
+            "{id}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_flood_of_one_source_is_refused_alone() {
+    let clocked = Clocked::new("[journal]\nids_bytes_max = \"1MiB\"\n");
+    let engine = clocked.open();
     let model = engine.model("m").unwrap();
-    assert!(!send(model, "new").await.unwrap().1);
-    let refused = send(model, "newer").await.unwrap_err();
-    assert!(refused.contains(full), "{refused}");
-    assert_eq!(send(model, "id-1").await, Ok((stand[1], true)));
+    let unknown = PredictionId(1);
+    let mut refused = None;
+    let mut n_taken = 0;
+    // Half of 26,214.
+    for n in 0..20_000 {
+        let mut event = label(unknown, &format!("flood-{n}"), "a");
+        event.source = "flood".to_owned();
+        match model.accept(event).unwrap().wait().await {
+            Ok(_) => n_taken += 1,
+            Err(error) => {
+                refused = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    let refused = refused.expect("the flood is refused");
+    assert_eq!(n_taken, (1 << 20) / 40 / 2, "{refused}");
+    let expected = "takes no more now: source \"flood\" holds 13107 of the 13107 feedback ids";
+    assert!(refused.contains(expected), "{refused}");
+    assert!(
+        refused.contains("journal.ids_bytes_max (1048576 bytes)"),
+        "{refused}"
+    );
+    // Others go on, and what was sent is known.
+    assert!(!send(model, "honest").await.unwrap().1);
+    assert!(send(model, "honest").await.unwrap().1);
+    let mut first = label(unknown, "flood-0", "a");
+    first.source = "flood".to_owned();
+    let again = model.accept(first).unwrap().wait().await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+    assert_eq!(model.status(false).fates["unmatched"], n_taken);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,8 +320,9 @@ async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
         "{refused}"
     );
     assert!(refused.ends_with(" entries behind"), "{refused}");
-    // Predictions go on, and what was accepted is learned; then there is room again.
-    assert!(predict(model, 10).is_some());
+    // Predictions go on, with an id or without, and what was accepted is learned; then there is
+    // room again.
+    predict(model, 10);
     model.reach(last).await.unwrap();
     feed(model, id, "later").await.unwrap();
 }
@@ -288,7 +332,7 @@ async fn p6_what_an_adopted_description_waits_for_stays() {
     let limits = "[journal]\nbytes_max = \"16MiB\"\nretract_within = \"10m\"\n";
     let clocked = Clocked::new(&format!("{limits}[feedback]\nwaiting_max = 2\n"));
     // The order below is of the system's clock, which must not make anything old.
-    clocked.now.store(FAR_US, Relaxed);
+    *clocked.now.lock().unwrap() = Reading::agreed(FAR_US);
     let mut old = Vec::new();
     // A stop ends a group, and a group of twenty fits a segment.
     for _ in 0..3 {

@@ -40,13 +40,9 @@ impl Learner {
         feedback: &Feedback,
         archive: &mut dyn Archive,
     ) -> Result<Step, Error> {
-        let (position, time) = (self.world.position, self.world.time);
-        let seen = &mut self.world.seen;
-        seen.forget(time);
-        if seen.position(&feedback.feedback_id).is_some() {
+        if self.spec.revision == 1 && self.has_seen(&feedback.feedback_id) {
             return Ok(self.end(Fate::Duplicate));
         }
-        seen.insert(&feedback.feedback_id, position, time);
         if self.omits(feedback) {
             return Ok(self.end(Fate::Retracted));
         }
@@ -54,7 +50,7 @@ impl Learner {
             Subject::Inputs { batch, decision } => {
                 let target = self.target_of_row(&feedback.signal, decision.as_ref());
                 let example = Example {
-                    id: self.example_id(seen::key(&feedback.feedback_id)),
+                    id: self.example_id(seen::feedback_key(&feedback.feedback_id)),
                     source: Some(&feedback.source),
                     ..Example::new(batch, 0)
                 };
@@ -74,6 +70,18 @@ impl Learner {
             Fate::Duplicate | Fate::Superseded | Fate::Unmatched | Fate::Expired
         );
         Ok(step)
+    }
+
+    /// Whether an id came within the last day; it has from now on.
+    fn has_seen(&mut self, feedback_id: &str) -> bool {
+        let (position, time) = (self.world.position, self.world.time);
+        let seen = &mut self.world.seen;
+        seen.forget(time);
+        let known = seen.position(feedback_id).is_some();
+        if !known {
+            seen.insert(feedback_id, position, time);
+        }
+        known
     }
 
     fn omits(&self, feedback: &Feedback) -> bool {

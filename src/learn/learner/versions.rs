@@ -122,6 +122,7 @@ impl Learner {
             self.let_go(&mut other.learner);
         }
         let earlier = std::mem::replace(&mut self.spec, other.learner.spec);
+        self.forget_ids();
         self.description = other.learner.description;
         self.encoders = other.learner.encoders;
         let before = std::mem::replace(&mut self.learned, other.learner.learned);

@@ -12,7 +12,7 @@ use super::super::ledger::Fate;
 use super::feedback::Example;
 use super::{Error, Learner, Step};
 use crate::event::{Outputs, Prediction, PredictionId, Time};
-use crate::model::Target;
+use crate::model::{Target, Task};
 
 /// Windows that close within an entry at most: with the slower learners, a tenth of a second. What is
 /// due beyond it closes within the next entries, or with ticks.
@@ -125,9 +125,25 @@ impl Learner {
 
     /// Predictions whose windows ended before this moment have waited for too long.
     fn expired_before(&self) -> Time {
-        let waits_s = self.spec.journal.age_max_s.max(self.spec.rewards.window_s);
-        let late_us = (waits_s - self.spec.rewards.window_s) as i64 * 1_000_000;
-        Time(self.world.time.0 - late_us)
+        Time(self.world.time.0 - self.late_us())
+    }
+
+    /// How long after the end of its window a prediction still waits; negative where it does not
+    /// wait as long.
+    fn late_us(&self) -> i64 {
+        let (age_max_s, window_s) = (self.spec.journal.age_max_s, self.spec.rewards.window_s);
+        let waits_s = match self.spec.task {
+            // Truths have no window.
+            Task::Classification { .. } | Task::Regression if self.spec.revision > 1 => age_max_s,
+            _ => age_max_s.max(window_s),
+        };
+        (waits_s as i64 - window_s as i64) * 1_000_000
+    }
+
+    /// The first moment at which the next entry ends the waiting of the oldest prediction.
+    pub fn next_expiry(&self) -> Option<Time> {
+        let deadline = self.world.joins.oldest_deadline()?;
+        Some(Time(deadline.0 + self.late_us() + 1))
     }
 
     /// The prediction that an event speaks of, or what becomes of the event.

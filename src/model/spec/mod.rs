@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::backend::Device;
 use super::policy::Policy;
-pub use parse::{Error, Named, NamedEncoder};
+pub use parse::{Error, Named, NamedEncoder, OrderedLimits};
 
 /// The newest revision of the learning rules: what an entry of a journal leads to.
 ///
@@ -294,7 +294,7 @@ pub struct Cadence {
 /// The bounds of a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalLimits {
-    /// At this size feedback is refused.
+    /// The size that nothing but ticks and records of versions may pass.
     pub bytes_max: u64,
     /// Bytes of it that are kept for feedback: predictions are not journaled in them.
     pub reserve: u64,
@@ -305,11 +305,35 @@ pub struct JournalLimits {
     pub retract_within_s: u64,
     /// Entries that the learner may be behind before feedback is refused.
     pub lag_max: u64,
-    /// Feedback ids that are remembered to recognise a resent event, for a day at most.
+    /// Feedback ids that lie in memory, of those that are known for a day to recognise a resent
+    /// event; the others lie on disk. Under the first revision of the rules there are no others.
     pub ids_max: usize,
+    /// Bytes of feedback ids on disk; a source may take at most as much as is free.
+    pub ids_bytes_max: u64,
 }
 
 impl JournalLimits {
+    /// Bytes that are kept for orders, ticks and records of versions.
+    fn orders_reserve(&self) -> u64 {
+        (self.bytes_max / 64).min(16 << 20)
+    }
+
+    /// At this size feedback is refused.
+    pub fn feedback_bytes_max(&self) -> u64 {
+        self.bytes_max - self.orders_reserve()
+    }
+
+    /// At this size predictions are answered without an id.
+    pub fn prediction_bytes_max(&self) -> u64 {
+        self.feedback_bytes_max() - self.reserve
+    }
+
+    /// So many entries behind the learner may be before predictions are answered without an id:
+    /// the others are kept for feedback.
+    pub fn prediction_lag_max(&self) -> u64 {
+        (self.lag_max - self.lag_max / 4).max(1)
+    }
+
     /// How long a segment gets: room is given back by whole segments.
     pub fn segment_bytes(&self) -> u64 {
         (self.bytes_max / 16).min(64 << 20)
@@ -386,6 +410,21 @@ impl Spec {
     /// states none: what a journal holds.
     pub fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
         parse::pin(toml, pins, revision)
+    }
+
+    /// The text of a description with limits that an operator orders, which hold in place of those
+    /// of its author.
+    ///
+    /// # Errors
+    /// When the text is no description; limits that cannot be are found by [`Spec::journaled`].
+    pub fn order_limits(toml: &str, limits: &OrderedLimits) -> Result<String, Error> {
+        parse::order(toml, limits)
+    }
+
+    /// The text of a description with the limits that were ordered for the `journaled` one, unless
+    /// its author has changed the same limits since.
+    pub fn carry_limits(journaled: &str, toml: &str) -> String {
+        parse::carry(journaled, toml)
     }
 
     /// The weights that its network starts with, if it arrives trained.

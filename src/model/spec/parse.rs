@@ -2,6 +2,7 @@
 
 mod inputs;
 mod learner;
+mod ordered;
 mod pinned;
 mod rewards;
 
@@ -14,6 +15,8 @@ use serde::Deserialize;
 use super::{Cadence, Device, JournalLimits, LearnerKind, Policy, REVISION, Spec, Task};
 use inputs::{RawInput, inputs};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
+pub use ordered::OrderedLimits;
+pub(super) use ordered::{carry, order};
 use pinned::Pins;
 pub use pinned::{Named, NamedEncoder};
 pub(super) use pinned::{named, pin};
@@ -90,6 +93,8 @@ struct Raw {
     #[serde(default)]
     rules: RawRules,
     #[serde(default)]
+    ordered: OrderedLimits,
+    #[serde(default)]
     pinned: Pins,
 }
 
@@ -111,7 +116,7 @@ struct RawPublish {
     policy: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawJournal {
     bytes_max: Option<String>,
@@ -120,6 +125,7 @@ struct RawJournal {
     retract_within: Option<String>,
     lag_max: Option<u64>,
     ids_max: Option<u64>,
+    ids_bytes_max: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -172,7 +178,7 @@ pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
             keep: within("versions.keep", raw.versions.keep, 10, 1..=10_000)? as usize,
         },
         device: device(&raw)?,
-        journal: journal(&raw.journal)?,
+        journal: journal(&ordered::apply(&raw.journal, &raw.ordered), revision)?,
         seed: raw.seed,
         revision,
     })
@@ -251,7 +257,7 @@ fn publish(publish: &RawPublish) -> Result<(), Error> {
     }
 }
 
-fn journal(raw: &RawJournal) -> Result<JournalLimits, Error> {
+fn journal(raw: &RawJournal, revision: u32) -> Result<JournalLimits, Error> {
     let written = raw.bytes_max.as_deref().unwrap_or("20GiB");
     let bytes_max = bytes(written).filter(|bytes| *bytes >= 16 << 20);
     let bytes_max = bytes_max.ok_or_else(|| {
@@ -267,6 +273,15 @@ fn journal(raw: &RawJournal) -> Result<JournalLimits, Error> {
                 value("journal.reserve", written, allowed)
             })?,
     };
+    // Two hundred a second, day and night, of one source that has the disk to itself.
+    let written = raw.ids_bytes_max.as_deref().unwrap_or("2GiB");
+    let ids_bytes_max = bytes(written).filter(|bytes| *bytes >= 1 << 20);
+    let ids_bytes_max = ids_bytes_max.ok_or_else(|| {
+        let allowed = "a size of at least 1MiB, as in \"500MiB\" or \"2GiB\"";
+        value("journal.ids_bytes_max", written, allowed)
+    })?;
+    // The first revision knows no more than these: the others would be refused.
+    let ids_max = if revision == 1 { 1_000_000 } else { 250_000 };
     Ok(JournalLimits {
         bytes_max,
         reserve,
@@ -276,7 +291,8 @@ fn journal(raw: &RawJournal) -> Result<JournalLimits, Error> {
             raw.retract_within.as_deref().unwrap_or("7d"),
         )?,
         lag_max: within("journal.lag_max", raw.lag_max, 1_000_000, 1..=1_000_000_000)?,
-        ids_max: within("journal.ids_max", raw.ids_max, 1_000_000, 1..=100_000_000)? as usize,
+        ids_max: within("journal.ids_max", raw.ids_max, ids_max, 1..=100_000_000)? as usize,
+        ids_bytes_max,
     })
 }
 

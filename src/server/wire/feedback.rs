@@ -25,12 +25,12 @@ const TAG_BYTES_MAX: usize = 128;
 const EVENT_AGE_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
 /// The event that the message holds, if `spec` can learn from it; `names` are the classes or
-/// actions known by now.
+/// actions known by now, which is from the first to the second time: clocks may differ.
 pub(in crate::server) fn feedback(
     mut request: FeedbackRequest,
     spec: &Spec,
     names: &[String],
-    now: Time,
+    now: (Time, Time),
 ) -> Result<Feedback, Refusal> {
     let id_bytes = request.feedback_id.len();
     if !(1..=FEEDBACK_ID_BYTES_MAX).contains(&id_bytes) {
@@ -130,7 +130,7 @@ fn subject(
     request: &mut FeedbackRequest,
     spec: &Spec,
     event_time: Option<Time>,
-    now: Time,
+    now: (Time, Time),
 ) -> Result<Subject, Refusal> {
     let has_inputs = !request.inputs.is_empty();
     match (request.prediction_id.take(), has_inputs) {
@@ -175,17 +175,19 @@ fn raw(tensors: Vec<Tensor>) -> Tensors {
     Tensors { inputs, raw }
 }
 
-fn check_age(event_time: Option<Time>, now: Time) -> Result<(), Refusal> {
+fn check_age(event_time: Option<Time>, now: (Time, Time)) -> Result<(), Refusal> {
     let refuse = |what| Err(Refusal::invalid("event_time", what));
     let Some(Time(event_time)) = event_time else {
         return refuse("event_time: missing, expected with inputs");
     };
-    let age = now.0.saturating_sub(event_time);
-    match age {
-        age if age > EVENT_AGE_US_MAX => refuse("event_time: more than a day ago"),
-        age if age < -EVENT_AGE_US_MAX => refuse("event_time: more than a day ahead"),
-        _ => Ok(()),
+    let (earliest, latest) = now;
+    if earliest.0.saturating_sub(event_time) > EVENT_AGE_US_MAX {
+        return refuse("event_time: more than a day ago");
     }
+    if event_time.saturating_sub(latest.0) > EVENT_AGE_US_MAX {
+        return refuse("event_time: more than a day ahead");
+    }
+    Ok(())
 }
 
 fn decision(request: &mut FeedbackRequest, task: &Task) -> Result<Option<Decision>, Refusal> {

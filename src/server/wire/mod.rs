@@ -25,7 +25,7 @@ pub(super) use feedback::{feedback, reply};
 pub(super) use metadata::{model_metadata, server_metadata};
 pub(super) use outputs::{Selection, response};
 pub(super) use parameters::Parameters;
-pub(super) use records::model_status;
 pub use records::version;
+pub(super) use records::{limits, model_status};
 pub(super) use refusal::Refusal;
 pub(super) use tensors::{Tensors, batch};

@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 
 use crate::engine::{self, Manifest, State};
 use crate::event::Time;
-use crate::proto::perennial::v1::{MemberStatus, ModelStatus, Version};
+use crate::proto::perennial::v1::{BoundStatus, Limits, MemberStatus, ModelStatus, Version};
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
 pub fn version(manifest: Manifest, damage: Option<String>, served: Option<u64>) -> Version {
@@ -37,6 +37,28 @@ pub fn timestamp(time: Time) -> Timestamp {
     }
 }
 
+/// The bounds of a journal.
+pub(in crate::server) fn limits(model: &str, limits: engine::Limits) -> Limits {
+    Limits {
+        model: model.to_owned(),
+        bytes_max: limits.bytes_max,
+        journal_bytes: limits.bytes,
+        retract_within_s: limits.retract_within_s,
+        held_since: Some(timestamp(limits.held_since)),
+        lost_before: limits.lost_before.map(timestamp),
+        position: limits.position,
+    }
+}
+
+fn bound(bound: engine::Bound) -> BoundStatus {
+    BoundStatus {
+        name: bound.name.to_owned(),
+        used: bound.used,
+        level: bound.level.word().to_owned(),
+        advice: bound.advice,
+    }
+}
+
 pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
     let (state, reason) = match status.state {
         State::Ready => ("READY", String::new()),
@@ -53,6 +75,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         journal_position: status.journal_position,
         lag: status.lag,
         journal_bytes: status.journal_bytes,
+        bounds: status.bounds.into_iter().map(bound).collect(),
         journal_bytes_a_day: status.journal_bytes_a_day,
         journal_days_left: status.journal_days_left,
         examples: status.examples,

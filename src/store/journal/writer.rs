@@ -264,6 +264,16 @@ impl Journal {
         Ok(n_bytes)
     }
 
+    /// From now on, a group that would make a segment longer than this starts a new one.
+    pub fn set_segment_bytes(&mut self, segment_bytes: u32) {
+        self.config.segment_bytes = segment_bytes;
+    }
+
+    /// The position that the last segment begins at.
+    pub fn last_segment(&self) -> u64 {
+        self.last.first_position
+    }
+
     /// The last position that survives anything.
     pub fn synced(&self) -> u64 {
         self.synced

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::{Device, InputKind, LowRank, Pinned};
-use super::{Error, Raw, device, raw, value, within};
+use super::{Error, Raw, device, ordered, raw, value, within};
 
 /// The files that a description names, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
         let allowed = "it is written behind a description by the program; leave it out";
         return Err(value("pinned", format!("{path:?}"), allowed));
     }
+    ordered::check_absent(&raw)?;
     let network = raw.network.as_ref();
     let weights = network.and_then(|network| network.weights.clone());
     weights

@@ -46,7 +46,12 @@ fn with_inputs() -> FeedbackRequest {
 
 fn read(task: &str, request: FeedbackRequest) -> Result<Feedback, Refusal> {
     let spec = spec(task);
-    feedback(request, &spec, spec.task.names(), Time(NOW_S * 1_000_000))
+    feedback(
+        request,
+        &spec,
+        spec.task.names(),
+        (Time(NOW_S * 1_000_000), Time(NOW_S * 1_000_000)),
+    )
 }
 
 const BANDIT: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]";
@@ -340,7 +345,14 @@ fn p9_rewards_and_signals_are_in_the_range_that_is_described() {
     let spec = Spec::parse(&format!("{BANDIT}\n{input}\n{narrow}"));
     let spec = spec.expect("a sound description");
     let names = spec.task.names();
-    let read_narrow = |request| feedback(request, &spec, names, Time(NOW_S * 1_000_000));
+    let read_narrow = |request| {
+        feedback(
+            request,
+            &spec,
+            names,
+            (Time(NOW_S * 1_000_000), Time(NOW_S * 1_000_000)),
+        )
+    };
     assert!(read_narrow(reward(5.0)).is_ok());
     let refusal = read_narrow(reward(-0.5)).expect_err("beyond");
     assert_eq!(
@@ -383,7 +395,7 @@ fn p9_a_new_label_needs_a_free_place() {
     assert_eq!(refusal.message, "label: 0 bytes, expected 1 to 200");
     let three = ["no", "yes", "perhaps"].map(str::to_owned);
     let spec = spec(&open(3));
-    let refusal = feedback(labelled("never"), &spec, &three, Time(0)).expect_err("full");
+    let refusal = feedback(labelled("never"), &spec, &three, (Time(0), Time(0))).expect_err("full");
     assert_eq!(refusal.code, tonic::Code::FailedPrecondition);
     assert!(refusal.message.contains("all 3 places are taken"));
 }

@@ -1,0 +1,367 @@
+//! The feedback ids of the last day: which have come, and where their first events stand.
+//!
+//! Invariant: an id is forgotten by its age in journal time alone, never for room. The newest lie
+//! in memory; all lie on disk up to a position of the journal, from where its entries say the rest.
+
+mod record;
+mod run;
+mod tail;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+pub use record::Record;
+use record::{Counts, RECORD_BYTES};
+use run::Run;
+use tail::Tail;
+
+use super::{Disk, Error};
+use crate::event::Time;
+use crate::learn::{feedback_key, is_forgotten};
+
+/// Sources that are counted by themselves; what others hold is counted together.
+const SOURCES_MAX: usize = 4096;
+const OTHERS: u32 = u32::MAX;
+/// Ids that are not on disk yet, at most, in so many parts of those in memory.
+const UNWRITTEN_PARTS: usize = 4;
+
+/// How much is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Ids in memory; more are sorted into a file.
+    pub memory_max: usize,
+    /// Bytes on disk.
+    pub bytes_max: u64,
+}
+
+impl Bounds {
+    /// How many ids that is.
+    pub fn ids_max(&self) -> u64 {
+        self.bytes_max / RECORD_BYTES as u64
+    }
+
+    /// A few files at least, so that old ones can go while new ones come.
+    fn sealed_at(&self) -> usize {
+        self.memory_max.min(self.ids_max() as usize / 8).max(1)
+    }
+}
+
+/// What a source holds, where it may hold no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Ids of this source.
+    pub held: u64,
+    /// Ids of all.
+    pub all: u64,
+}
+
+/// The ids of one journal.
+#[derive(Debug)]
+pub struct Ids {
+    disk: Disk,
+    folder: PathBuf,
+    journal_id: [u8; 16],
+    /// In the order of what they cover.
+    runs: VecDeque<Run>,
+    tail: Option<Tail>,
+    /// Those in no sorted file, and their keys in the order in which they came.
+    recent: HashMap<u128, Record>,
+    order: VecDeque<u128>,
+    /// Those that are not on disk.
+    unwritten: Vec<Record>,
+    counts: Counts,
+    n_ids: u64,
+}
+
+impl Ids {
+    /// Those of a journal that ends at `last_position`, as far as they lie in this folder: the
+    /// entries behind [`covers`](Ids::covers) say the rest.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`]: a file is not what was written, or not of this journal. [`Error::Io`].
+    pub fn open(
+        disk: &Disk,
+        folder: &Path,
+        journal_id: [u8; 16],
+        last_position: u64,
+    ) -> Result<Ids, Error> {
+        disk.create_folder(folder)?;
+        let mut ids = Ids {
+            disk: disk.clone(),
+            folder: folder.to_owned(),
+            journal_id,
+            runs: VecDeque::new(),
+            tail: None,
+            recent: HashMap::new(),
+            order: VecDeque::new(),
+            unwritten: Vec::new(),
+            counts: Counts::default(),
+            n_ids: 0,
+        };
+        let (mut newer, mut ahead) = (Vec::new(), Vec::new());
+        for path in list(folder)? {
+            let mut records = Vec::new();
+            let run = Run::open(&path, &ids.journal_id, |record| records.push(record))?;
+            if run.covers > last_position {
+                newer.append(&mut records);
+                ahead.push(run);
+                continue;
+            }
+            ids.counts.add_all(&run.counts);
+            ids.n_ids += run.len();
+            ids.runs.push_back(run);
+        }
+        let sorted = ids.runs.back().map_or(0, |run| run.covers);
+        let path = ids.tail_path();
+        ids.tail = Tail::open(disk, &path, &ids.journal_id, |covers, records| {
+            // A crash may leave what was sorted already.
+            if covers > sorted {
+                newer.extend_from_slice(records);
+            }
+        })?;
+        newer.sort_unstable_by_key(|record| record.position);
+        newer.retain(|record| record.position <= last_position);
+        newer.into_iter().for_each(|record| ids.hold(record));
+        ids.fall_back(last_position, &ahead)?;
+        Ok(ids)
+    }
+
+    /// Where the journal ends before what is known here, it has lost those events: so are their
+    /// ids.
+    fn fall_back(&mut self, last_position: u64, ahead: &[Run]) -> Result<(), Error> {
+        if self.covers() > last_position || !ahead.is_empty() {
+            let records: Vec<Record> = self.order.iter().map(|key| self.recent[key]).collect();
+            let (disk, path) = (&self.disk, self.tail_path());
+            let tail = Tail::begin(disk, &path, &self.journal_id, last_position, &records)?;
+            self.tail = Some(tail);
+            ahead.iter().try_for_each(|run| run.remove(&self.disk))?;
+        }
+        Ok(())
+    }
+
+    /// All ids of the journal up to this position lie on disk; 0 where none do.
+    pub fn covers(&self) -> u64 {
+        let sorted = self.runs.back().map_or(0, |run| run.covers);
+        self.tail.as_ref().map_or(0, |tail| tail.covers).max(sorted)
+    }
+
+    /// Where the oldest event stands whose id is held.
+    pub fn oldest_position(&self) -> Option<u64> {
+        let sorted = self.runs.front().map(|run| run.oldest);
+        let mut recent = self.order.iter().filter_map(|key| self.recent.get(key));
+        sorted.or_else(|| Some(recent.next()?.position))
+    }
+
+    /// How many are held.
+    pub fn len(&self) -> u64 {
+        self.n_ids
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.n_ids == 0
+    }
+
+    /// Where the first event of an id stands, if it came within the last day.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: a file cannot be read.
+    pub fn position(&self, feedback_id: &str, now: Time) -> Result<Option<u64>, Error> {
+        let key = feedback_key(feedback_id);
+        let known = |record: &Record| !is_forgotten(record.time, now);
+        if let Some(record) = self.recent.get(&key).filter(|record| known(record)) {
+            return Ok(Some(record.position));
+        }
+        for run in self.runs.iter().rev() {
+            if let Some(record) = run.find(key)?.filter(known) {
+                return Ok(Some(record.position));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a source may hold one more: at most as many as are free, so that there is always
+    /// room for others.
+    ///
+    /// # Errors
+    /// What it holds, where it may not.
+    pub fn check_share(&self, source: &str, bounds: &Bounds) -> Result<(), Share> {
+        let held = self.counts.of(self.counted_as(source));
+        let free = bounds.ids_max().saturating_sub(self.n_ids);
+        let unwritten_max = 2 * bounds.sealed_at();
+        match held < free && self.unwritten.len() < unwritten_max {
+            true => Ok(()),
+            false => Err(Share {
+                held,
+                all: self.n_ids,
+            }),
+        }
+    }
+
+    /// Holds an id that is new.
+    pub fn insert(&mut self, feedback_id: &str, source: &str, position: u64, time: Time) {
+        self.insert_key(feedback_key(feedback_id), source, position, time);
+    }
+
+    /// The same, by its key.
+    pub fn insert_key(&mut self, key: u128, source: &str, position: u64, time: Time) {
+        let source = self.counted_as(source);
+        let record = Record {
+            key,
+            position,
+            time,
+            source,
+        };
+        self.hold(record);
+        self.unwritten.push(record);
+    }
+
+    /// Forgets those in memory that are older than a day.
+    pub fn forget(&mut self, now: Time) {
+        while let Some(key) = self.order.front() {
+            if let Some(record) = self.recent.get(key) {
+                if !is_forgotten(record.time, now) {
+                    break;
+                }
+                let source = record.source;
+                self.recent.remove(key);
+                self.counts.remove(source, 1);
+                self.n_ids -= 1;
+            }
+            self.order.pop_front();
+        }
+    }
+
+    /// Whether so many are not on disk that it is time to write.
+    pub fn is_due(&self, bounds: &Bounds) -> bool {
+        self.unwritten.len() >= bounds.sealed_at().div_ceil(UNWRITTEN_PARTS)
+    }
+
+    /// Writes what is not on disk of the events up to `synced`, which nothing can undo: an id of one
+    /// that a crash undoes is not known afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the disk refused. Nothing is lost, and it can be tried again.
+    pub fn flush(&mut self, synced: u64, now: Time, bounds: &Bounds) -> Result<(), Error> {
+        self.forget(now);
+        while let Some(run) = self
+            .runs
+            .front()
+            .filter(|run| is_forgotten(run.newest, now))
+        {
+            run.remove(&self.disk)?;
+            self.counts.remove_all(&run.counts);
+            self.n_ids -= run.len();
+            self.runs.pop_front();
+        }
+        if synced <= self.covers() {
+            return Ok(());
+        }
+        let path = self.tail_path();
+        let n_synced = self.unwritten.partition_point(|one| one.position <= synced);
+        let records = &self.unwritten[..n_synced];
+        match &mut self.tail {
+            Some(tail) => tail.append(synced, records)?,
+            None => {
+                let tail = Tail::begin(&self.disk, &path, &self.journal_id, synced, records)?;
+                self.tail = Some(tail);
+            }
+        }
+        self.unwritten.drain(..n_synced);
+        let n_written = self.tail.as_ref().map_or(0, |tail| tail.n_records);
+        match n_written >= bounds.sealed_at() {
+            true => self.seal(synced, bounds),
+            false => Ok(()),
+        }
+    }
+
+    /// Sorts what lies in memory into a file, or drops what is forgotten from the tail.
+    fn seal(&mut self, synced: u64, bounds: &Bounds) -> Result<(), Error> {
+        let records = self.recent.values().copied();
+        let mut records: Vec<Record> = records.filter(|one| one.position <= synced).collect();
+        let path = self.tail_path();
+        if records.len() * 2 < bounds.sealed_at() {
+            records.sort_unstable_by_key(|record| record.position);
+            let tail = Tail::begin(&self.disk, &path, &self.journal_id, synced, &records)?;
+            self.tail = Some(tail);
+            return Ok(());
+        }
+        let run = Run::write(
+            &self.disk,
+            &self.folder,
+            &self.journal_id,
+            synced,
+            &mut records,
+        )?;
+        self.runs.push_back(run);
+        let recent = &mut self.recent;
+        recent.retain(|_, record| record.position > synced);
+        self.order.retain(|key| recent.contains_key(key));
+        self.tail = Some(Tail::begin(
+            &self.disk,
+            &path,
+            &self.journal_id,
+            synced,
+            &[],
+        )?);
+        Ok(())
+    }
+
+    fn hold(&mut self, record: Record) {
+        if self.recent.insert(record.key, record).is_none() {
+            self.order.push_back(record.key);
+            self.counts.add(record.source);
+            self.n_ids += 1;
+        }
+    }
+
+    fn counted_as(&self, source: &str) -> u32 {
+        let hash = blake3::hash(source.as_bytes());
+        let source = u32::from_le_bytes(record::array(&hash.as_bytes()[..4]));
+        let known = self.counts.knows(source) || self.counts.n_sources() < SOURCES_MAX;
+        if known { source } else { OTHERS }
+    }
+
+    fn tail_path(&self) -> PathBuf {
+        self.folder.join("tail")
+    }
+}
+
+/// The sorted files, in the order of what they cover.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |error| Error::io(folder, "list it")(error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|end| end == "ids") {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Writes a file that takes the place of the one under this name, in one step.
+fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let partial = path.with_extension("partial");
+    if partial.exists() {
+        disk.remove(&partial)?;
+    }
+    disk.write_file(&partial, bytes)?;
+    disk.rename(&partial, path)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("a file of ids lies in their folder")
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    let what = format!(
+        "{what}; restore the folder of feedback ids from a copy, or remove it: then those that the \
+         journal still holds are known"
+    );
+    Error::foreign(path, what)
+}
+
+#[cfg(test)]
+mod tests;

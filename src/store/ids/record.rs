@@ -1,0 +1,92 @@
+//! One feedback id as it lies on disk.
+//!
+//! Invariant: forty bytes, little-endian; four of them are not used yet, and zero: room for a mark.
+
+use std::collections::BTreeMap;
+
+use crate::event::Time;
+
+pub(super) const RECORD_BYTES: usize = 40;
+
+/// Where the first event of an id stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The first half of the id's BLAKE3.
+    pub key: u128,
+    /// The position of its first event.
+    pub position: u64,
+    /// When that was accepted.
+    pub time: Time,
+    /// What its source is counted as.
+    pub source: u32,
+}
+
+impl Record {
+    pub fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        bytes[..16].copy_from_slice(&self.key.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.position.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.time.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.source.to_le_bytes());
+        bytes
+    }
+
+    /// Of forty bytes.
+    pub fn parse(bytes: &[u8]) -> Record {
+        Record {
+            key: u128::from_le_bytes(array(&bytes[..16])),
+            position: u64::from_le_bytes(array(&bytes[16..24])),
+            time: Time(i64::from_le_bytes(array(&bytes[24..32]))),
+            source: u32::from_le_bytes(array(&bytes[32..36])),
+        }
+    }
+}
+
+/// The bytes of a slice that has so many.
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the slice is as long")
+}
+
+/// How many ids each source holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts(BTreeMap<u32, u64>);
+
+impl Counts {
+    pub fn of(&self, source: u32) -> u64 {
+        self.0.get(&source).copied().unwrap_or(0)
+    }
+
+    pub fn knows(&self, source: u32) -> bool {
+        self.0.contains_key(&source)
+    }
+
+    pub fn n_sources(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn add(&mut self, source: u32) {
+        *self.0.entry(source).or_insert(0) += 1;
+    }
+
+    pub fn add_all(&mut self, others: &Counts) {
+        for (source, n) in &others.0 {
+            *self.0.entry(*source).or_insert(0) += n;
+        }
+    }
+
+    pub fn remove_all(&mut self, others: &Counts) {
+        others
+            .0
+            .iter()
+            .for_each(|(source, n)| self.remove(*source, *n));
+    }
+
+    pub fn remove(&mut self, source: u32, n: u64) {
+        if let Some(held) = self.0.get_mut(&source) {
+            *held = held.saturating_sub(n);
+            if *held == 0 {
+                self.0.remove(&source);
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Ids that are many, old, shared, torn and cut.
+
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+use crate::learn::feedback_key;
+
+const HOUR: i64 = 3_600_000_000;
+const JOURNAL: [u8; 16] = [7; 16];
+const LARGE: Bounds = Bounds {
+    memory_max: 250_000,
+    bytes_max: 2 << 30,
+};
+/// A file for every ten ids.
+const SMALL: Bounds = Bounds {
+    memory_max: 10,
+    bytes_max: 1 << 20,
+};
+
+fn open(folder: &TempDir, last: u64) -> Result<Ids, Error> {
+    Ids::open(&Disk::default(), folder.path(), JOURNAL, last)
+}
+
+fn name(n: u64) -> String {
+    format!("id-{n}")
+}
+
+/// Ids as a writer inserts them: one a position, a second apart, from hour zero on.
+fn insert(ids: &mut Ids, positions: std::ops::RangeInclusive<u64>, bounds: &Bounds) {
+    for n in positions {
+        let now = Time(n as i64 * 1_000_000);
+        assert_eq!(ids.position(&name(n), now).unwrap(), None, "{n}");
+        ids.insert(&name(n), "s", n, now);
+        if ids.is_due(bounds) {
+            ids.flush(n, now, bounds).unwrap();
+        }
+    }
+}
+
+#[test]
+fn p1_three_million_ids_are_known_in_bounded_memory() {
+    const N: u64 = 3_000_000;
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    for n in 1..=N {
+        ids.insert(&name(n), "s", n, Time(n as i64));
+        if ids.is_due(&LARGE) {
+            ids.flush(n, Time(n as i64), &LARGE).unwrap();
+        }
+        assert!(ids.recent.len() < 2 * LARGE.memory_max);
+    }
+    ids.flush(N, Time(N as i64), &LARGE).unwrap();
+    let check = |ids: &Ids| {
+        let now = Time(N as i64);
+        for n in (1..=N).step_by(29_989).chain([1, N]) {
+            assert_eq!(ids.position(&name(n), now).unwrap(), Some(n));
+        }
+        for n in (N + 1..2 * N).step_by(29_989) {
+            assert_eq!(ids.position(&name(n), now).unwrap(), None);
+        }
+    };
+    check(&ids);
+    drop(ids);
+    let ids = open(&folder, N).unwrap();
+    assert_eq!((ids.covers(), ids.len()), (N, N));
+    check(&ids);
+}
+
+#[test]
+fn ids_are_forgotten_by_age_alone() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=95, &SMALL);
+    ids.flush(95, Time(95_000_000), &SMALL).unwrap();
+    assert!(ids.runs.len() > 5, "{}", ids.runs.len());
+    let at = |n: i64| Time(24 * HOUR + n * 1_000_000);
+    for n in [1, 50, 95] {
+        assert_eq!(ids.position(&name(n), at(n as i64)).unwrap(), Some(n));
+        let later = Time(at(n as i64).0 + 1);
+        assert_eq!(ids.position(&name(n), later).unwrap(), None);
+    }
+    // Whole files go once all in them are forgotten; the others stay.
+    ids.flush(95, at(60), &SMALL).unwrap();
+    assert!(ids.len() < 50 && ids.position(&name(61), at(60)).unwrap() == Some(61));
+    ids.flush(95, at(200), &SMALL).unwrap();
+    assert_eq!((ids.len(), ids.runs.len()), (0, 0));
+    let reopened = open(&folder, 95).unwrap();
+    assert_eq!(reopened.position(&name(95), at(200)).unwrap(), None);
+}
+
+#[test]
+fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
+    let folder = tempdir().unwrap();
+    let bounds = Bounds {
+        memory_max: 1000,
+        bytes_max: 4000 * RECORD_BYTES as u64,
+    };
+    let mut ids = open(&folder, 0).unwrap();
+    let mut position = 0;
+    let mut send = |ids: &mut Ids, source: &str, n: usize| {
+        let mut n_taken = 0;
+        for _ in 0..n {
+            if ids.check_share(source, &bounds).is_ok() {
+                position += 1;
+                ids.insert(&name(position), source, position, Time(0));
+                n_taken += 1;
+            }
+            if ids.is_due(&bounds) {
+                ids.flush(position, Time(0), &bounds).unwrap();
+            }
+        }
+        n_taken
+    };
+    assert_eq!(send(&mut ids, "flood", 10_000), 2000);
+    let share = ids.check_share("flood", &bounds).unwrap_err();
+    assert_eq!((share.held, share.all), (2000, 2000));
+    assert_eq!(send(&mut ids, "honest", 100), 100);
+    assert_eq!(send(&mut ids, "flood", 10), 0);
+    // Names without end count together, and leave room to one that is known.
+    let floods = (0..10_000).map(|n| send(&mut ids, &format!("flood {n}"), 1));
+    assert!(floods.sum::<i32>() > 1000);
+    // A day later all of it is free again.
+    let day = Time(24 * HOUR + 1);
+    ids.flush(position, day, &bounds).unwrap();
+    ids.check_share("flood", &bounds).unwrap();
+}
+
+#[test]
+fn a_batch_that_a_crash_tore_is_written_over() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=3, &LARGE);
+    ids.flush(3, Time(0), &LARGE).unwrap();
+    let path = folder.path().join("tail");
+    let whole = std::fs::read(&path).unwrap();
+    insert(&mut ids, 4..=5, &LARGE);
+    ids.flush(5, Time(0), &LARGE).unwrap();
+    let longer = std::fs::read(&path).unwrap();
+    drop(ids);
+    for n_bytes in whole.len()..longer.len() {
+        std::fs::write(&path, &longer[..n_bytes]).unwrap();
+        let mut ids = open(&folder, 5).unwrap();
+        assert_eq!((ids.covers(), ids.len()), (3, 3), "{n_bytes}");
+        insert(&mut ids, 4..=4, &LARGE);
+        ids.flush(4, Time(0), &LARGE).unwrap();
+        assert_eq!(open(&folder, 4).unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn p9_what_is_damaged_or_of_another_journal_is_refused() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=25, &SMALL);
+    ids.flush(25, Time(0), &SMALL).unwrap();
+    drop(ids);
+    let refused = |last, journal_id, expected: &str| {
+        let opened = Ids::open(&Disk::default(), folder.path(), journal_id, last);
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("or remove it"), "{error}");
+    };
+    refused(25, [8; 16], "it is of another journal");
+    let path = list(folder.path()).unwrap().remove(0);
+    let sound = std::fs::read(&path).unwrap();
+    for at in [0, 9, 30, 44, 60, sound.len() - 1] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        refused(25, JOURNAL, "not what was written");
+    }
+    std::fs::write(&path, &sound[..sound.len() - 1]).unwrap();
+    refused(25, JOURNAL, "not as long");
+    std::fs::write(&path, &sound).unwrap();
+    assert_eq!(open(&folder, 25).unwrap().len(), 25);
+}
+
+#[test]
+fn p1_an_id_whose_event_is_not_synced_is_not_written() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    for n in 1..=15 {
+        ids.insert(&name(n), "s", n, Time(0));
+    }
+    ids.flush(12, Time(0), &SMALL).unwrap();
+    assert_eq!(ids.position(&name(13), Time(0)).unwrap(), Some(13));
+    let after = open(&folder, 12).unwrap();
+    assert_eq!((after.covers(), after.len(), after.runs.len()), (12, 12, 1));
+    assert_eq!(after.position(&name(13), Time(0)).unwrap(), None);
+    ids.flush(15, Time(0), &SMALL).unwrap();
+    assert_eq!(open(&folder, 15).unwrap().len(), 15);
+}
+
+#[test]
+fn ids_of_events_that_the_journal_has_lost_are_not_known() {
+    for last in [24, 15, 0] {
+        let folder = tempdir().unwrap();
+        let mut ids = open(&folder, 0).unwrap();
+        insert(&mut ids, 1..=25, &SMALL);
+        ids.flush(25, Time(0), &SMALL).unwrap();
+        assert!(ids.runs.len() > 1);
+        drop(ids);
+        for _ in 0..2 {
+            let ids = open(&folder, last).unwrap();
+            assert_eq!((ids.covers(), ids.len()), (last, last));
+            for n in 1..=25 {
+                let expected = (n <= last).then_some(n);
+                assert_eq!(ids.position(&name(n), Time(0)).unwrap(), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_crash_left_sorted_and_unsorted_counts_once() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=9, &LARGE);
+    ids.flush(9, Time(0), &LARGE).unwrap();
+    let tail = std::fs::read(folder.path().join("tail")).unwrap();
+    ids.seal(9, &SMALL).unwrap();
+    drop(ids);
+    std::fs::write(folder.path().join("tail"), tail).unwrap();
+    let ids = open(&folder, 9).unwrap();
+    assert_eq!((ids.len(), ids.recent.len()), (9, 0));
+    assert_eq!(ids.position(&name(4), Time(0)).unwrap(), Some(4));
+    assert_eq!(ids.runs[0].find(feedback_key("none")).unwrap(), None);
+}
