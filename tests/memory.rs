@@ -70,8 +70,8 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
     let names = std::fs::read_dir(house.data().join("m")).unwrap();
     assert_eq!(
         names.count(),
-        2,
-        "nothing stays beside journal and checkpoints"
+        3,
+        "nothing stays beside journal, checkpoints and ids"
     );
     [retract, replay, state]
 }

@@ -110,26 +110,8 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
         (_, false) => format!("{again}, which DIFFERS: {}", found.reason),
     };
     put("again", again);
-    for heard in &found.feedback {
-        let AuditedFeedback {
-            position,
-            source,
-            signal,
-            ..
-        } = heard;
-        let fate = match heard.fate.as_str() {
-            "" => String::new(),
-            fate => format!(", {fate}"),
-        };
-        let retracted = if heard.retracted {
-            ", retracted since"
-        } else {
-            ""
-        };
-        put(
-            "feedback",
-            format!("{signal} from {source:?} at {position}{fate}{retracted}"),
-        );
+    for feedback in &found.feedback {
+        put("feedback", feedback_line(feedback));
     }
     for ErasedFeedback { events, order } in &found.erased {
         let noun = if *events == 1 { "event" } else { "events" };
@@ -153,6 +135,26 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
         put("without", text);
     }
     lines
+}
+
+/// One feedback event about the row, with what became of it.
+fn feedback_line(feedback: &AuditedFeedback) -> String {
+    let AuditedFeedback {
+        position,
+        source,
+        signal,
+        ..
+    } = feedback;
+    let fate = match feedback.fate.as_str() {
+        "" => String::new(),
+        fate => format!(", {fate}"),
+    };
+    let retracted = if feedback.retracted {
+        ", retracted since"
+    } else {
+        ""
+    };
+    format!("{signal} from {source:?} at {position}{fate}{retracted}")
 }
 
 /// What the state that answered had learned, as far as it was counted.

@@ -111,24 +111,20 @@ pub fn audit(
     let Some((entry, row)) = find(versions, last, id)? else {
         return Ok(None);
     };
-    let (position, time) = (entry.position, entry.time);
     let Event::Prediction(prediction) = entry.event else {
         return Ok(None);
     };
-    let at = prediction.position;
-    let state = state_at(versions, at);
+    let state = state_at(versions, prediction.position);
     let served = row_of(&prediction.outputs, row, prediction.ids.len());
     let again = state.as_ref().map_err(Clone::clone);
     let again = again.and_then(|state| answer(&state.learner, &prediction, row));
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
     let sources = known.map(|state| state.learner.sources());
-    let sources_from = sources.map_or(1, Sources::since);
     let learned = sources.into_iter().flat_map(Sources::learned);
-    let sources = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
-    let sources = sources.collect();
+    let learned = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
     let without = without.map(|source| {
-        let (learner, left_out) = state_without(versions, source, at, last)?;
+        let (learner, left_out) = state_without(versions, source, prediction.position, last)?;
         Ok(Without {
             answer: answer(&learner, &prediction, row)?,
             names: learner.learned().names().to_vec(),
@@ -137,7 +133,7 @@ pub fn audit(
     });
     let description = match known {
         Some(state) => state.learner.description().clone(),
-        None => description_at(&versions.journal, at)?.unwrap_or_default(),
+        None => description_at(&versions.journal, prediction.position)?.unwrap_or_default(),
     };
     let spec = Spec::journaled(&description.toml).ok();
     let names = match (known, &spec) {
@@ -145,14 +141,14 @@ pub fn audit(
         (None, Some(spec)) => labelled(spec.task.names(), &served, &prediction.labels),
         (None, None) => labelled(&[], &served, &prediction.labels),
     };
-    let (feedback, erased) = heard(versions, position, last, id)?;
+    let (feedback, erased) = heard(versions, entry.position, last, id)?;
     Ok(Some(Audit {
         model: versions.model.clone(),
-        entry: position,
+        entry: entry.position,
         row,
-        time,
+        time: entry.time,
         version: prediction.version,
-        position: at,
+        position: prediction.position,
         inputs: named(spec.as_ref(), &prediction.batch, row),
         names,
         answer: served,
@@ -161,8 +157,8 @@ pub fn audit(
         description,
         feedback,
         erased,
-        sources,
-        sources_from,
+        sources: learned.collect(),
+        sources_from: sources.map_or(1, Sources::since),
         without,
     }))
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::discriminant;
 
+use super::chosen::{Retractions, retractions};
 use super::error::Error;
-use super::retract::{Retractions, retractions};
 use super::versions::Versions;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Order, Outputs, Prediction, PredictionId,

@@ -43,6 +43,7 @@ mod audit;
 mod awaited;
 mod batcher;
 mod bounds;
+mod chosen;
 mod clock;
 mod command;
 mod decisions;
@@ -204,26 +205,17 @@ impl Engine {
                 Ok((mut recovered, embedders)) => {
                     let index = written.len();
                     recovered.learning.stages.clone_from(&config.stages);
-                    let running = Running::new(
-                        &name,
-                        index,
-                        recovered.learning,
-                        &outbox,
-                        &jobs,
-                        Arc::new(recovered.clock),
-                        &stopped,
-                    );
+                    let (learning, clock) = (recovered.learning, Arc::new(recovered.clock));
+                    let running =
+                        Running::new(&name, index, learning, &outbox, &jobs, clock, &stopped);
                     let running = Arc::new(Running {
                         embedders,
                         retracted: recovered.retracted,
                         ..running
                     });
                     running.note_journal(&recovered.journal);
-                    written.push(Written::new(
-                        recovered.journal,
-                        recovered.ids,
-                        running.clone(),
-                    ));
+                    let (journal, ids) = (recovered.journal, recovered.ids);
+                    written.push(Written::new(journal, ids, running.clone()));
                     Hosted::running(&name, running)
                 }
                 Err(reason) => {

@@ -11,7 +11,7 @@ use super::writer::Work;
 use crate::event::{Batch, Column, Feedback, Outputs, Prediction, Signal, Subject};
 
 /// Messages on their way at a time, and the bytes that they hold.
-const MESSAGES_MAX: usize = 16 * 1024;
+const MESSAGES_MAX: usize = 20 * 1024;
 const BYTES_MAX: usize = 256 << 20;
 /// Parts of both, out of so many, that predictions leave to feedback, and both leave to orders.
 const PARTS: usize = 16;

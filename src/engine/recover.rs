@@ -22,7 +22,7 @@ use crate::learn::is_forgotten;
 use crate::model::Spec;
 use crate::store::regular::is_there;
 use crate::store::{
-    Checkpoint, Config, Directory, Ids, Journal, Reader, checkpoint, segments, sweep_scratch,
+    Checkpoint, Config, Directory, Disk, Ids, Journal, Reader, checkpoint, segments, sweep_scratch,
 };
 
 const DESCRIPTION: &str = "model.toml";
@@ -154,20 +154,15 @@ pub fn reopen(
     let newest = newest_whole(&folder, name)?;
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
     let path = directory.journal(name);
-    let mut config = Config {
-        disk: disk.clone(),
-        ..Config::default()
-    };
-    if let Some(described) = described {
-        config.segment_bytes = described.spec.journal.segment_bytes() as u32;
-    }
+    let config = journal_config(disk, described);
     let (journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
     if let Some(cut) = &recovered.cut {
+        let (position, bytes) = (cut.position, cut.bytes);
         tracing::warn!(
             model = name,
-            position = cut.position,
-            bytes = cut.bytes,
-            "cut a torn end of the journal, which was never acknowledged"
+            position,
+            bytes,
+            "cut a torn end of the journal"
         );
     }
     let mut versions = Versions::new(directory, name, recovered.journal_id);
@@ -194,7 +189,34 @@ pub fn reopen(
     apply(&mut learning, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
-    let last = (to > 0).then_some(recovered.last_time);
+    let clock = journal_clock(clocks, name, (to > 0).then_some(recovered.last_time));
+    let ids = known_ids(directory, &learning, recovered.journal_id, clock.now())?;
+    Ok(Opened {
+        journal,
+        learning,
+        clock,
+        ids,
+        retracted: Retracted::default(),
+    })
+}
+
+/// How a journal is written whose model is `described`, if it is.
+fn journal_config(disk: &Disk, described: Option<&Described>) -> Config {
+    let config = Config {
+        disk: disk.clone(),
+        ..Config::default()
+    };
+    match described {
+        None => config,
+        Some(described) => Config {
+            segment_bytes: described.spec.journal.segment_bytes() as u32,
+            ..config
+        },
+    }
+}
+
+/// The clock of a journal whose last entry is of this time.
+fn journal_clock(clocks: Clocks, name: &str, last: Option<Time>) -> JournalClock {
     let clock = JournalClock::start(clocks.clock, last, clocks.wall_clock);
     if let (ahead_us, true) = clock.offset() {
         let days = ahead_us / 86_400_000_000;
@@ -205,14 +227,7 @@ pub fn reopen(
              an hour, or at once with serve --believe-clock"
         );
     }
-    let ids = known_ids(directory, &learning, recovered.journal_id, clock.now())?;
-    Ok(Opened {
-        journal,
-        learning,
-        clock,
-        ids,
-        retracted: Retracted::default(),
-    })
+    clock
 }
 
 /// The feedback ids of the last day: those on disk, and those of the entries since; of a model

@@ -6,13 +6,13 @@
 //! may go: until the order is journaled nothing has happened then, and from there on all of it
 //! will.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::oneshot;
 
+use super::chosen::{Chosen, came_again, chosen};
 use super::derivation::{Derivation, Known};
 use super::error::Error;
 use super::hosted::{Hosted, Running};
@@ -22,10 +22,7 @@ use super::stages::Stage;
 use super::traces::{self, Origins};
 use super::turn::{PANICKED, block_on};
 use super::versions::Versions;
-use crate::event::{
-    Command, Disposal, Entry, Erasure, Event, Feedback, Kind, Order, Reason, Retraction, Selector,
-    Time,
-};
+use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, tainted};
 use crate::store::{self, Journal, Reader, erase, segments};
 
@@ -505,99 +502,4 @@ fn to_be_erased(journal: &Path, position: u64) -> Result<Chosen, store::Error> {
         },
         _ => Ok(Chosen::default()),
     }
-}
-
-/// The positions of feedback that a selector chooses, rising.
-#[derive(Default)]
-struct Chosen {
-    /// What was not taken back before.
-    new: Vec<u64>,
-    /// What was, and was not erased, with the positions of the orders.
-    retracted: BTreeMap<u64, u64>,
-    /// The position of the newest order that took any of those back.
-    order: u64,
-}
-
-fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, store::Error> {
-    let earlier = retractions(journal, last)?;
-    let mut all = Chosen::default();
-    let mut reader = Reader::from_start(journal, last)?;
-    while let Some(Entry {
-        position,
-        time,
-        event,
-    }) = reader.next(last)?
-    {
-        let Event::Feedback(feedback) = event else {
-            continue;
-        };
-        if !selector.chooses(&feedback, time) {
-            continue;
-        }
-        match earlier.order(position, &feedback, time) {
-            None => all.new.push(position),
-            Some(order) => {
-                all.retracted.insert(position, order);
-                all.order = all.order.max(order);
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// Resent events that hold the keys of these, or of what was erased before, up to `last`.
-fn came_again(
-    journal: &Path,
-    retracted: &BTreeMap<u64, u64>,
-    last: u64,
-) -> Result<BTreeMap<u64, u64>, store::Error> {
-    let (mut firsts, mut again) = (retracted.clone(), BTreeMap::new());
-    let mut reader = Reader::from_start(journal, last)?;
-    while let Some(entry) = reader.next(last)? {
-        match entry.event {
-            Event::Erased(Kind::Feedback(tombstone)) => {
-                firsts.insert(entry.position, tombstone.order);
-            }
-            Event::Duplicate(resent) if !resent.feedback_id.is_empty() => {
-                let order = firsts.get(&resent.first_position);
-                again.extend(order.map(|order| (entry.position, *order)));
-            }
-            _ => {}
-        }
-    }
-    Ok(again)
-}
-
-/// What was taken back, with the positions of the orders.
-pub(super) struct Retractions(Vec<(u64, Selector)>);
-
-impl Retractions {
-    /// Whether an event, which stands at `position` since `time`, was taken back.
-    pub fn hold(&self, position: u64, feedback: &Feedback, time: Time) -> bool {
-        self.order(position, feedback, time).is_some()
-    }
-
-    /// The position of the first order that took the event back.
-    fn order(&self, position: u64, feedback: &Feedback, time: Time) -> Option<u64> {
-        let mut orders = self.0.iter();
-        let (order, _) = orders
-            .find(|(before, selector)| position < *before && selector.chooses(feedback, time))?;
-        Some(*order)
-    }
-}
-
-/// All that was taken back up to `last`.
-pub(super) fn retractions(journal: &Path, last: u64) -> Result<Retractions, store::Error> {
-    let mut retractions = Vec::new();
-    let mut reader = Reader::from_start(journal, last)?;
-    while let Some(entry) = reader.next(last)? {
-        if let Event::Command(Command {
-            order: Order::Retract(retraction),
-            ..
-        }) = entry.event
-        {
-            retractions.push((entry.position, retraction.selector));
-        }
-    }
-    Ok(Retractions(retractions))
 }

@@ -249,7 +249,9 @@ pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
             Event::Feedback(_) if left_out.contains(&entry.position) => continue,
             Event::Version(_) | Event::Refusal(_) | Event::Erasure(_) => continue,
             Event::Command(Command { order, .. }) => command(match order {
-                Order::Restore { version } if !refused.contains(&entry.position) => {
+                Order::Restore { version } | Order::EarlierRestore { version }
+                    if !refused.contains(&entry.position) =>
+                {
                     Order::Restore {
                         version: made[&position_of(*version).expect("it was recorded")],
                     }

@@ -61,13 +61,13 @@ names!(order, ORDERS, Order, {
     Order::Checkpoint => "checkpoint",
     Order::Restore { .. } => "restore",
     Order::EarlierRestore { .. } => "restore without a refusal",
+    Order::Retract(Retraction { selector: Selector::SourceHash(_), .. }) => "retract hashed source",
+    Order::Retract(Retraction { selector: Selector::FeedbackIdHash(_), .. }) => "retract hashed event",
     Order::Retract(Retraction { disposal: Disposal::Erase, .. }) => "retract and erase",
     Order::Erase(_) => "erase",
     Order::Retract(Retraction { selector: Selector::Source(_), .. }) => "retract source",
     Order::Retract(Retraction { selector: Selector::FeedbackId(_), .. }) => "retract event",
     Order::Retract(Retraction { selector: Selector::Accepted { .. }, .. }) => "retract stretch",
-    Order::Retract(Retraction { selector: Selector::SourceHash(_), .. }) => "retract hashed source",
-    Order::Retract(Retraction { selector: Selector::FeedbackIdHash(_), .. }) => "retract hashed event",
     Order::Adopt(_) => "adopt",
 });
 names!(reason, REASONS, Reason, {

@@ -102,10 +102,12 @@ fn damage(data: &Path, from: u64) -> usize {
 }
 
 /// What is known of a model from outside.
+/// What it has learned, what became of its feedback, and which versions are refused. A recovery
+/// across an erased stretch knows no more than the newest version that is rid of it.
 fn seen(model: &Hosted) -> impl PartialEq + std::fmt::Debug + use<> {
     let refused: Vec<String> = (1..20)
         .filter_map(|version| match model.check_restore(version) {
-            Err(Error::Refused { what, .. }) => Some(what),
+            Err(Error::Refused { what, .. }) => what.split(';').next().map(str::to_owned),
             _ => None,
         })
         .collect();

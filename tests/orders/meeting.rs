@@ -277,11 +277,11 @@ impl Known {
 
     /// The description that was adopted, if one was.
     fn adopted(&self) -> Option<Description> {
-        let adopted = self.orders(0).into_iter().filter_map(|order| match order {
+        let mut adopted = self.orders(0).into_iter().filter_map(|order| match order {
             Order::Adopt(description) => Some(description),
             _ => None,
         });
-        adopted.last()
+        adopted.next_back()
     }
 
     /// What has been learned at the end of it.

@@ -95,7 +95,7 @@ async fn p12_one_group_that_fills_a_journal_is_let_go() {
     assert!(predict(model, 14_000_000).is_some());
     assert_eq!(predict(model, 2_000_000), None);
     let mut n_segments = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..24 {
         clocked.pass_us(SECOND_US / 2);
         model.retain_now().unwrap();
         let journal = clocked.house.data().join("m/journal");

@@ -284,8 +284,10 @@ async fn p12_a_flood_of_one_source_is_refused_alone() {
         "{refused}"
     );
     // Others go on, and what was sent is known.
-    assert!(!send(model, "honest").await.unwrap().1);
+    let (position, again) = send(model, "honest").await.unwrap();
+    assert!(!again);
     assert!(send(model, "honest").await.unwrap().1);
+    model.reach(position).await.unwrap();
     let mut first = label(unknown, "flood-0", "a");
     first.source = "flood".to_owned();
     let again = model.accept(first).unwrap().wait().await.unwrap();
