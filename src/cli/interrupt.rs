@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a shell expects of a program that SIGINT ended.
+/// The exit code of a program that SIGINT ended, as shells expect it.
 pub const EXIT_CODE: u8 = 130;
 
 /// Whether ctrl-c has come; a clone shares it.

@@ -1,6 +1,6 @@
 //! `perennial limits`: the bounds of a journal, shown or changed while its model runs.
 //!
-//! Invariant: what can no longer be retracted afterwards is said before it is changed.
+//! Invariant: the loss of retractable feedback is printed before the limits change.
 
 use perennial::proto::perennial::v1::{Limits, SetLimitsRequest};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What this process asks of the system before it does anything else.
+//! Settings of the process, made before anything is allocated or opened.
 //!
 //! Invariant: where the system refuses, the program runs as it would have.
 

@@ -101,7 +101,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    // Recovery can take minutes: a port that is taken is told before.
+    // Recovery can take minutes: a port in use is reported before it begins.
     let (grpc, http) = runtime.block_on(async {
         let grpc = bind("--listen", &settings.listen).await?;
         anyhow::Ok((grpc, bind("--http", &settings.http).await?))
