@@ -2,6 +2,8 @@
 //!
 //! Invariant: one list of checks, and every combination passes all of it.
 
+#[path = "contract/bursts.rs"]
+mod bursts;
 mod common;
 #[path = "contract/hostile.rs"]
 mod hostile;

@@ -36,7 +36,7 @@ pub fn neighbours(effort: &Effort) {
                 seed: 1,
             });
             held.iter()
-                .for_each(|row| memory.push(row, Target::Class(0)));
+                .for_each(|row| memory.push(row, Target::Class(0).into()));
             let (mut speeds, mut plain) = (Vec::new(), Vec::new());
             for _ in 0..effort.n_runs {
                 speeds.push(rate(asked, |row| {

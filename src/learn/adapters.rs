@@ -13,10 +13,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
+use super::learned::{Amendment, Known};
 use super::memory::{Drawn, Form, Lesson, Memory, Room};
 use super::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Adapters, Encoded, LowRank, Scale, Target, TextEncoder};
+use crate::model::{Adapters, Encoded, LowRank, Rescale, Scale, Target, TextEncoder};
 
 /// New examples before the adapters take a step.
 const EXAMPLES_PER_STEP: u64 = 32;
@@ -86,11 +87,11 @@ impl AdapterLearner {
     pub fn observe(
         &mut self,
         encoder: &TextEncoder,
-        text: &str,
-        vector: &[f32],
-        target: Target,
+        (text, vector): (&str, &[f32]),
+        known: Known,
         scale: &Scale,
     ) {
+        let Known { target, example } = known;
         // A correction is of one moment, and the vector of it is not known any more.
         let Ok(mut tokens) = encoder.tokens(text) else {
             return;
@@ -108,6 +109,7 @@ impl AdapterLearner {
                 sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
             },
             target,
+            id: example,
             outputs: Vec::new(),
         });
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
@@ -119,6 +121,26 @@ impl AdapterLearner {
             self.memory.draw(ROWS_PER_STEP, &mut rng, &mut drawn);
             self.step(encoder, &drawn, scale);
         }
+    }
+
+    /// Makes good what the guide learned of a text, whose vector is that of the adapters now, and
+    /// what is remembered of it.
+    pub fn amend(&mut self, vector: &[f32], amendment: &Amendment, scale: &Scale) {
+        let phi = features(vector);
+        let said = self.guide.scores(&phi);
+        let [before, after] =
+            [amendment.before, amendment.after].map(|target| wanted(target, scale, said.clone()));
+        let left = FORGETTING.powf(amendment.n_since as f64);
+        self.guide.amend(&phi, [&before, &after], left);
+        self.memory
+            .amend(amendment.example, amendment.after, |_| {});
+    }
+
+    /// Expresses what it learned in another scale of rewards.
+    pub fn rescale(&mut self, change: Rescale) {
+        let bias = self.guide.settings().n_features - 1;
+        let shifts = vec![change.shift; self.guide.settings().n_outputs];
+        self.guide.rescale(change.factor, &shifts, bias);
     }
 
     /// One step on remembered texts.

@@ -13,10 +13,12 @@ mod sharpness;
 use std::ops::Range;
 
 use super::gradient::Outcome;
+use super::learned::{Amendment, Known};
 use super::memory::{self, Lesson, load_lessons, save_lessons};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    self, Analytic, Encoded, Form, RandomFeatures, Ridge, RidgeWeights, Scale, Spec, Target, Task,
+    self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
+    Target, Task,
 };
 pub use recursion::{Recursion, Settings};
 pub use sharpness::Sharpness;
@@ -26,6 +28,8 @@ const BYTES_MAX: f64 = 512.0 * 1024.0 * 1024.0;
 /// With more features than these, examples are learned in blocks: reading the matrix for each
 /// would cost more than computing with it.
 const SINGLE_MAX: usize = 1024;
+/// The feature that is one in every row.
+pub const BIAS: usize = 0;
 /// Examples in such a block.
 const BLOCK: usize = 64;
 
@@ -112,7 +116,8 @@ impl AnalyticLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, target: Target, scale: &Scale) -> Outcome {
+    pub fn observe(&mut self, row: Encoded, known: Known, scale: &Scale) -> Outcome {
+        let Known { target, example } = known;
         if let Target::Correction { action, by, .. } = target {
             return match self.correct(&row, action as usize, by, scale) {
                 false => Outcome::Rejected(1),
@@ -123,6 +128,7 @@ impl AnalyticLearner {
         self.pending.push(Lesson {
             row,
             target,
+            id: example,
             outputs: Vec::new(),
         });
         if self.pending.len() < self.examples_per_update() {
@@ -155,6 +161,42 @@ impl AnalyticLearner {
             recursion.observe(&rows, &wanted);
         }
         Outcome::Updated(n_new)
+    }
+
+    /// Makes good an example that turned out to be another: every regression is as if it had been
+    /// that from the start.
+    pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> Outcome {
+        let waits = |lesson: &&mut Lesson| lesson.id == Some(amendment.example);
+        if let Some(lesson) = self.pending.iter_mut().find(waits) {
+            lesson.target = amendment.after;
+            return Outcome::Waits;
+        }
+        let phi = self.features.phi(row);
+        for (index, recursion) in self.recursions.iter_mut().enumerate() {
+            let wanted = |target| {
+                let mut wanted = Vec::new();
+                push_targets(target, index, self.n_outputs, scale, &mut wanted).then_some(wanted)
+            };
+            let left = recursion.left_after(amendment.n_since);
+            if let (Some(before), Some(after)) = (wanted(amendment.before), wanted(amendment.after))
+                && !recursion.amend(&phi, [&before, &after], left)
+            {
+                return Outcome::Rejected(0);
+            }
+        }
+        if let (Some(sharpness), Target::Class(class)) = (&mut self.sharpness, amendment.after) {
+            // What it learned from the example depended on the estimates of then.
+            sharpness.observe(&self.recursions[0].scores(&phi), class as usize);
+        }
+        Outcome::Updated(0)
+    }
+
+    /// Expresses what is learned in another scale of rewards.
+    pub fn rescale(&mut self, change: Rescale) {
+        for recursion in &mut self.recursions {
+            let shifts = vec![change.shift; recursion.settings().n_outputs];
+            recursion.rescale(change.factor, &shifts, BIAS);
+        }
     }
 
     /// What was learned of a row had a reward or value that was larger by `delta`, in the unit of

@@ -2,6 +2,8 @@
 //!
 //! Members are scored before they learn, and each learns from every example.
 
+mod amend;
+mod answers;
 mod bank;
 mod pool;
 mod saved;
@@ -9,10 +11,12 @@ mod spread;
 
 use super::analytic::{Recursion, Settings};
 use super::gradient::{GradientLearner, Measure};
+use super::learned::{Known, amends_rewards};
+use super::likeness::Likeness;
 use crate::model::{
     self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, Task, Voices,
-    argmax,
 };
+use answers::{Answers, answer};
 use spread::Spread;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
@@ -39,6 +43,14 @@ pub struct AutoLearner {
     length: [f64; 2],
     /// Of the voices of a regression.
     spread: Spread,
+    /// Of the learning rules.
+    revision: u32,
+    /// Of the rows of a bandit: what amending a reward needs; none under the first revision.
+    likeness: Option<Likeness>,
+    /// How often a reward told of each action; `[actions]`, of a bandit.
+    n_chosen: Vec<u64>,
+    /// None under the first revision.
+    answers: Option<Answers>,
 }
 
 impl AutoLearner {
@@ -73,7 +85,29 @@ impl AutoLearner {
             network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
             length: [0.0, 0.0],
             spread: Spread::new(portfolio.pool.shares.len()),
+            revision: spec.revision,
+            likeness: amends_rewards(spec).then(Likeness::default),
+            answers: (spec.revision >= 2).then(Answers::default),
+            n_chosen: match amends_rewards(spec) {
+                true => vec![0; n_outputs],
+                false => Vec::new(),
+            },
             portfolio,
+        }
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub fn reconfigure(&mut self, spec: &Spec) {
+        self.revision = spec.revision;
+        if spec.revision >= 2 {
+            self.answers.get_or_insert_default();
+        }
+        if amends_rewards(spec) {
+            self.likeness.get_or_insert_default();
+            self.n_chosen.resize(spec.task.n_outputs(), 0);
+        }
+        if let (Some(network), Some(settings)) = (&mut self.network, &self.portfolio.plan.network) {
+            network.reconfigure(&replaying(spec), settings);
         }
     }
 
@@ -104,10 +138,11 @@ impl AutoLearner {
     pub fn observe(
         &mut self,
         row: &Encoded,
-        target: Target,
+        known: Known,
         scale: &Scale,
         scores: &mut Vec<f64>,
     ) -> bool {
+        let target = known.target;
         let network = self.network();
         let voices = self.portfolio.voices(row, scale, network.as_ref());
         let n_outputs = self.portfolio.n_outputs();
@@ -121,21 +156,24 @@ impl AutoLearner {
         let judged = voices.outputs.chunks_exact(n_outputs);
         let judged = judged.map(|outputs| self.judge(outputs, target, scale));
         let (losses, earned): (Vec<f64>, Vec<f64>) = judged.unzip();
+        if let (Some(kept), Some(example)) = (&mut self.answers, known.example) {
+            let said = voices.outputs.chunks_exact(n_outputs);
+            let said = said.map(|outputs| answer(outputs, target));
+            kept.keep(example, target, said.collect());
+        }
         // The stack is no single model.
         let n_members = self.portfolio.n_members();
         scores.extend_from_slice(&earned[..n_members]);
         let mixed = self.portfolio.mix(&voices);
         pool::observe(&mut self.portfolio, &voices, &losses, target, scale);
-        match target {
-            Target::Reward { reward, .. } => self.portfolio.range.observe(reward),
-            Target::BestAction(_) => [0.0, 1.0]
-                .into_iter()
-                .for_each(|reward| self.portfolio.range.observe(reward)),
-            _ => {}
+        let voices = &mut { voices };
+        self.widen(row, voices, target);
+        if let Some(likeness) = &mut self.likeness {
+            likeness.observe(&self.portfolio.with_last(row, scale));
         }
         self.learn_bank(row, &voices.scores, target, scale);
-        self.learn_ridges(&voices, target, scale);
-        self.learn_network(row, target, scale);
+        self.learn_ridges(voices, target, scale);
+        self.learn_network(row, known, scale);
         if let Target::Value(value) = target {
             let wanted = scale.distance(value);
             let said = voices.outputs.iter().chain(&mixed);
@@ -143,7 +181,7 @@ impl AutoLearner {
         }
         let portfolio = &mut self.portfolio;
         if !portfolio.plan.windows.is_empty() {
-            portfolio.memory.push(row, target);
+            portfolio.memory.push(row, known.remembered());
         }
         portfolio.past.observe(target);
         if let Some(last) = &mut portfolio.last {
@@ -171,35 +209,39 @@ impl AutoLearner {
         portfolio.past.observe(target);
         self.learn_bank(row, &voices.scores, target, scale);
         self.learn_ridges(voices, target, scale);
-        self.learn_network(row, target, scale);
+        self.learn_network(row, target.into(), scale);
     }
 
-    /// The loss of one member's outputs, in [0, 1], and its score as reports give it.
+    /// The loss of one member's outputs, and its score as reports give it.
+    fn judge(&self, outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
+        let loss = self.loss(answer(outputs, target), target, scale);
+        let error =
+            |index: usize, wanted: f64| (f64::from(scale.restore(outputs[index])) - wanted).abs();
+        let score = match target {
+            Target::Class(_) => 1.0 - loss,
+            Target::Value(value) => error(0, value),
+            Target::Reward { action, reward } => error(action as usize, reward),
+            Target::BestAction(best) => error(best as usize, 1.0),
+            Target::Correction { .. } => 0.0,
+        };
+        (loss, score)
+    }
+
+    /// The loss of one member's answer, in [0, 1].
     ///
     /// Of a reward the squared error counts, since the absolute one is least for those who never
     /// expect a rare reward; in [0, 4].
-    fn judge(&self, outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
-        let error =
-            |index: usize, wanted: f64| (f64::from(scale.restore(outputs[index])) - wanted).abs();
+    fn loss(&self, answer: f32, target: Target, scale: &Scale) -> f64 {
         match target {
-            Target::Class(class) => {
-                let right = f64::from(u8::from(argmax(outputs) == class as usize));
-                (1.0 - right, right)
+            Target::Class(right) | Target::BestAction(right) => {
+                f64::from(u8::from(answer != right as f32))
             }
-            Target::Value(value) => {
-                let loss = self.spread.loss(outputs[0] - scale.distance(value));
-                (loss, error(0, value))
+            Target::Value(value) => self.spread.loss(answer - scale.distance(value)),
+            Target::Reward { reward, .. } => {
+                let off = (answer - scale.distance(reward)) / REWARD_ERROR;
+                f64::from((off * off).min(REWARD_LOSS_MAX))
             }
-            Target::Reward { action, reward } => {
-                let off = (outputs[action as usize] - scale.distance(reward)) / REWARD_ERROR;
-                let loss = (off * off).min(REWARD_LOSS_MAX);
-                (f64::from(loss), error(action as usize, reward))
-            }
-            Target::BestAction(best) => {
-                let right = f64::from(u8::from(argmax(outputs) == best as usize));
-                (1.0 - right, error(best as usize, 1.0))
-            }
-            Target::Correction { .. } => (0.0, 0.0),
+            Target::Correction { .. } => 0.0,
         }
     }
 
@@ -241,54 +283,54 @@ impl AutoLearner {
         self.serve_ridges();
     }
 
-    /// Rewards as if one action were right at a time: what one does not earn, the others share by
-    /// what is expected of them.
     fn learn_exclusive(&mut self, voices: &Voices, target: Target) {
+        let wanted = self.shares_of(voices, target);
         let Some(recursion) = &mut self.exclusive else {
             return;
         };
-        let (phi, n_outputs) = (&voices.phi, self.portfolio.n_outputs());
-        let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
-        let voice = plan.n_bank() + plan.forgetting.len();
-        let said = &voices.scores[voice * n_outputs..][..n_outputs];
-        let wanted = |chosen: u32, share: f32| -> Vec<f32> {
-            let chosen = chosen as usize;
-            let expected = |action: usize| match action == chosen {
-                true => 0.0,
-                false => said[action].max(LEAST_EXPECTED),
-            };
-            let total: f32 = (0..n_outputs).map(expected).sum();
-            let rest = (1.0 - share) / total.max(LEAST_EXPECTED);
-            let wanted = |action| match action == chosen {
-                true => share,
-                false => rest * expected(action),
-            };
-            (0..n_outputs).map(wanted).collect()
-        };
-        match target {
-            Target::Reward { action, reward } => {
-                recursion.observe(phi, &wanted(action, range.share(reward)));
-            }
-            Target::BestAction(best) => {
-                recursion.observe(phi, &wanted(best, 1.0));
-            }
-            Target::Correction { action, by, .. } => {
-                // Features and scores were finite, so it is taken.
-                let taken = recursion.correct(phi, action as usize, range.part(by));
-                debug_assert!(taken);
-            }
-            Target::Class(_) | Target::Value(_) => {}
+        if let Some(wanted) = wanted {
+            recursion.observe(&voices.phi, &wanted);
+        }
+        if let Target::Correction { action, by, .. } = target {
+            let by = self.portfolio.range.part(by);
+            // Features and scores were finite, so it is taken.
+            let taken = recursion.correct(&voices.phi, action as usize, by);
+            debug_assert!(taken);
         }
     }
 
-    fn learn_network(&mut self, row: &Encoded, target: Target, scale: &Scale) {
-        let measure = match self.portfolio.plan.bandit {
-            true => Measure::Shares(&self.portfolio.range),
-            false => Measure::Plain(scale),
+    /// Rewards as if one action were right at a time: what one does not earn, the others share by
+    /// what is expected of them; `[actions]`.
+    fn shares_of(&self, voices: &Voices, target: Target) -> Option<Vec<f32>> {
+        let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
+        if !plan.exclusive {
+            return None;
+        }
+        let (chosen, share) = match target {
+            Target::Reward { action, reward } => (action as usize, range.share(reward)),
+            Target::BestAction(best) => (best as usize, 1.0),
+            Target::Correction { .. } | Target::Class(_) | Target::Value(_) => return None,
         };
+        let n_outputs = self.portfolio.n_outputs();
+        let voice = plan.n_bank() + plan.forgetting.len();
+        let said = &voices.scores[voice * n_outputs..][..n_outputs];
+        let expected = |action: usize| match action == chosen {
+            true => 0.0,
+            false => said[action].max(LEAST_EXPECTED),
+        };
+        let total: f32 = (0..n_outputs).map(expected).sum();
+        let rest = (1.0 - share) / total.max(LEAST_EXPECTED);
+        let wanted = |action| match action == chosen {
+            true => share,
+            false => rest * expected(action),
+        };
+        Some((0..n_outputs).map(wanted).collect())
+    }
+
+    fn learn_network(&mut self, row: &Encoded, known: Known, scale: &Scale) {
         if let Some(network) = &mut self.network {
             let row = self.portfolio.for_network(row).into_owned();
-            network.observe(row, target, measure);
+            network.observe(row, known, measure(&self.portfolio, scale));
         }
     }
 
@@ -311,6 +353,14 @@ impl AutoLearner {
             let n_features = recursion.settings().n_features;
             *ridge = RidgeWeights::new(n_features, recursion.served().collect());
         }
+    }
+}
+
+/// In what the outputs of the network member are.
+fn measure<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> Measure<'a> {
+    match portfolio.plan.bandit {
+        true => Measure::Shares(&portfolio.range),
+        false => Measure::Plain(scale),
     }
 }
 

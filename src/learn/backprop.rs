@@ -26,6 +26,8 @@ pub struct Pass {
     /// Slopes of the loss in what each layer gives, `[rows, n_out]` each.
     slopes: Vec<Vec<f32>>,
     terms: Terms,
+    /// How far a slope of one moves the outputs of each row: see [`Lengths::reach`].
+    reaches: Vec<f32>,
     /// Slopes in one layer's weights, where a rule needs them written out.
     gradient: Vec<f32>,
 }
@@ -38,6 +40,8 @@ pub struct Lengths {
     /// a new kind, and a few steps along them undo what was learned of the others. Where values
     /// are off by more than a softmax can be, a linear model with that error counts.
     most: f32,
+    /// The sum of squares of its slopes in the outputs.
+    outputs: f32,
 }
 
 impl Lengths {
@@ -55,6 +59,16 @@ impl Lengths {
         Lengths {
             own: sum.sqrt(),
             most: linear.sqrt().min(LENGTH_MAX),
+            outputs,
+        }
+    }
+
+    /// How far a slope of one moves an output of the row, for a rate and a share of one.
+    pub fn reach(&self) -> f32 {
+        let reach = self.own * self.own.min(self.most) / self.outputs;
+        match self.outputs > 0.0 && reach.is_finite() {
+            true => reach,
+            false => self.most * self.most / WORST_SQUARED,
         }
     }
 
@@ -142,8 +156,11 @@ impl Pass {
             }
         }
         let mut finite = true;
+        self.reaches.clear();
         for (row, share) in shares.iter().enumerate() {
-            let Some(factor) = self.lengths(parameters, rows[row], row).factor(*share) else {
+            let lengths = self.lengths(parameters, rows[row], row);
+            self.reaches.push(lengths.reach());
+            let Some(factor) = lengths.factor(*share) else {
                 finite = false;
                 continue;
             };
@@ -153,6 +170,12 @@ impl Pass {
             }
         }
         finite
+    }
+
+    /// How far a slope of one moves the outputs of each row of the last backward pass, for a rate
+    /// and a share of one, `[rows]`.
+    pub fn reaches(&self) -> &[f32] {
+        &self.reaches
     }
 
     fn lengths(&self, parameters: &Parameters, encoded: &Encoded, row: usize) -> Lengths {

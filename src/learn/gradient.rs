@@ -5,7 +5,9 @@
 //! loss or slopes are not finite is rejected whole.
 
 mod aim;
+mod amend;
 mod average;
+mod influence;
 mod measure;
 mod rivals;
 
@@ -15,13 +17,16 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::learned::Known;
 use super::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
 use super::spare::Spare;
 use super::trainee::Trainee;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use aim::Aim;
+use amend::{Amended, Row};
 use average::Averages;
+use influence::Influence;
 pub use measure::Measure;
 use rivals::Rivals;
 
@@ -55,6 +60,8 @@ pub struct GradientLearner {
     /// Outputs that have a class by now; the others take no part.
     n_live: usize,
     rivals: Rivals,
+    /// Of values and rewards: what amending an example needs; none under the first revision.
+    influence: Option<Influence>,
     spare: Spare<Buffers>,
 }
 
@@ -96,6 +103,7 @@ impl GradientLearner {
             n_updates: 0,
             n_live: spec.task.names().len().max(1),
             rivals: Rivals::default(),
+            influence: amend::has_influence(spec).then(|| Influence::new(spec.task.n_outputs())),
             spare: Spare::default(),
         }
     }
@@ -133,6 +141,17 @@ impl GradientLearner {
     pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
         self.replay = spec.memory.replay;
+        match amend::has_influence(spec) {
+            true => {
+                let first = match self.n_updates {
+                    0 => Influence::new,
+                    _ => Influence::begun,
+                };
+                let begin = || first(spec.task.n_outputs());
+                self.influence.get_or_insert_with(begin);
+            }
+            false => self.influence = None,
+        }
     }
 
     /// Has it computed on this device from now on.
@@ -144,19 +163,18 @@ impl GradientLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, target: Target, measure: Measure<'_>) -> Outcome {
+    pub fn observe(&mut self, row: Encoded, known: Known, measure: Measure<'_>) -> Outcome {
+        let Known { target, example } = known;
         if let Target::Class(class) = target {
-            let n_before = self.n_live;
-            self.n_live = n_before.max(class as usize + 1);
-            if let Some(averages) = &mut self.averages {
-                averages.let_in(n_before..self.n_live);
-            }
+            self.let_in(class);
             self.rivals.observe(class as usize);
         }
         self.memory.correct(&row, target);
+        self.influence.iter_mut().for_each(|all| all.observe(&row));
         self.pending.push(Lesson {
             row,
             target,
+            id: example,
             outputs: Vec::new(),
         });
         if self.pending.len() < self.settings.examples_per_update {
@@ -164,7 +182,7 @@ impl GradientLearner {
         }
         let mut lessons = std::mem::take(&mut self.pending);
         let n_new = lessons.len() as u64;
-        let outcome = match self.update(&mut lessons, measure) {
+        let outcome = match self.update(&mut lessons, None, measure) {
             Ok(true) => Outcome::Updated(n_new),
             Ok(false) => Outcome::Rejected(n_new),
             Err(what) => Outcome::Failed(what),
@@ -174,11 +192,25 @@ impl GradientLearner {
         outcome
     }
 
-    /// One update; false where it was not finite, and then nothing was learned.
+    /// Has a class take part from now on.
+    fn let_in(&mut self, class: u32) {
+        let n_before = self.n_live;
+        self.n_live = n_before.max(class as usize + 1);
+        if let Some(averages) = &mut self.averages {
+            averages.let_in(n_before..self.n_live);
+        }
+    }
+
+    /// One update, of new examples or of one that is amended; false where it was not finite, and then nothing was learned.
     ///
     /// # Errors
     /// One sentence: the device fails.
-    fn update(&mut self, new: &mut Vec<Lesson>, measure: Measure<'_>) -> Result<bool, String> {
+    fn update(
+        &mut self,
+        new: &mut Vec<Lesson>,
+        amended: Option<&Amended>,
+        measure: Measure<'_>,
+    ) -> Result<bool, String> {
         let mut buffers = std::mem::take(&mut self.spare.0);
         let mut rng = None;
         if self.strategy != Strategy::None {
@@ -187,8 +219,11 @@ impl GradientLearner {
             self.memory.draw(self.replay, rng, &mut buffers.drawn);
         }
         self.n_updates += 1;
-        let losses = self.learn(new, &mut buffers, measure)?;
-        if let (Some(losses), Some(rng)) = (losses, &mut rng) {
+        let losses = self.learn((new, amended), &mut buffers, measure)?;
+        if losses.is_some() {
+            self.note_influence((new, amended), &buffers.drawn);
+        }
+        if let (Some(losses), Some(rng), None) = (losses, &mut rng, amended) {
             self.memory.weigh(losses.new, losses.remembered);
             let outputs = self.network.outputs();
             let outputs = outputs.chunks_exact(self.network.n_outputs());
@@ -210,7 +245,7 @@ impl GradientLearner {
     /// Forward, backward and a step; nothing where they are not finite.
     fn learn(
         &mut self,
-        new: &[Lesson],
+        (new, amended): (&[Lesson], Option<&Amended>),
         buffers: &mut Buffers,
         measure: Measure<'_>,
     ) -> Result<Option<Losses>, String> {
@@ -225,12 +260,21 @@ impl GradientLearner {
         if let Some(averages) = &mut self.averages {
             let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
             averages.answer(&rows)?;
-            averages.judge(&targets, new.len(), measure);
+            let aim = Aim {
+                strategy: self.strategy,
+                measure,
+                n_live: self.n_live.min(self.network.n_outputs()),
+                handicaps: &[],
+            };
+            match amended {
+                Some(amended) => averages.amend(amended, &self.settings, &rows, &aim)?,
+                None => averages.judge(&targets, new.len(), measure),
+            }
         }
         self.handicap(new, handicaps);
-        let losses = self.slopes(new, (drawn, handicaps), measure);
+        let losses = self.slopes((new, amended), (drawn, handicaps), measure);
         shares.clear();
-        shares.resize(new.len(), 1.0 / new.len() as f32);
+        shares.resize(new.len(), self.new_share(new.len(), amended));
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
         if !(losses.new.is_finite() && self.network.step(&self.settings, &rows, shares)?) {
             // Weights that answer a finite row without end would do so for ever.
@@ -265,7 +309,7 @@ impl GradientLearner {
     /// Writes the slopes of every row's loss in its outputs.
     fn slopes(
         &mut self,
-        new: &[Lesson],
+        (new, amended): (&[Lesson], Option<&Amended>),
         (drawn, handicaps): (&[Drawn], &[f32]),
         measure: Measure<'_>,
     ) -> Losses {
@@ -283,7 +327,13 @@ impl GradientLearner {
             .zip(slopes.chunks_exact_mut(width));
         let mut losses = Losses::default();
         for (lesson, (outputs, slopes)) in new.iter().zip(each.by_ref()) {
-            let loss = aim.new_row(lesson.target, outputs, slopes);
+            let loss = match amended {
+                Some(amended) => {
+                    amended.slopes(&aim, Row { outputs, slopes });
+                    0.0
+                }
+                None => aim.new_row(lesson.target, outputs, slopes),
+            };
             losses.new += f64::from(loss) / new.len() as f64;
         }
         let (mut sum, mut n_long_term) = (0.0, 0);
@@ -324,6 +374,9 @@ impl GradientLearner {
         tensors.nest("optimizer", self.network.optimizer().save());
         tensors.nest("memory", self.memory.save());
         tensors.nest("pending", save_lessons(self.pending.iter()));
+        if let Some(influence) = &self.influence {
+            tensors.nest("influence", influence.save());
+        }
         if let Some(averages) = &self.averages {
             tensors.nest("working", self.network.parameters().save());
             tensors.nest("averages", averages.save());
@@ -359,6 +412,11 @@ impl GradientLearner {
         };
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
         self.pending = load_lessons(form, &mut state.unnest("pending"))?;
+        let mut influence = state.unnest("influence");
+        self.influence = match influence.0.is_empty() {
+            true => amend::has_influence(spec).then(|| Influence::begun(form.n_outputs)),
+            false => Some(Influence::load(form, &mut influence)?),
+        };
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: nothing here knows positions, times, versions or which predictions wait.
 
-use std::collections::BTreeSet;
+mod saved;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,14 +11,15 @@ use bytes::Bytes;
 use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
+use super::first_rows::FirstRows;
 use super::gradient::{GradientLearner, Measure, Outcome};
-use super::memory::Form;
 use super::neighbours::NeighboursLearner;
+use super::output_counts::OutputCounts;
 use crate::event::{Batch, Column};
-use crate::model::weights::{Error, Foreign, Tensors};
+use crate::model::weights::{Error, Foreign};
 use crate::model::{
     self, Adapters, Device, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters,
-    Scale, Spec, Target, TextEncoder,
+    Remembered, Scale, Spec, Target, Task, TextEncoder,
 };
 
 /// What is learned.
@@ -26,7 +28,16 @@ pub struct Learned {
     /// Of the texts whose encoders learn, by the place of their input.
     adapters: Vec<Option<AdapterLearner>>,
     encoder: Encoder,
+    /// What values, rewards and the outputs of every kind are in.
     target: Scale,
+    /// Of rewards, the scale that they have by now: `target` stays where it is until it is far from
+    /// this one, so that an example that is amended stands in the scale that it was learned in.
+    /// None under the first revision, and of all else than rewards.
+    newest: Option<Scale>,
+    /// Of rewards, too.
+    counts: Option<OutputCounts>,
+    /// None under the first revision.
+    first_rows: Option<FirstRows>,
     kind: Kind,
     n_examples: u64,
     /// The classes or actions known by now, in the order of the outputs.
@@ -42,6 +53,35 @@ enum Kind {
     Neighbours(NeighboursLearner),
 }
 
+/// What is known of a row that is learned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// What was true of it.
+    pub target: Target,
+    /// The id that it is remembered by; none under the first revision.
+    pub example: Option<u128>,
+}
+
+impl From<Target> for Known {
+    /// Of a row that is remembered by no id.
+    fn from(target: Target) -> Known {
+        Known {
+            target,
+            example: None,
+        }
+    }
+}
+
+impl Known {
+    /// What neighbours remember of it.
+    pub fn remembered(self) -> Remembered {
+        Remembered {
+            target: self.target,
+            id: self.example,
+        }
+    }
+}
+
 /// An example that was learned, and turns out to be another one than it was learned as.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Amendment {
@@ -51,8 +91,8 @@ pub struct Amendment {
     pub before: Target,
     /// What it is.
     pub after: Target,
-    /// [`Learned::n_examples`] when it was learned.
-    pub learned_at: u64,
+    /// Examples that have been learned since; within a kind, those that told of the same output.
+    pub n_since: u64,
 }
 
 impl Learned {
@@ -95,6 +135,9 @@ impl Learned {
             adapters: spec.inputs.iter().map(adapters).collect(),
             encoder,
             target: spec.scale(),
+            newest: amends_rewards(spec).then(|| spec.scale()),
+            first_rows: (spec.revision >= 2).then(FirstRows::default),
+            counts: amends_rewards(spec).then(|| OutputCounts::new(spec.task.n_outputs())),
             kind,
             n_examples: 0,
             names: Arc::new(spec.task.names().to_vec()),
@@ -190,6 +233,14 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(super) fn reconfigure(&mut self, spec: &Spec) {
+        match spec.revision >= 2 {
+            true => _ = self.first_rows.get_or_insert_default(),
+            false => self.first_rows = None,
+        }
+        match amends_rewards(spec) {
+            true => self.begin_amending(spec),
+            false => (self.newest, self.counts) = (None, None),
+        }
         for (place, _, settings) in spec.adapted_encoders() {
             if let Some(learner) = &mut self.adapters[place] {
                 learner.reconfigure(settings);
@@ -205,8 +256,17 @@ impl Learned {
             (Kind::Neighbours(learner), LearnerKind::Neighbours(settings)) => {
                 learner.reconfigure(settings);
             }
+            (Kind::Auto(learner), LearnerKind::Auto) => learner.reconfigure(spec),
             _ => {}
         }
+    }
+
+    /// Takes up what amending rewards needs, where learning began without it.
+    fn begin_amending(&mut self, spec: &Spec) {
+        let (n_outputs, n_examples) = (spec.task.n_outputs(), self.n_examples);
+        self.newest.get_or_insert(self.target);
+        let begun = || OutputCounts::begun(n_outputs, n_examples);
+        self.counts.get_or_insert_with(begun);
     }
 
     /// Has a network computed on this device from now on; other kinds pass it by.
@@ -226,29 +286,23 @@ impl Learned {
         batch: &Batch,
         row: usize,
         target: Target,
-        _example: Option<u128>,
+        example: Option<u128>,
         encoders: &[Option<Arc<TextEncoder>>],
         scores: &mut Vec<f64>,
     ) -> Outcome {
         if encoders.is_empty() {
-            return self.learn(batch, row, target, scores);
+            return self.learn(batch, row, (target, example), scores);
         }
         let adapters: Vec<_> = self.adapters().collect();
         let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
             return Outcome::Rejected(1);
         };
-        let outcome = self.learn(&batch, 0, target, scores);
+        let outcome = self.learn(&batch, 0, (target, example), scores);
         if !matches!(outcome, Outcome::Rejected(_)) {
-            let columns = batch.columns.iter().zip(encoders);
-            for ((column, encoder), learner) in columns.zip(&mut self.adapters) {
-                if let (Column::Embedded { texts, vectors }, Some(encoder), Some(learner)) =
-                    (column, encoder, learner)
-                {
-                    let width = vectors.len() / size_of::<f32>();
-                    let vector: Vec<f32> = model::floats(vectors, 0, width).collect();
-                    learner.observe(encoder, &texts[0], &vector, target, &self.target);
-                }
-            }
+            let (scale, known) = (self.target, Known { target, example });
+            self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
+                learner.observe(encoder, (text, vector), known, &scale);
+            });
         }
         outcome
     }
@@ -261,173 +315,131 @@ impl Learned {
         amendment: Amendment,
         encoders: &[Option<Arc<TextEncoder>>],
     ) -> Outcome {
-        let Amendment { before, after, .. } = amendment;
-        let target = match (before, after) {
-            (
-                Target::Reward {
-                    action,
-                    reward: earlier,
-                },
-                Target::Reward {
-                    action: same,
-                    reward,
-                },
-            ) if action == same => Target::Correction {
-                action,
-                by: reward - earlier,
-                reward,
-            },
-            _ => after,
-        };
-        let example = Some(amendment.example);
-        let unscored = &mut Vec::new();
-        match self.observe(batch, row, target, example, encoders, unscored) {
-            Outcome::Updated(1) if !matches!(target, Target::Correction { .. }) => {
-                self.n_examples -= 1;
-                Outcome::Updated(0)
-            }
-            outcome => outcome,
+        if encoders.is_empty() {
+            return self.amend_row(batch, row, amendment);
         }
+        let adapters: Vec<_> = self.adapters().collect();
+        let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
+            return Outcome::Rejected(0);
+        };
+        let outcome = self.amend_row(&batch, 0, amendment);
+        if !matches!(outcome, Outcome::Rejected(_)) {
+            let scale = self.target;
+            self.each_adapted(&batch, encoders, |learner, _, _, vector| {
+                learner.amend(vector, &amendment, &scale);
+            });
+        }
+        outcome
+    }
+
+    /// Passes every text of the only row whose encoder learns, with its vector.
+    fn each_adapted(
+        &mut self,
+        batch: &Batch,
+        encoders: &[Option<Arc<TextEncoder>>],
+        mut pass: impl FnMut(&mut AdapterLearner, &TextEncoder, &str, &[f32]),
+    ) {
+        let columns = batch.columns.iter().zip(encoders);
+        for ((column, encoder), learner) in columns.zip(&mut self.adapters) {
+            if let (Column::Embedded { texts, vectors }, Some(encoder), Some(learner)) =
+                (column, encoder, learner)
+            {
+                let width = vectors.len() / size_of::<f32>();
+                let vector: Vec<f32> = model::floats(vectors, 0, width).collect();
+                pass(learner, encoder, &texts[0], &vector);
+            }
+        }
+    }
+
+    fn amend_row(&mut self, batch: &Batch, row: usize, amendment: Amendment) -> Outcome {
+        let (before, after) = (amendment.before, amendment.after);
+        if let (Some(before), Some(after)) = (before.number(), after.number()) {
+            let newest = self.newest.as_mut().unwrap_or(&mut self.target);
+            newest.amend(before, after);
+            self.rescale();
+        }
+        let first_rows = self.first_rows.as_ref();
+        let encoded = match first_rows.and_then(|rows| rows.row(amendment.example)) {
+            Some(row) => row.clone(),
+            None => self.encoder.encode(batch, row),
+        };
+        let scale = &self.target;
+        let since = |counts: &OutputCounts| counts.since(amendment.before, amendment.n_since);
+        let amendment = &Amendment {
+            n_since: self.counts.as_ref().map_or(amendment.n_since, since),
+            ..amendment
+        };
+        match &mut self.kind {
+            Kind::Gradient(learner) => learner.amend(encoded, amendment, Measure::Plain(scale)),
+            Kind::Analytic(learner) => learner.amend(&encoded, amendment, scale),
+            Kind::Auto(learner) => amended(learner.amend(&encoded, amendment, scale)),
+            Kind::Neighbours(learner) => amended(learner.amend(amendment)),
+        }
+    }
+
+    /// Expresses all that is learned in the scale that rewards have by now, where it is far from
+    /// the one that they were learned in.
+    fn rescale(&mut self) {
+        let Some(newest) = self.newest else {
+            return;
+        };
+        if !self.target.is_far_from(&newest) {
+            return;
+        }
+        let change = self.target.to(&newest);
+        self.target = newest;
+        match &mut self.kind {
+            Kind::Gradient(learner) => learner.rescale(change),
+            Kind::Analytic(learner) => learner.rescale(change),
+            Kind::Auto(learner) => {
+                let counts = self.counts.as_ref().map_or(&[][..], OutputCounts::counts);
+                learner.rescale(change, counts);
+            }
+            // What it remembers is in no scale.
+            Kind::Neighbours(_) => {}
+        }
+        let adapters = self.adapters.iter_mut().flatten();
+        adapters.for_each(|learner| learner.rescale(change));
     }
 
     fn learn(
         &mut self,
         batch: &Batch,
         row: usize,
-        target: Target,
+        (target, example): (Target, Option<u128>),
         scores: &mut Vec<f64>,
     ) -> Outcome {
         let new = !matches!(target, Target::Correction { .. });
         if new {
             self.encoder.observe(batch, row);
         }
-        target.observe(&mut self.target);
-        let encoded = self.encoder.encode(batch, row);
+        target.observe(self.newest.as_mut().unwrap_or(&mut self.target));
+        self.rescale();
+        let row = self.encoder.encode(batch, row);
+        if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
+            first_rows.observe(example, &row);
+        }
+        let scale = &self.target;
+        let known = Known { target, example };
         let outcome = match &mut self.kind {
-            Kind::Gradient(learner) => {
-                learner.observe(encoded, target, Measure::Plain(&self.target))
-            }
-            Kind::Analytic(learner) => learner.observe(encoded, target, &self.target),
-            Kind::Auto(learner) => taken(
-                learner.observe(&encoded, target, &self.target, scores),
-                target,
-            ),
-            Kind::Neighbours(learner) => taken(learner.observe(&encoded, target), target),
+            Kind::Gradient(learner) => learner.observe(row, known, Measure::Plain(scale)),
+            Kind::Analytic(learner) => learner.observe(row, known, scale),
+            Kind::Auto(learner) => taken(learner.observe(&row, known, scale, scores), target),
+            Kind::Neighbours(learner) => taken(learner.observe(&row, known), target),
         };
+        if let (Some(counts), false) = (&mut self.counts, matches!(outcome, Outcome::Rejected(_))) {
+            counts.observe(target);
+        }
         if let Outcome::Updated(n_examples) = outcome {
             self.n_examples += n_examples;
         }
         outcome
     }
-
-    /// The weights that are served.
-    pub fn weights(&self) -> Tensors {
-        let mut tensors = match &self.kind {
-            Kind::Gradient(learner) => learner.weights(),
-            Kind::Analytic(learner) => learner.weights(),
-            Kind::Auto(learner) => learner.weights(),
-            Kind::Neighbours(learner) => learner.weights(),
-        };
-        for (place, learner) in self.adapter_learners() {
-            tensors.nest(&format!("adapters.{place}"), learner.weights());
-        }
-        tensors
-    }
-
-    /// Those that there are, with the places of their inputs.
-    fn adapter_learners(&self) -> impl Iterator<Item = (usize, &AdapterLearner)> {
-        let places = self.adapters.iter().enumerate();
-        places.filter_map(|(place, learner)| Some((place, learner.as_ref()?)))
-    }
-
-    /// All else that was learned.
-    pub fn state(&self) -> Tensors {
-        let mut tensors = match &self.kind {
-            Kind::Gradient(learner) => learner.state(),
-            Kind::Analytic(learner) => learner.state(),
-            Kind::Auto(learner) => learner.state(),
-            Kind::Neighbours(_) => Tensors::default(),
-        };
-        for (place, learner) in self.adapter_learners() {
-            tensors.nest(&format!("adapters.{place}"), learner.state());
-        }
-        tensors.put_u64("n_examples", &[1], vec![self.n_examples]);
-        self.target.save("target", &mut tensors);
-        tensors.nest("encoder", self.encoder.save());
-        let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
-        tensors.put_u32("names.lengths", &[lengths.len()], lengths);
-        let names = self.names.concat().into_bytes();
-        tensors.put_u8("names", &[names.len()], names);
-        tensors
-    }
-
-    /// BLAKE3 over all of it.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut all = Tensors::default();
-        all.nest("weights", self.weights());
-        all.nest("state", self.state());
-        all.digest()
-    }
-
-    /// Reads back what [`Learned::weights`] and [`Learned::state`] gave.
-    ///
-    /// # Errors
-    /// When the tensors are not of this description.
-    pub fn load(spec: &Spec, weights: &mut Tensors, state: &mut Tensors) -> Result<Learned, Error> {
-        let mut learned = Learned::new(spec);
-        let n_buckets = learned.encoder.n_buckets();
-        let form = Form {
-            n_dense: learned.encoder.n_dense(),
-            n_buckets,
-            n_outputs: spec.task.n_outputs(),
-        };
-        learned.target = Scale::load("target", state)?;
-        learned.n_examples = state.take_u64("n_examples", &[Some(1)])?[0];
-        learned.names = Arc::new(load_names(spec, state)?);
-        for (place, learner) in learned.adapters.iter_mut().enumerate() {
-            if let Some(learner) = learner {
-                let name = format!("adapters.{place}");
-                learner.load(&mut weights.unnest(&name), &mut state.unnest(&name))?;
-            }
-        }
-        learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
-        match &mut learned.kind {
-            Kind::Gradient(learner) => learner.load(spec, weights, state)?,
-            Kind::Analytic(learner) => learner.load(weights, state)?,
-            Kind::Auto(learner) => learner.load(spec, form, weights, state)?,
-            Kind::Neighbours(learner) => learner.load(&spec.task, form, weights)?,
-        }
-        Ok(learned)
-    }
 }
 
-/// The names that a state was saved with: those of the description, and those that came since.
-fn load_names(spec: &Spec, state: &mut Tensors) -> Result<Vec<String>, Error> {
-    let lengths = state.take_u32("names.lengths", &[None])?;
-    let bytes = state.take_u8("names", &[None])?;
-    let wrong = |what: String| Error::value("names", what);
-    let mut rest = bytes.as_slice();
-    let mut names: Vec<String> = Vec::new();
-    for length in lengths {
-        let split = rest.split_at_checked(length as usize);
-        let (name, after) = split.ok_or_else(|| wrong("shorter than its lengths".to_owned()))?;
-        let name = str::from_utf8(name).map_err(|error| wrong(error.to_string()))?;
-        names.push(name.to_owned());
-        rest = after;
-    }
-    let described = spec.task.names();
-    let range = described.len()..=spec.task.n_outputs().max(described.len());
-    let unique: BTreeSet<&String> = names.iter().collect();
-    let sound = names.starts_with(described) && unique.len() == names.len();
-    match sound && range.contains(&names.len()) {
-        true => Ok(names),
-        false => Err(wrong(format!(
-            "{} names, expected the {} described and new ones up to {}",
-            names.len(),
-            described.len(),
-            range.end()
-        ))),
-    }
+/// Whether it keeps what amending rewards needs.
+pub(super) fn amends_rewards(spec: &Spec) -> bool {
+    spec.revision >= 2 && matches!(spec.task, Task::Bandit { .. })
 }
 
 /// A row whose texts are as the encoders among `encoders` give them with these adapters.
@@ -444,6 +456,14 @@ fn embed_again(
         }
     }
     Ok(row)
+}
+
+/// What becomes of an example that is amended at once, or not at all.
+fn amended(amended: bool) -> Outcome {
+    match amended {
+        true => Outcome::Updated(0),
+        false => Outcome::Rejected(0),
+    }
 }
 
 /// What becomes of an example that is learned at once, or not at all.

@@ -14,7 +14,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Target};
+use crate::model::{Encoded, Rescale, Target};
 use balance::Balance;
 use reservoir::Reservoir;
 
@@ -110,6 +110,32 @@ impl Memory {
         }
     }
 
+    /// Puts the target of one lesson right where it is remembered, and what the network gave for it
+    /// by `outputs`.
+    pub fn amend(&mut self, id: u128, target: Target, outputs: impl Fn(&mut [f32])) {
+        let put_right = |lesson: &mut Arc<Lesson>| {
+            let lesson = Arc::make_mut(lesson);
+            lesson.target = target;
+            outputs(&mut lesson.outputs);
+        };
+        let short_term = self.short_term.iter_mut();
+        short_term
+            .filter(|lesson| lesson.id == Some(id))
+            .for_each(put_right);
+        self.long_term.amend(id, target, put_right);
+    }
+
+    /// Expresses the outputs that lessons had in another scale of the target.
+    pub fn rescale(&mut self, change: Rescale) {
+        let short_term = self.short_term.iter_mut();
+        for lesson in short_term.chain(self.long_term.lessons_mut()) {
+            if !lesson.outputs.is_empty() {
+                let outputs = &mut Arc::make_mut(lesson).outputs;
+                outputs.iter_mut().for_each(|z| *z = change.apply(*z));
+            }
+        }
+    }
+
     /// Takes the mean loss of new examples before they were learned, and of long-remembered ones
     /// where there were any.
     pub fn weigh(&mut self, new: f64, remembered: Option<f64>) {
@@ -165,6 +191,7 @@ mod tests {
                     sparse: vec![],
                 },
                 target: Target::Class(index % 2),
+                id: Some(u128::from(index + 1) << 70),
                 outputs: vec![],
             };
             memory.offer(&Arc::new(lesson), &mut rng);

@@ -3,10 +3,12 @@
 //! Invariant: what was learned last is believed first, so a correction works on the very next
 //! row like it.
 
+use super::learned::{Amendment, Known};
 use super::memory::{Form, Lesson, load_lessons, save_lessons};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    Encoded, Nearest, Neighbourhood, Neighbours, Past, Spec, Target, Task, Voters, Window,
+    Encoded, Nearest, Neighbourhood, Neighbours, Past, Remembered, Spec, Target, Task, Voters,
+    Window,
 };
 
 /// What an older example from the same place weighs beside a newer one: the newest has four
@@ -43,15 +45,29 @@ impl NeighboursLearner {
     }
 
     /// Remembers one example; false where it was not finite, and then nothing has changed.
-    pub fn observe(&mut self, row: &Encoded, target: Target) -> bool {
+    pub fn observe(&mut self, row: &Encoded, known: Known) -> bool {
+        let target = known.target;
         if !row.is_finite() {
             return false;
         }
         match target {
             Target::Correction { .. } => self.nearest.memory.correct(row, target),
-            _ => self.nearest.memory.push(row, target),
+            _ => self.nearest.memory.push(row, known.remembered()),
         }
         self.nearest.past.observe(target);
+        true
+    }
+
+    /// Puts right what is remembered of one example.
+    pub fn amend(&mut self, amendment: &Amendment) -> bool {
+        let Amendment {
+            example,
+            before,
+            after,
+            n_since,
+        } = *amendment;
+        self.nearest.memory.amend(example, after);
+        self.nearest.past.amend(before, after, n_since);
         true
     }
 
@@ -71,9 +87,10 @@ impl NeighboursLearner {
 pub fn save(memory: &Neighbours, past: &Past) -> Tensors {
     let lessons: Vec<Lesson> = memory
         .rows()
-        .map(|(row, target)| Lesson {
+        .map(|(row, example)| Lesson {
             row,
-            target,
+            target: example.target,
+            id: example.id,
             outputs: Vec::new(),
         })
         .collect();
@@ -104,7 +121,11 @@ pub fn load(
         if !lesson.row.is_finite() {
             return Err(Error::value("dense", "a value is not finite"));
         }
-        memory.push(&lesson.row, lesson.target);
+        let example = Remembered {
+            target: lesson.target,
+            id: lesson.id,
+        };
+        memory.push(&lesson.row, example);
     }
     let n_outputs = Some(past.counts.len());
     past.counts = tensors.take_f64("past.counts", &[n_outputs])?;
@@ -155,9 +176,9 @@ mod tests {
     fn a_correction_works_on_the_next_row_like_it() {
         let mut learner = learner();
         for i in 0..40 {
-            learner.observe(&row((i % 4) as f32), Target::Class(0));
+            learner.observe(&row((i % 4) as f32), Target::Class(0).into());
         }
-        learner.observe(&row(2.0), Target::Class(1));
+        learner.observe(&row(2.0), Target::Class(1).into());
         let answer = |x| argmax(&learner.nearest.outputs(&row(x), &Scale::default()));
         assert_eq!([answer(1.0), answer(2.0), answer(3.0)], [0, 1, 0]);
     }
@@ -166,7 +187,7 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let mut one = learner();
         for i in 0..333 {
-            one.observe(&row((i % 17) as f32), Target::Class(i % 3));
+            one.observe(&row((i % 17) as f32), Target::Class(i % 3).into());
         }
         let mut other = learner();
         assert_eq!(other.load(&task(), FORM, &mut one.weights()), Ok(()));
@@ -176,7 +197,7 @@ mod tests {
     #[test]
     fn p9_a_forged_memory_is_refused() {
         let mut one = learner();
-        one.observe(&row(1.0), Target::Class(0));
+        one.observe(&row(1.0), Target::Class(0).into());
         let check = |name: &str, change: fn(&mut Tensors)| {
             let mut saved = one.weights();
             change(&mut saved);
@@ -200,7 +221,7 @@ mod tests {
                 seed: 0,
             });
         }
-        (0..900).for_each(|_| full.nearest.memory.push(&row(0.0), Target::Class(0)));
+        (0..900).for_each(|_| full.nearest.memory.push(&row(0.0), Target::Class(0).into()));
         assert!(learner().load(&task(), FORM, &mut full.weights()).is_err());
     }
 }

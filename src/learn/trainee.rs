@@ -29,6 +29,7 @@ struct Buffers {
     /// What a device gave, and is to be given: `[rows, n_outputs]`.
     outputs: Vec<f32>,
     slopes: Vec<f32>,
+    reaches: Vec<f32>,
 }
 
 impl Trainee {
@@ -137,6 +138,15 @@ impl Trainee {
         }
     }
 
+    /// How far a slope of one moved the outputs of each row of the last step, for a rate and a share
+    /// of one, `[rows]`.
+    pub fn reaches(&self) -> &[f32] {
+        match self.elsewhere {
+            Some(_) => &self.buffers.0.reaches,
+            None => self.buffers.0.pass.reaches(),
+        }
+    }
+
     /// Moves the parameters against the slopes written, each row's by its share. False where they
     /// are not finite, and then nothing is moved.
     ///
@@ -158,8 +168,11 @@ impl Trainee {
         };
         let slopes = &self.buffers.0.slopes;
         let hidden = training.backward(slopes)?;
-        let lengths = lengths(rows, slopes, &hidden);
+        let lengths: Vec<Lengths> = lengths(rows, slopes, &hidden).collect();
+        let reaches = lengths.iter().map(Lengths::reach).collect();
+        self.buffers.0.reaches = reaches;
         let factors = lengths
+            .iter()
             .zip(shares)
             .map(|(lengths, share)| lengths.factor(*share));
         let Some(factors) = factors.collect::<Option<Vec<f32>>>() else {
@@ -175,6 +188,24 @@ impl Trainee {
             self.optimizer.step_sparse(rate, table, &slopes);
         }
         Ok(true)
+    }
+
+    /// Expresses the outputs in another scale: the shift of output `index` is `shift(index)`.
+    /// Panics as [`Trainee::parameters`].
+    pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
+        self.take_back();
+        let Some(layer) = self.parameters.layers.last_mut() else {
+            return;
+        };
+        layer.weight.iter_mut().for_each(|weight| *weight *= factor);
+        for (index, bias) in layer.bias.iter_mut().enumerate() {
+            *bias = *bias * factor + shift(index);
+        }
+        // Hashed features of a network without a hidden layer go straight to its outputs.
+        if self.parameters.layers.len() == 1 {
+            let rows = self.parameters.sparse.rows_mut();
+            rows.for_each(|row| row.iter_mut().for_each(|weight| *weight *= factor));
+        }
     }
 
     /// Has it computed on this device from now on; panics as [`Trainee::parameters`].

@@ -101,6 +101,22 @@ impl Bank {
         );
     }
 
+    /// Multiplies the weights of members by `factor`, and adds a shift to the bias of each output;
+    /// `shifts` `[members, n_outputs]` are of as many members as there are, the first ones.
+    pub fn rescale(&mut self, factor: f32, shifts: &[f32]) {
+        let n_columns = self.n_columns();
+        let of_members = |weights: &mut [f32]| {
+            let weights = weights.iter_mut().take(shifts.len());
+            weights.for_each(|weight| *weight *= factor);
+        };
+        self.dense.chunks_exact_mut(n_columns).for_each(of_members);
+        self.sparse.rows_mut().for_each(of_members);
+        let bias = &mut self.dense[self.n_dense * n_columns..];
+        for (bias, shift) in bias.iter_mut().zip(shifts) {
+            *bias += shift;
+        }
+    }
+
     /// Every member as a linear network of its own: `<name>.0.weight` `[n_outputs, n_dense]`,
     /// `<name>.0.bias`, and, where inputs are hashed, `sparse.*` for all of them together.
     pub fn save(&self, names: &[String]) -> Tensors {

@@ -85,6 +85,14 @@ impl Target {
         }
     }
 
+    /// The value or the reward, where it is one.
+    pub fn number(&self) -> Option<f64> {
+        match *self {
+            Target::Value(number) | Target::Reward { reward: number, .. } => Some(number),
+            Target::Class(_) | Target::BestAction(_) | Target::Correction { .. } => None,
+        }
+    }
+
     /// Learns the scale of values and rewards; classes have none.
     pub fn observe(&self, scale: &mut Scale) {
         match *self {

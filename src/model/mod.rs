@@ -41,12 +41,12 @@ pub mod weights;
 
 pub use answer::{Choice, Function, Model};
 pub use backend::{Device, Network, Rule, Training, profile};
-pub use features::{Encoded, Encoder, Scale, floats, n_buckets};
+pub use features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
 pub use fit::{Fitting, fit, widths};
 pub use layers::{Layer, Parameters, WEIGHT_MAX};
 pub use linear::{Bank, BankForm};
 pub use loss::{Target, argmax, softmax};
-pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Voters, Window};
+pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Remembered, Voters, Window};
 pub use policy::{Estimates, Policy};
 pub use portfolio::{Last, Plan, Pool, Portfolio, Range, Voices, log, logistic_share};
 pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};

@@ -20,6 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use super::features::{Encoded, Scale};
 use super::loss::Target;
 use block::Block;
+pub use block::Remembered;
 pub use vote::{Neighbour, Past, Voters};
 
 /// Rows with more dense inputs than these are searched by their projection.
@@ -116,12 +117,12 @@ impl Neighbours {
     }
 
     /// Every row held, from the oldest, some of which may have left the window.
-    pub fn rows(&self) -> impl Iterator<Item = (Encoded, Target)> + Clone {
+    pub fn rows(&self) -> impl Iterator<Item = (Encoded, Remembered)> + Clone {
         self.blocks.iter().flat_map(|block| block.rows())
     }
 
     /// Remembers a row; the oldest leaves the window when it is full.
-    pub fn push(&mut self, row: &Encoded, target: Target) {
+    pub fn push(&mut self, row: &Encoded, example: Remembered) {
         let searched = self.project(row);
         let full = self.blocks.back().is_none_or(|block| block.is_full());
         if full {
@@ -135,7 +136,7 @@ impl Neighbours {
                 .push_back(Arc::new(Block::new(n_searched, n_rows)));
         }
         let newest = self.blocks.back_mut().expect("one was just made sure of");
-        Arc::make_mut(newest).push(row, searched, target);
+        Arc::make_mut(newest).push(row, searched, example);
         let mut n_held = self.n_held();
         while let Some(oldest) = self.blocks.front()
             && n_held - oldest.len() >= self.window.n_rows
@@ -160,6 +161,16 @@ impl Neighbours {
             let (block, place) = self.place(found.age as usize);
             let block = Arc::make_mut(&mut self.blocks[block]);
             *block.target_mut(place) = Target::Reward { action, reward };
+        }
+    }
+
+    /// Puts the target of one row right; one that has left the memory stands nowhere any more.
+    pub fn amend(&mut self, id: u128, target: Target) {
+        for block in self.blocks.iter_mut().rev() {
+            if let Some(place) = block.place_of(id) {
+                *Arc::make_mut(block).target_mut(place) = target;
+                return;
+            }
         }
     }
 

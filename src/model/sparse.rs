@@ -77,6 +77,12 @@ impl SparseTable {
         &mut block.rows[start..start + self.row_len]
     }
 
+    /// Every row written, to write to.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let written = self.blocks.iter_mut().flatten();
+        written.flat_map(|block| Arc::make_mut(block).rows.chunks_exact_mut(self.row_len))
+    }
+
     /// Written rows by bucket, in the order of the buckets.
     pub fn rows(&self) -> impl Iterator<Item = (u32, &[f32])> {
         self.blocks.iter().enumerate().flat_map(|(index, block)| {

@@ -179,6 +179,77 @@ impl Recursion {
         true
     }
 
+    /// How much of an example's weight is left after so many later ones.
+    pub fn left_after(&self, n_later: u64) -> f64 {
+        self.settings.forgetting.powf(n_later as f64)
+    }
+
+    /// One example, of which a part `left` has not faded, had targets `after` `[n_outputs]` and not
+    /// `before`: the weights become those of the batch problem with the targets that it had.
+    /// False where a number is not finite, and then nothing has changed.
+    pub fn amend(&mut self, phi: &[f32], [before, after]: [&[f32]; 2], left: f64) -> bool {
+        let finite = phi.iter().chain(before).chain(after).all(|x| x.is_finite());
+        if !finite || !left.is_finite() {
+            return false;
+        }
+        let n = self.settings.n_features;
+        let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
+        let spread = self.spread(&phi);
+        let leverage = self.growth * dot(&spread, &phi).max(0.0);
+        // An example of the batch has a leverage of one at most. Inputs are standardised a little
+        // differently by now: as far as that makes it another example it was not learned.
+        let left = left.min(1.0 / leverage.max(f64::MIN_POSITIVE));
+        let (growth, faded) = (self.growth, self.faded());
+        let estimates = self.estimates(&phi);
+        let mut residual = 0.0;
+        for (output, estimate) in estimates.into_iter().enumerate() {
+            let held = |target: &[f32]| f64::from(target[output].clamp(-TARGET_MAX, TARGET_MAX));
+            let (before, after) = (held(before), held(after));
+            let delta = left * (after - before);
+            if delta == 0.0 {
+                continue;
+            }
+            residual += left * (after * after - before * before)
+                - delta * (2.0 * estimate + delta * leverage);
+            let of_output = output * n..(output + 1) * n;
+            add_scaled(&mut self.weight[of_output.clone()], &spread, delta * growth);
+            add_scaled(&mut self.moments[of_output], &phi, delta * faded);
+        }
+        self.residual = (self.residual + residual / self.settings.n_outputs as f64).max(0.0);
+        true
+    }
+
+    /// Expresses the targets in another scale, in which target `y` of an output is `factor * y` and
+    /// its shift; `shifts` `[n_outputs]`. Feature `bias` is one in every row; the penalty goes on to
+    /// hold the weights at zero, which is the mean of the new scale.
+    pub fn rescale(&mut self, factor: f64, shifts: &[f64], bias: usize) {
+        if self.matrices.is_none() {
+            return;
+        }
+        let n = self.settings.n_features;
+        let mut unit = vec![0.0; n];
+        unit[bias] = 1.0;
+        let sums = self.matrices().gram.times(&unit);
+        let spread = self.spread(&unit);
+        let since_refresh = self.n_since_refresh as f64;
+        let ridge = self.settings.ridge * self.settings.forgetting.powf(since_refresh);
+        // A P = I and A = gram + ridge: P times the sum of all rows is the unit less P ridge.
+        add_scaled(&mut unit, &spread, -ridge * self.growth);
+        let weights = self.weight.chunks_exact_mut(n);
+        let moments = self.moments.chunks_exact_mut(n);
+        for ((weight, moments), shift) in weights.zip(moments).zip(shifts) {
+            weight.iter_mut().for_each(|weight| *weight *= factor);
+            add_scaled(weight, &unit, *shift);
+            moments.iter_mut().for_each(|moment| *moment *= factor);
+            add_scaled(moments, &sums, *shift);
+        }
+        for targets in self.targets.chunks_exact_mut(shifts.len()) {
+            let each = targets.iter_mut().zip(shifts);
+            each.for_each(|(target, shift)| *target = factor * *target + shift);
+        }
+        self.residual *= factor * factor;
+    }
+
     /// `g^-n` over the examples since the last fold.
     fn faded(&self) -> f64 {
         let n_recent = self.recent.len() / self.settings.n_features;

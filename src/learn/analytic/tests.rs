@@ -47,11 +47,11 @@ fn the_order_of_classes_does_not_matter() {
     let mut mixed = by_class.clone();
     let mut sorted: Vec<(u32, u32)> = examples.collect();
     for (class, index) in &sorted {
-        by_class.observe(cloud(*class, *index), Target::Class(*class), &scale);
+        by_class.observe(cloud(*class, *index), Target::Class(*class).into(), &scale);
     }
     sorted.sort_by_key(|(class, index)| (*index, *class));
     for (class, index) in sorted {
-        mixed.observe(cloud(class, index), Target::Class(class), &scale);
+        mixed.observe(cloud(class, index), Target::Class(class).into(), &scale);
     }
     for class in 0..4 {
         let phi = by_class.features.phi(&cloud(class, 5));
@@ -81,7 +81,7 @@ fn interactions_of_categories_are_learned() {
     };
     for index in 0..200 {
         let (row, class) = row(index * 7);
-        learner.observe(row, Target::Class(class), &Scale::default());
+        learner.observe(row, Target::Class(class).into(), &Scale::default());
     }
     let ridge = learner.ridge();
     for index in 0..9 {
@@ -111,7 +111,7 @@ fn an_action_learns_from_its_own_rewards_and_from_corrections() {
             reward: f64::from(index % 2),
         };
         target.observe(&mut scale);
-        learner.observe(dense(&[0.5, 0.5]), target, &scale);
+        learner.observe(dense(&[0.5, 0.5]), target.into(), &scale);
     }
     let ridge = learner.ridge();
     let deviations = ridge.deviations(&dense(&[0.5, 0.5])).expect("a bandit");
@@ -119,7 +119,7 @@ fn an_action_learns_from_its_own_rewards_and_from_corrections() {
     assert!(deviations[1] < 0.2 * fresh[1], "{deviations:?}");
     assert_eq!(learner.recursions[0].scores(&[1.0; 13]), [0.0]);
     for _ in 0..200 {
-        learner.observe(dense(&[0.5, 0.5]), Target::BestAction(2), &scale);
+        learner.observe(dense(&[0.5, 0.5]), Target::BestAction(2).into(), &scale);
     }
     let outputs = learner.ridge().outputs(&dense(&[0.5, 0.5]));
     assert_eq!(model::argmax(&outputs), 2, "{outputs:?}");
@@ -136,7 +136,7 @@ fn a_served_function_stays_as_it_was() {
             let reward = f64::from(index % 5);
             let target = Target::Reward { action: 0, reward };
             target.observe(&mut scale);
-            learner.observe(cloud(index % 4, index), target, &scale);
+            learner.observe(cloud(index % 4, index), target.into(), &scale);
         }
     };
     teach(&mut learner, 40);
@@ -160,7 +160,7 @@ fn a_correction_moves_the_reward_that_was_learned() {
         let mut learner = learner(&spec, 2);
         for (index, reward) in rewards.into_iter().enumerate() {
             let target = Target::Reward { action: 2, reward };
-            learner.observe(cloud(index as u32, 0), target, &scale);
+            learner.observe(cloud(index as u32, 0), target.into(), &scale);
         }
         learner
     };
@@ -199,8 +199,11 @@ fn a_block_that_is_half_full_goes_on_after_a_restart() {
     let scale = Scale::default();
     let teach = |learner: &mut AnalyticLearner, range: Range<u32>| {
         for index in range {
-            let outcome =
-                learner.observe(cloud(index % 4, index), Target::Class(index % 4), &scale);
+            let outcome = learner.observe(
+                cloud(index % 4, index),
+                Target::Class(index % 4).into(),
+                &scale,
+            );
             let expected = match index % 16 {
                 15 => Outcome::Updated(16),
                 _ => Outcome::Waits,

@@ -28,8 +28,9 @@ impl AutoLearner {
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
         let mut slopes = scores[..plan.n_bank() * n_outputs].to_vec();
-        let mut members = slopes.chunks_exact_mut(n_outputs);
-        for (voice, (slopes, step)) in members.by_ref().zip(plan.steps).enumerate() {
+        let (linear, logistic) = slopes.split_at_mut(plan.steps.len() * n_outputs);
+        let members = linear.chunks_exact_mut(n_outputs);
+        for (voice, (slopes, step)) in members.zip(plan.steps).enumerate() {
             let step = step / typical;
             let rate = match target {
                 Target::Class(class) => {
@@ -48,6 +49,11 @@ impl AutoLearner {
                 }
             };
             slopes.iter_mut().for_each(|slope| *slope *= rate);
+        }
+        let mut members = logistic.chunks_exact_mut(n_outputs);
+        if self.revision < 2 {
+            // The first revision passed one over, and gave the second the step of the first.
+            members.next();
         }
         for (slopes, step) in members.zip(plan.logistic) {
             let scores = slopes.to_vec();

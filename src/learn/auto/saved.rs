@@ -3,11 +3,13 @@
 //! Invariant: what was saved is checked before it is believed, and gives an equal learner.
 
 use super::super::analytic::Recursion;
+use super::super::likeness::Likeness;
 use super::super::memory::Form;
 use super::super::neighbours;
+use super::answers::Answers;
 use super::{AutoLearner, pool, replaying};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Last, Range, Spec};
+use crate::model::{Last, Portfolio, Range, Spec};
 
 impl AutoLearner {
     /// The weights that are served.
@@ -53,6 +55,13 @@ impl AutoLearner {
         if let Some(network) = &self.network {
             tensors.nest("network", network.state());
         }
+        if let Some(answers) = &self.answers {
+            answers.save(&mut tensors);
+        }
+        if let Some(likeness) = &self.likeness {
+            likeness.save(&mut tensors);
+            tensors.put_u64("n_chosen", &[self.n_chosen.len()], self.n_chosen.clone());
+        }
         tensors
     }
 
@@ -94,24 +103,35 @@ impl AutoLearner {
             let (mut weights, mut state) = (weights.unnest("network"), state.unnest("network"));
             network.load(&replaying(spec), &mut weights, &mut state)?;
         }
-        let (n_outputs, classes) = (portfolio.n_outputs(), portfolio.is_classes());
-        if let Some(last) = &mut portfolio.last {
-            let values = weights.take_f64("last", &[Some(4)])?;
-            if classes && !(0.0..n_outputs as f64).contains(&values[1]) {
-                return Err(Error::value(
-                    "last",
-                    format!("class {} of {n_outputs}", values[1]),
-                ));
-            }
-            *last = Last {
-                target: (values[0] == 1.0).then_some(values[1]),
-                right: values[2],
-                tried: values[3],
-            };
+        if state.0.contains_key("answers") {
+            self.answers = Some(Answers::load(portfolio.pool.shares.len(), state)?);
         }
+        if state.0.contains_key("likeness") {
+            self.likeness = Some(Likeness::load(form, state)?);
+            self.n_chosen = state.take_u64("n_chosen", &[Some(spec.task.n_outputs())])?;
+        }
+        portfolio.last = load_last(portfolio, weights)?;
         self.serve_ridges();
         Ok(())
     }
+}
+
+/// The member that repeats the newest truth, of a portfolio that has one.
+fn load_last(portfolio: &Portfolio, weights: &mut Tensors) -> Result<Option<Last>, Error> {
+    if portfolio.last.is_none() {
+        return Ok(None);
+    }
+    let n_outputs = portfolio.n_outputs();
+    let values = weights.take_f64("last", &[Some(4)])?;
+    if portfolio.is_classes() && !(0.0..n_outputs as f64).contains(&values[1]) {
+        let what = format!("class {} of {n_outputs}", values[1]);
+        return Err(Error::value("last", what));
+    }
+    Ok(Some(Last {
+        target: (values[0] == 1.0).then_some(values[1]),
+        right: values[2],
+        tried: values[3],
+    }))
 }
 
 /// The range of rewards, where there was any.

@@ -11,9 +11,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::trainee::Trainee;
+use super::aim::Aim;
+use super::amend::{Amended, Row};
 use super::measure::Measure;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Device, Encoded, Optimizer, Parameters, Target};
+use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Target};
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
@@ -67,6 +69,14 @@ impl Averages {
         networks.for_each(|network| network.move_to(device));
     }
 
+    /// Expresses the outputs of both in another scale, as [`Trainee::rescale`].
+    pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
+        for average in &mut self.pair {
+            average.network.rescale(factor, &shift);
+            average.loss *= f64::from(factor * factor);
+        }
+    }
+
     /// The better one of late, the stable one of equals.
     fn best(&self) -> usize {
         usize::from(self.pair[1].loss <= self.pair[0].loss)
@@ -115,6 +125,33 @@ impl Averages {
                 average.loss += share * (loss - average.loss);
             }
         }
+    }
+
+    /// Makes good in both what an example taught, which is the first of the rows that they answered.
+    ///
+    /// # Errors
+    /// As [`Averages::answer`].
+    pub fn amend(
+        &mut self,
+        amended: &Amended,
+        settings: &Gradient,
+        rows: &[&Encoded],
+        aim: &Aim<'_>,
+    ) -> Result<(), String> {
+        let mut shares = vec![0.0; rows.len()];
+        shares[0] = 1.0 / settings.examples_per_update as f32;
+        for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
+            let width = average.network.n_outputs();
+            let (outputs, slopes) = average.network.outputs_and_slopes();
+            slopes.fill(0.0);
+            let row = Row {
+                outputs: &outputs[..width],
+                slopes: &mut slopes[..width],
+            };
+            amended.averaged_slopes(aim, horizon, row);
+            average.network.step(settings, rows, &shares)?;
+        }
+        Ok(())
     }
 
     /// Lets these outputs follow as if they were new: their classes have just come.

@@ -4,6 +4,7 @@
 
 use super::super::archive::Archive;
 use super::super::gradient::Outcome;
+use super::super::join::Held;
 use super::super::learned::Amendment;
 use super::super::ledger::Fate;
 use super::super::seen;
@@ -164,6 +165,12 @@ impl Learner {
         let evaluation = &mut self.world.evaluation;
         evaluation.score_members(|| names().collect(), &scores);
         self.settle(outcome, example.source)
+    }
+
+    /// How many examples have been learned since one that is held.
+    pub(super) fn n_since(&self, held: Held) -> u64 {
+        let n_examples = self.learned.n_examples();
+        n_examples.saturating_sub(held.learned_at() + 1)
     }
 
     /// Learns that an example turned out to be another one.

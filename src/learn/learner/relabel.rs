@@ -192,7 +192,7 @@ impl Learner {
                     example: id.0,
                     before: at_index(target, held.value),
                     after: target,
-                    learned_at: held.learned_at(),
+                    n_since: self.n_since(held),
                 };
                 (self.amend(example, amendment), Held { value, ..held })
             }

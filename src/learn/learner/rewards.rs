@@ -203,7 +203,7 @@ impl Learner {
                     example: id.0,
                     before,
                     after: target,
-                    learned_at: held.learned_at(),
+                    n_since: self.n_since(held),
                 };
                 let now = Held {
                     value: reward,

@@ -89,26 +89,67 @@ impl Reservoir {
         }
     }
 
+    /// Puts the target of one lesson right where it is held; it moves to the stratum that it is of.
+    pub fn amend(&mut self, id: u128, target: Target, put_right: impl Fn(&mut Arc<Lesson>)) {
+        let Some(slot) = self.lessons.iter().position(|one| one.id == Some(id)) else {
+            return;
+        };
+        let before = self.lessons[slot].target;
+        put_right(&mut self.lessons[slot]);
+        if let Target::Reward { action, reward } = target
+            && let Target::Reward { reward: before, .. } = before
+            && let Some([count, mean]) = self.earned.get_mut(action as usize)
+            && *count > 0.0
+        {
+            let [reward, before] = [reward, before].map(|one| one.clamp(-1e100, 1e100));
+            *mean += (reward - before) / *count;
+        }
+        let stratum = self.stratum_of(target);
+        if self.strata.len() <= stratum {
+            self.strata.resize_with(stratum + 1, Stratum::default);
+        }
+        let holds = |one: &Stratum| one.slots.iter().position(|held| *held as usize == slot);
+        let held = self.strata.iter().map(holds).enumerate();
+        let held = held.filter_map(|(stratum, place)| Some((stratum, place?)));
+        for (owner, place) in held.collect::<Vec<_>>() {
+            if owner != stratum {
+                self.strata[owner].slots.swap_remove(place);
+                self.strata[owner].n_seen -= 1;
+                self.strata[stratum].slots.push(slot as u32);
+                self.strata[stratum].n_seen += 1;
+            }
+        }
+    }
+
     /// The stratum of a lesson; a reward moves its action's running mean.
     fn stratum(&mut self, target: Target) -> usize {
         let Target::Reward { action, reward } = target else {
-            return match target {
-                Target::BestAction(action) => 2 * action as usize + 1,
-                Target::Class(_)
-                | Target::Value(_)
-                | Target::Reward { .. }
-                | Target::Correction { .. } => target.stratum() as usize,
-            };
+            return self.stratum_of(target);
         };
+        let stratum = self.stratum_of(target);
         let action = action as usize;
         if self.earned.len() <= action {
             self.earned.resize(action + 1, [0.0; 2]);
         }
         let [count, mean] = &mut self.earned[action];
-        let more = *count > 0.0 && reward > *mean;
         *count = (*count + 1.0).min(HORIZON);
         *mean += (reward.clamp(-1e100, 1e100) - *mean) / *count;
-        2 * action + usize::from(more)
+        stratum
+    }
+
+    /// The stratum of a target as the means stand.
+    fn stratum_of(&self, target: Target) -> usize {
+        match target {
+            Target::Reward { action, reward } => {
+                let earned = self.earned.get(action as usize);
+                let more = earned.is_some_and(|[count, mean]| *count > 0.0 && reward > *mean);
+                2 * action as usize + usize::from(more)
+            }
+            Target::BestAction(action) => 2 * action as usize + 1,
+            Target::Class(_) | Target::Value(_) | Target::Correction { .. } => {
+                target.stratum() as usize
+            }
+        }
     }
 
     /// The stratum with most slots, the first of equals.
@@ -197,6 +238,7 @@ mod tests {
                 sparse: vec![(target.stratum(), value)],
             },
             target,
+            id: None,
             outputs: vec![value, -value, 0.0],
         })
     }

@@ -194,7 +194,11 @@ fn learn(learner: &mut GradientLearner, examples: std::ops::Range<usize>) {
         let mut row = row(4, index);
         row.sparse.clear();
         let class = usize::from(row.dense[0] > 0.3) + usize::from(row.dense[1] > 0.0);
-        let outcome = learner.observe(row, Target::Class(class as u32), Measure::Plain(&scale));
+        let outcome = learner.observe(
+            row,
+            Target::Class(class as u32).into(),
+            Measure::Plain(&scale),
+        );
         assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     }
 }
@@ -234,7 +238,7 @@ fn p9_a_device_that_is_not_there_is_told() {
     let mut row = row(4, 1);
     row.sparse.clear();
     let measure = Measure::Plain(&Scale::default());
-    let outcomes = (0..64).map(|_| learner.observe(row.clone(), Target::Class(0), measure));
+    let outcomes = (0..64).map(|_| learner.observe(row.clone(), Target::Class(0).into(), measure));
     let failed = outcomes
         .filter_map(|outcome| match outcome {
             Outcome::Failed(what) => Some(what),

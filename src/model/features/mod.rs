@@ -9,7 +9,7 @@ mod text;
 use super::spec::{Input, InputKind, Spec};
 use super::weights::{Error, Tensors};
 use crate::event::{Batch, Column};
-pub use scale::Scale;
+pub use scale::{Rescale, Scale};
 use text::Idf;
 
 /// One row as a network sees it.
@@ -25,6 +25,16 @@ pub struct Encoded {
 const SAME: f32 = 0.01;
 
 impl Encoded {
+    /// The sum of the products of what both have in common.
+    pub fn product(&self, other: &Encoded) -> f32 {
+        let dense = self.dense.iter().zip(&other.dense).map(|(a, b)| a * b);
+        let hashed = self.sparse.iter().map(|(bucket, value)| {
+            let found = other.sparse.binary_search_by_key(bucket, |one| one.0);
+            found.map_or(0.0, |place| value * other.sparse[place].1)
+        });
+        dense.sum::<f32>() + hashed.sum::<f32>()
+    }
+
     /// The squared distance of two rows.
     pub fn distance(&self, other: &Encoded) -> f32 {
         let square = |(one, other): (&f32, &f32)| (one - other) * (one - other);

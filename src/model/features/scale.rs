@@ -6,6 +6,8 @@
 //! values of a block are next to one another in a scale that wild values have stretched, nothing
 //! can be told of them any more: the moments start again from the block.
 
+use std::ops::RangeInclusive;
+
 use super::super::weights::{Error, Tensors};
 
 /// Deviations beyond which a value moves the moments no further.
@@ -28,6 +30,38 @@ const PLAIN_CLIP: f64 = 1e6;
 const FOREIGN: f64 = 1e4;
 /// Larger magnitudes are taken for this one: their squares must stay finite.
 const HUGE: f64 = 1e100;
+
+/// A scale is far from another one whose mean is so many deviations away, or whose deviation is
+/// in no such proportion.
+const FAR_MEAN: f64 = 0.25;
+const NEAR_DEVIATION: RangeInclusive<f64> = 0.8..=1.25;
+
+/// How what stands in one scale is expressed in another: `factor * z + shift`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rescale {
+    /// The deviation of the one in deviations of the other.
+    pub factor: f64,
+    /// The mean of the one in the other.
+    pub shift: f64,
+}
+
+impl Rescale {
+    const SAME: Rescale = Rescale {
+        factor: 1.0,
+        shift: 0.0,
+    };
+
+    /// Of a scale that says nothing of the other: all stands at the mean.
+    const FOREIGN: Rescale = Rescale {
+        factor: 0.0,
+        shift: 0.0,
+    };
+
+    /// A value of the one in the other.
+    pub fn apply(self, z: f32) -> f32 {
+        (self.factor * f64::from(z) + self.shift) as f32
+    }
+}
 
 /// The running moments of one number, or of all components of one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -168,6 +202,47 @@ impl Scale {
         if !value.is_nan() {
             self.learn(value.clamp(-HUGE, HUGE), 0.0);
         }
+    }
+
+    /// One of the values that it has learned turned out to be another.
+    pub fn amend(&mut self, before: f64, after: f64) {
+        if self.is_plain() || self.all.count < 1.0 || before.is_nan() || after.is_nan() {
+            return;
+        }
+        let [before, after] = [before, after].map(|value| self.tame(value.clamp(-HUGE, HUGE)));
+        let Moments {
+            count,
+            mean,
+            variance,
+        } = self.all;
+        let moved = (after - before) / count;
+        let squares = (after - mean).powi(2) - (before - mean).powi(2);
+        self.all.mean = mean + moved;
+        self.all.variance = (variance + squares / count - moved * moved).max(0.0);
+    }
+
+    /// How what stands in this scale is expressed in another one; what has no scale yet stands at
+    /// its mean.
+    pub fn to(&self, other: &Scale) -> Rescale {
+        let deviation = other.all.variance.sqrt();
+        if deviation <= 0.0 {
+            return Rescale::SAME;
+        }
+        let change = Rescale {
+            factor: self.all.variance.sqrt() / deviation,
+            shift: (self.all.mean - other.all.mean) / deviation,
+        };
+        match change.factor.max(change.shift.abs()) <= FOREIGN {
+            true => change,
+            false => Rescale::FOREIGN,
+        }
+    }
+
+    /// Whether it is far enough from another one that what was learned in it stands badly.
+    pub fn is_far_from(&self, other: &Scale) -> bool {
+        let (mine, theirs) = (self.all.variance.sqrt(), other.all.variance.sqrt());
+        let apart = (self.all.mean - other.all.mean).abs();
+        theirs > 0.0 && (apart > FAR_MEAN * theirs || !NEAR_DEVIATION.contains(&(mine / theirs)))
     }
 
     /// Learns the components of one vector, which count as one row.
@@ -315,6 +390,38 @@ mod tests {
         let mut scale = observed(&[0.0, 10.0].repeat(500));
         (0..1000).for_each(|_| scale.observe(0.0));
         assert!(scale.standardise(10.0) < 5.0);
+    }
+
+    #[test]
+    fn an_amended_value_is_as_if_it_had_been_learned_so() {
+        let mut values = vec![2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
+        let mut amended = observed(&values);
+        amended.amend(values[3], -1.0);
+        values[3] = -1.0;
+        let right = observed(&values);
+        assert!((amended.all.mean - right.all.mean).abs() < 1e-12);
+        assert!((amended.all.variance - right.all.variance).abs() < 1e-12);
+        let mut none = Scale::default();
+        none.amend(0.0, 1.0);
+        assert_eq!(none, Scale::default());
+    }
+
+    #[test]
+    fn what_stands_in_one_scale_stands_for_the_same_in_another() {
+        let one = observed(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
+        let other = observed(&[-10.0, 10.0]);
+        let change = one.to(&other);
+        for value in [3.0, 5.5] {
+            let moved = change.apply(one.standardise(value));
+            assert!((moved - other.standardise(value)).abs() < 1e-6);
+        }
+        assert!(one.is_far_from(&other) && !one.is_far_from(&one));
+        assert!(!one.is_far_from(&Scale::default()), "it has no scale yet");
+        // A constant had no scale: what was learned of it was its mean.
+        let constant = observed(&[3.0; 5]);
+        assert_eq!(constant.to(&other).apply(0.0), other.standardise(3.0));
+        let wild = observed(&[-1e30, 1e30]);
+        assert_eq!(wild.to(&other).apply(4.0), 0.0);
     }
 
     #[test]

@@ -8,6 +8,22 @@ use pulp::Arch;
 use crate::model::features::Encoded;
 use crate::model::loss::Target;
 
+/// What is remembered of a row beside its inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Remembered {
+    /// What was true of it.
+    pub target: Target,
+    /// The id of its example; none under the first revision of the learning rules.
+    pub id: Option<u128>,
+}
+
+impl From<Target> for Remembered {
+    /// Of a row without an id.
+    fn from(target: Target) -> Remembered {
+        Remembered { target, id: None }
+    }
+}
+
 /// Some rows, in the order in which they came.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
@@ -21,6 +37,8 @@ pub struct Block {
     /// Hashed values by bucket, then by row.
     postings: Vec<Posting>,
     targets: Vec<Target>,
+    /// The ids of the rows, 0 for none.
+    ids: Vec<u128>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +57,7 @@ impl Block {
             squares: Vec::new(),
             postings: Vec::new(),
             targets: Vec::new(),
+            ids: Vec::new(),
         }
     }
 
@@ -58,8 +77,13 @@ impl Block {
         &mut self.targets[place]
     }
 
+    /// The place of the newest row with this id.
+    pub fn place_of(&self, id: u128) -> Option<usize> {
+        self.ids.iter().rposition(|one| *one == id)
+    }
+
     /// Adds a row; `projected` stands for its dense part where that is searched by projection.
-    pub fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, target: Target) {
+    pub fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, example: Remembered) {
         let place = self.len();
         if projected.is_some() {
             self.whole.extend_from_slice(&row.dense);
@@ -73,7 +97,8 @@ impl Block {
             self.post(&row.sparse, place as u32);
         }
         self.squares.push(squared_length(&row.sparse));
-        self.targets.push(target);
+        self.targets.push(example.target);
+        self.ids.push(example.id.unwrap_or(0));
     }
 
     /// Merges a row's hashed values into the postings; both are in the order of buckets, and the
@@ -157,7 +182,7 @@ impl Block {
     }
 
     /// Every row as it was given.
-    pub fn rows(&self) -> impl Iterator<Item = (Encoded, Target)> + Clone {
+    pub fn rows(&self) -> impl Iterator<Item = (Encoded, Remembered)> + Clone {
         let mut rows = vec![Encoded::default(); self.len()];
         for one in &self.postings {
             rows[one.place as usize]
@@ -174,7 +199,13 @@ impl Block {
                 n => self.whole[place * n..(place + 1) * n].to_vec(),
             };
         }
-        rows.into_iter().zip(self.targets.clone())
+        let ids = self.ids.iter().map(|id| (*id != 0).then_some(*id));
+        let examples = self.targets.iter().zip(ids);
+        let examples = examples.map(|(target, id)| Remembered {
+            target: *target,
+            id,
+        });
+        rows.into_iter().zip(examples.collect::<Vec<_>>())
     }
 }
 

@@ -58,7 +58,7 @@ fn the_nearest_of_a_window_are_those_of_a_plain_loop() {
         let rows = rows(1300, n_dense, n_hashed);
         let mut memory = Neighbours::new(window(n_dense, 700));
         for (index, row) in rows[1..].iter().enumerate() {
-            memory.push(row, Target::Class(index as u32 % 7));
+            memory.push(row, Target::Class(index as u32 % 7).into());
         }
         assert_eq!(memory.len(), 700);
         for near in memory.nearest(&rows[0], &[700], 9) {
@@ -85,7 +85,7 @@ fn wide_rows_are_found_by_their_projection() {
     let rows = rows(1000, 300, 3);
     let mut memory = Neighbours::new(window(300, 5000));
     rows.iter()
-        .for_each(|row| memory.push(row, Target::Class(0)));
+        .for_each(|row| memory.push(row, Target::Class(0).into()));
     for (index, row) in rows.iter().enumerate().step_by(37) {
         let mut moved = row.clone();
         moved
@@ -105,7 +105,7 @@ fn rows_come_back_as_they_went_in() {
         let rows = rows(150, n_dense, 3);
         let mut memory = Neighbours::new(window(n_dense, 100));
         rows.iter()
-            .for_each(|row| memory.push(row, Target::Value(1.0)));
+            .for_each(|row| memory.push(row, Target::Value(1.0).into()));
         let held: Vec<_> = memory.rows().collect();
         assert!(held.len() >= 100 && held.len() <= memory.n_held_max());
         let expected = &rows[150 - held.len()..];
@@ -120,9 +120,9 @@ fn rows_come_back_as_they_went_in() {
 #[test]
 fn a_clone_does_not_see_later_rows() {
     let mut memory = Neighbours::new(window(1, 100));
-    memory.push(&row(&[1.0], &[]), Target::Class(0));
+    memory.push(&row(&[1.0], &[]), Target::Class(0).into());
     let published = memory.clone();
-    memory.push(&row(&[2.0], &[]), Target::Class(1));
+    memory.push(&row(&[2.0], &[]), Target::Class(1).into());
     assert_eq!((published.len(), memory.len()), (1, 2));
 }
 
@@ -131,11 +131,11 @@ fn the_newest_of_equal_rows_wins() {
     let mut memory = Neighbours::new(window(2, 1000));
     let mut past = Past::new(2);
     for other in rows(300, 2, 0) {
-        memory.push(&other, Target::Class(0));
+        memory.push(&other, Target::Class(0).into());
     }
     let asked = row(&[0.1, 0.2], &[]);
     for class in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
-        memory.push(&asked, Target::Class(class));
+        memory.push(&asked, Target::Class(class).into());
         past.observe(Target::Class(class));
     }
     let near = memory.nearest(&asked, &[1000], 10);

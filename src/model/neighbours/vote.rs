@@ -72,6 +72,29 @@ impl Past {
     }
 }
 
+impl Past {
+    /// Puts a truth right that `n_since` examples have come after.
+    pub fn amend(&mut self, before: Target, after: Target, n_since: u64) {
+        let left = (1.0 - 1.0 / HORIZON).powf(n_since as f64);
+        let value = |target, action: usize| match target {
+            Target::Reward { action: of, reward } if of as usize == action => {
+                reward.clamp(-1e100, 1e100)
+            }
+            Target::BestAction(best) => f64::from(u8::from(best as usize == action)),
+            _ => 0.0,
+        };
+        if let (Target::Class(before), Target::Class(after)) = (before, after) {
+            let moved = left.min(self.counts[before as usize]);
+            self.counts[before as usize] -= moved;
+            self.counts[after as usize] += moved;
+            return;
+        }
+        for (action, sum) in self.sums.iter_mut().enumerate() {
+            *sum += left * (value(after, action) - value(before, action));
+        }
+    }
+}
+
 /// How neighbours are heard.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voters {

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a share is in [0, 1], and finite whatever rewards came.
 
+use crate::model::features::Rescale;
 use crate::model::loss::Target;
 
 /// Rewards beyond this count as this: their difference stays finite.
@@ -23,6 +24,17 @@ impl Range {
         let reward = reward.clamp(-HUGE, HUGE);
         let [low, high] = self.ends.unwrap_or([reward; 2]);
         self.ends = Some([low.min(reward), high.max(reward)]);
+    }
+
+    /// How a share of it is expressed as one of another range; none where that is the same, or where
+    /// there was none before.
+    pub fn to(&self, other: &Range) -> Option<Rescale> {
+        let ([low, high], [other_low, other_high]) = (self.ends?, other.ends?);
+        let width = other_high - other_low;
+        (self != other && width > 0.0).then(|| Rescale {
+            factor: (high - low) / width,
+            shift: (low - other_low) / width,
+        })
     }
 
     /// A difference of two rewards, as a share of the range: -1 to 1.

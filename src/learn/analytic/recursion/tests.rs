@@ -232,6 +232,68 @@ fn a_correction_is_as_if_it_had_been_learned_so() {
 }
 
 #[test]
+fn an_amended_example_is_as_if_it_had_been_learned_so() {
+    for forgetting in [1.0, 0.99] {
+        for n_later in [0, 3, 40, 2000] {
+            let mut numbers = Numbers(5);
+            let mut amended = Recursion::new(settings(20, forgetting));
+            let mut right = amended.clone();
+            let (mut first, mut before) = (Vec::new(), Vec::new());
+            let after = vec![-0.5, 2.0];
+            for index in 0..=90 + n_later {
+                let (phi, targets) = numbers.example(20);
+                amended.observe(&phi, &targets);
+                if index == 90 {
+                    right.observe(&phi, &after);
+                    (first, before) = (phi, targets);
+                } else {
+                    right.observe(&phi, &targets);
+                }
+            }
+            let left = amended.left_after(n_later);
+            assert!(amended.amend(&first, [&before, &after], left));
+            let apart = apart(&amended, &right);
+            assert!(apart < 1e-9, "{forgetting} {n_later}: {apart}");
+            let noises = [&amended, &right].map(|one| one.posterior().noise);
+            assert!((noises[0] - noises[1]).abs() < 1e-6, "{noises:?}");
+        }
+    }
+}
+
+/// The largest difference of two regressions' weights.
+fn apart(one: &Recursion, other: &Recursion) -> f64 {
+    let weights = one.weight.iter().zip(&other.weight);
+    weights.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_regression_stands_in_another_scale_as_if_it_had_been_learned_in_it() {
+    let (factor, shifts) = (0.4, [-1.5, 0.25]);
+    let change = |(y, shift): (&f32, &f64)| (factor * f64::from(*y) + shift) as f32;
+    for forgetting in [1.0, 0.99] {
+        for n_examples in [0, 1, 7, 32, 90, 2000] {
+            let mut numbers = Numbers(5);
+            let mut moved = Recursion::new(settings(20, forgetting));
+            let mut right = moved.clone();
+            for _ in 0..n_examples {
+                let (phi, targets) = numbers.example(20);
+                moved.observe(&phi, &targets);
+                let other: Vec<f32> = targets.iter().zip(&shifts).map(change).collect();
+                right.observe(&phi, &other);
+            }
+            moved.rescale(factor, &shifts, 0);
+            for n_later in 0..60 {
+                let apart = apart(&moved, &right);
+                assert!(apart < 1e-5, "{forgetting} {n_examples} {n_later}: {apart}");
+                let (phi, targets) = numbers.example(20);
+                moved.observe(&phi, &targets);
+                right.observe(&phi, &targets);
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_winds_up_where_nothing_is_excited() {
     let mut recursion = Recursion::new(settings(N, 0.95));
     let mut phi = vec![0.0; N];

@@ -1,0 +1,147 @@
+//! How many examples each output has learned, and how many of them since another one.
+//!
+//! An action learns from the examples that tell of it alone: what fades with each example of it
+//! fades by their number, not by that of all.
+//!
+//! Invariant: bounded; of what lies further back than [`NEWEST`] examples a proportion is believed.
+
+use std::collections::VecDeque;
+
+use crate::model::Target;
+use crate::model::weights::{Error, Tensors};
+
+/// The newest examples of which each is known.
+const NEWEST: usize = 4096;
+/// Stands for an example that tells of every output.
+const EVERY: u32 = u32::MAX;
+
+/// Examples by the output that they tell of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputCounts {
+    /// `[n_outputs]`.
+    counts: Vec<u64>,
+    /// Which output each of the newest tells of, the newest last.
+    newest: VecDeque<u32>,
+}
+
+impl OutputCounts {
+    /// No example yet.
+    pub fn new(n_outputs: usize) -> OutputCounts {
+        OutputCounts {
+            counts: vec![0; n_outputs],
+            newest: VecDeque::new(),
+        }
+    }
+
+    /// Of a learner that had learned `n_examples` before they were counted.
+    pub fn begun(n_outputs: usize, n_examples: u64) -> OutputCounts {
+        OutputCounts {
+            counts: vec![n_examples; n_outputs],
+            newest: VecDeque::new(),
+        }
+    }
+
+    /// Counts an example.
+    pub fn observe(&mut self, target: Target) {
+        let output = match target {
+            Target::Reward { action, .. } => action,
+            _ => EVERY,
+        };
+        match self.counts.get_mut(output as usize) {
+            Some(count) => *count += 1,
+            None => self.counts.iter_mut().for_each(|count| *count += 1),
+        }
+        if self.newest.len() == NEWEST {
+            self.newest.pop_front();
+        }
+        self.newest.push_back(output);
+    }
+
+    /// Examples that told of each output, `[n_outputs]`.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Of the `n_since` newest examples, how many told of what this target tells of.
+    pub fn since(&self, target: Target, n_since: u64) -> u64 {
+        let Target::Reward { action, .. } = target else {
+            return n_since;
+        };
+        let seen = n_since.min(self.newest.len() as u64);
+        let newest = self.newest.iter().rev().take(seen as usize);
+        let n_seen = newest.filter(|one| [action, EVERY].contains(one)).count() as u64;
+        match n_since > seen {
+            true if seen > 0 => (n_since as f64 * n_seen as f64 / seen as f64) as u64,
+            true => n_since,
+            false => n_seen,
+        }
+    }
+
+    /// U64 `output_counts` `[n_outputs]` and U32 `output_counts.newest`.
+    pub fn save(&self, tensors: &mut Tensors) {
+        let n_outputs = self.counts.len();
+        tensors.put_u64("output_counts", &[n_outputs], self.counts.clone());
+        let newest: Vec<u32> = self.newest.iter().copied().collect();
+        tensors.put_u32("output_counts.newest", &[newest.len()], newest);
+    }
+
+    /// Reads back what [`OutputCounts::save`] wrote.
+    pub fn load(n_outputs: usize, tensors: &mut Tensors) -> Result<OutputCounts, Error> {
+        let counts = tensors.take_u64("output_counts", &[Some(n_outputs)])?;
+        let newest = tensors.take_u32("output_counts.newest", &[None])?;
+        let known = |one: &u32| *one == EVERY || (*one as usize) < n_outputs;
+        if newest.len() > NEWEST || !newest.iter().all(known) {
+            let what = format!("{} examples, at most {NEWEST}", newest.len());
+            return Err(Error::value("output_counts.newest", what));
+        }
+        Ok(OutputCounts {
+            counts,
+            newest: newest.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reward(action: u32) -> Target {
+        Target::Reward {
+            action,
+            reward: 0.0,
+        }
+    }
+
+    #[test]
+    fn examples_are_counted_by_the_output_that_they_tell_of() {
+        let mut counts = OutputCounts::new(3);
+        for action in [0, 1, 1, 0, 1] {
+            counts.observe(reward(action));
+        }
+        counts.observe(Target::BestAction(2));
+        assert_eq!(counts.counts(), [3, 4, 1]);
+        let check = |action, n_since, expected| {
+            assert_eq!(counts.since(reward(action), n_since), expected);
+        };
+        check(1, 0, 0);
+        check(1, 3, 2);
+        check(0, 6, 3);
+        check(2, 6, 1);
+        // Half of what is known told of it, so half of what is not.
+        check(0, 60, 30);
+        assert_eq!(counts.since(Target::Class(1), 5), 5);
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_what_cannot_be_is_refused() {
+        let mut counts = OutputCounts::new(2);
+        (0..5000).for_each(|index| counts.observe(reward(index % 2)));
+        assert_eq!(counts.newest.len(), NEWEST);
+        let mut saved = Tensors::default();
+        counts.save(&mut saved);
+        assert_eq!(OutputCounts::load(2, &mut saved.clone()), Ok(counts));
+        assert!(OutputCounts::load(3, &mut saved.clone()).is_err());
+        saved.put_u32("output_counts.newest", &[1], vec![2]);
+        assert!(OutputCounts::load(2, &mut saved).is_err());
+    }
+}
