@@ -3,6 +3,7 @@
 //! Invariant: what only the second revision of the learning rules knows is written where there is
 //! some, so that a state of the first is written as it always was.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 use super::{Held, Joins, Waiting};
@@ -13,7 +14,8 @@ use crate::model::weights::{Error, Tensors};
 const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
-/// What was learned of the predictions that waited in a version.
+/// What was learned of the predictions that waited in a version, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeldThen(Vec<(PredictionId, Option<Held>, Option<Held>)>);
 
 impl Joins {
@@ -80,6 +82,78 @@ impl Joins {
 }
 
 impl HeldThen {
+    /// Of the predictions that wait.
+    pub fn of(joins: &Joins) -> HeldThen {
+        let held = |(id, one): (&u128, &Waiting)| {
+            let some = one.held_reward.is_some() || one.held_label.is_some();
+            some.then_some((PredictionId(*id), one.held_reward, one.held_label))
+        };
+        HeldThen(joins.waiting.iter().filter_map(held).collect())
+    }
+
+    /// Of these predictions alone, with nothing but what of them was learned.
+    pub fn alone(&self, joins: &Joins) -> Joins {
+        let stripped = |(id, reward, label): &(PredictionId, Option<Held>, Option<Held>)| {
+            let waiting = joins.waiting.get(&id.0)?;
+            let stripped = Waiting {
+                signals: 0,
+                credited: None,
+                label: None,
+                is_relabelled: false,
+                is_judged_by_label: false,
+                held_reward: *reward,
+                held_label: *label,
+                ..*waiting
+            };
+            Some((id.0, stripped))
+        };
+        let waiting: BTreeMap<u128, Waiting> = self.0.iter().filter_map(stripped).collect();
+        Joins {
+            order: waiting.keys().copied().collect(),
+            waiting,
+            ..Joins::default()
+        }
+    }
+
+    pub(in super::super) fn save(&self, tensors: &mut Tensors) {
+        let (mut columns, mut values) = (Vec::new(), Vec::new());
+        for (id, reward, label) in &self.0 {
+            for (kind, one) in [(REWARD, reward), (LABEL, label)] {
+                let halves = [(id.0 >> 64) as u64, id.0 as u64];
+                let row = one.map(|one| [halves[0], halves[1], kind, one.number.get()]);
+                columns.extend(row.into_iter().flatten());
+                values.extend(one.map(|one| one.value));
+            }
+        }
+        tensors.put_u64("held", &[values.len(), 4], columns);
+        tensors.put_f64("held.values", &[values.len()], values);
+    }
+
+    /// As it was saved; none where nothing was.
+    pub(in super::super) fn take(tensors: &mut Tensors) -> Result<Option<HeldThen>, Error> {
+        if !tensors.0.contains_key("held") {
+            return Ok(None);
+        }
+        let columns = tensors.take_u64("held", &[None, Some(4)])?;
+        let values = tensors.take_f64("held.values", &[Some(columns.len() / 4)])?;
+        let mut all: Vec<(PredictionId, Option<Held>, Option<Held>)> = Vec::new();
+        for (row, value) in columns.chunks_exact(4).zip(values) {
+            let id = PredictionId(id(row));
+            if all.last().is_none_or(|(last, _, _)| *last != id) {
+                all.push((id, None, None));
+            }
+            let (_, reward, label) = all.last_mut().expect("there is one");
+            let number = NonZeroU64::new(row[3]);
+            let held = number.map(|number| Held { value, number });
+            match row[2] {
+                REWARD => *reward = held,
+                LABEL => *label = held,
+                kind => return Err(Error::value("held", format!("kind {kind}"))),
+            }
+        }
+        Ok(Some(HeldThen(all)))
+    }
+
     /// Of the saved world of a version. Under the first revision all that was earned by then is
     /// taken for learned, as one of `n_examples`.
     pub fn load(tensors: &mut Tensors, revision: u32, n_examples: u64) -> Result<HeldThen, Error> {
