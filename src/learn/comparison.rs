@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::join::HeldThen;
 use super::learner::Learner;
 use super::retold::{self, Retold};
 use super::tainted::{RUNS_MAX, Tainted};
@@ -21,8 +22,9 @@ struct Moment {
     digest: [u8; 32],
     /// Of the tallies.
     counted: [u8; 32],
-    /// None where they are too many to be kept.
-    tallies: Option<Tallies>,
+    tallies: Tallies,
+    /// Whether these are all; what is held of predictions can be too much to be kept.
+    whole: bool,
 }
 
 /// What the comparison of two histories has come to so far.
@@ -68,12 +70,15 @@ impl Comparison {
     }
 
     fn moment(&self, other: &Learner) -> Moment {
-        let tallies = other.tallies();
-        let fits = |tallies: &Tallies| !self.bounded || tallies.n_bytes() <= retold::BYTES_MAX;
+        let whole = !self.bounded || HeldThen::n_bytes_of(other.joins()) <= retold::BYTES_MAX;
         Moment {
             digest: other.learned().digest(),
-            counted: tallies.digest(),
-            tallies: Some(tallies).filter(fits),
+            counted: other.counted(),
+            tallies: match whole {
+                true => other.tallies(),
+                false => other.tallies_unheld(),
+            },
+            whole,
         }
     }
 
@@ -92,10 +97,10 @@ impl Comparison {
             |moment: &Moment| version.reason != Reason::Cadence && moment.digest == version.digest;
         match moment.filter(same) {
             Some(moment) if version.tallies == Some(moment.counted) => {}
-            Some(Moment {
-                tallies: Some(tallies),
-                ..
-            }) => self.retold.push(number, tallies),
+            // What an older program's version holds is taken as its checkpoint says.
+            Some(moment) if moment.whole || version.tallies.is_none() => {
+                self.retold.push(number, moment.tallies);
+            }
             _ => self.parted.add(number..=number, UNMADE),
         }
         if self.bounded {
@@ -167,7 +172,7 @@ mod tests {
             position,
             reason: Reason::Checkpoint,
             digest: other.learned().digest(),
-            tallies: Some(other.tallies().digest()),
+            tallies: Some(other.counted()),
         }
     }
 

@@ -31,7 +31,7 @@ use super::tallies::Tallies;
 use crate::event::{
     Description, Entry, Event, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
 };
-use crate::model::weights;
+use crate::model::weights::{self, Tensors};
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use gap::Gap;
 
@@ -322,10 +322,33 @@ impl Learner {
     pub fn tallies(&self) -> Tallies {
         let holds = self.spec.revision >= 2;
         Tallies {
+            held: holds.then(|| HeldThen::of(&self.world.joins)),
+            ..self.tallies_unheld()
+        }
+    }
+
+    /// The same, but for what was learned of the predictions that wait.
+    pub(super) fn tallies_unheld(&self) -> Tallies {
+        Tallies {
             ledger: self.world.ledger.clone(),
             sources: self.world.sources.clone(),
-            held: holds.then(|| HeldThen::of(&self.world.joins)),
+            held: None,
         }
+    }
+
+    /// BLAKE3 of all that a restore reads of these.
+    pub fn counted(&self) -> [u8; 32] {
+        let world = &self.world;
+        let mut tensors = Tensors::default();
+        let fates = world.ledger.restored();
+        tensors.put_u64("fates", &[fates.len()], fates.to_vec());
+        world.sources.save(&mut tensors);
+        let mut hash = blake3::Hasher::new();
+        hash.update(&tensors.digest());
+        if self.spec.revision >= 2 {
+            HeldThen::hash(&world.joins, &mut hash);
+        }
+        *hash.finalize().as_bytes()
     }
 
     /// The first moment at which a window has closed, and silence has its reward.

@@ -18,17 +18,6 @@ pub struct Tallies {
 }
 
 impl Tallies {
-    /// BLAKE3 of what a restore reads of them.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut tensors = Tensors::default();
-        let learned = self.ledger.restored();
-        tensors.put_u64("fates", &[learned.len()], learned.to_vec());
-        tensors.nest("all", self.tensors());
-        tensors.0.remove("all.fates");
-        tensors.0.remove("all.fates.parts");
-        tensors.digest()
-    }
-
     /// The bytes that they take in a state, about.
     pub(super) fn n_bytes(&self) -> usize {
         /// The names, types and shapes of the tensors.

@@ -14,9 +14,12 @@ use crate::model::weights::{Error, Tensors};
 const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
+/// A prediction, and what was learned of its reward and of its truth.
+type HeldOf = (PredictionId, Option<Held>, Option<Held>);
+
 /// What was learned of the predictions that waited in a version, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeldThen(Vec<(PredictionId, Option<Held>, Option<Held>)>);
+pub struct HeldThen(Vec<HeldOf>);
 
 impl Joins {
     pub(in super::super) fn save(&self, tensors: &mut Tensors) {
@@ -84,16 +87,41 @@ impl Joins {
 impl HeldThen {
     /// Of the predictions that wait.
     pub fn of(joins: &Joins) -> HeldThen {
-        let held = |(id, one): (&u128, &Waiting)| {
-            let some = one.held_reward.is_some() || one.held_label.is_some();
-            some.then_some((PredictionId(*id), one.held_reward, one.held_label))
+        HeldThen(HeldThen::each(joins).collect())
+    }
+
+    /// Those of which something was learned, one by one.
+    fn each(joins: &Joins) -> impl Iterator<Item = HeldOf> {
+        let all = joins.waiting.iter();
+        let all = all.map(|(id, one)| (PredictionId(*id), one.held_reward, one.held_label));
+        all.filter(|(_, reward, label)| reward.is_some() || label.is_some())
+    }
+
+    /// The bytes that what is held of those that wait takes in a state.
+    pub fn n_bytes_of(joins: &Joins) -> usize {
+        let n_held = |(_, reward, label): HeldOf| {
+            usize::from(reward.is_some()) + usize::from(label.is_some())
         };
-        HeldThen(joins.waiting.iter().filter_map(held).collect())
+        40 * HeldThen::each(joins).map(n_held).sum::<usize>()
+    }
+
+    /// Hashes what is held of those that wait, of which no copy is made.
+    pub fn hash(joins: &Joins, hash: &mut blake3::Hasher) {
+        for (id, reward, label) in HeldThen::each(joins) {
+            for (kind, one) in [(REWARD, reward), (LABEL, label)] {
+                if let Some(one) = one {
+                    hash.update(&id.0.to_le_bytes());
+                    hash.update(&kind.to_le_bytes());
+                    hash.update(&one.number.get().to_le_bytes());
+                    hash.update(&one.value.to_bits().to_le_bytes());
+                }
+            }
+        }
     }
 
     /// Of these predictions alone, with nothing but what of them was learned.
     pub fn alone(&self, joins: &Joins) -> Joins {
-        let stripped = |(id, reward, label): &(PredictionId, Option<Held>, Option<Held>)| {
+        let stripped = |(id, reward, label): &HeldOf| {
             let waiting = joins.waiting.get(&id.0)?;
             let stripped = Waiting {
                 signals: 0,
@@ -136,7 +164,7 @@ impl HeldThen {
         }
         let columns = tensors.take_u64("held", &[None, Some(4)])?;
         let values = tensors.take_f64("held.values", &[Some(columns.len() / 4)])?;
-        let mut all: Vec<(PredictionId, Option<Held>, Option<Held>)> = Vec::new();
+        let mut all: Vec<HeldOf> = Vec::new();
         for (row, value) in columns.chunks_exact(4).zip(values) {
             let id = PredictionId(id(row));
             if all.last().is_none_or(|(last, _, _)| *last != id) {
@@ -235,4 +263,81 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, Waiting)>, Error> {
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batch, Outputs, Prediction};
+
+    /// Four that wait, of which two are held.
+    fn joins() -> Joins {
+        let ids = [4, 1 << 70, 7, 9].map(PredictionId);
+        let prediction = Prediction {
+            ids: ids.to_vec(),
+            batch: Batch::default(),
+            outputs: Outputs::Values(vec![0.0; 4]),
+            labels: Default::default(),
+            version: 1,
+            position: 2,
+        };
+        let mut joins = Joins::default();
+        joins.wait(&prediction, 3, Time(50));
+        joins.update(ids[1], |one| one.held_reward = Some(Held::next(0.5, 8)));
+        joins.update(ids[2], |one| {
+            one.held_reward = Some(Held::next(-1.5, 3));
+            one.held_label = Some(Held::next(2.0, 4));
+            one.credited = Some(17.0);
+        });
+        joins
+    }
+
+    fn hash(joins: &Joins) -> blake3::Hash {
+        let mut hash = blake3::Hasher::new();
+        HeldThen::hash(joins, &mut hash);
+        hash.finalize()
+    }
+
+    #[test]
+    fn what_is_held_is_saved_by_itself() {
+        let joins = joins();
+        let held = HeldThen::of(&joins);
+        assert_eq!((held.0.len(), HeldThen::n_bytes_of(&joins)), (2, 3 * 40));
+        let mut tensors = Tensors::default();
+        held.save(&mut tensors);
+        let n_bytes: usize = tensors.0.values().map(|one| one.data.n_bytes()).sum();
+        assert_eq!(n_bytes, 3 * 40);
+        assert_eq!(HeldThen::take(&mut tensors), Ok(Some(held)));
+        assert_eq!(
+            HeldThen::take(&mut tensors),
+            Ok(None),
+            "of an older program"
+        );
+    }
+
+    #[test]
+    fn what_is_held_can_be_all_that_is_kept_of_what_waits() {
+        let joins = joins();
+        let held = HeldThen::of(&joins);
+        let alone = held.alone(&joins);
+        assert_eq!((alone.len(), alone.oldest_position()), (2, Some(3)));
+        let earned = alone.waiting.values().any(|one| one.credited.is_some());
+        assert!(!earned, "what it earned may be what is to be erased");
+        let mut tensors = Tensors::default();
+        alone.save(&mut tensors);
+        assert_eq!(HeldThen::load(&mut tensors, 2, 9), Ok(held));
+        assert_eq!(hash(&alone), hash(&joins));
+    }
+
+    #[test]
+    fn the_hash_is_of_what_is_held_alone() {
+        let mut joins = joins();
+        let before = hash(&joins);
+        joins.update(PredictionId(4), |one| one.credited = Some(3.0));
+        assert_eq!(hash(&joins), before);
+        joins.update(PredictionId(4), |one| {
+            one.held_label = Some(Held::next(3.0, 1))
+        });
+        assert_ne!(hash(&joins), before);
+    }
 }

@@ -197,7 +197,7 @@ impl Learner {
         if self.history != History::Recorded {
             return None;
         }
-        let tallies = self.tallies().digest();
+        let tallies = self.counted();
         let world = &mut self.world;
         world.newest_version += 1;
         let version = Version {
