@@ -104,7 +104,8 @@ async fn p4_an_audit_tells_what_became_of_each_event() {
 
 const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
     [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
-    [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"analytic\"\n";
+    [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"analytic\"\n\
+    [feedback]\naggregate = \"last\"\n";
 
 async fn reward(model: &Hosted, id: PredictionId, reward: f64, source: &str) {
     let feedback = Feedback {
@@ -152,10 +153,12 @@ async fn p5_a_version_kept_through_an_erasure_knows_what_it_learned_of_whom() {
             .unwrap();
         assert_eq!(manifest.erased_by > 0, disposal == Disposal::Erase);
         order(model, Order::Restore { version }).await;
+        let restored = digest(model);
         // What they earned first is taken off, since the version has learned it.
         for id in &asked {
             reward(model, *id, 0.9375, "people").await;
         }
+        assert_ne!(digest(model), restored);
         digests.push(digest(model));
     }
     assert_eq!(digests[0], digests[1]);
