@@ -437,6 +437,9 @@ pub struct Version {
     pub reason: Reason,
     /// Of what had been learned.
     pub digest: [u8; 32],
+    /// Of what a restore reads besides, by which other histories are compared; none where an older
+    /// program made it.
+    pub tallies: Option<[u8; 32]>,
 }
 
 /// An order that was not carried out: a record, which replay derives again and compares. Other

@@ -3,9 +3,10 @@
 //! Invariant: the files below `tests/golden` are never written again. What comes later gets a
 //! folder of its own, as `2` has the first column of embedded texts, `3` the first weights of a
 //! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
-//! answer with its labels and `6` the first orders whose refusals are recorded, and those that name
-//! nobody:
-//! `PERENNIAL_GOLDEN=tests/golden/7 cargo test --release --test golden` writes what the first test
+//! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
+//! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
+//! of versions only what a retraction has found:
+//! `PERENNIAL_GOLDEN=tests/golden/8 cargo test --release --test golden` writes what the first test
 //! made to a folder that is not there yet.
 
 mod common;
@@ -22,8 +23,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Classroom, House, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, hashed, labelled, later, life, names,
-    samples, samples_read, start, trained,
+    ERASED, LIVED, TRAINED, after, all_names, answered, counted, hashed, labelled, later, life,
+    names, samples, samples_read, start, trained,
 };
 use layout::{Header, groups};
 use perennial::engine::State;
@@ -82,6 +83,11 @@ fn golden_hashed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
 }
 
+/// The journal of a version with what it counts, and a checkpoint of today's form.
+fn golden_counted() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/7")
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -122,6 +128,10 @@ fn write(data: &Path) {
     for event in hashed() {
         journal.append(Time(1), &event).unwrap();
     }
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("counted"));
+    journal.append(Time(1), &counted()).unwrap();
     journal.close().unwrap();
 
     let (mut journal, _) = create(&directory.journal("trained"));
@@ -196,6 +206,8 @@ fn what_is_written_today_has_the_golden_layout() {
     );
     let hashed = [&data, &golden_hashed()].map(|data| headers(data, "hashed"));
     assert_eq!(hashed[0], hashed[1]);
+    let counted = [&data, &golden_counted()].map(|data| headers(data, "counted"));
+    assert_eq!(counted[0], counted[1]);
     let trained = [&data, &golden_newest()].map(|data| headers(data, "trained"));
     assert_eq!(trained[0], trained[1]);
     // Records hold digests of arithmetic, which another processor may do otherwise.
@@ -253,6 +265,8 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     for event in hashed() {
         assert_eq!(reader.next(2).unwrap().unwrap().event, event);
     }
+    let mut reader = Reader::open(&golden_counted().join("counted/journal"), 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, counted());
     let journal = golden().join("lived/journal");
     let mut reader = Reader::open(&journal, 1, LIVED_ENTRIES.0).unwrap();
     let mut read = Vec::new();
@@ -265,21 +279,38 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
 
 #[test]
 fn the_golden_checkpoints_load_to_their_digest_and_are_written_again_to_the_byte() {
-    let before = check_checkpoint(&golden(), LIVED_DIGEST);
+    let before = check_checkpoint(&golden(), LIVED_DIGEST, Form::Earlier);
     says_what_it_said(&before);
     assert_eq!(
         (before.sources().since(), before.sources().learned().count()),
         (27, 0)
     );
-    let newest = check_checkpoint(&golden_newest(), COUNTED_DIGEST);
+    let newest = check_checkpoint(&golden_newest(), COUNTED_DIGEST, Form::Earlier);
     let learned: Vec<_> = newest.sources().learned().collect();
     assert_eq!(
         (newest.sources().since(), learned),
         (1, vec![("people", 5)])
     );
+    let today = check_checkpoint(&golden_counted(), COUNTED_DIGEST, Form::Today);
+    // Programs that kept the tree of all versions knew the same of them.
+    for learner in [&before, &newest, &today] {
+        let refused: Vec<u64> = (1..=4)
+            .filter(|version| learner.tainted().refusal(*version).is_some())
+            .collect();
+        assert_eq!(refused, [2]);
+        assert_eq!(learner.newest(), today.newest());
+    }
+    assert_eq!(newest.retold(), today.retold());
 }
 
-fn check_checkpoint(golden: &Path, digest: &str) -> Learner {
+/// Whether a checkpoint has the form that is written today, or one that is only read.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Earlier,
+    Today,
+}
+
+fn check_checkpoint(golden: &Path, digest: &str, form: Form) -> Learner {
     let folder = golden.join("lived/checkpoints");
     let listed = checkpoint::list(&folder).unwrap();
     let [one] = listed.as_slice() else {
@@ -303,8 +334,11 @@ fn check_checkpoint(golden: &Path, digest: &str) -> Learner {
     ] {
         let written = fs::read(again.path().join(&name).join(file)).unwrap();
         let golden = fs::read(folder.join(&name).join(file)).unwrap();
-        assert!(written == golden, "{file} is written otherwise today");
+        let same = form == Form::Today || file == "weights.safetensors";
+        assert_eq!(written == golden, same, "{file}");
     }
+    let found = checkpoint::load(again.path(), one.position).unwrap();
+    assert!(Learner::load(found.weights, found.learner).unwrap() == learner);
     learner
 }
 

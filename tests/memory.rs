@@ -1,6 +1,6 @@
-//! What replay and retraction hold in memory of the versions that a history brings back.
+//! What replay and retraction hold in memory of the versions that a history makes and brings back.
 //!
-//! Invariant: their peak does not depend on how many there are.
+//! Invariant: their peak does not depend on how many there are, nor on how many were made.
 
 mod common;
 #[path = "common/counting.rs"]
@@ -76,8 +76,14 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
     [retract, replay, state]
 }
 
+/// One test, since what is held is counted for the whole process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn p8_the_peak_of_a_replay_does_not_depend_on_the_versions_brought_back() {
+async fn p8_p12_the_peak_of_a_replay_does_not_depend_on_the_versions_brought_back_or_made() {
+    brought_back().await;
+    made().await;
+}
+
+async fn brought_back() {
     // What is made once in a process is no part of it.
     peaks(0).await;
     let [retract, replay, state] = peaks(0).await;
@@ -88,4 +94,45 @@ async fn p8_the_peak_of_a_replay_does_not_depend_on_the_versions_brought_back() 
     let most = 2 * state + state / 4;
     assert!(retract_many < retract + most, "{retract} {retract_many}");
     assert!(replay_many < replay + most, "{replay} {replay_many}");
+}
+
+/// A few kilobytes of state.
+const NARROW: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+    [[input]]\nname = \"c\"\nkind = \"category\"\n\
+    [network]\nkind = \"linear\"\n\
+    [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\n\
+    [memory]\nstrategy = \"none\"\n[feedback]\nwaiting_max = 10\n";
+
+/// The peak of a replay over so many examples, with a version after each that many of them, and the
+/// bytes of the last state.
+async fn narrow(n_examples: usize, every: usize) -> [usize; 2] {
+    let versions = format!("[versions]\nevery_examples = {every}\nkeep = 2\n");
+    let house = House::new(&[("m", &format!("{NARROW}{versions}"))]);
+    let engine = house.open_on(syncing_nothing());
+    teach_rows(engine.model("m").unwrap(), n_examples, 0.3, "row").await;
+    engine.close();
+    drop(engine);
+    let folder = house.data().join("m/checkpoints");
+    let newest = checkpoint::positions(&folder).unwrap().pop().unwrap();
+    let newest = checkpoint::load(&folder, newest).unwrap();
+    let tensors = newest.weights.0.values().chain(newest.learner.0.values());
+    let state = tensors.map(|tensor| tensor.data.n_bytes()).sum();
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let (replay, ()) = peak(|| {
+        let mut replay = offline.replay(None).unwrap();
+        while replay.advance(1000).unwrap() {}
+    });
+    [replay, state]
+}
+
+async fn made() {
+    narrow(20, 1).await;
+    // As many entries, for whose places a reader has a table.
+    let [without, _] = narrow(4500, 1_000_000).await;
+    let [with, state] = narrow(3000, 1).await;
+    println!("state {state}, replay {without} without versions, {with} with 3000");
+    // The tree of them all would take 96 bytes of each.
+    assert!(state < 5000, "{state}");
+    assert!(with < without + 2 * state, "{without} {with}, of {state}");
 }

@@ -181,7 +181,7 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
         (&told["again"], &told["bit_equal"]),
         (&Value::Null, &json!(false))
     );
-    server.refuses(&["show", "m", "3"], "has no version 3");
+    server.refuses(&["show", "m", "3"], "version 3 is no longer kept; it has");
     server.stop();
     let (stdout, _) = run(&["verify", "--data", text(&data)], 0);
     assert!(stdout.starts_with("m: sound: "), "{stdout}");

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use perennial::engine::Offline;
+use anyhow::ensure;
+use perennial::engine::{Error, Offline};
 use perennial::event::{Command, Order};
 use perennial::proto::perennial::v1::{
     CheckpointRequest, GetVersionRequest, ListVersionsRequest, RestoreRequest, Version, VersionMade,
@@ -102,11 +102,7 @@ pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
 /// Shows all that is known of one version.
 pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
     let version = match &args.data {
-        Some(data) => {
-            let mut versions = offline(data, &args.model)?.into_iter();
-            let found = versions.find(|known| known.version == args.version);
-            found.with_context(|| format!("{} has no version {}", args.model, args.version))?
-        }
+        Some(data) => offline_version(data, &args.model, args.version)?,
         None => {
             let mut client = Client::connect(&args.client).await?;
             let request = GetVersionRequest {
@@ -149,11 +145,21 @@ fn offline(data: &Path, model: &str) -> anyhow::Result<Vec<Version>> {
     Ok(versions.map(message).collect())
 }
 
+/// One of them.
+fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result<Version> {
+    let mut versions = offline(data, model)?;
+    match versions.iter().position(|known| known.version == version) {
+        Some(index) => Ok(versions.swap_remove(index)),
+        None => {
+            let known: Vec<u64> = versions.iter().map(|known| known.version).collect();
+            Err(Error::no_version(model, version, &known, 0).into())
+        }
+    }
+}
+
 /// Brings back what a model knew at a version, without a server.
 fn restore_offline(args: &RestoreArgs, data: &Path) -> anyhow::Result<VersionMade> {
-    let mut versions = offline(data, &args.model)?.into_iter();
-    let found = versions.find(|known| known.version == args.version);
-    let found = found.with_context(|| format!("{} has no version {}", args.model, args.version))?;
+    let found = offline_version(data, &args.model, args.version)?;
     announce(args, &found)?;
     let made = match args.dry_run {
         true => (found.version, found.position),

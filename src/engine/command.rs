@@ -53,7 +53,8 @@ impl Hosted {
     /// The manifest of a version that could be restored now: all its files are whole.
     ///
     /// # Errors
-    /// [`Error::NoVersion`] where there is none, [`Error::Damaged`] where a file is not
+    /// [`Error::NoVersion`] where there is none, [`Error::NoLongerKept`] where there was one,
+    /// [`Error::Damaged`] where a file is not
     /// what was written, [`Error::Refused`] where it holds feedback that was retracted.
     pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
         self.get()?.check_restore(version)
@@ -72,8 +73,8 @@ impl Hosted {
             .clone();
         let mut all = self.saved()?.all()?;
         for (manifest, damage) in &mut all {
-            if let (None, Some(successor)) = (&damage, tainted.get(&manifest.version)) {
-                *damage = Some(crate::learn::tainted(manifest.version, *successor));
+            if damage.is_none() {
+                *damage = tainted.refusal(manifest.version);
             }
         }
         Ok(all)
@@ -135,7 +136,9 @@ impl Running {
             what: format!("version {version} cannot be restored: {error}"),
         };
         self.check_untainted(version)?;
-        let position = self.versions.get(version)?.position;
+        // Every version is served once it is made.
+        let newest = self.registry.served().version;
+        let position = self.versions.get(version, newest)?.position;
         let checkpoint = self.versions.read(position);
         Ok(checkpoint.map_err(damaged)?.manifest)
     }

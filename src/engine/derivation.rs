@@ -4,16 +4,17 @@
 //! Invariant: it starts from a state that is older than everything left out, and takes from the
 //! disk only what is as old; whatever is younger it derives itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::kept::{Kept, Wanted};
+use super::between::Between;
+use super::kept::Kept;
 use super::shelf::Shelf;
 use super::translation::{Parting, Translation};
 use super::versions::Versions;
-use crate::event::{Command, Entry, Event, Order, Reason, Retraction, Version};
-use crate::learn::{Learner, Moment, Omission, Otherwise};
+use crate::event::{Command, Entry, Event, Order};
+use crate::learn::{Comparison, Learner, Omission, Otherwise};
 use crate::model::Spec;
 use crate::store::{Reader, segments};
 
@@ -24,15 +25,13 @@ pub struct Derivation {
     pub learner: Learner,
     shelf: Shelf,
     left_out: Vec<u64>,
-    /// Whether it has passed what it leaves out, or what was erased since an order left it out.
-    differs: bool,
     known: Known,
     /// Up to where it knows the orders.
     surveyed: u64,
     /// The first of those of which it is not known whether it was refused: it stops before that.
     undecided: Option<u64>,
-    /// What it had come to, at the positions of commands behind the first left out or erased.
-    moments: BTreeMap<u64, Moment>,
+    /// The versions of the recorded history beside what it comes to.
+    comparison: Comparison,
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
     n_begun: u64,
@@ -49,21 +48,8 @@ pub struct Known {
     pub applied: u64,
     /// Up to where the journal is written, for records of refusals that stand behind the entries.
     pub written: u64,
-}
-
-/// What stands between a base and the order.
-#[derive(Default)]
-struct Between {
-    /// Earlier retractions, with the positions of their orders.
-    retractions: Vec<(u64, Retraction)>,
-    /// Versions brought back, by the positions of the orders.
-    restored: BTreeMap<u64, u64>,
-    /// The positions of the versions made there.
-    made: BTreeMap<u64, u64>,
-    /// Orders that were refused.
-    refused: BTreeSet<u64>,
-    /// Orders of which no record says what became of them.
-    undecided: BTreeSet<u64>,
+    /// From where on it is not known what the recorded history has learned, if anywhere.
+    pub unknown_from: Option<u64>,
 }
 
 impl Derivation {
@@ -137,8 +123,10 @@ impl Derivation {
         let said = |error: crate::store::Error| error.to_string();
         let first = reaches_back(&versions.journal, base)?;
         let between = Between::survey(&versions.journal, base, last, known)?;
-        let omissions = [&known.omissions[..], &between.omissions(order, base)?].concat();
-        let wanted = between.wanted(versions, base)?;
+        let omissions = [&known.omissions[..], &between.omissions(order)?].concat();
+        let wanted = between.wanted(versions, last)?;
+        // The recorded history decides by itself.
+        let undecided = order.and_then(|_| between.first_undecided());
         let learner = match base {
             0 => versions.beginning(first_spec(&versions.journal, order)?)?,
             base => versions.base_at(base)?,
@@ -150,6 +138,11 @@ impl Derivation {
             ));
         }
         let reader = Reader::open(&versions.journal, base + 1, u64::MAX).map_err(said)?;
+        let mut comparison = Comparison::default();
+        known
+            .unknown_from
+            .iter()
+            .for_each(|first| comparison.begin(*first));
         let mut shelf = Shelf::new(reader, versions.clone());
         shelf.omissions = omissions.clone();
         shelf.refused = between.refused;
@@ -165,12 +158,10 @@ impl Derivation {
             },
             shelf,
             left_out: Vec::new(),
-            differs: false,
             known: known.clone(),
             surveyed: last,
-            // The recorded history decides by itself.
-            undecided: order.and_then(|_| between.undecided.first().copied()),
-            moments: BTreeMap::new(),
+            undecided,
+            comparison,
             base,
             n_begun: 1,
         })
@@ -258,22 +249,17 @@ impl Derivation {
     }
 
     fn apply(&mut self, entry: &Entry) -> Result<(), String> {
-        match self.omission(entry) {
-            Some(index) if index + 1 == self.shelf.omissions.len() && self.takes_back() => {
-                self.left_out.push(entry.position);
-                self.differs = true;
-            }
-            Some(_) => self.differs = true,
-            None => self.differs |= matches!(entry.event, Event::Erased(_)),
+        let own = self.shelf.omissions.len().checked_sub(1);
+        if own.is_some() && self.takes_back() && self.omission(entry) == own {
+            self.left_out.push(entry.position);
+            self.comparison.begin(entry.position);
         }
         let applied = self.learner.apply(entry, &mut self.shelf);
         let step = applied.map_err(|error| error.to_string())?;
         if let Some(translation) = self.shelf.translation.as_mut().filter(|_| step.changed) {
             translation.changed();
         }
-        if matches!(entry.event, Event::Command(_)) && self.differs {
-            self.moments.insert(entry.position, self.learner.moment());
-        }
+        self.comparison.observe(entry, &self.learner);
         let followed = self.shelf.kept.follow(&self.learner);
         followed.map_err(|error| error.to_string())
     }
@@ -304,7 +290,7 @@ impl Derivation {
             (true, _) => Ok(Otherwise {
                 learner: self.learner,
                 left_out: self.left_out,
-                moments: self.moments,
+                comparison: self.comparison,
             }),
             (false, Some(order)) => Err(format!(
                 "the journal does not say yet whether order {order} was refused; \
@@ -325,117 +311,6 @@ impl Derivation {
             self.begin_again(last)?;
         }
         self.finish(last)
-    }
-}
-
-impl Between {
-    /// The versions that were brought back and that the history makes itself, by position; the
-    /// others must be on disk.
-    fn wanted(&self, versions: &Versions, base: u64) -> Result<Wanted, String> {
-        let mut wanted = Wanted::default();
-        for (order, &version) in &self.restored {
-            let made = self.made.get(&version).copied();
-            let saved = || Some(versions.find(version).ok()??.position);
-            match made.or_else(saved) {
-                Some(position) if position > base => {
-                    wanted.add(position, version, *order);
-                }
-                // It may be refused, and begins again once that is known.
-                _ if self.undecided.contains(order) => {}
-                _ => {
-                    let loaded = versions.load(version);
-                    loaded.map_err(|error| error.to_string())?;
-                }
-            }
-        }
-        Ok(wanted)
-    }
-
-    /// What a history that `order` asks for leaves out besides: what was retracted on the way,
-    /// and last what the order itself takes back.
-    fn omissions(&self, order: Option<&Order>, base: u64) -> Result<Vec<Omission>, String> {
-        let Some(order) = order else {
-            return Ok(Vec::new());
-        };
-        let mut omissions = Vec::new();
-        for (before, retraction) in &self.retractions {
-            if retraction.first_position <= base {
-                return Err(format!(
-                    "the state at {base} holds what was retracted since"
-                ));
-            }
-            omissions.push(Omission {
-                selector: retraction.selector.clone(),
-                before: *before,
-            });
-        }
-        if let Order::Retract(retraction) = order {
-            // It applies no entry behind its order.
-            omissions.push(Omission {
-                selector: retraction.selector.clone(),
-                before: u64::MAX,
-            });
-        }
-        Ok(omissions)
-    }
-
-    fn survey(journal: &Path, base: u64, last: u64, known: &Known) -> Result<Between, String> {
-        let said = |error: crate::store::Error| error.to_string();
-        let mut reader = Reader::open(journal, base + 1, u64::MAX).map_err(said)?;
-        let mut between = Between::default();
-        between.refused.clone_from(&known.refused);
-        while let Some(entry) = reader.next(last).map_err(said)? {
-            match entry.event {
-                Event::Command(command) => between.see(entry.position, command.order),
-                Event::Version(version) => {
-                    between.made.insert(version.version, version.position);
-                    between.decide(&version);
-                }
-                Event::Refusal(refusal) => between.refuse(refusal.position),
-                _ => {}
-            }
-        }
-        let undecided = |order: &u64| *order > known.applied && !known.refused.contains(order);
-        between.undecided.retain(undecided);
-        while !between.undecided.is_empty()
-            && let Some(entry) = reader.next(known.written).map_err(said)?
-        {
-            match entry.event {
-                Event::Version(version) => between.decide(&version),
-                Event::Refusal(refusal) => between.refuse(refusal.position),
-                _ => {}
-            }
-        }
-        for order in &between.refused {
-            between.restored.remove(order);
-        }
-        Ok(between)
-    }
-
-    fn see(&mut self, position: u64, order: Order) {
-        if let Some(version) = order.restored() {
-            self.restored.insert(position, version);
-        }
-        match order {
-            Order::Retract(retraction) => self.retractions.push((position, retraction)),
-            Order::Restore { .. } => drop(self.undecided.insert(position)),
-            Order::Checkpoint
-            | Order::EarlierRestore { .. }
-            | Order::Erase(_)
-            | Order::Adopt(_) => {}
-        }
-    }
-
-    /// An order that made its version was carried out.
-    fn decide(&mut self, version: &Version) {
-        if version.reason == Reason::Restore {
-            self.undecided.remove(&version.position);
-        }
-    }
-
-    fn refuse(&mut self, order: u64) {
-        self.undecided.remove(&order);
-        self.refused.insert(order);
     }
 }
 

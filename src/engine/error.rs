@@ -30,6 +30,14 @@ pub enum Error {
         /// Those there are.
         known: String,
     },
+    /// Name a version that is still there.
+    #[error("model {model:?}: {what}")]
+    NoLongerKept {
+        /// The model.
+        model: String,
+        /// Which versions are.
+        what: String,
+    },
     /// Wait, or mend what the reason names.
     #[error("model {model:?} is unavailable: {reason}")]
     Unavailable {
@@ -76,10 +84,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// There is no such version, but those `known`, which rise.
-    pub fn no_version(model: &str, version: u64, known: &[u64]) -> Error {
+    /// There is no such version, but those `known`, which rise. Versions are numbered one by one: one
+    /// up to the newest of them, or up to the `newest` that is known to be made, was there once.
+    pub fn no_version(model: &str, version: u64, known: &[u64], newest: u64) -> Error {
         /// A model that makes a version every hour has more than fit into a sentence.
         const TOLD_MAX: usize = 8;
+        let newest = known.last().map_or(newest, |last| newest.max(*last));
+        let was_made = (1..=newest).contains(&version);
         let known = match known {
             [] => "none".to_owned(),
             [first, .., last] if known.len() > TOLD_MAX => {
@@ -90,10 +101,17 @@ impl Error {
                 few.join(", ")
             }
         };
-        Error::NoVersion {
-            model: model.to_owned(),
-            version,
-            known,
+        let model = model.to_owned();
+        match was_made {
+            true => Error::NoLongerKept {
+                model,
+                what: format!("version {version} is no longer kept; it has {known}"),
+            },
+            false => Error::NoVersion {
+                model,
+                version,
+                known,
+            },
         }
     }
 }

@@ -30,6 +30,7 @@ use super::stages::Stages;
 use super::turn::TURNS_MAX;
 use super::versions::Versions;
 use crate::event::Time;
+use crate::learn::Tainted;
 use crate::model::Spec;
 use crate::store::Journal;
 
@@ -99,8 +100,8 @@ pub(super) struct Running {
     pub outcomes: Mutex<BTreeMap<u64, Outcome>>,
     /// Where a retraction hands over what it has derived beside the learner.
     pub prepared: Prepared,
-    /// Versions that hold what was retracted, each with the first version without it.
-    pub tainted: Mutex<BTreeMap<u64, u64>>,
+    /// Versions that hold what was retracted.
+    pub tainted: Mutex<Tainted>,
     /// Feedback that was taken back, as far as its ids are remembered.
     pub retracted: Retracted,
     /// Whether a retraction is under way: nothing is removed that it may start from.

@@ -42,6 +42,7 @@
 mod audit;
 mod awaited;
 mod batcher;
+mod between;
 mod bounds;
 mod chosen;
 mod clock;
@@ -59,6 +60,7 @@ mod hosted;
 mod kept;
 mod learning;
 mod limits;
+mod lineage;
 mod new_labels;
 mod offline;
 mod outbox;

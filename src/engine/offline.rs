@@ -14,9 +14,10 @@ use super::error::Error;
 use super::learning::Learning;
 use super::recover::{self, Clocks};
 use super::replay::Replay;
+use super::retract::check_untainted;
 use super::versions::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
-use crate::learn::{Learner, tainted};
+use crate::learn::Learner;
 use crate::model::Spec;
 use crate::store::{Directory, Manifest, Report, verify};
 
@@ -87,7 +88,7 @@ impl Offline {
     /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
     /// [`Error::Damaged`]: its checkpoint is not what was saved.
     pub fn version(&self, version: u64) -> Result<Learner, Error> {
-        let position = self.versions.get(version)?.position;
+        let position = self.versions.get(version, 0)?.position;
         let state = self.versions.state_at(position);
         state.map_err(|what| Error::Damaged {
             model: self.versions.model.clone(),
@@ -218,11 +219,9 @@ pub(super) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), E
 
 /// Refuses what could not be carried out once it is journaled.
 fn check_restore(learning: &Learning, version: u64) -> Result<(), Error> {
-    let field = "version";
-    if let Some(successor) = learning.learner.tainted().get(&version) {
-        let what = tainted(version, *successor);
-        return Err(Error::Refused { field, what });
-    }
-    learning.shelf.versions.load(version)?;
+    let versions = &learning.shelf.versions;
+    check_untainted(learning.learner.tainted(), &versions.model, version)?;
+    versions.get(version, learning.learner.version())?;
+    versions.load(version)?;
     Ok(())
 }

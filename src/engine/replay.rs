@@ -49,7 +49,7 @@ impl Replay {
         let refused = |what| Error::Refused { field, what };
         let bases = match from {
             Some(version) => {
-                vec![versions.get(version)?.position]
+                vec![versions.get(version, 0)?.position]
             }
             None => {
                 let first = Reader::from_start(&versions.journal, 0)?.next_position();

@@ -17,13 +17,14 @@ use super::derivation::{Derivation, Known};
 use super::error::Error;
 use super::hosted::{Hosted, Running};
 use super::learning::Learning;
+use super::lineage::Lineage;
 use super::recover::{append, apply};
 use super::stages::Stage;
 use super::traces::{self, Origins};
 use super::turn::{PANICKED, block_on};
 use super::versions::Versions;
 use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction, Selector, Time};
-use crate::learn::{Learner, tainted};
+use crate::learn::{Learner, Tainted};
 use crate::store::{self, Journal, Reader, erase, segments};
 
 /// Entries that a derivation applies between two looks at how far the journal is.
@@ -288,7 +289,7 @@ impl Running {
         // From the order on it is journaled without its key that something came again.
         self.outbox.flush();
         let last = self.synced.load(Relaxed);
-        Ok(overwrite(&self.versions, &origins, chosen, last)?)
+        Ok(overwrite(&self.versions, origins, chosen, last)?)
     }
 
     /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
@@ -303,16 +304,11 @@ impl Running {
         Ok(self.versions.save_stop(&learning.learner, chain)?)
     }
 
-    /// Refuses a version that holds feedback which was taken back.
+    /// Refuses a version that holds feedback which was taken back, or of which that is no longer
+    /// known.
     pub fn check_untainted(&self, version: u64) -> Result<(), Error> {
-        let all = self.tainted.lock().expect("nothing panics under it");
-        match all.get(&version) {
-            Some(successor) => Err(Error::Refused {
-                field: "version",
-                what: tainted(version, *successor),
-            }),
-            None => Ok(()),
-        }
+        let tainted = self.tainted.lock().expect("nothing panics under it");
+        check_untainted(&tainted, &self.name, version)
     }
 
     /// Takes over which versions are tainted.
@@ -323,8 +319,7 @@ impl Running {
 
     fn tainted_by(&self, successor: u64) -> Vec<u64> {
         let all = self.tainted.lock().expect("nothing panics under it");
-        let by = |(version, next): (&u64, &u64)| (*next == successor).then_some(*version);
-        all.iter().filter_map(by).collect()
+        all.by(successor)
     }
 
     /// What would be done, and the derivation that does it, with nothing applied; none where
@@ -344,11 +339,17 @@ impl Running {
         let known = Known::default();
         let derivation = Derivation::begin(&self.versions, &order, last, &known);
         let derivation = derivation.map_err(refused)?;
-        let learning = self.learning.lock();
-        let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
-        let known = learning.learner.tainted();
-        let mut tainted = learning.learner.lineage().since(first_position);
-        tainted.retain(|version| !known.contains_key(version));
+        let (known, unrecorded, applied) = {
+            let learning = self.learning.lock();
+            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+            let learner = &learning.learner;
+            let unrecorded = learner.unrecorded_versions().to_vec();
+            (learner.tainted().clone(), unrecorded, learner.position())
+        };
+        let journal = &self.versions.journal;
+        let lineage = Lineage::read(journal, first_position, applied, &unrecorded)?;
+        let mut tainted = lineage.since(first_position);
+        tainted.retain(|version| known.refusal(*version).is_none());
         let plan = Plan {
             excluded: positions.len() as u64,
             first_position,
@@ -421,6 +422,21 @@ impl Running {
     }
 }
 
+/// Refuses a version that is not restored.
+pub(super) fn check_untainted(tainted: &Tainted, model: &str, version: u64) -> Result<(), Error> {
+    match tainted.refusal(version) {
+        Some(what) if tainted.has_left(version) => Err(Error::NoLongerKept {
+            model: model.to_owned(),
+            what,
+        }),
+        Some(what) => Err(Error::Refused {
+            field: "version",
+            what,
+        }),
+        None => Ok(()),
+    }
+}
+
 fn refused(what: String) -> Error {
     let field = "selector";
     Error::Refused { field, what }
@@ -437,7 +453,7 @@ fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error
 /// it; gives how many entries it overwrote.
 fn overwrite(
     versions: &Versions,
-    origins: &Origins,
+    origins: Origins,
     chosen: &Chosen,
     last: u64,
 ) -> Result<u64, store::Error> {
@@ -471,7 +487,7 @@ pub(super) fn resume_erasures(
         }
         let origins = Origins::of(&learning.learner);
         let last = learning.learner.position();
-        let entries = overwrite(versions, &origins, &chosen, last).map_err(said)?;
+        let entries = overwrite(versions, origins, &chosen, last).map_err(said)?;
         let model = &versions.model;
         tracing::warn!(
             model,

@@ -25,7 +25,7 @@ impl Retracted {
         let Some(oldest) = oldest else {
             return Ok(Retracted::default());
         };
-        let newest_order = learner.lineage().newest(Reason::Retract);
+        let newest_order = learner.newest().of(Reason::Retract);
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted::default());
         }

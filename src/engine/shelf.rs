@@ -42,18 +42,22 @@ pub struct Shelf {
 struct Ahead {
     /// Retractions by the positions of their orders, each with the first position it concerns.
     retractions: BTreeMap<u64, u64>,
-    /// Versions by the positions they were made at.
-    made: BTreeMap<u64, Version>,
     /// Orders that were refused.
     refused: BTreeSet<u64>,
+    /// The records of versions up to `last`, of which the next one was read.
+    records: Reader,
+    next: Option<Version>,
+    last: u64,
 }
 
 impl Ahead {
     fn read(journal: &Path, first: u64, last: u64) -> Result<Ahead, store::Error> {
         let mut ahead = Ahead {
             retractions: BTreeMap::new(),
-            made: BTreeMap::new(),
             refused: BTreeSet::new(),
+            records: Reader::open(journal, first, last)?,
+            next: None,
+            last,
         };
         let mut reader = Reader::open(journal, first, last)?;
         while let Some(entry) = reader.next(last)? {
@@ -66,12 +70,29 @@ impl Ahead {
                         .retractions
                         .insert(entry.position, retraction.first_position),
                 ),
-                Event::Version(version) => drop(ahead.made.insert(version.position, version)),
                 Event::Refusal(refusal) => drop(ahead.refused.insert(refusal.position)),
                 _ => {}
             }
         }
         Ok(ahead)
+    }
+
+    /// The version that was made at a position; they are asked for in their order, in which the
+    /// records stand as well.
+    fn recorded(&mut self, position: u64) -> Result<Option<Version>, store::Error> {
+        while self
+            .next
+            .as_ref()
+            .is_none_or(|next| next.position < position)
+        {
+            let Some(entry) = self.records.next(self.last)? else {
+                return Ok(None);
+            };
+            if let Event::Version(version) = entry.event {
+                self.next = Some(version);
+            }
+        }
+        Ok(self.next.take_if(|next| next.position == position))
     }
 }
 
@@ -183,7 +204,11 @@ impl Archive for Shelf {
     }
 
     fn recorded(&mut self, position: u64) -> Option<Version> {
-        self.ahead.as_ref()?.made.get(&position).cloned()
+        let recorded = self.ahead.as_mut()?.recorded(position);
+        recorded.unwrap_or_else(|error| {
+            tracing::error!(%error, "the journal could not be looked through");
+            None
+        })
     }
 
     fn otherwise(
@@ -191,9 +216,11 @@ impl Archive for Shelf {
         order: &Order,
         position: u64,
         refused: &[u64],
+        unknown_from: Option<u64>,
     ) -> Result<Otherwise, String> {
         let last = position - 1;
         let refused = self.refused.iter().chain(refused).copied().collect();
+        // What is unknown is so in a recovery alone, beside which nothing is derived.
         if let Some(derivation) = self.take_prepared(order) {
             return derivation.finish_for(last, refused);
         }
@@ -202,6 +229,7 @@ impl Archive for Shelf {
             refused,
             applied: last,
             written: last,
+            unknown_from,
         };
         Derivation::begin(&self.versions, order, last, &known)?.finish(last)
     }

@@ -5,42 +5,63 @@
 //! version that never learned it can be restored as before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use super::lineage::Lineage;
 use super::versions::Versions;
-use crate::learn::{Learner, Lineage, Tallies};
+use crate::event::Version;
+use crate::learn::{Learner, Retold, Tainted};
 use crate::store::checkpoint::UNNAMED;
 use crate::store::{Error, Manifest, checkpoint};
 
-/// What a learner knows of the versions it has made.
+/// What is known of the versions that a learner has made.
 pub struct Origins {
-    tainted: BTreeMap<u64, u64>,
+    tainted: Tainted,
+    retold: Retold,
+    unrecorded: Vec<Version>,
+    /// How far the journal records the others.
+    last: u64,
     lineage: Lineage,
-    retold: BTreeMap<u64, Tallies>,
 }
 
 impl Origins {
+    /// What the learner knows by itself.
     pub fn of(learner: &Learner) -> Origins {
         Origins {
             tainted: learner.tainted().clone(),
-            lineage: learner.lineage().clone(),
             retold: learner.retold().clone(),
+            unrecorded: learner.unrecorded_versions().to_vec(),
+            last: learner.position(),
+            lineage: Lineage::default(),
         }
+    }
+
+    /// The same, with what the journal records of the versions made since the feedback that was
+    /// taken back.
+    fn since(mut self, journal: &Path, taken: &BTreeMap<u64, u64>) -> Result<Origins, Error> {
+        let first = taken.keys().next().copied().unwrap_or(1);
+        self.lineage = Lineage::read(journal, first, self.last, &self.unrecorded)?;
+        Ok(self)
     }
 
     /// Whether a version learned any of what was taken back, or of what that had led to.
     fn holds(&self, version: u64, taken: &BTreeMap<u64, u64>) -> bool {
+        if self.tainted.has_left(version) {
+            return true;
+        }
         // What is not tainted is, bit for bit, the one that never saw it.
-        let Some(successor) = self.tainted.get(&version) else {
+        let Some(successor) = self.tainted.successor(version) else {
             return false;
         };
         let orders: BTreeSet<u64> = taken.values().copied().collect();
-        let by = self.lineage.position(*successor);
+        // An order whose record is gone stood before all of these.
+        let by = self.lineage.position(successor);
         let learned = |order: &u64| {
             let spans = self.lineage.spans(version, *order).into_iter();
             let mut within = spans.flat_map(|span| taken.range(span));
             within.any(|(_, by)| by == order)
         };
-        by.is_none_or(|by| orders.contains(&by)) || orders.iter().any(learned)
+        by.is_some_and(|by| orders.contains(&by)) || orders.iter().any(learned)
     }
 }
 
@@ -52,9 +73,10 @@ impl Origins {
 /// The disk refused: to be done again.
 pub fn remove(
     versions: &Versions,
-    origins: &Origins,
+    origins: Origins,
     taken: &BTreeMap<u64, u64>,
 ) -> Result<(), Error> {
+    let origins = origins.since(&versions.journal, taken)?;
     for one in versions.checkpoints()? {
         let position = one.position;
         let before = taken.range(..=position).map(|(_, order)| *order);
@@ -64,7 +86,7 @@ pub fn remove(
         let kept = match one.manifest {
             Ok(manifest) if UNNAMED.contains(&manifest.reason.as_str()) => false,
             Ok(manifest) if origins.holds(manifest.version, taken) => false,
-            Ok(manifest) => reduce(versions, origins, manifest, order)?,
+            Ok(manifest) => reduce(versions, &origins, manifest, order)?,
             Err(_) => false,
         };
         if !kept {
@@ -87,7 +109,7 @@ fn reduce(
     let Ok(learner) = versions.state_at(manifest.position) else {
         return Ok(false);
     };
-    let tallies = origins.retold.get(&manifest.version).cloned();
+    let tallies = origins.retold.get(manifest.version).cloned();
     let learner = learner.only_learned(tallies);
     let mut manifest = Manifest {
         erased_by: order,

@@ -169,18 +169,18 @@ impl Versions {
         Some(found.filter(|one| one.version == version && is_named(one)))
     }
 
-    /// The same, or which versions are there.
+    /// The same, or which versions are there; as far as it is known, they were made up to `newest`.
     ///
     /// # Errors
-    /// [`Error::NoVersion`].
-    pub fn get(&self, version: u64) -> Result<Manifest, Error> {
+    /// [`Error::NoVersion`] and [`Error::NoLongerKept`].
+    pub fn get(&self, version: u64, newest: u64) -> Result<Manifest, Error> {
         if let Some(manifest) = self.find(version)? {
             return Ok(manifest);
         }
         let whole = self.list()?.into_iter().filter_map(|one| one.manifest.ok());
         let mut known: Vec<u64> = whole.map(|one| one.version).collect();
         known.sort_unstable();
-        Err(Error::no_version(&self.model, version, &known))
+        Err(Error::no_version(&self.model, version, &known, newest))
     }
 
     /// The position of a version's state, from its manifest or its record up to `last`.
@@ -203,7 +203,7 @@ impl Versions {
     pub fn load(&self, version: u64) -> Result<(Tensors, Tensors), store::Error> {
         let manifest = self.find(version)?.ok_or_else(|| store::Error::Foreign {
             path: self.folder.clone(),
-            what: format!("version {version} is not there"),
+            what: format!("version {version} is no longer kept"),
         })?;
         let checkpoint = self.read(manifest.position)?;
         Ok((checkpoint.weights, checkpoint.learner))

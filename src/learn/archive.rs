@@ -5,11 +5,9 @@
 //! function of state and entry; but for a device that is gone, with which a numeric profile ends.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Learner;
-use super::learner::Tallies;
+use super::{Comparison, Learner};
 use crate::event::{Feedback, Order, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
@@ -69,7 +67,9 @@ pub trait Archive {
 
     /// The state before the entry at `position` as the history that `order` asks for would have
     /// made it. The learner that asks carried out the orders before that position, but for those
-    /// that the journal says were refused, and for the ones `refused` that it does not say yet.
+    /// that the journal says were refused, and for the ones `refused` that it does not say yet. Its
+    /// versions are compared with those of the other history from the first position on that this
+    /// leaves out, or from the earlier one on from which it does not know what it learned.
     ///
     /// # Errors
     /// When the journal does not reach back far enough.
@@ -78,6 +78,7 @@ pub trait Archive {
         order: &Order,
         position: u64,
         refused: &[u64],
+        unknown_from: Option<u64>,
     ) -> Result<Otherwise, String>;
 }
 
@@ -88,16 +89,8 @@ pub struct Otherwise {
     pub learner: Learner,
     /// The positions of what it leaves out and the recorded history did not, rising.
     pub left_out: Vec<u64>,
-    /// What it had come to at the positions of all commands behind the first of those.
-    pub moments: BTreeMap<u64, Moment>,
-}
-
-/// What a history had come to at a command: all that a restore of its state would read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Moment {
-    /// Of what had been learned.
-    pub digest: [u8; 32],
-    pub(super) tallies: Tallies,
+    /// The versions of the recorded history beside what it had come to in their places.
+    pub comparison: Comparison,
 }
 
 /// Nothing is kept: for streams whose feedback brings its own rows.
@@ -110,7 +103,13 @@ impl Archive for () {
         Err(format!("no version is kept, as is {version}"))
     }
 
-    fn otherwise(&mut self, _: &Order, position: u64, _: &[u64]) -> Result<Otherwise, String> {
+    fn otherwise(
+        &mut self,
+        _: &Order,
+        position: u64,
+        _: &[u64],
+        _: Option<u64>,
+    ) -> Result<Otherwise, String> {
         Err(format!(
             "no journal is kept to derive entry {position} from"
         ))

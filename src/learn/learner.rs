@@ -12,27 +12,28 @@ mod state;
 mod versions;
 mod windows;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::archive::{Archive, Moment};
+use super::archive::Archive;
 use super::evaluate::Evaluation;
-use super::join::Joins;
+use super::join::{HeldThen, Joins};
 use super::learned::Learned;
 use super::ledger::{Fate, Ledger};
-use super::lineage::Lineage;
+use super::newest::Newest;
 use super::places::Places;
+use super::retold::Retold;
 use super::seen::Seen;
 use super::signals;
 use super::sources::Sources;
 use super::spare::Spare;
+use super::tainted::Tainted;
+use super::tallies::Tallies;
 use crate::event::{
     Description, Entry, Event, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
 };
-use crate::model::weights;
+use crate::model::weights::{self, Tensors};
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use gap::Gap;
-pub use versions::tainted;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -167,18 +168,11 @@ struct World {
     refusals: Vec<Refusal>,
     /// Orders to erase whose content is not known to be overwritten yet, by position.
     erasures: Vec<u64>,
-    lineage: Lineage,
-    /// Versions that hold feedback which was taken back since, each with the first version after.
-    tainted: BTreeMap<u64, u64>,
+    newest: Newest,
+    /// Versions that hold feedback which was taken back since.
+    tainted: Tainted,
     /// Versions that a retraction found to be the same without it, with what is true of them since.
-    retold: BTreeMap<u64, Tallies>,
-}
-
-/// What a version counts besides what it learned.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tallies {
-    ledger: Ledger,
-    sources: Sources,
+    retold: Retold,
 }
 
 impl Learner {
@@ -303,31 +297,58 @@ impl Learner {
         &self.world.erasures
     }
 
-    /// Where the states of all versions came from.
-    pub fn lineage(&self) -> &Lineage {
-        &self.world.lineage
+    /// Versions whose records have not been applied yet, in the order in which they were made.
+    pub fn unrecorded_versions(&self) -> &[Version] {
+        &self.world.unrecorded
+    }
+
+    /// Where the newest version of each reason was made.
+    pub fn newest(&self) -> &Newest {
+        &self.world.newest
     }
 
     /// Versions that hold feedback which was taken back, each with the version made by that.
-    pub fn tainted(&self) -> &BTreeMap<u64, u64> {
+    pub fn tainted(&self) -> &Tainted {
         &self.world.tainted
     }
 
     /// What is counted by now of versions that a retraction found to be the same without what it
     /// took back.
-    pub fn retold(&self) -> &BTreeMap<u64, Tallies> {
+    pub fn retold(&self) -> &Retold {
         &self.world.retold
     }
 
-    /// What it has come to, to be compared with another history.
-    pub fn moment(&self) -> Moment {
-        Moment {
-            digest: self.learned.digest(),
-            tallies: Tallies {
-                ledger: self.world.ledger.clone(),
-                sources: self.world.sources.clone(),
-            },
+    /// What a version of this state would count besides what it learned.
+    pub fn tallies(&self) -> Tallies {
+        let holds = self.spec.revision >= 2;
+        Tallies {
+            held: holds.then(|| HeldThen::of(&self.world.joins)),
+            ..self.tallies_unheld()
         }
+    }
+
+    /// The same, but for what was learned of the predictions that wait.
+    pub(super) fn tallies_unheld(&self) -> Tallies {
+        Tallies {
+            ledger: self.world.ledger.clone(),
+            sources: self.world.sources.clone(),
+            held: None,
+        }
+    }
+
+    /// BLAKE3 of all that a restore reads of these.
+    pub fn counted(&self) -> [u8; 32] {
+        let world = &self.world;
+        let mut tensors = Tensors::default();
+        let fates = world.ledger.restored();
+        tensors.put_u64("fates", &[fates.len()], fates.to_vec());
+        world.sources.save(&mut tensors);
+        let mut hash = blake3::Hasher::new();
+        hash.update(&tensors.digest());
+        if self.spec.revision >= 2 {
+            HeldThen::hash(&world.joins, &mut hash);
+        }
+        *hash.finalize().as_bytes()
     }
 
     /// The first moment at which a window has closed, and silence has its reward.

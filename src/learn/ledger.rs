@@ -126,6 +126,13 @@ impl Ledger {
         self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
     }
 
+    /// All that [`Ledger::undo_since`] reads of it as `then`.
+    pub(super) fn restored(&self) -> [u64; 4] {
+        let n_rejected = self.count(Fate::Quarantined) - self.n_contradictions;
+        let [applied, pending] = [Fate::Applied, Fate::Pending].map(|fate| self.count(fate));
+        [applied, pending, n_rejected, self.n_replaced]
+    }
+
     pub(super) fn save(&self, tensors: &mut Tensors) {
         tensors.put_u64("fates", &[self.counts.len()], self.counts.to_vec());
         let parts = vec![self.n_replaced, self.n_contradictions];

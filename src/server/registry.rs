@@ -44,7 +44,8 @@ impl registry_server::Registry for Registry {
                 Some(index) => Ok(versions.swap_remove(index)),
                 None => {
                     let known: Vec<u64> = versions.iter().map(|known| known.version).collect();
-                    Err(Error::no_version(model.name(), version, &known).into())
+                    let newest = model.snapshot("")?.version;
+                    Err(Error::no_version(model.name(), version, &known, newest).into())
                 }
             }
         });

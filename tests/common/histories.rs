@@ -163,7 +163,7 @@ impl History {
                 _ => None,
             });
         let whole: Vec<u64> = made
-            .filter(|version| self.asks_tainted || !tainted.contains_key(version))
+            .filter(|version| self.asks_tainted || tainted.refusal(*version).is_none())
             .collect();
         if let Some(version) = whole.choose(&mut self.rng) {
             self.room

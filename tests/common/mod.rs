@@ -21,7 +21,7 @@ use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Error, Learner, Moment, Omission, Otherwise, Step};
+use perennial::learn::{Archive, Comparison, Error, Learner, Omission, Otherwise, Step};
 use perennial::model::{Choice, REVISION, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
@@ -206,8 +206,8 @@ pub struct Classroom {
     omissions: Vec<Omission>,
     /// Orders that the recorded history refused.
     refused: BTreeSet<u64>,
-    /// Of what had been learned, at the positions of commands.
-    moments: BTreeMap<u64, Moment>,
+    /// The versions of another history beside what it came to here.
+    comparison: Comparison,
 }
 
 /// What a learner finds: the journal so far, the versions, and other histories from the start.
@@ -248,6 +248,7 @@ impl Archive for Shelf<'_> {
         order: &Order,
         position: u64,
         refused: &[u64],
+        _: Option<u64>,
     ) -> Result<Otherwise, String> {
         let Order::Retract(retraction) = order else {
             return Err("only retractions are derived here".to_owned());
@@ -281,17 +282,18 @@ impl Archive for Shelf<'_> {
         let new = |entry: &&Entry| {
             chosen(&ours, entry) && !omissions.iter().any(|earlier| chosen(earlier, entry))
         };
-        let left_out = journal
+        let left_out: Vec<u64> = journal
             .iter()
             .filter(new)
             .map(|entry| entry.position)
             .collect();
         omissions.push(ours);
-        let other = Classroom::derive(journal, omissions, refused);
+        let first = left_out.first().copied();
+        let other = Classroom::compare(journal, omissions, refused, first);
         Ok(Otherwise {
             learner: other.learner,
             left_out,
-            moments: other.moments,
+            comparison: other.comparison,
         })
     }
 }
@@ -303,6 +305,16 @@ impl Classroom {
         omissions: Vec<Omission>,
         refused: BTreeSet<u64>,
     ) -> Classroom {
+        Classroom::compare(journal, omissions, refused, None)
+    }
+
+    /// The same, whose versions from a position on are compared with those of the journal.
+    fn compare(
+        journal: &[Entry],
+        omissions: Vec<Omission>,
+        refused: BTreeSet<u64>,
+        from: Option<u64>,
+    ) -> Classroom {
         let Some(Event::Description(first)) = journal.first().map(|entry| &entry.event) else {
             panic!("a journal starts with a description")
         };
@@ -310,6 +322,7 @@ impl Classroom {
         room.learner = room.learner.rederive(omissions.clone());
         room.omissions = omissions;
         room.refused = refused;
+        from.iter().for_each(|first| room.comparison.begin(*first));
         let made: BTreeMap<u64, u64> = journal
             .iter()
             .filter_map(|entry| match &entry.event {
@@ -337,7 +350,7 @@ impl Classroom {
             versions: BTreeMap::new(),
             omissions: Vec::new(),
             refused: BTreeSet::new(),
-            moments: BTreeMap::new(),
+            comparison: Comparison::default(),
         }
     }
 
@@ -410,11 +423,16 @@ impl Classroom {
             let saved = (self.learner.learned().weights(), self.learner.state());
             self.versions.insert(version.version, saved);
         }
-        if matches!(entry.event, Event::Command(_)) {
-            self.moments.insert(entry.position, self.learner.moment());
-        }
+        self.comparison.observe(&entry, &self.learner);
         self.journal.push(entry);
         Ok(step)
+    }
+
+    /// Of what had been learned at a version, where the state is still there.
+    pub fn digest_of(&self, version: u64) -> Option<[u8; 32]> {
+        let (weights, state) = self.versions.get(&version)?.clone();
+        let learner = Learner::load(weights, state).expect("what was saved");
+        Some(learner.learned().digest())
     }
 
     /// Goes on from what was saved.

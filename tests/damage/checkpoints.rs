@@ -101,7 +101,7 @@ async fn p9_a_checkpoint_of_another_journal() {
     assert!(case.listed().contains(words), "{}", case.listed());
     damaged(&case, words);
     let refused = restore(&case, 2).unwrap_err();
-    said(&refused, &["version 2 is not there"]);
+    said(&refused, &["version 2 is no longer kept"]);
     case.comes_back().await;
     restore(&case, 1).unwrap();
 

@@ -340,6 +340,19 @@ fn version(reason: Reason) -> Event {
         position: 9,
         reason,
         digest: [0xab; 32],
+        tallies: None,
+    })
+}
+
+/// A version whose record says what it counts.
+pub fn counted() -> Event {
+    Event::Version(Version {
+        version: 2,
+        parent: 1,
+        position: 9,
+        reason: Reason::Checkpoint,
+        digest: [0xab; 32],
+        tallies: Some([0xcd; 32]),
     })
 }
 

@@ -199,7 +199,13 @@ impl Archive for Encoders {
         Err("nothing is restored".to_owned())
     }
 
-    fn otherwise(&mut self, _: &Order, _: u64, _: &[u64]) -> Result<Otherwise, String> {
+    fn otherwise(
+        &mut self,
+        _: &Order,
+        _: u64,
+        _: &[u64],
+        _: Option<u64>,
+    ) -> Result<Otherwise, String> {
         Err("nothing is taken back".to_owned())
     }
 }

@@ -1,4 +1,5 @@
-//! Audits of predictions whose feedback was erased, or came late.
+//! Audits of predictions whose feedback was erased, or came late; and what an erasure leaves of
+//! versions that never learned it.
 
 use super::*;
 use perennial::learn::Fate;
@@ -99,4 +100,66 @@ async fn p4_an_audit_tells_what_became_of_each_event() {
         [of("in time", Fate::Applied), of("again", Fate::Expired)]
     );
     assert_eq!(fates(second), [of("too late", Fate::Expired)]);
+}
+
+const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
+    [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+    [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"analytic\"\n\
+    [feedback]\naggregate = \"last\"\n";
+
+async fn reward(model: &Hosted, id: PredictionId, reward: f64, source: &str) {
+    let feedback = Feedback {
+        source: source.to_owned(),
+        signal: Signal::Reward(reward),
+        ..label(id, &format!("{id} {reward}"), "")
+    };
+    let receipt = model.accept(feedback).expect("there is room");
+    match receipt.wait().await.expect("acknowledged") {
+        Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+        other => panic!("it came before: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_version_kept_through_an_erasure_knows_what_it_learned_of_whom() {
+    let (kept, engine) = house(BANDIT);
+    let model = engine.model("m").unwrap();
+    let mut asked = Vec::new();
+    for n in 0..12 {
+        asked.push(ask(model).await);
+        reward(model, asked[n], n as f64 / 16.0, "people").await;
+    }
+    let before = order(model, Order::Checkpoint).await.version;
+    let undone = ask(model).await;
+    reward(model, undone, 0.875, "batch").await;
+    let version = order(model, Order::Restore { version: before })
+        .await
+        .version;
+    drop(engine);
+    let erased = House::new(&[("m", BANDIT)]);
+    common::copy(&kept.data(), &erased.data());
+    let mut digests = Vec::new();
+    for (house, disposal) in [(&kept, Disposal::Keep), (&erased, Disposal::Erase)] {
+        let engine = house.open();
+        let model = engine.model("m").unwrap();
+        model
+            .retract(request(source("batch"), disposal))
+            .await
+            .unwrap();
+        let versions = model.versions().unwrap();
+        let (manifest, _) = versions
+            .iter()
+            .find(|(one, _)| one.version == version)
+            .unwrap();
+        assert_eq!(manifest.erased_by > 0, disposal == Disposal::Erase);
+        order(model, Order::Restore { version }).await;
+        let restored = digest(model);
+        // What they earned first is taken off, since the version has learned it.
+        for id in &asked {
+            reward(model, *id, 0.9375, "people").await;
+        }
+        assert_ne!(digest(model), restored);
+        digests.push(digest(model));
+    }
+    assert_eq!(digests[0], digests[1]);
 }

@@ -56,7 +56,13 @@ impl Archive for Waiting {
         encoder.ok_or_else(|| "its encoder learns: name the folder that describes it".to_owned())
     }
 
-    fn otherwise(&mut self, _: &Order, _: u64, _: &[u64]) -> Result<Otherwise, String> {
+    fn otherwise(
+        &mut self,
+        _: &Order,
+        _: u64,
+        _: &[u64],
+        _: Option<u64>,
+    ) -> Result<Otherwise, String> {
         Err("nothing is ordered here".to_owned())
     }
 }

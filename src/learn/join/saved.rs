@@ -3,6 +3,7 @@
 //! Invariant: what only the second revision of the learning rules knows is written where there is
 //! some, so that a state of the first is written as it always was.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 use super::{Held, Joins, Waiting};
@@ -13,8 +14,12 @@ use crate::model::weights::{Error, Tensors};
 const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
-/// What was learned of the predictions that waited in a version.
-pub struct HeldThen(Vec<(PredictionId, Option<Held>, Option<Held>)>);
+/// A prediction, and what was learned of its reward and of its truth.
+type HeldOf = (PredictionId, Option<Held>, Option<Held>);
+
+/// What was learned of the predictions that waited in a version, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeldThen(Vec<HeldOf>);
 
 impl Joins {
     pub(in super::super) fn save(&self, tensors: &mut Tensors) {
@@ -80,6 +85,103 @@ impl Joins {
 }
 
 impl HeldThen {
+    /// Of the predictions that wait.
+    pub fn of(joins: &Joins) -> HeldThen {
+        HeldThen(HeldThen::each(joins).collect())
+    }
+
+    /// Those of which something was learned, one by one.
+    fn each(joins: &Joins) -> impl Iterator<Item = HeldOf> {
+        let all = joins.waiting.iter();
+        let all = all.map(|(id, one)| (PredictionId(*id), one.held_reward, one.held_label));
+        all.filter(|(_, reward, label)| reward.is_some() || label.is_some())
+    }
+
+    /// The bytes that what is held of those that wait takes in a state.
+    pub fn n_bytes_of(joins: &Joins) -> usize {
+        let n_held = |(_, reward, label): HeldOf| {
+            usize::from(reward.is_some()) + usize::from(label.is_some())
+        };
+        40 * HeldThen::each(joins).map(n_held).sum::<usize>()
+    }
+
+    /// Hashes what is held of those that wait, of which no copy is made.
+    pub fn hash(joins: &Joins, hash: &mut blake3::Hasher) {
+        for (id, reward, label) in HeldThen::each(joins) {
+            for (kind, one) in [(REWARD, reward), (LABEL, label)] {
+                if let Some(one) = one {
+                    hash.update(&id.0.to_le_bytes());
+                    hash.update(&kind.to_le_bytes());
+                    hash.update(&one.number.get().to_le_bytes());
+                    hash.update(&one.value.to_bits().to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Of these predictions alone, with nothing but what of them was learned.
+    pub fn alone(&self, joins: &Joins) -> Joins {
+        let stripped = |(id, reward, label): &HeldOf| {
+            let waiting = joins.waiting.get(&id.0)?;
+            let stripped = Waiting {
+                signals: 0,
+                credited: None,
+                label: None,
+                is_relabelled: false,
+                is_judged_by_label: false,
+                held_reward: *reward,
+                held_label: *label,
+                ..*waiting
+            };
+            Some((id.0, stripped))
+        };
+        let waiting: BTreeMap<u128, Waiting> = self.0.iter().filter_map(stripped).collect();
+        Joins {
+            order: waiting.keys().copied().collect(),
+            waiting,
+            ..Joins::default()
+        }
+    }
+
+    pub(in super::super) fn save(&self, tensors: &mut Tensors) {
+        let (mut columns, mut values) = (Vec::new(), Vec::new());
+        for (id, reward, label) in &self.0 {
+            for (kind, one) in [(REWARD, reward), (LABEL, label)] {
+                let halves = [(id.0 >> 64) as u64, id.0 as u64];
+                let row = one.map(|one| [halves[0], halves[1], kind, one.number.get()]);
+                columns.extend(row.into_iter().flatten());
+                values.extend(one.map(|one| one.value));
+            }
+        }
+        tensors.put_u64("held", &[values.len(), 4], columns);
+        tensors.put_f64("held.values", &[values.len()], values);
+    }
+
+    /// As it was saved; none where nothing was.
+    pub(in super::super) fn take(tensors: &mut Tensors) -> Result<Option<HeldThen>, Error> {
+        if !tensors.0.contains_key("held") {
+            return Ok(None);
+        }
+        let columns = tensors.take_u64("held", &[None, Some(4)])?;
+        let values = tensors.take_f64("held.values", &[Some(columns.len() / 4)])?;
+        let mut all: Vec<HeldOf> = Vec::new();
+        for (row, value) in columns.chunks_exact(4).zip(values) {
+            let id = PredictionId(id(row));
+            if all.last().is_none_or(|(last, _, _)| *last != id) {
+                all.push((id, None, None));
+            }
+            let (_, reward, label) = all.last_mut().expect("there is one");
+            let number = NonZeroU64::new(row[3]);
+            let held = number.map(|number| Held { value, number });
+            match row[2] {
+                REWARD => *reward = held,
+                LABEL => *label = held,
+                kind => return Err(Error::value("held", format!("kind {kind}"))),
+            }
+        }
+        Ok(Some(HeldThen(all)))
+    }
+
     /// Of the saved world of a version. Under the first revision all that was earned by then is
     /// taken for learned, as one of `n_examples`.
     pub fn load(tensors: &mut Tensors, revision: u32, n_examples: u64) -> Result<HeldThen, Error> {
@@ -161,4 +263,81 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, Waiting)>, Error> {
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batch, Outputs, Prediction};
+
+    /// Four that wait, of which two are held.
+    fn joins() -> Joins {
+        let ids = [4, 1 << 70, 7, 9].map(PredictionId);
+        let prediction = Prediction {
+            ids: ids.to_vec(),
+            batch: Batch::default(),
+            outputs: Outputs::Values(vec![0.0; 4]),
+            labels: Default::default(),
+            version: 1,
+            position: 2,
+        };
+        let mut joins = Joins::default();
+        joins.wait(&prediction, 3, Time(50));
+        joins.update(ids[1], |one| one.held_reward = Some(Held::next(0.5, 8)));
+        joins.update(ids[2], |one| {
+            one.held_reward = Some(Held::next(-1.5, 3));
+            one.held_label = Some(Held::next(2.0, 4));
+            one.credited = Some(17.0);
+        });
+        joins
+    }
+
+    fn hash(joins: &Joins) -> blake3::Hash {
+        let mut hash = blake3::Hasher::new();
+        HeldThen::hash(joins, &mut hash);
+        hash.finalize()
+    }
+
+    #[test]
+    fn what_is_held_is_saved_by_itself() {
+        let joins = joins();
+        let held = HeldThen::of(&joins);
+        assert_eq!((held.0.len(), HeldThen::n_bytes_of(&joins)), (2, 3 * 40));
+        let mut tensors = Tensors::default();
+        held.save(&mut tensors);
+        let n_bytes: usize = tensors.0.values().map(|one| one.data.n_bytes()).sum();
+        assert_eq!(n_bytes, 3 * 40);
+        assert_eq!(HeldThen::take(&mut tensors), Ok(Some(held)));
+        assert_eq!(
+            HeldThen::take(&mut tensors),
+            Ok(None),
+            "of an older program"
+        );
+    }
+
+    #[test]
+    fn what_is_held_can_be_all_that_is_kept_of_what_waits() {
+        let joins = joins();
+        let held = HeldThen::of(&joins);
+        let alone = held.alone(&joins);
+        assert_eq!((alone.len(), alone.oldest_position()), (2, Some(3)));
+        let earned = alone.waiting.values().any(|one| one.credited.is_some());
+        assert!(!earned, "what it earned may be what is to be erased");
+        let mut tensors = Tensors::default();
+        alone.save(&mut tensors);
+        assert_eq!(HeldThen::load(&mut tensors, 2, 9), Ok(held));
+        assert_eq!(hash(&alone), hash(&joins));
+    }
+
+    #[test]
+    fn the_hash_is_of_what_is_held_alone() {
+        let mut joins = joins();
+        let before = hash(&joins);
+        joins.update(PredictionId(4), |one| one.credited = Some(3.0));
+        assert_eq!(hash(&joins), before);
+        joins.update(PredictionId(4), |one| {
+            one.held_label = Some(Held::next(3.0, 1))
+        });
+        assert_ne!(hash(&joins), before);
+    }
 }

@@ -70,7 +70,7 @@ impl Learner {
         if let Some(version) = archive.recorded(entry.position) {
             self.world.newest_version = version.version;
             self.world.version = version.version;
-            self.world.lineage.add(&version);
+            self.world.newest.add(&version);
             self.world.unrecorded.push(version);
         }
         Ok(Step::default())

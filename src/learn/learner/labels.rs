@@ -84,7 +84,7 @@ impl Learner {
         if let Some(had) = world.places.had(place, position, label) {
             return Some(had);
         }
-        let since = world.lineage.renamed();
+        let since = world.newest.renamed();
         let same = self.history == History::Recorded && position >= since;
         same.then(is_at)
     }
@@ -110,7 +110,7 @@ impl Learner {
     /// another label than it had `before`.
     pub(super) fn note_renamed(&mut self, before: &[String]) {
         if self.history == History::Recorded && self.takes_new_labels() {
-            let (since, until) = (self.world.lineage.renamed(), self.world.position);
+            let (since, until) = (self.world.newest.renamed(), self.world.position);
             self.world.places.end(since, until, before);
         }
     }

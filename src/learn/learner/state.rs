@@ -2,19 +2,20 @@
 //!
 //! Invariant: what is loaded goes on, bit for bit, as what was saved would have gone on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::evaluate::Evaluation;
 use super::super::join::Joins;
 use super::super::learned::Learned;
 use super::super::ledger::Ledger;
-use super::super::lineage::Lineage;
+use super::super::newest::Newest;
 use super::super::places::Places;
+use super::super::retold::Retold;
 use super::super::seen::Seen;
 use super::super::sources::Sources;
+use super::super::tainted::Tainted;
 use super::windows::PER_ENTRY_MAX;
-use super::{History, Learner, Tallies, World};
+use super::{History, Learner, World};
 use crate::event::{Description, Reason, Refusal, Time, Version};
 use crate::model::weights::{self, Tensors};
 use crate::model::{Spec, SpecError};
@@ -38,27 +39,13 @@ impl Learner {
         world.sources.save(&mut tensors);
         world.evaluation.save(&mut tensors);
         world.places.save(&mut tensors);
-        let (mut numbers, mut digests) = (Vec::new(), Vec::new());
-        for version in &world.unrecorded {
-            numbers.extend([version.version, version.parent, version.position]);
-            numbers.push(version.reason as u64);
-            digests.extend(version.digest);
-        }
-        let n_unrecorded = world.unrecorded.len();
-        tensors.put_u64("unrecorded", &[n_unrecorded, 4], numbers);
-        tensors.put_u8("unrecorded.digests", &[n_unrecorded, 32], digests);
+        save_unrecorded(&world.unrecorded, &mut tensors);
         let refusals = world.refusals.iter().map(|refusal| refusal.position);
         put_positions(&mut tensors, "refusals", refusals.collect());
         put_positions(&mut tensors, "erasures", world.erasures.clone());
-        world.lineage.save(&mut tensors);
-        let tainted = world.tainted.iter().flat_map(|(one, next)| [*one, *next]);
-        tensors.put_u64("tainted", &[world.tainted.len(), 2], tainted.collect());
-        for (version, tallies) in &world.retold {
-            let mut told = Tensors::default();
-            tallies.ledger.save(&mut told);
-            tallies.sources.save(&mut told);
-            tensors.nest(&format!("retold.{version}"), told);
-        }
+        world.newest.save(&mut tensors);
+        world.tainted.save(&mut tensors);
+        world.retold.save(&mut tensors);
         let mut all = Tensors::default();
         all.nest("world", tensors);
         all.nest("learned", self.learned.state());
@@ -83,8 +70,7 @@ impl Learner {
         let spec = Arc::new(spec);
         let mut world = state.unnest("world");
         let numbers = world.take_u64("numbers", &[Some(5)])?;
-        let lineage = Lineage::load(&mut world)?;
-        let retold = load_retold(&mut world, &lineage)?;
+        let (newest, tainted, retold) = load_versions(&mut world)?;
         let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
         let mut joins = Joins::load(&mut world)?;
         joins.reconfigure(&spec);
@@ -116,8 +102,8 @@ impl Learner {
                     .map(|position| Refusal { position })
                     .collect(),
                 erasures: take_positions(&mut world, "erasures")?,
-                lineage,
-                tainted: load_tainted(&mut world)?,
+                newest,
+                tainted,
                 retold,
             },
         })
@@ -140,16 +126,6 @@ pub(super) fn take_description(state: &mut Tensors) -> Result<(Description, Spec
     Ok((description, spec))
 }
 
-impl Tallies {
-    /// Those of a state at `position`.
-    pub(super) fn load(world: &mut Tensors, position: u64) -> Result<Tallies, weights::Error> {
-        Ok(Tallies {
-            ledger: Ledger::load(world)?,
-            sources: Sources::load(world, position)?,
-        })
-    }
-}
-
 /// Most states have none, and those of earlier programs do not name them.
 fn put_positions(tensors: &mut Tensors, name: &str, positions: Vec<u64>) {
     if !positions.is_empty() {
@@ -164,28 +140,41 @@ fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights
     }
 }
 
-fn load_retold(
-    world: &mut Tensors,
-    lineage: &Lineage,
-) -> Result<BTreeMap<u64, Tallies>, weights::Error> {
-    let mut all = world.unnest("retold");
-    let mut retold = BTreeMap::new();
-    for version in lineage.since(0) {
-        let mut told = all.unnest(&version.to_string());
-        if !told.0.is_empty() {
-            let position = lineage.position(version).unwrap_or(0);
-            retold.insert(version, Tallies::load(&mut told, position)?);
-        }
+/// What is known of versions. Earlier programs saved the tree of all, and every one that is tainted.
+fn load_versions(world: &mut Tensors) -> Result<(Newest, Tainted, Retold), weights::Error> {
+    if world.0.contains_key("newest") {
+        let retold = Retold::load(world, |_| 0)?;
+        return Ok((Newest::load(world)?, Tainted::load(world)?, retold));
     }
-    Ok(retold)
+    let tree = world.take_u64("lineage", &[None, Some(4)])?;
+    let position = |version| {
+        let mut rows = tree.chunks_exact(4);
+        rows.find(|row| row[0] == version).map_or(0, |row| row[2])
+    };
+    let tainted = Tainted::of_pairs(&world.take_u64("tainted", &[None, Some(2)])?);
+    Ok((
+        Newest::of_tree(&tree)?,
+        tainted,
+        Retold::load(world, position)?,
+    ))
 }
 
-fn load_tainted(world: &mut Tensors) -> Result<BTreeMap<u64, u64>, weights::Error> {
-    let pairs = world.take_u64("tainted", &[None, Some(2)])?;
-    Ok(pairs
-        .chunks_exact(2)
-        .map(|pair| (pair[0], pair[1]))
-        .collect())
+fn save_unrecorded(unrecorded: &[Version], tensors: &mut Tensors) {
+    let (mut numbers, mut digests) = (Vec::new(), Vec::new());
+    let (mut counted, mut tallies) = (Vec::new(), Vec::new());
+    for (index, version) in unrecorded.iter().enumerate() {
+        numbers.extend([version.version, version.parent, version.position]);
+        numbers.push(version.reason as u64);
+        digests.extend(version.digest);
+        counted.extend(version.tallies.map(|_| index as u64));
+        tallies.extend(version.tallies.iter().flatten());
+    }
+    tensors.put_u64("unrecorded", &[unrecorded.len(), 4], numbers);
+    tensors.put_u8("unrecorded.digests", &[unrecorded.len(), 32], digests);
+    if !counted.is_empty() {
+        tensors.put_u8("unrecorded.tallies", &[counted.len(), 32], tallies);
+        tensors.put_u64("unrecorded.counted", &[counted.len()], counted);
+    }
 }
 
 fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> {
@@ -202,8 +191,21 @@ fn load_unrecorded(world: &mut Tensors) -> Result<Vec<Version>, weights::Error> 
                 weights::Error::value("unrecorded", format!("reason {}", numbers[3]))
             })?,
             digest: digest.try_into().expect("thirty-two bytes"),
+            tallies: None,
         })
     };
     let rows = numbers.chunks_exact(4).zip(digests.chunks_exact(32));
-    rows.map(version).collect()
+    let mut all: Vec<Version> = rows.map(version).collect::<Result<_, _>>()?;
+    if world.0.contains_key("unrecorded.counted") {
+        let counted = world.take_u64("unrecorded.counted", &[None])?;
+        let tallies = world.take_u8("unrecorded.tallies", &[Some(counted.len()), Some(32)])?;
+        for (index, digest) in counted.into_iter().zip(tallies.chunks_exact(32)) {
+            let version = all.get_mut(index as usize);
+            let version = version.ok_or_else(|| {
+                weights::Error::value("unrecorded.counted", format!("there is no row {index}"))
+            })?;
+            version.tallies = Some(digest.try_into().expect("thirty-two bytes"));
+        }
+    }
+    Ok(all)
 }

@@ -6,9 +6,11 @@
 use super::super::archive::Archive;
 use super::super::join::HeldThen;
 use super::super::learned::Learned;
+use super::super::tallies::Tallies;
 use super::state::take_description;
-use super::{Error, History, Learner, Step, Tallies, World};
+use super::{Error, History, Learner, Step, World};
 use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
+use crate::model::weights::{self, Tensors};
 
 impl Learner {
     pub(super) fn obey(
@@ -50,9 +52,9 @@ impl Learner {
         version: u64,
         archive: &mut dyn Archive,
     ) -> Result<Step, Error> {
-        match self.world.tainted.get(&version) {
-            Some(successor) => Ok(Step {
-                refused: Some(tainted(version, *successor)),
+        match self.world.tainted.refusal(version) {
+            Some(why) => Ok(Step {
+                refused: Some(why),
                 ..Step::default()
             }),
             None => self.restore(version, archive),
@@ -75,18 +77,23 @@ impl Learner {
         let mut learned = state.unnest("learned");
         let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
         let mut world = state.unnest("world");
-        let then = match self.world.retold.get(&version) {
+        let then = match self.world.retold.get(version) {
             Some(tallies) => tallies.clone(),
             None => {
-                let position = self.world.lineage.position(version).unwrap_or(0);
+                let position = position_of(&mut world).map_err(refuse)?;
                 Tallies::load(&mut world, position).map_err(refuse)?
             }
         };
         if self.spec.revision >= 2 {
             let n_examples = learned.n_examples();
-            let held = HeldThen::load(&mut world, described.revision, n_examples);
+            let held = match then.held {
+                Some(held) => held,
+                None => {
+                    HeldThen::load(&mut world, described.revision, n_examples).map_err(refuse)?
+                }
+            };
             self.credit_silence();
-            self.world.joins.hold(held.map_err(refuse)?);
+            self.world.joins.hold(held);
         }
         self.world.sources = then.sources;
         let before = std::mem::replace(&mut self.learned, learned);
@@ -116,7 +123,8 @@ impl Learner {
     ) -> Result<Step, Error> {
         let refusals = self.world.refusals.iter();
         let refused: Vec<u64> = refusals.map(|refusal| refusal.position).collect();
-        let found = archive.otherwise(order, self.world.position, &refused);
+        let unknown_from = self.gap.take().map(|gap| gap.first);
+        let found = archive.otherwise(order, self.world.position, &refused, unknown_from);
         let mut other = found.map_err(|what| self.missing(what))?;
         if let Order::Adopt(_) = order {
             self.let_go(&mut other.learner);
@@ -135,25 +143,10 @@ impl Learner {
         self.world.evaluation = other.learner.world.evaluation;
         // That history ended before this moment.
         self.close_windows(self.windows_max, archive)?;
-        // The version about to be made is not yet in the tree.
-        let successor = self.world.newest_version + 1;
-        let gap = self.gap.take().map(|gap| gap.first);
-        let first = other.left_out.first().copied();
-        if let Some(first) = first.into_iter().chain(gap).min() {
-            let lineage = &self.world.lineage;
-            let parted = lineage.parted(first, &other.moments);
-            for version in lineage.since(first) {
-                let position = lineage.position(version).unwrap_or(0);
-                self.world.retold.remove(&version);
-                match other.moments.remove(&position) {
-                    _ if parted.contains(&version) => {
-                        self.world.tainted.entry(version).or_insert(successor);
-                    }
-                    Some(moment) => drop(self.world.retold.insert(version, moment.tallies)),
-                    None => {}
-                }
-            }
-        }
+        let world = &mut self.world;
+        let (known, successor) = (&world.unrecorded, world.newest_version + 1);
+        let (tainted, retold) = (&mut world.tainted, &mut world.retold);
+        other.comparison.bring(known, successor, tainted, retold);
         Ok(Step {
             changed: true,
             version: self.make(reason),
@@ -166,10 +159,13 @@ impl Learner {
     /// a moment that knew feedback which is erased: it is left out, and nothing can be gone on from.
     pub fn only_learned(&self, now: Option<Tallies>) -> Learner {
         let world = &self.world;
-        let Tallies { ledger, sources } = now.unwrap_or_else(|| Tallies {
-            ledger: world.ledger.clone(),
-            sources: world.sources.clone(),
-        });
+        let own = self.tallies();
+        let Tallies {
+            ledger,
+            sources,
+            held,
+        } = now.unwrap_or_else(|| own.clone());
+        let held = held.or(own.held).unwrap_or_default();
         Learner {
             world: World {
                 position: world.position,
@@ -177,6 +173,7 @@ impl Learner {
                 version: world.version,
                 newest_version: world.newest_version,
                 n_events: ledger.total(),
+                joins: held.alone(&world.joins),
                 ledger,
                 sources,
                 ..World::default()
@@ -200,6 +197,7 @@ impl Learner {
         if self.history != History::Recorded {
             return None;
         }
+        let tallies = self.counted();
         let world = &mut self.world;
         world.newest_version += 1;
         let version = Version {
@@ -208,20 +206,30 @@ impl Learner {
             position: world.position,
             reason,
             digest: self.learned.digest(),
+            tallies: Some(tallies),
         };
         world.version = version.version;
-        world.lineage.add(&version);
+        world.newest.add(&version);
         world.unrecorded.push(version.clone());
         Some(version)
     }
 
-    /// Compares a record with what was derived.
+    /// Compares a record with what was derived. Tallies are counted from where a program began to,
+    /// which a record does not say: they are not compared.
     pub(super) fn check(&mut self, recorded: &Version) -> Result<Step, Error> {
         if self.history != History::Recorded {
             return Ok(Step::default());
         }
         let derived = self.world.unrecorded.first();
-        if derived != Some(recorded) {
+        let same = |derived: &Version| {
+            let tallies = recorded.tallies;
+            *recorded
+                == Version {
+                    tallies,
+                    ..derived.clone()
+                }
+        };
+        if !derived.is_some_and(same) {
             let position = self.world.position;
             let name = |version: &Version| {
                 let digest = blake3::Hash::from_bytes(version.digest);
@@ -263,10 +271,7 @@ impl Learner {
     }
 }
 
-/// Why a version is not restored.
-pub fn tainted(version: u64, successor: u64) -> String {
-    format!(
-        "version {version} holds feedback that was retracted; \
-         version {successor} is the first without it"
-    )
+/// The position of a saved state.
+fn position_of(world: &mut Tensors) -> Result<u64, weights::Error> {
+    Ok(world.take_u64("numbers", &[Some(5)])?[0])
 }

@@ -43,7 +43,9 @@ impl From<engine::Error> for Refusal {
         use engine::Error;
         let (code, field) = match &error {
             Error::UnknownModel(_) => (Code::NotFound, "model"),
-            Error::UnknownVersion { .. } | Error::NoVersion { .. } => (Code::NotFound, "version"),
+            Error::UnknownVersion { .. } | Error::NoVersion { .. } | Error::NoLongerKept { .. } => {
+                (Code::NotFound, "version")
+            }
             Error::Unavailable { .. } => (Code::Unavailable, "model"),
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),

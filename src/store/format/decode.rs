@@ -43,7 +43,7 @@ pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> 
         }),
         5 => Event::Command(command(&mut rest)?),
         6 => Event::Tick(Time(rest.u64()? as i64)),
-        16 => Event::Version(version(&mut rest)?),
+        16 => Event::Version(version(&mut rest, format)?),
         20 => Event::Refusal(Refusal {
             position: rest.u64()?,
         }),
@@ -271,7 +271,7 @@ fn selector(rest: &mut Rest) -> Result<Selector, Malformed> {
     }
 }
 
-fn version(rest: &mut Rest) -> Result<Version, Malformed> {
+fn version(rest: &mut Rest, format: u8) -> Result<Version, Malformed> {
     Ok(Version {
         version: rest.u64()?,
         parent: rest.u64()?,
@@ -286,6 +286,10 @@ fn version(rest: &mut Rest) -> Result<Version, Malformed> {
             tag => return Err(unknown("reason", tag)),
         },
         digest: rest.array()?,
+        tallies: match format {
+            1 => None,
+            _ => Some(rest.array()?),
+        },
     })
 }
 

@@ -280,6 +280,7 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
         Reason::Adopt => 6,
     });
     out.extend_from_slice(&version.digest);
+    out.extend(version.tallies.iter().flatten());
 }
 
 fn put_u64(out: &mut Vec<u8>, value: u64) {

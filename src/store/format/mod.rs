@@ -56,7 +56,7 @@
 //! | 4 Duplicate | feedback id: text; first position: `u64` |
 //! | 5 Command | order; actor, note: texts |
 //! | 6 Tick | the moment by which windows close: `i64` |
-//! | 16 Version | version, parent, position: `u64`; reason: `u8`; digest: 32 bytes |
+//! | 16 Version | version, parent, position: `u64`; reason: `u8`; digest: 32 bytes; in format version 2 also the digest of the tallies: 32 bytes |
 //! | 20 Refusal | position of the order: `u64` |
 //! | 21 Erasure | position of the order, entries overwritten: `u64` |
 //!
@@ -97,7 +97,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 /// The newest format version of a kind.
 fn newest_format(kind: u8) -> u8 {
     match kind {
-        2 => 2,
+        2 | 16 => 2,
         _ => 1,
     }
 }
@@ -106,6 +106,7 @@ fn newest_format(kind: u8) -> u8 {
 pub(super) fn format(event: &Event) -> u8 {
     match event {
         Event::Prediction(prediction) if !prediction.labels.is_empty() => 2,
+        Event::Version(version) if version.tallies.is_some() => 2,
         _ => 1,
     }
 }

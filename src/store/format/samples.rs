@@ -262,9 +262,23 @@ fn small_kinds() -> Vec<Sample> {
                 position: 9,
                 reason: Reason::Cadence,
                 digest: [0xab; 32],
+                tallies: None,
             }),
             "0200000000000000 0100000000000000 0900000000000000 03 \
              abababababababababababababababab abababababababababababababababab",
+        ),
+        (
+            Event::Version(Version {
+                version: 2,
+                parent: 1,
+                position: 9,
+                reason: Reason::Restore,
+                digest: [0xab; 32],
+                tallies: Some([0xcd; 32]),
+            }),
+            "0200000000000000 0100000000000000 0900000000000000 04 \
+             abababababababababababababababab abababababababababababababababab \
+             cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
         ),
         (
             Event::Refusal(Refusal { position: 258 }),
@@ -456,15 +470,20 @@ fn feedback() -> impl Strategy<Value = Event> {
 
 fn versions() -> impl Strategy<Value = Event> {
     let reason = prop::sample::select(Reason::ALL.to_vec());
-    (any::<[u64; 3]>(), reason, any::<[u8; 32]>()).prop_map(
-        |([version, parent, position], reason, digest)| {
+    (
+        any::<[u64; 3]>(),
+        reason,
+        any::<[u8; 32]>(),
+        any::<Option<[u8; 32]>>(),
+    )
+        .prop_map(|([version, parent, position], reason, digest, tallies)| {
             Event::Version(Version {
                 version,
                 parent,
                 position,
                 reason,
                 digest,
+                tallies,
             })
-        },
-    )
+        })
 }

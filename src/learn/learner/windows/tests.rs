@@ -41,7 +41,13 @@ impl Archive for Kept {
         Ok(self.versions[&version].clone())
     }
 
-    fn otherwise(&mut self, _: &Order, _: u64, _: &[u64]) -> Result<Otherwise, String> {
+    fn otherwise(
+        &mut self,
+        _: &Order,
+        _: u64,
+        _: &[u64],
+        _: Option<u64>,
+    ) -> Result<Otherwise, String> {
         Err("nothing is retracted here".to_owned())
     }
 }

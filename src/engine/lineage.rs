@@ -1,0 +1,149 @@
+//! The tree of versions, as the journal records it from some position on.
+//!
+//! Invariant: a version holds what its parent holds and what came since; a restored one holds
+//! what the version it brought back holds, and nothing since. Nothing of this is kept: it is read
+//! where an order needs it.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use crate::event::{Event, Reason, Version};
+use crate::store::{Error, Reader, segments};
+
+/// The versions whose records stand from a position on, with where their states came from.
+#[derive(Default)]
+pub struct Lineage {
+    origins: BTreeMap<u64, Origin>,
+}
+
+struct Origin {
+    parent: u64,
+    position: u64,
+    reason: Reason,
+}
+
+impl Lineage {
+    /// The versions that were made from `first` on, and some before: those whose records stand up
+    /// to `last`, and these, which have none up to there.
+    pub fn read(
+        journal: &Path,
+        first: u64,
+        last: u64,
+        unrecorded: &[Version],
+    ) -> Result<Lineage, Error> {
+        let mut lineage = Lineage::default();
+        let oldest = segments(journal)?
+            .first()
+            .map_or(1, |one| one.first_position);
+        let mut reader = Reader::open(journal, first.max(oldest), 0)?;
+        while let Some(entry) = reader.next(last)? {
+            if let Event::Version(version) = entry.event {
+                lineage.add(&version);
+            }
+        }
+        unrecorded.iter().for_each(|version| lineage.add(version));
+        Ok(lineage)
+    }
+
+    fn add(&mut self, version: &Version) {
+        let origin = Origin {
+            parent: version.parent,
+            position: version.position,
+            reason: version.reason,
+        };
+        self.origins.insert(version.version, origin);
+    }
+
+    /// The position of a version's state; none of one that was made before, or never.
+    pub fn position(&self, version: u64) -> Option<u64> {
+        self.origins.get(&version).map(|origin| origin.position)
+    }
+
+    /// The positions whose entries a version was made of, but for what an order at `order` took
+    /// back, and for what stands before all that was read.
+    pub fn spans(&self, mut version: u64, order: u64) -> Vec<RangeInclusive<u64>> {
+        let mut spans = Vec::new();
+        while let Some(origin) = self.origins.get(&version) {
+            if origin.reason == Reason::Retract && origin.position >= order {
+                break;
+            }
+            // What was brought back holds nothing that came since.
+            if origin.reason != Reason::Restore {
+                let parent = self.position(origin.parent).unwrap_or(0);
+                spans.push(parent + 1..=origin.position);
+            }
+            version = origin.parent;
+        }
+        spans
+    }
+
+    /// The versions made at this position or later, rising.
+    pub fn since(&self, position: u64) -> Vec<u64> {
+        let since = self
+            .origins
+            .iter()
+            .filter(|(_, origin)| origin.position >= position);
+        since.map(|(version, _)| *version).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1 at 2; 2 from 1 at 10; 3 from 2 at 20; 4 brings 2 back at 25; 5 from 4 at 30; 6 from 5,
+    /// which takes something back, at 40.
+    fn lineage(from: u64) -> Lineage {
+        let mut lineage = Lineage::default();
+        for (version, parent, position, reason) in [
+            (1, 0, 2, Reason::Initial),
+            (2, 1, 10, Reason::Checkpoint),
+            (3, 2, 20, Reason::Cadence),
+            (4, 2, 25, Reason::Restore),
+            (5, 4, 30, Reason::Checkpoint),
+            (6, 5, 40, Reason::Retract),
+        ] {
+            if position >= from {
+                lineage.add(&Version {
+                    version,
+                    parent,
+                    position,
+                    reason,
+                    digest: [version as u8; 32],
+                    tallies: None,
+                });
+            }
+        }
+        lineage
+    }
+
+    #[test]
+    fn a_version_holds_what_its_state_was_made_of() {
+        let check = |from, position, expected: &[u64]| {
+            let lineage = lineage(from);
+            let holds = (1..=6).filter(|version| {
+                let spans = lineage.spans(*version, 40);
+                spans.iter().any(|span| span.contains(&position))
+            });
+            assert_eq!(holds.collect::<Vec<_>>(), expected, "{position} of {from}");
+        };
+        check(0, 5, &[2, 3, 4, 5]);
+        // What stands from the first record on is told the same without those before.
+        for from in [0, 10, 15] {
+            check(from, 15, &[3]);
+            check(from, 22, &[]);
+            check(from, 28, &[5]);
+            check(from, 35, &[]);
+        }
+    }
+
+    #[test]
+    fn those_made_later_are_found() {
+        assert_eq!(lineage(0).since(20), [3, 4, 5, 6]);
+        assert_eq!(
+            (lineage(10).position(1), lineage(10).position(2)),
+            (None, Some(10))
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! The versions of the recorded history beside what another one has come to in their places.
+//!
+//! Invariant: bounded, however many versions are compared: each is judged once its record comes,
+//! and of those that part from the recorded ones only the runs are kept.
+
+use std::collections::BTreeMap;
+
+use super::join::HeldThen;
+use super::learner::Learner;
+use super::retold::{self, Retold};
+use super::tainted::{RUNS_MAX, Tainted};
+use super::tallies::Tallies;
+use crate::event::{Command, Entry, Event, Order, Reason, Version};
+
+/// The number of a successor that is not made yet.
+const UNMADE: u64 = 0;
+
+/// What a history had come to at an order.
+#[derive(Clone, Debug, PartialEq)]
+struct Moment {
+    /// Of what had been learned.
+    digest: [u8; 32],
+    /// Of the tallies.
+    counted: [u8; 32],
+    tallies: Tallies,
+    /// Whether these are all; what is held of predictions can be too much to be kept.
+    whole: bool,
+}
+
+/// What the comparison of two histories has come to so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Comparison {
+    /// Versions that were made from this position on are compared; none so far.
+    since: Option<u64>,
+    /// What the other history had come to at orders whose versions have no record yet.
+    moments: BTreeMap<u64, Moment>,
+    /// Whether the other history learns under rules by which this is bounded.
+    bounded: bool,
+    /// The first version that was compared.
+    first: Option<u64>,
+    /// Those that the other history would not have made as they are. Their successor is not made
+    /// yet.
+    parted: Tainted,
+    /// Those that it would have made, but would have counted something else.
+    retold: Retold,
+}
+
+impl Comparison {
+    /// Compares the versions that were made from this position on, and those that it did before.
+    pub fn begin(&mut self, position: u64) {
+        let since = self.since.unwrap_or(position);
+        self.since = Some(since.min(position));
+    }
+
+    /// Takes note of an entry that the other history has just applied.
+    pub fn observe(&mut self, entry: &Entry, other: &Learner) {
+        let compares = self.since.is_some_and(|since| since <= entry.position);
+        self.bounded = other.spec().revision >= 2;
+        match &entry.event {
+            Event::Command(Command { order, .. }) => match order {
+                // It makes no version.
+                Order::Erase(_) => {}
+                _ if compares => drop(self.moments.insert(entry.position, self.moment(other))),
+                _ => {}
+            },
+            Event::Version(version) => self.judge(version),
+            Event::Refusal(refusal) => drop(self.moments.remove(&refusal.position)),
+            _ => {}
+        }
+    }
+
+    fn moment(&self, other: &Learner) -> Moment {
+        let whole = !self.bounded || HeldThen::n_bytes_of(other.joins()) <= retold::BYTES_MAX;
+        Moment {
+            digest: other.learned().digest(),
+            counted: other.counted(),
+            tallies: match whole {
+                true => other.tallies(),
+                false => other.tallies_unheld(),
+            },
+            whole,
+        }
+    }
+
+    /// Compares a version of the recorded history with what the other one had come to there. Those
+    /// of the cadence have no order to be compared at: none of them is the same.
+    fn judge(&mut self, version: &Version) {
+        if self.since.is_none_or(|since| version.position < since) {
+            return;
+        }
+        let number = version.version;
+        self.first.get_or_insert(number);
+        // Records come in the order of positions: what stands before has made no version.
+        self.moments = self.moments.split_off(&version.position);
+        let moment = self.moments.remove(&version.position);
+        let same =
+            |moment: &Moment| version.reason != Reason::Cadence && moment.digest == version.digest;
+        match moment.filter(same) {
+            Some(moment) if version.tallies == Some(moment.counted) => {}
+            // What an older program's version holds is taken as its checkpoint says.
+            Some(moment) if moment.whole || version.tallies.is_none() => {
+                self.retold.push(number, moment.tallies);
+            }
+            _ => self.parted.add(number..=number, UNMADE),
+        }
+        if self.bounded {
+            for left in self.retold.make_room(retold::BYTES_MAX) {
+                self.parted.add(left, UNMADE);
+            }
+            self.parted.make_room(RUNS_MAX);
+        }
+    }
+
+    /// Brings what is known of the recorded versions up to date, of which `unrecorded` have no
+    /// record in the journal yet: `successor` is the first of the other history.
+    pub(super) fn bring(
+        mut self,
+        unrecorded: &[Version],
+        successor: u64,
+        tainted: &mut Tainted,
+        retold: &mut Retold,
+    ) {
+        unrecorded.iter().for_each(|version| self.judge(version));
+        let Some(first) = self.first else {
+            return;
+        };
+        tainted.take(&self.parted, successor);
+        retold.replace_from(first, self.retold);
+        if self.bounded {
+            for left in retold.make_room(retold::BYTES_MAX) {
+                tainted.add(left, successor);
+            }
+            tainted.make_room(RUNS_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{Refusal, Time};
+    use crate::model::Spec;
+    use crate::model::weights::Tensors;
+
+    const DESCRIPTION: &str = "task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'\n";
+
+    fn learner(revision: u32) -> Learner {
+        let toml = format!("{DESCRIPTION}[rules]\nrevision = {revision}\n");
+        Learner::new(Arc::new(Spec::parse(&toml).expect("a description")))
+    }
+
+    fn entry(position: u64, event: Event) -> Entry {
+        Entry {
+            position,
+            time: Time(0),
+            event,
+        }
+    }
+
+    fn order(position: u64, order: Order) -> Entry {
+        let (actor, note) = Default::default();
+        entry(position, Event::Command(Command { order, actor, note }))
+    }
+
+    /// A version of what this learner has learned and counts, made at a position.
+    fn version(version: u64, position: u64, other: &Learner) -> Version {
+        Version {
+            version,
+            parent: version - 1,
+            position,
+            reason: Reason::Checkpoint,
+            digest: other.learned().digest(),
+            tallies: Some(other.counted()),
+        }
+    }
+
+    fn found(comparison: Comparison, unrecorded: &[Version]) -> [Vec<u64>; 2] {
+        let (mut tainted, mut retold) = (Tainted::default(), Retold::default());
+        comparison.bring(unrecorded, 99, &mut tainted, &mut retold);
+        let retold = (1..99).filter(|version| retold.get(*version).is_some());
+        [tainted.by(99), retold.collect()]
+    }
+
+    #[test]
+    fn versions_are_judged_as_their_records_come() {
+        let other = learner(2);
+        let mut comparison = Comparison::default();
+        comparison.observe(&order(3, Order::Checkpoint), &other);
+        comparison.observe(&entry(4, Event::Version(version(2, 3, &other))), &other);
+        comparison.begin(5);
+        for position in [6, 8, 10, 12] {
+            comparison.observe(&order(position, Order::Checkpoint), &other);
+        }
+        let strange = Version {
+            digest: [7; 32],
+            ..version(3, 6, &other)
+        };
+        let counts = Version {
+            tallies: Some([7; 32]),
+            ..version(4, 8, &other)
+        };
+        let silent = Version {
+            tallies: None,
+            ..version(5, 10, &other)
+        };
+        let due = Version {
+            reason: Reason::Cadence,
+            ..version(6, 11, &other)
+        };
+        for record in [strange, counts, silent, due] {
+            comparison.observe(&entry(20, Event::Version(record)), &other);
+        }
+        let last = version(7, 12, &other);
+        let moved = version(8, 13, &other);
+        assert_eq!(
+            found(comparison, &[last, moved]),
+            [vec![3, 6, 8], vec![4, 5]]
+        );
+    }
+
+    #[test]
+    fn nothing_is_kept_of_orders_that_make_no_version() {
+        let other = learner(2);
+        let mut comparison = Comparison::default();
+        comparison.begin(1);
+        let erase = Order::Erase(crate::event::Selector::Source("web".to_owned()));
+        comparison.observe(&order(2, erase), &other);
+        comparison.observe(&order(3, Order::Restore { version: 1 }), &other);
+        assert_eq!(comparison.moments.len(), 1);
+        let refusal = Event::Refusal(Refusal { position: 3 });
+        comparison.observe(&entry(4, refusal), &other);
+        assert!(comparison.moments.is_empty());
+        // Of those that an older program refused no record says so.
+        comparison.observe(&order(5, Order::EarlierRestore { version: 1 }), &other);
+        comparison.observe(&order(6, Order::Checkpoint), &other);
+        comparison.observe(&entry(7, Event::Version(version(2, 6, &other))), &other);
+        assert!(comparison.moments.is_empty());
+    }
+
+    #[test]
+    fn what_is_counted_otherwise_is_bounded_and_then_no_longer_restored() {
+        let told = |revision| {
+            let other = learner(revision);
+            let mut comparison = Comparison::default();
+            comparison.begin(1);
+            for n in 1..400 {
+                comparison.observe(&order(2 * n, Order::Checkpoint), &other);
+                let record = Version {
+                    tallies: None,
+                    // None beside another: runs that count the same are one.
+                    ..version(2 * n, 2 * n, &other)
+                };
+                let record = Event::Version(record);
+                comparison.observe(&entry(2 * n + 1, record), &other);
+            }
+            let (mut tainted, mut retold) = (Tainted::default(), Retold::default());
+            comparison.bring(&[], 999, &mut tainted, &mut retold);
+            let mut tensors = Tensors::default();
+            retold.save(&mut tensors);
+            // A name, a type, a shape and a place for each in a file.
+            let tensors = tensors.0.values();
+            let n_bytes = tensors
+                .map(|tensor| tensor.data.n_bytes() + 100)
+                .sum::<usize>();
+            let kept = (1..800).filter(|version| retold.get(*version).is_some());
+            (tainted.by(999).len(), kept.count(), n_bytes)
+        };
+        let (n_tainted, n_kept, n_bytes) = told(2);
+        assert_eq!(n_tainted + n_kept, 399);
+        assert!(n_kept > 100, "{n_kept}");
+        assert!(n_bytes <= retold::BYTES_MAX, "{n_bytes}");
+        let (n_tainted, n_kept, _) = told(1);
+        assert_eq!((n_tainted, n_kept), (0, 399));
+    }
+}
