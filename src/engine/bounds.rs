@@ -183,7 +183,7 @@ impl Running {
                 self.ids_held.load(Relaxed) as f64 / max as f64
             }
             Kind::Lag => self.lag(served.position) as f64 / limits.lag_max as f64,
-            Kind::WaitingPredictions => self.waiting.load(Relaxed) as f64 / spec.waiting_max as f64,
+            Kind::WaitingPredictions => served.gone.n_waiting() as f64 / spec.waiting_max as f64,
             Kind::WriteQueue => self.outbox.used(),
             Kind::Clock => {
                 let (ahead_us, _) = self.clock.offset();
@@ -220,9 +220,9 @@ impl Running {
                 limits.lag_max
             ),
             Kind::WaitingPredictions => format!(
-                "{} predictions may wait for feedback; feedback for older ones is taken and ends \
-                 as expired; for more raise feedback.waiting_max in model.toml, or lower \
-                 journal.age_max ({} s)",
+                "{} predictions may wait for feedback; beyond them the oldest make room, and \
+                 feedback for those is refused; for more raise feedback.waiting_max in model.toml, \
+                 or lower journal.age_max ({} s)",
                 spec.waiting_max, limits.age_max_s
             ),
             Kind::WriteQueue => "what is on its way to the journals of all models has a bound; \

@@ -61,11 +61,9 @@ pub(super) struct Running {
     /// The last position on disk, and the bytes of the journal with what is only appended.
     pub synced: AtomicU64,
     pub journal_bytes: AtomicU64,
-    /// Feedback ids that are known, where the oldest of their events stands, and predictions that
-    /// wait for feedback.
+    /// Feedback ids that are known, and where the oldest of their events stands.
     pub ids_held: AtomicU64,
     pub oldest_id: AtomicU64,
-    pub waiting: AtomicU64,
     pub bound_counts: BoundCounts,
     /// Bytes of predictions on their way to it.
     pub promised_bytes: AtomicU64,
@@ -148,7 +146,6 @@ impl Running {
             journal_bytes: AtomicU64::new(0),
             ids_held: AtomicU64::new(0),
             oldest_id: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
             bound_counts: BoundCounts::default(),
             promised_bytes: AtomicU64::new(0),
             awaited: Awaited::default(),

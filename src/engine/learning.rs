@@ -157,8 +157,6 @@ impl Running {
             // First, so that whoever sees the position reached knows what is due after it.
             let next_tick = learning.next_tick();
             self.next_tick.store(next_tick, Relaxed);
-            let waiting = learning.learner.joins().len() as u64;
-            self.waiting.store(waiting, Relaxed);
             self.registry.publish(learning.snapshot());
             if next_tick <= learning.learner.time().0 {
                 // Where the queue is full the writer is awake.
@@ -341,6 +339,7 @@ impl Learning {
         Snapshot {
             version: learner.version(),
             position: learner.position(),
+            gone: Arc::new(learner.joins().gone(learner.spec().waiting_max)),
             model: model.clone(),
         }
     }

@@ -79,6 +79,7 @@ mod translation;
 mod turn;
 mod versions;
 mod writer;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@
 //! Predictions make room in the order in which they came. Their windows close in the order of their
 //! deadlines; under the first revision of the learning rules in that in which they came.
 
+mod gone;
 mod saved;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,7 @@ use std::num::NonZeroU64;
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::Spec;
+pub use gone::{Coming, Gone};
 pub use saved::HeldThen;
 
 /// One row that was predicted.
@@ -109,8 +111,10 @@ pub struct Joins {
     open: Option<BTreeMap<Window, u128>>,
     /// Under the first revision: how many of the oldest need no look at their windows any more.
     n_closed: usize,
-    /// The newest id that has made room.
+    /// The newest id that has gone, and the newest that has made room; not the same where an adopted
+    /// description has let some go.
     expired: u128,
+    made_room: u128,
 }
 
 impl Joins {
@@ -215,6 +219,7 @@ impl Joins {
             return;
         };
         self.remove(id);
+        self.made_room = self.made_room.max(id);
         self.n_closed = self.n_closed.saturating_sub(1);
     }
 
@@ -225,8 +230,9 @@ impl Joins {
         self.expired = self.expired.max(id);
     }
 
-    /// Lets all go but those that `stay`.
-    pub(super) fn retain(&mut self, stay: impl Fn(PredictionId) -> bool) {
+    /// Lets all go but those that `stay`; those that made room in the `earlier` history have here.
+    pub(super) fn retain(&mut self, earlier: &Joins, stay: impl Fn(PredictionId) -> bool) {
+        self.made_room = self.made_room.max(earlier.made_room);
         let (order, n_closed) = (mem::take(&mut self.order), mem::take(&mut self.n_closed));
         for (index, id) in order.into_iter().enumerate() {
             if stay(PredictionId(id)) {
@@ -384,12 +390,18 @@ mod tests {
         joins.update(PredictionId(10), |one| one.told = true);
         joins.update(PredictionId(11), |one| one.told = true);
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
-        joins.retain(|id| id.0 != 11);
+        joins.retain(&Joins::default(), |id| id.0 != 11);
         assert_eq!(joins.find(PredictionId(11)), Found::Expired);
         assert!(matches!(joins.find(PredictionId(10)), Found::Waiting(_)));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
+        // It has gone, and made room for nobody; that is known later as well.
+        let (gone, coming) = (joins.gone(3), Coming::default());
+        assert!(!gone.holds(PredictionId(11), &coming, 3));
+        let mut tensors = Tensors::default();
+        joins.save(&mut tensors);
+        assert_eq!(Joins::load(&mut tensors), Ok(joins.clone()));
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
-        joins.retain(|_| false);
+        joins.retain(&Joins::default(), |_| false);
         assert_eq!((joins.len(), joins.next_deadline()), (0, None));
     }
 

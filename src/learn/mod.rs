@@ -60,7 +60,7 @@ mod trainee;
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Moment, Otherwise};
 pub use evaluate::{Evaluation, Member};
-pub use join::{Held, Joins, Waiting};
+pub use join::{Coming, Gone, Held, Joins, Waiting};
 pub use learned::{Amendment, Learned};
 pub use learner::{Error, Learner, Omission, Step, Tallies, tainted};
 pub use ledger::{Fate, Ledger};
