@@ -64,10 +64,12 @@ pub enum Kind {
     WriteQueue,
     /// How far the clock of the machine is from that of the journal, in days.
     Clock,
+    /// Descriptors that the learner reads with.
+    Descriptors,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::PredictionBytes,
         Kind::FeedbackBytes,
         Kind::FeedbackIds,
@@ -75,6 +77,7 @@ impl Kind {
         Kind::WaitingPredictions,
         Kind::WriteQueue,
         Kind::Clock,
+        Kind::Descriptors,
     ];
 
     fn word(self) -> &'static str {
@@ -86,6 +89,7 @@ impl Kind {
             Kind::WaitingPredictions => "waiting_predictions",
             Kind::WriteQueue => "write_queue",
             Kind::Clock => "clock",
+            Kind::Descriptors => "descriptors",
         }
     }
 
@@ -96,7 +100,7 @@ impl Kind {
             Kind::PredictionBytes | Kind::FeedbackBytes => 0.97,
             Kind::FeedbackIds => 0.4,
             Kind::WaitingPredictions => 0.9,
-            Kind::Lag | Kind::WriteQueue | Kind::Clock => 0.5,
+            Kind::Lag | Kind::WriteQueue | Kind::Clock | Kind::Descriptors => 0.5,
         }
     }
 }
@@ -189,6 +193,10 @@ impl Running {
                 let (ahead_us, _) = self.clock.offset();
                 (ahead_us as f64 / DAY_US).abs()
             }
+            Kind::Descriptors => {
+                let waits = self.starved.load(Relaxed) || self.patience.is_waiting();
+                f64::from(u8::from(waits))
+            }
         }
     }
 
@@ -243,6 +251,10 @@ impl Running {
                      right, or leave it: {then}"
                 )
             }
+            Kind::Descriptors => "learning waits while the system has no descriptor to read the \
+                 journal with, and goes on by itself once there is one: close connections, or \
+                 raise the limit (ulimit -n)"
+                .to_owned(),
         }
     }
 }

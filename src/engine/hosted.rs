@@ -22,11 +22,13 @@ use super::forward::{Rows, forwarder};
 use super::histogram::Histogram;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
+use super::patience::Patience;
 use super::priority::Urgency;
 use super::registry::{Registry, Snapshot};
 use super::retracted::Retracted;
 use super::shelf::Prepared;
 use super::stages::Stages;
+use super::stats::Status;
 use super::turn::TURNS_MAX;
 use super::versions::Versions;
 use crate::event::Time;
@@ -83,8 +85,12 @@ pub(super) struct Running {
     /// Whether nothing can be written until the next segment can be made, and why it cannot.
     pub stalled: AtomicBool,
     pub stall: Mutex<String>,
-    /// Whether the learner waits for a descriptor to read on with.
+    /// Whether the learner waits for a descriptor to read on with, between two entries; and what
+    /// waits within one.
     pub starved: AtomicBool,
+    pub patience: Patience,
+    /// The last look at what is learned.
+    pub looked: Mutex<Status>,
     /// Entries of each synced group, and how long each sync took, in microseconds.
     pub group_entries: Histogram,
     pub sync_us: Histogram,
@@ -122,13 +128,15 @@ impl Running {
         clock: Arc<JournalClock>,
         feedback_stopped: &watch::Sender<bool>,
     ) -> Running {
+        let (versions, patience) = (learning.shelf.versions.clone(), Patience::of(name));
+        learning.shelf.versions.patience = patience.clone();
         Running {
             name: name.to_owned(),
             index,
             embedders: Vec::new(),
             forwarder: forwarder(learning.learner.spec()),
             registry: Registry::new(learning.snapshot()),
-            versions: learning.shelf.versions.clone(),
+            versions,
             prepared: learning.shelf.prepared.clone(),
             tainted: Mutex::new(learning.learner.tainted().clone()),
             retracted: Retracted::default(),
@@ -157,6 +165,8 @@ impl Running {
             stalled: AtomicBool::new(false),
             stall: Mutex::default(),
             starved: AtomicBool::new(false),
+            patience,
+            looked: Mutex::default(),
             group_entries: Histogram::default(),
             sync_us: Histogram::default(),
             feedback_stopped: feedback_stopped.clone(),
@@ -181,6 +191,7 @@ impl Running {
     /// Refuses feedback and commands from here on.
     pub fn stop_accepting(&self) {
         let _ = self.closed.set("the server is stopping".to_owned());
+        self.patience.end();
         self.registry.wake();
     }
 

@@ -314,8 +314,7 @@ impl Learning {
 
     /// Applies the next entry up to position `last`; none when all are applied.
     pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
-        let next = self.shelf.reader.next(last);
-        let Some(entry) = next.map_err(|error| error.to_string())? else {
+        let Some(entry) = self.shelf.next(last)? else {
             return Ok(None);
         };
         if let Event::Command(_) = entry.event {
@@ -339,8 +338,8 @@ impl Learning {
         Snapshot {
             version: learner.version(),
             position: learner.position(),
-            gone: Arc::new(learner.joins().gone(learner.spec().waiting_max)),
             model: model.clone(),
+            gone: Arc::new(learner.joins().gone(learner.spec().waiting_max)),
         }
     }
 

@@ -62,6 +62,7 @@ mod limits;
 mod new_labels;
 mod offline;
 mod outbox;
+mod patience;
 mod predict;
 mod priority;
 mod recover;
@@ -78,8 +79,8 @@ mod traces;
 mod translation;
 mod turn;
 mod versions;
-mod writer;
 mod waiting;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
