@@ -352,6 +352,9 @@ impl Written {
     fn write_ids(&mut self) -> bool {
         let bounds = ids_bounds(&self.limits());
         let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
+        let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
+        let retracted = self.running.retracted.since(oldest);
+        let written = written.and_then(|()| self.ids.write_retracted(retracted));
         let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
         match &written {
             Ok(()) => self.ids_written_in = self.journal.last_segment(),

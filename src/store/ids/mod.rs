@@ -4,10 +4,11 @@
 //! in memory; all lie on disk up to a position of the journal, from where its entries say the rest.
 
 mod record;
+mod retracted;
 mod run;
 mod tail;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 pub use record::Record;
@@ -71,6 +72,8 @@ pub struct Ids {
     unwritten: Vec<Record>,
     counts: Counts,
     n_ids: u64,
+    /// Where those stand that were taken back, as it is written.
+    retracted: BTreeSet<u64>,
 }
 
 impl Ids {
@@ -97,7 +100,10 @@ impl Ids {
             unwritten: Vec::new(),
             counts: Counts::default(),
             n_ids: 0,
+            retracted: BTreeSet::new(),
         };
+        ids.retracted = retracted::read(&ids.retracted_path(), &journal_id)?;
+        ids.retracted.retain(|position| *position <= last_position);
         let (mut newer, mut ahead) = (Vec::new(), Vec::new());
         for path in list(folder)? {
             let mut records = Vec::new();
@@ -150,6 +156,24 @@ impl Ids {
         let sorted = self.runs.front().map(|run| run.oldest);
         let mut recent = self.order.iter().filter_map(|key| self.recent.get(key));
         sorted.or_else(|| Some(recent.next()?.position))
+    }
+
+    /// Where the first events stand of ids that were taken back, as far as it was written.
+    pub fn retracted(&self) -> &BTreeSet<u64> {
+        &self.retracted
+    }
+
+    /// Writes where those stand, if it is not on disk yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the disk refused; it can be tried again.
+    pub fn write_retracted(&mut self, positions: BTreeSet<u64>) -> Result<(), Error> {
+        if positions != self.retracted {
+            let path = self.retracted_path();
+            retracted::write(&self.disk, &path, &self.journal_id, &positions)?;
+            self.retracted = positions;
+        }
+        Ok(())
     }
 
     /// How many are held.
@@ -320,6 +344,10 @@ impl Ids {
         let source = u32::from_le_bytes(record::array(&hash.as_bytes()[..4]));
         let known = self.counts.knows(source) || self.counts.n_sources() < SOURCES_MAX;
         if known { source } else { OTHERS }
+    }
+
+    fn retracted_path(&self) -> PathBuf {
+        self.folder.join("retracted")
     }
 
     fn tail_path(&self) -> PathBuf {

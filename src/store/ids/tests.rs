@@ -226,3 +226,26 @@ fn what_a_crash_left_sorted_and_unsorted_counts_once() {
     assert_eq!(ids.position(&name(4), Time(0)).unwrap(), Some(4));
     assert_eq!(ids.runs[0].find(feedback_key("none")).unwrap(), None);
 }
+
+#[test]
+fn p6_which_ids_were_taken_back_is_known_and_damage_to_it_is_named() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=20, &SMALL);
+    ids.flush(20, Time(20_000_000), &SMALL).unwrap();
+    ids.write_retracted([3, 7, 20].into()).unwrap();
+    assert_eq!(open(&folder, 20).unwrap().retracted(), &[3, 7, 20].into());
+    // The journal has lost the last one.
+    assert_eq!(open(&folder, 19).unwrap().retracted(), &[3, 7].into());
+    let path = folder.path().join("retracted");
+    let sound = std::fs::read(&path).unwrap();
+    for place in 0..sound.len() {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = open(&folder, 20).unwrap_err().to_string();
+        assert!(error.contains("/retracted: "), "{place}: {error}");
+        std::fs::write(&path, &sound[..place]).unwrap();
+        assert!(open(&folder, 20).is_err(), "{place}");
+    }
+}
