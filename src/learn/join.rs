@@ -115,6 +115,9 @@ pub struct Joins {
     /// description has let some go.
     expired: u128,
     made_room: u128,
+    /// Windows that were of another length, in microseconds: each with the position that it was so
+    /// before. Those of predictions that wait, from the second revision on.
+    windows: Vec<(u64, i64)>,
 }
 
 impl Joins {
@@ -197,20 +200,31 @@ impl Joins {
         oldest.map(|id| PredictionId(*id)).collect()
     }
 
-    /// Lets those go whose windows ended before `before`; one that is still to be closed stays, with
-    /// all that came after it.
-    pub(super) fn expire(&mut self, before: Time) {
+    /// Windows were of this length for what stands before a position.
+    pub(super) fn note_window(&mut self, before: u64, window_us: i64) {
+        self.windows.push((before, window_us));
+    }
+
+    /// How long the window of the prediction there was, if not as it is now.
+    pub(super) fn window_us(&self, position: u64) -> Option<i64> {
+        let mut windows = self.windows.iter();
+        windows.find(|one| position < one.0).map(|one| one.1)
+    }
+
+    /// Lets those go that have waited for as long as they may, given how long their windows were; one
+    /// that is still to be closed stays, with all that came after it.
+    pub(super) fn expire(&mut self, has_ended: impl Fn(&Waiting, Option<i64>) -> bool) {
         while let Some(id) = self.order.front() {
-            let window = self.waiting[id].window();
-            let is_open = self
-                .open
-                .as_ref()
-                .is_some_and(|open| open.contains_key(&window));
-            if window.0 >= before || is_open {
+            let waiting = &self.waiting[id];
+            let open = self.open.as_ref();
+            let is_open = open.is_some_and(|open| open.contains_key(&waiting.window()));
+            if is_open || !has_ended(waiting, self.window_us(waiting.position)) {
                 break;
             }
             self.let_go();
         }
+        let oldest = self.oldest_position().unwrap_or(u64::MAX);
+        self.windows.retain(|(before, _)| oldest < *before);
     }
 
     /// The oldest goes.
@@ -263,10 +277,9 @@ impl Joins {
         }
     }
 
-    /// Until when a reward of the oldest that waits counts.
-    pub fn oldest_deadline(&self) -> Option<Time> {
-        let oldest = self.order.front()?;
-        Some(self.waiting[oldest].deadline)
+    /// The oldest that waits.
+    pub(super) fn oldest(&self) -> Option<&Waiting> {
+        self.waiting.get(self.order.front()?)
     }
 
     /// Gives the signals of all other bits.
@@ -374,12 +387,12 @@ mod tests {
         joins.wait(&prediction(&[10, 11]), 1, Time(5));
         joins.wait(&prediction(&[12]), 2, Time(6));
         assert_eq!(joins.oldest_position(), Some(1));
-        joins.expire(Time(5));
+        joins.expire(|one, _| one.deadline < Time(5));
         assert_eq!(joins.len(), 3);
-        joins.expire(Time(6));
+        joins.expire(|one, _| one.deadline < Time(6));
         assert_eq!(joins.find(PredictionId(11)), Found::Expired);
         assert_eq!((joins.len(), joins.oldest_position()), (1, Some(2)));
-        joins.expire(Time(7));
+        joins.expire(|one, _| one.deadline < Time(7));
         assert_eq!(joins.oldest_position(), None);
     }
 

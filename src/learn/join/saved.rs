@@ -46,6 +46,11 @@ impl Joins {
         let expired = [(self.expired >> 64) as u64, self.expired as u64];
         let numbers = vec![expired[0], expired[1], self.n_closed as u64];
         tensors.put_u64("expired", &[3], numbers);
+        if !self.windows.is_empty() {
+            let windows = self.windows.iter();
+            let windows = windows.flat_map(|(before, us)| [*before, *us as u64]);
+            tensors.put_u64("windows", &[self.windows.len(), 2], windows.collect());
+        }
         if self.made_room != self.expired {
             let halves = vec![(self.made_room >> 64) as u64, self.made_room as u64];
             tensors.put_u64("made_room", &[2], halves);
@@ -61,9 +66,15 @@ impl Joins {
             true => id(&tensors.take_u64("made_room", &[Some(2)])?),
             false => expired,
         };
+        let windows = match tensors.0.contains_key("windows") {
+            true => tensors.take_u64("windows", &[None, Some(2)])?,
+            false => Vec::new(),
+        };
+        let windows = windows.chunks_exact(2).map(|one| (one[0], one[1] as i64));
         let mut joins = Joins {
             expired,
             made_room,
+            windows: windows.collect(),
             ..Joins::default()
         };
         for (id, waiting) in all {
