@@ -72,8 +72,8 @@ impl Hosted {
             .clone();
         let mut all = self.saved()?.all()?;
         for (manifest, damage) in &mut all {
-            if let (None, Some(successor)) = (&damage, tainted.get(&manifest.version)) {
-                *damage = Some(crate::learn::tainted(manifest.version, *successor));
+            if damage.is_none() {
+                *damage = crate::learn::tainted(manifest.version, &tainted);
             }
         }
         Ok(all)

@@ -219,8 +219,7 @@ pub(super) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), E
 /// Refuses what could not be carried out once it is journaled.
 fn check_restore(learning: &Learning, version: u64) -> Result<(), Error> {
     let field = "version";
-    if let Some(successor) = learning.learner.tainted().get(&version) {
-        let what = tainted(version, *successor);
+    if let Some(what) = tainted(version, learning.learner.tainted()) {
         return Err(Error::Refused { field, what });
     }
     learning.shelf.versions.load(version)?;

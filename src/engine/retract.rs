@@ -306,10 +306,10 @@ impl Running {
     /// Refuses a version that holds feedback which was taken back.
     pub fn check_untainted(&self, version: u64) -> Result<(), Error> {
         let all = self.tainted.lock().expect("nothing panics under it");
-        match all.get(&version) {
-            Some(successor) => Err(Error::Refused {
+        match tainted(version, &all) {
+            Some(what) => Err(Error::Refused {
                 field: "version",
-                what: tainted(version, *successor),
+                what,
             }),
             None => Ok(()),
         }

@@ -3,6 +3,8 @@
 //! Invariant: what is true of the world goes on through all of them; only what was learned, and
 //! what is counted of it, changes.
 
+use std::collections::BTreeMap;
+
 use super::super::archive::Archive;
 use super::super::join::HeldThen;
 use super::super::learned::Learned;
@@ -50,12 +52,12 @@ impl Learner {
         version: u64,
         archive: &mut dyn Archive,
     ) -> Result<Step, Error> {
-        match self.world.tainted.get(&version) {
-            Some(successor) => Ok(Step {
-                refused: Some(tainted(version, *successor)),
+        match tainted(version, &self.world.tainted) {
+            None => self.restore(version, archive),
+            refused => Ok(Step {
+                refused,
                 ..Step::default()
             }),
-            None => self.restore(version, archive),
         }
     }
 
@@ -263,10 +265,15 @@ impl Learner {
     }
 }
 
-/// Why a version is not restored.
-pub fn tainted(version: u64, successor: u64) -> String {
-    format!(
+/// Why a version is not restored, given all that hold what was retracted with the first after each;
+/// none where it holds nothing of that. What came after may hold what was retracted later.
+pub fn tainted(version: u64, all: &BTreeMap<u64, u64>) -> Option<String> {
+    let mut successor = all.get(&version)?;
+    while let Some(next) = all.get(successor) {
+        successor = next;
+    }
+    Some(format!(
         "version {version} holds feedback that was retracted; \
          version {successor} is the first without it"
-    )
+    ))
 }
