@@ -16,6 +16,7 @@ use record::{Counts, RECORD_BYTES};
 use run::Run;
 use tail::Tail;
 
+use super::regular::is_there;
 use super::{Disk, Error};
 use crate::event::Time;
 use crate::learn::{feedback_key, is_forgotten};
@@ -23,6 +24,9 @@ use crate::learn::{feedback_key, is_forgotten};
 /// Sources that are counted by themselves; what others hold is counted together.
 const SOURCES_MAX: usize = 4096;
 const OTHERS: u32 = u32::MAX;
+/// Files beside the sorted ones.
+const TAIL: &str = "tail";
+const RETRACTED: &str = "retracted";
 /// Ids that are not on disk yet, at most, in so many parts of those in memory.
 const UNWRITTEN_PARTS: usize = 4;
 
@@ -347,12 +351,27 @@ impl Ids {
     }
 
     fn retracted_path(&self) -> PathBuf {
-        self.folder.join("retracted")
+        self.folder.join(RETRACTED)
     }
 
     fn tail_path(&self) -> PathBuf {
-        self.folder.join("tail")
+        self.folder.join(TAIL)
     }
+}
+
+/// Checks all that is known of the ids of a journal, and changes nothing; no folder holds none.
+///
+/// # Errors
+/// [`Error::Foreign`]: a file is not what was written, or not of this journal. [`Error::Io`].
+pub fn verify(folder: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
+    if !is_there(folder) {
+        return Ok(());
+    }
+    for path in list(folder)? {
+        Run::open(&path, journal_id, |_| {})?;
+    }
+    retracted::read(&folder.join(RETRACTED), journal_id)?;
+    tail::verify(&folder.join(TAIL), journal_id)
 }
 
 /// The sorted files, in the order of what they cover.
