@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 use super::Joins;
 use crate::event::PredictionId;
 
-/// Ids that are listed at most, of those that still wait and of those that go next.
+/// Ids that are listed at most of those that still wait, which one request can bring at once, and of
+/// those that go next, which every publication copies.
 const LISTED_MAX: usize = 16 * 1024;
+const NEXT_MAX: usize = 4 * 1024;
 /// Predictions that may come before the next look.
 const COMING_MAX: usize = 64 * 1024;
 
@@ -43,7 +45,7 @@ impl Joins {
             false => self.made_room,
         };
         let near = self.len() + COMING_MAX >= waiting_max;
-        let n_next = if near { LISTED_MAX } else { 0 };
+        let n_next = if near { NEXT_MAX } else { 0 };
         Gone {
             newest,
             waiting,
@@ -67,7 +69,11 @@ impl Gone {
         if is_older && self.waiting.binary_search(&id).is_err() && coming.place(id).is_none() {
             return true;
         }
-        let n_leaving = (self.n_waiting + coming.ids.len()).saturating_sub(waiting_max);
+        // Nothing makes room before another one comes, also where fewer may wait than before.
+        let n_leaving = match coming.ids.len() {
+            0 => 0,
+            n_coming => (self.n_waiting + n_coming).saturating_sub(waiting_max),
+        };
         let mut leaving = self.next.iter().take(n_leaving);
         let n_coming = n_leaving.saturating_sub(self.n_waiting);
         leaving.any(|next| *next == id)
@@ -133,6 +139,8 @@ mod tests {
         };
         // Nor is one known that never was.
         check(&gone, &coming, &[13, 14]);
+        // Fewer may wait from now on.
+        assert!(!gone.holds(PredictionId(11), &coming, 1));
         assert_eq!(gone.n_waiting(), 3);
         coming.add(&[PredictionId(25), PredictionId(21)], 2);
         check(&gone, &coming, &[11, 13, 14, 19]);

@@ -334,7 +334,11 @@ fn a_prediction_waits_as_long_as_it_may_whatever_the_window_became() {
         let (weights, state) = (room.learner.learned().weights(), room.learner.state());
         assert!(Learner::load(weights, state).expect("what was saved") == room.learner);
         let mut check = |at_s: i64, id: PredictionId, expected: Fate| {
-            assert_eq!(room.say(at_s, id, a()), Some(expected), "{others:?} at {at_s}");
+            assert_eq!(
+                room.say(at_s, id, a()),
+                Some(expected),
+                "{others:?} at {at_s}"
+            );
         };
         check(100, first[0], Fate::Applied);
         check(101, first[1], Fate::Expired);
