@@ -249,6 +249,13 @@ fn p9_a_flipped_byte_is_found_and_its_file_is_named() {
     let data = house.data();
     let (stdout, _) = run(&["verify", "--data", text(&data)], 0);
     assert!(stdout.starts_with("m: sound: "), "{stdout}");
+    let ids = data.join("m/ids/tail");
+    let sound = fs::read(&ids).unwrap();
+    // The first byte is of its header.
+    fs::write(&ids, [&[sound[0] ^ 1], &sound[1..]].concat()).unwrap();
+    let (stdout, _) = run(&["verify", "--data", text(&data)], 1);
+    assert!(stdout.contains(text(&ids)), "{stdout}");
+    fs::write(&ids, sound).unwrap();
     let segments = fs::read_dir(data.join("m/journal")).unwrap();
     let segments = segments.map(|entry| entry.unwrap().path());
     let segment = segments.filter(|path| path.is_file()).min().unwrap();

@@ -17,6 +17,8 @@ mod rewards;
 mod served;
 #[path = "grpc/undoing.rs"]
 mod undoing;
+#[path = "grpc/waiting.rs"]
+mod waiting;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

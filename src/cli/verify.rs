@@ -116,6 +116,13 @@ fn check(directory: &Directory, model: String) -> Finding {
             format!("a torn end of {bytes} bytes from position {position}, cut at the next start")
         });
     }
+    if let Some(report) = &report {
+        let ids = directory.ids(&finding.model);
+        let checked = store::ids::verify(&ids, &report.journal_id);
+        finding
+            .damage
+            .extend(checked.err().map(|error| error.to_string()));
+    }
     let start = directory.start(&finding.model);
     finding.damage.extend(check_start(&journal, &start).err());
     let encoders = directory.encoders(&finding.model);

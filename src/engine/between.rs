@@ -4,7 +4,6 @@
 //! were made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::derivation::Known;
 use super::kept::Wanted;
@@ -29,15 +28,22 @@ pub struct Between {
 
 impl Between {
     /// Reads the entries from behind `base` up to `last`, and records behind them.
-    pub fn survey(journal: &Path, base: u64, last: u64, known: &Known) -> Result<Between, String> {
+    pub fn survey(
+        versions: &Versions,
+        base: u64,
+        last: u64,
+        known: &Known,
+    ) -> Result<Between, String> {
         let said = |error: crate::store::Error| error.to_string();
-        let mut reader = Reader::open(journal, base + 1, u64::MAX).map_err(said)?;
+        let patience = &versions.patience;
+        let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
+        let mut reader = patience.look(open).map_err(said)?;
         let mut between = Between {
             base,
             refused: known.refused.clone(),
             ..Between::default()
         };
-        while let Some(entry) = reader.next(last).map_err(said)? {
+        while let Some(entry) = patience.look(|| reader.next(last)).map_err(said)? {
             match entry.event {
                 Event::Command(command) => between.see(entry.position, command.order),
                 Event::Version(version) => between.decide(&version),
@@ -51,7 +57,7 @@ impl Between {
             between.bring_back(version, order);
         }
         while !between.undecided.is_empty()
-            && let Some(entry) = reader.next(known.written).map_err(said)?
+            && let Some(entry) = patience.look(|| reader.next(known.written)).map_err(said)?
         {
             match entry.event {
                 Event::Version(version) => between.decide(&version),
@@ -102,7 +108,8 @@ impl Between {
         let mut wanted = Wanted::default();
         let made = self.made(versions, last)?;
         let position = |version: u64| {
-            let saved = || Some(versions.find(version).ok()??.position);
+            let find = || versions.patience.look(|| versions.find(version));
+            let saved = || Some(find().ok()??.position);
             let position = made.get(&version).copied().or_else(saved);
             position.filter(|position| *position > self.base)
         };
@@ -110,7 +117,7 @@ impl Between {
             match position(version) {
                 Some(position) => wanted.add(position, version, order),
                 None => {
-                    let loaded = versions.load(version);
+                    let loaded = versions.patience.look(|| versions.load(version));
                     loaded.map_err(|error| error.to_string())?;
                 }
             }
@@ -135,9 +142,10 @@ impl Between {
         if brought.is_empty() {
             return Ok(made);
         }
-        let reader = Reader::open(&versions.journal, self.base + 1, u64::MAX);
-        let mut reader = reader.map_err(said)?;
-        while let Some(entry) = reader.next(last).map_err(said)? {
+        let patience = &versions.patience;
+        let open = || Reader::open(&versions.journal, self.base + 1, u64::MAX);
+        let mut reader = patience.look(open).map_err(said)?;
+        while let Some(entry) = patience.look(|| reader.next(last)).map_err(said)? {
             if let Event::Version(record) = entry.event
                 && brought.contains(&record.version)
             {

@@ -64,10 +64,12 @@ pub enum Kind {
     WriteQueue,
     /// How far the clock of the machine is from that of the journal, in days.
     Clock,
+    /// Descriptors that the learner reads with.
+    Descriptors,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::PredictionBytes,
         Kind::FeedbackBytes,
         Kind::FeedbackIds,
@@ -75,6 +77,7 @@ impl Kind {
         Kind::WaitingPredictions,
         Kind::WriteQueue,
         Kind::Clock,
+        Kind::Descriptors,
     ];
 
     fn word(self) -> &'static str {
@@ -86,6 +89,7 @@ impl Kind {
             Kind::WaitingPredictions => "waiting_predictions",
             Kind::WriteQueue => "write_queue",
             Kind::Clock => "clock",
+            Kind::Descriptors => "descriptors",
         }
     }
 
@@ -96,7 +100,7 @@ impl Kind {
             Kind::PredictionBytes | Kind::FeedbackBytes => 0.97,
             Kind::FeedbackIds => 0.4,
             Kind::WaitingPredictions => 0.9,
-            Kind::Lag | Kind::WriteQueue | Kind::Clock => 0.5,
+            Kind::Lag | Kind::WriteQueue | Kind::Clock | Kind::Descriptors => 0.5,
         }
     }
 }
@@ -183,11 +187,15 @@ impl Running {
                 self.ids_held.load(Relaxed) as f64 / max as f64
             }
             Kind::Lag => self.lag(served.position) as f64 / limits.lag_max as f64,
-            Kind::WaitingPredictions => self.waiting.load(Relaxed) as f64 / spec.waiting_max as f64,
+            Kind::WaitingPredictions => served.gone.n_waiting() as f64 / spec.waiting_max as f64,
             Kind::WriteQueue => self.outbox.used(),
             Kind::Clock => {
                 let (ahead_us, _) = self.clock.offset();
                 (ahead_us as f64 / DAY_US).abs()
+            }
+            Kind::Descriptors => {
+                let waits = self.starved.load(Relaxed) || self.patience.is_waiting();
+                f64::from(u8::from(waits))
             }
         }
     }
@@ -220,9 +228,9 @@ impl Running {
                 limits.lag_max
             ),
             Kind::WaitingPredictions => format!(
-                "{} predictions may wait for feedback; feedback for older ones is taken and ends \
-                 as expired; for more raise feedback.waiting_max in model.toml, or lower \
-                 journal.age_max ({} s)",
+                "{} predictions may wait for feedback; beyond them the oldest make room, and \
+                 feedback for those is refused; for more raise feedback.waiting_max in model.toml, \
+                 or lower journal.age_max ({} s)",
                 spec.waiting_max, limits.age_max_s
             ),
             Kind::WriteQueue => "what is on its way to the journals of all models has a bound; \
@@ -243,6 +251,10 @@ impl Running {
                      right, or leave it: {then}"
                 )
             }
+            Kind::Descriptors => "learning waits while the system has no descriptor to read the \
+                 journal with, and goes on by itself once there is one: close connections, or \
+                 raise the limit (ulimit -n)"
+                .to_owned(),
         }
     }
 }

@@ -5,7 +5,6 @@
 //! disk only what is as old; whatever is younger it derives itself.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::between::Between;
@@ -121,8 +120,8 @@ impl Derivation {
         base: u64,
     ) -> Result<Derivation, String> {
         let said = |error: crate::store::Error| error.to_string();
-        let first = reaches_back(&versions.journal, base)?;
-        let between = Between::survey(&versions.journal, base, last, known)?;
+        let first = reaches_back(versions, base)?;
+        let between = Between::survey(versions, base, last, known)?;
         let omissions = [&known.omissions[..], &between.omissions(order)?].concat();
         let wanted = between.wanted(versions, last)?;
         // The recorded history decides by itself.
@@ -137,7 +136,8 @@ impl Derivation {
                  journal was shortened and starts at {first} now"
             ));
         }
-        let reader = Reader::open(&versions.journal, base + 1, u64::MAX).map_err(said)?;
+        let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
+        let reader = versions.patience.look(open).map_err(said)?;
         let mut comparison = Comparison::default();
         known
             .unknown_from
@@ -172,6 +172,11 @@ impl Derivation {
         self.order.as_ref()
     }
 
+    /// What it looks up from here on waits for descriptors where that of these versions does.
+    pub fn be_as_patient(&mut self, versions: &Versions) {
+        self.shelf.versions.patience = versions.patience.clone();
+    }
+
     /// How often it has begun.
     pub fn n_begun(&self) -> u64 {
         self.n_begun
@@ -200,8 +205,7 @@ impl Derivation {
     pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), String> {
         for _ in 0..n_max {
             let until = self.undecided.map_or(last, |order| last.min(order - 1));
-            let next = self.shelf.reader.next(until);
-            let Some(entry) = next.map_err(|error| error.to_string())? else {
+            let Some(entry) = self.shelf.next(until)? else {
                 break;
             };
             if self.order.is_some() && self.is_unseen(&entry) {
@@ -315,8 +319,9 @@ impl Derivation {
 }
 
 /// The first position of the journal, if what follows the state at `base` is still there.
-fn reaches_back(journal: &Path, base: u64) -> Result<u64, String> {
-    let segments = segments(journal).map_err(|error| error.to_string())?;
+fn reaches_back(versions: &Versions, base: u64) -> Result<u64, String> {
+    let segments = versions.patience.look(|| segments(&versions.journal));
+    let segments = segments.map_err(|error| error.to_string())?;
     let first = segments.first().map_or(1, |one| one.first_position);
     match base + 1 < first {
         false => Ok(first),
@@ -330,13 +335,14 @@ fn reaches_back(journal: &Path, base: u64) -> Result<u64, String> {
 
 /// The positions before `first` that have a checkpoint, the newest first.
 fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
-    let positions = versions.positions().map_err(|error| error.to_string())?;
+    let positions = versions.patience.look(|| versions.positions());
+    let positions = positions.map_err(|error| error.to_string())?;
     let older = positions.into_iter().rev();
     Ok(older.filter(|position| *position < first).collect())
 }
 
 /// The description that a history starts with.
-fn first_spec(journal: &Path, order: Option<&Order>) -> Result<Arc<Spec>, String> {
+fn first_spec(journal: &std::path::Path, order: Option<&Order>) -> Result<Arc<Spec>, String> {
     let toml = match order {
         Some(Order::Adopt(description)) => description.toml.clone(),
         _ => super::recover::first_description(journal)?,

@@ -62,6 +62,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// Send the row with its feedback.
+    #[error("{field}: {what}")]
+    Gone {
+        /// What names the prediction.
+        field: &'static str,
+        /// Why it takes no feedback any more.
+        what: String,
+    },
     /// Restore another version.
     #[error("model {model:?}: {what}")]
     Damaged {

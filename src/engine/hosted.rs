@@ -22,11 +22,13 @@ use super::forward::{Rows, forwarder};
 use super::histogram::Histogram;
 use super::learning::{Job, Learning};
 use super::outbox::Outbox;
+use super::patience::Patience;
 use super::priority::Urgency;
 use super::registry::{Registry, Snapshot};
 use super::retracted::Retracted;
 use super::shelf::Prepared;
 use super::stages::Stages;
+use super::stats::Status;
 use super::turn::TURNS_MAX;
 use super::versions::Versions;
 use crate::event::Time;
@@ -62,11 +64,9 @@ pub(super) struct Running {
     /// The last position on disk, and the bytes of the journal with what is only appended.
     pub synced: AtomicU64,
     pub journal_bytes: AtomicU64,
-    /// Feedback ids that are known, where the oldest of their events stands, and predictions that
-    /// wait for feedback.
+    /// Feedback ids that are known, and where the oldest of their events stands.
     pub ids_held: AtomicU64,
     pub oldest_id: AtomicU64,
-    pub waiting: AtomicU64,
     pub bound_counts: BoundCounts,
     /// Bytes of predictions on their way to it.
     pub promised_bytes: AtomicU64,
@@ -86,8 +86,12 @@ pub(super) struct Running {
     /// Whether nothing can be written until the next segment can be made, and why it cannot.
     pub stalled: AtomicBool,
     pub stall: Mutex<String>,
-    /// Whether the learner waits for a descriptor to read on with.
+    /// Whether the learner waits for a descriptor to read on with, between two entries; and what
+    /// waits within one.
     pub starved: AtomicBool,
+    pub patience: Patience,
+    /// The last look at what is learned.
+    pub looked: Mutex<Status>,
     /// Entries of each synced group, and how long each sync took, in microseconds.
     pub group_entries: Histogram,
     pub sync_us: Histogram,
@@ -125,13 +129,15 @@ impl Running {
         clock: Arc<JournalClock>,
         feedback_stopped: &watch::Sender<bool>,
     ) -> Running {
+        let (versions, patience) = (learning.shelf.versions.clone(), Patience::of(name));
+        learning.shelf.versions.patience = patience.clone();
         Running {
             name: name.to_owned(),
             index,
             embedders: Vec::new(),
             forwarder: forwarder(learning.learner.spec()),
             registry: Registry::new(learning.snapshot()),
-            versions: learning.shelf.versions.clone(),
+            versions,
             prepared: learning.shelf.prepared.clone(),
             tainted: Mutex::new(learning.learner.tainted().clone()),
             retracted: Retracted::default(),
@@ -149,7 +155,6 @@ impl Running {
             journal_bytes: AtomicU64::new(0),
             ids_held: AtomicU64::new(0),
             oldest_id: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
             bound_counts: BoundCounts::default(),
             promised_bytes: AtomicU64::new(0),
             awaited: Awaited::default(),
@@ -161,6 +166,8 @@ impl Running {
             stalled: AtomicBool::new(false),
             stall: Mutex::default(),
             starved: AtomicBool::new(false),
+            patience,
+            looked: Mutex::default(),
             group_entries: Histogram::default(),
             sync_us: Histogram::default(),
             feedback_stopped: feedback_stopped.clone(),
@@ -185,6 +192,7 @@ impl Running {
     /// Refuses feedback and commands from here on.
     pub fn stop_accepting(&self) {
         let _ = self.closed.set("the server is stopping".to_owned());
+        self.patience.end();
         self.registry.wake();
     }
 

@@ -157,8 +157,6 @@ impl Running {
             // First, so that whoever sees the position reached knows what is due after it.
             let next_tick = learning.next_tick();
             self.next_tick.store(next_tick, Relaxed);
-            let waiting = learning.learner.joins().len() as u64;
-            self.waiting.store(waiting, Relaxed);
             self.registry.publish(learning.snapshot());
             if next_tick <= learning.learner.time().0 {
                 // Where the queue is full the writer is awake.
@@ -316,8 +314,7 @@ impl Learning {
 
     /// Applies the next entry up to position `last`; none when all are applied.
     pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
-        let next = self.shelf.reader.next(last);
-        let Some(entry) = next.map_err(|error| error.to_string())? else {
+        let Some(entry) = self.shelf.next(last)? else {
             return Ok(None);
         };
         if let Event::Command(_) = entry.event {
@@ -342,6 +339,7 @@ impl Learning {
             version: learner.version(),
             position: learner.position(),
             model: model.clone(),
+            gone: Arc::new(learner.joins().gone(learner.spec().waiting_max)),
         }
     }
 

@@ -64,6 +64,7 @@ mod lineage;
 mod new_labels;
 mod offline;
 mod outbox;
+mod patience;
 mod predict;
 mod priority;
 mod recover;
@@ -80,6 +81,7 @@ mod traces;
 mod translation;
 mod turn;
 mod versions;
+mod waiting;
 mod writer;
 
 use std::collections::BTreeMap;

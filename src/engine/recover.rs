@@ -102,7 +102,6 @@ fn try_open(
     let path = models.join(name).join(DESCRIPTION);
     let described = read(models, &path, embedders)?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
-    let oldest = opened.ids.oldest_position();
     let Opened {
         journal,
         learning,
@@ -135,7 +134,7 @@ fn try_open(
             "an erasure is not finished; it is at the next start"
         );
     }
-    opened.retracted = Retracted::read(learning, oldest).map_err(|error| error.to_string())?;
+    opened.retracted = Retracted::read(learning, ids).map_err(|error| error.to_string())?;
     Ok((opened, described.embedders))
 }
 

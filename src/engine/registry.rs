@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::learn::Gone;
 use crate::model::Model;
 
 /// A model in its place: which version it descends from, and which position it has reached.
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub position: u64,
     /// What answers.
     pub model: Arc<Model>,
+    /// Which predictions take no feedback any more.
+    pub gone: Arc<Gone>,
 }
 
 /// Both sets of weights. Under `publish.policy = "live"` they are equal.

@@ -151,7 +151,8 @@ impl Learning {
         };
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
         let old = self.learner.time().0 <= now.0.saturating_sub(age_max_us);
-        let rolls = (old || room == Room::Gone) && found.last().is_some_and(full);
+        // What it holds is taken to be as young as the first entry of the next one.
+        let rolls = (old || room > Room::Ample) && found.last().is_some_and(full);
         (expired && wanted > 0) || rolls
     }
 

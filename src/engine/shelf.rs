@@ -12,7 +12,7 @@ use super::derivation::{Derivation, Known};
 use super::kept::Kept;
 use super::translation::Translation;
 use super::versions::Versions;
-use crate::event::{Command, Event, Feedback, Order, Prediction, Time, Version};
+use crate::event::{Command, Entry, Event, Feedback, Order, Prediction, Time, Version};
 use crate::learn::{Archive, Omission, Otherwise};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
@@ -132,7 +132,8 @@ impl Shelf {
     /// A version whose checkpoint is not whole, made again from an older state.
     fn made_again(&self, version: u64) -> Result<(Tensors, Tensors), String> {
         let last = self.reader.next_position() - 1;
-        let position = self.versions.position(version, last);
+        let patience = &self.versions.patience;
+        let position = patience.look(|| self.versions.position(version, last));
         let position = position.map_err(|error| error.to_string())?;
         let position = position.ok_or_else(|| format!("nothing says where {version} was made"))?;
         let learner = Derivation::again(&self.versions, position)?.finish(position)?;
@@ -143,14 +144,29 @@ impl Shelf {
     /// What was derived for this order, and for no other, beside the learner.
     fn take_prepared(&self, order: &Order) -> Option<Derivation> {
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
-        prepared.take_if(|derivation| derivation.order() == Some(order))
+        let mut taken = prepared.take_if(|derivation| derivation.order() == Some(order))?;
+        taken.be_as_patient(&self.versions);
+        Some(taken)
+    }
+
+    /// The entry at a position, which stands before the one that is applied.
+    fn entry(&mut self, position: u64) -> Result<Entry, String> {
+        let (patience, reader) = (&self.versions.patience, &mut self.reader);
+        let entry = patience.look(|| reader.read(position));
+        entry.map_err(|error| error.to_string())
+    }
+
+    /// The next entry up to position `last`; none when all are applied.
+    pub fn next(&mut self, last: u64) -> Result<Option<Entry>, String> {
+        let (patience, reader) = (&self.versions.patience, &mut self.reader);
+        let next = patience.look(|| reader.next(last));
+        next.map_err(|error| error.to_string())
     }
 }
 
 impl Archive for Shelf {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
-        let entry = self.reader.read(position);
-        match entry.map_err(|error| error.to_string())?.event {
+        match self.entry(position)?.event {
             Event::Prediction(prediction) => Ok(Cow::Owned(match &self.translation {
                 Some(translation) => translation.prediction(position, prediction)?,
                 None => prediction,
@@ -160,8 +176,7 @@ impl Archive for Shelf {
     }
 
     fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
-        let entry = self.reader.read(position);
-        let entry = entry.map_err(|error| error.to_string())?;
+        let entry = self.entry(position)?;
         match entry.event {
             Event::Feedback(feedback) => Ok((entry.time, feedback)),
             _ => Err(format!("entry {position} is not feedback")),
@@ -169,10 +184,13 @@ impl Archive for Shelf {
     }
 
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        if let Some(kept) = self.kept.find(version).map_err(|error| error.to_string())? {
+        let (patience, kept) = (&self.versions.patience, &self.kept);
+        let kept = patience.look(|| kept.find(version));
+        if let Some(kept) = kept.map_err(|error| error.to_string())? {
             return Ok(kept);
         }
-        self.versions.load(version).or_else(|error| {
+        let loaded = patience.look(|| self.versions.load(version));
+        loaded.or_else(|error| {
             let again = self.made_again(version);
             let model = &self.versions.model;
             tracing::warn!(model, version, %error, "made a version again that is not whole");

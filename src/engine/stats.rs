@@ -115,6 +115,17 @@ impl Hosted {
 
 impl Running {
     fn look(&self, digest: bool, status: &mut Status) {
+        // As long as an entry waits for a descriptor, what was learned is as it was looked at last.
+        let waits = self.patience.is_waiting();
+        if waits {
+            let known = self.looked.lock().expect("nothing panics under it").clone();
+            *status = Status {
+                model: std::mem::take(&mut status.model),
+                profile: std::mem::take(&mut status.profile),
+                bounds: std::mem::take(&mut status.bounds),
+                ..known
+            };
+        }
         if let Some(reason) = self.halted.get().or(self.closed.get()) {
             status.state = State::Unavailable(reason.clone());
         }
@@ -133,9 +144,11 @@ impl Running {
         status.group_entries = self.group_entries.counts();
         status.sync_us = self.sync_us.counts();
         status.unjournaled = self.unjournaled.load(Relaxed);
-        if let Ok(mut learning) = self.learning.lock() {
+        if !waits && let Ok(mut learning) = self.learning.lock() {
             learning.look(digest, status);
             learning.look_at_room(status);
+            drop(learning);
+            *self.looked.lock().expect("nothing panics under it") = status.clone();
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::described::Described;
 use super::encoder_folder::EncoderFolder;
 use super::error::Error;
+use super::patience::Patience;
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
@@ -39,6 +40,8 @@ pub struct Versions {
     pub whole: Arc<RwLock<()>>,
     /// What computes in place of a device that is gone: that of the description by now.
     pub stand_in: Option<Device>,
+    /// Whether what is looked up here waits for descriptors.
+    pub patience: Patience,
 }
 
 impl Versions {
@@ -57,6 +60,7 @@ impl Versions {
             pinned: Arc::default(),
             whole: Arc::default(),
             stand_in: None,
+            patience: Patience::default(),
         }
     }
 
@@ -227,7 +231,8 @@ impl Versions {
         let Some(pinned) = spec.weights() else {
             return Ok(Learner::new(spec));
         };
-        let file = checkpoint::load_start(&self.start, &pinned.digest);
+        let load = || checkpoint::load_start(&self.start, &pinned.digest);
+        let file = self.patience.look(load);
         let file = file.map_err(|error| error.to_string())?;
         Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
     }
@@ -273,7 +278,8 @@ impl Versions {
 
     /// The same, to go on from.
     pub fn base_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = self.read(position).map_err(|error| error.to_string())?;
+        let checkpoint = self.patience.look(|| self.read(position));
+        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
         match checkpoint.manifest.erased_by {
             0 => self.state_of(checkpoint),
             order => Err(format!(

@@ -17,6 +17,7 @@ use super::hosted::Running;
 use super::new_labels::NewLabels;
 use super::outbox::{Inbox, message_bytes, prediction_bytes};
 use super::stages::Stage;
+use super::waiting::WaitingPlaces;
 use crate::event::{Command, Description, Duplicate, Event, Feedback, Prediction, Time};
 use crate::model::JournalLimits;
 use crate::store::{self, Ids, Journal, ids};
@@ -60,6 +61,7 @@ pub struct Written {
     journal: Journal,
     /// Labels that are to take a place among the classes.
     new_labels: NewLabels,
+    waiting: WaitingPlaces,
     ids: Ids,
     /// The last segment as the ids were last written.
     ids_written_in: u64,
@@ -155,6 +157,7 @@ impl Written {
             ids_failing: false,
             journal,
             new_labels: NewLabels::default(),
+            waiting: WaitingPlaces::default(),
             ids,
             now: running.clock.now(),
             bounds_looked: Instant::now(),
@@ -288,8 +291,10 @@ impl Written {
                 false => Accepted::Duplicate { position },
             });
         }
-        self.check_share(&feedback.source)?;
         let served = self.running.registry.served();
+        let waits = self.waiting.check(&feedback, &served, self.now);
+        waits.inspect_err(|_| self.running.note_bound(Kind::WaitingPredictions))?;
+        self.check_share(&feedback.source)?;
         self.new_labels.check(&feedback, &served)?;
         let feedback = Event::Feedback(feedback);
         let position = self.append(&feedback)?;
@@ -347,6 +352,9 @@ impl Written {
     fn write_ids(&mut self) -> bool {
         let bounds = ids_bounds(&self.limits());
         let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
+        let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
+        let retracted = self.running.retracted.since(oldest);
+        let written = written.and_then(|()| self.ids.write_retracted(retracted));
         let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
         match &written {
             Ok(()) => self.ids_written_in = self.journal.last_segment(),
@@ -365,6 +373,10 @@ impl Written {
         }
         let appended = self.journal.append(self.now, event);
         self.unsynced |= appended.is_ok();
+        if let (Event::Prediction(prediction), Ok(position)) = (event, &appended) {
+            let served = self.running.registry.served().position;
+            self.waiting.note(prediction, *position, served);
+        }
         appended.map_err(|error| match error {
             store::Error::NoSegment { .. } => self.stall(&error),
             error => {

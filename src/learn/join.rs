@@ -5,6 +5,7 @@
 //! Predictions make room in the order in which they came. Their windows close in the order of their
 //! deadlines; under the first revision of the learning rules in that in which they came.
 
+mod gone;
 mod saved;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,7 @@ use std::num::NonZeroU64;
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::Spec;
+pub use gone::{Coming, Gone};
 pub use saved::HeldThen;
 
 /// One row that was predicted.
@@ -109,8 +111,13 @@ pub struct Joins {
     open: Option<BTreeMap<Window, u128>>,
     /// Under the first revision: how many of the oldest need no look at their windows any more.
     n_closed: usize,
-    /// The newest id that has made room.
+    /// The newest id that has gone, and the newest that has made room; not the same where an adopted
+    /// description has let some go.
     expired: u128,
+    made_room: u128,
+    /// Windows that were of another length, in microseconds: each with the position that it was so
+    /// before. Those of predictions that wait, from the second revision on.
+    windows: Vec<(u64, i64)>,
 }
 
 impl Joins {
@@ -193,20 +200,31 @@ impl Joins {
         oldest.map(|id| PredictionId(*id)).collect()
     }
 
-    /// Lets those go whose windows ended before `before`; one that is still to be closed stays, with
-    /// all that came after it.
-    pub(super) fn expire(&mut self, before: Time) {
+    /// Windows were of this length for what stands before a position.
+    pub(super) fn note_window(&mut self, before: u64, window_us: i64) {
+        self.windows.push((before, window_us));
+    }
+
+    /// How long the window of the prediction there was, if not as it is now.
+    pub(super) fn window_us(&self, position: u64) -> Option<i64> {
+        let mut windows = self.windows.iter();
+        windows.find(|one| position < one.0).map(|one| one.1)
+    }
+
+    /// Lets those go that have waited for as long as they may, given how long their windows were; one
+    /// that is still to be closed stays, with all that came after it.
+    pub(super) fn expire(&mut self, has_ended: impl Fn(&Waiting, Option<i64>) -> bool) {
         while let Some(id) = self.order.front() {
-            let window = self.waiting[id].window();
-            let is_open = self
-                .open
-                .as_ref()
-                .is_some_and(|open| open.contains_key(&window));
-            if window.0 >= before || is_open {
+            let waiting = &self.waiting[id];
+            let open = self.open.as_ref();
+            let is_open = open.is_some_and(|open| open.contains_key(&waiting.window()));
+            if is_open || !has_ended(waiting, self.window_us(waiting.position)) {
                 break;
             }
             self.let_go();
         }
+        let oldest = self.oldest_position().unwrap_or(u64::MAX);
+        self.windows.retain(|(before, _)| oldest < *before);
     }
 
     /// The oldest goes.
@@ -215,6 +233,7 @@ impl Joins {
             return;
         };
         self.remove(id);
+        self.made_room = self.made_room.max(id);
         self.n_closed = self.n_closed.saturating_sub(1);
     }
 
@@ -225,8 +244,9 @@ impl Joins {
         self.expired = self.expired.max(id);
     }
 
-    /// Lets all go but those that `stay`.
-    pub(super) fn retain(&mut self, stay: impl Fn(PredictionId) -> bool) {
+    /// Lets all go but those that `stay`; those that made room in the `earlier` history have here.
+    pub(super) fn retain(&mut self, earlier: &Joins, stay: impl Fn(PredictionId) -> bool) {
+        self.made_room = self.made_room.max(earlier.made_room);
         let (order, n_closed) = (mem::take(&mut self.order), mem::take(&mut self.n_closed));
         for (index, id) in order.into_iter().enumerate() {
             if stay(PredictionId(id)) {
@@ -257,10 +277,9 @@ impl Joins {
         }
     }
 
-    /// Until when a reward of the oldest that waits counts.
-    pub fn oldest_deadline(&self) -> Option<Time> {
-        let oldest = self.order.front()?;
-        Some(self.waiting[oldest].deadline)
+    /// The oldest that waits.
+    pub(super) fn oldest(&self) -> Option<&Waiting> {
+        self.waiting.get(self.order.front()?)
     }
 
     /// Gives the signals of all other bits.
@@ -368,12 +387,12 @@ mod tests {
         joins.wait(&prediction(&[10, 11]), 1, Time(5));
         joins.wait(&prediction(&[12]), 2, Time(6));
         assert_eq!(joins.oldest_position(), Some(1));
-        joins.expire(Time(5));
+        joins.expire(|one, _| one.deadline < Time(5));
         assert_eq!(joins.len(), 3);
-        joins.expire(Time(6));
+        joins.expire(|one, _| one.deadline < Time(6));
         assert_eq!(joins.find(PredictionId(11)), Found::Expired);
         assert_eq!((joins.len(), joins.oldest_position()), (1, Some(2)));
-        joins.expire(Time(7));
+        joins.expire(|one, _| one.deadline < Time(7));
         assert_eq!(joins.oldest_position(), None);
     }
 
@@ -384,12 +403,18 @@ mod tests {
         joins.update(PredictionId(10), |one| one.told = true);
         joins.update(PredictionId(11), |one| one.told = true);
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
-        joins.retain(|id| id.0 != 11);
+        joins.retain(&Joins::default(), |id| id.0 != 11);
         assert_eq!(joins.find(PredictionId(11)), Found::Expired);
         assert!(matches!(joins.find(PredictionId(10)), Found::Waiting(_)));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
+        // It has gone, and made room for nobody; that is known later as well.
+        let (gone, coming) = (joins.gone(3), Coming::default());
+        assert!(!gone.holds(PredictionId(11), &coming, 3));
+        let mut tensors = Tensors::default();
+        joins.save(&mut tensors);
+        assert_eq!(Joins::load(&mut tensors), Ok(joins.clone()));
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
-        joins.retain(|_| false);
+        joins.retain(&Joins::default(), |_| false);
         assert_eq!((joins.len(), joins.next_deadline()), (0, None));
     }
 

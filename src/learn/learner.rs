@@ -455,6 +455,9 @@ impl Learner {
         if self.spec.revision < 2 && spec.revision >= 2 {
             joins.hold_credited(self.learned.n_examples());
         }
+        if spec.revision >= 2 && spec.rewards.window_s != self.spec.rewards.window_s {
+            joins.note_window(position, self.spec.rewards.window_s as i64 * 1_000_000);
+        }
         joins.reconfigure(&spec);
         let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
         self.forget_ids();

@@ -49,12 +49,15 @@ impl Tainted {
                 "version {version} is no longer kept; version 1 and those from {next} on are"
             ));
         }
-        self.successor(version).map(|successor| {
-            format!(
-                "version {version} holds feedback that was retracted; \
-                 version {successor} is the first without it"
-            )
-        })
+        let mut successor = self.successor(version)?;
+        // What came after may hold what was retracted later.
+        while let Some(next) = self.successor(successor) {
+            successor = next;
+        }
+        Some(format!(
+            "version {version} holds feedback that was retracted; \
+             version {successor} is the first without it"
+        ))
     }
 
     /// The versions of which this one is the first without what they hold, rising.

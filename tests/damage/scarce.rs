@@ -291,6 +291,62 @@ async fn p12_a_server_without_descriptors_goes_on_once_it_has_some() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_on() {
+    for stops in [false, true] {
+        let house = house();
+        let server = Server::of(&house);
+        let mut client = Client::connect(&server.address).await;
+        let mut ids = Vec::new();
+        for _ in 0..N_LARGE {
+            ids.push(id(&client.predict(question("m", &large())).await).unwrap());
+        }
+        server.stop();
+        // What follows the journal has its last segment open, and no other one.
+        let server = Server::of(&house);
+        let process = server.child.id();
+        let mut client = Client::connect(&server.address).await;
+        // It has accepted the connection once it answers.
+        let (small, _) = rows(1, 0.0).next().unwrap();
+        ids.push(id(&client.predict(question("m", &small)).await).unwrap());
+        let before = limit(process, Some(4));
+        submit_all(&mut client, &ids[..1]).await;
+        let started = Instant::now();
+        let status = loop {
+            let status = client.status("m", false).await;
+            let mut bounds = status.bounds.iter();
+            let bound = bounds.find(|bound| bound.name == "descriptors").unwrap();
+            if bound.level == "reached" {
+                assert!(bound.advice.contains("raise the limit"), "{bound:?}");
+                break status;
+            }
+            assert!(started.elapsed() < WAIT_MAX, "it is short of descriptors");
+        };
+        assert_eq!(status.state, "READY", "{status:?}");
+        ids.push(id(&client.predict(question("m", &small)).await).unwrap());
+        submit_all(&mut client, &ids[1..2]).await;
+        let server = match stops {
+            false => server,
+            true => {
+                server.stop();
+                Server::of(&house)
+            }
+        };
+        if !stops {
+            limit(process, Some(before.rlim_cur));
+        }
+        let mut client = Client::connect(&server.address).await;
+        submit_all(&mut client, &ids[2..]).await;
+        let status = server.status("m").await;
+        assert_eq!(status.state, "READY", "{status:?}");
+        assert_eq!(status.fates["applied"], ids.len() as u64, "{status:?}");
+        server.stop();
+        run(&["verify", "--data", text(&house.data())], 0);
+        let again = Server::of(&house).status("m").await;
+        assert_eq!(again.digest, status.digest);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p8_silent_connections_leave_descriptors_to_files() {
     let house = house();
     let server = start(&house, 256, 256);

@@ -101,13 +101,11 @@ fn damage(data: &Path, from: u64) -> usize {
     damaged.count()
 }
 
-/// What is known of a model from outside.
-/// What it has learned, what became of its feedback, and which versions are refused. A recovery
-/// across an erased stretch knows no more than the newest version that is rid of it.
+/// What it has learned, what became of its feedback, and which versions are refused, and why.
 fn seen(model: &Hosted) -> impl PartialEq + std::fmt::Debug + use<> {
     let refused: Vec<String> = (1..20)
         .filter_map(|version| match model.check_restore(version) {
-            Err(Error::Refused { what, .. }) => what.split(';').next().map(str::to_owned),
+            Err(Error::Refused { what, .. }) => Some(what),
             _ => None,
         })
         .collect();

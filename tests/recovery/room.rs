@@ -5,8 +5,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Engine, Hosted, Offline, Reading, State};
-use perennial::event::{Command, Order, PredictionId};
+use perennial::engine::{Accepted, Disposal, Engine, Hosted, Offline, Reading, Retract, State};
+use perennial::event::{Command, Order, PredictionId, Selector};
 use perennial::store::verify;
 
 use super::clocked::{Clocked, SHORT, feed, predict};
@@ -364,7 +364,55 @@ async fn p6_what_an_adopted_description_waits_for_stays() {
     assert!(clocked.first_position() > 3, "something went");
     let engine = clocked.open();
     let model = engine.model("m").unwrap();
-    feed(model, old[0], "late").await.unwrap();
-    let status = model.status(false);
-    assert_eq!((status.state, status.fates["expired"]), (State::Ready, 1));
+    let refused = feed(model, old[0], "late").await.unwrap_err();
+    assert!(refused.contains("takes feedback no more"), "{refused}");
+    assert_eq!(model.status(false).state, State::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_retracted_id_is_known_as_such_when_its_segment_has_gone() {
+    let clocked = Clocked::new(SHORT);
+    let engine = clocked.open();
+    let model = engine.model("m").unwrap();
+    let mut first = Vec::new();
+    for n in 0..4 {
+        let id = predict(model, 10).unwrap();
+        let mut event = label(id, &format!("id-{n}"), "a");
+        event.source = ["kept", "bad"][n % 2].to_owned();
+        let receipt = model.accept(event).unwrap();
+        first.push((id, receipt.wait().await.unwrap()));
+    }
+    let request = Retract {
+        selector: Selector::Source("bad".to_owned()),
+        actor: String::new(),
+        note: String::new(),
+        disposal: Disposal::Keep,
+    };
+    assert_eq!(model.retract(request).await.unwrap().plan.excluded, 2);
+    let mut n_passed = 0;
+    while clocked.first_position() < 20 {
+        clocked.pass(1);
+        predict(model, 50_000).unwrap();
+        model.retain_now().unwrap();
+        n_passed += 1;
+        assert!(n_passed < 24 * 60, "ids are known for a day");
+    }
+    engine.close();
+    drop(engine);
+    for life in ["the next", "one after"] {
+        let engine = clocked.open();
+        let model = engine.model("m").unwrap();
+        for (n, (id, accepted)) in first.iter().enumerate() {
+            let Accepted::Accepted { position } = *accepted else {
+                panic!("{accepted:?}")
+            };
+            let again = model.accept(label(*id, &format!("id-{n}"), "a")).unwrap();
+            let expected = match n % 2 {
+                0 => Accepted::Duplicate { position },
+                _ => Accepted::Retracted { position },
+            };
+            assert_eq!(again.wait().await.unwrap(), expected, "{n} in {life} life");
+        }
+        engine.close();
+    }
 }

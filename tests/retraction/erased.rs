@@ -1,11 +1,15 @@
 //! Audits of predictions whose feedback was erased, or came late; and what an erasure leaves of
 //! versions that never learned it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
 use super::*;
+use perennial::engine::{Clock, Config, Reading};
 use perennial::learn::Fate;
 
 const OPEN: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 3\n\
-    [feedback]\nwaiting_max = 30\n\
+    [journal]\nage_max = \"1h\"\n\
     [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"neighbours\"\n";
 
@@ -77,14 +81,18 @@ async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_an_audit_tells_what_became_of_each_event() {
-    let (_house, engine) = house(OPEN);
+    let house = House::new(&[("m", OPEN)]);
+    let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+    let told = now.clone();
+    let config = Config {
+        clock: Clock::told(move || Reading::agreed(told.load(Relaxed))),
+        ..house.config()
+    };
+    let engine = Engine::open(config).unwrap();
     let model = engine.model("m").unwrap();
     let [first, second] = [ask(model).await, ask(model).await];
     say(model, first, "in time", "a", "people").await;
-    // So many others make room for none of the first.
-    for _ in 0..31 {
-        ask(model).await;
-    }
+    now.fetch_add(2 * 3600 * 1_000_000, Relaxed);
     say(model, first, "again", "b", "people").await;
     say(model, second, "too late", "b", "people").await;
     let fates = |id| {

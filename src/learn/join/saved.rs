@@ -51,14 +51,35 @@ impl Joins {
         let expired = [(self.expired >> 64) as u64, self.expired as u64];
         let numbers = vec![expired[0], expired[1], self.n_closed as u64];
         tensors.put_u64("expired", &[3], numbers);
+        if !self.windows.is_empty() {
+            let windows = self.windows.iter();
+            let windows = windows.flat_map(|(before, us)| [*before, *us as u64]);
+            tensors.put_u64("windows", &[self.windows.len(), 2], windows.collect());
+        }
+        if self.made_room != self.expired {
+            let halves = vec![(self.made_room >> 64) as u64, self.made_room as u64];
+            tensors.put_u64("made_room", &[2], halves);
+        }
     }
 
     /// As they were saved; windows are kept open once they are reconfigured.
     pub(in super::super) fn load(tensors: &mut Tensors) -> Result<Joins, Error> {
         let all = take_waiting(tensors)?;
         let numbers = tensors.take_u64("expired", &[Some(3)])?;
+        let expired = id(&numbers);
+        let made_room = match tensors.0.contains_key("made_room") {
+            true => id(&tensors.take_u64("made_room", &[Some(2)])?),
+            false => expired,
+        };
+        let windows = match tensors.0.contains_key("windows") {
+            true => tensors.take_u64("windows", &[None, Some(2)])?,
+            false => Vec::new(),
+        };
+        let windows = windows.chunks_exact(2).map(|one| (one[0], one[1] as i64));
         let mut joins = Joins {
-            expired: id(&numbers),
+            expired,
+            made_room,
+            windows: windows.collect(),
             ..Joins::default()
         };
         for (id, waiting) in all {

@@ -189,7 +189,7 @@ impl Learner {
         let fits =
             self.spec.has_inputs_of(&adopted.spec) && adopted.learned.names().starts_with(names);
         let stays = |id| fits && self.waiting(id).is_ok();
-        adopted.world.joins.retain(stays);
+        adopted.world.joins.retain(&self.world.joins, stays);
     }
 
     /// Makes a version of the state as it is; another history makes none.

@@ -12,7 +12,7 @@ use super::super::ledger::Fate;
 use super::feedback::Example;
 use super::{Error, Learner, Step};
 use crate::event::{Outputs, Prediction, PredictionId, Time};
-use crate::model::{Target, Task};
+use crate::model::{Spec, Target, Task};
 
 /// Windows that close within an entry at most: with the slower learners, a tenth of a second. What is
 /// due beyond it closes within the next entries, or with ticks.
@@ -120,30 +120,20 @@ impl Learner {
 
     /// Predictions take no feedback beyond the age at which the journal may let them go.
     pub(super) fn expire(&mut self) {
-        self.world.joins.expire(self.expired_before());
-    }
-
-    /// Predictions whose windows ended before this moment have waited for too long.
-    fn expired_before(&self) -> Time {
-        Time(self.world.time.0 - self.late_us())
-    }
-
-    /// How long after the end of its window a prediction still waits; negative where it does not
-    /// wait as long.
-    fn late_us(&self) -> i64 {
-        let (age_max_s, window_s) = (self.spec.journal.age_max_s, self.spec.rewards.window_s);
-        let waits_s = match self.spec.task {
-            // Truths have no window.
-            Task::Classification { .. } | Task::Regression if self.spec.revision > 1 => age_max_s,
-            _ => age_max_s.max(window_s),
-        };
-        (waits_s as i64 - window_s as i64) * 1_000_000
+        let (now, spec) = (self.world.time, &self.spec);
+        let has_ended = |one: &Waiting, window_us| waits_until(spec, one, window_us) < now;
+        self.world.joins.expire(has_ended);
     }
 
     /// The first moment at which the next entry ends the waiting of the oldest prediction.
     pub fn next_expiry(&self) -> Option<Time> {
-        let deadline = self.world.joins.oldest_deadline()?;
-        Some(Time(deadline.0 + self.late_us() + 1))
+        let oldest = self.world.joins.oldest()?;
+        Some(Time(self.waits_until(oldest).0 + 1))
+    }
+
+    fn waits_until(&self, waiting: &Waiting) -> Time {
+        let window_us = self.world.joins.window_us(waiting.position);
+        waits_until(&self.spec, waiting, window_us)
     }
 
     /// The prediction that an event speaks of, or what becomes of the event.
@@ -151,8 +141,7 @@ impl Learner {
         match self.world.joins.find(id) {
             // One that is still to be closed has not gone yet.
             Found::Waiting(waiting) if self.spec.revision >= 2 => {
-                let expired = waiting.deadline < self.expired_before();
-                if expired {
+                if self.waits_until(&waiting) < self.world.time {
                     Err(Fate::Expired)
                 } else {
                     Ok(waiting)
@@ -198,6 +187,19 @@ impl Learner {
         self.request.0 = several.then(|| (position, found.clone()));
         Ok(found)
     }
+}
+
+/// Until when a prediction takes feedback: as long after it was accepted as its age allows. Its
+/// window may have been of another length than one of this description.
+fn waits_until(spec: &Spec, waiting: &Waiting, window_us: Option<i64>) -> Time {
+    let age_max_us = spec.journal.age_max_s as i64 * 1_000_000;
+    let window_us = window_us.unwrap_or(spec.rewards.window_s as i64 * 1_000_000);
+    let waits_us = match spec.task {
+        // Truths have no window.
+        Task::Classification { .. } | Task::Regression if spec.revision > 1 => age_max_us,
+        _ => age_max_us.max(window_us),
+    };
+    Time(waiting.deadline.0 - window_us + waits_us)
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! in memory; all lie on disk up to a position of the journal, from where its entries say the rest.
 
 mod record;
+mod retracted;
 mod run;
 mod tail;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 pub use record::Record;
@@ -15,6 +16,7 @@ use record::{Counts, RECORD_BYTES};
 use run::Run;
 use tail::Tail;
 
+use super::regular::is_there;
 use super::{Disk, Error};
 use crate::event::Time;
 use crate::learn::{feedback_key, is_forgotten};
@@ -22,6 +24,9 @@ use crate::learn::{feedback_key, is_forgotten};
 /// Sources that are counted by themselves; what others hold is counted together.
 const SOURCES_MAX: usize = 4096;
 const OTHERS: u32 = u32::MAX;
+/// Files beside the sorted ones.
+const TAIL: &str = "tail";
+const RETRACTED: &str = "retracted";
 /// Ids that are not on disk yet, at most, in so many parts of those in memory.
 const UNWRITTEN_PARTS: usize = 4;
 
@@ -71,6 +76,8 @@ pub struct Ids {
     unwritten: Vec<Record>,
     counts: Counts,
     n_ids: u64,
+    /// Where those stand that were taken back, as it is written.
+    retracted: BTreeSet<u64>,
 }
 
 impl Ids {
@@ -97,7 +104,10 @@ impl Ids {
             unwritten: Vec::new(),
             counts: Counts::default(),
             n_ids: 0,
+            retracted: BTreeSet::new(),
         };
+        ids.retracted = retracted::read(&ids.retracted_path(), &journal_id)?;
+        ids.retracted.retain(|position| *position <= last_position);
         let (mut newer, mut ahead) = (Vec::new(), Vec::new());
         for path in list(folder)? {
             let mut records = Vec::new();
@@ -150,6 +160,24 @@ impl Ids {
         let sorted = self.runs.front().map(|run| run.oldest);
         let mut recent = self.order.iter().filter_map(|key| self.recent.get(key));
         sorted.or_else(|| Some(recent.next()?.position))
+    }
+
+    /// Where the first events stand of ids that were taken back, as far as it was written.
+    pub fn retracted(&self) -> &BTreeSet<u64> {
+        &self.retracted
+    }
+
+    /// Writes where those stand, if it is not on disk yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the disk refused; it can be tried again.
+    pub fn write_retracted(&mut self, positions: BTreeSet<u64>) -> Result<(), Error> {
+        if positions != self.retracted {
+            let path = self.retracted_path();
+            retracted::write(&self.disk, &path, &self.journal_id, &positions)?;
+            self.retracted = positions;
+        }
+        Ok(())
     }
 
     /// How many are held.
@@ -322,9 +350,28 @@ impl Ids {
         if known { source } else { OTHERS }
     }
 
-    fn tail_path(&self) -> PathBuf {
-        self.folder.join("tail")
+    fn retracted_path(&self) -> PathBuf {
+        self.folder.join(RETRACTED)
     }
+
+    fn tail_path(&self) -> PathBuf {
+        self.folder.join(TAIL)
+    }
+}
+
+/// Checks all that is known of the ids of a journal, and changes nothing; no folder holds none.
+///
+/// # Errors
+/// [`Error::Foreign`]: a file is not what was written, or not of this journal. [`Error::Io`].
+pub fn verify(folder: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
+    if !is_there(folder) {
+        return Ok(());
+    }
+    for path in list(folder)? {
+        Run::open(&path, journal_id, |_| {})?;
+    }
+    retracted::read(&folder.join(RETRACTED), journal_id)?;
+    tail::verify(&folder.join(TAIL), journal_id)
 }
 
 /// The sorted files, in the order of what they cover.

@@ -57,16 +57,9 @@ impl Tail {
         journal_id: &[u8; 16],
         mut found: impl FnMut(u64, &[Record]),
     ) -> Result<Option<Tail>, Error> {
-        let bytes = match regular::read(super::folder_of(path), path, FILE_BYTES_MAX) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(Error::io(path, "read it"))?,
+        let Some(bytes) = read(path, journal_id)? else {
+            return Ok(None);
         };
-        if bytes.len() < HEADER_BYTES || bytes[..8] != *MAGIC {
-            return Err(super::damaged(path, "its header is not what was written"));
-        }
-        if bytes[8..24] != *journal_id {
-            return Err(super::damaged(path, "it is of another journal"));
-        }
         let (mut n_bytes, mut n_records, mut last_covers) = (HEADER_BYTES, 0, 0);
         while let Some((covers, records, n)) = parse(&bytes[n_bytes..]) {
             found(covers, &records);
@@ -95,6 +88,40 @@ impl Tail {
         self.n_records += records.len();
         self.covers = covers;
         Ok(())
+    }
+}
+
+/// Checks the file, where there is one. A crash may have torn its last batch.
+pub(super) fn verify(path: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
+    let Some(bytes) = read(path, journal_id)? else {
+        return Ok(());
+    };
+    let mut rest = &bytes[HEADER_BYTES..];
+    while let Some((_, _, n)) = parse(rest) {
+        rest = &rest[n..];
+    }
+    let n_bytes = rest.get(..BATCH_HEADER_BYTES).map(|header| {
+        let n_records = u32::from_le_bytes(array(&header[4..8])) as usize;
+        BATCH_HEADER_BYTES + n_records * RECORD_BYTES
+    });
+    match n_bytes.is_some_and(|n_bytes| n_bytes < rest.len()) {
+        false => Ok(()),
+        true => Err(super::damaged(path, "a batch is not what was written")),
+    }
+}
+
+/// The whole file with its header checked; none where there is none.
+fn read(path: &Path, journal_id: &[u8; 16]) -> Result<Option<Vec<u8>>, Error> {
+    let bytes = match regular::read(super::folder_of(path), path, FILE_BYTES_MAX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Error::io(path, "read it"))?,
+    };
+    if bytes.len() < HEADER_BYTES || bytes[..8] != *MAGIC {
+        return Err(super::damaged(path, "its header is not what was written"));
+    }
+    match bytes[8..24] == *journal_id {
+        true => Ok(Some(bytes)),
+        false => Err(super::damaged(path, "it is of another journal")),
     }
 }
 

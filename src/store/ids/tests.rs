@@ -226,3 +226,67 @@ fn what_a_crash_left_sorted_and_unsorted_counts_once() {
     assert_eq!(ids.position(&name(4), Time(0)).unwrap(), Some(4));
     assert_eq!(ids.runs[0].find(feedback_key("none")).unwrap(), None);
 }
+
+#[test]
+fn p6_which_ids_were_taken_back_is_known_and_damage_to_it_is_named() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=20, &SMALL);
+    ids.flush(20, Time(20_000_000), &SMALL).unwrap();
+    ids.write_retracted([3, 7, 20].into()).unwrap();
+    assert_eq!(open(&folder, 20).unwrap().retracted(), &[3, 7, 20].into());
+    assert!(verify(folder.path(), &JOURNAL).is_ok());
+    // The journal has lost the last one.
+    assert_eq!(open(&folder, 19).unwrap().retracted(), &[3, 7].into());
+    let path = folder.path().join("retracted");
+    let sound = std::fs::read(&path).unwrap();
+    for place in 0..sound.len() {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = open(&folder, 20).unwrap_err().to_string();
+        assert!(error.contains("/retracted: "), "{place}: {error}");
+        std::fs::write(&path, &sound[..place]).unwrap();
+        assert!(open(&folder, 20).is_err(), "{place}");
+        assert!(verify(folder.path(), &JOURNAL).is_err(), "{place}");
+    }
+}
+
+#[test]
+fn p9_damage_to_ids_is_found_and_a_torn_end_is_none() {
+    let folder = tempdir().unwrap();
+    let absent = folder.path().join("none");
+    assert!(verify(&absent, &JOURNAL).is_ok());
+    let mut ids = open(&folder, 0).unwrap();
+    insert(&mut ids, 1..=14, &SMALL);
+    ids.flush(14, Time(14_000_000), &SMALL).unwrap();
+    drop(ids);
+    assert!(verify(folder.path(), &JOURNAL).is_ok());
+    assert!(verify(folder.path(), &[8; 16]).is_err());
+    let sorted = list(folder.path()).unwrap().remove(0);
+    for path in [sorted, folder.path().join(TAIL)] {
+        let sound = std::fs::read(&path).unwrap();
+        // The last batch of the newest ids may be torn.
+        let is_sure = |place: usize| path.extension().is_some() || place < 24;
+        for place in (0..sound.len()).filter(|place| is_sure(*place)) {
+            let mut bytes = sound.clone();
+            bytes[place] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let error = verify(folder.path(), &JOURNAL).unwrap_err().to_string();
+            assert!(error.starts_with(&path.display().to_string()), "{error}");
+        }
+        std::fs::write(&path, &sound).unwrap();
+    }
+    // A batch before the last one is never torn.
+    let path = folder.path().join(TAIL);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let sound = bytes.clone();
+    bytes.truncate(sound.len() - 1);
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(verify(folder.path(), &JOURNAL).is_ok());
+    bytes = sound;
+    bytes[24 + 8] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = verify(folder.path(), &JOURNAL).unwrap_err().to_string();
+    assert!(error.contains("a batch is not what was written"), "{error}");
+}

@@ -321,3 +321,48 @@ fn p2_open_windows_are_those_of_the_state_that_was_saved() {
     loaded.windows_max = 1;
     assert!(loaded == room.learner);
 }
+
+#[test]
+fn a_prediction_waits_as_long_as_it_may_whatever_the_window_became() {
+    let class = "task = 'classification'\nclasses = ['a', 'b']\n\
+        [[input]]\nname = 'x'\nkind = 'number'\n[learner]\nkind = 'analytic'\nfeatures = 8\n";
+    let toml = |window_s: u64| {
+        format!("{class}[feedback]\nwindow_s = {window_s}\n[journal]\nage_max = '100s'\n")
+    };
+    for others in [[10, 500, 20], [500, 10, 500], [10, 10, 700]] {
+        let mut room = Room::new(&toml(others[0]), 64);
+        let a = || Signal::Label("a".to_owned());
+        let first = room.predict(0, 2);
+        room.describe(1, &toml(others[1]));
+        let second = room.predict(40, 2);
+        room.describe(41, &toml(others[2]));
+        let third = room.predict(60, 1);
+        let (weights, state) = (room.learner.learned().weights(), room.learner.state());
+        assert!(Learner::load(weights, state).expect("what was saved") == room.learner);
+        let mut check = |at_s: i64, id: PredictionId, expected: Fate| {
+            assert_eq!(
+                room.say(at_s, id, a()),
+                Some(expected),
+                "{others:?} at {at_s}"
+            );
+        };
+        check(100, first[0], Fate::Applied);
+        check(101, first[1], Fate::Expired);
+        check(140, second[0], Fate::Applied);
+        check(141, second[1], Fate::Expired);
+        check(160, third[0], Fate::Applied);
+        assert_eq!(room.learner.joins().len(), 1);
+    }
+    // A reward counts until its own window has ended.
+    let bandit = |window_s: u64| {
+        let toml = TOML.replace("window_s = 10", &format!("window_s = {window_s}"));
+        format!("{toml}[journal]\nage_max = '20s'\n")
+    };
+    let mut room = Room::new(&bandit(100), 64);
+    let ids = room.predict(0, 2);
+    room.describe(1, &bandit(10));
+    let fate = room.say(99, ids[0], Signal::Reward(1.0));
+    assert_eq!(fate, Some(Fate::Applied));
+    let fate = room.say(101, ids[1], Signal::Reward(1.0));
+    assert_eq!(fate, Some(Fate::Expired));
+}

@@ -1,0 +1,193 @@
+//! Which predictions have made room, for those who cannot look at the waiting ones themselves.
+//!
+//! Invariant: what is said to have gone has gone for good. Bounded: where it would be long, less is
+//! said.
+
+use std::collections::VecDeque;
+
+use super::Joins;
+use crate::event::PredictionId;
+
+/// Ids that are listed at most of those that still wait, which one request can bring at once, and of
+/// those that go next, which every publication copies.
+const LISTED_MAX: usize = 16 * 1024;
+const NEXT_MAX: usize = 4 * 1024;
+/// Predictions that may come before the next look.
+const COMING_MAX: usize = 64 * 1024;
+
+/// The waiting predictions at one moment, as far as others have to know them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gone {
+    /// No id up to this one waits, but for those of `waiting`, which rise.
+    newest: u128,
+    waiting: Vec<u128>,
+    /// How many wait, and the first of them that will make room, in their order.
+    n_waiting: usize,
+    next: Vec<u128>,
+}
+
+/// Predictions that came since, in their order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Coming {
+    /// Each with the position of its entry.
+    ids: VecDeque<(u64, u128)>,
+    /// Up to where some came that are not listed.
+    unlisted: u64,
+}
+
+impl Joins {
+    /// Which have made room by now, where `waiting_max` may wait.
+    pub fn gone(&self, waiting_max: usize) -> Gone {
+        let waiting = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
+        let mut waiting: Vec<u128> = waiting.take(LISTED_MAX + 1).collect();
+        let newest = match waiting.len() > LISTED_MAX {
+            true => waiting.pop().map_or(0, |id| id - 1),
+            false => self.made_room,
+        };
+        let near = self.len() + COMING_MAX >= waiting_max;
+        let n_next = if near { NEXT_MAX } else { 0 };
+        Gone {
+            newest,
+            waiting,
+            n_waiting: self.len(),
+            next: self.order.iter().take(n_next).copied().collect(),
+        }
+    }
+}
+
+impl Gone {
+    /// How many wait.
+    pub fn n_waiting(&self) -> usize {
+        self.n_waiting
+    }
+
+    /// Whether a prediction waits no more, or will not once what is `coming` has come.
+    pub fn holds(&self, id: PredictionId, coming: &Coming, waiting_max: usize) -> bool {
+        let id = id.0;
+        let is_older = id <= self.newest && coming.unlisted == 0;
+        // Within a millisecond ids do not rise.
+        if is_older && self.waiting.binary_search(&id).is_err() && coming.place(id).is_none() {
+            return true;
+        }
+        // Nothing makes room before another one comes, also where fewer may wait than before.
+        let n_leaving = match coming.ids.len() {
+            0 => 0,
+            n_coming => (self.n_waiting + n_coming).saturating_sub(waiting_max),
+        };
+        let mut leaving = self.next.iter().take(n_leaving);
+        let n_coming = n_leaving.saturating_sub(self.n_waiting);
+        leaving.any(|next| *next == id)
+            || n_coming > 0 && coming.place(id).is_some_and(|place| place < n_coming)
+    }
+}
+
+impl Coming {
+    /// Predictions that stand at a position. Of too many the first are not known any more: then
+    /// fewer are said to go.
+    pub fn add(&mut self, ids: &[PredictionId], position: u64) {
+        self.ids.extend(ids.iter().map(|id| (position, id.0)));
+        let n_over = self.ids.len().saturating_sub(COMING_MAX);
+        if let Some((position, _)) = self.ids.drain(..n_over).next_back() {
+            self.unlisted = position;
+        }
+    }
+
+    /// Those up to a position have come.
+    pub fn pass(&mut self, position: u64) {
+        while self.ids.front().is_some_and(|(at, _)| *at <= position) {
+            self.ids.pop_front();
+        }
+        if self.unlisted <= position {
+            self.unlisted = 0;
+        }
+    }
+
+    fn place(&self, id: u128) -> Option<usize> {
+        self.ids.iter().position(|(_, coming)| *coming == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batch, Outputs, Prediction, Time};
+
+    fn wait(joins: &mut Joins, ids: &[u128], position: u64) {
+        let prediction = Prediction {
+            ids: ids.iter().map(|id| PredictionId(*id)).collect(),
+            batch: Batch::default(),
+            outputs: Outputs::Values(vec![0.0; ids.len()]),
+            labels: Default::default(),
+            version: 1,
+            position: 1,
+        };
+        joins.wait(&prediction, position, Time(5));
+    }
+
+    #[test]
+    fn p12_what_has_gone_and_what_goes_next_is_known() {
+        let mut joins = Joins::default();
+        // Within a millisecond ids do not rise.
+        wait(&mut joins, &[14, 11, 19, 12], 1);
+        joins.make_room(3);
+        let gone = joins.gone(3);
+        let mut coming = Coming::default();
+        let check = |gone: &Gone, coming: &Coming, expected: &[u128]| {
+            let holds = |id: &u128| gone.holds(PredictionId(*id), coming, 3);
+            let ids: Vec<u128> = (11..30).filter(holds).collect();
+            assert_eq!(ids, expected);
+        };
+        // Nor is one known that never was.
+        check(&gone, &coming, &[13, 14]);
+        // Fewer may wait from now on.
+        assert!(!gone.holds(PredictionId(11), &coming, 1));
+        assert_eq!(gone.n_waiting(), 3);
+        coming.add(&[PredictionId(25), PredictionId(21)], 2);
+        check(&gone, &coming, &[11, 13, 14, 19]);
+        coming.add(&[22, 23].map(PredictionId), 3);
+        check(&gone, &coming, &[11, 12, 13, 14, 19, 25]);
+        // One of the same millisecond is on its way.
+        let mut other = Coming::default();
+        other.add(&[PredictionId(13)], 2);
+        check(&gone, &other, &[11, 14]);
+        // What is said to go goes.
+        wait(&mut joins, &[25, 21], 2);
+        joins.make_room(3);
+        coming.pass(2);
+        check(
+            &joins.gone(3),
+            &coming,
+            &(11..20).chain([25]).collect::<Vec<_>>(),
+        );
+        wait(&mut joins, &[22, 23], 3);
+        joins.make_room(3);
+        coming.pass(3);
+        let gone = joins.gone(3);
+        let stay = |id: u128| !gone.holds(PredictionId(id), &coming, 3);
+        assert_eq!([21, 22, 23].map(stay), [true; 3]);
+        assert_eq!([12, 19, 25].map(stay), [false; 3]);
+    }
+
+    #[test]
+    fn p8_where_many_come_less_is_known_and_nothing_wrong() {
+        let mut coming = Coming::default();
+        let many: Vec<PredictionId> = (0..COMING_MAX as u128 + 2).map(PredictionId).collect();
+        coming.add(&many, 7);
+        assert_eq!((coming.ids.len(), coming.unlisted), (COMING_MAX, 7));
+        let holds = |id: u128| Gone::default().holds(PredictionId(id), &coming, 10);
+        let last = COMING_MAX as u128 + 1;
+        assert_eq!([2, last - 10].map(holds), [true; 2]);
+        assert_eq!([last - 9, last].map(holds), [false; 2]);
+        let mut joins = Joins::default();
+        let ids: Vec<u128> = (1..=2 * LISTED_MAX as u128).collect();
+        wait(&mut joins, &[u128::MAX >> 1], 1);
+        joins.make_room(0);
+        wait(&mut joins, &ids, 2);
+        let gone = joins.gone(usize::MAX);
+        assert_eq!((gone.waiting.len(), gone.next.len()), (LISTED_MAX, 0));
+        assert!(
+            !ids.iter()
+                .any(|id| gone.holds(PredictionId(*id), &Coming::default(), 1 << 20))
+        );
+    }
+}
