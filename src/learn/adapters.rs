@@ -109,7 +109,7 @@ impl AdapterLearner {
                 sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
             },
             target,
-            id: example,
+            example,
             outputs: Vec::new(),
         });
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

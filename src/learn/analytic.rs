@@ -98,6 +98,11 @@ impl AnalyticLearner {
         }
     }
 
+    /// Examples that wait for an update.
+    pub fn n_waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes the settings of a changed description of the same shape.
     pub fn reconfigure(&mut self, settings: &Analytic) {
         self.settings = settings.clone();
@@ -128,7 +133,7 @@ impl AnalyticLearner {
         self.pending.push(Lesson {
             row,
             target,
-            id: example,
+            example,
             outputs: Vec::new(),
         });
         if self.pending.len() < self.examples_per_update() {
@@ -166,7 +171,7 @@ impl AnalyticLearner {
     /// Makes good an example that turned out to be another: every regression is as if it had been
     /// that from the start.
     pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> Outcome {
-        let waits = |lesson: &&mut Lesson| lesson.id == Some(amendment.example);
+        let waits = |lesson: &&mut Lesson| lesson.example == Some(amendment.example);
         if let Some(lesson) = self.pending.iter_mut().find(waits) {
             lesson.target = amendment.after;
             return Outcome::Waits;

@@ -13,30 +13,35 @@ use crate::model::{Encoded, Target};
 /// Rows that are kept.
 const ROWS: usize = 256;
 
-/// Encoded rows by the ids of their examples.
+/// Encoded rows by the numbers of their examples.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct FirstRows(Vec<(u128, Encoded)>);
+pub struct FirstRows(Vec<(u64, Encoded)>);
 
 impl FirstRows {
     /// Keeps a row that is learned, while there is room.
-    pub fn observe(&mut self, example: u128, row: &Encoded) {
+    pub fn observe(&mut self, example: u64, row: &Encoded) {
         if self.0.len() < ROWS {
             self.0.push((example, row.clone()));
         }
     }
 
+    /// Forgets the rows of examples after this number, which were not learned after all.
+    pub fn forget_after(&mut self, number: u64) {
+        self.0.retain(|(example, _)| *example <= number);
+    }
+
     /// The row of an example, where it is one of the first.
-    pub fn row(&self, example: u128) -> Option<&Encoded> {
-        let found = self.0.iter().find(|(id, _)| *id == example);
+    pub fn row(&self, example: u64) -> Option<&Encoded> {
+        let found = self.0.iter().find(|(number, _)| *number == example);
         found.map(|(_, row)| row)
     }
 
     /// As lessons without a target.
     pub fn save(&self) -> Tensors {
-        let lessons = self.0.iter().map(|(id, row)| Lesson {
+        let lessons = self.0.iter().map(|(number, row)| Lesson {
             row: row.clone(),
             target: Target::Value(0.0),
-            id: Some(*id),
+            example: Some(*number),
             outputs: Vec::new(),
         });
         save_lessons(lessons.collect::<Vec<_>>().iter())
@@ -50,7 +55,7 @@ impl FirstRows {
             return Err(Error::value("dense", what));
         }
         let rows = lessons.into_iter();
-        let rows = rows.map(|lesson| (lesson.id.unwrap_or(0), lesson.row));
+        let rows = rows.map(|lesson| (lesson.example.unwrap_or(0), lesson.row));
         Ok(FirstRows(rows.collect()))
     }
 }
@@ -62,16 +67,16 @@ mod tests {
     #[test]
     fn the_first_rows_are_kept_and_loaded() {
         let mut rows = FirstRows::default();
-        let row = |x: u128| Encoded {
+        let row = |x: u64| Encoded {
             dense: vec![x as f32],
             sparse: vec![],
         };
         for example in 1..1000 {
-            rows.observe(example << 66, &row(example));
+            rows.observe(example, &row(example));
         }
         assert_eq!(rows.0.len(), ROWS);
-        assert_eq!(rows.row(3 << 66), Some(&row(3)));
-        assert_eq!(rows.row(900 << 66), None);
+        assert_eq!(rows.row(3), Some(&row(3)));
+        assert_eq!(rows.row(900), None);
         let form = |n_dense| Form {
             n_dense,
             n_buckets: 0,

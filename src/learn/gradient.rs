@@ -137,6 +137,11 @@ impl GradientLearner {
         self.memory.len()
     }
 
+    /// Examples that wait for an update.
+    pub fn n_waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes the settings of a changed description of the same shape.
     pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
@@ -174,7 +179,7 @@ impl GradientLearner {
         self.pending.push(Lesson {
             row,
             target,
-            id: example,
+            example,
             outputs: Vec::new(),
         });
         if self.pending.len() < self.settings.examples_per_update {

@@ -57,20 +57,10 @@ pub struct Held {
 }
 
 impl Held {
-    /// The next example after `n_examples`.
-    pub fn next(value: f64, n_examples: u64) -> Held {
-        let number = NonZeroU64::MIN.saturating_add(n_examples);
+    /// The example of this number, which is at least 1.
+    pub fn new(value: f64, number: u64) -> Held {
+        let number = NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN);
         Held { value, number }
-    }
-
-    /// One of `n_examples`, of which the first revision does not say which.
-    fn of(value: f64, n_examples: u64) -> Held {
-        Held::next(value, n_examples.saturating_sub(1))
-    }
-
-    /// How many examples were learned before it.
-    pub fn learned_at(&self) -> u64 {
-        self.number.get() - 1
     }
 }
 
@@ -292,14 +282,14 @@ impl Joins {
     /// tell the two apart.
     pub(super) fn hold_credited(&mut self, n_examples: u64) {
         for waiting in self.waiting.values_mut() {
-            let held = waiting.credited.map(|value| Held::of(value, n_examples));
+            let held = waiting.credited.map(|value| Held::new(value, n_examples));
             waiting.held_reward = held;
         }
     }
 
     /// The examples after `n_examples` were rejected: nothing of them is learned.
     pub(super) fn reject(&mut self, n_examples: u64) {
-        let rejected = |held: &mut Held| held.learned_at() == n_examples;
+        let rejected = |held: &mut Held| held.number.get() > n_examples;
         for waiting in self.waiting.values_mut() {
             waiting.held_reward.take_if(rejected);
             waiting.held_label.take_if(rejected);

@@ -58,12 +58,12 @@ enum Kind {
 pub struct Known {
     /// What was true of it.
     pub target: Target,
-    /// The id that it is remembered by; none under the first revision.
-    pub example: Option<u128>,
+    /// The number of the example; none under the first revision.
+    pub example: Option<u64>,
 }
 
 impl From<Target> for Known {
-    /// Of a row that is remembered by no id.
+    /// Of an example that has no number.
     fn from(target: Target) -> Known {
         Known {
             target,
@@ -77,7 +77,7 @@ impl Known {
     pub fn remembered(self) -> Remembered {
         Remembered {
             target: self.target,
-            id: self.example,
+            number: self.example,
         }
     }
 }
@@ -85,8 +85,8 @@ impl Known {
 /// An example that was learned, and turns out to be another one than it was learned as.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Amendment {
-    /// The id that it was learned under.
-    pub example: u128,
+    /// The number of the example: see [`Learned::next_number`].
+    pub example: u64,
     /// What it was learned as.
     pub before: Target,
     /// What it is.
@@ -208,6 +208,21 @@ impl Learned {
         self.n_examples
     }
 
+    /// The number of the next example: as many were learned or wait to be by then, itself counted.
+    pub fn next_number(&self) -> u64 {
+        let n_waiting = match &self.kind {
+            Kind::Gradient(learner) => learner.n_waiting(),
+            Kind::Analytic(learner) => learner.n_waiting(),
+            Kind::Auto(_) | Kind::Neighbours(_) => 0,
+        };
+        self.n_examples + n_waiting as u64 + 1
+    }
+
+    /// The same, where examples are known by their numbers.
+    fn next_known(&self) -> Option<u64> {
+        self.first_rows.is_some().then(|| self.next_number())
+    }
+
     /// Examples in memory.
     pub fn n_remembered(&self) -> usize {
         match &self.kind {
@@ -279,25 +294,24 @@ impl Learned {
     /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
     ///
     /// `encoders` are those whose adapters learn, by the place of their input: what is learned of a
-    /// text is what its encoder gives by now, whatever it gave when the text came. Where the row is
-    /// remembered it carries the id `example`; under revision 1 there is none.
+    /// text is what its encoder gives by now, whatever it gave when the text came.
     pub(super) fn observe(
         &mut self,
         batch: &Batch,
         row: usize,
         target: Target,
-        example: Option<u128>,
         encoders: &[Option<Arc<TextEncoder>>],
         scores: &mut Vec<f64>,
     ) -> Outcome {
         if encoders.is_empty() {
-            return self.learn(batch, row, (target, example), scores);
+            return self.learn(batch, row, target, scores);
         }
         let adapters: Vec<_> = self.adapters().collect();
         let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
             return Outcome::Rejected(1);
         };
-        let outcome = self.learn(&batch, 0, (target, example), scores);
+        let example = self.next_known();
+        let outcome = self.learn(&batch, 0, target, scores);
         if !matches!(outcome, Outcome::Rejected(_)) {
             let (scale, known) = (self.target, Known { target, example });
             self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
@@ -406,7 +420,7 @@ impl Learned {
         &mut self,
         batch: &Batch,
         row: usize,
-        (target, example): (Target, Option<u128>),
+        target: Target,
         scores: &mut Vec<f64>,
     ) -> Outcome {
         let new = !matches!(target, Target::Correction { .. });
@@ -416,6 +430,7 @@ impl Learned {
         target.observe(self.newest.as_mut().unwrap_or(&mut self.target));
         self.rescale();
         let row = self.encoder.encode(batch, row);
+        let example = self.next_known();
         if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
             first_rows.observe(example, &row);
         }
@@ -427,11 +442,21 @@ impl Learned {
             Kind::Auto(learner) => taken(learner.observe(&row, known, scale, scores), target),
             Kind::Neighbours(learner) => taken(learner.observe(&row, known), target),
         };
-        if let (Some(counts), false) = (&mut self.counts, matches!(outcome, Outcome::Rejected(_))) {
-            counts.observe(target);
-        }
-        if let Outcome::Updated(n_examples) = outcome {
-            self.n_examples += n_examples;
+        match outcome {
+            Outcome::Rejected(n_examples) => {
+                // What waited with it is not learned either.
+                let before = n_examples.saturating_sub(1);
+                self.counts.iter_mut().for_each(|all| all.forget(before));
+                let first_rows = self.first_rows.iter_mut();
+                first_rows.for_each(|rows| rows.forget_after(self.n_examples));
+            }
+            Outcome::Updated(n_examples) => {
+                self.counts.iter_mut().for_each(|all| all.observe(target));
+                self.n_examples += n_examples;
+            }
+            Outcome::Waits | Outcome::Failed(_) => {
+                self.counts.iter_mut().for_each(|all| all.observe(target));
+            }
         }
         outcome
     }

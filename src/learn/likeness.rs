@@ -50,7 +50,7 @@ impl Likeness {
         let previous = self.previous.iter().map(|row| Lesson {
             row: row.clone(),
             target: Target::Value(0.0),
-            id: None,
+            example: None,
             outputs: Vec::new(),
         });
         let previous: Vec<Lesson> = previous.collect();

@@ -112,7 +112,7 @@ impl Memory {
 
     /// Puts the target of one lesson right where it is remembered, and what the network gave for it
     /// by `outputs`.
-    pub fn amend(&mut self, id: u128, target: Target, outputs: impl Fn(&mut [f32])) {
+    pub fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
         let put_right = |lesson: &mut Arc<Lesson>| {
             let lesson = Arc::make_mut(lesson);
             lesson.target = target;
@@ -120,9 +120,9 @@ impl Memory {
         };
         let short_term = self.short_term.iter_mut();
         short_term
-            .filter(|lesson| lesson.id == Some(id))
+            .filter(|lesson| lesson.example == Some(example))
             .for_each(put_right);
-        self.long_term.amend(id, target, put_right);
+        self.long_term.amend(example, target, put_right);
     }
 
     /// Expresses the outputs that lessons had in another scale of the target.
@@ -191,7 +191,7 @@ mod tests {
                     sparse: vec![],
                 },
                 target: Target::Class(index % 2),
-                id: Some(u128::from(index + 1) << 70),
+                example: Some(u64::from(index) + 1),
                 outputs: vec![],
             };
             memory.offer(&Arc::new(lesson), &mut rng);

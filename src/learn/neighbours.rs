@@ -90,7 +90,7 @@ pub fn save(memory: &Neighbours, past: &Past) -> Tensors {
         .map(|(row, example)| Lesson {
             row,
             target: example.target,
-            id: example.id,
+            example: example.number,
             outputs: Vec::new(),
         })
         .collect();
@@ -123,7 +123,7 @@ pub fn load(
         }
         let example = Remembered {
             target: lesson.target,
-            id: lesson.id,
+            number: lesson.example,
         };
         memory.push(&lesson.row, example);
     }

@@ -57,6 +57,17 @@ impl OutputCounts {
         self.newest.push_back(output);
     }
 
+    /// The `n_examples` newest were not learned after all.
+    pub fn forget(&mut self, n_examples: u64) {
+        for _ in 0..n_examples.min(self.newest.len() as u64) {
+            let output = self.newest.pop_back().unwrap_or(EVERY);
+            match self.counts.get_mut(output as usize) {
+                Some(count) => *count -= 1,
+                None => self.counts.iter_mut().for_each(|count| *count -= 1),
+            }
+        }
+    }
+
     /// Examples that told of each output, `[n_outputs]`.
     pub fn counts(&self) -> &[u64] {
         &self.counts
@@ -130,6 +141,8 @@ mod tests {
         // Half of what is known told of it, so half of what is not.
         check(0, 60, 30);
         assert_eq!(counts.since(Target::Class(1), 5), 5);
+        counts.forget(2);
+        assert_eq!(counts.counts(), [2, 2, 0]);
     }
 
     #[test]

@@ -165,9 +165,9 @@ impl Neighbours {
     }
 
     /// Puts the target of one row right; one that has left the memory stands nowhere any more.
-    pub fn amend(&mut self, id: u128, target: Target) {
+    pub fn amend(&mut self, number: u64, target: Target) {
         for block in self.blocks.iter_mut().rev() {
-            if let Some(place) = block.place_of(id) {
+            if let Some(place) = block.place_of(number) {
                 *Arc::make_mut(block).target_mut(place) = target;
                 return;
             }

@@ -19,7 +19,7 @@ pub struct Answers(VecDeque<Answered>);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Answered {
-    example: u128,
+    example: u64,
     /// Whether the answers are indexes of classes or actions, not values in the scale of the target.
     are_indexes: bool,
     /// `[voices]`.
@@ -40,7 +40,7 @@ pub fn answer(outputs: &[f32], target: Target) -> f32 {
 
 impl Answers {
     /// Keeps the answers to one example.
-    pub fn keep(&mut self, example: u128, target: Target, answers: Vec<f32>) {
+    pub fn keep(&mut self, example: u64, target: Target, answers: Vec<f32>) {
         if self.0.len() == EXAMPLES {
             self.0.pop_front();
         }
@@ -52,7 +52,7 @@ impl Answers {
     }
 
     /// The answers to one example, `[voices]`.
-    pub fn to(&self, example: u128) -> Option<&[f32]> {
+    pub fn to(&self, example: u64) -> Option<&[f32]> {
         let mut newest = self.0.iter().rev();
         let found = newest.find(|one| one.example == example)?;
         Some(&found.answers)
@@ -66,13 +66,12 @@ impl Answers {
         }
     }
 
-    /// U64 `answers.examples` `[n, 2]`, U8 `answers.are_indexes` `[n]` and F32 `answers`
+    /// U64 `answers.examples` `[n]`, U8 `answers.are_indexes` `[n]` and F32 `answers`
     /// `[n, voices]`.
     pub fn save(&self, tensors: &mut Tensors) {
         let n = self.0.len();
-        let halves = |one: &Answered| [(one.example >> 64) as u64, one.example as u64];
-        let examples = self.0.iter().flat_map(halves).collect();
-        tensors.put_u64("answers.examples", &[n, 2], examples);
+        let examples = self.0.iter().map(|one| one.example).collect();
+        tensors.put_u64("answers.examples", &[n], examples);
         let are_indexes = self.0.iter().map(|one| u8::from(one.are_indexes)).collect();
         tensors.put_u8("answers.are_indexes", &[n], are_indexes);
         let answers = self.0.iter().flat_map(|one| &one.answers);
@@ -85,20 +84,22 @@ impl Answers {
     pub fn load(n_voices: usize, tensors: &mut Tensors) -> Result<Answers, Error> {
         let are_indexes = tensors.take_u8("answers.are_indexes", &[None])?;
         let n = are_indexes.len();
-        let examples = tensors.take_u64("answers.examples", &[Some(n), Some(2)])?;
+        let examples = tensors.take_u64("answers.examples", &[Some(n)])?;
         let answers = tensors.take_f32("answers", &[Some(n), None])?;
         if n > EXAMPLES || answers.len() != n * n_voices {
             let what = format!("{} answers to {n} examples", answers.len());
             return Err(Error::value("answers", what));
         }
         let rows = examples
-            .chunks_exact(2)
+            .into_iter()
             .zip(answers.chunks_exact(n_voices.max(1)));
-        let rows = rows.zip(are_indexes).map(|((id, answers), flag)| Answered {
-            example: u128::from(id[0]) << 64 | u128::from(id[1]),
-            are_indexes: flag == 1,
-            answers: answers.to_vec(),
-        });
+        let rows = rows
+            .zip(are_indexes)
+            .map(|((example, answers), flag)| Answered {
+                example,
+                are_indexes: flag == 1,
+                answers: answers.to_vec(),
+            });
         Ok(Answers(rows.collect()))
     }
 }
@@ -115,18 +116,18 @@ mod tests {
             action,
             reward: 1.0,
         };
-        for example in 0..2000u128 {
+        for example in 0..2000u64 {
             let value = answer(&[0.0, example as f32], reward(1));
-            answers.keep(example << 70, reward(1), vec![value, -value]);
+            answers.keep(example + 10, reward(1), vec![value, -value]);
         }
         let class = Target::Class(1);
         answers.keep(7, class, vec![answer(&[0.0, 3.0], class), 0.0]);
         assert_eq!(answers.0.len(), EXAMPLES);
         let change = scale(&[-0.5, 0.5]).to(&scale(&[-1.0, 0.0]));
         answers.rescale(change);
-        assert_eq!(answers.to(1999 << 70), Some(&[2000.0, -1998.0][..]));
+        assert_eq!(answers.to(2009), Some(&[2000.0, -1998.0][..]));
         assert_eq!(answers.to(7), Some(&[1.0, 0.0][..]));
-        assert_eq!(answers.to(3 << 70), None);
+        assert_eq!(answers.to(13), None);
         let mut saved = Tensors::default();
         answers.save(&mut saved);
         assert!(Answers::load(3, &mut saved.clone()).is_err());

@@ -68,7 +68,7 @@ impl GradientLearner {
             self.let_in(class);
         }
         let mut pending = self.pending.iter_mut();
-        if let Some(lesson) = pending.find(|lesson| lesson.id == example) {
+        if let Some(lesson) = pending.find(|lesson| lesson.example == example) {
             lesson.target = target;
             return Outcome::Waits;
         }
@@ -88,7 +88,7 @@ impl GradientLearner {
         let lesson = Lesson {
             row,
             target,
-            id: example,
+            example,
             outputs: Vec::new(),
         };
         match self.update(&mut vec![lesson], Some(&amended), measure) {
@@ -123,7 +123,7 @@ impl GradientLearner {
         // What is taken back is no pull towards a target.
         let rows = rows.skip(if amended.is_some() { n_new } else { 0 });
         let pulled = rows.map(|(index, (lesson, reach))| Pulled {
-            example: lesson.id,
+            example: lesson.example,
             target: lesson.target,
             reach: *reach,
             rate: self.settings.learning_rate * shares[usize::from(index >= n_new)],

@@ -30,9 +30,9 @@ pub struct Influence {
     n_updates: u64,
     /// Of the rows: those that differ pull each other less than themselves.
     likeness: Likeness,
-    masses: BTreeMap<u128, Mass>,
+    masses: BTreeMap<u64, Mass>,
     /// Their examples in the order in which they came.
-    order: VecDeque<u128>,
+    order: VecDeque<u64>,
 }
 
 /// What an example makes up of the output that it tells of.
@@ -53,7 +53,7 @@ struct Mass {
 /// A row of an update.
 #[derive(Clone, Copy, Debug)]
 pub struct Pulled {
-    pub example: Option<u128>,
+    pub example: Option<u64>,
     pub target: Target,
     /// How far a slope of one moves its outputs, for a learning rate and a share of one.
     pub reach: f32,
@@ -163,7 +163,7 @@ impl Influence {
         }
     }
 
-    fn mass_mut(&mut self, example: u128) -> &mut Mass {
+    fn mass_mut(&mut self, example: u64) -> &mut Mass {
         if !self.masses.contains_key(&example) {
             if self.order.len() == EXAMPLES
                 && let Some(oldest) = self.order.pop_front()
@@ -181,7 +181,7 @@ impl Influence {
     }
 
     /// What is left of an example; nothing of one whose mass is not known any more.
-    pub fn left_of(&self, example: u128, target: Target) -> Option<Left> {
+    pub fn left_of(&self, example: u64, target: Target) -> Option<Left> {
         let one = self.masses.get(&example)?;
         let sum = self.sum(target);
         let mass = one.mass * (one.sum - sum).min(0.0).exp();
@@ -196,7 +196,7 @@ impl Influence {
         })
     }
 
-    /// F64 `sums` `[n_outputs]`, U64 `updates` `[1]`, and of every example U64 `examples` `[n, 2]`,
+    /// F64 `sums` `[n_outputs]`, U64 `updates` `[1]`, and of every example U64 `examples` `[n]`,
     /// F64 `masses` `[n, 4]` and U64 `first` `[n]`.
     pub fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
@@ -206,12 +206,12 @@ impl Influence {
         let (mut ids, mut numbers, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
         for id in &self.order {
             let one = self.masses[id];
-            ids.extend([(id >> 64) as u64, *id as u64]);
+            ids.push(*id);
             numbers.extend([one.mass, one.sum, one.pulls, one.reach]);
             firsts.push(one.first);
         }
         let n = self.order.len();
-        tensors.put_u64("examples", &[n, 2], ids);
+        tensors.put_u64("examples", &[n], ids);
         tensors.put_f64("masses", &[n, 4], numbers);
         tensors.put_u64("first", &[n], firsts);
         tensors
@@ -221,8 +221,8 @@ impl Influence {
     pub fn load(form: Form, tensors: &mut Tensors) -> Result<Influence, Error> {
         let n_outputs = form.n_outputs;
         let sums = tensors.take_f64("sums", &[Some(n_outputs)])?;
-        let ids = tensors.take_u64("examples", &[None, Some(2)])?;
-        let n = ids.len() / 2;
+        let ids = tensors.take_u64("examples", &[None])?;
+        let n = ids.len();
         let numbers = tensors.take_f64("masses", &[Some(n), Some(4)])?;
         let firsts = tensors.take_u64("first", &[Some(n)])?;
         let sound = |number: &f64| number.is_finite() && *number >= 0.0;
@@ -235,9 +235,8 @@ impl Influence {
             likeness: Likeness::load(form, tensors)?,
             ..Influence::new(n_outputs)
         };
-        let rows = ids.chunks_exact(2).zip(numbers.chunks_exact(4)).zip(firsts);
+        let rows = ids.into_iter().zip(numbers.chunks_exact(4)).zip(firsts);
         for ((id, numbers), first) in rows {
-            let id = u128::from(id[0]) << 64 | u128::from(id[1]);
             let mass = Mass {
                 mass: numbers[0],
                 sum: numbers[1],
@@ -259,7 +258,7 @@ impl Influence {
 mod tests {
     use super::*;
 
-    fn pulled(example: u128, action: u32, pull: f32) -> Pulled {
+    fn pulled(example: u64, action: u32, pull: f32) -> Pulled {
         Pulled {
             example: Some(example),
             target: Target::Reward {
@@ -271,7 +270,7 @@ mod tests {
         }
     }
 
-    fn left(influence: &Influence, example: u128, action: u32) -> f32 {
+    fn left(influence: &Influence, example: u64, action: u32) -> f32 {
         let target = pulled(example, action, 0.0).target;
         influence
             .left_of(example, target)
@@ -305,7 +304,7 @@ mod tests {
         let mut influence = Influence::new(1);
         let (mut sum, target) = (0.0, pulled(0, 0, 0.0).target);
         for update in 0..400u32 {
-            influence.count(&[pulled(u128::from(update), 0, 0.05)]);
+            influence.count(&[pulled(u64::from(update), 0, 0.05)]);
             sum += left(&influence, 300, 0);
         }
         let averaged = influence.left_of(300, target).unwrap().averaged(1e6);
@@ -315,8 +314,8 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded_and_stays_bounded() {
         let mut influence = Influence::begun(3);
-        for example in 1..6000u128 {
-            influence.count(&[pulled(example << 65, example as u32 % 3, 0.1)]);
+        for example in 1..6000u64 {
+            influence.count(&[pulled(example, example as u32 % 3, 0.1)]);
         }
         assert_eq!(influence.masses.len(), EXAMPLES);
         let form = |n_outputs| Form {

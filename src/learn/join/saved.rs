@@ -209,7 +209,7 @@ impl HeldThen {
         let all = take_waiting(tensors)?.into_iter();
         let held = |(id, waiting): (u128, Waiting)| {
             let credited = waiting.credited.filter(|_| revision < 2);
-            let credited = credited.map(|value| Held::of(value, n_examples));
+            let credited = credited.map(|value| Held::new(value, n_examples));
             let reward = waiting.held_reward.or(credited);
             (PredictionId(id), reward, waiting.held_label)
         };
@@ -304,10 +304,10 @@ mod tests {
         };
         let mut joins = Joins::default();
         joins.wait(&prediction, 3, Time(50));
-        joins.update(ids[1], |one| one.held_reward = Some(Held::next(0.5, 8)));
+        joins.update(ids[1], |one| one.held_reward = Some(Held::new(0.5, 9)));
         joins.update(ids[2], |one| {
-            one.held_reward = Some(Held::next(-1.5, 3));
-            one.held_label = Some(Held::next(2.0, 4));
+            one.held_reward = Some(Held::new(-1.5, 4));
+            one.held_label = Some(Held::new(2.0, 5));
             one.credited = Some(17.0);
         });
         joins
@@ -357,7 +357,7 @@ mod tests {
         joins.update(PredictionId(4), |one| one.credited = Some(3.0));
         assert_eq!(hash(&joins), before);
         joins.update(PredictionId(4), |one| {
-            one.held_label = Some(Held::next(3.0, 1))
+            one.held_label = Some(Held::new(3.0, 2))
         });
         assert_ne!(hash(&joins), before);
     }

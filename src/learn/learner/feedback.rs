@@ -7,7 +7,6 @@ use super::super::gradient::Outcome;
 use super::super::join::Held;
 use super::super::learned::Amendment;
 use super::super::ledger::Fate;
-use super::super::seen;
 use super::{Error, History, Learner, Omission, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
 use crate::model::{Target, Task};
@@ -17,8 +16,6 @@ use crate::model::{Target, Task};
 pub(super) struct Example<'a> {
     pub batch: &'a Batch,
     pub row: usize,
-    /// What it is remembered by; none under the first revision.
-    pub id: Option<u128>,
     /// Who observed it; none of silence.
     pub source: Option<&'a str>,
 }
@@ -28,7 +25,6 @@ impl Example<'_> {
         Example {
             batch,
             row,
-            id: None,
             source: None,
         }
     }
@@ -51,7 +47,6 @@ impl Learner {
             Subject::Inputs { batch, decision } => {
                 let target = self.target_of_row(&feedback.signal, decision.as_ref());
                 let example = Example {
-                    id: self.example_id(seen::feedback_key(&feedback.feedback_id)),
                     source: Some(&feedback.source),
                     ..Example::new(batch, 0)
                 };
@@ -142,11 +137,6 @@ impl Learner {
         }
     }
 
-    /// What an example is remembered by; nothing under the first revision.
-    pub(super) fn example_id(&self, id: u128) -> Option<u128> {
-        (self.spec.revision >= 2).then_some(id)
-    }
-
     /// Whether an example of this fate is learned, or waits to be.
     pub(super) fn is_held(fate: Fate) -> bool {
         matches!(fate, Fate::Applied | Fate::Pending)
@@ -160,7 +150,7 @@ impl Learner {
         let encoders = &self.encoders.0;
         let outcome = self
             .learned
-            .observe(batch, row, target, example.id, encoders, &mut scores);
+            .observe(batch, row, target, encoders, &mut scores);
         let names = || self.learned.shares().into_iter().map(|(name, _)| name);
         let evaluation = &mut self.world.evaluation;
         evaluation.score_members(|| names().collect(), &scores);
@@ -170,7 +160,7 @@ impl Learner {
     /// How many examples have been learned since one that is held.
     pub(super) fn n_since(&self, held: Held) -> u64 {
         let n_examples = self.learned.n_examples();
-        n_examples.saturating_sub(held.learned_at() + 1)
+        n_examples.saturating_sub(held.number.get())
     }
 
     /// Learns that an example turned out to be another one.

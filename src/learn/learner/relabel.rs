@@ -92,9 +92,8 @@ impl Learner {
         let row = waiting.row as usize;
         let is_judged = waiting.credited.is_none() && self.judge(&prediction, row, target);
         self.world.evaluation.follow(target);
-        let held = Held::next(index(target), self.learned.n_examples());
+        let held = Held::new(index(target), self.learned.next_number());
         let example = Example {
-            id: self.example_id(id.0),
             source: Some(&feedback.source),
             ..Example::new(&prediction.batch, row)
         };
@@ -155,7 +154,6 @@ impl Learner {
             self.judge_again(&prediction, row, signals);
         }
         let example = Example {
-            id: self.example_id(id.0),
             source: Some(&feedback.source),
             ..Example::new(&prediction.batch, row)
         };
@@ -183,13 +181,13 @@ impl Learner {
         let value = index(target);
         let (fate, now) = match held {
             None => {
-                let held = Held::next(value, self.learned.n_examples());
+                let held = Held::new(value, self.learned.next_number());
                 (self.learn(example, target), held)
             }
             Some(held) if held.value == value => return None,
             Some(held) => {
                 let amendment = Amendment {
-                    example: id.0,
+                    example: held.number.get(),
                     before: at_index(target, held.value),
                     after: target,
                     n_since: self.n_since(held),
@@ -206,7 +204,7 @@ impl Learner {
 
     /// The event that taught what was held has given way.
     fn replace(&mut self, held: Held, last: &Feedback) {
-        let waits = held.learned_at() == self.learned.n_examples();
+        let waits = held.number.get() > self.learned.n_examples();
         self.world.ledger.replace(match waits {
             true => Fate::Pending,
             false => Fate::Applied,

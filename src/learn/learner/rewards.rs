@@ -167,7 +167,6 @@ impl Learner {
             Some(before) => self.world.evaluation.amend(reward - before),
         }
         let example = Example {
-            id: self.example_id(id.0),
             source: Some(source),
             ..Example::new(&prediction.batch, row)
         };
@@ -190,7 +189,7 @@ impl Learner {
         };
         let (fate, now) = match held {
             None => {
-                let held = Held::next(reward, self.learned.n_examples());
+                let held = Held::new(reward, self.learned.next_number());
                 (self.learn(example, target), held)
             }
             Some(held) if held.value == reward => return None,
@@ -200,7 +199,7 @@ impl Learner {
                     reward: held.value,
                 };
                 let amendment = Amendment {
-                    example: id.0,
+                    example: held.number.get(),
                     before,
                     after: target,
                     n_since: self.n_since(held),

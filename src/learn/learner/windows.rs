@@ -57,14 +57,13 @@ impl Learner {
     ) -> Result<(), Error> {
         let row = waiting.row as usize;
         let prediction = self.fetch(waiting.position, archive)?;
-        let held = Held::next(reward, self.learned.n_examples());
+        let held = Held::new(reward, self.learned.next_number());
         let mut fate = None;
         if let Outputs::Actions { chosen, .. } = &prediction.outputs {
             let action = chosen[row];
             let target = Target::Reward { action, reward };
             self.judge(&prediction, row, target);
             let example = Example {
-                id: self.example_id(id.0),
                 ..Example::new(&prediction.batch, row)
             };
             fate = Some(self.learn(example, target));

@@ -12,8 +12,8 @@ pub struct Lesson {
     pub row: Encoded,
     /// What was wanted.
     pub target: Target,
-    /// The id that its prediction or event has; none under the first revision.
-    pub id: Option<u128>,
+    /// The number of its example; none under the first revision.
+    pub example: Option<u64>,
     /// What the network said of it when it was remembered; empty where nobody asks.
     pub outputs: Vec<f32>,
 }
@@ -27,9 +27,9 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
     let (mut ends, mut buckets, mut values) = (vec![], vec![], vec![]);
     let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
     let mut corrected = Vec::new();
-    let mut ids = Ids::default();
+    let mut examples = Vec::new();
     for lesson in lessons {
-        ids.push(lesson.id);
+        examples.push(lesson.example.unwrap_or(0));
         dense.extend_from_slice(&lesson.row.dense);
         buckets.extend(lesson.row.sparse.iter().map(|(bucket, _)| *bucket));
         values.extend(lesson.row.sparse.iter().map(|(_, value)| *value));
@@ -62,36 +62,26 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
     if !corrected.is_empty() {
         tensors.put_f64("target.corrected", &[corrected.len()], corrected);
     }
-    ids.save(&mut tensors);
+    save_examples(examples, &mut tensors);
     tensors
 }
 
-/// The ids of lessons, as tensors: U64 `ids` `[lessons, 2]`, the upper half first and 0 for none;
-/// absent where there is none at all.
-#[derive(Default)]
-struct Ids(Vec<u64>);
-
-impl Ids {
-    fn push(&mut self, id: Option<u128>) {
-        let id = id.unwrap_or(0);
-        self.0.extend([(id >> 64) as u64, id as u64]);
+/// The numbers of the examples as U64 `examples` `[lessons]`, 0 for none; absent where all are none.
+fn save_examples(examples: Vec<u64>, tensors: &mut Tensors) {
+    if examples.iter().any(|number| *number != 0) {
+        tensors.put_u64("examples", &[examples.len()], examples);
     }
+}
 
-    fn save(self, tensors: &mut Tensors) {
-        if self.0.iter().any(|half| *half != 0) {
-            tensors.put_u64("ids", &[self.0.len() / 2, 2], self.0);
-        }
+fn load_examples(n_lessons: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Error> {
+    if !tensors.0.contains_key("examples") {
+        return Ok(vec![None; n_lessons]);
     }
-
-    fn load(n_lessons: usize, tensors: &mut Tensors) -> Result<Vec<Option<u128>>, Error> {
-        if !tensors.0.contains_key("ids") {
-            return Ok(vec![None; n_lessons]);
-        }
-        let halves = tensors.take_u64("ids", &[Some(n_lessons), Some(2)])?;
-        let id = |halves: &[u64]| u128::from(halves[0]) << 64 | u128::from(halves[1]);
-        let ids = halves.chunks_exact(2).map(id);
-        Ok(ids.map(|id| (id != 0).then_some(id)).collect())
-    }
+    let numbers = tensors.take_u64("examples", &[Some(n_lessons)])?;
+    let numbers = numbers.into_iter();
+    Ok(numbers
+        .map(|number| (number != 0).then_some(number))
+        .collect())
 }
 
 /// What a lesson of a model can hold.
@@ -177,7 +167,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
     let values = tensors.take_f32("sparse.values", &[Some(buckets.len())])?;
     let targets = load_targets(&kinds, tensors)?;
     let outputs = tensors.take_f32("outputs", &[n, None])?;
-    let ids = Ids::load(kinds.len(), tensors)?;
+    let examples = load_examples(kinds.len(), tensors)?;
     let part = |all: &[f32], at: usize| {
         let width = all.len() / kinds.len();
         all[at * width..(at + 1) * width].to_vec()
@@ -199,7 +189,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
                 sparse,
             },
             target: targets[at],
-            id: ids[at],
+            example: examples[at],
             outputs: part(&outputs, at),
         };
         form.check(&lesson)?;
@@ -224,7 +214,7 @@ mod tests {
                 by: -0.5,
                 reward,
             },
-            id: None,
+            example: None,
             outputs: Vec::new(),
         };
         let form = Form {

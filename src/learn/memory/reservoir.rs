@@ -90,8 +90,12 @@ impl Reservoir {
     }
 
     /// Puts the target of one lesson right where it is held; it moves to the stratum that it is of.
-    pub fn amend(&mut self, id: u128, target: Target, put_right: impl Fn(&mut Arc<Lesson>)) {
-        let Some(slot) = self.lessons.iter().position(|one| one.id == Some(id)) else {
+    pub fn amend(&mut self, example: u64, target: Target, put_right: impl Fn(&mut Arc<Lesson>)) {
+        let Some(slot) = self
+            .lessons
+            .iter()
+            .position(|one| one.example == Some(example))
+        else {
             return;
         };
         let before = self.lessons[slot].target;
@@ -238,7 +242,7 @@ mod tests {
                 sparse: vec![(target.stratum(), value)],
             },
             target,
-            id: None,
+            example: None,
             outputs: vec![value, -value, 0.0],
         })
     }

@@ -13,14 +13,17 @@ use crate::model::loss::Target;
 pub struct Remembered {
     /// What was true of it.
     pub target: Target,
-    /// The id of its example; none under the first revision of the learning rules.
-    pub id: Option<u128>,
+    /// The number of its example; none under the first revision of the learning rules.
+    pub number: Option<u64>,
 }
 
 impl From<Target> for Remembered {
-    /// Of a row without an id.
+    /// Of a row whose example has no number.
     fn from(target: Target) -> Remembered {
-        Remembered { target, id: None }
+        Remembered {
+            target,
+            number: None,
+        }
     }
 }
 
@@ -37,8 +40,8 @@ pub struct Block {
     /// Hashed values by bucket, then by row.
     postings: Vec<Posting>,
     targets: Vec<Target>,
-    /// The ids of the rows, 0 for none.
-    ids: Vec<u128>,
+    /// The numbers of the rows' examples, 0 for none.
+    numbers: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +60,7 @@ impl Block {
             squares: Vec::new(),
             postings: Vec::new(),
             targets: Vec::new(),
-            ids: Vec::new(),
+            numbers: Vec::new(),
         }
     }
 
@@ -77,9 +80,9 @@ impl Block {
         &mut self.targets[place]
     }
 
-    /// The place of the newest row with this id.
-    pub fn place_of(&self, id: u128) -> Option<usize> {
-        self.ids.iter().rposition(|one| *one == id)
+    /// The place of the example with this number.
+    pub fn place_of(&self, number: u64) -> Option<usize> {
+        self.numbers.iter().rposition(|one| *one == number)
     }
 
     /// Adds a row; `projected` stands for its dense part where that is searched by projection.
@@ -98,7 +101,7 @@ impl Block {
         }
         self.squares.push(squared_length(&row.sparse));
         self.targets.push(example.target);
-        self.ids.push(example.id.unwrap_or(0));
+        self.numbers.push(example.number.unwrap_or(0));
     }
 
     /// Merges a row's hashed values into the postings; both are in the order of buckets, and the
@@ -199,11 +202,10 @@ impl Block {
                 n => self.whole[place * n..(place + 1) * n].to_vec(),
             };
         }
-        let ids = self.ids.iter().map(|id| (*id != 0).then_some(*id));
-        let examples = self.targets.iter().zip(ids);
-        let examples = examples.map(|(target, id)| Remembered {
+        let examples = self.targets.iter().zip(&self.numbers);
+        let examples = examples.map(|(target, number)| Remembered {
             target: *target,
-            id,
+            number: (*number != 0).then_some(*number),
         });
         rows.into_iter().zip(examples.collect::<Vec<_>>())
     }
