@@ -5,8 +5,9 @@
 //! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
 //! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
 //! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
-//! of versions only what a retraction has found:
-//! `PERENNIAL_GOLDEN=tests/golden/8 cargo test --release --test golden` writes what the first test
+//! of versions only what a retraction has found, and `8` (see its test) journals of the second
+//! revision:
+//! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test golden` writes what the first test
 //! made to a folder that is not there yet.
 
 mod common;
@@ -16,6 +17,8 @@ mod events;
 mod layout;
 #[path = "golden/revision.rs"]
 mod revision;
+#[path = "golden/second.rs"]
+mod second;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
