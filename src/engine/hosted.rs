@@ -4,7 +4,7 @@
 //! reads is an immutable snapshot or an atomic number.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -92,6 +92,8 @@ pub(super) struct Running {
     pub patience: Patience,
     /// The last look at what is learned.
     pub looked: Mutex<Status>,
+    /// How many look at what is learned, or are about to.
+    pub n_looking: AtomicUsize,
     /// Entries of each synced group, and how long each sync took, in microseconds.
     pub group_entries: Histogram,
     pub sync_us: Histogram,
@@ -168,6 +170,7 @@ impl Running {
             starved: AtomicBool::new(false),
             patience,
             looked: Mutex::default(),
+            n_looking: AtomicUsize::new(0),
             group_entries: Histogram::default(),
             sync_us: Histogram::default(),
             feedback_stopped: feedback_stopped.clone(),

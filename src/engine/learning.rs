@@ -97,6 +97,7 @@ impl Running {
                 return true;
             }
             // Whoever asks for the status gets in between two looks.
+            self.let_look();
             let Ok(mut learning) = self.learning.lock() else {
                 self.halt("a learner thread has panicked");
                 return true;

@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{MutexGuard, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use super::bounds::Bound;
 use super::histogram::Counts;
@@ -113,11 +116,37 @@ impl Hosted {
     }
 }
 
+/// Between two attempts to look at what is learned.
+const ATTEMPT: Duration = Duration::from_micros(200);
+
 impl Running {
+    /// What is learned, once the learner comes to the end of what it is at; none while that waits
+    /// for a descriptor, and where its thread has panicked.
+    fn learning_now(&self) -> Option<MutexGuard<'_, Learning>> {
+        self.n_looking.fetch_add(1, Relaxed);
+        let learning = loop {
+            match self.learning.try_lock() {
+                Ok(learning) => break Some(learning),
+                Err(TryLockError::Poisoned(_)) => break None,
+                Err(TryLockError::WouldBlock) if self.patience.is_waiting() => break None,
+                Err(TryLockError::WouldBlock) => thread::park_timeout(ATTEMPT),
+            }
+        };
+        self.n_looking.fetch_sub(1, Relaxed);
+        learning
+    }
+
+    /// Lets those who look at what is learned go first; of no use to who holds it.
+    pub fn let_look(&self) {
+        if self.n_looking.load(Relaxed) > 0 {
+            thread::park_timeout(2 * ATTEMPT);
+        }
+    }
+
     fn look(&self, digest: bool, status: &mut Status) {
+        let learning = self.learning_now();
         // As long as an entry waits for a descriptor, what was learned is as it was looked at last.
-        let waits = self.patience.is_waiting();
-        if waits {
+        if learning.is_none() {
             let known = self.looked.lock().expect("nothing panics under it").clone();
             *status = Status {
                 model: std::mem::take(&mut status.model),
@@ -144,7 +173,7 @@ impl Running {
         status.group_entries = self.group_entries.counts();
         status.sync_us = self.sync_us.counts();
         status.unjournaled = self.unjournaled.load(Relaxed);
-        if !waits && let Ok(mut learning) = self.learning.lock() {
+        if let Some(mut learning) = learning {
             learning.look(digest, status);
             learning.look_at_room(status);
             drop(learning);
