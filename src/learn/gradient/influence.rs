@@ -16,7 +16,7 @@ use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
 
 /// Examples whose masses are known. One that is replayed later than it was dropped comes back.
-const EXAMPLES: usize = 4096;
+const EXAMPLES: usize = 1024;
 /// An update pulls by this part at most.
 const PULL_MAX: f64 = 0.95;
 /// The sums where learning began before they were kept: nothing is left of how it began.
