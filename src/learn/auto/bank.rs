@@ -64,3 +64,46 @@ impl AutoLearner {
         self.portfolio.bank.descend(row, &slopes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::learned::Known;
+    use super::*;
+    use crate::model::Spec;
+
+    /// What each member of the bank gives for a row after it has been rewarded for a while.
+    fn scores(revision: u32) -> Vec<f32> {
+        let rules = format!("[rules]\nrevision = {revision}\n");
+        let toml = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
+            [[input]]\nname = \"x\"\nkind = \"number\"\n";
+        let spec = Spec::journaled(&format!("{toml}{rules}")).expect("a description");
+        let mut learner = AutoLearner::new(&spec, 1);
+        let row = Encoded {
+            dense: vec![1.0],
+            sparse: vec![],
+        };
+        let mut scale = Scale::default();
+        for index in 0..20 {
+            let reward = f64::from(index % 2);
+            let target = Target::Reward {
+                action: index as u32 % 2,
+                reward,
+            };
+            target.observe(&mut scale);
+            let known: Known = target.into();
+            assert!(learner.observe(&row, known, &scale, &mut Vec::new()));
+        }
+        learner.portfolio.bank.scores(&row)
+    }
+
+    #[test]
+    fn every_logistic_member_learns_from_the_second_revision_on() {
+        let learned = |revision| {
+            let scores = scores(revision);
+            let members = scores.chunks_exact(2);
+            members.map(|one| one != [0.0; 2]).collect::<Vec<_>>()
+        };
+        assert_eq!(learned(1), [true, true, false, true, true, true]);
+        assert_eq!(learned(2), [true; 6]);
+    }
+}
