@@ -31,7 +31,7 @@ use events::{
 };
 use layout::{Header, groups};
 use perennial::engine::State;
-use perennial::event::{Batch, Column, Event, Outputs, Time};
+use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
 use perennial::learn::Learner;
 use perennial::model::Choice;
 use perennial::store::{
@@ -93,6 +93,17 @@ fn golden_counted() -> PathBuf {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All entries of a journal.
+fn entries(journal: &Path) -> Vec<Entry> {
+    let last = verify(journal).unwrap().last_position;
+    let mut reader = Reader::open(journal, 1, last).unwrap();
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next(last).unwrap() {
+        entries.push(entry);
+    }
+    entries
 }
 
 /// Writes what the golden files hold, as the program writes it today.

@@ -1,4 +1,4 @@
-//! What stands in a journal between a base and an order, before anything is derived of it.
+//! The orders that a journal holds between a base and an order, scanned before a derivation.
 //!
 //! Invariant: it grows with the orders that bring back or take back, never with the versions that
 //! were made.
@@ -122,7 +122,7 @@ impl Between {
                 }
             }
         }
-        // What is not there may be refused, and this begins again once that is known.
+        // A restore whose version is missing may be refused: the derivation begins again by then.
         for (&order, &version) in &self.undecided {
             let position = position(version);
             position

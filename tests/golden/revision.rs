@@ -15,12 +15,11 @@ use perennial::engine::{
 };
 use perennial::event::{Entry, Event, Selector, Time};
 use perennial::model::{Device, REVISION, profile};
-use perennial::store::{Reader, verify};
 use tokio::runtime::Runtime;
 
 use super::common::histories::twin;
 use super::common::{copy, digest, syncing_nothing};
-use super::hex;
+use super::{entries, hex};
 
 const MODELS: [&str; 7] = [
     "analytic",
@@ -89,14 +88,7 @@ impl Copy {
     }
 
     fn entries(&self, model: &str) -> Vec<Entry> {
-        let journal = self.path("data").join(model).join("journal");
-        let last = verify(&journal).unwrap().last_position;
-        let mut reader = Reader::open(&journal, 1, last).unwrap();
-        let mut entries = Vec::new();
-        while let Some(entry) = reader.next(last).unwrap() {
-            entries.push(entry);
-        }
-        entries
+        entries(&self.path("data").join(model).join("journal"))
     }
 
     fn open(&self) -> Arc<Engine> {

@@ -7,13 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-use perennial::event::{Entry, Event};
+use perennial::event::Event;
 use perennial::learn::Learner;
 use perennial::model::{Device, profile};
-use perennial::store::{Directory, Journal, Reader, verify};
+use perennial::store::{Directory, Journal, verify};
 
 use super::common::Classroom;
 use super::common::histories::{History, descriptions};
+use super::entries;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/8")
@@ -31,17 +32,6 @@ fn models() -> Vec<(String, String)> {
     names.map(str::to_owned).into_iter().zip(all).collect()
 }
 
-fn entries(name: &str) -> Vec<Entry> {
-    let journal = golden().join(name).join("journal");
-    let last = verify(&journal).unwrap().last_position;
-    let mut reader = Reader::open(&journal, 1, last).unwrap();
-    let mut entries = Vec::new();
-    while let Some(entry) = reader.next(last).unwrap() {
-        entries.push(entry);
-    }
-    entries
-}
-
 #[test]
 fn p2_a_journal_of_the_second_revision_leads_where_its_records_say() {
     let here = profile(Device::Cpu, 1);
@@ -50,7 +40,7 @@ fn p2_a_journal_of_the_second_revision_leads_where_its_records_say() {
         return;
     }
     for (name, _) in models() {
-        let entries = entries(&name);
+        let entries = entries(&golden().join(&name).join("journal"));
         let Event::Description(first) = &entries[0].event else {
             panic!("a description")
         };
