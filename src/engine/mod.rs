@@ -39,50 +39,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod audit;
-mod awaited;
-mod batcher;
-mod between;
-mod bounds;
-mod chosen;
-mod clock;
-mod command;
-mod decisions;
-mod derivation;
-mod described;
-mod embed;
-mod encoder_folder;
+mod compute;
 mod error;
-mod feedback;
-mod forward;
-mod histogram;
-mod hosted;
-mod kept;
-mod learning;
-mod limits;
-mod lineage;
-mod new_labels;
+mod flows;
+mod history;
+mod host;
 mod offline;
-mod outbox;
-mod patience;
-mod predict;
-mod priority;
-mod recover;
-mod registry;
-mod replay;
-mod retain;
-mod retract;
-mod retracted;
-mod room;
-mod shelf;
-mod stages;
-mod stats;
-mod traces;
-mod translation;
-mod turn;
 mod versions;
-mod waiting;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -97,32 +60,32 @@ pub use crate::event::Disposal;
 use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
-pub use audit::{Audit, Heard, Without};
-pub use bounds::{Bound, Level};
-pub use clock::{Clock, Reading, WallClock};
-pub use command::Made;
-pub use decisions::{Decided, Decisions};
-pub use described::{Described, describe, fitting};
-use embed::Embedders;
-pub use encoder_folder::check_kept as check_kept_encoders;
+pub use compute::clock::{Clock, Reading, WallClock};
+pub use compute::described::{Described, describe, fitting};
+use compute::embed::Embedders;
+pub use compute::encoder_folder::check_kept as check_kept_encoders;
+pub use compute::histogram::Counts;
+pub use compute::registry::Snapshot;
+pub use compute::stages::{Stage, Stages};
 pub use error::Error;
-pub use feedback::{Accepted, Receipt};
-pub use histogram::Counts;
-pub use hosted::Hosted;
-use hosted::Running;
-use learning::Job;
-pub use limits::Limits;
-pub use offline::Offline;
-use outbox::Outbox;
-pub use predict::{Answer, Manner};
-use recover::Clocks;
-pub use registry::Snapshot;
-pub use replay::{Replay, Replayed};
-pub use retract::{Certificate, Plan, Request as Retract};
-pub use stages::{Stage, Stages};
-pub use stats::{MemberStatus, State, Status};
-pub use translation::Parting;
-use writer::{Work, Written};
+pub use flows::audit::{Audit, Heard, Without};
+pub use flows::command::Made;
+pub use flows::feedback::{Accepted, Receipt};
+pub use flows::limits::Limits;
+pub use flows::predict::{Answer, Manner};
+use flows::recover::Clocks;
+pub use flows::retract::{Certificate, Plan, Request as Retract};
+pub use history::decisions::{Decided, Decisions};
+pub use history::translation::Parting;
+pub use host::bounds::{Bound, Level};
+pub use host::hosted::Hosted;
+use host::hosted::Running;
+use host::learning::Job;
+use host::outbox::Outbox;
+pub use host::stats::{MemberStatus, State, Status};
+use host::writer::{Work, Written};
+pub use offline::replay::{Replay, Replayed};
+pub use offline::stopped::Offline;
 
 /// Where models are described and their data kept, and how many threads learn.
 #[derive(Clone, Debug)]
@@ -195,8 +158,8 @@ impl Engine {
             clock: &config.clock,
             wall_clock: config.wall_clock,
         };
-        let names = recover::names(&directory, &config.models)?;
-        let (outbox, inbox) = outbox::queue();
+        let names = flows::recover::names(&directory, &config.models)?;
+        let (outbox, inbox) = host::outbox::queue();
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
@@ -204,7 +167,8 @@ impl Engine {
         let mut embedders = Embedders::default();
         let mut written = Vec::new();
         for name in names {
-            let opened = recover::open(&directory, &config.models, &name, clocks, &mut embedders);
+            let opened =
+                flows::recover::open(&directory, &config.models, &name, clocks, &mut embedders);
             let hosted = match opened {
                 Ok((mut recovered, embedders)) => {
                     let index = written.len();
@@ -229,7 +193,7 @@ impl Engine {
             };
             models.insert(name, Arc::new(hosted));
         }
-        let writer = spawn("writer", move || writer::run(&inbox, written));
+        let writer = spawn("writer", move || host::writer::run(&inbox, written));
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
         let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();
         Ok(Arc::new(Engine {
@@ -275,10 +239,10 @@ impl Engine {
             // What was answered a moment ago is found as well.
             running.outbox.flush();
         }
-        audit::first(self.models().map(|model| {
+        flows::audit::first(self.models().map(|model| {
             let running = model.get()?;
             let last = running.synced.load(Relaxed);
-            audit::audit(&running.versions, last, id, without)
+            flows::audit::audit(&running.versions, last, id, without)
         }))
     }
 
@@ -320,7 +284,7 @@ impl Drop for Engine {
 
 fn spawn_learner(due: &Receiver<Job>) -> JoinHandle<()> {
     let due = due.clone();
-    spawn("learner", move || learning::run(&due))
+    spawn("learner", move || host::learning::run(&due))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

@@ -1,0 +1,68 @@
+//! FEEDBACK: hand it to the writer, acknowledge once it is on disk.
+//!
+//! Invariant: what cannot be taken is refused at once; an acknowledgement means fsync is done.
+
+use tokio::sync::oneshot;
+
+use crate::engine::error::Error;
+use crate::engine::host::hosted::Hosted;
+use crate::engine::host::writer::Work;
+use crate::event::Feedback;
+
+/// What became of an event at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is on disk, and will be learned.
+    Accepted {
+        /// Where it stands.
+        position: u64,
+    },
+    /// It had come before.
+    Duplicate {
+        /// Where the first one stands.
+        position: u64,
+    },
+    /// It had come before, and was taken back since: it is not learned again under this id.
+    Retracted {
+        /// Where the first one stands.
+        position: u64,
+    },
+}
+
+/// The acknowledgement to come.
+#[derive(Debug)]
+pub struct Receipt {
+    pub(crate) done: oneshot::Receiver<Result<Accepted, Error>>,
+}
+
+impl Receipt {
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the journal failed: nothing was acknowledged.
+    /// [`Error::Full`] when as many feedback ids are remembered as may be. [`Error::Refused`]: others
+    /// took the last places among the classes at the same time. [`Error::Gone`]: the prediction has
+    /// made room for newer ones.
+    pub async fn wait(self) -> Result<Accepted, Error> {
+        self.done.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                model: String::new(),
+                reason: "the writer has stopped".to_owned(),
+            })
+        })
+    }
+}
+
+impl Hosted {
+    /// Hands validated feedback to the writer.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Unavailable`]: nothing was taken.
+    pub fn accept(&self, feedback: Feedback) -> Result<Receipt, Error> {
+        let running = self.get()?;
+        running.check_feedback_room()?;
+        let (reply, done) = oneshot::channel();
+        running.send(Work::Feedback(feedback, reply))?;
+        Ok(Receipt { done })
+    }
+}

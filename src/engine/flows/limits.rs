@@ -1,0 +1,118 @@
+//! LIMITS: change the bounds of a journal while its model runs, full or not.
+//!
+//! Invariant: the change is a description in the journal, so that every learner of it sees the
+//! bounds change at the same entry.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::oneshot;
+
+use crate::engine::error::Error;
+use crate::engine::host::hosted::{Hosted, Running};
+use crate::engine::host::writer::Work;
+use crate::event::{Description, Time};
+use crate::model::{OrderedLimits, Spec};
+use crate::store::segments;
+
+/// The bounds of a journal, as they are or as an order would make them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The size that it does not pass.
+    pub bytes_max: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// How long feedback can be retracted.
+    pub retract_within_s: u64,
+    /// When the oldest entry that is there was accepted: nothing older can be retracted.
+    pub held_since: Time,
+    /// Where less of it than before has to be kept: feedback accepted before this moment can no
+    /// longer be retracted, once its segment is let go.
+    pub lost_before: Option<Time>,
+    /// Where the order stands; 0 where nothing was changed.
+    pub position: u64,
+}
+
+impl Hosted {
+    /// What the bounds are, and would be with these changes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: there can be no such limits. [`Error::Unavailable`].
+    pub fn limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
+        let running = self.get()?;
+        let (_, spec) = running.described_with(changes)?;
+        let before = running.registry.served().model.spec.clone();
+        running.limits_of(&before, &spec)
+    }
+
+    /// Changes the bounds, also where the journal is full, and waits until that has been applied.
+    /// The order holds over restarts, until model.toml states other limits than it does now.
+    ///
+    /// # Errors
+    /// As [`Hosted::limits`] and [`Hosted::command`].
+    pub async fn change_limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
+        let running = self.get()?;
+        running.check_room()?;
+        let _one_at_a_time = running.limiting.lock().await;
+        let described = tokio::task::block_in_place(|| running.described_with(changes));
+        let (description, spec) = described?;
+        let before = running.registry.served().model.spec.clone();
+        let (reply, done) = oneshot::channel();
+        running.send(Work::Describe(description, reply))?;
+        let stopped = |_| running.unavailable("the writer has stopped");
+        let position = done.await.map_err(stopped)??;
+        self.reach(position).await?;
+        // What may go by now goes at once.
+        running.next_look.store(i64::MIN, Relaxed);
+        let limits = tokio::task::block_in_place(|| running.limits_of(&before, &spec))?;
+        tracing::info!(
+            model = running.name,
+            position,
+            bytes_max = limits.bytes_max,
+            retract_within_s = limits.retract_within_s,
+            "the limits of the journal were changed by order"
+        );
+        Ok(Limits { position, ..limits })
+    }
+}
+
+impl Running {
+    /// The description in force with these changes.
+    fn described_with(&self, changes: &OrderedLimits) -> Result<(Description, Spec), Error> {
+        let learning = self.learning.lock();
+        let learning = learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let mut description = learning.learner.description().clone();
+        drop(learning);
+        let refuse = |error: crate::model::SpecError| Error::Refused {
+            field: "limits",
+            what: error.to_string(),
+        };
+        description.toml = Spec::order_limits(&description.toml, changes).map_err(refuse)?;
+        let spec = Spec::journaled(&description.toml).map_err(refuse)?;
+        Ok((description, spec))
+    }
+
+    fn limits_of(&self, before: &Spec, spec: &Spec) -> Result<Limits, Error> {
+        let learning = self.learning.lock();
+        let mut learning =
+            learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let first = segments(&learning.shelf.versions.journal)?;
+        let first = first.first().map_or(1, |first| first.first_position);
+        let held_since = learning
+            .time_of(first)
+            .map_err(|what| self.unavailable(&what))?;
+        let now = self.clock.now().0;
+        let horizon = |spec: &Spec| {
+            let within_us = spec.journal.retract_within_s as i64 * 1_000_000;
+            Time(now.saturating_sub(within_us)).max(held_since)
+        };
+        let (before, after) = (horizon(before), horizon(spec));
+        Ok(Limits {
+            bytes_max: spec.journal.bytes_max,
+            bytes: self.journal_bytes.load(Relaxed),
+            retract_within_s: spec.journal.retract_within_s,
+            held_since,
+            lost_before: (after > before).then_some(after),
+            position: 0,
+        })
+    }
+}

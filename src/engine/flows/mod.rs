@@ -1,0 +1,9 @@
+//! One file a flow: predict, feedback, command, limits, retract, audit, recover.
+
+pub(crate) mod audit;
+pub(crate) mod command;
+pub(crate) mod feedback;
+pub(crate) mod limits;
+pub(crate) mod predict;
+pub(crate) mod recover;
+pub(crate) mod retract;

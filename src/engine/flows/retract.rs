@@ -1,0 +1,521 @@
+//! RETRACT: derive the state without the feedback beside live traffic, journal the order once
+//! that has caught up, let the learner become it, and overwrite what is to be erased.
+//!
+//! Invariant: the order takes effect exactly where it stands in the journal. What was derived
+//! before is only a head start: a restart that finds the order derives the same again. Who asked
+//! may go: until the order is journaled nothing has happened then, and from there on all of it
+//! will.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::oneshot;
+
+use crate::engine::compute::stages::Stage;
+use crate::engine::error::Error;
+use crate::engine::flows::recover::{append, apply};
+use crate::engine::history::chosen::{Chosen, came_again, chosen};
+use crate::engine::history::derivation::{Derivation, Known};
+use crate::engine::history::traces::{self, Origins};
+use crate::engine::host::hosted::{Hosted, Running};
+use crate::engine::host::learning::Learning;
+use crate::engine::host::turn::{PANICKED, block_on};
+use crate::engine::versions::lineage::Lineage;
+use crate::engine::versions::saved::Versions;
+use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction, Selector, Time};
+use crate::learn::{Learner, Tainted};
+use crate::store::{self, Journal, Reader, erase, segments};
+
+/// Entries that a derivation applies between two looks at how far the journal is.
+const STRIDE: usize = 4096;
+/// Entries that the learner is left to catch up with.
+const LEFT_MAX: u64 = 256;
+/// How often a derivation begins that meets orders on its way; then the learner does the rest.
+const BEGUN_MAX: u64 = 8;
+
+const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
+
+/// Where the outcome of a retraction is waited for.
+type Asked = oneshot::Sender<Result<Certificate, Error>>;
+
+/// What a retraction would take back, or has taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Feedback events that are left out.
+    pub excluded: u64,
+    /// Where the first and the last of them stand.
+    pub first_position: u64,
+    /// The last of them.
+    pub last_position: u64,
+    /// The position of the state that the other history starts from.
+    pub base: u64,
+    /// Entries that are applied again from there; 0 where only what had been taken back before
+    /// was erased, of which neither is known any more.
+    pub entries: u64,
+    /// Versions that would be other ones without it, rising; they can no longer be restored.
+    /// A plan names all that were made since, whether it changed them or not.
+    pub tainted: Vec<u64>,
+}
+
+/// What has become of a retraction: enough to check it by applying the journal again. Where only
+/// what had been taken back before is erased, it is of that earlier retraction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// What was taken back.
+    pub plan: Plan,
+    /// The version that never saw it, and the position of the order.
+    pub version: u64,
+    /// The position of the order.
+    pub position: u64,
+    /// BLAKE3 of what is learned now, in hexadecimal digits.
+    pub digest: String,
+    /// The numeric profile that it was computed under.
+    pub profile: String,
+    /// Entries whose content was overwritten, of this and earlier retractions of the same events.
+    pub erased: u64,
+}
+
+/// Which feedback to take back, who asks and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Which events.
+    pub selector: Selector,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub note: String,
+    /// Whether what was sent is overwritten as well.
+    pub disposal: Disposal,
+}
+
+impl Request {
+    fn order(&self, first_position: u64) -> Order {
+        retraction(&self.selector, first_position, self.disposal)
+    }
+
+    fn command(self, order: Order) -> Command {
+        Command {
+            order,
+            actor: self.actor,
+            note: self.note,
+        }
+    }
+}
+
+impl Hosted {
+    /// What a retraction would do. Reads the journal, so it may take a while.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
+    /// does not reach back far enough.
+    pub fn plan_retraction(&self, selector: &Selector) -> Result<Plan, Error> {
+        let planned = self.get()?.plan(selector, Disposal::Keep)?;
+        planned
+            .map(|(plan, _)| plan)
+            .ok_or_else(|| nothing_new(selector))
+    }
+
+    /// Takes feedback back: afterwards the learner is the one that never saw it. Retractions of a
+    /// model take turns.
+    ///
+    /// # Errors
+    /// As [`Hosted::plan_retraction`] and [`Hosted::command`]; [`Error::Full`] while as many wait
+    /// for their turn as may.
+    pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
+        let running = self.get()?.clone();
+        let turn = running.take_turn().await?;
+        running.check_room()?;
+        let (asked, done) = oneshot::channel();
+        running.clone().on_a_thread(move || {
+            // A person waits for it: this thread does not stand back.
+            let outcome = running.take_back(request, &asked);
+            drop(turn);
+            let _ = asked.send(outcome);
+        })?;
+        let ended = done.await;
+        ended.map_err(|_| {
+            self.get()
+                .map_or_else(|error| error, |it| it.unavailable(PANICKED))
+        })?
+    }
+}
+
+/// The order; one that erases what was said names nobody.
+fn retraction(selector: &Selector, first_position: u64, disposal: Disposal) -> Order {
+    Order::Retract(Retraction {
+        selector: match disposal {
+            Disposal::Keep => selector.clone(),
+            Disposal::Erase => selector.hashed(),
+        },
+        first_position,
+        disposal,
+    })
+}
+
+fn nothing_new(selector: &Selector) -> Error {
+    Error::Refused {
+        field: "selector",
+        what: format!("no feedback of {selector} is there that was not retracted already"),
+    }
+}
+
+impl Running {
+    /// The whole of a retraction, on its own thread.
+    fn take_back(
+        self: &Arc<Running>,
+        request: Request,
+        asked: &Asked,
+    ) -> Result<Certificate, Error> {
+        self.settle_trims()?;
+        let Some(mut plan) = self.derive(&request, asked)? else {
+            return match request.disposal {
+                Disposal::Keep => Err(nothing_new(&request.selector)),
+                Disposal::Erase => self.erase_earlier(request),
+            };
+        };
+        self.stages.pass(Stage::HandedOver);
+        if asked.is_closed() {
+            return Err(self.unavailable(NOBODY_WAITS));
+        }
+        let order = request.order(plan.first_position);
+        let disposal = request.disposal;
+        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        self.await_applied(position)?;
+        drop(urgent);
+        let done = self.outcome(position)?;
+        plan.excluded = done.left_out.len() as u64;
+        plan.last_position = done.left_out.last().copied().unwrap_or(0);
+        plan.entries = position - 1 - plan.base;
+        plan.tainted = self.tainted_by(done.version);
+        let manifest = self.versions.find(done.version)?;
+        let manifest = manifest.ok_or_else(|| self.unavailable("its version is gone"))?;
+        Ok(Certificate {
+            erased: match disposal {
+                Disposal::Keep => 0,
+                Disposal::Erase => self.finish_erasures()?,
+            },
+            plan,
+            version: done.version,
+            position,
+            digest: manifest.digest,
+            profile: manifest.profile,
+        })
+    }
+
+    /// Where nothing is left to be retracted, there may be something left to be erased.
+    fn erase_earlier(self: &Arc<Running>, request: Request) -> Result<Certificate, Error> {
+        let last = self.synced.load(Relaxed);
+        let earlier = chosen(&self.versions.journal, &request.selector, last)?;
+        if earlier.retracted.is_empty() {
+            return Err(nothing_new(&request.selector));
+        }
+        let order = Order::Erase(request.selector.hashed());
+        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        self.await_applied(position)?;
+        drop(urgent);
+        self.outcome(position)?;
+        Ok(Certificate {
+            erased: self.finish_erasures()?,
+            ..self.certified(&earlier)?
+        })
+    }
+
+    /// Overwrites all that an order asks to be erased and no record says is; gives how many
+    /// entries those were.
+    fn finish_erasures(self: &Arc<Running>) -> Result<u64, Error> {
+        let orders = {
+            let learning = self.learning.lock();
+            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+            learning.learner.erasures().to_vec()
+        };
+        let mut n_erased = 0;
+        for position in orders.iter().copied() {
+            self.stages.pass(Stage::Erasing(position));
+            let entries = self.erase(&to_be_erased(&self.versions.journal, position)?)?;
+            self.record(Event::Erasure(Erasure { position, entries }));
+            n_erased += entries;
+        }
+        if !orders.is_empty() {
+            // Before the next one looks for orders that are not done.
+            self.outbox.flush();
+            self.await_applied(self.synced.load(Relaxed))?;
+        }
+        Ok(n_erased)
+    }
+
+    /// What is still known of the retraction that took the last of these events back: its order,
+    /// and the version that it made.
+    fn certified(&self, earlier: &Chosen) -> Result<Certificate, Error> {
+        let made = self.versions.list()?.into_iter();
+        let made = made.filter_map(|one| one.manifest.ok());
+        let mut by_order = made.filter(|manifest| {
+            manifest.position == earlier.order && manifest.reason == Reason::Retract.word()
+        });
+        let manifest = by_order.next().unwrap_or_default();
+        let first = |position: Option<&u64>| position.copied().unwrap_or(0);
+        Ok(Certificate {
+            plan: Plan {
+                excluded: earlier.retracted.len() as u64,
+                first_position: first(earlier.retracted.keys().next()),
+                last_position: first(earlier.retracted.keys().next_back()),
+                tainted: self.tainted_by(manifest.version),
+                ..Plan::default()
+            },
+            version: manifest.version,
+            position: earlier.order,
+            digest: manifest.digest,
+            profile: manifest.profile,
+            erased: 0,
+        })
+    }
+
+    /// Overwrites what was retracted, and rids the checkpoints of it.
+    fn erase(&self, chosen: &Chosen) -> Result<u64, Error> {
+        if chosen.retracted.is_empty() {
+            return Ok(0);
+        }
+        // The ids of what is erased stay known, and stand nowhere else then.
+        if !self.outbox.write_ids(self.index) {
+            let reason = "its feedback ids cannot be written; erase again once the disk takes them";
+            return Err(self.unavailable(reason));
+        }
+        self.save_behind(chosen.order)?;
+        let origins = {
+            let learning = self.learning.lock();
+            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+            Origins::of(&learning.learner)
+        };
+        // From the order on it is journaled without its key that something came again.
+        self.outbox.flush();
+        let last = self.synced.load(Relaxed);
+        Ok(overwrite(&self.versions, origins, chosen, last)?)
+    }
+
+    /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
+    /// can never be applied again.
+    fn save_behind(&self, order: u64) -> Result<(), Error> {
+        if is_saved_behind(&self.versions, order)? {
+            return Ok(());
+        }
+        let learning = self.learning.lock();
+        let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+        let chain = learning.shelf.reader.chain();
+        Ok(self.versions.save_stop(&learning.learner, chain)?)
+    }
+
+    /// Refuses a version that holds feedback which was taken back, or of which that is no longer
+    /// known.
+    pub fn check_untainted(&self, version: u64) -> Result<(), Error> {
+        let tainted = self.tainted.lock().expect("nothing panics under it");
+        check_untainted(&tainted, &self.name, version)
+    }
+
+    /// Takes over which versions are tainted.
+    pub fn note_tainted(&self, learner: &Learner) {
+        let mut all = self.tainted.lock().expect("nothing panics under it");
+        all.clone_from(learner.tainted());
+    }
+
+    fn tainted_by(&self, successor: u64) -> Vec<u64> {
+        let all = self.tainted.lock().expect("nothing panics under it");
+        all.by(successor)
+    }
+
+    /// What would be done, and the derivation that does it, with nothing applied; none where
+    /// nothing is chosen that was not retracted before.
+    fn plan(
+        &self,
+        selector: &Selector,
+        disposal: Disposal,
+    ) -> Result<Option<(Plan, Derivation)>, Error> {
+        let last = self.synced.load(Relaxed);
+        let positions = chosen(&self.versions.journal, selector, last)?.new;
+        let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
+        else {
+            return Ok(None);
+        };
+        let order = retraction(selector, first_position, disposal);
+        let known = Known::default();
+        let derivation = Derivation::begin(&self.versions, &order, last, &known);
+        let derivation = derivation.map_err(refused)?;
+        let (known, unrecorded, applied) = {
+            let learning = self.learning.lock();
+            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
+            let learner = &learning.learner;
+            let unrecorded = learner.unrecorded_versions().to_vec();
+            (learner.tainted().clone(), unrecorded, learner.position())
+        };
+        let journal = &self.versions.journal;
+        let lineage = Lineage::read(journal, first_position, applied, &unrecorded)?;
+        let mut tainted = lineage.since(first_position);
+        tainted.retain(|version| known.refusal(*version).is_none());
+        let plan = Plan {
+            excluded: positions.len() as u64,
+            first_position,
+            last_position,
+            base: derivation.base,
+            entries: last - derivation.base,
+            tainted,
+        };
+        Ok(Some((plan, derivation)))
+    }
+
+    /// Derives beside the learner until little is left to catch up with, and hands the derivation
+    /// over. It ends early when nobody waits for it any more.
+    fn derive(
+        self: &Arc<Running>,
+        request: &Request,
+        asked: &Asked,
+    ) -> Result<Option<Plan>, Error> {
+        let planned = self.plan(&request.selector, request.disposal)?;
+        self.stages.pass(Stage::Surveyed);
+        let Some((mut plan, mut derivation)) = planned else {
+            return Ok(None);
+        };
+        let (mut left_before, mut n_begun) = (u64::MAX, 1);
+        loop {
+            let last = self.synced.load(Relaxed);
+            let left = last - derivation.position();
+            if n_begun < derivation.n_begun() && n_begun < BEGUN_MAX {
+                (left_before, n_begun) = (u64::MAX, derivation.n_begun());
+            }
+            // Where feedback comes faster than it is derived, the learner does the rest.
+            let caught_up = left <= LEFT_MAX && derivation.undecided().is_none();
+            if caught_up || left >= left_before {
+                break;
+            }
+            left_before = left;
+            self.advance(&mut derivation, last, asked)?;
+        }
+        plan.base = derivation.base;
+        let mut prepared = self.prepared.lock().expect("nothing panics under it");
+        *prepared = Some(derivation);
+        Ok(Some(plan))
+    }
+
+    fn advance(
+        self: &Arc<Running>,
+        derivation: &mut Derivation,
+        last: u64,
+        asked: &Asked,
+    ) -> Result<(), Error> {
+        while derivation.position() < last {
+            if let Some(reason) = self.closed.get() {
+                return Err(self.unavailable(reason));
+            }
+            if asked.is_closed() {
+                return Err(self.unavailable(NOBODY_WAITS));
+            }
+            derivation.advance(last, STRIDE).map_err(refused)?;
+            if let Some(order) = derivation.undecided()
+                && derivation.position() + 1 == order
+            {
+                // Once it is applied and what became of it is journaled, that is known.
+                self.await_applied(order)?;
+                self.settle_trims()?;
+                let last = self.synced.load(Relaxed);
+                return derivation.begin_again(last).map_err(refused);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a version that is not restored.
+pub(crate) fn check_untainted(tainted: &Tainted, model: &str, version: u64) -> Result<(), Error> {
+    match tainted.refusal(version) {
+        Some(what) if tainted.has_left(version) => Err(Error::NoLongerKept {
+            model: model.to_owned(),
+            what,
+        }),
+        Some(what) => Err(Error::Refused {
+            field: "version",
+            what,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn refused(what: String) -> Error {
+    let field = "selector";
+    Error::Refused { field, what }
+}
+
+/// Whether a state stands on disk which needs nothing before the order.
+fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error> {
+    let listed = versions.checkpoints()?;
+    let mut behind = listed.iter().filter(|one| one.position >= order);
+    Ok(behind.any(|one| versions.is_whole(one.position)))
+}
+
+/// Overwrites what was retracted and, up to `last`, that it came again, and rids the checkpoints of
+/// it; gives how many entries it overwrote.
+fn overwrite(
+    versions: &Versions,
+    origins: Origins,
+    chosen: &Chosen,
+    last: u64,
+) -> Result<u64, store::Error> {
+    if chosen.retracted.is_empty() {
+        return Ok(0);
+    }
+    traces::remove(versions, origins, &chosen.retracted)?;
+    let mut positions = came_again(&versions.journal, &chosen.retracted, last)?;
+    positions.extend(&chosen.retracted);
+    erase(&versions.disk, &versions.journal, &positions)
+}
+
+/// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
+/// that it is done.
+///
+/// # Errors
+/// When the disk refuses; the rest is erased at the next start.
+pub(crate) fn resume_erasures(
+    learning: &mut Learning,
+    journal: &mut Journal,
+    time: Time,
+) -> Result<(), String> {
+    let said = |error: store::Error| error.to_string();
+    for position in learning.learner.erasures().to_vec() {
+        let versions = &learning.shelf.versions;
+        let chosen = to_be_erased(&versions.journal, position).map_err(said)?;
+        if !chosen.retracted.is_empty() && !is_saved_behind(versions, chosen.order).map_err(said)? {
+            let chain = learning.shelf.reader.chain();
+            let saved = versions.save_stop(&learning.learner, chain);
+            saved.map_err(said)?;
+        }
+        let origins = Origins::of(&learning.learner);
+        let last = learning.learner.position();
+        let entries = overwrite(versions, origins, &chosen, last).map_err(said)?;
+        let model = &versions.model;
+        tracing::warn!(
+            model,
+            position,
+            entries,
+            "finished an erasure that a stop had interrupted"
+        );
+        append(journal, time, Event::Erasure(Erasure { position, entries }))?;
+    }
+    let last = journal.sync().map_err(said)?;
+    apply(learning, last)
+}
+
+/// What the order at a position asks to be erased and is not yet.
+fn to_be_erased(journal: &Path, position: u64) -> Result<Chosen, store::Error> {
+    let first = segments(journal)?
+        .first()
+        .map_or(0, |one| one.first_position);
+    if position < first {
+        // What it chose stood before it, and has gone with it.
+        return Ok(Chosen::default());
+    }
+    let order = Reader::open(journal, position, 0)?.next(position)?;
+    match order.map(|entry| entry.event) {
+        Some(Event::Command(Command { order, .. })) => match order.erased() {
+            Some(selector) => chosen(journal, selector, position),
+            None => Ok(Chosen::default()),
+        },
+        _ => Ok(Chosen::default()),
+    }
+}

@@ -1,0 +1,122 @@
+//! What becomes of the checkpoints from between feedback and the order that took it back, once
+//! the feedback is erased: they knew what it said, whatever a restore had undone by then.
+//!
+//! Invariant: afterwards no checkpoint holds anything that the erased feedback led to, and every
+//! version that never learned it can be restored as before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::engine::versions::lineage::Lineage;
+use crate::engine::versions::saved::Versions;
+use crate::event::Version;
+use crate::learn::{Learner, Retold, Tainted};
+use crate::store::checkpoint::UNNAMED;
+use crate::store::{Error, Manifest, checkpoint};
+
+/// What is known of the versions that a learner has made.
+pub struct Origins {
+    tainted: Tainted,
+    retold: Retold,
+    unrecorded: Vec<Version>,
+    /// How far the journal records the others.
+    last: u64,
+    lineage: Lineage,
+}
+
+impl Origins {
+    /// What the learner knows by itself.
+    pub fn of(learner: &Learner) -> Origins {
+        Origins {
+            tainted: learner.tainted().clone(),
+            retold: learner.retold().clone(),
+            unrecorded: learner.unrecorded_versions().to_vec(),
+            last: learner.position(),
+            lineage: Lineage::default(),
+        }
+    }
+
+    /// The same, with what the journal records of the versions made since the feedback that was
+    /// taken back.
+    fn since(mut self, journal: &Path, taken: &BTreeMap<u64, u64>) -> Result<Origins, Error> {
+        let first = taken.keys().next().copied().unwrap_or(1);
+        self.lineage = Lineage::read(journal, first, self.last, &self.unrecorded)?;
+        Ok(self)
+    }
+
+    /// Whether a version learned any of what was taken back, or of what that had led to.
+    fn holds(&self, version: u64, taken: &BTreeMap<u64, u64>) -> bool {
+        if self.tainted.has_left(version) {
+            return true;
+        }
+        // What is not tainted is, bit for bit, the one that never saw it.
+        let Some(successor) = self.tainted.successor(version) else {
+            return false;
+        };
+        let orders: BTreeSet<u64> = taken.values().copied().collect();
+        // An order whose record is gone stood before all of these.
+        let by = self.lineage.position(successor);
+        let learned = |order: &u64| {
+            let spans = self.lineage.spans(version, *order).into_iter();
+            let mut within = spans.flat_map(|span| taken.range(span));
+            within.any(|(_, by)| by == order)
+        };
+        by.is_some_and(|by| orders.contains(&by)) || orders.iter().any(learned)
+    }
+}
+
+/// Removes the checkpoints that learned the feedback at these positions, each of which comes with
+/// that of the order that took it back, and all that name no version; of the others, which only
+/// knew of it, what was learned stays.
+///
+/// # Errors
+/// The disk refused: to be done again.
+pub fn remove(
+    versions: &Versions,
+    origins: Origins,
+    taken: &BTreeMap<u64, u64>,
+) -> Result<(), Error> {
+    let origins = origins.since(&versions.journal, taken)?;
+    for one in versions.checkpoints()? {
+        let position = one.position;
+        let before = taken.range(..=position).map(|(_, order)| *order);
+        let Some(order) = before.filter(|order| position < *order).max() else {
+            continue;
+        };
+        let kept = match one.manifest {
+            Ok(manifest) if UNNAMED.contains(&manifest.reason.as_str()) => false,
+            Ok(manifest) if origins.holds(manifest.version, taken) => false,
+            Ok(manifest) => reduce(versions, &origins, manifest, order)?,
+            Err(_) => false,
+        };
+        if !kept {
+            checkpoint::remove(&versions.disk, &versions.folder, position)?;
+        }
+    }
+    Ok(())
+}
+
+/// Rewrites a checkpoint to what a restore takes; false where it cannot be read.
+fn reduce(
+    versions: &Versions,
+    origins: &Origins,
+    manifest: Manifest,
+    order: u64,
+) -> Result<bool, Error> {
+    if manifest.erased_by > 0 {
+        return Ok(true);
+    }
+    let Ok(learner) = versions.state_at(manifest.position) else {
+        return Ok(false);
+    };
+    let tallies = origins.retold.get(manifest.version).cloned();
+    let learner = learner.only_learned(tallies);
+    let mut manifest = Manifest {
+        erased_by: order,
+        ..manifest
+    };
+    // The scores are of what was said of its answers.
+    manifest.metrics.retain(|name, _| name == "examples");
+    versions.replace(&learner, manifest)?;
+    Ok(true)
+}

@@ -1,0 +1,241 @@
+//! A journal as a model of another description would have seen it: inputs found by their names,
+//! and answers that it would have given.
+//!
+//! Invariant: what the world did stays: which action was taken, with what propensity, and what
+//! came of it.
+
+use std::collections::BTreeMap;
+
+use crate::engine::history::decisions::{arranged, places};
+use crate::event::{
+    Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject,
+};
+use crate::learn::Learner;
+use crate::model::{Choice, Model, Spec, Task, argmax};
+
+/// From the entries of a journal to those of another description.
+pub struct Translation {
+    description: Description,
+    spec: Spec,
+    /// What the descriptions in force said, and where their inputs are found, by the positions
+    /// from which they were.
+    journaled: BTreeMap<u64, (Spec, Vec<usize>)>,
+    /// The answers given instead, by position, as long as feedback may come.
+    answers: BTreeMap<u64, (Outputs, BTreeMap<u32, String>)>,
+    /// What answers; none where it has changed.
+    model: Option<Model>,
+    parting: Option<Parting>,
+}
+
+/// Where two models first answer differently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parting {
+    /// The position of the prediction.
+    pub position: u64,
+    /// What was served.
+    pub served: String,
+    /// What the other description answers.
+    pub other: String,
+}
+
+impl Translation {
+    pub fn new(description: Description) -> Result<Translation, String> {
+        let spec = Spec::journaled(&description.toml).map_err(|error| error.to_string())?;
+        Ok(Translation {
+            description,
+            spec,
+            journaled: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            model: None,
+            parting: None,
+        })
+    }
+
+    /// Where the answers first part, if they have.
+    pub fn parting(&self) -> Option<Parting> {
+        self.parting.clone()
+    }
+
+    /// Takes note that the learner answers differently from here on.
+    pub fn changed(&mut self) {
+        self.model = None;
+    }
+
+    /// An entry as the learner is to see it.
+    pub fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, String> {
+        let position = entry.position;
+        entry.event = match entry.event {
+            Event::Description(journaled) => {
+                let journaled =
+                    Spec::journaled(&journaled.toml).map_err(|error| error.to_string())?;
+                self.describe(position, journaled)?;
+                Event::Description(self.description.clone())
+            }
+            Event::Prediction(prediction) => {
+                let answered = self.answer(position, prediction, learner)?;
+                Event::Prediction(answered)
+            }
+            Event::Feedback(mut feedback) => {
+                if let Subject::Inputs { batch, .. } = &mut feedback.subject {
+                    *batch = self.batch(position, std::mem::take(batch))?;
+                }
+                Event::Feedback(feedback)
+            }
+            // What was adopted before gives way to this description; it only says how the
+            // journal goes on.
+            Event::Command(Command {
+                order: Order::Adopt(journaled),
+                actor,
+                note,
+            }) => {
+                let journaled =
+                    Spec::journaled(&journaled.toml).map_err(|error| error.to_string())?;
+                self.describe(position, journaled)?;
+                let order = Order::Checkpoint;
+                Event::Command(Command { order, actor, note })
+            }
+            event => event,
+        };
+        Ok(entry)
+    }
+
+    /// A journaled prediction, with the answer that was given instead.
+    pub fn prediction(&self, position: u64, journaled: Prediction) -> Result<Prediction, String> {
+        let answer = self.answers.get(&position).cloned();
+        let (outputs, labels) =
+            answer.ok_or_else(|| format!("prediction {position} was given up"))?;
+        Ok(Prediction {
+            batch: self.batch(position, journaled.batch)?,
+            outputs,
+            labels,
+            ..journaled
+        })
+    }
+
+    fn describe(&mut self, position: u64, journaled: Spec) -> Result<(), String> {
+        let (was, is) = (&journaled.task, &self.spec.task);
+        if was.word() != is.word() {
+            return Err(format!(
+                "task: the journal is of a {}, and cannot be learned as {}",
+                was.word(),
+                is.word()
+            ));
+        }
+        let places = places(&journaled, &self.spec).map_err(|error| error.to_string())?;
+        self.journaled.insert(position, (journaled, places));
+        Ok(())
+    }
+
+    /// What was in force where an entry stands.
+    fn journaled(&self, position: u64) -> Result<&(Spec, Vec<usize>), String> {
+        let (_, journaled) = self
+            .journaled
+            .range(..=position)
+            .next_back()
+            .ok_or_else(|| "the journal does not start with a description".to_owned())?;
+        Ok(journaled)
+    }
+
+    fn batch(&self, position: u64, mut batch: Batch) -> Result<Batch, String> {
+        let (_, places) = self.journaled(position)?;
+        batch.columns = arranged(&batch, places, &self.spec);
+        Ok(batch)
+    }
+
+    fn answer(
+        &mut self,
+        position: u64,
+        journaled: Prediction,
+        learner: &Learner,
+    ) -> Result<Prediction, String> {
+        let batch = self.batch(position, journaled.batch)?;
+        let model = self.model.get_or_insert_with(|| learner.model());
+        let mut outputs = model.predict(&batch, Choice::Best)?;
+        let labels = model.labels(&outputs);
+        let names = model.names.clone();
+        let (spec, _) = self.journaled(position)?;
+        let described = spec.task.names();
+        let served = said(
+            &journaled.outputs,
+            batch.n_rows,
+            described,
+            &journaled.labels,
+        );
+        let other = said(&outputs, batch.n_rows, &names, &labels);
+        self.keep_the_decision(spec, &journaled.outputs, &mut outputs)?;
+        if let (None, Some(served), Some(other)) = (&self.parting, served, other)
+            && served != other
+        {
+            self.parting = Some(Parting {
+                position,
+                served,
+                other,
+            });
+        }
+        self.answers
+            .insert(position, (outputs.clone(), labels.clone()));
+        while self.answers.len() > self.spec.waiting_max {
+            self.answers.pop_first();
+        }
+        Ok(Prediction {
+            batch,
+            outputs,
+            labels,
+            ..journaled
+        })
+    }
+
+    /// A bandit's action was taken by the model that served.
+    fn keep_the_decision(
+        &self,
+        journaled: &Spec,
+        served: &Outputs,
+        outputs: &mut Outputs,
+    ) -> Result<(), String> {
+        let (
+            Outputs::Actions {
+                chosen,
+                propensities,
+                ..
+            },
+            Task::Bandit { .. },
+        ) = (served, &self.spec.task)
+        else {
+            return Ok(());
+        };
+        let index = |action: &u32| {
+            let name = journaled.task.names().get(*action as usize);
+            let index = name.and_then(|name| self.spec.task.index(name));
+            index.ok_or_else(|| format!("actions: {name:?} was taken, and is not described"))
+        };
+        let taken: Vec<u32> = chosen.iter().map(index).collect::<Result<_, _>>()?;
+        if let Outputs::Actions {
+            chosen: ours,
+            propensities: shares,
+            ..
+        } = outputs
+        {
+            *ours = taken;
+            shares.clone_from(propensities);
+        }
+        Ok(())
+    }
+}
+
+/// What the first row of outputs answers; none of a label that is not known.
+fn said(
+    outputs: &Outputs,
+    n_rows: usize,
+    names: &[String],
+    labels: &BTreeMap<u32, String>,
+) -> Option<String> {
+    let name = |place: usize| {
+        let label = labels.get(&(place as u32));
+        label.or_else(|| names.get(place)).cloned()
+    };
+    match outputs {
+        Outputs::Probabilities(shares) => name(argmax(&shares[..shares.len() / n_rows])),
+        Outputs::Values(values) => Some(values[0].to_string()),
+        Outputs::Actions { scores, .. } => name(argmax(&scores[..scores.len() / n_rows])),
+    }
+}

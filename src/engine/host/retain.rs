@@ -1,0 +1,296 @@
+//! RETAIN: let the oldest segments of a journal go, once they are too old or room is short.
+//!
+//! Invariant: what is left holds all that the state within the retraction horizon and every later
+//! one can ask for: the entries after it, and each prediction that still waits in it. Its clock
+//! goes on while nothing is journaled: a journal that is full empties itself.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::engine::error::Error;
+use crate::engine::host::hosted::{Hosted, Running};
+use crate::engine::host::learning::Learning;
+use crate::engine::host::writer::Work;
+use crate::event::Time;
+use crate::model::JournalLimits;
+use crate::store::checkpoint::RETAIN;
+use crate::store::{self, Manifest, Segment, segments};
+
+/// How often it is looked at, in microseconds of the monotonic clock.
+const LOOK_EVERY_US: i64 = 10 * SECOND_US;
+/// The same while room is short.
+const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
+/// Journal time between two states that are saved for it, at least, while there is room.
+const SPACING_US: i64 = 60 * SECOND_US;
+const SECOND_US: i64 = 1_000_000;
+
+/// What is known of the segments of one journal.
+#[derive(Default)]
+pub struct Retention {
+    /// When the first entry of each segment was accepted.
+    times: BTreeMap<u64, Time>,
+    /// The first position that a state needs, by the position of the state.
+    needs: BTreeMap<u64, u64>,
+}
+
+/// How full a journal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    Ample,
+    /// More than half is taken.
+    Short,
+    /// Segments have to go.
+    Gone,
+}
+
+/// What a look at a journal comes to.
+struct Look {
+    room: Room,
+    /// The first position of the oldest segment to be kept, where older ones can go.
+    keep_from: Option<u64>,
+    /// Whether more can go once an entry tells the learner how late it is.
+    waits_for_time: bool,
+}
+
+impl Running {
+    /// Lets go what is due, if it is time to look; a failure is told, and tried again with the
+    /// next look.
+    pub fn retain_if_due(&self, learning: &mut Learning) {
+        if self.clock.monotonic_us() >= self.next_look.load(Relaxed) {
+            self.retain(learning);
+        }
+    }
+
+    /// Lets go what is due.
+    pub fn retain(&self, learning: &mut Learning) {
+        let mut every = LOOK_EVERY_US;
+        if !self.journal_failed.load(Relaxed) && !self.retracting.load(Relaxed) {
+            let synced = self.synced.load(Relaxed);
+            match learning.review(self.clock.now(), synced) {
+                Ok(look) => {
+                    if look.room > Room::Ample {
+                        every = LOOK_EVERY_SHORT_US;
+                    }
+                    // The writer never waits for a learner, so these waits end.
+                    let trim = look.keep_from.map(Work::Trim);
+                    let tick = look.waits_for_time.then_some(Work::Tick);
+                    for work in trim.into_iter().chain(tick) {
+                        let _ = self.outbox.insist(self.index, work);
+                    }
+                }
+                Err(reason) => {
+                    tracing::warn!(model = self.name, reason, "the journal was not shortened");
+                }
+            }
+        }
+        let next = self.clock.monotonic_us() + every;
+        self.next_look.store(next, Relaxed);
+    }
+}
+
+impl Hosted {
+    /// Learns what is on disk and lets go what is due, here and now, for tests.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    #[doc(hidden)]
+    pub fn retain_now(&self) -> Result<(), Error> {
+        let running = self.get()?;
+        running.outbox.flush();
+        running.catch_up();
+        let learning = running.learning.lock();
+        let mut learning =
+            learning.map_err(|_| running.unavailable("a learner thread has panicked"))?;
+        running.retain(&mut learning);
+        drop(learning);
+        running.outbox.flush();
+        Ok(())
+    }
+}
+
+impl Learning {
+    fn review(&mut self, now: Time, synced: u64) -> Result<Look, String> {
+        let said = |error: store::Error| error.to_string();
+        let found = segments(&self.shelf.versions.journal).map_err(said)?;
+        let limits = self.learner.spec().journal.clone();
+        let bytes: u64 = found.iter().map(|segment| segment.bytes).sum();
+        let room = match limits.prediction_bytes_max() - limits.segment_bytes() {
+            room if bytes > room => Room::Gone,
+            room if bytes > room / 2 => Room::Short,
+            _ => Room::Ample,
+        };
+        let horizon = self.save_for_horizon(&limits, now, &found, room)?;
+        let wanted = self.wanted(&found, &limits, now)?;
+        let needed = match horizon.filter(|_| wanted > 0) {
+            Some(base) => self.needed(base)?,
+            None => 0,
+        };
+        let ends = found.iter().skip(1).take(wanted);
+        let ends = ends.map(|next| next.first_position);
+        let idle = self.learner.position() == synced;
+        Ok(Look {
+            room,
+            keep_from: ends.take_while(|next| *next <= needed).last(),
+            waits_for_time: idle && self.waits_for_time(&found, &limits, now, room, wanted),
+        })
+    }
+
+    /// Whether an entry would help, where none comes: it ends the waiting of predictions that are
+    /// too old, and begins a new segment, so that the last one can go.
+    fn waits_for_time(
+        &self,
+        found: &[Segment],
+        limits: &JournalLimits,
+        now: Time,
+        room: Room,
+        wanted: usize,
+    ) -> bool {
+        let expired = self.learner.next_expiry().is_some_and(|due| due <= now);
+        let full = |last: &Segment| {
+            last.first_position <= self.learner.position() && last.bytes > limits.segment_bytes()
+        };
+        let age_max_us = limits.age_max_s as i64 * SECOND_US;
+        let old = self.learner.time().0 <= now.0.saturating_sub(age_max_us);
+        // What it holds is taken to be as young as the first entry of the next one.
+        let rolls = (old || room > Room::Ample) && found.last().is_some_and(full);
+        (expired && wanted > 0) || rolls
+    }
+
+    /// Saves a state now and then, so that there is always one that is about as old as the
+    /// horizon; gives the position of the newest that is as old.
+    fn save_for_horizon(
+        &mut self,
+        limits: &JournalLimits,
+        now: Time,
+        found: &[Segment],
+        room: Room,
+    ) -> Result<Option<u64>, String> {
+        let said = |error: store::Error| error.to_string();
+        let within = limits.retract_within_s as i64 * SECOND_US;
+        let mut states = self.saved()?;
+        // Others may be removed before the horizon has passed them.
+        let newest = states.iter().rev().find(|one| one.reason == RETAIN);
+        let due = match newest {
+            None => found.len() > 1 || room > Room::Ample,
+            Some(newest) => {
+                let age = self.learner.time().0.saturating_sub(newest.time_us);
+                let position = newest.position;
+                age >= SPACING_US.max(within / 4) || self.is_far_from(position, found, room)?
+            }
+        };
+        if due {
+            let chain = self.shelf.reader.chain();
+            let versions = &self.shelf.versions;
+            match versions.save_unnamed(&self.learner, RETAIN, chain) {
+                Ok(()) => {
+                    let position = self.learner.position();
+                    let needs = needs(position, self.learner.joins().oldest_position());
+                    self.retention.needs.insert(position, needs);
+                    states = self.saved()?;
+                }
+                // A full disk gets room by what the states before let go.
+                Err(error) => {
+                    let model = &versions.model;
+                    tracing::warn!(model, %error, "a state for retraction was not saved");
+                }
+            }
+        }
+        let horizon = now.0.saturating_sub(within);
+        let old = |one: &&Manifest| one.time_us <= horizon && one.erased_by == 0;
+        let base = states.iter().rev().find(old).map(|one| one.position);
+        if let Some(base) = base {
+            let versions = &self.shelf.versions;
+            versions.remove_before(RETAIN, base).map_err(said)?;
+            self.retention.needs = self.retention.needs.split_off(&base);
+        }
+        Ok(base)
+    }
+
+    /// Whether the state here would let so much more go than the one at `position` that it is worth
+    /// saving while room is short.
+    fn is_far_from(
+        &mut self,
+        position: u64,
+        found: &[Segment],
+        room: Room,
+    ) -> Result<bool, String> {
+        if room == Room::Ample {
+            return Ok(false);
+        }
+        let before = self.needed(position)?;
+        let here = needs(
+            self.learner.position(),
+            self.learner.joins().oldest_position(),
+        );
+        let ends = found.iter().zip(found.iter().skip(1));
+        let between = ends.filter(|(_, next)| (before + 1..=here).contains(&next.first_position));
+        let more: u64 = between.map(|(segment, _)| segment.bytes).sum();
+        let all: u64 = found.iter().map(|segment| segment.bytes).sum();
+        Ok(match room {
+            Room::Gone => more > 0,
+            _ => more >= all / 8,
+        })
+    }
+
+    /// The manifests of all checkpoints that are whole.
+    fn saved(&self) -> Result<Vec<Manifest>, String> {
+        let listed = self.shelf.versions.checkpoints();
+        let listed = listed.map_err(|error| error.to_string())?;
+        let manifests = listed.into_iter().filter_map(|one| one.manifest.ok());
+        Ok(manifests.collect())
+    }
+
+    /// How many of the oldest segments are too old, or more than there is room for.
+    fn wanted(
+        &mut self,
+        found: &[Segment],
+        limits: &JournalLimits,
+        now: Time,
+    ) -> Result<usize, String> {
+        let age_max_us = limits.age_max_s as i64 * SECOND_US;
+        let oldest_allowed = now.0.saturating_sub(age_max_us);
+        let room = limits.prediction_bytes_max() - limits.segment_bytes();
+        let mut bytes: u64 = found.iter().map(|segment| segment.bytes).sum();
+        let mut wanted = 0;
+        for (segment, next) in found.iter().zip(found.iter().skip(1)) {
+            // Nothing in a segment is younger than the first entry of the next.
+            if bytes <= room && self.time_of(next.first_position)?.0 > oldest_allowed {
+                break;
+            }
+            bytes -= segment.bytes;
+            wanted += 1;
+        }
+        Ok(wanted)
+    }
+
+    /// When the first entry of a segment was accepted; of one that is not applied yet, no earlier
+    /// than this.
+    pub fn time_of(&mut self, first_position: u64) -> Result<Time, String> {
+        if first_position > self.learner.position() {
+            return Ok(self.learner.time());
+        }
+        if let Some(time) = self.retention.times.get(&first_position) {
+            return Ok(*time);
+        }
+        let entry = self.shelf.reader.read(first_position);
+        let time = entry.map_err(|error| error.to_string())?.time;
+        self.retention.times.insert(first_position, time);
+        Ok(time)
+    }
+
+    /// The first position that the state at `base` and those after it can ask for.
+    fn needed(&mut self, base: u64) -> Result<u64, String> {
+        if let Some(needs) = self.retention.needs.get(&base) {
+            return Ok(*needs);
+        }
+        let state = self.shelf.versions.state_at(base)?;
+        let needs = needs(base, state.joins().oldest_position());
+        self.retention.needs.insert(base, needs);
+        Ok(needs)
+    }
+}
+
+/// The first position that a state at `position` needs, where the oldest that waits stands there.
+fn needs(position: u64, oldest_waiting: Option<u64>) -> u64 {
+    oldest_waiting.map_or(position + 1, |oldest| oldest.min(position + 1))
+}

@@ -1,0 +1,85 @@
+//! Which of the feedback whose ids are remembered was taken back: who sends it again is told so.
+//!
+//! Invariant: no more positions than feedback ids that are remembered. A start finds them in the
+//! journal, also where the content was erased, and beside the ids, where their segments have gone.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use crate::engine::host::learning::Learning;
+use crate::event::{Command, Event, Kind, Order, Reason};
+use crate::store::{Error, Ids, Reader, segments};
+
+/// The positions of such feedback.
+#[derive(Debug, Default)]
+pub struct Retracted(Mutex<BTreeSet<u64>>);
+
+impl Retracted {
+    /// What is known of the feedback whose id is one of these, up to where a learner has learned.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn read(learning: &Learning, ids: &Ids) -> Result<Retracted, Error> {
+        let (learner, last) = (&learning.learner, learning.learner.position());
+        let Some(oldest) = ids.oldest_position() else {
+            return Ok(Retracted::default());
+        };
+        let mut positions: BTreeSet<u64> = ids.retracted().range(oldest..).copied().collect();
+        let newest_order = learner.newest().of(Reason::Retract);
+        if newest_order.is_none_or(|order| order < oldest) {
+            return Ok(Retracted(Mutex::new(positions)));
+        }
+        let journal = &learning.shelf.versions.journal;
+        // Ids stay known when the segments of their events are let go.
+        let first = segments(journal)?;
+        let oldest = first
+            .first()
+            .map_or(oldest, |first| first.first_position.max(oldest));
+        let mut orders = Vec::new();
+        let mut reader = Reader::open(journal, oldest, 0)?;
+        while let Some(entry) = reader.next(last)? {
+            if let Event::Command(Command {
+                order: Order::Retract(retraction),
+                ..
+            }) = entry.event
+            {
+                orders.push((entry.position, retraction.selector));
+            }
+        }
+        let mut reader = Reader::open(journal, oldest, 0)?;
+        while let Some(entry) = reader.next(last)? {
+            let position = entry.position;
+            let retracted = match &entry.event {
+                Event::Erased(Kind::Feedback(_)) => true,
+                Event::Feedback(feedback) => orders.iter().any(|(order, selector)| {
+                    position < *order && selector.chooses(feedback, entry.time)
+                }),
+                _ => false,
+            };
+            if retracted {
+                positions.insert(position);
+            }
+        }
+        Ok(Retracted(Mutex::new(positions)))
+    }
+
+    /// Whether the feedback that stands there was taken back.
+    pub fn holds(&self, position: u64) -> bool {
+        let positions = self.0.lock().expect("nothing panics under it");
+        positions.contains(&position)
+    }
+
+    /// All of them from this position on.
+    pub fn since(&self, oldest: u64) -> BTreeSet<u64> {
+        let positions = self.0.lock().expect("nothing panics under it");
+        positions.range(oldest..).copied().collect()
+    }
+
+    /// Takes over what an order has taken back, and lets go what stands before the oldest event whose
+    /// id is remembered.
+    pub fn add(&self, left_out: &[u64], oldest: u64) {
+        let mut positions = self.0.lock().expect("nothing panics under it");
+        positions.extend(left_out);
+        *positions = positions.split_off(&oldest);
+    }
+}

@@ -1,0 +1,70 @@
+//! Predictions that take no feedback any more, since newer ones wait in their places.
+//!
+//! Invariant: feedback for one that has made room, or makes room before it is learned, is not
+//! acknowledged: who sends it is told so at once.
+
+use crate::engine::compute::registry::Snapshot;
+use crate::engine::error::Error;
+use crate::event::{Feedback, Prediction, PredictionId, Signal, Subject, Time};
+use crate::learn::Coming;
+use crate::model::Spec;
+
+/// Predictions that are journaled and not learned from yet: each takes a place.
+#[derive(Debug, Default)]
+pub struct WaitingPlaces(Coming);
+
+impl WaitingPlaces {
+    /// Takes note of a prediction that is journaled now.
+    pub fn note(&mut self, prediction: &Prediction, position: u64, served: u64) {
+        self.0.pass(served);
+        self.0.add(&prediction.ids, position);
+    }
+
+    /// Refuses feedback for a prediction that waits no more.
+    pub fn check(
+        &mut self,
+        feedback: &Feedback,
+        served: &Snapshot,
+        now: Time,
+    ) -> Result<(), Error> {
+        let Subject::Prediction(id) = feedback.subject else {
+            return Ok(());
+        };
+        self.0.pass(served.position);
+        self.check_one(id, "prediction_id", served, now)?;
+        match feedback.signal {
+            Signal::PreferredOver(other) => self.check_one(other, "preferred_over", served, now),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_one(
+        &self,
+        id: PredictionId,
+        field: &'static str,
+        served: &Snapshot,
+        now: Time,
+    ) -> Result<(), Error> {
+        let spec = &served.model.spec;
+        let gone = served.gone.holds(id, &self.0, spec.waiting_max);
+        // One that is too old expires, as the description says.
+        if !gone || is_too_old(id, spec, now) {
+            return Ok(());
+        }
+        Err(Error::Gone {
+            field,
+            what: format!(
+                "this prediction takes feedback no more: newer ones took its place, since {} may \
+                 wait (feedback.waiting_max); send its inputs instead of its id",
+                spec.waiting_max
+            ),
+        })
+    }
+}
+
+/// Whether a prediction takes no feedback because of its age; its id holds when it was made.
+fn is_too_old(id: PredictionId, spec: &Spec, now: Time) -> bool {
+    let made_ms = (id.0 >> 80) as i64;
+    let age_max_ms = spec.journal.age_max_s as i64 * 1000;
+    now.0 / 1000 - made_ms > age_max_ms
+}

@@ -1,0 +1,510 @@
+//! The one thread that writes journals: it drains the queue into groups and syncs each once.
+//!
+//! Invariant: a reply to feedback or a command is sent after the fsync that covers it. After a
+//! failed write or fsync nothing of that model is acknowledged any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{RecvTimeoutError, Sender};
+use tokio::sync::oneshot;
+
+use crate::engine::compute::stages::Stage;
+use crate::engine::error::Error;
+use crate::engine::flows::feedback::Accepted;
+use crate::engine::host::bounds::Kind;
+use crate::engine::host::hosted::Running;
+use crate::engine::host::new_labels::NewLabels;
+use crate::engine::host::outbox::{Inbox, message_bytes, prediction_bytes};
+use crate::engine::host::waiting::WaitingPlaces;
+use crate::event::{Command, Description, Duplicate, Event, Feedback, Prediction, Time};
+use crate::model::JournalLimits;
+use crate::store::{self, Ids, Journal, ids};
+
+/// Messages of a group at most.
+const GROUP_MAX: usize = 4096;
+/// Predictions alone are synced this often; they need not be, but the learner waits for it. So often
+/// it is tried again, too, to make a segment that could not be made.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// Bytes of predictions that are held while no segment can be made.
+const HELD_BYTES_MAX: usize = 16 << 20;
+
+/// How often it is looked at how near the bounds are.
+const BOUNDS_EVERY: Duration = Duration::from_secs(1);
+
+/// What is to be written.
+pub enum Work {
+    Prediction(Prediction),
+    Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
+    Command(Command, oneshot::Sender<Result<u64, Error>>),
+    /// A description of other limits.
+    Describe(Description, oneshot::Sender<Result<u64, Error>>),
+    /// A record of what the learner derived.
+    Record(Event),
+    /// Let time go on in the journal, so that what has become too old can go.
+    Tick,
+    /// Let segments go that hold nothing from this position on.
+    Trim(u64),
+    /// Write the feedback ids of what is synced, then say whether the disk took them.
+    WriteIds(Sender<bool>),
+    /// More is due than closed within the newest tick: look whether the next one is.
+    Due,
+    /// Sync every journal, then say so.
+    Flush(Sender<()>),
+    /// Close every journal, then end.
+    Close,
+}
+
+/// A journal and what is known of it.
+pub struct Written {
+    journal: Journal,
+    /// Labels that are to take a place among the classes.
+    new_labels: NewLabels,
+    waiting: WaitingPlaces,
+    ids: Ids,
+    /// The last segment as the ids were last written.
+    ids_written_in: u64,
+    /// Whether the disk refused them last.
+    ids_failing: bool,
+    running: Arc<Running>,
+    /// Journal time as the group in the making began.
+    now: Time,
+    bounds_looked: Instant,
+    replies: Vec<Reply>,
+    unsynced: bool,
+    /// Where the newest tick stands: the next one waits until it has been applied.
+    ticked: u64,
+    /// Whether it came so late that others wait for it to be applied.
+    overdue: bool,
+    /// What nobody waits for, kept until the next segment can be made.
+    held: Held,
+}
+
+/// Predictions whose ids have been given, and records, in their order.
+#[derive(Default)]
+struct Held {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+/// What will be said after the sync.
+enum Reply {
+    Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted),
+    Command(oneshot::Sender<Result<u64, Error>>, u64),
+}
+
+/// Writes until told to close, or until nobody can send any more.
+pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
+    let messages = &inbox.messages;
+    let mut last_sync = Instant::now();
+    loop {
+        let first = match messages.recv_timeout(SYNC_EVERY) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let mut flushed = Vec::new();
+        let (mut closing, mut n_bytes) = (false, 0);
+        journals.iter_mut().for_each(Written::wake);
+        if last_sync.elapsed() >= SYNC_EVERY {
+            journals.iter_mut().for_each(Written::go_on);
+        }
+        for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
+            n_bytes += message.bytes;
+            match message.work {
+                Work::Flush(done) => flushed.push(done),
+                Work::Close => closing = true,
+                work => journals[message.model].take(work),
+            }
+        }
+        for journal in &mut journals {
+            journal.tick();
+        }
+        let all = !flushed.is_empty() || closing || last_sync.elapsed() >= SYNC_EVERY;
+        for journal in &mut journals {
+            journal.settle(all);
+        }
+        // Only now, so that what is in a group is counted here or as a part of the journal.
+        inbox.taken(n_bytes);
+        if all {
+            last_sync = Instant::now();
+        }
+        for done in flushed {
+            let _ = done.send(());
+        }
+        if closing {
+            break;
+        }
+    }
+    for mut written in journals {
+        written.write_ids();
+        let name = written.running.name.clone();
+        let n_held = written.held.events.len();
+        if n_held > 0 {
+            tracing::warn!(model = name, n_held, "lost what waited for a segment");
+        }
+        if let Err(error) = written.journal.close() {
+            tracing::error!(model = name, %error, "journal was not closed");
+        }
+    }
+}
+
+impl Written {
+    pub fn new(journal: Journal, ids: Ids, running: Arc<Running>) -> Written {
+        Written {
+            ids_written_in: journal.last_segment(),
+            ids_failing: false,
+            journal,
+            new_labels: NewLabels::default(),
+            waiting: WaitingPlaces::default(),
+            ids,
+            now: running.clock.now(),
+            bounds_looked: Instant::now(),
+            running,
+            replies: Vec::new(),
+            unsynced: false,
+            ticked: 0,
+            held: Held::default(),
+            overdue: false,
+        }
+    }
+
+    /// Reads the clock, and has the room of the journal looked at when it is time, also where
+    /// nothing is written.
+    fn wake(&mut self) {
+        self.now = self.running.clock.now();
+        let next_look = self.running.next_look.load(Relaxed);
+        if self.running.clock.monotonic_us() >= next_look {
+            self.running.schedule();
+        }
+        if self.bounds_looked.elapsed() >= BOUNDS_EVERY {
+            self.bounds_looked = Instant::now();
+            self.running.watch_bounds();
+        }
+    }
+
+    fn take(&mut self, work: Work) {
+        let bytes = message_bytes(&work) as u64;
+        match work {
+            Work::Prediction(prediction) => {
+                self.append_or_hold(Event::Prediction(prediction));
+                // First what it holds now, so that nobody sees room that is not there.
+                self.running.note_bytes(&self.journal);
+                self.running.promised_bytes.fetch_sub(bytes, Relaxed);
+            }
+            Work::Feedback(feedback, reply) => match self.accept(feedback, bytes) {
+                Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Work::Command(command, reply) => self.obey(&Event::Command(command), reply),
+            Work::Describe(description, reply) => {
+                self.obey(&Event::Description(description), reply);
+            }
+            Work::Record(record) => self.append_or_hold(record),
+            Work::Tick => drop(self.tick_once()),
+            Work::Trim(first_position) => self.trim(first_position),
+            Work::WriteIds(done) => {
+                let _ = done.send(self.write_ids());
+            }
+            Work::Due | Work::Flush(_) | Work::Close => {}
+        }
+    }
+
+    /// Journals an order, if the bytes that are kept for orders are not used up.
+    fn obey(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
+        let bytes_max = self.limits().bytes_max;
+        let room = self.running.check_bytes(self.journal.bytes(), bytes_max);
+        match room.and_then(|()| self.append(event)) {
+            Ok(position) => {
+                self.running.stages.pass(Stage::Appended(position));
+                self.replies.push(Reply::Command(reply, position));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Journals that something is due, once for each time that the learner has said so.
+    fn tick(&mut self) {
+        let next_tick = self.running.next_tick.load(Relaxed);
+        if next_tick <= self.now.0 && self.tick_once() {
+            let late_us = self.now.0.saturating_sub(next_tick);
+            self.overdue = late_us > SYNC_EVERY.as_micros() as i64;
+        }
+    }
+
+    /// Journals that time goes on, unless the learner has yet to apply the tick before; whether it
+    /// did.
+    fn tick_once(&mut self) -> bool {
+        let running = &self.running;
+        let applied = *running.registry.position().borrow() >= self.ticked;
+        let writes = running.closed.get().is_none() && !running.stalled.load(Relaxed);
+        if !(applied && writes) {
+            return false;
+        }
+        match self.append(&Event::Tick(self.now)) {
+            Ok(position) => {
+                self.ticked = position;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn limits(&self) -> JournalLimits {
+        self.running.registry.served().model.spec.journal.clone()
+    }
+
+    fn trim(&mut self, first_position: u64) {
+        // What goes may be younger than a day: its ids stay known.
+        if !self.write_ids() {
+            return;
+        }
+        let model = &self.running.name;
+        match self.journal.trim(first_position) {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(model, first_position, bytes, "shortened the journal"),
+            Err(error) => tracing::warn!(model, %error, "the journal was not shortened"),
+        }
+        self.running.note_journal(&self.journal);
+    }
+
+    /// Journals feedback, or that it came again.
+    fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Accepted, Error> {
+        self.check_room(bytes)?;
+        self.ids.forget(self.now);
+        let known = self.ids.position(&feedback.feedback_id, self.now);
+        let known = known.map_err(|error| self.running.unavailable(&error.to_string()))?;
+        if let Some(position) = known {
+            let retracted = self.running.retracted.holds(position);
+            let duplicate = Duplicate {
+                feedback_id: match retracted {
+                    // The first one may have been erased: then its id stands nowhere any more.
+                    true => String::new(),
+                    false => feedback.feedback_id,
+                },
+                first_position: position,
+            };
+            self.append(&Event::Duplicate(duplicate))?;
+            return Ok(match retracted {
+                true => Accepted::Retracted { position },
+                false => Accepted::Duplicate { position },
+            });
+        }
+        let served = self.running.registry.served();
+        let waits = self.waiting.check(&feedback, &served, self.now);
+        waits.inspect_err(|_| self.running.note_bound(Kind::WaitingPredictions))?;
+        self.check_share(&feedback.source)?;
+        self.new_labels.check(&feedback, &served)?;
+        let feedback = Event::Feedback(feedback);
+        let position = self.append(&feedback)?;
+        if let Event::Feedback(feedback) = &feedback {
+            let (id, source) = (&feedback.feedback_id, &feedback.source);
+            self.ids.insert(id, source, position, self.now);
+            self.new_labels.note(feedback, &served, position);
+        }
+        Ok(Accepted::Accepted { position })
+    }
+
+    /// What is refused here was not seen at the door, since it came with others.
+    fn check_room(&self, bytes: u64) -> Result<(), Error> {
+        let max = self.limits().feedback_bytes_max();
+        self.running.check_bytes(self.journal.bytes() + bytes, max)
+    }
+
+    /// Whether the ids of this source leave room for those of others.
+    fn check_share(&self, source: &str) -> Result<(), Error> {
+        let served = self.running.registry.served();
+        let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
+        if spec.revision == 1 && self.ids.len() >= limits.ids_max as u64 {
+            let what = format!(
+                "{} feedback ids of the last day are known, as many as journal.ids_max allows; \
+                 more lie on disk once model.toml states revision = 2 under [rules]",
+                limits.ids_max
+            );
+            return Err(self.running.full(Kind::FeedbackIds, what));
+        }
+        let shared = self.ids.check_share(source, &ids_bounds(limits));
+        shared.map_err(|ids::Share { held, all }| {
+            let what = format!(
+                "source {source:?} holds {held} of the {all} feedback ids that are known for a \
+                 day, no less than are left for others; it can send again as they age, or once \
+                 journal.ids_bytes_max ({} bytes) is larger",
+                limits.ids_bytes_max
+            );
+            self.running.full(Kind::FeedbackIds, what)
+        })
+    }
+
+    /// Writes the ids that are not on disk, when a segment has been begun since or they are many.
+    fn write_ids_if_due(&mut self) {
+        let bounds = ids_bounds(&self.limits());
+        let begun = self.journal.last_segment() > self.ids_written_in;
+        if begun || self.ids.is_due(&bounds) {
+            self.write_ids();
+        }
+        self.running.ids_held.store(self.ids.len(), Relaxed);
+        let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
+        self.running.oldest_id.store(oldest, Relaxed);
+    }
+
+    /// Writes the ids that are not on disk; false where the disk refused.
+    fn write_ids(&mut self) -> bool {
+        let bounds = ids_bounds(&self.limits());
+        let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
+        let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
+        let retracted = self.running.retracted.since(oldest);
+        let written = written.and_then(|()| self.ids.write_retracted(retracted));
+        let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
+        match &written {
+            Ok(()) => self.ids_written_in = self.journal.last_segment(),
+            Err(error) if !failed_before => {
+                let model = &self.running.name;
+                tracing::warn!(model, %error, "feedback ids are not written; it is tried again");
+            }
+            Err(_) => {}
+        }
+        written.is_ok()
+    }
+
+    fn append(&mut self, event: &Event) -> Result<u64, Error> {
+        if self.running.stalled.load(Relaxed) {
+            return Err(self.running.stall());
+        }
+        let appended = self.journal.append(self.now, event);
+        self.unsynced |= appended.is_ok();
+        if let (Event::Prediction(prediction), Ok(position)) = (event, &appended) {
+            let served = self.running.registry.served().position;
+            self.waiting.note(prediction, *position, served);
+        }
+        appended.map_err(|error| match error {
+            store::Error::NoSegment { .. } => self.stall(&error),
+            error => {
+                let reason = self.fail(&error);
+                self.running.unavailable(&reason)
+            }
+        })
+    }
+
+    /// Journals what nobody waits for, or holds it while no segment can be made.
+    fn append_or_hold(&mut self, event: Event) {
+        if self.append(&event).is_ok() || !self.running.stalled.load(Relaxed) {
+            return;
+        }
+        let bytes = match &event {
+            Event::Prediction(prediction) => prediction_bytes(prediction),
+            _ => 0,
+        };
+        match self.held.bytes + bytes <= HELD_BYTES_MAX {
+            true => {
+                self.held.bytes += bytes;
+                self.held.events.push(event);
+            }
+            false => drop(self.running.unjournaled.fetch_add(1, Relaxed)),
+        }
+    }
+
+    /// Tries again what the system was short of.
+    fn go_on(&mut self) {
+        if self.running.starved.load(Relaxed) {
+            self.running.schedule();
+        }
+        if !self.running.stalled.load(Relaxed) {
+            return;
+        }
+        match self.journal.go_on() {
+            Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
+            Err(error) => {
+                self.running.stalled.store(false, Relaxed);
+                self.fail(&error);
+            }
+            Ok(()) => {
+                self.running.stalled.store(false, Relaxed);
+                let n_held = self.held.events.len();
+                tracing::info!(model = self.running.name, n_held, "the journal goes on");
+                for event in std::mem::take(&mut self.held).events {
+                    self.append_or_hold(event);
+                }
+            }
+        }
+    }
+
+    /// Notes that the next segment cannot be made now; gives what feedback and commands are told.
+    fn stall(&self, error: &store::Error) -> Error {
+        *self.running.stall.lock().expect("nothing panics under it") = error.to_string();
+        if !self.running.stalled.swap(true, Relaxed) {
+            let model = &self.running.name;
+            tracing::warn!(model, %error, "the journal waits; feedback is refused meanwhile");
+        }
+        self.running.stall()
+    }
+
+    /// Writes the group; syncs it when somebody waits for that, or when it is time.
+    fn settle(&mut self, time_to_sync: bool) {
+        // An order may have changed it.
+        self.journal
+            .set_segment_bytes(self.limits().segment_bytes() as u32);
+        if !self.unsynced {
+            return;
+        }
+        let awaited = self.overdue && self.ticked > self.journal.synced();
+        if self.replies.is_empty() && !awaited && !time_to_sync {
+            match self.journal.write() {
+                Ok(_) => self.running.note_bytes(&self.journal),
+                Err(error) => drop(self.fail(&error)),
+            }
+            return;
+        }
+        let (before, start) = (self.journal.synced(), Instant::now());
+        let synced = self.journal.sync();
+        self.unsynced = false;
+        if let Ok(position) = synced {
+            self.running.sync_us.add(start.elapsed().as_micros() as u64);
+            self.running.group_entries.add(position - before);
+            self.running.note_journal(&self.journal);
+            self.write_ids_if_due();
+        }
+        let failure = synced.err().map(|error| self.fail(&error));
+        for reply in self.replies.drain(..) {
+            let refused = failure
+                .as_ref()
+                .map(|reason| self.running.unavailable(reason));
+            // Who asked may have gone; what is on disk stays there.
+            match (reply, refused) {
+                (Reply::Feedback(reply, accepted), None) => drop(reply.send(Ok(accepted))),
+                (Reply::Feedback(reply, _), Some(error)) => drop(reply.send(Err(error))),
+                (Reply::Command(reply, position), None) => drop(reply.send(Ok(position))),
+                (Reply::Command(reply, _), Some(error)) => drop(reply.send(Err(error))),
+            }
+        }
+        self.running.schedule();
+    }
+
+    /// What a failure of the journal means, and why nothing more is taken: feedback stops, unless
+    /// only this event was at fault.
+    fn fail(&self, error: &store::Error) -> String {
+        if matches!(
+            error,
+            store::Error::Entry { .. } | store::Error::TooLarge { .. }
+        ) {
+            return error.to_string();
+        }
+        self.running.journal_failed.store(true, Relaxed);
+        let reason = format!("its journal failed, restart the server once it is mended: {error}");
+        if self.running.closed.set(reason.clone()).is_ok() {
+            tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");
+            self.running.feedback_stopped.send_replace(true);
+            // Nobody needs to wait for a position that is not there.
+            self.running.registry.wake();
+        }
+        reason
+    }
+}
+
+/// How many feedback ids there may be.
+pub fn ids_bounds(limits: &JournalLimits) -> ids::Bounds {
+    ids::Bounds {
+        memory_max: limits.ids_max,
+        bytes_max: limits.ids_bytes_max,
+    }
+}

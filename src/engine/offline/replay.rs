@@ -1,0 +1,172 @@
+//! REPLAY: apply the journal again, and compare what comes of it with what was recorded, or with
+//! what another description would have made of it.
+//!
+//! Invariant: nothing on disk is changed.
+
+use std::collections::BTreeSet;
+
+use crate::engine::error::Error;
+use crate::engine::history::derivation::{Derivation, Known};
+use crate::engine::history::translation::Parting;
+use crate::engine::versions::saved::{Versions, hex};
+use crate::event::{Description, Event, Kind, Order};
+use crate::learn::Evaluation;
+use crate::store::{Manifest, Reader};
+
+/// A replay on its way.
+pub struct Replay {
+    derivation: Derivation,
+    versions: Versions,
+    base: u64,
+    last: u64,
+    /// The positions of checkpoints.
+    saved: BTreeSet<u64>,
+    compared: u64,
+}
+
+/// What a replay has led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// Entries applied.
+    pub entries: u64,
+    /// Checkpoints whose digests were compared, every one of them equal.
+    pub compared: u64,
+    /// BLAKE3 of what is learned, in hexadecimal digits.
+    pub digest: String,
+    /// How good the answers were: those served, or those that the other description gives.
+    pub evaluation: Evaluation,
+    /// Where the answers of another description first part from those served.
+    pub parting: Option<Parting>,
+}
+
+impl Replay {
+    pub(crate) fn recorded(
+        versions: &Versions,
+        last: u64,
+        from: Option<u64>,
+    ) -> Result<Replay, Error> {
+        let field = "version";
+        let refused = |what| Error::Refused { field, what };
+        let bases = match from {
+            Some(version) => {
+                vec![versions.get(version, 0)?.position]
+            }
+            None => {
+                let first = Reader::from_start(&versions.journal, 0)?.next_position();
+                let erased = last_erased(versions, last)?;
+                let saved = versions.positions()?;
+                let bases = (first == 1).then_some(0).into_iter().chain(saved);
+                bases.filter(|base| *base >= erased).collect()
+            }
+        };
+        let mut why = "no checkpoint is left to go on from".to_owned();
+        for base in bases {
+            match Derivation::again_from(versions, last, base) {
+                Ok(derivation) => return Ok(Replay::new(versions, last, base, derivation)),
+                Err(reason) => why = reason,
+            }
+        }
+        Err(refused(why))
+    }
+
+    pub(crate) fn with(
+        versions: &Versions,
+        last: u64,
+        description: Description,
+    ) -> Result<Replay, Error> {
+        let refused = |what| Error::Refused {
+            field: "description",
+            what,
+        };
+        let order = Order::Adopt(description);
+        let derivation =
+            Derivation::begin(versions, &order, last, &Known::default()).map_err(refused)?;
+        Ok(Replay::new(versions, last, 0, derivation))
+    }
+
+    fn new(versions: &Versions, last: u64, base: u64, derivation: Derivation) -> Replay {
+        let saved = match derivation.order() {
+            None => versions.positions().unwrap_or_default(),
+            Some(_) => Vec::new(),
+        };
+        Replay {
+            derivation,
+            versions: versions.clone(),
+            base,
+            last,
+            saved: saved.into_iter().collect(),
+            compared: 0,
+        }
+    }
+
+    /// The position that it has reached, the one that it started after, and the last.
+    pub fn positions(&self) -> (u64, u64, u64) {
+        (self.derivation.position(), self.base, self.last)
+    }
+
+    /// Applies up to `n_max` entries; false once all are applied.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]: the journal gives another state than a checkpoint or record says.
+    pub fn advance(&mut self, n_max: u64) -> Result<bool, Error> {
+        let until = (self.derivation.position() + n_max).min(self.last);
+        while self.derivation.position() < until {
+            let next = self.saved.range(self.derivation.position() + 1..).next();
+            let stop = next.map_or(until, |position| until.min(*position));
+            let advanced = self.derivation.advance(stop, usize::MAX);
+            advanced.map_err(|what| self.damaged(what))?;
+            self.compare(stop)?;
+        }
+        Ok(until < self.last)
+    }
+
+    fn compare(&mut self, position: u64) -> Result<(), Error> {
+        if !self.saved.contains(&position) {
+            return Ok(());
+        }
+        // One that is not sound says nothing of the journal.
+        let Ok(Manifest { digest: saved, .. }) = self.versions.manifest_at(position) else {
+            return Ok(());
+        };
+        let digest = hex(&self.derivation.learner.learned().digest());
+        if digest != saved {
+            return Err(self.damaged(format!(
+                "the checkpoint at position {position} was saved with digest {saved}, \
+                 but applying the journal gave {digest}"
+            )));
+        }
+        self.compared += 1;
+        Ok(())
+    }
+
+    fn damaged(&self, what: String) -> Error {
+        Error::Damaged {
+            model: self.versions.model.clone(),
+            what,
+        }
+    }
+
+    /// What it has led to.
+    pub fn outcome(self) -> Replayed {
+        let learner = &self.derivation.learner;
+        Replayed {
+            entries: learner.position() - self.base,
+            compared: self.compared,
+            digest: hex(&learner.learned().digest()),
+            evaluation: learner.evaluation().clone(),
+            parting: self.derivation.parting(),
+        }
+    }
+}
+
+/// The position of the last erased entry that is needed to go on; 0 where none was erased.
+fn last_erased(versions: &Versions, last: u64) -> Result<u64, Error> {
+    let mut erased = 0;
+    let mut reader = Reader::from_start(&versions.journal, 0)?;
+    while let Some(entry) = reader.next(last)? {
+        if let Event::Erased(Kind::Feedback(_) | Kind::Prediction) = entry.event {
+            erased = entry.position;
+        }
+    }
+    Ok(erased)
+}

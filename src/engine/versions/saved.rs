@@ -1,0 +1,462 @@
+//! The versions of one model on disk: which there are, saving one, loading one.
+//!
+//! Invariant: a version's number is never reused, and only checkpoints made by the cadence or at
+//! a stop are ever removed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::engine::compute::described::Described;
+use crate::engine::compute::encoder_folder::EncoderFolder;
+use crate::engine::compute::patience::Patience;
+use crate::engine::error::Error;
+use crate::event::{Entry, Event, Reason, Version};
+use crate::learn::Learner;
+use crate::model::weights::Tensors;
+use crate::model::{Device, Pinned, Spec, TextEncoder};
+use crate::store::checkpoint::{Listed, STOP, UNNAMED};
+use crate::store::{self, Checkpoint, Directory, Disk, Manifest, Reader, checkpoint};
+
+/// Where checkpoints are, and whose.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    pub disk: Disk,
+    pub folder: PathBuf,
+    /// The journal that the positions are of.
+    pub journal: PathBuf,
+    /// The weights that the model started with, where it arrived trained.
+    pub start: PathBuf,
+    /// The encoders whose adapters learn, by digest: where they are kept, and those that were read.
+    pub encoders: PathBuf,
+    /// The folder that states are set aside in.
+    pub scratch: PathBuf,
+    pub read: Arc<Mutex<BTreeMap<[u8; 32], Arc<TextEncoder>>>>,
+    pub model: String,
+    pub journal_id: [u8; 16],
+    /// Versions that commands on their way need, and how many do.
+    pub pinned: Arc<Mutex<BTreeMap<u64, usize>>>,
+    /// Taken alone while a checkpoint is replaced: meanwhile it is not there.
+    pub whole: Arc<RwLock<()>>,
+    /// What computes in place of a device that is gone: that of the description by now.
+    pub stand_in: Option<Device>,
+    /// Whether what is looked up here waits for descriptors.
+    pub patience: Patience,
+}
+
+impl Versions {
+    /// Those of a model in a data directory.
+    pub fn new(directory: &Directory, model: &str, journal_id: [u8; 16]) -> Versions {
+        Versions {
+            disk: directory.disk().clone(),
+            folder: directory.checkpoints(model),
+            journal: directory.journal(model),
+            start: directory.start(model),
+            encoders: directory.encoders(model),
+            scratch: directory.model(model),
+            read: Arc::default(),
+            model: model.to_owned(),
+            journal_id,
+            pinned: Arc::default(),
+            whole: Arc::default(),
+            stand_in: None,
+            patience: Patience::default(),
+        }
+    }
+
+    /// Keeps a version until it is unpinned as often.
+    pub fn pin(&self, version: u64) {
+        let mut pinned = self.pinned.lock().expect("nothing panics under it");
+        *pinned.entry(version).or_insert(0) += 1;
+    }
+
+    /// Lets the cadence remove a version again, unless another command needs it.
+    pub fn unpin(&self, version: u64) {
+        let mut pinned = self.pinned.lock().expect("nothing panics under it");
+        if let Some(n_commands) = pinned.get_mut(&version) {
+            *n_commands -= 1;
+            if *n_commands == 0 {
+                pinned.remove(&version);
+            }
+        }
+    }
+
+    /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
+    /// of another journal could pose as a version of this one: it is wrong here.
+    pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+        let listed = self.positions()?.into_iter().map(|position| Listed {
+            position,
+            manifest: self.manifest_at(position),
+        });
+        Ok(listed.collect())
+    }
+
+    /// The positions of all checkpoints, rising, also of those that are not sound.
+    pub fn positions(&self) -> Result<Vec<u64>, store::Error> {
+        let _whole = self.whole.read().expect("nothing panics under it");
+        checkpoint::positions(&self.folder)
+    }
+
+    /// The manifest of the checkpoint at a position, or what is wrong with it.
+    pub fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
+        let manifest = {
+            let _whole = self.whole.read().expect("nothing panics under it");
+            checkpoint::manifest(&self.folder, position)?
+        };
+        match manifest.journal_id == hex(&self.journal_id) {
+            true => Ok(manifest),
+            false => Err(store::Error::Foreign {
+                path: self.folder.clone(),
+                what: format!(
+                    "the checkpoint at position {position} is of another journal; \
+                     move it out of this folder"
+                ),
+            }),
+        }
+    }
+
+    /// Every version with its manifest, or what is wrong with it, in the order of positions.
+    pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+        let mut listed = self.checkpoints()?;
+        listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
+        Ok(listed)
+    }
+
+    /// Every version, each with what is wrong with its checkpoint, if anything is, in the order
+    /// of their numbers.
+    pub fn all(&self) -> Result<Vec<(Manifest, Option<String>)>, store::Error> {
+        let mut all = Vec::new();
+        for one in self.list()? {
+            all.push(match one.manifest {
+                Ok(manifest) => (manifest, None),
+                Err(error) => {
+                    let position = one.position;
+                    let manifest = Manifest {
+                        position,
+                        ..Manifest::default()
+                    };
+                    (manifest, Some(error.to_string()))
+                }
+            });
+        }
+        all.sort_by_key(|(manifest, _)| manifest.version);
+        Ok(all)
+    }
+
+    /// The manifest of a version, if it is there.
+    pub fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
+        let positions = self.positions()?;
+        let found = self.search(&positions, version);
+        Ok(found.unwrap_or_else(|| {
+            // One that is damaged stands in the way.
+            let mut manifests = positions.iter().filter_map(|at| self.manifest_at(*at).ok());
+            manifests.find(|one| one.version == version && is_named(one))
+        }))
+    }
+
+    /// The same by halves, since versions rise with their positions: few manifests are read. None
+    /// where one of them is not sound.
+    fn search(&self, positions: &[u64], version: u64) -> Option<Option<Manifest>> {
+        let (mut low, mut high, mut found) = (0, positions.len(), None);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let manifest = self.manifest_at(positions[middle]).ok()?;
+            match manifest.version < version {
+                true => low = middle + 1,
+                false => {
+                    high = middle;
+                    // What names no version stands behind the one that it was saved at.
+                    found = Some(manifest);
+                }
+            }
+        }
+        Some(found.filter(|one| one.version == version && is_named(one)))
+    }
+
+    /// The same, or which versions are there; as far as it is known, they were made up to `newest`.
+    ///
+    /// # Errors
+    /// [`Error::NoVersion`] and [`Error::NoLongerKept`].
+    pub fn get(&self, version: u64, newest: u64) -> Result<Manifest, Error> {
+        if let Some(manifest) = self.find(version)? {
+            return Ok(manifest);
+        }
+        let whole = self.list()?.into_iter().filter_map(|one| one.manifest.ok());
+        let mut known: Vec<u64> = whole.map(|one| one.version).collect();
+        known.sort_unstable();
+        Err(Error::no_version(&self.model, version, &known, newest))
+    }
+
+    /// The position of a version's state, from its manifest or its record up to `last`.
+    pub fn position(&self, version: u64, last: u64) -> Result<Option<u64>, store::Error> {
+        if let Some(manifest) = self.find(version)? {
+            return Ok(Some(manifest.position));
+        }
+        let mut reader = Reader::from_start(&self.journal, 0)?;
+        while let Some(entry) = reader.next(last)? {
+            if let Event::Version(record) = entry.event
+                && record.version == version
+            {
+                return Ok(Some(record.position));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Weights and learner state of a version, checked.
+    pub fn load(&self, version: u64) -> Result<(Tensors, Tensors), store::Error> {
+        let manifest = self.find(version)?.ok_or_else(|| store::Error::Foreign {
+            path: self.folder.clone(),
+            what: format!("version {version} is no longer kept"),
+        })?;
+        let checkpoint = self.read(manifest.position)?;
+        Ok((checkpoint.weights, checkpoint.learner))
+    }
+
+    /// The checkpoint at a position, checked.
+    pub fn read(&self, position: u64) -> Result<Checkpoint, store::Error> {
+        let _whole = self.whole.read().expect("nothing panics under it");
+        checkpoint::load(&self.folder, position)
+    }
+
+    /// Writes this state and manifest in place of the checkpoint that stands there.
+    pub fn replace(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
+        let (weights, state) = (learner.learned().weights(), learner.state());
+        let _alone = self.whole.write().expect("nothing panics under it");
+        checkpoint::replace(&self.disk, &self.folder, manifest, &weights, &state).map(drop)
+    }
+
+    /// The state before the first entry, of a history that starts with this description.
+    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, String> {
+        let Some(pinned) = spec.weights() else {
+            return Ok(Learner::new(spec));
+        };
+        let load = || checkpoint::load_start(&self.start, &pinned.digest);
+        let file = self.patience.look(load);
+        let file = file.map_err(|error| error.to_string())?;
+        Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
+    }
+
+    /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
+    pub fn keep_encoders(&self, described: &Described) -> Result<(), String> {
+        for folder in &described.kept {
+            folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)))?;
+        }
+        if described.spec.device == Device::Cpu {
+            let mut read = self.read.lock().expect("nothing panics under it");
+            for (_, pinned, _) in described.spec.adapted_encoders() {
+                read.extend(described.encoder(pinned).map(|one| (pinned.digest, one)));
+            }
+        }
+        Ok(())
+    }
+
+    /// An encoder that was kept, on the processor: learning is the same wherever it serves.
+    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+        let mut read = self.read.lock().expect("nothing panics under it");
+        if let Some(encoder) = read.get(&pinned.digest) {
+            return Ok(encoder.clone());
+        }
+        let path = self.encoders.join(hex(&pinned.digest));
+        let (folder, weights) = EncoderFolder::read(&self.encoders, &path)?;
+        if folder.digest != pinned.digest {
+            return Err(format!(
+                "{}: not the encoder that the model started with; restore it from a copy",
+                path.display()
+            ));
+        }
+        let encoder = Arc::new(folder.encoder(&path, weights, Device::Cpu)?);
+        read.insert(pinned.digest, encoder.clone());
+        Ok(encoder)
+    }
+
+    /// The learner as it was at a position that has a checkpoint.
+    pub fn state_at(&self, position: u64) -> Result<Learner, String> {
+        let checkpoint = self.read(position);
+        self.state_of(checkpoint.map_err(|error| error.to_string())?)
+    }
+
+    /// The same, to go on from.
+    pub fn base_at(&self, position: u64) -> Result<Learner, String> {
+        let checkpoint = self.patience.look(|| self.read(position));
+        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+        match checkpoint.manifest.erased_by {
+            0 => self.state_of(checkpoint),
+            order => Err(format!(
+                "the checkpoint at position {position} can only be restored since what the order \
+                 at {order} took back was erased"
+            )),
+        }
+    }
+
+    /// The learner that a checkpoint holds, if that is of this journal.
+    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, String> {
+        let manifest = checkpoint.manifest;
+        let position = manifest.position;
+        if manifest.journal_id != hex(&self.journal_id) {
+            return Err(of_another_journal(position));
+        }
+        let learner = Learner::load(checkpoint.weights, checkpoint.learner)
+            .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
+        match hex(&learner.learned().digest()) == manifest.digest {
+            true => Ok(learner),
+            false => Err(format!(
+                "the checkpoint at position {position} does not load to the digest it was saved with"
+            )),
+        }
+    }
+
+    /// Saves the state as the version that `entry` made; one that stands there already stays.
+    pub fn save(
+        &self,
+        learner: &Learner,
+        version: &Version,
+        entry: &Entry,
+        chain: [u8; 32],
+    ) -> Result<(), store::Error> {
+        let (note, actor) = match &entry.event {
+            Event::Command(command) => (command.note.clone(), command.actor.clone()),
+            _ => Default::default(),
+        };
+        let manifest = Manifest {
+            parent: version.parent,
+            reason: version.reason.word().to_owned(),
+            time_us: entry.time.0,
+            note,
+            actor,
+            ..self.manifest(learner, version.digest, chain)
+        };
+        self.write(learner, manifest)
+    }
+
+    /// Removes the oldest versions that the cadence made, beyond those to be kept.
+    pub fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
+        self.prune(Reason::Cadence.word(), learner.spec().cadence.keep)
+    }
+
+    /// Saves the state from which the next start goes on; it replaces the one before.
+    pub fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
+        self.save_unnamed(learner, STOP, chain)?;
+        self.prune(STOP, 1)
+    }
+
+    /// Saves the state without making it a version, unless one stands there already.
+    pub fn save_unnamed(
+        &self,
+        learner: &Learner,
+        reason: &str,
+        chain: [u8; 32],
+    ) -> Result<(), store::Error> {
+        if checkpoint::manifest(&self.folder, learner.position()).is_ok() {
+            return Ok(());
+        }
+        let manifest = Manifest {
+            parent: learner.version(),
+            reason: reason.to_owned(),
+            time_us: learner.time().0,
+            ..self.manifest(learner, learner.learned().digest(), chain)
+        };
+        self.write(learner, manifest)
+    }
+
+    /// Removes the checkpoints of this reason that stand before a position.
+    pub fn remove_before(&self, reason: &str, position: u64) -> Result<(), store::Error> {
+        for one in self.checkpoints()? {
+            let old = one.position < position;
+            if old && one.manifest.is_ok_and(|one| one.reason == reason) {
+                checkpoint::remove(&self.disk, &self.folder, one.position)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
+        let weights = learner.learned().weights();
+        let again = manifest.clone();
+        match checkpoint::save(
+            &self.disk,
+            &self.folder,
+            manifest,
+            &weights,
+            &learner.state(),
+        ) {
+            Ok(_) => Ok(()),
+            Err(store::Error::Exists { .. }) if self.is_whole(learner.position()) => Ok(()),
+            Err(store::Error::Exists { .. }) => {
+                // The state was derived again, so what was damaged can be replaced.
+                checkpoint::remove(&self.disk, &self.folder, learner.position())?;
+                checkpoint::save(&self.disk, &self.folder, again, &weights, &learner.state())
+                    .map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn is_whole(&self, position: u64) -> bool {
+        self.read(position).is_ok()
+    }
+
+    fn manifest(&self, learner: &Learner, digest: [u8; 32], chain: [u8; 32]) -> Manifest {
+        let description = learner.description();
+        let evaluation = learner.evaluation();
+        let served = evaluation.served();
+        let mut metrics = BTreeMap::from([
+            ("examples".to_owned(), learner.learned().n_examples() as f64),
+            ("judged".to_owned(), served.count),
+        ]);
+        // A model that was never judged has no score, not that of 0.
+        if served.count > 0.0 {
+            metrics.insert("score".to_owned(), served.mean());
+            metrics.insert("recent_score".to_owned(), evaluation.recent());
+        }
+        Manifest {
+            model: self.model.clone(),
+            journal_id: hex(&self.journal_id),
+            version: learner.version(),
+            position: learner.position(),
+            description: blake3::hash(description.toml.as_bytes()).to_string(),
+            build: description.build.clone(),
+            profile: description.profile.clone(),
+            digest: hex(&digest),
+            chain: hex(&chain),
+            metrics,
+            ..Manifest::default()
+        }
+    }
+
+    /// Removes the oldest checkpoints of this reason beyond `keep`.
+    fn prune(&self, reason: &str, keep: usize) -> Result<(), store::Error> {
+        let pinned = self.pinned.lock().expect("nothing panics under it");
+        let removable = |manifest: &Manifest| {
+            manifest.reason == reason && !pinned.contains_key(&manifest.version)
+        };
+        let mut positions = Vec::new();
+        for one in self.checkpoints()? {
+            if one.manifest.as_ref().is_ok_and(removable) {
+                positions.push(one.position);
+            }
+        }
+        let n_old = positions.len().saturating_sub(keep);
+        positions[..n_old]
+            .iter()
+            .try_for_each(|position| checkpoint::remove(&self.disk, &self.folder, *position))
+    }
+}
+
+/// Whether a checkpoint is a version.
+fn is_named(manifest: &Manifest) -> bool {
+    !UNNAMED.contains(&manifest.reason.as_str())
+}
+
+/// What is said of a checkpoint that stands beside a journal that it is not of.
+pub fn of_another_journal(position: u64) -> String {
+    format!(
+        "the checkpoint at position {position} is of another journal; \
+         put back the checkpoints and the journal that belong together"
+    )
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
