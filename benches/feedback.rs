@@ -4,25 +4,23 @@
 //!
 //! `cargo bench --bench feedback`, or shorter: `cargo bench --bench feedback -- 20000`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
 #[path = "traffic/feed.rs"]
 mod feed;
-#[path = "../tests/common/server.rs"]
-mod server;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use bytes::Bytes;
-use common::House;
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::{FeedbackRequest, Tensor};
 use prost::Message;
+use support::House;
 
 use crate::feed::feed;
-use crate::server::{Client, Server};
+use crate::support::server::{Client, Server};
 
 /// Events at full rate, and again at half of it.
 const N_EVENTS: usize = 200_000;

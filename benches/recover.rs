@@ -4,23 +4,21 @@
 //!
 //! `cargo bench --bench recover`, or shorter: `cargo bench --bench recover -- 10000`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
 #[path = "traffic/feed.rs"]
 mod feed;
 #[path = "traffic/payments.rs"]
 mod payments;
-#[path = "../tests/common/server.rs"]
-mod server;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use common::{House, copy};
+use support::{House, copy};
 
 use crate::feed::feed;
-use crate::server::{Client, Server, json, run, text};
+use crate::support::server::{Client, Server, json, run, text};
 
 const N_EVENTS: u64 = 100_000;
 const N_ROUNDS: usize = 5;

@@ -6,23 +6,21 @@
 //!
 //! `cargo bench --bench restore`, or fewer: `cargo bench --bench restore -- 5`. Linux only.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-#[path = "../tests/common/server.rs"]
-mod server;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use common::House;
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::{CheckpointRequest, RestoreRequest};
 use perennial::proto::perennial::v1::{FeedbackRequest, RetractRequest};
+use support::House;
 
-use crate::server::{Client, Server};
+use crate::support::server::{Client, Server};
 
 const N_RESTORES: usize = 20;
 const N_BUSY: usize = 2;

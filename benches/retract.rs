@@ -5,25 +5,23 @@
 //!
 //! `cargo bench --bench retract`, or shorter: `cargo bench --bench retract -- 10000`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
 #[path = "traffic/feed.rs"]
 mod feed;
 #[path = "traffic/payments.rs"]
 mod payments;
-#[path = "../tests/common/server.rs"]
-mod server;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use common::House;
 use perennial::proto::perennial::v1::RetractRequest;
+use support::House;
 use tokio::task::JoinSet;
 
 use crate::feed::{feed, quantile};
-use crate::server::{Client, Server};
+use crate::support::server::{Client, Server};
 
 const N_EVENTS: u64 = 100_000;
 /// Sources that are taken back, one after the other; there are ten.

@@ -6,10 +6,8 @@
 //! `cargo bench --bench stream`, or shorter: `cargo bench --bench stream -- 100000`. It takes python3
 //! with venv, and the package index for grpcio and grpcio-tools.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-#[path = "../tests/common/server.rs"]
-mod server;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -17,15 +15,15 @@ use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
-use common::{AUTO, House};
 use futures_util::{Stream, StreamExt};
 use perennial::proto::perennial::v1::learning_server::{Learning, LearningServer};
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, feedback_reply};
+use support::{AUTO, House};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::server::Server;
+use crate::support::server::Server;
 
 const N_EVENTS: usize = 1_000_000;
 const N_ROUNDS: usize = 3;

@@ -6,18 +6,18 @@
 //!
 //! `cargo bench --bench versions`, or fewer: `cargo bench --bench versions -- 10000`. Linux only.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use common::{AUTO, House, label, order, rows, syncing_nothing};
 use perennial::engine::{Disposal, Hosted, Offline, Retract};
 use perennial::event::{Feedback, Order, PredictionId, Selector, Subject, Time};
 use perennial::store::checkpoint;
+use support::{AUTO, House, label, order, rows, syncing_nothing};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

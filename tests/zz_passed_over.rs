@@ -2,7 +2,7 @@
 //!
 //! Invariant: it speaks of this run of cargo alone.
 
-#[path = "common/passed_over.rs"]
+#[path = "it/support/passed_over.rs"]
 mod passed_over;
 
 use std::collections::BTreeMap;

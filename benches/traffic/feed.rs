@@ -13,7 +13,7 @@ use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::server::Client;
+use crate::support::server::Client;
 
 /// Events that wait to be sent.
 const UNSENT_MAX: usize = 1024;

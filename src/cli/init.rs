@@ -221,7 +221,7 @@ fn is_model_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "../../tests/common/passed_over.rs"]
+#[path = "../../tests/it/support/passed_over.rs"]
 mod passed_over;
 
 #[cfg(test)]

@@ -1,0 +1,202 @@
+//! What a bandit learns besides the first reward of an action that it served: labels, which tell
+//! of all actions at once, and rewards that turn out to be others.
+
+use perennial::event::{Batch, Event, Outputs, Prediction, PredictionId, Signal};
+use perennial::learn::Fate;
+use perennial::model::Choice;
+
+use super::mean;
+use crate::support::cases::{Case, SEED, case, gradient, learners, remembered_max};
+use crate::support::{Classroom, rows};
+
+/// Every learner as a bandit; a network, too.
+fn bandits(feedback: &str) -> Vec<Case> {
+    let mut learners = learners();
+    let mlp = gradient("mlp", "adamw", "er");
+    learners.push((mlp, remembered_max("er")));
+    let learners = learners.into_iter();
+    let bandit = |(learner, remembered)| {
+        let settings = format!("{feedback}{learner}");
+        case("bandit", &settings, SEED, remembered)
+    };
+    learners.map(bandit).collect()
+}
+
+/// What a bandit expects of each action.
+pub fn scores(room: &Classroom, batch: &Batch) -> Vec<f64> {
+    match room.learner.model().predict(batch, Choice::Best).unwrap() {
+        Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),
+        _ => panic!("a bandit"),
+    }
+}
+
+/// The share of rows whose right action is expected to earn more.
+fn known(room: &Classroom) -> f64 {
+    let right = |(batch, class): (Batch, &str)| {
+        let scores = scores(room, &batch);
+        f64::from(u8::from((scores[0] > scores[1]) == (class == "a")))
+    };
+    let all: Vec<f64> = rows(900, 0.3).skip(600).map(right).collect();
+    mean(&all)
+}
+
+#[test]
+fn labels_alone_teach_a_bandit_all_actions_at_once() {
+    for case in bandits("") {
+        println!("{}", case.name);
+        let mut room = Classroom::new(&case.toml);
+        for (batch, class) in rows(600, 0.3) {
+            let id = room.predict(batch).ids[0];
+            room.say(id, Signal::Label(class.to_owned()));
+        }
+        let known = known(&room);
+        assert!(known > 0.9, "{known}: {}", case.name);
+        // Of one row the other action is right by now: both move, whichever is served.
+        let (batch, class) = rows(600, 0.3).last().expect("a row");
+        let (best, label) = if class == "a" { (1, "b") } else { (0, "a") };
+        let before = scores(&room, &batch);
+        for _ in 0..100 {
+            let id = serve(&mut room, batch.clone(), 0);
+            room.say(id, Signal::Label(label.to_owned()));
+        }
+        let after = scores(&room, &batch);
+        let moved = [best, 1 - best].map(|action| after[action] - before[action]);
+        println!("  {known:.3}, moved {moved:.3?}");
+        let toward = moved[0] > 0.05 && moved[1] < -0.05;
+        assert!(toward, "{moved:?}: {}", case.name);
+    }
+}
+
+/// When the rewards of a stream come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Comes {
+    AtOnce,
+    /// After silence has earned nothing.
+    Late,
+    /// After half of it.
+    InParts,
+}
+
+/// Rows that are served with an action by turns, and what each has earned in the end.
+fn rewarded(case: &Case, comes: Comes) -> Classroom {
+    let mut room = Classroom::new(&case.toml);
+    let mut waiting = std::collections::VecDeque::new();
+    for (index, (batch, class)) in rows(600, 0.3).enumerate() {
+        let action = u32::from(index % 3 == 0);
+        let id = serve(&mut room, batch, action);
+        let reward = f64::from(u8::from((action == 0) == (class == "a")));
+        match comes {
+            Comes::AtOnce => say(&mut room, id, reward, &[Fate::Applied, Fate::Pending]),
+            Comes::Late => waiting.push_back((id, reward)),
+            Comes::InParts => {
+                say(&mut room, id, 0.5 * reward, &[Fate::Applied, Fate::Pending]);
+                waiting.push_back((id, 0.5 * reward));
+            }
+        }
+        if waiting.len() > 5
+            && let Some((id, reward)) = waiting.pop_front()
+        {
+            say(&mut room, id, reward, fates(comes));
+        }
+    }
+    for (id, reward) in waiting {
+        say(&mut room, id, reward, &Fate::ALL);
+    }
+    room
+}
+
+/// Answers a row with this action.
+pub fn serve(room: &mut Classroom, batch: Batch, action: u32) -> PredictionId {
+    let position = room.learner.position();
+    let ids = vec![PredictionId(u128::from(position) << 16)];
+    let mut outputs = room
+        .learner
+        .model()
+        .predict(&batch, Choice::Drawn(&ids))
+        .unwrap();
+    if let Outputs::Actions { chosen, .. } = &mut outputs {
+        chosen[0] = action;
+    }
+    let prediction = Prediction {
+        ids: ids.clone(),
+        version: room.learner.version(),
+        position,
+        batch,
+        outputs,
+        labels: Default::default(),
+    };
+    room.tell(Event::Prediction(prediction));
+    ids[0]
+}
+
+fn fates(comes: Comes) -> &'static [Fate] {
+    match comes {
+        Comes::Late => &[Fate::Late],
+        _ => &[Fate::Applied, Fate::Pending],
+    }
+}
+
+fn say(room: &mut Classroom, id: PredictionId, reward: f64, fates: &[Fate]) {
+    let fate = room.say(id, Signal::Reward(reward)).fate;
+    assert!(fates.iter().any(|one| fate == Some(*one)), "{fate:?}");
+}
+
+/// How far apart what two expect of each action is, on the whole.
+fn apart(one: &Classroom, other: &Classroom) -> f64 {
+    let apart = |(batch, _): (Batch, _)| {
+        let each = scores(one, &batch).into_iter().zip(scores(other, &batch));
+        each.map(|(one, other)| (one - other).abs()).sum::<f64>() / 2.0
+    };
+    let all: Vec<f64> = rows(900, 0.3).skip(600).map(apart).collect();
+    mean(&all)
+}
+
+#[test]
+fn a_reward_that_comes_late_or_in_parts_is_learned_as_if_it_had_come_at_once() {
+    for (comes, feedback) in [
+        (Comes::InParts, "aggregate = \"sum\"\n"),
+        (Comes::Late, "window_s = 3\ndefault_reward = 0.0\n"),
+    ] {
+        for case in bandits(&format!("[feedback]\n{feedback}")) {
+            let at_once = feedback.replace("window_s = 3\ndefault_reward = 0.0\n", "");
+            let at_once = Case {
+                toml: case.toml.replace(feedback, &at_once),
+                ..case.clone()
+            };
+            let at_once = rewarded(&at_once, Comes::AtOnce);
+            let room = rewarded(&case, comes);
+            let (apart, known) = (apart(&at_once, &room), [&at_once, &room].map(known));
+            println!(
+                "{comes:?} {apart:.3} apart, knows {known:.3?}, {}",
+                case.name
+            );
+            // Had nothing been learned of it, they were a quarter apart in parts, and half late.
+            assert!(apart < 0.12, "{apart}: {}", case.name);
+            assert!(known[1] > known[0] - 0.05, "{known:?}: {}", case.name);
+        }
+    }
+}
+
+#[test]
+fn p10_a_preference_has_the_fate_of_both_its_examples() {
+    // Two examples make up an update: those of the preference fill one, or wait.
+    let learner = gradient("linear", "sgd", "none");
+    let case = case("bandit", &learner, SEED, 0);
+    let mut room = Classroom::new(&case.toml);
+    let ids: Vec<_> = rows(5, 0.3)
+        .map(|(batch, _)| serve(&mut room, batch, 0))
+        .collect();
+    let prefer = |room: &mut Classroom, over: [usize; 2]| {
+        let [id, other] = over.map(|index| ids[index]);
+        room.say(id, Signal::PreferredOver(other)).fate
+    };
+    assert_eq!(prefer(&mut room, [0, 1]), Some(Fate::Applied));
+    say(&mut room, ids[2], 1.0, &[Fate::Pending]);
+    // The first fills an update, the second waits for the next.
+    assert_eq!(prefer(&mut room, [3, 4]), Some(Fate::Pending));
+    let count = |room: &Classroom, fate| room.learner.ledger().count(fate);
+    assert_eq!(
+        [Fate::Applied, Fate::Pending].map(|fate| count(&room, fate)),
+        [2, 1]
+    );
+}

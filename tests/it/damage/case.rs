@@ -1,0 +1,199 @@
+//! A data directory in which one thing is wrong.
+//!
+//! Invariant: nothing is changed by refusing it, the other model goes on, and once it is mended
+//! the model comes to the same digest.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use perennial::engine::{Engine, Hosted, Offline, State};
+use perennial::event::{Column, Command, Order};
+use uuid::Uuid;
+
+use crate::damage::flips::collect;
+use crate::damage::log::warnings;
+use crate::support::{AUTO, House, copy, digest, order, rows, syncing_nothing, teach, teach_rows};
+
+const LIMITS: &str = "[feedback]\nwaiting_max = 5\n[journal]\nbytes_max = \"16MiB\"\n";
+
+/// What both models have lived through, and what "m" had learned.
+pub struct Lived {
+    pub house: House,
+    pub digest: [u8; 32],
+}
+
+pub fn describe() -> House {
+    let toml = format!("{AUTO}{LIMITS}");
+    House::new(&[("m", &toml), ("other", &toml)])
+}
+
+pub fn lived() -> &'static Lived {
+    static LIVED: OnceLock<Lived> = OnceLock::new();
+    LIVED.get_or_init(|| on_a_thread_of_its_own(0.3))
+}
+
+/// Another one, which lived through other rows: its positions are the same, its journal is not.
+pub fn stranger() -> &'static Lived {
+    static STRANGER: OnceLock<Lived> = OnceLock::new();
+    STRANGER.get_or_init(|| on_a_thread_of_its_own(1.3))
+}
+
+/// Tests run within a runtime, which none can be started in.
+fn on_a_thread_of_its_own(turn: f64) -> Lived {
+    std::thread::spawn(move || live(turn)).join().unwrap()
+}
+
+fn live(turn: f64) -> Lived {
+    let house = describe();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let engine = house.open_on(syncing_nothing());
+    let digest = runtime.block_on(async {
+        teach_rows(engine.model("other").unwrap(), 5, turn, "row").await;
+        let model = engine.model("m").unwrap();
+        teach_rows(model, 20, turn, "row").await;
+        order(model, Order::Checkpoint).await;
+        // Rows of 50 kB, so that there are several segments.
+        for n in 0..50 {
+            large(model, n).await;
+        }
+        digest(model)
+    });
+    engine.close();
+    drop(engine);
+    Lived { house, digest }
+}
+
+pub async fn large(model: &Hosted, n: usize) {
+    let (mut batch, truth) = rows(n + 1, 0.7).nth(n).unwrap();
+    batch.columns[2] = Column::Strings(vec!["c".repeat(50_000)]);
+    teach(model, batch, truth, &format!("large-{n}")).await;
+}
+
+/// A copy of it, for one thing to be wrong.
+pub struct Case(pub House);
+
+impl Case {
+    pub fn new() -> Case {
+        let house = describe();
+        copy(&lived().house.data(), &house.data());
+        Case(house)
+    }
+
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let segments = below(&self.0.data().join("m/journal"));
+        assert_eq!(segments.len(), 3, "{segments:?}");
+        segments
+    }
+
+    pub fn segment(&self, index: usize) -> PathBuf {
+        self.segments().swap_remove(index)
+    }
+
+    /// Of version 1, of version 2 and of the clean stop.
+    pub fn checkpoints(&self) -> Vec<PathBuf> {
+        below(&self.0.data().join("m/checkpoints"))
+    }
+
+    /// Without what makes an older part of the journal needless.
+    pub fn forget(self, n_checkpoints: usize) -> Case {
+        for newer in self.checkpoints().split_off(n_checkpoints) {
+            fs::remove_dir_all(newer).unwrap();
+        }
+        self
+    }
+
+    pub fn open(&self) -> (Arc<Engine>, String) {
+        warnings(|| self.0.open_on(syncing_nothing()))
+    }
+
+    /// The model is not served, with these words; its files stay, and the other one learns.
+    pub async fn refuses(&self, words: &[&str]) {
+        let before = self.files();
+        let (engine, _) = self.open();
+        let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+            panic!("it cannot be served: {words:?}")
+        };
+        said(&reason, words);
+        let (batch, truth) = rows(1, 0.0).next().unwrap();
+        let feedback_id = format!("goes on {}", Uuid::now_v7());
+        teach(engine.model("other").unwrap(), batch, truth, &feedback_id).await;
+        engine.close();
+        assert!(self.files() == before, "something was changed: {reason}");
+    }
+
+    /// Who looks at the journal without a server is told the same.
+    pub fn refuses_to_be_looked_at(&self, words: &[&str]) {
+        let before = self.files();
+        let error = Offline::open(&self.0.data(), "m").unwrap_err().to_string();
+        said(&error, words);
+        assert!(self.files() == before, "something was changed: {error}");
+    }
+
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        collect(&self.0.data(), Path::new("m"), &mut files);
+        files
+    }
+
+    /// The model comes to the same digest and learns on; gives what was warned of.
+    pub async fn comes_back(&self) -> String {
+        let (engine, log) = self.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!(model.status(false).state, State::Ready, "{log}");
+        assert_eq!(digest(model), lived().digest, "{log}");
+        large(model, 60).await;
+        engine.close();
+        log
+    }
+
+    /// What is wrong with the versions, as they are listed.
+    pub fn listed(&self) -> String {
+        let offline = Offline::open(&self.0.data(), "m").unwrap();
+        let wrong = offline.versions().unwrap().into_iter();
+        let wrong: Vec<String> = wrong.filter_map(|(_, wrong)| wrong).collect();
+        wrong.join("; ")
+    }
+}
+
+pub fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+pub fn said(sentence: &str, words: &[&str]) {
+    for word in words {
+        assert!(sentence.contains(word), "{word:?} in {sentence:?}");
+    }
+    assert!(!sentence.contains('\n'), "one sentence: {sentence}");
+}
+
+/// Half of a file; gives all of it.
+pub fn truncate(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    bytes
+}
+
+/// Brings a version back without a server.
+pub fn restore(case: &Case, version: u64) -> Result<u64, String> {
+    let command = Command {
+        order: Order::Restore { version },
+        actor: String::new(),
+        note: String::new(),
+    };
+    let made = Offline::order(&case.0.data(), "m", command);
+    made.map(|made| made.version)
+        .map_err(|error| error.to_string())
+}
+
+impl Lived {
+    pub fn last_position(&self) -> u64 {
+        Offline::open(&self.house.data(), "m")
+            .unwrap()
+            .positions()
+            .1
+    }
+}

@@ -1,0 +1,179 @@
+//! What stands where a file of a data directory should: a pipe, a device, a socket, a folder, a
+//! file without end, a link that leads elsewhere.
+//!
+//! Invariant: nobody waits for it and nobody reads it; a sentence names it, and the other model
+//! goes on.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use perennial::engine::{Engine, Offline, State};
+
+use crate::damage::case::{Case, lived, said};
+use crate::support::digest;
+use crate::support::server::{run, text};
+use crate::support::special::{ALL, Special, each};
+
+/// What is wrong with the data directory, as `verify` says.
+fn verify(data: &Path, models: &Path) -> String {
+    let args = ["verify", "--data", text(data), "--models", text(models)];
+    let (stdout, stderr) = run(&args, 1);
+    stdout + &stderr
+}
+
+impl Case {
+    fn verify(&self) -> String {
+        verify(&self.0.data(), &self.0.models())
+    }
+
+    /// The model is not served, and both who starts and who checks are told so in a sentence.
+    fn is_refused(&self, place: &Path, words: &str) {
+        let name = place.file_name().unwrap().to_str().unwrap();
+        let found = self.verify();
+        assert!(found.contains("m: damaged: "), "{found}");
+        said(&found.replace('\n', " "), &[name, words]);
+        assert!(found.contains("other: sound: "), "{found}");
+        let (engine, _) = self.open();
+        let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+            panic!("it cannot be served: {words}")
+        };
+        said(&reason, &[name, words]);
+        let other = engine.model("other").unwrap();
+        assert_eq!(other.status(false).state, State::Ready);
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        self.0.data().join(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_what_is_no_segment_is_refused_unread() {
+    let case = Case::new();
+    for segment in case.segments() {
+        each(&segment, &ALL, |special| {
+            case.is_refused(&segment, special.words());
+        });
+    }
+    let list = case.file("m/journal/erasing");
+    each(&list, &ALL, |special| {
+        case.is_refused(&list, special.words());
+    });
+    case.comes_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_what_is_no_file_of_a_checkpoint_is_passed_over_with_a_warning() {
+    for name in [
+        "manifest.json",
+        "weights.safetensors",
+        "learner.safetensors",
+    ] {
+        for special in ALL {
+            // A stop puts another checkpoint in its place, so each is a case of its own.
+            let case = Case::new();
+            let place = case.checkpoints().pop().unwrap().join(name);
+            each(&place, &[special], |special| {
+                let found = case.verify();
+                said(&found.replace('\n', " "), &[name, special.words()]);
+                let (engine, log) = case.open();
+                let model = engine.model("m").unwrap();
+                assert_eq!(model.status(false).state, State::Ready);
+                assert_eq!(digest(model), lived().digest);
+                assert!(log.contains("passing over a damaged checkpoint"), "{log}");
+                assert!(log.contains(special.words()), "{log}");
+            });
+        }
+    }
+}
+
+#[test]
+fn p9_what_is_no_lock_is_not_locked() {
+    let case = Case::new();
+    let lock = case.file("LOCK");
+    let kinds: Vec<Special> = ALL
+        .into_iter()
+        .filter(|one| *one != Special::Sparse)
+        .collect();
+    each(&lock, &kinds, |special| {
+        let words = ["LOCK: cannot open it: ", special.words()];
+        said(
+            &Engine::open(case.0.config()).err().unwrap().to_string(),
+            &words,
+        );
+        let offline = Offline::open(&case.0.data(), "m");
+        said(&offline.unwrap_err().to_string(), &words);
+        said(case.verify().trim_end(), &words);
+    });
+    case.open();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_folders_that_lead_elsewhere_are_not_followed() {
+    let outside = tempfile::tempdir().unwrap();
+    for path in ["m", "m/journal", "m/checkpoints"] {
+        let case = Case::new();
+        let (place, moved) = (case.file(path), outside.path().join(path.replace('/', "-")));
+        fs::rename(&place, &moved).unwrap();
+        symlink(&moved, &place).unwrap();
+        case.is_refused(&place, "a link leads to ");
+        fs::remove_file(&place).unwrap();
+        // Within the data directory it may lead where it likes, and the directory may be a link.
+        let inner = case.file("elsewhere");
+        fs::rename(&moved, &inner).unwrap();
+        symlink(&inner, &place).unwrap();
+        let data = outside.path().join("data");
+        symlink(case.0.data(), &data).unwrap();
+        let mut config = case.0.config();
+        config.data = data.clone();
+        let engine = Engine::open(config).unwrap();
+        assert_eq!(digest(engine.model("m").unwrap()), lived().digest, "{path}");
+        drop(engine);
+        fs::remove_file(&data).unwrap();
+    }
+    let case = Case::new();
+    let newest = case.checkpoints().pop().unwrap();
+    let moved = outside.path().join("newest");
+    fs::rename(&newest, &moved).unwrap();
+    symlink(&moved, &newest).unwrap();
+    said(
+        &case.verify().replace('\n', " "),
+        &["manifest.json", "a link leads to "],
+    );
+    let (engine, log) = case.open();
+    assert_eq!(digest(engine.model("m").unwrap()), lived().digest);
+    assert!(log.contains("a link leads to "), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_journal_that_is_gone_is_not_begun_anew() {
+    let case = Case::new();
+    let journal = case.file("m/journal");
+    let moved = case.file("m/moved");
+    fs::rename(&journal, &moved).unwrap();
+    case.is_refused(&journal, "the journal is gone, and ");
+    case.refuses_to_be_looked_at(&["m/journal: the journal is gone, and "]);
+    assert!(!journal.exists());
+    fs::rename(&moved, &journal).unwrap();
+    case.comes_back().await;
+}
+
+#[test]
+fn p1_a_model_with_data_and_no_description_is_told_of() {
+    let case = Case::new();
+    fs::remove_file(case.0.models().join("m/model.toml")).unwrap();
+    let (data, models) = (case.0.data(), case.0.models());
+    let args = ["verify", "--data", text(&data), "--models", text(&models)];
+    let (stdout, stderr) = run(&args, 0);
+    assert!(stdout.contains("m: sound: "), "{stdout}");
+    let told = "m has data, and no model.toml describes it: it is not served";
+    assert!(stderr.contains(told), "{stderr}");
+    let (engine, log) = case.open();
+    assert!(engine.model("m").is_err());
+    assert!(
+        log.contains("the model has data and no description; it is not served"),
+        "{log}"
+    );
+    assert!(log.contains("m/model.toml"), "{log}");
+}

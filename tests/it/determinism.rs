@@ -1,0 +1,373 @@
+//! Equal states and equal entries give equal states: across restarts, processes and names.
+//!
+//! Invariant: every comparison is of whole states or of digests, bit for bit.
+
+use crate::support::{AUTO, Classroom, cases, gradient, label, rows};
+use perennial::event::{
+    Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs, PredictionId, Signal,
+    Subject,
+};
+use perennial::learn::{Fate, Learner};
+
+/// Rows of the fixed list.
+const N_ROWS: usize = 230;
+const TURN: f64 = 0.3;
+
+/// What is compared everywhere: every learner of the contract with every task, and networks with
+/// updates of more than one example.
+fn descriptions() -> Vec<String> {
+    let batches = |toml: String| {
+        let (learner, update) = ("[learner]\n", "[learner]\nexamples_per_update = 3\n");
+        toml.replace(learner, update)
+    };
+    let mut all = vec![
+        AUTO.to_owned(),
+        gradient("sgd", "", "none"),
+        batches(gradient("sgd", "8", "er")),
+        batches(gradient("adamw", "8, 4", "der++")),
+    ];
+    for (learner, remembered_max) in cases::learners() {
+        for task in cases::TASKS {
+            let toml = cases::case(task, &learner, cases::SEED, remembered_max).toml;
+            let (own, _) = toml.split_once("[versions]").expect("the last table");
+            all.push(own.to_owned());
+        }
+    }
+    // A short memory for waiting predictions, and versions by cadence.
+    let limits = "[feedback]\nwaiting_max = 40\n[versions]\nevery_examples = 64\n";
+    all.iter_mut().for_each(|toml| toml.push_str(limits));
+    all
+}
+
+/// What is true of a row; a bandit is told what it earned.
+fn truth(outputs: &Outputs, class: &str) -> Signal {
+    let is_a = class == "a";
+    match outputs {
+        Outputs::Probabilities(_) => Signal::Label(class.to_owned()),
+        Outputs::Values(_) => Signal::Value(if is_a { 3.5 } else { -1.0 }),
+        Outputs::Actions { chosen, .. } => {
+            Signal::Reward(f64::from(u8::from((chosen[0] == 0) == is_a)))
+        }
+    }
+}
+
+fn command(order: Order) -> Event {
+    Event::Command(Command {
+        order,
+        actor: String::new(),
+        note: "a test asks".to_owned(),
+    })
+}
+
+fn unmatched(feedback_id: &str) -> Event {
+    Event::Feedback(label(PredictionId(u128::MAX), feedback_id, "a"))
+}
+
+/// About five hundred entries: labels, some of them late, double, wrong or without a prediction,
+/// rows that come with their label, commands, and a restore to the first version by command.
+fn course(toml: &str) -> Classroom {
+    let mut room = Classroom::new(toml);
+    let mut ids = Vec::new();
+    let mut checkpoint = 0;
+    for (index, (batch, class)) in rows(N_ROWS, TURN).enumerate() {
+        let feedback_id = format!("label-{index}");
+        let prediction = room.predict(batch.clone());
+        let (id, signal) = (prediction.ids[0], truth(&prediction.outputs, class));
+        let told = |id| Feedback {
+            signal: signal.clone(),
+            ..label(id, &feedback_id, class)
+        };
+        ids.push(id);
+        match index % 16 {
+            // No one says anything of it.
+            3 => {}
+            // Said twice: under the same id, then under another.
+            5 => {
+                room.tell(Event::Feedback(told(id)));
+                let first_position = room.learner.position();
+                room.tell(Event::Duplicate(Duplicate {
+                    feedback_id,
+                    first_position,
+                }));
+                room.say(id, signal);
+            }
+            7 => {
+                room.tell(unmatched(&feedback_id));
+            }
+            // A row that comes with its truth; a bandit's is the right action.
+            9 => {
+                let row = Subject::Inputs {
+                    batch,
+                    decision: None,
+                };
+                let mut taught = Feedback {
+                    subject: row,
+                    ..told(id)
+                };
+                if let Signal::Reward(_) = taught.signal {
+                    taught.signal = Signal::Label(class.to_owned());
+                }
+                room.tell(Event::Feedback(taught));
+                let later = format!("later-{index}");
+                room.tell(Event::Feedback(Feedback {
+                    feedback_id: later,
+                    ..told(id)
+                }));
+            }
+            // Of a prediction that made room long ago, in the later rows.
+            11 => {
+                let old = ids[index.saturating_sub(60)];
+                room.tell(Event::Feedback(told(old)));
+            }
+            13 => {
+                room.tell(Event::Feedback(label(id, &feedback_id, "no class")));
+            }
+            _ => {
+                room.tell(Event::Feedback(told(id)));
+            }
+        }
+        match index {
+            80 | 170 => {
+                let step = room.tell(command(Order::Checkpoint));
+                checkpoint = step.version.unwrap().version;
+            }
+            120 | 200 => {
+                let version = checkpoint;
+                room.tell(command(Order::Restore { version }));
+            }
+            _ => {}
+        }
+    }
+    room
+}
+
+/// The same entries from the start; between them, `between` may do what it likes.
+fn replay(toml: &str, journal: &[Entry], mut between: impl FnMut(&mut Classroom)) -> Classroom {
+    let mut room = Classroom::empty(toml);
+    for entry in journal {
+        room.apply(entry.clone());
+        between(&mut room);
+    }
+    room
+}
+
+fn check_equal(one: &Classroom, other: &Classroom, toml: &str) {
+    let (one, other) = (&one.learner, &other.learner);
+    assert_eq!(one.learned().digest(), other.learned().digest(), "{toml}");
+    assert_eq!(one.evaluation(), other.evaluation(), "{toml}");
+    assert_eq!(one.ledger(), other.ledger(), "{toml}");
+    assert!(one == other, "{toml}");
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Everything that a process can tell another of a state.
+fn summary(learner: &Learner) -> String {
+    let (learned, state) = (learner.learned().digest(), learner.state().digest());
+    format!("digest {} {}", hex(learned), hex(state))
+}
+
+#[test]
+fn p2_the_fixed_list_meets_every_fate_it_is_meant_to() {
+    for toml in descriptions() {
+        let room = course(&toml);
+        let n_entries = room.journal.len();
+        assert!((450..550).contains(&n_entries), "{n_entries} entries");
+        let ledger = room.learner.ledger();
+        let fates = [
+            Fate::Applied,
+            Fate::Duplicate,
+            Fate::Unmatched,
+            Fate::Expired,
+            Fate::Undone,
+        ];
+        for fate in fates {
+            assert!(ledger.count(fate) > 0, "{fate:?}: {ledger:?}: {toml}");
+        }
+    }
+}
+
+#[test]
+fn p2_a_replay_from_the_start_is_equal() {
+    for toml in descriptions() {
+        let room = course(&toml);
+        check_equal(&replay(&toml, &room.journal, |_| {}), &room, &toml);
+    }
+}
+
+#[test]
+fn p2_going_on_from_what_was_saved_is_never_having_stopped() {
+    for toml in descriptions() {
+        let room = course(&toml);
+        // Once at each place, and once at all of them.
+        for stop in (50..room.journal.len() as u64).step_by(50) {
+            let resumed = replay(&toml, &room.journal, |room| {
+                if room.learner.position() == stop {
+                    room.reload();
+                }
+            });
+            check_equal(&resumed, &room, &toml);
+        }
+        let resumed = replay(&toml, &room.journal, |room| {
+            if room.learner.position().is_multiple_of(50) {
+                room.reload();
+            }
+        });
+        check_equal(&resumed, &room, &toml);
+    }
+}
+
+#[test]
+fn p2_summaries_are_printed() {
+    for toml in descriptions() {
+        println!("\n{}", summary(&course(&toml).learner));
+    }
+}
+
+#[test]
+fn p2_a_second_process_comes_to_the_same() {
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program)
+        .args(["--exact", "p2_summaries_are_printed", "--nocapture"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<_> = text.lines().filter(|l| l.starts_with("digest ")).collect();
+    let own: Vec<String> = descriptions()
+        .iter()
+        .map(|toml| summary(&course(toml).learner))
+        .collect();
+    assert_eq!(said, own);
+}
+
+/// The same fact under other names, whose order is the same.
+fn rename(event: &Event) -> Event {
+    let rename_id = |id: PredictionId| match id.0 {
+        u128::MAX => id,
+        number => PredictionId(number * 7 + 1_000_000),
+    };
+    let mut event = event.clone();
+    match &mut event {
+        Event::Prediction(prediction) => {
+            prediction
+                .ids
+                .iter_mut()
+                .for_each(|id| *id = rename_id(*id));
+        }
+        Event::Feedback(feedback) => {
+            feedback.feedback_id = format!("other-{}", feedback.feedback_id);
+            if let Subject::Prediction(id) = &mut feedback.subject {
+                *id = rename_id(*id);
+            }
+            if let Signal::PreferredOver(id) = &mut feedback.signal {
+                *id = rename_id(*id);
+            }
+        }
+        Event::Duplicate(duplicate) => {
+            duplicate.feedback_id = format!("other-{}", duplicate.feedback_id);
+        }
+        Event::Description(description) => {
+            *description = Description {
+                build: "another build".to_owned(),
+                ..description.clone()
+            };
+        }
+        Event::Tick(_)
+        | Event::Command(_)
+        | Event::Version(_)
+        | Event::Refusal(_)
+        | Event::Erasure(_)
+        | Event::Erased(_) => {}
+    }
+    event
+}
+
+#[test]
+fn p2_what_is_learned_knows_no_names_and_no_positions() {
+    for toml in descriptions() {
+        let room = course(&toml);
+        let mut other = Classroom::empty(&toml);
+        let mut n_more = 0;
+        // Records are derived again.
+        let causes = room.journal.iter().map(|entry| &entry.event);
+        for cause in causes.filter(|event| !matches!(event, Event::Version(_))) {
+            other.tell(rename(cause));
+            if other.learner.position().is_multiple_of(3) {
+                other.tell(unmatched(&format!("more-{n_more}")));
+                n_more += 1;
+            }
+        }
+        assert!(n_more > 100);
+        assert!(other.learner.position() > room.learner.position());
+        let digest = |room: &Classroom| hex(room.learner.learned().digest());
+        assert_eq!(digest(&other), digest(&room), "{toml}");
+        assert_eq!(
+            other.learner.evaluation(),
+            room.learner.evaluation(),
+            "{toml}"
+        );
+    }
+}
+
+#[test]
+fn p10_every_accepted_event_has_one_fate_at_every_moment() {
+    for toml in descriptions() {
+        let room = course(&toml);
+        let mut n_accepted = 0;
+        replay(&toml, &room.journal, |room| {
+            let last = room.journal.last().unwrap();
+            let accepted = matches!(last.event, Event::Feedback(_) | Event::Duplicate(_));
+            n_accepted += u64::from(accepted);
+            let ledger = room.learner.ledger();
+            let counts = Fate::ALL.map(|fate| ledger.count(fate));
+            assert_eq!(counts.iter().sum::<u64>(), n_accepted, "{counts:?}: {toml}");
+            assert_eq!(ledger.total(), n_accepted);
+            let n_learned = room.learner.learned().n_examples();
+            assert_eq!(ledger.count(Fate::Applied), n_learned, "{counts:?}: {toml}");
+        });
+        assert!(n_accepted > 200, "{n_accepted}");
+    }
+}
+
+#[test]
+fn p10_rewards_count_once_and_only_within_their_window() {
+    let toml = AUTO
+        .replace("classification", "bandit")
+        .replace("classes", "actions");
+    let toml = format!("{toml}[feedback]\nwindow_s = 6\n");
+    let mut room = Classroom::new(&toml);
+    let mut waiting = Vec::new();
+    for (index, (batch, _)) in rows(60, TURN).enumerate() {
+        let id = room.predict(batch).ids[0];
+        match index % 3 {
+            0 => waiting.push(id),
+            1 => {
+                room.say(id, Signal::Reward(1.0));
+                let again = room.say(id, Signal::Reward(1.0));
+                assert_eq!(again.fate, Some(Fate::Duplicate));
+            }
+            // The truth joins besides a reward, and whenever it comes.
+            _ => {
+                room.say(id, Signal::Reward(0.0));
+                let told = room.say(waiting[index / 6], Signal::Label("a".to_owned()));
+                let expected = [Fate::Applied, Fate::Duplicate][usize::from(index % 6 == 5)];
+                assert_eq!(told.fate, Some(expected), "{index}");
+            }
+        }
+    }
+    for id in &waiting[..15] {
+        assert_eq!(room.say(*id, Signal::Reward(1.0)).fate, Some(Fate::Late));
+    }
+    let ledger = room.learner.ledger();
+    let met = [Fate::Applied, Fate::Duplicate, Fate::Late].map(|fate| ledger.count(fate));
+    assert_eq!(met, [20 + 20 + 10, 20 + 10, 15]);
+    assert_eq!(ledger.total(), met.iter().sum::<u64>());
+    check_equal(
+        &replay(&toml, &room.journal, Classroom::reload),
+        &room,
+        &toml,
+    );
+}

@@ -1,0 +1,411 @@
+//! A data directory as the first format wrote it, which stays readable for ever.
+//!
+//! Invariant: the files below `tests/golden` are never written again. What comes later gets a
+//! folder of its own, as `2` has the first column of embedded texts, `3` the first weights of a
+//! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
+//! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
+//! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
+//! of versions only what a retraction has found, and `8` (see its test) journals of the second
+//! revision:
+//! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
+//! made to a folder that is not there yet.
+
+mod events;
+mod revision;
+mod second;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::layout::{Header, groups};
+use crate::support::{Classroom, House, copy};
+use events::{
+    ERASED, LIVED, TRAINED, after, all_names, answered, counted, hashed, labelled, later, life,
+    names, samples, samples_read, start, trained,
+};
+use perennial::engine::State;
+use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
+use perennial::learn::Learner;
+use perennial::model::Choice;
+use perennial::store::{
+    Config, Directory, Disk, Journal, Manifest, Reader, checkpoint, erase, verify,
+};
+
+/// What never changes of a golden journal: its last position, how many payloads are erased, and
+/// the chain over all entries.
+const SAMPLES: (u64, u64, &str) = (
+    26,
+    3,
+    "808d98b9a7d9ef14e3a1dc1b7aa2a5e2a49f6298412f820c3333b738b91e5405",
+);
+const LIVED_ENTRIES: (u64, u64, &str) = (
+    30,
+    0,
+    "9f6e9209327f422851dfd0cd8b181b6aa633559921a4bed2cc92f32c834f2c9b",
+);
+/// Of what had been learned at the checkpoint, and what its weights say of x = 1.
+const LIVED_DIGEST: &str = "42d0bac525ae8fda44d8170baa65a09c045fa55514a11fa356fc62691cec7fdf";
+/// The same of the first checkpoint that counts examples by source.
+const COUNTED_DIGEST: &str = "e10c5f974d8b20f33c03de10023f7f80bacfee675ada455d707795d9d3eccb97";
+const LIVED_SCORES: [f32; 2] = [0.567_579_3, 0.632_062_1];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1")
+}
+
+/// The journal of what came after the first format.
+fn golden_later() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/2")
+}
+
+/// A model that arrived trained, with the weights that it started with, and a checkpoint that
+/// counts examples by source.
+fn golden_newest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/3")
+}
+
+/// The journal of an answer with its labels.
+fn golden_labelled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/5")
+}
+
+/// The journal of orders whose refusals and erasures are recorded.
+fn golden_answered() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
+}
+
+/// The journal of orders that name nobody.
+fn golden_hashed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
+}
+
+/// The journal of a version with what it counts, and a checkpoint of today's form.
+fn golden_counted() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/7")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All entries of a journal.
+fn entries(journal: &Path) -> Vec<Entry> {
+    let last = verify(journal).unwrap().last_position;
+    let mut reader = Reader::open(journal, 1, last).unwrap();
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next(last).unwrap() {
+        entries.push(entry);
+    }
+    entries
+}
+
+/// Writes what the golden files hold, as the program writes it today.
+fn write(data: &Path) {
+    let directory = Directory::open(data).unwrap();
+    let samples_folder = directory.journal("samples");
+    let create = |folder: &Path| Journal::create_or_open(folder, 0, Config::default()).unwrap();
+    let (mut journal, _) = create(&samples_folder);
+    for (index, event) in samples().iter().enumerate() {
+        journal.append(Time(index as i64), event).unwrap();
+        if index % 4 == 0 {
+            journal.sync().unwrap();
+        }
+    }
+    journal.close().unwrap();
+    let erased = ERASED.map(|position| (position, 0));
+    erase(&Disk::default(), &samples_folder, &erased.into()).unwrap();
+
+    let (mut journal, _) = create(&directory.journal("later"));
+    for event in later() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("labelled"));
+    journal.append(Time(1), &labelled()).unwrap();
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("answered"));
+    for event in answered() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("hashed"));
+    for event in hashed() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("counted"));
+    journal.append(Time(1), &counted()).unwrap();
+    journal.close().unwrap();
+
+    let (mut journal, _) = create(&directory.journal("trained"));
+    for event in trained() {
+        journal.append(Time(1), &event).unwrap();
+    }
+    journal.close().unwrap();
+    checkpoint::keep_file(&Disk::default(), &directory.start("trained"), &start()).unwrap();
+
+    let (mut journal, recovered) = create(&directory.journal("lived"));
+    let mut room = Classroom::journaled(LIVED);
+    life().into_iter().for_each(|event| drop(room.tell(event)));
+    append(&mut journal, &room);
+    journal.sync().unwrap();
+    let learner = &room.learner;
+    let manifest = Manifest {
+        model: "lived".to_owned(),
+        journal_id: hex(&recovered.journal_id),
+        version: learner.version(),
+        position: learner.position(),
+        time_us: learner.time().0,
+        reason: "stop".to_owned(),
+        description: blake3::hash(LIVED.as_bytes()).to_string(),
+        build: learner.description().build.clone(),
+        profile: learner.description().profile.clone(),
+        digest: hex(&learner.learned().digest()),
+        chain: hex(&journal.chain()),
+        metrics: BTreeMap::from([("score".to_owned(), 0.1 + 0.2)]),
+        ..Manifest::default()
+    };
+    let (weights, state) = (learner.learned().weights(), learner.state());
+    let folder = directory.checkpoints("lived");
+    checkpoint::save(&Disk::default(), &folder, manifest, &weights, &state).unwrap();
+    after().into_iter().for_each(|event| drop(room.tell(event)));
+    append(&mut journal, &room);
+    journal.close().unwrap();
+}
+
+/// Writes what the room was told since.
+fn append(journal: &mut Journal, room: &Classroom) {
+    for entry in &room.journal {
+        if entry.position > journal.synced() {
+            journal.append(entry.time, &entry.event).unwrap();
+        }
+    }
+}
+
+/// The headers of all entries of a model's one segment.
+fn headers(data: &Path, model: &str) -> Vec<Header> {
+    let segment = data.join(model).join("journal/00000000000000000001.seg");
+    let groups = groups(&fs::read(segment).unwrap());
+    groups.into_iter().flat_map(|group| group.entries).collect()
+}
+
+#[test]
+fn what_is_written_today_has_the_golden_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write(&data);
+    if let Some(to) = std::env::var_os("PERENNIAL_GOLDEN") {
+        let to = Path::new(env!("CARGO_MANIFEST_DIR")).join(to);
+        assert!(!to.exists(), "{} is there already", to.display());
+        copy(&data, &to);
+    }
+    assert_eq!(headers(&data, "samples"), headers(&golden(), "samples"));
+    assert_eq!(headers(&data, "later"), headers(&golden_later(), "later"));
+    let labelled = [&data, &golden_labelled()].map(|data| headers(data, "labelled"));
+    assert_eq!(labelled[0], labelled[1]);
+    assert_eq!(
+        headers(&data, "answered"),
+        headers(&golden_answered(), "answered")
+    );
+    let hashed = [&data, &golden_hashed()].map(|data| headers(data, "hashed"));
+    assert_eq!(hashed[0], hashed[1]);
+    let counted = [&data, &golden_counted()].map(|data| headers(data, "counted"));
+    assert_eq!(counted[0], counted[1]);
+    let trained = [&data, &golden_newest()].map(|data| headers(data, "trained"));
+    assert_eq!(trained[0], trained[1]);
+    // Records hold digests of arithmetic, which another processor may do otherwise.
+    let causes = |data: &Path| -> Vec<Header> {
+        let headers = headers(data, "lived").into_iter();
+        headers.filter(|header| header.kind < 16).collect()
+    };
+    assert_eq!(causes(&data), causes(&golden()));
+}
+
+#[test]
+fn every_kind_of_event_is_among_the_samples() {
+    let there: BTreeSet<_> = samples_read()
+        .iter()
+        .chain(&samples())
+        .chain(&later())
+        .chain(&answered())
+        .chain(&hashed())
+        .flat_map(names)
+        .collect();
+    assert_eq!(there, all_names());
+}
+
+#[test]
+fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
+    for (model, expected) in [("samples", SAMPLES), ("lived", LIVED_ENTRIES)] {
+        let report = verify(&golden().join(model).join("journal")).unwrap();
+        let chain = hex(&report.chain);
+        let found = (report.last_position, report.erased, chain.as_str());
+        assert_eq!(found, expected, "{model}");
+        assert_eq!((report.entries, report.segments), (expected.0, 1));
+        assert!(report.torn.is_none(), "{model}");
+    }
+    let journal = golden().join("samples/journal");
+    let mut reader = Reader::open(&journal, 1, SAMPLES.0).unwrap();
+    for (index, event) in samples_read().into_iter().enumerate() {
+        let entry = reader.next(SAMPLES.0).unwrap().unwrap();
+        assert_eq!(entry.position, index as u64 + 1);
+        assert_eq!(entry.time, Time(index as i64));
+        assert_eq!(entry.event, event);
+    }
+    assert!(reader.next(SAMPLES.0).unwrap().is_none());
+    let mut reader = Reader::open(&golden_later().join("later/journal"), 1, 0).unwrap();
+    for event in later() {
+        assert_eq!(reader.next(1).unwrap().unwrap().event, event);
+    }
+    let mut reader = Reader::open(&golden_labelled().join("labelled/journal"), 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, labelled());
+    let journal = golden_answered().join("answered/journal");
+    let mut reader = Reader::open(&journal, 1, 0).unwrap();
+    for event in answered() {
+        assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
+    }
+    let mut reader = Reader::open(&golden_hashed().join("hashed/journal"), 1, 0).unwrap();
+    for event in hashed() {
+        assert_eq!(reader.next(2).unwrap().unwrap().event, event);
+    }
+    let mut reader = Reader::open(&golden_counted().join("counted/journal"), 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, counted());
+    let journal = golden().join("lived/journal");
+    let mut reader = Reader::open(&journal, 1, LIVED_ENTRIES.0).unwrap();
+    let mut read = Vec::new();
+    while let Some(entry) = reader.next(LIVED_ENTRIES.0).unwrap() {
+        read.push(entry.event);
+    }
+    read.retain(|event| !matches!(event, Event::Version(_) | Event::Description(_)));
+    assert_eq!(read, [life(), after()].concat());
+}
+
+#[test]
+fn the_golden_checkpoints_load_to_their_digest_and_are_written_again_to_the_byte() {
+    let before = check_checkpoint(&golden(), LIVED_DIGEST, Form::Earlier);
+    says_what_it_said(&before);
+    assert_eq!(
+        (before.sources().since(), before.sources().learned().count()),
+        (27, 0)
+    );
+    let newest = check_checkpoint(&golden_newest(), COUNTED_DIGEST, Form::Earlier);
+    let learned: Vec<_> = newest.sources().learned().collect();
+    assert_eq!(
+        (newest.sources().since(), learned),
+        (1, vec![("people", 5)])
+    );
+    let today = check_checkpoint(&golden_counted(), COUNTED_DIGEST, Form::Today);
+    // Programs that kept the tree of all versions knew the same of them.
+    for learner in [&before, &newest, &today] {
+        let refused: Vec<u64> = (1..=4)
+            .filter(|version| learner.tainted().refusal(*version).is_some())
+            .collect();
+        assert_eq!(refused, [2]);
+        assert_eq!(learner.newest(), today.newest());
+    }
+    assert_eq!(newest.retold(), today.retold());
+}
+
+/// Whether a checkpoint has the form that is written today, or one that is only read.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Earlier,
+    Today,
+}
+
+fn check_checkpoint(golden: &Path, digest: &str, form: Form) -> Learner {
+    let folder = golden.join("lived/checkpoints");
+    let listed = checkpoint::list(&folder).unwrap();
+    let [one] = listed.as_slice() else {
+        panic!("one checkpoint: {listed:?}")
+    };
+    let found = checkpoint::load(&folder, one.position).unwrap();
+    let manifest = found.manifest.clone();
+    assert_eq!(manifest.digest, digest);
+    assert_eq!(manifest.metrics["score"], 0.1 + 0.2);
+    let again = tempfile::tempdir().unwrap();
+    let learner = Learner::load(found.weights, found.learner).unwrap();
+    assert_eq!(hex(&learner.learned().digest()), digest);
+    assert_eq!(learner.position(), manifest.position);
+    let (weights, state) = (learner.learned().weights(), learner.state());
+    checkpoint::save(&Disk::default(), again.path(), manifest, &weights, &state).unwrap();
+    let name = format!("{:020}", one.position);
+    for file in [
+        "manifest.json",
+        "weights.safetensors",
+        "learner.safetensors",
+    ] {
+        let written = fs::read(again.path().join(&name).join(file)).unwrap();
+        let golden = fs::read(folder.join(&name).join(file)).unwrap();
+        let same = form == Form::Today || file == "weights.safetensors";
+        assert_eq!(written == golden, same, "{file}");
+    }
+    let found = checkpoint::load(again.path(), one.position).unwrap();
+    assert!(Learner::load(found.weights, found.learner).unwrap() == learner);
+    learner
+}
+
+/// The answer may differ in its last bits where another processor computes it.
+fn says_what_it_said(learner: &Learner) {
+    let batch = Batch {
+        n_rows: 1,
+        columns: vec![Column::Numbers(vec![1.0])],
+    };
+    let Outputs::Actions { scores, .. } = learner.model().predict(&batch, Choice::Best).unwrap()
+    else {
+        panic!("a bandit")
+    };
+    for (score, golden) in scores.iter().zip(LIVED_SCORES) {
+        assert!((score - golden).abs() < 1e-5, "{scores:?}");
+    }
+}
+
+#[test]
+fn a_model_recovers_from_the_golden_files_and_goes_on() {
+    let house = House::new(&[("lived", LIVED)]);
+    copy(&golden(), &house.data());
+    let engine = house.open();
+    let model = engine.model("lived").unwrap();
+    let status = model.status(false);
+    assert_eq!(status.state, State::Ready);
+    assert!(status.position >= LIVED_ENTRIES.0);
+    let fates = |name: &str| status.fates.get(name).copied().unwrap_or(0);
+    let counted = ["applied", "duplicate", "retracted", "undone"].map(fates);
+    assert_eq!(counted, [6, 1, 1, 2]);
+    drop(engine);
+    let report = verify(&house.data().join("lived/journal")).unwrap();
+    assert!(report.last_position >= LIVED_ENTRIES.0 && report.torn.is_none());
+}
+
+#[test]
+fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
+    let kept = golden_newest().join("trained/start.safetensors");
+    assert_eq!(fs::read(&kept).unwrap(), start());
+    let digest = *blake3::hash(&start()).as_bytes();
+    let loaded = checkpoint::load_start(&kept, &digest).unwrap();
+    assert_eq!(loaded.tensors.0.len(), 2);
+    let house = House::new(&[("trained", TRAINED)]);
+    fs::write(house.models().join("trained/net.safetensors"), start()).unwrap();
+    copy(&golden_newest(), &house.data());
+    let engine = house.open();
+    let model = engine.model("trained").unwrap();
+    let status = model.status(false);
+    assert_eq!(status.state, State::Ready);
+    assert_eq!(status.fates["applied"], 3);
+    // It still says "yes" of what is large, as it arrived, for all that it was told.
+    let snapshot = model.snapshot("").unwrap();
+    let batch = Batch {
+        n_rows: 1,
+        columns: vec![Column::Numbers(vec![1.0])],
+    };
+    let Outputs::Probabilities(shares) = snapshot.model.predict(&batch, Choice::Best).unwrap()
+    else {
+        panic!("a classification")
+    };
+    assert!(shares[1] > 0.7, "{shares:?}");
+}

@@ -1,0 +1,114 @@
+//! Requests that wait for a position: until it is served, or as long as they may.
+
+use perennial::proto::inference::ModelInferRequest;
+use perennial::proto::inference::infer_parameter::ParameterChoice;
+use tokio::task::JoinSet;
+use tonic::{Code, Request, Status};
+
+use crate::grpc::served::{Client, Said, Served, label, question, unjournaled, with, within};
+use crate::support::{AUTO, rows};
+
+/// A question that waits for a position.
+fn asking(position: u64) -> ModelInferRequest {
+    let (batch, _) = rows(1, 0.0).next().expect("a row");
+    let choice = ParameterChoice::Uint64Param(position);
+    with(unjournaled(question("m", &batch)), "min_position", choice)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_beyond_the_journal_is_waited_for() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let (batch, truth) = rows(1, 0.0).next().expect("a row");
+    let said = served.client.ask(question("m", &batch)).await;
+    let id = said.expect("an answer").ids.remove(0);
+    let last = served.client.status("m").await.journal_position;
+    // The prediction may not be on disk yet; the label stands behind it, and a second one behind
+    // that.
+    let position = last.max(2) + 2;
+    let mut waiting: JoinSet<Result<Said, Status>> = JoinSet::new();
+    for _ in 0..3 {
+        let mut client = served.client.clone();
+        waiting.spawn(async move { client.ask(asking(position)).await });
+    }
+    let mut reached = 0;
+    for index in 0.. {
+        if reached >= position {
+            break;
+        }
+        let event = label("m", &id, &format!("label-{index}"), truth);
+        reached = served.client.submit(event).await.expect("taken").position;
+    }
+    while let Some(said) = within(waiting.join_next()).await {
+        let said = said.expect("no panic").expect("it is reached");
+        assert!(said.position >= position, "{}", said.position);
+    }
+    served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_does_not_come_ends_with_the_deadline_and_what_was_reached() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    served.client.teach_rows("m", 3, 0.0, "row").await;
+    let reached = served.client.status("m").await.position;
+    let positions = [reached + 1, u64::MAX];
+    let answers = positions.map(|position| {
+        let mut request = Request::new(asking(position));
+        // Only the server minds it: a client's own would end the call by itself.
+        let metadata = request.metadata_mut();
+        metadata.insert("grpc-timeout", "5S".parse().expect("a header"));
+        let mut inference = served.client.inference.clone();
+        async move { within(inference.model_infer(request)).await }
+    });
+    let [first, second] = answers;
+    let answers = tokio::join!(first, second);
+    for (position, answer) in positions.into_iter().zip([answers.0, answers.1]) {
+        let refusal = answer.expect_err("it does not come");
+        assert_eq!(refusal.code(), Code::DeadlineExceeded, "{refusal}");
+        let sentence =
+            format!("min_position: {position} was not reached within the deadline; {reached} was");
+        assert_eq!(refusal.message(), sentence);
+    }
+    served.goes_on_and_stops("m").await;
+}
+
+/// Waits until so many requests of the client are answered.
+async fn answered(all: &mut JoinSet<Result<Said, Status>>, n: usize) -> Vec<Status> {
+    let mut refusals = Vec::new();
+    for _ in 0..n {
+        let said = within(all.join_next()).await.expect("one is answered");
+        refusals.push(said.expect("no panic").expect_err("it is refused"));
+    }
+    refusals
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_half_of_a_connections_requests_may_wait_and_a_stop_ends_them() {
+    const N_TOO_MANY: usize = 20;
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    served.client.teach_rows("m", 1, 0.0, "row").await;
+    let mut all = JoinSet::new();
+    for _ in 0..512 + N_TOO_MANY {
+        let mut client: Client = served.client.clone();
+        all.spawn(async move { client.ask(asking(u64::MAX)).await });
+    }
+    for refusal in answered(&mut all, N_TOO_MANY).await {
+        assert_eq!(refusal.code(), Code::ResourceExhausted);
+        let sentence = "512 requests of this connection wait for a position";
+        assert!(refusal.message().contains(sentence), "{refusal}");
+        assert!(refusal.metadata().contains_key("retry-after-ms"));
+    }
+    // Others of the connection are answered meanwhile, and whoever waits on another one waits.
+    let said = served
+        .client
+        .ask(question("m", &rows(1, 0.0).next().expect("a row").0));
+    said.await.expect("an answer");
+    let mut other = Client::connect(served.grpc).await;
+    other.teach_rows("m", 1, 0.0, "beside").await;
+    drop(other);
+    let stopped = served.stop();
+    let (refusals, _house) = within(async { tokio::join!(answered(&mut all, 512), stopped) }).await;
+    for refusal in refusals {
+        assert_eq!(refusal.code(), Code::Unavailable, "{refusal}");
+        assert_eq!(refusal.message(), "the server is stopping");
+    }
+}

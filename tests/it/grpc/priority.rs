@@ -1,0 +1,74 @@
+//! Which scheduling policy work is done under: learning in the background, orders not.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use perennial::proto::perennial::v1::RetractRequest;
+use perennial::store::Disk;
+use perennial::store::disk::{Change, Then};
+
+use crate::grpc::served::{Served, within};
+use crate::support::AUTO;
+
+/// The policies of the threads that saved checkpoints, in their order.
+type Saved = Arc<Mutex<Vec<libc::c_int>>>;
+
+/// A disk that notes the policy of whoever begins to save a checkpoint.
+fn noting() -> (Disk, Saved) {
+    let saved = Saved::default();
+    let noted = saved.clone();
+    let disk = Disk::watched(move |change| {
+        if let Change::CreateFolder(path) = change
+            && path.parent().is_some_and(is_of_checkpoints)
+        {
+            // SAFETY: it takes no pointer, and 0 names the calling thread.
+            let policy = unsafe { libc::sched_getscheduler(0) };
+            noted.lock().expect("nothing panics under it").push(policy);
+        }
+        Ok(Then::Make)
+    });
+    (disk, saved)
+}
+
+fn is_of_checkpoints(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name == "checkpoints")
+}
+
+fn take(saved: &Saved) -> Vec<libc::c_int> {
+    std::mem::take(&mut saved.lock().expect("nothing panics under it"))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_an_order_that_a_person_waits_for_is_not_left_to_the_background() {
+    let (disk, saved) = noting();
+    let toml = format!("{AUTO}[versions]\nevery_examples = 10\n");
+    let mut served = Served::start_on(&[("m", &toml)], disk).await;
+    let client = &mut served.client;
+    take(&saved);
+    client.teach_rows("m", 10, 0.0, "row").await;
+    // Its lock is free once the version is saved.
+    assert_eq!(client.status("m").await.examples, 10);
+    assert_eq!(take(&saved), [libc::SCHED_IDLE], "a version by the cadence");
+    let made = crate::grpc::checkpoint(client, "m").await;
+    assert_eq!(take(&saved), [libc::SCHED_OTHER], "a checkpoint");
+    client
+        .restore("m", made.version)
+        .await
+        .expect("it is restored");
+    assert_eq!(take(&saved), [libc::SCHED_OTHER], "a restore");
+    let retract = RetractRequest {
+        model: "m".to_owned(),
+        feedback_id: Some("row-3".to_owned()),
+        ..Default::default()
+    };
+    within(client.registry.retract(retract))
+        .await
+        .expect("it is retracted");
+    assert_eq!(take(&saved), [libc::SCHED_OTHER], "a retraction");
+    // The learner threads are at it again, in the background.
+    client.teach_rows("m", 10, 0.0, "later").await;
+    client.status("m").await;
+    assert_eq!(take(&saved), [libc::SCHED_IDLE], "a version by the cadence");
+    served.goes_on_and_stops("m").await;
+}

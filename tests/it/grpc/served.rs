@@ -1,0 +1,337 @@
+//! A server behind a real socket, and the client that asks it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use perennial::engine::{self, Clock, Engine};
+use perennial::event::Batch;
+use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use perennial::proto::inference::infer_parameter::ParameterChoice;
+use perennial::proto::inference::model_infer_request::InferRequestedOutputTensor;
+use perennial::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
+use perennial::proto::perennial::v1::learning_client::LearningClient;
+use perennial::proto::perennial::v1::registry_client::RegistryClient;
+use perennial::proto::perennial::v1::{
+    FeedbackReply, FeedbackRequest, ModelStatus, RestoreRequest, StatusRequest, VersionMade,
+    feedback_reply,
+};
+use perennial::server::{self, Listeners};
+use perennial::store::Disk;
+use perennial::store::disk::{Change, Then};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::support::{House, rows};
+pub use crate::support::{numbers, question};
+
+/// Nothing here takes longer; what does has stopped.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+pub async fn within<T>(work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(WAIT_MAX, work).await;
+    done.expect("it ends within a minute")
+}
+
+/// A disk that syncs nothing from the moment that it is told to until the sender is dropped.
+pub fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel();
+    let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
+    let stalled = stalls.clone();
+    let disk = Disk::watched(move |change| {
+        if matches!(change, Change::Sync(_)) && stalled.load(Relaxed) {
+            let _ = gate.lock().expect("nothing panics under it").recv();
+        }
+        Ok(Then::Make)
+    });
+    (disk, stalls, release)
+}
+
+/// The services of a server; a clone shares the connection.
+#[derive(Clone)]
+pub struct Client {
+    pub inference: GrpcInferenceServiceClient<Channel>,
+    pub learning: LearningClient<Channel>,
+    pub registry: RegistryClient<Channel>,
+    pub channel: Channel,
+}
+
+/// A running server and what it stands on.
+pub struct Served {
+    pub client: Client,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    house: House,
+    engine: Arc<Engine>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), server::Error>>,
+}
+
+impl Served {
+    pub async fn start(models: &[(&str, &str)]) -> Served {
+        Served::start_on(models, Disk::default()).await
+    }
+
+    /// On a disk that the test watches.
+    pub async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
+        let house = House::new(models);
+        let engine = house.open_on(disk);
+        Served::serve(house, engine).await
+    }
+
+    /// By a clock that the test sets.
+    pub async fn start_by(models: &[(&str, &str)], clock: Clock) -> Served {
+        Served::in_house(House::new(models), clock).await
+    }
+
+    /// On what an earlier one stood on.
+    pub async fn in_house(house: House, clock: Clock) -> Served {
+        let config = engine::Config {
+            clock,
+            ..house.config()
+        };
+        let engine = Engine::open(config).expect("the engine opens");
+        Served::serve(house, engine).await
+    }
+
+    async fn serve(house: House, engine: Arc<Engine>) -> Served {
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let listeners = Listeners {
+            grpc: bind().await.expect("a free port"),
+            http: bind().await.expect("a free port"),
+        };
+        let grpc = listeners.grpc.local_addr().expect("an address");
+        let http = listeners.http.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let config = server::Config::default();
+        let running = tokio::spawn(server::run(listeners, engine.clone(), config, shutdown));
+        Served {
+            client: Client::connect(grpc).await,
+            grpc,
+            http,
+            house,
+            engine,
+            stop,
+            running,
+        }
+    }
+
+    /// Stops it, finds every journal sound, and keeps what it stood on.
+    pub async fn stop(self) -> House {
+        drop(self.client);
+        self.stop.send(()).expect("it still runs");
+        let ended = within(self.running).await;
+        ended.expect("no panic").expect("a clean end");
+        self.engine.close();
+        let models: Vec<String> = self.engine.models().map(|m| m.name().to_owned()).collect();
+        drop(self.engine);
+        for model in models {
+            let journal = self.house.data().join(&model).join("journal");
+            let report = perennial::store::verify(&journal).expect("a sound journal");
+            assert!(report.torn.is_none(), "{model}");
+        }
+        self.house
+    }
+
+    /// The server predicts and learns as if nothing had been asked of it, and stops soundly.
+    pub async fn goes_on_and_stops(mut self, model: &str) {
+        let before = self.client.status(model).await;
+        let (batch, truth) = rows(1, 0.0).next().expect("a row");
+        let said = self.client.teach(model, &batch, truth, "afterwards").await;
+        assert_eq!(said.ids.len(), 1);
+        let after = self.client.status(model).await;
+        let applied = |status: &ModelStatus| status.fates.get("applied").copied().unwrap_or(0);
+        assert_eq!(applied(&after), applied(&before) + 1);
+        assert_eq!(after.state, "READY");
+        self.stop().await;
+    }
+}
+
+impl Client {
+    /// On a connection of its own.
+    pub async fn connect(server: SocketAddr) -> Client {
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        let channel = within(endpoint.connect()).await.expect("it listens");
+        Client {
+            inference: GrpcInferenceServiceClient::new(channel.clone()),
+            learning: LearningClient::new(channel.clone()),
+            registry: RegistryClient::new(channel.clone()),
+            channel,
+        }
+    }
+
+    pub async fn ask(&mut self, request: ModelInferRequest) -> Result<Said, Status> {
+        let reply = within(self.inference.model_infer(request)).await?;
+        Ok(Said::read(reply.into_inner()))
+    }
+
+    pub async fn submit(&mut self, event: FeedbackRequest) -> Result<FeedbackReply, Status> {
+        let reply = within(self.learning.submit_feedback(event)).await?;
+        Ok(reply.into_inner())
+    }
+
+    /// Replies to a stream of these events, in their order.
+    pub async fn stream(&mut self, events: Vec<FeedbackRequest>) -> Vec<FeedbackReply> {
+        let events = tokio_stream::iter(events);
+        let replies = within(self.learning.stream_feedback(events)).await;
+        let mut replies = replies.expect("a stream").into_inner();
+        let mut all = Vec::new();
+        while let Some(reply) = within(replies.message()).await.expect("it goes on") {
+            all.push(reply);
+        }
+        all
+    }
+
+    /// Predicts a row, feeds back its label, and waits until it is learned.
+    pub async fn teach(&mut self, model: &str, batch: &Batch, truth: &str, id: &str) -> Said {
+        let said = self.ask(question(model, batch)).await.expect("an answer");
+        let event = label(model, &said.ids[0], id, truth);
+        let reply = self.submit(event).await.expect("it is taken");
+        assert_eq!(reply.status(), feedback_reply::Status::Accepted);
+        self.reach(model, reply.position).await;
+        said
+    }
+
+    pub async fn teach_rows(&mut self, model: &str, n_rows: usize, turn: f64, prefix: &str) {
+        for (index, (batch, truth)) in rows(n_rows, turn).enumerate() {
+            let id = format!("{prefix}-{index}");
+            self.teach(model, &batch, truth, &id).await;
+        }
+    }
+
+    /// Waits until everything up to the position has been learned.
+    pub async fn reach(&mut self, model: &str, position: u64) -> Said {
+        let (batch, _) = rows(1, 0.0).next().expect("a row");
+        let request = unjournaled(question(model, &batch));
+        let request = with(
+            request,
+            "min_position",
+            ParameterChoice::Uint64Param(position),
+        );
+        let said = self.ask(request).await.expect("it is reached");
+        assert!(
+            said.position >= position,
+            "{} after {position}",
+            said.position
+        );
+        said
+    }
+
+    pub async fn status(&mut self, model: &str) -> ModelStatus {
+        let request = StatusRequest {
+            model: model.to_owned(),
+            digest: false,
+        };
+        let reply = within(self.registry.status(request)).await;
+        let mut models = reply.expect("a status").into_inner().models;
+        assert_eq!(models.len(), 1);
+        models.remove(0)
+    }
+
+    pub async fn restore(&mut self, model: &str, version: u64) -> Result<VersionMade, Status> {
+        let request = RestoreRequest {
+            model: model.to_owned(),
+            version,
+            note: "a test asks".to_owned(),
+            dry_run: false,
+        };
+        let made = within(self.registry.restore(request)).await?;
+        Ok(made.into_inner())
+    }
+}
+
+/// An answer as a client reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub version: String,
+    pub position: u64,
+    /// Names and raw bytes, in order.
+    pub outputs: Vec<(String, Bytes)>,
+    pub ids: Vec<String>,
+}
+
+impl Said {
+    fn read(reply: ModelInferResponse) -> Said {
+        let position = &reply.parameters["position"].parameter_choice;
+        let Some(ParameterChoice::Int64Param(position)) = position else {
+            panic!("position is {position:?}");
+        };
+        let names = reply.outputs.into_iter().map(|output| output.name);
+        let outputs: Vec<_> = names.zip(reply.raw_output_contents).collect();
+        let ids = outputs.iter().find(|(name, _)| name == "prediction_id");
+        Said {
+            version: reply.model_version,
+            position: *position as u64,
+            ids: ids.map_or_else(Vec::new, |(_, raw)| strings(raw)),
+            outputs,
+        }
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        let names = self.outputs.iter().map(|(name, _)| name.as_str());
+        names.collect()
+    }
+
+    pub fn raw(&self, output: &str) -> &Bytes {
+        let found = self.outputs.iter().find(|(name, _)| name == output);
+        &found.expect("it was asked for").1
+    }
+}
+
+/// The elements of a raw BYTES tensor.
+pub fn strings(mut raw: &[u8]) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some((length, rest)) = raw.split_first_chunk() {
+        let (text, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        all.push(String::from_utf8(text.to_vec()).expect("UTF-8"));
+        raw = rest;
+    }
+    all
+}
+
+pub fn with(
+    mut request: ModelInferRequest,
+    name: &str,
+    choice: ParameterChoice,
+) -> ModelInferRequest {
+    let parameter = InferParameter {
+        parameter_choice: Some(choice),
+    };
+    request.parameters.insert(name.to_owned(), parameter);
+    request
+}
+
+/// The same question, of which nothing will be learned.
+pub fn unjournaled(request: ModelInferRequest) -> ModelInferRequest {
+    with(request, "log", ParameterChoice::BoolParam(false))
+}
+
+/// The same question, answered by these outputs.
+pub fn asking_for(mut request: ModelInferRequest, outputs: &[&str]) -> ModelInferRequest {
+    let named = outputs.iter().map(|name| InferRequestedOutputTensor {
+        name: (*name).to_owned(),
+        ..Default::default()
+    });
+    request.outputs = named.collect();
+    request
+}
+
+pub fn label(model: &str, id: &str, feedback_id: &str, label: &str) -> FeedbackRequest {
+    FeedbackRequest {
+        model: model.to_owned(),
+        feedback_id: feedback_id.to_owned(),
+        prediction_id: Some(id.to_owned()),
+        source: "test".to_owned(),
+        label: Some(label.to_owned()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,24 @@
+//! The tests that cross rooms, in one program: each module is one subject.
+//!
+//! Their own programs have `memory`, which counts what is allocated, `soak`, which searches for as
+//! long as it is asked to, and `zz_passed_over`, which runs last.
+
+mod adoption;
+mod architecture;
+mod cli;
+mod contract;
+mod crash;
+mod damage;
+mod determinism;
+mod evaluate;
+mod golden;
+mod grpc;
+mod histories;
+mod learning;
+mod orders;
+mod pretrained;
+mod recovery;
+mod retraction;
+mod support;
+mod undo;
+mod versions;

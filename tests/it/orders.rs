@@ -1,0 +1,62 @@
+//! Every order meets every other, at each stage of its way, with clients that stay or leave and
+//! with kills in between.
+//!
+//! Invariant: the engine is held at its own stages, so that each meeting happens as it is named;
+//! what comes of it is compared with a learner that never saw what was taken back.
+
+mod held;
+mod left;
+mod meeting;
+
+use held::{Held, Point};
+use meeting::{Asks, Meeting, People};
+
+/// Lets one order, held at each of its stages, meet each other one.
+async fn meets_every_other(first: Asks) {
+    let mut n_held = 0;
+    for second in Asks::ALL {
+        for point in Point::ALL {
+            for client in [People::Stay, People::Leave] {
+                let meeting = Meeting {
+                    first,
+                    second,
+                    point,
+                    client,
+                };
+                n_held += u64::from(meeting.check().await);
+            }
+        }
+    }
+    // Each is journaled, synced and applied; some have more stages.
+    assert!(n_held >= 3 * 2 * Asks::ALL.len() as u64, "{n_held}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_a_checkpoint_meets_every_order() {
+    meets_every_other(Asks::Checkpoint).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_a_restore_meets_every_order() {
+    meets_every_other(Asks::Restore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_a_retraction_meets_every_order() {
+    meets_every_other(Asks::Retract).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_a_retraction_that_erases_meets_every_order() {
+    meets_every_other(Asks::RetractAndErase).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_an_erasure_of_what_was_retracted_meets_every_order() {
+    meets_every_other(Asks::Erase).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_an_adoption_meets_every_order() {
+    meets_every_other(Asks::Adopt).await;
+}

@@ -1,0 +1,158 @@
+//! What stands where a file should that a model.toml is, or names, and what is kept of such files.
+//!
+//! Invariant: nobody waits for it and nobody reads it; a sentence names it, and the other model
+//! goes on.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use perennial::engine::{State, describe};
+
+use crate::support::House;
+use crate::support::bert::Bert;
+use crate::support::server::{run, text};
+use crate::support::special::{ALL, each};
+
+fn texts(encoder: &str) -> String {
+    format!(
+        "task = \"classification\"\nclasses = [\"a\", \"b\"]\n[[input]]\nname = \"text\"\n\
+         kind = \"text\"\nencoder = \"{encoder}\"\n"
+    )
+}
+
+/// A house with the weights of `net` and three encoders: in the model's folder, among the models, and
+/// beside them.
+fn house() -> House {
+    let house = crate::pretrained::house(crate::pretrained::TOML, &crate::pretrained::state());
+    house.describe("inner", &texts("bert"));
+    house.describe("above", &texts("../shared/bert"));
+    house.describe("away", &texts("../../bert"));
+    let vectors = "task = \"regression\"\n[[input]]\nname = \"v\"\nkind = \"vector\"\nlength = 3\n\
+                   encoder = \"trunk.onnx\"\n";
+    house.describe("vectors", vectors);
+    for folder in ["models/inner/bert", "models/shared/bert", "bert"] {
+        Bert::new().write(&house.data().with_file_name(folder));
+    }
+    house
+}
+
+/// A model of this house is not served, for this reason; another is.
+fn refused(house: &House, model: &str, words: &[&str]) {
+    let engine = house.open();
+    let State::Unavailable(reason) = engine.model(model).unwrap().status(false).state else {
+        panic!("{model} cannot be served: {words:?}")
+    };
+    for word in words {
+        assert!(reason.contains(word), "{word:?} in {reason:?}");
+    }
+    assert!(!reason.contains('\n'), "{reason}");
+    let other = engine.model("other").unwrap();
+    assert_eq!(other.status(false).state, State::Ready);
+}
+
+#[test]
+fn p9_what_is_no_description_or_is_named_by_one_is_refused_unread() {
+    let house = house();
+    let models = house.models();
+    for (model, file) in [
+        ("net", "model.toml"),
+        ("net", "net.safetensors"),
+        ("vectors", "trunk.onnx"),
+        ("inner", "bert/config.json"),
+        ("inner", "bert/tokenizer.json"),
+        ("inner", "bert/sentence_bert_config.json"),
+        ("inner", "bert/model.safetensors"),
+        ("above", "../shared/bert/tokenizer.json"),
+        ("away", "../../bert/config.json"),
+        ("away", "../../bert/model.safetensors"),
+    ] {
+        let path = models.join(model).join(file);
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        each(&path, &ALL, |special| {
+            refused(&house, model, &[&name, special.words()]);
+            let described = describe(&models.join(model).join("model.toml"));
+            let error = described.unwrap_err().to_string();
+            assert!(error.contains(special.words()), "{error}");
+        });
+    }
+    // An encoder that is no folder, and a network of which only the graph is there.
+    let onnx = models.join("inner/bert/model.onnx");
+    fs::remove_file(models.join("inner/bert/model.safetensors")).unwrap();
+    each(&onnx, &ALL, |special| {
+        refused(&house, "inner", &["model.onnx", special.words()]);
+    });
+}
+
+#[test]
+fn p9_links_of_models_are_followed_among_the_models() {
+    let house = house();
+    let (models, root) = (house.models(), house.data().with_file_name("root"));
+    let ready = |model: &str| {
+        let engine = house.open();
+        let state = engine.model(model).unwrap().status(false).state;
+        assert_eq!(state, State::Ready, "{model}");
+    };
+    ready("inner");
+    // The folder of an encoder, a file of it, and that of a model, each elsewhere in the models.
+    let link = |target: &Path, place: &Path| {
+        fs::rename(place, target).unwrap();
+        symlink(target, place).unwrap();
+    };
+    fs::create_dir(models.join("kept")).unwrap();
+    link(&models.join("kept/bert"), &models.join("inner/bert"));
+    link(
+        &models.join("kept/weights"),
+        &models.join("kept/bert/model.safetensors"),
+    );
+    link(&models.join("kept/inner"), &models.join("inner"));
+    ready("inner");
+    // Outside of them: as it is named it may be anywhere, by a link it may not.
+    let outside = house.data().with_file_name("outside");
+    link(&outside, &house.data().with_file_name("bert"));
+    ready("away");
+    fs::rename(models.join("kept/inner"), &root).unwrap();
+    fs::remove_file(models.join("inner")).unwrap();
+    symlink(&root, models.join("inner")).unwrap();
+    refused(&house, "inner", &["inner/model.toml", "a link leads to "]);
+    // One that leads nowhere is told of, too.
+    fs::remove_dir_all(&root).unwrap();
+    refused(&house, "inner", &["inner/model.toml", "No such file"]);
+}
+
+/// The only folder in one.
+fn only(folder: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(folder).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+#[test]
+fn p9_what_is_kept_of_a_start_is_refused_unread() {
+    let house = house();
+    let learns = "adapters = { rank = 2, layers = 1 }\n[learner]\nkind = \"gradient\"\n";
+    house.describe("inner", &(texts("bert") + learns));
+    house.open().close();
+    for model in ["net", "inner"] {
+        fs::remove_dir_all(house.data().join(model).join("checkpoints")).unwrap();
+    }
+    let encoder = only(&house.data().join("inner/encoders"));
+    let start = house.data().join("net/start.safetensors");
+    let verify = || {
+        let (models, data) = (house.models(), house.data());
+        let args = ["verify", "--data", text(&data), "--models", text(&models)];
+        let (stdout, stderr) = run(&args, 1);
+        stdout + &stderr
+    };
+    for (model, path) in [
+        ("net", start),
+        ("inner", encoder.join("config.json")),
+        ("inner", encoder.join("tokenizer.json")),
+        ("inner", encoder.join("model.safetensors")),
+    ] {
+        each(&path, &ALL, |special| {
+            let found = verify();
+            assert!(found.contains(&format!("{model}: damaged: ")), "{found}");
+            assert!(found.contains(special.words()), "{found}");
+        });
+    }
+}

@@ -1,0 +1,297 @@
+//! What survives: restarts, restores, damage, power cuts and a disk that refuses.
+//!
+//! `cargo test --release --test soak -- damage` cuts and refuses after every change, and not only every few.
+
+mod clock;
+mod clocked;
+mod full;
+mod life;
+mod power;
+mod refusing;
+mod room;
+mod shortened;
+
+use crate::support::{
+    AUTO, House, answers, digest, gradient, label, order, rows, teach, teach_rows,
+};
+use perennial::engine::{Accepted, Engine, Hosted, Manner, State};
+use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Subject};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_no_power_cut_loses_what_was_acknowledged() {
+    power::cut_each(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_disk_whose_sync_does_nothing_is_found_out() {
+    assert!(power::cut_each_unsynced(7).await > 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_change_that_fails_once_stops_feedback_and_nothing_else() {
+    refusing::refuse_each(3, libc::EIO, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_disk_that_is_full_from_any_change_on_stops_feedback_and_nothing_else() {
+    refusing::refuse_each(4, libc::ENOSPC, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_clean_restart_goes_on_with_an_equal_digest() {
+    let house = House::new(&[("auto", AUTO), ("net", &gradient("adamw", "8", "der++"))]);
+    for name in ["auto", "net"] {
+        let engine = house.open();
+        let model = engine.model(name).unwrap();
+        teach_rows(model, 60, 0.3, "first").await;
+        let (before, said) = (digest(model), answers(model));
+        engine.close();
+        drop(engine);
+        let engine = house.open();
+        let model = engine.model(name).unwrap();
+        assert_eq!(digest(model), before, "{name}");
+        assert_eq!(answers(model), said, "{name}");
+        teach_rows(model, 5, 0.3, "second").await;
+        assert_ne!(digest(model), before, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_restored_version_answers_as_it_did() {
+    let house = House::new(&[("m", &gradient("sgd", "8", "er"))]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 40, 0.0, "first").await;
+    let made = order(model, Order::Checkpoint).await;
+    let (then, said) = (digest(model), answers(model));
+    teach_rows(model, 40, 2.0, "second").await;
+    assert_ne!(answers(model), said);
+    let restored = order(
+        model,
+        Order::Restore {
+            version: made.version,
+        },
+    )
+    .await;
+    assert_eq!(restored.version, made.version + 1);
+    assert_eq!(answers(model), said);
+    assert_eq!(digest(model), then);
+    let status = model.status(false);
+    assert_eq!(status.version, restored.version);
+    assert_eq!(status.fates["undone"], 40);
+    assert_eq!(status.fates["applied"], 40);
+    assert_eq!(status.fates.values().sum::<u64>(), 80);
+    // Learning goes on from there, and a restart finds all of it.
+    teach_rows(model, 10, 0.0, "third").await;
+    let (last, said) = (digest(model), answers(model));
+    drop(engine);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!((digest(model), answers(model)), (last, said));
+    let parents: Vec<_> = model
+        .versions()
+        .unwrap()
+        .into_iter()
+        .map(|(manifest, _)| (manifest.version, manifest.parent, manifest.reason))
+        .collect();
+    let expected = [(1, 0, "initial"), (2, 1, "checkpoint"), (3, 2, "restore")];
+    assert_eq!(parents, expected.map(|(v, p, r)| (v, p, r.to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_resent_event_is_known_across_a_restart() {
+    let house = House::new(&[("m", AUTO)]);
+    let engine = house.open();
+    teach_rows(engine.model("m").unwrap(), 3, 0.0, "row").await;
+    drop(engine);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    let snapshot = model.snapshot("").unwrap();
+    let (batch, truth) = rows(1, 0.0).next().unwrap();
+    let id = model
+        .predict(&snapshot, batch, Manner::default())
+        .await
+        .unwrap()
+        .ids[0];
+    let receipt = model
+        .accept(crate::support::label(id, "row-1", truth))
+        .unwrap();
+    let accepted = receipt.wait().await.unwrap();
+    assert!(
+        matches!(accepted, perennial::engine::Accepted::Duplicate { .. }),
+        "{accepted:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_damaged_checkpoint_is_passed_over_and_not_restored() {
+    let house = House::new(&[("m", AUTO)]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 20, 0.0, "first").await;
+    let made = order(model, Order::Checkpoint).await;
+    teach_rows(model, 20, 0.0, "second").await;
+    let before = digest(model);
+    drop(engine);
+    let position = format!("{:020}", made.position);
+    let weights = house.data().join("m/checkpoints").join(position);
+    let weights = weights.join("weights.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(digest(model), before);
+    let error = model.check_restore(made.version).unwrap_err().to_string();
+    assert!(error.contains("weights.safetensors"), "{error}");
+    let error = model.check_restore(99).unwrap_err().to_string();
+    assert!(error.contains("has no version 99; it has 1, 2"), "{error}");
+    // It goes on serving and learning.
+    teach_rows(model, 2, 0.0, "third").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_model_that_cannot_be_served_does_not_stop_the_others() {
+    let house = House::new(&[
+        ("bad", &AUTO.replace("classification", "magic")),
+        ("good", AUTO),
+    ]);
+    let engine = house.open();
+    let State::Unavailable(reason) = engine.model("bad").unwrap().status(false).state else {
+        panic!("it cannot be ready")
+    };
+    assert!(reason.contains("task = \"magic\""), "{reason}");
+    let (batch, truth) = rows(1, 0.0).next().unwrap();
+    teach(engine.model("good").unwrap(), batch, truth, "one").await;
+}
+
+#[test]
+fn p9_a_locked_data_directory_is_refused() {
+    let house = House::new(&[("m", AUTO)]);
+    let _first = house.open();
+    let error = perennial::engine::Engine::open(house.config())
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("another process holds"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_description_is_taken_or_refused_by_its_key() {
+    let toml = gradient("sgd", "8", "er");
+    let house = House::new(&[("m", &toml)]);
+    let engine = house.open();
+    teach_rows(engine.model("m").unwrap(), 5, 0.0, "first").await;
+    drop(engine);
+    house.describe(
+        "m",
+        &toml.replace("\"sgd\"", "\"sgd\"\nlearning_rate = 0.5"),
+    );
+    let engine = house.open();
+    teach_rows(engine.model("m").unwrap(), 5, 0.0, "second").await;
+    let before = digest(engine.model("m").unwrap());
+    drop(engine);
+    house.describe("m", &toml.replace("[8]", "[9]"));
+    let engine = house.open();
+    let error = engine.model("m").unwrap().spec().unwrap_err().to_string();
+    assert!(error.contains("a change of network"), "{error}");
+    drop(engine);
+    house.describe("m", &toml);
+    let engine = house.open();
+    assert_eq!(digest(engine.model("m").unwrap()), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
+    let house = House::new(&[("m", AUTO)]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 20, 0.0, "first").await;
+    let made = order(model, Order::Checkpoint).await;
+    let said = answers(model);
+    teach_rows(model, 20, 0.0, "second").await;
+    let before = digest(model);
+    drop(engine);
+    let checkpoints = house.data().join("m/checkpoints");
+    let mut positions: Vec<_> = std::fs::read_dir(&checkpoints)
+        .unwrap()
+        .map(|folder| folder.unwrap().path())
+        .collect();
+    positions.sort();
+    // As if it had been killed: no checkpoint of the stop. The version's own is damaged.
+    std::fs::remove_dir_all(positions.pop().unwrap()).unwrap();
+    let weights = positions.last().unwrap().join("weights.safetensors");
+    std::fs::write(&weights, b"not what was written").unwrap();
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(digest(model), before);
+    let version = made.version;
+    order(model, Order::Restore { version }).await;
+    assert_eq!(answers(model), said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cadence_makes_versions_and_keeps_the_newest() {
+    let toml = format!("{AUTO}[versions]\nevery_examples = 10\nkeep = 2\n");
+    let house = House::new(&[("m", &toml)]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 55, 0.0, "row").await;
+    let made = order(model, Order::Checkpoint).await;
+    assert_eq!(made.version, 7);
+    let versions = model.versions().unwrap().into_iter();
+    let versions: Vec<u64> = versions.map(|(manifest, _)| manifest.version).collect();
+    assert_eq!(versions, [1, 5, 6, 7]);
+}
+
+/// Feedback that only a bug lets in: its row has a text for a number.
+async fn break_learning(model: &Hosted) {
+    let feedback = Feedback {
+        subject: Subject::Inputs {
+            batch: Batch {
+                n_rows: 1,
+                columns: vec![Column::Strings(vec!["one".to_owned()])],
+            },
+            decision: None,
+        },
+        ..label(PredictionId(0), "broken", "a")
+    };
+    let receipt = model.accept(feedback).expect("there is room");
+    let Ok(Accepted::Accepted { position }) = receipt.wait().await else {
+        panic!("it is on disk")
+    };
+    assert!(model.reach(position).await.is_err(), "it cannot be learned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
+    let house = House::new(&[("bad", AUTO), ("good", AUTO)]);
+    let engine = house.open();
+    let state = |engine: &Engine, name| engine.model(name).unwrap().status(false).state;
+    let good = engine.model("good").unwrap();
+    teach_rows(good, 10, 0.3, "first").await;
+    break_learning(engine.model("bad").unwrap()).await;
+    let State::Unavailable(why) = state(&engine, "bad") else {
+        panic!("it learns no more")
+    };
+    assert!(why.contains("a learner thread has panicked"), "{why}");
+    teach_rows(good, 10, 0.3, "second").await;
+    let learned = digest(good);
+    engine.close();
+    drop(engine);
+    // What cannot be learned is durable, and stands in the way of the next start.
+    let engine = house.open();
+    let State::Unavailable(why) = state(&engine, "bad") else {
+        panic!("it cannot be recovered")
+    };
+    assert!(why.contains("its recovery has panicked: "), "{why}");
+    let good = engine.model("good").unwrap();
+    assert_eq!(
+        (digest(good), state(&engine, "good")),
+        (learned, State::Ready)
+    );
+    teach_rows(good, 10, 0.3, "third").await;
+}

@@ -1,0 +1,216 @@
+//! A wall clock that was ahead, or is behind: windows close, ids age and room comes back all the
+//! same, and nothing is learned twice.
+
+use std::sync::Arc;
+
+use perennial::engine::{Accepted, Config, Engine, Hosted, WallClock};
+use perennial::event::{Event, PredictionId};
+use perennial::store::{Reader, verify};
+
+use super::clocked::{Clocked, predict};
+use crate::support::disk::Recording;
+use crate::support::label;
+
+const DAY: i64 = 24 * 60;
+const MINUTE_US: i64 = 60_000_000;
+
+fn open(clocked: &Clocked, wall_clock: WallClock) -> Arc<Engine> {
+    let (_, disk) = Recording::of(&clocked.house.data());
+    let config = Config {
+        wall_clock,
+        ..clocked.on(disk, clocked.house.data())
+    };
+    Engine::open(config).expect("the engine opens")
+}
+
+/// Sends an event of a prediction, and waits until it is learned; whether it had come before.
+async fn send(model: &Hosted, id: PredictionId, feedback_id: &str) -> bool {
+    let receipt = model.accept(label(id, feedback_id, "a")).expect("room");
+    match receipt.wait().await.expect("it is taken") {
+        Accepted::Accepted { position } => {
+            model.reach(position).await.unwrap();
+            false
+        }
+        Accepted::Duplicate { .. } => true,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Predicts, has it labelled, and sends that again: it is learned once.
+async fn live(model: &Hosted, prefix: &str) -> Vec<String> {
+    let mut sent = Vec::new();
+    for n in 0..3 {
+        let id = predict(model, 10).expect("there is room");
+        let feedback_id = format!("{prefix}-{n}");
+        assert!(!send(model, id, &feedback_id).await, "{feedback_id}");
+        assert!(send(model, id, &feedback_id).await, "{feedback_id}");
+        sent.push(feedback_id);
+    }
+    sent
+}
+
+async fn all_are_known(model: &Hosted, sent: &[String]) {
+    for feedback_id in sent {
+        assert!(
+            send(model, PredictionId(1), feedback_id).await,
+            "{feedback_id}"
+        );
+    }
+}
+
+/// The journal time of the last entry, in minutes since the start.
+fn last_minute(clocked: &Clocked) -> i64 {
+    let journal = clocked.house.data().join("m/journal");
+    let last = verify(&journal).unwrap().last_position;
+    let mut reader = Reader::open(&journal, last, last).unwrap();
+    let entry = reader.next(last).unwrap().unwrap();
+    assert!(!matches!(entry.event, Event::Erased(_)));
+    (entry.time.0 - 1_700_000_000_000_000) / MINUTE_US
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_clock_that_was_a_day_ahead_for_a_second_moves_nothing() {
+    let clocked = Clocked::new("");
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    let mut sent = live(model, "before").await;
+    clocked.jump(DAY);
+    clocked.pass_us(1_000_000);
+    sent.extend(live(model, "ahead").await);
+    clocked.jump(-DAY);
+    sent.extend(live(model, "after").await);
+    clocked.pass(1);
+    all_are_known(model, &sent).await;
+    let status = model.status(false);
+    assert_eq!(status.fates["applied"], 9);
+    engine.close();
+    drop(engine);
+    assert!(last_minute(&clocked) <= 1);
+    // Twenty-three hours later they are known, two hours later no more.
+    clocked.pass(23 * 60);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    all_are_known(model, &sent).await;
+    clocked.pass(2 * 60);
+    let id = predict(model, 10).unwrap();
+    assert!(!send(model, id, &sent[0]).await);
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_year_ahead_over_restarts_is_not_believed() {
+    let clocked = Clocked::new("");
+    let engine = open(&clocked, WallClock::Checked);
+    let mut sent = live(engine.model("m").unwrap(), "before").await;
+    engine.close();
+    drop(engine);
+    clocked.jump(365 * DAY);
+    for life in 0..3 {
+        let engine = open(&clocked, WallClock::Checked);
+        let model = engine.model("m").unwrap();
+        clocked.pass(30);
+        sent.extend(live(model, &format!("life-{life}")).await);
+        all_are_known(model, &sent).await;
+        engine.close();
+    }
+    clocked.jump(-365 * DAY);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    sent.extend(live(model, "after").await);
+    all_are_known(model, &sent).await;
+    assert_eq!(model.status(false).fates["applied"], 15);
+    engine.close();
+    drop(engine);
+    assert_eq!(last_minute(&clocked), 90);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_year_that_was_believed_does_not_stop_time() {
+    // As a journal of an older program stands whose clock was a year ahead once.
+    let toml = "[journal]\nids_max = 4\nage_max = \"2d\"\n";
+    let clocked = Clocked::new(toml);
+    clocked.jump(365 * DAY);
+    let engine = open(&clocked, WallClock::Checked);
+    let sent = live(engine.model("m").unwrap(), "ahead").await;
+    engine.close();
+    drop(engine);
+    clocked.jump(-365 * DAY);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    let early = predict(model, 10).unwrap();
+    all_are_known(model, &sent).await;
+    live(model, "behind").await;
+    // Half speed: two days pass in four.
+    clocked.pass(2 * DAY + 1);
+    live(model, "a day later").await;
+    assert!(!send(model, predict(model, 10).unwrap(), &sent[0]).await);
+    clocked.pass(2 * DAY + 1);
+    let expired = model.status(false).fates["expired"];
+    send(model, early, "too late").await;
+    assert_eq!(model.status(false).fates["expired"], expired + 1);
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_forty_days_back_feedback_is_taken_and_time_goes_on() {
+    let clocked = Clocked::new("");
+    let engine = open(&clocked, WallClock::Checked);
+    let sent = live(engine.model("m").unwrap(), "before").await;
+    engine.close();
+    drop(engine);
+    clocked.jump(-40 * DAY);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    all_are_known(model, &sent).await;
+    live(model, "after").await;
+    clocked.pass(3 * DAY);
+    assert!(!send(model, predict(model, 10).unwrap(), &sent[0]).await);
+    assert!(
+        model
+            .clock_note()
+            .unwrap()
+            .contains("ahead of this machine's")
+    );
+    engine.close();
+    drop(engine);
+    assert_eq!(last_minute(&clocked), 3 * DAY / 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_machine_that_was_off_for_sixty_days_is_believed_after_an_hour_or_by_order() {
+    let clocked = Clocked::new("");
+    let engine = open(&clocked, WallClock::Checked);
+    let sent = live(engine.model("m").unwrap(), "before").await;
+    engine.close();
+    drop(engine);
+    clocked.pass(60 * DAY);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    all_are_known(model, &sent).await;
+    let mut later = live(model, "doubted").await;
+    clocked.pass(59);
+    all_are_known(model, &sent).await;
+    let (journal, wall) = model.times().unwrap();
+    assert_eq!((wall.0 - journal.0) / MINUTE_US, 60 * DAY);
+    engine.close();
+    drop(engine);
+    assert_eq!(last_minute(&clocked), 59);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    later.extend(live(model, "still doubted").await);
+    clocked.pass(60);
+    let (journal, wall) = model.times().unwrap();
+    assert_eq!(journal, wall);
+    live(model, "believed").await;
+    engine.close();
+    drop(engine);
+    clocked.pass(60 * DAY);
+    let engine = open(&clocked, WallClock::Believed);
+    let (journal, wall) = engine.model("m").unwrap().times().unwrap();
+    assert_eq!(journal, wall);
+    live(engine.model("m").unwrap(), "by order").await;
+    assert_eq!(
+        engine.model("m").unwrap().status(false).fates["applied"],
+        15
+    );
+}

@@ -1,0 +1,470 @@
+//! What a model lives through while its disk is watched, so that every kind of change is among it:
+//! predictions, feedback, versions, a restore, a retraction, segments that go, and an erasure.
+//!
+//! Invariant: what has to be there afterwards is told from what was acknowledged and from every
+//! byte that was ever appended, by a learner that has never seen the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use perennial::engine::{
+    Accepted, Certificate, Disposal, Engine, Error, Hosted, Manner, Retract, State,
+};
+use perennial::event::{
+    Batch, Column, Command, Entry, Event, Order, Outputs, PredictionId, Selector,
+};
+use perennial::learn::Fate;
+use perennial::model::Choice;
+use perennial::store::{Disk, Reader, verify};
+
+use super::clocked::{Clocked, SHORT, feed, predict};
+use crate::support::disk::{Fault, Recording};
+use crate::support::{Classroom, label, rows, wait};
+
+/// So large that three rows fill a segment.
+const LARGE: usize = 400_000;
+
+/// What was acknowledged, and how many changes had been asked for by then.
+pub struct Acknowledged {
+    changes: usize,
+    what: Said,
+}
+
+#[derive(Debug)]
+enum Said {
+    Feedback { feedback_id: String, position: u64 },
+    Version(u64),
+    Erased(Certificate),
+}
+
+/// What a few rows were answered, by the state at a position.
+struct Answered {
+    changes: usize,
+    position: u64,
+    outputs: Vec<Outputs>,
+}
+
+/// One model's life, and what came of it.
+pub struct Life {
+    pub clocked: Clocked,
+    pub recording: Recording,
+    disk: Disk,
+    pub acknowledged: Vec<Acknowledged>,
+    answered: Vec<Answered>,
+    n_rows: usize,
+    /// Whether the journal that is open has failed, and whether any ever did.
+    failed: bool,
+    pub ever_failed: bool,
+    /// What was acknowledged although the journal had failed.
+    pub after_failure: Vec<String>,
+    /// Every entry as it was appended.
+    appended: BTreeMap<u64, Entry>,
+}
+
+/// Lives, on a disk with a fault or on a sound one.
+pub async fn live(fault: Option<Fault>) -> Life {
+    let clocked = Clocked::new(SHORT);
+    let root = clocked.house.data().parent().unwrap().to_owned();
+    let (recording, disk) = Recording::failing(&root, fault);
+    let mut life = Life {
+        clocked,
+        recording,
+        disk,
+        acknowledged: Vec::new(),
+        answered: Vec::new(),
+        n_rows: 0,
+        failed: false,
+        ever_failed: false,
+        after_failure: Vec::new(),
+        appended: BTreeMap::new(),
+    };
+    life.first().await;
+    life.clocked.pass(20);
+    life.second().await;
+    life.appended = appended(&life.recording);
+    life
+}
+
+/// A sound life in which something of this did not happen would show less.
+pub fn shown(life: &Life) {
+    assert!(!life.ever_failed);
+    // Eighteen rows, five versions and an erasure.
+    assert_eq!(life.acknowledged.len(), 18 + 5 + 1);
+    let erased = life.acknowledged.iter().map(|one| match &one.what {
+        Said::Erased(certificate) => certificate.erased,
+        _ => 0,
+    });
+    assert_eq!(erased.sum::<u64>(), 4);
+    assert!(life.clocked.first_position() > 1, "segments went");
+}
+
+/// What stands in every segment that there ever was.
+fn appended(recording: &Recording) -> BTreeMap<u64, Entry> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in recording.segments() {
+        if bytes.len() > 80 {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+    }
+    let mut entries = BTreeMap::new();
+    let Ok(mut reader) = Reader::open(folder.path(), 1, u64::MAX) else {
+        return entries;
+    };
+    // Where it ends in half a group, nothing behind that is asked for.
+    while let Ok(Some(entry)) = reader.next(u64::MAX) {
+        entries.insert(entry.position, entry);
+    }
+    entries
+}
+
+impl Life {
+    /// Fills two segments, and long after that learns, goes back, and takes back.
+    async fn first(&mut self) {
+        let Some(engine) = self.open() else { return };
+        let model = engine.model("m").unwrap();
+        for _ in 0..5 {
+            self.row(model, LARGE, "old").await;
+        }
+        self.clocked.pass(120);
+        self.teach(model, &["people", "people"]).await;
+        self.order(model, Order::Checkpoint).await;
+        self.teach(model, &["batch", "people", "clicks"]).await;
+        self.order(model, Order::Restore { version: 2 }).await;
+        self.teach(model, &["batch", "people"]).await;
+        self.retract(model, "batch", Disposal::Keep).await;
+        self.teach(model, &["clicks", "people"]).await;
+        engine.close();
+    }
+
+    /// The first segments go, and what one source said is overwritten.
+    async fn second(&mut self) {
+        let Some(engine) = self.open() else { return };
+        let model = engine.model("m").unwrap();
+        self.teach(model, &["people", "clicks"]).await;
+        self.order(model, Order::Checkpoint).await;
+        self.teach(model, &["clicks"]).await;
+        self.retract(model, "clicks", Disposal::Erase).await;
+        self.teach(model, &["people"]).await;
+        engine.close();
+    }
+
+    /// Where the disk refuses this, the sentence says so.
+    fn open(&mut self) -> Option<Arc<Engine>> {
+        self.failed = false;
+        let config = self
+            .clocked
+            .on(self.disk.clone(), self.clocked.house.data());
+        let engine = match Engine::open(config) {
+            Ok(engine) => engine,
+            Err(error) => {
+                assert!(error.to_string().contains("cannot "), "{error}");
+                return None;
+            }
+        };
+        match engine.model("m").unwrap().snapshot("") {
+            Ok(_) => Some(engine),
+            Err(error) => {
+                assert!(error.to_string().contains("cannot "), "{error}");
+                None
+            }
+        }
+    }
+
+    async fn teach(&mut self, model: &Hosted, sources: &[&str]) {
+        for source in sources {
+            self.row(model, 1, source).await;
+        }
+    }
+
+    /// Predicts a row and feeds back its truth; predictions always go on.
+    async fn row(&mut self, model: &Hosted, n_bytes: usize, source: &str) {
+        let (mut batch, truth) = rows(self.n_rows + 1, 0.3).nth(self.n_rows).unwrap();
+        batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
+        let feedback_id = format!("{source}-{}", self.n_rows);
+        self.n_rows += 1;
+        self.ask(model);
+        let snapshot = model.snapshot("").unwrap();
+        let answer = model
+            .predict(&snapshot, batch, Manner::default())
+            .await
+            .unwrap();
+        let id = answer.ids.first().copied();
+        // Without an id there is nothing to speak of, and nothing would be taken.
+        let mut event = label(id.unwrap_or(PredictionId(1)), &feedback_id, truth);
+        event.source = source.to_owned();
+        let accepted = match model.accept(event) {
+            Ok(receipt) => receipt.wait().await,
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok(Accepted::Accepted { position }) => {
+                self.acknowledge(Said::Feedback {
+                    feedback_id,
+                    position,
+                });
+                model.reach(position).await.unwrap();
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => self.fail(model, &error),
+        }
+        assert!(id.is_some() || self.failed, "only a failure takes the id");
+        self.ask(model);
+    }
+
+    async fn order(&mut self, model: &Hosted, order: Order) {
+        let (actor, note) = Default::default();
+        let command = Command { order, actor, note };
+        match model.command(command).await {
+            Ok(made) => self.acknowledge(Said::Version(made.version)),
+            Err(error) => self.give_way(model, &error),
+        }
+        self.ask(model);
+    }
+
+    async fn retract(&mut self, model: &Hosted, source: &str, disposal: Disposal) {
+        let request = Retract {
+            selector: Selector::Source(source.to_owned()),
+            actor: String::new(),
+            note: String::new(),
+            disposal,
+        };
+        match model.retract(request).await {
+            Ok(certificate) => {
+                self.acknowledge(Said::Version(certificate.version));
+                if disposal == Disposal::Erase {
+                    self.acknowledge(Said::Erased(certificate));
+                }
+            }
+            Err(error) => self.give_way(model, &error),
+        }
+        self.ask(model);
+    }
+
+    fn acknowledge(&mut self, what: Said) {
+        if self.failed {
+            self.after_failure.push(format!("{what:?}"));
+        }
+        self.acknowledged.push(Acknowledged {
+            changes: self.recording.len(),
+            what,
+        });
+    }
+
+    /// What cannot be acknowledged is so because of the journal, which the status says.
+    fn fail(&mut self, model: &Hosted, error: &Error) {
+        // A segment that cannot be made now is waited for: that is no failure yet.
+        let waits = error.to_string().contains("cannot make this segment now");
+        match model.status(false).state {
+            State::Unavailable(reason) => assert!(reason.contains("journal failed"), "{reason}"),
+            state => assert!(waits, "the status says {state:?}: {error}"),
+        }
+        (self.failed, self.ever_failed) = (true, true);
+    }
+
+    /// An order may also be refused, or a checkpoint be refused by the disk: the journal goes on.
+    fn give_way(&mut self, model: &Hosted, error: &Error) {
+        if let State::Unavailable(_) = model.status(false).state {
+            self.fail(model, error);
+        }
+    }
+
+    /// Asks what is not journaled.
+    fn ask(&mut self, model: &Hosted) {
+        let snapshot = model.snapshot("").unwrap();
+        let outputs = says(|batch| {
+            let manner = Manner {
+                journal: false,
+                explore: false,
+            };
+            wait(model.predict(&snapshot, batch, manner))
+                .unwrap()
+                .outputs
+        });
+        self.answered.push(Answered {
+            changes: self.recording.len(),
+            position: snapshot.position,
+            outputs,
+        });
+    }
+}
+
+fn says(answer: impl Fn(Batch) -> Outputs) -> Vec<Outputs> {
+    rows(8, 0.0).map(|(batch, _)| answer(batch)).collect()
+}
+
+/// What a journal holds, with what it held before segments went and payloads were erased.
+struct Found {
+    /// The first position that is still there.
+    first: u64,
+    /// All, from the first that there ever was.
+    entries: Vec<Entry>,
+    erased: BTreeSet<u64>,
+}
+
+impl Life {
+    /// What is wrong with a data directory once all up to so many changes has happened to it, if
+    /// anything is. It is opened for that, and goes on.
+    pub async fn check(&self, n_changes: usize, data: &Path) -> Result<(), String> {
+        let (_, disk) = Recording::of(data);
+        let config = self.clocked.on(disk, data.to_owned());
+        let engine = Engine::open(config).map_err(|error| error.to_string())?;
+        let model = engine.model("m").unwrap();
+        let state = model.status(false).state;
+        if state != State::Ready {
+            return Err(format!("{state:?}"));
+        }
+        let journal = data.join("m/journal");
+        let found = self.found(&journal, model.status(false).journal_position)?;
+        for one in self.until(n_changes) {
+            let there = self.is_there(&one.what, model, &found);
+            there.map_err(|what| format!("{:?} is lost: {what}", one.what))?;
+        }
+        self.replays(n_changes, model, &found)?;
+        self.goes_on(n_changes, model).await?;
+        engine.close();
+        drop(engine);
+        let report = verify(&journal).map_err(|error| error.to_string())?;
+        match report.torn {
+            Some(torn) => Err(format!("{torn:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn until(&self, n_changes: usize) -> impl Iterator<Item = &Acknowledged> {
+        let all = self.acknowledged.iter();
+        all.filter(move |one| one.changes <= n_changes)
+    }
+
+    fn found(&self, journal: &Path, last: u64) -> Result<Found, String> {
+        let said = |error: perennial::store::Error| error.to_string();
+        let mut reader = Reader::from_start(journal, last).map_err(said)?;
+        let first = reader.next_position();
+        let mut erased = BTreeSet::new();
+        let mut entries = Vec::new();
+        for position in 1..first {
+            entries.push(self.appended[&position].clone());
+        }
+        while let Some(entry) = reader.next(last).map_err(said)? {
+            match entry.event {
+                Event::Erased(_) => {
+                    erased.insert(entry.position);
+                    entries.push(self.appended[&entry.position].clone());
+                }
+                _ => entries.push(entry),
+            }
+        }
+        Ok(Found {
+            first,
+            entries,
+            erased,
+        })
+    }
+
+    fn is_there(&self, what: &Said, model: &Hosted, found: &Found) -> Result<(), String> {
+        match what {
+            Said::Feedback {
+                feedback_id,
+                position,
+            } => {
+                let entry = found.entries.get(*position as usize - 1);
+                let Some(Event::Feedback(feedback)) = entry.map(|entry| &entry.event) else {
+                    return Err(format!("{entry:?}"));
+                };
+                let may_go = match feedback.source.as_str() {
+                    "old" => !found.erased.contains(position),
+                    "clicks" => *position >= found.first,
+                    _ => *position >= found.first && !found.erased.contains(position),
+                };
+                match may_go && feedback.feedback_id == *feedback_id {
+                    true => Ok(()),
+                    false => Err(format!("{feedback:?}")),
+                }
+            }
+            Said::Version(version) => match model.check_restore(*version) {
+                Err(error) if !error.to_string().contains("feedback that was retracted") => {
+                    Err(error.to_string())
+                }
+                _ => Ok(()),
+            },
+            Said::Erased(certificate) => {
+                let listed = model.versions().map_err(|error| error.to_string())?;
+                let tainted = &certificate.plan.tainted;
+                let kept = listed
+                    .iter()
+                    .find(|(one, _)| tainted.contains(&one.version));
+                let n_erased = found.erased.len() as u64;
+                match kept.is_none() && n_erased == certificate.erased {
+                    true => Ok(()),
+                    false => Err(format!("{kept:?}, {n_erased} erased")),
+                }
+            }
+        }
+    }
+
+    /// A learner that applies every entry from the first comes to the same, and gave the same
+    /// answers on its way.
+    fn replays(&self, n_changes: usize, model: &Hosted, found: &Found) -> Result<(), String> {
+        let Event::Description(first) = &found.entries[0].event else {
+            return Err("the journal does not start with a description".to_owned());
+        };
+        let mut room = Classroom::empty(&first.toml);
+        let answered = self.answered.iter().filter(|one| one.changes <= n_changes);
+        let mut answered: Vec<&Answered> = answered.collect();
+        for entry in &found.entries {
+            room.apply(entry.clone());
+            let position = entry.position;
+            let mut ours = None;
+            for one in answered.extract_if(.., |one| one.position == position) {
+                let learned = room.learner.model();
+                let ours = ours.get_or_insert_with(|| {
+                    says(|row| learned.predict(&row, Choice::Best).unwrap())
+                });
+                if *ours != one.outputs {
+                    return Err(format!("at {position} it answered otherwise"));
+                }
+            }
+        }
+        if let Some(one) = answered.first() {
+            return Err(format!(
+                "an answer stood on entry {}, which is lost",
+                one.position
+            ));
+        }
+        let status = model.status(true);
+        if status.digest != Some(room.learner.learned().digest()) {
+            return Err("the digest is not that of the journal".to_owned());
+        }
+        for fate in Fate::ALL {
+            let n = status.fates.get(fate.word()).copied().unwrap_or(0);
+            if n != room.learner.ledger().count(fate) {
+                return Err(format!("{n} are {}", fate.word()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sent again, the newest is known by where it first stood; what is new is learned.
+    async fn goes_on(&self, n_changes: usize, model: &Hosted) -> Result<(), String> {
+        let newest = self.until(n_changes).filter_map(|one| match &one.what {
+            Said::Feedback {
+                feedback_id,
+                position,
+            } => Some((feedback_id, *position)),
+            _ => None,
+        });
+        if let Some((feedback_id, position)) = newest.last() {
+            let again = label(PredictionId(1), feedback_id, "a");
+            let accepted = model.accept(again).map_err(|error| error.to_string())?;
+            match accepted.wait().await {
+                Ok(
+                    Accepted::Duplicate { position: first }
+                    | Accepted::Retracted { position: first },
+                ) if first == position => {}
+                other => return Err(format!("{feedback_id} came again: {other:?}")),
+            }
+        }
+        let id = predict(model, 10).ok_or("a prediction takes no feedback")?;
+        feed(model, id, "afterwards").await.map(drop)
+    }
+}

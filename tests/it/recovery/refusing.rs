@@ -1,0 +1,34 @@
+//! The disk refuses: each change in turn, once and from then on.
+//!
+//! Invariant: after the journal's failure nothing is acknowledged, every prediction is answered as
+//! what was learned says, and a restart finds everything that was acknowledged.
+
+use super::life::{live, shown};
+use crate::support::disk::Fault;
+
+/// Every `step`-th change in turn fails like this.
+pub async fn refuse_each(step: usize, error: i32, for_ever: bool) {
+    let sound = live(None).await;
+    shown(&sound);
+    let (mut n_faults, mut n_failed) = (0, 0);
+    for at in (1..).step_by(step) {
+        let fault = Fault {
+            at,
+            error,
+            for_ever,
+        };
+        let life = live(Some(fault)).await;
+        let after = &life.after_failure;
+        assert!(after.is_empty(), "{fault:?}: acknowledged: {after:?}");
+        let data = life.clocked.house.data();
+        let found = life.check(usize::MAX, &data).await;
+        assert_eq!(found, Ok(()), "{fault:?}");
+        (n_faults, n_failed) = (n_faults + 1, n_failed + usize::from(life.ever_failed));
+        if life.recording.len() < at {
+            break;
+        }
+        assert!(at < 10_000, "a life has some hundred changes");
+    }
+    println!("{n_faults} faults, {n_failed} of them stopped feedback");
+    assert!(n_failed * 10 > n_faults, "{n_failed} of {n_faults}");
+}

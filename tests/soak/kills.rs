@@ -1,0 +1,44 @@
+//! Kills of a serving process, under load and at its start.
+
+use std::time::Instant;
+
+use crate::support::crash::{Life, Toll};
+
+/// Kills of one data directory; its witnesses hold the whole journal in memory.
+const KILLS_A_LIFE: u64 = 200;
+
+/// Kills `n_kills` times, or as often as one data directory takes.
+pub async fn search(n_kills: Option<u64>, first_seed: u64) {
+    let n_kills = n_kills.unwrap_or(KILLS_A_LIFE);
+    let started = Instant::now();
+    let mut toll = Toll::default();
+    for seed in first_seed.. {
+        let n_left = n_kills - toll.kills;
+        if n_left == 0 {
+            break;
+        }
+        let mut life = Life::new(seed);
+        for _ in 0..n_left.min(KILLS_A_LIFE) {
+            life.round().await;
+        }
+        toll += life.end().await;
+        let Toll {
+            kills,
+            early_kills,
+            acknowledged,
+            repeated,
+            versions,
+            restored,
+            retracted,
+            entries,
+            compared,
+        } = toll;
+        println!(
+            "{kills} of {n_kills} kills under load and {early_kills} at start, {:.1} a second: \
+             {acknowledged} acknowledged, 0 lost; {entries} entries, 0 events twice, {repeated} \
+             sent again; {versions} versions by order, {restored} of them restores and \
+             {retracted} retractions; {compared} digests equal",
+            (kills + early_kills) as f64 / started.elapsed().as_secs_f64(),
+        );
+    }
+}

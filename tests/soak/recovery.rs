@@ -1,0 +1,10 @@
+//! The life of a server on a disk that records, fails and loses power.
+
+#[path = "../it/recovery/clocked.rs"]
+pub mod clocked;
+#[path = "../it/recovery/life.rs"]
+pub mod life;
+#[path = "../it/recovery/power.rs"]
+pub mod power;
+#[path = "../it/recovery/refusing.rs"]
+pub mod refusing;
