@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
+use crate::engine::compute::threads::spawn;
+
 /// What is computed together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -72,7 +74,7 @@ impl<Q: Question> Batcher<Q> {
         let n_waiting: Arc<AtomicUsize> = Arc::default();
         let counted = n_waiting.clone();
         // It ends once nobody can send it anything.
-        crate::engine::spawn(name, move || run(&due, &counted, bounds, compute));
+        spawn(name, move || run(&due, &counted, bounds, compute));
         Batcher {
             jobs,
             n_waiting,

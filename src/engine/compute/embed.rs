@@ -13,8 +13,7 @@ use bytes::Bytes;
 use crate::engine::compute::batcher::{Batcher, Bounds, Question};
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::error::Error;
-use crate::engine::host::served_model::ServedModel;
-use crate::event::{Batch, Column};
+use crate::event::Column;
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
@@ -193,46 +192,25 @@ impl Embedder {
         });
         Embedder { encoder, batcher }
     }
-}
 
-impl ServedModel {
-    /// Whether an input of it has an encoder.
-    pub fn encodes(&self) -> bool {
-        let runtime = self.get().ok();
-        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
-    }
-
-    /// Puts beside each text that has an encoder, and in place of each vector that has one, what
-    /// the encoder gives; a batch without one passes at once.
+    /// The column, and the vectors `[n_rows, width]` of its rows, computed together with those of
+    /// other requests.
     ///
     /// # Errors
-    /// [`Error::Full`]: too many rows wait, or the device has no room for one.
-    /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
-    pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
-        let runtime = self.get()?;
-        if runtime.embedders.iter().all(Option::is_none) {
-            return Ok(batch);
-        }
-        let model = &runtime.serving.served().model;
-        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
-        for ((column, embedder), adapters) in columns.zip(&model.adapters) {
-            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
-                continue;
-            };
-            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
-            let question = Rows {
-                column: taken,
-                n_rows: batch.n_rows,
-                adapters: adapters.clone(),
-            };
-            let embedded = embedder.batcher.ask(question).await;
-            let (question, vectors) = embedded.map_err(|what| Error::Full {
-                model: self.name().to_owned(),
-                what,
-            })?;
-            *column = embedded_column(question.column, &vectors)?;
-        }
-        Ok(batch)
+    /// One sentence: too many rows wait, or the device has no room for one.
+    pub async fn embed(
+        &self,
+        column: Column,
+        n_rows: usize,
+        adapters: Option<Arc<Adapters>>,
+    ) -> Result<(Column, Vec<f32>), String> {
+        let question = Rows {
+            column,
+            n_rows,
+            adapters,
+        };
+        let (question, vectors) = self.batcher.ask(question).await?;
+        Ok((question.column, vectors))
     }
 }
 

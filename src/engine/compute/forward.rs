@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::compute::batcher::{Batcher, Bounds, Question};
-use crate::engine::compute::serving::Snapshot;
-use crate::engine::error::Error;
-use crate::engine::host::served_model::ServedModel;
 use crate::event::Batch;
 use crate::model::{Device, Encoded, LearnerKind, Model, Spec};
 
@@ -48,36 +45,26 @@ fn compute(questions: &[&Rows]) -> Result<Vec<f32>, String> {
     network.forward(&rows.collect::<Vec<_>>())
 }
 
-impl ServedModel {
-    /// The rows of a batch, encoded, and what the model's function gives for them.
-    ///
-    /// # Errors
-    /// [`Error::Full`]: too many rows wait, or the device has no room for them.
-    pub(crate) async fn forward(
-        &self,
-        snapshot: &Snapshot,
-        batch: &Batch,
-    ) -> Result<(Vec<Encoded>, Vec<f32>), Error> {
-        let refused = |what| Error::Full {
-            model: self.name().to_owned(),
-            what,
-        };
-        let model = &snapshot.model;
-        let rows = model.encode(batch);
-        let runtime = self.get().ok();
-        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
-        let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
-            let outputs = model.forward(&rows).map_err(refused)?;
-            return Ok((rows, outputs));
-        };
-        let question = Rows {
-            model: model.clone(),
-            rows,
-        };
-        let answered = forwarder.ask(question).await;
-        let (question, outputs) = answered.map_err(refused)?;
-        Ok((question.rows, outputs))
-    }
+/// The rows of a batch, encoded, and the outputs of the model's function for them.
+///
+/// # Errors
+/// One sentence: too many rows wait, or the device has no room for them.
+pub(crate) async fn forward(
+    forwarder: Option<&Batcher<Rows>>,
+    model: &Arc<Model>,
+    batch: &Batch,
+) -> Result<(Vec<Encoded>, Vec<f32>), String> {
+    let rows = model.encode(batch);
+    let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
+        let outputs = model.forward(&rows)?;
+        return Ok((rows, outputs));
+    };
+    let question = Rows {
+        model: model.clone(),
+        rows,
+    };
+    let (question, outputs) = forwarder.ask(question).await?;
+    Ok((question.rows, outputs))
 }
 
 #[cfg(test)]

@@ -10,3 +10,4 @@ pub(crate) mod histogram;
 pub(crate) mod retry;
 pub(crate) mod serving;
 pub(crate) mod stages;
+pub(crate) mod threads;

@@ -7,24 +7,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::priority::Urgent;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::writer::Work;
+use crate::engine::host::learning::Urgent;
+use crate::engine::host::orders::{Done, Outcome};
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+use crate::engine::host::work::Work;
 use crate::engine::versions::saved::Versions;
 use crate::event::Command;
 use crate::store::Manifest;
-
-/// What became of a command, or why nothing did.
-pub(crate) type Outcome = Result<Done, Error>;
-
-/// A command that was carried out.
-#[derive(Debug, Default)]
-pub struct Done {
-    /// The version that it made.
-    pub version: u64,
-    /// The positions of the feedback that it took back, rising.
-    pub left_out: Vec<u64>,
-}
 
 /// The version that a command made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +55,7 @@ impl ServedModel {
     /// # Errors
     /// When the folder cannot be read.
     pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
-        let tainted = self
-            .get()?
-            .tainted
-            .lock()
-            .expect("nothing panics under it")
-            .clone();
+        let tainted = self.get()?.retractions.tainted();
         let mut all = self.saved()?.all()?;
         for (manifest, damage) in &mut all {
             if damage.is_none() {
@@ -131,8 +116,7 @@ impl ModelRuntime {
     pub fn outcome(&self, position: u64) -> Outcome {
         // The learner publishes a restored state before it saves it: its lock is free after both.
         let _saved = tokio::task::block_in_place(|| self.follower.lock());
-        let outcomes = self.outcomes.lock();
-        let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
+        let outcome = self.orders.take(position);
         outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
     }
 

@@ -3,15 +3,15 @@
 //! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be
 //! journaled at once is answered without ids, and counted.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
+use crate::engine::compute::embed::embedded_column;
+use crate::engine::compute::forward::forward;
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::served_model::ServedModel;
-use crate::event::{Batch, Outputs, Prediction, PredictionId, Time};
+use crate::event::{Batch, Column, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
 
 /// What a request is answered with.
@@ -46,6 +46,44 @@ impl Default for Manner {
 }
 
 impl ServedModel {
+    /// Whether an input of it has an encoder.
+    pub fn encodes(&self) -> bool {
+        let runtime = self.get().ok();
+        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
+    }
+
+    /// Puts beside each text that has an encoder, and in place of each vector that has one, what
+    /// the encoder gives; a batch without one passes at once.
+    ///
+    /// # Errors
+    /// [`Error::Full`]: too many rows wait, or the device has no room for one.
+    /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
+    pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
+        let runtime = self.get()?;
+        if runtime.embedders.iter().all(Option::is_none) {
+            return Ok(batch);
+        }
+        let model = &runtime.serving.served().model;
+        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
+        for ((column, embedder), adapters) in columns.zip(&model.adapters) {
+            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
+                continue;
+            };
+            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
+            let embedded = embedder.embed(taken, batch.n_rows, adapters.clone());
+            let (taken, vectors) = embedded.await.map_err(|what| self.full(what))?;
+            *column = embedded_column(taken, &vectors)?;
+        }
+        Ok(batch)
+    }
+
+    fn full(&self, what: String) -> Error {
+        Error::Full {
+            model: self.name().to_owned(),
+            what,
+        }
+    }
+
     /// Answers every row of a validated batch.
     ///
     /// # Errors
@@ -56,10 +94,13 @@ impl ServedModel {
         batch: Batch,
         manner: Manner,
     ) -> Result<Answer, Error> {
-        let (rows, outputs) = self.forward(snapshot, &batch).await?;
-        let now = match self.get() {
-            Ok(runtime) => runtime.clock.now(),
-            Err(_) => Clock::SYSTEM.read().wall,
+        let runtime = self.get().ok();
+        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
+        let forwarded = forward(forwarder, &snapshot.model, &batch).await;
+        let (rows, outputs) = forwarded.map_err(|what| self.full(what))?;
+        let now = match runtime {
+            Some(runtime) => runtime.clock.now(),
+            None => Clock::SYSTEM.read().wall,
         };
         let ids = new_ids(batch.n_rows, now);
         let choice = match manner.explore {
@@ -74,7 +115,7 @@ impl ServedModel {
             version,
             position,
         };
-        let Some(runtime) = self.get().ok().filter(|_| manner.journal) else {
+        let Some(runtime) = runtime.filter(|_| manner.journal) else {
             return Ok(answer);
         };
         let journaled = runtime.journal_prediction(Prediction {
@@ -85,9 +126,10 @@ impl ServedModel {
             version,
             position,
         });
-        match journaled {
-            true => answer.ids = ids,
-            false => drop(runtime.unjournaled.fetch_add(1, Relaxed)),
+        if journaled {
+            answer.ids = ids;
+        } else {
+            runtime.metrics.count_unjournaled();
         }
         Ok(answer)
     }
