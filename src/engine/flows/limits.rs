@@ -52,8 +52,9 @@ impl ServedModel {
         let runtime = self.get()?;
         runtime.check_room()?;
         let _one_at_a_time = runtime.orders.limiting().await;
-        let described = tokio::task::block_in_place(|| runtime.described_with(changes));
-        let (description, spec) = described?;
+        let changes = changes.clone();
+        let described = runtime.run_blocking(move |runtime| runtime.described_with(&changes));
+        let (description, spec) = described.await?;
         let before = runtime.serving.served().model.spec.clone();
         let (reply, done) = oneshot::channel();
         runtime.send(Work::Describe(description, reply))?;
@@ -62,7 +63,8 @@ impl ServedModel {
         self.wait_for_position(position).await?;
         // What may go by now goes at once.
         runtime.progress.set_next_retention(i64::MIN);
-        let limits = tokio::task::block_in_place(|| runtime.limits_of(&before, &spec))?;
+        let limits = runtime.run_blocking(move |runtime| runtime.limits_of(&before, &spec));
+        let limits = limits.await?;
         tracing::info!(
             model = runtime.name,
             position,

@@ -184,7 +184,7 @@ impl ModelRuntime {
         }
         let order = request.order(plan.first_position);
         let disposal = request.disposal;
-        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        let (position, urgent) = block_on(self.journal(request.command(order), None))?;
         self.await_applied(position)?;
         drop(urgent);
         let done = self.outcome(position)?;
@@ -215,7 +215,7 @@ impl ModelRuntime {
             return Err(nothing_new(&request.selector));
         }
         let order = Order::Erase(request.selector.hashed());
-        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        let (position, urgent) = block_on(self.journal(request.command(order), None))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position)?;

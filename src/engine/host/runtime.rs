@@ -16,6 +16,7 @@ use crate::engine::compute::forward::{Rows, forwarder};
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::compute::serving::ServingSlot;
 use crate::engine::compute::stages::Stages;
+use crate::engine::compute::threads;
 use crate::engine::error::Error;
 use crate::engine::host::bounds::BoundCounts;
 use crate::engine::host::follower::Follower;
@@ -134,6 +135,20 @@ impl ModelRuntime {
     /// [`Error::Unavailable`]: its owner has panicked.
     pub fn lock_follower(&self) -> Result<MutexGuard<'_, Follower>, Error> {
         self.follower.lock().map_err(|_| self.unavailable(PANICKED))
+    }
+
+    /// Runs what reads the disk or waits for the follower on a thread of its own: requests share
+    /// theirs with others.
+    ///
+    /// # Errors
+    /// Those of the work; [`Error::Unavailable`]: it has panicked.
+    pub async fn run_blocking<T: Send + 'static>(
+        self: &Arc<ModelRuntime>,
+        work: impl FnOnce(&Arc<ModelRuntime>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let runtime = self.clone();
+        let done = threads::run("order", move || work(&runtime)).await;
+        done.unwrap_or_else(|| Err(self.unavailable("the thread of the order has panicked")))
     }
 
     /// Stops learning for good, by a reason or a bug.
