@@ -52,20 +52,19 @@ impl ServedModel {
         runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
     }
 
-    /// Puts beside each text that has an encoder, and in place of each vector that has one, what
-    /// the encoder gives; a batch without one passes at once.
+    /// Encodes a batch as the snapshot that is to answer it: each text with an encoder gets its
+    /// vector beside it, each vector with one is replaced. A batch without an encoder passes at once.
     ///
     /// # Errors
     /// [`Error::Full`]: too many rows wait, or the device has no room for one.
     /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
-    pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
+    pub async fn embed(&self, snapshot: &Snapshot, mut batch: Batch) -> Result<Batch, Error> {
         let runtime = self.get()?;
         if runtime.embedders.iter().all(Option::is_none) {
             return Ok(batch);
         }
-        let model = &runtime.serving.served().model;
         let columns = batch.columns.iter_mut().zip(&runtime.embedders);
-        for ((column, embedder), adapters) in columns.zip(&model.adapters) {
+        for ((column, embedder), adapters) in columns.zip(&snapshot.model.adapters) {
             let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
                 continue;
             };
