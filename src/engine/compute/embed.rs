@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::engine::compute::batcher::{Batcher, Bounds, Question};
 use crate::engine::compute::encoder_folder::EncoderFolder;
+use crate::engine::compute::failure::ComputeError;
 use crate::engine::error::Error;
 use crate::event::Column;
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
@@ -131,7 +132,7 @@ impl Embedders {
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
         }
-        let embedder = Embedder::new(make()?);
+        let embedder = Embedder::new(make()?, key.1);
         self.0.insert(key, embedder.clone());
         Ok(embedder)
     }
@@ -180,7 +181,7 @@ impl Encoder {
 }
 
 impl Embedder {
-    fn new(encoder: Encoder) -> Embedder {
+    fn new(encoder: Encoder, device: Device) -> Embedder {
         let encoder = Arc::new(encoder);
         let encodes = encoder.clone();
         let batcher = Batcher::new("encoder", BOUNDS, move |questions: &[&Rows]| {
@@ -188,7 +189,8 @@ impl Embedder {
             let adapters = questions
                 .first()
                 .and_then(|first| first.adapters.as_deref());
-            encodes.embed(columns, adapters)
+            let embedded = encodes.embed(columns, adapters);
+            embedded.map_err(|what| ComputeError::of_input(device, what))
         });
         Embedder { encoder, batcher }
     }
@@ -197,13 +199,13 @@ impl Embedder {
     /// other requests.
     ///
     /// # Errors
-    /// One sentence: too many rows wait, or the device has no room for one.
+    /// Those of [`Batcher::ask`]; a row cannot be encoded.
     pub async fn embed(
         &self,
         column: Column,
         n_rows: usize,
         adapters: Option<Arc<Adapters>>,
-    ) -> Result<(Column, Vec<f32>), String> {
+    ) -> Result<(Column, Vec<f32>), ComputeError> {
         let question = Rows {
             column,
             n_rows,

@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod described;
 pub(crate) mod embed;
 pub(crate) mod encoder_folder;
+pub(crate) mod failure;
 pub(crate) mod forward;
 pub(crate) mod histogram;
 pub(crate) mod retry;

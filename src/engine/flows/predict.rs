@@ -57,7 +57,8 @@ impl ServedModel {
     ///
     /// # Errors
     /// [`Error::Full`]: too many rows wait, or the device has no room for one.
-    /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
+    /// [`Error::Refused`]: a row cannot be encoded, or to no finite vector.
+    /// [`Error::Unavailable`]: the model, or its device, is. [`Error::Internal`]: a bug.
     pub async fn embed(&self, snapshot: &Snapshot, mut batch: Batch) -> Result<Batch, Error> {
         let runtime = self.get()?;
         if runtime.embedders.iter().all(Option::is_none) {
@@ -70,23 +71,19 @@ impl ServedModel {
             };
             let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
             let embedded = embedder.embed(taken, batch.n_rows, adapters.clone());
-            let (taken, vectors) = embedded.await.map_err(|what| self.full(what))?;
+            let (taken, vectors) = embedded
+                .await
+                .map_err(|error| error.of_model(self.name()))?;
             *column = embedded_column(taken, &vectors)?;
         }
         Ok(batch)
-    }
-
-    fn full(&self, what: String) -> Error {
-        Error::Full {
-            model: self.name().to_owned(),
-            what,
-        }
     }
 
     /// Answers every row of a validated batch.
     ///
     /// # Errors
     /// [`Error::Full`]: the device that is to compute it has no room, or too many rows wait for it.
+    /// [`Error::Unavailable`]: that device is not there, or fails. [`Error::Internal`]: a bug.
     pub async fn predict(
         &self,
         snapshot: &Snapshot,
@@ -96,7 +93,7 @@ impl ServedModel {
         let runtime = self.get().ok();
         let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
         let forwarded = forward(forwarder, &snapshot.model, &batch).await;
-        let (rows, outputs) = forwarded.map_err(|what| self.full(what))?;
+        let (rows, outputs) = forwarded.map_err(|error| error.of_model(self.name()))?;
         let now = match runtime {
             Some(runtime) => runtime.clock.now(),
             None => Clock::SYSTEM.read().wall,
