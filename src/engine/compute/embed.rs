@@ -1,7 +1,6 @@
-//! EMBED: from texts and vectors to what their encoders give, before anything is predicted or
-//! journaled.
+//! Encoders: from texts and vectors to vectors, before anything is predicted or journaled.
 //!
-//! Invariant: what is not finite is refused, to whom it is due.
+//! Invariant: a vector that is not finite is refused, to the request it is for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::engine::compute::batcher::{Batcher, Bounds, Question};
+use crate::engine::compute::batcher::{Batcher, Bounds, Request};
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::failure::ComputeError;
 use crate::engine::error::Error;
@@ -18,11 +17,11 @@ use crate::event::Column;
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
-/// What waits is encoded together; a pass is long enough for others to come meanwhile.
+/// No request waits for others to come: a forward pass is long enough for that.
 const BOUNDS: Bounds = Bounds {
-    rows_at_once: 64,
-    rows_waiting: 1024,
-    gather: Duration::ZERO,
+    batch_rows_max: 64,
+    waiting_rows_max: 1024,
+    wait_max: Duration::ZERO,
 };
 
 /// An encoder with its thread.
@@ -32,7 +31,7 @@ pub(crate) struct Embedder {
     batcher: Batcher<Rows>,
 }
 
-/// What encodes, by what it takes.
+/// An encoder, by the kind of its input.
 #[derive(Debug)]
 pub(crate) enum Encoder {
     Texts(Arc<TextEncoder>),
@@ -47,12 +46,12 @@ struct Rows {
     adapters: Option<Arc<Adapters>>,
 }
 
-impl Question for Rows {
+impl Request for Rows {
     fn n_rows(&self) -> usize {
         self.n_rows
     }
 
-    fn is_like(&self, other: &Rows) -> bool {
+    fn batches_with(&self, other: &Rows) -> bool {
         self.adapters == other.adapters
     }
 }
@@ -65,7 +64,7 @@ pub(crate) struct Embedders(BTreeMap<([u8; 32], Device), Embedder>);
 pub(crate) struct Read {
     pub embedder: Embedder,
     pub digest: [u8; 32],
-    /// What it was read from, where that was a folder.
+    /// The folder it was read from; none where that was a file.
     pub folder: Option<EncoderFolder>,
 }
 
@@ -184,11 +183,9 @@ impl Embedder {
     fn new(encoder: Encoder, device: Device) -> Embedder {
         let encoder = Arc::new(encoder);
         let encodes = encoder.clone();
-        let batcher = Batcher::new("encoder", BOUNDS, move |questions: &[&Rows]| {
-            let columns = questions.iter().map(|question| &question.column);
-            let adapters = questions
-                .first()
-                .and_then(|first| first.adapters.as_deref());
+        let batcher = Batcher::new("encoder", BOUNDS, move |requests: &[&Rows]| {
+            let columns = requests.iter().map(|request| &request.column);
+            let adapters = requests.first().and_then(|first| first.adapters.as_deref());
             let embedded = encodes.embed(columns, adapters);
             embedded.map_err(|what| ComputeError::of_input(device, what))
         });
@@ -199,20 +196,20 @@ impl Embedder {
     /// other requests.
     ///
     /// # Errors
-    /// Those of [`Batcher::ask`]; a row cannot be encoded.
+    /// Those of [`Batcher::compute`]; a row cannot be encoded.
     pub async fn embed(
         &self,
         column: Column,
         n_rows: usize,
         adapters: Option<Arc<Adapters>>,
     ) -> Result<(Column, Vec<f32>), ComputeError> {
-        let question = Rows {
+        let request = Rows {
             column,
             n_rows,
             adapters,
         };
-        let (question, vectors) = self.batcher.ask(question).await?;
-        Ok((question.column, vectors))
+        let (request, vectors) = self.batcher.compute(request).await?;
+        Ok((request.column, vectors))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The folder of a text encoder: what it holds, known by one digest.
+//! The folder of a text encoder: its files, known by one digest.
 //!
 //! Invariant: what is kept of a folder is read as the folder was, with the same digest.
 
@@ -35,18 +35,20 @@ impl EncoderFolder {
     /// One sentence that names the file which cannot be read.
     pub fn read(root: &Path, folder: &Path) -> Result<(EncoderFolder, EncoderWeights), String> {
         if !folder.is_dir() {
-            let what = match folder.exists() {
-                true => "a file; the encoder of a text is a folder",
-                false => "no such folder",
+            let what = if folder.exists() {
+                "a file; the encoder of a text is a folder"
+            } else {
+                "no such folder"
             };
             return Err(format!("{}: {what}", folder.display()));
         }
         let read = |name: &str| read_text_file(root, &folder.join(name)).map_err(said);
         let config = read(CONFIG)?;
         let tokenizer = read(TOKENIZER)?;
-        let sentence = match is_there(&folder.join(SENTENCE)) {
-            true => Some(read(SENTENCE)?),
-            false => None,
+        let sentence = if is_there(&folder.join(SENTENCE)) {
+            Some(read(SENTENCE)?)
+        } else {
+            None
         };
         let (name, file, weights) = weights(root, folder)?;
         let mut hash = blake3::Hasher::new();
@@ -104,7 +106,7 @@ impl EncoderFolder {
     }
 }
 
-/// What is wrong with the encoders that are kept in this folder, each in one sentence.
+/// The faults of the encoders that are kept in this folder, each in one sentence.
 pub fn check_kept(encoders: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(encoders) else {
         return Vec::new();

@@ -18,7 +18,7 @@ pub(in crate::server) struct Refusal {
     pub code: Code,
     /// The field of the message; empty if none is at fault.
     pub field: &'static str,
-    /// One sentence: what was got, and what is expected.
+    /// One sentence: the value that came, and the one expected.
     pub message: String,
 }
 
