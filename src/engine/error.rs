@@ -1,5 +1,6 @@
 //! The errors of the engine, by what the caller can do.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -79,6 +80,12 @@ pub enum Error {
         /// The damage.
         what: String,
     },
+    /// Mend the description, or the file that it names.
+    #[error("{what}")]
+    Description {
+        /// One sentence that names the file.
+        what: String,
+    },
     /// Report it: the request is sound, and would fail again.
     #[error("model {model:?}: {what}")]
     Internal {
@@ -116,6 +123,17 @@ pub enum Remedy {
 }
 
 impl Error {
+    /// The error of a description, in one sentence.
+    pub(crate) fn description(what: impl Display) -> Error {
+        let what = what.to_string();
+        Error::Description { what }
+    }
+
+    /// The same, of a file or key of a description.
+    pub(crate) fn of(self, place: impl Display) -> Error {
+        Error::description(format!("{place}: {self}"))
+    }
+
     /// The remedy.
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -127,6 +145,7 @@ impl Error {
             | Error::NoVersion { .. }
             | Error::NoLongerKept { .. }
             | Error::Refused { .. }
+            | Error::Description { .. }
             | Error::Gone { .. } => Remedy::Change,
             Error::Internal { .. } | Error::Models { .. } => Remedy::Report,
             Error::Store(error) => remedy_of_store(error),

@@ -77,28 +77,28 @@ impl Embedders {
         path: &Path,
         named: &NamedEncoder,
         device: Device,
-    ) -> Result<Read, String> {
+    ) -> Result<Read, Error> {
         let Some(n_values) = named.n_values else {
             return self.read_folder(root, path, device);
         };
         let read = self.read_file(root, path, device)?;
+        let refused = |what: String| Err(Error::description(what).of(path.display()));
         match &*read.embedder.encoder {
             Encoder::Vectors(encoder) if encoder.n_values() == n_values => Ok(read),
-            Encoder::Vectors(encoder) => Err(format!(
-                "{}: it takes {} values a row, and the input has length = {n_values}",
-                path.display(),
+            Encoder::Vectors(encoder) => refused(format!(
+                "it takes {} values a row, and the input has length = {n_values}",
                 encoder.n_values()
             )),
-            Encoder::Texts(_) => Err(format!("{}: an encoder of texts", path.display())),
+            Encoder::Texts(_) => refused("an encoder of texts".to_owned()),
         }
     }
 
-    fn read_file(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, String> {
-        let file = read_onnx_file(root, path).map_err(|error| error.to_string())?;
+    fn read_file(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, Error> {
+        let file = read_onnx_file(root, path)?;
         let digest = *blake3::hash(&file).as_bytes();
         let embedder = self.known_or((digest, device), || {
             let encoder = VectorEncoder::new(Bytes::from(file), &device);
-            let encoder = encoder.map_err(|what| format!("{}: {what}", path.display()))?;
+            let encoder = encoder.map_err(|what| Error::description(what).of(path.display()))?;
             Ok(Encoder::Vectors(encoder))
         })?;
         Ok(Read {
@@ -108,7 +108,7 @@ impl Embedders {
         })
     }
 
-    fn read_folder(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, String> {
+    fn read_folder(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, Error> {
         let (folder, weights) = EncoderFolder::read(root, path)?;
         let digest = folder.digest;
         let embedder = self.known_or((digest, device), || {
@@ -126,8 +126,8 @@ impl Embedders {
     fn known_or(
         &mut self,
         key: ([u8; 32], Device),
-        make: impl FnOnce() -> Result<Encoder, String>,
-    ) -> Result<Embedder, String> {
+        make: impl FnOnce() -> Result<Encoder, Error>,
+    ) -> Result<Embedder, Error> {
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
         }
@@ -160,7 +160,8 @@ impl Encoder {
         &self,
         columns: impl Iterator<Item = &'a Column>,
         adapters: Option<&Adapters>,
-    ) -> Result<Vec<f32>, String> {
+        device: Device,
+    ) -> Result<Vec<f32>, ComputeError> {
         let (mut texts, mut values) = (Vec::new(), Vec::new());
         for column in columns {
             match column {
@@ -172,10 +173,11 @@ impl Encoder {
                 Column::Numbers(_) | Column::Embedded { .. } => {}
             }
         }
-        match self {
+        let embedded = match self {
             Encoder::Texts(encoder) => encoder.embed(&texts, adapters),
             Encoder::Vectors(encoder) => encoder.embed(&values),
-        }
+        };
+        embedded.map_err(|what| ComputeError::of_input(device, what))
     }
 }
 
@@ -186,8 +188,7 @@ impl Embedder {
         let batcher = Batcher::new("encoder", BOUNDS, move |requests: &[&Rows]| {
             let columns = requests.iter().map(|request| &request.column);
             let adapters = requests.first().and_then(|first| first.adapters.as_deref());
-            let embedded = encodes.embed(columns, adapters);
-            embedded.map_err(|what| ComputeError::of_input(device, what))
+            encodes.embed(columns, adapters, device)
         });
         Embedder { encoder, batcher }
     }

@@ -49,6 +49,7 @@ impl From<engine::Error> for Refusal {
             Error::Unavailable { .. } => (Code::Unavailable, "model"),
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
+            Error::Description { .. } => (Code::InvalidArgument, "description"),
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
             Error::Internal { .. } => (Code::Internal, "model"),
