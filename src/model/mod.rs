@@ -39,8 +39,9 @@ mod text_encoder;
 mod vector_encoder;
 pub mod weights;
 
+pub use crate::device::{Device, profile};
 pub use answer::{Choice, Function, Model};
-pub use backend::{Device, Network, Rule, Training, profile};
+pub use backend::{Network, Rule, Training};
 pub use features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
 pub use fit::{Fitting, fit, widths};
 pub use layers::{Layer, Parameters, WEIGHT_MAX};

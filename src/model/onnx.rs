@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use super::backend;
+use crate::device::{Device, Use};
 use call::{Budget, Call};
 pub use file::{Described, element};
 use file::{File, Node, quoted};
@@ -62,8 +62,8 @@ impl Graph {
     ///
     /// # Errors
     /// One sentence that says what cannot be.
-    pub fn new(bytes: Bytes, device: &backend::Device, outputs: &[&str]) -> Result<Graph, String> {
-        let device = device.open(backend::Use::Answers)?;
+    pub fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, String> {
+        let device = device.open(Use::Answers)?;
         let file = File::read(bytes, &device)?;
         if file.nodes.len() > NODES_MAX {
             return Err(format!("it has more than {NODES_MAX} nodes"));

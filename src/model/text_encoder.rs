@@ -15,8 +15,8 @@ mod graph;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use super::backend::{Device, in_a_line};
 use super::weights::Foreign;
+use crate::device::{Device, in_a_line};
 pub use adapters::Adapters;
 use bert::Bert;
 use bytes::Bytes;

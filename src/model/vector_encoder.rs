@@ -9,8 +9,8 @@
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use super::backend::{Device, in_a_line};
 use super::onnx::{Described, Graph, Value, element};
+use crate::device::{Device, in_a_line};
 
 /// Rows of one forward pass at most.
 const ROWS_AT_ONCE: usize = 256;

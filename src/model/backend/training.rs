@@ -9,7 +9,7 @@ use super::super::features::Encoded;
 use super::super::layers::{Layer, WEIGHT_MAX};
 use super::super::sparse::SparseTable;
 use super::dense::{DenseLayers, Place};
-use super::{Use, in_a_line};
+use crate::device::{Use, in_a_line};
 
 /// The dense layers of a network that learns on a device.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Training {
     pub fn new(
         layers: &[Layer],
         moments: Option<[&[Layer]; 2]>,
-        device: super::Device,
+        device: crate::device::Device,
     ) -> std::result::Result<Training, String> {
         let device = device.open(Use::Learning)?;
         told(Training::copy(layers, moments, &device))

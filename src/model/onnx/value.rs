@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::super::backend::in_a_line;
+use crate::device::in_a_line;
 
 /// Values of one tensor at most.
 pub const ELEMENTS_MAX: usize = 1 << 27;

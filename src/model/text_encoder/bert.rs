@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, ops};
 
-use super::super::backend::{self, in_a_line};
 use super::super::weights::{Data, Foreign, Tensor as Weights};
 use super::adapters::{Adapters, LayerAdapters};
 use super::config::{Activation, Config};
+use crate::device::{Device as ComputeDevice, Use, in_a_line};
 
 /// What a score is added to where a token is only padding.
 const MASKED: f32 = -1e9;
@@ -51,14 +51,14 @@ impl Bert {
     pub fn new(
         config: &Config,
         weights: Foreign,
-        device: &backend::Device,
+        device: &ComputeDevice,
     ) -> std::result::Result<Bert, String> {
         let mut read = Reading {
             tensors: weights.tensors.0,
             others: weights.others,
             epsilon: config.layer_norm_eps,
             activation: config.activation()?,
-            device: device.open(backend::Use::Answers)?,
+            device: device.open(Use::Answers)?,
         };
         let h = config.hidden_size;
         let embedding = |name| format!("embeddings.{name}_embeddings.weight");

@@ -7,9 +7,9 @@
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use super::super::backend::{Device, in_a_line};
 use super::super::onnx::{Described, Graph, Value, element};
 use super::bert::{longest, pooled};
+use crate::device::{Device, in_a_line};
 
 /// Outputs, the first that is there; without any of these a graph's first is taken.
 const OUTPUTS: [&str; 3] = [
