@@ -29,7 +29,6 @@ mod linear;
 mod loss;
 pub mod matrix;
 mod neighbours;
-mod onnx;
 mod policy;
 mod portfolio;
 mod ridge;

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use super::onnx::{Described, Graph, Value, element};
+use crate::onnx::{Described, Graph, Value, element};
 use crate::device::{Device, in_a_line};
 
 /// Rows of one forward pass at most.

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use super::super::onnx::{Described, Graph, Value, element};
+use crate::onnx::{Described, Graph, Value, element};
 use super::bert::{longest, pooled};
 use crate::device::{Device, in_a_line};
 
