@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_readme_lists_them() {
-        let readme = include_str!("../../../README.md");
+        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
         let listed = readme
             .split("<!-- operators -->")
             .nth(1)
