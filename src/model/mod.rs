@@ -3,9 +3,10 @@
 //! Promise: a [`Model`] never changes. Equal models give equal answers for equal batches, bit
 //! for bit within one numeric profile, on any thread.
 //!
-//! In reading order: [`Spec`] (what is described), [`Encoder`] (values to features), [`Network`]
-//! and [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (what was wanted),
-//! [`weights`] (how state leaves memory).
+//! In reading order: [`Spec`] (the description), [`Encoder`] (values to features), [`Network`] and
+//! [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (the label, value or
+//! reward), [`weights`] (named tensors, the form of saved state). The folders: `linear_algebra`,
+//! `encoders`, `predictors`.
 //!
 //! ```
 //! use perennial::model::{Estimates, Spec};
