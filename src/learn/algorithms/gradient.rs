@@ -1,8 +1,8 @@
 //! `kind = "gradient"`: one network, trained by gradient steps, with experience replay.
 //!
-//! An update is: the new examples, as many remembered ones as described, forward, slopes of two
+//! An update is: the new examples, as many remembered ones as described, forward, gradient of two
 //! separately weighted means, backward, a bounded step, and an offer to memory. An update whose
-//! loss or slopes are not finite is rejected whole.
+//! loss or gradient is not finite is rejected whole.
 
 mod aim;
 mod amend;
@@ -277,7 +277,7 @@ impl GradientLearner {
             }
         }
         self.handicap(new, handicaps);
-        let losses = self.slopes((new, amended), (drawn, handicaps), measure);
+        let losses = self.gradient((new, amended), (drawn, handicaps), measure);
         shares.clear();
         shares.resize(new.len(), self.new_share(new.len(), amended));
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
@@ -311,14 +311,14 @@ impl GradientLearner {
         }
     }
 
-    /// Writes the slopes of every row's loss in its outputs.
-    fn slopes(
+    /// Writes the gradient of every row's loss with respect to its outputs.
+    fn gradient(
         &mut self,
         (new, amended): (&[Lesson], Option<&Amended>),
         (drawn, handicaps): (&[Drawn], &[f32]),
         measure: Measure<'_>,
     ) -> Losses {
-        let (outputs, slopes) = self.network.outputs_and_slopes();
+        let (outputs, gradient) = self.network.outputs_and_gradient();
         let n_rows = new.len() + drawn.len();
         let width = outputs.len() / n_rows;
         let aim = Aim {
@@ -329,26 +329,26 @@ impl GradientLearner {
         };
         let mut each = outputs
             .chunks_exact(width)
-            .zip(slopes.chunks_exact_mut(width));
+            .zip(gradient.chunks_exact_mut(width));
         let mut losses = Losses::default();
-        for (lesson, (outputs, slopes)) in new.iter().zip(each.by_ref()) {
+        for (lesson, (outputs, gradient)) in new.iter().zip(each.by_ref()) {
             let loss = match amended {
                 Some(amended) => {
-                    amended.slopes(&aim, Row { outputs, slopes });
+                    amended.gradient(&aim, Row { outputs, gradient });
                     0.0
                 }
-                None => aim.new_row(lesson.target, outputs, slopes),
+                None => aim.new_row(lesson.target, outputs, gradient),
             };
             losses.new += f64::from(loss) / new.len() as f64;
         }
         let (mut sum, mut n_long_term) = (0.0, 0);
-        for (index, (drawn, (outputs, slopes))) in drawn.iter().zip(each).enumerate() {
+        for (index, (drawn, (outputs, gradient))) in drawn.iter().zip(each).enumerate() {
             let target = drawn.lesson.target;
             let anchor = match &self.averages {
                 Some(averages) => averages.anchor(new.len() + index, target, measure),
                 None => &drawn.lesson.outputs,
             };
-            let loss = f64::from(aim.old_row(target, outputs, anchor, slopes));
+            let loss = f64::from(aim.old_row(target, outputs, anchor, gradient));
             if drawn.is_long_term {
                 sum += loss;
                 n_long_term += 1;

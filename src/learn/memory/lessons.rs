@@ -130,7 +130,7 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     let indexes = tensors.take_u32("target.indexes", &[Some(kinds.len())])?;
     let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
     let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
-    // An older program did not keep what a correction comes to; its slopes do without.
+    // An older program did not keep what a correction comes to; its gradient does without.
     let corrected = match tensors.0.contains_key("target.corrected") {
         true => tensors.take_f64("target.corrected", &[Some(n_corrected)])?,
         false => vec![0.0; n_corrected],

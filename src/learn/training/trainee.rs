@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::backprop::{Lengths, Pass, sparse_slopes, squared_inputs, squares};
+use super::backprop::{Lengths, Pass, sparse_gradient, squared_inputs, squares};
 use super::optimizer::State;
 use super::spare::Spare;
 use crate::model::weights::{Error, Tensors};
@@ -28,7 +28,7 @@ struct Buffers {
     pass: Pass,
     /// What a device gave, and is to be given: `[rows, n_outputs]`.
     outputs: Vec<f32>,
-    slopes: Vec<f32>,
+    gradient: Vec<f32>,
     reaches: Vec<f32>,
 }
 
@@ -116,8 +116,8 @@ impl Trainee {
             }
         };
         buffers.outputs = training.forward(&self.parameters.sparse, rows)?;
-        buffers.slopes.clear();
-        buffers.slopes.resize(buffers.outputs.len(), 0.0);
+        buffers.gradient.clear();
+        buffers.gradient.resize(buffers.outputs.len(), 0.0);
         Ok(())
     }
 
@@ -129,16 +129,16 @@ impl Trainee {
         }
     }
 
-    /// The outputs, and the slopes of each row's loss in them, to be written.
-    pub fn outputs_and_slopes(&mut self) -> (&[f32], &mut [f32]) {
+    /// The outputs, and the gradient of each row's loss with respect to them, to be written.
+    pub fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
         let buffers = &mut self.buffers.0;
         match self.elsewhere {
-            Some(_) => (&buffers.outputs, &mut buffers.slopes),
-            None => buffers.pass.outputs_and_slopes(),
+            Some(_) => (&buffers.outputs, &mut buffers.gradient),
+            None => buffers.pass.outputs_and_gradient(),
         }
     }
 
-    /// How far a slope of one moved the outputs of each row of the last step, for a rate and a share
+    /// How far a derivative of one moved the outputs of each row of the last step, for a rate and a share
     /// of one, `[rows]`.
     pub fn reaches(&self) -> &[f32] {
         match self.elsewhere {
@@ -147,7 +147,7 @@ impl Trainee {
         }
     }
 
-    /// Moves the parameters against the slopes written, each row's by its share. False where they
+    /// Moves the parameters against the gradient written, each row's by its share. False where they
     /// are not finite, and then nothing is moved.
     ///
     /// # Errors
@@ -166,9 +166,9 @@ impl Trainee {
             }
             return Ok(finite);
         };
-        let slopes = &self.buffers.0.slopes;
-        let hidden = training.backward(slopes)?;
-        let lengths: Vec<Lengths> = lengths(rows, slopes, &hidden).collect();
+        let gradient = &self.buffers.0.gradient;
+        let hidden = training.backward(gradient)?;
+        let lengths: Vec<Lengths> = lengths(rows, gradient, &hidden).collect();
         let reaches = lengths.iter().map(Lengths::reach).collect();
         self.buffers.0.reaches = reaches;
         let factors = lengths
@@ -181,11 +181,11 @@ impl Trainee {
         let rate = settings.learning_rate;
         let table = &mut self.parameters.sparse;
         let is_hashed = table.n_buckets() > 0;
-        let slopes = training.step(&factors, self.optimizer.next_rule(rate), is_hashed)?;
+        let gradient = training.step(&factors, self.optimizer.next_rule(rate), is_hashed)?;
         self.optimizer.count_step();
         if is_hashed {
-            let slopes = sparse_slopes(rows, &slopes, table.row_len());
-            self.optimizer.step_sparse(rate, table, &slopes);
+            let gradient = sparse_gradient(rows, &gradient, table.row_len());
+            self.optimizer.step_sparse(rate, table, &gradient);
         }
         Ok(true)
     }
@@ -280,12 +280,13 @@ impl PartialEq for Trainee {
     }
 }
 
-/// How long each row's slopes are, by the slopes in the outputs `[rows, n_outputs]` and the sums
+/// How long each row's gradient is, by the gradient with respect to the
+/// outputs `[rows, n_outputs]` and the sums
 /// of squares that [`Training::backward`] gives.
-fn lengths(rows: &[&Encoded], slopes: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
-    let (width, n_sums) = (slopes.len() / rows.len(), hidden.len() / rows.len());
+fn lengths(rows: &[&Encoded], gradient: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
+    let (width, n_sums) = (gradient.len() / rows.len(), hidden.len() / rows.len());
     rows.iter().enumerate().map(move |(index, row)| {
-        let outputs = squares(&slopes[index * width..(index + 1) * width]);
+        let outputs = squares(&gradient[index * width..(index + 1) * width]);
         let (inputs, hidden) = hidden[index * n_sums..(index + 1) * n_sums].split_at(n_sums / 2);
         let inputs = std::iter::once(squared_inputs(row)).chain(inputs.iter().copied());
         Lengths::of(inputs.zip(hidden.iter().copied().chain([outputs])))

@@ -76,15 +76,15 @@ impl Bank {
         scores
     }
 
-    /// How far a step along the slopes moves the scores of this row.
+    /// How far a step along the gradient moves the scores of this row.
     pub fn squared_length(&self, row: &Encoded) -> f32 {
         self.bias_rate
             + row.dense.iter().map(|x| x * x).sum::<f32>()
             + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>()
     }
 
-    /// Moves every weight by `-x * slope`; slopes `[n_members, n_outputs]` carry the step sizes.
-    pub fn descend(&mut self, row: &Encoded, slopes: &[f32]) {
+    /// Moves every weight by `-x * derivative`; `gradient` `[n_members, n_outputs]` carries the step sizes.
+    pub fn descend(&mut self, row: &Encoded, gradient: &[f32]) {
         let n_columns = self.n_columns();
         let (dense, sparse, bias_rate) = (&mut self.dense, &mut self.sparse, &self.bias_rate);
         Arch::new().dispatch(
@@ -92,10 +92,10 @@ impl Bank {
             || {
                 let inputs = row.dense.iter().chain(std::slice::from_ref(bias_rate));
                 for (x, weights) in inputs.zip(dense.chunks_exact_mut(n_columns)) {
-                    add_scaled(weights, slopes, -x);
+                    add_scaled(weights, gradient, -x);
                 }
                 for (bucket, x) in &row.sparse {
-                    add_scaled(sparse.row_mut(*bucket), slopes, -x);
+                    add_scaled(sparse.row_mut(*bucket), gradient, -x);
                 }
             },
         );
@@ -191,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_moves_the_scores_along_the_slopes() {
+    fn a_step_moves_the_scores_along_the_gradient() {
         let mut bank = Bank::new(FORM);
         assert_eq!(bank.scores(&row()), [0.0; 4]);
         bank.descend(&row(), &[1.0, 0.0, -0.5, 2.0]);
-        // Each score moves by its slope times the squared length of the row, bias included.
+        // Each score moves by its derivative times the squared length of the row, bias included.
         let squared = -(4.0 + 1.0 + 0.25 + 0.5);
         assert_eq!(bank.squared_length(&row()), -squared);
         assert_eq!(

@@ -52,9 +52,9 @@ impl Sharpness {
             terms.map(term).sum()
         };
         let (mean, factor) = (moment(1), f64::from(factor));
-        let slope = factor * (mean - f64::from(estimates[class]));
+        let derivative = factor * (mean - f64::from(estimates[class]));
         let information = factor * factor * (moment(2) - mean * mean).max(0.0);
-        let step = slope / (self.curvature + information);
+        let step = derivative / (self.curvature + information);
         if step.is_finite() {
             let moved = self.logarithm - step.clamp(-1.0, 1.0);
             self.logarithm = moved.clamp(MIN.ln(), MAX.ln());

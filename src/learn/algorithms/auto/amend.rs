@@ -83,11 +83,11 @@ impl AutoLearner {
         let typical = (self.length[1] as f32).max(f32::MIN_POSITIVE);
         let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
         let n_outputs = self.portfolio.n_outputs();
-        let mut slopes = vec![0.0; plan.n_bank() * n_outputs];
+        let mut gradient = vec![0.0; plan.n_bank() * n_outputs];
         let members = scores.chunks_exact(n_outputs);
-        let members = members.zip(slopes.chunks_exact_mut(n_outputs)).enumerate();
+        let members = members.zip(gradient.chunks_exact_mut(n_outputs)).enumerate();
         let steps = plan.steps.iter().chain(plan.logistic);
-        for ((voice, (said, slopes)), step) in members.zip(steps) {
+        for ((voice, (said, gradient)), step) in members.zip(steps) {
             let step = step / typical;
             let pull = step * squared_length;
             let is_linear = voice < plan.steps.len();
@@ -108,18 +108,18 @@ impl AutoLearner {
             // The part of the way to its target that a step of this member goes.
             let pull = curvature * pull / (1.0 + curvature * pull);
             if let Target::Value(value) = amendment.after {
-                slopes[0] = self.spread.held(voice, said[0] - scale.distance(value));
+                gradient[0] = self.spread.held(voice, said[0] - scale.distance(value));
             } else if is_class {
                 // What an example of a class once taught depends on all that came since.
-                measure.slopes(amendment.after, said, slopes);
+                measure.gradient(amendment.after, said, gradient);
             } else {
                 let left = (1.0 - alike * pull).powf(amendment.n_since as f32);
                 let both = [amendment.before, amendment.after];
-                measure.amended(both, [left, rate * squared_length], said, slopes);
+                measure.amended(both, [left, rate * squared_length], said, gradient);
             }
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
+            gradient.iter_mut().for_each(|derivative| *derivative *= rate);
         }
-        self.portfolio.bank.descend(row, &slopes);
+        self.portfolio.bank.descend(row, &gradient);
     }
 
     fn amend_ridges(&mut self, voices: &Voices, amendment: &Amendment, scale: &Scale) {
@@ -194,20 +194,20 @@ impl AutoLearner {
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
         let columns = plan.steps.len() * n_outputs..plan.n_bank() * n_outputs;
-        let mut slopes = vec![0.0; columns.end];
+        let mut gradient = vec![0.0; columns.end];
         let squared_length = self.portfolio.bank.squared_length(row);
         let scores = &mut voices.scores[columns.clone()];
-        for (score, slope) in scores.iter_mut().zip(&mut slopes[columns]) {
+        for (score, derivative) in scores.iter_mut().zip(&mut gradient[columns]) {
             // One that was never told of stays in the middle.
             if *score != 0.0 {
                 let share = change.apply(logistic_share(*score));
                 let carried = share.clamp(SHARES[0], SHARES[1]);
                 let carried = (carried / (1.0 - carried)).ln();
-                *slope = (*score - carried) / squared_length;
+                *derivative = (*score - carried) / squared_length;
                 *score = carried;
             }
         }
-        self.portfolio.bank.descend(row, &slopes);
+        self.portfolio.bank.descend(row, &gradient);
     }
 
     fn carry_exclusive(&mut self, voices: &mut Voices, change: Rescale) {

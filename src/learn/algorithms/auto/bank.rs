@@ -2,7 +2,7 @@
 //!
 //! Departure: on squared losses linear members take the implicit step (Karampatziakis and
 //! Langford 2011, eq. 6), so that no step size can make them diverge. Logistic members have
-//! bounded slopes.
+//! bounded gradients.
 
 use super::AutoLearner;
 use crate::model::{Encoded, Scale, Target, softmax};
@@ -27,41 +27,41 @@ impl AutoLearner {
         let typical = *mean as f32;
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
-        let mut slopes = scores[..plan.n_bank() * n_outputs].to_vec();
-        let (linear, logistic) = slopes.split_at_mut(plan.steps.len() * n_outputs);
+        let mut gradient = scores[..plan.n_bank() * n_outputs].to_vec();
+        let (linear, logistic) = gradient.split_at_mut(plan.steps.len() * n_outputs);
         let members = linear.chunks_exact_mut(n_outputs);
-        for (voice, (slopes, step)) in members.zip(plan.steps).enumerate() {
+        for (voice, (gradient, step)) in members.zip(plan.steps).enumerate() {
             let step = step / typical;
             let rate = match target {
                 Target::Class(class) => {
-                    softmax(slopes);
-                    slopes[class as usize] -= 1.0;
+                    softmax(gradient);
+                    gradient[class as usize] -= 1.0;
                     step
                 }
                 Target::Value(value) => {
-                    slopes[0] = self.spread.held(voice, slopes[0] - scale.distance(value));
+                    gradient[0] = self.spread.held(voice, gradient[0] - scale.distance(value));
                     step / (1.0 + step * squared_length)
                 }
                 _ => {
-                    let outputs = slopes.to_vec();
-                    target.slopes(&outputs, scale, slopes);
+                    let outputs = gradient.to_vec();
+                    target.gradient(&outputs, scale, gradient);
                     step / (1.0 + step * squared_length)
                 }
             };
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
+            gradient.iter_mut().for_each(|derivative| *derivative *= rate);
         }
         let mut members = logistic.chunks_exact_mut(n_outputs);
         if self.revision < 2 {
             // The first revision passed one over, and gave the second the step of the first.
             members.next();
         }
-        for (slopes, step) in members.zip(plan.logistic) {
-            let scores = slopes.to_vec();
-            self.portfolio.range.slopes(target, &scores, slopes);
+        for (gradient, step) in members.zip(plan.logistic) {
+            let scores = gradient.to_vec();
+            self.portfolio.range.gradient(target, &scores, gradient);
             let rate = step / typical;
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
+            gradient.iter_mut().for_each(|derivative| *derivative *= rate);
         }
-        self.portfolio.bank.descend(row, &slopes);
+        self.portfolio.bank.descend(row, &gradient);
     }
 }
 

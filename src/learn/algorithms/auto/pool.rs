@@ -89,8 +89,8 @@ fn reweigh(shares: &mut [f64], losses: &[f64], eta: f64) {
 /// `scores`.
 fn follow(sharpness: &mut f32, scores: &[f32], p: &[f32], class: usize) {
     let expected: f32 = scores.iter().zip(p).map(|(score, p)| score * p).sum();
-    let slope = (expected - scores[class]) * *sharpness;
-    let moved = *sharpness * (-SHARPEN * slope.clamp(-5.0, 5.0)).exp();
+    let derivative = (expected - scores[class]) * *sharpness;
+    let moved = *sharpness * (-SHARPEN * derivative.clamp(-5.0, 5.0)).exp();
     *sharpness = moved.clamp(SHARPNESS[0], SHARPNESS[1]);
 }
 
@@ -98,16 +98,16 @@ fn stack_classes(pool: &mut Pool, voices: &[f32], n_outputs: usize, class: usize
     let n_members = pool.stack.len();
     let stacked = voices[n_members * n_outputs..].to_vec();
     let members = voices.chunks_exact(n_outputs).take(n_members);
-    let slopes: Vec<f32> = members
+    let gradient: Vec<f32> = members
         .map(|p| {
             let expected: f32 = p.iter().zip(&stacked).map(|(p, s)| log(*p) * s).sum();
             expected - log(p[class])
         })
         .collect();
-    let squares: f32 = slopes.iter().map(|slope| slope * slope).sum();
+    let squares: f32 = gradient.iter().map(|derivative| derivative * derivative).sum();
     let rate = 4.0 * STACK / (1.0 + squares / n_members as f32);
-    for (weight, slope) in pool.stack.iter_mut().zip(slopes) {
-        *weight = (*weight - rate * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+    for (weight, derivative) in pool.stack.iter_mut().zip(gradient) {
+        *weight = (*weight - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
     }
 }
 

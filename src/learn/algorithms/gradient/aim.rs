@@ -1,4 +1,4 @@
-//! What an update aims at: the loss of each row, and its slopes, by strategy.
+//! What an update aims at: the loss of each row, and its gradient, by strategy.
 //!
 //! Formulas: ER, the loss of the task for new and remembered rows alike; ER-ACE (Caccia et al.
 //! 2022, eq. 4), new rows compete only among the classes of late; DER++ (Buzzega et al. 2020,
@@ -29,13 +29,13 @@ pub struct Aim<'a> {
 }
 
 impl Aim<'_> {
-    /// The loss of a new row; writes its slopes in `outputs`.
-    pub fn new_row(&self, target: Target, outputs: &[f32], slopes: &mut [f32]) -> f32 {
+    /// The loss of a new row; writes its gradient in `outputs`.
+    pub fn new_row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         if self.handicaps.is_empty() {
-            return self.row(target, outputs, slopes);
+            return self.row(target, outputs, gradient);
         }
         let handicap = |output: usize| self.handicaps.get(output).copied();
-        self.handicapped(target, outputs, slopes, handicap)
+        self.handicapped(target, outputs, gradient, handicap)
     }
 
     /// The loss of a remembered row, which is also held to `anchor`, where there is one.
@@ -44,35 +44,35 @@ impl Aim<'_> {
         target: Target,
         outputs: &[f32],
         anchor: &[f32],
-        slopes: &mut [f32],
+        gradient: &mut [f32],
     ) -> f32 {
         if let Target::Value(value) | Target::Reward { reward: value, .. } = target
             && let Measure::Plain(scale) = self.measure
             && !scale.knows(value)
         {
-            slopes.fill(0.0);
+            gradient.fill(0.0);
             return 0.0;
         }
-        let loss = self.row(target, outputs, slopes);
+        let loss = self.row(target, outputs, gradient);
         let weight = match self.strategy {
             Strategy::DerPlusPlus => DARK,
             Strategy::ClsEr => CONSISTENCY,
             Strategy::None | Strategy::Er | Strategy::ErAce => return loss,
         };
         let factor = 2.0 * weight;
-        for ((slope, now), then) in slopes.iter_mut().zip(outputs).zip(anchor).take(self.n_live) {
-            *slope += factor * (now - then);
+        for ((derivative, now), then) in gradient.iter_mut().zip(outputs).zip(anchor).take(self.n_live) {
+            *derivative += factor * (now - then);
         }
         loss
     }
 
-    fn row(&self, target: Target, outputs: &[f32], slopes: &mut [f32]) -> f32 {
+    fn row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         match self.n_live < outputs.len() {
             true => {
                 let handicap = |output| (output < self.n_live).then_some(0.0);
-                self.handicapped(target, outputs, slopes, handicap)
+                self.handicapped(target, outputs, gradient, handicap)
             }
-            false => self.measure.slopes(target, outputs, slopes),
+            false => self.measure.gradient(target, outputs, gradient),
         }
     }
 
@@ -81,11 +81,11 @@ impl Aim<'_> {
         &self,
         target: Target,
         outputs: &[f32],
-        slopes: &mut [f32],
+        gradient: &mut [f32],
         handicap: impl Fn(usize) -> Option<f32>,
     ) -> f32 {
         if !matches!(target, Target::Class(_)) {
-            return self.measure.slopes(target, outputs, slopes);
+            return self.measure.gradient(target, outputs, gradient);
         }
         let outputs = outputs.iter().enumerate();
         let less = |(output, value): (usize, &f32)| match handicap(output) {
@@ -93,7 +93,7 @@ impl Aim<'_> {
             None => f32::NEG_INFINITY,
         };
         let handicapped: Vec<f32> = outputs.map(less).collect();
-        self.measure.slopes(target, &handicapped, slopes)
+        self.measure.gradient(target, &handicapped, gradient)
     }
 }
 
@@ -120,31 +120,31 @@ mod tests {
             handicaps: &[0.0, 0.0, f32::NEG_INFINITY],
             ..aim(Strategy::ErAce, 3, &scale)
         };
-        let mut slopes = [9.0; 3];
-        aim.new_row(Target::Class(0), &OUTPUTS, &mut slopes);
+        let mut gradient = [9.0; 3];
+        aim.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
         let p = 1.0 / (1.0 + (-1.5f32).exp());
-        assert!((slopes[0] - (p - 1.0)).abs() < 1e-6 && (slopes[1] - (1.0 - p)).abs() < 1e-6);
-        assert_eq!(slopes[2], 0.0);
-        aim.old_row(Target::Class(0), &OUTPUTS, &[], &mut slopes);
-        assert!(slopes[2] > 0.5, "a remembered row competes with all");
+        assert!((gradient[0] - (p - 1.0)).abs() < 1e-6 && (gradient[1] - (1.0 - p)).abs() < 1e-6);
+        assert_eq!(gradient[2], 0.0);
+        aim.old_row(Target::Class(0), &OUTPUTS, &[], &mut gradient);
+        assert!(gradient[2] > 0.5, "a remembered row competes with all");
         let eased = Aim {
             handicaps: &[0.0, 0.0, 0.1f32.ln()],
             ..aim
         };
-        eased.new_row(Target::Class(0), &OUTPUTS, &mut slopes);
-        assert!(slopes[2] > 0.2 && slopes[2] < 0.4, "{slopes:?}");
+        eased.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
+        assert!(gradient[2] > 0.2 && gradient[2] < 0.4, "{gradient:?}");
     }
 
     #[test]
     fn outputs_without_a_class_take_no_part() {
         for strategy in [Strategy::Er, Strategy::DerPlusPlus, Strategy::ClsEr] {
-            let mut slopes = [9.0; 3];
+            let mut gradient = [9.0; 3];
             let scale = Scale::default();
             let aim = aim(strategy, 2, &scale);
-            aim.new_row(Target::Class(0), &OUTPUTS, &mut slopes);
-            assert_eq!(slopes[2], 0.0);
-            aim.old_row(Target::Class(0), &OUTPUTS, &[0.0; 3], &mut slopes);
-            assert_eq!(slopes[2], 0.0);
+            aim.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
+            assert_eq!(gradient[2], 0.0);
+            aim.old_row(Target::Class(0), &OUTPUTS, &[0.0; 3], &mut gradient);
+            assert_eq!(gradient[2], 0.0);
         }
     }
 

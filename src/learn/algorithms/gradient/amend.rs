@@ -2,7 +2,7 @@
 //!
 //! Wherever the example is remembered it is the right one from now on, so it is replayed as that.
 //! What its own update taught is taken back as far as it is left ([`super::influence`]): of values and
-//! rewards, whose slopes are linear in the target. What replays of it taught before fades, since
+//! rewards, whose gradient is linear in the target. What replays of it taught before fades, since
 //! they now pull the other way. A class is learned once more, as what it is.
 
 use super::super::learned::Amendment;
@@ -23,34 +23,34 @@ pub struct Amended {
     is_learned_again: bool,
 }
 
-/// A row's outputs, and their slopes to be written.
+/// A row's outputs, and their gradients to be written.
 pub struct Row<'a> {
     pub outputs: &'a [f32],
-    pub slopes: &'a mut [f32],
+    pub gradient: &'a mut [f32],
 }
 
 impl Amended {
-    /// Writes the slopes of its row in what the network gives.
-    pub fn slopes(&self, aim: &Aim<'_>, row: Row<'_>) {
-        self.slopes_of(|left| left.mass, aim, row);
+    /// Writes the gradient of its row with respect to the outputs of the network.
+    pub fn gradient(&self, aim: &Aim<'_>, row: Row<'_>) {
+        self.gradient_of(|left| left.mass, aim, row);
     }
 
     /// The same in what an average over so many updates gives.
-    pub fn averaged_slopes(&self, aim: &Aim<'_>, horizon: f32, row: Row<'_>) {
-        self.slopes_of(|left| left.averaged(horizon), aim, row);
+    pub fn averaged_gradient(&self, aim: &Aim<'_>, horizon: f32, row: Row<'_>) {
+        self.gradient_of(|left| left.averaged(horizon), aim, row);
     }
 
-    fn slopes_of(&self, mass: impl Fn(&Left) -> f32, aim: &Aim<'_>, row: Row<'_>) {
+    fn gradient_of(&self, mass: impl Fn(&Left) -> f32, aim: &Aim<'_>, row: Row<'_>) {
         if self.is_learned_again {
-            aim.new_row(self.after, row.outputs, row.slopes);
+            aim.new_row(self.after, row.outputs, row.gradient);
             return;
         }
-        row.slopes.fill(0.0);
+        row.gradient.fill(0.0);
         if let Some(left) = &self.left {
             let reach = (left.reach * self.rate).max(f32::MIN_POSITIVE);
             let (both, parts) = ([self.before, self.after], [mass(left) / reach, reach]);
             let measure = aim.measure;
-            measure.amended(both, parts, row.outputs, row.slopes);
+            measure.amended(both, parts, row.outputs, row.gradient);
         }
     }
 }

@@ -99,9 +99,9 @@ impl Averages {
     /// The answer to one row by the average that does better on it.
     pub fn anchor(&self, row: usize, target: Target, measure: Measure<'_>) -> &[f32] {
         let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
-        let mut slopes = vec![0.0; plastic.len()];
-        let plastic_loss = measure.slopes(target, plastic, &mut slopes);
-        match measure.slopes(target, stable, &mut slopes) <= plastic_loss {
+        let mut gradient = vec![0.0; plastic.len()];
+        let plastic_loss = measure.gradient(target, plastic, &mut gradient);
+        match measure.gradient(target, stable, &mut gradient) <= plastic_loss {
             true => stable,
             false => plastic,
         }
@@ -115,8 +115,8 @@ impl Averages {
             let mut losses = [0.0; 2];
             for (row, target) in targets.iter().enumerate() {
                 let outputs = average.outputs(row);
-                let mut slopes = vec![0.0; outputs.len()];
-                let loss = f64::from(measure.slopes(*target, outputs, &mut slopes));
+                let mut gradient = vec![0.0; outputs.len()];
+                let loss = f64::from(measure.gradient(*target, outputs, &mut gradient));
                 losses[usize::from(row >= n_new)] += loss;
             }
             let n_old = (targets.len() - n_new).max(1) as f64;
@@ -142,13 +142,13 @@ impl Averages {
         shares[0] = 1.0 / settings.examples_per_update as f32;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             let width = average.network.n_outputs();
-            let (outputs, slopes) = average.network.outputs_and_slopes();
-            slopes.fill(0.0);
+            let (outputs, gradient) = average.network.outputs_and_gradient();
+            gradient.fill(0.0);
             let row = Row {
                 outputs: &outputs[..width],
-                slopes: &mut slopes[..width],
+                gradient: &mut gradient[..width],
             };
-            amended.averaged_slopes(aim, horizon, row);
+            amended.averaged_gradient(aim, horizon, row);
             average.network.step(settings, rows, &shares)?;
         }
         Ok(())

@@ -12,11 +12,11 @@ pub enum Measure<'a> {
 }
 
 impl Measure<'_> {
-    /// Writes the slopes of the loss in the outputs of a row, and returns the loss.
-    pub fn slopes(self, target: Target, outputs: &[f32], slopes: &mut [f32]) -> f32 {
+    /// Writes the gradient of the loss with respect to the outputs of a row, and returns the loss.
+    pub fn gradient(self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         match self {
-            Measure::Plain(scale) => target.slopes(outputs, scale, slopes),
-            Measure::Shares(range) => range.slopes(target, outputs, slopes),
+            Measure::Plain(scale) => target.gradient(outputs, scale, gradient),
+            Measure::Shares(range) => range.gradient(target, outputs, gradient),
         }
     }
 
@@ -29,40 +29,40 @@ impl Measure<'_> {
         if let Target::Class(_) = after {
             return;
         }
-        let mut slopes = [before, after].map(|target| {
-            let mut slopes = vec![0.0; outputs.len()];
-            self.slopes(target, outputs, &mut slopes);
-            slopes
+        let mut gradient = [before, after].map(|target| {
+            let mut gradient = vec![0.0; outputs.len()];
+            self.gradient(target, outputs, &mut gradient);
+            gradient
         });
-        let [then, now] = &mut slopes;
+        let [then, now] = &mut gradient;
         for ((output, then), now) in outputs.iter_mut().zip(then).zip(now) {
             *output += *then - *now;
         }
     }
 
-    /// Writes the slopes that make good what an example taught, which was `before` and is `after`:
+    /// Writes the gradient that makes good what an example taught, which was `before` and is `after`:
     /// the part `left` of an update on it is taught anew. A step moves an output by `-reach` times
-    /// its slope, and never past what the example is by now.
+    /// its gradient, and never past what the example is by now.
     pub fn amended(
         self,
         [before, after]: [Target; 2],
         [left, reach]: [f32; 2],
         outputs: &[f32],
-        slopes: &mut [f32],
+        gradient: &mut [f32],
     ) {
-        // Slopes are what an output is more than the target: the difference of two is that of the
+        // The gradient is what an output is more than the target: the difference of two is that of the
         // targets, and those of the example as it is say how far it is to them.
         let mut then = vec![0.0; outputs.len()];
-        self.slopes(before, outputs, &mut then);
-        self.slopes(after, outputs, slopes);
+        self.gradient(before, outputs, &mut then);
+        self.gradient(after, outputs, gradient);
         let farthest = match self {
             Measure::Plain(_) => 1.0 / reach.max(f32::MIN_POSITIVE),
             Measure::Shares(_) => 1.0,
         };
-        for (slope, then) in slopes.iter_mut().zip(then) {
-            let whole = left * (*slope - then);
-            let [low, high] = [(farthest * *slope).min(0.0), (farthest * *slope).max(0.0)];
-            *slope = whole.clamp(low, high);
+        for (derivative, then) in gradient.iter_mut().zip(then) {
+            let whole = left * (*derivative - then);
+            let [low, high] = [(farthest * *derivative).min(0.0), (farthest * *derivative).max(0.0)];
+            *derivative = whole.clamp(low, high);
         }
     }
 }

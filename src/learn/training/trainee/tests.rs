@@ -37,10 +37,10 @@ fn train(trainee: &mut Trainee, optimizer: Optimizer, updates: std::ops::Range<u
         let rows: Vec<Encoded> = (0..n_rows).map(|i| row(n_dense, update * 7 + i)).collect();
         let rows: Vec<&Encoded> = rows.iter().collect();
         trainee.forward(&rows).unwrap();
-        let (outputs, slopes) = trainee.outputs_and_slopes();
-        for (index, (output, slope)) in outputs.iter().zip(slopes).enumerate() {
+        let (outputs, gradient) = trainee.outputs_and_gradient();
+        for (index, (output, derivative)) in outputs.iter().zip(gradient).enumerate() {
             let off = if index % 11 == 0 { 40.0 } else { 1.0 };
-            *slope = output - off * (index as f32).cos();
+            *derivative = output - off * (index as f32).cos();
         }
         let shares = [0.25, 0.25, 0.25, 0.25, 0.33, 0.33, 0.33];
         assert_eq!(
@@ -129,14 +129,14 @@ fn a_network_goes_on_where_it_was_on_any_device() {
 }
 
 #[test]
-fn on_a_device_an_endless_slope_moves_nothing() {
+fn on_a_device_an_infinite_gradient_moves_nothing() {
     for device in devices() {
         let mut trainee = trainee(&[5, 8, 2], Optimizer::AdamW, device);
         train(&mut trainee, Optimizer::AdamW, 0..3);
         let before = trainee.clone();
         let wild = row(5, 1);
         trainee.forward(&[&wild]).unwrap();
-        trainee.outputs_and_slopes().1[0] = f32::INFINITY;
+        trainee.outputs_and_gradient().1[0] = f32::INFINITY;
         let moved = trainee.step(&settings(Optimizer::AdamW), &[&wild], &[1.0]);
         assert_eq!(moved, Ok(false));
         assert_eq!(trainee, before);

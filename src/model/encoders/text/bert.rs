@@ -93,9 +93,10 @@ impl Bert {
         self.forward(texts, &adapters)?.flatten_all()?.to_vec1()
     }
 
-    /// The slopes of a loss in every value of the adapters, where `loss` gives its slopes in the
+    /// The gradient of a loss with respect to every value of the adapters, where `loss` returns its
+    /// gradient with respect to the
     /// vectors `[b, h]` of the texts.
-    pub fn slopes(
+    pub fn gradient(
         &self,
         texts: &[&[u32]],
         adapters: &Adapters,
@@ -103,15 +104,15 @@ impl Bert {
     ) -> Result<Vec<f32>> {
         let (adapters, variables) = adapters.variables(&self.device)?;
         let vectors = self.forward(texts, &adapters)?;
-        let slopes = loss(&vectors.flatten_all()?.to_vec1::<f32>()?);
-        let slopes = Tensor::from_vec(slopes, vectors.shape(), &self.device)?;
-        let all = (vectors * slopes)?.sum_all()?.backward()?;
+        let gradient = loss(&vectors.flatten_all()?.to_vec1::<f32>()?);
+        let gradient = Tensor::from_vec(gradient, vectors.shape(), &self.device)?;
+        let all = (vectors * gradient)?.sum_all()?.backward()?;
         let mut values = Vec::new();
         for variable in &variables {
-            let slope = all.get(variable).ok_or_else(|| {
+            let derivative = all.get(variable).ok_or_else(|| {
                 candle_core::Error::Msg("an adapter has no part in the vectors".to_owned())
             })?;
-            values.extend(slope.flatten_all()?.to_vec1::<f32>()?);
+            values.extend(derivative.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(values)
     }
@@ -192,7 +193,7 @@ impl Layer {
             Some(mask) => scores.broadcast_add(mask)?,
             None => scores,
         };
-        // candle's fused operations let no slope through.
+        // candle's fused operations let no gradient through.
         let learns = adapters.is_some();
         let shares = match learns {
             true => ops::softmax(&scores, D::Minus1)?,

@@ -15,14 +15,14 @@ use crate::model::linear_algebra::sparse::SparseTable;
 #[derive(Clone, Debug)]
 pub struct Training {
     layers: DenseLayers,
-    /// Fading means of slopes and of their squares, as long as the buffer.
+    /// Fading means of the gradient and of its square, as long as the buffer.
     moments: Option<[Tensor; 2]>,
     /// Made when a first step is.
     constants: Option<Constants>,
     /// Of the last forward pass: what goes into each layer.
     inputs: Vec<Tensor>,
-    /// Of the last backward pass: slopes in what each layer gives.
-    slopes: Vec<Tensor>,
+    /// Of the last backward pass: gradients with respect to the outputs of each layer.
+    gradients: Vec<Tensor>,
 }
 
 /// What every step takes.
@@ -32,11 +32,11 @@ struct Constants {
     is_weight: Tensor,
     /// The least and the largest that a value may be.
     bounds: [Tensor; 2],
-    /// Which hidden values, and which of their slopes, belong to which layer: `[widths, 2 hidden]`.
+    /// Which hidden values, and which of their gradients, belong to which layer: `[widths, 2 hidden]`.
     sums: Option<Tensor>,
 }
 
-/// How a step is made of slopes.
+/// How a step is made from a gradient.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// SGD.
@@ -60,7 +60,7 @@ pub enum Rule {
 }
 
 impl Training {
-    /// Copies layers to a device, with the means of their slopes where the rule has any.
+    /// Copies layers to a device, with the means of their gradients where the rule has any.
     ///
     /// # Errors
     /// One sentence: the device is not there or has no room.
@@ -85,7 +85,7 @@ impl Training {
             moments,
             constants: None,
             inputs: Vec::new(),
-            slopes: Vec::new(),
+            gradients: Vec::new(),
         })
     }
 
@@ -97,7 +97,7 @@ impl Training {
         told(self.layers.read(self.layers.values()))
     }
 
-    /// The means of slopes and of their squares, where the rule has any; errors as
+    /// The means of the gradient and of its square, where the rule has any; errors as
     /// [`Training::layers`].
     pub fn moments(&self) -> std::result::Result<Option<[Vec<Layer>; 2]>, String> {
         let read = |[first, second]: &[Tensor; 2]| -> Result<[Vec<Layer>; 2]> {
@@ -115,7 +115,7 @@ impl Training {
         sparse: &SparseTable,
         rows: &[&Encoded],
     ) -> std::result::Result<Vec<f32>, String> {
-        self.slopes.clear();
+        self.gradients.clear();
         self.inputs.clear();
         let mut inputs = told(self.layers.forward(sparse, rows, rows.len()))?;
         let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
@@ -123,17 +123,18 @@ impl Training {
         told(outputs.unwrap_or_else(|| Ok(Vec::new())))
     }
 
-    /// From slopes in the outputs `[rows, n_outputs]` to those in what each layer gives. Returns,
+    /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to what
+    /// each layer gives. Returns,
     /// row by row, the sums of squares of what goes into each layer but the first, ones included,
-    /// and then of the slopes in what each layer but the last gives: `[rows, 2 hidden]`.
+    /// and then of the gradient with respect to the outputs of each layer but the last: `[rows, 2 hidden]`.
     ///
     /// # Errors
     /// As [`Training::forward`].
-    pub fn backward(&mut self, slopes: &[f32]) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_backward(slopes))
+    pub fn backward(&mut self, gradient: &[f32]) -> std::result::Result<Vec<f32>, String> {
+        told(self.try_backward(gradient))
     }
 
-    fn try_backward(&mut self, slopes: &[f32]) -> Result<Vec<f32>> {
+    fn try_backward(&mut self, gradient: &[f32]) -> Result<Vec<f32>> {
         let constants = match self.constants.take() {
             Some(constants) => constants,
             None => Constants::new(&self.layers)?,
@@ -142,27 +143,27 @@ impl Training {
         let weights = (self.layers.values() * &constants.is_weight)?;
         let weights = self.layers.matrices(&weights)?;
         let n_rows = self.inputs[0].dim(0)?;
-        let shape = (n_rows, slopes.len() / n_rows);
-        let mut slope = Tensor::from_slice(slopes, shape, self.layers.device())?;
-        let mut slopes = vec![slope.clone()];
+        let shape = (n_rows, gradient.len() / n_rows);
+        let mut gradient = Tensor::from_slice(gradient, shape, self.layers.device())?;
+        let mut gradients = vec![gradient.clone()];
         for (weight, input) in weights.iter().zip(&self.inputs).skip(1).rev() {
             // What a ReLU let through is above zero.
-            slope = (slope.matmul(weight)? * input.sign()?)?;
-            slopes.push(slope.clone());
+            gradient = (gradient.matmul(weight)? * input.sign()?)?;
+            gradients.push(gradient.clone());
         }
-        slopes.reverse();
-        self.slopes = slopes;
+        gradients.reverse();
+        self.gradients = gradients;
         let Some(sums) = &constants.sums else {
             return Ok(Vec::new());
         };
-        let n_hidden = self.slopes.len() - 1;
-        let hidden = self.inputs[1..].iter().chain(&self.slopes[..n_hidden]);
+        let n_hidden = self.gradients.len() - 1;
+        let hidden = self.inputs[1..].iter().chain(&self.gradients[..n_hidden]);
         let hidden: Vec<&Tensor> = hidden.collect();
         let squares = Tensor::cat(&hidden, 1)?.sqr()?.matmul(sums)?;
         squares.flatten_all()?.to_vec1()
     }
 
-    /// Moves the layers against the slopes of the last backward pass, each row's times its factor.
+    /// Moves the layers against the gradient of the last backward pass, each row's times its factor.
     /// Returns, where they are wanted, those in what the first layer gives, `[rows, its outputs]`.
     ///
     /// # Errors
@@ -178,27 +179,27 @@ impl Training {
 
     fn try_step(&mut self, factors: &[f32], rule: Rule, wants_first: bool) -> Result<Vec<f32>> {
         let factors = Tensor::from_slice(factors, (factors.len(), 1), self.layers.device())?;
-        let slopes = self
-            .slopes
+        let gradients = self
+            .gradients
             .iter()
-            .map(|slopes| slopes.broadcast_mul(&factors));
-        let slopes = slopes.collect::<Result<Vec<_>>>()?;
-        let products = slopes.iter().zip(&self.inputs);
-        let products = products.map(|(slopes, input)| slopes.t()?.matmul(input)?.flatten_all());
+            .map(|gradient| gradient.broadcast_mul(&factors));
+        let gradients = gradients.collect::<Result<Vec<_>>>()?;
+        let products = gradients.iter().zip(&self.inputs);
+        let products = products.map(|(gradient, input)| gradient.t()?.matmul(input)?.flatten_all());
         let gradient = Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 0)?;
         let (values, moments) = self.moved(&gradient, rule)?;
         let first = match wants_first {
-            true => self.outputs_of_first(&slopes[0])?,
+            true => self.outputs_of_first(&gradients[0])?,
             false => Vec::new(),
         };
         self.layers = self.layers.with(values);
         self.moments = moments;
         self.inputs.clear();
-        self.slopes.clear();
+        self.gradients.clear();
         Ok(first)
     }
 
-    /// The buffer, and the means of its slopes, after a step along this gradient.
+    /// The buffer, and the means of its gradient, after a step along this gradient.
     fn moved(&self, gradient: &Tensor, rule: Rule) -> Result<(Tensor, Option<[Tensor; 2]>)> {
         let Some(constants) = &self.constants else {
             candle_core::bail!("no backward pass was made");
@@ -224,16 +225,16 @@ impl Training {
                 ((decayed - step)?, Some([first, second]))
             }
             (Rule::Descent { rate }, None) => ((values - (gradient * rate)?)?, None),
-            _ => candle_core::bail!("the means of slopes are not those of the rule"),
+            _ => candle_core::bail!("the moments of the gradient are not those of the rule"),
         };
         let [low, high] = &constants.bounds;
         Ok((moved.maximum(low)?.minimum(high)?, moments))
     }
 
-    fn outputs_of_first(&self, slopes: &Tensor) -> Result<Vec<f32>> {
+    fn outputs_of_first(&self, gradient: &Tensor) -> Result<Vec<f32>> {
         let place = self.layers.places()[0];
-        let slopes: Vec<f32> = slopes.flatten_all()?.to_vec1()?;
-        let rows = slopes.chunks_exact(place.rows);
+        let gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+        let rows = gradient.chunks_exact(place.rows);
         Ok(rows.flat_map(|row| &row[..place.n_out]).copied().collect())
     }
 
