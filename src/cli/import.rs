@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use perennial::engine::fitting;
-use perennial::model::{Fitting, Spec};
+use perennial::model::{Spec, TensorMatch};
 use perennial::store::checkpoint::FOREIGN_BYTES_MAX;
 use perennial::store::regular;
 use serde_json::json;
@@ -88,7 +88,7 @@ fn put(file: &Path, place: &Path) -> anyhow::Result<()> {
     fs::write(place, bytes).with_context(|| place.display().to_string())
 }
 
-fn object(fitting: &Fitting) -> serde_json::Value {
+fn object(fitting: &TensorMatch) -> serde_json::Value {
     json!({
         "name": fitting.name,
         "expected": fitting.expected,

@@ -43,8 +43,8 @@ pub use predictors::linear::{Bank, BankForm};
 pub use predictors::neighbours::{
     Nearest, Neighbour, Neighbours, Past, Remembered, Voters, Window,
 };
-pub use predictors::network::fit::{Fitting, fit, widths};
 pub use predictors::network::layers::{Layer, Parameters, WEIGHT_MAX};
+pub use predictors::network::weight_check::{TensorMatch, weight_check, widths};
 pub use predictors::network::{Network, Rule, Training};
 pub use predictors::portfolio::{Last, Plan, Pool, Portfolio, Range, Voices, log, logistic_share};
 pub use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};

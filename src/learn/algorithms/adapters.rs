@@ -149,7 +149,10 @@ impl AdapterLearner {
         let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
         let loss = |vectors: &[f32]| self.gradient(drawn, vectors, scale);
         let gradient = encoder.gradient(&tokens, &self.adapters, loss);
-        let Some(gradient) = gradient.ok().filter(|all| all.iter().all(|s| s.is_finite())) else {
+        let Some(gradient) = gradient
+            .ok()
+            .filter(|all| all.iter().all(|s| s.is_finite()))
+        else {
             return;
         };
         self.n_steps += 1;

@@ -166,7 +166,9 @@ impl Pass {
             };
             for (gradients, layer) in self.gradients.iter_mut().zip(&parameters.layers) {
                 let gradient = &mut gradients[row * layer.n_out..(row + 1) * layer.n_out];
-                gradient.iter_mut().for_each(|derivative| *derivative *= factor);
+                gradient
+                    .iter_mut()
+                    .for_each(|derivative| *derivative *= factor);
             }
         }
         finite

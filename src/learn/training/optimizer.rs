@@ -207,7 +207,13 @@ impl Adam {
     }
 
     /// Moves weights against their gradient, and the fading means of these and of their squares.
-    pub fn step(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    pub fn step(
+        &self,
+        weights: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         let moments = first.iter_mut().zip(second);
         for ((weight, derivative), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
             *m = BETA_1 * *m + (1.0 - BETA_1) * derivative;

@@ -4,9 +4,9 @@
 //! holds the same storage.
 
 mod dense;
-pub(crate) mod fit;
 pub(crate) mod layers;
 mod training;
+pub(crate) mod weight_check;
 
 use std::borrow::Borrow;
 use std::sync::{Arc, Mutex};

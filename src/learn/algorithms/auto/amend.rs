@@ -85,7 +85,9 @@ impl AutoLearner {
         let n_outputs = self.portfolio.n_outputs();
         let mut gradient = vec![0.0; plan.n_bank() * n_outputs];
         let members = scores.chunks_exact(n_outputs);
-        let members = members.zip(gradient.chunks_exact_mut(n_outputs)).enumerate();
+        let members = members
+            .zip(gradient.chunks_exact_mut(n_outputs))
+            .enumerate();
         let steps = plan.steps.iter().chain(plan.logistic);
         for ((voice, (said, gradient)), step) in members.zip(steps) {
             let step = step / typical;
@@ -117,7 +119,9 @@ impl AutoLearner {
                 let both = [amendment.before, amendment.after];
                 measure.amended(both, [left, rate * squared_length], said, gradient);
             }
-            gradient.iter_mut().for_each(|derivative| *derivative *= rate);
+            gradient
+                .iter_mut()
+                .for_each(|derivative| *derivative *= rate);
         }
         self.portfolio.bank.descend(row, &gradient);
     }

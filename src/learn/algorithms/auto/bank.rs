@@ -48,7 +48,9 @@ impl AutoLearner {
                     step / (1.0 + step * squared_length)
                 }
             };
-            gradient.iter_mut().for_each(|derivative| *derivative *= rate);
+            gradient
+                .iter_mut()
+                .for_each(|derivative| *derivative *= rate);
         }
         let mut members = logistic.chunks_exact_mut(n_outputs);
         if self.revision < 2 {
@@ -59,7 +61,9 @@ impl AutoLearner {
             let scores = gradient.to_vec();
             self.portfolio.range.gradient(target, &scores, gradient);
             let rate = step / typical;
-            gradient.iter_mut().for_each(|derivative| *derivative *= rate);
+            gradient
+                .iter_mut()
+                .for_each(|derivative| *derivative *= rate);
         }
         self.portfolio.bank.descend(row, &gradient);
     }

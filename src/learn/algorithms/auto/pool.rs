@@ -104,7 +104,10 @@ fn stack_classes(pool: &mut Pool, voices: &[f32], n_outputs: usize, class: usize
             expected - log(p[class])
         })
         .collect();
-    let squares: f32 = gradient.iter().map(|derivative| derivative * derivative).sum();
+    let squares: f32 = gradient
+        .iter()
+        .map(|derivative| derivative * derivative)
+        .sum();
     let rate = 4.0 * STACK / (1.0 + squares / n_members as f32);
     for (weight, derivative) in pool.stack.iter_mut().zip(gradient) {
         *weight = (*weight - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);

@@ -60,7 +60,12 @@ impl Aim<'_> {
             Strategy::None | Strategy::Er | Strategy::ErAce => return loss,
         };
         let factor = 2.0 * weight;
-        for ((derivative, now), then) in gradient.iter_mut().zip(outputs).zip(anchor).take(self.n_live) {
+        for ((derivative, now), then) in gradient
+            .iter_mut()
+            .zip(outputs)
+            .zip(anchor)
+            .take(self.n_live)
+        {
             *derivative += factor * (now - then);
         }
         loss

@@ -61,7 +61,10 @@ impl Measure<'_> {
         };
         for (derivative, then) in gradient.iter_mut().zip(then) {
             let whole = left * (*derivative - then);
-            let [low, high] = [(farthest * *derivative).min(0.0), (farthest * *derivative).max(0.0)];
+            let [low, high] = [
+                (farthest * *derivative).min(0.0),
+                (farthest * *derivative).max(0.0),
+            ];
             *derivative = whole.clamp(low, high);
         }
     }

@@ -77,7 +77,9 @@ fn the_gradient_holds_the_derivatives_of_the_loss() {
             });
         }
         for (at, derivative) in bias.iter().enumerate() {
-            check("bias", *derivative, &|p, step| p.layers[index].bias[at] += step);
+            check("bias", *derivative, &|p, step| {
+                p.layers[index].bias[at] += step
+            });
         }
     }
     for (bucket, row) in sparse_gradient(&rows, pass.first_gradient(), 150) {
@@ -147,17 +149,26 @@ fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
         pass.outputs_and_gradient().1.copy_from_slice(&gradient);
         assert!(pass.backward(parameters, &[&row], &[1.0]));
         let square = |(weight, bias): (&[f32], &[f32])| -> f32 {
-            weight.iter().chain(bias).map(|derivative| derivative * derivative).sum()
+            weight
+                .iter()
+                .chain(bias)
+                .map(|derivative| derivative * derivative)
+                .sum()
         };
         let each = 0..parameters.layers.len();
-        let squares: f32 = each.map(|i| square(pass.layer_gradient(parameters, i))).sum();
+        let squares: f32 = each
+            .map(|i| square(pass.layer_gradient(parameters, i)))
+            .sum();
         squares.sqrt()
     };
     // Whatever the scale of the inputs, and also for values that are off by more.
     for size in [0.1, 1.0] {
         for (gradient, worst) in [([0.7, -0.2], [1.0, -1.0]), ([2.0, -3.0], [2.0, -3.0])] {
             let (own, most) = (length(&deep, size, gradient), length(&linear, size, worst));
-            assert!((own / most - 1.0).abs() < 1e-4, "{gradient:?}: {own} {most}");
+            assert!(
+                (own / most - 1.0).abs() < 1e-4,
+                "{gradient:?}: {own} {most}"
+            );
         }
     }
     // What is short stays as it is.

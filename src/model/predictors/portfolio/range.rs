@@ -130,7 +130,10 @@ mod tests {
                     range.gradient(target, &moved, &mut [0.0; 3])
                 };
                 let numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2;
-                assert!((numeric - gradient[index]).abs() < 1e-3, "{target:?} {index}");
+                assert!(
+                    (numeric - gradient[index]).abs() < 1e-3,
+                    "{target:?} {index}"
+                );
             }
         }
         let by = Target::Correction {
