@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
 use super::learned::{Amendment, Known};
-use crate::learn::memory::{Drawn, Form, Lesson, Memory, Room};
+use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Adapters, Encoded, LowRank, Rescale, Scale, Target, TextEncoder};
@@ -103,7 +103,7 @@ impl AdapterLearner {
         let wanted = wanted(target, scale, self.guide.scores(&phi));
         self.guide.observe(&phi, &wanted);
         tokens.truncate(TOKENS_KEPT);
-        let lesson = Arc::new(Lesson {
+        let stored = Arc::new(StoredExample {
             row: Encoded {
                 dense: Vec::new(),
                 sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
@@ -114,7 +114,7 @@ impl AdapterLearner {
         });
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(self.n_examples);
-        self.memory.offer(&lesson, &mut rng);
+        self.memory.offer(&stored, &mut rng);
         self.n_examples += 1;
         if self.n_examples.is_multiple_of(EXAMPLES_PER_STEP) {
             let mut drawn = Vec::new();
@@ -145,7 +145,7 @@ impl AdapterLearner {
 
     /// One step on remembered texts.
     fn step(&mut self, encoder: &TextEncoder, drawn: &[Drawn], scale: &Scale) {
-        let tokens = |drawn: &Drawn| drawn.lesson.row.sparse.iter().map(|(id, _)| *id).collect();
+        let tokens = |drawn: &Drawn| drawn.stored.row.sparse.iter().map(|(id, _)| *id).collect();
         let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
         let loss = |vectors: &[f32]| self.gradient(drawn, vectors, scale);
         let gradient = encoder.gradient(&tokens, &self.adapters, loss);
@@ -172,7 +172,7 @@ impl AdapterLearner {
             .zip(gradient.chunks_exact_mut(width));
         for (drawn, (vector, gradient)) in drawn.iter().zip(rows) {
             let said = self.guide.scores(&features(vector));
-            let wanted = wanted(drawn.lesson.target, scale, said.clone());
+            let wanted = wanted(drawn.stored.target, scale, said.clone());
             let errors = said.iter().zip(&wanted).map(|(said, wanted)| said - wanted);
             for (error, weights) in errors.zip(weights.chunks_exact(width + 1)) {
                 for (derivative, weight) in gradient.iter_mut().zip(weights) {

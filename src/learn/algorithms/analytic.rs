@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::gradient::Outcome;
 use super::learned::{Amendment, Known};
-use crate::learn::memory::{self, Lesson, load_lessons, save_lessons};
+use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
@@ -44,7 +44,7 @@ pub struct AnalyticLearner {
     sharpness: Option<Sharpness>,
     n_outputs: usize,
     is_bandit: bool,
-    pending: Vec<Lesson>,
+    pending: Vec<StoredExample>,
 }
 
 impl AnalyticLearner {
@@ -130,7 +130,7 @@ impl AnalyticLearner {
                 true => Outcome::Waits,
             };
         }
-        self.pending.push(Lesson {
+        self.pending.push(StoredExample {
             row,
             target,
             example,
@@ -139,27 +139,27 @@ impl AnalyticLearner {
         if self.pending.len() < self.examples_per_update() {
             return Outcome::Waits;
         }
-        let lessons = std::mem::take(&mut self.pending);
-        let n_new = lessons.len() as u64;
-        let phi = lessons
+        let examples = std::mem::take(&mut self.pending);
+        let n_new = examples.len() as u64;
+        let phi = examples
             .iter()
-            .flat_map(|lesson| self.features.phi(&lesson.row));
+            .flat_map(|stored| self.features.phi(&stored.row));
         let phi: Vec<f32> = phi.collect();
         if !phi.iter().all(|x| x.is_finite()) {
             return Outcome::Rejected(n_new);
         }
         let n_features = self.features.n_features();
         if let Some(sharpness) = &mut self.sharpness {
-            for (lesson, phi) in lessons.iter().zip(phi.chunks_exact(n_features)) {
-                if let Target::Class(class) = lesson.target {
+            for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
+                if let Target::Class(class) = stored.target {
                     sharpness.observe(&self.recursions[0].scores(phi), class as usize);
                 }
             }
         }
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-            for (lesson, phi) in lessons.iter().zip(phi.chunks_exact(n_features)) {
-                if push_targets(lesson.target, index, self.n_outputs, scale, &mut wanted) {
+            for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
+                if push_targets(stored.target, index, self.n_outputs, scale, &mut wanted) {
                     rows.extend_from_slice(phi);
                 }
             }
@@ -171,9 +171,9 @@ impl AnalyticLearner {
     /// Makes good an example that turned out to be another: every regression is as if it had been
     /// that from the start.
     pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> Outcome {
-        let waits = |lesson: &&mut Lesson| lesson.example == Some(amendment.example);
-        if let Some(lesson) = self.pending.iter_mut().find(waits) {
-            lesson.target = amendment.after;
+        let waits = |stored: &&mut StoredExample| stored.example == Some(amendment.example);
+        if let Some(stored) = self.pending.iter_mut().find(waits) {
+            stored.target = amendment.after;
             return Outcome::Waits;
         }
         let phi = self.features.phi(row);
@@ -241,7 +241,7 @@ impl AnalyticLearner {
         for (name, recursion) in self.named() {
             tensors.nest(&name, recursion.state());
         }
-        tensors.nest("pending", save_lessons(self.pending.iter()));
+        tensors.nest("pending", save_examples(self.pending.iter()));
         tensors
     }
 
@@ -266,7 +266,7 @@ impl AnalyticLearner {
             n_buckets: form.n_buckets,
             n_outputs: self.n_outputs,
         };
-        self.pending = load_lessons(form, &mut state.unnest("pending"))?;
+        self.pending = load_examples(form, &mut state.unnest("pending"))?;
         Ok(())
     }
 }

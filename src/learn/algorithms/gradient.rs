@@ -18,7 +18,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::learned::Known;
-use crate::learn::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
+use crate::learn::memory::{
+    Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
+};
 use crate::learn::training::spare::Spare;
 use crate::learn::training::trainee::Trainee;
 use crate::model::weights::{Error, Tensors};
@@ -55,7 +57,7 @@ pub struct GradientLearner {
     /// What serves instead of the network, where the strategy keeps averages of its weights.
     averages: Option<Box<Averages>>,
     memory: Memory,
-    pending: Vec<Lesson>,
+    pending: Vec<StoredExample>,
     n_updates: u64,
     /// Outputs that have a class by now; the others take no part.
     n_live: usize,
@@ -176,7 +178,7 @@ impl GradientLearner {
         }
         self.memory.correct(&row, target);
         self.influence.iter_mut().for_each(|all| all.observe(&row));
-        self.pending.push(Lesson {
+        self.pending.push(StoredExample {
             row,
             target,
             example,
@@ -185,15 +187,15 @@ impl GradientLearner {
         if self.pending.len() < self.settings.examples_per_update {
             return Outcome::Waits;
         }
-        let mut lessons = std::mem::take(&mut self.pending);
-        let n_new = lessons.len() as u64;
-        let outcome = match self.update(&mut lessons, None, measure) {
+        let mut examples = std::mem::take(&mut self.pending);
+        let n_new = examples.len() as u64;
+        let outcome = match self.update(&mut examples, None, measure) {
             Ok(true) => Outcome::Updated(n_new),
             Ok(false) => Outcome::Rejected(n_new),
             Err(what) => Outcome::Failed(what),
         };
-        lessons.clear();
-        self.pending = lessons;
+        examples.clear();
+        self.pending = examples;
         outcome
     }
 
@@ -212,7 +214,7 @@ impl GradientLearner {
     /// One sentence: the device fails.
     fn update(
         &mut self,
-        new: &mut Vec<Lesson>,
+        new: &mut Vec<StoredExample>,
         amended: Option<&Amended>,
         measure: Measure<'_>,
     ) -> Result<bool, String> {
@@ -232,13 +234,13 @@ impl GradientLearner {
             self.memory.weigh(losses.new, losses.remembered);
             let outputs = self.network.outputs();
             let outputs = outputs.chunks_exact(self.network.n_outputs());
-            for (mut lesson, outputs) in new.drain(..).zip(outputs) {
+            for (mut stored, outputs) in new.drain(..).zip(outputs) {
                 if self.strategy == Strategy::DerPlusPlus {
-                    lesson.outputs = outputs.to_vec();
+                    stored.outputs = outputs.to_vec();
                 }
                 // A correction is of one moment: learned again and again it would add up.
-                if !matches!(lesson.target, Target::Correction { .. }) {
-                    self.memory.offer(&Arc::new(lesson), rng);
+                if !matches!(stored.target, Target::Correction { .. }) {
+                    self.memory.offer(&Arc::new(stored), rng);
                 }
             }
         }
@@ -250,7 +252,7 @@ impl GradientLearner {
     /// Forward, backward and a step; nothing where they are not finite.
     fn learn(
         &mut self,
-        (new, amended): (&[Lesson], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&Amended>),
         buffers: &mut Buffers,
         measure: Measure<'_>,
     ) -> Result<Option<Losses>, String> {
@@ -259,11 +261,11 @@ impl GradientLearner {
             shares,
             handicaps,
         } = buffers;
-        let lessons = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
-        let rows: Vec<&Encoded> = lessons().map(|lesson| &lesson.row).collect();
+        let examples = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
+        let rows: Vec<&Encoded> = examples().map(|stored| &stored.row).collect();
         self.network.forward(&rows)?;
         if let Some(averages) = &mut self.averages {
-            let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
+            let targets: Vec<Target> = examples().map(|stored| stored.target).collect();
             averages.answer(&rows)?;
             let aim = Aim {
                 strategy: self.strategy,
@@ -295,9 +297,9 @@ impl GradientLearner {
     }
 
     /// Writes what is added to the outputs of new rows; nothing where they are of no class.
-    fn handicap(&self, new: &[Lesson], handicaps: &mut Vec<f32>) {
+    fn handicap(&self, new: &[StoredExample], handicaps: &mut Vec<f32>) {
         handicaps.clear();
-        let is_class = |lesson: &Lesson| matches!(lesson.target, Target::Class(_));
+        let is_class = |stored: &StoredExample| matches!(stored.target, Target::Class(_));
         let eased = match self.strategy {
             Strategy::ErAce | Strategy::DerPlusPlus | Strategy::ClsEr => new.iter().any(is_class),
             Strategy::None | Strategy::Er => false,
@@ -314,7 +316,7 @@ impl GradientLearner {
     /// Writes the gradient of every row's loss with respect to its outputs.
     fn gradient(
         &mut self,
-        (new, amended): (&[Lesson], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&Amended>),
         (drawn, handicaps): (&[Drawn], &[f32]),
         measure: Measure<'_>,
     ) -> Losses {
@@ -331,22 +333,22 @@ impl GradientLearner {
             .chunks_exact(width)
             .zip(gradient.chunks_exact_mut(width));
         let mut losses = Losses::default();
-        for (lesson, (outputs, gradient)) in new.iter().zip(each.by_ref()) {
+        for (stored, (outputs, gradient)) in new.iter().zip(each.by_ref()) {
             let loss = match amended {
                 Some(amended) => {
                     amended.gradient(&aim, Row { outputs, gradient });
                     0.0
                 }
-                None => aim.new_row(lesson.target, outputs, gradient),
+                None => aim.new_row(stored.target, outputs, gradient),
             };
             losses.new += f64::from(loss) / new.len() as f64;
         }
         let (mut sum, mut n_long_term) = (0.0, 0);
         for (index, (drawn, (outputs, gradient))) in drawn.iter().zip(each).enumerate() {
-            let target = drawn.lesson.target;
+            let target = drawn.stored.target;
             let anchor = match &self.averages {
                 Some(averages) => averages.anchor(new.len() + index, target, measure),
-                None => &drawn.lesson.outputs,
+                None => &drawn.stored.outputs,
             };
             let loss = f64::from(aim.old_row(target, outputs, anchor, gradient));
             if drawn.is_long_term {
@@ -378,7 +380,7 @@ impl GradientLearner {
         self.rivals.save(&mut tensors);
         tensors.nest("optimizer", self.network.optimizer().save());
         tensors.nest("memory", self.memory.save());
-        tensors.nest("pending", save_lessons(self.pending.iter()));
+        tensors.nest("pending", save_examples(self.pending.iter()));
         if let Some(influence) = &self.influence {
             tensors.nest("influence", influence.save());
         }
@@ -416,7 +418,7 @@ impl GradientLearner {
             n_outputs: spec.task.n_outputs(),
         };
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
-        self.pending = load_lessons(form, &mut state.unnest("pending"))?;
+        self.pending = load_examples(form, &mut state.unnest("pending"))?;
         let mut influence = state.unnest("influence");
         self.influence = match influence.0.is_empty() {
             true => amend::has_influence(spec).then(|| Influence::begun(form.n_outputs)),

@@ -4,7 +4,7 @@
 //! row like it.
 
 use super::learned::{Amendment, Known};
-use crate::learn::memory::{Form, Lesson, load_lessons, save_lessons};
+use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     Encoded, Nearest, Neighbourhood, Neighbours, Past, Remembered, Spec, Target, Task, Voters,
@@ -85,16 +85,16 @@ impl NeighboursLearner {
 
 /// A memory and what was true on the whole, as tensors.
 pub fn save(memory: &Neighbours, past: &Past) -> Tensors {
-    let lessons: Vec<Lesson> = memory
+    let examples: Vec<StoredExample> = memory
         .rows()
-        .map(|(row, example)| Lesson {
+        .map(|(row, example)| StoredExample {
             row,
             target: example.target,
             example: example.number,
             outputs: Vec::new(),
         })
         .collect();
-    let mut tensors = save_lessons(lessons.iter());
+    let mut tensors = save_examples(examples.iter());
     let n_outputs = past.counts.len();
     tensors.put_f64("past.counts", &[n_outputs], past.counts.clone());
     tensors.put_f64("past.sums", &[n_outputs], past.sums.clone());
@@ -108,24 +108,24 @@ pub fn load(
     (task, form): (&Task, Form),
     tensors: &mut Tensors,
 ) -> Result<(), Error> {
-    let lessons = load_lessons(form, tensors)?;
+    let examples = load_examples(form, tensors)?;
     let max = memory.n_held_max();
-    if lessons.len() > max {
-        let what = format!("{} rows, at most {max}", lessons.len());
+    if examples.len() > max {
+        let what = format!("{} rows, at most {max}", examples.len());
         return Err(Error::value("dense", what));
     }
-    for lesson in &lessons {
-        if !lesson.target.suits(task) {
-            return Err(Error::value("target.kinds", format!("{:?}", lesson.target)));
+    for stored in &examples {
+        if !stored.target.suits(task) {
+            return Err(Error::value("target.kinds", format!("{:?}", stored.target)));
         }
-        if !lesson.row.is_finite() {
+        if !stored.row.is_finite() {
             return Err(Error::value("dense", "a value is not finite"));
         }
         let example = Remembered {
-            target: lesson.target,
-            number: lesson.example,
+            target: stored.target,
+            number: stored.example,
         };
-        memory.push(&lesson.row, example);
+        memory.push(&stored.row, example);
     }
     let n_outputs = Some(past.counts.len());
     past.counts = tensors.take_f64("past.counts", &[n_outputs])?;

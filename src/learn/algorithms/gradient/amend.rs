@@ -9,7 +9,7 @@ use super::super::learned::Amendment;
 use super::aim::Aim;
 use super::influence::{Influence, Left, Pulled};
 use super::{GradientLearner, Measure, Outcome};
-use crate::learn::memory::{Drawn, Lesson};
+use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
 
 /// An example on its way into an update that makes it good.
@@ -68,8 +68,8 @@ impl GradientLearner {
             self.let_in(class);
         }
         let mut pending = self.pending.iter_mut();
-        if let Some(lesson) = pending.find(|lesson| lesson.example == example) {
-            lesson.target = target;
+        if let Some(stored) = pending.find(|stored| stored.example == example) {
+            stored.target = target;
             return Outcome::Waits;
         }
         // Had the example been what it is, the outputs that it is held to would be nearer to it.
@@ -85,13 +85,13 @@ impl GradientLearner {
             rate: share * self.settings.learning_rate,
             is_learned_again: self.influence.is_none(),
         };
-        let lesson = Lesson {
+        let stored = StoredExample {
             row,
             target,
             example,
             outputs: Vec::new(),
         };
-        match self.update(&mut vec![lesson], Some(&amended), measure) {
+        match self.update(&mut vec![stored], Some(&amended), measure) {
             Ok(true) => Outcome::Updated(0),
             Ok(false) => Outcome::Rejected(0),
             Err(what) => Outcome::Failed(what),
@@ -110,7 +110,7 @@ impl GradientLearner {
     /// Counts how far an update of these rows pulled each output.
     pub(super) fn note_influence(
         &mut self,
-        (new, amended): (&[Lesson], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&Amended>),
         drawn: &[Drawn],
     ) {
         let Some(influence) = &mut self.influence else {
@@ -118,13 +118,13 @@ impl GradientLearner {
         };
         let n_new = new.len();
         let shares = [n_new, drawn.len()].map(|n_rows| 1.0 / n_rows.max(1) as f32);
-        let lessons = new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
-        let rows = lessons.zip(self.network.reaches()).enumerate();
+        let examples = new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
+        let rows = examples.zip(self.network.reaches()).enumerate();
         // What is taken back is no pull towards a target.
         let rows = rows.skip(if amended.is_some() { n_new } else { 0 });
-        let pulled = rows.map(|(index, (lesson, reach))| Pulled {
-            example: lesson.example,
-            target: lesson.target,
+        let pulled = rows.map(|(index, (stored, reach))| Pulled {
+            example: stored.example,
+            target: stored.target,
             reach: *reach,
             rate: self.settings.learning_rate * shares[usize::from(index >= n_new)],
         });
