@@ -10,7 +10,7 @@ mod saved;
 mod spread;
 
 use super::analytic::{Recursion, Settings};
-use super::gradient::{GradientLearner, Measure};
+use super::gradient::{GradientLearner, OutputLoss};
 use super::learned::{Known, amends_rewards};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
@@ -330,7 +330,7 @@ impl AutoLearner {
     fn learn_network(&mut self, row: &Encoded, known: Known, scale: &Scale) {
         if let Some(network) = &mut self.network {
             let row = self.portfolio.for_network(row).into_owned();
-            network.observe(row, known, measure(&self.portfolio, scale));
+            network.observe(row, known, output_loss(&self.portfolio, scale));
         }
     }
 
@@ -356,11 +356,11 @@ impl AutoLearner {
     }
 }
 
-/// In what the outputs of the network member are.
-fn measure<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> Measure<'a> {
+/// The loss of the network member.
+fn output_loss<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> OutputLoss<'a> {
     match portfolio.plan.bandit {
-        true => Measure::Shares(&portfolio.range),
-        false => Measure::Plain(scale),
+        true => OutputLoss::Shares(&portfolio.range),
+        false => OutputLoss::Plain(scale),
     }
 }
 

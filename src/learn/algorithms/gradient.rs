@@ -4,12 +4,12 @@
 //! separately weighted means, backward, a bounded step, and an offer to memory. An update whose
 //! loss or gradient is not finite is rejected whole.
 
-mod aim;
 mod amend;
 mod average;
 mod influence;
-mod measure;
-mod rivals;
+mod output_loss;
+mod recent_classes;
+mod replay_loss;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use crate::learn::training::spare::Spare;
 use crate::learn::training::trainee::Trainee;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
-use aim::Aim;
 use amend::{Amended, Row};
 use average::Averages;
 use influence::Influence;
-pub use measure::Measure;
-use rivals::Rivals;
+pub use output_loss::OutputLoss;
+use recent_classes::RecentClasses;
+use replay_loss::ReplayLoss;
 
 /// What an example led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct GradientLearner {
     n_updates: u64,
     /// Outputs that have a class by now; the others take no part.
     n_live: usize,
-    rivals: Rivals,
+    recent_classes: RecentClasses,
     /// Of values and rewards: what amending an example needs; none under the first revision.
     influence: Option<Influence>,
     spare: Spare<Buffers>,
@@ -72,7 +72,7 @@ pub struct GradientLearner {
 struct Buffers {
     drawn: Vec<Drawn>,
     shares: Vec<f32>,
-    handicaps: Vec<f32>,
+    logit_offsets: Vec<f32>,
 }
 
 /// The means of the losses of an update.
@@ -104,7 +104,7 @@ impl GradientLearner {
             pending: Vec::new(),
             n_updates: 0,
             n_live: spec.task.names().len().max(1),
-            rivals: Rivals::default(),
+            recent_classes: RecentClasses::default(),
             influence: amend::has_influence(spec).then(|| Influence::new(spec.task.n_outputs())),
             spare: Spare::default(),
         }
@@ -170,11 +170,11 @@ impl GradientLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, known: Known, measure: Measure<'_>) -> Outcome {
+    pub fn observe(&mut self, row: Encoded, known: Known, output_loss: OutputLoss<'_>) -> Outcome {
         let Known { target, example } = known;
         if let Target::Class(class) = target {
             self.let_in(class);
-            self.rivals.observe(class as usize);
+            self.recent_classes.observe(class as usize);
         }
         self.memory.correct(&row, target);
         self.influence.iter_mut().for_each(|all| all.observe(&row));
@@ -189,7 +189,7 @@ impl GradientLearner {
         }
         let mut examples = std::mem::take(&mut self.pending);
         let n_new = examples.len() as u64;
-        let outcome = match self.update(&mut examples, None, measure) {
+        let outcome = match self.update(&mut examples, None, output_loss) {
             Ok(true) => Outcome::Updated(n_new),
             Ok(false) => Outcome::Rejected(n_new),
             Err(what) => Outcome::Failed(what),
@@ -216,7 +216,7 @@ impl GradientLearner {
         &mut self,
         new: &mut Vec<StoredExample>,
         amended: Option<&Amended>,
-        measure: Measure<'_>,
+        output_loss: OutputLoss<'_>,
     ) -> Result<bool, String> {
         let mut buffers = std::mem::take(&mut self.spare.0);
         let mut rng = None;
@@ -226,7 +226,7 @@ impl GradientLearner {
             self.memory.draw(self.replay, rng, &mut buffers.drawn);
         }
         self.n_updates += 1;
-        let losses = self.learn((new, amended), &mut buffers, measure)?;
+        let losses = self.learn((new, amended), &mut buffers, output_loss)?;
         if losses.is_some() {
             self.note_influence((new, amended), &buffers.drawn);
         }
@@ -254,12 +254,12 @@ impl GradientLearner {
         &mut self,
         (new, amended): (&[StoredExample], Option<&Amended>),
         buffers: &mut Buffers,
-        measure: Measure<'_>,
+        output_loss: OutputLoss<'_>,
     ) -> Result<Option<Losses>, String> {
         let Buffers {
             drawn,
             shares,
-            handicaps,
+            logit_offsets,
         } = buffers;
         let examples = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
         let rows: Vec<&Encoded> = examples().map(|stored| &stored.row).collect();
@@ -267,19 +267,19 @@ impl GradientLearner {
         if let Some(averages) = &mut self.averages {
             let targets: Vec<Target> = examples().map(|stored| stored.target).collect();
             averages.answer(&rows)?;
-            let aim = Aim {
+            let replay_loss = ReplayLoss {
                 strategy: self.strategy,
-                measure,
+                output_loss,
                 n_live: self.n_live.min(self.network.n_outputs()),
-                handicaps: &[],
+                logit_offsets: &[],
             };
             match amended {
-                Some(amended) => averages.amend(amended, &self.settings, &rows, &aim)?,
-                None => averages.judge(&targets, new.len(), measure),
+                Some(amended) => averages.amend(amended, &self.settings, &rows, &replay_loss)?,
+                None => averages.judge(&targets, new.len(), output_loss),
             }
         }
-        self.handicap(new, handicaps);
-        let losses = self.gradient((new, amended), (drawn, handicaps), measure);
+        self.offset_logits(new, logit_offsets);
+        let losses = self.gradient((new, amended), (drawn, logit_offsets), output_loss);
         shares.clear();
         shares.resize(new.len(), self.new_share(new.len(), amended));
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
@@ -297,8 +297,8 @@ impl GradientLearner {
     }
 
     /// Writes what is added to the outputs of new rows; nothing where they are of no class.
-    fn handicap(&self, new: &[StoredExample], handicaps: &mut Vec<f32>) {
-        handicaps.clear();
+    fn offset_logits(&self, new: &[StoredExample], logit_offsets: &mut Vec<f32>) {
+        logit_offsets.clear();
         let is_class = |stored: &StoredExample| matches!(stored.target, Target::Class(_));
         let eased = match self.strategy {
             Strategy::ErAce | Strategy::DerPlusPlus | Strategy::ClsEr => new.iter().any(is_class),
@@ -309,7 +309,8 @@ impl GradientLearner {
                 Strategy::ErAce => 0.0,
                 _ => self.memory.share_of(class),
             };
-            self.rivals.handicaps(self.n_live, remembered, handicaps);
+            self.recent_classes
+                .logit_offsets(self.n_live, remembered, logit_offsets);
         }
     }
 
@@ -317,17 +318,17 @@ impl GradientLearner {
     fn gradient(
         &mut self,
         (new, amended): (&[StoredExample], Option<&Amended>),
-        (drawn, handicaps): (&[Drawn], &[f32]),
-        measure: Measure<'_>,
+        (drawn, logit_offsets): (&[Drawn], &[f32]),
+        output_loss: OutputLoss<'_>,
     ) -> Losses {
         let (outputs, gradient) = self.network.outputs_and_gradient();
         let n_rows = new.len() + drawn.len();
         let width = outputs.len() / n_rows;
-        let aim = Aim {
+        let replay_loss = ReplayLoss {
             strategy: self.strategy,
-            measure,
+            output_loss,
             n_live: self.n_live.min(width),
-            handicaps,
+            logit_offsets,
         };
         let mut each = outputs
             .chunks_exact(width)
@@ -336,10 +337,10 @@ impl GradientLearner {
         for (stored, (outputs, gradient)) in new.iter().zip(each.by_ref()) {
             let loss = match amended {
                 Some(amended) => {
-                    amended.gradient(&aim, Row { outputs, gradient });
+                    amended.gradient(&replay_loss, Row { outputs, gradient });
                     0.0
                 }
-                None => aim.new_row(stored.target, outputs, gradient),
+                None => replay_loss.new_row(stored.target, outputs, gradient),
             };
             losses.new += f64::from(loss) / new.len() as f64;
         }
@@ -347,10 +348,10 @@ impl GradientLearner {
         for (index, (drawn, (outputs, gradient))) in drawn.iter().zip(each).enumerate() {
             let target = drawn.stored.target;
             let anchor = match &self.averages {
-                Some(averages) => averages.anchor(new.len() + index, target, measure),
+                Some(averages) => averages.anchor(new.len() + index, target, output_loss),
                 None => &drawn.stored.outputs,
             };
-            let loss = f64::from(aim.old_row(target, outputs, anchor, gradient));
+            let loss = f64::from(replay_loss.old_row(target, outputs, anchor, gradient));
             if drawn.is_long_term {
                 sum += loss;
                 n_long_term += 1;
@@ -377,7 +378,7 @@ impl GradientLearner {
     pub fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_u64("n_updates", &[2], vec![self.n_updates, self.n_live as u64]);
-        self.rivals.save(&mut tensors);
+        self.recent_classes.save(&mut tensors);
         tensors.nest("optimizer", self.network.optimizer().save());
         tensors.nest("memory", self.memory.save());
         tensors.nest("pending", save_examples(self.pending.iter()));
@@ -411,7 +412,7 @@ impl GradientLearner {
         let numbers = state.take_u64("n_updates", &[Some(2)])?;
         self.n_updates = numbers[0];
         self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
-        self.rivals = Rivals::load(spec.task.n_outputs(), state)?;
+        self.recent_classes = RecentClasses::load(spec.task.n_outputs(), state)?;
         let form = Form {
             n_dense: widths[0],
             n_buckets,

@@ -3,9 +3,9 @@
 //! Invariant: no member is scored on it again, and it counts as one example.
 
 use super::super::analytic::BIAS;
-use super::super::gradient::Measure;
+use super::super::gradient::OutputLoss;
 use super::super::learned::Amendment;
-use super::{AutoLearner, measure, pool};
+use super::{AutoLearner, output_loss, pool};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{Encoded, Rescale, Scale, Target, Voices, logistic_share};
 
@@ -41,7 +41,7 @@ impl AutoLearner {
         self.amend_ridges(voices, amendment, scale);
         if let Some(network) = &mut self.network {
             let row = self.portfolio.for_network(row).into_owned();
-            network.amend(row, amendment, measure(&self.portfolio, scale));
+            network.amend(row, amendment, output_loss(&self.portfolio, scale));
         }
         let portfolio = &mut self.portfolio;
         portfolio.memory.amend(example, after);
@@ -102,10 +102,10 @@ impl AutoLearner {
                 (false, _) => 0.25,
                 (true, _) => 1.0,
             };
-            let (measure, rate) = match is_linear && !is_class {
-                true => (Measure::Plain(scale), step / (1.0 + pull)),
-                false if is_class => (Measure::Plain(scale), step),
-                false => (Measure::Shares(range), step),
+            let (output_loss, rate) = match is_linear && !is_class {
+                true => (OutputLoss::Plain(scale), step / (1.0 + pull)),
+                false if is_class => (OutputLoss::Plain(scale), step),
+                false => (OutputLoss::Shares(range), step),
             };
             // The part of the way to its target that a step of this member goes.
             let pull = curvature * pull / (1.0 + curvature * pull);
@@ -113,11 +113,11 @@ impl AutoLearner {
                 gradient[0] = self.spread.held(voice, said[0] - scale.distance(value));
             } else if is_class {
                 // What an example of a class once taught depends on all that came since.
-                measure.gradient(amendment.after, said, gradient);
+                output_loss.gradient(amendment.after, said, gradient);
             } else {
                 let left = (1.0 - alike * pull).powf(amendment.n_since as f32);
                 let both = [amendment.before, amendment.after];
-                measure.amended(both, [left, rate * squared_length], said, gradient);
+                output_loss.amended(both, [left, rate * squared_length], said, gradient);
             }
             gradient
                 .iter_mut()

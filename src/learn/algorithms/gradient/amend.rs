@@ -6,9 +6,9 @@
 //! they now pull the other way. A class is learned once more, as what it is.
 
 use super::super::learned::Amendment;
-use super::aim::Aim;
 use super::influence::{Influence, Left, Pulled};
-use super::{GradientLearner, Measure, Outcome};
+use super::replay_loss::ReplayLoss;
+use super::{GradientLearner, Outcome, OutputLoss};
 use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
 
@@ -31,26 +31,26 @@ pub struct Row<'a> {
 
 impl Amended {
     /// Writes the gradient of its row with respect to the outputs of the network.
-    pub fn gradient(&self, aim: &Aim<'_>, row: Row<'_>) {
-        self.gradient_of(|left| left.mass, aim, row);
+    pub fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
+        self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
     /// The same in what an average over so many updates gives.
-    pub fn averaged_gradient(&self, aim: &Aim<'_>, horizon: f32, row: Row<'_>) {
-        self.gradient_of(|left| left.averaged(horizon), aim, row);
+    pub fn averaged_gradient(&self, replay_loss: &ReplayLoss<'_>, horizon: f32, row: Row<'_>) {
+        self.gradient_of(|left| left.averaged(horizon), replay_loss, row);
     }
 
-    fn gradient_of(&self, mass: impl Fn(&Left) -> f32, aim: &Aim<'_>, row: Row<'_>) {
+    fn gradient_of(&self, mass: impl Fn(&Left) -> f32, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
         if self.is_learned_again {
-            aim.new_row(self.after, row.outputs, row.gradient);
+            replay_loss.new_row(self.after, row.outputs, row.gradient);
             return;
         }
         row.gradient.fill(0.0);
         if let Some(left) = &self.left {
             let reach = (left.reach * self.rate).max(f32::MIN_POSITIVE);
             let (both, parts) = ([self.before, self.after], [mass(left) / reach, reach]);
-            let measure = aim.measure;
-            measure.amended(both, parts, row.outputs, row.gradient);
+            let output_loss = replay_loss.output_loss;
+            output_loss.amended(both, parts, row.outputs, row.gradient);
         }
     }
 }
@@ -62,7 +62,12 @@ pub fn has_influence(spec: &Spec) -> bool {
 
 impl GradientLearner {
     /// Makes good an example that turned out to be another.
-    pub fn amend(&mut self, row: Encoded, amendment: &Amendment, measure: Measure<'_>) -> Outcome {
+    pub fn amend(
+        &mut self,
+        row: Encoded,
+        amendment: &Amendment,
+        output_loss: OutputLoss<'_>,
+    ) -> Outcome {
         let (example, target) = (Some(amendment.example), amendment.after);
         if let Target::Class(class) = target {
             self.let_in(class);
@@ -74,7 +79,7 @@ impl GradientLearner {
         }
         // Had the example been what it is, the outputs that it is held to would be nearer to it.
         let both = [amendment.before, target];
-        let hold = |outputs: &mut [f32]| measure.shift(both, outputs);
+        let hold = |outputs: &mut [f32]| output_loss.shift(both, outputs);
         self.memory.amend(amendment.example, target, hold);
         let share = 1.0 / self.settings.examples_per_update as f32;
         let left_of = |all: &Influence| all.left_of(amendment.example, amendment.before);
@@ -91,7 +96,7 @@ impl GradientLearner {
             example,
             outputs: Vec::new(),
         };
-        match self.update(&mut vec![stored], Some(&amended), measure) {
+        match self.update(&mut vec![stored], Some(&amended), output_loss) {
             Ok(true) => Outcome::Updated(0),
             Ok(false) => Outcome::Rejected(0),
             Err(what) => Outcome::Failed(what),

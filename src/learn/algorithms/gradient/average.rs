@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::aim::Aim;
 use super::amend::{Amended, Row};
-use super::measure::Measure;
+use super::output_loss::OutputLoss;
+use super::replay_loss::ReplayLoss;
 use crate::learn::training::trainee::Trainee;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Target};
@@ -97,11 +97,11 @@ impl Averages {
     }
 
     /// The answer to one row by the average that does better on it.
-    pub fn anchor(&self, row: usize, target: Target, measure: Measure<'_>) -> &[f32] {
+    pub fn anchor(&self, row: usize, target: Target, output_loss: OutputLoss<'_>) -> &[f32] {
         let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
         let mut gradient = vec![0.0; plastic.len()];
-        let plastic_loss = measure.gradient(target, plastic, &mut gradient);
-        match measure.gradient(target, stable, &mut gradient) <= plastic_loss {
+        let plastic_loss = output_loss.gradient(target, plastic, &mut gradient);
+        match output_loss.gradient(target, stable, &mut gradient) <= plastic_loss {
             true => stable,
             false => plastic,
         }
@@ -109,14 +109,14 @@ impl Averages {
 
     /// Scores both on the rows that they answered, of which the first `n_new` are new. The loss is
     /// that of an update: a mean over the new and one over the remembered.
-    pub fn judge(&mut self, targets: &[Target], n_new: usize, measure: Measure<'_>) {
+    pub fn judge(&mut self, targets: &[Target], n_new: usize, output_loss: OutputLoss<'_>) {
         let share = 1.0 / RECENT.min(self.n_updates as f64 + 1.0);
         for average in &mut self.pair {
             let mut losses = [0.0; 2];
             for (row, target) in targets.iter().enumerate() {
                 let outputs = average.outputs(row);
                 let mut gradient = vec![0.0; outputs.len()];
-                let loss = f64::from(measure.gradient(*target, outputs, &mut gradient));
+                let loss = f64::from(output_loss.gradient(*target, outputs, &mut gradient));
                 losses[usize::from(row >= n_new)] += loss;
             }
             let n_old = (targets.len() - n_new).max(1) as f64;
@@ -136,7 +136,7 @@ impl Averages {
         amended: &Amended,
         settings: &Gradient,
         rows: &[&Encoded],
-        aim: &Aim<'_>,
+        replay_loss: &ReplayLoss<'_>,
     ) -> Result<(), String> {
         let mut shares = vec![0.0; rows.len()];
         shares[0] = 1.0 / settings.examples_per_update as f32;
@@ -148,7 +148,7 @@ impl Averages {
                 outputs: &outputs[..width],
                 gradient: &mut gradient[..width],
             };
-            amended.averaged_gradient(aim, horizon, row);
+            amended.averaged_gradient(replay_loss, horizon, row);
             average.network.step(settings, rows, &shares)?;
         }
         Ok(())
@@ -262,11 +262,11 @@ mod tests {
     fn both_follow_and_the_better_one_serves() {
         let mut averages = new_averages();
         let scale = Scale::default();
-        let measure = Measure::Plain(&scale);
+        let output_loss = OutputLoss::Plain(&scale);
         let mut learn = |outputs: [f32; 2], class: u32, n_updates: usize| {
             for _ in 0..n_updates {
                 averages.answer(&[&row()]).unwrap();
-                averages.judge(&[Target::Class(class)], 1, measure);
+                averages.judge(&[Target::Class(class)], 1, output_loss);
                 averages.follow(&says(outputs), &[&row()]).unwrap();
             }
             averages.served().layers[0].bias.clone()
@@ -277,7 +277,7 @@ mod tests {
         let bias = learn([0.0, 4.0], 1, 300);
         assert!(bias[1] > 3.0, "{bias:?}");
         averages.answer(&[&row()]).unwrap();
-        let anchor = |class| averages.anchor(0, Target::Class(class), measure);
+        let anchor = |class| averages.anchor(0, Target::Class(class), output_loss);
         assert!(anchor(1)[1] > anchor(0)[1]);
     }
 
@@ -307,7 +307,7 @@ mod tests {
             averages.judge(
                 &[Target::Class(index % 2)],
                 1,
-                Measure::Plain(&Scale::default()),
+                OutputLoss::Plain(&Scale::default()),
             );
             averages.follow(&trained(parameters), &[&row()]).unwrap();
         }

@@ -2,7 +2,7 @@
 //! same steps on the processor everywhere.
 
 use super::*;
-use crate::learn::algorithms::gradient::{GradientLearner, Measure, Outcome};
+use crate::learn::algorithms::gradient::{GradientLearner, Outcome, OutputLoss};
 use crate::model::{Scale, Spec, Target};
 
 fn devices() -> impl Iterator<Item = Device> {
@@ -197,7 +197,7 @@ fn learn(learner: &mut GradientLearner, examples: std::ops::Range<usize>) {
         let outcome = learner.observe(
             row,
             Target::Class(class as u32).into(),
-            Measure::Plain(&scale),
+            OutputLoss::Plain(&scale),
         );
         assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     }
@@ -237,8 +237,9 @@ fn p9_a_device_that_is_not_there_is_told() {
     let (_, mut learner) = learner("er", Device::Cuda(63));
     let mut row = row(4, 1);
     row.sparse.clear();
-    let measure = Measure::Plain(&Scale::default());
-    let outcomes = (0..64).map(|_| learner.observe(row.clone(), Target::Class(0).into(), measure));
+    let output_loss = OutputLoss::Plain(&Scale::default());
+    let outcomes =
+        (0..64).map(|_| learner.observe(row.clone(), Target::Class(0).into(), output_loss));
     let failed = outcomes
         .filter_map(|outcome| match outcome {
             Outcome::Failed(what) => Some(what),

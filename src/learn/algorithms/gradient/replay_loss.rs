@@ -1,4 +1,4 @@
-//! What an update aims at: the loss of each row, and its gradient, by strategy.
+//! The loss of an update: that of each row, and its gradient, by strategy.
 //!
 //! Formulas: ER, the loss of the task for new and remembered rows alike; ER-ACE (Caccia et al.
 //! 2022, eq. 4), new rows compete only among the classes of late; DER++ (Buzzega et al. 2020,
@@ -10,7 +10,7 @@
 //! are remembered. That took DER++ on Split-MNIST with 200, 500 and 5120 slots from 77.8, 88.5
 //! and 96.0 % to 90.1, 92.8 and 96.0 %, with a weight of 0.03 and standardised inputs.
 
-use super::measure::Measure;
+use super::output_loss::OutputLoss;
 use crate::model::{Strategy, Target};
 
 /// DER++: weight of the squared distance to the outputs of when the row was remembered.
@@ -18,24 +18,24 @@ const DARK: f32 = 0.06;
 /// CLS-ER: weight of the squared distance to the outputs of the averaged network.
 const CONSISTENCY: f32 = 0.2;
 
-/// What the rows of one update aim at.
-pub struct Aim<'a> {
+/// The loss of the rows of one update.
+pub struct ReplayLoss<'a> {
     pub strategy: Strategy,
-    pub measure: Measure<'a>,
+    pub output_loss: OutputLoss<'a>,
     /// Outputs from this one on have no class yet: they take no part.
     pub n_live: usize,
     /// What is added to the outputs of new rows; none where they compete like all others.
-    pub handicaps: &'a [f32],
+    pub logit_offsets: &'a [f32],
 }
 
-impl Aim<'_> {
+impl ReplayLoss<'_> {
     /// The loss of a new row; writes its gradient in `outputs`.
     pub fn new_row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
-        if self.handicaps.is_empty() {
+        if self.logit_offsets.is_empty() {
             return self.row(target, outputs, gradient);
         }
-        let handicap = |output: usize| self.handicaps.get(output).copied();
-        self.handicapped(target, outputs, gradient, handicap)
+        let logit_offset = |output: usize| self.logit_offsets.get(output).copied();
+        self.with_offsets(target, outputs, gradient, logit_offset)
     }
 
     /// The loss of a remembered row, which is also held to `anchor`, where there is one.
@@ -47,7 +47,7 @@ impl Aim<'_> {
         gradient: &mut [f32],
     ) -> f32 {
         if let Target::Value(value) | Target::Reward { reward: value, .. } = target
-            && let Measure::Plain(scale) = self.measure
+            && let OutputLoss::Plain(scale) = self.output_loss
             && !scale.knows(value)
         {
             gradient.fill(0.0);
@@ -74,31 +74,31 @@ impl Aim<'_> {
     fn row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         match self.n_live < outputs.len() {
             true => {
-                let handicap = |output| (output < self.n_live).then_some(0.0);
-                self.handicapped(target, outputs, gradient, handicap)
+                let logit_offset = |output| (output < self.n_live).then_some(0.0);
+                self.with_offsets(target, outputs, gradient, logit_offset)
             }
-            false => self.measure.gradient(target, outputs, gradient),
+            false => self.output_loss.gradient(target, outputs, gradient),
         }
     }
 
-    /// The loss of a row whose classes compete with handicaps; one without takes no part.
-    fn handicapped(
+    /// The loss of a row whose classes compete with logit offsets; one without takes no part.
+    fn with_offsets(
         &self,
         target: Target,
         outputs: &[f32],
         gradient: &mut [f32],
-        handicap: impl Fn(usize) -> Option<f32>,
+        logit_offset: impl Fn(usize) -> Option<f32>,
     ) -> f32 {
         if !matches!(target, Target::Class(_)) {
-            return self.measure.gradient(target, outputs, gradient);
+            return self.output_loss.gradient(target, outputs, gradient);
         }
         let outputs = outputs.iter().enumerate();
-        let less = |(output, value): (usize, &f32)| match handicap(output) {
-            Some(handicap) => value + handicap,
+        let less = |(output, value): (usize, &f32)| match logit_offset(output) {
+            Some(logit_offset) => value + logit_offset,
             None => f32::NEG_INFINITY,
         };
-        let handicapped: Vec<f32> = outputs.map(less).collect();
-        self.measure.gradient(target, &handicapped, gradient)
+        let with_offsets: Vec<f32> = outputs.map(less).collect();
+        self.output_loss.gradient(target, &with_offsets, gradient)
     }
 }
 
@@ -109,32 +109,32 @@ mod tests {
 
     const OUTPUTS: [f32; 3] = [0.5, -1.0, 2.0];
 
-    fn aim(strategy: Strategy, n_live: usize, scale: &Scale) -> Aim<'_> {
-        Aim {
+    fn replay_loss(strategy: Strategy, n_live: usize, scale: &Scale) -> ReplayLoss<'_> {
+        ReplayLoss {
             strategy,
-            measure: Measure::Plain(scale),
+            output_loss: OutputLoss::Plain(scale),
             n_live,
-            handicaps: &[],
+            logit_offsets: &[],
         }
     }
 
     #[test]
-    fn new_rows_compete_under_handicaps() {
+    fn new_rows_compete_with_logit_offsets() {
         let scale = Scale::default();
-        let aim = Aim {
-            handicaps: &[0.0, 0.0, f32::NEG_INFINITY],
-            ..aim(Strategy::ErAce, 3, &scale)
+        let replay_loss = ReplayLoss {
+            logit_offsets: &[0.0, 0.0, f32::NEG_INFINITY],
+            ..replay_loss(Strategy::ErAce, 3, &scale)
         };
         let mut gradient = [9.0; 3];
-        aim.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
+        replay_loss.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
         let p = 1.0 / (1.0 + (-1.5f32).exp());
         assert!((gradient[0] - (p - 1.0)).abs() < 1e-6 && (gradient[1] - (1.0 - p)).abs() < 1e-6);
         assert_eq!(gradient[2], 0.0);
-        aim.old_row(Target::Class(0), &OUTPUTS, &[], &mut gradient);
+        replay_loss.old_row(Target::Class(0), &OUTPUTS, &[], &mut gradient);
         assert!(gradient[2] > 0.5, "a remembered row competes with all");
-        let eased = Aim {
-            handicaps: &[0.0, 0.0, 0.1f32.ln()],
-            ..aim
+        let eased = ReplayLoss {
+            logit_offsets: &[0.0, 0.0, 0.1f32.ln()],
+            ..replay_loss
         };
         eased.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
         assert!(gradient[2] > 0.2 && gradient[2] < 0.4, "{gradient:?}");
@@ -145,10 +145,10 @@ mod tests {
         for strategy in [Strategy::Er, Strategy::DerPlusPlus, Strategy::ClsEr] {
             let mut gradient = [9.0; 3];
             let scale = Scale::default();
-            let aim = aim(strategy, 2, &scale);
-            aim.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
+            let replay_loss = replay_loss(strategy, 2, &scale);
+            replay_loss.new_row(Target::Class(0), &OUTPUTS, &mut gradient);
             assert_eq!(gradient[2], 0.0);
-            aim.old_row(Target::Class(0), &OUTPUTS, &[0.0; 3], &mut gradient);
+            replay_loss.old_row(Target::Class(0), &OUTPUTS, &[0.0; 3], &mut gradient);
             assert_eq!(gradient[2], 0.0);
         }
     }
@@ -157,14 +157,19 @@ mod tests {
     fn remembered_rows_are_held_to_their_anchor() {
         let mut plain = [0.0; 3];
         let scale = Scale::default();
-        aim(Strategy::Er, 3, &scale).old_row(Target::Class(0), &OUTPUTS, &[], &mut plain);
+        replay_loss(Strategy::Er, 3, &scale).old_row(Target::Class(0), &OUTPUTS, &[], &mut plain);
         for (strategy, weight) in [
             (Strategy::DerPlusPlus, DARK),
             (Strategy::ClsEr, CONSISTENCY),
         ] {
             let mut held = [0.0; 3];
             let anchor = [1.0, -1.0, 0.0];
-            aim(strategy, 3, &scale).old_row(Target::Class(0), &OUTPUTS, &anchor, &mut held);
+            replay_loss(strategy, 3, &scale).old_row(
+                Target::Class(0),
+                &OUTPUTS,
+                &anchor,
+                &mut held,
+            );
             for output in 0..3 {
                 let pull = 2.0 * weight * (OUTPUTS[output] - anchor[output]);
                 assert!((held[output] - plain[output] - pull).abs() < 1e-6);

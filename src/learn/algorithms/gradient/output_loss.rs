@@ -1,29 +1,29 @@
-//! In what the outputs of a network are measured.
+//! The loss that the outputs of a network are measured by.
 
 use crate::model::{Range, Scale, Target};
 
 /// A loss of each kind of target.
 #[derive(Clone, Copy, Debug)]
-pub enum Measure<'a> {
+pub enum OutputLoss<'a> {
     /// Outputs are scores of classes, or values and rewards in this scale.
     Plain(&'a Scale),
     /// Outputs are rewards as shares of this range, on a logistic scale.
     Shares(&'a Range),
 }
 
-impl Measure<'_> {
+impl OutputLoss<'_> {
     /// Writes the gradient of the loss with respect to the outputs of a row, and returns the loss.
     pub fn gradient(self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         match self {
-            Measure::Plain(scale) => target.gradient(outputs, scale, gradient),
-            Measure::Shares(range) => range.gradient(target, outputs, gradient),
+            OutputLoss::Plain(scale) => target.gradient(outputs, scale, gradient),
+            OutputLoss::Shares(range) => range.gradient(target, outputs, gradient),
         }
     }
 
     /// Moves outputs of a row by what its target has moved. Of classes, and of shares, whose scores
     /// have no end, they stay.
     pub fn shift(self, [before, after]: [Target; 2], outputs: &mut [f32]) {
-        if outputs.is_empty() || matches!(self, Measure::Shares(_)) {
+        if outputs.is_empty() || matches!(self, OutputLoss::Shares(_)) {
             return;
         }
         if let Target::Class(_) = after {
@@ -56,8 +56,8 @@ impl Measure<'_> {
         self.gradient(before, outputs, &mut then);
         self.gradient(after, outputs, gradient);
         let farthest = match self {
-            Measure::Plain(_) => 1.0 / reach.max(f32::MIN_POSITIVE),
-            Measure::Shares(_) => 1.0,
+            OutputLoss::Plain(_) => 1.0 / reach.max(f32::MIN_POSITIVE),
+            OutputLoss::Shares(_) => 1.0,
         };
         for (derivative, then) in gradient.iter_mut().zip(then) {
             let whole = left * (*derivative - then);
