@@ -2,42 +2,26 @@
 //!
 //! Invariant: results go to stdout, one record a line; notes, progress and errors go to stderr.
 
-mod audit;
-mod board;
-mod chart;
 mod client;
-mod course;
-mod curve;
-mod demo;
-mod evaluate;
-mod feedback;
-mod import;
-mod init;
+mod commands;
 pub mod interrupt;
-mod latency;
-mod lesson;
-mod limits;
-mod predict;
-pub mod print;
+pub mod output;
 pub mod process;
-mod registry;
-mod replay;
-mod report;
-mod retract;
 mod rows;
-mod serve;
-mod status;
-mod stream;
-mod tally;
-mod verify;
+mod run;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
-use init::Goal;
-use lesson::Columns;
+use commands::init::Goal;
+use commands::{
+    audit, demo, evaluate, feedback, import, init, limits, predict, registry, replay, retract,
+    serve, status, stream, verify,
+};
+use output::print;
+use rows::decisions::Columns;
 
 /// An inference server whose models keep learning after deployment.
 #[derive(Parser)]

@@ -9,7 +9,7 @@ use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
 
 use crate::cli::rows::quoted;
-use crate::cli::tally::Target;
+use crate::cli::rows::target::Target;
 
 /// What a model answered for one row.
 #[derive(Clone, Debug, PartialEq)]
