@@ -9,7 +9,7 @@ use perennial::engine::check_kept_encoders;
 use perennial::event::{Entry, Event};
 use perennial::model::Spec;
 use perennial::store::regular::is_there;
-use perennial::store::{self, Directory, Manifest, Reader, Report, checkpoint};
+use perennial::store::{self, Directory, JournalReport, Manifest, Reader, checkpoint};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -111,7 +111,7 @@ fn check(directory: &Directory, model: String) -> Finding {
         finding.bytes = report.bytes;
         finding.erased = report.erased;
         finding.last_position = report.last_position;
-        finding.torn = report.torn.as_ref().map(|cut| {
+        finding.torn = report.torn_tail.as_ref().map(|cut| {
             let (bytes, position) = (cut.bytes, cut.position);
             format!("a torn end of {bytes} bytes from position {position}, cut at the next start")
         });
@@ -168,7 +168,7 @@ fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
 /// Whether a checkpoint is of this journal, and not ahead of it.
 fn belongs(
     journal: &Path,
-    report: &Report,
+    report: &JournalReport,
     checkpoints: &Path,
     manifest: &Manifest,
 ) -> Result<(), store::Error> {

@@ -9,7 +9,7 @@ use super::segment::Segment;
 use crate::store::Error;
 
 /// A buffer over one segment at a time.
-pub(super) struct Window {
+pub(super) struct ReadBuffer {
     /// How much is read at once, in bytes.
     chunk: usize,
     /// The first position of the segment that the bytes are from.
@@ -19,9 +19,9 @@ pub(super) struct Window {
     bytes: Vec<u8>,
 }
 
-impl Window {
-    pub fn new(chunk: usize) -> Window {
-        Window {
+impl ReadBuffer {
+    pub fn new(chunk: usize) -> ReadBuffer {
+        ReadBuffer {
             chunk,
             segment: 0,
             start: 0,
@@ -47,7 +47,7 @@ impl Window {
         Ok(Some(&self.bytes[at..at + n_bytes]))
     }
 
-    /// As [`get`](Window::get), for extents known when the program was written.
+    /// As [`get`](ReadBuffer::get), for extents known when the program was written.
     pub fn array<const N: usize>(
         &mut self,
         segment: &Segment,

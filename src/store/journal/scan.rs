@@ -4,90 +4,77 @@
 //! that a sync covered it; all other damage is refused.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::segment::{self, Segment};
-use super::walk::{CHUNK, Content, Flaw, Tip, walk};
-use super::window::Window;
+use super::read_buffer::ReadBuffer;
+use super::scan_segment::{CHUNK, Content, Corruption, scan_segment};
+use super::segment::{self, Head, Segment, TornTail};
 use crate::event::Time;
 use crate::store::format::{
     EntryHeader, GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use crate::store::{Error, Malformed, regular};
 
-/// A torn end that no sync covered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The last segment.
-    pub path: PathBuf,
-    /// The first position that is lost.
-    pub position: u64,
-    /// Where the torn end starts; 0 when the whole file is torn.
-    pub offset: u64,
-    /// How many bytes it has.
-    pub bytes: u64,
-}
-
 /// What was found.
-pub(super) struct Survey {
+pub(super) struct JournalScan {
     /// Of all segments, without one whose own header is torn; empty for a new journal.
     pub headers: Vec<SegmentHeader>,
-    pub tip: Tip,
+    pub head: Head,
     /// Of all segments, without the torn end.
     pub n_bytes: u64,
-    pub cut: Option<Cut>,
+    pub torn_tail: Option<TornTail>,
 }
 
 /// Checks the journal in `dir` from the segment that holds position `from`; `visit` sees each
-/// entry and may stop the survey.
-pub(super) fn survey(
+/// entry and may stop the scan.
+pub(super) fn scan(
     dir: &Path,
     from: u64,
     mut visit: impl FnMut(&EntryHeader, Content) -> Result<(), Error>,
-) -> Result<Survey, Error> {
+) -> Result<JournalScan, Error> {
     let mut firsts = segment::list(dir)?;
-    let mut cut = torn_segment(dir, firsts.last())?;
-    if cut.is_some() {
+    let mut torn_tail = torn_segment(dir, firsts.last())?;
+    if torn_tail.is_some() {
         firsts.pop();
     }
     let start = start_of(dir, &firsts, from)?;
-    let mut survey = Survey::new(dir, &firsts)?;
+    let mut scan = JournalScan::new(dir, &firsts)?;
     for index in start..firsts.len() {
         let segment = Segment::open(dir, firsts[index])?;
         if index == start {
-            survey.begin(&segment.header);
+            scan.start_at(&segment.header);
         } else {
-            survey.go_on(&segment)?;
+            scan.check_continuation(&segment)?;
         }
-        let Some(flaw) = walk(&segment, &mut survey.tip, &mut visit)? else {
+        let Some(corruption) = scan_segment(&segment, &mut scan.head, &mut visit)? else {
             continue;
         };
-        let touched = survey.tip.position + 1;
-        let proof = if index + 1 < firsts.len() || cut.is_some() {
+        let touched = scan.head.position + 1;
+        let proof = if index + 1 < firsts.len() || torn_tail.is_some() {
             // A new segment is created only after all before it is synced.
             Some("the next segment exists".to_owned())
         } else if from >= touched {
             Some(format!("a checkpoint stands at {from}"))
         } else {
-            proof_of_sync(&segment, flaw.group, touched)?
+            proof_of_sync(&segment, corruption.group, touched)?
         };
-        let torn = judge(flaw, &segment, touched, proof)?;
-        survey.n_bytes -= torn.bytes;
-        cut = Some(torn);
+        let torn = torn_or_damaged(corruption, &segment, touched, proof)?;
+        scan.n_bytes -= torn.bytes;
+        torn_tail = Some(torn);
     }
-    let next = survey.tip.position + 1;
+    let next = scan.head.position + 1;
     if from >= next {
         return Err(Error::CheckpointAhead {
             path: dir.to_owned(),
             checkpoint: from,
-            last: survey.tip.position,
+            last: scan.head.position,
         });
     }
-    if cut.as_ref().is_some_and(|cut| cut.position != next) {
+    if torn_tail.as_ref().is_some_and(|torn| torn.position != next) {
         return Err(missing(dir, next));
     }
-    survey.cut = cut;
-    Ok(survey)
+    scan.torn_tail = torn_tail;
+    Ok(scan)
 }
 
 /// Which segment holds position `from`, or is the first of a journal that starts right after it.
@@ -99,39 +86,39 @@ fn start_of(dir: &Path, firsts: &[u64], from: u64) -> Result<usize, Error> {
     }
 }
 
-impl Survey {
+impl JournalScan {
     /// Before any group is looked at.
-    fn new(dir: &Path, firsts: &[u64]) -> Result<Survey, Error> {
+    fn new(dir: &Path, firsts: &[u64]) -> Result<JournalScan, Error> {
         let (headers, sizes) = read_headers(dir, firsts)?;
-        Ok(Survey {
+        Ok(JournalScan {
             headers,
-            tip: Tip {
+            head: Head {
                 position: 0,
                 time: Time(0),
                 chain: [0; 32],
             },
             n_bytes: sizes.iter().sum(),
-            cut: None,
+            torn_tail: None,
         })
     }
 
-    fn begin(&mut self, header: &SegmentHeader) {
-        self.tip.position = header.first_position - 1;
-        self.tip.chain = header.chain;
+    fn start_at(&mut self, header: &SegmentHeader) {
+        self.head.position = header.first_position - 1;
+        self.head.chain = header.chain;
     }
 
     /// Each segment goes on where the one before it ended.
-    fn go_on(&self, segment: &Segment) -> Result<(), Error> {
+    fn check_continuation(&self, segment: &Segment) -> Result<(), Error> {
         let header = &segment.header;
-        let next = self.tip.position + 1;
+        let next = self.head.position + 1;
         if header.first_position != next {
             let what = format!(
                 "the journal before it ends at position {}",
-                self.tip.position
+                self.head.position
             );
             return Err(segment.damaged(next, 0, Malformed(what)));
         }
-        if header.chain != self.tip.chain {
+        if header.chain != self.head.chain {
             let what = "the chain differs from that of the segment before it".to_owned();
             return Err(segment.damaged(next, 0, Malformed(what)));
         }
@@ -148,7 +135,7 @@ fn missing(dir: &Path, position: u64) -> Error {
 
 /// A segment's header is synced before anything follows it, so a file that goes on after it
 /// cannot be torn there.
-fn torn_segment(dir: &Path, last: Option<&u64>) -> Result<Option<Cut>, Error> {
+fn torn_segment(dir: &Path, last: Option<&u64>) -> Result<Option<TornTail>, Error> {
     let Some(&position) = last else {
         return Ok(None);
     };
@@ -160,7 +147,7 @@ fn torn_segment(dir: &Path, last: Option<&u64>) -> Result<Option<Cut>, Error> {
     let bytes = regular::read(dir, &path, SEGMENT_HEADER_BYTES as u64)
         .map_err(Error::io(&path, "read it"))?;
     let whole = bytes.first_chunk().is_some_and(SegmentHeader::is_whole);
-    Ok((!whole).then_some(Cut {
+    Ok((!whole).then_some(TornTail {
         path,
         position,
         offset: 0,
@@ -187,22 +174,22 @@ fn read_headers(dir: &Path, firsts: &[u64]) -> Result<(Vec<SegmentHeader>, Vec<u
 }
 
 /// A torn end to cut, or an error where there is proof that a sync covered it.
-fn judge(
-    flaw: Flaw,
+fn torn_or_damaged(
+    corruption: Corruption,
     segment: &Segment,
     position: u64,
     proof: Option<String>,
-) -> Result<Cut, Error> {
+) -> Result<TornTail, Error> {
     match proof {
-        None => Ok(Cut {
+        None => Ok(TornTail {
             path: segment.path.clone(),
             position,
-            offset: flaw.group,
-            bytes: segment.len()? - flaw.group,
+            offset: corruption.group,
+            bytes: segment.len()? - corruption.group,
         }),
         Some(proof) => {
-            let what = format!("{}; it had been synced: {proof}", flaw.malformed);
-            Err(segment.damaged(position, flaw.offset, Malformed(what)))
+            let what = format!("{}; it had been synced: {proof}", corruption.malformed);
+            Err(segment.damaged(position, corruption.offset, Malformed(what)))
         }
     }
 }
@@ -210,12 +197,12 @@ fn judge(
 /// Searches the rest of the last segment for a group that was written after a sync covered
 /// `position`.
 fn proof_of_sync(segment: &Segment, start: u64, position: u64) -> Result<Option<String>, Error> {
-    let mut window = Window::new(CHUNK);
+    let mut buffer = ReadBuffer::new(CHUNK);
     let len = segment.len()?;
     let mut at = start;
     while at + GROUP_HEADER_BYTES as u64 <= len {
         let n_bytes = (len - at).min(CHUNK as u64) as usize;
-        let Some(bytes) = window.get(segment, at, n_bytes)? else {
+        let Some(bytes) = buffer.get(segment, at, n_bytes)? else {
             break;
         };
         for (index, place) in bytes.windows(GROUP_HEADER_BYTES).enumerate() {
@@ -249,8 +236,8 @@ mod tests {
 
     const SMALL: u32 = 800;
 
-    fn find(dir: &TempDir, from: u64) -> Result<Survey, Error> {
-        survey(dir.path(), from, |_, _| Ok(()))
+    fn find(dir: &TempDir, from: u64) -> Result<JournalScan, Error> {
+        scan(dir.path(), from, |_, _| Ok(()))
     }
 
     /// Each range is one synced group.
@@ -270,7 +257,7 @@ mod tests {
         journal.close().unwrap();
         let sound = find(&dir, 0).unwrap();
         assert_eq!(
-            (sound.tip.position, sound.cut, sound.headers.len()),
+            (sound.head.position, sound.torn_tail, sound.headers.len()),
             (7, None, 2)
         );
         for first in segment::list(dir.path()).unwrap() {
@@ -285,8 +272,8 @@ mod tests {
                     Err(other) => panic!("byte {at} of {first}: {other}"),
                     // Only the empty group at the end may go: it holds no entry.
                     Ok(found) => {
-                        assert_eq!(found.tip, sound.tip, "byte {at} of {first}");
-                        assert_eq!(found.cut.unwrap().bytes, 32);
+                        assert_eq!(found.head, sound.head, "byte {at} of {first}");
+                        assert_eq!(found.torn_tail.unwrap().bytes, 32);
                     }
                 }
             }
@@ -309,7 +296,7 @@ mod tests {
                 Journal::create_or_open(dir.path(), 3, segments_of(SMALL)).unwrap();
             assert_eq!(recovered.last_position, 3);
             let cut = recovered
-                .cut
+                .torn_tail
                 .map(|cut| (cut.position, cut.offset, cut.bytes));
             let torn = (end - start) as u64;
             assert_eq!(cut, (torn > 0).then_some((4, start as u64, torn)));
@@ -326,7 +313,7 @@ mod tests {
             zeroed[at..].fill(0);
             fs::write(&path, &zeroed).unwrap();
             let found = find(&dir, 3).unwrap();
-            assert_eq!(found.tip.position, if zeroed == bytes { 5 } else { 3 });
+            assert_eq!(found.head.position, if zeroed == bytes { 5 } else { 3 });
         }
     }
 
@@ -344,14 +331,17 @@ mod tests {
         bytes[80 + 149 + 140] ^= 1;
         fs::write(&path, bytes).unwrap();
         let found = find(&dir, 1).unwrap();
-        assert_eq!((found.tip.position, found.cut.unwrap().bytes), (1, 3 * 149));
+        assert_eq!(
+            (found.head.position, found.torn_tail.unwrap().bytes),
+            (1, 3 * 149)
+        );
         let refused = find(&dir, 2).err().unwrap().to_string();
         assert!(refused.contains("a checkpoint stands at 2"), "{refused}");
         assert!(
             refused.contains("damaged at byte 357, position 2"),
             "{refused}"
         );
-        assert!(verify(dir.path()).unwrap().torn.is_some());
+        assert!(verify(dir.path()).unwrap().torn_tail.is_some());
     }
 
     #[test]
@@ -371,7 +361,7 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[80 + 149 + 40] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert_eq!(find(&dir, 1).unwrap().cut.unwrap().position, 2);
+        assert_eq!(find(&dir, 1).unwrap().torn_tail.unwrap().position, 2);
     }
 
     #[test]
