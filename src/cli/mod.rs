@@ -10,18 +10,13 @@ pub mod process;
 mod rows;
 mod run;
 
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use commands::init::Goal;
 use commands::{
     audit, demo, evaluate, feedback, import, init, limits, predict, registry, replay, retract,
     serve, status, stream, verify,
 };
-use output::print;
-use rows::decisions::Columns;
 
 /// An inference server whose models keep learning after deployment.
 #[derive(Parser)]
@@ -34,7 +29,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Draft a model's description from a file of rows
-    Init(InitArgs),
+    Init(init::Args),
     /// Check that a file of trained weights fits a model, and put it beside its description
     Import(import::Args),
     /// Serve every model of a folder
@@ -71,30 +66,6 @@ enum Command {
     Demo(demo::Args),
 }
 
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  perennial init fraud payments.csv --target is_fraud
-  perennial init shop logs.csv --action item --reward click --propensity p")]
-struct InitArgs {
-    /// What the model will be called
-    name: String,
-    /// CSV or JSON lines, plain or gzipped
-    rows: PathBuf,
-    /// The column to predict
-    #[arg(long, value_name = "COLUMN", required_unless_present = "action")]
-    #[arg(conflicts_with = "action")]
-    target: Option<String>,
-    #[command(flatten)]
-    columns: Columns,
-    /// What to learn, if the target does not tell
-    #[arg(long, conflicts_with = "action")]
-    task: Option<init::Task>,
-    /// The folder of models
-    #[arg(long, default_value = "models")]
-    models: PathBuf,
-}
-
 impl Cli {
     /// Runs the command to its end.
     ///
@@ -102,16 +73,7 @@ impl Cli {
     /// What went wrong, as a chain from what was done to why it failed.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Init(args) => {
-                let goal = match (&args.target, args.columns.given()) {
-                    (Some(target), _) => Goal::Target(target, args.task),
-                    (None, Some(columns)) => Goal::Decisions(columns),
-                    (None, None) => bail!("--target is missing"),
-                };
-                let draft = init::draft(&args.rows, goal)?;
-                let path = init::write(&args.models, &args.name, &draft)?;
-                print::line(path.display())
-            }
+            Command::Init(args) => init::run(args),
             Command::Import(args) => import::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Predict(args) => asking(predict::run(args)),

@@ -1,6 +1,6 @@
-//! A running server, from a client's side.
+//! A client of a running server.
 //!
-//! Invariant: what a server refuses becomes an error in the server's own words.
+//! Invariant: a refusal becomes an error with the server's own sentence.
 
 mod answer;
 mod feedback;
@@ -18,19 +18,19 @@ use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-pub use answer::{Answer, Said};
+pub use answer::{Answer, AnswerValue};
 pub use feedback::{FeedbackStream, IN_FLIGHT_MAX};
-pub use request::{Question, tensors};
+pub use request::{PredictRequest, tensors};
 
 use crate::cli::rows::signature::ModelSignature;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every command that asks a server takes.
+/// The options of every command that sends requests to a server.
 #[derive(clap::Args)]
 #[group(skip)]
 pub struct Args {
-    /// Where the server listens for gRPC
+    /// The server's address for gRPC
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8001")]
     pub server: String,
     /// Print JSON, one object a line
@@ -67,17 +67,17 @@ impl Client {
         })
     }
 
-    /// What a model takes and answers.
+    /// The signature of a model.
     pub async fn describe(&mut self, model: &str) -> anyhow::Result<ModelSignature> {
         let request = ModelMetadataRequest {
             name: model.to_owned(),
             version: String::new(),
         };
         let reply = self.inference.model_metadata(request).await;
-        signature::described(reply.map_err(refusal)?.into_inner())
+        signature::signature(reply.map_err(refusal)?.into_inner())
     }
 
-    /// How the model is, or every model for an empty name.
+    /// The status of a model, or of every model for an empty name.
     pub async fn status(&mut self, model: &str) -> anyhow::Result<Vec<ModelStatus>> {
         let request = StatusRequest {
             model: model.to_owned(),
@@ -87,17 +87,17 @@ impl Client {
         Ok(reply.map_err(refusal)?.into_inner().models)
     }
 
-    /// Asks a model for the answer to one row.
+    /// Requests a prediction for one row.
     pub async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
         let reply = self.inference.model_infer(request).await;
         Answer::decode(&reply.map_err(refusal)?.into_inner())
     }
 }
 
-/// The error that a refusal makes.
+/// Converts a refusal into an error.
 pub fn refusal(status: Status) -> anyhow::Error {
     match status.message() {
-        "" => anyhow!("the server says: {}", status.code().description()),
+        "" => anyhow!("the server refused: {}", status.code().description()),
         message => anyhow!("{message}"),
     }
 }

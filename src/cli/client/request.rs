@@ -1,4 +1,4 @@
-//! From features to a request.
+//! The predict request of a client.
 //!
 //! Invariant: every tensor is raw, and one buffer belongs to one input.
 
@@ -13,22 +13,22 @@ use perennial::proto::inference::model_infer_request::InferInputTensor;
 
 use crate::cli::rows::Input;
 
-/// One row for a model to answer.
-pub struct Question<'a> {
+/// A batch to be predicted by a model.
+pub struct PredictRequest<'a> {
     pub model: &'a str,
     /// The model's inputs, in the order of the batch.
     pub inputs: &'a [Input],
-    /// One row.
+    /// The rows.
     pub batch: &'a Batch,
-    /// Everything up to this position must have been learned; 0 for no wait.
+    /// The position up to which everything must have been learned; 0 for no wait.
     pub min_position: u64,
     /// Whether feedback may follow.
     pub is_journaled: bool,
 }
 
-impl Question<'_> {
-    /// The request for it.
-    pub fn request(&self) -> ModelInferRequest {
+impl PredictRequest<'_> {
+    /// The message for the wire.
+    pub fn message(&self) -> ModelInferRequest {
         let (inputs, raw_input_contents) = tensors(self.inputs, self.batch);
         let mut parameters = HashMap::new();
         let mut put = |name: &str, choice| {
@@ -54,7 +54,7 @@ impl Question<'_> {
     }
 }
 
-/// A batch as tensors and their raw contents.
+/// Converts a batch into tensors and their raw contents.
 pub fn tensors(inputs: &[Input], batch: &Batch) -> (Vec<InferInputTensor>, Vec<Bytes>) {
     let rows = batch.n_rows as i64;
     let tensor = |(input, column): (&Input, &Column)| {

@@ -1,4 +1,4 @@
-//! From a model's metadata to what its client must know.
+//! The signature of a model, read from its metadata.
 //!
 //! Invariant: a tensor that this client cannot fill is refused by its name.
 
@@ -11,8 +11,11 @@ use perennial::proto::inference::ModelMetadataResponse;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::rows::{Input, Kind, quoted};
 
-/// What a model takes and answers.
-pub fn described(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignature> {
+/// Reads the signature of a model from its metadata.
+///
+/// # Errors
+/// An input that this client cannot fill, or a task that it does not know.
+pub fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignature> {
     let inputs = metadata.inputs.into_iter().map(|tensor| {
         let kind = match (tensor.datatype.as_str(), tensor.shape.as_slice()) {
             ("FP64", _) => Kind::Number,
@@ -31,7 +34,7 @@ pub fn described(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignatu
     Ok(ModelSignature {
         inputs: inputs.collect::<anyhow::Result<_>>()?,
         task: task(&metadata.properties)?,
-        // The server refuses what is beyond its own.
+        // The server checks rewards against its own range.
         rewards: [f64::MIN, f64::MAX],
     })
 }
@@ -86,17 +89,17 @@ mod tests {
     fn inputs_and_task_are_read() {
         let inputs: [(&str, &[i64]); 3] = [("FP64", &[-1]), ("BYTES", &[-1]), ("FP32", &[-1, 3])];
         let properties = [("task", "bandit"), ("actions", r#"["a","b"]"#)];
-        let described = described(metadata(&inputs, &properties)).unwrap();
-        let kinds: Vec<Kind> = described.inputs.iter().map(|input| input.kind).collect();
+        let signature = signature(metadata(&inputs, &properties)).unwrap();
+        let kinds: Vec<Kind> = signature.inputs.iter().map(|input| input.kind).collect();
         assert_eq!(kinds, [Kind::Number, Kind::Text, Kind::Vector(3)]);
         let actions = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!(described.task, Task::Bandit { actions });
+        assert_eq!(signature.task, Task::Bandit { actions });
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
         let check = |inputs: &[(&str, &[i64])], properties: &[(&str, &str)], expected: &str| {
-            let error = format!("{:#}", described(metadata(inputs, properties)).unwrap_err());
+            let error = format!("{:#}", signature(metadata(inputs, properties)).unwrap_err());
             assert!(error.contains(expected), "{error}");
         };
         check(&[("INT8", &[-1])], &[], "input \"x\" is INT8 [-1]");

@@ -102,8 +102,8 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
     for input in &found.inputs {
         put("input", format!("{} = {:.200}", input.name, input.value));
     }
-    put("answer", said(found.answer.as_ref()));
-    let again = said(found.again.as_ref());
+    put("answer", output_text(found.answer.as_ref()));
+    let again = output_text(found.again.as_ref());
     let again = match (&found.again, found.bit_equal) {
         (None, _) => format!("not computed: {}", found.reason),
         (_, true) => format!("{again}, bit-equal"),
@@ -128,7 +128,7 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
             Some(output) => format!(
                 "{source:?}, {} events less: {}",
                 found.left_out,
-                said(Some(output))
+                output_text(Some(output))
             ),
             None => format!("{source:?}: not computed: {}", found.without_reason),
         };
@@ -172,7 +172,7 @@ fn learned_before(found: &AuditResponse) -> Vec<String> {
     lines
 }
 
-fn said(output: Option<&Output>) -> String {
+fn output_text(output: Option<&Output>) -> String {
     let Some(output) = output else {
         return "nothing".to_owned();
     };
@@ -196,15 +196,15 @@ fn object(found: &AuditResponse, without: bool) -> Value {
         .iter()
         .map(|input| (input.name.clone(), json!(input.value)))
         .collect();
-    let feedback = found.feedback.iter().map(|heard| {
+    let feedback = found.feedback.iter().map(|event| {
         json!({
-            "position": heard.position,
-            "time": heard.time.map(|time| time.to_string()),
-            "source": heard.source,
-            "feedback_id": heard.feedback_id,
-            "signal": heard.signal,
-            "retracted": heard.retracted,
-            "fate": heard.fate,
+            "position": event.position,
+            "time": event.time.map(|time| time.to_string()),
+            "source": event.source,
+            "feedback_id": event.feedback_id,
+            "signal": event.signal,
+            "retracted": event.retracted,
+            "fate": event.fate,
         })
     });
     let erased = found.erased.iter();

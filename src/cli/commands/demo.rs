@@ -19,11 +19,11 @@ use perennial::server::{self, Listeners};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::cli::client::{self, Client, FeedbackStream, Question, refusal};
+use crate::cli::client::{self, Client, FeedbackStream, PredictRequest, refusal};
 use crate::cli::output::print;
 use crate::cli::rows::Input;
 use crate::cli::run::latency::Latencies;
-use rotating_hyperplane::{Drift, World};
+use rotating_hyperplane::{Drift, RotatingHyperplane};
 
 /// Rows of one request, and of one line of the table.
 const BATCH: usize = 50;
@@ -40,7 +40,7 @@ pub struct Args {}
 
 /// Runs the demonstration in a folder of its own, which it removes.
 pub fn run(_: Args) -> anyhow::Result<()> {
-    let folder = Folder::new()?;
+    let folder = TemporaryFolder::new()?;
     for model in ["learning", "frozen"] {
         let path = folder.0.join("models").join(model);
         std::fs::create_dir_all(&path)?;
@@ -81,18 +81,18 @@ pub fn run(_: Args) -> anyhow::Result<()> {
 }
 
 /// A folder that goes with the run.
-struct Folder(PathBuf);
+struct TemporaryFolder(PathBuf);
 
-impl Folder {
-    fn new() -> anyhow::Result<Folder> {
+impl TemporaryFolder {
+    fn new() -> anyhow::Result<TemporaryFolder> {
         let name = format!("perennial-demo-{}", uuid::Uuid::now_v7());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-        Ok(Folder(path))
+        Ok(TemporaryFolder(path))
     }
 }
 
-impl Drop for Folder {
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         // What cannot be removed is in the system's folder for such things.
         let _ = std::fs::remove_dir_all(&self.0);
@@ -101,19 +101,19 @@ impl Drop for Folder {
 
 /// What has been counted of one model.
 #[derive(Default)]
-struct Counted {
+struct Accuracy {
     n_rows: usize,
     n_right: usize,
 }
 
-impl Counted {
-    fn accuracy(&self) -> f64 {
+impl Accuracy {
+    fn share(&self) -> f64 {
         self.n_right as f64 / self.n_rows.max(1) as f64
     }
 }
 
 /// The drive through one server.
-struct Drive {
+struct DemoSession {
     client: Client,
     inputs: Vec<Input>,
     run: uuid::Uuid,
@@ -125,7 +125,7 @@ struct Drive {
 }
 
 async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
-    let mut drive = Drive::connect(address).await?;
+    let mut session = DemoSession::connect(address).await?;
     print::note(format_args!(
         "a real server on {address}, two models from the same description; both learn the first \
          {PART} rows, then one of them gets no more feedback\n"
@@ -135,29 +135,29 @@ async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
         "rows", "the world", "learning", "frozen"
     ))?;
     let started = Instant::now();
-    let mut world = World::new(2026);
-    let probes = World::new(1).rows(PROBES, Drift::Steady).0;
-    let mut totals = [Counted::default(), Counted::default()];
-    drive
-        .part(&mut world, Drift::Steady, 0, &mut totals)
+    let mut stream = RotatingHyperplane::new(2026);
+    let probes = RotatingHyperplane::new(1).rows(PROBES, Drift::Steady).0;
+    let mut totals = [Accuracy::default(), Accuracy::default()];
+    session
+        .part(&mut stream, Drift::Steady, 0, &mut totals)
         .await?;
-    let steady = drive.checkpoint("the steady world").await?;
-    let steady_answers = drive.answers(&probes).await?;
-    world.turn_around();
-    let mut drifted = [Counted::default(), Counted::default()];
-    drive
-        .part(&mut world, Drift::Abrupt, 1, &mut drifted)
+    let steady = session.checkpoint("the steady world").await?;
+    let steady_answers = session.answers(&probes).await?;
+    stream.turn_around();
+    let mut drifted = [Accuracy::default(), Accuracy::default()];
+    session
+        .part(&mut stream, Drift::Abrupt, 1, &mut drifted)
         .await?;
-    drive
-        .part(&mut world, Drift::Gradual, 2, &mut drifted)
+    session
+        .part(&mut stream, Drift::Gradual, 2, &mut drifted)
         .await?;
     let seconds = started.elapsed().as_secs_f64();
-    let newest = drive.checkpoint("after both drifts").await?;
-    let newest_answers = drive.answers(&probes).await?;
+    let newest = session.checkpoint("after both drifts").await?;
+    let newest_answers = session.answers(&probes).await?;
     let changed = differing(&steady_answers, &newest_answers);
-    let back = drive.restore(steady, &probes, &steady_answers).await?;
-    let forth = drive.restore(newest, &probes, &newest_answers).await?;
-    summary(&drive, folder, &totals, &drifted, seconds)?;
+    let back = session.restore(steady, &probes, &steady_answers).await?;
+    let forth = session.restore(newest, &probes, &newest_answers).await?;
+    summary(&session, folder, &totals, &drifted, seconds)?;
     print::line(format_args!(
         "undo       version {steady} and version {newest} answer {changed} of {PROBES} recorded rows differently; \
          restored, each gave\n           all {PROBES} answers bit for bit as it had ({:.0} ms and {:.0} ms, \
@@ -172,13 +172,13 @@ async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
 }
 
 fn summary(
-    drive: &Drive,
+    session: &DemoSession,
     folder: &Path,
-    totals: &[Counted; 2],
-    drifted: &[Counted; 2],
+    totals: &[Accuracy; 2],
+    drifted: &[Accuracy; 2],
     seconds: f64,
 ) -> anyhow::Result<()> {
-    let percent = |counted: &Counted| 100.0 * counted.accuracy();
+    let percent = |counted: &Accuracy| 100.0 * counted.share();
     print::line("")?;
     print::line(format_args!(
         "before     {:.1} % right, and the same for both (a perfect model: 95.0, the rest is noise)",
@@ -191,16 +191,16 @@ fn summary(
     ))?;
     print::line(format_args!(
         "feedback   {} events, each on disk (fsync) before its acknowledgement; journal {} KiB",
-        drive.n_fed,
+        session.n_fed,
         size(&folder.join("data/learning/journal")) / 1024
     ))?;
     print::line(format_args!(
         "speed      {:.0} rows a second through both models and back",
         (3 * PART) as f64 / seconds
     ))?;
-    let line = drive.predicts.line("           predict");
+    let line = session.predicts.line("           predict");
     print::line(format_args!("{line}   ({BATCH} rows a request)"))?;
-    print::line(drive.acknowledgements.line("           acknowledge"))
+    print::line(session.acknowledgements.line("           acknowledge"))
 }
 
 fn size(folder: &Path) -> u64 {
@@ -218,13 +218,13 @@ fn differing(one: &[Bytes], other: &[Bytes]) -> usize {
         .count()
 }
 
-impl Drive {
-    async fn connect(address: &str) -> anyhow::Result<Drive> {
+impl DemoSession {
+    async fn connect(address: &str) -> anyhow::Result<DemoSession> {
         let args = client::Args {
             server: address.to_owned(),
             json: false,
         };
-        Ok(Drive {
+        Ok(DemoSession {
             client: Client::connect(&args).await?,
             inputs: rotating_hyperplane::inputs(),
             run: uuid::Uuid::now_v7(),
@@ -238,14 +238,14 @@ impl Drive {
     /// One part of the stream: predict with both models, then feed back.
     async fn part(
         &mut self,
-        world: &mut World,
+        stream: &mut RotatingHyperplane,
         drift: Drift,
         index: usize,
-        totals: &mut [Counted; 2],
+        totals: &mut [Accuracy; 2],
     ) -> anyhow::Result<()> {
-        let mut line = [Counted::default(), Counted::default()];
+        let mut line = [Accuracy::default(), Accuracy::default()];
         for at in (0..PART).step_by(BATCH) {
-            let (batch, labels) = world.rows(BATCH, drift);
+            let (batch, labels) = stream.rows(BATCH, drift);
             let mut ids = Vec::new();
             for (model, counted) in ["learning", "frozen"].into_iter().zip(&mut line) {
                 let answer = self.predict(model, &batch).await?;
@@ -263,22 +263,22 @@ impl Drive {
                 print::line(format_args!(
                     "{n_rows:>6}  {:<14} {:>7.1} % {:>6.1} %  {}",
                     drift.word(),
-                    100.0 * line[0].accuracy(),
-                    100.0 * line[1].accuracy(),
-                    bars(line[0].accuracy(), line[1].accuracy())
+                    100.0 * line[0].share(),
+                    100.0 * line[1].share(),
+                    bars(line[0].share(), line[1].share())
                 ))?;
                 for (total, line) in totals.iter_mut().zip(&mut line) {
                     total.n_rows += line.n_rows;
                     total.n_right += line.n_right;
-                    *line = Counted::default();
+                    *line = Accuracy::default();
                 }
             }
         }
         Ok(())
     }
 
-    async fn predict(&mut self, model: &str, batch: &Batch) -> anyhow::Result<Answered> {
-        let question = Question {
+    async fn predict(&mut self, model: &str, batch: &Batch) -> anyhow::Result<BatchAnswers> {
+        let request = PredictRequest {
             model,
             inputs: &self.inputs,
             batch,
@@ -286,7 +286,7 @@ impl Drive {
             is_journaled: true,
         };
         let asked = Instant::now();
-        let reply = self.client.inference.model_infer(question.request()).await;
+        let reply = self.client.inference.model_infer(request.message()).await;
         self.predicts.add(asked.elapsed());
         let reply = reply.map_err(refusal)?.into_inner();
         let texts = |name: &str| {
@@ -294,7 +294,7 @@ impl Drive {
             let raw = place.and_then(|place| reply.raw_output_contents.get(place));
             raw.map(|raw| strings(raw)).context("an output is missing")
         };
-        Ok(Answered {
+        Ok(BatchAnswers {
             labels: texts("label")?,
             ids: texts("prediction_id")?,
         })
@@ -350,14 +350,14 @@ impl Drive {
 
     /// The probabilities of each probe, as the bytes that came.
     async fn answers(&mut self, probes: &Batch) -> anyhow::Result<Vec<Bytes>> {
-        let question = Question {
+        let request = PredictRequest {
             model: "learning",
             inputs: &self.inputs,
             batch: probes,
             min_position: self.positions.get("learning").copied().unwrap_or(0),
             is_journaled: false,
         };
-        let reply = self.client.inference.model_infer(question.request()).await;
+        let reply = self.client.inference.model_infer(request.message()).await;
         let reply = reply.map_err(refusal)?.into_inner();
         let place = reply
             .outputs
@@ -404,7 +404,7 @@ impl Drive {
 }
 
 /// What came back for a batch.
-struct Answered {
+struct BatchAnswers {
     labels: Vec<String>,
     ids: Vec<String>,
 }

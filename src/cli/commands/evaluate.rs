@@ -1,6 +1,6 @@
-//! `perennial evaluate`: models over one stream in process, side by side, without a server.
+//! `perennial evaluate`: models run over one stream in process, in parallel, without a server.
 //!
-//! Invariant: what a model answers does not depend on which others run beside it.
+//! Invariant: the answers of a model do not depend on the models that run beside it.
 
 mod off_policy;
 mod prequential;
@@ -19,14 +19,14 @@ use serde_json::{Map, Value};
 
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::print;
-use crate::cli::output::progress::Line;
-use crate::cli::rows::decisions::{Columns, Logs};
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::decisions::{DecisionColumns, LoggedRows};
 use crate::cli::rows::signature::ModelSignature;
-use crate::cli::run::local_model::Pupil;
+use crate::cli::run::local_model::LocalModel;
 use crate::cli::run::prequential_run::RunArgs;
-use crate::cli::run::report::{CpuClock, Report, aligned};
-use off_policy::{Mode, Valued, Worth};
-use prequential::Labelled;
+use crate::cli::run::report::{CpuClock, RunReport, aligned};
+use off_policy::{Mode, OffPolicyEvaluation, OffPolicyReport};
+use prequential::PrequentialEvaluation;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ perennial evaluate [OPTIONS] --target <COLUMN> <MODEL_FOLDER>... <ROWS>
 <MODEL_FOLDER>... <ROWS>
        perennial evaluate [OPTIONS] --journal <DATA/MODEL> [<MODEL_FOLDER>...]";
 
-/// What is evaluated, and on what.
+/// The models, and the rows or decisions that they are evaluated on.
 #[derive(clap::Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub struct Args {
@@ -58,20 +58,20 @@ pub struct Args {
     )]
     target: Option<String>,
     #[command(flatten)]
-    columns: Columns,
-    /// Instead of rows: the decisions that a server served, from its data; it must be stopped
+    columns: DecisionColumns,
+    /// Instead of rows: the served decisions in the data directory of a stopped server
     #[arg(long, value_name = "DATA/MODEL", conflicts_with = "action")]
     journal: Option<PathBuf>,
-    /// With --journal: value this version as it is, and learn nothing
+    /// With --journal: evaluate this version as it is, without learning
     #[arg(long, value_name = "N", requires = "journal")]
     #[arg(conflicts_with_all = ["target", "action"])]
     version: Option<u64>,
-    /// With --version: only decisions whose rewards it cannot have learned
+    /// With --version: only decisions whose rewards the version cannot have learned
     #[arg(long, requires = "version")]
     unseen: bool,
     #[command(flatten)]
-    pace: RunArgs,
-    /// Tell of each class: how many, precision, recall
+    run_args: RunArgs,
+    /// Show count, precision and recall of each class
     #[arg(long, conflicts_with_all = ["action", "journal"])]
     classes: bool,
     /// Draw the score over time into this file, whose name ends in .svg
@@ -82,34 +82,39 @@ pub struct Args {
     json: bool,
 }
 
-/// What the positional arguments name.
+/// The positional arguments.
 struct Paths {
     folders: Vec<PathBuf>,
-    /// None with a journal.
+    /// The file of rows; none with a journal.
     rows: Option<PathBuf>,
 }
 
-/// Runs every model over the stream and prints what it came to.
+/// Runs every model over the stream and prints the reports.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let paths = paths(&args);
     let names = names(&paths.folders);
     match (&args.journal, args.columns.given(), &args.target) {
-        (Some(journal), _, _) => served(&args, &paths, names, journal),
-        (None, Some(columns), _) => logged(&args, &paths, &names, columns),
-        (None, None, Some(target)) => labelled(&args, &paths, &names, target),
+        (Some(journal), _, _) => evaluate_journal(&args, &paths, names, journal),
+        (None, Some(columns), _) => evaluate_logged(&args, &paths, &names, columns),
+        (None, None, Some(target)) => evaluate_labelled(&args, &paths, &names, target),
         (None, None, None) => misused("--target is missing"),
     }
 }
 
-/// Rows with a target.
-fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyhow::Result<()> {
+/// Evaluates models on labelled rows.
+fn evaluate_labelled(
+    args: &Args,
+    paths: &Paths,
+    names: &[String],
+    target: &str,
+) -> anyhow::Result<()> {
     let rows = rows(paths);
     if let Some(path) = &args.svg {
         check_svg(path)?;
     }
-    let opened = paths.folders.iter().zip(Line::of(names));
-    let opened = opened.map(|(folder, line)| {
-        let opened = Labelled::open(folder, rows, target, &args.pace, line)?;
+    let opened = paths.folders.iter().zip(RunProgress::of(names));
+    let opened = opened.map(|(folder, progress)| {
+        let opened = PrequentialEvaluation::open(folder, rows, target, &args.run_args, progress)?;
         if let (Task::Regression, true) = (opened.task(), args.classes) {
             let folder = folder.display();
             misused(format!(
@@ -118,7 +123,7 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         }
         Ok(opened)
     });
-    let opened: Vec<Labelled> = opened.collect::<anyhow::Result<_>>()?;
+    let opened: Vec<PrequentialEvaluation> = opened.collect::<anyhow::Result<_>>()?;
     let words = opened.iter().map(|one| one.task().word());
     let words: Vec<&str> = words.collect();
     if let Some(other) = words.iter().position(|word| *word != words[0]) {
@@ -127,14 +132,14 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
         bail!("{first} is a {task} and {second} a {another}: compare models of one task");
     }
     let interrupt = Interrupt::listen()?;
-    let reports = side_by_side(names, opened, |labelled, clock| {
-        let mut report = labelled.run(clock, &interrupt)?;
+    let reports = run_in_parallel(names, opened, |evaluation, clock| {
+        let mut report = evaluation.run(clock, &interrupt)?;
         report.each_class = args.classes;
         Ok(report)
     })?;
     match &reports[..] {
         [report] => report.print(args.json)?,
-        reports if args.json => print_objects(names, reports.iter().map(Report::fields))?,
+        reports if args.json => print_objects(names, reports.iter().map(RunReport::fields))?,
         reports => {
             print_table(&prequential::table(names, reports))?;
             for (name, report) in names.iter().zip(reports).filter(|_| args.classes) {
@@ -151,7 +156,7 @@ fn labelled(args: &Args, paths: &Paths, names: &[String], target: &str) -> anyho
     interrupt.end()
 }
 
-/// Refuses a picture that could not be written, before the models run for long; leaves nothing.
+/// Refuses a chart file that cannot be written, before the long runs; leaves no file behind.
 fn check_svg(path: &Path) -> anyhow::Result<()> {
     if path.extension().is_none_or(|extension| extension != "svg") {
         let path = path.display();
@@ -166,27 +171,37 @@ fn check_svg(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Decisions of a file.
-fn logged(args: &Args, paths: &Paths, names: &[String], columns: [&str; 3]) -> anyhow::Result<()> {
-    check_pace(args);
+/// Evaluates models on the logged decisions of a file.
+fn evaluate_logged(
+    args: &Args,
+    paths: &Paths,
+    names: &[String],
+    columns: [&str; 3],
+) -> anyhow::Result<()> {
+    check_run_args(args);
     let rows = rows(paths);
     let mut opened = Vec::new();
-    for (folder, line) in paths.folders.iter().zip(Line::of(names)) {
-        let pupil = Pupil::new(folder)?;
-        let logs = Logs::open(rows, columns, &ModelSignature::of(pupil.spec()))?;
-        opened.push((valued(args, pupil, line), logs));
+    for (folder, progress) in paths.folders.iter().zip(RunProgress::of(names)) {
+        let model = LocalModel::new(folder)?;
+        let decisions = LoggedRows::open(rows, columns, &ModelSignature::of(model.spec()))?;
+        opened.push((off_policy_evaluation(args, model, progress), decisions));
     }
     let interrupt = Interrupt::listen()?;
-    let worths = side_by_side(names, opened, |(valued, logs), clock| {
-        valued.run(logs.take(limit(args)), clock, &interrupt)
+    let reports = run_in_parallel(names, opened, |(evaluation, rows), clock| {
+        evaluation.run(rows.take(limit(args)), clock, &interrupt)
     })?;
-    print_worths(args, names, &worths)?;
+    print_off_policy(args, names, &reports)?;
     interrupt.end()
 }
 
-/// Decisions of a journal.
-fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> anyhow::Result<()> {
-    check_pace(args);
+/// Evaluates models, or a version, on the decisions of a journal.
+fn evaluate_journal(
+    args: &Args,
+    paths: &Paths,
+    names: Vec<String>,
+    journal: &Path,
+) -> anyhow::Result<()> {
+    check_run_args(args);
     let Some(model) = journal.file_name().and_then(|name| name.to_str()) else {
         misused("--journal takes DATA/MODEL: a data directory and the name of a model in it");
     };
@@ -195,28 +210,28 @@ fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> any
         _ => Path::new("."),
     };
     let served = Offline::open(data, model)?;
-    let (names, pupils, frozen_at) = match args.version {
+    let (names, models, frozen_at) = match args.version {
         Some(version) => {
             let learner = served.version(version)?;
             let position = learner.position();
             let folder = paths.folders.first().map(PathBuf::as_path);
-            let pupils = vec![Pupil::resume(learner, folder)?];
-            (vec![format!("version {version}")], pupils, position)
+            let models = vec![LocalModel::resume(learner, folder)?];
+            (vec![format!("version {version}")], models, position)
         }
         None => {
-            let pupils = paths.folders.iter().map(|folder| Pupil::new(folder));
-            (names, pupils.collect::<anyhow::Result<_>>()?, 0)
+            let models = paths.folders.iter().map(|folder| LocalModel::new(folder));
+            (names, models.collect::<anyhow::Result<_>>()?, 0)
         }
     };
     let mut opened = Vec::new();
-    for (pupil, line) in pupils.into_iter().zip(Line::of(&names)) {
-        off_policy::ensure_bandit(&pupil.spec().task)?;
-        let decisions = served.decisions(pupil.spec())?;
-        opened.push((valued(args, pupil, line), decisions));
+    for (model, progress) in models.into_iter().zip(RunProgress::of(&names)) {
+        off_policy::ensure_bandit(&model.spec().task)?;
+        let decisions = served.decisions(model.spec())?;
+        opened.push((off_policy_evaluation(args, model, progress), decisions));
     }
     let interrupt = Interrupt::listen()?;
-    let worths = side_by_side(&names, opened, |(valued, decisions), clock| {
-        let task = valued.pupil.spec().task.clone();
+    let reports = run_in_parallel(&names, opened, |(evaluation, decisions), clock| {
+        let task = evaluation.model.spec().task.clone();
         let n_before = Cell::new(0);
         let decisions = decisions.filter(|decided| match decided {
             Ok(decided) => !args.unseen || decided.position > frozen_at,
@@ -227,43 +242,53 @@ fn served(args: &Args, paths: &Paths, names: Vec<String>, journal: &Path) -> any
             n_before.set(n_before.get() + u64::from(decided.position <= frozen_at));
             off_policy::logged(decided, &task)
         });
-        let mut worth = valued.run(decisions, clock, &interrupt)?;
-        worth.n_learned_before = args.version.map(|_| n_before.get());
-        Ok(worth)
+        let mut report = evaluation.run(decisions, clock, &interrupt)?;
+        report.n_learned_before = args.version.map(|_| n_before.get());
+        Ok(report)
     })?;
-    print_worths(args, &names, &worths)?;
+    print_off_policy(args, &names, &reports)?;
     interrupt.end()
 }
 
-fn valued(args: &Args, pupil: Pupil, line: Line) -> Valued {
+fn off_policy_evaluation(
+    args: &Args,
+    model: LocalModel,
+    progress: RunProgress,
+) -> OffPolicyEvaluation {
     let mode = match args.version {
         Some(_) => Mode::Frozen,
         None => Mode::Learning {
-            delay: args.pace.delay,
+            delay: args.run_args.delay,
         },
     };
-    Valued { pupil, mode, line }
+    OffPolicyEvaluation {
+        model,
+        mode,
+        progress,
+    }
 }
 
-/// Refuses what means nothing where decisions were made by another.
-fn check_pace(args: &Args) {
+/// Refuses the options that have no meaning for logged decisions.
+fn check_run_args(args: &Args) {
     let given = [
-        ("--test", args.pace.test.is_some()),
-        ("--correct", args.pace.correct > 0.0),
+        ("--test", args.run_args.test.is_some()),
+        ("--correct", args.run_args.correct > 0.0),
     ];
     if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
         misused(format!(
-            "{option}: decisions are valued, and --limit and --delay are all they take"
+            "{option}: logged decisions take only --limit and --delay"
         ));
     }
 }
 
 fn limit(args: &Args) -> usize {
-    args.pace.limit.map_or(usize::MAX, |limit| limit as usize)
+    args.run_args
+        .limit
+        .map_or(usize::MAX, |limit| limit as usize)
 }
 
 /// Runs each model on a thread of its own, at most one a core; the results are in order.
-fn side_by_side<O: Send, R: Send>(
+fn run_in_parallel<O: Send, R: Send>(
     names: &[String],
     opened: Vec<O>,
     run: impl Fn(O, CpuClock) -> anyhow::Result<R> + Sync,
@@ -291,24 +316,28 @@ fn side_by_side<O: Send, R: Send>(
         .collect()
 }
 
-fn print_worths(args: &Args, names: &[String], worths: &[Worth]) -> anyhow::Result<()> {
-    for (name, worth) in names.iter().zip(worths) {
-        for note in worth.notes() {
-            match worths.len() {
+fn print_off_policy(
+    args: &Args,
+    names: &[String],
+    reports: &[OffPolicyReport],
+) -> anyhow::Result<()> {
+    for (name, report) in names.iter().zip(reports) {
+        for note in report.notes() {
+            match reports.len() {
                 1 => print::note(note),
                 _ => print::note(format_args!("{name}: {note}")),
             }
         }
     }
-    match worths {
-        [worth] if args.json => print::line(Value::Object(worth.fields())),
-        [worth] => worth.print(),
-        worths if args.json => print_objects(names, worths.iter().map(Worth::fields)),
-        worths => print_table(&off_policy::table(names, worths)),
+    match reports {
+        [report] if args.json => print::line(Value::Object(report.fields())),
+        [report] => report.print(),
+        reports if args.json => print_objects(names, reports.iter().map(OffPolicyReport::fields)),
+        reports => print_table(&off_policy::table(names, reports)),
     }
 }
 
-/// One object a model, which begins with its name.
+/// Prints one object a model, which begins with its name.
 fn print_objects(
     names: &[String],
     objects: impl Iterator<Item = Map<String, Value>>,
@@ -325,7 +354,7 @@ fn print_table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     aligned(rows).iter().try_for_each(print::line)
 }
 
-/// Which paths are model folders, and which is the file of rows.
+/// Divides the positional arguments into model folders and the file of rows.
 fn paths(args: &Args) -> Paths {
     let mut folders = args.paths.clone();
     let rows = match args.journal {
@@ -350,7 +379,7 @@ fn paths(args: &Args) -> Paths {
         });
     }
     match (&args.journal, args.version, folders.len()) {
-        (Some(_), None, 0) => misused("--journal needs a model folder to value, or --version"),
+        (Some(_), None, 0) => misused("--journal needs a model folder, or --version"),
         (Some(_), Some(_), 2..) => misused("--version takes one model folder at most"),
         _ => {}
     }
@@ -362,7 +391,7 @@ fn rows(paths: &Paths) -> &Path {
     rows.expect("without a journal there is a file of rows")
 }
 
-/// Folders by their last name, or by their path where two share that.
+/// Names folders by their last component, or by their path where two share it.
 fn names(folders: &[PathBuf]) -> Vec<String> {
     let last = |folder: &PathBuf| {
         let name = folder.file_name().unwrap_or(folder.as_os_str());
@@ -380,7 +409,7 @@ fn names(folders: &[PathBuf]) -> Vec<String> {
     folders.iter().zip(&short).map(name).collect()
 }
 
-/// Ends the program as one that was called wrongly.
+/// Ends the program with a usage error.
 fn misused(why: impl std::fmt::Display) -> ! {
     let mut command = crate::cli::Cli::command();
     command.build();
@@ -411,9 +440,9 @@ mod tests {
             7 => bail!("it broke"),
             n => Ok(n * n),
         };
-        let squares = side_by_side(&names, vec![4, 3, 2, 1, 0], run).unwrap();
+        let squares = run_in_parallel(&names, vec![4, 3, 2, 1, 0], run).unwrap();
         assert_eq!(squares, [16, 9, 4, 1, 0]);
-        let error = side_by_side(&names, vec![1, 7, 2, 7, 3], run).unwrap_err();
+        let error = run_in_parallel(&names, vec![1, 7, 2, 7, 3], run).unwrap_err();
         assert_eq!(format!("{error:#}"), "1: it broke");
     }
 }

@@ -41,7 +41,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
     let mut reader = open(&args.file)?;
-    let mut stream = FeedbackStream::open(&client, Replies::new(), Replies::take);
+    let mut stream = FeedbackStream::open(&client, ReplyCounts::new(), ReplyCounts::take);
     let mut n_malformed = 0;
     for number in 1.. {
         let line = next_line(&mut reader);
@@ -58,7 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             }
         }
     }
-    let Replies {
+    let ReplyCounts {
         accepted,
         duplicate,
         retracted,
@@ -88,7 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// The tally of replies; a ticket is the line of its event.
-struct Replies {
+struct ReplyCounts {
     accepted: u64,
     duplicate: u64,
     /// Came before, and were retracted since.
@@ -97,9 +97,9 @@ struct Replies {
     progress: Progress,
 }
 
-impl Replies {
-    fn new() -> Replies {
-        Replies {
+impl ReplyCounts {
+    fn new() -> ReplyCounts {
+        ReplyCounts {
             accepted: 0,
             duplicate: 0,
             retracted: 0,
@@ -123,7 +123,7 @@ impl Replies {
             };
             note(line, &refusal);
         }
-        let Replies {
+        let ReplyCounts {
             accepted,
             duplicate,
             retracted,

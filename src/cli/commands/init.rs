@@ -1,11 +1,12 @@
-//! `perennial init`: a model description drafted from one look at a whole file of rows.
+//! `perennial init`: a model description drafted from one pass over a file of rows.
 //!
 //! Invariant: memory is bounded by columns and classes, never by rows; every guess is written
-//! down with its reason, and no column disappears without a line that says why.
+//! down with its reason, and every excluded column has a line with the reason.
 
 mod column;
 mod column_stats;
 mod description;
+pub mod draft;
 mod logged_columns;
 mod selection;
 mod target;
@@ -16,93 +17,55 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::cli::output::print;
+use crate::cli::rows::decisions::DecisionColumns;
 use crate::cli::rows::{Rows, find_column, quoted};
-use column_stats::Look;
-use logged_columns::{Told, told};
+use column_stats::ColumnStats;
+use draft::{Draft, ExcludedColumn, Task};
+use logged_columns::{LoggedColumn, logged_columns};
 use selection::Selection;
-use target::{Decision, TargetLook};
+use target::{TargetStats, TaskChoice};
 
-/// What a model learns to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Task {
-    /// Tell which class a row belongs to.
-    Classification,
-    /// Tell a number.
-    Regression,
-    /// Choose an action, and learn from its reward.
-    Bandit,
+/// The file of rows, and the target or the columns of logged decisions.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  perennial init fraud payments.csv --target is_fraud
+  perennial init shop logs.csv --action item --reward click --propensity p")]
+pub struct Args {
+    /// The name of the new model
+    name: String,
+    /// CSV or JSON lines, plain or gzipped
+    rows: PathBuf,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN", required_unless_present = "action")]
+    #[arg(conflicts_with = "action")]
+    target: Option<String>,
+    #[command(flatten)]
+    columns: DecisionColumns,
+    /// The task; without it, it is guessed from the target
+    #[arg(long, conflicts_with = "action")]
+    task: Option<Task>,
+    /// The folder of models
+    #[arg(long, default_value = "models")]
+    models: PathBuf,
 }
 
-/// A guess at a model, with the reasons for it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Draft {
-    /// The name of the file it was drafted from.
-    pub source: String,
-    /// How many rows the file has.
-    pub n_rows: u64,
-    /// What the model learns to do.
-    pub task: Task,
-    /// Why.
-    pub task_reason: String,
-    /// Classes or actions in order of appearance; none for a regression.
-    pub labels: Vec<String>,
-    /// What the model takes, in the order of the file.
-    pub inputs: Vec<Input>,
-    /// What it does not take.
-    pub left_out: Vec<LeftOut>,
-}
-
-/// One input of a drafted model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// The header of its column, verbatim.
-    pub name: String,
-    /// What it holds.
-    pub kind: Kind,
-    /// What was seen of it.
-    pub reason: String,
-    /// How many rows have a gap where a number belongs.
-    pub n_gaps: u64,
-}
-
-/// What an input holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A number, or a gap.
-    Number,
-    /// One of some values.
-    Category,
-    /// Words.
-    Text,
-    /// So many numbers.
-    Vector(usize),
-}
-
-/// A column that is not an input.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeftOut {
-    /// Its header, verbatim.
-    pub name: String,
-    /// Why the model should not see it.
-    pub reason: String,
-}
-
-/// What a model is to learn from the rows of a file.
+/// The goal of a drafted model.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal<'a> {
-    /// To predict a column; a task that was asked for is not guessed.
+    /// To predict a column, with the task if it was given.
     Target(&'a str, Option<Task>),
-    /// To choose an action, from decisions that were logged: the columns of the action, of its
-    /// reward and of its propensity.
+    /// To choose an action, from logged decisions: the columns of action, reward and propensity.
     Decisions([&'a str; 3]),
 }
 
 impl Goal<'_> {
-    fn reason(&self, decision: &Decision) -> String {
+    fn reason(&self, choice: &TaskChoice) -> String {
         match self {
-            Goal::Target(..) => decision.reason.clone(),
+            Goal::Target(..) => choice.reason.clone(),
             Goal::Decisions([action, ..]) => {
-                let n_actions = decision.labels.len();
+                let n_actions = choice.labels.len();
                 format!(
                     "logged decisions; {n_actions} actions in {}",
                     quoted(action)
@@ -112,11 +75,23 @@ impl Goal<'_> {
     }
 }
 
-/// Looks at every row of a file and drafts a model that learns what is asked.
+/// Drafts a description from the file, and prints its path.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let goal = match (&args.target, args.columns.given()) {
+        (Some(target), _) => Goal::Target(target, args.task),
+        (None, Some(columns)) => Goal::Decisions(columns),
+        (None, None) => bail!("--target is missing"),
+    };
+    let draft = draft(&args.rows, goal)?;
+    let path = write(&args.models, &args.name, &draft)?;
+    print::line(path.display())
+}
+
+/// Reads every row of a file and drafts a model for the goal.
 ///
 /// # Errors
-/// The file is not sound, has no such target or one that the task cannot learn, or has no other
-/// column worth learning from.
+/// The file is malformed, has no such target or one that the task cannot learn, or has no column
+/// left as an input.
 pub fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
     let rows = Rows::open(path)?;
     let of_file = || path.display().to_string();
@@ -125,64 +100,64 @@ pub fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
         Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
     };
     let target_index = find_column(rows.columns(), target).with_context(of_file)?;
-    let told = told(rows.columns(), goal).with_context(of_file)?;
+    let logged_columns = logged_columns(rows.columns(), goal).with_context(of_file)?;
     let names = rows.columns().iter().enumerate();
-    let mut looks: Vec<(usize, Look)> = names
+    let mut stats: Vec<(usize, ColumnStats)> = names
         .filter(|&(index, _)| index != target_index)
-        .filter(|&(index, _)| told.iter().all(|told| told.column != index))
-        .map(|(index, name)| (index, Look::new(name)))
+        .filter(|&(index, _)| logged_columns.iter().all(|logged| logged.column != index))
+        .map(|(index, name)| (index, ColumnStats::new(name)))
         .collect();
     ensure!(
-        !looks.is_empty(),
+        !stats.is_empty(),
         "{}: no column besides the target",
         of_file()
     );
-    let mut target_look = TargetLook::new(target);
+    let mut target_stats = TargetStats::new(target);
     let mut n_rows = 0;
     for row in rows {
         let row = row?;
-        for told in &told {
-            told.check(&row).with_context(of_file)?;
+        for logged in &logged_columns {
+            logged.check(&row).with_context(of_file)?;
         }
         let label = row.target(target_index).with_context(of_file)?;
-        let label = label.map(|text| target_look.see(row.line, text));
-        for (index, look) in &mut looks {
-            look.see(n_rows, &row.cells[*index], label.as_ref());
+        let label = label.map(|text| target_stats.add(row.line, text));
+        for (index, column) in &mut stats {
+            column.add(n_rows, &row.cells[*index], label.as_ref());
         }
         n_rows += 1;
     }
     ensure!(n_rows > 0, "{}: no rows below the header", of_file());
-    let decision = target_look.decide(task).with_context(of_file)?;
-    let looks: Vec<Look> = looks.into_iter().map(|(_, look)| look).collect();
+    let choice = target_stats.choose(task).with_context(of_file)?;
+    let stats: Vec<ColumnStats> = stats.into_iter().map(|(_, column)| column).collect();
     let Selection {
         inputs,
-        mut left_out,
-    } = selection::select(&looks, decision.task, n_rows);
-    left_out.extend(told.iter().map(Told::left_out));
+        mut excluded,
+    } = selection::select(&stats, choice.task, n_rows);
+    excluded.extend(logged_columns.iter().map(LoggedColumn::excluded));
     ensure!(
         !inputs.is_empty(),
         "{}: no column to learn from: {}",
         of_file(),
-        listed(&left_out)
+        listed(&excluded)
     );
     let source = path.file_name().unwrap_or(path.as_os_str());
     Ok(Draft {
         source: source.to_string_lossy().into_owned(),
         n_rows,
-        task: decision.task,
-        task_reason: goal.reason(&decision),
-        labels: decision.labels,
+        task: choice.task,
+        task_reason: goal.reason(&choice),
+        labels: choice.labels,
         inputs,
-        left_out,
+        excluded,
     })
 }
 
-fn listed(left_out: &[LeftOut]) -> String {
-    let left_out: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
-    left_out.join("; ")
+fn listed(excluded: &[ExcludedColumn]) -> String {
+    let excluded: Vec<String> = excluded.iter().map(ExcludedColumn::to_string).collect();
+    excluded.join("; ")
 }
 
-/// Writes a draft as the description of a new model, and says where.
+/// Writes a draft as the description of a new model, and returns its path.
 ///
 /// # Errors
 /// The name is not a model's name, the model exists, or the file cannot be written.
@@ -206,7 +181,7 @@ pub fn write(models: &Path, name: &str, draft: &Draft) -> anyhow::Result<PathBuf
         created => created.with_context(of_file)?,
     };
     if let Err(error) = file.write_all(draft.to_toml().as_bytes()) {
-        // Half a description would stand in the way of the next attempt.
+        // Half a description would make the next attempt fail.
         fs::remove_file(&path).with_context(of_file)?;
         return Err(error).with_context(of_file);
     }
@@ -267,12 +242,16 @@ mod tests {
         assert_eq!(sound.task, Task::Bandit);
         assert_eq!(sound.task_reason, "logged decisions; 2 actions in \"y\"");
         assert_eq!(sound.labels, ["b", "a"]);
-        let left_out: Vec<String> = sound.left_out.iter().map(LeftOut::to_string).collect();
+        let excluded: Vec<String> = sound
+            .excluded
+            .iter()
+            .map(ExcludedColumn::to_string)
+            .collect();
         let expected = [
             "\"r\": the reward of the logged action",
             "\"p\": the propensity of the logged action",
         ];
-        assert_eq!(left_out, expected);
+        assert_eq!(excluded, expected);
         let check = |text: &str, expected: &str| {
             let error = format!("{:#}", drafted(text).unwrap_err());
             assert!(error.ends_with(expected), "{error}");
@@ -305,8 +284,8 @@ mod tests {
         assert!(error.contains("a/model.toml: the model exists"), "{error}");
     }
 
-    /// What is drafted from a data set: inputs as `kind name`, names left out, number of labels.
-    fn check_data(name: &str, inputs: &[String], left_out: &[&str], n_labels: usize) {
+    /// Checks the draft from a data set: inputs as `kind name`, excluded names, number of labels.
+    fn check_data(name: &str, inputs: &[String], excluded: &[&str], n_labels: usize) {
         let folder = std::env::var_os("PERENNIAL_DATA");
         let folder = folder.map_or("../shared/data".into(), PathBuf::from);
         let path = folder.join(name);
@@ -317,8 +296,8 @@ mod tests {
         let got = draft.inputs.iter();
         let got = got.map(|input| format!("{:?} {}", input.kind, input.name));
         assert_eq!(got.collect::<Vec<_>>(), inputs, "{name}");
-        let got = draft.left_out.iter().map(|left_out| &left_out.name);
-        assert_eq!(got.collect::<Vec<_>>(), left_out, "{name}");
+        let got = draft.excluded.iter().map(|excluded| &excluded.name);
+        assert_eq!(got.collect::<Vec<_>>(), excluded, "{name}");
         assert_eq!(draft.task, Task::Classification, "{name}");
         assert_eq!(draft.labels.len(), n_labels, "{name}");
         toml::from_str::<toml::Table>(&draft.to_toml()).unwrap();

@@ -8,14 +8,14 @@ use anyhow::{Context, ensure};
 use perennial::event::Batch;
 use serde_json::{Value, json};
 
-use crate::cli::client::{self, Answer, Client, Question, Said};
+use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
 use crate::cli::output::print;
 use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
 
 /// Which model answers what.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial predict fraud --set amount=12.5 --set country=DE")]
-#[command(group = clap::ArgGroup::new("question").required(true).args(["set", "file"]))]
+#[command(group = clap::ArgGroup::new("request").required(true).args(["set", "file"]))]
 pub struct Args {
     /// The model's name
     model: String,
@@ -50,14 +50,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     for batch in batches {
-        let question = Question {
+        let request = PredictRequest {
             model: &args.model,
             inputs: &inputs,
             batch: &batch?,
             min_position: 0,
             is_journaled: true,
         };
-        let answer = client.predict(question.request()).await?;
+        let answer = client.predict(request.message()).await?;
         match args.client.json {
             true => print::line(object(&answer))?,
             false => print::line(line(&answer))?,
@@ -110,22 +110,24 @@ fn is_of(name: &str, input: &Input) -> bool {
 }
 
 fn line(answer: &Answer) -> String {
-    let said = match &answer.said {
-        Said::Label { label, probability } => format!("{label} {probability:.4}"),
-        Said::Value(value) => value.to_string(),
-        Said::Action { action, propensity } => format!("{action} {propensity:.4}"),
+    let value = match &answer.value {
+        AnswerValue::Label { label, probability } => format!("{label} {probability:.4}"),
+        AnswerValue::Value(value) => value.to_string(),
+        AnswerValue::Action { action, propensity } => format!("{action} {propensity:.4}"),
     };
     format!(
-        "{said}  prediction_id={} version={} position={}",
+        "{value}  prediction_id={} version={} position={}",
         answer.prediction_id, answer.version, answer.position
     )
 }
 
 fn object(answer: &Answer) -> Value {
-    let mut object = match &answer.said {
-        Said::Label { label, probability } => json!({"label": label, "probability": probability}),
-        Said::Value(value) => json!({"value": value}),
-        Said::Action { action, propensity } => {
+    let mut object = match &answer.value {
+        AnswerValue::Label { label, probability } => {
+            json!({"label": label, "probability": probability})
+        }
+        AnswerValue::Value(value) => json!({"value": value}),
+        AnswerValue::Action { action, propensity } => {
             json!({"action": action, "propensity": propensity})
         }
     };

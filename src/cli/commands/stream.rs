@@ -14,17 +14,17 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus};
 use uuid::Uuid;
 
-use crate::cli::client::{self, Answer, Client, Question, refusal};
+use crate::cli::client::{self, Answer, Client, PredictRequest, refusal};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::output::progress::Line;
-use crate::cli::rows::labelled::{Lesson, Lessons};
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::latency::Latencies;
-use crate::cli::run::prequential_run::{Course, Due, RunArgs};
-use crate::cli::run::report::{CpuClock, Report};
-use crate::cli::run::scores::{Mean, Names, score};
+use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun, RunArgs};
+use crate::cli::run::report::{CpuClock, RunReport};
+use crate::cli::run::scores::{Mean, ScoreNames, score};
 
-/// Which model learns from what.
+/// The model, its rows and its target.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial stream fraud payments.csv --target is_fraud")]
 pub struct Args {
@@ -36,25 +36,25 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN")]
     target: String,
     #[command(flatten)]
-    lessons: RunArgs,
-    /// Do not wait for what was sent to be learned before the next row
+    run: RunArgs,
+    /// Send rows and feedback without waiting until earlier feedback was learned
     #[arg(long)]
     open: bool,
     #[command(flatten)]
     client: client::Args,
 }
 
-/// Runs the loop and prints what it came to.
+/// Runs the loop and prints its report.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
-    let lessons = Lessons::open(&args.rows, &args.target, &described)?;
+    let rows = LabelledRows::open(&args.rows, &args.target, &described)?;
     let members = members(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
-    let mut run = Run {
+    let mut stream = StreamRun {
         client,
         interrupt: interrupt.clone(),
-        course: Course::new(&described.task, &args.lessons, Line::alone())?,
+        run: PrequentialRun::new(&described.task, &args.run, RunProgress::alone())?,
         model: args.model,
         described,
         id: Uuid::now_v7(),
@@ -63,76 +63,73 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         acknowledged: 0,
         last: None,
     };
-    let limit = args
-        .lessons
-        .limit
-        .map_or(usize::MAX, |limit| limit as usize);
-    let lessons = lessons.take(limit).take_while(|_| !interrupt.came());
+    let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
+    let rows = rows.take(limit).take_while(|_| !interrupt.is_set());
     match args.open {
-        true => run.open(lessons).await?,
-        false => run.closed(lessons).await?,
+        true => stream.open(rows).await?,
+        false => stream.closed(rows).await?,
     }
-    run.catch_up().await?;
-    let seconds = run.course.seconds();
-    let test = match &args.lessons.test {
-        Some(path) if !interrupt.came() => Some(run.test(path, &args.target).await?),
+    stream.catch_up().await?;
+    let seconds = stream.run.seconds();
+    let test = match &args.run.test {
+        Some(path) if !interrupt.is_set() => Some(stream.test(path, &args.target).await?),
         _ => None,
     };
-    // Part of a test says nothing of the whole.
-    let test = test.filter(|_| !interrupt.came());
-    let report = run.report(members, seconds, test).await?;
+    // Part of a test is no estimate of the whole.
+    let test = test.filter(|_| !interrupt.is_set());
+    let report = stream.report(members, seconds, test).await?;
     report.print(args.client.json)?;
     interrupt.end()
 }
 
 /// A run against a server.
-struct Run {
+struct StreamRun {
     client: Client,
     interrupt: Interrupt,
     model: String,
     described: ModelSignature,
-    /// Begins the id of each feedback event, so that no run repeats another's.
+    /// The prefix of each feedback id, so that no two runs share one.
     id: Uuid,
-    course: Course<String>,
+    run: PrequentialRun<String>,
     predictions: Latencies,
     acknowledgements: Latencies,
     /// The last position that the server acknowledged; with `--open`, known only at the end.
     acknowledged: u64,
-    /// The last row, to ask about once more.
+    /// The last row, to be predicted once more at the end.
     last: Option<Batch>,
 }
 
-impl Run {
+impl StreamRun {
     /// One row after the other.
     async fn closed(
         &mut self,
-        lessons: impl Iterator<Item = anyhow::Result<Lesson>>,
+        rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
     ) -> anyhow::Result<()> {
-        for lesson in lessons {
-            let lesson = lesson?;
+        for row in rows {
+            let row = row?;
             let started = Instant::now();
-            let request = self.question(&lesson.batch).request();
+            let request = self.request(&row.batch).message();
             let answer = self.client.predict(request).await?;
-            self.judge(&lesson, answer, started.elapsed())?;
-            while let Some(due) = self.course.due(lesson.row) {
+            self.judge(&row, answer, started.elapsed())?;
+            while let Some(due) = self.run.due(row.index) {
                 self.submit(due).await?;
             }
-            self.last = Some(lesson.batch);
+            self.last = Some(row.batch);
         }
-        while let Some(due) = self.course.due(u64::MAX) {
+        while let Some(due) = self.run.due(u64::MAX) {
             self.submit(due).await?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, lesson: &Lesson, answer: Answer, took: Duration) -> anyhow::Result<()> {
+    fn judge(&mut self, row: &LabelledRow, answer: Answer, took: Duration) -> anyhow::Result<()> {
         self.predictions.add(took);
-        let target = answer.target(self.course.task())?;
-        self.course.judge(lesson, target, answer.prediction_id);
+        let target = answer.target(self.run.task())?;
+        self.run.judge(row, target, answer.prediction_id);
         Ok(())
     }
 
-    async fn submit(&mut self, due: Due<String>) -> anyhow::Result<()> {
+    async fn submit(&mut self, due: DueFeedback<String>) -> anyhow::Result<()> {
         let started = Instant::now();
         let row = due.row;
         let event = self.feedback(due);
@@ -144,7 +141,7 @@ impl Run {
         Ok(())
     }
 
-    fn feedback(&self, due: Due<String>) -> FeedbackRequest {
+    fn feedback(&self, due: DueFeedback<String>) -> FeedbackRequest {
         let mut event = FeedbackRequest {
             model: self.model.clone(),
             feedback_id: format!("{}-{}", self.id, due.row),
@@ -162,9 +159,9 @@ impl Run {
         event
     }
 
-    /// A row as a journaled request that waits for what was acknowledged so far.
-    fn question<'a>(&'a self, batch: &'a Batch) -> Question<'a> {
-        Question {
+    /// A journaled request that waits for everything acknowledged so far.
+    fn request<'a>(&'a self, batch: &'a Batch) -> PredictRequest<'a> {
+        PredictRequest {
             model: &self.model,
             inputs: &self.described.inputs,
             batch,
@@ -173,13 +170,13 @@ impl Run {
         }
     }
 
-    /// The same, but nothing is to be learned from it.
+    /// A request that is not journaled.
     fn unjournaled(&self, batch: &Batch) -> ModelInferRequest {
-        let question = Question {
+        let request = PredictRequest {
             is_journaled: false,
-            ..self.question(batch)
+            ..self.request(batch)
         };
-        question.request()
+        request.message()
     }
 
     /// Waits until everything acknowledged has been learned.
@@ -194,13 +191,13 @@ impl Run {
     /// The mean score on rows that are not learned.
     async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
-        self.described.task = self.course.task().clone();
+        self.described.task = self.run.task().clone();
         let interrupt = self.interrupt.clone();
-        let lessons = Lessons::open(path, target, &self.described)?;
-        for lesson in lessons.take_while(|_| !interrupt.came()) {
-            let lesson = lesson?;
-            if let Some(truth) = lesson.truth {
-                let request = self.unjournaled(&lesson.batch);
+        let rows = LabelledRows::open(path, target, &self.described)?;
+        for row in rows.take_while(|_| !interrupt.is_set()) {
+            let row = row?;
+            if let Some(truth) = row.truth {
+                let request = self.unjournaled(&row.batch);
                 let answer = self.client.predict(request).await?;
                 mean.add(score(truth, answer.target(&self.described.task)?));
             }
@@ -208,22 +205,22 @@ impl Run {
         Ok(mean.get())
     }
 
-    /// What the run came to; `before` are the members as they were when it began.
+    /// The report; `before` are the members at the start of the run.
     async fn report(
         mut self,
         before: Vec<MemberStatus>,
         seconds: f64,
         test: Option<Option<f64>>,
-    ) -> anyhow::Result<Report> {
+    ) -> anyhow::Result<RunReport> {
         let after = members(&mut self.client, &self.model).await?;
-        Ok(Report {
-            names: Names::of(&self.described.task),
-            classes: self.course.task().names().to_vec(),
+        Ok(RunReport {
+            names: ScoreNames::of(&self.described.task),
+            classes: self.run.task().names().to_vec(),
             each_class: false,
-            tally: self.course.finish().0,
+            scores: self.run.finish().0,
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
-            members: gained(&before, &after),
+            members: scores_since(&before, &after),
             test,
             notes: vec![
                 self.predictions.line("predict latency"),
@@ -238,8 +235,8 @@ async fn members(client: &mut Client, model: &str) -> anyhow::Result<Vec<MemberS
     Ok(models.into_iter().flat_map(|model| model.members).collect())
 }
 
-/// The mean score of each member over the examples it was scored on since.
-fn gained(before: &[MemberStatus], after: &[MemberStatus]) -> Vec<(String, f64)> {
+/// The mean score of each member over the examples since `before`.
+fn scores_since(before: &[MemberStatus], after: &[MemberStatus]) -> Vec<(String, f64)> {
     let mean = |member: &MemberStatus| {
         let earlier = before.iter().find(|earlier| earlier.name == member.name);
         let (n, sum) = earlier.map_or((0, 0.0), |earlier| (earlier.examples, earlier.sum));
@@ -268,6 +265,6 @@ mod tests {
             member("c", 2, 1.0),
         ];
         let expected = [("a".to_owned(), 0.75), ("c".to_owned(), 0.5)];
-        assert_eq!(gained(&before, &after), expected);
+        assert_eq!(scores_since(&before, &after), expected);
     }
 }

@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let directory = Directory::inspect(&args.data)?;
     let models = directory.models()?;
-    tell_of_undescribed(&args.models, &models);
+    note_undescribed(&args.models, &models);
     // The process keeps rayon's own pool at one thread.
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -64,11 +64,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Names the models that are not served, for want of a description.
-fn tell_of_undescribed(folder: &Path, models: &[String]) {
+fn note_undescribed(folder: &Path, models: &[String]) {
     for model in models.iter().filter(|_| folder.is_dir()) {
         if !is_there(&folder.join(model).join("model.toml")) {
-            let told = "has data, and no model.toml describes it: it is not served";
-            print::note(format_args!("{model} {told}"));
+            let text = "has data, and no model.toml describes it: it is not served";
+            print::note(format_args!("{model} {text}"));
         }
     }
 }

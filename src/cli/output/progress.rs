@@ -1,72 +1,72 @@
-//! One progress line for runs that go on side by side.
+//! The progress line of a run, shared by parallel runs.
 //!
-//! Invariant: it is told of a run a few times a second at most, whatever the run's pace.
+//! Invariant: a run updates the line a few times a second at most, whatever its speed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::print::Progress;
 
-/// How often a run says how far it is.
-const TELL_EVERY: Duration = Duration::from_millis(250);
+/// The shortest time between two updates of one run.
+const UPDATE_PERIOD: Duration = Duration::from_millis(250);
 
-/// What is shown: the newest text of each run.
-struct Board {
+/// The line: the newest text of each run.
+struct SharedProgress {
     progress: Progress,
     texts: Vec<String>,
 }
 
-/// The part of the line that belongs to one run.
-pub struct Line {
-    board: Arc<Mutex<Board>>,
+/// The part of the line that one run updates.
+pub struct RunProgress {
+    shared: Arc<Mutex<SharedProgress>>,
     index: usize,
-    /// What stands before each text; nothing for a run on its own.
+    /// The prefix of each text; empty for a single run.
     name: String,
-    told: Instant,
+    updated: Instant,
 }
 
-impl Line {
-    /// For a run on its own.
-    pub fn alone() -> Line {
-        let board = Board {
+impl RunProgress {
+    /// The line of a single run.
+    pub fn alone() -> RunProgress {
+        let shared = SharedProgress {
             progress: Progress::new(),
             texts: vec![String::new()],
         };
-        Line {
-            board: Arc::new(Mutex::new(board)),
+        RunProgress {
+            shared: Arc::new(Mutex::new(shared)),
             index: 0,
             name: String::new(),
-            told: Instant::now(),
+            updated: Instant::now(),
         }
     }
 
-    /// One for each run, under its name; one run needs none.
-    pub fn of(names: &[String]) -> Vec<Line> {
+    /// A part for each run, prefixed by its name; a single run has no prefix.
+    pub fn of(names: &[String]) -> Vec<RunProgress> {
         if names.len() == 1 {
-            return vec![Line::alone()];
+            return vec![RunProgress::alone()];
         }
-        let board = Arc::new(Mutex::new(Board {
+        let shared = Arc::new(Mutex::new(SharedProgress {
             progress: Progress::new(),
             texts: names.iter().map(|name| format!("{name}: -")).collect(),
         }));
-        let line = |(index, name): (usize, &String)| Line {
-            board: board.clone(),
+        let line = |(index, name): (usize, &String)| RunProgress {
+            shared: shared.clone(),
             index,
             name: format!("{name}: "),
-            told: Instant::now(),
+            updated: Instant::now(),
         };
         names.iter().enumerate().map(line).collect()
     }
 
-    /// Says how far the run is, if it is time to.
+    /// Shows the text, if the last update is old enough.
     pub fn show(&mut self, text: impl FnOnce() -> String) {
-        if self.told.elapsed() < TELL_EVERY {
+        if self.updated.elapsed() < UPDATE_PERIOD {
             return;
         }
-        self.told = Instant::now();
-        // What another run has left there is a text all the same.
-        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        let Board { progress, texts } = &mut *board;
+        self.updated = Instant::now();
+        // The texts are whole also where another run panicked.
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let SharedProgress { progress, texts } = &mut *shared;
         texts[self.index] = format!("{}{}", self.name, text());
         progress.show(|| texts.join(" | "));
     }

@@ -1,7 +1,7 @@
-//! Rows of logged decisions: which action was taken, how likely it was, what it earned.
+//! Rows of logged decisions: action, propensity and reward.
 //!
-//! Invariant: an action that comes out is one of the model's, its propensity is in (0, 1], and
-//! its reward is finite.
+//! Invariant: each action is one of the model's, its propensity is in (0, 1], and its reward is
+//! finite.
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,11 @@ use crate::cli::rows::{Layout, Row, Rows, find_column, number, quoted};
 /// The columns of logged decisions, as options: all three or none.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
-pub struct Columns {
+pub struct DecisionColumns {
     /// For logged decisions: the column of the action that was taken
     #[arg(long, value_name = "COLUMN", requires_all = ["reward", "propensity"])]
     pub action: Option<String>,
-    /// For logged decisions: the column of what it earned
+    /// For logged decisions: the column of its reward
     #[arg(long, value_name = "COLUMN", requires = "action")]
     pub reward: Option<String>,
     /// For logged decisions: the column of the probability with which it was taken
@@ -27,7 +27,7 @@ pub struct Columns {
     pub propensity: Option<String>,
 }
 
-impl Columns {
+impl DecisionColumns {
     /// Action, reward and propensity, if they were given.
     pub fn given(&self) -> Option<[&str; 3]> {
         let [action, reward, propensity] = [&self.action, &self.reward, &self.propensity];
@@ -39,21 +39,21 @@ impl Columns {
     }
 }
 
-/// A decision that was made elsewhere.
+/// A decision that another system made.
 #[derive(Debug, PartialEq)]
-pub struct Logged {
-    /// The features that it was made for.
+pub struct LoggedRow {
+    /// The features of the decision.
     pub batch: Batch,
     /// The place of its action among the model's.
     pub action: u32,
     /// In (0, 1].
     pub propensity: f64,
-    /// Nothing where it is a gap.
+    /// The reward; none where it is a gap.
     pub reward: Option<f64>,
 }
 
 /// The rows of a file as logged decisions.
-pub struct Logs {
+pub struct LoggedRows {
     path: PathBuf,
     rows: Rows,
     layout: Layout,
@@ -64,7 +64,7 @@ pub struct Logs {
     propensity: (usize, String),
 }
 
-impl Logs {
+impl LoggedRows {
     /// Opens a file of decisions for a model.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Logs {
         path: &Path,
         columns: [&str; 3],
         described: &ModelSignature,
-    ) -> anyhow::Result<Logs> {
+    ) -> anyhow::Result<LoggedRows> {
         if !matches!(described.task, Task::Bandit { .. }) {
             let task = described.task.word();
             bail!("--action: the model's task is {task}, and only a bandit learns from decisions");
@@ -85,7 +85,7 @@ impl Logs {
             anyhow::Ok((column, name.to_owned()))
         };
         let [action, reward, propensity] = columns.map(find);
-        Ok(Logs {
+        Ok(LoggedRows {
             path: path.to_owned(),
             layout: Layout::new(rows.columns(), &described.inputs).with_context(of_file)?,
             task: described.task.clone(),
@@ -97,8 +97,8 @@ impl Logs {
         })
     }
 
-    fn logged(&self, row: &Row) -> anyhow::Result<Logged> {
-        Ok(Logged {
+    fn logged(&self, row: &Row) -> anyhow::Result<LoggedRow> {
+        Ok(LoggedRow {
             batch: self.layout.batch(row)?,
             action: cell(row, &self.action, |text| {
                 let text = text.context("no action")?;
@@ -117,37 +117,37 @@ impl Logs {
         })
     }
 
-    /// A reward that a server would take.
+    /// Parses a reward, within the range that the model accepts.
     fn reward(&self, text: &str) -> anyhow::Result<f64> {
         let [min, max] = self.rewards;
         match number(text).filter(|value| value.is_finite()) {
             None => bail!("{} is not a finite number", quoted(text)),
             Some(reward) if (min..=max).contains(&reward) => Ok(reward),
             Some(_) => bail!(
-                "{} is not in {min} to {max}, as [feedback] reward_min and reward_max say",
+                "{} is not in {min} to {max}, the range of [feedback] reward_min and reward_max",
                 quoted(text)
             ),
         }
     }
 }
 
-/// What a cell says; an error names its line and column.
+/// Parses a cell; an error names its line and column.
 fn cell<T>(
     row: &Row,
     (column, name): &(usize, String),
     read: impl FnOnce(Option<&str>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let told = match row.target(*column) {
+    let value = match row.target(*column) {
         Ok(text) => read(text),
         Err(_) => Err(anyhow!("a list, expected one value")),
     };
-    told.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+    value.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
 }
 
-impl Iterator for Logs {
-    type Item = anyhow::Result<Logged>;
+impl Iterator for LoggedRows {
+    type Item = anyhow::Result<LoggedRow>;
 
-    fn next(&mut self) -> Option<anyhow::Result<Logged>> {
+    fn next(&mut self) -> Option<anyhow::Result<LoggedRow>> {
         Some(match self.rows.next()? {
             // Such an error names its file already.
             Err(error) => Err(error),
@@ -168,17 +168,17 @@ mod tests {
     use super::*;
 
     /// Action, propensity and reward of each row.
-    type Told = Vec<(u32, f64, Option<f64>)>;
+    type Parsed = Vec<(u32, f64, Option<f64>)>;
 
-    fn read(text: &str) -> anyhow::Result<Told> {
+    fn read(text: &str) -> anyhow::Result<Parsed> {
         let spec = "task = 'bandit'\nactions = ['a', '7']\n[[input]]\nname = 'x'\nkind = 'number'";
         let spec = Spec::parse(spec).unwrap();
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let described = ModelSignature::of(&spec);
-        let logs = Logs::open(file.path(), ["act", "earned", "p"], &described)?;
-        let told = logs.map(|logged| {
-            let Logged {
+        let rows = LoggedRows::open(file.path(), ["act", "earned", "p"], &described)?;
+        let parsed = rows.map(|logged| {
+            let LoggedRow {
                 action,
                 propensity,
                 reward,
@@ -186,13 +186,13 @@ mod tests {
             } = logged?;
             Ok((action, propensity, reward))
         });
-        told.collect()
+        parsed.collect()
     }
 
     #[test]
     fn decisions_are_read_with_their_rewards() {
-        let told = read("x,act,p,earned\n1,7,0.25,-2\n2,a,1,\n").unwrap();
-        assert_eq!(told, [(1, 0.25, Some(-2.0)), (0, 1.0, None)]);
+        let rows = read("x,act,p,earned\n1,7,0.25,-2\n2,a,1,\n").unwrap();
+        assert_eq!(rows, [(1, 0.25, Some(-2.0)), (0, 1.0, None)]);
     }
 
     #[test]
@@ -212,7 +212,8 @@ mod tests {
         check("1,a,,0", ": line 3: column \"p\": no propensity");
         let reward = ": line 3: column \"earned\": \"inf\" is not a finite number";
         check("1,a,1,inf", reward);
-        let reward = "is not in -1000000 to 1000000, as [feedback] reward_min and reward_max say";
+        let reward =
+            "is not in -1000000 to 1000000, the range of [feedback] reward_min and reward_max";
         check("1,a,1,1e308", reward);
         let error = format!("{:#}", read("x,act,earned\n").unwrap_err());
         let expected = ": no column \"p\"; the file has \"x\", \"act\", \"earned\"";

@@ -1,6 +1,6 @@
-//! Rows with their targets, for the commands that predict a row and then learn it.
+//! Labelled rows: the rows of a file with their targets.
 //!
-//! Invariant: a target that comes out is one that the task can have.
+//! Invariant: each target is one that the task can have.
 
 use std::path::{Path, PathBuf};
 
@@ -12,21 +12,21 @@ use super::signature::ModelSignature;
 use super::target::Target;
 use super::{Layout, Row, Rows, find_column, number, quoted};
 
-/// One row to predict, with what its answer should have been.
+/// One row to predict, with its target.
 #[derive(Debug)]
-pub struct Lesson {
+pub struct LabelledRow {
     /// The number of the row, from 0.
-    pub row: u64,
+    pub index: u64,
     /// Its features.
     pub batch: Batch,
-    /// Nothing where the target is a gap.
+    /// The target; none where it is a gap.
     pub truth: Option<Target>,
-    /// The target as it stands there; empty where it is a gap.
+    /// The target as the file has it; empty where it is a gap.
     pub label: String,
 }
 
-/// The rows of a file as lessons.
-pub struct Lessons {
+/// The labelled rows of a file.
+pub struct LabelledRows {
     path: PathBuf,
     rows: Rows,
     layout: Layout,
@@ -35,17 +35,21 @@ pub struct Lessons {
     next_row: u64,
 }
 
-impl Lessons {
+impl LabelledRows {
     /// Opens a file of rows for a model.
     ///
     /// # Errors
     /// The file cannot be read, or lacks the target or an input.
-    pub fn open(path: &Path, target: &str, described: &ModelSignature) -> anyhow::Result<Lessons> {
+    pub fn open(
+        path: &Path,
+        target: &str,
+        described: &ModelSignature,
+    ) -> anyhow::Result<LabelledRows> {
         let rows = Rows::open(path)?;
         let of_file = || path.display().to_string();
         let layout = Layout::new(rows.columns(), &described.inputs).with_context(of_file)?;
         let column = find_column(rows.columns(), target).with_context(of_file)?;
-        Ok(Lessons {
+        Ok(LabelledRows {
             path: path.to_owned(),
             rows,
             layout,
@@ -55,16 +59,16 @@ impl Lessons {
         })
     }
 
-    fn lesson(&mut self, row: &Row) -> anyhow::Result<Lesson> {
+    fn labelled(&mut self, row: &Row) -> anyhow::Result<LabelledRow> {
         let (column, name) = &self.target;
         let text = row.target(*column)?;
         let truth = text.map(|text| {
-            let told = target(&mut self.task, text);
-            told.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+            let target = target(&mut self.task, text);
+            target.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
         });
         self.next_row += 1;
-        Ok(Lesson {
-            row: self.next_row - 1,
+        Ok(LabelledRow {
+            index: self.next_row - 1,
             batch: self.layout.batch(row)?,
             truth: truth.transpose()?,
             label: text.unwrap_or_default().to_owned(),
@@ -72,23 +76,23 @@ impl Lessons {
     }
 }
 
-impl Iterator for Lessons {
-    type Item = anyhow::Result<Lesson>;
+impl Iterator for LabelledRows {
+    type Item = anyhow::Result<LabelledRow>;
 
-    fn next(&mut self) -> Option<anyhow::Result<Lesson>> {
-        let lesson = match self.rows.next()? {
+    fn next(&mut self) -> Option<anyhow::Result<LabelledRow>> {
+        let labelled = match self.rows.next()? {
             // Such an error names its file already.
             Err(error) => Err(error),
             Ok(row) => {
-                let lesson = self.lesson(&row);
-                lesson.with_context(|| self.path.display().to_string())
+                let labelled = self.labelled(&row);
+                labelled.with_context(|| self.path.display().to_string())
             }
         };
-        Some(lesson)
+        Some(labelled)
     }
 }
 
-/// The target that a text is for a task; a class never seen takes the next free place.
+/// Parses a target of a task; an unknown class takes the next free place.
 fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
     if let Task::Regression = task {
         return match number(text) {
@@ -128,8 +132,8 @@ mod tests {
         let spec = Spec::parse(&format!("{toml}\n{input}")).unwrap();
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let lessons = Lessons::open(file.path(), "y", &ModelSignature::of(&spec))?;
-        lessons.map(|lesson| Ok(lesson?.truth)).collect()
+        let rows = LabelledRows::open(file.path(), "y", &ModelSignature::of(&spec))?;
+        rows.map(|row| Ok(row?.truth)).collect()
     }
 
     const CLASSES: &str = "task = 'classification'\nclasses = ['a', 'b']";

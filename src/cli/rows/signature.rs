@@ -6,19 +6,19 @@ use perennial::model::{InputKind, Spec, Task};
 
 use super::{Input, Kind};
 
-/// What a model takes and answers, as far as its client must know.
+/// The inputs and the task of a model, as far as a client needs them.
 #[derive(Debug)]
 pub struct ModelSignature {
     /// In the order of the description.
     pub inputs: Vec<Input>,
-    /// With its classes or actions.
+    /// The task, with its classes or actions.
     pub task: Task,
-    /// The least and the largest reward that is taken.
+    /// The smallest and the largest reward that the model accepts.
     pub rewards: [f64; 2],
 }
 
 impl ModelSignature {
-    /// The description that a checked model.toml gives.
+    /// The signature in a checked model.toml.
     pub fn of(spec: &Spec) -> ModelSignature {
         let inputs = spec.inputs.iter().map(|input| Input {
             name: input.name.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the two sides of a comparison are of one kind, that of the task.
 
-/// What a row's target is, or what was answered for it.
+/// The target of a row, or the answer to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
     /// The place of a class or an action.

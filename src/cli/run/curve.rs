@@ -1,13 +1,13 @@
-//! Scores over time: means over a moving window, for a picture.
+//! The learning curve: means of scores over a moving window, for a chart.
 //!
-//! Invariant: of a bounded size, however many scores there are.
+//! Invariant: its size is bounded, however many scores there are.
 
-/// With so many bins, pairs of them become one.
+/// At this number of bins, pairs of them are merged.
 const BINS_MAX: usize = 2000;
 /// A window is this share of all scores.
 const WINDOWS: usize = 20;
-/// Beyond this a score counts as this, so that sums stay finite.
-const HUGE: f64 = 1e100;
+/// Scores are clamped to this size, so that sums stay finite.
+const SCORE_MAX: f64 = 1e100;
 
 /// Scores in bins of one size, each a sum; the last may not be full.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,9 +28,9 @@ impl Default for Curve {
 }
 
 impl Curve {
-    /// Takes in the next score.
+    /// Adds the next score.
     pub fn add(&mut self, score: f64) {
-        let score = score.clamp(-HUGE, HUGE);
+        let score = score.clamp(-SCORE_MAX, SCORE_MAX);
         match self.sums.last_mut() {
             Some(last) if self.n_in_last < self.bin_size => {
                 *last += score;
@@ -47,7 +47,7 @@ impl Curve {
         }
     }
 
-    /// How many scores a point is the mean of.
+    /// The number of scores in the mean of a point.
     pub fn window(&self) -> u64 {
         self.n_bins() as u64 * self.bin_size
     }

@@ -1,6 +1,6 @@
-//! A learner in process: what it answers, and what it must be handed again to learn.
+//! A model in process: a learner, its snapshot, and the predictions whose targets are not yet known.
 //!
-//! Invariant: it is given the entries that a server would journal, in the same order.
+//! Invariant: the learner applies the entries that a server would journal, in the same order.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,43 +18,44 @@ use perennial::learn::{Archive, Learner, Otherwise};
 use perennial::model::weights::Tensors;
 use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
 
-use crate::cli::rows::decisions::Logged;
-use crate::cli::rows::labelled::Lesson;
+use crate::cli::rows::decisions::LoggedRow;
+use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::rows::target::Target;
 
-/// A learner, and what it must be handed again.
-pub struct Pupil {
+/// A learner with its snapshot and its open predictions.
+pub struct LocalModel {
     pub learner: Learner,
-    /// The folder that it was read from, if it was.
+    /// The description of its folder; none for a version without one.
     pub described: Option<Arc<Described>>,
-    /// What answers; nothing once more was learned.
-    model: Option<Model>,
+    /// The snapshot that answers; none once the learner has changed.
+    snapshot: Option<Model>,
     position: u64,
-    waiting: Waiting,
+    open_predictions: OpenPredictions,
 }
 
-/// Predictions whose target is still to come, by position, and what encodes their texts.
-struct Waiting {
+/// The predictions whose targets are not yet known, by position, and the encoders of their texts.
+struct OpenPredictions {
     predictions: BTreeMap<u64, Prediction>,
     described: Option<Arc<Described>>,
 }
 
-impl Archive for Waiting {
+impl Archive for OpenPredictions {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
         let found = self.predictions.get(&position).map(Cow::Borrowed);
-        found.ok_or_else(|| "the learner asks for a row it has learned".to_owned())
+        found.ok_or_else(|| "the learner asks for a row that it has learned".to_owned())
     }
 
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
         Err(format!(
-            "the learner asks for version {version}, of none made"
+            "the learner asks for version {version}, and there are no versions here"
         ))
     }
 
     fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
         let described = self.described.as_ref();
         let encoder = described.and_then(|described| described.encoder(pinned));
-        encoder.ok_or_else(|| "its encoder learns: name the folder that describes it".to_owned())
+        encoder
+            .ok_or_else(|| "the encoder of this model learns: name the model folder too".to_owned())
     }
 
     fn otherwise(
@@ -64,19 +65,19 @@ impl Archive for Waiting {
         _: &[u64],
         _: Option<u64>,
     ) -> Result<Otherwise, String> {
-        Err("nothing is ordered here".to_owned())
+        Err("there are no orders here".to_owned())
     }
 }
 
-impl Pupil {
-    /// One that has learned nothing yet, as a folder describes it.
-    pub fn new(folder: &Path) -> anyhow::Result<Pupil> {
+impl LocalModel {
+    /// A model that has learned nothing yet, as its folder describes it.
+    pub fn new(folder: &Path) -> anyhow::Result<LocalModel> {
         let described = describe(folder)?;
-        Pupil::with(described.learner(), Some(described))
+        LocalModel::with(described.learner(), Some(described))
     }
 
-    /// One that goes on from a state, under the description of a folder if one is given.
-    pub fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<Pupil> {
+    /// A model that continues from a state, under the description of a folder if one is given.
+    pub fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<LocalModel> {
         let described = match folder {
             Some(folder) => {
                 let described = describe(folder)?;
@@ -86,53 +87,53 @@ impl Pupil {
             }
             None => None,
         };
-        Pupil::with(learner, described)
+        LocalModel::with(learner, described)
     }
 
-    fn with(learner: Learner, described: Option<Described>) -> anyhow::Result<Pupil> {
+    fn with(learner: Learner, described: Option<Described>) -> anyhow::Result<LocalModel> {
         let described = described.map(Arc::new);
-        let mut pupil = Pupil {
+        let mut model = LocalModel {
             position: learner.position(),
             learner,
             described: described.clone(),
-            model: None,
-            waiting: Waiting {
+            snapshot: None,
+            open_predictions: OpenPredictions {
                 predictions: BTreeMap::new(),
                 described,
             },
         };
-        if let Some(described) = &pupil.described {
+        if let Some(described) = &model.described {
             let toml = described.description.toml.clone();
-            pupil.apply(Event::Description(Description {
+            model.apply(Event::Description(Description {
                 toml,
                 build: String::new(),
                 profile: String::new(),
             }))?;
         }
-        Ok(pupil)
+        Ok(model)
     }
 
-    /// What it takes and answers.
+    /// Its description.
     pub fn spec(&self) -> &Arc<Spec> {
         self.learner.spec()
     }
 
-    /// What it says of one row.
+    /// The outputs for one row.
     pub fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> anyhow::Result<Outputs> {
-        let outputs = self.model().predict(batch, choice);
+        let outputs = self.snapshot().predict(batch, choice);
         outputs.map_err(anyhow::Error::msg)
     }
 
     /// Encodes the texts of a row whose encoders learn, as they are by now.
     pub fn embed(&mut self, batch: &mut Batch) -> anyhow::Result<()> {
         if let Some(described) = self.described.clone() {
-            described.embed_adapted(batch, self.model())?;
+            described.embed_adapted(batch, self.snapshot())?;
         }
         Ok(())
     }
 
-    fn model(&mut self) -> &Model {
-        self.model.get_or_insert_with(|| self.learner.model())
+    fn snapshot(&mut self) -> &Model {
+        self.snapshot.get_or_insert_with(|| self.learner.model())
     }
 
     /// `[actions]` each: the probabilities with which its policy takes each action for one row,
@@ -140,7 +141,7 @@ impl Pupil {
     pub fn policy(&mut self, batch: &Batch) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
         match self.predict(batch, Choice::Best)? {
             Outputs::Actions { scores, .. } => {
-                let shares = self.model().distribution(batch);
+                let shares = self.snapshot().distribution(batch);
                 Ok((shares.map_err(anyhow::Error::msg)?, scores))
             }
             Outputs::Probabilities(_) | Outputs::Values(_) => {
@@ -150,19 +151,19 @@ impl Pupil {
     }
 
     /// Answers a row; its prediction stands at the position returned.
-    pub fn answer(&mut self, lesson: &Lesson) -> anyhow::Result<(Target, u64)> {
-        let outputs = self.predict(&lesson.batch, Choice::Drawn(&[id(lesson.row)]))?;
+    pub fn answer(&mut self, row: &LabelledRow) -> anyhow::Result<(Target, u64)> {
+        let outputs = self.predict(&row.batch, Choice::Drawn(&[prediction_id(row.index)]))?;
         let answer = answer(&outputs);
         let prediction = Prediction {
-            ids: vec![id(lesson.row)],
-            batch: lesson.batch.clone(),
-            labels: self.model().labels(&outputs),
+            ids: vec![prediction_id(row.index)],
+            batch: row.batch.clone(),
+            labels: self.snapshot().labels(&outputs),
             outputs,
             version: 0,
             position: self.position,
         };
-        if lesson.truth.is_some() {
-            self.waiting
+        if row.truth.is_some() {
+            self.open_predictions
                 .predictions
                 .insert(self.position + 1, prediction.clone());
         }
@@ -170,16 +171,16 @@ impl Pupil {
         Ok((answer, self.position))
     }
 
-    /// Learns what the world says of a row that it answered.
+    /// Learns the feedback for a row that was answered.
     pub fn learn(&mut self, row: u64, prediction: u64, signal: Signal) -> anyhow::Result<()> {
-        let subject = Subject::Prediction(id(row));
+        let subject = Subject::Prediction(prediction_id(row));
         self.apply(Event::Feedback(feedback(row, subject, signal)))?;
-        self.waiting.predictions.remove(&prediction);
+        self.open_predictions.predictions.remove(&prediction);
         Ok(())
     }
 
-    /// Learns what a decision earned that was made elsewhere.
-    pub fn learn_logged(&mut self, row: u64, logged: Logged) -> anyhow::Result<()> {
+    /// Learns the reward of a logged decision.
+    pub fn learn_logged(&mut self, row: u64, logged: LoggedRow) -> anyhow::Result<()> {
         let Some(reward) = logged.reward else {
             return Ok(());
         };
@@ -204,14 +205,18 @@ impl Pupil {
             time: Time(0),
             event,
         };
-        if self.learner.apply(&entry, &mut self.waiting)?.changed {
-            self.model = None;
+        if self
+            .learner
+            .apply(&entry, &mut self.open_predictions)?
+            .changed
+        {
+            self.snapshot = None;
         }
         Ok(())
     }
 }
 
-/// The description that a model folder holds.
+/// The description in a model folder.
 fn describe(folder: &Path) -> anyhow::Result<Described> {
     let path = folder.join("model.toml");
     ensure!(
@@ -239,12 +244,12 @@ fn feedback(row: u64, subject: Subject, signal: Signal) -> Feedback {
     }
 }
 
-/// The prediction of a row: unique here, and never 0.
-fn id(row: u64) -> PredictionId {
+/// The prediction id of a row: unique here, and never 0.
+fn prediction_id(row: u64) -> PredictionId {
     PredictionId(u128::from(row) + 1)
 }
 
-/// What the outputs for one row answer.
+/// The answer in the outputs for one row.
 pub fn answer(outputs: &Outputs) -> Target {
     match outputs {
         Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),

@@ -1,7 +1,7 @@
-//! Rows read ahead, so that their texts are encoded on every core before it is their turn.
+//! Prefetch: rows are read ahead, and their texts are encoded on every core.
 //!
-//! Invariant: rows come in their order, and each text is encoded alone, as a server does that is
-//! asked one row at a time: equal rows have equal bits in both.
+//! Invariant: rows keep their order, and each text is encoded alone, as by a server that is sent one
+//! row at a time: equal rows have equal bits in both.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,28 +12,28 @@ use perennial::event::Batch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-/// Rows that are encoded at a time.
-const ROWS_AHEAD: usize = 64;
+/// Rows that are encoded together.
+const PREFETCH_ROWS: usize = 64;
 
-/// A row that holds a batch.
+/// The batch of a row.
 pub type BatchOf<T> = fn(&mut T) -> &mut Batch;
 
 /// Rows whose texts are encoded.
-pub struct Ahead<I, T> {
+pub struct Prefetch<I, T> {
     rows: I,
     batch: BatchOf<T>,
-    /// What encodes, and where; none where no text has an encoder.
+    /// The encoders and their threads; none where no text has an encoder.
     encoding: Option<(Arc<Described>, ThreadPool)>,
     ready: VecDeque<anyhow::Result<T>>,
 }
 
-impl<I, T> Ahead<I, T> {
-    /// The same rows, for a model of this description.
+impl<I, T> Prefetch<I, T> {
+    /// Prefetches rows for a model of this description.
     pub fn new(
         rows: I,
         described: Option<&Arc<Described>>,
         batch: BatchOf<T>,
-    ) -> anyhow::Result<Ahead<I, T>> {
+    ) -> anyhow::Result<Prefetch<I, T>> {
         let described = described.filter(|described| described.embeds());
         // The process keeps rayon's own pool at one thread.
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -44,7 +44,7 @@ impl<I, T> Ahead<I, T> {
         };
         let encoding = described.map(|described| Ok((described.clone(), pool()?)));
         let encoding: Result<_, rayon::ThreadPoolBuildError> = encoding.transpose();
-        Ok(Ahead {
+        Ok(Prefetch {
             rows,
             batch,
             encoding: encoding.context("start the threads")?,
@@ -53,7 +53,7 @@ impl<I, T> Ahead<I, T> {
     }
 }
 
-impl<I: Iterator<Item = anyhow::Result<T>>, T: Send> Iterator for Ahead<I, T> {
+impl<I: Iterator<Item = anyhow::Result<T>>, T: Send> Iterator for Prefetch<I, T> {
     type Item = anyhow::Result<T>;
 
     fn next(&mut self) -> Option<anyhow::Result<T>> {
@@ -61,7 +61,7 @@ impl<I: Iterator<Item = anyhow::Result<T>>, T: Send> Iterator for Ahead<I, T> {
             return self.rows.next();
         };
         if self.ready.is_empty() {
-            let rows: Vec<anyhow::Result<T>> = self.rows.by_ref().take(ROWS_AHEAD).collect();
+            let rows: Vec<anyhow::Result<T>> = self.rows.by_ref().take(PREFETCH_ROWS).collect();
             let batch = self.batch;
             let encode = |row: anyhow::Result<T>| {
                 let mut row = row?;

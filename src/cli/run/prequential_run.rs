@@ -1,6 +1,7 @@
-//! One run over the rows of a file: what was answered is judged, what is due is delivered.
+//! The prequential run over the rows of a file: each answer is scored, and each target is fed back
+//! after its delay.
 //!
-//! Invariant: the target of row t falls due once row t + delay was judged, in the order of rows.
+//! Invariant: the target of row t falls due once row t + delay was scored, in the order of rows.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -10,23 +11,23 @@ use anyhow::ensure;
 use perennial::event::Signal;
 use perennial::model::Task;
 
-use super::scores::{Names, Tally};
+use super::scores::{ScoreNames, Scores};
 use crate::cli::output::print::shown;
-use crate::cli::output::progress::Line;
-use crate::cli::rows::labelled::Lesson;
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::rows::target::Target;
 
-/// What `stream` and `evaluate` take alike.
+/// The options that `stream` and `evaluate` share.
 #[derive(clap::Args)]
 #[group(skip)]
 pub struct RunArgs {
-    /// Stop after so many rows
+    /// Stop after N rows
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Learn a row's target after the prediction so many rows later
+    /// Learn the target of a row after the prediction N rows later
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub delay: u64,
-    /// Score the model on these rows afterwards, without learning them
+    /// Score the model on the rows of this file afterwards, without learning them
     #[arg(long, value_name = "FILE")]
     pub test: Option<PathBuf>,
     /// For a bandit: the share of rows that get the true action instead of a reward
@@ -42,12 +43,12 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
-/// What the world says of an earlier answer.
+/// The feedback for an earlier answer.
 #[derive(Debug)]
-pub struct Due<K> {
-    /// The row it speaks of.
+pub struct DueFeedback<K> {
+    /// The row that was answered.
     pub row: u64,
-    /// How its prediction is found again.
+    /// The key of its prediction.
     pub key: K,
     /// The label, value or reward.
     pub signal: Signal,
@@ -55,36 +56,43 @@ pub struct Due<K> {
 }
 
 /// The state of a run.
-pub struct Course<K> {
+pub struct PrequentialRun<K> {
     task: Task,
     delay: u64,
     correct: f64,
-    tally: Tally,
-    waiting: VecDeque<Due<K>>,
+    scores: Scores,
+    waiting: VecDeque<DueFeedback<K>>,
     n_rows: u64,
     started: Instant,
-    line: Line,
-    /// What the line says comes next.
+    progress: RunProgress,
+    /// The next phase, as the progress line names it.
     next: &'static str,
 }
 
-impl<K> Course<K> {
-    /// A run from here on.
-    pub fn new(task: &Task, args: &RunArgs, line: Line) -> anyhow::Result<Course<K>> {
+impl<K> PrequentialRun<K> {
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// `--correct` is given for a task that is not a bandit.
+    pub fn new(
+        task: &Task,
+        args: &RunArgs,
+        progress: RunProgress,
+    ) -> anyhow::Result<PrequentialRun<K>> {
         ensure!(
             args.correct == 0.0 || matches!(task, Task::Bandit { .. }),
             "--correct: the model's task is {}, and only a bandit is corrected",
             task.word()
         );
-        Ok(Course {
+        Ok(PrequentialRun {
             task: task.clone(),
             delay: args.delay,
             correct: args.correct,
-            tally: Tally::default(),
+            scores: Scores::default(),
             waiting: VecDeque::new(),
             n_rows: 0,
             started: Instant::now(),
-            line,
+            progress,
             next: match args.test {
                 Some(_) => "; testing comes next",
                 None => "",
@@ -92,59 +100,58 @@ impl<K> Course<K> {
         })
     }
 
-    /// Judges the answer to a row; a row without a target is only counted as a row.
-    pub fn judge(&mut self, lesson: &Lesson, answer: Target, key: K) {
+    /// Scores the answer to a row; a row without a target is only counted as a row.
+    pub fn judge(&mut self, row: &LabelledRow, answer: Target, key: K) {
         self.n_rows += 1;
-        if let Some(truth) = lesson.truth {
-            let score = self.tally.judge(truth, answer);
-            let row = lesson.row;
-            self.know(truth, &lesson.label);
-            let signal = self.signal(row, truth, score);
-            self.waiting.push_back(Due {
-                row,
+        if let Some(truth) = row.truth {
+            let score = self.scores.judge(truth, answer);
+            self.admit_class(truth, &row.label);
+            let signal = self.signal(row.index, truth, score);
+            self.waiting.push_back(DueFeedback {
+                row: row.index,
                 key,
                 signal,
                 truth,
             });
         }
-        let (n_rows, score, started) = (self.n_rows, self.tally.score(), self.started);
+        let (n_rows, score, started) = (self.n_rows, self.scores.score(), self.started);
         let (task, next) = (&self.task, self.next);
-        self.line.show(|| {
+        self.progress.show(|| {
             let rate = n_rows as f64 / started.elapsed().as_secs_f64();
-            let name = Names::of(task).score.replace('_', " ");
+            let name = ScoreNames::of(task).score.replace('_', " ");
             let score = shown(score);
             format!("learning: {n_rows} rows, {rate:.0} a second, {name} {score}{next}")
         });
     }
 
-    /// The next target that is due after `row` was judged; at the end, `u64::MAX`.
-    pub fn due(&mut self, row: u64) -> Option<Due<K>> {
+    /// The next feedback that is due after `row` was scored; at the end, `u64::MAX`.
+    pub fn due(&mut self, row: u64) -> Option<DueFeedback<K>> {
         let first = self.waiting.front()?;
         if first.row.saturating_add(self.delay) > row {
             return None;
         }
         let due = self.waiting.pop_front()?;
-        self.tally.delivered(due.truth);
+        self.scores.note_delivered(due.truth);
         Some(due)
     }
 
-    /// How long it has taken so far.
+    /// The time since the start.
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// What the model learns to do, with the classes that have come by now.
+    /// The task, with the classes that have been admitted by now.
     pub fn task(&self) -> &Task {
         &self.task
     }
 
-    /// How the answers did, and the line, for what comes next.
-    pub fn finish(self) -> (Tally, Line) {
-        (self.tally, self.line)
+    /// Ends the run: its scores, and its progress line for the next phase.
+    pub fn finish(self) -> (Scores, RunProgress) {
+        (self.scores, self.progress)
     }
 
-    /// A class that comes for the first time.
-    fn know(&mut self, truth: Target, label: &str) {
+    /// Admits a class at its first row.
+    fn admit_class(&mut self, truth: Target, label: &str) {
         if let (Target::Name(place), Task::Classification { classes, .. }) = (truth, &mut self.task)
             && place as usize == classes.len()
         {
@@ -187,13 +194,13 @@ mod tests {
         }
     }
 
-    fn course(task: Task, delay: u64, correct: f64) -> Course<()> {
-        Course::new(&task, &args(delay, correct), Line::alone()).unwrap()
+    fn run(task: Task, delay: u64, correct: f64) -> PrequentialRun<()> {
+        PrequentialRun::new(&task, &args(delay, correct), RunProgress::alone()).unwrap()
     }
 
-    fn lesson(row: u64, truth: Option<u32>) -> Lesson {
-        Lesson {
-            row,
+    fn labelled(row: u64, truth: Option<u32>) -> LabelledRow {
+        LabelledRow {
+            index: row,
             batch: Batch::default(),
             truth: truth.map(Target::Name),
             label: String::new(),
@@ -208,20 +215,20 @@ mod tests {
         }
     }
 
-    fn rows_due(course: &mut Course<()>, row: u64) -> Vec<u64> {
-        std::iter::from_fn(|| course.due(row).map(|due| due.row)).collect()
+    fn rows_due(run: &mut PrequentialRun<()>, row: u64) -> Vec<u64> {
+        std::iter::from_fn(|| run.due(row).map(|due| due.row)).collect()
     }
 
     #[test]
     fn a_target_falls_due_after_its_delay() {
         let check = |delay: u64, expected: [&[u64]; 5]| {
-            let mut course = course(classes(), delay, 0.0);
+            let mut run = run(classes(), delay, 0.0);
             for row in 0..4 {
-                course.judge(&lesson(row, (row != 2).then_some(0)), Target::Name(0), ());
-                assert_eq!(rows_due(&mut course, row), expected[row as usize], "{row}");
+                run.judge(&labelled(row, (row != 2).then_some(0)), Target::Name(0), ());
+                assert_eq!(rows_due(&mut run, row), expected[row as usize], "{row}");
             }
-            assert_eq!(rows_due(&mut course, u64::MAX), expected[4]);
-            assert_eq!(course.finish().0.examples(), 3);
+            assert_eq!(rows_due(&mut run, u64::MAX), expected[4]);
+            assert_eq!(run.finish().0.examples(), 3);
         };
         check(0, [&[0], &[1], &[], &[3], &[]]);
         check(1, [&[], &[0], &[1], &[], &[3]]);
@@ -230,19 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn the_signal_is_what_the_task_learns_from() {
+    fn each_task_learns_from_its_own_signal() {
         let check = |task: Task, correct: f64, truth: Target, answer: Target, signal: Signal| {
-            let mut course = course(task, 0, correct);
+            let mut run = run(task, 0, correct);
             let truth = Some(truth);
-            course.judge(
-                &Lesson {
+            run.judge(
+                &LabelledRow {
                     truth,
-                    ..lesson(0, None)
+                    ..labelled(0, None)
                 },
                 answer,
                 (),
             );
-            assert_eq!(course.due(0).unwrap().signal, signal);
+            assert_eq!(run.due(0).unwrap().signal, signal);
         };
         let [a, b] = [0, 1].map(Target::Name);
         let bandit = || Task::Bandit {
@@ -273,8 +280,8 @@ mod tests {
     #[test]
     fn only_a_bandit_is_corrected() {
         let new = |task: &Task, correct| {
-            let course = Course::<()>::new(task, &args(0, correct), Line::alone());
-            course.is_ok()
+            let run = PrequentialRun::<()>::new(task, &args(0, correct), RunProgress::alone());
+            run.is_ok()
         };
         assert!(!new(&classes(), 0.5));
         assert!(new(&Task::Regression, 0.0));

@@ -1,40 +1,40 @@
-//! What a run over the rows of a file came to.
+//! The report of a prequential run.
 //!
 //! Invariant: the names in JSON are a contract; a value that is not known is null.
 
 use serde_json::{Map, Value, json};
 
-use super::scores::{ClassCount, Names, Tally};
+use super::scores::{ClassCount, ScoreNames, Scores};
 use crate::cli::output::print;
 
 /// A class that makes up less than this part of its even share is rare.
 const RARE: f64 = 0.1;
-/// People are told of so many rare classes.
+/// Rare classes that are printed.
 const RARE_SHOWN: usize = 5;
 
-/// The end of a run.
-pub struct Report {
-    /// What its numbers are called.
-    pub names: Names,
-    /// How the answers did.
-    pub tally: Tally,
-    /// How long it took, without the test.
+/// The results of a run.
+pub struct RunReport {
+    /// The names of its scores.
+    pub names: ScoreNames,
+    /// The scores of its answers.
+    pub scores: Scores,
+    /// The seconds of the run, without the test.
     pub seconds: f64,
-    /// The processor time that it took.
+    /// The processor time of the run.
     pub cpu_seconds: f64,
     /// The mean score of each member of a portfolio.
     pub members: Vec<(String, f64)>,
     /// The names of the classes or actions.
     pub classes: Vec<String>,
-    /// Whether each of them is to be told of, and not only the rare ones.
+    /// Whether each class is printed, and not only the rare ones.
     pub each_class: bool,
     /// The mean score on rows that were not learned, if asked for.
     pub test: Option<Option<f64>>,
-    /// What else there is to say to people.
+    /// Further lines for people.
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl RunReport {
     /// Prints it: one object for machines, lines for people.
     pub fn print(&self, json: bool) -> anyhow::Result<()> {
         let fields = self.fields();
@@ -66,7 +66,7 @@ impl Report {
     fn print_rare(&self) -> anyhow::Result<()> {
         let mut rare = self.rare();
         rare.sort_by_key(|(_, class)| std::cmp::Reverse(class.count - class.right));
-        let left_out = rare.len().saturating_sub(RARE_SHOWN);
+        let n_more = rare.len().saturating_sub(RARE_SHOWN);
         for (name, class) in rare.iter().take(RARE_SHOWN) {
             let (recall, count) = (print::shown(class.recall()), class.count);
             print::line(format_args!(
@@ -74,10 +74,10 @@ impl Report {
                 format!("recall of {name}")
             ))?;
         }
-        match left_out {
+        match n_more {
             0 => Ok(()),
             n => print::line(format_args!(
-                "and {n} rare classes more; --classes tells of all"
+                "and {n} more rare classes; --classes shows them all"
             )),
         }
     }
@@ -98,17 +98,17 @@ impl Report {
 
     /// The same as JSON.
     pub fn fields(&self) -> Map<String, Value> {
-        let Report { names, tally, .. } = self;
+        let RunReport { names, scores, .. } = self;
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        put("examples", tally.examples().into());
-        put(names.score, print::json(tally.score()));
-        put(names.last_tenth, print::json(tally.last_tenth()));
-        if let Some(last) = tally.last() {
+        put("examples", scores.examples().into());
+        put(names.score, print::json(scores.score()));
+        put(names.last_tenth, print::json(scores.last_tenth()));
+        if let Some(last) = scores.last() {
             put(names.last, last.into());
         }
         if let Some(no_change) = names.no_change {
-            put(no_change, print::json(tally.no_change()));
+            put(no_change, print::json(scores.no_change()));
         }
         if !self.members.is_empty() {
             let mut members: Vec<_> = self.members.iter().collect();
@@ -121,8 +121,8 @@ impl Report {
             put("members", Value::Object(members.collect()));
         }
         let rare = self.rare().into_iter().map(|(name, class)| {
-            let told = json!({"count": class.count, "recall": class.recall()});
-            (name.clone(), told)
+            let counts = json!({"count": class.count, "recall": class.recall()});
+            (name.clone(), counts)
         });
         let rare: Map<String, Value> = rare.collect();
         if !rare.is_empty() {
@@ -149,15 +149,15 @@ impl Report {
 
     /// Examples a second.
     pub fn rate(&self) -> Option<f64> {
-        Some(self.tally.examples() as f64 / self.seconds)
+        Some(self.scores.examples() as f64 / self.seconds)
     }
 
-    /// The classes that came seldom, the seldomest last; a bandit's actions are none.
+    /// The rare classes, the rarest last; the actions of a bandit are not classes.
     fn rare(&self) -> Vec<(&String, &ClassCount)> {
         if self.names.no_change.is_none() {
             return Vec::new();
         }
-        let even = self.tally.examples() as f64 / self.classes.len().max(1) as f64;
+        let even = self.scores.examples() as f64 / self.classes.len().max(1) as f64;
         let is_rare = |class: &ClassCount| class.count > 0 && (class.count as f64) < RARE * even;
         let counted = self.counted().into_iter();
         counted.filter(|(_, class)| is_rare(class)).collect()
@@ -165,7 +165,7 @@ impl Report {
 
     /// The classes that were seen or answered, the frequent ones first.
     fn counted(&self) -> Vec<(&String, &ClassCount)> {
-        let counted = self.classes.iter().zip(self.tally.classes());
+        let counted = self.classes.iter().zip(self.scores.classes());
         let seen = |class: &ClassCount| class.count + class.answered > 0;
         let mut counted: Vec<_> = counted.filter(|(_, class)| seen(class)).collect();
         counted.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
@@ -244,11 +244,11 @@ mod tests {
     use crate::cli::rows::target::Target;
 
     fn keys(task: Task, members: Vec<(String, f64)>, test: Option<Option<f64>>) -> String {
-        let mut tally = Tally::default();
-        tally.judge(Target::Name(0), Target::Name(0));
-        let report = Report {
-            names: Names::of(&task),
-            tally,
+        let mut scores = Scores::default();
+        scores.judge(Target::Name(0), Target::Name(0));
+        let report = RunReport {
+            names: ScoreNames::of(&task),
+            scores,
             seconds: 1.0,
             cpu_seconds: 1.0,
             members,
@@ -294,11 +294,11 @@ mod tests {
         );
     }
 
-    fn report(task: &Task, members: &[(&str, f64)]) -> Report {
+    fn report(task: &Task, members: &[(&str, f64)]) -> RunReport {
         let members = members.iter();
-        Report {
-            names: Names::of(task),
-            tally: Tally::default(),
+        RunReport {
+            names: ScoreNames::of(task),
+            scores: Scores::default(),
             seconds: 1.0,
             cpu_seconds: 1.0,
             members: members
@@ -341,7 +341,7 @@ mod tests {
         (report.classes, report.each_class) = (classes, true);
         for (truth, answer) in [(2, 2), (2, 2), (1, 2)] {
             report
-                .tally
+                .scores
                 .judge(Target::Name(truth), Target::Name(answer));
         }
         let expected = json!({
@@ -363,14 +363,14 @@ mod tests {
         report.classes = classes;
         for row in 0..30 {
             let truth = Target::Name(u32::from(row == 29));
-            report.tally.judge(truth, Target::Name(0));
+            report.scores.judge(truth, Target::Name(0));
         }
         assert_eq!(
             report.fields().get("rare_classes"),
             None,
             "one of thirty is not rare"
         );
-        report.tally.judge(Target::Name(0), Target::Name(0));
+        report.scores.judge(Target::Name(0), Target::Name(0));
         let expected = json!({"rare": {"count": 1, "recall": 0.0}});
         assert_eq!(report.fields()["rare_classes"], expected);
     }

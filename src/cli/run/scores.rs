@@ -1,4 +1,5 @@
-//! Progressive validation: each example is scored by the answer given before it was learned.
+//! The scores of a prequential run (progressive validation): each example is scored by the answer
+//! given before it was learned.
 //!
 //! Invariant: an example counts once, and memory grows with a tenth of the examples.
 
@@ -9,28 +10,28 @@ use perennial::model::Task;
 use super::curve::Curve;
 use crate::cli::rows::target::Target;
 
-/// A stream that is longer than this is also scored over its so many last examples.
-pub const LAST: usize = 2000;
+/// A longer stream is also scored over this many of its last examples.
+pub const LAST_EXAMPLES: usize = 2000;
 
-/// What the numbers of a task are called.
+/// The names of the scores of a task, in JSON.
 #[derive(Debug, PartialEq)]
-pub struct Names {
+pub struct ScoreNames {
     pub score: &'static str,
     /// Whether a smaller score is better.
     pub is_error: bool,
     pub last_tenth: &'static str,
-    /// Of the last [`LAST`] examples.
+    /// Of the last [`LAST_EXAMPLES`] examples.
     pub last: &'static str,
     /// A bandit has no labels to repeat.
     pub no_change: Option<&'static str>,
     pub test: &'static str,
 }
 
-impl Names {
+impl ScoreNames {
     /// The names for a task.
-    pub fn of(task: &Task) -> Names {
+    pub fn of(task: &Task) -> ScoreNames {
         match task {
-            Task::Classification { .. } => Names {
+            Task::Classification { .. } => ScoreNames {
                 score: "progressive_accuracy",
                 is_error: false,
                 last_tenth: "last_tenth_accuracy",
@@ -38,7 +39,7 @@ impl Names {
                 no_change: Some("no_change_accuracy"),
                 test: "test_accuracy",
             },
-            Task::Regression => Names {
+            Task::Regression => ScoreNames {
                 score: "mean_absolute_error",
                 is_error: true,
                 last_tenth: "last_tenth_absolute_error",
@@ -46,7 +47,7 @@ impl Names {
                 no_change: Some("no_change_absolute_error"),
                 test: "test_absolute_error",
             },
-            Task::Bandit { .. } => Names {
+            Task::Bandit { .. } => ScoreNames {
                 score: "mean_reward",
                 is_error: false,
                 last_tenth: "last_tenth_reward",
@@ -75,68 +76,68 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Takes in one value.
+    /// Adds one value.
     pub fn add(&mut self, value: f64) {
         self.n += 1;
         self.sum += value;
     }
 
-    /// The mean, if there was any value.
+    /// The mean; none before the first value.
     pub fn get(&self) -> Option<f64> {
         (self.n > 0).then(|| self.sum / self.n as f64)
     }
 }
 
-/// How often a class was the truth, was answered, and both.
+/// The confusion counts of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClassCount {
-    /// Examples of it.
+    /// Examples of the class.
     pub count: u64,
-    /// Examples that it was answered for.
+    /// Examples that were answered with the class.
     pub answered: u64,
-    /// Examples of it that it was answered for.
+    /// Examples of the class that were answered with it.
     pub right: u64,
 }
 
 impl ClassCount {
-    /// The share of its answers that were right, if it was ever answered.
+    /// The share of its answers that were right; none where it was never answered.
     pub fn precision(&self) -> Option<f64> {
         (self.answered > 0).then(|| self.right as f64 / self.answered as f64)
     }
 
-    /// The share of its examples that it was answered for, if there was any.
+    /// The share of its examples that were answered with it; none without examples.
     pub fn recall(&self) -> Option<f64> {
         (self.count > 0).then(|| self.right as f64 / self.count as f64)
     }
 
-    /// The harmonic mean of both; 0 where nothing was right.
+    /// The harmonic mean of precision and recall; 0 where no answer was right.
     pub fn f1(&self) -> Option<f64> {
         let n = self.count + self.answered;
         (n > 0).then(|| 2.0 * self.right as f64 / n as f64)
     }
 }
 
-/// How the answers so far did.
+/// The scores of the answers so far.
 #[derive(Debug, Default)]
-pub struct Tally {
-    scores: Mean,
+pub struct Scores {
+    mean: Mean,
     curve: Curve,
     no_change_curve: Curve,
     /// By the place of a class or an action; none for values.
     classes: Vec<ClassCount>,
     /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
     last_tenth: VecDeque<f64>,
-    /// Scores of the last [`LAST`].
+    /// Scores of the last [`LAST_EXAMPLES`].
     last: VecDeque<f64>,
     no_change: Mean,
     newest: Option<Target>,
 }
 
-impl Tally {
-    /// Counts an example.
+impl Scores {
+    /// Scores an answer, and gives its score.
     pub fn judge(&mut self, truth: Target, answer: Target) -> f64 {
         let score = self::score(truth, answer);
-        self.scores.add(score);
+        self.mean.add(score);
         self.curve.add(score);
         if let (Target::Name(truth), Target::Name(answer)) = (truth, answer) {
             self.class(truth).count += 1;
@@ -144,14 +145,14 @@ impl Tally {
             self.class(truth).right += u64::from(truth == answer);
         }
         self.last_tenth.push_back(score);
-        if self.last_tenth.len() as u64 > self.scores.n.div_ceil(10) {
+        if self.last_tenth.len() as u64 > self.mean.n.div_ceil(10) {
             self.last_tenth.pop_front();
         }
         self.last.push_back(score);
-        if self.last.len() > LAST {
+        if self.last.len() > LAST_EXAMPLES {
             self.last.pop_front();
         }
-        // Until a label was delivered there is none to repeat.
+        // There is no label to repeat before the first was fed back.
         if let Some(newest) = self.newest {
             let score = self::score(truth, newest);
             self.no_change.add(score);
@@ -168,19 +169,19 @@ impl Tally {
         &mut self.classes[place]
     }
 
-    /// Notes that a label was delivered: from here on the no-change line repeats it.
-    pub fn delivered(&mut self, label: Target) {
+    /// Notes that a label was fed back: the no-change line repeats it from here on.
+    pub fn note_delivered(&mut self, label: Target) {
         self.newest = Some(label);
     }
 
-    /// How many examples were counted.
+    /// The number of scored examples.
     pub fn examples(&self) -> u64 {
-        self.scores.n
+        self.mean.n
     }
 
     /// The mean score.
     pub fn score(&self) -> Option<f64> {
-        self.scores.get()
+        self.mean.get()
     }
 
     /// The mean score of the last tenth.
@@ -188,9 +189,9 @@ impl Tally {
         mean(&self.last_tenth)
     }
 
-    /// The mean score of the last [`LAST`], where there were more.
+    /// The mean score of the last [`LAST_EXAMPLES`], where there were more.
     pub fn last(&self) -> Option<f64> {
-        match self.scores.n > LAST as u64 {
+        match self.mean.n > LAST_EXAMPLES as u64 {
             true => mean(&self.last),
             false => None,
         }
@@ -206,13 +207,13 @@ impl Tally {
         &self.curve
     }
 
-    /// The score over time of repeating the newest label delivered, and how many examples came
-    /// before its first.
+    /// The score over time of repeating the newest label that was fed back, and the number of
+    /// examples before its first point.
     pub fn no_change_curve(&self) -> (&Curve, u64) {
-        (&self.no_change_curve, self.scores.n - self.no_change.n)
+        (&self.no_change_curve, self.mean.n - self.no_change.n)
     }
 
-    /// The mean score of repeating the newest label delivered.
+    /// The mean score of repeating the newest label that was fed back.
     pub fn no_change(&self) -> Option<f64> {
         self.no_change.get()
     }
@@ -228,21 +229,21 @@ fn mean(scores: &VecDeque<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn tally(truths: &[u32], answers: &[u32]) -> Tally {
-        let mut tally = Tally::default();
+    fn scores(truths: &[u32], answers: &[u32]) -> Scores {
+        let mut scores = Scores::default();
         for (&truth, &answer) in truths.iter().zip(answers) {
-            tally.judge(Target::Name(truth), Target::Name(answer));
-            tally.delivered(Target::Name(truth));
+            scores.judge(Target::Name(truth), Target::Name(answer));
+            scores.note_delivered(Target::Name(truth));
         }
-        tally
+        scores
     }
 
     #[test]
     fn the_last_tenth_is_the_end_of_the_examples() {
         let check = |n: usize, n_right_at_end: usize, expected: f64| {
             let answers = (0..n).map(|index| u32::from(index + n_right_at_end >= n));
-            let tally = tally(&vec![1; n], &answers.collect::<Vec<_>>());
-            assert_eq!(tally.last_tenth(), Some(expected), "{n} {n_right_at_end}");
+            let scores = scores(&vec![1; n], &answers.collect::<Vec<_>>());
+            assert_eq!(scores.last_tenth(), Some(expected), "{n} {n_right_at_end}");
         };
         check(1, 1, 1.0);
         check(10, 1, 1.0);
@@ -257,7 +258,7 @@ mod tests {
     fn a_long_stream_is_also_scored_over_its_end() {
         let check = |n: usize, n_wrong: usize, expected: Option<f64>| {
             let answers: Vec<u32> = (0..n).map(|index| u32::from(index >= n_wrong)).collect();
-            assert_eq!(tally(&vec![1; n], &answers).last(), expected, "{n}");
+            assert_eq!(scores(&vec![1; n], &answers).last(), expected, "{n}");
         };
         check(2000, 0, None);
         check(2001, 1, Some(1.0));
@@ -266,19 +267,19 @@ mod tests {
 
     #[test]
     fn accuracy_is_a_share_and_no_change_repeats_what_was_delivered() {
-        let all = tally(&[0, 0, 1, 1, 0], &[0, 1, 1, 1, 1]);
+        let all = scores(&[0, 0, 1, 1, 0], &[0, 1, 1, 1, 1]);
         assert_eq!((all.examples(), all.score()), (5, Some(0.6)));
         assert_eq!(all.no_change(), Some(0.5));
-        let none = Tally::default();
+        let none = Scores::default();
         assert_eq!((none.score(), none.last_tenth()), (None, None));
         assert_eq!(none.no_change(), None);
     }
 
     #[test]
     fn classes_are_counted_as_truth_and_as_answer() {
-        let tally = tally(&[0, 0, 0, 1, 3], &[0, 1, 0, 1, 0]);
+        let scores = scores(&[0, 0, 0, 1, 3], &[0, 1, 0, 1, 0]);
         let shares = |class: &ClassCount| (class.count, class.precision(), class.recall());
-        let shares: Vec<_> = tally.classes().iter().map(shares).collect();
+        let shares: Vec<_> = scores.classes().iter().map(shares).collect();
         let expected = [
             (3, Some(2.0 / 3.0), Some(2.0 / 3.0)),
             (1, Some(0.5), Some(1.0)),
@@ -286,21 +287,21 @@ mod tests {
             (1, None, Some(0.0)),
         ];
         assert_eq!(shares, expected);
-        let f1: Vec<_> = tally.classes().iter().map(ClassCount::f1).collect();
+        let f1: Vec<_> = scores.classes().iter().map(ClassCount::f1).collect();
         let expected = [Some(2.0 / 3.0), Some(2.0 / 3.0), None, Some(0.0)];
         assert_eq!(f1, expected);
-        assert_eq!(tally.no_change_curve().1, 1);
+        assert_eq!(scores.no_change_curve().1, 1);
     }
 
     #[test]
     fn values_are_scored_by_their_absolute_error() {
-        let mut tally = Tally::default();
+        let mut scores = Scores::default();
         for (truth, answer) in [(1.0, 0.0), (4.0, 1.0)] {
-            tally.judge(Target::Value(truth), Target::Value(answer));
-            tally.delivered(Target::Value(truth));
+            scores.judge(Target::Value(truth), Target::Value(answer));
+            scores.note_delivered(Target::Value(truth));
         }
-        assert_eq!(tally.score(), Some(2.0));
-        assert_eq!(tally.last_tenth(), Some(3.0));
-        assert_eq!(tally.no_change(), Some(3.0));
+        assert_eq!(scores.score(), Some(2.0));
+        assert_eq!(scores.last_tenth(), Some(3.0));
+        assert_eq!(scores.no_change(), Some(3.0));
     }
 }

@@ -40,14 +40,14 @@ impl Drift {
 }
 
 /// Where the rows come from.
-pub struct World {
+pub struct RotatingHyperplane {
     rng: ChaCha8Rng,
     angle: f64,
 }
 
-impl World {
-    pub fn new(seed: u64) -> World {
-        World {
+impl RotatingHyperplane {
+    pub fn new(seed: u64) -> RotatingHyperplane {
+        RotatingHyperplane {
             rng: ChaCha8Rng::seed_from_u64(seed),
             angle: 0.4,
         }
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn the_seed_decides_the_rows_and_drift_changes_the_labels() {
         let labels = |turned: bool| {
-            let mut world = World::new(7);
+            let mut stream = RotatingHyperplane::new(7);
             if turned {
-                world.turn_around();
+                stream.turn_around();
             }
-            world.rows(500, Drift::Steady)
+            stream.rows(500, Drift::Steady)
         };
         assert_eq!(labels(false), labels(false));
         let (steady, turned) = (labels(false).1, labels(true).1);

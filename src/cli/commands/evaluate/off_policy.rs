@@ -1,6 +1,6 @@
-//! Logged decisions: what each model's policy would have earned, and what it learns from them.
+//! Off-policy evaluation: the estimated mean reward of each model's policy on logged decisions.
 //!
-//! Invariant: a decision is valued before it is learned.
+//! Invariant: a decision enters the estimates before it is learned.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,83 +13,83 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::print::{self, shown};
-use crate::cli::output::progress::Line;
-use crate::cli::rows::decisions::Logged;
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::decisions::LoggedRow;
 use crate::cli::rows::quoted;
-use crate::cli::run::local_model::Pupil;
-use crate::cli::run::prefetch::Ahead;
+use crate::cli::run::local_model::LocalModel;
+use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::report::CpuClock;
 
-/// Whether a model learns the decisions that it is valued by.
+/// Whether a model learns the decisions that it is evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
-    /// Each so many decisions after it was valued.
+    /// It learns each decision, `delay` decisions later.
     Learning {
-        /// 0 is at once.
+        /// 0: before the next decision.
         delay: u64,
     },
-    /// It stays as it is.
+    /// It learns nothing.
     Frozen,
 }
 
 impl Mode {
-    /// What is done to decisions.
+    /// The mode as the progress line names it.
     fn word(self) -> &'static str {
         match self {
-            Mode::Learning { .. } => "valuing and learning",
-            Mode::Frozen => "valuing",
+            Mode::Learning { .. } => "evaluating and learning",
+            Mode::Frozen => "evaluating",
         }
     }
 }
 
-/// A model, and how it goes through decisions.
-pub struct Valued {
-    pub pupil: Pupil,
+/// A model and its mode.
+pub struct OffPolicyEvaluation {
+    pub model: LocalModel,
     pub mode: Mode,
-    pub line: Line,
+    pub progress: RunProgress,
 }
 
-/// What a model's policy is worth.
+/// The estimates of a model's policy.
 #[derive(Debug)]
-pub struct Worth {
+pub struct OffPolicyReport {
     estimates: OffPolicy,
     n_without_reward: u64,
-    /// Decisions that a frozen model may have learned from.
+    /// The number of decisions that a frozen model may have learned.
     pub n_learned_before: Option<u64>,
     seconds: f64,
     cpu_seconds: f64,
 }
 
-impl Valued {
-    /// Goes through the decisions to their end, or until it is interrupted.
+impl OffPolicyEvaluation {
+    /// Runs over the decisions to their end, or until ctrl-c.
     pub fn run(
         self,
-        decisions: impl Iterator<Item = anyhow::Result<Logged>>,
+        decisions: impl Iterator<Item = anyhow::Result<LoggedRow>>,
         clock: CpuClock,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<Worth> {
-        let Valued {
-            mut pupil,
+    ) -> anyhow::Result<OffPolicyReport> {
+        let OffPolicyEvaluation {
+            mut model,
             mode,
-            mut line,
+            mut progress,
         } = self;
         let started = Instant::now();
         let mut estimates = OffPolicy::default();
         let mut n_without_reward = 0;
         let mut waiting = VecDeque::new();
-        let described = pupil.described.clone();
-        let decisions = Ahead::new(decisions, described.as_ref(), |one: &mut Logged| {
+        let described = model.described.clone();
+        let decisions = Prefetch::new(decisions, described.as_ref(), |one: &mut LoggedRow| {
             &mut one.batch
         })?;
-        let decisions = decisions.take_while(|_| !interrupt.came());
+        let decisions = decisions.take_while(|_| !interrupt.is_set());
         for (row, logged) in (0..).zip(decisions) {
             let mut logged = logged?;
-            pupil.embed(&mut logged.batch)?;
+            model.embed(&mut logged.batch)?;
             let Some(reward) = logged.reward else {
                 n_without_reward += 1;
                 continue;
             };
-            let (distribution, scores) = pupil.policy(&logged.batch)?;
+            let (distribution, scores) = model.policy(&logged.batch)?;
             estimates.add(LoggedDecision {
                 action: logged.action as usize,
                 propensity: logged.propensity,
@@ -104,16 +104,16 @@ impl Valued {
                     .is_some_and(|(first, _)| first + delay <= row)
                 {
                     let (row, logged) = waiting.pop_front().expect("there is a first");
-                    pupil.learn_logged(row, logged)?;
+                    model.learn_logged(row, logged)?;
                 }
             }
-            line.show(|| {
+            progress.show(|| {
                 let (n, seconds) = (row + 1, started.elapsed().as_secs_f64());
                 let (what, rate) = (mode.word(), n as f64 / seconds);
                 format!("{what}: {n} decisions, {rate:.0} a second")
             });
         }
-        Ok(Worth {
+        Ok(OffPolicyReport {
             estimates,
             n_without_reward,
             n_learned_before: None,
@@ -123,13 +123,13 @@ impl Valued {
     }
 }
 
-/// A served decision as one that a model values.
+/// Converts a served decision into a logged row.
 ///
 /// # Errors
 /// The model does not know its action.
-pub fn logged(decided: Decided, task: &Task) -> anyhow::Result<Logged> {
+pub fn logged(decided: Decided, task: &Task) -> anyhow::Result<LoggedRow> {
     let action = task.index(&decided.action);
-    Ok(Logged {
+    Ok(LoggedRow {
         batch: decided.batch,
         action: action.with_context(|| {
             let (position, action) = (decided.position, quoted(&decided.action));
@@ -140,8 +140,8 @@ pub fn logged(decided: Decided, task: &Task) -> anyhow::Result<Logged> {
     })
 }
 
-impl Worth {
-    /// The estimates by their names: of the policy that decided, and of the model's.
+impl OffPolicyReport {
+    /// The estimates with their names: of the logging policy, and of the model's policy.
     fn named(&self) -> [(&'static str, &'static str, Option<Estimate>); 4] {
         let of = &self.estimates;
         [
@@ -152,7 +152,7 @@ impl Worth {
         ]
     }
 
-    /// As JSON.
+    /// The report as JSON.
     pub fn fields(&self) -> Map<String, Value> {
         let mut values = Map::new();
         for (name, _, estimate) in self.named() {
@@ -183,7 +183,7 @@ impl Worth {
         self.estimates.n_decisions() as f64 / self.seconds
     }
 
-    /// Prints it for people.
+    /// Prints the report for people.
     pub fn print(&self) -> anyhow::Result<()> {
         let of = &self.estimates;
         let line = |name: &str, value: String| print::line(format_args!("{name:<28} {value}"));
@@ -200,40 +200,40 @@ impl Worth {
         line("cpu seconds", shown(Some(self.cpu_seconds)))
     }
 
-    /// What people should know of it.
+    /// Warnings about the estimates.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.n_without_reward > 0 {
             let n = self.n_without_reward;
-            notes.push(format!("{n} rows have no reward and were passed over"));
+            notes.push(format!("{n} rows have no reward and were skipped"));
         }
         if let Some(n) = self.n_learned_before.filter(|&n| n > 0) {
             let of = self.estimates.n_decisions();
             notes.push(format!(
                 "{n} of {of} decisions came before this version, which may have learned from \
-                 them: that flatters it; --unseen leaves them out"
+                 them, so its estimates are too high; --unseen excludes them"
             ));
         }
         let size = self.estimates.effective_sample_size();
         if self.estimates.n_decisions() > 0 && size < 30.0 {
             notes.push(format!(
                 "the policy rarely takes the logged actions (effective sample size {size:.1}): \
-                 ips, snips and the intervals say little"
+                 ips, snips and the intervals are unreliable"
             ));
         }
         let is_still = |estimate: Option<Estimate>| estimate.is_some_and(|e| e.low == e.high);
         if is_still(self.estimates.ips()) && !is_still(self.estimates.logged()) {
-            let what = "no reward came of an action that the policy would take";
+            let what = "no action that the policy would take has a reward";
             notes.push(format!(
-                "{what}: ips has no spread, and its interval says nothing"
+                "{what}: ips has no variance, and its interval is meaningless"
             ));
         }
         notes
     }
 }
 
-/// A row for each model, below what its columns are.
-pub fn table(names: &[String], worths: &[Worth]) -> Vec<Vec<String>> {
+/// A table with a header and a row for each model.
+pub fn table(names: &[String], reports: &[OffPolicyReport]) -> Vec<Vec<String>> {
     let titles = [
         "model",
         "decisions",
@@ -244,12 +244,12 @@ pub fn table(names: &[String], worths: &[Worth]) -> Vec<Vec<String>> {
     ];
     let mut titles = titles.map(str::to_owned).to_vec();
     titles.extend(["sample size", "examples/s"].map(str::to_owned));
-    let rows = names.iter().zip(worths).map(|(name, worth)| {
-        let of = &worth.estimates;
+    let rows = names.iter().zip(reports).map(|(name, report)| {
+        let of = &report.estimates;
         let mut row = vec![name.clone(), of.n_decisions().to_string()];
-        row.extend(worth.named().map(|(_, _, estimate)| within(estimate)));
+        row.extend(report.named().map(|(_, _, estimate)| within(estimate)));
         row.push(format!("{:.1}", of.effective_sample_size()));
-        row.push(format!("{:.0}", worth.rate()));
+        row.push(format!("{:.0}", report.rate()));
         row
     });
     std::iter::once(titles).chain(rows).collect()
@@ -263,12 +263,12 @@ fn within(estimate: Option<Estimate>) -> String {
     }
 }
 
-/// Refuses to value what makes no decisions.
+/// Refuses a model that is not a bandit.
 pub fn ensure_bandit(task: &Task) -> anyhow::Result<()> {
     let word = task.word();
     ensure!(
         matches!(task, Task::Bandit { .. }),
-        "the model's task is {word}, and only a bandit is valued by decisions"
+        "the model's task is {word}, and only a bandit is evaluated on decisions"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rows with a target: each is answered, judged, and learned when its target is due.
+//! Prequential evaluation: each row is answered, scored, and learned when its target is due.
 //!
 //! Invariant: each answer comes from everything learned before it.
 
@@ -11,26 +11,26 @@ use super::Paths;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::chart::{Chart, Series, Stroke};
 use crate::cli::output::print::shown;
-use crate::cli::output::progress::Line;
-use crate::cli::rows::labelled::{Lesson, Lessons};
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::signature::ModelSignature;
-use crate::cli::run::local_model::{Pupil, answer};
-use crate::cli::run::prefetch::Ahead;
-use crate::cli::run::prequential_run::{Course, RunArgs};
-use crate::cli::run::report::{CpuClock, Report};
-use crate::cli::run::scores::{Mean, Names, score};
+use crate::cli::run::local_model::{LocalModel, answer};
+use crate::cli::run::prefetch::Prefetch;
+use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
+use crate::cli::run::report::{CpuClock, RunReport};
+use crate::cli::run::scores::{Mean, ScoreNames, score};
 
-/// A model before its first row.
-pub struct Labelled<'a> {
-    pupil: Pupil,
-    described: ModelSignature,
-    lessons: Lessons,
-    course: Course<u64>,
+/// A model and its rows, before the first.
+pub struct PrequentialEvaluation<'a> {
+    model: LocalModel,
+    signature: ModelSignature,
+    rows: LabelledRows,
+    run: PrequentialRun<u64>,
     target: &'a str,
-    pace: &'a RunArgs,
+    run_args: &'a RunArgs,
 }
 
-impl<'a> Labelled<'a> {
+impl<'a> PrequentialEvaluation<'a> {
     /// Opens a model and its rows.
     ///
     /// # Errors
@@ -39,80 +39,83 @@ impl<'a> Labelled<'a> {
         folder: &Path,
         rows: &Path,
         target: &'a str,
-        pace: &'a RunArgs,
-        line: Line,
-    ) -> anyhow::Result<Labelled<'a>> {
-        let pupil = Pupil::new(folder)?;
-        let described = ModelSignature::of(pupil.spec());
-        let lessons = Lessons::open(rows, target, &described);
-        Ok(Labelled {
-            lessons: lessons.with_context(|| folder.display().to_string())?,
-            course: Course::new(&described.task, pace, line)?,
-            pupil,
-            described,
+        run_args: &'a RunArgs,
+        progress: RunProgress,
+    ) -> anyhow::Result<PrequentialEvaluation<'a>> {
+        let model = LocalModel::new(folder)?;
+        let signature = ModelSignature::of(model.spec());
+        let rows = LabelledRows::open(rows, target, &signature);
+        Ok(PrequentialEvaluation {
+            rows: rows.with_context(|| folder.display().to_string())?,
+            run: PrequentialRun::new(&signature.task, run_args, progress)?,
+            model,
+            signature,
             target,
-            pace,
+            run_args,
         })
     }
 
-    /// What it learns to do.
+    /// Its task.
     pub fn task(&self) -> &Task {
-        &self.described.task
+        &self.signature.task
     }
 
-    /// Runs the loop to its end, or until it is interrupted: then what was answered is judged, and
-    /// nothing is tested.
-    pub fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<Report> {
-        let Labelled {
-            mut pupil,
-            mut described,
-            lessons,
-            mut course,
+    /// Runs the loop to its end, or until ctrl-c: then the targets of all answers are still learned,
+    /// and there is no test.
+    pub fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<RunReport> {
+        let PrequentialEvaluation {
+            mut model,
+            mut signature,
+            rows,
+            mut run,
             target,
-            pace,
+            run_args,
         } = self;
-        let limit = pace.limit.map_or(usize::MAX, |limit| limit as usize);
-        let folder = pupil.described.clone();
-        let ahead =
-            |lessons| Ahead::new(lessons, folder.as_ref(), |one: &mut Lesson| &mut one.batch);
-        let lessons = ahead(lessons.take(limit))?;
-        for lesson in lessons.take_while(|_| !interrupt.came()) {
-            let mut lesson = lesson?;
-            pupil.embed(&mut lesson.batch)?;
-            let (answer, position) = pupil.answer(&lesson)?;
-            course.judge(&lesson, answer, position);
-            while let Some(due) = course.due(lesson.row) {
-                pupil.learn(due.row, due.key, due.signal)?;
+        let limit = run_args.limit.map_or(usize::MAX, |limit| limit as usize);
+        let folder = model.described.clone();
+        let prefetch = |rows| {
+            Prefetch::new(rows, folder.as_ref(), |one: &mut LabelledRow| {
+                &mut one.batch
+            })
+        };
+        let rows = prefetch(rows.take(limit))?;
+        for row in rows.take_while(|_| !interrupt.is_set()) {
+            let mut row = row?;
+            model.embed(&mut row.batch)?;
+            let (answer, position) = model.answer(&row)?;
+            run.judge(&row, answer, position);
+            while let Some(due) = run.due(row.index) {
+                model.learn(due.row, due.key, due.signal)?;
             }
         }
-        while let Some(due) = course.due(u64::MAX) {
-            pupil.learn(due.row, due.key, due.signal)?;
+        while let Some(due) = run.due(u64::MAX) {
+            model.learn(due.row, due.key, due.signal)?;
         }
-        let seconds = course.seconds();
-        described.task = course.task().clone();
-        let (tally, mut line) = course.finish();
-        let test = match &pace.test {
-            Some(path) if !interrupt.came() => {
-                let lessons = Lessons::open(path, target, &described)?;
-                let lessons = ahead(lessons.take(usize::MAX))?;
-                let lessons = lessons.take_while(|_| !interrupt.came());
-                Some(test(&mut pupil, lessons, &mut line)?)
+        let seconds = run.seconds();
+        signature.task = run.task().clone();
+        let (scores, mut progress) = run.finish();
+        let test = match &run_args.test {
+            Some(path) if !interrupt.is_set() => {
+                let rows = LabelledRows::open(path, target, &signature)?;
+                let rows = prefetch(rows.take(usize::MAX))?;
+                let rows = rows.take_while(|_| !interrupt.is_set());
+                Some(test(&mut model, rows, &mut progress)?)
             }
             _ => None,
         };
-        // Part of a test says nothing of the whole.
-        let test = test.filter(|_| !interrupt.came());
-        let members = pupil.learner.evaluation().members().iter();
-        Ok(Report {
-            names: Names::of(&described.task),
-            tally,
+        // Part of a test is no estimate of the whole.
+        let test = test.filter(|_| !interrupt.is_set());
+        let members = model.learner.evaluation().members().iter();
+        Ok(RunReport {
+            names: ScoreNames::of(&signature.task),
+            scores,
             seconds,
             cpu_seconds: clock.seconds(),
             members: members
                 .filter(|member| member.examples > 0)
                 .map(|member| (member.name.clone(), member.sum / member.examples as f64))
                 .collect(),
-            classes: described.task.names().to_vec(),
+            classes: signature.task.names().to_vec(),
             each_class: false,
             test,
             notes: Vec::new(),
@@ -122,38 +125,38 @@ impl<'a> Labelled<'a> {
 
 /// The mean score on rows that are not learned.
 fn test(
-    pupil: &mut Pupil,
-    lessons: impl Iterator<Item = anyhow::Result<Lesson>>,
-    line: &mut Line,
+    model: &mut LocalModel,
+    rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
+    progress: &mut RunProgress,
 ) -> anyhow::Result<Option<f64>> {
     let mut mean = Mean::default();
-    for lesson in lessons {
-        let mut lesson = lesson?;
-        if let Some(truth) = lesson.truth {
-            pupil.embed(&mut lesson.batch)?;
+    for row in rows {
+        let mut row = row?;
+        if let Some(truth) = row.truth {
+            model.embed(&mut row.batch)?;
             mean.add(score(
                 truth,
-                answer(&pupil.predict(&lesson.batch, Choice::Best)?),
+                answer(&model.predict(&row.batch, Choice::Best)?),
             ));
         }
-        line.show(|| format!("testing: {} rows, {}", lesson.row + 1, shown(mean.get())));
+        progress.show(|| format!("testing: {} rows, {}", row.index + 1, shown(mean.get())));
     }
     Ok(mean.get())
 }
 
-/// A row for each model, below what its columns are.
-pub fn table(names: &[String], reports: &[Report]) -> Vec<Vec<String>> {
+/// A table with a header and a row for each model.
+pub fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for (name, report) in names.iter().zip(reports) {
-        let (tally, titles) = (&report.tally, &report.names);
+        let (scores, titles) = (&report.scores, &report.names);
         let mut cells = vec![
             ("model", name.clone()),
-            ("examples", tally.examples().to_string()),
-            (titles.score, shown(tally.score())),
-            (titles.last_tenth, shown(tally.last_tenth())),
+            ("examples", scores.examples().to_string()),
+            (titles.score, shown(scores.score())),
+            (titles.last_tenth, shown(scores.last_tenth())),
         ];
         if let Some(no_change) = titles.no_change {
-            cells.push((no_change, shown(tally.no_change())));
+            cells.push((no_change, shown(scores.no_change())));
         }
         if let Some(test) = report.test {
             cells.push((titles.test, shown(test)));
@@ -170,17 +173,17 @@ pub fn table(names: &[String], reports: &[Report]) -> Vec<Vec<String>> {
 }
 
 /// The score of each model over time, beside the no-change line.
-pub fn chart(names: &[String], reports: &[Report], Paths { rows, .. }: &Paths) -> Option<Chart> {
+pub fn chart(names: &[String], reports: &[RunReport], Paths { rows, .. }: &Paths) -> Option<Chart> {
     let first = reports.first()?;
     let models = names.iter().zip(reports);
     let models = models.map(|(name, report)| Series {
         name: name.clone(),
-        points: report.tally.curve().points(),
+        points: report.scores.curve().points(),
         stroke: Stroke::Model,
     });
     let mut series: Vec<Series> = models.collect();
     if first.names.no_change.is_some() {
-        let (curve, n_before) = first.tally.no_change_curve();
+        let (curve, n_before) = first.scores.no_change_curve();
         let points = curve.points().into_iter();
         series.push(Series {
             name: "no change".to_owned(),
@@ -192,7 +195,7 @@ pub fn chart(names: &[String], reports: &[Report], Paths { rows, .. }: &Paths) -
     }
     let rows = rows.as_deref().and_then(Path::file_name);
     let score = first.names.score.replace('_', " ");
-    let window = first.tally.curve().window();
+    let window = first.scores.curve().window();
     Some(Chart {
         title: rows.map_or_else(String::new, |rows| rows.to_string_lossy().into_owned()),
         score: format!("{score} over the last {window} examples"),

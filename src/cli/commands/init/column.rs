@@ -1,47 +1,47 @@
-//! One column on its own: what it holds, and whether a model should see it.
+//! One column: the kind of its values, and the reason to exclude it, if any.
 //!
-//! Invariant: nothing is left out for being unusual, only for telling nothing or telling too much.
+//! Invariant: a column is excluded only if it carries no information or repeats the target.
 
-use super::column_stats::{Look, N_DISTINCT_MAX};
+use super::column_stats::{ColumnStats, N_DISTINCT_MAX};
 use super::description::{shown, shown_range};
-use super::{Input, Kind, Task};
+use super::draft::{DraftInput, DraftKind, Task};
 
-/// From so many words in a value, on average, a column is text.
+/// A column with at least this many words in a value, on average, is text.
 const TEXT_WORDS_MIN: u64 = 3;
-/// In fewer rows than these, distinct values are no evidence of a row id.
+/// With fewer rows, distinct values are no evidence of a row id.
 const ROW_ID_ROWS_MIN: u64 = 20;
-/// In fewer rows than these, neither is a number that goes up by one.
+/// With fewer rows, a number that rises by one is no evidence of a row id.
 const ROW_NUMBER_ROWS_MIN: u64 = 3;
 
-/// Why a column should be left out, if it should.
-pub fn flaw(look: &Look, task: Task, n_rows: u64) -> Option<String> {
-    if look.name.is_empty() {
+/// The reason to exclude a column, if there is one.
+pub fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) -> Option<String> {
+    if column.name.is_empty() {
         return Some("it has no name".into());
     }
-    if look.n_lists > 0 {
-        let is_vector = look.n_lists == n_rows && look.list_length.is_some_and(|n| n > 0);
+    if column.n_lists > 0 {
+        let is_vector = column.n_lists == n_rows && column.list_length.is_some_and(|n| n > 0);
         return (!is_vector).then(|| "lists, but not of one length in every row".into());
     }
-    if let Some(value) = constant(look) {
+    if let Some(value) = constant(column) {
         return Some(value);
     }
-    if look.likeness.is_equal() {
+    if column.target_copy.is_equal() {
         return Some("a copy of the target".into());
     }
-    if task != Task::Regression && look.likeness.is_renaming() {
+    if task != Task::Regression && column.target_copy.is_renaming() {
         return Some("a copy of the target under other names".into());
     }
-    match (look.counts_from, kind(look)) {
+    match (column.counts_from, kind(column)) {
         (Some(first), _) if n_rows >= ROW_NUMBER_ROWS_MIN => Some(format!(
             "a row id ({first}, {}, {}, ...)",
             first + 1,
             first + 2
         )),
         // Among numbers, one stray text must not make distinct values an id.
-        (_, Kind::Category)
+        (_, DraftKind::Category)
             if n_rows >= ROW_ID_ROWS_MIN
-                && !look.distinct.has_repeated()
-                && look.n_texts >= look.n_numbers =>
+                && !column.distinct.has_repeated()
+                && column.n_texts >= column.n_numbers =>
         {
             Some("a row id (every value is distinct)".into())
         }
@@ -49,57 +49,59 @@ pub fn flaw(look: &Look, task: Task, n_rows: u64) -> Option<String> {
     }
 }
 
-/// What every row holds, if it is one value or none.
-pub fn constant(look: &Look) -> Option<String> {
-    match (kind(look), look.range, &look.first_text) {
-        (Kind::Number, None, _) => Some("it has no value in any row".into()),
-        (Kind::Number, Some((min, max)), _) if min == max => {
-            let or_a_gap = if look.n_gaps > 0 { " or a gap" } else { "" };
+/// The value that all rows share, or that they have none, as a reason.
+pub fn constant(column: &ColumnStats) -> Option<String> {
+    match (kind(column), column.range, &column.first_text) {
+        (DraftKind::Number, None, _) => Some("it has no value in any row".into()),
+        (DraftKind::Number, Some((min, max)), _) if min == max => {
+            let or_a_gap = if column.n_gaps > 0 { " or a gap" } else { "" };
             Some(format!("constant ({}{or_a_gap})", shown(min)))
         }
-        (Kind::Category | Kind::Text, _, Some(text)) if look.distinct.count() == Some(1) => {
+        (DraftKind::Category | DraftKind::Text, _, Some(text))
+            if column.distinct.count() == Some(1) =>
+        {
             Some(format!("constant ({text})"))
         }
         _ => None,
     }
 }
 
-/// What the values are; a column of nothing but gaps counts as numbers.
-fn kind(look: &Look) -> Kind {
-    let n_values = look.n_numbers + look.n_texts;
-    match look.list_length {
-        Some(length) if look.n_lists > 0 => Kind::Vector(length),
-        _ if look.n_texts == 0 => Kind::Number,
-        _ if look.n_words >= TEXT_WORDS_MIN * n_values => Kind::Text,
-        _ => Kind::Category,
+/// The kind of the values; a column of gaps counts as numbers.
+fn kind(column: &ColumnStats) -> DraftKind {
+    let n_values = column.n_numbers + column.n_texts;
+    match column.list_length {
+        Some(length) if column.n_lists > 0 => DraftKind::Vector(length),
+        _ if column.n_texts == 0 => DraftKind::Number,
+        _ if column.n_words >= TEXT_WORDS_MIN * n_values => DraftKind::Text,
+        _ => DraftKind::Category,
     }
 }
 
-/// The input that a column makes.
-pub fn input(look: &Look) -> Input {
-    let kind = kind(look);
-    let n_values = look.n_numbers + look.n_texts;
-    let reason = match (kind, &look.first_text, look.distinct.count()) {
-        (Kind::Number, ..) => shown_range(look.range),
-        (Kind::Vector(_), ..) => "a list in every row".into(),
-        (Kind::Text, ..) => {
-            let n_words = look.n_words as f64 / n_values as f64;
+/// The input for a column.
+pub fn input(column: &ColumnStats) -> DraftInput {
+    let kind = kind(column);
+    let n_values = column.n_numbers + column.n_texts;
+    let reason = match (kind, &column.first_text, column.distinct.count()) {
+        (DraftKind::Number, ..) => shown_range(column.range),
+        (DraftKind::Vector(_), ..) => "a list in every row".into(),
+        (DraftKind::Text, ..) => {
+            let n_words = column.n_words as f64 / n_values as f64;
             format!("{n_words:.1} words on average")
         }
-        (Kind::Category, Some(text), _) if look.n_numbers > look.n_texts => format!(
+        (DraftKind::Category, Some(text), _) if column.n_numbers > column.n_texts => format!(
             "{} of {n_values} values not a number, first {text}",
-            look.n_texts
+            column.n_texts
         ),
-        (Kind::Category, _, Some(n_distinct)) => format!("{n_distinct} distinct values"),
-        (Kind::Category, _, None) => format!("over {N_DISTINCT_MAX} distinct values"),
+        (DraftKind::Category, _, Some(n_distinct)) => format!("{n_distinct} distinct values"),
+        (DraftKind::Category, _, None) => format!("over {N_DISTINCT_MAX} distinct values"),
     };
-    Input {
-        name: look.name.clone(),
+    DraftInput {
+        name: column.name.clone(),
         kind,
         reason,
         n_gaps: match kind {
-            Kind::Number => look.n_gaps,
-            Kind::Category | Kind::Text | Kind::Vector(_) => 0,
+            DraftKind::Number => column.n_gaps,
+            DraftKind::Category | DraftKind::Text | DraftKind::Vector(_) => 0,
         },
     }
 }
@@ -109,7 +111,7 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
-    use crate::cli::commands::init::LeftOut;
+    use crate::cli::commands::init::draft::ExcludedColumn;
     use crate::cli::commands::init::tests::drafted;
 
     /// A column `x` of the given values beside a target `y` that alternates, and `keep`, which is
@@ -123,11 +125,11 @@ mod tests {
         text
     }
 
-    /// What became of the column `x`.
+    /// The kind or the exclusion of the column `x`.
     fn fate(text: &str) -> String {
         let draft = drafted(text, None).unwrap();
-        if let Some(left_out) = draft.left_out.iter().find(|left_out| left_out.name == "x") {
-            return left_out.reason.clone();
+        if let Some(excluded) = draft.excluded.iter().find(|excluded| excluded.name == "x") {
+            return excluded.reason.clone();
         }
         let input = draft.inputs.iter().find(|input| input.name == "x").unwrap();
         format!("{:?}, {}, {} gaps", input.kind, input.reason, input.n_gaps)
@@ -222,8 +224,12 @@ mod tests {
         let check = |task, n_rows: usize, row: &dyn Fn(usize) -> String, expected: &str| {
             let rows: String = (0..n_rows).map(|at| row(at) + "\n").collect();
             let draft = drafted(&format!("x,keep,y\n{rows}"), task).unwrap();
-            let left_out: Vec<String> = draft.left_out.iter().map(LeftOut::to_string).collect();
-            assert_eq!(left_out.join("; "), expected);
+            let excluded: Vec<String> = draft
+                .excluded
+                .iter()
+                .map(ExcludedColumn::to_string)
+                .collect();
+            assert_eq!(excluded.join("; "), expected);
         };
         let copy = "\"x\": a copy of the target";
         let renamed = "\"x\": a copy of the target under other names";

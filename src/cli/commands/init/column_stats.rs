@@ -1,4 +1,4 @@
-//! What one pass over a file sees of a column.
+//! The statistics of one column, from one pass over a file.
 //!
 //! Invariant: its size is bounded by `N_DISTINCT_MAX` and the number of classes, never by rows.
 
@@ -11,8 +11,8 @@ use crate::cli::rows::{Cell, number, quoted};
 /// Distinct values are counted one by one up to here, and on a sample beyond.
 pub const N_DISTINCT_MAX: usize = 10_000;
 
-/// What was seen of one column.
-pub struct Look {
+/// The statistics of one column.
+pub struct ColumnStats {
     /// The header.
     pub name: String,
     /// Rows with nothing, `NA` or `nan`.
@@ -34,15 +34,15 @@ pub struct Look {
     /// The number of the first row, while the rows are numbered on from there.
     pub counts_from: Option<u64>,
     /// The distinct texts, gaps included.
-    pub distinct: Distinct,
-    /// Whether it repeats the target.
-    pub likeness: Likeness,
+    pub distinct: DistinctValues,
+    /// The comparison with the target.
+    pub target_copy: TargetCopy,
 }
 
-impl Look {
-    /// A column of which nothing was seen yet.
-    pub fn new(name: &str) -> Look {
-        Look {
+impl ColumnStats {
+    /// The statistics before the first row.
+    pub fn new(name: &str) -> ColumnStats {
+        ColumnStats {
             name: name.to_owned(),
             n_gaps: 0,
             n_numbers: 0,
@@ -53,16 +53,16 @@ impl Look {
             first_text: None,
             list_length: None,
             counts_from: None,
-            distinct: Distinct::default(),
-            likeness: Likeness::default(),
+            distinct: DistinctValues::default(),
+            target_copy: TargetCopy::default(),
         }
     }
 
-    /// Takes in the next cell, in the row `row_index` from 0, with the row's label if it has one.
-    pub fn see(&mut self, row_index: u64, cell: &Cell, label: Option<&Label>) {
+    /// Adds the next cell, in the row `row_index` from 0, with the label of the row if it has one.
+    pub fn add(&mut self, row_index: u64, cell: &Cell, label: Option<&Label>) {
         let text = match cell {
             Cell::Text(text) => text,
-            Cell::List(values) => return self.see_list(row_index, values.len()),
+            Cell::List(values) => return self.add_list(row_index, values.len()),
         };
         let number = number(text);
         match number {
@@ -86,13 +86,13 @@ impl Look {
             self.counts_from = None;
         }
         let hash = hash(text);
-        self.distinct.see(hash);
+        self.distinct.add(hash);
         if let Some(label) = label {
-            self.likeness.see(label, text, number, hash);
+            self.target_copy.add(label, text, number, hash);
         }
     }
 
-    fn see_list(&mut self, row_index: u64, length: usize) {
+    fn add_list(&mut self, row_index: u64, length: usize) {
         if row_index == 0 {
             self.list_length = Some(length);
         } else if self.list_length != Some(length) {
@@ -102,19 +102,19 @@ impl Look {
     }
 }
 
-/// Counts distinct values; beyond the bound, only among those whose hash ends in enough zeros.
+/// The count of distinct values; beyond the bound, a sample of those whose hash ends in enough
+/// zeros.
 ///
-/// The sample keeps or drops a value wherever it stands, so that repetition shows in it at any
-/// distance.
+/// The sample keeps or drops a value in every row alike, so it shows repetition at any distance.
 #[derive(Default)]
-pub struct Distinct {
+pub struct DistinctValues {
     hashes: HashSet<u64>,
     n_zeros: u32,
     has_repeated: bool,
 }
 
-impl Distinct {
-    fn see(&mut self, hash: u64) {
+impl DistinctValues {
+    fn add(&mut self, hash: u64) {
         if hash.trailing_zeros() < self.n_zeros {
             return;
         }
@@ -126,7 +126,7 @@ impl Distinct {
         }
     }
 
-    /// How many there are, or nothing where there are more than the bound.
+    /// The number of distinct values; none where it is over the bound.
     pub fn count(&self) -> Option<usize> {
         (self.n_zeros == 0).then_some(self.hashes.len())
     }
@@ -137,19 +137,19 @@ impl Distinct {
     }
 }
 
-/// Whether a column repeats the target, in its words or in others.
-pub struct Likeness {
+/// The comparison of a column with the target: equal, or equal up to a renaming of the classes.
+pub struct TargetCopy {
     n_rows: usize,
     is_equal: bool,
     is_renaming: bool,
-    /// The value that came with each class.
+    /// The value beside each class.
     value_of_class: Vec<u64>,
     values: HashSet<u64>,
 }
 
-impl Default for Likeness {
-    fn default() -> Likeness {
-        Likeness {
+impl Default for TargetCopy {
+    fn default() -> TargetCopy {
+        TargetCopy {
             n_rows: 0,
             is_equal: true,
             is_renaming: true,
@@ -159,8 +159,8 @@ impl Default for Likeness {
     }
 }
 
-impl Likeness {
-    fn see(&mut self, label: &Label, text: &str, number: Option<f64>, hash: u64) {
+impl TargetCopy {
+    fn add(&mut self, label: &Label, text: &str, number: Option<f64>, hash: u64) {
         self.n_rows += 1;
         let same_number = number.is_some() && number == label.number;
         self.is_equal &= text == label.text || same_number;
@@ -177,7 +177,7 @@ impl Likeness {
         }
     }
 
-    /// Whether every row with a target holds the target itself.
+    /// Whether the column equals the target in every row that has one.
     pub fn is_equal(&self) -> bool {
         self.is_equal && self.n_rows > 0
     }

@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use super::{Draft, Input, Kind, LeftOut, Task};
+use super::draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
 use crate::cli::rows::quoted;
 
-/// The width before a comment, unless what they speak of is longer.
+/// The width before a comment, unless the setting is longer.
 const COMMENT_COLUMN: usize = 27;
 /// The width that a list of labels fills.
 const LINE_CHARS_MAX: usize = 96;
@@ -17,7 +17,7 @@ const POINTERS: &str = "\
 # \"gradient\" trains one [network] with a [memory], \"analytic\" is ridge regression that stores no
 # example, and \"neighbours\" asks the nearest of the newest examples.
 ";
-/// What may stand below the kind of a text.
+/// The hint below the kind of a text.
 const ENCODER: &str = "# encoder = \"FOLDER\"        # a pretrained BERT takes it in, \
     where words alone say too little\n";
 
@@ -41,11 +41,11 @@ impl Draft {
             Task::Bandit => toml += &labels("actions", &self.labels),
             Task::Regression => {}
         }
-        if !self.left_out.is_empty() {
+        if !self.excluded.is_empty() {
             toml.push('\n');
         }
-        for left_out in &self.left_out {
-            toml += &format!("# left out: {left_out}\n");
+        for excluded in &self.excluded {
+            toml += &format!("# left out: {excluded}\n");
         }
         for input in &self.inputs {
             toml += &self.input(input);
@@ -54,19 +54,19 @@ impl Draft {
         toml + POINTERS
     }
 
-    fn input(&self, input: &Input) -> String {
+    fn input(&self, input: &DraftInput) -> String {
         let mut toml = format!("\n[[input]]\nname = {}\n", string(&input.name));
         let kind = match input.kind {
-            Kind::Number => "number",
-            Kind::Category => "category",
-            Kind::Text => "text",
-            Kind::Vector(_) => "vector",
+            DraftKind::Number => "number",
+            DraftKind::Category => "category",
+            DraftKind::Text => "text",
+            DraftKind::Vector(_) => "vector",
         };
         toml += &line(&format!("kind = \"{kind}\""), &input.reason);
-        if let Kind::Vector(length) = input.kind {
+        if let DraftKind::Vector(length) = input.kind {
             toml += &format!("length = {length}\n");
         }
-        if let Kind::Text = input.kind {
+        if let DraftKind::Text = input.kind {
             toml += ENCODER;
         }
         if input.n_gaps > 0 {
@@ -77,7 +77,7 @@ impl Draft {
     }
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for ExcludedColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", quoted(&self.name), self.reason)
     }
@@ -153,13 +153,13 @@ mod tests {
             task,
             task_reason: "target \"y\": 2 distinct values, not numeric".into(),
             labels: labels.iter().map(|label| label.to_string()).collect(),
-            inputs: vec![Input {
+            inputs: vec![DraftInput {
                 name: "amount".into(),
-                kind: Kind::Number,
+                kind: DraftKind::Number,
                 reason: "-1.5 .. 204".into(),
                 n_gaps: 12,
             }],
-            left_out: vec![LeftOut {
+            excluded: vec![ExcludedColumn {
                 name: "id".into(),
                 reason: "a row id (1, 2, 3, ...)".into(),
             }],
@@ -174,15 +174,15 @@ mod tests {
     #[test]
     fn a_draft_reads_as_a_person_would_write_it() {
         let mut draft = draft(Task::Classification, &["up", "down"]);
-        draft.inputs.push(Input {
+        draft.inputs.push(DraftInput {
             name: "v".into(),
-            kind: Kind::Vector(4),
+            kind: DraftKind::Vector(4),
             reason: "a list in every row".into(),
             n_gaps: 0,
         });
-        draft.inputs.push(Input {
+        draft.inputs.push(DraftInput {
             name: "t".into(),
-            kind: Kind::Text,
+            kind: DraftKind::Text,
             reason: "words".into(),
             n_gaps: 0,
         });
@@ -217,7 +217,7 @@ kind = "text"               # words
             let mut draft = draft(task, labels);
             draft.source = text.into();
             draft.inputs[0].name = text.into();
-            draft.left_out[0].name = text.into();
+            draft.excluded[0].name = text.into();
             let table = parsed(&draft);
             let got = table[key].as_array().unwrap().iter();
             let got: Vec<&str> = got.map(|label| label.as_str().unwrap()).collect();

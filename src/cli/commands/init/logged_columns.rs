@@ -1,25 +1,26 @@
-//! The columns of logged decisions that tell what came of them: reward and propensity.
+//! The reward and propensity columns of logged decisions.
 //!
-//! Invariant: no drafted model takes one of them as an input.
+//! Invariant: neither is an input of the drafted model.
 
 use anyhow::{bail, ensure};
 
-use super::{Goal, LeftOut};
+use super::Goal;
+use super::draft::ExcludedColumn;
 use crate::cli::rows::{Cell, Row, find_column, number, quoted};
 
-/// A column that says what came of a decision, which no model may see before it decides.
-pub struct Told {
+/// A column of the outcome of a decision, which a model cannot know when it decides.
+pub struct LoggedColumn {
     /// Its place in the file.
     pub column: usize,
     name: String,
     reason: &'static str,
-    /// What its numbers must be.
+    /// The range of its numbers.
     range: &'static str,
     is_in_range: fn(f64) -> bool,
 }
 
 /// The columns of reward and propensity among those of a file.
-pub fn told(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Told>> {
+pub fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
     let Goal::Decisions([action, reward, propensity]) = goal else {
         return Ok(Vec::new());
     };
@@ -27,7 +28,7 @@ pub fn told(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Told>> {
         action != reward && action != propensity && reward != propensity,
         "action, reward and propensity are three columns"
     );
-    let reward = Told {
+    let reward = LoggedColumn {
         column: find_column(columns, reward)?,
         name: reward.to_owned(),
         reason: "the reward of the logged action",
@@ -35,7 +36,7 @@ pub fn told(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Told>> {
         // A reward that is not known is a gap, and its row is not learned.
         is_in_range: |reward| reward.is_nan() || reward.is_finite(),
     };
-    let propensity = Told {
+    let propensity = LoggedColumn {
         column: find_column(columns, propensity)?,
         name: propensity.to_owned(),
         reason: "the propensity of the logged action",
@@ -45,8 +46,8 @@ pub fn told(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Told>> {
     Ok(vec![reward, propensity])
 }
 
-impl Told {
-    /// Refuses a value that it cannot have.
+impl LoggedColumn {
+    /// Refuses a value out of range.
     pub fn check(&self, row: &Row) -> anyhow::Result<()> {
         let (line, name) = (row.line, quoted(&self.name));
         let Cell::Text(text) = &row.cells[self.column] else {
@@ -61,9 +62,9 @@ impl Told {
         Ok(())
     }
 
-    /// Why the model does not take it.
-    pub fn left_out(&self) -> LeftOut {
-        LeftOut {
+    /// The column as an excluded one.
+    pub fn excluded(&self) -> ExcludedColumn {
+        ExcludedColumn {
             name: self.name.clone(),
             reason: self.reason.to_owned(),
         }

@@ -1,37 +1,37 @@
-//! Which columns a drafted model takes, and as what.
+//! The selection of inputs among the columns of a file.
 //!
-//! Invariant: every column but the target comes out once, as an input, as an element of a vector
-//! or left out.
+//! Invariant: every column but the target is returned once, as an input, as an element of a vector
+//! or as excluded.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::column::{constant, flaw, input};
-use super::column_stats::Look;
-use super::{Input, Kind, LeftOut, Task};
+use super::column::{constant, exclusion_reason, input};
+use super::column_stats::ColumnStats;
+use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
 
-/// The columns of a file, sorted.
+/// The inputs and the excluded columns of a file.
 pub struct Selection {
-    pub inputs: Vec<Input>,
-    pub left_out: Vec<LeftOut>,
+    pub inputs: Vec<DraftInput>,
+    pub excluded: Vec<ExcludedColumn>,
 }
 
-/// Sorts the columns; what is no use for the task is left out.
-pub fn select(looks: &[Look], task: Task, n_rows: u64) -> Selection {
+/// Selects the inputs; columns of no use for the task are excluded.
+pub fn select(stats: &[ColumnStats], task: Task, n_rows: u64) -> Selection {
     let mut selection = Selection {
         inputs: Vec::new(),
-        left_out: Vec::new(),
+        excluded: Vec::new(),
     };
-    let vectors = vectors(looks, task, n_rows);
-    for (index, look) in looks.iter().enumerate() {
+    let vectors = vectors(stats, task, n_rows);
+    for (index, column) in stats.iter().enumerate() {
         match vectors.get(&index) {
             Some(Some(vector)) => selection.inputs.push(vector.clone()),
             Some(None) => {}
-            None => match flaw(look, task, n_rows) {
-                Some(reason) => selection.left_out.push(LeftOut {
-                    name: look.name.clone(),
+            None => match exclusion_reason(column, task, n_rows) {
+                Some(reason) => selection.excluded.push(ExcludedColumn {
+                    name: column.name.clone(),
                     reason,
                 }),
-                None => selection.inputs.push(input(look)),
+                None => selection.inputs.push(input(column)),
             },
         }
     }
@@ -40,23 +40,24 @@ pub fn select(looks: &[Look], task: Task, n_rows: u64) -> Selection {
 
 /// The vectors among the columns: at each column that belongs to one, the vector if this is its
 /// first element in the file.
-fn vectors(looks: &[Look], task: Task, n_rows: u64) -> HashMap<usize, Option<Input>> {
+fn vectors(stats: &[ColumnStats], task: Task, n_rows: u64) -> HashMap<usize, Option<DraftInput>> {
     let mut elements: BTreeMap<&str, BTreeMap<usize, usize>> = BTreeMap::new();
-    for (column, look) in looks.iter().enumerate() {
-        if let Some((name, index)) = element(&look.name) {
-            elements.entry(name).or_default().insert(index, column);
+    for (at, column) in stats.iter().enumerate() {
+        if let Some((name, index)) = element(&column.name) {
+            elements.entry(name).or_default().insert(index, at);
         }
     }
     let mut vectors = HashMap::new();
     for (name, columns) in elements {
         let length = columns.len();
         let is_complete = length >= 2 && columns.keys().copied().eq(0..length);
-        let is_taken = looks.iter().any(|look| look.name == name);
+        let is_taken = stats.iter().any(|column| column.name == name);
         let are_useful = |column: &usize| {
-            let look = &looks[*column];
-            is_element(look) && (constant(look).is_some() || flaw(look, task, n_rows).is_none())
+            let column = &stats[*column];
+            is_element(column)
+                && (constant(column).is_some() || exclusion_reason(column, task, n_rows).is_none())
         };
-        let is_constant = columns.values().all(|&at| constant(&looks[at]).is_some());
+        let is_constant = columns.values().all(|&at| constant(&stats[at]).is_some());
         let is_vector = is_complete && !is_taken && columns.values().all(are_useful);
         if is_vector && !is_constant {
             let first = columns.values().min().copied();
@@ -67,20 +68,20 @@ fn vectors(looks: &[Look], task: Task, n_rows: u64) -> HashMap<usize, Option<Inp
     vectors
 }
 
-fn vector(name: &str, length: usize) -> Input {
-    Input {
+fn vector(name: &str, length: usize) -> DraftInput {
+    DraftInput {
         name: name.to_owned(),
-        kind: Kind::Vector(length),
+        kind: DraftKind::Vector(length),
         reason: format!("from the columns [0] to [{}]", length - 1),
         n_gaps: 0,
     }
 }
 
 /// Whether every row has a finite 32-bit float.
-fn is_element(look: &Look) -> bool {
+fn is_element(column: &ColumnStats) -> bool {
     let is_float = |value: f64| (value as f32).is_finite();
-    look.n_gaps + look.n_texts + look.n_lists == 0
-        && (look.range).is_some_and(|(min, max)| is_float(min) && is_float(max))
+    column.n_gaps + column.n_texts + column.n_lists == 0
+        && (column.range).is_some_and(|(min, max)| is_float(min) && is_float(max))
 }
 
 /// The vector's name and the index of a column named like `v[12]`.
@@ -100,14 +101,14 @@ mod tests {
 
     #[test]
     fn numbered_columns_are_one_vector() {
-        let check = |text: &str, expected: &[(&str, Kind)]| {
+        let check = |text: &str, expected: &[(&str, DraftKind)]| {
             let draft = drafted(text, None).unwrap();
             let inputs = draft.inputs.iter();
             let inputs: Vec<_> = inputs.map(|i| (i.name.as_str(), i.kind)).collect();
             assert_eq!(inputs, expected, "{text}");
         };
-        let (number, category) = (Kind::Number, Kind::Category);
-        let two = Kind::Vector(2);
+        let (number, category) = (DraftKind::Number, DraftKind::Category);
+        let two = DraftKind::Vector(2);
         check("v[0],v[1],y\n1,2,a\n3,4,b\n", &[("v", two)]);
         check(
             "k,v[1],v[0],y\n5,1,2,a\n4,3,4,b\n",

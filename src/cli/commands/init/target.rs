@@ -1,4 +1,4 @@
-//! What one pass over a file sees of the target, and the task that follows from it.
+//! The statistics of the target, and the task that they suggest.
 //!
 //! Invariant: labels are kept as the text of the file, in order of appearance, and bounded.
 
@@ -6,34 +6,34 @@ use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
 
-use super::Task;
 use super::description::shown_range;
+use super::draft::Task;
 use crate::cli::rows::{number, quoted};
 
 /// The most classes or actions that a draft may have.
 const N_LABELS_MAX: usize = 1000;
 /// The longest label; a longer one is a text, not a class.
 const LABEL_BYTES_MAX: usize = 1024;
-/// Up to so many distinct integers are the names of classes.
+/// Up to this many distinct integers are the names of classes.
 const N_INTEGER_CLASSES_MAX: usize = 20;
 
 /// The target of one row.
 pub struct Label<'a> {
-    /// As it stands in the file.
+    /// The text in the file.
     pub text: &'a str,
-    /// The number that it is, if it is one.
+    /// Its value, if it is a number.
     pub number: Option<f64>,
     /// Its place among the distinct labels, while those are within their bound.
     pub class: Option<usize>,
 }
 
-/// What was seen of the target.
-pub struct TargetLook {
+/// The statistics of the target.
+pub struct TargetStats {
     name: String,
     n_rows: u64,
     labels: Vec<String>,
     class_of: HashMap<String, usize>,
-    /// Why the values cannot be classes.
+    /// The reason that the values cannot be classes.
     excess: Option<String>,
     /// The first value that is not a number, and its line.
     first_text: Option<(String, u64)>,
@@ -41,18 +41,18 @@ pub struct TargetLook {
     range: Option<(f64, f64)>,
 }
 
-/// The task that a target calls for.
-pub struct Decision {
+/// The task for a target, with its reason.
+pub struct TaskChoice {
     pub task: Task,
     pub reason: String,
     /// Classes or actions; none for a regression.
     pub labels: Vec<String>,
 }
 
-impl TargetLook {
-    /// A target of which nothing was seen yet.
-    pub fn new(name: &str) -> TargetLook {
-        TargetLook {
+impl TargetStats {
+    /// The statistics before the first row.
+    pub fn new(name: &str) -> TargetStats {
+        TargetStats {
             name: quoted(name),
             n_rows: 0,
             labels: Vec::new(),
@@ -64,8 +64,8 @@ impl TargetLook {
         }
     }
 
-    /// Takes in the next value that is not a gap.
-    pub fn see<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
+    /// Adds the next value that is not a gap, and returns it as a label.
+    pub fn add<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
         self.n_rows += 1;
         let number = number(text);
         match number {
@@ -105,11 +105,11 @@ impl TargetLook {
         Some(class)
     }
 
-    /// The task that was asked for, or else the one that the values suggest.
+    /// The given task, or else the one that the values suggest.
     ///
     /// # Errors
     /// The values leave nothing to learn, or do not suit the task.
-    pub fn decide(self, asked: Option<Task>) -> anyhow::Result<Decision> {
+    pub fn choose(self, asked: Option<Task>) -> anyhow::Result<TaskChoice> {
         let name = &self.name;
         ensure!(self.n_rows > 0, "target {name} has no value in any row");
         let n_labels = self.labels.len();
@@ -131,10 +131,10 @@ impl TargetLook {
             (_, None) if self.is_whole => format!("{n_labels} distinct integers"),
             (_, None) => format!("{n_labels} distinct numbers"),
         };
-        Ok(Decision {
+        Ok(TaskChoice {
             task,
             reason: match asked {
-                Some(_) => format!("asked for; target {name}: {seen}"),
+                Some(_) => format!("given; target {name}: {seen}"),
                 None => format!("target {name}: {seen}"),
             },
             labels: match task {

@@ -1,7 +1,7 @@
-//! `perennial stream --open`: rows and feedback are sent without waiting for what came before.
+//! `perennial stream --open`: rows and feedback are sent without waiting for earlier ones.
 //!
-//! Invariant: at most [`IN_FLIGHT_MAX`] rows and as many events are on their way, and rows are
-//! judged in their order.
+//! Invariant: at most [`IN_FLIGHT_MAX`] rows and as many events are in flight, and answers are
+//! scored in the order of the rows.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,40 +11,40 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::{FeedbackReply, feedback_reply};
 use tokio::task::JoinHandle;
 
-use super::Run;
+use super::StreamRun;
 use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
-use crate::cli::rows::labelled::Lesson;
+use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::run::latency::Latencies;
 
-impl Run {
-    /// Many rows and events on their way; rows are still judged in their order.
+impl StreamRun {
+    /// Keeps many rows and events in flight; answers are still scored in the order of the rows.
     pub async fn open(
         &mut self,
-        lessons: impl Iterator<Item = anyhow::Result<Lesson>>,
+        rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
     ) -> anyhow::Result<()> {
-        let none = Replies {
+        let none = FeedbackReplies {
             latencies: Latencies::new(),
             acknowledged: 0,
             n_refused: 0,
             refusal: None,
         };
-        let mut feedback = FeedbackStream::open(&self.client, none, Replies::take);
-        let mut asked: VecDeque<Asked> = VecDeque::with_capacity(IN_FLIGHT_MAX);
-        for lesson in lessons {
+        let mut feedback = FeedbackStream::open(&self.client, none, FeedbackReplies::take);
+        let mut asked: VecDeque<PendingAnswer> = VecDeque::with_capacity(IN_FLIGHT_MAX);
+        for row in rows {
             if asked.len() == IN_FLIGHT_MAX
                 && let Some(first) = asked.pop_front()
             {
                 self.settle(first, &mut feedback).await?;
             }
-            let lesson = lesson?;
-            let request = self.question(&lesson.batch).request();
+            let row = row?;
+            let request = self.request(&row.batch).message();
             let answer = ask(self.client.clone(), request);
-            asked.push_back(Asked { lesson, answer });
+            asked.push_back(PendingAnswer { row, answer });
         }
         for asked in asked {
             self.settle(asked, &mut feedback).await?;
         }
-        while let Some(due) = self.course.due(u64::MAX) {
+        while let Some(due) = self.run.due(u64::MAX) {
             let event = self.feedback(due);
             feedback.send(Instant::now(), event).await?;
         }
@@ -57,22 +57,26 @@ impl Run {
         Ok(())
     }
 
-    /// Waits for one answer, judges it, and sends what is due.
-    async fn settle(&mut self, asked: Asked, feedback: &mut Feedback) -> anyhow::Result<()> {
+    /// Waits for one answer, scores it, and sends the feedback that is due.
+    async fn settle(
+        &mut self,
+        asked: PendingAnswer,
+        feedback: &mut Feedback,
+    ) -> anyhow::Result<()> {
         let (answer, took) = asked.answer.await??;
-        self.judge(&asked.lesson, answer, took)?;
-        while let Some(due) = self.course.due(asked.lesson.row) {
+        self.judge(&asked.row, answer, took)?;
+        while let Some(due) = self.run.due(asked.row.index) {
             let event = self.feedback(due);
             feedback.send(Instant::now(), event).await?;
         }
-        self.last = Some(asked.lesson.batch);
+        self.last = Some(asked.row.batch);
         Ok(())
     }
 }
 
-/// A row whose answer is on its way.
-struct Asked {
-    lesson: Lesson,
+/// A row whose answer is in flight.
+struct PendingAnswer {
+    row: LabelledRow,
     answer: JoinHandle<anyhow::Result<(Answer, Duration)>>,
 }
 
@@ -87,19 +91,19 @@ fn ask(
     })
 }
 
-/// Feedback on its way, each event with the moment it was sent.
-type Feedback = FeedbackStream<Instant, Replies>;
+/// Feedback in flight, each event with the time of its sending.
+type Feedback = FeedbackStream<Instant, FeedbackReplies>;
 
-/// What came back for feedback.
-struct Replies {
+/// The replies to feedback.
+struct FeedbackReplies {
     latencies: Latencies,
     acknowledged: u64,
     n_refused: u64,
-    /// Why the first one was refused.
+    /// The reason of the first refusal.
     refusal: Option<String>,
 }
 
-impl Replies {
+impl FeedbackReplies {
     fn take(&mut self, sent: Instant, reply: FeedbackReply) {
         self.latencies.add(sent.elapsed());
         self.acknowledged = self.acknowledged.max(reply.position);
