@@ -1,4 +1,4 @@
-//! `perennial audit`: answer a prediction again, and say what shaped it.
+//! `perennial audit`: computes a prediction again, and shows the feedback that shaped it.
 //!
 //! Invariant: an answer that differs is a failure, and so is one that cannot be computed again.
 
@@ -17,26 +17,26 @@ use super::status::sorted;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
-/// Which prediction to audit.
+/// The prediction, on a server or in a data directory.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   perennial audit 01890a5d-ac96-774b-bcce-b302099a8057
   perennial audit 01890a5d-ac96-774b-bcce-b302099a8057 --without team-7 --data data")]
 pub struct Args {
-    /// The id that came with the prediction
+    /// The id of the prediction, from its response
     prediction_id: String,
-    /// Also answer as if this source had said nothing
+    /// Also compute the answer without the feedback of this source
     #[arg(long, value_name = "SOURCE")]
     without: Option<String>,
-    /// Read this data directory instead of asking a server; no server may have it open
+    /// Read this data directory instead of a server; no server may have it open
     #[arg(long)]
     data: Option<PathBuf>,
     #[command(flatten)]
     client: client::Args,
 }
 
-/// Audits, and prints what was found.
+/// Audits the prediction, and prints the result.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let found = match &args.data {
         Some(data) => offline(data, &args.prediction_id, args.without.as_deref())?,
@@ -137,7 +137,7 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
     lines
 }
 
-/// One feedback event about the row, with what became of it.
+/// A feedback event about the row, with its fate.
 fn feedback_line(feedback: &AuditedFeedback) -> String {
     let AuditedFeedback {
         position,
@@ -157,7 +157,7 @@ fn feedback_line(feedback: &AuditedFeedback) -> String {
     format!("{signal} from {source:?} at {position}{fate}{retracted}")
 }
 
-/// What the state that answered had learned, as far as it was counted.
+/// The examples that the answering state had learned, by source.
 fn learned_before(found: &AuditResponse) -> Vec<String> {
     let sources = sorted(&found.sources).into_iter();
     let mut lines: Vec<String> = sources
@@ -165,7 +165,7 @@ fn learned_before(found: &AuditResponse) -> Vec<String> {
         .collect();
     if found.sources_from > 1 {
         lines.push(format!(
-            "examples before position {}, which an older program learned and did not count",
+            "examples before position {}, learned by an older program that did not count them",
             found.sources_from
         ));
     }

@@ -33,7 +33,7 @@ const PART: usize = 3000;
 /// Rows whose answers are recorded with a version.
 const PROBES: usize = 200;
 
-/// Nothing can be set.
+/// The demo has no options.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial demo")]
 pub struct Args {}
@@ -80,7 +80,7 @@ pub fn run(_: Args) -> anyhow::Result<()> {
     shown
 }
 
-/// A folder that goes with the run.
+/// A temporary folder, removed at the end.
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
@@ -94,12 +94,12 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // What cannot be removed is in the system's folder for such things.
+        // A failure leaves it to the system, which clears its temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// What has been counted of one model.
+/// The accuracy of one model.
 #[derive(Default)]
 struct Accuracy {
     n_rows: usize,
@@ -112,7 +112,7 @@ impl Accuracy {
     }
 }
 
-/// The drive through one server.
+/// The session with the server of the demo.
 struct DemoSession {
     client: Client,
     inputs: Vec<Input>,
@@ -143,7 +143,7 @@ async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
         .await?;
     let steady = session.checkpoint("the steady world").await?;
     let steady_answers = session.answers(&probes).await?;
-    stream.turn_around();
+    stream.drift_abruptly();
     let mut drifted = [Accuracy::default(), Accuracy::default()];
     session
         .part(&mut stream, Drift::Abrupt, 1, &mut drifted)
@@ -235,7 +235,7 @@ impl DemoSession {
         })
     }
 
-    /// One part of the stream: predict with both models, then feed back.
+    /// One part of the stream: each batch is predicted by both models, then its labels are fed back.
     async fn part(
         &mut self,
         stream: &mut RotatingHyperplane,
@@ -348,7 +348,7 @@ impl DemoSession {
         Ok(made.version)
     }
 
-    /// The probabilities of each probe, as the bytes that came.
+    /// The probabilities of each probe, as the bytes of the response.
     async fn answers(&mut self, probes: &Batch) -> anyhow::Result<Vec<Bytes>> {
         let request = PredictRequest {
             model: "learning",
@@ -403,7 +403,7 @@ impl DemoSession {
     }
 }
 
-/// What came back for a batch.
+/// The answers to a batch.
 struct BatchAnswers {
     labels: Vec<String>,
     ids: Vec<String>,

@@ -1,6 +1,6 @@
 //! `perennial feedback`: sends events, one JSON object a line.
 //!
-//! Invariant: every line that is not blank is counted once, by what became of it.
+//! Invariant: every line that is not blank is counted once, by its fate.
 
 mod event;
 
@@ -20,7 +20,7 @@ use event::Refusal;
 /// A longer line is not an event.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
-/// Which model is told what.
+/// The model, and the file of events.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: perennial feedback fraud --file labels.jsonl\n\n\
@@ -36,7 +36,7 @@ pub struct Args {
     client: client::Args,
 }
 
-/// Sends the events, and prints the tally.
+/// Sends the events, and prints the counts.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
@@ -87,11 +87,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tally of replies; a ticket is the line of its event.
+/// The counts of replies; a ticket is the line of its event.
 struct ReplyCounts {
     accepted: u64,
     duplicate: u64,
-    /// Came before, and were retracted since.
+    /// Sent before, and retracted since.
     retracted: u64,
     refused: u64,
     progress: Progress,

@@ -1,7 +1,7 @@
-//! `perennial import`: a file of trained weights, held against the network of a description.
+//! `perennial import`: checks a file of trained weights against the network of a description, and
+//! copies it beside the description.
 //!
-//! Invariant: the file is put beside the description only if every tensor fits, and never over
-//! another one.
+//! Invariant: the file is copied only if every tensor fits, and never over another file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::cli::output::print;
 
-/// What is brought where.
+/// The model folder, and the file of weights.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial import models/digits digits.safetensors")]
 pub struct Args {
@@ -30,7 +30,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints how each tensor fits, and copies the file if all do.
+/// Prints the check of each tensor, and copies the file if all fit.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let description = args.folder.join("model.toml");
     let fittings = fitting(&description, &args.file)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
-/// Whose bounds, and what they become.
+/// The model, and its new bounds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -18,20 +18,20 @@ Examples:
 pub struct Args {
     /// The model's name
     model: String,
-    /// How large its journal may get, in place of journal.bytes_max in model.toml
+    /// The largest size of the journal, in place of journal.bytes_max in model.toml
     #[arg(long, value_name = "SIZE")]
     bytes_max: Option<String>,
-    /// How long feedback can be retracted, in place of journal.retract_within
+    /// The time for which feedback can be retracted, in place of journal.retract_within
     #[arg(long, value_name = "TIME")]
     retract_within: Option<String>,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     client: client::Args,
 }
 
-/// Says what would be lost, and has the bounds changed.
+/// Announces the loss, if any, and changes the bounds.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let changes = args.bytes_max.is_some() || args.retract_within.is_some();

@@ -1,4 +1,4 @@
-//! `perennial predict`: a model's answers to rows given by hand or in a file.
+//! `perennial predict`: predictions for a row of options or for the rows of a file.
 //!
 //! Invariant: one line for each row, in the order of the rows.
 
@@ -12,7 +12,7 @@ use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
 use crate::cli::output::print;
 use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
 
-/// Which model answers what.
+/// The model, and the rows.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial predict fraud --set amount=12.5 --set country=DE")]
 #[command(group = clap::ArgGroup::new("request").required(true).args(["set", "file"]))]
@@ -36,7 +36,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Asks, and prints the answers.
+/// Requests the predictions, and prints the answers.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
@@ -66,7 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The row that values given by hand make.
+/// The row of the `--set` options.
 fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch> {
     let mut names = Vec::new();
     let mut cells = Vec::new();
@@ -101,7 +101,7 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
     layout.batch(&Row { line: 1, cells }).context("--set")
 }
 
-/// Whether a name sets an input, or one element of it.
+/// Whether a name is that of an input, or of an element of it.
 fn is_of(name: &str, input: &Input) -> bool {
     let rest = name.strip_prefix(input.name.as_str());
     rest.is_some_and(|rest| {

@@ -1,4 +1,4 @@
-//! `perennial replay`: apply the journal again, to verify it or to ask what if.
+//! `perennial replay`: applies the journal again, to verify it or under another description.
 //!
 //! Invariant: nothing on disk is changed unless `--adopt` says so.
 
@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::cli::output::print::{self, Progress};
 
-/// Entries between two looks at the clock.
+/// Entries between two updates of the progress line.
 const STRIDE: u64 = 1024;
 
-/// What to apply again.
+/// The model, and the description to apply.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,13 +31,13 @@ pub struct Args {
     /// Start from this version instead of the first entry
     #[arg(long, value_name = "VERSION", conflicts_with = "with")]
     from: Option<u64>,
-    /// Ask what this description would have made of the same journal
+    /// Apply the journal under this description, and compare the scores
     #[arg(long, value_name = "FILE")]
     with: Option<PathBuf>,
-    /// Make what it led to a version, and the description the one in force
+    /// Adopt the description, and make a version of the state under it
     #[arg(long, requires = "with")]
     adopt: bool,
-    /// Why it is adopted, for whoever reads the list of versions
+    /// The reason, shown in the list of versions
     #[arg(long, value_name = "TEXT", default_value = "", requires = "adopt")]
     note: String,
     /// Print JSON, one object
@@ -45,7 +45,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Applies the journal again, and prints what came of it.
+/// Applies the journal again, and prints the comparison.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let offline = Offline::open(&args.data, &args.model)?;
     let started = Instant::now();
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies everything, and says how far it is.
+/// Applies all entries, with a progress line.
 fn finish(mut replay: Replay, did: &str) -> anyhow::Result<Replayed> {
     let started = Instant::now();
     let mut progress = Progress::new();

@@ -1,6 +1,6 @@
-//! `perennial retract`: take feedback back, with a certificate.
+//! `perennial retract`: retracts feedback, and prints a certificate.
 //!
-//! Invariant: what it will change is said before it is changed.
+//! Invariant: the change is announced before it is made.
 
 use perennial::proto::perennial::v1::{Certificate, RetractRequest};
 use prost_types::Timestamp;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
-/// What to take back, and why.
+/// The feedback to retract, and the reason.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,24 +23,23 @@ pub struct Args {
     /// All feedback of this source
     #[arg(long, group = "choice", conflicts_with_all = ["feedback_id", "since", "until"])]
     source: Option<String>,
-    /// The one event with this key
+    /// The event with this feedback id
     #[arg(long, value_name = "ID", group = "choice", conflicts_with_all = ["since", "until"])]
     feedback_id: Option<String>,
-    /// All that was accepted from this moment on, as 2026-01-31T12:00:00Z
+    /// All feedback accepted from this moment on, as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", group = "choice", value_parser = moment)]
     since: Option<Timestamp>,
-    /// All that was accepted up to and with this moment
+    /// All feedback accepted up to and including this moment
     #[arg(long, value_name = "TIME", group = "choice", value_parser = moment)]
     until: Option<Timestamp>,
-    /// Also overwrite what was sent, delete the checkpoints that learned from it, and leave of
-    /// those that only knew of it what was learned; the order then names no source or id, which
-    /// an order without this does
+    /// Also overwrite the feedback on disk, and delete the checkpoints that learned from it; the
+    /// journaled order then holds a hash in place of the source or id
     #[arg(long)]
     erase: bool,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Why, for whoever reads the list of versions
+    /// The reason, shown in the list of versions
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
     #[command(flatten)]
@@ -52,7 +51,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(expected)
 }
 
-/// Asks what would change, says so, and has it changed.
+/// Announces the change, makes it, and prints the certificate.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let request = RetractRequest {
@@ -73,7 +72,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             return show("would retract", &plan, args.client.json);
         }
         print::note(format_args!(
-            "{} forgets {} events of {}; {} entries are applied again beside live traffic",
+            "{} retracts {} events: {}; {} entries are applied again beside live traffic",
             request.model, plan.excluded, plan.selector, plan.entries
         ));
     }

@@ -1,4 +1,4 @@
-//! `perennial serve`: serves every model of a folder until it is told to stop.
+//! `perennial serve`: serves every model of a folder until SIGTERM or ctrl-c.
 //!
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
@@ -24,7 +24,7 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What to serve, and where. Flags beat the file.
+/// The folders and the addresses. A flag overrides its key in the file.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial serve --models models --data data")]
 pub struct Args {
@@ -43,12 +43,12 @@ pub struct Args {
     /// Where to listen for HTTP: health and metrics [default: 127.0.0.1:8000]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
-    /// The clock of this machine is right, also where it is more than a day ahead of a journal
+    /// Trust the clock of this machine, even if it is more than a day ahead of a journal
     #[arg(long)]
     believe_clock: bool,
 }
 
-/// What a configuration file says.
+/// The keys of a configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -58,7 +58,7 @@ struct File {
     http: Option<String>,
 }
 
-/// What is in force.
+/// The settings in force.
 #[derive(Debug, PartialEq)]
 struct Settings {
     models: PathBuf,
@@ -133,7 +133,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     served
 }
 
-/// Takes a port. Until it listens, whoever connects is refused, and does not wait for an answer.
+/// Binds a port. Until it listens, a connection is refused at once.
 async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpSocket> {
     let cannot = || format!("{flag} {address}: cannot listen there");
     let found = lookup_host(address).await.with_context(cannot)?;
@@ -158,7 +158,7 @@ fn listen(flag: &str, socket: TcpSocket) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 
-/// Resolves when the process is told to stop; listens from now on.
+/// A future that resolves at SIGTERM or ctrl-c.
 fn stop() -> anyhow::Result<impl Future<Output = ()>> {
     let listen =
         |kind: SignalKind| -> anyhow::Result<Signal> { signal(kind).context("listen for signals") };
@@ -166,13 +166,13 @@ fn stop() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = listen(SignalKind::interrupt())?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("told to stop by SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("told to stop by ctrl-c"),
+            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stopping: ctrl-c"),
         }
     })
 }
 
-/// Reads the configuration; a file that was not asked for need not be there.
+/// Reads the configuration; without `--config` the file may be absent.
 fn read(path: Option<&Path>) -> anyhow::Result<File> {
     let of_file = || path.unwrap_or(CONFIG.as_ref()).display().to_string();
     let text = || {

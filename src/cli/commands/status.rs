@@ -1,4 +1,4 @@
-//! `perennial status`: what is served and how it does.
+//! `perennial status`: the state of the served models.
 //!
 //! Invariant: a block for each model, or with `--json` an object a line.
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::client::{self, Client};
 use crate::cli::output::print;
 
-/// Which model to look at.
+/// The model, or every model.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial status fraud")]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
     client: client::Args,
 }
 
-/// Asks, and prints what is served.
+/// Requests the status, and prints it.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let model = args.model.unwrap_or_default();

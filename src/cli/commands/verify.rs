@@ -15,14 +15,14 @@ use serde_json::json;
 
 use crate::cli::output::print;
 
-/// What to check.
+/// The data directory, and the folder of models.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial verify --data data")]
 pub struct Args {
     /// The data directory; no server may have it open
     #[arg(long, default_value = "data")]
     data: PathBuf,
-    /// The folder of models, where there is one: a model that has data and no description is named
+    /// The folder of models: data of a model without a description is reported
     #[arg(long, value_name = "FOLDER", default_value = "models")]
     models: PathBuf,
     /// Print JSON, one object a model
@@ -63,17 +63,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names the models that are not served, for want of a description.
+/// Notes the models that have data and no description.
 fn note_undescribed(folder: &Path, models: &[String]) {
     for model in models.iter().filter(|_| folder.is_dir()) {
         if !is_there(&folder.join(model).join("model.toml")) {
-            let text = "has data, and no model.toml describes it: it is not served";
+            let text = "has data, and no model.toml: it is not served";
             print::note(format_args!("{model} {text}"));
         }
     }
 }
 
-/// What was found of one model.
+/// The results for one model.
 #[derive(Default)]
 struct Finding {
     model: String,
@@ -83,9 +83,9 @@ struct Finding {
     erased: u64,
     last_position: u64,
     checkpoints: u64,
-    /// What a crash left of the last write; it is no damage.
+    /// The torn end that a crash left; it is no damage.
     torn: Option<String>,
-    /// Everything that is not as it was written.
+    /// Each damage, as a sentence.
     damage: Vec<String>,
 }
 
@@ -145,10 +145,10 @@ fn check(directory: &Directory, model: String) -> Finding {
     finding
 }
 
-/// Whether the weights that a model started with are those that its journal starts with.
+/// Checks the initial weights of a model against the first entry of its journal.
 fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
     let entry = Reader::open(journal, 1, 0).and_then(|mut reader| reader.next(1));
-    // A journal that cannot be read is damage that was told already.
+    // Damage of the journal itself is reported elsewhere.
     let Ok(Some(Entry {
         event: Event::Description(description),
         ..
@@ -165,7 +165,7 @@ fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether a checkpoint is of this journal, and not ahead of it.
+/// Checks that a checkpoint is of this journal, and not ahead of it.
 fn belongs(
     journal: &Path,
     report: &JournalReport,

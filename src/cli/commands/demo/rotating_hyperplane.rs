@@ -1,4 +1,4 @@
-//! A stream whose truth moves: the rotating hyperplane (Hulten, Spencer and Domingos 2001).
+//! The rotating hyperplane, a stream with concept drift (Hulten, Spencer and Domingos 2001).
 //!
 //! Invariant: the seed decides every row.
 
@@ -18,14 +18,14 @@ const TURN: f64 = 0.0012;
 /// The names of the two classes.
 pub const CLASSES: [&str; 2] = ["keep", "leave"];
 
-/// What happens to the truth.
+/// The drift of the concept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drift {
-    /// Nothing.
+    /// None.
     Steady,
-    /// It turned around at once, and stays.
+    /// The hyperplane turned at once, and stays.
     Abrupt,
-    /// It turns a little with every row.
+    /// The hyperplane turns a little with every row.
     Gradual,
 }
 
@@ -39,7 +39,7 @@ impl Drift {
     }
 }
 
-/// Where the rows come from.
+/// The stream.
 pub struct RotatingHyperplane {
     rng: ChaCha8Rng,
     angle: f64,
@@ -53,8 +53,8 @@ impl RotatingHyperplane {
         }
     }
 
-    /// The truth turns around at once.
-    pub fn turn_around(&mut self) {
+    /// Turns the hyperplane at once.
+    pub fn drift_abruptly(&mut self) {
         self.angle += 2.5;
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let labels = |turned: bool| {
             let mut stream = RotatingHyperplane::new(7);
             if turned {
-                stream.turn_around();
+                stream.drift_abruptly();
             }
             stream.rows(500, Drift::Steady)
         };

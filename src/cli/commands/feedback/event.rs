@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use crate::cli::client::tensors;
 use crate::cli::rows::{Cell, Input, Layout, Row};
 
-/// Why an event was not taken.
+/// The refusal of an event.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
-    /// The field at fault; empty if it is the whole event.
+    /// The field at fault; empty for the whole event.
     pub field: String,
-    /// What is wrong with it.
+    /// The reason, as a sentence.
     pub sentence: String,
 }
 
@@ -26,7 +26,7 @@ fn refuse(field: &str, sentence: impl ToString) -> Refusal {
     }
 }
 
-/// Reads an event; whether its values make sense is for the server to say.
+/// Parses an event; its values are checked by the server.
 pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackRequest, Refusal> {
     let fields = serde_json::from_str::<Map<String, Value>>(line);
     let mut fields = Fields(fields.map_err(|error| refuse("", error))?);
@@ -69,7 +69,7 @@ pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackReques
     Ok(event)
 }
 
-/// What is left of an object; null counts as absent.
+/// The fields of an object that are not yet taken; null counts as absent.
 struct Fields(Map<String, Value>);
 
 impl Fields {

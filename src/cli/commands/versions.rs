@@ -1,14 +1,12 @@
-//! `perennial versions`, `show`, `checkpoint` and `restore`: what models have become.
+//! `perennial versions` and `show`: the versions of a model, and one of them in full.
 //!
-//! Invariant: a command that changes what is served says so before, and names the version after.
+//! Invariant: the two read a server or a data directory, and change nothing.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
 use perennial::engine::{Error, Offline};
-use perennial::event::{Command, Order};
 use perennial::proto::perennial::v1::{
-    CheckpointRequest, GetVersionRequest, ListVersionsRequest, RestoreRequest, Version, VersionMade,
+    GetVersionRequest, ListVersionsRequest, Version, VersionMade,
 };
 use perennial::server::version_message;
 use serde_json::{Map, Value, json};
@@ -17,20 +15,20 @@ use super::status::sorted;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
-/// Whose versions to list.
+/// The model, on a server or in a data directory.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial versions fraud")]
-pub struct VersionsArgs {
+pub struct Args {
     /// The model's name
     model: String,
-    /// Read this data directory instead of asking a server; no server may have it open
+    /// Read this data directory instead of a server; no server may have it open
     #[arg(long)]
     data: Option<PathBuf>,
     #[command(flatten)]
     client: client::Args,
 }
 
-/// Which version to show.
+/// The version, on a server or in a data directory.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial show fraud 3")]
 pub struct ShowArgs {
@@ -38,49 +36,15 @@ pub struct ShowArgs {
     model: String,
     /// The version's number
     version: u64,
-    /// Read this data directory instead of asking a server; no server may have it open
+    /// Read this data directory instead of a server; no server may have it open
     #[arg(long)]
     data: Option<PathBuf>,
     #[command(flatten)]
     client: client::Args,
 }
 
-/// Of what to make a version, and why.
-#[derive(clap::Args)]
-#[command(after_help = "Example: perennial checkpoint fraud --note \"before the holidays\"")]
-pub struct CheckpointArgs {
-    /// The model's name
-    model: String,
-    /// Why, for whoever reads the list of versions
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    note: String,
-    #[command(flatten)]
-    client: client::Args,
-}
-
-/// What to bring back, and why.
-#[derive(clap::Args)]
-#[command(after_help = "Example: perennial restore fraud 3 --note \"bad labels since Friday\"")]
-pub struct RestoreArgs {
-    /// The model's name
-    model: String,
-    /// The number of the version to bring back
-    version: u64,
-    /// Check that it could be restored, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Change this data directory instead of asking a server; no server may have it open
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Why, for whoever reads the list of versions
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    note: String,
-    #[command(flatten)]
-    client: client::Args,
-}
-
-/// Lists a model's versions; the one that is served is marked.
-pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
+/// Prints the versions of a model; the served one is marked.
+pub async fn run(args: Args) -> anyhow::Result<()> {
     let versions = match &args.data {
         Some(data) => offline(data, &args.model)?,
         None => {
@@ -99,7 +63,7 @@ pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows all that is known of one version.
+/// Prints every field of one version.
 pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
     let version = match &args.data {
         Some(data) => offline_version(data, &args.model, args.version)?,
@@ -126,27 +90,15 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a version of a model as it is now.
-pub async fn checkpoint(args: CheckpointArgs) -> anyhow::Result<()> {
-    let mut client = Client::connect(&args.client).await?;
-    let request = CheckpointRequest {
-        model: args.model,
-        note: args.note,
-    };
-    let made = client.registry.checkpoint(request).await;
-    let made = made.map_err(refusal)?.into_inner();
-    print_made("made", &made, args.client.json)
-}
-
-/// What a data directory holds, without a server.
+/// Reads the versions of a model in a data directory.
 fn offline(data: &Path, model: &str) -> anyhow::Result<Vec<Version>> {
     let versions = Offline::open(data, model)?.versions()?.into_iter();
     let message = |(manifest, damage)| version_message(manifest, damage, None);
     Ok(versions.map(message).collect())
 }
 
-/// One of them.
-fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result<Version> {
+/// Reads one version of a model in a data directory.
+pub fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result<Version> {
     let mut versions = offline(data, model)?;
     match versions.iter().position(|known| known.version == version) {
         Some(index) => Ok(versions.swap_remove(index)),
@@ -157,78 +109,8 @@ fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result<Ver
     }
 }
 
-/// Brings back what a model knew at a version, without a server.
-fn restore_offline(args: &RestoreArgs, data: &Path) -> anyhow::Result<VersionMade> {
-    let found = offline_version(data, &args.model, args.version)?;
-    announce(args, &found)?;
-    let made = match args.dry_run {
-        true => (found.version, found.position),
-        false => {
-            let order = Order::Restore {
-                version: args.version,
-            };
-            let command = Command {
-                order,
-                actor: print::user(),
-                note: args.note.clone(),
-            };
-            let made = Offline::order(data, &args.model, command)?;
-            (made.version, made.position)
-        }
-    };
-    Ok(VersionMade {
-        version: made.0,
-        position: made.1,
-    })
-}
-
-/// Says what a restore changes, once it is known that the version can be brought back.
-fn announce(args: &RestoreArgs, found: &Version) -> anyhow::Result<()> {
-    ensure!(
-        found.damage.is_empty(),
-        "version {}: {}",
-        args.version,
-        found.damage
-    );
-    if !args.dry_run {
-        print::note(format_args!(
-            "{} goes back to what it knew at version {}; the versions since are kept",
-            args.model, args.version
-        ));
-    }
-    Ok(())
-}
-
-/// Brings back what a model knew at a version.
-pub async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
-    let made = match &args.data {
-        Some(data) => restore_offline(&args, data)?,
-        None => {
-            let mut client = Client::connect(&args.client).await?;
-            let request = GetVersionRequest {
-                model: args.model.clone(),
-                version: args.version,
-            };
-            let found = client.registry.get_version(request).await;
-            announce(&args, &found.map_err(refusal)?.into_inner())?;
-            let request = RestoreRequest {
-                model: args.model,
-                version: args.version,
-                note: args.note,
-                dry_run: args.dry_run,
-            };
-            let made = client.registry.restore(request).await;
-            made.map_err(refusal)?.into_inner()
-        }
-    };
-    let did = match args.dry_run {
-        true => "would restore",
-        false => "made",
-    };
-    print_made(did, &made, args.client.json)
-}
-
-fn print_made(did: &str, made: &VersionMade, json: bool) -> anyhow::Result<()> {
+/// Prints the version that a command made.
+pub fn print_made(did: &str, made: &VersionMade, json: bool) -> anyhow::Result<()> {
     let VersionMade { version, position } = made;
     match json {
         true => print::line(json!({"version": version, "position": position})),
@@ -238,7 +120,7 @@ fn print_made(did: &str, made: &VersionMade, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The version in one line; `*` marks the one that is served.
+/// A version as one line; `*` marks the served one.
 fn line(version: &Version) -> String {
     let mark = if version.served { '*' } else { ' ' };
     let mut line = format!(
