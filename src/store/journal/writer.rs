@@ -102,8 +102,8 @@ impl Journal {
             }
             Ok(())
         })?;
-        if let Some(cut) = &found.torn_tail {
-            segment::truncate(disk, cut)?;
+        if let Some(torn) = &found.torn_tail {
+            segment::truncate(disk, torn)?;
         }
         let mut head = found.head;
         let (journal_id, last) = match found.headers.last() {
@@ -113,11 +113,7 @@ impl Journal {
             }
             None => begin(disk, dir, &mut head)?,
         };
-        // Before the first entry that is there.
-        let begins = found
-            .headers
-            .first()
-            .map_or(head.chain, |first| first.chain);
+        let first_chain = found.headers.first().map(|first| first.chain);
         // What a process wrote and did not sync before it died is read from memory, not disk.
         last.sync()?;
         disk.sync_folder(dir)?;
@@ -126,7 +122,7 @@ impl Journal {
             last_position: head.position,
             last_time: head.time,
             chain: head.chain,
-            from_chain: from_chain.unwrap_or(begins),
+            from_chain: from_chain.or(first_chain).unwrap_or(head.chain),
             torn_tail: found.torn_tail,
         };
         let n_bytes = match found.headers.is_empty() {

@@ -200,7 +200,7 @@ mod tests {
         check(
             &texts(&["up", "down", "NA", "", "up"]),
             Some(Task::Bandit),
-            "Bandit, asked for; target \"y\": 2 distinct values, not numeric",
+            "Bandit, given; target \"y\": 2 distinct values, not numeric",
         );
         check(
             &numbered("", 20),
@@ -220,7 +220,7 @@ mod tests {
         check(
             &texts(&["1", "2"]),
             Some(Task::Regression),
-            "Regression, asked for; target \"y\": numbers, 1 .. 2",
+            "Regression, given; target \"y\": numbers, 1 .. 2",
         );
         check(
             &numbered("w", 1000),
