@@ -158,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_them() {
-        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-        let listed = readme
+    fn the_document_lists_them() {
+        let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/learning.md"));
+        let listed = document
             .split("<!-- operators -->")
             .nth(1)
             .expect("a list between marks");

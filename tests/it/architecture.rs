@@ -378,3 +378,25 @@ fn the_build_is_pinned() {
     let stated = |line: &str| line.starts_with("rust-version = \"");
     assert!(manifest.lines().any(stated), "rust-version is not stated");
 }
+
+#[test]
+fn documents_name_files_that_are_there() {
+    let mut documents: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|name| root().join(name))
+        .to_vec();
+    let folder = std::fs::read_dir(root().join("docs")).unwrap();
+    documents.extend(folder.map(|entry| entry.unwrap().path()));
+    let mut missing = Vec::new();
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        let is_of_a_path = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+        for word in text.split(|c| !is_of_a_path(c)) {
+            let path = word.trim_end_matches(['.', '/']);
+            let ours = ["src/", "tests/", "benches/", "docs/", "examples/", "proto/"];
+            if ours.iter().any(|folder| path.starts_with(folder)) && !root().join(path).exists() {
+                missing.push(format!("{}: {path}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

@@ -1,0 +1,153 @@
+//! PATIENCE: what the system is short of now is looked up again a moment later.
+//!
+//! Invariant: a shortage that passes decides nothing. Whoever follows a journal that is served waits
+//! for it, in steps that a stop ends at once; everybody else is told.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use crate::store::Error;
+
+/// Between two attempts.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Whether lookups wait; a clone waits and ends with the others. None do by default.
+#[derive(Clone, Debug, Default)]
+pub struct ShortageRetry(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    model: String,
+    n_waiting: AtomicUsize,
+    ended: Mutex<bool>,
+    end: Condvar,
+}
+
+impl ShortageRetry {
+    /// For the learner of a model that is served.
+    pub fn of(model: &str) -> ShortageRetry {
+        ShortageRetry(Some(Arc::new(Shared {
+            model: model.to_owned(),
+            n_waiting: AtomicUsize::new(0),
+            ended: Mutex::new(false),
+            end: Condvar::new(),
+        })))
+    }
+
+    /// Ends every wait, for good.
+    pub fn end(&self) {
+        if let Some(shared) = &self.0 {
+            *shared.ended.lock().expect("nothing panics under it") = true;
+            shared.end.notify_all();
+        }
+    }
+
+    /// Whether somebody waits now.
+    pub fn is_waiting(&self) -> bool {
+        let shared = self.0.as_ref();
+        shared.is_some_and(|shared| shared.n_waiting.load(Relaxed) > 0)
+    }
+
+    /// Looks it up, and again as long as the system is short of something.
+    ///
+    /// # Errors
+    /// What the lookup says; what passes is said only where nobody waits, or not any more.
+    pub fn run<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        let found = lookup();
+        let Some(shared) = &self.0 else {
+            return found;
+        };
+        match found {
+            Err(error) if error.is_passing() => shared.look_again(error, lookup),
+            found => found,
+        }
+    }
+}
+
+impl Shared {
+    fn look_again<T>(
+        &self,
+        mut error: Error,
+        mut lookup: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let model = &self.model;
+        tracing::warn!(model, %error, "learning waits for descriptors");
+        self.n_waiting.fetch_add(1, Relaxed);
+        let found = loop {
+            if self.wait() {
+                break Err(error);
+            }
+            match lookup() {
+                Err(again) if again.is_passing() => error = again,
+                found => break found,
+            }
+        };
+        self.n_waiting.fetch_sub(1, Relaxed);
+        if found.is_ok() {
+            tracing::info!(model, "learning goes on");
+        }
+        found
+    }
+
+    /// Waits a step; true where no wait goes on.
+    fn wait(&self) -> bool {
+        let ended = self.ended.lock().expect("nothing panics under it");
+        let waited = self.end.wait_timeout_while(ended, STEP, |ended| !*ended);
+        *waited.expect("nothing panics under it").0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn refused(code: i32) -> Error {
+        Error::Io {
+            path: PathBuf::from("segment"),
+            doing: "open it",
+            source: io::Error::from_raw_os_error(code),
+        }
+    }
+
+    #[test]
+    fn p12_what_passes_is_looked_up_again_and_nothing_else_is() {
+        let check = |retry: &ShortageRetry, code: i32, n_looks: usize| {
+            let mut n_looked = 0;
+            let found = retry.run(|| {
+                n_looked += 1;
+                match n_looked {
+                    3 => Ok("found"),
+                    _ => Err(refused(code)),
+                }
+            });
+            assert_eq!((n_looked, found.is_ok()), (n_looks, n_looks == 3), "{code}");
+            assert!(!retry.is_waiting());
+        };
+        let retry = ShortageRetry::of("m");
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+            check(&retry, code, 3);
+        }
+        check(&retry, libc::EIO, 1);
+        check(&ShortageRetry::default(), libc::EMFILE, 1);
+        retry.end();
+        check(&retry.clone(), libc::EMFILE, 1);
+    }
+
+    #[test]
+    fn p12_a_stop_ends_a_wait() {
+        let retry = ShortageRetry::of("m");
+        let (waits, other) = (retry.clone(), retry.clone());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(move || waits.run(|| Err::<(), _>(refused(libc::EMFILE))));
+            while !other.is_waiting() {
+                std::thread::yield_now();
+            }
+            other.end();
+            assert!(waiter.join().unwrap().unwrap_err().is_passing());
+        });
+    }
+}

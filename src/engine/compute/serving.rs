@@ -1,0 +1,83 @@
+//! What is served now.
+//!
+//! Invariant: readers get a whole snapshot or the one before it; swapping never waits for them.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::learn::Gone;
+use crate::model::Model;
+
+/// A model in its place: which version it descends from, and which position it has reached.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The newest version that it descends from.
+    pub version: u64,
+    /// The position of the last entry in it.
+    pub position: u64,
+    /// What answers.
+    pub model: Arc<Model>,
+    /// Which predictions take no feedback any more.
+    pub gone: Arc<Gone>,
+}
+
+/// Both sets of weights. Under `publish.policy = "live"` they are equal.
+#[derive(Debug)]
+struct Slots {
+    candidate: Arc<Snapshot>,
+    champion: Arc<Snapshot>,
+}
+
+/// The slots of one model, and the position they have reached.
+#[derive(Debug)]
+pub struct ServingSlot {
+    slots: ArcSwap<Slots>,
+    position: watch::Sender<u64>,
+}
+
+impl ServingSlot {
+    pub fn new(snapshot: Snapshot) -> ServingSlot {
+        let position = watch::Sender::new(snapshot.position);
+        ServingSlot {
+            slots: ArcSwap::from_pointee(both(snapshot)),
+            position,
+        }
+    }
+
+    /// Swaps what is served, and wakes who waits for its position.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let position = snapshot.position;
+        self.slots.store(Arc::new(both(snapshot)));
+        self.position.send_replace(position);
+    }
+
+    /// Lets everyone who waits for a position look again.
+    pub fn wake(&self) {
+        self.position.send_modify(|_| {});
+    }
+
+    /// What answers when nobody asks for a version.
+    pub fn served(&self) -> Arc<Snapshot> {
+        self.slots.load().candidate.clone()
+    }
+
+    /// The last confirmed version.
+    pub fn champion(&self) -> Arc<Snapshot> {
+        self.slots.load().champion.clone()
+    }
+
+    /// The position that what is served has reached.
+    pub fn position(&self) -> watch::Receiver<u64> {
+        self.position.subscribe()
+    }
+}
+
+fn both(snapshot: Snapshot) -> Slots {
+    let candidate = Arc::new(snapshot);
+    Slots {
+        champion: candidate.clone(),
+        candidate,
+    }
+}

@@ -1,0 +1,143 @@
+//! What the services share: the engine, the bounds, whether the server drains, and a count of
+//! what was refused.
+//!
+//! Invariant: a request that is refused is counted once, under the flow it belongs to.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{Semaphore, watch};
+use tonic::{Code, Request, Status};
+
+use super::Config;
+use super::refusals::Refusals;
+use super::waiters::Waiters;
+use super::wire::Refusal;
+use crate::engine::{Engine, Error, ServedModel};
+
+/// So many requests at once may read whole journals, load states or compute digests: each takes
+/// a thread and as much memory as a model, and what is learned waits for a digest.
+const INQUIRIES_MAX: usize = 4;
+/// A sentence lists what exists if it is at most so many.
+const LISTED_MAX: usize = 10;
+
+pub(super) struct ServerContext {
+    pub engine: Arc<Engine>,
+    pub config: Config,
+    pub draining: watch::Receiver<bool>,
+    inquiries: Arc<Semaphore>,
+    pub waiters: Waiters,
+    /// Predictions that were refused, for whatever reason.
+    pub refused_predictions: Refusals,
+    /// Feedback events that were refused; they are in no journal.
+    pub refused_feedback: Refusals,
+    /// Connections that were closed at once, since descriptors were short.
+    pub refused_connections: AtomicU64,
+}
+
+impl ServerContext {
+    pub fn new(
+        engine: Arc<Engine>,
+        config: Config,
+        draining: watch::Receiver<bool>,
+    ) -> ServerContext {
+        ServerContext {
+            engine,
+            config,
+            draining,
+            inquiries: Arc::new(Semaphore::new(INQUIRIES_MAX)),
+            waiters: Waiters::default(),
+            refused_predictions: Refusals::new("predict"),
+            refused_feedback: Refusals::new("feedback"),
+            refused_connections: AtomicU64::new(0),
+        }
+    }
+
+    /// The model of that name; the refusal lists the models if they are few.
+    pub fn model(&self, name: &str) -> Result<&Arc<ServedModel>, Refusal> {
+        self.engine.model(name).map_err(|error| match error {
+            Error::UnknownModel(_) => {
+                let names: Vec<&str> = self.engine.models().map(|model| model.name()).collect();
+                Refusal::new(Code::NotFound, "model", unknown_model(name, &names))
+            }
+            error => error.into(),
+        })
+    }
+
+    /// Runs an audit, a dry run or a digest [`run_blocking`], unless too many are under way.
+    pub async fn inquire<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Status> {
+        let Ok(place) = self.inquiries.clone().try_acquire_owned() else {
+            let what = format!(
+                "{INQUIRIES_MAX} audits, dry runs and digests are under way, as many as there can \
+                 be; ask again once one has ended"
+            );
+            return Err(Refusal::new(Code::ResourceExhausted, "", what).into());
+        };
+        // It goes on to its end, even where whoever asked has gone.
+        run_blocking(move || {
+            let _place = place;
+            work()
+        })
+        .await
+    }
+
+    /// Whether requests are taken and some model can answer; one broken model does not take the
+    /// others out of service.
+    pub fn ready(&self) -> bool {
+        let mut models = self.engine.models().peekable();
+        let empty = models.peek().is_none();
+        !*self.draining.borrow() && (empty || models.any(|model| model.snapshot("").is_ok()))
+    }
+}
+
+fn unknown_model(name: &str, names: &[&str]) -> String {
+    match names {
+        [] => format!("no model \"{name}\": this server has none"),
+        names if names.len() <= LISTED_MAX => {
+            format!("no model \"{name}\": this server has {}", names.join(", "))
+        }
+        names => format!(
+            "no model \"{name}\" among the {} of this server",
+            names.len()
+        ),
+    }
+}
+
+/// Resolves when the server drains.
+pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
+    // A sender that is gone means that the server is, too.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// Who asks, as far as that is known before anybody is authenticated: the address of the other side.
+pub(super) fn actor<T>(request: &Request<T>) -> String {
+    let address = request.remote_addr();
+    address.map_or_else(String::new, |address| address.ip().to_string())
+}
+
+/// Runs what reads disks or digests away from the threads that answer.
+pub(super) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Status::internal(format!("the request failed: {error}")))?;
+    Ok(done?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_an_unknown_model_is_told_what_exists() {
+        let check = |names: &[&str], expected: &str| {
+            assert_eq!(unknown_model("x", names), expected);
+        };
+        check(&[], "no model \"x\": this server has none");
+        check(&["a", "b"], "no model \"x\": this server has a, b");
+        check(&["m"; 11], "no model \"x\" among the 11 of this server");
+    }
+}

@@ -1,0 +1,206 @@
+//! The Open Inference Protocol's service: predictions and what can be predicted.
+//!
+//! Invariant: a prediction is answered in place, on the request's own task; the only things that
+//! it may wait for are a position that it asked for, and the encoder of its texts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status};
+
+use super::context::{self, ServerContext};
+use super::wire::{self, Parameters, Refusal, Selection, Tensors};
+use crate::engine::ServedModel;
+use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
+use crate::proto::inference::*;
+
+/// How long a request without a deadline waits for its position.
+const WAIT_UNASKED: Duration = Duration::from_secs(30);
+/// However late its deadline is, a request waits no longer.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Our answer is to come so long before the caller gives up, or a fifth of the deadline.
+const MARGIN_MAX: Duration = Duration::from_secs(1);
+
+pub(super) struct InferenceService(pub Arc<ServerContext>);
+
+#[tonic::async_trait]
+impl GrpcInferenceService for InferenceService {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Response<ServerReadyResponse>, Status> {
+        let ready = self.0.ready();
+        Ok(Response::new(ServerReadyResponse { ready }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        let ModelReadyRequest { name, version } = request.into_inner();
+        let snapshot = self
+            .0
+            .engine
+            .model(&name)
+            .and_then(|model| model.snapshot(&version));
+        let ready = snapshot.is_ok();
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        Ok(Response::new(wire::server_metadata()))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        let model = self.0.model(&name)?;
+        let snapshot = model.snapshot(&version).map_err(Refusal::from)?;
+        let metadata = wire::model_metadata(&name, &snapshot.model, snapshot.version);
+        Ok(Response::new(metadata))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let wait = Wait {
+            time_left: time_left(request.metadata()),
+            connection: request.remote_addr(),
+        };
+        let answered = self.predict(request.into_inner(), wait).await;
+        if let Err(refusal) = &answered {
+            self.0.refused_predictions.add(refusal);
+        }
+        Ok(Response::new(answered?))
+    }
+}
+
+/// How a request may wait for a position.
+struct Wait {
+    time_left: Duration,
+    /// The other side of the connection that it came on.
+    connection: Option<SocketAddr>,
+}
+
+impl InferenceService {
+    async fn predict(
+        &self,
+        request: ModelInferRequest,
+        wait: Wait,
+    ) -> Result<ModelInferResponse, Refusal> {
+        let model = self.0.model(&request.model_name)?;
+        let parameters = Parameters::read(&request.parameters)?;
+        if let Some(position) = parameters.min_position {
+            self.wait_for_position(model, position, wait).await?;
+        }
+        let snapshot = model.snapshot(&request.model_version)?;
+        let spec = &snapshot.model.spec;
+        let selection = Selection::read(&spec.task, &request.outputs)?;
+        let tensors = Tensors {
+            inputs: request.inputs,
+            raw: request.raw_input_contents,
+        };
+        let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
+        let batch = model.embed(batch).await?;
+        let answer = model.predict(&snapshot, batch, parameters.manner).await?;
+        Ok(ModelInferResponse {
+            model_name: request.model_name,
+            id: request.id,
+            ..wire::response(&snapshot.model.names, &selection, &answer)
+        })
+    }
+
+    /// Waits until the position is served, which may not be in the journal yet.
+    async fn wait_for_position(
+        &self,
+        model: &ServedModel,
+        position: u64,
+        wait: Wait,
+    ) -> Result<(), Refusal> {
+        if model.snapshot("")?.position >= position {
+            return Ok(());
+        }
+        let _waiter = self.0.waiters.enter(wait.connection)?;
+        let ended = tokio::select! {
+            ended = timeout(wait.time_left, model.wait_for_position(position)) => ended,
+            () = context::drained(self.0.draining.clone()) => {
+                return Err(Refusal::new(Code::Unavailable, "", "the server is stopping"));
+            }
+        };
+        let Ok(reached) = ended else {
+            let reached = model.snapshot("")?.position;
+            let what = format!(
+                "min_position: {position} was not reached within the deadline; {reached} was"
+            );
+            return Err(Refusal::new(Code::DeadlineExceeded, "parameters", what));
+        };
+        Ok(reached?)
+    }
+}
+
+/// How long a request may wait, so that our answer comes before the caller gives up.
+fn time_left(metadata: &MetadataMap) -> Duration {
+    let deadline = metadata
+        .get("grpc-timeout")
+        .and_then(|text| text.to_str().ok());
+    let within = |deadline: Duration| deadline - (deadline / 5).min(MARGIN_MAX);
+    let time_left = deadline.and_then(deadline_of).map(within);
+    time_left.unwrap_or(WAIT_UNASKED).min(WAIT_MAX)
+}
+
+/// gRPC's form of a duration: up to eight digits and a unit.
+fn deadline_of(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let n: u64 = digits.parse().ok()?;
+    match unit {
+        "n" => Some(Duration::from_nanos(n)),
+        "u" => Some(Duration::from_micros(n)),
+        "m" => Some(Duration::from_millis(n)),
+        "S" => Some(Duration::from_secs(n)),
+        "M" => Some(Duration::from_secs(n.checked_mul(60)?)),
+        "H" => Some(Duration::from_secs(n.checked_mul(3600)?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_within_its_deadline() {
+        let check = |text: &str, expected_ms: u64| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().expect("a header"));
+            let expected = Duration::from_millis(expected_ms);
+            assert_eq!(time_left(&metadata), expected, "{text}");
+        };
+        check("100m", 80);
+        check("1S", 800);
+        check("10000u", 8);
+        check("10000000n", 8);
+        check("10S", 9_000);
+        check("60S", 59_000);
+        check("99999999H", 3_600_000);
+        check("1", 30_000);
+        check("x", 30_000);
+        check("", 30_000);
+        assert_eq!(time_left(&MetadataMap::new()), WAIT_UNASKED);
+    }
+}

@@ -1,0 +1,166 @@
+//! The service that takes feedback, one event at a time or as a stream.
+//!
+//! Invariant: a stream has at most [`WINDOW`] events between their arrival and their reply, and
+//! events are handed on and replied to in the order in which they came; reading stops while the
+//! window is full.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::context::{self, ServerContext};
+use super::wire::{self, Refusal};
+use crate::engine::{Accepted, Receipt, ServedModel};
+use crate::event::{Feedback, Subject};
+use crate::proto::perennial::v1::learning_server;
+use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
+
+/// Events of one stream that wait for their reply.
+const WINDOW: usize = 1024;
+/// So many of them may wait for an encoder, which takes together what waits: few enough that the
+/// room before it does for many streams.
+const TOGETHER: usize = 16;
+
+pub(super) struct LearningService(pub Arc<ServerContext>);
+
+/// What the next reply waits for.
+enum Pending {
+    Event {
+        feedback_id: String,
+        handed: Result<Receipt, Refusal>,
+    },
+    /// The stream ends with this.
+    End(Status),
+}
+
+/// A valid event with what encoders make of its inputs, and the model that it is for.
+type Ready = (Arc<ServedModel>, Feedback);
+
+type Replies = Pin<Box<dyn Stream<Item = Result<FeedbackReply, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl learning_server::Learning for LearningService {
+    type StreamFeedbackStream = Replies;
+
+    async fn stream_feedback(
+        &self,
+        request: Request<Streaming<FeedbackRequest>>,
+    ) -> Result<Response<Replies>, Status> {
+        let (window, pending) = mpsc::channel(WINDOW - TOGETHER);
+        let actor = context::actor(&request);
+        tokio::spawn(read(self.0.clone(), request.into_inner(), actor, window));
+        let context = self.0.clone();
+        let replies = ReceiverStream::new(pending).then(move |pending| {
+            let context = context.clone();
+            async move { answer(&context, pending).await }
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn submit_feedback(
+        &self,
+        request: Request<FeedbackRequest>,
+    ) -> Result<Response<FeedbackReply>, Status> {
+        let actor = context::actor(&request);
+        let request = request.into_inner();
+        let feedback_id = request.feedback_id.clone();
+        let handed = prepare(&self.0, request, &actor).await.and_then(hand);
+        let accepted = fate(&self.0, handed).await?;
+        Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
+    }
+}
+
+/// Hands each event on as it arrives, until the sender is done, gone, or the server drains.
+async fn read(
+    context: Arc<ServerContext>,
+    events: Streaming<FeedbackRequest>,
+    actor: String,
+    window: mpsc::Sender<Pending>,
+) {
+    let drained = context::drained(context.draining.clone());
+    tokio::pin!(drained);
+    let each = async |event: Result<FeedbackRequest, Status>| {
+        let event = event?;
+        Ok::<_, Status>((
+            event.feedback_id.clone(),
+            prepare(&context, event, &actor).await,
+        ))
+    };
+    // Where nothing waits for an encoder, a queue would cost a tenth of what a stream takes in.
+    let prepared = match context.engine.models().any(|model| model.encodes()) {
+        true => events.map(each).buffered(TOGETHER).left_stream(),
+        false => events.then(each).right_stream(),
+    };
+    tokio::pin!(prepared);
+    loop {
+        // A place comes first: an event is handed on only if its reply has room.
+        let Ok(place) = window.reserve().await else {
+            return;
+        };
+        let next = tokio::select! {
+            next = prepared.next() => next,
+            () = &mut drained => Some(Err(Status::unavailable(
+                "the server is stopping; send again what was not answered",
+            ))),
+        };
+        match next {
+            Some(Ok((feedback_id, ready))) => place.send(Pending::Event {
+                feedback_id,
+                handed: ready.and_then(hand),
+            }),
+            Some(Err(status)) => return place.send(Pending::End(status)),
+            None => return,
+        }
+    }
+}
+
+/// Validates an event, and has encoders encode what it brings.
+async fn prepare(
+    context: &ServerContext,
+    event: FeedbackRequest,
+    actor: &str,
+) -> Result<Ready, Refusal> {
+    let model = context.model(&event.model)?;
+    let served = model.snapshot("")?;
+    let (spec, names) = (&served.model.spec, &served.model.names);
+    let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
+    actor.clone_into(&mut feedback.actor);
+    if let Subject::Inputs { batch, .. } = &mut feedback.subject {
+        *batch = model.embed(std::mem::take(batch)).await?;
+    }
+    Ok((model.clone(), feedback))
+}
+
+/// Hands an event to the engine; it is on disk once the receipt says so.
+fn hand((model, feedback): Ready) -> Result<Receipt, Refusal> {
+    Ok(model.accept(feedback)?)
+}
+
+async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackReply, Status> {
+    match pending {
+        Pending::Event {
+            feedback_id,
+            handed,
+        } => Ok(wire::reply(feedback_id, fate(context, handed).await)),
+        Pending::End(status) => Err(status),
+    }
+}
+
+/// What became of an event, once that is certain.
+async fn fate(
+    context: &ServerContext,
+    handed: Result<Receipt, Refusal>,
+) -> Result<Accepted, Refusal> {
+    let fate = match handed {
+        Ok(receipt) => receipt.wait().await.map_err(Refusal::from),
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = &fate {
+        context.refused_feedback.add(refusal);
+    }
+    fate
+}

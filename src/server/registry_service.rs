@@ -1,0 +1,310 @@
+//! The service of versions and status.
+//!
+//! Invariant: what reads disks or digests runs aside, never on the threads that answer.
+
+use std::sync::Arc;
+
+use tonic::{Code, Request, Response, Status};
+
+use super::context::{self, ServerContext, run_blocking};
+use super::wire::{self, Refusal};
+use crate::engine::{Disposal, Error, Made, Retract, ServedModel};
+use crate::event::{Command, Order, Selector};
+use crate::model::OrderedLimits;
+use crate::proto::perennial::v1::registry_server;
+use crate::proto::perennial::v1::*;
+
+/// Bytes of an operator's note.
+const NOTE_BYTES_MAX: usize = 1024;
+/// Characters of a model's name in the log.
+const NAME_CHARS_MAX: usize = 64;
+
+pub(super) struct RegistryService(pub Arc<ServerContext>);
+
+#[tonic::async_trait]
+impl registry_server::Registry for RegistryService {
+    async fn list_versions(
+        &self,
+        request: Request<ListVersionsRequest>,
+    ) -> Result<Response<ListVersionsResponse>, Status> {
+        let model = self.0.model(&request.into_inner().model)?.clone();
+        let versions = run_blocking(move || versions(&model)).await?;
+        Ok(Response::new(ListVersionsResponse { versions }))
+    }
+
+    async fn get_version(
+        &self,
+        request: Request<GetVersionRequest>,
+    ) -> Result<Response<Version>, Status> {
+        let GetVersionRequest { model, version } = request.into_inner();
+        let model = self.0.model(&model)?.clone();
+        let found = run_blocking(move || {
+            let mut versions = versions(&model)?;
+            match versions.iter().position(|known| known.version == version) {
+                Some(index) => Ok(versions.swap_remove(index)),
+                None => {
+                    let known: Vec<u64> = versions.iter().map(|known| known.version).collect();
+                    let newest = model.snapshot("")?.version;
+                    Err(Error::no_version(model.name(), version, &known, newest).into())
+                }
+            }
+        });
+        Ok(Response::new(found.await?))
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<CheckpointRequest>,
+    ) -> Result<Response<VersionMade>, Status> {
+        let actor = context::actor(&request);
+        let CheckpointRequest { model, note } = request.into_inner();
+        let order = Command {
+            order: Order::Checkpoint,
+            actor,
+            note,
+        };
+        self.carry_out("checkpoint", &model, order).await
+    }
+
+    async fn restore(
+        &self,
+        request: Request<RestoreRequest>,
+    ) -> Result<Response<VersionMade>, Status> {
+        let actor = context::actor(&request);
+        let RestoreRequest {
+            model,
+            version,
+            note,
+            dry_run,
+        } = request.into_inner();
+        if !dry_run {
+            let order = Command {
+                order: Order::Restore { version },
+                actor,
+                note,
+            };
+            return self.carry_out("restore", &model, order).await;
+        }
+        check_note(&note)?;
+        let model = self.0.model(&model)?.clone();
+        let checked = move || Ok(model.check_restore(version)?);
+        let manifest = self.0.inquire(checked).await?;
+        Ok(Response::new(VersionMade {
+            version: manifest.version,
+            position: manifest.position,
+        }))
+    }
+
+    async fn retract(
+        &self,
+        request: Request<RetractRequest>,
+    ) -> Result<Response<Certificate>, Status> {
+        let actor = context::actor(&request);
+        let request = request.into_inner();
+        if request.dry_run {
+            let model = self.0.model(&request.model)?.clone();
+            let selector = wire::selector(&request)?;
+            check_note(&request.note)?;
+            let planned = self.0.inquire(move || {
+                let plan = model.plan_retraction(&selector)?;
+                Ok(Certificate {
+                    clock: clock(&model, &selector)?,
+                    ..wire::plan(model.name(), &selector, plan)
+                })
+            });
+            return Ok(Response::new(planned.await?));
+        }
+        let asked = Asked::new("retract", &request.model, &actor);
+        let done = self.retracted(request, actor).await;
+        let made = |done: &Certificate| (done.version, done.position);
+        asked.end(done.as_ref().map(made));
+        Ok(Response::new(done?))
+    }
+
+    async fn audit(
+        &self,
+        request: Request<AuditRequest>,
+    ) -> Result<Response<AuditResponse>, Status> {
+        let AuditRequest {
+            prediction_id,
+            without,
+        } = request.into_inner();
+        let id = prediction_id.parse().map_err(|_| {
+            let what =
+                format!("prediction_id: \"{prediction_id:.64}\", expected a hyphenated UUID");
+            Refusal::invalid("prediction_id", what)
+        })?;
+        let engine = self.0.engine.clone();
+        let found = self
+            .0
+            .inquire(move || match engine.audit(id, without.as_deref())? {
+                Some(found) => Ok(wire::audit(found)),
+                None => {
+                    let what = format!("no journal here holds prediction {id}");
+                    Err(Refusal::new(Code::NotFound, "prediction_id", what))
+                }
+            });
+        Ok(Response::new(found.await?))
+    }
+
+    async fn set_limits(
+        &self,
+        request: Request<SetLimitsRequest>,
+    ) -> Result<Response<Limits>, Status> {
+        let request = request.into_inner();
+        let model = self.0.model(&request.model)?.clone();
+        let changes = OrderedLimits {
+            bytes_max: request.bytes_max,
+            retract_within: request.retract_within,
+        };
+        let limits = match request.dry_run || changes == OrderedLimits::default() {
+            true => {
+                let model = model.clone();
+                run_blocking(move || Ok(model.limits(&changes)?)).await?
+            }
+            false => model.change_limits(&changes).await.map_err(Refusal::from)?,
+        };
+        Ok(Response::new(wire::limits(model.name(), limits)))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let StatusRequest { model, digest } = request.into_inner();
+        let models: Vec<Arc<ServedModel>> = match model.as_str() {
+            "" => self.0.engine.models().cloned().collect(),
+            name => vec![self.0.model(name)?.clone()],
+        };
+        let statuses = move || {
+            let status = |model: &Arc<ServedModel>| wire::model_status(model.status(digest));
+            Ok(models.iter().map(status).collect())
+        };
+        let models = match digest {
+            true => self.0.inquire(statuses).await?,
+            false => run_blocking(statuses).await?,
+        };
+        Ok(Response::new(StatusResponse { models }))
+    }
+}
+
+impl RegistryService {
+    /// Has an order carried out, and logs what became of it.
+    async fn carry_out(
+        &self,
+        name: &'static str,
+        model: &str,
+        command: Command,
+    ) -> Result<Response<VersionMade>, Status> {
+        let asked = Asked::new(name, model, &command.actor);
+        let made = self.commanded(model, command).await;
+        asked.end(made.as_ref().map(|made| (made.version, made.position)));
+        let Made { version, position } = made?;
+        Ok(Response::new(VersionMade { version, position }))
+    }
+
+    async fn commanded(&self, model: &str, command: Command) -> Result<Made, Refusal> {
+        let model = self.0.model(model)?;
+        check_note(&command.note)?;
+        Ok(model.command(command).await?)
+    }
+
+    async fn retracted(
+        &self,
+        request: RetractRequest,
+        actor: String,
+    ) -> Result<Certificate, Refusal> {
+        let model = self.0.model(&request.model)?;
+        let selector = wire::selector(&request)?;
+        check_note(&request.note)?;
+        let disposal = match request.erase {
+            true => Disposal::Erase,
+            false => Disposal::Keep,
+        };
+        let order = Retract {
+            selector: selector.clone(),
+            actor,
+            note: request.note,
+            disposal,
+        };
+        let done = model.retract(order).await?;
+        Ok(Certificate {
+            clock: clock(model, &selector)?,
+            ..wire::certificate(model.name(), &selector, done)
+        })
+    }
+}
+
+/// An order on its way. The log gets one line of what became of it, also where nobody waits for it
+/// any more.
+struct Asked {
+    order: &'static str,
+    model: String,
+    actor: String,
+    ended: bool,
+}
+
+impl Asked {
+    fn new(order: &'static str, model: &str, actor: &str) -> Asked {
+        Asked {
+            order,
+            // What is asked for need not be the name of a model.
+            model: model.chars().take(NAME_CHARS_MAX).collect(),
+            actor: actor.to_owned(),
+            ended: false,
+        }
+    }
+
+    /// It made a version, whose order stands at a position, or it was refused.
+    fn end(mut self, done: Result<(u64, u64), &Refusal>) {
+        self.ended = true;
+        let (order, model, actor) = (self.order, &self.model, &self.actor);
+        match done {
+            Ok((version, position)) => {
+                tracing::info!(order, model, actor, version, position, "order carried out");
+            }
+            Err(refusal) => {
+                let (code, why) = (refusal.code, &refusal.message);
+                tracing::warn!(order, model, actor, ?code, why, "order refused");
+            }
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.ended {
+            let (order, model, actor) = (self.order, &self.model, &self.actor);
+            tracing::warn!(order, model, actor, "nobody waits for the order any more");
+        }
+    }
+}
+
+/// By which clock events are chosen, where they are chosen by time.
+fn clock(model: &ServedModel, selector: &Selector) -> Result<String, Refusal> {
+    match selector {
+        Selector::Accepted { .. } => Ok(model.clock_note()?),
+        _ => Ok(String::new()),
+    }
+}
+
+fn check_note(note: &str) -> Result<(), Refusal> {
+    match note.len() {
+        0..=NOTE_BYTES_MAX => Ok(()),
+        got => {
+            let what = format!("note: {got} bytes, expected at most {NOTE_BYTES_MAX}");
+            Err(Refusal::invalid("note", what))
+        }
+    }
+}
+
+/// In the order of their numbers.
+fn versions(model: &ServedModel) -> Result<Vec<Version>, Refusal> {
+    let served = model.snapshot("").ok().map(|snapshot| snapshot.version);
+    let versions = model.versions()?.into_iter();
+    let mut versions: Vec<Version> = versions
+        .map(|(manifest, damage)| wire::version(manifest, damage, served))
+        .collect();
+    versions.sort_by_key(|version| version.version);
+    Ok(versions)
+}
