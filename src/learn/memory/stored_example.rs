@@ -62,12 +62,12 @@ pub fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + Clone) -
     if !corrected.is_empty() {
         tensors.put_f64("target.corrected", &[corrected.len()], corrected);
     }
-    save_examples(examples, &mut tensors);
+    save_numbers(examples, &mut tensors);
     tensors
 }
 
 /// The numbers of the examples as U64 `examples` `[n]`, 0 for none; absent where all are none.
-fn save_examples(examples: Vec<u64>, tensors: &mut Tensors) {
+fn save_numbers(examples: Vec<u64>, tensors: &mut Tensors) {
     if examples.iter().any(|number| *number != 0) {
         tensors.put_u64("examples", &[examples.len()], examples);
     }
