@@ -21,8 +21,8 @@ use super::learned::Known;
 use crate::learn::memory::{
     Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
 };
-use crate::learn::training::spare::Spare;
-use crate::learn::training::trainee::Trainee;
+use crate::learn::training::scratch::Scratch;
+use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use amend::{Amended, Row};
@@ -53,7 +53,7 @@ pub struct GradientLearner {
     strategy: Strategy,
     replay: usize,
     seed: u64,
-    network: Trainee,
+    network: TrainingNetwork,
     /// What serves instead of the network, where the strategy keeps averages of its weights.
     averages: Option<Box<Averages>>,
     memory: Memory,
@@ -64,7 +64,7 @@ pub struct GradientLearner {
     recent_classes: RecentClasses,
     /// Of values and rewards: what amending an example needs; none under the first revision.
     influence: Option<Influence>,
-    spare: Spare<Buffers>,
+    scratch: Scratch<Buffers>,
 }
 
 /// Room for one update.
@@ -98,7 +98,7 @@ impl GradientLearner {
             strategy: spec.memory.strategy,
             replay: spec.memory.replay,
             seed: spec.seed,
-            network: Trainee::new(parameters, settings.optimizer, spec.device),
+            network: TrainingNetwork::new(parameters, settings.optimizer, spec.device),
             averages,
             memory: Memory::new(room(spec)),
             pending: Vec::new(),
@@ -106,7 +106,7 @@ impl GradientLearner {
             n_live: spec.task.names().len().max(1),
             recent_classes: RecentClasses::default(),
             influence: amend::has_influence(spec).then(|| Influence::new(spec.task.n_outputs())),
-            spare: Spare::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -116,7 +116,7 @@ impl GradientLearner {
         if let Some(averages) = &mut self.averages {
             **averages = Averages::new(&parameters, device);
         }
-        self.network = Trainee::new(parameters, self.settings.optimizer, device);
+        self.network = TrainingNetwork::new(parameters, self.settings.optimizer, device);
     }
 
     /// How many buckets the hashed features of this description fall into.
@@ -218,7 +218,7 @@ impl GradientLearner {
         amended: Option<&Amended>,
         output_loss: OutputLoss<'_>,
     ) -> Result<bool, String> {
-        let mut buffers = std::mem::take(&mut self.spare.0);
+        let mut buffers = std::mem::take(&mut self.scratch.0);
         let mut rng = None;
         if self.strategy != Strategy::None {
             let rng = rng.insert(ChaCha8Rng::seed_from_u64(self.seed));
@@ -245,7 +245,7 @@ impl GradientLearner {
             }
         }
         buffers.drawn.clear();
-        self.spare.0 = buffers;
+        self.scratch.0 = buffers;
         Ok(losses.is_some())
     }
 

@@ -2,5 +2,5 @@
 
 pub(crate) mod backprop;
 pub(crate) mod optimizer;
-pub(crate) mod spare;
-pub(crate) mod trainee;
+pub(crate) mod scratch;
+pub(crate) mod network;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::amend::{Amended, Row};
 use super::output_loss::OutputLoss;
 use super::replay_loss::ReplayLoss;
-use crate::learn::training::trainee::Trainee;
+use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Target};
 
@@ -36,7 +36,7 @@ pub struct Averages {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Average {
-    network: Trainee,
+    network: TrainingNetwork,
     /// Its recent loss on new and remembered rows, before the network learned them.
     loss: f64,
 }
@@ -53,7 +53,7 @@ impl Averages {
     pub fn new(parameters: &Parameters, device: Device) -> Averages {
         // It takes no steps of its own: the rule that remembers nothing is enough.
         let average = || Average {
-            network: Trainee::new(parameters.clone(), Optimizer::Sgd, device),
+            network: TrainingNetwork::new(parameters.clone(), Optimizer::Sgd, device),
             loss: 0.0,
         };
         Averages {
@@ -69,7 +69,7 @@ impl Averages {
         networks.for_each(|network| network.move_to(device));
     }
 
-    /// Expresses the outputs of both in another scale, as [`Trainee::rescale`].
+    /// Expresses the outputs of both in another scale, as [`TrainingNetwork::rescale`].
     pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
         for average in &mut self.pair {
             average.network.rescale(factor, &shift);
@@ -162,7 +162,7 @@ impl Averages {
 
     /// Follows a network that has made one more update, with these rows; errors as
     /// [`Averages::answer`].
-    pub fn follow(&mut self, network: &Trainee, rows: &[&Encoded]) -> Result<(), String> {
+    pub fn follow(&mut self, network: &TrainingNetwork, rows: &[&Encoded]) -> Result<(), String> {
         self.n_updates += 1;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             // While it is young an average is a plain mean: it forgets where it began.
@@ -244,14 +244,14 @@ mod tests {
     }
 
     /// A network whose outputs are these.
-    fn says(outputs: [f32; 2]) -> Trainee {
+    fn says(outputs: [f32; 2]) -> TrainingNetwork {
         let mut parameters = Parameters::new(&[1, 2], 16, 1);
         parameters.layers[0].bias = outputs.to_vec();
         trained(parameters)
     }
 
-    fn trained(parameters: Parameters) -> Trainee {
-        Trainee::new(parameters, Optimizer::Sgd, Device::Cpu)
+    fn trained(parameters: Parameters) -> TrainingNetwork {
+        TrainingNetwork::new(parameters, Optimizer::Sgd, Device::Cpu)
     }
 
     fn new_averages() -> Averages {

@@ -7,19 +7,19 @@ use std::borrow::Cow;
 
 use super::backprop::{Lengths, Pass, sparse_gradient, squared_inputs, squares};
 use super::optimizer::State;
-use super::spare::Spare;
+use super::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Training};
 
 /// A network that takes steps.
 #[derive(Clone, Debug)]
-pub struct Trainee {
+pub struct TrainingNetwork {
     /// Its dense layers are those of the last copy while a device has them.
     parameters: Parameters,
     optimizer: State,
     device: Device,
     elsewhere: Option<Training>,
-    buffers: Spare<Buffers>,
+    buffers: Scratch<Buffers>,
 }
 
 /// Room for one pass.
@@ -32,15 +32,15 @@ struct Buffers {
     reaches: Vec<f32>,
 }
 
-impl Trainee {
+impl TrainingNetwork {
     /// A network that has made no step.
-    pub fn new(parameters: Parameters, optimizer: Optimizer, device: Device) -> Trainee {
-        Trainee {
+    pub fn new(parameters: Parameters, optimizer: Optimizer, device: Device) -> TrainingNetwork {
+        TrainingNetwork {
             optimizer: State::new(optimizer, &parameters),
             parameters,
             device,
             elsewhere: None,
-            buffers: Spare::default(),
+            buffers: Scratch::default(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Trainee {
         })
     }
 
-    /// The state of the optimiser; panics as [`Trainee::parameters`].
+    /// The state of the optimiser; panics as [`TrainingNetwork::parameters`].
     pub fn optimizer(&self) -> Cow<'_, State> {
         let moments = self.elsewhere.as_ref().map(Training::moments);
         let moments = moments.map(|read| read.expect("a device that computes is read"));
@@ -151,7 +151,7 @@ impl Trainee {
     /// are not finite, and then nothing is moved.
     ///
     /// # Errors
-    /// As [`Trainee::forward`].
+    /// As [`TrainingNetwork::forward`].
     pub fn step(
         &mut self,
         settings: &Gradient,
@@ -191,7 +191,7 @@ impl Trainee {
     }
 
     /// Expresses the outputs in another scale: the shift of output `index` is `shift(index)`.
-    /// Panics as [`Trainee::parameters`].
+    /// Panics as [`TrainingNetwork::parameters`].
     pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
         self.take_back();
         let Some(layer) = self.parameters.layers.last_mut() else {
@@ -208,7 +208,7 @@ impl Trainee {
         }
     }
 
-    /// Has it computed on this device from now on; panics as [`Trainee::parameters`].
+    /// Has it computed on this device from now on; panics as [`TrainingNetwork::parameters`].
     pub fn move_to(&mut self, device: Device) {
         if device != self.device {
             self.take_back();
@@ -216,7 +216,7 @@ impl Trainee {
         }
     }
 
-    /// Halves the weights of every layer; panics as [`Trainee::parameters`].
+    /// Halves the weights of every layer; panics as [`TrainingNetwork::parameters`].
     pub fn shrink(&mut self) {
         self.take_back();
         self.parameters.shrink();
@@ -233,10 +233,10 @@ impl Trainee {
     /// Moves by a share of the way to another network; these outputs by shares of their own.
     ///
     /// # Errors
-    /// As [`Trainee::forward`].
+    /// As [`TrainingNetwork::forward`].
     pub fn approach(
         &mut self,
-        other: &Trainee,
+        other: &TrainingNetwork,
         share: f32,
         late: &[(usize, f32)],
     ) -> Result<(), String> {
@@ -265,7 +265,7 @@ impl Trainee {
     }
 
     /// Takes over what another network has learned of the hashed features of these rows.
-    pub fn take_sparse(&mut self, other: &Trainee, rows: &[&Encoded]) {
+    pub fn take_sparse(&mut self, other: &TrainingNetwork, rows: &[&Encoded]) {
         for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
             if let Some(row) = other.parameters.sparse.row(*bucket) {
                 self.parameters.sparse.row_mut(*bucket).copy_from_slice(row);
@@ -274,15 +274,14 @@ impl Trainee {
     }
 }
 
-impl PartialEq for Trainee {
-    fn eq(&self, other: &Trainee) -> bool {
+impl PartialEq for TrainingNetwork {
+    fn eq(&self, other: &TrainingNetwork) -> bool {
         self.parameters() == other.parameters() && self.optimizer() == other.optimizer()
     }
 }
 
-/// How long each row's gradient is, by the gradient with respect to the
-/// outputs `[rows, n_outputs]` and the sums
-/// of squares that [`Training::backward`] gives.
+/// How long each row's gradient is, by the gradient with respect to the outputs
+/// `[rows, n_outputs]` and the sums of squares that [`Training::backward`] gives.
 fn lengths(rows: &[&Encoded], gradient: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
     let (width, n_sums) = (gradient.len() / rows.len(), hidden.len() / rows.len());
     rows.iter().enumerate().map(move |(index, row)| {
