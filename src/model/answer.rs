@@ -208,8 +208,9 @@ impl Model {
             }
             Function::Ridge(ridge) => rows.iter().flat_map(|row| ridge.outputs(row)).collect(),
             Function::Portfolio { portfolio, network } => {
-                let voices = |row| portfolio.voices(row, &self.target, network.as_ref());
-                let mixed = |row| portfolio.mix(&voices(row));
+                let member_outputs =
+                    |row| portfolio.member_outputs(row, &self.target, network.as_ref());
+                let mixed = |row| portfolio.mix(&member_outputs(row));
                 rows.iter().flat_map(mixed).collect()
             }
         })

@@ -7,8 +7,8 @@
 //!
 //! Invariant: an update is learned whole or not at all.
 
+mod inverse_temperature;
 mod recursion;
-mod sharpness;
 
 use std::ops::Range;
 
@@ -20,8 +20,8 @@ use crate::model::{
     self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
     Target, Task,
 };
+pub use inverse_temperature::InverseTemperature;
 pub use recursion::{Recursion, Settings};
-pub use sharpness::Sharpness;
 
 /// Bytes that the matrices and weights of all outputs may take; features give way to it.
 const BYTES_MAX: f64 = 512.0 * 1024.0 * 1024.0;
@@ -41,7 +41,7 @@ pub struct AnalyticLearner {
     /// One, or one for each action.
     recursions: Vec<Recursion>,
     /// Classes have it.
-    sharpness: Option<Sharpness>,
+    inverse_temperature: Option<InverseTemperature>,
     n_outputs: usize,
     is_bandit: bool,
     pending: Vec<StoredExample>,
@@ -74,7 +74,7 @@ impl AnalyticLearner {
             settings: settings.clone(),
             features,
             recursions: vec![recursion; n_recursions],
-            sharpness: is_classes.then(Sharpness::default),
+            inverse_temperature: is_classes.then(InverseTemperature::default),
             n_outputs,
             is_bandit,
             pending: Vec::new(),
@@ -93,7 +93,10 @@ impl AnalyticLearner {
         Ridge {
             features: self.features.clone(),
             weights: RidgeWeights::new(self.features.n_features(), weights.collect()),
-            sharpness: self.sharpness.as_ref().map(Sharpness::factor),
+            inverse_temperature: self
+                .inverse_temperature
+                .as_ref()
+                .map(InverseTemperature::factor),
             posteriors: self.is_bandit.then(posteriors),
         }
     }
@@ -149,10 +152,10 @@ impl AnalyticLearner {
             return Outcome::Rejected(n_new);
         }
         let n_features = self.features.n_features();
-        if let Some(sharpness) = &mut self.sharpness {
+        if let Some(inverse_temperature) = &mut self.inverse_temperature {
             for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
                 if let Target::Class(class) = stored.target {
-                    sharpness.observe(&self.recursions[0].scores(phi), class as usize);
+                    inverse_temperature.observe(&self.recursions[0].scores(phi), class as usize);
                 }
             }
         }
@@ -189,9 +192,11 @@ impl AnalyticLearner {
                 return Outcome::Rejected(0);
             }
         }
-        if let (Some(sharpness), Target::Class(class)) = (&mut self.sharpness, amendment.after) {
+        if let (Some(inverse_temperature), Target::Class(class)) =
+            (&mut self.inverse_temperature, amendment.after)
+        {
             // What it learned from the example depended on the estimates of then.
-            sharpness.observe(&self.recursions[0].scores(&phi), class as usize);
+            inverse_temperature.observe(&self.recursions[0].scores(&phi), class as usize);
         }
         Outcome::Updated(0)
     }
@@ -229,8 +234,8 @@ impl AnalyticLearner {
         for (name, recursion) in self.named() {
             tensors.nest(&name, recursion.weights());
         }
-        if let Some(sharpness) = &self.sharpness {
-            sharpness.save(&mut tensors);
+        if let Some(inverse_temperature) = &self.inverse_temperature {
+            inverse_temperature.save(&mut tensors);
         }
         tensors
     }
@@ -257,8 +262,8 @@ impl AnalyticLearner {
             let mut state = state.unnest(&name(index));
             *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
         }
-        if let Some(sharpness) = &mut self.sharpness {
-            *sharpness = Sharpness::load(weights)?;
+        if let Some(inverse_temperature) = &mut self.inverse_temperature {
+            *inverse_temperature = InverseTemperature::load(weights)?;
         }
         let form = self.features.form();
         let form = memory::Form {

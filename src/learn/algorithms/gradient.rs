@@ -21,8 +21,8 @@ use super::learned::Known;
 use crate::learn::memory::{
     Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
 };
-use crate::learn::training::scratch::Scratch;
 use crate::learn::training::network::TrainingNetwork;
+use crate::learn::training::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
 use amend::{Amended, Row};

@@ -233,14 +233,14 @@ impl Learned {
         }
     }
 
-    /// The members of a portfolio with their shares.
-    pub fn shares(&self) -> Vec<(String, f64)> {
+    /// The members of a portfolio with their weights.
+    pub fn member_weights(&self) -> Vec<(String, f64)> {
         match &self.kind {
             Kind::Gradient(_) | Kind::Analytic(_) | Kind::Neighbours(_) => Vec::new(),
             Kind::Auto(learner) => {
                 let names = learner.portfolio.names().into_iter();
                 names
-                    .zip(learner.portfolio.pool.shares.iter().copied())
+                    .zip(learner.portfolio.pool.weights.iter().copied())
                     .collect()
             }
         }

@@ -23,6 +23,6 @@ impl<T> PartialEq for Scratch<T> {
 
 impl<T> fmt::Debug for Scratch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Spare")
+        f.write_str("Scratch")
     }
 }

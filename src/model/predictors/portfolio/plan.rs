@@ -69,9 +69,9 @@ pub struct Plan {
     /// What the dense inputs are multiplied by before the network sees them.
     pub network_scale: f32,
     /// Whether one repeats the newest truth.
-    pub last: bool,
+    pub no_change: bool,
     /// Whether linear members and ridge regressions see the newest truth as an input.
-    pub sees_last: bool,
+    pub sees_newest: bool,
     /// Whether one stacks the others. Not for a bandit: it would be fitted to the actions that
     /// were chosen, and believed of all.
     pub stack: bool,
@@ -134,8 +134,8 @@ impl Plan {
                 examples_per_update: 1,
             }),
             network_scale: if bandit { shortening(n_dense) } else { 1.0 },
-            last: !bandit,
-            sees_last: regression,
+            no_change: !bandit,
+            sees_newest: regression,
             stack: !bandit,
         }
     }
@@ -145,8 +145,8 @@ impl Plan {
         self.forgetting.len() + usize::from(self.exclusive)
     }
 
-    /// How many members stand in the bank: linear ones, then logistic ones.
-    pub fn n_bank(&self) -> usize {
+    /// How many linear members there are, logistic ones included.
+    pub fn n_linear_members(&self) -> usize {
         self.steps.len() + self.logistic.len()
     }
 }

@@ -12,25 +12,25 @@ const LENGTH_HORIZON: f64 = 1000.0;
 
 impl AutoLearner {
     /// Learns from the members' scores before this example.
-    pub(super) fn learn_bank(
+    pub(super) fn learn_linear_members(
         &mut self,
         row: &Encoded,
         scores: &[f32],
         target: Target,
         scale: &Scale,
     ) {
-        let row = &*self.portfolio.with_last(row, scale);
-        let squared_length = self.portfolio.bank.squared_length(row);
+        let row = &*self.portfolio.with_newest(row, scale);
+        let squared_length = self.portfolio.linear_members.squared_length(row);
         let [count, mean] = &mut self.length;
         *count = (*count + 1.0).min(LENGTH_HORIZON);
         *mean += (f64::from(squared_length) - *mean) / *count;
         let typical = *mean as f32;
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
-        let mut gradient = scores[..plan.n_bank() * n_outputs].to_vec();
+        let mut gradient = scores[..plan.n_linear_members() * n_outputs].to_vec();
         let (linear, logistic) = gradient.split_at_mut(plan.steps.len() * n_outputs);
         let members = linear.chunks_exact_mut(n_outputs);
-        for (voice, (gradient, step)) in members.zip(plan.steps).enumerate() {
+        for (member, (gradient, step)) in members.zip(plan.steps).enumerate() {
             let step = step / typical;
             let rate = match target {
                 Target::Class(class) => {
@@ -39,7 +39,9 @@ impl AutoLearner {
                     step
                 }
                 Target::Value(value) => {
-                    gradient[0] = self.spread.held(voice, gradient[0] - scale.distance(value));
+                    gradient[0] = self
+                        .error_scale
+                        .held(member, gradient[0] - scale.distance(value));
                     step / (1.0 + step * squared_length)
                 }
                 _ => {
@@ -65,7 +67,7 @@ impl AutoLearner {
                 .iter_mut()
                 .for_each(|derivative| *derivative *= rate);
         }
-        self.portfolio.bank.descend(row, &gradient);
+        self.portfolio.linear_members.descend(row, &gradient);
     }
 }
 
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
     use crate::model::Spec;
 
-    /// What each member of the bank gives for a row after it has been rewarded for a while.
+    /// The scores of each linear member for a row after it has been rewarded for a while.
     fn scores(revision: u32) -> Vec<f32> {
         let rules = format!("[rules]\nrevision = {revision}\n");
         let toml = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
@@ -97,7 +99,7 @@ mod tests {
             let known: Known = target.into();
             assert!(learner.observe(&row, known, &scale, &mut Vec::new()));
         }
-        learner.portfolio.bank.scores(&row)
+        learner.portfolio.linear_members.scores(&row)
     }
 
     #[test]
