@@ -47,7 +47,7 @@ pub use predictors::network::layers::{Layer, Parameters, WEIGHT_MAX};
 pub use predictors::network::weight_check::{TensorMatch, weight_check, widths};
 pub use predictors::network::{Network, Rule, Training};
 pub use predictors::portfolio::{
-    MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log, logistic_share,
+    Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log, logistic_share,
 };
 pub use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use spec::{

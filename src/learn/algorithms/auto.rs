@@ -14,8 +14,8 @@ use super::gradient::{GradientLearner, OutputLoss};
 use super::learned::{Known, amends_rewards};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
-    self, Encoded, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights, Scale, Spec, Target,
-    Task,
+    self, Encoded, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights, Scale, Spec,
+    Target, Task,
 };
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
@@ -73,16 +73,14 @@ impl AutoLearner {
             })
         };
         let recursions =
-            |forgetting: &f64| vec![recursion(*forgetting, n_outputs / n_recursions); n_recursions];
-        let forgetting = portfolio
-            .plan
-            .forgetting
-            .iter()
-            .take(portfolio.ridges.len());
+            |forgetting| vec![recursion(forgetting, n_outputs / n_recursions); n_recursions];
         let network = portfolio.plan.network.as_ref();
         AutoLearner {
-            recursions: forgetting.flat_map(recursions).collect(),
-            exclusive: portfolio.plan.exclusive.then(|| recursion(1.0, n_outputs)),
+            recursions: portfolio.plan.forgetting().flat_map(recursions).collect(),
+            exclusive: portfolio
+                .plan
+                .has(Member::Exclusive)
+                .then(|| recursion(1.0, n_outputs)),
             network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
             length: [0.0, 0.0],
             error_scale: ErrorScale::new(portfolio.pool.weights.len()),
@@ -187,7 +185,7 @@ impl AutoLearner {
                 .observe(answered.map(|answered| answered - wanted));
         }
         let portfolio = &mut self.portfolio;
-        if !portfolio.plan.windows.is_empty() {
+        if !portfolio.plan.windows().is_empty() {
             portfolio.memory.push(row, known.remembered());
         }
         portfolio.base_rates.observe(target);
@@ -264,7 +262,8 @@ impl AutoLearner {
         let n_outputs = self.portfolio.n_outputs();
         let earned = |best: u32, action| f64::from(u8::from(best as usize == action));
         let (phi, n_each) = (&member_outputs.phi, self.n_recursions_each());
-        let first = self.portfolio.plan.n_linear_members();
+        let analytic = |member: &Member| matches!(member, Member::Analytic(_));
+        let first = self.portfolio.plan.places(analytic).start;
         for (index, recursions) in self.recursions.chunks_exact_mut(n_each).enumerate() {
             match target {
                 Target::Class(class) => {
@@ -320,17 +319,14 @@ impl AutoLearner {
     /// what is expected of them; `[actions]`.
     fn shares_of(&self, member_outputs: &MemberOutputs, target: Target) -> Option<Vec<f32>> {
         let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
-        if !plan.exclusive {
-            return None;
-        }
         let (chosen, share) = match target {
             Target::Reward { action, reward } => (action as usize, range.share(reward)),
             Target::BestAction(best) => (best as usize, 1.0),
             Target::Correction { .. } | Target::Class(_) | Target::Value(_) => return None,
         };
         let n_outputs = self.portfolio.n_outputs();
-        let member = plan.n_linear_members() + plan.forgetting.len();
-        let answered = &member_outputs.scores[member * n_outputs..][..n_outputs];
+        let place = plan.place(Member::Exclusive)?;
+        let answered = &member_outputs.scores[place * n_outputs..][..n_outputs];
         let expected = |action: usize| match action == chosen {
             true => 0.0,
             false => answered[action].max(LEAST_EXPECTED),
@@ -353,8 +349,9 @@ impl AutoLearner {
 
     /// How many regressions have the same forgetting.
     fn n_recursions_each(&self) -> usize {
-        let n_each = self.recursions.len() / self.portfolio.plan.forgetting.len();
-        n_each.max(1)
+        let n_forgettings = self.portfolio.plan.forgetting().count();
+        let n_each = self.recursions.len().checked_div(n_forgettings);
+        n_each.unwrap_or(0).max(1)
     }
 
     /// Hands what the regressions have learned to those that answer.

@@ -7,7 +7,7 @@ use super::super::gradient::OutputLoss;
 use super::super::learned::Amendment;
 use super::{AutoLearner, output_loss, pool};
 use crate::learn::memory::likeness::Likeness;
-use crate::model::{Encoded, MemberOutputs, Rescale, Scale, Target, logistic_share};
+use crate::model::{Encoded, Member, MemberOutputs, Rescale, Scale, Target, logistic_share};
 
 /// How much an example that is amended counts in the weights of the members, after each later one: of
 /// classes, where one that learned nothing is the best at what turns out to be wrong, and of rewards.
@@ -95,15 +95,19 @@ impl AutoLearner {
         let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
         let n_outputs = self.portfolio.n_outputs();
         let mut gradient = vec![0.0; plan.n_linear_members() * n_outputs];
-        let members = scores.chunks_exact(n_outputs);
+        let members = scores.chunks_exact(n_outputs).zip(&plan.members);
         let members = members
-            .zip(gradient.chunks_exact_mut(n_outputs))
-            .enumerate();
-        let steps = plan.steps.iter().chain(plan.logistic);
-        for ((member, (answered, gradient)), step) in members.zip(steps) {
+            .enumerate()
+            .filter_map(|(place, (answered, member))| {
+                let step = member.step()?;
+                let is_linear = matches!(member, Member::Linear(_));
+                Some((place, answered, step, is_linear))
+            });
+        for ((place, answered, step, is_linear), gradient) in
+            members.zip(gradient.chunks_exact_mut(n_outputs))
+        {
             let step = step / typical;
             let pull = step * squared_length;
-            let is_linear = member < plan.steps.len();
             // A logistic member that is sure hardly forgets: its loss is nearly flat there.
             let curvature = match (is_linear, amendment.after) {
                 (false, Target::Reward { action, .. }) => {
@@ -123,7 +127,7 @@ impl AutoLearner {
             if let Target::Value(value) = amendment.after {
                 gradient[0] = self
                     .error_scale
-                    .held(member, answered[0] - scale.distance(value));
+                    .held(place, answered[0] - scale.distance(value));
             } else if is_class {
                 // What an example of a class once taught depends on all that came since.
                 output_loss.gradient(amendment.after, answered, gradient);
@@ -174,12 +178,12 @@ impl AutoLearner {
     /// examples that told of each output. What was never learned of an output stays at the mean.
     pub fn rescale(&mut self, change: Rescale, counts: &[u64]) {
         let plan = &self.portfolio.plan;
-        let shift = |step: &f32, count: &u64| {
+        let shift = |step: f32, count: &u64| {
             let unlearned = f64::from(1.0 + step).powf(-(*count as f64));
             (change.shift * (1.0 - unlearned)) as f32
         };
         let each = |step| counts.iter().map(move |count| shift(step, count));
-        let shifts: Vec<f32> = plan.steps.iter().flat_map(each).collect();
+        let shifts: Vec<f32> = plan.linear_steps().flat_map(each).collect();
         self.portfolio
             .linear_members
             .rescale(change.factor as f32, &shifts);
@@ -227,11 +231,17 @@ impl AutoLearner {
     ) {
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
-        let columns = plan.steps.len() * n_outputs..plan.n_linear_members() * n_outputs;
-        let mut gradient = vec![0.0; columns.end];
+        let linear = plan.places(|member| member.is_linear());
+        let logistic = plan.places(|member| matches!(member, Member::Logistic(_)));
+        if logistic.is_empty() {
+            return;
+        }
+        let mut gradient = vec![0.0; linear.len() * n_outputs];
+        let among_linear = (logistic.start - linear.start) * n_outputs;
         let squared_length = self.portfolio.linear_members.squared_length(row);
-        let scores = &mut member_outputs.scores[columns.clone()];
-        for (score, derivative) in scores.iter_mut().zip(&mut gradient[columns]) {
+        let scores =
+            &mut member_outputs.scores[logistic.start * n_outputs..logistic.end * n_outputs];
+        for (score, derivative) in scores.iter_mut().zip(&mut gradient[among_linear..]) {
             // One that was never told of stays in the middle.
             if *score != 0.0 {
                 let share = change.apply(logistic_share(*score));
@@ -258,9 +268,10 @@ impl AutoLearner {
             chosen * shift + (1.0 - chosen) * rest
         });
         recursion.rescale(factor, &shifts.collect::<Vec<_>>(), BIAS);
-        let plan = &self.portfolio.plan;
-        let member = plan.n_linear_members() + plan.forgetting.len();
-        let answered = &mut member_outputs.scores[member * n_outputs..][..n_outputs];
+        let Some(place) = self.portfolio.plan.place(Member::Exclusive) else {
+            return;
+        };
+        let answered = &mut member_outputs.scores[place * n_outputs..][..n_outputs];
         answered.copy_from_slice(&recursion.scores(&member_outputs.phi));
     }
 }

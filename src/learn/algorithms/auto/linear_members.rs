@@ -27,10 +27,12 @@ impl AutoLearner {
         let typical = *mean as f32;
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
-        let mut gradient = scores[..plan.n_linear_members() * n_outputs].to_vec();
-        let (linear, logistic) = gradient.split_at_mut(plan.steps.len() * n_outputs);
-        let members = linear.chunks_exact_mut(n_outputs);
-        for (member, (gradient, step)) in members.zip(plan.steps).enumerate() {
+        let places = plan.places(|member| member.is_linear());
+        let mut gradient = scores[places.start * n_outputs..places.end * n_outputs].to_vec();
+        let n_linear = plan.linear_steps().count();
+        let (linear, logistic) = gradient.split_at_mut(n_linear * n_outputs);
+        let members = places.zip(linear.chunks_exact_mut(n_outputs));
+        for ((member, gradient), step) in members.zip(plan.linear_steps()) {
             let step = step / typical;
             let rate = match target {
                 Target::Class(class) => {
@@ -59,7 +61,7 @@ impl AutoLearner {
             // The first revision passed one over, and gave the second the step of the first.
             members.next();
         }
-        for (gradient, step) in members.zip(plan.logistic) {
+        for (gradient, step) in members.zip(plan.logistic_steps()) {
             let scores = gradient.to_vec();
             self.portfolio.range.gradient(target, &scores, gradient);
             let rate = step / typical;
