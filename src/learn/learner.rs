@@ -15,22 +15,22 @@ mod windows;
 use std::sync::Arc;
 
 use super::archive::Archive;
-use super::evaluate::Evaluation;
 use super::join::{HeldThen, Joins};
-use super::learned::Learned;
-use super::ledger::{Fate, Ledger};
-use super::newest::Newest;
-use super::places::Places;
-use super::retold::Retold;
-use super::seen::Seen;
 use super::signals;
-use super::sources::Sources;
-use super::spare::Spare;
-use super::tainted::Tainted;
-use super::tallies::Tallies;
 use crate::event::{
     Description, Entry, Event, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
 };
+use crate::learn::algorithms::learned::Learned;
+use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::ledger::{Fate, Ledger};
+use crate::learn::records::places::Places;
+use crate::learn::records::seen::Seen;
+use crate::learn::records::sources::Sources;
+use crate::learn::training::scratch::Scratch;
+use crate::learn::versions::newest::Newest;
+use crate::learn::versions::retold::Retold;
+use crate::learn::versions::tainted::Tainted;
+use crate::learn::versions::tallies::Tallies;
 use crate::model::weights::{self, Tensors};
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use gap::Gap;
@@ -125,9 +125,9 @@ pub struct Learner {
     world: World,
     history: History,
     /// Those whose adapters learn, by the place of their input; brought when they are needed.
-    encoders: Spare<Vec<Option<Arc<TextEncoder>>>>,
+    encoders: Scratch<Vec<Option<Arc<TextEncoder>>>>,
     /// The request of several rows that was last read back: the next feedback may speak of it, too.
-    request: Spare<Option<(u64, Arc<Prediction>)>>,
+    request: Scratch<Option<(u64, Arc<Prediction>)>>,
     /// Windows that close within an entry at most: only tests choose another bound.
     windows_max: usize,
     /// Why the device that learns has failed, while the entry is applied that it failed at.
@@ -187,8 +187,8 @@ impl Learner {
             description: Description::default(),
             world: World::default(),
             history: History::default(),
-            encoders: Spare::default(),
-            request: Spare::default(),
+            encoders: Scratch::default(),
+            request: Scratch::default(),
             windows_max: windows::PER_ENTRY_MAX,
             failed: None,
             gap: None,
@@ -207,8 +207,8 @@ impl Learner {
             description: Description::default(),
             world: World::default(),
             history: History::default(),
-            encoders: Spare::default(),
-            request: Spare::default(),
+            encoders: Scratch::default(),
+            request: Scratch::default(),
             windows_max: windows::PER_ENTRY_MAX,
             failed: None,
             gap: None,

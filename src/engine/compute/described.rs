@@ -19,8 +19,8 @@ use crate::event::{Batch, Column, Description};
 use crate::learn::Learner;
 use crate::model::weights::Foreign;
 use crate::model::{
-    Adapters, Fitting, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TextEncoder,
-    fit, profile, widths,
+    Adapters, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TensorMatch, TextEncoder,
+    profile, weight_check, widths,
 };
 use crate::store::checkpoint::read_foreign_file;
 use crate::store::regular;
@@ -182,11 +182,11 @@ impl Described {
 /// # Errors
 /// [`Error::Refused`]: the description is not sound, or has no network of its own; or the file
 /// cannot be read.
-pub fn fitting(path: &Path, file: &Path) -> Result<Vec<Fitting>, Error> {
+pub fn fitting(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
     fit_file(path, file).map_err(refused)
 }
 
-fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, Error> {
+fn fit_file(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
     let of_file = |what: &dyn Display| Error::description(what).of(path.display());
     let models = models_of(path)?;
     let (_, file) = read_foreign_file(Path::new("/"), file)?;
@@ -202,7 +202,7 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, Error> {
     }));
     let spec = Spec::parse(&Spec::pin(&toml, &pins, REVISION)).map_err(|error| of_file(&error))?;
     match &spec.learner {
-        LearnerKind::Gradient(settings) => Ok(fit(&widths(&spec, settings), &file)),
+        LearnerKind::Gradient(settings) => Ok(weight_check(&widths(&spec, settings), &file)),
         _ => Err(of_file(
             &"only learner.kind = \"gradient\" has a network that can arrive trained",
         )),

@@ -139,7 +139,7 @@ impl Follower {
             name,
             share,
         };
-        let shares = learner.learned().shares().into_iter();
+        let shares = learner.learned().member_weights().into_iter();
         status.members = shares.map(member).collect();
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();

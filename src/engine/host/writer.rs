@@ -388,7 +388,7 @@ impl Written {
         if !self.runtime.health.is_stalled() {
             return;
         }
-        match self.journal.go_on() {
+        match self.journal.start_due_segment() {
             Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
             Err(error) => {
                 self.runtime.health.end_stall();

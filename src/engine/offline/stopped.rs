@@ -19,7 +19,7 @@ use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
 use crate::learn::Learner;
 use crate::model::Spec;
-use crate::store::{Directory, Manifest, Report, verify};
+use crate::store::{Directory, JournalReport, Manifest, verify};
 
 /// The data of one model, as long as this lives safe from any server.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ impl Offline {
 }
 
 /// Locks a data directory for looking, and checks the journal of one of its models.
-pub(crate) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), Error> {
+pub(crate) fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalReport), Error> {
     let directory = Directory::inspect(data)?;
     let models = directory.models()?;
     if !models.iter().any(|known| known == model) {

@@ -100,12 +100,12 @@ fn adapters_are_products_added_to_queries_and_values() {
 }
 
 #[test]
-fn every_value_of_the_adapters_has_its_slope() {
+fn every_value_of_the_adapters_has_its_derivative() {
     let (encoder, adapters) = (encoder(&house(ADAPTED)), learned());
     let tokens: Vec<Vec<u32>> = TEXTS.iter().map(|t| encoder.tokens(t).unwrap()).collect();
     let pull: Vec<f32> = (0..TEXTS.len() * H).map(|i| (i as f32).cos()).collect();
-    let slopes = encoder
-        .slopes(&tokens, &adapters, |_| pull.clone())
+    let gradient = encoder
+        .gradient(&tokens, &adapters, |_| pull.clone())
         .unwrap();
     let loss = |adapters: &Adapters| -> f64 {
         let vectors = encoder.embed(&TEXTS, Some(adapters)).unwrap();
@@ -113,20 +113,20 @@ fn every_value_of_the_adapters_has_its_slope() {
         each.map(|(value, pull)| f64::from(*value) * f64::from(*pull))
             .sum()
     };
-    assert_eq!(slopes.len(), adapters.values.len());
-    for (index, slope) in slopes.iter().enumerate() {
+    assert_eq!(gradient.len(), adapters.values.len());
+    for (index, derivative) in gradient.iter().enumerate() {
         let at = |by: f32| {
             let mut moved = adapters.clone();
             moved.values[index] += by;
             loss(&moved)
         };
         let measured = ((at(0.02) - at(-0.02)) / 0.04) as f32;
-        let tolerance = 2e-3 + 0.02 * slope.abs();
+        let tolerance = 2e-3 + 0.02 * derivative.abs();
         assert!(
-            (slope - measured).abs() < tolerance,
-            "{index}: {slope} {measured}"
+            (derivative - measured).abs() < tolerance,
+            "{index}: {derivative} {measured}"
         );
-        assert!(slope.abs() > 1e-6, "{index}: nothing would train it");
+        assert!(derivative.abs() > 1e-6, "{index}: nothing would train it");
     }
 }
 

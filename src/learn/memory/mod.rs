@@ -1,0 +1,12 @@
+//! Examples that are kept to be learned again or amended, and statistics of the rows that came.
+
+mod balance;
+pub(crate) mod first_rows;
+pub(crate) mod likeness;
+pub(crate) mod output_counts;
+mod replay;
+mod reservoir;
+mod stored_example;
+
+pub(crate) use replay::{Drawn, Memory, Room};
+pub(crate) use stored_example::{Form, StoredExample, load_examples, save_examples};

@@ -1,0 +1,378 @@
+//! Several models of one row, mixed by how well each has done.
+//!
+//! Members are linear models at several step sizes, ridge regressions on shared random features,
+//! the nearest examples of two windows, a small network where rows are wide, and one that repeats
+//! the newest truth. Each is sharpened or dulled to what it deserves; then they are pooled.
+//!
+//! Invariant: a member answers from the row and what it has learned, never from another member.
+
+mod plan;
+mod pool;
+mod range;
+
+use std::borrow::Cow;
+
+use super::linear::{LinearForm, LinearMembers};
+use super::neighbours::{BaseRates, Neighbours, Voters, Window};
+use super::ridge::{RandomFeatures, RidgeWeights};
+use crate::model::encoders::features::{Encoded, Scale};
+use crate::model::loss::softmax;
+use crate::model::predictors::network::Network;
+use crate::model::spec::{Spec, Task};
+pub use plan::{Member, Plan};
+pub use pool::{Pool, log};
+pub use range::{Range, logistic_share};
+
+/// How many neighbours answer.
+const NEAREST: usize = 10;
+/// How far a class that was never seen scores below the least likely one that was.
+const NEVER: f32 = 30.0;
+
+/// Members and their weights in the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Portfolio {
+    /// Which members there are.
+    pub plan: Plan,
+    /// One linear member for each step size, then the logistic ones.
+    pub linear_members: LinearMembers,
+    /// What nothing and all of a logistic member's reward are.
+    pub range: Range,
+    /// The features that ridge regressions share.
+    pub features: Option<RandomFeatures>,
+    /// The ridge regressions.
+    pub ridges: Vec<RidgeWeights>,
+    /// The newest examples, which two members see more or less of.
+    pub memory: Neighbours,
+    /// What was true on the whole.
+    pub base_rates: BaseRates,
+    /// The member that repeats the newest label or value.
+    pub no_change: Option<NoChange>,
+    /// How they are mixed.
+    pub pool: Pool,
+    classes: bool,
+    n_outputs: usize,
+}
+
+/// The member that repeats what was true last.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NoChange {
+    /// The newest class index or value; none before the first.
+    pub target: Option<f64>,
+    /// How often repeating it was right, fading.
+    pub right: f64,
+    /// How often it was tried, fading.
+    pub tried: f64,
+}
+
+/// What is said of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberOutputs {
+    /// What members compute: scores of classes before their inverse temperatures; `[members, n_outputs]`.
+    pub scores: Vec<f32>,
+    /// The outputs of the members and then of the stack, `[members, n_outputs]`: probabilities of classes,
+    /// or values in the scale of the target.
+    pub outputs: Vec<f32>,
+    /// The features of the ridge regressions.
+    pub phi: Vec<f32>,
+}
+
+impl Portfolio {
+    /// Members that know nothing.
+    pub fn new(spec: &Spec, n_dense: usize, n_buckets: usize) -> Portfolio {
+        Portfolio::of(Plan::new(spec, n_dense), spec, n_dense, n_buckets)
+    }
+
+    fn of(plan: Plan, spec: &Spec, n_dense: usize, n_buckets: usize) -> Portfolio {
+        let n_outputs = spec.task.n_outputs();
+        let features = plan.ridge.map(RandomFeatures::new);
+        let ridge = |features: &RandomFeatures| {
+            let n_features = features.n_features();
+            RidgeWeights::new(n_features, vec![0.0; n_outputs * n_features])
+        };
+        let window = Window {
+            n_dense,
+            n_rows: plan.windows().into_iter().max().unwrap_or(0),
+            seed: spec.seed,
+        };
+        let ridges = features
+            .iter()
+            .flat_map(|f| vec![ridge(f); plan.n_ridges()]);
+        Portfolio {
+            linear_members: LinearMembers::new(LinearForm {
+                n_members: plan.n_linear_members(),
+                n_outputs,
+                n_dense: n_dense + usize::from(plan.sees_newest),
+                n_buckets,
+                bias_rate: plan.bias_rate,
+            }),
+            range: Range::default(),
+            ridges: ridges.collect(),
+            features,
+            memory: Neighbours::new(window),
+            base_rates: BaseRates::new(n_outputs),
+            no_change: plan.repeats_newest().then(NoChange::default),
+            pool: if plan.stack {
+                Pool::new(plan.members.len())
+            } else {
+                Pool::without_stack(plan.members.len())
+            },
+            classes: matches!(spec.task, Task::Classification { .. }),
+            n_outputs,
+            plan,
+        }
+    }
+
+    /// How many outputs each member gives.
+    pub fn n_outputs(&self) -> usize {
+        self.n_outputs
+    }
+
+    /// Whether they are probabilities of classes.
+    pub fn is_classes(&self) -> bool {
+        self.classes
+    }
+
+    /// How many single models there are, without the stack.
+    pub fn n_members(&self) -> usize {
+        self.plan.members.len()
+    }
+
+    /// A name for each member, and for the stack of them.
+    pub fn names(&self) -> Vec<String> {
+        let members = self.plan.members.iter().map(|member| member.name());
+        members
+            .chain(self.plan.stack.then(|| "stack".to_owned()))
+            .collect()
+    }
+
+    /// The names of the linear members, logistic ones included.
+    pub fn linear_member_names(&self) -> Vec<String> {
+        let members = self.plan.members.iter();
+        let linear = members.filter(|member| member.is_linear());
+        linear.map(|member| member.name()).collect()
+    }
+
+    /// A row as linear members and ridge regressions see it: those of a regression see the newest
+    /// value too, so that they can tell how it moves.
+    pub fn with_newest<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
+        match &self.no_change {
+            Some(last) if self.plan.sees_newest => {
+                let mut row = row.clone();
+                let last = last.target.map_or(0.0, |last| scale.standardise(last));
+                row.dense.push(last);
+                Cow::Owned(row)
+            }
+            _ => Cow::Borrowed(row),
+        }
+    }
+
+    /// A row as the network sees it.
+    pub fn for_network<'a>(&self, row: &'a Encoded) -> Cow<'a, Encoded> {
+        let scale = self.plan.network_scale;
+        if scale == 1.0 {
+            return Cow::Borrowed(row);
+        }
+        let mut row = row.clone();
+        row.dense.iter_mut().for_each(|value| *value *= scale);
+        Cow::Owned(row)
+    }
+
+    /// What every member says of a row; `network` is there where the plan has one.
+    pub fn member_outputs(
+        &self,
+        row: &Encoded,
+        scale: &Scale,
+        network: Option<&Network>,
+    ) -> MemberOutputs {
+        let wider = self.with_newest(row, scale);
+        let phi = self.features.as_ref().map(|features| features.phi(&wider));
+        let phi = phi.unwrap_or_default();
+        let linear = self.linear_members.scores(&wider);
+        let mut linear = linear.chunks_exact(self.n_outputs);
+        let mut ridges = self.ridges.iter();
+        let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
+        let mut near = near.into_iter();
+        let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
+        for member in &self.plan.members {
+            match member {
+                Member::Linear(_) | Member::Logistic(_) => {
+                    scores.extend_from_slice(linear.next().expect("a row of scores a member"));
+                }
+                Member::Analytic(_) | Member::Exclusive => {
+                    let ridge = ridges.next().expect("a regression a member");
+                    scores.extend(ridge.scores(&phi));
+                }
+                Member::Neighbours(_) => {
+                    let near = near.next().expect("neighbours a window");
+                    let p = Voters { repeat: 1.0 }.outputs(&near, &self.base_rates, scale);
+                    self.extend(&mut scores, p);
+                }
+                Member::Network => {
+                    let row = self.for_network(row);
+                    let network = network.expect("a portfolio with a network is given it");
+                    let outputs = network.forward(std::slice::from_ref(&row));
+                    scores.extend(outputs.expect("a member is computed on the processor"));
+                }
+                Member::LastLabel | Member::LastValue => {
+                    let newest = self.no_change.unwrap_or_default();
+                    self.extend(&mut scores, self.no_change_outputs(&newest, scale));
+                }
+            }
+        }
+        let mut outputs = scores.clone();
+        self.restore_shares(&mut outputs, scale);
+        if self.classes {
+            self.silence(&mut outputs);
+            let members = outputs.chunks_exact_mut(self.n_outputs);
+            for (member, inverse_temperature) in members.zip(&self.pool.inverse_temperature) {
+                member
+                    .iter_mut()
+                    .for_each(|score| *score *= inverse_temperature);
+                softmax(member);
+            }
+        }
+        if self.plan.stack {
+            outputs.extend(self.pool.stacked(&outputs, self.n_outputs, self.classes));
+        }
+        MemberOutputs {
+            scores,
+            outputs,
+            phi,
+        }
+    }
+
+    /// Makes rewards of what members say as shares of their range.
+    fn restore_shares(&self, outputs: &mut [f32], scale: &Scale) {
+        if !self.plan.bandit {
+            return;
+        }
+        let reward = |share: f32| scale.distance(self.range.reward(share));
+        let members = outputs.chunks_exact_mut(self.n_outputs);
+        for (outputs, member) in members.zip(&self.plan.members) {
+            let restore = |score: &mut f32| match member {
+                Member::Logistic(_) | Member::Network => *score = reward(logistic_share(*score)),
+                Member::Exclusive => *score = reward(score.clamp(0.0, 1.0)),
+                _ => {}
+            };
+            outputs.iter_mut().for_each(restore);
+        }
+    }
+
+    /// Probabilities become scores; values are what they are.
+    fn extend(&self, scores: &mut Vec<f32>, outputs: Vec<f32>) {
+        match self.classes {
+            true => scores.extend(outputs.into_iter().map(log)),
+            false => scores.extend(outputs),
+        }
+    }
+
+    /// Holds classes that were never seen below all others.
+    fn silence(&self, scores: &mut [f32]) {
+        let counts = &self.base_rates.counts;
+        if counts.iter().all(|count| *count > 0.0) || counts.iter().all(|count| *count == 0.0) {
+            return;
+        }
+        for member in scores.chunks_exact_mut(self.n_outputs) {
+            let seen = member.iter().zip(counts).filter(|(_, count)| **count > 0.0);
+            let least = seen.fold(f32::INFINITY, |least, (score, _)| least.min(*score));
+            for (score, _) in member.iter_mut().zip(counts).filter(|one| *one.1 == 0.0) {
+                *score = least - NEVER;
+            }
+        }
+    }
+
+    fn no_change_outputs(&self, last: &NoChange, scale: &Scale) -> Vec<f32> {
+        let n = self.n_outputs;
+        let uniform = 1.0 / n as f64;
+        let mut outputs = vec![uniform as f32; n];
+        match last.target {
+            Some(target) if self.classes && n > 1 => {
+                let right = (last.right + uniform) / (last.tried + 1.0);
+                outputs.fill(((1.0 - right) / (n - 1) as f64) as f32);
+                outputs[target as usize] = right as f32;
+            }
+            Some(target) if !self.classes => outputs[0] = scale.distance(target),
+            None if !self.classes => outputs[0] = 0.0,
+            _ => {}
+        }
+        outputs
+    }
+
+    /// The answer of all members, `[n_outputs]`.
+    pub fn mix(&self, member_outputs: &MemberOutputs) -> Vec<f32> {
+        self.pool
+            .mix(&member_outputs.outputs, self.n_outputs, self.classes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBER: &str = "[[input]]\nname = \"x\"\nkind = \"number\"\n";
+    const TEXT: &str = "[[input]]\nname = \"x\"\nkind = \"text\"\n";
+    const CLASSES: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n";
+    const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n";
+
+    fn spec(task: &str, input: &str) -> Spec {
+        Spec::parse(&format!("{task}{input}")).expect("a description")
+    }
+
+    #[test]
+    fn a_description_gets_its_members_in_their_order() {
+        let check = |task: &str, input: &str, expected: &str| {
+            let portfolio = Portfolio::new(&spec(task, input), 1, 1 << 10);
+            assert_eq!(portfolio.names().join(" "), expected, "{task}{input}");
+        };
+        check(
+            CLASSES,
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic analytic-0.999 neighbours-200 neighbours-1000 last-label stack",
+        );
+        check(
+            CLASSES,
+            TEXT,
+            "linear-1.25 linear-2.5 linear-5 linear-10 \
+             neighbours-200 neighbours-1000 last-label stack",
+        );
+        check(
+            "task = \"regression\"\n",
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic analytic-0.999 neighbours-200 neighbours-1000 last-value stack",
+        );
+        check(
+            BANDIT,
+            NUMBER,
+            "linear-0.04 linear-0.2 logistic-0.16 logistic-0.6 logistic-2.5 logistic-10 \
+             analytic analytic-0.999 analytic-exclusive neighbours-200 neighbours-1000",
+        );
+        check(
+            BANDIT,
+            TEXT,
+            "linear-0.04 linear-0.2 logistic-2.5 logistic-5 logistic-10 \
+             neighbours-200 neighbours-1000",
+        );
+    }
+
+    #[test]
+    fn a_member_more_in_the_table_answers_is_weighed_and_is_named() {
+        let spec = spec(CLASSES, NUMBER);
+        let mut plan = Plan::new(&spec, 1);
+        let place = plan.place(Member::LastLabel).expect("classes have one");
+        plan.members.insert(place, Member::Neighbours(50));
+        let portfolio = Portfolio::of(plan, &spec, 1, 0);
+        let row = Encoded {
+            dense: vec![1.0],
+            sparse: vec![],
+        };
+        let answered = portfolio.member_outputs(&row, &Scale::default(), None);
+        let names = portfolio.names();
+        assert_eq!(names[place], "neighbours-50");
+        assert_eq!(answered.scores.len(), 2 * portfolio.n_members());
+        assert_eq!(answered.outputs.len(), 2 * names.len());
+        assert_eq!(portfolio.pool.weights.len(), names.len());
+        assert!(portfolio.mix(&answered).iter().all(|p| *p == 0.5));
+    }
+}
