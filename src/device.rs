@@ -1,7 +1,11 @@
 //! The device that a model computes on: the processor, or a GPU driven by candle.
 //!
 //! Invariant: predictions and learning have a stream each on a GPU, so neither waits for the
-//! other, and no value of one is ever seen by the other.
+//! other, and no value of one is ever seen by the other. On the processor candle computes in one
+//! thread of a pool of this library ([`compute`]), so the order of its sums depends neither on the
+//! number of processors nor on the environment.
+
+use std::sync::Mutex;
 
 /// The device that a model computes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +65,30 @@ impl Device {
             )),
         }
     }
+}
+
+/// Pools of one thread each that nobody computes in; as many as were ever needed at a time.
+static IDLE_POOLS: Mutex<Vec<rayon::ThreadPool>> = Mutex::new(Vec::new());
+
+/// Computes with candle on this device: on the processor in one thread, where candle by itself
+/// would spread each operation over as many threads as the process has; callers at the same time
+/// have a thread each.
+pub(crate) fn compute<R: Send>(
+    device: &candle_core::Device,
+    computation: impl FnOnce() -> R + Send,
+) -> R {
+    if !device.is_cpu() {
+        return computation();
+    }
+    let idle = || IDLE_POOLS.lock().expect("nothing panics under it");
+    let pool = idle().pop();
+    let start = || rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let Some(pool) = pool.or_else(|| start().ok()) else {
+        return computation();
+    };
+    let result = pool.install(computation);
+    idle().push(pool);
+    result
 }
 
 /// What candle says went wrong, without the backtrace that its errors may carry.

@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::dense::{DenseLayers, Place};
 use super::layers::{Layer, WEIGHT_MAX};
-use crate::device::{Use, in_a_line};
+use crate::device::{Use, compute, in_a_line};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 
@@ -117,10 +117,15 @@ impl Training {
     ) -> std::result::Result<Vec<f32>, String> {
         self.gradients.clear();
         self.inputs.clear();
-        let mut inputs = told(self.layers.forward(sparse, rows, rows.len()))?;
-        let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+        let layers = &self.layers;
+        let computed = compute(layers.device(), || {
+            let mut inputs = layers.forward(sparse, rows, rows.len())?;
+            let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+            Ok((inputs, outputs.transpose()?.unwrap_or_default()))
+        });
+        let (inputs, outputs) = told(computed)?;
         self.inputs = inputs;
-        told(outputs.unwrap_or_else(|| Ok(Vec::new())))
+        Ok(outputs)
     }
 
     /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to what
@@ -131,7 +136,8 @@ impl Training {
     /// # Errors
     /// As [`Training::forward`].
     pub fn backward(&mut self, gradient: &[f32]) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_backward(gradient))
+        let device = self.layers.device().clone();
+        told(compute(&device, || self.try_backward(gradient)))
     }
 
     fn try_backward(&mut self, gradient: &[f32]) -> Result<Vec<f32>> {
@@ -174,7 +180,9 @@ impl Training {
         rule: Rule,
         wants_first: bool,
     ) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_step(factors, rule, wants_first))
+        let device = self.layers.device().clone();
+        let step = || self.try_step(factors, rule, wants_first);
+        told(compute(&device, step))
     }
 
     fn try_step(&mut self, factors: &[f32], rule: Rule, wants_first: bool) -> Result<Vec<f32>> {
@@ -249,7 +257,8 @@ impl Training {
         share: f32,
         late: &[(usize, f32)],
     ) -> std::result::Result<(), String> {
-        told(self.try_approach(other, share, late))
+        let device = self.layers.device().clone();
+        told(compute(&device, || self.try_approach(other, share, late)))
     }
 
     fn try_approach(&mut self, other: &Training, share: f32, late: &[(usize, f32)]) -> Result<()> {
