@@ -19,6 +19,47 @@ pub enum Device {
     Cuda(usize),
 }
 
+/// A device that does not compute.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// This build computes on no such device: it never will.
+    #[error("device {0} is not in this build: take \"cpu\", or build with --features cuda")]
+    NotBuilt(Device),
+    /// The machine has no such device, or its driver refuses it.
+    #[error("device {device} is not there: {why}")]
+    Absent {
+        /// The device asked for.
+        device: Device,
+        /// The refusal of the driver.
+        why: String,
+    },
+    /// It has no room, or failed: what it was asked for may succeed later.
+    #[error("the device cannot {task}: {why}")]
+    Failed {
+        /// What it was asked for, as a verb.
+        task: &'static str,
+        /// The error of candle.
+        why: String,
+    },
+}
+
+impl Error {
+    /// A failure of candle at this task.
+    pub(crate) fn failed(task: &'static str) -> impl Fn(candle_core::Error) -> Error {
+        move |error| Error::Failed {
+            task,
+            why: in_a_line(&error),
+        }
+    }
+}
+
+/// For callers whose error is a sentence.
+impl From<Error> for String {
+    fn from(error: Error) -> String {
+        error.to_string()
+    }
+}
+
 /// The purpose for which a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Use {
@@ -43,8 +84,8 @@ impl Device {
     /// Whether it is there.
     ///
     /// # Errors
-    /// One sentence: this build or this machine has none.
-    pub fn check(self) -> Result<(), String> {
+    /// [`Error::NotBuilt`] or [`Error::Absent`].
+    pub fn check(self) -> Result<(), Error> {
         self.open(Use::Answers).map(drop)
     }
 
@@ -53,16 +94,16 @@ impl Device {
         not(feature = "cuda"),
         allow(unused_variables, reason = "only a GPU has streams")
     )]
-    pub(crate) fn open(self, purpose: Use) -> Result<candle_core::Device, String> {
+    pub(crate) fn open(self, purpose: Use) -> Result<candle_core::Device, Error> {
         match self {
             Device::Cpu | Device::Candle => Ok(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
-            Device::Cuda(number) => opened(number, purpose)
-                .map_err(|error| format!("device {self} is not there: {}", in_a_line(&error))),
+            Device::Cuda(number) => opened(number, purpose).map_err(|error| Error::Absent {
+                device: self,
+                why: in_a_line(&error),
+            }),
             #[cfg(not(feature = "cuda"))]
-            Device::Cuda(_) => Err(format!(
-                "device {self} is not in this build: take \"cpu\", or build with --features cuda"
-            )),
+            Device::Cuda(_) => Err(Error::NotBuilt(self)),
         }
     }
 }

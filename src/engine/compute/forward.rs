@@ -45,7 +45,7 @@ fn compute(questions: &[&Rows]) -> Result<Vec<f32>, String> {
     let rows = questions.iter().flat_map(|question| &question.rows);
     let network = questions.first().and_then(|first| first.model.elsewhere());
     let network = network.ok_or("no device is to compute the network")?;
-    network.forward(&rows.collect::<Vec<_>>())
+    Ok(network.forward(&rows.collect::<Vec<_>>())?)
 }
 
 impl ServedModel {
@@ -67,7 +67,8 @@ impl ServedModel {
         let runtime = self.get().ok();
         let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
         let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
-            let outputs = model.forward(&rows).map_err(refused)?;
+            let outputs = model.forward(&rows);
+            let outputs = outputs.map_err(|error| refused(error.to_string()))?;
             return Ok((rows, outputs));
         };
         let question = Rows {

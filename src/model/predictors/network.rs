@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use gemm::Parallelism;
 
-use crate::device::{Device, Use, in_a_line};
+use crate::device::{self, Device, Use};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 use dense::DenseLayers;
@@ -77,14 +77,14 @@ impl Network {
     /// Outputs `[rows, n_outputs]` for encoded rows.
     ///
     /// # Errors
-    /// One sentence: the device that is to compute it is not there, has no room, or fails. The
-    /// processor never does.
-    pub fn forward(&self, rows: &[impl Borrow<Encoded> + Sync]) -> Result<Vec<f32>, String> {
+    /// The device that is to compute it is not there, has no room, or fails. The processor never
+    /// does.
+    pub fn forward(&self, rows: &[impl Borrow<Encoded> + Sync]) -> Result<Vec<f32>, device::Error> {
         match &self.place {
             Place::Processor(layers) => Ok(self.compute(layers, rows)),
             Place::Device(elsewhere) => {
                 let outputs = elsewhere.layers()?.answer(&self.sparse, rows);
-                outputs.map_err(|error| format!("the device cannot answer: {}", in_a_line(&error)))
+                outputs.map_err(device::Error::failed("answer"))
             }
         }
     }
@@ -112,16 +112,14 @@ impl Network {
 }
 
 impl Elsewhere {
-    fn layers(&self) -> Result<DenseLayers, String> {
-        let mut taken = self.taken.lock().map_err(|error| error.to_string())?;
+    fn layers(&self) -> Result<DenseLayers, device::Error> {
+        let mut taken = self.taken.lock().expect("nothing panics under it");
         if let Some(layers) = &*taken {
             return Ok(layers.clone());
         }
         let device = self.device.open(Use::Answers)?;
         let layers = DenseLayers::new(&self.layers, &device);
-        let layers = layers.map_err(|error| {
-            format!("the device cannot take the network: {}", in_a_line(&error))
-        })?;
+        let layers = layers.map_err(device::Error::failed("take the network"))?;
         Ok(taken.insert(layers).clone())
     }
 }
@@ -222,7 +220,10 @@ mod tests {
             sparse: vec![],
         };
         let told = network.forward(&[&row]).unwrap_err();
-        assert!(told.starts_with("device cuda:63 is not "), "{told}");
+        assert!(
+            told.to_string().starts_with("device cuda:63 is not "),
+            "{told}"
+        );
     }
 
     #[test]
