@@ -1,5 +1,6 @@
 //! What can go wrong here, by what the caller can do.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::store;
@@ -78,6 +79,14 @@ pub enum Error {
         /// What is damaged.
         what: String,
     },
+    /// Report it: the request is sound, and would fail again.
+    #[error("model {model:?}: {what}")]
+    Internal {
+        /// The model.
+        model: String,
+        /// What failed.
+        what: String,
+    },
     /// The folder of models cannot be read.
     #[error("cannot read the models in {path:?}: {error}")]
     Models {
@@ -91,7 +100,39 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// What the caller of a request can do about its error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Send the same later.
+    Wait,
+    /// Have the operator mend what the sentence names; the request is sound.
+    Mend,
+    /// Have the operator restore a file from a copy, or name another version.
+    Restore,
+    /// Send another request.
+    Change,
+    /// Report it.
+    Report,
+}
+
 impl Error {
+    /// What the caller can do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Error::Full { .. } => Remedy::Wait,
+            Error::Unavailable { .. } => Remedy::Mend,
+            Error::Damaged { .. } => Remedy::Restore,
+            Error::UnknownModel(_)
+            | Error::UnknownVersion { .. }
+            | Error::NoVersion { .. }
+            | Error::NoLongerKept { .. }
+            | Error::Refused { .. }
+            | Error::Gone { .. } => Remedy::Change,
+            Error::Internal { .. } | Error::Models { .. } => Remedy::Report,
+            Error::Store(error) => remedy_of_store(error),
+        }
+    }
+
     /// There is no such version, but those `known`, which rise. Versions are numbered one by one: one
     /// up to the newest of them, or up to the `newest` that is known to be made, was there once.
     pub fn no_version(model: &str, version: u64, known: &[u64], newest: u64) -> Error {
@@ -121,5 +162,45 @@ impl Error {
                 known,
             },
         }
+    }
+}
+
+/// A full disk and a shortage of descriptors end; bytes that are not what was written do not.
+fn remedy_of_store(error: &store::Error) -> Remedy {
+    match error {
+        error if error.is_passing() => Remedy::Wait,
+        store::Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => Remedy::Wait,
+        store::Error::Io { .. }
+        | store::Error::NoSegment { .. }
+        | store::Error::Poisoned { .. }
+        | store::Error::Locked { .. } => Remedy::Mend,
+        store::Error::Damaged { .. }
+        | store::Error::CheckpointAhead { .. }
+        | store::Error::Missing { .. }
+        | store::Error::Checkpoint { .. }
+        | store::Error::Foreign { .. } => Remedy::Restore,
+        store::Error::TooLarge { .. } => Remedy::Change,
+        store::Error::Entry { .. } | store::Error::Exists { .. } => Remedy::Report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_a_disk_that_is_full_is_waited_for_and_one_that_fails_is_mended() {
+        let check = |code: i32, expected: Remedy| {
+            let error = Error::Store(store::Error::Io {
+                path: PathBuf::from("checkpoints"),
+                doing: "write it",
+                source: std::io::Error::from_raw_os_error(code),
+            });
+            assert_eq!(error.remedy(), expected, "{code}");
+        };
+        check(libc::ENOSPC, Remedy::Wait);
+        check(libc::EMFILE, Remedy::Wait);
+        check(libc::EIO, Remedy::Mend);
+        check(libc::EACCES, Remedy::Mend);
     }
 }

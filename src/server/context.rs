@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Request, Status};
 
-use super::Config;
+use super::bounds::Config;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;

@@ -130,7 +130,7 @@ async fn prepare(
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
     actor.clone_into(&mut feedback.actor);
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
-        *batch = model.embed(std::mem::take(batch)).await?;
+        *batch = model.embed(&served, std::mem::take(batch)).await?;
     }
     Ok((model.clone(), feedback))
 }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
+
+use crate::engine::compute::failure::ComputeError;
+use crate::engine::compute::threads::spawn;
 
 /// What is computed together.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +51,7 @@ struct Job<Q> {
 }
 
 /// Values `[rows, width]`, or why there are none.
-type Answer = Result<Vec<f32>, String>;
+type Answer = Result<Vec<f32>, ComputeError>;
 
 impl<Q> Clone for Batcher<Q> {
     fn clone(&self) -> Batcher<Q> {
@@ -72,7 +75,7 @@ impl<Q: Question> Batcher<Q> {
         let n_waiting: Arc<AtomicUsize> = Arc::default();
         let counted = n_waiting.clone();
         // It ends once nobody can send it anything.
-        crate::engine::spawn(name, move || run(&due, &counted, bounds, compute));
+        spawn(name, move || run(&due, &counted, bounds, compute));
         Batcher {
             jobs,
             n_waiting,
@@ -83,21 +86,30 @@ impl<Q: Question> Batcher<Q> {
     /// The question, and its answer once it is its turn.
     ///
     /// # Errors
-    /// One sentence: too many rows wait, or it cannot be computed.
-    pub async fn ask(&self, question: Q) -> Result<(Q, Vec<f32>), String> {
+    /// [`ComputeError::Busy`]: too many rows wait. [`ComputeError::Bug`]: its thread has panicked.
+    /// Those of the computation.
+    pub async fn ask(&self, question: Q) -> Result<(Q, Vec<f32>), ComputeError> {
         let n_rows = question.n_rows();
         let before = self.n_waiting.fetch_add(n_rows, Relaxed);
         let (reply, done) = oneshot::channel();
         let has_room = before == 0 || before + n_rows <= self.bounds.rows_waiting;
         let job = Job { question, reply };
-        if !has_room || self.jobs.try_send(job).is_err() {
+        let refused = match has_room.then(|| self.jobs.try_send(job)) {
+            Some(Ok(())) => None,
+            Some(Err(TrySendError::Disconnected(_))) => Some(stopped()),
+            Some(Err(TrySendError::Full(_))) | None => Some(ComputeError::Busy(before)),
+        };
+        if let Some(error) = refused {
             self.n_waiting.fetch_sub(n_rows, Relaxed);
-            return Err(format!("{before} rows wait to be computed"));
+            return Err(error);
         }
-        let gone = |_| "what computes it has stopped".to_owned();
-        let (question, answer) = done.await.map_err(gone)?;
+        let (question, answer) = done.await.map_err(|_| stopped())?;
         Ok((question, answer?))
     }
+}
+
+fn stopped() -> ComputeError {
+    ComputeError::Bug("the thread that computes it has panicked".to_owned())
 }
 
 /// Computes what waits, until nobody is left who could ask more.
@@ -193,7 +205,7 @@ mod tests {
             let _ = may_go.recv();
             let n_rows: usize = questions.iter().map(|question| question.n_rows).sum();
             match n_rows > 5 {
-                true => Err("no room".to_owned()),
+                true => Err(ComputeError::NoRoom("no room".to_owned())),
                 false => Ok(vec![n_rows as f32; n_rows]),
             }
         });
@@ -207,7 +219,7 @@ mod tests {
     };
 
     /// What each question comes to that is asked, in this order, while a first one is computed.
-    async fn asked(bounds: Bounds, questions: &[(u32, usize)]) -> Vec<Result<Vec<f32>, String>> {
+    async fn asked(bounds: Bounds, questions: &[(u32, usize)]) -> Vec<Answer> {
         let (batcher, go, has_started) = batcher(bounds);
         let ask = |kind, n_rows| {
             let batcher = batcher.clone();
@@ -260,11 +272,10 @@ mod tests {
         // Together six rows have no room, alone they do.
         assert_eq!(answers[0].as_deref(), Ok(&[3.0; 3][..]));
         assert_eq!(answers[1].as_deref(), Ok(&[3.0; 3][..]));
-        let refused = Err("6 rows wait to be computed".to_owned());
-        assert_eq!(answers[2], refused);
+        assert_eq!(answers[2], Err(ComputeError::Busy(6)));
         assert_eq!(answers[3].as_deref(), Ok(&[2.0; 2][..]));
         let answers = asked(BOUNDS, &[(1, 7)]).await;
-        assert_eq!(answers, [Err("no room".to_owned())]);
+        assert_eq!(answers, [Err(ComputeError::NoRoom("no room".to_owned()))]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,5 +315,14 @@ mod tests {
         assert!(!waits.is_finished());
         assert_eq!(ask(3).await.unwrap().unwrap().1, [4.0; 3]);
         assert_eq!(waits.await.unwrap().unwrap().1, [4.0]);
+    }
+
+    #[tokio::test]
+    async fn p9_a_thread_that_has_panicked_is_not_waited_for() {
+        let batcher = Batcher::new("test", BOUNDS, |_: &[&Asked]| panic!("a bug"));
+        for _ in 0..2 * BOUNDS.rows_waiting {
+            let answer = batcher.ask(Asked { kind: 1, n_rows: 1 }).await;
+            assert!(matches!(answer, Err(ComputeError::Bug(_))), "{answer:?}");
+        }
     }
 }

@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use crate::engine::compute::batcher::{Batcher, Bounds, Question};
 use crate::engine::compute::encoder_folder::EncoderFolder;
+use crate::engine::compute::failure::ComputeError;
 use crate::engine::error::Error;
-use crate::engine::host::served_model::ServedModel;
-use crate::event::{Batch, Column};
+use crate::event::Column;
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
@@ -132,7 +132,7 @@ impl Embedders {
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
         }
-        let embedder = Embedder::new(make()?);
+        let embedder = Embedder::new(make()?, key.1);
         self.0.insert(key, embedder.clone());
         Ok(embedder)
     }
@@ -181,7 +181,7 @@ impl Encoder {
 }
 
 impl Embedder {
-    fn new(encoder: Encoder) -> Embedder {
+    fn new(encoder: Encoder, device: Device) -> Embedder {
         let encoder = Arc::new(encoder);
         let encodes = encoder.clone();
         let batcher = Batcher::new("encoder", BOUNDS, move |questions: &[&Rows]| {
@@ -189,50 +189,30 @@ impl Embedder {
             let adapters = questions
                 .first()
                 .and_then(|first| first.adapters.as_deref());
-            encodes.embed(columns, adapters)
+            let embedded = encodes.embed(columns, adapters);
+            embedded.map_err(|what| ComputeError::of_input(device, what))
         });
         Embedder { encoder, batcher }
     }
-}
 
-impl ServedModel {
-    /// Whether an input of it has an encoder.
-    pub fn encodes(&self) -> bool {
-        let runtime = self.get().ok();
-        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
-    }
-
-    /// Puts beside each text that has an encoder, and in place of each vector that has one, what
-    /// the encoder gives; a batch without one passes at once.
+    /// The column, and the vectors `[n_rows, width]` of its rows, computed together with those of
+    /// other requests.
     ///
     /// # Errors
-    /// [`Error::Full`]: too many rows wait, or the device has no room for one.
-    /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
-    pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
-        let runtime = self.get()?;
-        if runtime.embedders.iter().all(Option::is_none) {
-            return Ok(batch);
-        }
-        let model = &runtime.serving.served().model;
-        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
-        for ((column, embedder), adapters) in columns.zip(&model.adapters) {
-            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
-                continue;
-            };
-            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
-            let question = Rows {
-                column: taken,
-                n_rows: batch.n_rows,
-                adapters: adapters.clone(),
-            };
-            let embedded = embedder.batcher.ask(question).await;
-            let (question, vectors) = embedded.map_err(|what| Error::Full {
-                model: self.name().to_owned(),
-                what,
-            })?;
-            *column = embedded_column(question.column, &vectors)?;
-        }
-        Ok(batch)
+    /// Those of [`Batcher::ask`]; a row cannot be encoded.
+    pub async fn embed(
+        &self,
+        column: Column,
+        n_rows: usize,
+        adapters: Option<Arc<Adapters>>,
+    ) -> Result<(Column, Vec<f32>), ComputeError> {
+        let question = Rows {
+            column,
+            n_rows,
+            adapters,
+        };
+        let (question, vectors) = self.batcher.ask(question).await?;
+        Ok((question.column, vectors))
     }
 }
 

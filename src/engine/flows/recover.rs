@@ -12,10 +12,11 @@ use crate::engine::compute::described::{Described, read};
 use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
 use crate::engine::flows::retract::resume_erasures;
+use crate::engine::history::derivation::first_description;
 use crate::engine::history::shelf::Shelf;
+use crate::engine::host::bounds::ids_bounds;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::retracted::Retracted;
-use crate::engine::host::writer::ids_bounds;
 use crate::engine::versions::saved::{Versions, hex, of_another_journal};
 use crate::event::{Description, Event, Time};
 use crate::learn::is_forgotten;
@@ -134,7 +135,9 @@ fn try_open(
             "an erasure is not finished; it is at the next start"
         );
     }
-    opened.retracted = Retracted::read(follower, ids).map_err(|error| error.to_string())?;
+    let journal = &follower.shelf.versions.journal;
+    let retracted = Retracted::read(&follower.learner, journal, ids);
+    opened.retracted = retracted.map_err(|error| error.to_string())?;
     Ok((opened, described.embedders))
 }
 
@@ -185,7 +188,7 @@ pub fn reopen(
     };
     let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
     let mut follower = Follower::new(learner, Shelf::new(reader, versions));
-    apply(&mut follower, recovered.last_position)?;
+    follower.recover_to(recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
     let clock = journal_clock(clocks, name, (to > 0).then_some(recovered.last_time));
@@ -313,30 +316,6 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String>
     Ok(None)
 }
 
-/// The description that a journal starts with.
-pub fn first_description(journal: &Path) -> Result<String, String> {
-    let said = |error: crate::store::Error| error.to_string();
-    let mut reader = Reader::open(journal, 1, 0).map_err(said)?;
-    match reader.next(1).map_err(said)?.map(|entry| entry.event) {
-        Some(Event::Description(description)) => Ok(description.toml),
-        _ => Err("its journal does not start with a description".to_owned()),
-    }
-}
-
-/// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
-pub fn apply(follower: &mut Follower, last: u64) -> Result<(), String> {
-    follower.shelf.recovers_to = Some(last);
-    while let Some((entry, step)) = follower.step(last)? {
-        if let Some(version) = step.version {
-            follower
-                .save(&version, &entry)
-                .map_err(|error| error.to_string())?;
-        }
-    }
-    follower.shelf.recovers_to = None;
-    Ok(())
-}
-
 /// Journals the description if it has changed, and the records that are still missing.
 fn adopt(
     follower: &mut Follower,
@@ -363,7 +342,7 @@ fn adopt(
         append(journal, time, Event::Description(description))?;
     }
     let last = journal.sync().map_err(said)?;
-    apply(follower, last)?;
+    follower.recover_to(last)?;
     if moved {
         // The bits of what follows belong to another profile: it starts from a state on disk.
         let chain = follower.shelf.reader.chain();
@@ -379,7 +358,7 @@ pub fn record(follower: &mut Follower, journal: &mut Journal, time: Time) -> Res
         append(journal, time, record)?;
     }
     let last = journal.sync().map_err(|error| error.to_string())?;
-    apply(follower, last)
+    follower.recover_to(last)
 }
 
 pub fn append(journal: &mut Journal, time: Time, event: Event) -> Result<u64, String> {

@@ -8,23 +8,23 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
+use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
-use crate::engine::flows::recover::{append, apply};
 use crate::engine::history::chosen::{Chosen, came_again, chosen};
 use crate::engine::history::derivation::{Derivation, Known};
 use crate::engine::history::traces::{self, Origins};
 use crate::engine::host::follower::Follower;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::turn::{PANICKED, block_on};
+use crate::engine::host::retractions::TURNS_MAX;
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
 use crate::engine::versions::lineage::Lineage;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction, Selector, Time};
-use crate::learn::{Learner, Tainted};
+use crate::learn::Tainted;
 use crate::store::{self, Journal, Reader, erase, segments};
 
 /// Entries that a derivation applies between two looks at how far the journal is.
@@ -124,20 +124,24 @@ impl ServedModel {
     /// for their turn as may.
     pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
         let runtime = self.get()?.clone();
-        let turn = runtime.take_turn().await?;
+        let turn = runtime.retractions.take_turn().await;
+        let turn = turn.ok_or_else(|| Error::Full {
+            model: runtime.name.clone(),
+            what: format!("{TURNS_MAX} retractions wait for their turn"),
+        })?;
         runtime.check_room()?;
         let (asked, done) = oneshot::channel();
-        runtime.clone().on_a_thread(move || {
+        let (retractions, retracting) = (runtime.retractions.clone(), runtime.clone());
+        let spawned = retractions.run(move || {
             // A person waits for it: this thread does not stand back.
-            let outcome = runtime.take_back(request, &asked);
+            let outcome = retracting.take_back(request, &asked);
             drop(turn);
             let _ = asked.send(outcome);
-        })?;
+        });
+        spawned
+            .map_err(|error| runtime.unavailable(&format!("no thread to derive on: {error}")))?;
         let ended = done.await;
-        ended.map_err(|_| {
-            self.get()
-                .map_or_else(|error| error, |it| it.unavailable(PANICKED))
-        })?
+        ended.map_err(|_| runtime.unavailable("its thread has panicked"))?
     }
 }
 
@@ -180,7 +184,7 @@ impl ModelRuntime {
         }
         let order = request.order(plan.first_position);
         let disposal = request.disposal;
-        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        let (position, urgent) = block_on(self.journal(request.command(order), None))?;
         self.await_applied(position)?;
         drop(urgent);
         let done = self.outcome(position)?;
@@ -205,13 +209,13 @@ impl ModelRuntime {
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
     fn erase_earlier(self: &Arc<ModelRuntime>, request: Request) -> Result<Certificate, Error> {
-        let last = self.synced.load(Relaxed);
+        let last = self.progress.synced();
         let earlier = chosen(&self.versions.journal, &request.selector, last)?;
         if earlier.retracted.is_empty() {
             return Err(nothing_new(&request.selector));
         }
         let order = Order::Erase(request.selector.hashed());
-        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        let (position, urgent) = block_on(self.journal(request.command(order), None))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position)?;
@@ -225,8 +229,7 @@ impl ModelRuntime {
     /// entries those were.
     fn finish_erasures(self: &Arc<ModelRuntime>) -> Result<u64, Error> {
         let orders = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             follower.learner.erasures().to_vec()
         };
         let mut n_erased = 0;
@@ -239,7 +242,7 @@ impl ModelRuntime {
         if !orders.is_empty() {
             // Before the next one looks for orders that are not done.
             self.write_queue.flush();
-            self.await_applied(self.synced.load(Relaxed))?;
+            self.await_applied(self.progress.synced())?;
         }
         Ok(n_erased)
     }
@@ -276,19 +279,18 @@ impl ModelRuntime {
             return Ok(0);
         }
         // The ids of what is erased stay known, and stand nowhere else then.
-        if !self.write_queue.write_ids(self.index) {
+        if !self.write_queue.write_ids() {
             let reason = "its feedback ids cannot be written; erase again once the disk takes them";
             return Err(self.unavailable(reason));
         }
         self.save_behind(chosen.order)?;
         let origins = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             Origins::of(&follower.learner)
         };
         // From the order on it is journaled without its key that something came again.
         self.write_queue.flush();
-        let last = self.synced.load(Relaxed);
+        let last = self.progress.synced();
         Ok(overwrite(&self.versions, origins, chosen, last)?)
     }
 
@@ -298,8 +300,7 @@ impl ModelRuntime {
         if is_saved_behind(&self.versions, order)? {
             return Ok(());
         }
-        let follower = self.follower.lock();
-        let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+        let follower = self.lock_follower()?;
         let chain = follower.shelf.reader.chain();
         Ok(self.versions.save_stop(&follower.learner, chain)?)
     }
@@ -307,19 +308,11 @@ impl ModelRuntime {
     /// Refuses a version that holds feedback which was taken back, or of which that is no longer
     /// known.
     pub fn check_untainted(&self, version: u64) -> Result<(), Error> {
-        let tainted = self.tainted.lock().expect("nothing panics under it");
-        check_untainted(&tainted, &self.name, version)
-    }
-
-    /// Takes over which versions are tainted.
-    pub fn note_tainted(&self, learner: &Learner) {
-        let mut all = self.tainted.lock().expect("nothing panics under it");
-        all.clone_from(learner.tainted());
+        check_untainted(&self.retractions.tainted(), &self.name, version)
     }
 
     fn tainted_by(&self, successor: u64) -> Vec<u64> {
-        let all = self.tainted.lock().expect("nothing panics under it");
-        all.by(successor)
+        self.retractions.tainted().by(successor)
     }
 
     /// What would be done, and the derivation that does it, with nothing applied; none where
@@ -329,7 +322,7 @@ impl ModelRuntime {
         selector: &Selector,
         disposal: Disposal,
     ) -> Result<Option<(Plan, Derivation)>, Error> {
-        let last = self.synced.load(Relaxed);
+        let last = self.progress.synced();
         let positions = chosen(&self.versions.journal, selector, last)?.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
         else {
@@ -340,8 +333,7 @@ impl ModelRuntime {
         let derivation = Derivation::begin(&self.versions, &order, last, &known);
         let derivation = derivation.map_err(refused)?;
         let (known, unrecorded, applied) = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             let learner = &follower.learner;
             let unrecorded = learner.unrecorded_versions().to_vec();
             (learner.tainted().clone(), unrecorded, learner.position())
@@ -375,7 +367,7 @@ impl ModelRuntime {
         };
         let (mut left_before, mut n_begun) = (u64::MAX, 1);
         loop {
-            let last = self.synced.load(Relaxed);
+            let last = self.progress.synced();
             let left = last - derivation.position();
             if n_begun < derivation.n_begun() && n_begun < BEGUN_MAX {
                 (left_before, n_begun) = (u64::MAX, derivation.n_begun());
@@ -389,8 +381,7 @@ impl ModelRuntime {
             self.advance(&mut derivation, last, asked)?;
         }
         plan.base = derivation.base;
-        let mut prepared = self.prepared.lock().expect("nothing panics under it");
-        *prepared = Some(derivation);
+        self.retractions.prepare(derivation);
         Ok(Some(plan))
     }
 
@@ -401,8 +392,8 @@ impl ModelRuntime {
         asked: &Asked,
     ) -> Result<(), Error> {
         while derivation.position() < last {
-            if let Some(reason) = self.closed.get() {
-                return Err(self.unavailable(reason));
+            if let Some(reason) = self.health.closed() {
+                return Err(self.unavailable(&reason));
             }
             if asked.is_closed() {
                 return Err(self.unavailable(NOBODY_WAITS));
@@ -414,7 +405,7 @@ impl ModelRuntime {
                 // Once it is applied and what became of it is journaled, that is known.
                 self.await_applied(order)?;
                 self.settle_trims()?;
-                let last = self.synced.load(Relaxed);
+                let last = self.progress.synced();
                 return derivation.begin_again(last).map_err(refused);
             }
         }
@@ -495,10 +486,11 @@ pub(crate) fn resume_erasures(
             entries,
             "finished an erasure that a stop had interrupted"
         );
-        append(journal, time, Event::Erasure(Erasure { position, entries }))?;
+        let erasure = Event::Erasure(Erasure { position, entries });
+        journal.append(time, &erasure).map_err(said)?;
     }
     let last = journal.sync().map_err(said)?;
-    apply(follower, last)
+    follower.recover_to(last)
 }
 
 /// What the order at a position asks to be erased and is not yet.

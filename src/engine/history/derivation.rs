@@ -341,11 +341,21 @@ fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
     Ok(older.filter(|position| *position < first).collect())
 }
 
+/// The description that a journal starts with.
+pub fn first_description(journal: &std::path::Path) -> Result<String, String> {
+    let said = |error: crate::store::Error| error.to_string();
+    let mut reader = Reader::open(journal, 1, 0).map_err(said)?;
+    match reader.next(1).map_err(said)?.map(|entry| entry.event) {
+        Some(Event::Description(description)) => Ok(description.toml),
+        _ => Err("its journal does not start with a description".to_owned()),
+    }
+}
+
 /// The description that a history starts with.
 fn first_spec(journal: &std::path::Path, order: Option<&Order>) -> Result<Arc<Spec>, String> {
     let toml = match order {
         Some(Order::Adopt(description)) => description.toml.clone(),
-        _ => crate::engine::flows::recover::first_description(journal)?,
+        _ => first_description(journal)?,
     };
     let spec = Spec::journaled(&toml).map_err(|error| error.to_string())?;
     Ok(Arc::new(spec))

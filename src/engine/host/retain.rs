@@ -4,13 +4,11 @@
 //! one can ask for: the entries after it, and each prediction that still waits in it. Its clock
 //! goes on while nothing is journaled: a journal that is full empties itself.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
-
 use crate::engine::error::Error;
 use crate::engine::host::follower::Follower;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::writer::Work;
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+use crate::engine::host::work::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
 use crate::store::checkpoint::RETAIN;
@@ -23,15 +21,6 @@ const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
 /// Journal time between two states that are saved for it, at least, while there is room.
 const SPACING_US: i64 = 60 * SECOND_US;
 const SECOND_US: i64 = 1_000_000;
-
-/// What is known of the segments of one journal.
-#[derive(Default)]
-pub struct Retention {
-    /// When the first entry of each segment was accepted.
-    times: BTreeMap<u64, Time>,
-    /// The first position that a state needs, by the position of the state.
-    needs: BTreeMap<u64, u64>,
-}
 
 /// How full a journal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +45,7 @@ impl ModelRuntime {
     /// Lets go what is due, if it is time to look; a failure is told, and tried again with the
     /// next look.
     pub fn retain_if_due(&self, follower: &mut Follower) {
-        if self.clock.monotonic_us() >= self.next_look.load(Relaxed) {
+        if self.progress.is_retention_due(self.clock.monotonic_us()) {
             self.retain(follower);
         }
     }
@@ -64,8 +53,8 @@ impl ModelRuntime {
     /// Lets go what is due.
     pub fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
-        if !self.journal_failed.load(Relaxed) && !self.retracting.load(Relaxed) {
-            let synced = self.synced.load(Relaxed);
+        if !self.health.journal_has_failed() && !self.retractions.is_under_way() {
+            let synced = self.progress.synced();
             match follower.review(self.clock.now(), synced) {
                 Ok(look) => {
                     if look.room > Room::Ample {
@@ -75,7 +64,7 @@ impl ModelRuntime {
                     let trim = look.keep_from.map(Work::Trim);
                     let tick = look.waits_for_time.then_some(Work::Tick);
                     for work in trim.into_iter().chain(tick) {
-                        let _ = self.write_queue.insist(self.index, work);
+                        let _ = self.write_queue.insist(work);
                     }
                 }
                 Err(reason) => {
@@ -84,7 +73,7 @@ impl ModelRuntime {
             }
         }
         let next = self.clock.monotonic_us() + every;
-        self.next_look.store(next, Relaxed);
+        self.progress.set_next_retention(next);
     }
 }
 
@@ -98,9 +87,7 @@ impl ServedModel {
         let runtime = self.get()?;
         runtime.write_queue.flush();
         runtime.catch_up();
-        let follower = runtime.follower.lock();
-        let mut follower =
-            follower.map_err(|_| runtime.unavailable("a learner thread has panicked"))?;
+        let mut follower = runtime.lock_follower()?;
         runtime.retain(&mut follower);
         drop(follower);
         runtime.write_queue.flush();

@@ -4,10 +4,11 @@
 //! journal, also where the content was erased, and beside the ids, where their segments have gone.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Mutex;
 
-use crate::engine::host::follower::Follower;
 use crate::event::{Command, Event, Kind, Order, Reason};
+use crate::learn::Learner;
 use crate::store::{Error, Ids, Reader, segments};
 
 /// The positions of such feedback.
@@ -19,8 +20,8 @@ impl Retracted {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(follower: &Follower, ids: &Ids) -> Result<Retracted, Error> {
-        let (learner, last) = (&follower.learner, follower.learner.position());
+    pub fn read(learner: &Learner, journal: &Path, ids: &Ids) -> Result<Retracted, Error> {
+        let last = learner.position();
         let Some(oldest) = ids.oldest_position() else {
             return Ok(Retracted::default());
         };
@@ -29,7 +30,6 @@ impl Retracted {
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted(Mutex::new(positions)));
         }
-        let journal = &follower.shelf.versions.journal;
         // Ids stay known when the segments of their events are let go.
         let first = segments(journal)?;
         let oldest = first

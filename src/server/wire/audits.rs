@@ -9,9 +9,9 @@ use crate::proto::perennial::v1::{
     self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, Named, Output,
 };
 
-use super::Refusal;
 use super::feedback::time;
 use super::records::timestamp;
+use super::refusal::Refusal;
 
 /// Which feedback a request chooses.
 pub(in crate::server) fn selector(request: &messages::RetractRequest) -> Result<Selector, Refusal> {

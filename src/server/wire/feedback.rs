@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_types::Timestamp;
 
+use super::refusal::Refusal;
 use super::signals::{signal, unknown};
-use super::{Refusal, Tensors, batch};
+use super::tensors::{Tensors, batch};
 use crate::engine::Accepted;
 use crate::event::{Decision, Feedback, Subject, Time};
 use crate::model::{Spec, Task};

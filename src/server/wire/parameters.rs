@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::engine::Manner;
 use crate::proto::inference::InferParameter;
 use crate::proto::inference::infer_parameter::ParameterChoice as Choice;

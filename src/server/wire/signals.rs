@@ -5,7 +5,7 @@
 
 use tonic::Code;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::event::Signal;
 use crate::model::{Spec, Task};
 use crate::proto::perennial::v1::FeedbackRequest;

@@ -6,8 +6,10 @@
 
 use bytes::Bytes;
 
-use super::Refusal;
-use super::{numbers, texts};
+use super::numbers;
+use super::refusal::Refusal;
+use super::tensor::{Tensor, Values, refuse};
+use super::texts;
 use crate::event::{Batch, Column};
 use crate::model::{Input, InputKind, Spec};
 use crate::proto::inference::InferTensorContents;
@@ -17,34 +19,6 @@ use crate::proto::inference::model_infer_request::InferInputTensor;
 pub(in crate::server) struct Tensors {
     pub inputs: Vec<InferInputTensor>,
     pub raw: Vec<Bytes>,
-}
-
-/// The values of one tensor as they came.
-#[derive(Clone, Debug)]
-pub(super) enum Values {
-    Raw(Bytes),
-    Typed(InferTensorContents),
-}
-
-/// One tensor whose shape has been checked.
-#[derive(Debug)]
-pub(super) struct Tensor {
-    pub name: String,
-    pub datatype: String,
-    /// Rows times width: so many values are expected.
-    pub n_values: usize,
-    pub values: Values,
-}
-
-impl Tensor {
-    /// A sentence about this tensor.
-    pub fn refuse(&self, what: impl std::fmt::Display) -> Refusal {
-        refuse(&self.name, what)
-    }
-}
-
-fn refuse(name: &str, what: impl std::fmt::Display) -> Refusal {
-    Refusal::invalid("inputs", format!("input \"{name}\": {what}"))
 }
 
 /// The rows that the tensors hold.

@@ -155,8 +155,8 @@ fn lesson(index: usize) -> (String, &'static str) {
 async fn teach(model: &ServedModel, lessons: Range<usize>, only: Option<&str>) {
     for index in lessons {
         let (text, truth) = lesson(index);
-        let batch = model.embed(batch(&text)).await.unwrap();
         let snapshot = model.snapshot("").unwrap();
+        let batch = model.embed(&snapshot, batch(&text)).await.unwrap();
         let id = model
             .predict(&snapshot, batch, Manner::default())
             .await
@@ -273,7 +273,8 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     let (before, adapters) = (digest(model), values(&engine));
     assert_ne!(adapters, Adapters::new(SHAPE, H, 0).values);
     // What is served is encoded as it was learned.
-    let served = model.embed(batch("my card")).await.unwrap();
+    let snapshot = model.snapshot("").unwrap();
+    let served = model.embed(&snapshot, batch("my card")).await.unwrap();
     let Column::Embedded { vectors, .. } = &served.columns[0] else {
         panic!("it is encoded")
     };
@@ -298,6 +299,28 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     );
     house.describe("m", &toml(ADAPTED).replace("bert", "bert.away"));
     assert_eq!(digest(house.open().model("m").unwrap()), restored);
+}
+
+/// A request that arrived before the adapters changed is encoded and answered as of its arrival.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_the_snapshot_that_answers_a_text_has_encoded_it() {
+    let house = house(ADAPTED);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach(model, 0..70, None).await;
+    let arrived = model.snapshot("").unwrap();
+    let embed = async |snapshot| model.embed(snapshot, batch("my card")).await.unwrap();
+    let before = embed(&arrived).await;
+    teach(model, 70..140, None).await;
+    let newest = model.snapshot("").unwrap();
+    assert_ne!(embed(&newest).await, before);
+    let encoded = embed(&arrived).await;
+    assert_eq!(encoded, before);
+    let answer = model.predict(&arrived, encoded, Manner::default()).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.position, arrived.position);
+    let audit = engine.audit(answer.ids[0], None).unwrap().unwrap();
+    assert!(audit.bit_equal(), "{audit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
