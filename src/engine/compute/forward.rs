@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::compute::batcher::{Batcher, Bounds, Request};
 use crate::engine::compute::failure::ComputeError;
 use crate::event::Batch;
-use crate::model::{Device, Encoded, LearnerKind, Model, Spec};
+use crate::model::{Device, DeviceError, Encoded, LearnerKind, Model, Spec};
 
 const BOUNDS: Bounds = Bounds {
     batch_rows_max: 4096,
@@ -49,7 +49,7 @@ fn compute(requests: &[&Rows]) -> Result<Vec<f32>, ComputeError> {
     let device = first.model.spec.device;
     network
         .forward(&rows)
-        .map_err(|what| ComputeError::of_network(device, what))
+        .map_err(|error| ComputeError::of_network(device, error.into()))
 }
 
 /// The rows of a batch, encoded, and the outputs of the model's function for them.
@@ -64,7 +64,8 @@ pub(crate) async fn forward(
     let rows = model.encode(batch);
     let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
         let outputs = model.forward(&rows);
-        let outputs = outputs.map_err(|what| ComputeError::of_network(model.spec.device, what))?;
+        let failed = |error: DeviceError| ComputeError::of_network(model.spec.device, error.into());
+        let outputs = outputs.map_err(failed)?;
         return Ok((rows, outputs));
     };
     let request = Rows {
