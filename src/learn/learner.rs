@@ -22,8 +22,8 @@ use super::ledger::{Fate, Ledger};
 use super::newest::Newest;
 use super::places::Places;
 use super::retold::Retold;
+use super::rewards::Windows;
 use super::seen::Seen;
-use super::signals;
 use super::sources::Sources;
 use super::spare::Spare;
 use super::tainted::Tainted;
@@ -450,15 +450,10 @@ impl Learner {
         }
         self.learned.reconfigure(&spec);
         let joins = &mut self.world.joins;
-        let (old, new) = (&self.spec.rewards, &spec.rewards);
-        joins.carry_signals(|bits| signals::carry(bits, old, new));
         if self.spec.revision < 2 && spec.revision >= 2 {
             joins.hold_credited(self.learned.n_examples());
         }
-        if spec.revision >= 2 && spec.rewards.window_s != self.spec.rewards.window_s {
-            joins.note_window(position, self.spec.rewards.window_s as i64 * 1_000_000);
-        }
-        joins.reconfigure(&spec);
+        Windows::revise(joins, position, &self.spec, &spec);
         let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
         self.forget_ids();
         self.description = description.clone();

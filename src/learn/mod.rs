@@ -56,6 +56,7 @@ mod optimizer;
 mod output_counts;
 mod places;
 mod retold;
+pub mod rewards;
 mod seen;
 pub mod signals;
 mod sources;
