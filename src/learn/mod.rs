@@ -69,7 +69,7 @@ pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use archive::{Archive, Otherwise};
 pub use comparison::Comparison;
 pub use evaluate::{Evaluation, Member};
-pub use join::{Coming, Gone, Held, Joins, Waiting};
+pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
 pub use learned::{Amendment, Learned};
 pub use learner::{Error, Learner, Omission, Step};
 pub use ledger::{Fate, Ledger};

@@ -118,6 +118,18 @@ impl<'a> Windows<'a> {
         Some(Reward { signal, amount })
     }
 
+    /// Takes note that the truth of a prediction has come, if a signal is one: from then on silence
+    /// earns nothing.
+    pub fn note_truth(&self, joins: &mut Joins, id: PredictionId, signal: &Signal) {
+        let is_truth = match signal {
+            Signal::Label(label) => self.spec.task.index(label).is_some(),
+            _ => false,
+        };
+        if is_truth && self.find(joins, id).is_ok() {
+            joins.update(id, |waiting| waiting.told = true);
+        }
+    }
+
     /// The fate of a reward that a prediction does not take.
     pub fn refuses(&self, waiting: &Waiting, reward: Reward) -> Option<Fate> {
         if !signals::takes(self.spec.rewards.aggregate, waiting.signals, reward.signal) {

@@ -1,20 +1,22 @@
 //! The decisions that a server served, with their rewards, read without a server.
 //!
 //! Invariant: nothing is changed, and the whole journal is read before the first decision is
-//! handed out. What was retracted counts nowhere.
+//! handed out. A decision is worth what the learner credited to it; retracted feedback counts
+//! nowhere.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::mem::discriminant;
 
 use crate::engine::error::Error;
 use crate::engine::history::chosen::{Retractions, retractions};
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Batch, Column, Command, Description, Entry, Event, Order, Outputs, Prediction, PredictionId,
+    Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     Signal, Subject, Time,
 };
-use crate::learn::signals::{self, PREFERENCE};
-use crate::model::{Aggregate, Input, InputKind, Rewards, Spec, Task};
+use crate::learn::Joins;
+use crate::learn::rewards::{Reward, Windows};
+use crate::model::{Input, InputKind, Spec, Task};
 use crate::store::Reader;
 
 /// A decision and what it earned.
@@ -41,14 +43,11 @@ pub struct Decisions<'a> {
     asked: Spec,
     /// What the descriptions in force said, by the positions from which they were.
     described: BTreeMap<u64, Described>,
-    waiting: BTreeMap<PredictionId, Waiting>,
-    /// Their ids, oldest first; so many of them have a closed window.
-    order: VecDeque<PredictionId>,
-    n_closed: usize,
-    /// Where windows close in the order of their deadlines: those that may still be open.
-    open: BTreeMap<(Time, (u64, usize)), PredictionId>,
-    /// What became of predictions that have made room.
-    left: Vec<Outcome>,
+    /// The newest of them, and the predictions that wait under it.
+    spec: Option<Spec>,
+    joins: Joins,
+    /// The outcome of every prediction that has one, by its entry and its row there.
+    credits: BTreeMap<(u64, u32), Credit>,
     /// What became of all, once the whole journal was read.
     outcomes: Option<std::vec::IntoIter<Outcome>>,
 }
@@ -58,37 +57,19 @@ struct Described {
     actions: Vec<String>,
     /// For each input that is asked for, its place in the journal's batches.
     places: Vec<usize>,
-    waiting_max: usize,
-    rewards: Rewards,
-    /// The revision of the learning rules.
-    revision: u32,
 }
 
-/// A prediction that takes rewards.
-struct Waiting {
-    /// Its entry, and its row there.
-    at: (u64, usize),
-    deadline: Time,
-    /// Whether its truth has come: then silence earns nothing.
-    told: bool,
-    /// The signals that it has had, a bit for each.
-    signals: u64,
-    /// What it has earned, and since which position.
-    earned: Option<(f64, u64)>,
-    /// Whether its window closed in silence: then a late reward corrects what that earned.
-    closed: bool,
-}
-
-/// Where an entry stands, and when it came.
+/// What a prediction has earned.
 #[derive(Clone, Copy)]
-struct At {
-    position: u64,
-    time: Time,
+struct Credit {
+    /// The position of its first reward, or where silence became one.
+    since: u64,
+    reward: f64,
 }
 
 /// What became of a prediction.
 struct Outcome {
-    at: (u64, usize),
+    at: (u64, u32),
     position: u64,
     reward: f64,
 }
@@ -130,11 +111,9 @@ impl<'a> Decisions<'a> {
             retracted: retractions(&versions.journal, last_position)?,
             asked: asked.clone(),
             described: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            order: VecDeque::new(),
-            n_closed: 0,
-            open: BTreeMap::new(),
-            left: Vec::new(),
+            spec: None,
+            joins: Joins::default(),
+            credits: BTreeMap::new(),
             outcomes: None,
         })
     }
@@ -144,165 +123,107 @@ impl<'a> Decisions<'a> {
         while let Some(entry) = self.reader.next(self.last_position)? {
             self.take(entry)?;
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut outcomes = std::mem::take(&mut self.left);
-        outcomes.extend(waiting.into_values().filter_map(Waiting::outcome));
+        let credits = std::mem::take(&mut self.credits).into_iter();
+        let outcomes = credits.map(|(at, Credit { since, reward })| Outcome {
+            at,
+            position: since,
+            reward,
+        });
+        let mut outcomes: Vec<Outcome> = outcomes.collect();
         outcomes.sort_by_key(|outcome| (outcome.position, outcome.at));
         Ok(outcomes)
     }
 
     fn take(&mut self, entry: Entry) -> Result<(), Error> {
-        let position = entry.position;
-        self.close_windows(entry.time, position);
-        match entry.event {
+        let Entry {
+            position,
+            time,
+            event,
+        } = entry;
+        self.pass_time(time, position);
+        match event {
             Event::Description(description)
             | Event::Command(Command {
                 order: Order::Adopt(description),
                 ..
             }) => self.describe(&description, position)?,
-            Event::Prediction(prediction) => self.wait(&prediction, entry.time, position)?,
-            Event::Feedback(feedback) if !self.retracted.hold(position, &feedback, entry.time) => {
-                if let Subject::Prediction(id) = feedback.subject {
-                    let at = At {
-                        position,
-                        time: entry.time,
-                    };
-                    self.hear(id, &feedback.signal, at)?;
-                }
+            Event::Prediction(prediction) => self.open(&prediction, time, position)?,
+            Event::Feedback(feedback) if !self.retracted.hold(position, &feedback, time) => {
+                self.credit(&feedback, time, position);
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// Closes the windows that have ended, and drops the predictions that are too old.
+    fn pass_time(&mut self, now: Time, position: u64) {
+        let Some(spec) = &self.spec else { return };
+        let windows = Windows::at(spec, now);
+        while let Some((id, waiting, reward)) = windows.next_due(&mut self.joins) {
+            windows.close(&mut self.joins, id, reward);
+            let since = position;
+            let credit = Credit { since, reward };
+            self.credits.insert((waiting.position, waiting.row), credit);
+        }
+        windows.expire(&mut self.joins);
+    }
+
     fn describe(&mut self, description: &Description, position: u64) -> Result<(), Error> {
         let spec = Spec::journaled(&description.toml)
             .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
-        if let Some((_, old)) = self.described.last_key_value() {
-            let carry = |bits| signals::carry(bits, &old.rewards, &spec.rewards);
-            let waiting = self.waiting.values_mut();
-            waiting.for_each(|waiting| waiting.signals = carry(waiting.signals));
-        }
         let described = Described {
             actions: actions(&spec)?,
             places: places(&spec, &self.asked)?,
-            waiting_max: spec.waiting_max,
-            rewards: spec.rewards,
-            revision: spec.revision,
         };
         self.described.insert(position, described);
+        let before = self.spec.as_ref().unwrap_or(&spec);
+        Windows::revise(&mut self.joins, position, before, &spec);
+        self.spec = Some(spec);
         Ok(())
     }
 
-    fn wait(&mut self, prediction: &Prediction, time: Time, position: u64) -> Result<(), Error> {
-        let described = self.described(position)?;
-        let waiting_max = described.waiting_max;
-        let deadline = Time(time.0 + described.rewards.window_s as i64 * 1_000_000);
-        for (row, id) in prediction.ids.iter().enumerate() {
-            let waiting = Waiting {
-                at: (position, row),
-                deadline,
-                told: false,
-                signals: 0,
-                earned: None,
-                closed: false,
-            };
-            self.open.insert((deadline, waiting.at), *id);
-            self.waiting.insert(*id, waiting);
-        }
-        // A clock that went back makes ids smaller than those before, so their order is no guide.
-        self.order.extend(&prediction.ids);
-        while self.order.len() > waiting_max {
-            let oldest = self.order.pop_front().expect("there are some");
-            self.n_closed = self.n_closed.saturating_sub(1);
-            let waiting = self.waiting.remove(&oldest);
-            if let Some(waiting) = &waiting {
-                self.open.remove(&(waiting.deadline, waiting.at));
-            }
-            self.left.extend(waiting.and_then(Waiting::outcome));
-        }
+    fn open(&mut self, prediction: &Prediction, now: Time, position: u64) -> Result<(), Error> {
+        let Some(spec) = &self.spec else {
+            return Err(self.damaged(format!("no description before entry {position}")));
+        };
+        Windows::at(spec, now).open(&mut self.joins, prediction, position);
         Ok(())
     }
 
-    /// Silence becomes a reward where a window has closed and the description has one for it.
-    fn close_windows(&mut self, now: Time, position: u64) {
-        let Some((_, described)) = self.described.last_key_value() else {
+    /// What a signal of a prediction makes it earn.
+    fn credit(&mut self, feedback: &Feedback, now: Time, position: u64) {
+        let (Some(spec), Subject::Prediction(id)) = (&self.spec, &feedback.subject) else {
             return;
         };
-        let Some(reward) = described.rewards.default else {
-            return;
+        let windows = Windows::at(spec, now);
+        let takes = |joins: &Joins, id, reward| {
+            let waiting = windows.find(joins, id).ok()?;
+            windows.refuses(&waiting, reward).is_none().then_some(waiting)
         };
-        if described.revision >= 2 {
-            return self.close_by_deadline(now, position, reward);
-        }
-        while let Some(id) = self.order.get(self.n_closed) {
-            match self.waiting.get_mut(id) {
-                Some(waiting) if waiting.deadline >= now => return,
-                Some(waiting) if !waiting.told && waiting.earned.is_none() => {
-                    waiting.earned = Some((reward, position));
-                    waiting.closed = true;
-                }
-                _ => {}
-            }
-            self.n_closed += 1;
-        }
-    }
-
-    fn close_by_deadline(&mut self, now: Time, position: u64, reward: f64) {
-        while let Some(first) = self.open.first_entry()
-            && first.key().0 < now
-        {
-            let waiting = self.waiting.get_mut(&first.remove());
-            if let Some(waiting) = waiting
-                && !waiting.told
-                && waiting.earned.is_none()
-            {
-                waiting.earned = Some((reward, position));
-                waiting.closed = true;
-            }
-        }
-    }
-
-    fn hear(&mut self, id: PredictionId, signal: &Signal, at: At) -> Result<(), Error> {
-        let rewards = &self.described(at.position)?.rewards;
-        let aggregate = rewards.aggregate;
-        let (bit, amount) = match signal {
-            Signal::Reward(reward) => (signals::REWARD, *reward),
-            Signal::Named { name, value } => match signals::reward(rewards, name, *value) {
-                Some(known) => known,
-                None => return Ok(()),
-            },
-            Signal::Label(_) | Signal::Value(_) => {
-                let waiting = self.waiting.get_mut(&id);
-                waiting.into_iter().for_each(|waiting| waiting.told = true);
-                return Ok(());
-            }
+        let rewards = match &feedback.signal {
             Signal::PreferredOver(other) => {
-                let takes = |id| {
-                    let waiting = self.waiting.get(id);
-                    waiting.is_some_and(|w| w.takes(aggregate, PREFERENCE, at.time))
-                };
-                if takes(&id) && takes(other) {
-                    self.earn(id, aggregate, (PREFERENCE, 1.0), at);
-                    self.earn(*other, aggregate, (PREFERENCE, 0.0), at);
+                let ids = [*id, *other].into_iter();
+                let rewards: Vec<_> = ids.zip(Reward::preference()).collect();
+                let mut both = rewards.iter();
+                match both.all(|(id, reward)| takes(&self.joins, *id, *reward).is_some()) {
+                    true => rewards,
+                    false => Vec::new(),
                 }
-                return Ok(());
+            }
+            signal => {
+                windows.note_truth(&mut self.joins, *id, signal);
+                let reward = windows.reward(signal);
+                reward.into_iter().map(|reward| (*id, reward)).collect()
             }
         };
-        self.earn(id, aggregate, (bit, amount), at);
-        Ok(())
-    }
-
-    fn earn(&mut self, id: PredictionId, aggregate: Aggregate, (bit, amount): (u64, f64), at: At) {
-        if let Some(waiting) = self.waiting.get_mut(&id)
-            && waiting.takes(aggregate, bit, at.time)
-        {
-            // What silence earned gives way to what was heard.
-            let heard = waiting.earned.filter(|_| waiting.signals != 0);
-            let reward = signals::combine(aggregate, heard.map(|(reward, _)| reward), amount);
-            let since = waiting.earned.map_or(at.position, |(_, since)| since);
-            waiting.signals |= bit;
-            waiting.earned = Some((reward, since));
+        for (id, reward) in rewards {
+            if let Some(waiting) = takes(&self.joins, id, reward) {
+                let reward = windows.credit(&mut self.joins, id, &waiting, reward);
+                let at = (waiting.position, waiting.row);
+                let since = self.credits.get(&at).map_or(position, |one| one.since);
+                self.credits.insert(at, Credit { since, reward });
+            }
         }
     }
 
@@ -324,6 +245,7 @@ impl<'a> Decisions<'a> {
         else {
             return Err(self.damaged(format!("entry {at} holds no decision")));
         };
+        let row = row as usize;
         let Some(action) = described.actions.get(chosen[row] as usize) else {
             return Err(self.damaged(format!("entry {at} has an action that is not described")));
         };
@@ -352,22 +274,6 @@ impl<'a> Decisions<'a> {
             model: self.model.to_owned(),
             what,
         }
-    }
-}
-
-impl Waiting {
-    /// Whether a signal of this bit still counts, as it did for the learner.
-    fn takes(&self, aggregate: Aggregate, bit: u64, now: Time) -> bool {
-        let late = now > self.deadline;
-        signals::takes(aggregate, self.signals, bit) && (self.closed || !late)
-    }
-
-    fn outcome(self) -> Option<Outcome> {
-        self.earned.map(|(reward, position)| Outcome {
-            at: self.at,
-            position,
-            reward,
-        })
     }
 }
 

@@ -99,10 +99,10 @@ impl Offline {
     /// Every decision that a reward came for, in the order of their first rewards, as a model of
     /// the description `asked` would take it.
     ///
-    /// A reward is what the description in force makes of all signals and rewards of a
-    /// prediction, and of silence once its window has closed; here they count however late they
-    /// came. Corrections do not, nor what was retracted, nor decisions that were made elsewhere
-    /// and came with their feedback.
+    /// The reward of a decision is what the learner credited to it: by the description in force,
+    /// of the signals and rewards that came in time, of silence once its window had closed, and of
+    /// a late reward that replaced the reward of silence. Labels do not count, nor retracted
+    /// feedback, nor decisions that were made elsewhere and came with their feedback.
     ///
     /// # Errors
     /// [`Error::Store`]: the journal cannot be read.
