@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bytes::Bytes;
-use perennial::engine::{Config, Engine, Hosted, Manner};
+use perennial::engine::{Config, Engine, Manner, ServedModel};
 use perennial::event::{Batch, Column, Feedback, PredictionId, Signal, Subject};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -120,7 +120,7 @@ async fn soak(duration: Duration) -> anyhow::Result<Count> {
 }
 
 /// Corrects what it is sent, together what comes together.
-async fn correct(model: Arc<Hosted>, mut ids: mpsc::Receiver<PredictionId>) -> Count {
+async fn correct(model: Arc<ServedModel>, mut ids: mpsc::Receiver<PredictionId>) -> Count {
     let (mut count, mut due) = (Count::default(), Vec::new());
     let mut rng = SmallRng::seed_from_u64(2);
     let mut refused_since: Option<Instant> = None;
@@ -152,7 +152,7 @@ async fn correct(model: Arc<Hosted>, mut ids: mpsc::Receiver<PredictionId>) -> C
     count
 }
 
-async fn predict(model: &Hosted, rng: &mut SmallRng) -> anyhow::Result<Option<PredictionId>> {
+async fn predict(model: &ServedModel, rng: &mut SmallRng) -> anyhow::Result<Option<PredictionId>> {
     let pixels = (0..PIXELS).flat_map(|_| rng.random::<f32>().to_le_bytes());
     let batch = Batch {
         n_rows: 1,

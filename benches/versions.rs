@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use perennial::engine::{Disposal, Hosted, Offline, Retract};
+use perennial::engine::{Disposal, Offline, Retract, ServedModel};
 use perennial::event::{Feedback, Order, PredictionId, Selector, Subject, Time};
 use perennial::store::checkpoint;
 use support::{AUTO, House, label, order, rows, syncing_nothing};
@@ -82,7 +82,7 @@ async fn measure(n_versions: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn teach(model: &Hosted, examples: std::ops::Range<usize>) -> anyhow::Result<()> {
+async fn teach(model: &ServedModel, examples: std::ops::Range<usize>) -> anyhow::Result<()> {
     let few: Vec<_> = rows(1000, 0.3).collect();
     let all: Vec<usize> = examples.collect();
     for some in all.chunks(N_AT_ONCE) {
@@ -102,7 +102,7 @@ async fn teach(model: &Hosted, examples: std::ops::Range<usize>) -> anyhow::Resu
             receipt.wait().await?;
         }
         let last = model.status(false).journal_position;
-        model.reach(last).await?;
+        model.wait_for_position(last).await?;
     }
     Ok(())
 }

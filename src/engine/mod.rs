@@ -3,8 +3,8 @@
 //! Promise: predictions never wait for learning, saving or restoring; feedback is acknowledged
 //! only once it is on disk; everything has a bound.
 //!
-//! In reading order: [`Engine`] (every model), [`Hosted`] (one model), then one file a flow:
-//! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
+//! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then one file a flow:
+//! `predict`, `feedback`, `writer` (the journal's only writer), `follower` (apply and publish),
 //! `command`, `recover`. [`Offline`] reads what a server has left.
 //!
 //! ```
@@ -65,7 +65,7 @@ pub use compute::described::{Described, describe, fitting};
 use compute::embed::Embedders;
 pub use compute::encoder_folder::check_kept as check_kept_encoders;
 pub use compute::histogram::Counts;
-pub use compute::registry::Snapshot;
+pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};
 pub use error::Error;
 pub use flows::audit::{Audit, Heard, Without};
@@ -78,11 +78,11 @@ pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use history::decisions::{Decided, Decisions};
 pub use history::translation::Parting;
 pub use host::bounds::{Bound, Level};
-pub use host::hosted::Hosted;
-use host::hosted::Running;
-use host::learning::Job;
-use host::outbox::Outbox;
+use host::follower::Job;
+use host::served_model::ModelRuntime;
+pub use host::served_model::ServedModel;
 pub use host::stats::{MemberStatus, State, Status};
+use host::write_queue::WriteQueue;
 use host::writer::{Work, Written};
 pub use offline::replay::{Replay, Replayed};
 pub use offline::stopped::Offline;
@@ -133,14 +133,14 @@ fn n_threads(asked: usize) -> usize {
 
 /// Every model, served and learning.
 pub struct Engine {
-    models: BTreeMap<String, Arc<Hosted>>,
+    models: BTreeMap<String, Arc<ServedModel>>,
     threads: Mutex<Option<Threads>>,
     feedback_stopped: watch::Receiver<bool>,
     _directory: Directory,
 }
 
 struct Threads {
-    outbox: Outbox,
+    write_queue: WriteQueue,
     jobs: Sender<Job>,
     writer: JoinHandle<()>,
     learners: Vec<JoinHandle<()>>,
@@ -159,7 +159,7 @@ impl Engine {
             wall_clock: config.wall_clock,
         };
         let names = flows::recover::names(&directory, &config.models)?;
-        let (outbox, inbox) = host::outbox::queue();
+        let (write_queue, write_receiver) = host::write_queue::queue();
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
@@ -169,36 +169,45 @@ impl Engine {
         for name in names {
             let opened =
                 flows::recover::open(&directory, &config.models, &name, clocks, &mut embedders);
-            let hosted = match opened {
+            let served_model = match opened {
                 Ok((mut recovered, embedders)) => {
                     let index = written.len();
-                    recovered.learning.stages.clone_from(&config.stages);
-                    let (learning, clock) = (recovered.learning, Arc::new(recovered.clock));
-                    let running =
-                        Running::new(&name, index, learning, &outbox, &jobs, clock, &stopped);
-                    let running = Arc::new(Running {
+                    recovered.follower.stages.clone_from(&config.stages);
+                    let (follower, clock) = (recovered.follower, Arc::new(recovered.clock));
+                    let runtime = ModelRuntime::new(
+                        &name,
+                        index,
+                        follower,
+                        &write_queue,
+                        &jobs,
+                        clock,
+                        &stopped,
+                    );
+                    let runtime = Arc::new(ModelRuntime {
                         embedders,
                         retracted: recovered.retracted,
-                        ..running
+                        ..runtime
                     });
-                    running.note_journal(&recovered.journal);
+                    runtime.note_journal(&recovered.journal);
                     let (journal, ids) = (recovered.journal, recovered.ids);
-                    written.push(Written::new(journal, ids, running.clone()));
-                    Hosted::running(&name, running)
+                    written.push(Written::new(journal, ids, runtime.clone()));
+                    ServedModel::runtime(&name, runtime)
                 }
                 Err(reason) => {
                     tracing::error!(model = name, reason = %reason, "model is unavailable");
-                    Hosted::unavailable(&name, reason)
+                    ServedModel::unavailable(&name, reason)
                 }
             };
-            models.insert(name, Arc::new(hosted));
+            models.insert(name, Arc::new(served_model));
         }
-        let writer = spawn("writer", move || host::writer::run(&inbox, written));
+        let writer = spawn("writer", move || {
+            host::writer::run(&write_receiver, written)
+        });
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
         let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();
         Ok(Arc::new(Engine {
             threads: Mutex::new(Some(Threads {
-                outbox,
+                write_queue,
                 jobs,
                 writer,
                 learners,
@@ -210,7 +219,7 @@ impl Engine {
     }
 
     /// Every model, in the order of their names.
-    pub fn models(&self) -> impl Iterator<Item = &Arc<Hosted>> {
+    pub fn models(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
         self.models.values()
     }
 
@@ -224,7 +233,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::UnknownModel`].
-    pub fn model(&self, name: &str) -> Result<&Arc<Hosted>, Error> {
+    pub fn model(&self, name: &str) -> Result<&Arc<ServedModel>, Error> {
         let model = self.models.get(name);
         model.ok_or_else(|| Error::UnknownModel(name.to_owned()))
     }
@@ -235,14 +244,14 @@ impl Engine {
     /// No journal that can be read holds it, and of one that cannot be: [`Error::Store`], or
     /// [`Error::Unavailable`].
     pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
-        if let Some(running) = self.models().find_map(|model| model.get().ok()) {
+        if let Some(runtime) = self.models().find_map(|model| model.get().ok()) {
             // What was answered a moment ago is found as well.
-            running.outbox.flush();
+            runtime.write_queue.flush();
         }
         flows::audit::first(self.models().map(|model| {
-            let running = model.get()?;
-            let last = running.synced.load(Relaxed);
-            flows::audit::audit(&running.versions, last, id, without)
+            let runtime = model.get()?;
+            let last = runtime.synced.load(Relaxed);
+            flows::audit::audit(&runtime.versions, last, id, without)
         }))
     }
 
@@ -251,8 +260,8 @@ impl Engine {
     pub fn close(&self) {
         let threads = self.threads.lock().expect("closing does not panic").take();
         let Some(threads) = threads else { return };
-        let running: Vec<_> = self.models().filter_map(|model| model.get().ok()).collect();
-        running.iter().for_each(|model| model.stop_accepting());
+        let runtime: Vec<_> = self.models().filter_map(|model| model.get().ok()).collect();
+        runtime.iter().for_each(|model| model.stop_accepting());
         for _ in &threads.learners {
             // The queue has room: each model is in it once, and each thread takes one of these.
             let _ = threads.jobs.send(Job::Stop);
@@ -260,20 +269,20 @@ impl Engine {
         for learner in threads.learners {
             let _ = learner.join();
         }
-        drain(&threads.outbox, &running);
+        drain(&threads.write_queue, &runtime);
         // A retraction that was journaled ends with what it erases.
-        running.iter().for_each(|model| model.join_retraction());
-        drain(&threads.outbox, &running);
-        running.iter().for_each(|model| model.save_at_stop());
-        let _ = threads.outbox.insist(0, Work::Close);
+        runtime.iter().for_each(|model| model.join_retraction());
+        drain(&threads.write_queue, &runtime);
+        runtime.iter().for_each(|model| model.save_at_stop());
+        let _ = threads.write_queue.insist(0, Work::Close);
         let _ = threads.writer.join();
     }
 }
 
 /// Learns all that is journaled, and journals the records that follow.
-fn drain(outbox: &Outbox, running: &[&Arc<Running>]) {
+fn drain(write_queue: &WriteQueue, runtime: &[&Arc<ModelRuntime>]) {
     // Learning can make versions, whose records are journaled in turn.
-    while outbox.flush() && !running.iter().all(|model| model.catch_up()) {}
+    while write_queue.flush() && !runtime.iter().all(|model| model.catch_up()) {}
 }
 
 impl Drop for Engine {
@@ -284,7 +293,7 @@ impl Drop for Engine {
 
 fn spawn_learner(due: &Receiver<Job>) -> JoinHandle<()> {
     let due = due.clone();
-    spawn("learner", move || host::learning::run(&due))
+    spawn("learner", move || host::follower::run(&due))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

@@ -15,7 +15,7 @@ use axum::serve::Listener;
 use futures_util::{Stream, stream};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::door::Door;
+use super::context::ServerContext;
 
 /// Descriptors that connections leave to files: a model takes some seventy at most, and an audit or
 /// a retraction as many.
@@ -29,12 +29,12 @@ const TAKEN: &str = "connections have taken all descriptors but those for files:
 /// Where connections come in.
 pub(super) struct Acceptor {
     listener: TcpListener,
-    door: Arc<Door>,
+    context: Arc<ServerContext>,
 }
 
 impl Acceptor {
-    pub fn new(listener: TcpListener, door: Arc<Door>) -> Acceptor {
-        Acceptor { listener, door }
+    pub fn new(listener: TcpListener, context: Arc<ServerContext>) -> Acceptor {
+        Acceptor { listener, context }
     }
 
     /// The next connection. One that would take what is left to files is closed at once, and counted.
@@ -48,7 +48,7 @@ impl Acceptor {
                     return (stream, address);
                 }
                 Ok(_) => {
-                    self.door.refused_connections.fetch_add(1, Relaxed);
+                    self.context.refused_connections.fetch_add(1, Relaxed);
                     if !std::mem::replace(&mut warned, true) {
                         let n_descriptors = descriptors_max();
                         tracing::warn!(n_descriptors, "{TAKEN}");

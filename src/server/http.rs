@@ -12,7 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use super::door::Door;
+use super::context::ServerContext;
 use crate::engine::{self, Bound, Counts, Level, Status};
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -150,22 +150,22 @@ const SYNC_SECONDS: Distribution = Distribution {
 };
 
 /// Every path that is served over HTTP.
-pub(super) fn router(door: Arc<Door>) -> Router {
+pub(super) fn router(context: Arc<ServerContext>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/v2/health/live", get(|| async { StatusCode::OK }))
         .route("/v2/health/ready", get(ready))
-        .with_state(door)
+        .with_state(context)
 }
 
 /// Ready or not, the text names each bound that is near or reached, and what to do.
-async fn ready(State(door): State<Arc<Door>>) -> (StatusCode, String) {
-    let code = match door.ready() {
+async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String) {
+    let code = match context.ready() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
     let mut text = String::new();
-    for model in door.engine.models() {
+    for model in context.engine.models() {
         let bounds = model.bounds().into_iter();
         for bound in bounds.filter(|bound| bound.level > Level::Ample) {
             let (name, level) = (model.name(), bound.level.word());
@@ -175,22 +175,22 @@ async fn ready(State(door): State<Arc<Door>>) -> (StatusCode, String) {
     (code, text)
 }
 
-async fn metrics(State(door): State<Arc<Door>>) -> impl IntoResponse {
-    let engine = door.engine.clone();
+async fn metrics(State(context): State<Arc<ServerContext>>) -> impl IntoResponse {
+    let engine = context.engine.clone();
     // A look at a model may wait for its learner: not on the threads that answer.
     let look = move || engine.models().map(|model| model.status(false)).collect();
     let statuses: Vec<_> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     let mut text = of_models(&statuses);
     let help = "Requests and events refused at the door.";
     head(&mut text, "perennial_refused_total", "counter", help);
-    for refusals in [&door.refused_predictions, &door.refused_feedback] {
+    for refusals in [&context.refused_predictions, &context.refused_feedback] {
         let (flow, n) = (refusals.flow, refusals.count());
         text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
     }
     let help = "Connections closed at once, since descriptors were short.";
     let name = "perennial_refused_connections_total";
     head(&mut text, name, "counter", help);
-    let n = door.refused_connections.load(Relaxed);
+    let n = context.refused_connections.load(Relaxed);
     text += &format!("{name} {n}\n");
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
 }

@@ -3,8 +3,9 @@
 //! Promise: what passes [`wire`] is valid, what does not is refused with one sentence, and
 //! nothing here waits without a bound. [`run`] owns no state of a model; the engine does.
 //!
-//! In reading order: [`run`], `oip` (predict), `learning` (feedback), `registry` (versions),
-//! `http` (metrics), `wire` (messages to values and back), `door` (what the services share).
+//! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
+//! `registry_service` (versions), `http` (metrics), `wire` (messages to values and back), `context`
+//! (what the services share).
 //!
 //! ```
 //! use perennial::{engine::{self, Engine}, server::{self, Listeners}};
@@ -30,12 +31,12 @@
 //! ```
 
 mod accept;
-mod door;
+mod context;
 mod http;
-mod learning;
-mod oip;
+mod inference_service;
+mod learning_service;
 mod refusals;
-mod registry;
+mod registry_service;
 mod waiters;
 mod wire;
 
@@ -54,7 +55,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use self::accept::Acceptor;
-use self::door::Door;
+use self::context::ServerContext;
 pub use self::wire::{audit as audit_message, version as version_message};
 use crate::engine::Engine;
 use crate::proto::DESCRIPTORS;
@@ -140,22 +141,22 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let (drain, draining) = watch::channel(false);
-    let door = Arc::new(Door::new(engine, config, draining.clone()));
+    let context = Arc::new(ServerContext::new(engine, config, draining.clone()));
     let (health, health_service) = health_reporter();
     set_health(&health, ServingStatus::Serving).await;
     let watching = tokio::spawn(watch_feedback(
-        door.engine.feedback_stopped(),
+        context.engine.feedback_stopped(),
         health.clone(),
     ));
 
-    let routes = routes(&door).add_service(health_service);
-    let incoming = Acceptor::new(listeners.grpc, door.clone()).stream();
+    let routes = routes(&context).add_service(health_service);
+    let incoming = Acceptor::new(listeners.grpc, context.clone()).stream();
     let grpc = transport()
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, door::drained(draining.clone()));
-    let http = Acceptor::new(listeners.http, door.clone());
+        .serve_with_incoming_shutdown(incoming, context::drained(draining.clone()));
+    let http = Acceptor::new(listeners.http, context.clone());
     let http =
-        axum::serve(http, http::router(door)).with_graceful_shutdown(door::drained(draining));
+        axum::serve(http, http::router(context)).with_graceful_shutdown(context::drained(draining));
     let serving = async {
         tokio::try_join!(async { grpc.await.map_err(Error::Grpc) }, async {
             http.await.map_err(Error::Http)
@@ -192,19 +193,23 @@ fn transport() -> Server {
         .http2_keepalive_interval(Some(KEEPALIVE))
 }
 
-fn routes(door: &Arc<Door>) -> Routes {
-    let bytes_max = door.config.message_bytes_max;
-    let inference = inference::GrpcInferenceServiceServer::new(oip::Oip(door.clone()))
-        .max_decoding_message_size(bytes_max)
-        .accept_compressed(Gzip)
-        .accept_compressed(Deflate);
-    let learning = learning_server::LearningServer::new(learning::Learning(door.clone()))
-        .max_decoding_message_size(bytes_max)
-        .accept_compressed(Gzip)
-        .accept_compressed(Deflate);
-    let registry = registry_server::RegistryServer::new(registry::Registry(door.clone()))
-        .accept_compressed(Gzip)
-        .accept_compressed(Deflate);
+fn routes(context: &Arc<ServerContext>) -> Routes {
+    let bytes_max = context.config.message_bytes_max;
+    let inference = inference::GrpcInferenceServiceServer::new(
+        inference_service::InferenceService(context.clone()),
+    )
+    .max_decoding_message_size(bytes_max)
+    .accept_compressed(Gzip)
+    .accept_compressed(Deflate);
+    let learning =
+        learning_server::LearningServer::new(learning_service::LearningService(context.clone()))
+            .max_decoding_message_size(bytes_max)
+            .accept_compressed(Gzip)
+            .accept_compressed(Deflate);
+    let registry =
+        registry_server::RegistryServer::new(registry_service::RegistryService(context.clone()))
+            .accept_compressed(Gzip)
+            .accept_compressed(Deflate);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::support::{AUTO, House, answers, digest, label, order, rows, wait};
 use perennial::engine::{
-    Accepted, Disposal, Engine, Error, Hosted, Manner, Offline, Retract, State, describe,
+    Accepted, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel, State, describe,
 };
 use perennial::event::{
     Batch, Command, Description, Feedback, Order, Outputs, PredictionId, Selector, Signal,
@@ -40,27 +40,29 @@ fn row(spec: &Spec, n: usize) -> Batch {
     batch
 }
 
-fn ask(model: &Hosted, n: usize) -> PredictionId {
+fn ask(model: &ServedModel, n: usize) -> PredictionId {
     answer(model, n).0
 }
 
-fn answer(model: &Hosted, n: usize) -> (PredictionId, Outputs) {
+fn answer(model: &ServedModel, n: usize) -> (PredictionId, Outputs) {
     let snapshot = model.snapshot("").expect("it serves");
     let batch = row(&snapshot.model.spec, n);
     let answer = wait(model.predict(&snapshot, batch, Manner::default())).unwrap();
     (answer.ids[0], answer.outputs)
 }
 
-async fn say(model: &Hosted, feedback: Feedback) {
+async fn say(model: &ServedModel, feedback: Feedback) {
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
-        Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+        Accepted::Accepted { position } => {
+            model.wait_for_position(position).await.expect("learned")
+        }
         other => panic!("it came before: {other:?}"),
     }
 }
 
 /// Says what is true of row `n`, as `source`.
-async fn tell(model: &Hosted, id: PredictionId, n: usize, source: &str) {
+async fn tell(model: &ServedModel, id: PredictionId, n: usize, source: &str) {
     let truth = rows(n + 1, 0.3).nth(n).expect("rows go on").1;
     let feedback = Feedback {
         source: source.to_owned(),
@@ -70,7 +72,7 @@ async fn tell(model: &Hosted, id: PredictionId, n: usize, source: &str) {
 }
 
 /// Rows and their truths, of two sources in turn or of one.
-async fn live(model: &Hosted, range: std::ops::Range<usize>, only: Option<&str>) {
+async fn live(model: &ServedModel, range: std::ops::Range<usize>, only: Option<&str>) {
     for n in range {
         let (id, source) = (ask(model, n), ["people", "batch"][n % 2]);
         if only.is_none_or(|only| only == source) {

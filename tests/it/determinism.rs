@@ -230,7 +230,11 @@ fn p2_summaries_are_printed() {
 fn p2_a_second_process_comes_to_the_same() {
     let program = std::env::current_exe().unwrap();
     let output = std::process::Command::new(program)
-        .args(["--exact", "p2_summaries_are_printed", "--nocapture"])
+        .args([
+            "--exact",
+            "determinism::p2_summaries_are_printed",
+            "--nocapture",
+        ])
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -364,7 +364,9 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
             };
             let receipt = model.accept(feedback).expect("there is room");
             match receipt.wait().await.expect("acknowledged") {
-                Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+                Accepted::Accepted { position } => {
+                    model.wait_for_position(position).await.expect("learned")
+                }
                 other => panic!("it came before: {other:?}"),
             }
         }

@@ -12,7 +12,7 @@
 
 mod events;
 mod revision;
-mod second;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -14,7 +14,7 @@ mod shortened;
 use crate::support::{
     AUTO, House, answers, digest, gradient, label, order, rows, teach, teach_rows,
 };
-use perennial::engine::{Accepted, Engine, Hosted, Manner, State};
+use perennial::engine::{Accepted, Engine, Manner, ServedModel, State};
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Subject};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +248,7 @@ async fn the_cadence_makes_versions_and_keeps_the_newest() {
 }
 
 /// Feedback that only a bug lets in: its row has a text for a number.
-async fn break_learning(model: &Hosted) {
+async fn break_learning(model: &ServedModel) {
     let feedback = Feedback {
         subject: Subject::Inputs {
             batch: Batch {
@@ -263,7 +263,10 @@ async fn break_learning(model: &Hosted) {
     let Ok(Accepted::Accepted { position }) = receipt.wait().await else {
         panic!("it is on disk")
     };
-    assert!(model.reach(position).await.is_err(), "it cannot be learned");
+    assert!(
+        model.wait_for_position(position).await.is_err(),
+        "it cannot be learned"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

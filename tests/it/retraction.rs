@@ -10,7 +10,7 @@ mod traces;
 
 use crate::support::{AUTO, House, answers, digest, gradient, label, order, rows, teach_rows};
 use perennial::engine::{
-    Accepted, Audit, Disposal, Engine, Error, Hosted, Manner, Offline, Retract,
+    Accepted, Audit, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel,
 };
 use perennial::event::{
     Command, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal, Time,
@@ -34,7 +34,12 @@ fn request(selector: Selector, disposal: Disposal) -> Retract {
 
 /// Predicts rows and says of each what is true, in turn from either source, or from `only` one;
 /// what is "batch"'s is wrong.
-async fn live(model: &Hosted, from: usize, n_rows: usize, only: Option<&str>) -> Vec<PredictionId> {
+async fn live(
+    model: &ServedModel,
+    from: usize,
+    n_rows: usize,
+    only: Option<&str>,
+) -> Vec<PredictionId> {
     let mut ids = Vec::new();
     for (index, (batch, truth)) in rows(from + n_rows, 0.3).enumerate().skip(from) {
         let snapshot = model.snapshot("").expect("it serves");
@@ -56,7 +61,9 @@ async fn live(model: &Hosted, from: usize, n_rows: usize, only: Option<&str>) ->
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+            Accepted::Accepted { position } => {
+                model.wait_for_position(position).await.expect("learned")
+            }
             other => panic!("row {index} came before: {other:?}"),
         }
     }

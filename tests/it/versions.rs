@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::support::server::{Client, Server, run, text};
 use crate::support::{AUTO, Classroom, House, label, order, rows, teach_rows};
-use perennial::engine::{Disposal, Error, Hosted, Offline, Retract};
+use perennial::engine::{Disposal, Error, Offline, Retract, ServedModel};
 use perennial::event::{
     Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Version,
 };
@@ -249,7 +249,7 @@ fn audited(house: &House, id: PredictionId) -> Result<bool, String> {
     Ok(audit.bit_equal())
 }
 
-async fn ask(model: &Hosted) -> PredictionId {
+async fn ask(model: &ServedModel) -> PredictionId {
     let (batch, _) = rows(1, 0.3).next().expect("a row");
     let snapshot = model.snapshot("").unwrap();
     model
@@ -340,7 +340,7 @@ async fn p2_a_journal_of_many_versions_recovers_and_replays_to_the_same() {
         order(model, Order::Restore { version }).await;
     }
     let digest = crate::support::digest(model);
-    let listed = |model: &Hosted| -> Vec<(u64, Option<String>)> {
+    let listed = |model: &ServedModel| -> Vec<(u64, Option<String>)> {
         let versions = model.versions().unwrap().into_iter();
         versions
             .map(|(one, damage)| (one.version, damage))

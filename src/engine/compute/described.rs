@@ -114,7 +114,7 @@ impl Described {
     }
 
     /// Puts what the encoders give where it is learned, here and now, as
-    /// [`Hosted::embed`](crate::engine::Hosted::embed) does; texts whose encoder learns are left for
+    /// [`ServedModel::embed`](crate::engine::ServedModel::embed) does; texts whose encoder learns are left for
     /// [`Described::embed_adapted`].
     ///
     /// # Errors

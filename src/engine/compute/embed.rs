@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::engine::compute::batcher::{Batcher, Bounds, Question};
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::error::Error;
-use crate::engine::host::hosted::Hosted;
+use crate::engine::host::served_model::ServedModel;
 use crate::event::{Batch, Column};
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
@@ -195,11 +195,11 @@ impl Embedder {
     }
 }
 
-impl Hosted {
+impl ServedModel {
     /// Whether an input of it has an encoder.
     pub fn encodes(&self) -> bool {
-        let running = self.get().ok();
-        running.is_some_and(|running| running.embedders.iter().any(Option::is_some))
+        let runtime = self.get().ok();
+        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
     }
 
     /// Puts beside each text that has an encoder, and in place of each vector that has one, what
@@ -209,12 +209,12 @@ impl Hosted {
     /// [`Error::Full`]: too many rows wait, or the device has no room for one.
     /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
     pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
-        let running = self.get()?;
-        if running.embedders.iter().all(Option::is_none) {
+        let runtime = self.get()?;
+        if runtime.embedders.iter().all(Option::is_none) {
             return Ok(batch);
         }
-        let model = &running.registry.served().model;
-        let columns = batch.columns.iter_mut().zip(&running.embedders);
+        let model = &runtime.serving.served().model;
+        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
         for ((column, embedder), adapters) in columns.zip(&model.adapters) {
             let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
                 continue;

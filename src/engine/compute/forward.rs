@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::compute::batcher::{Batcher, Bounds, Question};
-use crate::engine::compute::registry::Snapshot;
+use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
-use crate::engine::host::hosted::Hosted;
+use crate::engine::host::served_model::ServedModel;
 use crate::event::Batch;
 use crate::model::{Device, Encoded, LearnerKind, Model, Spec};
 
@@ -48,7 +48,7 @@ fn compute(questions: &[&Rows]) -> Result<Vec<f32>, String> {
     network.forward(&rows.collect::<Vec<_>>())
 }
 
-impl Hosted {
+impl ServedModel {
     /// The rows of a batch, encoded, and what the model's function gives for them.
     ///
     /// # Errors
@@ -64,8 +64,8 @@ impl Hosted {
         };
         let model = &snapshot.model;
         let rows = model.encode(batch);
-        let running = self.get().ok();
-        let forwarder = running.and_then(|running| running.forwarder.as_ref());
+        let runtime = self.get().ok();
+        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
         let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
             let outputs = model.forward(&rows).map_err(refused)?;
             return Ok((rows, outputs));

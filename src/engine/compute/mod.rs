@@ -7,6 +7,6 @@ pub(crate) mod embed;
 pub(crate) mod encoder_folder;
 pub(crate) mod forward;
 pub(crate) mod histogram;
-pub(crate) mod patience;
-pub(crate) mod registry;
+pub(crate) mod retry;
+pub(crate) mod serving;
 pub(crate) mod stages;

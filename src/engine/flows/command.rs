@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::hosted::{Hosted, Running};
 use crate::engine::host::priority::Urgent;
+use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::writer::Work;
 use crate::engine::versions::saved::Versions;
 use crate::event::Command;
@@ -35,11 +35,11 @@ pub struct Made {
     pub position: u64,
 }
 
-impl Hosted {
+impl ServedModel {
     /// Journals a command and waits until it has been carried out.
     ///
     /// # Errors
-    /// What [`Hosted::check_restore`] gives for a restore; [`Error::Full`] and
+    /// What [`ServedModel::check_restore`] gives for a restore; [`Error::Full`] and
     /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
     /// could not be saved.
     pub async fn command(&self, command: Command) -> Result<Made, Error> {
@@ -86,23 +86,29 @@ impl Hosted {
     }
 }
 
-impl Running {
+impl ModelRuntime {
     /// Journals a command and waits until it has been carried out: gives its position and all that
     /// it did. Once it is journaled it is carried out, whether anybody waits or not.
-    pub async fn carry_out(self: &Arc<Running>, command: Command) -> Result<(u64, Done), Error> {
+    pub async fn carry_out(
+        self: &Arc<ModelRuntime>,
+        command: Command,
+    ) -> Result<(u64, Done), Error> {
         let (position, urgent) = self.journal(command).await?;
         // It goes on to its end, even where whoever asked has gone.
         let learned = tokio::task::spawn_blocking(move || urgent.learn_to(position));
         learned
             .await
             .map_err(|_| self.unavailable("the learner has panicked"))?;
-        self.reach(position).await?;
+        self.wait_for_position(position).await?;
         Ok((position, self.outcome(position)?))
     }
 
     /// Journals a command that can be carried out by now: gives its position, once it is synced,
     /// and the means to learn up to it.
-    pub async fn journal(self: &Arc<Running>, command: Command) -> Result<(u64, Urgent), Error> {
+    pub async fn journal(
+        self: &Arc<ModelRuntime>,
+        command: Command,
+    ) -> Result<(u64, Urgent), Error> {
         self.check_room()?;
         let restored = command.order.restored();
         if let Some(version) = restored {
@@ -124,7 +130,7 @@ impl Running {
     /// What became of the command at a position that has been reached.
     pub fn outcome(&self, position: u64) -> Outcome {
         // The learner publishes a restored state before it saves it: its lock is free after both.
-        let _saved = tokio::task::block_in_place(|| self.learning.lock());
+        let _saved = tokio::task::block_in_place(|| self.follower.lock());
         let outcomes = self.outcomes.lock();
         let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
         outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
@@ -137,7 +143,7 @@ impl Running {
         };
         self.check_untainted(version)?;
         // Every version is served once it is made.
-        let newest = self.registry.served().version;
+        let newest = self.serving.served().version;
         let position = self.versions.get(version, newest)?.position;
         let checkpoint = self.versions.read(position);
         Ok(checkpoint.map_err(damaged)?.manifest)

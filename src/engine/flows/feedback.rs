@@ -5,7 +5,7 @@
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::hosted::Hosted;
+use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::writer::Work;
 use crate::event::Feedback;
 
@@ -53,16 +53,16 @@ impl Receipt {
     }
 }
 
-impl Hosted {
+impl ServedModel {
     /// Hands validated feedback to the writer.
     ///
     /// # Errors
     /// [`Error::Full`] and [`Error::Unavailable`]: nothing was taken.
     pub fn accept(&self, feedback: Feedback) -> Result<Receipt, Error> {
-        let running = self.get()?;
-        running.check_feedback_room()?;
+        let runtime = self.get()?;
+        runtime.check_feedback_room()?;
         let (reply, done) = oneshot::channel();
-        running.send(Work::Feedback(feedback, reply))?;
+        runtime.send(Work::Feedback(feedback, reply))?;
         Ok(Receipt { done })
     }
 }

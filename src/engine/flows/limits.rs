@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::hosted::{Hosted, Running};
+use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::writer::Work;
 use crate::event::{Description, Time};
 use crate::model::{OrderedLimits, Spec};
@@ -32,40 +32,40 @@ pub struct Limits {
     pub position: u64,
 }
 
-impl Hosted {
+impl ServedModel {
     /// What the bounds are, and would be with these changes.
     ///
     /// # Errors
     /// [`Error::Refused`]: there can be no such limits. [`Error::Unavailable`].
     pub fn limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
-        let running = self.get()?;
-        let (_, spec) = running.described_with(changes)?;
-        let before = running.registry.served().model.spec.clone();
-        running.limits_of(&before, &spec)
+        let runtime = self.get()?;
+        let (_, spec) = runtime.described_with(changes)?;
+        let before = runtime.serving.served().model.spec.clone();
+        runtime.limits_of(&before, &spec)
     }
 
     /// Changes the bounds, also where the journal is full, and waits until that has been applied.
     /// The order holds over restarts, until model.toml states other limits than it does now.
     ///
     /// # Errors
-    /// As [`Hosted::limits`] and [`Hosted::command`].
+    /// As [`ServedModel::limits`] and [`ServedModel::command`].
     pub async fn change_limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
-        let running = self.get()?;
-        running.check_room()?;
-        let _one_at_a_time = running.limiting.lock().await;
-        let described = tokio::task::block_in_place(|| running.described_with(changes));
+        let runtime = self.get()?;
+        runtime.check_room()?;
+        let _one_at_a_time = runtime.limiting.lock().await;
+        let described = tokio::task::block_in_place(|| runtime.described_with(changes));
         let (description, spec) = described?;
-        let before = running.registry.served().model.spec.clone();
+        let before = runtime.serving.served().model.spec.clone();
         let (reply, done) = oneshot::channel();
-        running.send(Work::Describe(description, reply))?;
-        let stopped = |_| running.unavailable("the writer has stopped");
+        runtime.send(Work::Describe(description, reply))?;
+        let stopped = |_| runtime.unavailable("the writer has stopped");
         let position = done.await.map_err(stopped)??;
-        self.reach(position).await?;
+        self.wait_for_position(position).await?;
         // What may go by now goes at once.
-        running.next_look.store(i64::MIN, Relaxed);
-        let limits = tokio::task::block_in_place(|| running.limits_of(&before, &spec))?;
+        runtime.next_look.store(i64::MIN, Relaxed);
+        let limits = tokio::task::block_in_place(|| runtime.limits_of(&before, &spec))?;
         tracing::info!(
-            model = running.name,
+            model = runtime.name,
             position,
             bytes_max = limits.bytes_max,
             retract_within_s = limits.retract_within_s,
@@ -75,13 +75,13 @@ impl Hosted {
     }
 }
 
-impl Running {
+impl ModelRuntime {
     /// The description in force with these changes.
     fn described_with(&self, changes: &OrderedLimits) -> Result<(Description, Spec), Error> {
-        let learning = self.learning.lock();
-        let learning = learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
-        let mut description = learning.learner.description().clone();
-        drop(learning);
+        let follower = self.follower.lock();
+        let follower = follower.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let mut description = follower.learner.description().clone();
+        drop(follower);
         let refuse = |error: crate::model::SpecError| Error::Refused {
             field: "limits",
             what: error.to_string(),
@@ -92,12 +92,12 @@ impl Running {
     }
 
     fn limits_of(&self, before: &Spec, spec: &Spec) -> Result<Limits, Error> {
-        let learning = self.learning.lock();
-        let mut learning =
-            learning.map_err(|_| self.unavailable("a learner thread has panicked"))?;
-        let first = segments(&learning.shelf.versions.journal)?;
+        let follower = self.follower.lock();
+        let mut follower =
+            follower.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let first = segments(&follower.shelf.versions.journal)?;
         let first = first.first().map_or(1, |first| first.first_position);
-        let held_since = learning
+        let held_since = follower
             .time_of(first)
             .map_err(|what| self.unavailable(&what))?;
         let now = self.clock.now().0;

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
-use crate::engine::compute::registry::Snapshot;
+use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
-use crate::engine::host::hosted::Hosted;
+use crate::engine::host::served_model::ServedModel;
 use crate::event::{Batch, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
 
@@ -45,7 +45,7 @@ impl Default for Manner {
     }
 }
 
-impl Hosted {
+impl ServedModel {
     /// Answers every row of a validated batch.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Hosted {
     ) -> Result<Answer, Error> {
         let (rows, outputs) = self.forward(snapshot, &batch).await?;
         let now = match self.get() {
-            Ok(running) => running.clock.now(),
+            Ok(runtime) => runtime.clock.now(),
             Err(_) => Clock::SYSTEM.read().wall,
         };
         let ids = new_ids(batch.n_rows, now);
@@ -74,10 +74,10 @@ impl Hosted {
             version,
             position,
         };
-        let Some(running) = self.get().ok().filter(|_| manner.journal) else {
+        let Some(runtime) = self.get().ok().filter(|_| manner.journal) else {
             return Ok(answer);
         };
-        let journaled = running.journal_prediction(Prediction {
+        let journaled = runtime.journal_prediction(Prediction {
             ids: ids.clone(),
             batch,
             labels: snapshot.model.labels(&answer.outputs),
@@ -87,7 +87,7 @@ impl Hosted {
         });
         match journaled {
             true => answer.ids = ids,
-            false => drop(running.unjournaled.fetch_add(1, Relaxed)),
+            false => drop(runtime.unjournaled.fetch_add(1, Relaxed)),
         }
         Ok(answer)
     }

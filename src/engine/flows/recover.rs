@@ -13,7 +13,7 @@ use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
 use crate::engine::flows::retract::resume_erasures;
 use crate::engine::history::shelf::Shelf;
-use crate::engine::host::learning::Learning;
+use crate::engine::host::follower::Follower;
 use crate::engine::host::retracted::Retracted;
 use crate::engine::host::writer::ids_bounds;
 use crate::engine::versions::saved::{Versions, hex, of_another_journal};
@@ -30,7 +30,7 @@ const DESCRIPTION: &str = "model.toml";
 /// A model that can be served.
 pub struct Opened {
     pub journal: Journal,
-    pub learning: Learning,
+    pub follower: Follower,
     /// What was taken back of the feedback whose ids are remembered.
     pub retracted: Retracted,
     pub clock: JournalClock,
@@ -104,29 +104,29 @@ fn try_open(
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
     let Opened {
         journal,
-        learning,
+        follower,
         clock,
         ids,
         ..
     } = &mut opened;
-    let description = match learning.learner.position() {
+    let description = match follower.learner.position() {
         0 => described.description,
         _ => {
-            let mut next = described.description_at(learning.learner.spec().revision);
-            next.toml = Spec::carry_limits(&learning.learner.description().toml, &next.toml);
+            let mut next = described.description_at(follower.learner.spec().revision);
+            next.toml = Spec::carry_limits(&follower.learner.description().toml, &next.toml);
             next
         }
     };
-    adopt(learning, journal, description, clock.now())?;
+    adopt(follower, journal, description, clock.now())?;
     // The ids of what is erased stay known, and stand nowhere else then.
-    let bounds = ids_bounds(&learning.learner.spec().journal);
-    let written = match learning.learner.erasures().is_empty() {
+    let bounds = ids_bounds(&follower.learner.spec().journal);
+    let written = match follower.learner.erasures().is_empty() {
         true => Ok(()),
         false => ids.flush(journal.synced(), clock.now(), &bounds),
     };
     let resumed = written
         .map_err(|error| error.to_string())
-        .and_then(|()| resume_erasures(learning, journal, clock.now()));
+        .and_then(|()| resume_erasures(follower, journal, clock.now()));
     if let Err(error) = resumed {
         tracing::error!(
             model = name,
@@ -134,7 +134,7 @@ fn try_open(
             "an erasure is not finished; it is at the next start"
         );
     }
-    opened.retracted = Retracted::read(learning, ids).map_err(|error| error.to_string())?;
+    opened.retracted = Retracted::read(follower, ids).map_err(|error| error.to_string())?;
     Ok((opened, described.embedders))
 }
 
@@ -184,15 +184,15 @@ pub fn reopen(
         None => versions.beginning(parse(&first_description(&path)?)?)?,
     };
     let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
-    let mut learning = Learning::new(learner, Shelf::new(reader, versions));
-    apply(&mut learning, recovered.last_position)?;
+    let mut follower = Follower::new(learner, Shelf::new(reader, versions));
+    apply(&mut follower, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
     let clock = journal_clock(clocks, name, (to > 0).then_some(recovered.last_time));
-    let ids = known_ids(directory, &learning, recovered.journal_id, clock.now())?;
+    let ids = known_ids(directory, &follower, recovered.journal_id, clock.now())?;
     Ok(Opened {
         journal,
-        learning,
+        follower,
         clock,
         ids,
         retracted: Retracted::default(),
@@ -233,13 +233,13 @@ fn journal_clock(clocks: Clocks, name: &str, last: Option<Time>) -> JournalClock
 /// whose learner keeps them, and that has none on disk yet, the learner's.
 fn known_ids(
     directory: &Directory,
-    learning: &Learning,
+    follower: &Follower,
     journal_id: [u8; 16],
     now: Time,
 ) -> Result<Ids, String> {
     let said = |error: crate::store::Error| error.to_string();
-    let Versions { model, journal, .. } = &learning.shelf.versions;
-    let (learner, last) = (&learning.learner, learning.learner.position());
+    let Versions { model, journal, .. } = &follower.shelf.versions;
+    let (learner, last) = (&follower.learner, follower.learner.position());
     let mut ids =
         Ids::open(directory.disk(), &directory.ids(model), journal_id, last).map_err(said)?;
     let first = segments(journal).map_err(said)?;
@@ -324,28 +324,28 @@ pub fn first_description(journal: &Path) -> Result<String, String> {
 }
 
 /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
-pub fn apply(learning: &mut Learning, last: u64) -> Result<(), String> {
-    learning.shelf.recovers_to = Some(last);
-    while let Some((entry, step)) = learning.step(last)? {
+pub fn apply(follower: &mut Follower, last: u64) -> Result<(), String> {
+    follower.shelf.recovers_to = Some(last);
+    while let Some((entry, step)) = follower.step(last)? {
         if let Some(version) = step.version {
-            learning
+            follower
                 .save(&version, &entry)
                 .map_err(|error| error.to_string())?;
         }
     }
-    learning.shelf.recovers_to = None;
+    follower.shelf.recovers_to = None;
     Ok(())
 }
 
 /// Journals the description if it has changed, and the records that are still missing.
 fn adopt(
-    learning: &mut Learning,
+    follower: &mut Follower,
     journal: &mut Journal,
     description: Description,
     time: Time,
 ) -> Result<(), String> {
     let said = |error: crate::store::Error| error.to_string();
-    let before = &learning.learner.description().profile;
+    let before = &follower.learner.description().profile;
     let moved = !before.is_empty() && *before != description.profile;
     if moved {
         let now = &description.profile;
@@ -355,31 +355,31 @@ fn adopt(
             "the numeric profile has changed: bits differ from here on"
         );
     }
-    if *learning.learner.description() != description {
+    if *follower.learner.description() != description {
         let next = parse(&description.toml)?;
-        let spec = learning.learner.spec();
+        let spec = follower.learner.spec();
         spec.check_change(&next)
             .map_err(|error| error.to_string())?;
         append(journal, time, Event::Description(description))?;
     }
     let last = journal.sync().map_err(said)?;
-    apply(learning, last)?;
+    apply(follower, last)?;
     if moved {
         // The bits of what follows belong to another profile: it starts from a state on disk.
-        let chain = learning.shelf.reader.chain();
-        let saved = learning.shelf.versions.save_stop(&learning.learner, chain);
+        let chain = follower.shelf.reader.chain();
+        let saved = follower.shelf.versions.save_stop(&follower.learner, chain);
         saved.map_err(said)?;
     }
-    record(learning, journal, time)
+    record(follower, journal, time)
 }
 
 /// Journals the records that are still missing.
-pub fn record(learning: &mut Learning, journal: &mut Journal, time: Time) -> Result<(), String> {
-    for record in learning.learner.unrecorded() {
+pub fn record(follower: &mut Follower, journal: &mut Journal, time: Time) -> Result<(), String> {
+    for record in follower.learner.unrecorded() {
         append(journal, time, record)?;
     }
     let last = journal.sync().map_err(|error| error.to_string())?;
-    apply(learning, last)
+    apply(follower, last)
 }
 
 pub fn append(journal: &mut Journal, time: Time, event: Event) -> Result<u64, String> {

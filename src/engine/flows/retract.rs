@@ -18,8 +18,8 @@ use crate::engine::flows::recover::{append, apply};
 use crate::engine::history::chosen::{Chosen, came_again, chosen};
 use crate::engine::history::derivation::{Derivation, Known};
 use crate::engine::history::traces::{self, Origins};
-use crate::engine::host::hosted::{Hosted, Running};
-use crate::engine::host::learning::Learning;
+use crate::engine::host::follower::Follower;
+use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::turn::{PANICKED, block_on};
 use crate::engine::versions::lineage::Lineage;
 use crate::engine::versions::saved::Versions;
@@ -103,7 +103,7 @@ impl Request {
     }
 }
 
-impl Hosted {
+impl ServedModel {
     /// What a retraction would do. Reads the journal, so it may take a while.
     ///
     /// # Errors
@@ -120,16 +120,16 @@ impl Hosted {
     /// model take turns.
     ///
     /// # Errors
-    /// As [`Hosted::plan_retraction`] and [`Hosted::command`]; [`Error::Full`] while as many wait
+    /// As [`ServedModel::plan_retraction`] and [`ServedModel::command`]; [`Error::Full`] while as many wait
     /// for their turn as may.
     pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
-        let running = self.get()?.clone();
-        let turn = running.take_turn().await?;
-        running.check_room()?;
+        let runtime = self.get()?.clone();
+        let turn = runtime.take_turn().await?;
+        runtime.check_room()?;
         let (asked, done) = oneshot::channel();
-        running.clone().on_a_thread(move || {
+        runtime.clone().on_a_thread(move || {
             // A person waits for it: this thread does not stand back.
-            let outcome = running.take_back(request, &asked);
+            let outcome = runtime.take_back(request, &asked);
             drop(turn);
             let _ = asked.send(outcome);
         })?;
@@ -160,10 +160,10 @@ fn nothing_new(selector: &Selector) -> Error {
     }
 }
 
-impl Running {
+impl ModelRuntime {
     /// The whole of a retraction, on its own thread.
     fn take_back(
-        self: &Arc<Running>,
+        self: &Arc<ModelRuntime>,
         request: Request,
         asked: &Asked,
     ) -> Result<Certificate, Error> {
@@ -204,7 +204,7 @@ impl Running {
     }
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
-    fn erase_earlier(self: &Arc<Running>, request: Request) -> Result<Certificate, Error> {
+    fn erase_earlier(self: &Arc<ModelRuntime>, request: Request) -> Result<Certificate, Error> {
         let last = self.synced.load(Relaxed);
         let earlier = chosen(&self.versions.journal, &request.selector, last)?;
         if earlier.retracted.is_empty() {
@@ -223,11 +223,11 @@ impl Running {
 
     /// Overwrites all that an order asks to be erased and no record says is; gives how many
     /// entries those were.
-    fn finish_erasures(self: &Arc<Running>) -> Result<u64, Error> {
+    fn finish_erasures(self: &Arc<ModelRuntime>) -> Result<u64, Error> {
         let orders = {
-            let learning = self.learning.lock();
-            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
-            learning.learner.erasures().to_vec()
+            let follower = self.follower.lock();
+            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            follower.learner.erasures().to_vec()
         };
         let mut n_erased = 0;
         for position in orders.iter().copied() {
@@ -238,7 +238,7 @@ impl Running {
         }
         if !orders.is_empty() {
             // Before the next one looks for orders that are not done.
-            self.outbox.flush();
+            self.write_queue.flush();
             self.await_applied(self.synced.load(Relaxed))?;
         }
         Ok(n_erased)
@@ -276,18 +276,18 @@ impl Running {
             return Ok(0);
         }
         // The ids of what is erased stay known, and stand nowhere else then.
-        if !self.outbox.write_ids(self.index) {
+        if !self.write_queue.write_ids(self.index) {
             let reason = "its feedback ids cannot be written; erase again once the disk takes them";
             return Err(self.unavailable(reason));
         }
         self.save_behind(chosen.order)?;
         let origins = {
-            let learning = self.learning.lock();
-            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
-            Origins::of(&learning.learner)
+            let follower = self.follower.lock();
+            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            Origins::of(&follower.learner)
         };
         // From the order on it is journaled without its key that something came again.
-        self.outbox.flush();
+        self.write_queue.flush();
         let last = self.synced.load(Relaxed);
         Ok(overwrite(&self.versions, origins, chosen, last)?)
     }
@@ -298,10 +298,10 @@ impl Running {
         if is_saved_behind(&self.versions, order)? {
             return Ok(());
         }
-        let learning = self.learning.lock();
-        let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
-        let chain = learning.shelf.reader.chain();
-        Ok(self.versions.save_stop(&learning.learner, chain)?)
+        let follower = self.follower.lock();
+        let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+        let chain = follower.shelf.reader.chain();
+        Ok(self.versions.save_stop(&follower.learner, chain)?)
     }
 
     /// Refuses a version that holds feedback which was taken back, or of which that is no longer
@@ -340,9 +340,9 @@ impl Running {
         let derivation = Derivation::begin(&self.versions, &order, last, &known);
         let derivation = derivation.map_err(refused)?;
         let (known, unrecorded, applied) = {
-            let learning = self.learning.lock();
-            let learning = learning.map_err(|_| self.unavailable(PANICKED))?;
-            let learner = &learning.learner;
+            let follower = self.follower.lock();
+            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let learner = &follower.learner;
             let unrecorded = learner.unrecorded_versions().to_vec();
             (learner.tainted().clone(), unrecorded, learner.position())
         };
@@ -364,7 +364,7 @@ impl Running {
     /// Derives beside the learner until little is left to catch up with, and hands the derivation
     /// over. It ends early when nobody waits for it any more.
     fn derive(
-        self: &Arc<Running>,
+        self: &Arc<ModelRuntime>,
         request: &Request,
         asked: &Asked,
     ) -> Result<Option<Plan>, Error> {
@@ -395,7 +395,7 @@ impl Running {
     }
 
     fn advance(
-        self: &Arc<Running>,
+        self: &Arc<ModelRuntime>,
         derivation: &mut Derivation,
         last: u64,
         asked: &Asked,
@@ -472,21 +472,21 @@ fn overwrite(
 /// # Errors
 /// When the disk refuses; the rest is erased at the next start.
 pub(crate) fn resume_erasures(
-    learning: &mut Learning,
+    follower: &mut Follower,
     journal: &mut Journal,
     time: Time,
 ) -> Result<(), String> {
     let said = |error: store::Error| error.to_string();
-    for position in learning.learner.erasures().to_vec() {
-        let versions = &learning.shelf.versions;
+    for position in follower.learner.erasures().to_vec() {
+        let versions = &follower.shelf.versions;
         let chosen = to_be_erased(&versions.journal, position).map_err(said)?;
         if !chosen.retracted.is_empty() && !is_saved_behind(versions, chosen.order).map_err(said)? {
-            let chain = learning.shelf.reader.chain();
-            let saved = versions.save_stop(&learning.learner, chain);
+            let chain = follower.shelf.reader.chain();
+            let saved = versions.save_stop(&follower.learner, chain);
             saved.map_err(said)?;
         }
-        let origins = Origins::of(&learning.learner);
-        let last = learning.learner.position();
+        let origins = Origins::of(&follower.learner);
+        let last = follower.learner.position();
         let entries = overwrite(versions, origins, &chosen, last).map_err(said)?;
         let model = &versions.model;
         tracing::warn!(
@@ -498,7 +498,7 @@ pub(crate) fn resume_erasures(
         append(journal, time, Event::Erasure(Erasure { position, entries }))?;
     }
     let last = journal.sync().map_err(said)?;
-    apply(learning, last)
+    apply(follower, last)
 }
 
 /// What the order at a position asks to be erased and is not yet.

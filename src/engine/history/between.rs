@@ -35,15 +35,15 @@ impl Between {
         known: &Known,
     ) -> Result<Between, String> {
         let said = |error: crate::store::Error| error.to_string();
-        let patience = &versions.patience;
+        let retry = &versions.retry;
         let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
-        let mut reader = patience.look(open).map_err(said)?;
+        let mut reader = retry.run(open).map_err(said)?;
         let mut between = Between {
             base,
             refused: known.refused.clone(),
             ..Between::default()
         };
-        while let Some(entry) = patience.look(|| reader.next(last)).map_err(said)? {
+        while let Some(entry) = retry.run(|| reader.next(last)).map_err(said)? {
             match entry.event {
                 Event::Command(command) => between.see(entry.position, command.order),
                 Event::Version(version) => between.decide(&version),
@@ -57,7 +57,7 @@ impl Between {
             between.bring_back(version, order);
         }
         while !between.undecided.is_empty()
-            && let Some(entry) = patience.look(|| reader.next(known.written)).map_err(said)?
+            && let Some(entry) = retry.run(|| reader.next(known.written)).map_err(said)?
         {
             match entry.event {
                 Event::Version(version) => between.decide(&version),
@@ -108,7 +108,7 @@ impl Between {
         let mut wanted = Wanted::default();
         let made = self.made(versions, last)?;
         let position = |version: u64| {
-            let find = || versions.patience.look(|| versions.find(version));
+            let find = || versions.retry.run(|| versions.find(version));
             let saved = || Some(find().ok()??.position);
             let position = made.get(&version).copied().or_else(saved);
             position.filter(|position| *position > self.base)
@@ -117,7 +117,7 @@ impl Between {
             match position(version) {
                 Some(position) => wanted.add(position, version, order),
                 None => {
-                    let loaded = versions.patience.look(|| versions.load(version));
+                    let loaded = versions.retry.run(|| versions.load(version));
                     loaded.map_err(|error| error.to_string())?;
                 }
             }
@@ -142,10 +142,10 @@ impl Between {
         if brought.is_empty() {
             return Ok(made);
         }
-        let patience = &versions.patience;
+        let retry = &versions.retry;
         let open = || Reader::open(&versions.journal, self.base + 1, u64::MAX);
-        let mut reader = patience.look(open).map_err(said)?;
-        while let Some(entry) = patience.look(|| reader.next(last)).map_err(said)? {
+        let mut reader = retry.run(open).map_err(said)?;
+        while let Some(entry) = retry.run(|| reader.next(last)).map_err(said)? {
             if let Event::Version(record) = entry.event
                 && brought.contains(&record.version)
             {

@@ -137,7 +137,7 @@ impl Derivation {
             ));
         }
         let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
-        let reader = versions.patience.look(open).map_err(said)?;
+        let reader = versions.retry.run(open).map_err(said)?;
         let mut comparison = Comparison::default();
         known
             .unknown_from
@@ -173,8 +173,8 @@ impl Derivation {
     }
 
     /// What it looks up from here on waits for descriptors where that of these versions does.
-    pub fn be_as_patient(&mut self, versions: &Versions) {
-        self.shelf.versions.patience = versions.patience.clone();
+    pub fn retry_like(&mut self, versions: &Versions) {
+        self.shelf.versions.retry = versions.retry.clone();
     }
 
     /// How often it has begun.
@@ -320,7 +320,7 @@ impl Derivation {
 
 /// The first position of the journal, if what follows the state at `base` is still there.
 fn reaches_back(versions: &Versions, base: u64) -> Result<u64, String> {
-    let segments = versions.patience.look(|| segments(&versions.journal));
+    let segments = versions.retry.run(|| segments(&versions.journal));
     let segments = segments.map_err(|error| error.to_string())?;
     let first = segments.first().map_or(1, |one| one.first_position);
     match base + 1 < first {
@@ -335,7 +335,7 @@ fn reaches_back(versions: &Versions, base: u64) -> Result<u64, String> {
 
 /// The positions before `first` that have a checkpoint, the newest first.
 fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
-    let positions = versions.patience.look(|| versions.positions());
+    let positions = versions.retry.run(|| versions.positions());
     let positions = positions.map_err(|error| error.to_string())?;
     let older = positions.into_iter().rev();
     Ok(older.filter(|position| *position < first).collect())

@@ -132,8 +132,8 @@ impl Shelf {
     /// A version whose checkpoint is not whole, made again from an older state.
     fn made_again(&self, version: u64) -> Result<(Tensors, Tensors), String> {
         let last = self.reader.next_position() - 1;
-        let patience = &self.versions.patience;
-        let position = patience.look(|| self.versions.position(version, last));
+        let retry = &self.versions.retry;
+        let position = retry.run(|| self.versions.position(version, last));
         let position = position.map_err(|error| error.to_string())?;
         let position = position.ok_or_else(|| format!("nothing says where {version} was made"))?;
         let learner = Derivation::again(&self.versions, position)?.finish(position)?;
@@ -145,21 +145,21 @@ impl Shelf {
     fn take_prepared(&self, order: &Order) -> Option<Derivation> {
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
         let mut taken = prepared.take_if(|derivation| derivation.order() == Some(order))?;
-        taken.be_as_patient(&self.versions);
+        taken.retry_like(&self.versions);
         Some(taken)
     }
 
     /// The entry at a position, which stands before the one that is applied.
     fn entry(&mut self, position: u64) -> Result<Entry, String> {
-        let (patience, reader) = (&self.versions.patience, &mut self.reader);
-        let entry = patience.look(|| reader.read(position));
+        let (retry, reader) = (&self.versions.retry, &mut self.reader);
+        let entry = retry.run(|| reader.read(position));
         entry.map_err(|error| error.to_string())
     }
 
     /// The next entry up to position `last`; none when all are applied.
     pub fn next(&mut self, last: u64) -> Result<Option<Entry>, String> {
-        let (patience, reader) = (&self.versions.patience, &mut self.reader);
-        let next = patience.look(|| reader.next(last));
+        let (retry, reader) = (&self.versions.retry, &mut self.reader);
+        let next = retry.run(|| reader.next(last));
         next.map_err(|error| error.to_string())
     }
 }
@@ -184,12 +184,12 @@ impl Archive for Shelf {
     }
 
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        let (patience, kept) = (&self.versions.patience, &self.kept);
-        let kept = patience.look(|| kept.find(version));
+        let (retry, kept) = (&self.versions.retry, &self.kept);
+        let kept = retry.run(|| kept.find(version));
         if let Some(kept) = kept.map_err(|error| error.to_string())? {
             return Ok(kept);
         }
-        let loaded = patience.look(|| self.versions.load(version));
+        let loaded = retry.run(|| self.versions.load(version));
         loaded.or_else(|error| {
             let again = self.made_again(version);
             let model = &self.versions.model;

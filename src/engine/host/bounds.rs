@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::engine::host::hosted::{Hosted, Running};
+use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 
 const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
 
@@ -113,15 +113,15 @@ pub struct BoundCounts {
     said: [AtomicUsize; Kind::ALL.len()],
 }
 
-impl Hosted {
+impl ServedModel {
     /// How near each bound is; none of a model that is unavailable.
     pub fn bounds(&self) -> Vec<Bound> {
         self.get()
-            .map_or_else(|_| Vec::new(), |running| running.bounds())
+            .map_or_else(|_| Vec::new(), |runtime| runtime.bounds())
     }
 }
 
-impl Running {
+impl ModelRuntime {
     /// Notes that something gave way at a bound.
     pub fn note_bound(&self, kind: Kind) {
         self.bound_counts.refused[kind as usize].fetch_add(1, Relaxed);
@@ -172,7 +172,7 @@ impl Running {
     }
 
     fn used(&self, kind: Kind) -> f64 {
-        let served = self.registry.served();
+        let served = self.serving.served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         let bytes = self.journal_bytes.load(Relaxed) as f64;
         match kind {
@@ -188,20 +188,20 @@ impl Running {
             }
             Kind::Lag => self.lag(served.position) as f64 / limits.lag_max as f64,
             Kind::WaitingPredictions => served.gone.n_waiting() as f64 / spec.waiting_max as f64,
-            Kind::WriteQueue => self.outbox.used(),
+            Kind::WriteQueue => self.write_queue.used(),
             Kind::Clock => {
                 let (ahead_us, _) = self.clock.offset();
                 (ahead_us as f64 / DAY_US).abs()
             }
             Kind::Descriptors => {
-                let waits = self.starved.load(Relaxed) || self.patience.is_waiting();
+                let waits = self.starved.load(Relaxed) || self.retry.is_waiting();
                 f64::from(u8::from(waits))
             }
         }
     }
 
     fn advice(&self, kind: Kind) -> String {
-        let served = self.registry.served();
+        let served = self.serving.served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         match kind {
             Kind::PredictionBytes => format!(

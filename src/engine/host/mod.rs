@@ -2,15 +2,15 @@
 
 pub(crate) mod awaited;
 pub(crate) mod bounds;
-pub(crate) mod hosted;
-pub(crate) mod learning;
+pub(crate) mod follower;
 pub(crate) mod new_labels;
-pub(crate) mod outbox;
 pub(crate) mod priority;
 pub(crate) mod retain;
 pub(crate) mod retracted;
 pub(crate) mod room;
+pub(crate) mod served_model;
 pub(crate) mod stats;
 pub(crate) mod turn;
 pub(crate) mod waiting;
+pub(crate) mod write_queue;
 pub(crate) mod writer;

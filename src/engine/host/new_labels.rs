@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::compute::registry::Snapshot;
+use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::event::{Feedback, Signal};
 use crate::model::Task;

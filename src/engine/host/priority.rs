@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
-use crate::engine::host::hosted::Running;
+use crate::engine::host::served_model::ModelRuntime;
 
 /// What of a model is urgent, and which learner thread is at it.
 #[derive(Debug, Default)]
@@ -36,19 +36,19 @@ impl Urgency {
 }
 
 /// An order that a person waits for: as long as it lives, learner threads leave the model alone.
-pub struct Urgent(Arc<Running>);
+pub struct Urgent(Arc<ModelRuntime>);
 
 impl Urgent {
     /// An order is on its way. A learner thread in the middle of an entry is hastened, where the
     /// system allows that, so that the order does not wait for a thread that is not run.
-    pub fn new(running: &Arc<Running>) -> Urgent {
-        let urgency = &running.urgency;
+    pub fn new(runtime: &Arc<ModelRuntime>) -> Urgent {
+        let urgency = &runtime.urgency;
         urgency.n_orders.fetch_add(1, Relaxed);
         let learner = urgency.learner.load(Relaxed);
         if learner != 0 {
             policy::hasten(learner);
         }
-        Urgent(running.clone())
+        Urgent(runtime.clone())
     }
 
     /// Learns up to the order on this thread, which does not stand back.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::error::Error;
-use crate::engine::host::hosted::{Hosted, Running};
-use crate::engine::host::learning::Learning;
+use crate::engine::host::follower::Follower;
+use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::writer::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
@@ -52,21 +52,21 @@ struct Look {
     waits_for_time: bool,
 }
 
-impl Running {
+impl ModelRuntime {
     /// Lets go what is due, if it is time to look; a failure is told, and tried again with the
     /// next look.
-    pub fn retain_if_due(&self, learning: &mut Learning) {
+    pub fn retain_if_due(&self, follower: &mut Follower) {
         if self.clock.monotonic_us() >= self.next_look.load(Relaxed) {
-            self.retain(learning);
+            self.retain(follower);
         }
     }
 
     /// Lets go what is due.
-    pub fn retain(&self, learning: &mut Learning) {
+    pub fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
         if !self.journal_failed.load(Relaxed) && !self.retracting.load(Relaxed) {
             let synced = self.synced.load(Relaxed);
-            match learning.review(self.clock.now(), synced) {
+            match follower.review(self.clock.now(), synced) {
                 Ok(look) => {
                     if look.room > Room::Ample {
                         every = LOOK_EVERY_SHORT_US;
@@ -75,7 +75,7 @@ impl Running {
                     let trim = look.keep_from.map(Work::Trim);
                     let tick = look.waits_for_time.then_some(Work::Tick);
                     for work in trim.into_iter().chain(tick) {
-                        let _ = self.outbox.insist(self.index, work);
+                        let _ = self.write_queue.insist(self.index, work);
                     }
                 }
                 Err(reason) => {
@@ -88,27 +88,27 @@ impl Running {
     }
 }
 
-impl Hosted {
+impl ServedModel {
     /// Learns what is on disk and lets go what is due, here and now, for tests.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     #[doc(hidden)]
     pub fn retain_now(&self) -> Result<(), Error> {
-        let running = self.get()?;
-        running.outbox.flush();
-        running.catch_up();
-        let learning = running.learning.lock();
-        let mut learning =
-            learning.map_err(|_| running.unavailable("a learner thread has panicked"))?;
-        running.retain(&mut learning);
-        drop(learning);
-        running.outbox.flush();
+        let runtime = self.get()?;
+        runtime.write_queue.flush();
+        runtime.catch_up();
+        let follower = runtime.follower.lock();
+        let mut follower =
+            follower.map_err(|_| runtime.unavailable("a learner thread has panicked"))?;
+        runtime.retain(&mut follower);
+        drop(follower);
+        runtime.write_queue.flush();
         Ok(())
     }
 }
 
-impl Learning {
+impl Follower {
     fn review(&mut self, now: Time, synced: u64) -> Result<Look, String> {
         let said = |error: store::Error| error.to_string();
         let found = segments(&self.shelf.versions.journal).map_err(said)?;

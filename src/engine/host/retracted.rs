@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use crate::engine::host::learning::Learning;
+use crate::engine::host::follower::Follower;
 use crate::event::{Command, Event, Kind, Order, Reason};
 use crate::store::{Error, Ids, Reader, segments};
 
@@ -19,8 +19,8 @@ impl Retracted {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(learning: &Learning, ids: &Ids) -> Result<Retracted, Error> {
-        let (learner, last) = (&learning.learner, learning.learner.position());
+    pub fn read(follower: &Follower, ids: &Ids) -> Result<Retracted, Error> {
+        let (learner, last) = (&follower.learner, follower.learner.position());
         let Some(oldest) = ids.oldest_position() else {
             return Ok(Retracted::default());
         };
@@ -29,7 +29,7 @@ impl Retracted {
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted(Mutex::new(positions)));
         }
-        let journal = &learning.shelf.versions.journal;
+        let journal = &follower.shelf.versions.journal;
         // Ids stay known when the segments of their events are let go.
         let first = segments(journal)?;
         let oldest = first

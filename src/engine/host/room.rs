@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::error::Error;
 use crate::engine::host::bounds::Kind;
-use crate::engine::host::hosted::Running;
-use crate::engine::host::outbox::{message_bytes, prediction_bytes};
+use crate::engine::host::served_model::ModelRuntime;
+use crate::engine::host::write_queue::{message_bytes, prediction_bytes};
 use crate::engine::host::writer::Work;
 use crate::event::Prediction;
 use crate::model::JournalLimits;
 use crate::store::format::PAYLOAD_BYTES_MAX;
 
-impl Running {
+impl ModelRuntime {
     /// Hands a prediction to the writer, if it may be journaled now.
     pub fn journal_prediction(&self, prediction: Prediction) -> bool {
         // Half, since the journal adds lengths and shapes.
@@ -22,7 +22,7 @@ impl Running {
         if self.check_open().is_err() || !fits {
             return false;
         }
-        let served = self.registry.served();
+        let served = self.serving.served();
         let limits = &served.model.spec.journal;
         if self.lag(served.position) >= limits.prediction_lag_max() {
             self.note_bound(Kind::Lag);
@@ -33,7 +33,7 @@ impl Running {
         // Whoever asks at the same time sees what is promised here.
         let promised = self.promised_bytes.fetch_add(bytes, Relaxed) + bytes;
         let fits = self.journal_bytes.load(Relaxed) + promised <= limits.prediction_bytes_max();
-        let handed = fits && self.outbox.offer(self.index, work).is_ok();
+        let handed = fits && self.write_queue.offer(self.index, work).is_ok();
         if !handed {
             self.promised_bytes.fetch_sub(bytes, Relaxed);
             self.note_bound(match fits {
@@ -47,7 +47,7 @@ impl Running {
     /// Whether feedback can be taken now.
     pub fn check_feedback_room(&self) -> Result<(), Error> {
         self.check_open()?;
-        let served = self.registry.served();
+        let served = self.serving.served();
         let limits = &served.model.spec.journal;
         let lag = self.lag(served.position);
         if lag >= limits.lag_max {
@@ -63,7 +63,7 @@ impl Running {
     /// Whether an order can be taken now.
     pub fn check_room(&self) -> Result<(), Error> {
         self.check_open()?;
-        let limits = &self.registry.served().model.spec.journal;
+        let limits = &self.serving.served().model.spec.journal;
         self.check_bytes(self.journal_bytes.load(Relaxed), limits.bytes_max)
     }
 
@@ -85,7 +85,7 @@ impl Running {
             age_max_s,
             retract_within_s,
             ..
-        } = self.registry.served().model.spec.journal;
+        } = self.serving.served().model.spec.journal;
         format!(
             "entries go once they are older than journal.age_max ({age_max_s} s) and \
              journal.retract_within ({retract_within_s} s); for more room, perennial limits {} \
@@ -127,7 +127,7 @@ impl Running {
 
     /// Hands work to the writer.
     pub fn send(&self, work: Work) -> Result<(), Error> {
-        let offered = self.outbox.offer(self.index, work);
+        let offered = self.write_queue.offer(self.index, work);
         let what = || "the writer's queue is full".to_owned();
         offered.map_err(|_| self.full(Kind::WriteQueue, what()))
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
-use crate::engine::host::hosted::{Hosted, Running};
-use crate::engine::host::learning::Learning;
+use crate::engine::host::follower::Follower;
+use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::learn::Fate;
 use crate::model::{Device, REVISION, Task, profile};
 use crate::store::segments;
@@ -96,7 +96,7 @@ pub struct MemberStatus {
     pub sum: f64,
 }
 
-impl Hosted {
+impl ServedModel {
     /// One look at it; `digest` also hashes what has been learned, which takes time with size.
     pub fn status(&self, digest: bool) -> Status {
         let spec = self.spec();
@@ -109,7 +109,7 @@ impl Hosted {
         };
         status.bounds = self.bounds();
         match self.get() {
-            Ok(running) => running.look(digest, &mut status),
+            Ok(runtime) => runtime.look(digest, &mut status),
             Err(error) => status.state = State::Unavailable(error.to_string()),
         }
         status
@@ -119,21 +119,21 @@ impl Hosted {
 /// Between two attempts to look at what is learned.
 const ATTEMPT: Duration = Duration::from_micros(200);
 
-impl Running {
+impl ModelRuntime {
     /// What is learned, once the learner comes to the end of what it is at; none while that waits
     /// for a descriptor, and where its thread has panicked.
-    fn learning_now(&self) -> Option<MutexGuard<'_, Learning>> {
+    fn follower_now(&self) -> Option<MutexGuard<'_, Follower>> {
         self.n_looking.fetch_add(1, Relaxed);
-        let learning = loop {
-            match self.learning.try_lock() {
-                Ok(learning) => break Some(learning),
+        let follower = loop {
+            match self.follower.try_lock() {
+                Ok(follower) => break Some(follower),
                 Err(TryLockError::Poisoned(_)) => break None,
-                Err(TryLockError::WouldBlock) if self.patience.is_waiting() => break None,
+                Err(TryLockError::WouldBlock) if self.retry.is_waiting() => break None,
                 Err(TryLockError::WouldBlock) => thread::park_timeout(ATTEMPT),
             }
         };
         self.n_looking.fetch_sub(1, Relaxed);
-        learning
+        follower
     }
 
     /// Lets those who look at what is learned go first; of no use to who holds it.
@@ -144,9 +144,9 @@ impl Running {
     }
 
     fn look(&self, digest: bool, status: &mut Status) {
-        let learning = self.learning_now();
+        let follower = self.follower_now();
         // As long as an entry waits for a descriptor, what was learned is as it was looked at last.
-        if learning.is_none() {
+        if follower.is_none() {
             let known = self.looked.lock().expect("nothing panics under it").clone();
             *status = Status {
                 model: std::mem::take(&mut status.model),
@@ -158,7 +158,7 @@ impl Running {
         if let Some(reason) = self.halted.get().or(self.closed.get()) {
             status.state = State::Unavailable(reason.clone());
         }
-        let served = self.registry.served();
+        let served = self.serving.served();
         status.task = served.model.spec.task.word();
         status.metric = match served.model.spec.task {
             Task::Classification { .. } => "progressive_accuracy",
@@ -173,16 +173,16 @@ impl Running {
         status.group_entries = self.group_entries.counts();
         status.sync_us = self.sync_us.counts();
         status.unjournaled = self.unjournaled.load(Relaxed);
-        if let Some(mut learning) = learning {
-            learning.look(digest, status);
-            learning.look_at_room(status);
-            drop(learning);
+        if let Some(mut follower) = follower {
+            follower.look(digest, status);
+            follower.look_at_room(status);
+            drop(follower);
             *self.looked.lock().expect("nothing panics under it") = status.clone();
         }
     }
 }
 
-impl Learning {
+impl Follower {
     /// How fast the journal grows, and how long that can go on.
     fn look_at_room(&mut self, status: &mut Status) {
         const DAY_US: f64 = 24.0 * 3600.0 * 1e6;

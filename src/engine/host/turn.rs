@@ -12,7 +12,7 @@ use std::thread::{JoinHandle, Thread};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::error::Error;
-use crate::engine::host::hosted::Running;
+use crate::engine::host::served_model::ModelRuntime;
 
 /// Retractions of a model that wait for their turn at a time.
 pub const TURNS_MAX: usize = 16;
@@ -22,22 +22,22 @@ pub const PANICKED: &str = "a thread has panicked";
 
 /// As long as it lives no other retraction begins, and nothing is removed that it may start from.
 pub struct Turn {
-    running: Arc<Running>,
+    runtime: Arc<ModelRuntime>,
     _turn: OwnedSemaphorePermit,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Ok(mut prepared) = self.running.prepared.lock() {
+        if let Ok(mut prepared) = self.runtime.prepared.lock() {
             *prepared = None;
         }
-        self.running.retracting.store(false, Release);
+        self.runtime.retracting.store(false, Release);
     }
 }
 
-impl Running {
+impl ModelRuntime {
     /// Waits until no other retraction is under way.
-    pub async fn take_turn(self: &Arc<Running>) -> Result<Turn, Error> {
+    pub async fn take_turn(self: &Arc<ModelRuntime>) -> Result<Turn, Error> {
         let waiting = self.turns_waiting.clone().try_acquire_owned();
         let _waiting = waiting.map_err(|_| Error::Full {
             model: self.name.clone(),
@@ -45,7 +45,7 @@ impl Running {
         })?;
         let turn = self.turn.clone().acquire_owned().await;
         let turn = Turn {
-            running: self.clone(),
+            runtime: self.clone(),
             _turn: turn.expect("nobody closes it"),
         };
         self.retracting.store(true, Release);
@@ -75,9 +75,9 @@ impl Running {
     /// Sees to it that what retention has decided to remove is gone before anything starts from
     /// what is there.
     pub fn settle_trims(&self) -> Result<(), Error> {
-        let learning = self.learning.lock();
-        drop(learning.map_err(|_| self.unavailable(PANICKED))?);
-        match self.outbox.flush() {
+        let follower = self.follower.lock();
+        drop(follower.map_err(|_| self.unavailable(PANICKED))?);
+        match self.write_queue.flush() {
             true => Ok(()),
             false => Err(self.unavailable("the writer has stopped")),
         }
@@ -85,9 +85,9 @@ impl Running {
 
     /// Waits until all up to a synced position is applied: on this thread, where no other one is
     /// at it. An engine that stops waits for this thread, and has no others any more.
-    pub fn await_applied(self: &Arc<Running>, position: u64) -> Result<(), Error> {
+    pub fn await_applied(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
         self.learn_to(position);
-        block_on(self.reach(position))
+        block_on(self.wait_for_position(position))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: feedback for one that has made room, or makes room before it is learned, is not
 //! acknowledged: who sends it is told so at once.
 
-use crate::engine::compute::registry::Snapshot;
+use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::event::{Feedback, Prediction, PredictionId, Signal, Subject, Time};
 use crate::learn::Coming;

@@ -14,10 +14,10 @@ use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
 use crate::engine::flows::feedback::Accepted;
 use crate::engine::host::bounds::Kind;
-use crate::engine::host::hosted::Running;
 use crate::engine::host::new_labels::NewLabels;
-use crate::engine::host::outbox::{Inbox, message_bytes, prediction_bytes};
+use crate::engine::host::served_model::ModelRuntime;
 use crate::engine::host::waiting::WaitingPlaces;
+use crate::engine::host::write_queue::{WriteReceiver, message_bytes, prediction_bytes};
 use crate::event::{Command, Description, Duplicate, Event, Feedback, Prediction, Time};
 use crate::model::JournalLimits;
 use crate::store::{self, Ids, Journal, ids};
@@ -67,7 +67,7 @@ pub struct Written {
     ids_written_in: u64,
     /// Whether the disk refused them last.
     ids_failing: bool,
-    running: Arc<Running>,
+    runtime: Arc<ModelRuntime>,
     /// Journal time as the group in the making began.
     now: Time,
     bounds_looked: Instant,
@@ -95,8 +95,8 @@ enum Reply {
 }
 
 /// Writes until told to close, or until nobody can send any more.
-pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
-    let messages = &inbox.messages;
+pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
+    let messages = &write_receiver.messages;
     let mut last_sync = Instant::now();
     loop {
         let first = match messages.recv_timeout(SYNC_EVERY) {
@@ -126,7 +126,7 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
             journal.settle(all);
         }
         // Only now, so that what is in a group is counted here or as a part of the journal.
-        inbox.taken(n_bytes);
+        write_receiver.taken(n_bytes);
         if all {
             last_sync = Instant::now();
         }
@@ -139,7 +139,7 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
     }
     for mut written in journals {
         written.write_ids();
-        let name = written.running.name.clone();
+        let name = written.runtime.name.clone();
         let n_held = written.held.events.len();
         if n_held > 0 {
             tracing::warn!(model = name, n_held, "lost what waited for a segment");
@@ -151,7 +151,7 @@ pub fn run(inbox: &Inbox, mut journals: Vec<Written>) {
 }
 
 impl Written {
-    pub fn new(journal: Journal, ids: Ids, running: Arc<Running>) -> Written {
+    pub fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> Written {
         Written {
             ids_written_in: journal.last_segment(),
             ids_failing: false,
@@ -159,9 +159,9 @@ impl Written {
             new_labels: NewLabels::default(),
             waiting: WaitingPlaces::default(),
             ids,
-            now: running.clock.now(),
+            now: runtime.clock.now(),
             bounds_looked: Instant::now(),
-            running,
+            runtime,
             replies: Vec::new(),
             unsynced: false,
             ticked: 0,
@@ -173,14 +173,14 @@ impl Written {
     /// Reads the clock, and has the room of the journal looked at when it is time, also where
     /// nothing is written.
     fn wake(&mut self) {
-        self.now = self.running.clock.now();
-        let next_look = self.running.next_look.load(Relaxed);
-        if self.running.clock.monotonic_us() >= next_look {
-            self.running.schedule();
+        self.now = self.runtime.clock.now();
+        let next_look = self.runtime.next_look.load(Relaxed);
+        if self.runtime.clock.monotonic_us() >= next_look {
+            self.runtime.schedule();
         }
         if self.bounds_looked.elapsed() >= BOUNDS_EVERY {
             self.bounds_looked = Instant::now();
-            self.running.watch_bounds();
+            self.runtime.watch_bounds();
         }
     }
 
@@ -190,8 +190,8 @@ impl Written {
             Work::Prediction(prediction) => {
                 self.append_or_hold(Event::Prediction(prediction));
                 // First what it holds now, so that nobody sees room that is not there.
-                self.running.note_bytes(&self.journal);
-                self.running.promised_bytes.fetch_sub(bytes, Relaxed);
+                self.runtime.note_bytes(&self.journal);
+                self.runtime.promised_bytes.fetch_sub(bytes, Relaxed);
             }
             Work::Feedback(feedback, reply) => match self.accept(feedback, bytes) {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
@@ -214,10 +214,10 @@ impl Written {
     /// Journals an order, if the bytes that are kept for orders are not used up.
     fn obey(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
         let bytes_max = self.limits().bytes_max;
-        let room = self.running.check_bytes(self.journal.bytes(), bytes_max);
+        let room = self.runtime.check_bytes(self.journal.bytes(), bytes_max);
         match room.and_then(|()| self.append(event)) {
             Ok(position) => {
-                self.running.stages.pass(Stage::Appended(position));
+                self.runtime.stages.pass(Stage::Appended(position));
                 self.replies.push(Reply::Command(reply, position));
             }
             Err(error) => drop(reply.send(Err(error))),
@@ -226,7 +226,7 @@ impl Written {
 
     /// Journals that something is due, once for each time that the learner has said so.
     fn tick(&mut self) {
-        let next_tick = self.running.next_tick.load(Relaxed);
+        let next_tick = self.runtime.next_tick.load(Relaxed);
         if next_tick <= self.now.0 && self.tick_once() {
             let late_us = self.now.0.saturating_sub(next_tick);
             self.overdue = late_us > SYNC_EVERY.as_micros() as i64;
@@ -236,9 +236,9 @@ impl Written {
     /// Journals that time goes on, unless the learner has yet to apply the tick before; whether it
     /// did.
     fn tick_once(&mut self) -> bool {
-        let running = &self.running;
-        let applied = *running.registry.position().borrow() >= self.ticked;
-        let writes = running.closed.get().is_none() && !running.stalled.load(Relaxed);
+        let runtime = &self.runtime;
+        let applied = *runtime.serving.position().borrow() >= self.ticked;
+        let writes = runtime.closed.get().is_none() && !runtime.stalled.load(Relaxed);
         if !(applied && writes) {
             return false;
         }
@@ -252,7 +252,7 @@ impl Written {
     }
 
     fn limits(&self) -> JournalLimits {
-        self.running.registry.served().model.spec.journal.clone()
+        self.runtime.serving.served().model.spec.journal.clone()
     }
 
     fn trim(&mut self, first_position: u64) {
@@ -260,13 +260,13 @@ impl Written {
         if !self.write_ids() {
             return;
         }
-        let model = &self.running.name;
+        let model = &self.runtime.name;
         match self.journal.trim(first_position) {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(model, first_position, bytes, "shortened the journal"),
             Err(error) => tracing::warn!(model, %error, "the journal was not shortened"),
         }
-        self.running.note_journal(&self.journal);
+        self.runtime.note_journal(&self.journal);
     }
 
     /// Journals feedback, or that it came again.
@@ -274,9 +274,9 @@ impl Written {
         self.check_room(bytes)?;
         self.ids.forget(self.now);
         let known = self.ids.position(&feedback.feedback_id, self.now);
-        let known = known.map_err(|error| self.running.unavailable(&error.to_string()))?;
+        let known = known.map_err(|error| self.runtime.unavailable(&error.to_string()))?;
         if let Some(position) = known {
-            let retracted = self.running.retracted.holds(position);
+            let retracted = self.runtime.retracted.holds(position);
             let duplicate = Duplicate {
                 feedback_id: match retracted {
                     // The first one may have been erased: then its id stands nowhere any more.
@@ -291,9 +291,9 @@ impl Written {
                 false => Accepted::Duplicate { position },
             });
         }
-        let served = self.running.registry.served();
+        let served = self.runtime.serving.served();
         let waits = self.waiting.check(&feedback, &served, self.now);
-        waits.inspect_err(|_| self.running.note_bound(Kind::WaitingPredictions))?;
+        waits.inspect_err(|_| self.runtime.note_bound(Kind::WaitingPredictions))?;
         self.check_share(&feedback.source)?;
         self.new_labels.check(&feedback, &served)?;
         let feedback = Event::Feedback(feedback);
@@ -309,12 +309,12 @@ impl Written {
     /// What is refused here was not seen at the door, since it came with others.
     fn check_room(&self, bytes: u64) -> Result<(), Error> {
         let max = self.limits().feedback_bytes_max();
-        self.running.check_bytes(self.journal.bytes() + bytes, max)
+        self.runtime.check_bytes(self.journal.bytes() + bytes, max)
     }
 
     /// Whether the ids of this source leave room for those of others.
     fn check_share(&self, source: &str) -> Result<(), Error> {
-        let served = self.running.registry.served();
+        let served = self.runtime.serving.served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         if spec.revision == 1 && self.ids.len() >= limits.ids_max as u64 {
             let what = format!(
@@ -322,7 +322,7 @@ impl Written {
                  more lie on disk once model.toml states revision = 2 under [rules]",
                 limits.ids_max
             );
-            return Err(self.running.full(Kind::FeedbackIds, what));
+            return Err(self.runtime.full(Kind::FeedbackIds, what));
         }
         let shared = self.ids.check_share(source, &ids_bounds(limits));
         shared.map_err(|ids::Share { held, all }| {
@@ -332,7 +332,7 @@ impl Written {
                  journal.ids_bytes_max ({} bytes) is larger",
                 limits.ids_bytes_max
             );
-            self.running.full(Kind::FeedbackIds, what)
+            self.runtime.full(Kind::FeedbackIds, what)
         })
     }
 
@@ -343,9 +343,9 @@ impl Written {
         if begun || self.ids.is_due(&bounds) {
             self.write_ids();
         }
-        self.running.ids_held.store(self.ids.len(), Relaxed);
+        self.runtime.ids_held.store(self.ids.len(), Relaxed);
         let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
-        self.running.oldest_id.store(oldest, Relaxed);
+        self.runtime.oldest_id.store(oldest, Relaxed);
     }
 
     /// Writes the ids that are not on disk; false where the disk refused.
@@ -353,13 +353,13 @@ impl Written {
         let bounds = ids_bounds(&self.limits());
         let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
         let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
-        let retracted = self.running.retracted.since(oldest);
+        let retracted = self.runtime.retracted.since(oldest);
         let written = written.and_then(|()| self.ids.write_retracted(retracted));
         let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
         match &written {
             Ok(()) => self.ids_written_in = self.journal.last_segment(),
             Err(error) if !failed_before => {
-                let model = &self.running.name;
+                let model = &self.runtime.name;
                 tracing::warn!(model, %error, "feedback ids are not written; it is tried again");
             }
             Err(_) => {}
@@ -368,27 +368,27 @@ impl Written {
     }
 
     fn append(&mut self, event: &Event) -> Result<u64, Error> {
-        if self.running.stalled.load(Relaxed) {
-            return Err(self.running.stall());
+        if self.runtime.stalled.load(Relaxed) {
+            return Err(self.runtime.stall());
         }
         let appended = self.journal.append(self.now, event);
         self.unsynced |= appended.is_ok();
         if let (Event::Prediction(prediction), Ok(position)) = (event, &appended) {
-            let served = self.running.registry.served().position;
+            let served = self.runtime.serving.served().position;
             self.waiting.note(prediction, *position, served);
         }
         appended.map_err(|error| match error {
             store::Error::NoSegment { .. } => self.stall(&error),
             error => {
                 let reason = self.fail(&error);
-                self.running.unavailable(&reason)
+                self.runtime.unavailable(&reason)
             }
         })
     }
 
     /// Journals what nobody waits for, or holds it while no segment can be made.
     fn append_or_hold(&mut self, event: Event) {
-        if self.append(&event).is_ok() || !self.running.stalled.load(Relaxed) {
+        if self.append(&event).is_ok() || !self.runtime.stalled.load(Relaxed) {
             return;
         }
         let bytes = match &event {
@@ -400,28 +400,28 @@ impl Written {
                 self.held.bytes += bytes;
                 self.held.events.push(event);
             }
-            false => drop(self.running.unjournaled.fetch_add(1, Relaxed)),
+            false => drop(self.runtime.unjournaled.fetch_add(1, Relaxed)),
         }
     }
 
     /// Tries again what the system was short of.
     fn go_on(&mut self) {
-        if self.running.starved.load(Relaxed) {
-            self.running.schedule();
+        if self.runtime.starved.load(Relaxed) {
+            self.runtime.schedule();
         }
-        if !self.running.stalled.load(Relaxed) {
+        if !self.runtime.stalled.load(Relaxed) {
             return;
         }
         match self.journal.go_on() {
             Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
             Err(error) => {
-                self.running.stalled.store(false, Relaxed);
+                self.runtime.stalled.store(false, Relaxed);
                 self.fail(&error);
             }
             Ok(()) => {
-                self.running.stalled.store(false, Relaxed);
+                self.runtime.stalled.store(false, Relaxed);
                 let n_held = self.held.events.len();
-                tracing::info!(model = self.running.name, n_held, "the journal goes on");
+                tracing::info!(model = self.runtime.name, n_held, "the journal goes on");
                 for event in std::mem::take(&mut self.held).events {
                     self.append_or_hold(event);
                 }
@@ -431,12 +431,12 @@ impl Written {
 
     /// Notes that the next segment cannot be made now; gives what feedback and commands are told.
     fn stall(&self, error: &store::Error) -> Error {
-        *self.running.stall.lock().expect("nothing panics under it") = error.to_string();
-        if !self.running.stalled.swap(true, Relaxed) {
-            let model = &self.running.name;
+        *self.runtime.stall.lock().expect("nothing panics under it") = error.to_string();
+        if !self.runtime.stalled.swap(true, Relaxed) {
+            let model = &self.runtime.name;
             tracing::warn!(model, %error, "the journal waits; feedback is refused meanwhile");
         }
-        self.running.stall()
+        self.runtime.stall()
     }
 
     /// Writes the group; syncs it when somebody waits for that, or when it is time.
@@ -450,7 +450,7 @@ impl Written {
         let awaited = self.overdue && self.ticked > self.journal.synced();
         if self.replies.is_empty() && !awaited && !time_to_sync {
             match self.journal.write() {
-                Ok(_) => self.running.note_bytes(&self.journal),
+                Ok(_) => self.runtime.note_bytes(&self.journal),
                 Err(error) => drop(self.fail(&error)),
             }
             return;
@@ -459,16 +459,16 @@ impl Written {
         let synced = self.journal.sync();
         self.unsynced = false;
         if let Ok(position) = synced {
-            self.running.sync_us.add(start.elapsed().as_micros() as u64);
-            self.running.group_entries.add(position - before);
-            self.running.note_journal(&self.journal);
+            self.runtime.sync_us.add(start.elapsed().as_micros() as u64);
+            self.runtime.group_entries.add(position - before);
+            self.runtime.note_journal(&self.journal);
             self.write_ids_if_due();
         }
         let failure = synced.err().map(|error| self.fail(&error));
         for reply in self.replies.drain(..) {
             let refused = failure
                 .as_ref()
-                .map(|reason| self.running.unavailable(reason));
+                .map(|reason| self.runtime.unavailable(reason));
             // Who asked may have gone; what is on disk stays there.
             match (reply, refused) {
                 (Reply::Feedback(reply, accepted), None) => drop(reply.send(Ok(accepted))),
@@ -477,7 +477,7 @@ impl Written {
                 (Reply::Command(reply, _), Some(error)) => drop(reply.send(Err(error))),
             }
         }
-        self.running.schedule();
+        self.runtime.schedule();
     }
 
     /// What a failure of the journal means, and why nothing more is taken: feedback stops, unless
@@ -489,13 +489,13 @@ impl Written {
         ) {
             return error.to_string();
         }
-        self.running.journal_failed.store(true, Relaxed);
+        self.runtime.journal_failed.store(true, Relaxed);
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
-        if self.running.closed.set(reason.clone()).is_ok() {
-            tracing::error!(model = self.running.name, %error, "journal failed; feedback stops");
-            self.running.feedback_stopped.send_replace(true);
+        if self.runtime.closed.set(reason.clone()).is_ok() {
+            tracing::error!(model = self.runtime.name, %error, "journal failed; feedback stops");
+            self.runtime.feedback_stopped.send_replace(true);
             // Nobody needs to wait for a position that is not there.
-            self.running.registry.wake();
+            self.runtime.serving.wake();
         }
         reason
     }

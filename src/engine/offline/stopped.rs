@@ -13,7 +13,7 @@ use crate::engine::flows::command::Made;
 use crate::engine::flows::recover::{self, Clocks};
 use crate::engine::flows::retract::check_untainted;
 use crate::engine::history::decisions::Decisions;
-use crate::engine::host::learning::Learning;
+use crate::engine::host::follower::Follower;
 use crate::engine::offline::replay::Replay;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
@@ -162,31 +162,31 @@ impl Offline {
             wall_clock: WallClock::Checked,
         };
         let opened = recover::reopen(&directory, model, None, clocks).map_err(unavailable)?;
-        let (mut journal, mut learning) = (opened.journal, opened.learning);
+        let (mut journal, mut follower) = (opened.journal, opened.follower);
         let now = opened.clock.now();
-        recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
+        recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
         if let Some(version) = command.order.restored() {
-            check_restore(&learning, version)?;
+            check_restore(&follower, version)?;
         }
         let position = journal.append(now, &Event::Command(command))?;
         let last = journal.sync()?;
-        let step = learning.step(last).map_err(unavailable)?;
+        let step = follower.step(last).map_err(unavailable)?;
         let Some((entry, step)) = step else {
             return Err(unavailable(format!("the journal has no entry {last}")));
         };
         if let Some(what) = step.refused {
-            recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
+            recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
             let field = "version";
             return Err(Error::Refused { field, what });
         }
         let Some(version) = step.version else {
             return Err(unavailable("the order made no version".to_owned()));
         };
-        learning.save(&version, &entry)?;
-        recover::record(&mut learning, &mut journal, now).map_err(unavailable)?;
-        let chain = learning.shelf.reader.chain();
-        let versions = &learning.shelf.versions;
-        versions.save_stop(&learning.learner, chain)?;
+        follower.save(&version, &entry)?;
+        recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
+        let chain = follower.shelf.reader.chain();
+        let versions = &follower.shelf.versions;
+        versions.save_stop(&follower.learner, chain)?;
         journal.close()?;
         Ok(Made {
             version: version.version,
@@ -218,10 +218,10 @@ pub(crate) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), E
 }
 
 /// Refuses what could not be carried out once it is journaled.
-fn check_restore(learning: &Learning, version: u64) -> Result<(), Error> {
-    let versions = &learning.shelf.versions;
-    check_untainted(learning.learner.tainted(), &versions.model, version)?;
-    versions.get(version, learning.learner.version())?;
+fn check_restore(follower: &Follower, version: u64) -> Result<(), Error> {
+    let versions = &follower.shelf.versions;
+    check_untainted(follower.learner.tainted(), &versions.model, version)?;
+    versions.get(version, follower.learner.version())?;
     versions.load(version)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::engine::compute::described::Described;
 use crate::engine::compute::encoder_folder::EncoderFolder;
-use crate::engine::compute::patience::Patience;
+use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::error::Error;
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
@@ -41,7 +41,7 @@ pub struct Versions {
     /// What computes in place of a device that is gone: that of the description by now.
     pub stand_in: Option<Device>,
     /// Whether what is looked up here waits for descriptors.
-    pub patience: Patience,
+    pub retry: ShortageRetry,
 }
 
 impl Versions {
@@ -60,7 +60,7 @@ impl Versions {
             pinned: Arc::default(),
             whole: Arc::default(),
             stand_in: None,
-            patience: Patience::default(),
+            retry: ShortageRetry::default(),
         }
     }
 
@@ -232,7 +232,7 @@ impl Versions {
             return Ok(Learner::new(spec));
         };
         let load = || checkpoint::load_start(&self.start, &pinned.digest);
-        let file = self.patience.look(load);
+        let file = self.retry.run(load);
         let file = file.map_err(|error| error.to_string())?;
         Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
     }
@@ -278,7 +278,7 @@ impl Versions {
 
     /// The same, to go on from.
     pub fn base_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = self.patience.look(|| self.read(position));
+        let checkpoint = self.retry.run(|| self.read(position));
         let checkpoint = checkpoint.map_err(|error| error.to_string())?;
         match checkpoint.manifest.erased_by {
             0 => self.state_of(checkpoint),

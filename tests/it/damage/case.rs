@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use perennial::engine::{Engine, Hosted, Offline, State};
+use perennial::engine::{Engine, Offline, ServedModel, State};
 use perennial::event::{Column, Command, Order};
 use uuid::Uuid;
 
@@ -64,7 +64,7 @@ fn live(turn: f64) -> Lived {
     Lived { house, digest }
 }
 
-pub async fn large(model: &Hosted, n: usize) {
+pub async fn large(model: &ServedModel, n: usize) {
     let (mut batch, truth) = rows(n + 1, 0.7).nth(n).unwrap();
     batch.columns[2] = Column::Strings(vec!["c".repeat(50_000)]);
     teach(model, batch, truth, &format!("large-{n}")).await;

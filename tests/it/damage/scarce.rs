@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use perennial::engine::{Accepted, Engine, Error, Hosted, Manner, State};
+use perennial::engine::{Accepted, Engine, Error, Manner, ServedModel, State};
 use perennial::event::{Batch, Column, Command as Asked, Order, PredictionId};
 use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, feedback_reply};
@@ -51,13 +51,13 @@ fn until<T>(ask: impl Fn() -> Option<T>) -> T {
     }
 }
 
-fn predict(model: &Hosted) -> Option<PredictionId> {
+fn predict(model: &ServedModel) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
     let answer = wait(model.predict(&snapshot, large(), Manner::default()));
     answer.unwrap().ids.first().copied()
 }
 
-async fn feed(model: &Hosted, id: PredictionId) -> Result<u64, Error> {
+async fn feed(model: &ServedModel, id: PredictionId) -> Result<u64, Error> {
     let receipt = model.accept(label(id, &format!("of {}", id.0), "a"))?;
     match receipt.wait().await? {
         Accepted::Accepted { position } => Ok(position),
@@ -83,7 +83,7 @@ fn is_seg(end: &std::ffi::OsStr) -> bool {
     end == "seg"
 }
 
-fn applied(model: &Hosted) -> u64 {
+fn applied(model: &ServedModel) -> u64 {
     model.status(false).fates["applied"]
 }
 
@@ -126,7 +126,7 @@ async fn p12_a_journal_without_a_next_segment_waits_and_goes_on() {
         for id in &ids {
             last = feed(model, *id).await.unwrap();
         }
-        model.reach(last).await.unwrap();
+        model.wait_for_position(last).await.unwrap();
         assert_eq!(applied(model), ids.len() as u64, "{code}");
         goes_on_after_a_restart(&house, engine, ids.len());
     }
@@ -156,7 +156,7 @@ async fn p1_a_server_that_stops_without_a_next_segment_loses_nothing_acknowledge
         ids.push(id);
         assert!(ids.len() < 10_000, "predictions come to be without an id");
     }
-    model.reach(last).await.unwrap();
+    model.wait_for_position(last).await.unwrap();
     goes_on_after_a_restart(&house, engine, 1);
 }
 

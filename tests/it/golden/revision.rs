@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial::engine::{
-    Clock, Config, Disposal, Engine, Hosted, Offline, Reading, Retract, State,
+    Clock, Config, Disposal, Engine, Offline, Reading, Retract, ServedModel, State,
 };
 use perennial::event::{Entry, Event, Selector, Time};
 use perennial::model::{Device, REVISION, profile};
@@ -105,7 +105,7 @@ impl Copy {
         Engine::open(config).unwrap()
     }
 
-    fn retract(&self, model: &Hosted) {
+    fn retract(&self, model: &ServedModel) {
         let request = Retract {
             selector: Selector::Source("clicks".to_owned()),
             actor: String::new(),
@@ -116,7 +116,7 @@ impl Copy {
     }
 }
 
-fn outcome(model: &Hosted) -> Outcome {
+fn outcome(model: &ServedModel) -> Outcome {
     assert_eq!(model.status(false).state, State::Ready, "{}", model.name());
     Outcome {
         digest: hex(&digest(model)),

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Disposal, Engine, Error, Hosted, Retract};
+use perennial::engine::{Accepted, Disposal, Engine, Error, Retract, ServedModel};
 use perennial::event::{Batch, Column, Event, Feedback, Order, Selector, Signal, Subject};
 use perennial::store::{Reader, verify};
 
@@ -19,7 +19,7 @@ fn retract(source: &str, disposal: Disposal) -> Retract {
     }
 }
 
-async fn teach(model: &Hosted, which: std::ops::Range<usize>, sources: &[&str]) {
+async fn teach(model: &ServedModel, which: std::ops::Range<usize>, sources: &[&str]) {
     for (n, (batch, truth)) in rows(which.end, 0.3).enumerate().skip(which.start) {
         let snapshot = model.snapshot("").expect("it serves");
         let answer = model.predict(&snapshot, batch, Default::default()).await;
@@ -29,7 +29,9 @@ async fn teach(model: &Hosted, which: std::ops::Range<usize>, sources: &[&str]) 
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+            Accepted::Accepted { position } => {
+                model.wait_for_position(position).await.expect("learned")
+            }
             other => panic!("row {n} came before: {other:?}"),
         }
     }
@@ -102,7 +104,7 @@ fn damage(data: &Path, from: u64) -> usize {
 }
 
 /// What it has learned, what became of its feedback, and which versions are refused, and why.
-fn seen(model: &Hosted) -> impl PartialEq + std::fmt::Debug + use<> {
+fn seen(model: &ServedModel) -> impl PartialEq + std::fmt::Debug + use<> {
     let refused: Vec<String> = (1..20)
         .filter_map(|version| match model.check_restore(version) {
             Err(Error::Refused { what, .. }) => Some(what),
@@ -118,7 +120,7 @@ fn killed(house: &House, toml: &str) -> House {
     killed
 }
 
-fn opened(house: &House) -> (Arc<Engine>, Arc<Hosted>) {
+fn opened(house: &House) -> (Arc<Engine>, Arc<ServedModel>) {
     let engine = house.open();
     let model = engine.model("m").unwrap().clone();
     model.snapshot("").expect("it is recovered");
@@ -221,7 +223,7 @@ async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
     for receipt in receipts {
         taken.push(match receipt.wait().await {
             Ok(Accepted::Accepted { position }) => {
-                model.reach(position).await.unwrap();
+                model.wait_for_position(position).await.unwrap();
                 true
             }
             Err(Error::Refused { field, what }) => {

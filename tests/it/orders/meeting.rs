@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use perennial::engine::{Disposal, Engine, Error, Hosted, Offline, Retract, describe};
+use perennial::engine::{Disposal, Engine, Error, Offline, Retract, ServedModel, describe};
 use perennial::event::{
     Command, Description, Entry, Event, Feedback, Order, PredictionId, Reason, Selector,
 };
@@ -167,7 +167,7 @@ impl Meeting {
 }
 
 /// Rows of all sources, one that is taken back, and a version in the middle of the rest.
-async fn begin(model: &Arc<Hosted>) {
+async fn begin(model: &Arc<ServedModel>) {
     teach(
         model,
         0..10,
@@ -182,7 +182,7 @@ async fn begin(model: &Arc<Hosted>) {
     teach(model, 18..30, &others).await;
 }
 
-async fn teach(model: &Arc<Hosted>, which: Range<usize>, sources: &[&str]) {
+async fn teach(model: &Arc<ServedModel>, which: Range<usize>, sources: &[&str]) {
     for (n, (batch, truth)) in rows(which.end, 0.3).enumerate().skip(which.start) {
         let snapshot = model.snapshot("").expect("it serves");
         let answer = model.predict(&snapshot, batch, Default::default()).await;
@@ -202,7 +202,7 @@ fn settled(engine: &Engine) {
 }
 
 /// Asks on behalf of a client of its own, who takes back this source.
-fn ask(model: &Arc<Hosted>, asks: Asks, source: &str) -> Asked {
+fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
     let (model, source) = (model.clone(), source.to_owned());
     let retract = |source: String, disposal| Retract {
         selector: Selector::Source(source),
@@ -223,7 +223,7 @@ fn ask(model: &Arc<Hosted>, asks: Asks, source: &str) -> Asked {
     Box::pin(async move { model.command(command).await.map(drop) })
 }
 
-fn retracting(model: Arc<Hosted>, request: Retract) -> Asked {
+fn retracting(model: Arc<ServedModel>, request: Retract) -> Asked {
     Box::pin(async move { model.retract(request).await.map(drop) })
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Described, Disposal, Engine, Error, Hosted, Manner, Offline, Retract, describe,
+    Accepted, Described, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel, describe,
 };
 use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
@@ -152,7 +152,7 @@ fn lesson(index: usize) -> (String, &'static str) {
 }
 
 /// Teaches lessons, in turn from either source, or from `only` one.
-async fn teach(model: &Hosted, lessons: Range<usize>, only: Option<&str>) {
+async fn teach(model: &ServedModel, lessons: Range<usize>, only: Option<&str>) {
     for index in lessons {
         let (text, truth) = lesson(index);
         let batch = model.embed(batch(&text)).await.unwrap();
@@ -171,7 +171,7 @@ async fn teach(model: &Hosted, lessons: Range<usize>, only: Option<&str>) {
             ..label(id, &format!("row-{index}"), truth)
         };
         match model.accept(feedback).unwrap().wait().await.unwrap() {
-            Accepted::Accepted { position } => model.reach(position).await.unwrap(),
+            Accepted::Accepted { position } => model.wait_for_position(position).await.unwrap(),
             other => panic!("row {index} came before: {other:?}"),
         }
     }

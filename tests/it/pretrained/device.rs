@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Engine, Hosted, Manner, Offline};
+use perennial::engine::{Engine, Manner, Offline, ServedModel};
 use perennial::event::{Batch, Event, Order, Outputs, PredictionId, Signal};
 use perennial::learn::Error;
 use perennial::model::{Choice, Device, Encoded, Network, Parameters};
@@ -123,7 +123,7 @@ fn ask(engine: &Arc<Engine>, n_callers: usize) -> Vec<(PredictionId, Batch, Outp
     answers.collect()
 }
 
-async fn teach_and_save(model: &Hosted, prefix: &str) -> ([u8; 32], u64) {
+async fn teach_and_save(model: &ServedModel, prefix: &str) -> ([u8; 32], u64) {
     teach_rows(model, 40, 0.0, prefix).await;
     let made = order(model, Order::Checkpoint).await;
     (digest(model), made.version)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Config, Engine, Hosted, WallClock};
+use perennial::engine::{Accepted, Config, Engine, ServedModel, WallClock};
 use perennial::event::{Event, PredictionId};
 use perennial::store::{Reader, verify};
 
@@ -24,11 +24,11 @@ fn open(clocked: &Clocked, wall_clock: WallClock) -> Arc<Engine> {
 }
 
 /// Sends an event of a prediction, and waits until it is learned; whether it had come before.
-async fn send(model: &Hosted, id: PredictionId, feedback_id: &str) -> bool {
+async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str) -> bool {
     let receipt = model.accept(label(id, feedback_id, "a")).expect("room");
     match receipt.wait().await.expect("it is taken") {
         Accepted::Accepted { position } => {
-            model.reach(position).await.unwrap();
+            model.wait_for_position(position).await.unwrap();
             false
         }
         Accepted::Duplicate { .. } => true,
@@ -37,7 +37,7 @@ async fn send(model: &Hosted, id: PredictionId, feedback_id: &str) -> bool {
 }
 
 /// Predicts, has it labelled, and sends that again: it is learned once.
-async fn live(model: &Hosted, prefix: &str) -> Vec<String> {
+async fn live(model: &ServedModel, prefix: &str) -> Vec<String> {
     let mut sent = Vec::new();
     for n in 0..3 {
         let id = predict(model, 10).expect("there is room");
@@ -49,7 +49,7 @@ async fn live(model: &Hosted, prefix: &str) -> Vec<String> {
     sent
 }
 
-async fn all_are_known(model: &Hosted, sent: &[String]) {
+async fn all_are_known(model: &ServedModel, sent: &[String]) {
     for feedback_id in sent {
         assert!(
             send(model, PredictionId(1), feedback_id).await,

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use perennial::engine::{Accepted, Clock, Config, Hosted, Manner, Reading};
+use perennial::engine::{Accepted, Clock, Config, Manner, Reading, ServedModel};
 use perennial::event::{Batch, Column, PredictionId};
 use perennial::store::{Disk, segments};
 
@@ -67,18 +67,18 @@ pub fn large(n_bytes: usize) -> Batch {
     batch
 }
 
-pub fn predict(model: &Hosted, n_bytes: usize) -> Option<PredictionId> {
+pub fn predict(model: &ServedModel, n_bytes: usize) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
     let answer = wait(model.predict(&snapshot, large(n_bytes), Manner::default())).unwrap();
     answer.ids.first().copied()
 }
 
-pub async fn feed(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
+pub async fn feed(model: &ServedModel, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
     let receipt = model.accept(label(id, feedback_id, "a"));
     let receipt = receipt.map_err(|error| error.to_string())?;
     match receipt.wait().await.map_err(|error| error.to_string())? {
         Accepted::Accepted { position } => {
-            model.reach(position).await.unwrap();
+            model.wait_for_position(position).await.unwrap();
             Ok(position)
         }
         other => panic!("{feedback_id} is new: {other:?}"),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Engine, Hosted, Level, State};
+use perennial::engine::{Accepted, Engine, Level, ServedModel, State};
 use perennial::event::{Order, PredictionId};
 use perennial::model::OrderedLimits;
 use perennial::store::segments;
@@ -23,7 +23,7 @@ fn open(clocked: &Clocked) -> Arc<Engine> {
 }
 
 /// Fills a journal: predictions as long as they get an id, then feedback until it is refused.
-async fn fill(model: &Hosted, prefix: &str) -> (PredictionId, String) {
+async fn fill(model: &ServedModel, prefix: &str) -> (PredictionId, String) {
     let journaled: Vec<_> = (0..400).map_while(|_| predict(model, 900_000)).collect();
     assert!((1..400).contains(&journaled.len()));
     let last = *journaled.last().expect("there is room");
@@ -36,7 +36,11 @@ async fn fill(model: &Hosted, prefix: &str) -> (PredictionId, String) {
 }
 
 /// Feedback of a hundred kilobytes.
-async fn feed_large(model: &Hosted, id: PredictionId, feedback_id: &str) -> Result<(), String> {
+async fn feed_large(
+    model: &ServedModel,
+    id: PredictionId,
+    feedback_id: &str,
+) -> Result<(), String> {
     let mut event = label(id, feedback_id, "a");
     event.source = "s".repeat(100_000);
     let receipt = model.accept(event).map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Certificate, Disposal, Engine, Error, Hosted, Manner, Retract, State,
+    Accepted, Certificate, Disposal, Engine, Error, Manner, Retract, ServedModel, State,
 };
 use perennial::event::{
     Batch, Column, Command, Entry, Event, Order, Outputs, PredictionId, Selector,
@@ -171,14 +171,14 @@ impl Life {
         }
     }
 
-    async fn teach(&mut self, model: &Hosted, sources: &[&str]) {
+    async fn teach(&mut self, model: &ServedModel, sources: &[&str]) {
         for source in sources {
             self.row(model, 1, source).await;
         }
     }
 
     /// Predicts a row and feeds back its truth; predictions always go on.
-    async fn row(&mut self, model: &Hosted, n_bytes: usize, source: &str) {
+    async fn row(&mut self, model: &ServedModel, n_bytes: usize, source: &str) {
         let (mut batch, truth) = rows(self.n_rows + 1, 0.3).nth(self.n_rows).unwrap();
         batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
         let feedback_id = format!("{source}-{}", self.n_rows);
@@ -203,7 +203,7 @@ impl Life {
                     feedback_id,
                     position,
                 });
-                model.reach(position).await.unwrap();
+                model.wait_for_position(position).await.unwrap();
             }
             Ok(other) => panic!("{other:?}"),
             Err(error) => self.fail(model, &error),
@@ -212,7 +212,7 @@ impl Life {
         self.ask(model);
     }
 
-    async fn order(&mut self, model: &Hosted, order: Order) {
+    async fn order(&mut self, model: &ServedModel, order: Order) {
         let (actor, note) = Default::default();
         let command = Command { order, actor, note };
         match model.command(command).await {
@@ -222,7 +222,7 @@ impl Life {
         self.ask(model);
     }
 
-    async fn retract(&mut self, model: &Hosted, source: &str, disposal: Disposal) {
+    async fn retract(&mut self, model: &ServedModel, source: &str, disposal: Disposal) {
         let request = Retract {
             selector: Selector::Source(source.to_owned()),
             actor: String::new(),
@@ -252,7 +252,7 @@ impl Life {
     }
 
     /// What cannot be acknowledged is so because of the journal, which the status says.
-    fn fail(&mut self, model: &Hosted, error: &Error) {
+    fn fail(&mut self, model: &ServedModel, error: &Error) {
         // A segment that cannot be made now is waited for: that is no failure yet.
         let waits = error.to_string().contains("cannot make this segment now");
         match model.status(false).state {
@@ -263,14 +263,14 @@ impl Life {
     }
 
     /// An order may also be refused, or a checkpoint be refused by the disk: the journal goes on.
-    fn give_way(&mut self, model: &Hosted, error: &Error) {
+    fn give_way(&mut self, model: &ServedModel, error: &Error) {
         if let State::Unavailable(_) = model.status(false).state {
             self.fail(model, error);
         }
     }
 
     /// Asks what is not journaled.
-    fn ask(&mut self, model: &Hosted) {
+    fn ask(&mut self, model: &ServedModel) {
         let snapshot = model.snapshot("").unwrap();
         let outputs = says(|batch| {
             let manner = Manner {
@@ -361,7 +361,7 @@ impl Life {
         })
     }
 
-    fn is_there(&self, what: &Said, model: &Hosted, found: &Found) -> Result<(), String> {
+    fn is_there(&self, what: &Said, model: &ServedModel, found: &Found) -> Result<(), String> {
         match what {
             Said::Feedback {
                 feedback_id,
@@ -404,7 +404,7 @@ impl Life {
 
     /// A learner that applies every entry from the first comes to the same, and gave the same
     /// answers on its way.
-    fn replays(&self, n_changes: usize, model: &Hosted, found: &Found) -> Result<(), String> {
+    fn replays(&self, n_changes: usize, model: &ServedModel, found: &Found) -> Result<(), String> {
         let Event::Description(first) = &found.entries[0].event else {
             return Err("the journal does not start with a description".to_owned());
         };
@@ -445,7 +445,7 @@ impl Life {
     }
 
     /// Sent again, the newest is known by where it first stood; what is new is learned.
-    async fn goes_on(&self, n_changes: usize, model: &Hosted) -> Result<(), String> {
+    async fn goes_on(&self, n_changes: usize, model: &ServedModel) -> Result<(), String> {
         let newest = self.until(n_changes).filter_map(|one| match &one.what {
             Said::Feedback {
                 feedback_id,

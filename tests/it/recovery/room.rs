@@ -5,7 +5,9 @@
 use std::fs;
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Disposal, Engine, Hosted, Offline, Reading, Retract, State};
+use perennial::engine::{
+    Accepted, Disposal, Engine, Offline, Reading, Retract, ServedModel, State,
+};
 use perennial::event::{Command, Order, PredictionId, Selector};
 use perennial::store::verify;
 
@@ -205,7 +207,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
 }
 
 /// Sends an event, and gives where it stands and whether it had come before.
-async fn send(model: &Hosted, feedback_id: &str) -> Result<(u64, bool), String> {
+async fn send(model: &ServedModel, feedback_id: &str) -> Result<(u64, bool), String> {
     let id = predict(model, 10).unwrap();
     let receipt = model.accept(label(id, feedback_id, "a")).unwrap();
     match receipt.wait().await.map_err(|error| error.to_string())? {
@@ -287,7 +289,7 @@ async fn p12_a_flood_of_one_source_is_refused_alone() {
     let (position, again) = send(model, "honest").await.unwrap();
     assert!(!again);
     assert!(send(model, "honest").await.unwrap().1);
-    model.reach(position).await.unwrap();
+    model.wait_for_position(position).await.unwrap();
     let mut first = label(unknown, "flood-0", "a");
     first.source = "flood".to_owned();
     let again = model.accept(first).unwrap().wait().await.unwrap();
@@ -325,7 +327,7 @@ async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
     // Predictions go on, with an id or without, and what was accepted is learned; then there is
     // room again.
     predict(model, 10);
-    model.reach(last).await.unwrap();
+    model.wait_for_position(last).await.unwrap();
     feed(model, id, "later").await.unwrap();
 }
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use perennial::engine::{
-    Accepted, Config, Disposal, Engine, Error, Hosted, Manner, Offline, Retract,
+    Accepted, Config, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel,
 };
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Selector};
 use perennial::store::disk::{Change, Then};
@@ -26,7 +26,7 @@ fn large(n: usize) -> (Batch, &'static str) {
 }
 
 /// Predicts `n_rows` rows and says the truth of each, as from this source.
-async fn live(model: &Hosted, n_rows: usize, source: &str) -> Vec<PredictionId> {
+async fn live(model: &ServedModel, n_rows: usize, source: &str) -> Vec<PredictionId> {
     let mut ids = Vec::new();
     for n in 0..n_rows {
         let (batch, truth) = large(n);
@@ -43,7 +43,7 @@ async fn live(model: &Hosted, n_rows: usize, source: &str) -> Vec<PredictionId> 
         };
         let receipt = model.accept(feedback).unwrap();
         match receipt.wait().await.unwrap() {
-            Accepted::Accepted { position } => model.reach(position).await.unwrap(),
+            Accepted::Accepted { position } => model.wait_for_position(position).await.unwrap(),
             other => panic!("{other:?}"),
         }
     }

@@ -13,14 +13,20 @@ const OPEN: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses
     [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"neighbours\"\n";
 
-async fn ask(model: &Hosted) -> PredictionId {
+async fn ask(model: &ServedModel) -> PredictionId {
     let (batch, _) = rows(1, 0.3).last().expect("a row");
     let snapshot = model.snapshot("").expect("it serves");
     let answer = model.predict(&snapshot, batch, Manner::default()).await;
     answer.expect("an answer").ids[0]
 }
 
-async fn say(model: &Hosted, id: PredictionId, feedback_id: &str, said: &str, source: &str) -> u64 {
+async fn say(
+    model: &ServedModel,
+    id: PredictionId,
+    feedback_id: &str,
+    said: &str,
+    source: &str,
+) -> u64 {
     let feedback = Feedback {
         source: source.to_owned(),
         ..label(id, feedback_id, said)
@@ -28,7 +34,7 @@ async fn say(model: &Hosted, id: PredictionId, feedback_id: &str, said: &str, so
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
         Accepted::Accepted { position } => {
-            model.reach(position).await.expect("learned");
+            model.wait_for_position(position).await.expect("learned");
             position
         }
         other => panic!("{feedback_id} came before: {other:?}"),
@@ -115,7 +121,7 @@ const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n[learner]\nkind = \"analytic\"\n\
     [feedback]\naggregate = \"last\"\n";
 
-async fn reward(model: &Hosted, id: PredictionId, reward: f64, source: &str) {
+async fn reward(model: &ServedModel, id: PredictionId, reward: f64, source: &str) {
     let feedback = Feedback {
         source: source.to_owned(),
         signal: Signal::Reward(reward),
@@ -123,7 +129,9 @@ async fn reward(model: &Hosted, id: PredictionId, reward: f64, source: &str) {
     };
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
-        Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+        Accepted::Accepted { position } => {
+            model.wait_for_position(position).await.expect("learned")
+        }
         other => panic!("it came before: {other:?}"),
     }
 }

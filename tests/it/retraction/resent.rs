@@ -4,7 +4,7 @@ use super::*;
 use perennial::event::{Duplicate, Kind};
 
 /// What became of a label that comes under this key.
-async fn send(model: &Hosted, id: PredictionId, feedback_id: &str, source: &str) -> Accepted {
+async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str, source: &str) -> Accepted {
     let feedback = Feedback {
         source: source.to_owned(),
         ..label(id, feedback_id, "a")
@@ -12,13 +12,13 @@ async fn send(model: &Hosted, id: PredictionId, feedback_id: &str, source: &str)
     let accepted = model.accept(feedback).expect("there is room").wait().await;
     let accepted = accepted.expect("acknowledged");
     if let Accepted::Accepted { position } = accepted {
-        model.reach(position).await.expect("learned");
+        model.wait_for_position(position).await.expect("learned");
     }
     accepted
 }
 
 /// Sends an event of each source again: one was retracted, the other was not.
-async fn check(model: &Hosted, ids: &[PredictionId], when: &str) {
+async fn check(model: &ServedModel, ids: &[PredictionId], when: &str) {
     let before = model.status(true);
     let people = send(model, ids[0], "row-0", "people").await;
     assert!(
@@ -31,7 +31,7 @@ async fn check(model: &Hosted, ids: &[PredictionId], when: &str) {
     };
     assert!(position < before.position, "{when}");
     let last = model.status(false).journal_position;
-    model.reach(last).await.unwrap();
+    model.wait_for_position(last).await.unwrap();
     let after = model.status(true);
     assert_eq!(
         after.digest, before.digest,

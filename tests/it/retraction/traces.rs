@@ -112,18 +112,18 @@ impl Planted {
         }
     }
 
-    async fn send(&mut self, model: &Hosted, feedback: Feedback) -> Accepted {
+    async fn send(&mut self, model: &ServedModel, feedback: Feedback) -> Accepted {
         self.n_sent += 1;
         // One second after the other, so that each has a moment of its own.
         self.now.fetch_add(1_000_000, Relaxed);
         let receipt = model.accept(feedback).expect("there is room");
         let accepted = receipt.wait().await.expect("it is on disk");
         let last = model.status(false).journal_position;
-        model.reach(last).await.expect("it is learned");
+        model.wait_for_position(last).await.expect("it is learned");
         accepted
     }
 
-    async fn ask(&self, model: &Hosted) -> PredictionId {
+    async fn ask(&self, model: &ServedModel) -> PredictionId {
         let (batch, _) = rows(self.n_sent + 1, 0.3).last().expect("a row");
         let snapshot = model.snapshot("").expect("it serves");
         let answer = model.predict(&snapshot, batch, Manner::default()).await;
@@ -131,7 +131,7 @@ impl Planted {
     }
 
     /// Other people's feedback, of which nothing is to be erased.
-    async fn teach(&mut self, model: &Hosted, n_rows: usize, source: &str) {
+    async fn teach(&mut self, model: &ServedModel, n_rows: usize, source: &str) {
         for _ in 0..n_rows {
             let id = self.ask(model).await;
             let feedback = Feedback {

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 
 use bytes::Bytes;
-use perennial::engine::{Accepted, Config, Engine, Hosted, Made, Manner};
+use perennial::engine::{Accepted, Config, Engine, Made, Manner, ServedModel};
 use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
@@ -138,7 +138,7 @@ pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
 }
 
 /// Predicts a row, feeds back its label, and waits until it is learned.
-pub async fn teach(model: &Hosted, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
+pub async fn teach(model: &ServedModel, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
     let snapshot = model.snapshot("").expect("it serves");
     let answer = model
         .predict(&snapshot, batch, Manner::default())
@@ -146,20 +146,22 @@ pub async fn teach(model: &Hosted, batch: Batch, truth: &str, feedback_id: &str)
         .unwrap();
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
     match receipt.expect("there is room").wait().await.expect("acked") {
-        Accepted::Accepted { position } => model.reach(position).await.expect("learned"),
+        Accepted::Accepted { position } => {
+            model.wait_for_position(position).await.expect("learned")
+        }
         other => panic!("{feedback_id} came before: {other:?}"),
     }
     answer.outputs
 }
 
 /// Teaches `n_rows` rows.
-pub async fn teach_rows(model: &Hosted, n_rows: usize, turn: f64, prefix: &str) {
+pub async fn teach_rows(model: &ServedModel, n_rows: usize, turn: f64, prefix: &str) {
     for (index, (batch, truth)) in rows(n_rows, turn).enumerate() {
         teach(model, batch, truth, &format!("{prefix}-{index}")).await;
     }
 }
 
-pub async fn order(model: &Hosted, order: Order) -> Made {
+pub async fn order(model: &ServedModel, order: Order) -> Made {
     let command = Command {
         order,
         actor: String::new(),
@@ -187,7 +189,7 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What the model says of the same fifty rows, now.
-pub fn answers(model: &Hosted) -> Vec<Outputs> {
+pub fn answers(model: &ServedModel) -> Vec<Outputs> {
     let snapshot = model.snapshot("").expect("it serves");
     let manner = Manner {
         journal: false,
@@ -200,7 +202,7 @@ pub fn answers(model: &Hosted) -> Vec<Outputs> {
     rows(50, 0.0).map(ask).collect()
 }
 
-pub fn digest(model: &Hosted) -> [u8; 32] {
+pub fn digest(model: &ServedModel) -> [u8; 32] {
     model.status(true).digest.expect("it was asked for")
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{
-    Accepted, Certificate, Clock, Disposal, Engine, Error, Hosted, Manner, Reading, Retract, State,
+    Accepted, Certificate, Clock, Disposal, Engine, Error, Manner, Reading, Retract, ServedModel,
+    State,
 };
 use perennial::event::{Command, Entry, Feedback, Order, Outputs, Selector, Signal, Time};
 use perennial::learn::{Fate, Learner};
@@ -161,7 +162,7 @@ impl Served<'_> {
         }
     }
 
-    fn order(&self, model: &Hosted, order: Order) -> Result<u64, Error> {
+    fn order(&self, model: &ServedModel, order: Order) -> Result<u64, Error> {
         let (actor, note) = Default::default();
         let command = Command { order, actor, note };
         let made = self.runtime.block_on(model.command(command));
@@ -185,7 +186,7 @@ impl Served<'_> {
         self.runtime.block_on(model.retract(request))
     }
 
-    fn teach(&mut self, model: &Hosted) {
+    fn teach(&mut self, model: &ServedModel) {
         for _ in 0..N_ROWS {
             let passed = self.rng.random_range(0..12) * SECOND;
             self.now.fetch_add(passed, Relaxed);

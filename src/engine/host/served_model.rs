@@ -16,20 +16,20 @@ use crate::engine::compute::clock::JournalClock;
 use crate::engine::compute::embed::Embedder;
 use crate::engine::compute::forward::{Rows, forwarder};
 use crate::engine::compute::histogram::Histogram;
-use crate::engine::compute::patience::Patience;
-use crate::engine::compute::registry::{Registry, Snapshot};
+use crate::engine::compute::retry::ShortageRetry;
+use crate::engine::compute::serving::{ServingSlot, Snapshot};
 use crate::engine::compute::stages::Stages;
 use crate::engine::error::Error;
 use crate::engine::flows::command::Outcome;
 use crate::engine::history::shelf::Prepared;
 use crate::engine::host::awaited::Awaited;
 use crate::engine::host::bounds::BoundCounts;
-use crate::engine::host::learning::{Job, Learning};
-use crate::engine::host::outbox::Outbox;
+use crate::engine::host::follower::{Follower, Job};
 use crate::engine::host::priority::Urgency;
 use crate::engine::host::retracted::Retracted;
 use crate::engine::host::stats::Status;
 use crate::engine::host::turn::TURNS_MAX;
+use crate::engine::host::write_queue::WriteQueue;
 use crate::engine::versions::saved::Versions;
 use crate::event::Time;
 use crate::learn::Tainted;
@@ -37,13 +37,13 @@ use crate::model::Spec;
 use crate::store::Journal;
 
 /// A model of the folder, whether it can be served or not.
-pub struct Hosted {
+pub struct ServedModel {
     name: String,
-    running: Result<Arc<Running>, String>,
+    runtime: Result<Arc<ModelRuntime>, String>,
 }
 
 /// A model that is served.
-pub(crate) struct Running {
+pub(crate) struct ModelRuntime {
     pub name: String,
     /// Its place among the writer's journals.
     pub index: usize,
@@ -51,10 +51,10 @@ pub(crate) struct Running {
     pub embedders: Vec<Option<Embedder>>,
     /// Where a device computes the answers.
     pub forwarder: Option<Batcher<Rows>>,
-    pub registry: Registry,
-    pub learning: Mutex<Learning>,
+    pub serving: ServingSlot,
+    pub follower: Mutex<Follower>,
     pub versions: Versions,
-    pub outbox: Outbox,
+    pub write_queue: WriteQueue,
     pub clock: Arc<JournalClock>,
     pub jobs: Sender<Job>,
     /// Whether an order that a person waits for is on its way.
@@ -89,7 +89,7 @@ pub(crate) struct Running {
     /// Whether the learner waits for a descriptor to read on with, between two entries; and what
     /// waits within one.
     pub starved: AtomicBool,
-    pub patience: Patience,
+    pub retry: ShortageRetry,
     /// The last look at what is learned.
     pub looked: Mutex<Status>,
     /// How many look at what is learned, or are about to.
@@ -121,34 +121,34 @@ pub(crate) struct Running {
     pub stages: Stages,
 }
 
-impl Running {
+impl ModelRuntime {
     pub fn new(
         name: &str,
         index: usize,
-        mut learning: Learning,
-        outbox: &Outbox,
+        mut follower: Follower,
+        write_queue: &WriteQueue,
         jobs: &Sender<Job>,
         clock: Arc<JournalClock>,
         feedback_stopped: &watch::Sender<bool>,
-    ) -> Running {
-        let (versions, patience) = (learning.shelf.versions.clone(), Patience::of(name));
-        learning.shelf.versions.patience = patience.clone();
-        Running {
+    ) -> ModelRuntime {
+        let (versions, retry) = (follower.shelf.versions.clone(), ShortageRetry::of(name));
+        follower.shelf.versions.retry = retry.clone();
+        ModelRuntime {
             name: name.to_owned(),
             index,
             embedders: Vec::new(),
-            forwarder: forwarder(learning.learner.spec()),
-            registry: Registry::new(learning.snapshot()),
+            forwarder: forwarder(follower.learner.spec()),
+            serving: ServingSlot::new(follower.snapshot()),
             versions,
-            prepared: learning.shelf.prepared.clone(),
-            tainted: Mutex::new(learning.learner.tainted().clone()),
+            prepared: follower.shelf.prepared.clone(),
+            tainted: Mutex::new(follower.learner.tainted().clone()),
             retracted: Retracted::default(),
             retracting: AtomicBool::new(false),
             turn: Arc::new(Semaphore::new(1)),
             turns_waiting: Arc::new(Semaphore::new(TURNS_MAX)),
             retraction: Mutex::new(None),
-            stages: learning.stages.clone(),
-            outbox: outbox.clone(),
+            stages: follower.stages.clone(),
+            write_queue: write_queue.clone(),
             clock,
             jobs: jobs.clone(),
             urgency: Urgency::default(),
@@ -160,7 +160,7 @@ impl Running {
             bound_counts: BoundCounts::default(),
             promised_bytes: AtomicU64::new(0),
             awaited: Awaited::default(),
-            next_tick: AtomicI64::new(learning.next_tick()),
+            next_tick: AtomicI64::new(follower.next_tick()),
             next_look: AtomicI64::new(i64::MIN),
             limiting: tokio::sync::Mutex::new(()),
             unjournaled: AtomicU64::new(0),
@@ -168,7 +168,7 @@ impl Running {
             stalled: AtomicBool::new(false),
             stall: Mutex::default(),
             starved: AtomicBool::new(false),
-            patience,
+            retry,
             looked: Mutex::default(),
             n_looking: AtomicUsize::new(0),
             group_entries: Histogram::default(),
@@ -177,7 +177,7 @@ impl Running {
             closed: OnceLock::new(),
             halted: OnceLock::new(),
             outcomes: Mutex::new(BTreeMap::new()),
-            learning: Mutex::new(learning),
+            follower: Mutex::new(follower),
         }
     }
 
@@ -195,8 +195,8 @@ impl Running {
     /// Refuses feedback and commands from here on.
     pub fn stop_accepting(&self) {
         let _ = self.closed.set("the server is stopping".to_owned());
-        self.patience.end();
-        self.registry.wake();
+        self.retry.end();
+        self.serving.wake();
     }
 
     /// Why a position that was not reached never will be, if that is so.
@@ -207,8 +207,8 @@ impl Running {
     }
 
     /// Waits until what is served has reached `position`.
-    pub async fn reach(self: &Arc<Running>, position: u64) -> Result<(), Error> {
-        let mut reached = self.registry.position();
+    pub async fn wait_for_position(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
+        let mut reached = self.serving.position();
         if *reached.borrow() >= position {
             return Ok(());
         }
@@ -232,18 +232,18 @@ impl Running {
     }
 }
 
-impl Hosted {
-    pub(crate) fn running(name: &str, running: Arc<Running>) -> Hosted {
-        Hosted {
+impl ServedModel {
+    pub(crate) fn runtime(name: &str, runtime: Arc<ModelRuntime>) -> ServedModel {
+        ServedModel {
             name: name.to_owned(),
-            running: Ok(running),
+            runtime: Ok(runtime),
         }
     }
 
-    pub(crate) fn unavailable(name: &str, reason: String) -> Hosted {
-        Hosted {
+    pub(crate) fn unavailable(name: &str, reason: String) -> ServedModel {
+        ServedModel {
             name: name.to_owned(),
-            running: Err(reason),
+            runtime: Err(reason),
         }
     }
 
@@ -252,8 +252,8 @@ impl Hosted {
         &self.name
     }
 
-    pub(crate) fn get(&self) -> Result<&Arc<Running>, Error> {
-        self.running.as_ref().map_err(|reason| Error::Unavailable {
+    pub(crate) fn get(&self) -> Result<&Arc<ModelRuntime>, Error> {
+        self.runtime.as_ref().map_err(|reason| Error::Unavailable {
             model: self.name.clone(),
             reason: reason.clone(),
         })
@@ -264,7 +264,7 @@ impl Hosted {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn spec(&self) -> Result<Arc<Spec>, Error> {
-        Ok(self.get()?.registry.served().model.spec.clone())
+        Ok(self.get()?.serving.served().model.spec.clone())
     }
 
     /// Journal time and the time of the wall clock, now; the earlier first.
@@ -296,11 +296,11 @@ impl Hosted {
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::UnknownVersion`].
     pub fn snapshot(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
-        let registry = &self.get()?.registry;
-        let served = registry.served();
+        let serving = &self.get()?.serving;
+        let served = serving.served();
         match version {
             "" | "candidate" => Ok(served),
-            "champion" => Ok(registry.champion()),
+            "champion" => Ok(serving.champion()),
             number if number.parse() == Ok(served.version) => Ok(served),
             other => Err(Error::UnknownVersion {
                 model: self.name.clone(),
@@ -315,7 +315,7 @@ impl Hosted {
     ///
     /// # Errors
     /// [`Error::Unavailable`] where it cannot be reached any more.
-    pub async fn reach(&self, position: u64) -> Result<(), Error> {
-        self.get()?.reach(position).await
+    pub async fn wait_for_position(&self, position: u64) -> Result<(), Error> {
+        self.get()?.wait_for_position(position).await
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tonic::{Code, Request, Response, Status};
 
-use super::door::{self, Door, aside};
+use super::context::{self, ServerContext, run_blocking};
 use super::wire::{self, Refusal};
-use crate::engine::{Disposal, Error, Hosted, Made, Retract};
+use crate::engine::{Disposal, Error, Made, Retract, ServedModel};
 use crate::event::{Command, Order, Selector};
 use crate::model::OrderedLimits;
 use crate::proto::perennial::v1::registry_server;
@@ -19,16 +19,16 @@ const NOTE_BYTES_MAX: usize = 1024;
 /// Characters of a model's name in the log.
 const NAME_CHARS_MAX: usize = 64;
 
-pub(super) struct Registry(pub Arc<Door>);
+pub(super) struct RegistryService(pub Arc<ServerContext>);
 
 #[tonic::async_trait]
-impl registry_server::Registry for Registry {
+impl registry_server::Registry for RegistryService {
     async fn list_versions(
         &self,
         request: Request<ListVersionsRequest>,
     ) -> Result<Response<ListVersionsResponse>, Status> {
         let model = self.0.model(&request.into_inner().model)?.clone();
-        let versions = aside(move || versions(&model)).await?;
+        let versions = run_blocking(move || versions(&model)).await?;
         Ok(Response::new(ListVersionsResponse { versions }))
     }
 
@@ -38,7 +38,7 @@ impl registry_server::Registry for Registry {
     ) -> Result<Response<Version>, Status> {
         let GetVersionRequest { model, version } = request.into_inner();
         let model = self.0.model(&model)?.clone();
-        let found = aside(move || {
+        let found = run_blocking(move || {
             let mut versions = versions(&model)?;
             match versions.iter().position(|known| known.version == version) {
                 Some(index) => Ok(versions.swap_remove(index)),
@@ -56,7 +56,7 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<CheckpointRequest>,
     ) -> Result<Response<VersionMade>, Status> {
-        let actor = door::actor(&request);
+        let actor = context::actor(&request);
         let CheckpointRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Checkpoint,
@@ -70,7 +70,7 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<RestoreRequest>,
     ) -> Result<Response<VersionMade>, Status> {
-        let actor = door::actor(&request);
+        let actor = context::actor(&request);
         let RestoreRequest {
             model,
             version,
@@ -99,7 +99,7 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<RetractRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let actor = door::actor(&request);
+        let actor = context::actor(&request);
         let request = request.into_inner();
         if request.dry_run {
             let model = self.0.model(&request.model)?.clone();
@@ -160,7 +160,7 @@ impl registry_server::Registry for Registry {
         let limits = match request.dry_run || changes == OrderedLimits::default() {
             true => {
                 let model = model.clone();
-                aside(move || Ok(model.limits(&changes)?)).await?
+                run_blocking(move || Ok(model.limits(&changes)?)).await?
             }
             false => model.change_limits(&changes).await.map_err(Refusal::from)?,
         };
@@ -172,23 +172,23 @@ impl registry_server::Registry for Registry {
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
         let StatusRequest { model, digest } = request.into_inner();
-        let models: Vec<Arc<Hosted>> = match model.as_str() {
+        let models: Vec<Arc<ServedModel>> = match model.as_str() {
             "" => self.0.engine.models().cloned().collect(),
             name => vec![self.0.model(name)?.clone()],
         };
         let statuses = move || {
-            let status = |model: &Arc<Hosted>| wire::model_status(model.status(digest));
+            let status = |model: &Arc<ServedModel>| wire::model_status(model.status(digest));
             Ok(models.iter().map(status).collect())
         };
         let models = match digest {
             true => self.0.inquire(statuses).await?,
-            false => aside(statuses).await?,
+            false => run_blocking(statuses).await?,
         };
         Ok(Response::new(StatusResponse { models }))
     }
 }
 
-impl Registry {
+impl RegistryService {
     /// Has an order carried out, and logs what became of it.
     async fn carry_out(
         &self,
@@ -281,7 +281,7 @@ impl Drop for Asked {
 }
 
 /// By which clock events are chosen, where they are chosen by time.
-fn clock(model: &Hosted, selector: &Selector) -> Result<String, Refusal> {
+fn clock(model: &ServedModel, selector: &Selector) -> Result<String, Refusal> {
     match selector {
         Selector::Accepted { .. } => Ok(model.clock_note()?),
         _ => Ok(String::new()),
@@ -299,7 +299,7 @@ fn check_note(note: &str) -> Result<(), Refusal> {
 }
 
 /// In the order of their numbers.
-fn versions(model: &Hosted) -> Result<Vec<Version>, Refusal> {
+fn versions(model: &ServedModel) -> Result<Vec<Version>, Refusal> {
     let served = model.snapshot("").ok().map(|snapshot| snapshot.version);
     let versions = model.versions()?.into_iter();
     let mut versions: Vec<Version> = versions

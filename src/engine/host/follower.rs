@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 
-use crate::engine::compute::registry::Snapshot;
+use crate::engine::compute::serving::Snapshot;
 use crate::engine::compute::stages::{Stage, Stages};
 use crate::engine::error::Error;
 use crate::engine::flows::command::{Done, Outcome};
 use crate::engine::history::shelf::Shelf;
-use crate::engine::host::hosted::Running;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::retain::Retention;
+use crate::engine::host::served_model::ModelRuntime;
 use crate::engine::host::writer::Work;
 use crate::event::{Entry, Event, Order, Reason, Refusal, Version};
 use crate::learn::{Learner, Step};
@@ -32,12 +32,12 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 
 /// Work for a learner thread.
 pub enum Job {
-    Learn(Arc<Running>),
+    Learn(Arc<ModelRuntime>),
     Stop,
 }
 
 /// A learner with the journal it follows.
-pub struct Learning {
+pub struct Follower {
     pub learner: Learner,
     pub shelf: Shelf,
     pub retention: Retention,
@@ -51,17 +51,17 @@ pub struct Learning {
 /// Learns whatever falls due, until told to stop.
 pub fn run(due: &Receiver<Job>) {
     stand_back();
-    while let Ok(Job::Learn(running)) = due.recv() {
-        running.queued.swap(false, AcqRel);
-        if !running.urgency.turn(|| running.turn()) {
-            running.schedule();
+    while let Ok(Job::Learn(runtime)) = due.recv() {
+        runtime.queued.swap(false, AcqRel);
+        if !runtime.urgency.turn(|| runtime.turn()) {
+            runtime.schedule();
         }
     }
 }
 
-impl Running {
+impl ModelRuntime {
     /// Puts the model into the queue of the learner threads, where it is not there yet.
-    pub fn schedule(self: &Arc<Running>) {
+    pub fn schedule(self: &Arc<ModelRuntime>) {
         if !self.queued.swap(true, AcqRel) {
             let _ = self.jobs.try_send(Job::Learn(self.clone()));
         }
@@ -77,7 +77,7 @@ impl Running {
     /// Learns up to an order on this thread, and publishes what it led to.
     pub fn learn_to(&self, position: u64) {
         let _waiter = self.awaited.wait(position);
-        let reached = || *self.registry.position().borrow() >= position;
+        let reached = || *self.serving.position().borrow() >= position;
         while !reached() && !self.looks(reached) {}
     }
 
@@ -98,20 +98,20 @@ impl Running {
             }
             // Whoever asks for the status gets in between two looks.
             self.let_look();
-            let Ok(mut learning) = self.learning.lock() else {
+            let Ok(mut follower) = self.follower.lock() else {
                 self.halt("a learner thread has panicked");
                 return true;
             };
             if self.halted.get().is_some() {
                 return true;
             }
-            if let Err(reason) = self.learn_some(&mut learning) {
+            if let Err(reason) = self.learn_some(&mut follower) {
                 self.halt(&reason);
                 return true;
             }
-            let done = self.publish_if_due(&mut learning) || self.starved.load(Relaxed);
+            let done = self.publish_if_due(&mut follower) || self.starved.load(Relaxed);
             if !enough() {
-                self.retain_if_due(&mut learning);
+                self.retain_if_due(&mut follower);
             }
             if done {
                 return true;
@@ -120,10 +120,10 @@ impl Running {
         false
     }
 
-    fn learn_some(&self, learning: &mut Learning) -> Result<(), String> {
+    fn learn_some(&self, follower: &mut Follower) -> Result<(), String> {
         let last = self.synced.load(Relaxed);
         for _ in 0..LOOK_EVERY {
-            let prepared = learning.shelf.reader.prepare(last);
+            let prepared = follower.shelf.reader.prepare(last);
             let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
             if self.starved.swap(waits, Relaxed) != waits {
                 let error = prepared.err().map(|error| error.to_string());
@@ -138,9 +138,9 @@ impl Running {
                 // The writer, which never waits, wakes the learner to try again.
                 break;
             }
-            match learning.step(last)? {
+            match follower.step(last)? {
                 None => break,
-                Some((entry, step)) => self.act(learning, &entry, step),
+                Some((entry, step)) => self.act(follower, &entry, step),
             }
         }
         Ok(())
@@ -148,33 +148,33 @@ impl Running {
 
     /// Publishes at the end of the queue, when somebody waits, or when it is time; true at the
     /// end of the queue.
-    fn publish_if_due(&self, learning: &mut Learning) -> bool {
-        let reached = learning.learner.position();
+    fn publish_if_due(&self, follower: &mut Follower) -> bool {
+        let reached = follower.learner.position();
         let done = reached >= self.synced.load(Relaxed);
-        let published = *self.registry.position().borrow();
+        let published = *self.serving.position().borrow();
         let awaited = self.awaited.any(published, reached);
-        let old = learning.last_publish.elapsed() >= PUBLISH_EVERY;
+        let old = follower.last_publish.elapsed() >= PUBLISH_EVERY;
         if reached > published && (done || awaited || old) {
             // First, so that whoever sees the position reached knows what is due after it.
-            let next_tick = learning.next_tick();
+            let next_tick = follower.next_tick();
             self.next_tick.store(next_tick, Relaxed);
-            self.registry.publish(learning.snapshot());
-            if next_tick <= learning.learner.time().0 {
+            self.serving.publish(follower.snapshot());
+            if next_tick <= follower.learner.time().0 {
                 // Where the queue is full the writer is awake.
-                let _ = self.outbox.offer(self.index, Work::Due);
+                let _ = self.write_queue.offer(self.index, Work::Due);
             }
         }
         done
     }
 
     /// Does what a step says is due.
-    fn act(&self, learning: &mut Learning, entry: &Entry, step: Step) {
+    fn act(&self, follower: &mut Follower, entry: &Entry, step: Step) {
         let order = match &entry.event {
             Event::Command(command) => Some(&command.order),
             _ => None,
         };
         if let Some(version) = order.and_then(Order::restored) {
-            learning.shelf.versions.unpin(version);
+            follower.shelf.versions.unpin(version);
         }
         if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
             tracing::warn!(
@@ -190,7 +190,7 @@ impl Running {
                 // What silence had earned by then may have made one due.
                 version
                     .iter()
-                    .for_each(|version| drop(self.keep(learning, entry, version)));
+                    .for_each(|version| drop(self.keep(follower, entry, version)));
                 if let Some(Order::Restore { .. }) = order {
                     let position = entry.position;
                     self.record(Event::Refusal(Refusal { position }));
@@ -203,7 +203,7 @@ impl Running {
                     let oldest = self.oldest_id.load(Relaxed);
                     self.retracted.add(&step.left_out, oldest);
                 }
-                let kept = self.keep(learning, entry, &version);
+                let kept = self.keep(follower, entry, &version);
                 kept.map(|()| Done {
                     version: version.version,
                     left_out: step.left_out,
@@ -217,18 +217,18 @@ impl Running {
     }
 
     /// Publishes a version where it has to serve at once, saves and records it.
-    fn keep(&self, learning: &mut Learning, entry: &Entry, version: &Version) -> Result<(), Error> {
+    fn keep(&self, follower: &mut Follower, entry: &Entry, version: &Version) -> Result<(), Error> {
         if matches!(
             version.reason,
             Reason::Restore | Reason::Retract | Reason::Adopt
         ) {
             // What was brought back, or is rid of what was taken back, serves before it is saved.
-            self.registry.publish(learning.snapshot());
+            self.serving.publish(follower.snapshot());
         }
         if version.reason == Reason::Retract {
-            self.note_tainted(&learning.learner);
+            self.note_tainted(&follower.learner);
         }
-        let saved = learning.save(version, entry).map_err(|error| {
+        let saved = follower.save(version, entry).map_err(|error| {
             let version = version.version;
             tracing::error!(model = self.name, version, %error, "version was not saved");
             Error::Damaged {
@@ -238,7 +238,7 @@ impl Running {
         });
         // A retraction may start from any of them.
         if version.reason == Reason::Cadence && !self.retracting.load(Relaxed) {
-            let pruned = learning.shelf.versions.prune_cadence(&learning.learner);
+            let pruned = follower.shelf.versions.prune_cadence(&follower.learner);
             pruned.unwrap_or_else(|error| {
                 tracing::warn!(model = self.name, %error, "old versions were not removed");
             });
@@ -249,7 +249,7 @@ impl Running {
 
     /// Journals what was derived. The writer never waits for a learner, so this wait ends.
     pub fn record(&self, record: Event) {
-        let _ = self.outbox.insist(self.index, Work::Record(record));
+        let _ = self.write_queue.insist(self.index, Work::Record(record));
     }
 
     fn finish(&self, position: u64, outcome: Outcome) {
@@ -266,44 +266,44 @@ impl Running {
         let _ = self.halted.set(format!("learning has stopped: {reason}"));
         let _ = self.closed.set(format!("learning has stopped: {reason}"));
         self.feedback_stopped.send_replace(true);
-        self.registry.wake();
+        self.serving.wake();
     }
 
     /// Learns everything on disk, on this thread; true once no record is still to be written.
     pub fn catch_up(&self) -> bool {
         while !self.looks(|| false) {}
-        let recorded = |learning: &Learning| learning.learner.unrecorded().is_empty();
+        let recorded = |follower: &Follower| follower.learner.unrecorded().is_empty();
         let stuck = self.halted.get().is_some()
             || [&self.journal_failed, &self.stalled, &self.starved]
                 .iter()
                 .any(|flag| flag.load(Relaxed));
         stuck
             || self
-                .learning
+                .follower
                 .lock()
-                .map_or(true, |learning| recorded(&learning))
+                .map_or(true, |follower| recorded(&follower))
     }
 
     /// Writes the checkpoint from which the next start goes on.
     pub fn save_at_stop(&self) {
-        let Ok(mut learning) = self.learning.lock() else {
+        let Ok(mut follower) = self.follower.lock() else {
             return;
         };
         if self.halted.get().is_some() {
             return;
         }
-        let learning = &mut *learning;
-        self.retain(learning);
-        let chain = learning.shelf.reader.chain();
-        if let Err(error) = learning.shelf.versions.save_stop(&learning.learner, chain) {
+        let follower = &mut *follower;
+        self.retain(follower);
+        let chain = follower.shelf.reader.chain();
+        if let Err(error) = follower.shelf.versions.save_stop(&follower.learner, chain) {
             tracing::error!(model = self.name, %error, "no checkpoint at stop");
         }
     }
 }
 
-impl Learning {
-    pub fn new(learner: Learner, shelf: Shelf) -> Learning {
-        Learning {
+impl Follower {
+    pub fn new(learner: Learner, shelf: Shelf) -> Follower {
+        Follower {
             learner,
             shelf,
             retention: Retention::default(),

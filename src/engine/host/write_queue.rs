@@ -30,13 +30,13 @@ pub struct Message {
 
 /// Where messages are put; a clone shares the queue.
 #[derive(Clone)]
-pub struct Outbox {
+pub struct WriteQueue {
     messages: Sender<Message>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// Where the writer takes them out.
-pub struct Inbox {
+pub struct WriteReceiver {
     pub messages: Receiver<Message>,
     bytes: Arc<AtomicUsize>,
 }
@@ -46,21 +46,21 @@ pub struct Inbox {
 pub struct Refused;
 
 /// An empty queue.
-pub fn queue() -> (Outbox, Inbox) {
+pub fn queue() -> (WriteQueue, WriteReceiver) {
     let (sender, receiver) = bounded(MESSAGES_MAX);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let outbox = Outbox {
+    let write_queue = WriteQueue {
         messages: sender,
         bytes: bytes.clone(),
     };
-    let inbox = Inbox {
+    let write_receiver = WriteReceiver {
         messages: receiver,
         bytes,
     };
-    (outbox, inbox)
+    (write_queue, write_receiver)
 }
 
-impl Outbox {
+impl WriteQueue {
     /// Puts work for a model into the queue, if there is room for its kind.
     pub fn offer(&self, model: usize, work: Work) -> Result<(), Refused> {
         let bytes = message_bytes(&work);
@@ -112,7 +112,7 @@ impl Outbox {
     }
 }
 
-impl Inbox {
+impl WriteReceiver {
     /// Notes that messages of so many bytes have been taken out.
     pub fn taken(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Relaxed);
@@ -204,28 +204,31 @@ mod tests {
 
     #[test]
     fn p8_the_queue_is_bounded_in_bytes() {
-        let (outbox, inbox) = queue();
-        assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
-        assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Err(Refused));
+        let (write_queue, write_receiver) = queue();
+        assert_eq!(write_queue.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
+        assert_eq!(
+            write_queue.offer(0, prediction(BYTES_MAX / 2)),
+            Err(Refused)
+        );
         // What predictions may not take is there for an order.
-        assert_eq!(outbox.offer(0, Work::Trim(1)), Ok(()));
-        inbox.taken(inbox.messages.recv().unwrap().bytes);
-        assert_eq!(outbox.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
+        assert_eq!(write_queue.offer(0, Work::Trim(1)), Ok(()));
+        write_receiver.taken(write_receiver.messages.recv().unwrap().bytes);
+        assert_eq!(write_queue.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
     }
 
     #[test]
     fn p8_the_queue_is_bounded_in_messages() {
-        let (outbox, _inbox) = queue();
+        let (write_queue, _inbox) = queue();
         for n in 0..MESSAGES_MAX {
             let expected = match n < MESSAGES_MAX * 3 / 4 {
                 true => Ok(()),
                 false => Err(Refused),
             };
-            assert_eq!(outbox.offer(0, prediction(0)), expected, "{n}");
+            assert_eq!(write_queue.offer(0, prediction(0)), expected, "{n}");
             if expected.is_err() {
-                assert_eq!(outbox.offer(0, Work::Trim(1)), Ok(()), "{n}");
+                assert_eq!(write_queue.offer(0, Work::Trim(1)), Ok(()), "{n}");
             }
         }
-        assert_eq!(outbox.offer(0, Work::Trim(1)), Err(Refused));
+        assert_eq!(write_queue.offer(0, Work::Trim(1)), Err(Refused));
     }
 }

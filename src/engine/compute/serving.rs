@@ -32,15 +32,15 @@ struct Slots {
 
 /// The slots of one model, and the position they have reached.
 #[derive(Debug)]
-pub struct Registry {
+pub struct ServingSlot {
     slots: ArcSwap<Slots>,
     position: watch::Sender<u64>,
 }
 
-impl Registry {
-    pub fn new(snapshot: Snapshot) -> Registry {
+impl ServingSlot {
+    pub fn new(snapshot: Snapshot) -> ServingSlot {
         let position = watch::Sender::new(snapshot.position);
-        Registry {
+        ServingSlot {
             slots: ArcSwap::from_pointee(both(snapshot)),
             position,
         }

@@ -14,7 +14,7 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// Whether lookups wait; a clone waits and ends with the others. None do by default.
 #[derive(Clone, Debug, Default)]
-pub struct Patience(Option<Arc<Shared>>);
+pub struct ShortageRetry(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -24,10 +24,10 @@ struct Shared {
     end: Condvar,
 }
 
-impl Patience {
+impl ShortageRetry {
     /// For the learner of a model that is served.
-    pub fn of(model: &str) -> Patience {
-        Patience(Some(Arc::new(Shared {
+    pub fn of(model: &str) -> ShortageRetry {
+        ShortageRetry(Some(Arc::new(Shared {
             model: model.to_owned(),
             n_waiting: AtomicUsize::new(0),
             ended: Mutex::new(false),
@@ -53,7 +53,7 @@ impl Patience {
     ///
     /// # Errors
     /// What the lookup says; what passes is said only where nobody waits, or not any more.
-    pub fn look<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    pub fn run<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         let found = lookup();
         let Some(shared) = &self.0 else {
             return found;
@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn p12_what_passes_is_looked_up_again_and_nothing_else_is() {
-        let check = |patience: &Patience, code: i32, n_looks: usize| {
+        let check = |retry: &ShortageRetry, code: i32, n_looks: usize| {
             let mut n_looked = 0;
-            let found = patience.look(|| {
+            let found = retry.run(|| {
                 n_looked += 1;
                 match n_looked {
                     3 => Ok("found"),
@@ -125,24 +125,24 @@ mod tests {
                 }
             });
             assert_eq!((n_looked, found.is_ok()), (n_looks, n_looks == 3), "{code}");
-            assert!(!patience.is_waiting());
+            assert!(!retry.is_waiting());
         };
-        let patience = Patience::of("m");
+        let retry = ShortageRetry::of("m");
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
-            check(&patience, code, 3);
+            check(&retry, code, 3);
         }
-        check(&patience, libc::EIO, 1);
-        check(&Patience::default(), libc::EMFILE, 1);
-        patience.end();
-        check(&patience.clone(), libc::EMFILE, 1);
+        check(&retry, libc::EIO, 1);
+        check(&ShortageRetry::default(), libc::EMFILE, 1);
+        retry.end();
+        check(&retry.clone(), libc::EMFILE, 1);
     }
 
     #[test]
     fn p12_a_stop_ends_a_wait() {
-        let patience = Patience::of("m");
-        let (waits, other) = (patience.clone(), patience.clone());
+        let retry = ShortageRetry::of("m");
+        let (waits, other) = (retry.clone(), retry.clone());
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(move || waits.look(|| Err::<(), _>(refused(libc::EMFILE))));
+            let waiter = scope.spawn(move || waits.run(|| Err::<(), _>(refused(libc::EMFILE))));
             while !other.is_waiting() {
                 std::thread::yield_now();
             }

@@ -13,7 +13,7 @@ use super::Config;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
-use crate::engine::{Engine, Error, Hosted};
+use crate::engine::{Engine, Error, ServedModel};
 
 /// So many requests at once may read whole journals, load states or compute digests: each takes
 /// a thread and as much memory as a model, and what is learned waits for a digest.
@@ -21,7 +21,7 @@ const INQUIRIES_MAX: usize = 4;
 /// A sentence lists what exists if it is at most so many.
 const LISTED_MAX: usize = 10;
 
-pub(super) struct Door {
+pub(super) struct ServerContext {
     pub engine: Arc<Engine>,
     pub config: Config,
     pub draining: watch::Receiver<bool>,
@@ -35,9 +35,13 @@ pub(super) struct Door {
     pub refused_connections: AtomicU64,
 }
 
-impl Door {
-    pub fn new(engine: Arc<Engine>, config: Config, draining: watch::Receiver<bool>) -> Door {
-        Door {
+impl ServerContext {
+    pub fn new(
+        engine: Arc<Engine>,
+        config: Config,
+        draining: watch::Receiver<bool>,
+    ) -> ServerContext {
+        ServerContext {
             engine,
             config,
             draining,
@@ -50,7 +54,7 @@ impl Door {
     }
 
     /// The model of that name; the refusal lists the models if they are few.
-    pub fn model(&self, name: &str) -> Result<&Arc<Hosted>, Refusal> {
+    pub fn model(&self, name: &str) -> Result<&Arc<ServedModel>, Refusal> {
         self.engine.model(name).map_err(|error| match error {
             Error::UnknownModel(_) => {
                 let names: Vec<&str> = self.engine.models().map(|model| model.name()).collect();
@@ -60,7 +64,7 @@ impl Door {
         })
     }
 
-    /// Runs an audit, a dry run or a digest [`aside`], unless too many are under way.
+    /// Runs an audit, a dry run or a digest [`run_blocking`], unless too many are under way.
     pub async fn inquire<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
@@ -73,7 +77,7 @@ impl Door {
             return Err(Refusal::new(Code::ResourceExhausted, "", what).into());
         };
         // It goes on to its end, even where whoever asked has gone.
-        aside(move || {
+        run_blocking(move || {
             let _place = place;
             work()
         })
@@ -115,7 +119,7 @@ pub(super) fn actor<T>(request: &Request<T>) -> String {
 }
 
 /// Runs what reads disks or digests away from the threads that answer.
-pub(super) async fn aside<T: Send + 'static>(
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;

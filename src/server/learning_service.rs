@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::{self, Door};
+use super::context::{self, ServerContext};
 use super::wire::{self, Refusal};
-use crate::engine::{Accepted, Hosted, Receipt};
+use crate::engine::{Accepted, Receipt, ServedModel};
 use crate::event::{Feedback, Subject};
 use crate::proto::perennial::v1::learning_server;
 use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
@@ -25,7 +25,7 @@ const WINDOW: usize = 1024;
 /// room before it does for many streams.
 const TOGETHER: usize = 16;
 
-pub(super) struct Learning(pub Arc<Door>);
+pub(super) struct LearningService(pub Arc<ServerContext>);
 
 /// What the next reply waits for.
 enum Pending {
@@ -38,12 +38,12 @@ enum Pending {
 }
 
 /// A valid event with what encoders make of its inputs, and the model that it is for.
-type Ready = (Arc<Hosted>, Feedback);
+type Ready = (Arc<ServedModel>, Feedback);
 
 type Replies = Pin<Box<dyn Stream<Item = Result<FeedbackReply, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl learning_server::Learning for Learning {
+impl learning_server::Learning for LearningService {
     type StreamFeedbackStream = Replies;
 
     async fn stream_feedback(
@@ -51,12 +51,12 @@ impl learning_server::Learning for Learning {
         request: Request<Streaming<FeedbackRequest>>,
     ) -> Result<Response<Replies>, Status> {
         let (window, pending) = mpsc::channel(WINDOW - TOGETHER);
-        let actor = door::actor(&request);
+        let actor = context::actor(&request);
         tokio::spawn(read(self.0.clone(), request.into_inner(), actor, window));
-        let door = self.0.clone();
+        let context = self.0.clone();
         let replies = ReceiverStream::new(pending).then(move |pending| {
-            let door = door.clone();
-            async move { answer(&door, pending).await }
+            let context = context.clone();
+            async move { answer(&context, pending).await }
         });
         Ok(Response::new(Box::pin(replies)))
     }
@@ -65,7 +65,7 @@ impl learning_server::Learning for Learning {
         &self,
         request: Request<FeedbackRequest>,
     ) -> Result<Response<FeedbackReply>, Status> {
-        let actor = door::actor(&request);
+        let actor = context::actor(&request);
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
         let handed = prepare(&self.0, request, &actor).await.and_then(hand);
@@ -76,22 +76,22 @@ impl learning_server::Learning for Learning {
 
 /// Hands each event on as it arrives, until the sender is done, gone, or the server drains.
 async fn read(
-    door: Arc<Door>,
+    context: Arc<ServerContext>,
     events: Streaming<FeedbackRequest>,
     actor: String,
     window: mpsc::Sender<Pending>,
 ) {
-    let drained = door::drained(door.draining.clone());
+    let drained = context::drained(context.draining.clone());
     tokio::pin!(drained);
     let each = async |event: Result<FeedbackRequest, Status>| {
         let event = event?;
         Ok::<_, Status>((
             event.feedback_id.clone(),
-            prepare(&door, event, &actor).await,
+            prepare(&context, event, &actor).await,
         ))
     };
     // Where nothing waits for an encoder, a queue would cost a tenth of what a stream takes in.
-    let prepared = match door.engine.models().any(|model| model.encodes()) {
+    let prepared = match context.engine.models().any(|model| model.encodes()) {
         true => events.map(each).buffered(TOGETHER).left_stream(),
         false => events.then(each).right_stream(),
     };
@@ -119,8 +119,12 @@ async fn read(
 }
 
 /// Validates an event, and has encoders encode what it brings.
-async fn prepare(door: &Door, event: FeedbackRequest, actor: &str) -> Result<Ready, Refusal> {
-    let model = door.model(&event.model)?;
+async fn prepare(
+    context: &ServerContext,
+    event: FeedbackRequest,
+    actor: &str,
+) -> Result<Ready, Refusal> {
+    let model = context.model(&event.model)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
@@ -136,24 +140,27 @@ fn hand((model, feedback): Ready) -> Result<Receipt, Refusal> {
     Ok(model.accept(feedback)?)
 }
 
-async fn answer(door: &Door, pending: Pending) -> Result<FeedbackReply, Status> {
+async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackReply, Status> {
     match pending {
         Pending::Event {
             feedback_id,
             handed,
-        } => Ok(wire::reply(feedback_id, fate(door, handed).await)),
+        } => Ok(wire::reply(feedback_id, fate(context, handed).await)),
         Pending::End(status) => Err(status),
     }
 }
 
 /// What became of an event, once that is certain.
-async fn fate(door: &Door, handed: Result<Receipt, Refusal>) -> Result<Accepted, Refusal> {
+async fn fate(
+    context: &ServerContext,
+    handed: Result<Receipt, Refusal>,
+) -> Result<Accepted, Refusal> {
     let fate = match handed {
         Ok(receipt) => receipt.wait().await.map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = &fate {
-        door.refused_feedback.add(refusal);
+        context.refused_feedback.add(refusal);
     }
     fate
 }

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-use super::door::{self, Door};
+use super::context::{self, ServerContext};
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
-use crate::engine::Hosted;
+use crate::engine::ServedModel;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 
@@ -24,10 +24,10 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Our answer is to come so long before the caller gives up, or a fifth of the deadline.
 const MARGIN_MAX: Duration = Duration::from_secs(1);
 
-pub(super) struct Oip(pub Arc<Door>);
+pub(super) struct InferenceService(pub Arc<ServerContext>);
 
 #[tonic::async_trait]
-impl GrpcInferenceService for Oip {
+impl GrpcInferenceService for InferenceService {
     async fn server_live(
         &self,
         _: Request<ServerLiveRequest>,
@@ -98,7 +98,7 @@ struct Wait {
     connection: Option<SocketAddr>,
 }
 
-impl Oip {
+impl InferenceService {
     async fn predict(
         &self,
         request: ModelInferRequest,
@@ -107,7 +107,7 @@ impl Oip {
         let model = self.0.model(&request.model_name)?;
         let parameters = Parameters::read(&request.parameters)?;
         if let Some(position) = parameters.min_position {
-            self.reach(model, position, wait).await?;
+            self.wait_for_position(model, position, wait).await?;
         }
         let snapshot = model.snapshot(&request.model_version)?;
         let spec = &snapshot.model.spec;
@@ -127,14 +127,19 @@ impl Oip {
     }
 
     /// Waits until the position is served, which may not be in the journal yet.
-    async fn reach(&self, model: &Hosted, position: u64, wait: Wait) -> Result<(), Refusal> {
+    async fn wait_for_position(
+        &self,
+        model: &ServedModel,
+        position: u64,
+        wait: Wait,
+    ) -> Result<(), Refusal> {
         if model.snapshot("")?.position >= position {
             return Ok(());
         }
         let _waiter = self.0.waiters.enter(wait.connection)?;
         let ended = tokio::select! {
-            ended = timeout(wait.time_left, model.reach(position)) => ended,
-            () = door::drained(self.0.draining.clone()) => {
+            ended = timeout(wait.time_left, model.wait_for_position(position)) => ended,
+            () = context::drained(self.0.draining.clone()) => {
                 return Err(Refusal::new(Code::Unavailable, "", "the server is stopping"));
             }
         };
