@@ -130,11 +130,11 @@ fn compared(args: &Args, served: &Replayed, other: &Replayed) -> anyhow::Result<
     let (was, is) = (score(served), score(other));
     let recent = (served.evaluation.recent(), other.evaluation.recent());
     if args.json {
-        let parting = other.parting.as_ref().map(|parting| {
+        let divergence = other.divergence.as_ref().map(|divergence| {
             json!({
-                "position": parting.position,
-                "served": parting.served,
-                "with": parting.other,
+                "position": divergence.position,
+                "served": divergence.served,
+                "with": divergence.other,
             })
         });
         return print::line(json!({
@@ -143,7 +143,7 @@ fn compared(args: &Args, served: &Replayed, other: &Replayed) -> anyhow::Result<
             "score": {"served": was, "with": is},
             "recent_score": {"served": recent.0, "with": recent.1},
             "digest": other.digest,
-            "parting": parting,
+            "parting": divergence,
         }));
     }
     let judged = other.evaluation.served().count;
@@ -157,10 +157,10 @@ fn compared(args: &Args, served: &Replayed, other: &Replayed) -> anyhow::Result<
         "{judged} answers judged; with is {}",
         with.display()
     ))?;
-    match &other.parting {
-        Some(parting) => print::line(format_args!(
+    match &other.divergence {
+        Some(divergence) => print::line(format_args!(
             "they part at position {}: {} was served, {} it would have been",
-            parting.position, parting.served, parting.other
+            divergence.position, divergence.served, divergence.other
         )),
         None => print::line("they never part"),
     }

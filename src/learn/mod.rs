@@ -74,7 +74,7 @@ pub use learned::{Amendment, Learned};
 pub use learner::{Error, Learner, Omission, Step};
 pub use ledger::{Fate, Ledger};
 pub use newest::Newest;
-pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
+pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use retold::Retold;
 pub use seen::{Seen, feedback_key, is_forgotten};
 pub use sources::Sources;

@@ -11,7 +11,7 @@ const Z_95: f64 = 1.959_963_984_540_054;
 
 /// A decision that was made and rewarded, and what the policy to be judged says of its row.
 #[derive(Clone, Copy, Debug)]
-pub struct LoggedDecision<'a> {
+pub struct EvaluatedDecision<'a> {
     /// The place of the action that was taken.
     pub action: usize,
     /// The probability with which it was taken, in (0, 1].
@@ -61,11 +61,11 @@ pub struct Estimate {
 /// equal by chance.
 ///
 /// ```
-/// use perennial::learn::{LoggedDecision, OffPolicy};
+/// use perennial::learn::{EvaluatedDecision, OffPolicy};
 ///
 /// let mut estimates = OffPolicy::default();
 /// for (action, reward) in [(0, 1.0), (1, 0.0), (0, 1.0), (1, 1.0)] {
-///     estimates.add(LoggedDecision {
+///     estimates.add(EvaluatedDecision {
 ///         action,
 ///         propensity: 0.5,
 ///         reward,
@@ -90,8 +90,8 @@ impl OffPolicy {
     ///
     /// # Panics
     /// When the action is none of the distribution's or of the scores'.
-    pub fn add(&mut self, decision: LoggedDecision<'_>) {
-        let LoggedDecision {
+    pub fn add(&mut self, decision: EvaluatedDecision<'_>) {
+        let EvaluatedDecision {
             action,
             distribution,
             scores,
@@ -225,7 +225,7 @@ mod tests {
     fn of(rows: &[Row]) -> OffPolicy {
         let mut estimates = OffPolicy::default();
         for (action, propensity, reward, distribution, scores) in rows {
-            estimates.add(LoggedDecision {
+            estimates.add(EvaluatedDecision {
                 action: *action,
                 propensity: *propensity,
                 reward: *reward,
@@ -300,7 +300,7 @@ mod tests {
         let big = f32::MAX;
         for reward in [f64::MAX, f64::MIN, 1e30, 0.0] {
             let mut estimates = of(&[(0, f64::MIN_POSITIVE, reward, [1.0, 0.0], [big, -big]); 9]);
-            estimates.add(LoggedDecision {
+            estimates.add(EvaluatedDecision {
                 action: 1,
                 propensity: 1.0,
                 reward: -reward,

@@ -506,8 +506,8 @@ async fn another_description_is_asked_what_if_and_adopted() {
     while replay.advance(64).unwrap() {}
     let outcome = replay.outcome();
     assert_eq!(outcome.evaluation.served().count, 80.0);
-    let parting = outcome.parting.expect("they are different learners");
-    assert_ne!(parting.served, parting.other);
+    let divergence = outcome.divergence.expect("they are different learners");
+    assert_ne!(divergence.served, divergence.other);
     drop(offline);
 
     // It is what the other model becomes that lives through the same from the start.

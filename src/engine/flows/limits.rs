@@ -95,7 +95,7 @@ impl ModelRuntime {
         let follower = self.follower.lock();
         let mut follower =
             follower.map_err(|_| self.unavailable("a learner thread has panicked"))?;
-        let first = segments(&follower.shelf.versions.journal)?;
+        let first = segments(&follower.lookup.versions.journal)?;
         let first = first.first().map_or(1, |first| first.first_position);
         let held_since = follower
             .time_of(first)

@@ -12,7 +12,7 @@ use crate::engine::compute::described::{Described, read};
 use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
 use crate::engine::flows::retract::resume_erasures;
-use crate::engine::history::shelf::Shelf;
+use crate::engine::history::lookup::JournalLookup;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::retracted::Retracted;
 use crate::engine::host::writer::ids_bounds;
@@ -184,7 +184,7 @@ pub fn reopen(
         None => versions.beginning(parse(&first_description(&path)?)?)?,
     };
     let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
-    let mut follower = Follower::new(learner, Shelf::new(reader, versions));
+    let mut follower = Follower::new(learner, JournalLookup::new(reader, versions));
     apply(&mut follower, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
@@ -238,7 +238,7 @@ fn known_ids(
     now: Time,
 ) -> Result<Ids, String> {
     let said = |error: crate::store::Error| error.to_string();
-    let Versions { model, journal, .. } = &follower.shelf.versions;
+    let Versions { model, journal, .. } = &follower.lookup.versions;
     let (learner, last) = (&follower.learner, follower.learner.position());
     let mut ids =
         Ids::open(directory.disk(), &directory.ids(model), journal_id, last).map_err(said)?;
@@ -325,7 +325,7 @@ pub fn first_description(journal: &Path) -> Result<String, String> {
 
 /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
 pub fn apply(follower: &mut Follower, last: u64) -> Result<(), String> {
-    follower.shelf.recovers_to = Some(last);
+    follower.lookup.recovers_to = Some(last);
     while let Some((entry, step)) = follower.step(last)? {
         if let Some(version) = step.version {
             follower
@@ -333,7 +333,7 @@ pub fn apply(follower: &mut Follower, last: u64) -> Result<(), String> {
                 .map_err(|error| error.to_string())?;
         }
     }
-    follower.shelf.recovers_to = None;
+    follower.lookup.recovers_to = None;
     Ok(())
 }
 
@@ -366,8 +366,8 @@ fn adopt(
     apply(follower, last)?;
     if moved {
         // The bits of what follows belong to another profile: it starts from a state on disk.
-        let chain = follower.shelf.reader.chain();
-        let saved = follower.shelf.versions.save_stop(&follower.learner, chain);
+        let chain = follower.lookup.reader.chain();
+        let saved = follower.lookup.versions.save_stop(&follower.learner, chain);
         saved.map_err(said)?;
     }
     record(follower, journal, time)

@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
 use crate::engine::flows::recover::{append, apply};
-use crate::engine::history::chosen::{Chosen, came_again, chosen};
-use crate::engine::history::derivation::{Derivation, Known};
-use crate::engine::history::traces::{self, Origins};
+use crate::engine::history::erased::{self, Origins};
+use crate::engine::history::rebuild::{Known, Rebuild};
+use crate::engine::history::selection::{Selection, came_again, chosen};
 use crate::engine::host::follower::Follower;
 use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::turn::{PANICKED, block_on};
@@ -27,11 +27,11 @@ use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction,
 use crate::learn::{Learner, Tainted};
 use crate::store::{self, Journal, Reader, erase, segments};
 
-/// Entries that a derivation applies between two looks at how far the journal is.
+/// Entries that a rebuild applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
-/// How often a derivation begins that meets orders on its way; then the learner does the rest.
+/// How often a rebuild begins that meets orders on its way; then the learner does the rest.
 const BEGUN_MAX: u64 = 8;
 
 const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
@@ -246,7 +246,7 @@ impl ModelRuntime {
 
     /// What is still known of the retraction that took the last of these events back: its order,
     /// and the version that it made.
-    fn certified(&self, earlier: &Chosen) -> Result<Certificate, Error> {
+    fn certified(&self, earlier: &Selection) -> Result<Certificate, Error> {
         let made = self.versions.list()?.into_iter();
         let made = made.filter_map(|one| one.manifest.ok());
         let mut by_order = made.filter(|manifest| {
@@ -271,7 +271,7 @@ impl ModelRuntime {
     }
 
     /// Overwrites what was retracted, and rids the checkpoints of it.
-    fn erase(&self, chosen: &Chosen) -> Result<u64, Error> {
+    fn erase(&self, chosen: &Selection) -> Result<u64, Error> {
         if chosen.retracted.is_empty() {
             return Ok(0);
         }
@@ -300,7 +300,7 @@ impl ModelRuntime {
         }
         let follower = self.follower.lock();
         let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
-        let chain = follower.shelf.reader.chain();
+        let chain = follower.lookup.reader.chain();
         Ok(self.versions.save_stop(&follower.learner, chain)?)
     }
 
@@ -322,13 +322,13 @@ impl ModelRuntime {
         all.by(successor)
     }
 
-    /// What would be done, and the derivation that does it, with nothing applied; none where
+    /// What would be done, and the rebuild that does it, with nothing applied; none where
     /// nothing is chosen that was not retracted before.
     fn plan(
         &self,
         selector: &Selector,
         disposal: Disposal,
-    ) -> Result<Option<(Plan, Derivation)>, Error> {
+    ) -> Result<Option<(Plan, Rebuild)>, Error> {
         let last = self.synced.load(Relaxed);
         let positions = chosen(&self.versions.journal, selector, last)?.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
@@ -337,8 +337,8 @@ impl ModelRuntime {
         };
         let order = retraction(selector, first_position, disposal);
         let known = Known::default();
-        let derivation = Derivation::begin(&self.versions, &order, last, &known);
-        let derivation = derivation.map_err(refused)?;
+        let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
+        let rebuild = rebuild.map_err(refused)?;
         let (known, unrecorded, applied) = {
             let follower = self.follower.lock();
             let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
@@ -354,14 +354,14 @@ impl ModelRuntime {
             excluded: positions.len() as u64,
             first_position,
             last_position,
-            base: derivation.base,
-            entries: last - derivation.base,
+            base: rebuild.base,
+            entries: last - rebuild.base,
             tainted,
         };
-        Ok(Some((plan, derivation)))
+        Ok(Some((plan, rebuild)))
     }
 
-    /// Derives beside the learner until little is left to catch up with, and hands the derivation
+    /// Derives beside the learner until little is left to catch up with, and hands the rebuild
     /// over. It ends early when nobody waits for it any more.
     fn derive(
         self: &Arc<ModelRuntime>,
@@ -370,52 +370,52 @@ impl ModelRuntime {
     ) -> Result<Option<Plan>, Error> {
         let planned = self.plan(&request.selector, request.disposal)?;
         self.stages.pass(Stage::Surveyed);
-        let Some((mut plan, mut derivation)) = planned else {
+        let Some((mut plan, mut rebuild)) = planned else {
             return Ok(None);
         };
         let (mut left_before, mut n_begun) = (u64::MAX, 1);
         loop {
             let last = self.synced.load(Relaxed);
-            let left = last - derivation.position();
-            if n_begun < derivation.n_begun() && n_begun < BEGUN_MAX {
-                (left_before, n_begun) = (u64::MAX, derivation.n_begun());
+            let left = last - rebuild.position();
+            if n_begun < rebuild.n_begun() && n_begun < BEGUN_MAX {
+                (left_before, n_begun) = (u64::MAX, rebuild.n_begun());
             }
             // Where feedback comes faster than it is derived, the learner does the rest.
-            let caught_up = left <= LEFT_MAX && derivation.undecided().is_none();
+            let caught_up = left <= LEFT_MAX && rebuild.undecided().is_none();
             if caught_up || left >= left_before {
                 break;
             }
             left_before = left;
-            self.advance(&mut derivation, last, asked)?;
+            self.advance(&mut rebuild, last, asked)?;
         }
-        plan.base = derivation.base;
+        plan.base = rebuild.base;
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
-        *prepared = Some(derivation);
+        *prepared = Some(rebuild);
         Ok(Some(plan))
     }
 
     fn advance(
         self: &Arc<ModelRuntime>,
-        derivation: &mut Derivation,
+        rebuild: &mut Rebuild,
         last: u64,
         asked: &Asked,
     ) -> Result<(), Error> {
-        while derivation.position() < last {
+        while rebuild.position() < last {
             if let Some(reason) = self.closed.get() {
                 return Err(self.unavailable(reason));
             }
             if asked.is_closed() {
                 return Err(self.unavailable(NOBODY_WAITS));
             }
-            derivation.advance(last, STRIDE).map_err(refused)?;
-            if let Some(order) = derivation.undecided()
-                && derivation.position() + 1 == order
+            rebuild.advance(last, STRIDE).map_err(refused)?;
+            if let Some(order) = rebuild.undecided()
+                && rebuild.position() + 1 == order
             {
                 // Once it is applied and what became of it is journaled, that is known.
                 self.await_applied(order)?;
                 self.settle_trims()?;
                 let last = self.synced.load(Relaxed);
-                return derivation.begin_again(last).map_err(refused);
+                return rebuild.begin_again(last).map_err(refused);
             }
         }
         Ok(())
@@ -454,13 +454,13 @@ fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error
 fn overwrite(
     versions: &Versions,
     origins: Origins,
-    chosen: &Chosen,
+    chosen: &Selection,
     last: u64,
 ) -> Result<u64, store::Error> {
     if chosen.retracted.is_empty() {
         return Ok(0);
     }
-    traces::remove(versions, origins, &chosen.retracted)?;
+    erased::remove(versions, origins, &chosen.retracted)?;
     let mut positions = came_again(&versions.journal, &chosen.retracted, last)?;
     positions.extend(&chosen.retracted);
     erase(&versions.disk, &versions.journal, &positions)
@@ -478,10 +478,10 @@ pub(crate) fn resume_erasures(
 ) -> Result<(), String> {
     let said = |error: store::Error| error.to_string();
     for position in follower.learner.erasures().to_vec() {
-        let versions = &follower.shelf.versions;
+        let versions = &follower.lookup.versions;
         let chosen = to_be_erased(&versions.journal, position).map_err(said)?;
         if !chosen.retracted.is_empty() && !is_saved_behind(versions, chosen.order).map_err(said)? {
-            let chain = follower.shelf.reader.chain();
+            let chain = follower.lookup.reader.chain();
             let saved = versions.save_stop(&follower.learner, chain);
             saved.map_err(said)?;
         }
@@ -502,20 +502,20 @@ pub(crate) fn resume_erasures(
 }
 
 /// What the order at a position asks to be erased and is not yet.
-fn to_be_erased(journal: &Path, position: u64) -> Result<Chosen, store::Error> {
+fn to_be_erased(journal: &Path, position: u64) -> Result<Selection, store::Error> {
     let first = segments(journal)?
         .first()
         .map_or(0, |one| one.first_position);
     if position < first {
         // What it chose stood before it, and has gone with it.
-        return Ok(Chosen::default());
+        return Ok(Selection::default());
     }
     let order = Reader::open(journal, position, 0)?.next(position)?;
     match order.map(|entry| entry.event) {
         Some(Event::Command(Command { order, .. })) => match order.erased() {
             Some(selector) => chosen(journal, selector, position),
-            None => Ok(Chosen::default()),
+            None => Ok(Selection::default()),
         },
-        _ => Ok(Chosen::default()),
+        _ => Ok(Selection::default()),
     }
 }

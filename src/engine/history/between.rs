@@ -1,11 +1,11 @@
-//! The orders that a journal holds between a base and an order, scanned before a derivation.
+//! The orders that a journal holds between a base and an order, scanned before a rebuild.
 //!
 //! Invariant: it grows with the orders that bring back or take back, never with the versions that
 //! were made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::history::derivation::Known;
+use crate::engine::history::rebuild::Known;
 use crate::engine::versions::kept::Wanted;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Event, Order, Reason, Retraction, Version};
@@ -122,7 +122,7 @@ impl Between {
                 }
             }
         }
-        // A restore whose version is missing may be refused: the derivation begins again by then.
+        // A restore whose version is missing may be refused: the rebuild begins again by then.
         for (&order, &version) in &self.undecided {
             let position = position(version);
             position

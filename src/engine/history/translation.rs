@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::history::decisions::{arranged, places};
+use crate::engine::history::logged::{arranged, places};
 use crate::event::{
     Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject,
 };
@@ -24,12 +24,12 @@ pub struct Translation {
     answers: BTreeMap<u64, (Outputs, BTreeMap<u32, String>)>,
     /// What answers; none where it has changed.
     model: Option<Model>,
-    parting: Option<Parting>,
+    divergence: Option<Divergence>,
 }
 
 /// Where two models first answer differently.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parting {
+pub struct Divergence {
     /// The position of the prediction.
     pub position: u64,
     /// What was served.
@@ -47,13 +47,13 @@ impl Translation {
             journaled: BTreeMap::new(),
             answers: BTreeMap::new(),
             model: None,
-            parting: None,
+            divergence: None,
         })
     }
 
     /// Where the answers first part, if they have.
-    pub fn parting(&self) -> Option<Parting> {
-        self.parting.clone()
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.divergence.clone()
     }
 
     /// Takes note that the learner answers differently from here on.
@@ -163,10 +163,10 @@ impl Translation {
         );
         let other = said(&outputs, batch.n_rows, &names, &labels);
         self.keep_the_decision(spec, &journaled.outputs, &mut outputs)?;
-        if let (None, Some(served), Some(other)) = (&self.parting, served, other)
+        if let (None, Some(served), Some(other)) = (&self.divergence, served, other)
             && served != other
         {
-            self.parting = Some(Parting {
+            self.divergence = Some(Divergence {
                 position,
                 served,
                 other,

@@ -13,7 +13,7 @@ use crate::engine::compute::serving::Snapshot;
 use crate::engine::compute::stages::{Stage, Stages};
 use crate::engine::error::Error;
 use crate::engine::flows::command::{Done, Outcome};
-use crate::engine::history::shelf::Shelf;
+use crate::engine::history::lookup::JournalLookup;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::retain::Retention;
 use crate::engine::host::served_model::ModelRuntime;
@@ -39,7 +39,7 @@ pub enum Job {
 /// A learner with the journal it follows.
 pub struct Follower {
     pub learner: Learner,
-    pub shelf: Shelf,
+    pub lookup: JournalLookup,
     pub retention: Retention,
     /// Where a test holds orders.
     pub stages: Stages,
@@ -123,7 +123,7 @@ impl ModelRuntime {
     fn learn_some(&self, follower: &mut Follower) -> Result<(), String> {
         let last = self.synced.load(Relaxed);
         for _ in 0..LOOK_EVERY {
-            let prepared = follower.shelf.reader.prepare(last);
+            let prepared = follower.lookup.reader.prepare(last);
             let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
             if self.starved.swap(waits, Relaxed) != waits {
                 let error = prepared.err().map(|error| error.to_string());
@@ -174,7 +174,7 @@ impl ModelRuntime {
             _ => None,
         };
         if let Some(version) = order.and_then(Order::restored) {
-            follower.shelf.versions.unpin(version);
+            follower.lookup.versions.unpin(version);
         }
         if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
             tracing::warn!(
@@ -238,7 +238,7 @@ impl ModelRuntime {
         });
         // A retraction may start from any of them.
         if version.reason == Reason::Cadence && !self.retracting.load(Relaxed) {
-            let pruned = follower.shelf.versions.prune_cadence(&follower.learner);
+            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
             pruned.unwrap_or_else(|error| {
                 tracing::warn!(model = self.name, %error, "old versions were not removed");
             });
@@ -294,18 +294,18 @@ impl ModelRuntime {
         }
         let follower = &mut *follower;
         self.retain(follower);
-        let chain = follower.shelf.reader.chain();
-        if let Err(error) = follower.shelf.versions.save_stop(&follower.learner, chain) {
+        let chain = follower.lookup.reader.chain();
+        if let Err(error) = follower.lookup.versions.save_stop(&follower.learner, chain) {
             tracing::error!(model = self.name, %error, "no checkpoint at stop");
         }
     }
 }
 
 impl Follower {
-    pub fn new(learner: Learner, shelf: Shelf) -> Follower {
+    pub fn new(learner: Learner, lookup: JournalLookup) -> Follower {
         Follower {
             learner,
-            shelf,
+            lookup,
             retention: Retention::default(),
             stages: Stages::default(),
             published: None,
@@ -315,13 +315,13 @@ impl Follower {
 
     /// Applies the next entry up to position `last`; none when all are applied.
     pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
-        let Some(entry) = self.shelf.next(last)? else {
+        let Some(entry) = self.lookup.next(last)? else {
             return Ok(None);
         };
         if let Event::Command(_) = entry.event {
             self.stages.pass(Stage::Applying(entry.position));
         }
-        let step = self.learner.apply(&entry, &mut self.shelf);
+        let step = self.learner.apply(&entry, &mut self.lookup);
         let step = step.map_err(|error| error.to_string())?;
         if step.changed {
             self.published = None;
@@ -351,8 +351,8 @@ impl Follower {
 
     /// Saves the version that `entry` made.
     pub fn save(&mut self, version: &Version, entry: &Entry) -> Result<(), store::Error> {
-        let chain = self.shelf.reader.chain();
-        self.shelf
+        let chain = self.lookup.reader.chain();
+        self.lookup
             .versions
             .save(&self.learner, version, entry, chain)
     }

@@ -111,7 +111,7 @@ impl ServedModel {
 impl Follower {
     fn review(&mut self, now: Time, synced: u64) -> Result<Look, String> {
         let said = |error: store::Error| error.to_string();
-        let found = segments(&self.shelf.versions.journal).map_err(said)?;
+        let found = segments(&self.lookup.versions.journal).map_err(said)?;
         let limits = self.learner.spec().journal.clone();
         let bytes: u64 = found.iter().map(|segment| segment.bytes).sum();
         let room = match limits.prediction_bytes_max() - limits.segment_bytes() {
@@ -179,8 +179,8 @@ impl Follower {
             }
         };
         if due {
-            let chain = self.shelf.reader.chain();
-            let versions = &self.shelf.versions;
+            let chain = self.lookup.reader.chain();
+            let versions = &self.lookup.versions;
             match versions.save_unnamed(&self.learner, RETAIN, chain) {
                 Ok(()) => {
                     let position = self.learner.position();
@@ -199,7 +199,7 @@ impl Follower {
         let old = |one: &&Manifest| one.time_us <= horizon && one.erased_by == 0;
         let base = states.iter().rev().find(old).map(|one| one.position);
         if let Some(base) = base {
-            let versions = &self.shelf.versions;
+            let versions = &self.lookup.versions;
             versions.remove_before(RETAIN, base).map_err(said)?;
             self.retention.needs = self.retention.needs.split_off(&base);
         }
@@ -234,7 +234,7 @@ impl Follower {
 
     /// The manifests of all checkpoints that are whole.
     fn saved(&self) -> Result<Vec<Manifest>, String> {
-        let listed = self.shelf.versions.checkpoints();
+        let listed = self.lookup.versions.checkpoints();
         let listed = listed.map_err(|error| error.to_string())?;
         let manifests = listed.into_iter().filter_map(|one| one.manifest.ok());
         Ok(manifests.collect())
@@ -272,7 +272,7 @@ impl Follower {
         if let Some(time) = self.retention.times.get(&first_position) {
             return Ok(*time);
         }
-        let entry = self.shelf.reader.read(first_position);
+        let entry = self.lookup.reader.read(first_position);
         let time = entry.map_err(|error| error.to_string())?.time;
         self.retention.times.insert(first_position, time);
         Ok(time)
@@ -283,7 +283,7 @@ impl Follower {
         if let Some(needs) = self.retention.needs.get(&base) {
             return Ok(*needs);
         }
-        let state = self.shelf.versions.state_at(base)?;
+        let state = self.lookup.versions.state_at(base)?;
         let needs = needs(base, state.joins().oldest_position());
         self.retention.needs.insert(base, needs);
         Ok(needs)

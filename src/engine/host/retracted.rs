@@ -29,7 +29,7 @@ impl Retracted {
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted(Mutex::new(positions)));
         }
-        let journal = &follower.shelf.versions.journal;
+        let journal = &follower.lookup.versions.journal;
         // Ids stay known when the segments of their events are let go.
         let first = segments(journal)?;
         let oldest = first

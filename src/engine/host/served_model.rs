@@ -21,7 +21,7 @@ use crate::engine::compute::serving::{ServingSlot, Snapshot};
 use crate::engine::compute::stages::Stages;
 use crate::engine::error::Error;
 use crate::engine::flows::command::Outcome;
-use crate::engine::history::shelf::Prepared;
+use crate::engine::history::lookup::Prepared;
 use crate::engine::host::awaited::Awaited;
 use crate::engine::host::bounds::BoundCounts;
 use crate::engine::host::follower::{Follower, Job};
@@ -131,8 +131,8 @@ impl ModelRuntime {
         clock: Arc<JournalClock>,
         feedback_stopped: &watch::Sender<bool>,
     ) -> ModelRuntime {
-        let (versions, retry) = (follower.shelf.versions.clone(), ShortageRetry::of(name));
-        follower.shelf.versions.retry = retry.clone();
+        let (versions, retry) = (follower.lookup.versions.clone(), ShortageRetry::of(name));
+        follower.lookup.versions.retry = retry.clone();
         ModelRuntime {
             name: name.to_owned(),
             index,
@@ -140,7 +140,7 @@ impl ModelRuntime {
             forwarder: forwarder(follower.learner.spec()),
             serving: ServingSlot::new(follower.snapshot()),
             versions,
-            prepared: follower.shelf.prepared.clone(),
+            prepared: follower.lookup.prepared.clone(),
             tainted: Mutex::new(follower.learner.tainted().clone()),
             retracted: Retracted::default(),
             retracting: AtomicBool::new(false),

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::engine::error::Error;
-use crate::engine::history::derivation::{Derivation, Known};
-use crate::engine::history::translation::Parting;
+use crate::engine::history::rebuild::{Known, Rebuild};
+use crate::engine::history::translation::Divergence;
 use crate::engine::versions::saved::{Versions, hex};
 use crate::event::{Description, Event, Kind, Order};
 use crate::learn::Evaluation;
@@ -15,7 +15,7 @@ use crate::store::{Manifest, Reader};
 
 /// A replay on its way.
 pub struct Replay {
-    derivation: Derivation,
+    rebuild: Rebuild,
     versions: Versions,
     base: u64,
     last: u64,
@@ -36,7 +36,7 @@ pub struct Replayed {
     /// How good the answers were: those served, or those that the other description gives.
     pub evaluation: Evaluation,
     /// Where the answers of another description first part from those served.
-    pub parting: Option<Parting>,
+    pub divergence: Option<Divergence>,
 }
 
 impl Replay {
@@ -61,8 +61,8 @@ impl Replay {
         };
         let mut why = "no checkpoint is left to go on from".to_owned();
         for base in bases {
-            match Derivation::again_from(versions, last, base) {
-                Ok(derivation) => return Ok(Replay::new(versions, last, base, derivation)),
+            match Rebuild::again_from(versions, last, base) {
+                Ok(rebuild) => return Ok(Replay::new(versions, last, base, rebuild)),
                 Err(reason) => why = reason,
             }
         }
@@ -79,18 +79,17 @@ impl Replay {
             what,
         };
         let order = Order::Adopt(description);
-        let derivation =
-            Derivation::begin(versions, &order, last, &Known::default()).map_err(refused)?;
-        Ok(Replay::new(versions, last, 0, derivation))
+        let rebuild = Rebuild::begin(versions, &order, last, &Known::default()).map_err(refused)?;
+        Ok(Replay::new(versions, last, 0, rebuild))
     }
 
-    fn new(versions: &Versions, last: u64, base: u64, derivation: Derivation) -> Replay {
-        let saved = match derivation.order() {
+    fn new(versions: &Versions, last: u64, base: u64, rebuild: Rebuild) -> Replay {
+        let saved = match rebuild.order() {
             None => versions.positions().unwrap_or_default(),
             Some(_) => Vec::new(),
         };
         Replay {
-            derivation,
+            rebuild,
             versions: versions.clone(),
             base,
             last,
@@ -101,7 +100,7 @@ impl Replay {
 
     /// The position that it has reached, the one that it started after, and the last.
     pub fn positions(&self) -> (u64, u64, u64) {
-        (self.derivation.position(), self.base, self.last)
+        (self.rebuild.position(), self.base, self.last)
     }
 
     /// Applies up to `n_max` entries; false once all are applied.
@@ -109,11 +108,11 @@ impl Replay {
     /// # Errors
     /// [`Error::Damaged`]: the journal gives another state than a checkpoint or record says.
     pub fn advance(&mut self, n_max: u64) -> Result<bool, Error> {
-        let until = (self.derivation.position() + n_max).min(self.last);
-        while self.derivation.position() < until {
-            let next = self.saved.range(self.derivation.position() + 1..).next();
+        let until = (self.rebuild.position() + n_max).min(self.last);
+        while self.rebuild.position() < until {
+            let next = self.saved.range(self.rebuild.position() + 1..).next();
             let stop = next.map_or(until, |position| until.min(*position));
-            let advanced = self.derivation.advance(stop, usize::MAX);
+            let advanced = self.rebuild.advance(stop, usize::MAX);
             advanced.map_err(|what| self.damaged(what))?;
             self.compare(stop)?;
         }
@@ -128,7 +127,7 @@ impl Replay {
         let Ok(Manifest { digest: saved, .. }) = self.versions.manifest_at(position) else {
             return Ok(());
         };
-        let digest = hex(&self.derivation.learner.learned().digest());
+        let digest = hex(&self.rebuild.learner.learned().digest());
         if digest != saved {
             return Err(self.damaged(format!(
                 "the checkpoint at position {position} was saved with digest {saved}, \
@@ -148,13 +147,13 @@ impl Replay {
 
     /// What it has led to.
     pub fn outcome(self) -> Replayed {
-        let learner = &self.derivation.learner;
+        let learner = &self.rebuild.learner;
         Replayed {
             entries: learner.position() - self.base,
             compared: self.compared,
             digest: hex(&learner.learned().digest()),
             evaluation: learner.evaluation().clone(),
-            parting: self.derivation.parting(),
+            divergence: self.rebuild.divergence(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::Made;
 use crate::engine::flows::recover::{self, Clocks};
 use crate::engine::flows::retract::check_untainted;
-use crate::engine::history::decisions::Decisions;
+use crate::engine::history::logged::LoggedDecisions;
 use crate::engine::host::follower::Follower;
 use crate::engine::offline::replay::Replay;
 use crate::engine::versions::saved::Versions;
@@ -106,8 +106,8 @@ impl Offline {
     ///
     /// # Errors
     /// [`Error::Store`]: the journal cannot be read.
-    pub fn decisions(&self, asked: &Spec) -> Result<Decisions<'_>, Error> {
-        Decisions::new(&self.versions, self.last_position, asked)
+    pub fn decisions(&self, asked: &Spec) -> Result<LoggedDecisions<'_>, Error> {
+        LoggedDecisions::new(&self.versions, self.last_position, asked)
     }
 
     /// Answers a prediction again, if it was one of this model.
@@ -184,8 +184,8 @@ impl Offline {
         };
         follower.save(&version, &entry)?;
         recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
-        let chain = follower.shelf.reader.chain();
-        let versions = &follower.shelf.versions;
+        let chain = follower.lookup.reader.chain();
+        let versions = &follower.lookup.versions;
         versions.save_stop(&follower.learner, chain)?;
         journal.close()?;
         Ok(Made {
@@ -219,7 +219,7 @@ pub(crate) fn inspect(data: &Path, model: &str) -> Result<(Directory, Report), E
 
 /// Refuses what could not be carried out once it is journaled.
 fn check_restore(follower: &Follower, version: u64) -> Result<(), Error> {
-    let versions = &follower.shelf.versions;
+    let versions = &follower.lookup.versions;
     check_untainted(follower.learner.tainted(), &versions.model, version)?;
     versions.get(version, follower.learner.version())?;
     versions.load(version)?;

@@ -99,7 +99,13 @@ impl Story {
             50..65 => {
                 let name = ["click", "dwell", "unknown"].choose(&mut self.rng);
                 let name = (*name.expect("three")).to_owned();
-                self.say(id, Signal::Named { name, value: reward });
+                self.say(
+                    id,
+                    Signal::Named {
+                        name,
+                        value: reward,
+                    },
+                );
             }
             65..72 => {
                 let other = self.ids[recent..].choose(&mut self.rng);

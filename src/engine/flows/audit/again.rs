@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{row_of, same_bits};
 use crate::engine::compute::described::BUILD;
-use crate::engine::history::derivation::{Derivation, Known};
+use crate::engine::history::rebuild::{Known, Rebuild};
 use crate::engine::versions::saved::Versions;
 use crate::event::{
     Command, Description, Disposal, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
@@ -25,26 +25,26 @@ pub(super) struct Again {
 
 /// The state as it was when it answered, whatever was retracted since.
 pub(super) fn state_at(versions: &Versions, position: u64) -> Result<Again, String> {
-    let derivation = Derivation::again(versions, position)?;
-    let base = derivation.base;
+    let rebuild = Rebuild::again(versions, position)?;
+    let base = rebuild.base;
     let reader = Reader::open(&versions.journal, base + 1, 0);
     let said = reader.and_then(|reader| descriptions(reader, position));
     let said = said.map_err(|error| error.to_string())?;
     let mut under = Vec::new();
     if said.first().is_none_or(|(at, _)| *at > base + 1) {
-        under.push(derivation.learner.description().clone());
+        under.push(rebuild.learner.description().clone());
     }
     under.extend(said.into_iter().map(|(_, description)| description));
-    let learner = derivation.finish(position)?.learner;
+    let learner = rebuild.finish(position)?.learner;
     Ok(Again { learner, under })
 }
 
 /// What became of the feedback at a position when it came, where that can be derived again.
 pub(super) fn fate_at(versions: &Versions, position: u64) -> Option<Fate> {
-    let mut derivation = Derivation::again(versions, position).ok()?;
+    let mut rebuild = Rebuild::again(versions, position).ok()?;
     let mut counts_at = |last| {
-        derivation.advance(last, usize::MAX).ok()?;
-        let learner = &derivation.learner;
+        rebuild.advance(last, usize::MAX).ok()?;
+        let learner = &rebuild.learner;
         let counts = Fate::ALL.map(|fate| learner.ledger().count(fate));
         (learner.position() == last).then_some(counts)
     };
@@ -153,16 +153,16 @@ pub(super) fn state_without(
         written: last,
         ..Known::default()
     };
-    let derivation = Derivation::begin(versions, &order, position, &known)?;
+    let rebuild = Rebuild::begin(versions, &order, position, &known)?;
     // What was taken back only later had its part in the answer, and is not known any more.
-    let needed = |at: &&u64| **at > derivation.base && orders.iter().any(|first| first <= *at);
+    let needed = |at: &&u64| **at > rebuild.base && orders.iter().any(|first| first <= *at);
     if let Some(at) = erased.iter().find(needed) {
         return Err(format!(
             "entry {at} was erased, and no order up to position {position} is known to have \
              taken it back before"
         ));
     }
-    let other = derivation.finish(position)?;
+    let other = rebuild.finish(position)?;
     Ok((other.learner, other.left_out.len() as u64))
 }
 

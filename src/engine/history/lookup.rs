@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::engine::history::derivation::{Derivation, Known};
+use crate::engine::history::rebuild::{Known, Rebuild};
 use crate::engine::history::translation::Translation;
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
@@ -19,7 +19,7 @@ use crate::model::{Device, Pinned, TextEncoder};
 use crate::store::{self, Reader};
 
 /// The journal and the versions of one model, for one learner.
-pub struct Shelf {
+pub struct JournalLookup {
     pub reader: Reader,
     pub versions: Versions,
     /// What the learner's history leaves out.
@@ -30,7 +30,7 @@ pub struct Shelf {
     pub kept: Kept,
     /// From the entries of the journal to those of another description.
     pub translation: Option<Translation>,
-    /// A derivation that has almost caught up with an order on its way.
+    /// A rebuild that has almost caught up with an order on its way.
     pub prepared: Prepared,
     /// Where a recovery ends; none once it has.
     pub recovers_to: Option<u64>,
@@ -96,12 +96,12 @@ impl Ahead {
     }
 }
 
-/// Where a derivation is handed over to the learner that has to become it.
-pub type Prepared = Arc<Mutex<Option<Derivation>>>;
+/// Where a rebuild is handed over to the learner that has to become it.
+pub type Prepared = Arc<Mutex<Option<Rebuild>>>;
 
-impl Shelf {
-    pub fn new(reader: Reader, versions: Versions) -> Shelf {
-        Shelf {
+impl JournalLookup {
+    pub fn new(reader: Reader, versions: Versions) -> JournalLookup {
+        JournalLookup {
             reader,
             versions,
             omissions: Vec::new(),
@@ -136,15 +136,15 @@ impl Shelf {
         let position = retry.run(|| self.versions.position(version, last));
         let position = position.map_err(|error| error.to_string())?;
         let position = position.ok_or_else(|| format!("nothing says where {version} was made"))?;
-        let learner = Derivation::again(&self.versions, position)?.finish(position)?;
+        let learner = Rebuild::again(&self.versions, position)?.finish(position)?;
         let learner = learner.learner;
         Ok((learner.learned().weights(), learner.state()))
     }
 
     /// What was derived for this order, and for no other, beside the learner.
-    fn take_prepared(&self, order: &Order) -> Option<Derivation> {
+    fn take_prepared(&self, order: &Order) -> Option<Rebuild> {
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
-        let mut taken = prepared.take_if(|derivation| derivation.order() == Some(order))?;
+        let mut taken = prepared.take_if(|rebuild| rebuild.order() == Some(order))?;
         taken.retry_like(&self.versions);
         Some(taken)
     }
@@ -164,7 +164,7 @@ impl Shelf {
     }
 }
 
-impl Archive for Shelf {
+impl Archive for JournalLookup {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
         match self.entry(position)?.event {
             Event::Prediction(prediction) => Ok(Cow::Owned(match &self.translation {
@@ -239,8 +239,8 @@ impl Archive for Shelf {
         let last = position - 1;
         let refused = self.refused.iter().chain(refused).copied().collect();
         // What is unknown is so in a recovery alone, beside which nothing is derived.
-        if let Some(derivation) = self.take_prepared(order) {
-            return derivation.finish_for(last, refused);
+        if let Some(rebuild) = self.take_prepared(order) {
+            return rebuild.finish_for(last, refused);
         }
         let known = Known {
             omissions: self.omissions.clone(),
@@ -249,6 +249,6 @@ impl Archive for Shelf {
             written: last,
             unknown_from,
         };
-        Derivation::begin(&self.versions, order, last, &known)?.finish(last)
+        Rebuild::begin(&self.versions, order, last, &known)?.finish(last)
     }
 }

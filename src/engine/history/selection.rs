@@ -10,7 +10,7 @@ use crate::store::{self, Reader};
 
 /// The positions of feedback that a selector chooses, rising.
 #[derive(Default)]
-pub struct Chosen {
+pub struct Selection {
     /// What was not taken back before.
     pub new: Vec<u64>,
     /// What was, and was not erased, with the positions of the orders.
@@ -20,9 +20,9 @@ pub struct Chosen {
 }
 
 /// The events up to `last` that a selector chooses.
-pub fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Chosen, store::Error> {
+pub fn chosen(journal: &Path, selector: &Selector, last: u64) -> Result<Selection, store::Error> {
     let earlier = retractions(journal, last)?;
-    let mut all = Chosen::default();
+    let mut all = Selection::default();
     let mut reader = Reader::from_start(journal, last)?;
     while let Some(Entry {
         position,

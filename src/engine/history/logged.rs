@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 
 use crate::engine::error::Error;
-use crate::engine::history::chosen::{Retractions, retractions};
+use crate::engine::history::selection::{Retractions, retractions};
 use crate::engine::versions::saved::Versions;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
@@ -21,7 +21,7 @@ use crate::store::Reader;
 
 /// A decision and what it earned.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decided {
+pub struct LoggedDecision {
     /// The position of its first reward, or where silence became one.
     pub position: u64,
     /// The one row that was asked about, with the inputs of the description that asks for it.
@@ -35,7 +35,7 @@ pub struct Decided {
 }
 
 /// Decisions of a journal, one after the other; they end after the first error.
-pub struct Decisions<'a> {
+pub struct LoggedDecisions<'a> {
     model: &'a str,
     last_position: u64,
     reader: Reader,
@@ -74,10 +74,10 @@ struct Outcome {
     reward: f64,
 }
 
-impl Iterator for Decisions<'_> {
-    type Item = Result<Decided, Error>;
+impl Iterator for LoggedDecisions<'_> {
+    type Item = Result<LoggedDecision, Error>;
 
-    fn next(&mut self) -> Option<Result<Decided, Error>> {
+    fn next(&mut self) -> Option<Result<LoggedDecision, Error>> {
         if self.outcomes.is_none() {
             let gathered = self.gather();
             let (outcomes, error) = match gathered {
@@ -98,13 +98,13 @@ impl Iterator for Decisions<'_> {
     }
 }
 
-impl<'a> Decisions<'a> {
+impl<'a> LoggedDecisions<'a> {
     pub fn new(
         versions: &'a Versions,
         last_position: u64,
         asked: &Spec,
-    ) -> Result<Decisions<'a>, Error> {
-        Ok(Decisions {
+    ) -> Result<LoggedDecisions<'a>, Error> {
+        Ok(LoggedDecisions {
             model: &versions.model,
             last_position,
             reader: Reader::from_start(&versions.journal, 0)?,
@@ -199,7 +199,10 @@ impl<'a> Decisions<'a> {
         let windows = Windows::at(spec, now);
         let takes = |joins: &Joins, id, reward| {
             let waiting = windows.find(joins, id).ok()?;
-            windows.refuses(&waiting, reward).is_none().then_some(waiting)
+            windows
+                .refuses(&waiting, reward)
+                .is_none()
+                .then_some(waiting)
         };
         let rewards = match &feedback.signal {
             Signal::PreferredOver(other) => {
@@ -227,7 +230,7 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    fn decided(&mut self, outcome: Outcome) -> Result<Decided, Error> {
+    fn decided(&mut self, outcome: Outcome) -> Result<LoggedDecision, Error> {
         let Outcome {
             at: (at, row),
             position,
@@ -251,7 +254,7 @@ impl<'a> Decisions<'a> {
         };
         let mut batch = prediction.batch.row(row);
         batch.columns = arranged(&batch, &described.places, &self.asked);
-        Ok(Decided {
+        Ok(LoggedDecision {
             position,
             batch,
             action: action.clone(),

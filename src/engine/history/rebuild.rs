@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::history::between::Between;
-use crate::engine::history::shelf::Shelf;
-use crate::engine::history::translation::{Parting, Translation};
+use crate::engine::history::lookup::JournalLookup;
+use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Entry, Event, Order};
@@ -18,11 +18,11 @@ use crate::model::Spec;
 use crate::store::{Reader, segments};
 
 /// A history on its way.
-pub struct Derivation {
+pub struct Rebuild {
     /// What makes it another history than the recorded one.
     order: Option<Order>,
     pub learner: Learner,
-    shelf: Shelf,
+    lookup: JournalLookup,
     left_out: Vec<u64>,
     known: Known,
     /// Up to where it knows the orders.
@@ -51,7 +51,7 @@ pub struct Known {
     pub unknown_from: Option<u64>,
 }
 
-impl Derivation {
+impl Rebuild {
     /// The history that `order` asks for, of which the journal holds the entries up to `last` by
     /// now. Nothing is applied yet.
     ///
@@ -63,13 +63,13 @@ impl Derivation {
         order: &Order,
         last: u64,
         known: &Known,
-    ) -> Result<Derivation, String> {
+    ) -> Result<Rebuild, String> {
         let first = match order {
             Order::Retract(retraction) => retraction.first_position,
             _ => 1,
         };
-        Derivation::from_any(older(versions, first)?, |base| {
-            Derivation::from(versions, Some(order), last, known, base)
+        Rebuild::from_any(older(versions, first)?, |base| {
+            Rebuild::from(versions, Some(order), last, known, base)
         })
         .map_err(|why| format!("no state before position {first} can be gone on from: {why}"))
     }
@@ -77,10 +77,10 @@ impl Derivation {
     /// The recorded history up to `last`, from the newest state of it that is whole.
     ///
     /// # Errors
-    /// As [`Derivation::begin`].
-    pub fn again(versions: &Versions, last: u64) -> Result<Derivation, String> {
-        Derivation::from_any(older(versions, last + 1)?, |base| {
-            Derivation::again_from(versions, last, base)
+    /// As [`Rebuild::begin`].
+    pub fn again(versions: &Versions, last: u64) -> Result<Rebuild, String> {
+        Rebuild::from_any(older(versions, last + 1)?, |base| {
+            Rebuild::again_from(versions, last, base)
         })
         .map_err(|why| format!("no state up to position {last} can be gone on from: {why}"))
     }
@@ -88,19 +88,19 @@ impl Derivation {
     /// The recorded history up to `last`, from the state at `base`; 0 is before the first entry.
     ///
     /// # Errors
-    /// As [`Derivation::begin`].
-    pub fn again_from(versions: &Versions, last: u64, base: u64) -> Result<Derivation, String> {
-        Derivation::from(versions, None, last, &Known::default(), base)
+    /// As [`Rebuild::begin`].
+    pub fn again_from(versions: &Versions, last: u64, base: u64) -> Result<Rebuild, String> {
+        Rebuild::from(versions, None, last, &Known::default(), base)
     }
 
     fn from_any(
         bases: Vec<u64>,
-        from: impl Fn(u64) -> Result<Derivation, String>,
-    ) -> Result<Derivation, String> {
+        from: impl Fn(u64) -> Result<Rebuild, String>,
+    ) -> Result<Rebuild, String> {
         let mut reasons = Vec::new();
         for base in bases.into_iter().chain([0]) {
             match from(base) {
-                Ok(derivation) => return Ok(derivation),
+                Ok(rebuild) => return Ok(rebuild),
                 Err(reason) => reasons.push(reason),
             }
         }
@@ -118,7 +118,7 @@ impl Derivation {
         last: u64,
         known: &Known,
         base: u64,
-    ) -> Result<Derivation, String> {
+    ) -> Result<Rebuild, String> {
         let said = |error: crate::store::Error| error.to_string();
         let first = reaches_back(versions, base)?;
         let between = Between::survey(versions, base, last, known)?;
@@ -143,20 +143,20 @@ impl Derivation {
             .unknown_from
             .iter()
             .for_each(|first| comparison.begin(*first));
-        let mut shelf = Shelf::new(reader, versions.clone());
-        shelf.omissions = omissions.clone();
-        shelf.refused = between.refused;
-        shelf.kept = Kept::new(versions, wanted);
+        let mut lookup = JournalLookup::new(reader, versions.clone());
+        lookup.omissions = omissions.clone();
+        lookup.refused = between.refused;
+        lookup.kept = Kept::new(versions, wanted);
         if let Some(Order::Adopt(description)) = order {
-            shelf.translation = Some(Translation::new(description.clone())?);
+            lookup.translation = Some(Translation::new(description.clone())?);
         }
-        Ok(Derivation {
+        Ok(Rebuild {
             order: order.cloned(),
             learner: match order {
                 Some(_) => learner.rederive(omissions),
                 None => learner,
             },
-            shelf,
+            lookup,
             left_out: Vec::new(),
             known: known.clone(),
             surveyed: last,
@@ -174,7 +174,7 @@ impl Derivation {
 
     /// What it looks up from here on waits for descriptors where that of these versions does.
     pub fn retry_like(&mut self, versions: &Versions) {
-        self.shelf.versions.retry = versions.retry.clone();
+        self.lookup.versions.retry = versions.retry.clone();
     }
 
     /// How often it has begun.
@@ -188,8 +188,8 @@ impl Derivation {
     }
 
     /// Where its answers first part from those served, under another description.
-    pub fn parting(&self) -> Option<Parting> {
-        self.shelf.translation.as_ref()?.parting()
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.lookup.translation.as_ref()?.divergence()
     }
 
     /// The order before which it stops until it is known whether that was refused.
@@ -205,14 +205,14 @@ impl Derivation {
     pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), String> {
         for _ in 0..n_max {
             let until = self.undecided.map_or(last, |order| last.min(order - 1));
-            let Some(entry) = self.shelf.next(until)? else {
+            let Some(entry) = self.lookup.next(until)? else {
                 break;
             };
             if self.order.is_some() && self.is_unseen(&entry) {
                 self.begin_again(last)?;
                 continue;
             }
-            let entry = match &mut self.shelf.translation {
+            let entry = match &mut self.lookup.translation {
                 Some(translation) => translation.entry(entry, &self.learner)?,
                 None => entry,
             };
@@ -224,12 +224,12 @@ impl Derivation {
     /// The same history from its base, with all orders up to `last` in view.
     ///
     /// # Errors
-    /// As [`Derivation::begin`].
+    /// As [`Rebuild::begin`].
     pub fn begin_again(&mut self, last: u64) -> Result<(), String> {
         if let Some(order) = &self.order {
-            let versions = &self.shelf.versions;
-            let again = Derivation::begin(versions, order, last, &self.known)?;
-            *self = Derivation {
+            let versions = &self.lookup.versions;
+            let again = Rebuild::begin(versions, order, last, &self.known)?;
+            *self = Rebuild {
                 n_begun: self.n_begun + 1,
                 ..again
             };
@@ -253,18 +253,18 @@ impl Derivation {
     }
 
     fn apply(&mut self, entry: &Entry) -> Result<(), String> {
-        let own = self.shelf.omissions.len().checked_sub(1);
+        let own = self.lookup.omissions.len().checked_sub(1);
         if own.is_some() && self.takes_back() && self.omission(entry) == own {
             self.left_out.push(entry.position);
             self.comparison.begin(entry.position);
         }
-        let applied = self.learner.apply(entry, &mut self.shelf);
+        let applied = self.learner.apply(entry, &mut self.lookup);
         let step = applied.map_err(|error| error.to_string())?;
-        if let Some(translation) = self.shelf.translation.as_mut().filter(|_| step.changed) {
+        if let Some(translation) = self.lookup.translation.as_mut().filter(|_| step.changed) {
             translation.changed();
         }
         self.comparison.observe(entry, &self.learner);
-        let followed = self.shelf.kept.follow(&self.learner);
+        let followed = self.lookup.kept.follow(&self.learner);
         followed.map_err(|error| error.to_string())
     }
 
@@ -276,7 +276,7 @@ impl Derivation {
         let chosen = |omission: &Omission| {
             entry.position < omission.before && omission.selector.chooses(feedback, entry.time)
         };
-        self.shelf.omissions.iter().position(chosen)
+        self.lookup.omissions.iter().position(chosen)
     }
 
     /// Whether its own order takes feedback back.
@@ -287,7 +287,7 @@ impl Derivation {
     /// Applies the entries up to `last`, and gives what they led to.
     ///
     /// # Errors
-    /// As [`Derivation::advance`].
+    /// As [`Rebuild::advance`].
     pub fn finish(mut self, last: u64) -> Result<Otherwise, String> {
         self.advance(last, usize::MAX)?;
         match (self.learner.position() == last, self.undecided) {
@@ -307,7 +307,7 @@ impl Derivation {
     /// The same for a learner that has applied those entries and refused `refused` of them.
     ///
     /// # Errors
-    /// As [`Derivation::advance`].
+    /// As [`Rebuild::advance`].
     pub fn finish_for(mut self, last: u64, refused: BTreeSet<u64>) -> Result<Otherwise, String> {
         self.known.refused.extend(refused);
         self.known.applied = last;
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn the_nearest_state_and_the_oldest_say_why_they_do_not_do() {
         let check = |bases: &[u64], why: fn(u64) -> String, expected: &str| {
-            let derived = Derivation::from_any(bases.to_vec(), |base| Err(why(base)));
+            let derived = Rebuild::from_any(bases.to_vec(), |base| Err(why(base)));
             assert_eq!(derived.err().as_deref(), Some(expected));
         };
         check(&[], |base| format!("no {base}"), "no 0");
