@@ -25,6 +25,7 @@ const SECOND: i64 = 1_000_000;
 struct Story {
     room: Classroom,
     revision: u32,
+    has_default: bool,
     rng: ChaCha8Rng,
     ids: Vec<PredictionId>,
     credits: BTreeMap<PredictionId, f64>,
@@ -35,6 +36,7 @@ impl Story {
         Story {
             room: Classroom::journaled(&described(feedback, revision)),
             revision,
+            has_default: is_default(feedback),
             rng: ChaCha8Rng::seed_from_u64(seed),
             ids: Vec::new(),
             credits: BTreeMap::new(),
@@ -120,7 +122,15 @@ impl Story {
                 self.pass(seconds);
             }
             95..98 => {
-                let feedback = DESCRIPTIONS.choose(&mut self.rng).expect("some");
+                // A default that comes closes old windows within the entry that drops them, where
+                // no look falls between.
+                let same = |one: &&str| is_default(one) == self.has_default;
+                let all: Vec<&str> = DESCRIPTIONS
+                    .iter()
+                    .copied()
+                    .filter(|one| same(one))
+                    .collect();
+                let feedback = *all.choose(&mut self.rng).expect("some");
                 self.describe(feedback);
             }
             _ => {
@@ -157,6 +167,11 @@ impl Story {
         }
         assert_eq!(valued, self.credits, "{place}");
     }
+}
+
+/// Whether silence earns something.
+fn is_default(feedback: &str) -> bool {
+    feedback.contains("default_reward")
 }
 
 /// As a journal holds it.
