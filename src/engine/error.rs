@@ -78,6 +78,14 @@ pub enum Error {
         /// What is damaged.
         what: String,
     },
+    /// Mend what the sentence names, and ask again.
+    #[error("model {model:?}: {what}")]
+    Unreadable {
+        /// The model.
+        model: String,
+        /// What could not be read or computed.
+        what: String,
+    },
     /// The folder of models cannot be read.
     #[error("cannot read the models in {path:?}: {error}")]
     Models {

@@ -193,8 +193,9 @@ impl Engine {
                     written.push(Written::new(journal, ids, runtime.clone()));
                     ServedModel::runtime(&name, runtime)
                 }
-                Err(reason) => {
-                    tracing::error!(model = name, reason = %reason, "model is unavailable");
+                Err(error) => {
+                    let reason = error.to_string();
+                    tracing::error!(model = name, reason, "model is unavailable");
                     ServedModel::unavailable(&name, reason)
                 }
             };

@@ -12,35 +12,51 @@ use crate::event::{Feedback, Order, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
 
-/// What a learner may ask for while it applies an entry; every error is a sentence.
+/// Why a lookup failed; each is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// The disk or an encoder could not be read: mend it.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It is no longer kept, or not as it was written.
+    #[error("{0}")]
+    NotRetained(String),
+}
+
+/// What a learner may ask for while it applies an entry.
 pub trait Archive {
     /// The prediction entry at this position.
     ///
     /// # Errors
     /// When it is not there any more.
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String>;
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError>;
 
     /// The feedback entry at this position, and when it was accepted: asked for where a second
     /// truth comes for a prediction.
     ///
     /// # Errors
     /// When it is not there any more.
-    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
-        Err(format!("no feedback is kept, as of entry {position}"))
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no feedback is kept, as of entry {position}"
+        )))
     }
 
     /// Weights and learner state of this version.
     ///
     /// # Errors
     /// When it is not there, or not whole.
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String>;
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError>;
 
     /// The encoder that a description pins: asked for where its adapters learn.
     ///
     /// # Errors
     /// When it is not there, or not the one that is pinned.
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
-        Err(format!("no encoder is kept, as is {}", pinned.path))
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no encoder is kept, as is {}",
+            pinned.path
+        )))
     }
 
     /// What is to compute a network in place of the device that a description names: the same,
@@ -79,7 +95,7 @@ pub trait Archive {
         position: u64,
         refused: &[u64],
         unknown_from: Option<u64>,
-    ) -> Result<Otherwise, String>;
+    ) -> Result<Otherwise, LookupError>;
 }
 
 /// What another history would have led to.
@@ -95,12 +111,16 @@ pub struct Otherwise {
 
 /// Nothing is kept: for streams whose feedback brings its own rows.
 impl Archive for () {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
-        Err(format!("no prediction is kept, as of entry {position}"))
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no prediction is kept, as of entry {position}"
+        )))
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        Err(format!("no version is kept, as is {version}"))
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no version is kept, as is {version}"
+        )))
     }
 
     fn otherwise(
@@ -109,9 +129,9 @@ impl Archive for () {
         position: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err(format!(
+    ) -> Result<Otherwise, LookupError> {
+        Err(LookupError::NotRetained(format!(
             "no journal is kept to derive entry {position} from"
-        ))
+        )))
     }
 }

@@ -14,7 +14,7 @@ mod windows;
 
 use std::sync::Arc;
 
-use super::archive::Archive;
+use super::archive::{Archive, LookupError};
 use super::evaluate::Evaluation;
 use super::join::{HeldThen, Joins};
 use super::learned::Learned;
@@ -29,7 +29,7 @@ use super::spare::Spare;
 use super::tainted::Tainted;
 use super::tallies::Tallies;
 use crate::event::{
-    Description, Entry, Event, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
+    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
 };
 use crate::model::weights::{self, Tensors};
 use crate::model::{Model, Spec, SpecError, TextEncoder};
@@ -46,13 +46,13 @@ pub enum Error {
         /// The position of this one.
         got: u64,
     },
-    /// What an entry speaks of is not to be found.
-    #[error("entry {position}: {what}")]
-    Archive {
+    /// A lookup that the entry needs has failed.
+    #[error("entry {position}: {cause}")]
+    Lookup {
         /// Where the entry stands.
         position: u64,
-        /// What the archive said.
-        what: String,
+        /// Why it failed.
+        cause: LookupError,
     },
     /// The description does not parse or would change the state's shape.
     #[error("the description at entry {position}: {error}")]
@@ -107,13 +107,20 @@ pub struct Step {
     pub contradicts: Option<String>,
 }
 
-/// Feedback that another history leaves out.
+/// Feedback that another history excludes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Omission {
+pub struct Exclusion {
     /// Which events.
     pub selector: Selector,
     /// Of those that stand before this position.
     pub before: u64,
+}
+
+impl Exclusion {
+    /// Whether it excludes the event at a position, which was accepted at `time`.
+    pub fn excludes(&self, position: u64, time: Time, feedback: &Feedback) -> bool {
+        position < self.before && self.selector.chooses(feedback, time)
+    }
 }
 
 /// The whole state.
@@ -143,7 +150,7 @@ enum History {
     #[default]
     Recorded,
     /// One without this feedback: it makes no versions, and no record speaks of it.
-    Other(Vec<Omission>),
+    Other(Vec<Exclusion>),
 }
 
 /// What is true of the world, whatever was learned: it goes on through restores.
@@ -218,9 +225,9 @@ impl Learner {
 
     /// The same, from here on in a history without this feedback. Before a state is rederived it
     /// has to be older than all that is left out.
-    pub fn rederive(self, omissions: Vec<Omission>) -> Learner {
+    pub fn rederive(self, exclusions: Vec<Exclusion>) -> Learner {
         Learner {
-            history: History::Other(omissions),
+            history: History::Other(exclusions),
             ..self
         }
     }
@@ -479,15 +486,17 @@ impl Learner {
         match (&self.history, kind) {
             (_, Kind::Duplicate) => Ok(self.end(Fate::Duplicate)),
             (History::Other(_), Kind::Feedback(_)) => Ok(self.end(Fate::Retracted)),
-            _ => Err(self
-                .missing("it was erased, and what it led to cannot be derived again".to_owned())),
+            _ => {
+                let what = "it was erased, and what it led to cannot be derived again";
+                Err(self.missing(LookupError::NotRetained(what.to_owned())))
+            }
         }
     }
 
-    fn missing(&self, what: String) -> Error {
-        Error::Archive {
+    fn missing(&self, cause: LookupError) -> Error {
+        Error::Lookup {
             position: self.world.position,
-            what,
+            cause,
         }
     }
 }

@@ -66,12 +66,12 @@ mod tallies;
 mod trainee;
 
 pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
-pub use archive::{Archive, Otherwise};
+pub use archive::{Archive, LookupError, Otherwise};
 pub use comparison::Comparison;
 pub use evaluate::{Evaluation, Member};
 pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
 pub use learned::{Amendment, Learned};
-pub use learner::{Error, Learner, Omission, Step};
+pub use learner::{Error, Exclusion, Learner, Step};
 pub use ledger::{Fate, Ledger};
 pub use newest::Newest;
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};

@@ -4,6 +4,7 @@
 //! was taken back.
 
 mod erased;
+mod passes;
 mod resent;
 mod together;
 mod traces;

@@ -13,7 +13,7 @@ use perennial::engine::{Disposal, Error, Offline, Retract, ServedModel};
 use perennial::event::{
     Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Version,
 };
-use perennial::learn::{Learner, Omission, Step};
+use perennial::learn::{Exclusion, Learner, Step};
 use perennial::model::{REVISION, Spec};
 use perennial::proto::perennial::v1::{GetVersionRequest, RestoreRequest};
 use tonic::Code;
@@ -154,7 +154,7 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
         Event::Command(Command {
             order: Order::Retract(retraction),
             ..
-        }) => Some(Omission {
+        }) => Some(Exclusion {
             selector: retraction.selector.clone(),
             before: entry.position,
         }),

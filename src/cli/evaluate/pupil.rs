@@ -14,7 +14,7 @@ use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
     Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, Otherwise};
+use perennial::learn::{Archive, Learner, LookupError, Otherwise};
 use perennial::model::weights::Tensors;
 use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
 
@@ -38,22 +38,26 @@ struct Waiting {
     described: Option<Arc<Described>>,
 }
 
+fn not_kept(what: &str) -> LookupError {
+    LookupError::NotRetained(what.to_owned())
+}
+
 impl Archive for Waiting {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         let found = self.predictions.get(&position).map(Cow::Borrowed);
-        found.ok_or_else(|| "the learner asks for a row it has learned".to_owned())
+        found.ok_or_else(|| not_kept("the learner asks for a row it has learned"))
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        Err(format!(
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        Err(not_kept(&format!(
             "the learner asks for version {version}, of none made"
-        ))
+        )))
     }
 
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
         let described = self.described.as_ref();
         let encoder = described.and_then(|described| described.encoder(pinned));
-        encoder.ok_or_else(|| "its encoder learns: name the folder that describes it".to_owned())
+        encoder.ok_or_else(|| not_kept("its encoder learns: name the folder that describes it"))
     }
 
     fn otherwise(
@@ -62,8 +66,8 @@ impl Archive for Waiting {
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err("nothing is ordered here".to_owned())
+    ) -> Result<Otherwise, LookupError> {
+        Err(not_kept("nothing is ordered here"))
     }
 }
 

@@ -6,7 +6,7 @@
 //! may go: until the order is journaled nothing has happened then, and from there on all of it
 //! will.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,18 +14,18 @@ use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
-use crate::engine::flows::recover::{append, apply};
+use crate::engine::flows::recover::{RecoverError, apply};
 use crate::engine::history::erased::{self, Origins};
+use crate::engine::history::error as history;
 use crate::engine::history::rebuild::{Known, Rebuild};
-use crate::engine::history::selection::{Selection, came_again, chosen};
+use crate::engine::history::selection::Selection;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::turn::{PANICKED, block_on};
-use crate::engine::versions::lineage::Lineage;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction, Selector, Time};
 use crate::learn::{Learner, Tainted};
-use crate::store::{self, Journal, Reader, erase, segments};
+use crate::store::{self, Journal, erase};
 
 /// Entries that a rebuild applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
@@ -110,7 +110,9 @@ impl ServedModel {
     /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
     /// does not reach back far enough.
     pub fn plan_retraction(&self, selector: &Selector) -> Result<Plan, Error> {
-        let planned = self.get()?.plan(selector, Disposal::Keep)?;
+        let runtime = self.get()?;
+        let selection = runtime.select(selector, Disposal::Keep)?;
+        let planned = runtime.plan(&selection, selector, Disposal::Keep)?;
         planned
             .map(|(plan, _)| plan)
             .ok_or_else(|| nothing_new(selector))
@@ -168,10 +170,11 @@ impl ModelRuntime {
         asked: &Asked,
     ) -> Result<Certificate, Error> {
         self.settle_trims()?;
-        let Some(mut plan) = self.derive(&request, asked)? else {
+        let mut selection = self.select(&request.selector, request.disposal)?;
+        let Some(mut plan) = self.derive(&selection, &request, asked)? else {
             return match request.disposal {
                 Disposal::Keep => Err(nothing_new(&request.selector)),
-                Disposal::Erase => self.erase_earlier(request),
+                Disposal::Erase => self.erase_earlier(request, selection),
             };
         };
         self.stages.pass(Stage::HandedOver);
@@ -193,7 +196,11 @@ impl ModelRuntime {
         Ok(Certificate {
             erased: match disposal {
                 Disposal::Keep => 0,
-                Disposal::Erase => self.finish_erasures()?,
+                Disposal::Erase => {
+                    selection.end_at(position);
+                    selection.read_on(position)?;
+                    self.finish_erasures(Some((position, selection)))?
+                }
             },
             plan,
             version: done.version,
@@ -204,35 +211,52 @@ impl ModelRuntime {
     }
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
-    fn erase_earlier(self: &Arc<ModelRuntime>, request: Request) -> Result<Certificate, Error> {
-        let last = self.synced.load(Relaxed);
-        let earlier = chosen(&self.versions.journal, &request.selector, last)?;
+    fn erase_earlier(
+        self: &Arc<ModelRuntime>,
+        request: Request,
+        mut earlier: Selection,
+    ) -> Result<Certificate, Error> {
         if earlier.retracted.is_empty() {
             return Err(nothing_new(&request.selector));
         }
-        let order = Order::Erase(request.selector.hashed());
-        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        let (order, retracted) = (earlier.order(), earlier.retracted.clone());
+        let erase = Order::Erase(request.selector.hashed());
+        let (position, urgent) = block_on(self.journal(request.command(erase)))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position)?;
+        earlier.end_at(position);
+        earlier.read_on(position)?;
         Ok(Certificate {
-            erased: self.finish_erasures()?,
-            ..self.certified(&earlier)?
+            erased: self.finish_erasures(Some((position, earlier)))?,
+            ..self.certified(order, &retracted)?
         })
     }
 
     /// Overwrites all that an order asks to be erased and no record says is; gives how many
-    /// entries those were.
-    fn finish_erasures(self: &Arc<ModelRuntime>) -> Result<u64, Error> {
-        let orders = {
+    /// entries those were. What the newest order chooses may be known.
+    fn finish_erasures(
+        self: &Arc<ModelRuntime>,
+        mut newest: Option<(u64, Selection)>,
+    ) -> Result<u64, Error> {
+        let (orders, facts) = {
             let follower = self.follower.lock();
             let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
-            follower.learner.erasures().to_vec()
+            let orders = follower.learner.erasures().to_vec();
+            (orders, follower.lookup.facts.clone())
         };
         let mut n_erased = 0;
         for position in orders.iter().copied() {
             self.stages.pass(Stage::Erasing(position));
-            let entries = self.erase(&to_be_erased(&self.versions.journal, position)?)?;
+            let known = newest.take_if(|(order, _)| *order == position);
+            let selection = match known {
+                Some((_, selection)) => Some(selection),
+                None => Selection::of_order(&self.versions, position, facts.clone())?,
+            };
+            let entries = match selection {
+                Some(selection) => self.erase(selection)?,
+                None => 0,
+            };
             self.record(Event::Erasure(Erasure { position, entries }));
             n_erased += entries;
         }
@@ -246,33 +270,33 @@ impl ModelRuntime {
 
     /// What is still known of the retraction that took the last of these events back: its order,
     /// and the version that it made.
-    fn certified(&self, earlier: &Selection) -> Result<Certificate, Error> {
+    fn certified(&self, order: u64, retracted: &BTreeMap<u64, u64>) -> Result<Certificate, Error> {
         let made = self.versions.list()?.into_iter();
         let made = made.filter_map(|one| one.manifest.ok());
         let mut by_order = made.filter(|manifest| {
-            manifest.position == earlier.order && manifest.reason == Reason::Retract.word()
+            manifest.position == order && manifest.reason == Reason::Retract.word()
         });
         let manifest = by_order.next().unwrap_or_default();
         let first = |position: Option<&u64>| position.copied().unwrap_or(0);
         Ok(Certificate {
             plan: Plan {
-                excluded: earlier.retracted.len() as u64,
-                first_position: first(earlier.retracted.keys().next()),
-                last_position: first(earlier.retracted.keys().next_back()),
+                excluded: retracted.len() as u64,
+                first_position: first(retracted.keys().next()),
+                last_position: first(retracted.keys().next_back()),
                 tainted: self.tainted_by(manifest.version),
                 ..Plan::default()
             },
             version: manifest.version,
-            position: earlier.order,
+            position: order,
             digest: manifest.digest,
             profile: manifest.profile,
             erased: 0,
         })
     }
 
-    /// Overwrites what was retracted, and rids the checkpoints of it.
-    fn erase(&self, chosen: &Selection) -> Result<u64, Error> {
-        if chosen.retracted.is_empty() {
+    /// Overwrites what was retracted, and erases it from the checkpoints.
+    fn erase(&self, mut selection: Selection) -> Result<u64, Error> {
+        if selection.retracted.is_empty() {
             return Ok(0);
         }
         // The ids of what is erased stay known, and stand nowhere else then.
@@ -280,7 +304,7 @@ impl ModelRuntime {
             let reason = "its feedback ids cannot be written; erase again once the disk takes them";
             return Err(self.unavailable(reason));
         }
-        self.save_behind(chosen.order)?;
+        self.save_behind(selection.order())?;
         let origins = {
             let follower = self.follower.lock();
             let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
@@ -288,8 +312,8 @@ impl ModelRuntime {
         };
         // From the order on it is journaled without its key that something came again.
         self.write_queue.flush();
-        let last = self.synced.load(Relaxed);
-        Ok(overwrite(&self.versions, origins, chosen, last)?)
+        selection.read_on(self.synced.load(Relaxed))?;
+        Ok(overwrite(&self.versions, origins, selection)?)
     }
 
     /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
@@ -322,32 +346,52 @@ impl ModelRuntime {
         all.by(successor)
     }
 
-    /// What would be done, and the rebuild that does it, with nothing applied; none where
-    /// nothing is chosen that was not retracted before.
+    /// The feedback that a selector chooses, up to the last entry on disk; the facts of the journal
+    /// that this tells are the learner's as well.
+    fn select(&self, selector: &Selector, disposal: Disposal) -> Result<Selection, Error> {
+        let last = self.synced.load(Relaxed);
+        let known = {
+            let follower = self.follower.lock();
+            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            follower.lookup.facts.clone()
+        };
+        let mut selection = Selection::begin(&self.versions, selector, disposal, known)?;
+        selection.read_on(last)?;
+        let follower = self.follower.lock();
+        let mut follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+        follower.lookup.facts.join(&selection.facts);
+        Ok(selection)
+    }
+
+    /// The plan of a retraction and the rebuild that carries it out, with nothing applied; none
+    /// where nothing is chosen that was not retracted before.
     fn plan(
         &self,
+        selection: &Selection,
         selector: &Selector,
         disposal: Disposal,
     ) -> Result<Option<(Plan, Rebuild)>, Error> {
-        let last = self.synced.load(Relaxed);
-        let positions = chosen(&self.versions.journal, selector, last)?.new;
+        let positions = &selection.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
         else {
             return Ok(None);
         };
+        let last = selection.last_position();
         let order = retraction(selector, first_position, disposal);
-        let known = Known::default();
+        let known = Known::new(selection.facts.clone());
         let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
-        let rebuild = rebuild.map_err(refused)?;
-        let (known, unrecorded, applied) = {
+        let rebuild = rebuild.map_err(|error| self.refused(error))?;
+        let (known, unrecorded) = {
             let follower = self.follower.lock();
             let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
             let learner = &follower.learner;
-            let unrecorded = learner.unrecorded_versions().to_vec();
-            (learner.tainted().clone(), unrecorded, learner.position())
+            (
+                learner.tainted().clone(),
+                learner.unrecorded_versions().to_vec(),
+            )
         };
-        let journal = &self.versions.journal;
-        let lineage = Lineage::read(journal, first_position, applied, &unrecorded)?;
+        let mut lineage = selection.lineage.clone();
+        unrecorded.iter().for_each(|version| lineage.add(version));
         let mut tainted = lineage.since(first_position);
         tainted.retain(|version| known.refusal(*version).is_none());
         let plan = Plan {
@@ -361,14 +405,20 @@ impl ModelRuntime {
         Ok(Some((plan, rebuild)))
     }
 
+    /// Why a history cannot be rebuilt without the feedback that was chosen.
+    fn refused(&self, error: history::Error) -> Error {
+        error.of_request(&self.name, "selector")
+    }
+
     /// Derives beside the learner until little is left to catch up with, and hands the rebuild
     /// over. It ends early when nobody waits for it any more.
     fn derive(
         self: &Arc<ModelRuntime>,
+        selection: &Selection,
         request: &Request,
         asked: &Asked,
     ) -> Result<Option<Plan>, Error> {
-        let planned = self.plan(&request.selector, request.disposal)?;
+        let planned = self.plan(selection, &request.selector, request.disposal)?;
         self.stages.pass(Stage::Surveyed);
         let Some((mut plan, mut rebuild)) = planned else {
             return Ok(None);
@@ -407,7 +457,8 @@ impl ModelRuntime {
             if asked.is_closed() {
                 return Err(self.unavailable(NOBODY_WAITS));
             }
-            rebuild.advance(last, STRIDE).map_err(refused)?;
+            let advanced = rebuild.advance(last, STRIDE);
+            advanced.map_err(|error| self.refused(error))?;
             if let Some(order) = rebuild.undecided()
                 && rebuild.position() + 1 == order
             {
@@ -415,7 +466,8 @@ impl ModelRuntime {
                 self.await_applied(order)?;
                 self.settle_trims()?;
                 let last = self.synced.load(Relaxed);
-                return rebuild.begin_again(last).map_err(refused);
+                let begun = rebuild.begin_again(last);
+                return begun.map_err(|error| self.refused(error));
             }
         }
         Ok(())
@@ -437,11 +489,6 @@ pub(crate) fn check_untainted(tainted: &Tainted, model: &str, version: u64) -> R
     }
 }
 
-fn refused(what: String) -> Error {
-    let field = "selector";
-    Error::Refused { field, what }
-}
-
 /// Whether a state stands on disk which needs nothing before the order.
 fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error> {
     let listed = versions.checkpoints()?;
@@ -449,21 +496,16 @@ fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error
     Ok(behind.any(|one| versions.is_whole(one.position)))
 }
 
-/// Overwrites what was retracted and, up to `last`, that it came again, and rids the checkpoints of
-/// it; gives how many entries it overwrote.
+/// Overwrites what was retracted and the resent events with its keys, and erases it from the
+/// checkpoints; gives how many entries were overwritten.
 fn overwrite(
     versions: &Versions,
     origins: Origins,
-    chosen: &Selection,
-    last: u64,
+    mut selection: Selection,
 ) -> Result<u64, store::Error> {
-    if chosen.retracted.is_empty() {
-        return Ok(0);
-    }
-    erased::remove(versions, origins, &chosen.retracted)?;
-    let mut positions = came_again(&versions.journal, &chosen.retracted, last)?;
-    positions.extend(&chosen.retracted);
-    erase(&versions.disk, &versions.journal, &positions)
+    let origins = origins.with(std::mem::take(&mut selection.lineage));
+    erased::remove(versions, origins, &selection.retracted)?;
+    erase(&versions.disk, &versions.journal, &selection.erasable())
 }
 
 /// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
@@ -475,19 +517,22 @@ pub(crate) fn resume_erasures(
     follower: &mut Follower,
     journal: &mut Journal,
     time: Time,
-) -> Result<(), String> {
-    let said = |error: store::Error| error.to_string();
+) -> Result<(), RecoverError> {
     for position in follower.learner.erasures().to_vec() {
         let versions = &follower.lookup.versions;
-        let chosen = to_be_erased(&versions.journal, position).map_err(said)?;
-        if !chosen.retracted.is_empty() && !is_saved_behind(versions, chosen.order).map_err(said)? {
-            let chain = follower.lookup.reader.chain();
-            let saved = versions.save_stop(&follower.learner, chain);
-            saved.map_err(said)?;
-        }
-        let origins = Origins::of(&follower.learner);
-        let last = follower.learner.position();
-        let entries = overwrite(versions, origins, &chosen, last).map_err(said)?;
+        let known = follower.lookup.facts.clone();
+        let chosen = Selection::of_order(versions, position, known)?;
+        let entries = match chosen.filter(|chosen| !chosen.retracted.is_empty()) {
+            Some(mut chosen) => {
+                if !is_saved_behind(versions, chosen.order())? {
+                    let chain = follower.lookup.reader.chain();
+                    versions.save_stop(&follower.learner, chain)?;
+                }
+                chosen.read_on(follower.learner.position())?;
+                overwrite(versions, Origins::of(&follower.learner), chosen)?
+            }
+            None => 0,
+        };
         let model = &versions.model;
         tracing::warn!(
             model,
@@ -495,27 +540,8 @@ pub(crate) fn resume_erasures(
             entries,
             "finished an erasure that a stop had interrupted"
         );
-        append(journal, time, Event::Erasure(Erasure { position, entries }))?;
+        journal.append(time, &Event::Erasure(Erasure { position, entries }))?;
     }
-    let last = journal.sync().map_err(said)?;
+    let last = journal.sync()?;
     apply(follower, last)
-}
-
-/// What the order at a position asks to be erased and is not yet.
-fn to_be_erased(journal: &Path, position: u64) -> Result<Selection, store::Error> {
-    let first = segments(journal)?
-        .first()
-        .map_or(0, |one| one.first_position);
-    if position < first {
-        // What it chose stood before it, and has gone with it.
-        return Ok(Selection::default());
-    }
-    let order = Reader::open(journal, position, 0)?.next(position)?;
-    match order.map(|entry| entry.event) {
-        Some(Event::Command(Command { order, .. })) => match order.erased() {
-            Some(selector) => chosen(journal, selector, position),
-            None => Ok(Selection::default()),
-        },
-        _ => Ok(Selection::default()),
-    }
 }

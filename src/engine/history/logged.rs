@@ -5,19 +5,20 @@
 //! nowhere.
 
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 
 use crate::engine::error::Error;
-use crate::engine::history::selection::{Retractions, retractions};
+use crate::engine::history::error as history;
+use crate::engine::history::facts::Facts;
+use crate::engine::history::inputs::{arranged, places};
+use crate::engine::history::pass::Pass;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
-    Signal, Subject, Time,
+    Batch, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction, Signal,
+    Subject, Time,
 };
 use crate::learn::Joins;
 use crate::learn::rewards::{Reward, Windows};
-use crate::model::{Input, InputKind, Spec, Task};
-use crate::store::Reader;
+use crate::model::{Spec, Task};
 
 /// A decision and what it earned.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,8 @@ pub struct LoggedDecision {
 pub struct LoggedDecisions<'a> {
     model: &'a str,
     last_position: u64,
-    reader: Reader,
-    retracted: Retractions,
+    pass: Pass,
+    facts: Facts,
     asked: Spec,
     /// What the descriptions in force said, by the positions from which they were.
     described: BTreeMap<u64, Described>,
@@ -102,13 +103,14 @@ impl<'a> LoggedDecisions<'a> {
     pub fn new(
         versions: &'a Versions,
         last_position: u64,
+        facts: &Facts,
         asked: &Spec,
     ) -> Result<LoggedDecisions<'a>, Error> {
         Ok(LoggedDecisions {
             model: &versions.model,
             last_position,
-            reader: Reader::from_start(&versions.journal, 0)?,
-            retracted: retractions(&versions.journal, last_position)?,
+            pass: Pass::from_start(versions, 0)?,
+            facts: facts.clone(),
             asked: asked.clone(),
             described: BTreeMap::new(),
             spec: None,
@@ -120,7 +122,7 @@ impl<'a> LoggedDecisions<'a> {
 
     /// Reads the whole journal; outcomes by the positions of their rewards.
     fn gather(&mut self) -> Result<Vec<Outcome>, Error> {
-        while let Some(entry) = self.reader.next(self.last_position)? {
+        while let Some(entry) = self.pass.next(self.last_position)? {
             self.take(entry)?;
         }
         let credits = std::mem::take(&mut self.credits).into_iter();
@@ -148,8 +150,12 @@ impl<'a> LoggedDecisions<'a> {
                 ..
             }) => self.describe(&description, position)?,
             Event::Prediction(prediction) => self.open(&prediction, time, position)?,
-            Event::Feedback(feedback) if !self.retracted.hold(position, &feedback, time) => {
-                self.credit(&feedback, time, position);
+            Event::Feedback(feedback) => {
+                let until = self.last_position;
+                let retracted = self.facts.retracted_by(position, time, &feedback, until);
+                if retracted.is_none() {
+                    self.credit(&feedback, time, position);
+                }
             }
             _ => {}
         }
@@ -174,7 +180,13 @@ impl<'a> LoggedDecisions<'a> {
             .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
         let described = Described {
             actions: actions(&spec)?,
-            places: places(&spec, &self.asked)?,
+            places: places(&spec, &self.asked).map_err(|error| match error {
+                history::Error::Input(what) => Error::Refused {
+                    field: "input",
+                    what,
+                },
+                error => error.of_request(self.model, "input"),
+            })?,
         };
         self.described.insert(position, described);
         let before = self.spec.as_ref().unwrap_or(&spec);
@@ -236,7 +248,7 @@ impl<'a> LoggedDecisions<'a> {
             position,
             reward,
         } = outcome;
-        let Event::Prediction(prediction) = self.reader.read(at)?.event else {
+        let Event::Prediction(prediction) = self.pass.read(at)?.event else {
             return Err(self.damaged(format!("entry {at} is not a prediction")));
         };
         let described = self.described(at)?;
@@ -293,91 +305,12 @@ fn actions(journaled: &Spec) -> Result<Vec<String>, Error> {
     }
 }
 
-/// The columns at `places`, as the other description takes them: a text that it does not want
-/// encoded is again what it was.
-pub(crate) fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
-    let columns = places.iter().zip(&asked.inputs);
-    let column = |(place, input): (&usize, &Input)| match &batch.columns[*place] {
-        Column::Embedded { texts, .. } if !matches!(input.kind, InputKind::Embedded { .. }) => {
-            Column::Strings(texts.clone())
-        }
-        column => column.clone(),
-    };
-    columns.map(column).collect()
-}
-
-/// Where the inputs of one description stand in the batches of another.
-pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
-    let refused = |what| {
-        Err(Error::Refused {
-            field: "input",
-            what,
-        })
-    };
-    let places = asked.inputs.iter().map(|input| {
-        let mut known = journaled.inputs.iter();
-        let Some(place) = known.position(|known| known.name == input.name) else {
-            return refused(format!("{:?} is not in the journal", input.name));
-        };
-        let kind = &journaled.inputs[place].kind;
-        let fits = match (kind, &input.kind) {
-            (InputKind::Number { gaps }, InputKind::Number { gaps: allowed }) => *allowed || !gaps,
-            // Both are text as it came.
-            (
-                InputKind::Category | InputKind::Text | InputKind::Embedded { .. },
-                InputKind::Category | InputKind::Text,
-            ) => true,
-            (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: asked, .. }) => {
-                encoder.digest == asked.digest
-            }
-            (
-                InputKind::EmbeddedVector { encoder, .. },
-                InputKind::EmbeddedVector { encoder: asked, .. },
-            ) => encoder.digest == asked.digest,
-            (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
-                length == asked
-            }
-            (kind, asked) => discriminant(kind) == discriminant(asked),
-        };
-        match fits {
-            true => Ok(place),
-            false => refused(format!(
-                "{:?} is a {kind} in the journal, and does not fit what is described",
-                input.name
-            )),
-        }
-    });
-    places.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn spec(inputs: &str) -> Spec {
         Spec::parse(&format!("task = 'bandit'\nactions = ['a', 'b']\n{inputs}")).unwrap()
-    }
-
-    #[test]
-    fn inputs_are_found_by_name_and_must_fit() {
-        let number = "[[input]]\nname = 'x'\nkind = 'number'\n";
-        let gaps = "[[input]]\nname = 'x'\nkind = 'number'\nmissing = 'mean'\n";
-        let category = "[[input]]\nname = 'c'\nkind = 'category'\n";
-        let text = "[[input]]\nname = 'c'\nkind = 'text'\n";
-        let vector = |n| format!("[[input]]\nname = 'x'\nkind = 'vector'\nlength = {n}\n");
-        let check = |journaled: &str, asked: &str, expected: Option<&[usize]>| {
-            let found = places(&spec(journaled), &spec(asked)).ok();
-            assert_eq!(found.as_deref(), expected, "{journaled} {asked}");
-        };
-        let both = format!("{number}{category}");
-        check(&both, &format!("{category}{number}"), Some(&[1, 0]));
-        check(&both, text, Some(&[1]));
-        check(&both, gaps, Some(&[0]));
-        check(gaps, number, None);
-        check(number, category, None);
-        check(number, &vector(2), None);
-        check(&vector(2), &vector(2), Some(&[0]));
-        check(&vector(2), &vector(3), None);
     }
 
     #[test]

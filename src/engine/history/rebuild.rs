@@ -4,18 +4,23 @@
 //! Invariant: it starts from a state that is older than everything left out, and takes from the
 //! disk only what is as old; whatever is younger it derives itself.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::engine::history::between::Between;
+use crate::engine::history::error::Error;
+use crate::engine::history::facts::Facts;
 use crate::engine::history::lookup::JournalLookup;
+use crate::engine::history::pass::{Pass, first_description, first_position};
 use crate::engine::history::translation::{Divergence, Translation};
-use crate::engine::versions::kept::Kept;
+use crate::engine::versions::kept::{Kept, Wanted};
 use crate::engine::versions::saved::Versions;
-use crate::event::{Command, Entry, Event, Order};
-use crate::learn::{Comparison, Learner, Omission, Otherwise};
-use crate::model::Spec;
-use crate::store::{Reader, segments};
+use crate::event::{Command, Entry, Event, Feedback, Order, Prediction, Time};
+use crate::learn::{Archive, Comparison, Exclusion, Learner, LookupError, Otherwise};
+use crate::model::weights::Tensors;
+use crate::model::{Device, Pinned, Spec, TextEncoder};
+use crate::store::Reader;
 
 /// A history on its way.
 pub struct Rebuild {
@@ -37,10 +42,10 @@ pub struct Rebuild {
 }
 
 /// What is known of the recorded history besides the entries that are derived from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Known {
     /// Feedback that a history leaves out which this one is a part of.
-    pub omissions: Vec<Omission>,
+    pub exclusions: Vec<Exclusion>,
     /// Orders that were refused, of which the journal need not say so yet.
     pub refused: BTreeSet<u64>,
     /// Up to where every order that was refused is known, from the journal or from `refused`.
@@ -49,6 +54,18 @@ pub struct Known {
     pub written: u64,
     /// From where on it is not known what the recorded history has learned, if anywhere.
     pub unknown_from: Option<u64>,
+    /// The facts that were read before; more are read where these do not reach.
+    pub facts: Facts,
+}
+
+/// The orders of the recorded history between a state and a position.
+struct Orders {
+    /// Versions brought back, each with the position of the last order that does.
+    restored: BTreeMap<u64, u64>,
+    /// The same of orders whose outcome is not known, by their positions.
+    undecided: BTreeMap<u64, u64>,
+    /// Orders that were refused.
+    refused: BTreeSet<u64>,
 }
 
 impl Rebuild {
@@ -63,53 +80,59 @@ impl Rebuild {
         order: &Order,
         last: u64,
         known: &Known,
-    ) -> Result<Rebuild, String> {
+    ) -> Result<Rebuild, Error> {
         let first = match order {
             Order::Retract(retraction) => retraction.first_position,
             _ => 1,
         };
-        Rebuild::from_any(older(versions, first)?, |base| {
+        let place = format!("before position {first}");
+        Rebuild::from_any(older(versions, first)?, place, |base| {
             Rebuild::from(versions, Some(order), last, known, base)
         })
-        .map_err(|why| format!("no state before position {first} can be gone on from: {why}"))
     }
 
     /// The recorded history up to `last`, from the newest state of it that is whole.
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
-    pub fn again(versions: &Versions, last: u64) -> Result<Rebuild, String> {
-        Rebuild::from_any(older(versions, last + 1)?, |base| {
-            Rebuild::again_from(versions, last, base)
+    pub fn again(versions: &Versions, last: u64, facts: &Facts) -> Result<Rebuild, Error> {
+        let place = format!("up to position {last}");
+        Rebuild::from_any(older(versions, last + 1)?, place, |base| {
+            Rebuild::again_from(versions, last, base, facts)
         })
-        .map_err(|why| format!("no state up to position {last} can be gone on from: {why}"))
     }
 
     /// The recorded history up to `last`, from the state at `base`; 0 is before the first entry.
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
-    pub fn again_from(versions: &Versions, last: u64, base: u64) -> Result<Rebuild, String> {
-        Rebuild::from(versions, None, last, &Known::default(), base)
+    pub fn again_from(
+        versions: &Versions,
+        last: u64,
+        base: u64,
+        facts: &Facts,
+    ) -> Result<Rebuild, Error> {
+        let known = Known::new(facts.clone());
+        Rebuild::from(versions, None, last, &known, base)
     }
 
     fn from_any(
         bases: Vec<u64>,
-        from: impl Fn(u64) -> Result<Rebuild, String>,
-    ) -> Result<Rebuild, String> {
-        let mut reasons = Vec::new();
-        for base in bases.into_iter().chain([0]) {
+        place: String,
+        from: impl Fn(u64) -> Result<Rebuild, Error>,
+    ) -> Result<Rebuild, Error> {
+        let mut nearest = None;
+        for base in bases {
             match from(base) {
                 Ok(rebuild) => return Ok(rebuild),
-                Err(reason) => reasons.push(reason),
+                Err(error) => drop(nearest.get_or_insert(error)),
             }
         }
-        // Of the nearest and of the oldest: those between tell nothing new.
-        let last = reasons.pop().unwrap_or_default();
-        match reasons.first() {
-            Some(nearest) if *nearest != last => Err(format!("{nearest}; and {last}")),
-            _ => Err(last),
-        }
+        from(0).map_err(|oldest| Error::NoBase {
+            place,
+            nearest: nearest.map(Box::new),
+            oldest: Box::new(oldest),
+        })
     }
 
     fn from(
@@ -118,34 +141,36 @@ impl Rebuild {
         last: u64,
         known: &Known,
         base: u64,
-    ) -> Result<Rebuild, String> {
-        let said = |error: crate::store::Error| error.to_string();
+    ) -> Result<Rebuild, Error> {
         let first = reaches_back(versions, base)?;
-        let between = Between::survey(versions, base, last, known)?;
-        let omissions = [&known.omissions[..], &between.omissions(order)?].concat();
-        let wanted = between.wanted(versions, last)?;
+        let mut facts = known.facts.spanning(versions, base + 1, last)?;
+        let mut orders = Orders::between(&facts, base, last, known);
+        if !orders.undecided.is_empty() {
+            // Records of what became of them may stand behind.
+            facts.read_on(versions, known.written)?;
+            orders = Orders::between(&facts, base, last, known);
+        }
+        let own = exclusions(order, &facts, base, last)?;
+        let exclusions = [&known.exclusions[..], &own].concat();
+        let wanted = orders.wanted(versions, base, last)?;
         // The recorded history decides by itself.
-        let undecided = order.and_then(|_| between.first_undecided());
+        let undecided = order.and_then(|_| orders.undecided.keys().next().copied());
         let learner = match base {
-            0 => versions.beginning(first_spec(&versions.journal, order)?)?,
+            0 => versions.beginning(first_spec(versions, order)?)?,
             base => versions.base_at(base)?,
         };
-        if let Some(oldest) = learner.joins().oldest_position().filter(|at| *at < first) {
-            return Err(format!(
-                "predictions from position {oldest} on wait in the state at {base}, but the \
-                 journal was shortened and starts at {first} now"
-            ));
-        }
+        check_waiting(&learner, base, first)?;
         let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
-        let reader = versions.retry.run(open).map_err(said)?;
+        let reader = versions.retry.run(open)?;
         let mut comparison = Comparison::default();
         known
             .unknown_from
             .iter()
             .for_each(|first| comparison.begin(*first));
         let mut lookup = JournalLookup::new(reader, versions.clone());
-        lookup.omissions = omissions.clone();
-        lookup.refused = between.refused;
+        lookup.exclusions = exclusions.clone();
+        lookup.refused = orders.refused;
+        lookup.facts = facts;
         lookup.kept = Kept::new(versions, wanted);
         if let Some(Order::Adopt(description)) = order {
             lookup.translation = Some(Translation::new(description.clone())?);
@@ -153,7 +178,7 @@ impl Rebuild {
         Ok(Rebuild {
             order: order.cloned(),
             learner: match order {
-                Some(_) => learner.rederive(omissions),
+                Some(_) => learner.rederive(exclusions),
                 None => learner,
             },
             lookup,
@@ -175,6 +200,11 @@ impl Rebuild {
     /// What it looks up from here on waits for descriptors where that of these versions does.
     pub fn retry_like(&mut self, versions: &Versions) {
         self.lookup.versions.retry = versions.retry.clone();
+    }
+
+    /// Where the entries that it reads are counted.
+    pub fn entries_read(&self) -> Arc<AtomicU64> {
+        self.lookup.versions.entries_read.clone()
     }
 
     /// How often it has begun.
@@ -202,12 +232,13 @@ impl Rebuild {
     ///
     /// # Errors
     /// When the journal cannot be read, or does not fit the state.
-    pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), String> {
+    pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), Error> {
         for _ in 0..n_max {
             let until = self.undecided.map_or(last, |order| last.min(order - 1));
             let Some(entry) = self.lookup.next(until)? else {
                 break;
             };
+            self.lookup.versions.entries_read.fetch_add(1, Relaxed);
             if self.order.is_some() && self.is_unseen(&entry) {
                 self.begin_again(last)?;
                 continue;
@@ -225,10 +256,14 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
-    pub fn begin_again(&mut self, last: u64) -> Result<(), String> {
+    pub fn begin_again(&mut self, last: u64) -> Result<(), Error> {
         if let Some(order) = &self.order {
             let versions = &self.lookup.versions;
-            let again = Rebuild::begin(versions, order, last, &self.known)?;
+            let known = Known {
+                facts: self.lookup.facts.clone(),
+                ..self.known.clone()
+            };
+            let again = Rebuild::begin(versions, order, last, &known)?;
             *self = Rebuild {
                 n_begun: self.n_begun + 1,
                 ..again
@@ -252,31 +287,27 @@ impl Rebuild {
         }
     }
 
-    fn apply(&mut self, entry: &Entry) -> Result<(), String> {
-        let own = self.lookup.omissions.len().checked_sub(1);
-        if own.is_some() && self.takes_back() && self.omission(entry) == own {
+    fn apply(&mut self, entry: &Entry) -> Result<(), Error> {
+        let own = self.lookup.exclusions.len().checked_sub(1);
+        if own.is_some() && self.takes_back() && self.exclusion(entry) == own {
             self.left_out.push(entry.position);
             self.comparison.begin(entry.position);
         }
-        let applied = self.learner.apply(entry, &mut self.lookup);
-        let step = applied.map_err(|error| error.to_string())?;
+        let step = self.learner.apply(entry, &mut self.lookup)?;
         if let Some(translation) = self.lookup.translation.as_mut().filter(|_| step.changed) {
             translation.changed();
         }
         self.comparison.observe(entry, &self.learner);
-        let followed = self.lookup.kept.follow(&self.learner);
-        followed.map_err(|error| error.to_string())
+        Ok(self.lookup.kept.follow(&self.learner)?)
     }
 
-    /// The first omission that takes the entry back; that of its own order is the last.
-    fn omission(&self, entry: &Entry) -> Option<usize> {
+    /// The first exclusion that takes the entry back; that of its own order is the last.
+    fn exclusion(&self, entry: &Entry) -> Option<usize> {
         let Event::Feedback(feedback) = &entry.event else {
             return None;
         };
-        let chosen = |omission: &Omission| {
-            entry.position < omission.before && omission.selector.chooses(feedback, entry.time)
-        };
-        self.lookup.omissions.iter().position(chosen)
+        let mut exclusions = self.lookup.exclusions.iter();
+        exclusions.position(|one| one.excludes(entry.position, entry.time, feedback))
     }
 
     /// Whether its own order takes feedback back.
@@ -288,7 +319,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::advance`].
-    pub fn finish(mut self, last: u64) -> Result<Otherwise, String> {
+    pub fn finish(mut self, last: u64) -> Result<Otherwise, Error> {
         self.advance(last, usize::MAX)?;
         match (self.learner.position() == last, self.undecided) {
             (true, _) => Ok(Otherwise {
@@ -296,11 +327,10 @@ impl Rebuild {
                 left_out: self.left_out,
                 comparison: self.comparison,
             }),
-            (false, Some(order)) => Err(format!(
-                "the journal does not say yet whether order {order} was refused; \
-                 it does once a server has run"
-            )),
-            (false, None) => Err(format!("the journal has no entry {last}")),
+            (false, Some(order)) => Err(Error::Undecided(order)),
+            (false, None) => Err(Error::NotRetained(format!(
+                "the journal has no entry {last}"
+            ))),
         }
     }
 
@@ -308,7 +338,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::advance`].
-    pub fn finish_for(mut self, last: u64, refused: BTreeSet<u64>) -> Result<Otherwise, String> {
+    pub fn finish_for(mut self, last: u64, refused: BTreeSet<u64>) -> Result<Otherwise, Error> {
         self.known.refused.extend(refused);
         self.known.applied = last;
         if self.undecided.is_some() {
@@ -318,37 +348,242 @@ impl Rebuild {
     }
 }
 
+impl Known {
+    /// Nothing but facts.
+    pub fn new(facts: Facts) -> Known {
+        Known {
+            exclusions: Vec::new(),
+            refused: BTreeSet::new(),
+            applied: 0,
+            written: 0,
+            unknown_from: None,
+            facts,
+        }
+    }
+}
+
+impl Orders {
+    fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> Orders {
+        let mut orders = Orders {
+            restored: BTreeMap::new(),
+            undecided: BTreeMap::new(),
+            refused: known.refused.union(facts.refused()).copied().collect(),
+        };
+        for (order, version) in facts.restores(base, last) {
+            if orders.refused.contains(&order) {
+                continue;
+            }
+            // Of those that were applied every one that was refused is known.
+            match facts.is_carried_out(order) || order <= known.applied {
+                true => drop(orders.restored.insert(version, order)),
+                false => drop(orders.undecided.insert(order, version)),
+            }
+        }
+        orders
+    }
+
+    /// The states of versions that were brought back and that the rebuilt history makes itself; the
+    /// others must be on disk.
+    fn wanted(&self, versions: &Versions, base: u64, last: u64) -> Result<Wanted, Error> {
+        let brought = self.restored.keys().chain(self.undecided.values());
+        let mut positions = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for version in brought {
+            match versions.retry.run(|| versions.find(*version)) {
+                Ok(Some(manifest)) => drop(positions.insert(*version, manifest.position)),
+                _ => drop(missing.insert(*version)),
+            }
+        }
+        positions.extend(recorded(versions, base, last, &missing)?);
+        let made = |version| positions.get(version).copied().filter(|at| *at > base);
+        let mut wanted = Wanted::default();
+        for (version, order) in &self.restored {
+            match made(version) {
+                Some(position) => wanted.add(position, *version, *order),
+                None => drop(versions.retry.run(|| versions.load(*version))?),
+            }
+        }
+        // A restore whose version is missing may be refused: the rebuild begins again by then.
+        for (order, version) in &self.undecided {
+            let position = made(version);
+            position
+                .iter()
+                .for_each(|position| wanted.add(*position, *version, *order));
+        }
+        Ok(wanted)
+    }
+}
+
+/// The exclusions of a history that `order` asks for: what was retracted on the way, and last what
+/// the order itself takes back.
+fn exclusions(
+    order: Option<&Order>,
+    facts: &Facts,
+    base: u64,
+    last: u64,
+) -> Result<Vec<Exclusion>, Error> {
+    let Some(order) = order else {
+        return Ok(Vec::new());
+    };
+    let mut exclusions = facts.exclusions(base, last).map_err(|_| {
+        Error::NotRetained(format!(
+            "the state at {base} holds what was retracted since"
+        ))
+    })?;
+    if let Order::Retract(retraction) = order {
+        exclusions.push(Exclusion {
+            selector: retraction.selector.clone(),
+            // No entry behind the order is applied.
+            before: u64::MAX,
+        });
+    }
+    Ok(exclusions)
+}
+
+/// The positions of these versions that are recorded behind a state, up to `last`.
+fn recorded(
+    versions: &Versions,
+    base: u64,
+    last: u64,
+    missing: &BTreeSet<u64>,
+) -> Result<BTreeMap<u64, u64>, Error> {
+    let mut made = BTreeMap::new();
+    if missing.is_empty() {
+        return Ok(made);
+    }
+    let mut pass = Pass::from(versions, base + 1, u64::MAX)?;
+    while let Some(entry) = pass.next(last)? {
+        if let Event::Version(record) = entry.event
+            && missing.contains(&record.version)
+        {
+            made.insert(record.version, record.position);
+        }
+    }
+    Ok(made)
+}
+
+/// Refuses a state whose waiting predictions the journal no longer holds.
+fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<(), Error> {
+    match learner.joins().oldest_position().filter(|at| *at < first) {
+        None => Ok(()),
+        Some(oldest) => Err(Error::NotRetained(format!(
+            "predictions from position {oldest} on wait in the state at {base}, but the \
+             journal was shortened and starts at {first} now"
+        ))),
+    }
+}
+
 /// The first position of the journal, if what follows the state at `base` is still there.
-fn reaches_back(versions: &Versions, base: u64) -> Result<u64, String> {
-    let segments = versions.retry.run(|| segments(&versions.journal));
-    let segments = segments.map_err(|error| error.to_string())?;
-    let first = segments.first().map_or(1, |one| one.first_position);
+fn reaches_back(versions: &Versions, base: u64) -> Result<u64, Error> {
+    let first = first_position(versions)?;
     match base + 1 < first {
         false => Ok(first),
-        true => Err(format!(
+        true => Err(Error::NotRetained(format!(
             "the journal no longer reaches back far enough: it was shortened and starts at \
              position {first} now, behind position {}",
             base + 1
-        )),
+        ))),
     }
 }
 
 /// The positions before `first` that have a checkpoint, the newest first.
-fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, String> {
-    let positions = versions.retry.run(|| versions.positions());
-    let positions = positions.map_err(|error| error.to_string())?;
+fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, Error> {
+    let positions = versions.retry.run(|| versions.positions())?;
     let older = positions.into_iter().rev();
     Ok(older.filter(|position| *position < first).collect())
 }
 
 /// The description that a history starts with.
-fn first_spec(journal: &std::path::Path, order: Option<&Order>) -> Result<Arc<Spec>, String> {
+fn first_spec(versions: &Versions, order: Option<&Order>) -> Result<Arc<Spec>, Error> {
     let toml = match order {
         Some(Order::Adopt(description)) => description.toml.clone(),
-        _ => crate::engine::flows::recover::first_description(journal)?,
+        _ => first_description(versions)?.ok_or_else(|| {
+            let what = "its journal does not start with a description";
+            Error::NotRetained(what.to_owned())
+        })?,
     };
-    let spec = Spec::journaled(&toml).map_err(|error| error.to_string())?;
-    Ok(Arc::new(spec))
+    Ok(Arc::new(Spec::journaled(&toml)?))
+}
+
+impl JournalLookup {
+    /// The state of a version whose checkpoint is not whole, rebuilt from an older one.
+    fn rebuilt(&self, version: u64) -> Result<(Tensors, Tensors), Error> {
+        let last = self.reader.next_position() - 1;
+        let position = self.position_of(version, last)?;
+        let rebuild = Rebuild::again(&self.versions, position, &self.facts)?;
+        let learner = rebuild.finish(position)?.learner;
+        Ok((learner.learned().weights(), learner.state()))
+    }
+
+    fn version_at(&self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        let (retry, kept) = (&self.versions.retry, &self.kept);
+        let kept = retry.run(|| kept.find(version));
+        if let Some(kept) = kept.map_err(|error| Error::from(error).of_lookup())? {
+            return Ok(kept);
+        }
+        let loaded = retry.run(|| self.versions.load(version));
+        loaded.or_else(|error| {
+            let again = self.rebuilt(version);
+            let model = &self.versions.model;
+            tracing::warn!(model, version, %error, "rebuilt a version that is not whole");
+            again.map_err(|why| {
+                let both = |why: String| format!("{error}; and it cannot be made again: {why}");
+                match why.of_lookup() {
+                    LookupError::Unreadable(why) => LookupError::Unreadable(both(why)),
+                    LookupError::NotRetained(why) => LookupError::NotRetained(both(why)),
+                }
+            })
+        })
+    }
+}
+
+impl Archive for JournalLookup {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
+        let found = self.prediction_at(position);
+        found.map(Cow::Owned).map_err(Error::of_lookup)
+    }
+
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), LookupError> {
+        self.feedback_at(position).map_err(Error::of_lookup)
+    }
+
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        self.version_at(version)
+    }
+
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+        let found = self.versions.encoder(pinned);
+        found.map_err(|error| LookupError::Unreadable(error.to_string()))
+    }
+
+    fn device(&self, named: Device) -> Device {
+        self.device_for(named)
+    }
+
+    fn refused(&mut self, position: u64) -> bool {
+        self.refused.contains(&position)
+    }
+
+    fn otherwise(
+        &mut self,
+        order: &Order,
+        position: u64,
+        refused: &[u64],
+        unknown_from: Option<u64>,
+    ) -> Result<Otherwise, LookupError> {
+        let last = position - 1;
+        let known = Known {
+            exclusions: self.exclusions.clone(),
+            refused: self.refused.iter().chain(refused).copied().collect(),
+            applied: last,
+            written: last,
+            unknown_from,
+            facts: self.facts.clone(),
+        };
+        let rebuild = Rebuild::begin(&self.versions, order, last, &known);
+        let other = rebuild.and_then(|rebuild| rebuild.finish(last));
+        other.map_err(Error::of_lookup)
+    }
 }
 
 #[cfg(test)]
@@ -358,8 +593,11 @@ mod tests {
     #[test]
     fn the_nearest_state_and_the_oldest_say_why_they_do_not_do() {
         let check = |bases: &[u64], why: fn(u64) -> String, expected: &str| {
-            let derived = Rebuild::from_any(bases.to_vec(), |base| Err(why(base)));
-            assert_eq!(derived.err().as_deref(), Some(expected));
+            let failed = |base| Err(Error::NotRetained(why(base)));
+            let rebuilt = Rebuild::from_any(bases.to_vec(), "here".to_owned(), failed);
+            let message = rebuilt.err().expect("no state does").to_string();
+            let expected = format!("no state here can be gone on from: {expected}");
+            assert_eq!(message, expected);
         };
         check(&[], |base| format!("no {base}"), "no 0");
         check(&[9, 5], |base| format!("no {base}"), "no 9; and no 0");

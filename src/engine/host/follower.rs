@@ -13,7 +13,7 @@ use crate::engine::compute::serving::Snapshot;
 use crate::engine::compute::stages::{Stage, Stages};
 use crate::engine::error::Error;
 use crate::engine::flows::command::{Done, Outcome};
-use crate::engine::history::lookup::JournalLookup;
+use crate::engine::history::following::FollowerLookup;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::retain::Retention;
 use crate::engine::host::served_model::ModelRuntime;
@@ -39,7 +39,7 @@ pub enum Job {
 /// A learner with the journal it follows.
 pub struct Follower {
     pub learner: Learner,
-    pub lookup: JournalLookup,
+    pub lookup: FollowerLookup,
     pub retention: Retention,
     /// Where a test holds orders.
     pub stages: Stages,
@@ -302,7 +302,7 @@ impl ModelRuntime {
 }
 
 impl Follower {
-    pub fn new(learner: Learner, lookup: JournalLookup) -> Follower {
+    pub fn new(learner: Learner, lookup: FollowerLookup) -> Follower {
         Follower {
             learner,
             lookup,
@@ -315,7 +315,8 @@ impl Follower {
 
     /// Applies the next entry up to position `last`; none when all are applied.
     pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
-        let Some(entry) = self.lookup.next(last)? else {
+        let next = self.lookup.next(last);
+        let Some(entry) = next.map_err(|error| error.to_string())? else {
             return Ok(None);
         };
         if let Event::Command(_) = entry.event {

@@ -283,7 +283,8 @@ impl Follower {
         if let Some(needs) = self.retention.needs.get(&base) {
             return Ok(*needs);
         }
-        let state = self.lookup.versions.state_at(base)?;
+        let state = self.lookup.versions.state_at(base);
+        let state = state.map_err(|error| error.to_string())?;
         let needs = needs(base, state.joins().oldest_position());
         self.retention.needs.insert(base, needs);
         Ok(needs)

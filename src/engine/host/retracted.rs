@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use crate::engine::history::pass::{Pass, first_position};
 use crate::engine::host::follower::Follower;
-use crate::event::{Command, Event, Kind, Order, Reason};
-use crate::store::{Error, Ids, Reader, segments};
+use crate::event::{Event, Kind, Reason};
+use crate::store::{Error, Ids};
 
 /// The positions of such feedback.
 #[derive(Debug, Default)]
@@ -29,31 +30,19 @@ impl Retracted {
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted(Mutex::new(positions)));
         }
-        let journal = &follower.lookup.versions.journal;
+        let versions = &follower.lookup.versions;
         // Ids stay known when the segments of their events are let go.
-        let first = segments(journal)?;
-        let oldest = first
-            .first()
-            .map_or(oldest, |first| first.first_position.max(oldest));
-        let mut orders = Vec::new();
-        let mut reader = Reader::open(journal, oldest, 0)?;
-        while let Some(entry) = reader.next(last)? {
-            if let Event::Command(Command {
-                order: Order::Retract(retraction),
-                ..
-            }) = entry.event
-            {
-                orders.push((entry.position, retraction.selector));
-            }
-        }
-        let mut reader = Reader::open(journal, oldest, 0)?;
-        while let Some(entry) = reader.next(last)? {
-            let position = entry.position;
+        let oldest = first_position(versions)?.max(oldest);
+        let facts = follower.lookup.facts.spanning(versions, oldest, last)?;
+        let mut pass = Pass::from(versions, oldest, 0)?;
+        while let Some(entry) = pass.next(last)? {
+            let (position, time) = (entry.position, entry.time);
             let retracted = match &entry.event {
                 Event::Erased(Kind::Feedback(_)) => true,
-                Event::Feedback(feedback) => orders.iter().any(|(order, selector)| {
-                    position < *order && selector.chooses(feedback, entry.time)
-                }),
+                Event::Feedback(feedback) => {
+                    let order = facts.retracted_by(position, time, feedback, last);
+                    order.is_some()
+                }
                 _ => false,
             };
             if retracted {

@@ -21,7 +21,7 @@ use crate::engine::compute::serving::{ServingSlot, Snapshot};
 use crate::engine::compute::stages::Stages;
 use crate::engine::error::Error;
 use crate::engine::flows::command::Outcome;
-use crate::engine::history::lookup::Prepared;
+use crate::engine::history::following::Prepared;
 use crate::engine::host::awaited::Awaited;
 use crate::engine::host::bounds::BoundCounts;
 use crate::engine::host::follower::{Follower, Job};
@@ -245,6 +245,15 @@ impl ServedModel {
             name: name.to_owned(),
             runtime: Err(reason),
         }
+    }
+
+    /// Entries that were read of its journal besides what the learner follows.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    #[doc(hidden)]
+    pub fn entries_read(&self) -> Result<u64, Error> {
+        Ok(self.get()?.versions.entries_read.load(Relaxed))
     }
 
     /// Its name: the name of its folder.

@@ -6,12 +6,15 @@
 use std::collections::BTreeSet;
 
 use crate::engine::error::Error;
+use crate::engine::history::error::{self as history, Remedy};
+use crate::engine::history::facts::Facts;
+use crate::engine::history::pass::first_position;
 use crate::engine::history::rebuild::{Known, Rebuild};
 use crate::engine::history::translation::Divergence;
 use crate::engine::versions::saved::{Versions, hex};
-use crate::event::{Description, Event, Kind, Order};
+use crate::event::{Description, Order};
 use crate::learn::Evaluation;
-use crate::store::{Manifest, Reader};
+use crate::store::Manifest;
 
 /// A replay on its way.
 pub struct Replay {
@@ -43,43 +46,41 @@ impl Replay {
     pub(crate) fn recorded(
         versions: &Versions,
         last: u64,
+        facts: &Facts,
         from: Option<u64>,
     ) -> Result<Replay, Error> {
-        let field = "version";
-        let refused = |what| Error::Refused { field, what };
         let bases = match from {
             Some(version) => {
                 vec![versions.get(version, 0)?.position]
             }
             None => {
-                let first = Reader::from_start(&versions.journal, 0)?.next_position();
-                let erased = last_erased(versions, last)?;
+                let first = first_position(versions)?;
                 let saved = versions.positions()?;
                 let bases = (first == 1).then_some(0).into_iter().chain(saved);
-                bases.filter(|base| *base >= erased).collect()
+                bases.filter(|base| *base >= facts.last_erased()).collect()
             }
         };
-        let mut why = "no checkpoint is left to go on from".to_owned();
+        let what = "no checkpoint is left to go on from".to_owned();
+        let mut why = history::Error::NotRetained(what);
         for base in bases {
-            match Rebuild::again_from(versions, last, base) {
+            match Rebuild::again_from(versions, last, base, facts) {
                 Ok(rebuild) => return Ok(Replay::new(versions, last, base, rebuild)),
-                Err(reason) => why = reason,
+                Err(error) => why = error,
             }
         }
-        Err(refused(why))
+        Err(why.of_request(&versions.model, "version"))
     }
 
     pub(crate) fn with(
         versions: &Versions,
         last: u64,
+        facts: &Facts,
         description: Description,
     ) -> Result<Replay, Error> {
-        let refused = |what| Error::Refused {
-            field: "description",
-            what,
-        };
         let order = Order::Adopt(description);
-        let rebuild = Rebuild::begin(versions, &order, last, &Known::default()).map_err(refused)?;
+        let known = Known::new(facts.clone());
+        let rebuild = Rebuild::begin(versions, &order, last, &known);
+        let rebuild = rebuild.map_err(|error| error.of_request(&versions.model, "description"))?;
         Ok(Replay::new(versions, last, 0, rebuild))
     }
 
@@ -113,7 +114,10 @@ impl Replay {
             let next = self.saved.range(self.rebuild.position() + 1..).next();
             let stop = next.map_or(until, |position| until.min(*position));
             let advanced = self.rebuild.advance(stop, usize::MAX);
-            advanced.map_err(|what| self.damaged(what))?;
+            advanced.map_err(|error| match error.remedy() {
+                Remedy::Mend => error.of_request(&self.versions.model, "journal"),
+                Remedy::Restore | Remedy::Ask => self.damaged(error.to_string()),
+            })?;
             self.compare(stop)?;
         }
         Ok(until < self.last)
@@ -145,8 +149,13 @@ impl Replay {
         }
     }
 
+    /// The rebuilt history, to be adopted.
+    pub(crate) fn into_rebuild(self) -> Rebuild {
+        self.rebuild
+    }
+
     /// What it has led to.
-    pub fn outcome(self) -> Replayed {
+    pub fn outcome(&self) -> Replayed {
         let learner = &self.rebuild.learner;
         Replayed {
             entries: learner.position() - self.base,
@@ -156,16 +165,4 @@ impl Replay {
             divergence: self.rebuild.divergence(),
         }
     }
-}
-
-/// The position of the last erased entry that is needed to go on; 0 where none was erased.
-fn last_erased(versions: &Versions, last: u64) -> Result<u64, Error> {
-    let mut erased = 0;
-    let mut reader = Reader::from_start(&versions.journal, 0)?;
-    while let Some(entry) = reader.next(last)? {
-        if let Event::Erased(Kind::Feedback(_) | Kind::Prediction) = entry.event {
-            erased = entry.position;
-        }
-    }
-    Ok(erased)
 }

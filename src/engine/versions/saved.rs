@@ -5,18 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::engine::compute::described::Described;
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::error::Error;
+use crate::engine::versions::error::Error as StateError;
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::checkpoint::{Listed, STOP, UNNAMED};
-use crate::store::{self, Checkpoint, Directory, Disk, Manifest, Reader, checkpoint};
+use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Versions {
     pub whole: Arc<RwLock<()>>,
     /// What computes in place of a device that is gone: that of the description by now.
     pub stand_in: Option<Device>,
+    /// Entries that passes over the journal have read: a measure for tests.
+    pub entries_read: Arc<AtomicU64>,
     /// Whether what is looked up here waits for descriptors.
     pub retry: ShortageRetry,
 }
@@ -60,6 +64,7 @@ impl Versions {
             pinned: Arc::default(),
             whole: Arc::default(),
             stand_in: None,
+            entries_read: Arc::default(),
             retry: ShortageRetry::default(),
         }
     }
@@ -187,22 +192,6 @@ impl Versions {
         Err(Error::no_version(&self.model, version, &known, newest))
     }
 
-    /// The position of a version's state, from its manifest or its record up to `last`.
-    pub fn position(&self, version: u64, last: u64) -> Result<Option<u64>, store::Error> {
-        if let Some(manifest) = self.find(version)? {
-            return Ok(Some(manifest.position));
-        }
-        let mut reader = Reader::from_start(&self.journal, 0)?;
-        while let Some(entry) = reader.next(last)? {
-            if let Event::Version(record) = entry.event
-                && record.version == version
-            {
-                return Ok(Some(record.position));
-            }
-        }
-        Ok(None)
-    }
-
     /// Weights and learner state of a version, checked.
     pub fn load(&self, version: u64) -> Result<(Tensors, Tensors), store::Error> {
         let manifest = self.find(version)?.ok_or_else(|| store::Error::Foreign {
@@ -227,20 +216,23 @@ impl Versions {
     }
 
     /// The state before the first entry, of a history that starts with this description.
-    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, String> {
+    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, StateError> {
         let Some(pinned) = spec.weights() else {
             return Ok(Learner::new(spec));
         };
         let load = || checkpoint::load_start(&self.start, &pinned.digest);
-        let file = self.retry.run(load);
-        let file = file.map_err(|error| error.to_string())?;
-        Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
+        let file = self.retry.run(load)?;
+        Learner::starting(spec, &file).map_err(|error| StateError::Start {
+            path: self.start.clone(),
+            error,
+        })
     }
 
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
-    pub fn keep_encoders(&self, described: &Described) -> Result<(), String> {
+    pub fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
         for folder in &described.kept {
-            folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)))?;
+            let kept = folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)));
+            kept.map_err(StateError::Encoder)?;
         }
         if described.spec.device == Device::Cpu {
             let mut read = self.read.lock().expect("nothing panics under it");
@@ -252,58 +244,53 @@ impl Versions {
     }
 
     /// An encoder that was kept, on the processor: learning is the same wherever it serves.
-    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, StateError> {
         let mut read = self.read.lock().expect("nothing panics under it");
         if let Some(encoder) = read.get(&pinned.digest) {
             return Ok(encoder.clone());
         }
         let path = self.encoders.join(hex(&pinned.digest));
-        let (folder, weights) = EncoderFolder::read(&self.encoders, &path)?;
+        let found = EncoderFolder::read(&self.encoders, &path);
+        let (folder, weights) = found.map_err(StateError::Encoder)?;
         if folder.digest != pinned.digest {
-            return Err(format!(
+            return Err(StateError::Encoder(format!(
                 "{}: not the encoder that the model started with; restore it from a copy",
                 path.display()
-            ));
+            )));
         }
-        let encoder = Arc::new(folder.encoder(&path, weights, Device::Cpu)?);
+        let encoder = folder.encoder(&path, weights, Device::Cpu);
+        let encoder = Arc::new(encoder.map_err(StateError::Encoder)?);
         read.insert(pinned.digest, encoder.clone());
         Ok(encoder)
     }
 
     /// The learner as it was at a position that has a checkpoint.
-    pub fn state_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = self.read(position);
-        self.state_of(checkpoint.map_err(|error| error.to_string())?)
+    pub fn state_at(&self, position: u64) -> Result<Learner, StateError> {
+        self.state_of(self.read(position)?)
     }
 
     /// The same, to go on from.
-    pub fn base_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = self.retry.run(|| self.read(position));
-        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+    pub fn base_at(&self, position: u64) -> Result<Learner, StateError> {
+        let checkpoint = self.retry.run(|| self.read(position))?;
         match checkpoint.manifest.erased_by {
             0 => self.state_of(checkpoint),
-            order => Err(format!(
-                "the checkpoint at position {position} can only be restored since what the order \
-                 at {order} took back was erased"
-            )),
+            order => Err(StateError::Erased { position, order }),
         }
     }
 
     /// The learner that a checkpoint holds, if that is of this journal.
-    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, String> {
+    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, StateError> {
         let manifest = checkpoint.manifest;
         let position = manifest.position;
         if manifest.journal_id != hex(&self.journal_id) {
-            return Err(of_another_journal(position));
+            return Err(StateError::OfAnotherJournal(position));
         }
-        let learner = Learner::load(checkpoint.weights, checkpoint.learner)
-            .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
-        match hex(&learner.learned().digest()) == manifest.digest {
-            true => Ok(learner),
-            false => Err(format!(
-                "the checkpoint at position {position} does not load to the digest it was saved with"
-            )),
+        let learner = Learner::load(checkpoint.weights, checkpoint.learner);
+        let learner = learner.map_err(|error| StateError::Unfit { position, error })?;
+        if hex(&learner.learned().digest()) != manifest.digest {
+            return Err(StateError::Digest(position));
         }
+        Ok(learner)
     }
 
     /// Saves the state as the version that `entry` made; one that stands there already stays.
@@ -446,14 +433,6 @@ impl Versions {
 /// Whether a checkpoint is a version.
 fn is_named(manifest: &Manifest) -> bool {
     !UNNAMED.contains(&manifest.reason.as_str())
-}
-
-/// What is said of a checkpoint that stands beside a journal that it is not of.
-pub fn of_another_journal(position: u64) -> String {
-    format!(
-        "the checkpoint at position {position} is of another journal; \
-         put back the checkpoints and the journal that belong together"
-    )
 }
 
 /// Lower-case hexadecimal.

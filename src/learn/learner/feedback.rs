@@ -7,7 +7,7 @@ use super::super::gradient::Outcome;
 use super::super::join::Held;
 use super::super::learned::Amendment;
 use super::super::ledger::Fate;
-use super::{Error, History, Learner, Omission, Step};
+use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
 use crate::model::{Target, Task};
 
@@ -40,7 +40,7 @@ impl Learner {
         if self.spec.revision == 1 && self.has_seen(&feedback.feedback_id) {
             return Ok(self.end(Fate::Duplicate));
         }
-        if self.omits(feedback) {
+        if self.excludes(feedback) {
             return Ok(self.end(Fate::Retracted));
         }
         let (fate, contradicts) = match &feedback.subject {
@@ -80,15 +80,13 @@ impl Learner {
         known
     }
 
-    fn omits(&self, feedback: &Feedback) -> bool {
-        let History::Other(omissions) = &self.history else {
+    fn excludes(&self, feedback: &Feedback) -> bool {
+        let History::Other(exclusions) = &self.history else {
             return false;
         };
         let world = &self.world;
-        let omits = |omission: &Omission| {
-            world.position < omission.before && omission.selector.chooses(feedback, world.time)
-        };
-        omissions.iter().any(omits)
+        let mut exclusions = exclusions.iter();
+        exclusions.any(|one| one.excludes(world.position, world.time, feedback))
     }
 
     /// A signal about a prediction, and what it contradicts.

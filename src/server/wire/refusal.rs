@@ -51,7 +51,9 @@ impl From<engine::Error> for Refusal {
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
-            Error::Models { .. } | Error::Store(_) => (Code::Internal, ""),
+            Error::Unreadable { .. } | Error::Models { .. } | Error::Store(_) => {
+                (Code::Internal, "")
+            }
         };
         Refusal::new(code, field, error.to_string())
     }

@@ -22,5 +22,5 @@ pub use erase::erase;
 pub use reader::Reader;
 pub use segment::{Listed as Segment, segments};
 pub use survey::Cut;
-pub use verify::{Report, verify};
+pub use verify::{Report, verify, verify_each};
 pub use writer::{Config, Journal, Recovered};

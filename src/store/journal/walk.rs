@@ -5,7 +5,7 @@
 use super::erase;
 use super::segment::Segment;
 use super::window::Window;
-use crate::event::Time;
+use crate::event::{Kind, Time};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
     chain_after,
@@ -26,7 +26,7 @@ pub(super) struct Tip {
 /// What an entry holds.
 pub(super) enum Content<'a> {
     Written(&'a [u8]),
-    Erased,
+    Erased(Kind),
 }
 
 /// Where the first group that is not sound starts, and what is wrong in it.
@@ -150,8 +150,8 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> Walk<'_, V> {
         };
         if *blake3::hash(payload).as_bytes() == entry.digest {
             (self.visit)(&entry, Content::Written(payload))?;
-        } else if erase::erased_kind(self.segment, &entry, payload)?.is_some() {
-            (self.visit)(&entry, Content::Erased)?;
+        } else if let Some(kind) = erase::erased_kind(self.segment, &entry, payload)? {
+            (self.visit)(&entry, Content::Erased(kind))?;
         } else {
             return flaw(
                 offset,

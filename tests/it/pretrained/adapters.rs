@@ -13,7 +13,7 @@ use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
     Selector, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, Otherwise};
+use perennial::learn::{Archive, Learner, LookupError, Otherwise};
 use perennial::model::weights::Tensors;
 use perennial::model::{Adapters, Choice, LowRank, Pinned, TextEncoder};
 
@@ -186,17 +186,21 @@ fn values(engine: &Engine) -> Vec<f32> {
 /// Gives a learner its encoder, and nothing else.
 struct Encoders(Described);
 
+fn absent(what: &str) -> LookupError {
+    LookupError::NotRetained(what.to_owned())
+}
+
 impl Archive for Encoders {
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
-        self.0.encoder(pinned).ok_or_else(|| "another".to_owned())
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+        self.0.encoder(pinned).ok_or_else(|| absent("another"))
     }
 
-    fn prediction(&mut self, _: u64) -> Result<Cow<'_, Prediction>, String> {
-        Err("rows come with their labels".to_owned())
+    fn prediction(&mut self, _: u64) -> Result<Cow<'_, Prediction>, LookupError> {
+        Err(absent("rows come with their labels"))
     }
 
-    fn version(&mut self, _: u64) -> Result<(Tensors, Tensors), String> {
-        Err("nothing is restored".to_owned())
+    fn version(&mut self, _: u64) -> Result<(Tensors, Tensors), LookupError> {
+        Err(absent("nothing is restored"))
     }
 
     fn otherwise(
@@ -205,8 +209,8 @@ impl Archive for Encoders {
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err("nothing is taken back".to_owned())
+    ) -> Result<Otherwise, LookupError> {
+        Err(absent("nothing is taken back"))
     }
 }
 

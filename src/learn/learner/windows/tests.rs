@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::super::super::archive::Otherwise;
+use super::super::super::archive::{LookupError, Otherwise};
+use super::super::super::join::Found;
 use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
@@ -29,15 +30,15 @@ struct Kept {
 }
 
 impl Archive for Kept {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         self.n_read += 1;
         match &self.journal[position as usize - 1].event {
             Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
-            other => Err(format!("{other:?}")),
+            other => Err(LookupError::NotRetained(format!("{other:?}"))),
         }
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
         Ok(self.versions[&version].clone())
     }
 
@@ -47,8 +48,10 @@ impl Archive for Kept {
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err("nothing is retracted here".to_owned())
+    ) -> Result<Otherwise, LookupError> {
+        Err(LookupError::NotRetained(
+            "nothing is retracted here".to_owned(),
+        ))
     }
 }
 
