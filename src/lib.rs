@@ -20,6 +20,8 @@
 //! The rooms, in reading order. A room uses itself and the rooms above it:
 //!
 //! - [`event`]: what happened, as values.
+//! - `device`: the processor, or a GPU.
+//! - `onnx`: frozen networks from ONNX files.
 //! - [`model`]: the function we serve; it knows shapes, not requests.
 //! - [`learn`]: how the function changes; pure and deterministic.
 //! - [`store`]: what survives; the only room that writes files.
@@ -41,10 +43,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod device;
 pub mod engine;
 pub mod event;
 pub mod learn;
 pub mod model;
+mod onnx;
 pub mod proto;
 pub mod server;
 pub mod store;

@@ -17,13 +17,13 @@ fn main() -> ExitCode {
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
-        Err(error) if cli::print::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if cli::output::print::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<cli::interrupt::Interrupted>() => {
-            cli::print::note(error);
+            cli::output::print::note(error);
             ExitCode::from(cli::interrupt::EXIT_CODE)
         }
         Err(error) => {
-            cli::print::note(format_args!("error: {error:#}"));
+            cli::output::print::note(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

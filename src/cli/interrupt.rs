@@ -1,6 +1,6 @@
-//! Ctrl-C in a long run: what was reached is printed, and the exit code says that it was stopped.
+//! Ctrl-C in a long run: the results so far are printed, and the exit code is that of SIGINT.
 //!
-//! Invariant: the first one lets a run end by itself, the second one ends the program.
+//! Invariant: the first ctrl-c lets a run end by itself, the second ends the program.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The exit code of a program that SIGINT ended, as shells expect it.
 pub const EXIT_CODE: u8 = 130;
 
-/// Whether ctrl-c has come; a clone shares it.
+/// A flag that ctrl-c sets; clones share it.
 #[derive(Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
-/// A run that printed what it had reached when ctrl-c came.
+/// The error of a run that ctrl-c ended after its results were printed.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -31,11 +31,11 @@ impl Interrupt {
         let mut interrupts = signal(SignalKind::interrupt()).context("listen for ctrl-c")?;
         drop(entered);
         let interrupt = Interrupt(Arc::new(AtomicBool::new(false)));
-        let came = interrupt.0.clone();
+        let flag = interrupt.0.clone();
         std::thread::spawn(move || {
             runtime.block_on(async {
                 interrupts.recv().await;
-                came.store(true, Relaxed);
+                flag.store(true, Relaxed);
                 interrupts.recv().await;
                 std::process::exit(EXIT_CODE.into());
             });
@@ -43,17 +43,17 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether it has come.
-    pub fn came(&self) -> bool {
+    /// Whether ctrl-c was pressed.
+    pub fn is_set(&self) -> bool {
         self.0.load(Relaxed)
     }
 
     /// Ends a run whose result was printed.
     ///
     /// # Errors
-    /// [`Interrupted`] where ctrl-c has come.
+    /// [`Interrupted`] where ctrl-c was pressed.
     pub fn end(&self) -> anyhow::Result<()> {
-        match self.came() {
+        match self.is_set() {
             true => Err(Interrupted.into()),
             false => Ok(()),
         }
@@ -62,7 +62,7 @@ impl Interrupt {
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("stopped by ctrl-c: the result is of the rows until then")
+        f.write_str("stopped by ctrl-c: the results are of the rows until then")
     }
 }
 

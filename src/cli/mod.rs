@@ -2,42 +2,21 @@
 //!
 //! Invariant: results go to stdout, one record a line; notes, progress and errors go to stderr.
 
-mod audit;
-mod board;
-mod chart;
 mod client;
-mod course;
-mod curve;
-mod demo;
-mod evaluate;
-mod feedback;
-mod import;
-mod init;
+mod commands;
 pub mod interrupt;
-mod latency;
-mod lesson;
-mod limits;
-mod predict;
-pub mod print;
+pub mod output;
 pub mod process;
-mod registry;
-mod replay;
-mod report;
-mod retract;
 mod rows;
-mod serve;
-mod status;
-mod stream;
-mod tally;
-mod verify;
+mod run;
 
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use init::Goal;
-use lesson::Columns;
+use commands::{
+    audit, checkpoint, demo, evaluate, feedback, import, init, limits, predict, replay, restore,
+    retract, serve, status, stream, verify, versions,
+};
 
 /// An inference server whose models keep learning after deployment.
 #[derive(Parser)]
@@ -49,99 +28,66 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Draft a model's description from a file of rows
-    Init(InitArgs),
-    /// Check that a file of trained weights fits a model, and put it beside its description
+    /// Draft a model description from a file of rows
+    Init(init::Args),
+    /// Check a file of trained weights against a model, and copy it beside the description
     Import(import::Args),
     /// Serve every model of a folder
     Serve(serve::Args),
-    /// Ask a model for its answers
+    /// Request predictions from a model
     Predict(predict::Args),
-    /// Send a model what the world said of its answers
+    /// Send feedback for predictions
     Feedback(feedback::Args),
     /// Predict each row of a file and feed back its target, through a running server
     Stream(stream::Args),
-    /// Predict and then learn each row of a file, or value logged decisions, without a server
+    /// Predict and then learn each row of a file, or evaluate logged decisions, without a server
     Evaluate(evaluate::Args),
-    /// Show what is served and how it does
+    /// Show the state of the served models
     Status(status::Args),
-    /// List a model's versions
-    Versions(registry::VersionsArgs),
-    /// Show all that is known of one version
-    Show(registry::ShowArgs),
-    /// Make a version of a model as it is now
-    Checkpoint(registry::CheckpointArgs),
-    /// Bring back what a model knew at a version, as a new version
-    Restore(registry::RestoreArgs),
-    /// Show or change the bounds of a model's journal, also while it is full
+    /// List the versions of a model
+    Versions(versions::Args),
+    /// Show one version in full
+    Show(versions::ShowArgs),
+    /// Make a version of the current state of a model
+    Checkpoint(checkpoint::Args),
+    /// Restore an earlier version, as a new version
+    Restore(restore::Args),
+    /// Show or change the bounds of a journal, also while it is full
     Limits(limits::Args),
-    /// Take feedback back: the model becomes the one that never saw it
+    /// Retract feedback: the model becomes the one that never learned it
     Retract(retract::Args),
-    /// Answer a prediction again from the journal, and say what shaped it
+    /// Compute a prediction again from the journal, and show the feedback that shaped it
     Audit(audit::Args),
-    /// Apply a journal again, to verify it or to ask what if
+    /// Apply a journal again, to verify it or under another description
     Replay(replay::Args),
     /// Check every journal and checkpoint on disk
     Verify(verify::Args),
-    /// Show the whole loop on a generated drifting stream; nothing to prepare
+    /// Run the whole loop on a generated drifting stream
     Demo(demo::Args),
-}
-
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  perennial init fraud payments.csv --target is_fraud
-  perennial init shop logs.csv --action item --reward click --propensity p")]
-struct InitArgs {
-    /// What the model will be called
-    name: String,
-    /// CSV or JSON lines, plain or gzipped
-    rows: PathBuf,
-    /// The column to predict
-    #[arg(long, value_name = "COLUMN", required_unless_present = "action")]
-    #[arg(conflicts_with = "action")]
-    target: Option<String>,
-    #[command(flatten)]
-    columns: Columns,
-    /// What to learn, if the target does not tell
-    #[arg(long, conflicts_with = "action")]
-    task: Option<init::Task>,
-    /// The folder of models
-    #[arg(long, default_value = "models")]
-    models: PathBuf,
 }
 
 impl Cli {
     /// Runs the command to its end.
     ///
     /// # Errors
-    /// What went wrong, as a chain from what was done to why it failed.
+    /// The failure, as a chain from the action to its cause.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Init(args) => {
-                let goal = match (&args.target, args.columns.given()) {
-                    (Some(target), _) => Goal::Target(target, args.task),
-                    (None, Some(columns)) => Goal::Decisions(columns),
-                    (None, None) => bail!("--target is missing"),
-                };
-                let draft = init::draft(&args.rows, goal)?;
-                let path = init::write(&args.models, &args.name, &draft)?;
-                print::line(path.display())
-            }
+            Command::Init(args) => init::run(args),
             Command::Import(args) => import::run(args),
             Command::Serve(args) => serve::run(args),
-            Command::Predict(args) => asking(predict::run(args)),
-            Command::Feedback(args) => asking(feedback::run(args)),
-            Command::Stream(args) => asking(stream::run(args)),
+            Command::Predict(args) => block_on(predict::run(args)),
+            Command::Feedback(args) => block_on(feedback::run(args)),
+            Command::Stream(args) => block_on(stream::run(args)),
             Command::Evaluate(args) => evaluate::run(args),
-            Command::Status(args) => asking(status::run(args)),
-            Command::Versions(args) => asking(registry::versions(args)),
-            Command::Show(args) => asking(registry::show(args)),
-            Command::Checkpoint(args) => asking(registry::checkpoint(args)),
-            Command::Restore(args) => asking(registry::restore(args)),
-            Command::Limits(args) => asking(limits::run(args)),
-            Command::Retract(args) => asking(retract::run(args)),
-            Command::Audit(args) => asking(audit::run(args)),
+            Command::Status(args) => block_on(status::run(args)),
+            Command::Versions(args) => block_on(versions::run(args)),
+            Command::Show(args) => block_on(versions::show(args)),
+            Command::Checkpoint(args) => block_on(checkpoint::run(args)),
+            Command::Restore(args) => block_on(restore::run(args)),
+            Command::Limits(args) => block_on(limits::run(args)),
+            Command::Retract(args) => block_on(retract::run(args)),
+            Command::Audit(args) => block_on(audit::run(args)),
             Command::Replay(args) => replay::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Demo(args) => demo::run(args),
@@ -149,8 +95,8 @@ impl Cli {
     }
 }
 
-/// Runs a command that asks a server; it waits more than it works, so one thread is enough.
-fn asking(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// Runs a command that calls a server: it mostly waits, so one thread is enough.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

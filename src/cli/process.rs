@@ -1,6 +1,6 @@
-//! Settings of the process, made before anything is allocated or opened.
+//! The settings of the process, made before anything is allocated or opened.
 //!
-//! Invariant: where the system refuses, the program runs as it would have.
+//! Invariant: a refusal of the system is ignored; the program runs without the setting.
 
 /// Sets the process up; to be called first, while it has one thread.
 pub fn set_up() {

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use super::join::HeldThen;
 use super::learner::Learner;
-use super::retold::{self, Retold};
-use super::tainted::{RUNS_MAX, Tainted};
-use super::tallies::Tallies;
 use crate::event::{Command, Entry, Event, Order, Reason, Version};
+use crate::learn::versions::retold::{self, Retold};
+use crate::learn::versions::tainted::{RUNS_MAX, Tainted};
+use crate::learn::versions::tallies::Tallies;
 
 /// The number of a successor that is not made yet.
 const UNMADE: u64 = 0;

@@ -15,22 +15,22 @@ mod windows;
 use std::sync::Arc;
 
 use super::archive::{Archive, LookupError};
-use super::evaluate::Evaluation;
 use super::join::{HeldThen, Joins};
-use super::learned::Learned;
-use super::ledger::{Fate, Ledger};
-use super::newest::Newest;
-use super::places::Places;
-use super::retold::Retold;
 use super::rewards::Windows;
-use super::seen::Seen;
-use super::sources::Sources;
-use super::spare::Spare;
-use super::tainted::Tainted;
-use super::tallies::Tallies;
 use crate::event::{
     Description, Entry, Event, Feedback, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
 };
+use crate::learn::algorithms::learned::Learned;
+use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::ledger::{Fate, Ledger};
+use crate::learn::records::places::Places;
+use crate::learn::records::seen::Seen;
+use crate::learn::records::sources::Sources;
+use crate::learn::training::spare::Spare;
+use crate::learn::versions::newest::Newest;
+use crate::learn::versions::retold::Retold;
+use crate::learn::versions::tainted::Tainted;
+use crate::learn::versions::tallies::Tallies;
 use crate::model::weights::{self, Tensors};
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use gap::Gap;

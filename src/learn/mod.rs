@@ -4,7 +4,9 @@
 //! profile. Nothing here reads a clock, a file, a thread or the order of a hash table.
 //!
 //! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
-//! [`Learned`] (what is learned, of any kind), then what the kinds are made of.
+//! [`Learned`] (the state of any algorithm). The folders, each using those before it: `records` and
+//! `memory` (what is kept of the stream), `training` (how networks move), `algorithms` (one a kind of
+//! learner), `versions`.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,49 +36,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod adapters;
-mod analytic;
+mod algorithms;
 mod archive;
-mod auto;
-mod backprop;
 mod comparison;
-mod evaluate;
-mod first_rows;
-mod gradient;
 mod join;
-mod learned;
 mod learner;
-mod ledger;
-mod likeness;
 mod memory;
-mod neighbours;
-mod newest;
 mod offpolicy;
-mod optimizer;
-mod output_counts;
-mod places;
-mod retold;
+mod records;
 pub mod rewards;
-mod seen;
 pub mod signals;
-mod sources;
-mod spare;
-mod tainted;
-mod tallies;
-mod trainee;
+mod training;
+mod versions;
 
-pub use analytic::{Recursion, Settings as RecursionSettings, Sharpness};
+pub use algorithms::analytic::{Recursion, Settings as RecursionSettings, Sharpness};
+pub use algorithms::learned::{Amendment, Learned};
 pub use archive::{Archive, LookupError, Otherwise};
 pub use comparison::Comparison;
-pub use evaluate::{Evaluation, Member};
 pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
-pub use learned::{Amendment, Learned};
 pub use learner::{Error, Exclusion, Learner, Step};
-pub use ledger::{Fate, Ledger};
-pub use newest::Newest;
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
-pub use retold::Retold;
-pub use seen::{Seen, feedback_key, is_forgotten};
-pub use sources::Sources;
-pub use tainted::Tainted;
-pub use tallies::Tallies;
+pub use records::evaluate::{Evaluation, Member};
+pub use records::ledger::{Fate, Ledger};
+pub use records::seen::{Seen, feedback_key, is_forgotten};
+pub use records::sources::Sources;
+pub use versions::newest::Newest;
+pub use versions::retold::Retold;
+pub use versions::tainted::Tainted;
+pub use versions::tallies::Tallies;

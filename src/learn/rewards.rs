@@ -6,9 +6,9 @@
 //! that a decision is valued by what the learner credited.
 
 use super::join::{Found, Joins, Waiting};
-use super::ledger::Fate;
 use super::signals::{self, PREFERENCE, REWARD};
 use crate::event::{Prediction, PredictionId, Signal, Time};
+use crate::learn::records::ledger::Fate;
 use crate::model::{Spec, Task};
 
 /// The windows of one description at one moment.

@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::backend::Network;
-use super::features::{Encoded, Encoder, Scale};
 use super::loss::{argmax, softmax};
-use super::neighbours::Nearest;
 use super::policy::{Estimates, draw};
-use super::portfolio::Portfolio;
-use super::ridge::Ridge;
 use super::spec::{Spec, Task};
-use super::text_encoder::Adapters;
 use crate::event::{Batch, Outputs, PredictionId};
+use crate::model::encoders::features::{Encoded, Encoder, Scale};
+use crate::model::encoders::text::Adapters;
+use crate::model::predictors::neighbours::Nearest;
+use crate::model::predictors::network::Network;
+use crate::model::predictors::portfolio::Portfolio;
+use crate::model::predictors::ridge::Ridge;
 
 /// What is served.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 //! Formulas: cross-entropy of a softmax (Bridle 1990) for classes; half the squared error, in
 //! standard deviations of the target, for values and rewards.
 
-use super::features::Scale;
 use super::spec::Task;
+use crate::model::encoders::features::Scale;
 
 /// The truth that an example carries.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,9 +3,10 @@
 //! Promise: a [`Model`] never changes. Equal models give equal answers for equal batches, bit
 //! for bit within one numeric profile, on any thread.
 //!
-//! In reading order: [`Spec`] (what is described), [`Encoder`] (values to features), [`Network`]
-//! and [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (what was wanted),
-//! [`weights`] (how state leaves memory).
+//! In reading order: [`Spec`] (the description), [`Encoder`] (values to features), [`Network`] and
+//! [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (the label, value or
+//! reward), [`weights`] (named tensors, the form of saved state). The folders: `linear_algebra`,
+//! `encoders`, `predictors`.
 //!
 //! ```
 //! use perennial::model::{Estimates, Spec};
@@ -21,40 +22,34 @@
 //! ```
 
 mod answer;
-mod backend;
-mod features;
-mod fit;
-mod layers;
-mod linear;
+mod encoders;
+mod linear_algebra;
 mod loss;
-pub mod matrix;
-mod neighbours;
-mod onnx;
 mod policy;
-mod portfolio;
-mod ridge;
-mod sparse;
+mod predictors;
 mod spec;
-mod text_encoder;
-mod vector_encoder;
 pub mod weights;
 
+pub use crate::device::{Device, profile};
 pub use answer::{Choice, Function, Model};
-pub use backend::{Device, Network, Rule, Training, profile};
-pub use features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
-pub use fit::{Fitting, fit, widths};
-pub use layers::{Layer, Parameters, WEIGHT_MAX};
-pub use linear::{Bank, BankForm};
+pub use encoders::features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
+pub use encoders::text::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
+pub use encoders::vector::VectorEncoder;
+pub use linear_algebra::matrix;
+pub use linear_algebra::sparse::SparseTable;
 pub use loss::{Target, argmax, softmax};
-pub use neighbours::{Nearest, Neighbour, Neighbours, Past, Remembered, Voters, Window};
 pub use policy::{Estimates, Policy};
-pub use portfolio::{Last, Plan, Pool, Portfolio, Range, Voices, log, logistic_share};
-pub use ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
-pub use sparse::SparseTable;
+pub use predictors::linear::{Bank, BankForm};
+pub use predictors::neighbours::{
+    Nearest, Neighbour, Neighbours, Past, Remembered, Voters, Window,
+};
+pub use predictors::network::fit::{Fitting, fit, widths};
+pub use predictors::network::layers::{Layer, Parameters, WEIGHT_MAX};
+pub use predictors::network::{Network, Rule, Training};
+pub use predictors::portfolio::{Last, Plan, Pool, Portfolio, Range, Voices, log, logistic_share};
+pub use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
     JournalLimits, LearnerKind, LowRank, Memory, Named, NamedEncoder, Neighbourhood, Optimizer,
     OrderedLimits, Pinned, REVISION, Rewards, Spec, Strategy, Task,
 };
-pub use text_encoder::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
-pub use vector_encoder::VectorEncoder;

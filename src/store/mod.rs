@@ -46,6 +46,7 @@ pub use disk::Disk;
 pub use error::{Error, Malformed};
 pub use ids::Ids;
 pub use journal::{
-    Config, Cut, Journal, Reader, Recovered, Report, Segment, erase, segments, verify, verify_each,
+    Config, Journal, JournalReport, Reader, Recovered, SegmentFile, TornTail, erase, segments,
+    verify, verify_each,
 };
 pub use scratch::{Scratch, sweep as sweep_scratch};

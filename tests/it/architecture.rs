@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 /// The rooms, from left to right: each uses itself and those before it.
-const ROOMS: [&str; 8] = [
-    "event", "model", "learn", "store", "engine", "proto", "server", "config",
+const ROOMS: [&str; 10] = [
+    "event", "device", "onnx", "model", "learn", "store", "engine", "proto", "server", "config",
 ];
 /// Rooms that are functions of their arguments and nothing else.
-const PURE: [&str; 3] = ["event", "model", "learn"];
+const PURE: [&str; 5] = ["event", "device", "onnx", "model", "learn"];
 /// What stands before code that only tests have.
 const TESTS: &str = "#[cfg(test)]";
 const LINES_MAX: usize = 600;
@@ -377,4 +377,26 @@ fn the_build_is_pinned() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let stated = |line: &str| line.starts_with("rust-version = \"");
     assert!(manifest.lines().any(stated), "rust-version is not stated");
+}
+
+#[test]
+fn documents_name_files_that_are_there() {
+    let mut documents: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|name| root().join(name))
+        .to_vec();
+    let folder = std::fs::read_dir(root().join("docs")).unwrap();
+    documents.extend(folder.map(|entry| entry.unwrap().path()));
+    let mut missing = Vec::new();
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        let is_of_a_path = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+        for word in text.split(|c| !is_of_a_path(c)) {
+            let path = word.trim_end_matches(['.', '/']);
+            let ours = ["src/", "tests/", "benches/", "docs/", "examples/", "proto/"];
+            if ours.iter().any(|folder| path.starts_with(folder)) && !root().join(path).exists() {
+                missing.push(format!("{}: {path}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

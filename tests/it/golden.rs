@@ -247,7 +247,7 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
         let found = (report.last_position, report.erased, chain.as_str());
         assert_eq!(found, expected, "{model}");
         assert_eq!((report.entries, report.segments), (expected.0, 1));
-        assert!(report.torn.is_none(), "{model}");
+        assert!(report.torn_tail.is_none(), "{model}");
     }
     let journal = golden().join("samples/journal");
     let mut reader = Reader::open(&journal, 1, SAMPLES.0).unwrap();
@@ -379,7 +379,7 @@ fn a_model_recovers_from_the_golden_files_and_goes_on() {
     assert_eq!(counted, [6, 1, 1, 2]);
     drop(engine);
     let report = verify(&house.data().join("lived/journal")).unwrap();
-    assert!(report.last_position >= LIVED_ENTRIES.0 && report.torn.is_none());
+    assert!(report.last_position >= LIVED_ENTRIES.0 && report.torn_tail.is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! From a response to the answer for its one row.
+//! The answer to one row, decoded from a response.
 //!
-//! Invariant: a response that is not what the protocol promises is an error, never a panic.
+//! Invariant: a response that violates the protocol is an error, never a panic.
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -9,43 +9,43 @@ use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
 
 use crate::cli::rows::quoted;
-use crate::cli::tally::Target;
+use crate::cli::rows::target::Target;
 
-/// What a model answered for one row.
+/// The answer of a model to one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The answer itself.
-    pub said: Said,
+    /// The label, value or action.
+    pub value: AnswerValue,
     /// Empty when the prediction was not journaled.
     pub prediction_id: String,
-    /// The version that answered.
+    /// The version of the model that answered.
     pub version: String,
     /// The position of the state that answered.
     pub position: u64,
 }
 
-/// The answer itself, by task.
+/// The label, value or action that a model answered.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Said {
+pub enum AnswerValue {
     Label { label: String, probability: f32 },
     Value(f32),
     Action { action: String, propensity: f32 },
 }
 
 impl Answer {
-    /// Reads a response with one row.
+    /// Decodes a response with one row.
     pub fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
         let outputs = Outputs(response);
-        let said = if outputs.has("label") {
+        let value = if outputs.has("label") {
             let probabilities = outputs.floats("probabilities")?;
-            Said::Label {
+            AnswerValue::Label {
                 label: outputs.text("label")?,
                 probability: probabilities.into_iter().fold(0.0, f32::max),
             }
         } else if outputs.has("value") {
-            Said::Value(outputs.float("value")?)
+            AnswerValue::Value(outputs.float("value")?)
         } else if outputs.has("action") {
-            Said::Action {
+            AnswerValue::Action {
                 action: outputs.text("action")?,
                 propensity: outputs.float("propensity")?,
             }
@@ -55,7 +55,7 @@ impl Answer {
         let position = response.parameters.get("position");
         let position = position.and_then(|parameter| parameter.parameter_choice.as_ref());
         Ok(Answer {
-            said,
+            value,
             prediction_id: outputs.text("prediction_id")?,
             version: response.model_version.clone(),
             position: match position {
@@ -65,15 +65,15 @@ impl Answer {
         })
     }
 
-    /// What a target can be compared with.
+    /// The answer in the form of a target, for scoring.
     pub fn target(&self, task: &Task) -> anyhow::Result<Target> {
-        let name = match &self.said {
-            Said::Value(value) => return Ok(Target::Value(f64::from(*value))),
-            Said::Label { label, .. } => label,
-            Said::Action { action, .. } => action,
+        let name = match &self.value {
+            AnswerValue::Value(value) => return Ok(Target::Value(f64::from(*value))),
+            AnswerValue::Label { label, .. } => label,
+            AnswerValue::Action { action, .. } => action,
         };
         let index = task.index(name).or(match task {
-            // A class that others have told of since: no row here is of it.
+            // A class that other clients have added since: no row here is of it.
             Task::Classification {
                 classes,
                 classes_max,
@@ -172,9 +172,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_by_the_names_of_its_outputs() {
-        let check = |outputs, said| {
+        let check = |outputs, value| {
             let expected = Answer {
-                said,
+                value,
                 prediction_id: "id".into(),
                 version: "3".into(),
                 position: 7,
@@ -187,13 +187,13 @@ mod tests {
                 ("probabilities", floats(&[0.25, 0.75])),
                 ("label", text("b")),
             ],
-            Said::Label { label, probability },
+            AnswerValue::Label { label, probability },
         );
-        check(vec![("value", floats(&[1.5]))], Said::Value(1.5));
+        check(vec![("value", floats(&[1.5]))], AnswerValue::Value(1.5));
         let (action, propensity) = ("ä".to_owned(), 0.5);
         check(
             vec![("action", text("ä")), ("propensity", floats(&[0.5]))],
-            Said::Action { action, propensity },
+            AnswerValue::Action { action, propensity },
         );
     }
 

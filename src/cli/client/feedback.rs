@@ -1,7 +1,7 @@
-//! Feedback on its way: many events sent, their replies read as they come.
+//! A stream of feedback: many events in flight, their replies handled as they arrive.
 //!
-//! Invariant: at most [`IN_FLIGHT_MAX`] events wait for their reply, and each reply meets the
-//! ticket of its event.
+//! Invariant: at most [`IN_FLIGHT_MAX`] events wait for their reply, and each reply is handled with
+//! the ticket of its event.
 
 use anyhow::{Context, bail};
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
@@ -11,10 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Client, refusal};
 
-/// How many events, or rows, are on their way at a time.
+/// The most events, or rows, in flight.
 pub const IN_FLIGHT_MAX: usize = 64;
 
-/// An open stream of feedback; `T` is what is known of an event when its reply comes.
+/// An open stream of feedback; `T` is the ticket of an event, which is handed over with its reply.
 pub struct FeedbackStream<T, S> {
     events: mpsc::Sender<FeedbackRequest>,
     tickets: mpsc::Sender<T>,
@@ -62,7 +62,7 @@ impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
         bail!("the server ended the stream of feedback")
     }
 
-    /// Ends the stream, and gives the state after the last reply.
+    /// Ends the stream, and returns the state after the last reply.
     pub async fn finish(self) -> anyhow::Result<S> {
         drop((self.events, self.tickets));
         self.replies.await?

@@ -178,8 +178,8 @@ pub fn reopen(
     let path = directory.journal(name);
     let config = journal_config(disk, described);
     let (journal, recovered) = Journal::create_or_open(&path, from, config)?;
-    if let Some(cut) = &recovered.cut {
-        let (position, bytes) = (cut.position, cut.bytes);
+    if let Some(torn) = &recovered.torn_tail {
+        let (position, bytes) = (torn.position, torn.bytes);
         tracing::warn!(
             model = name,
             position,

@@ -14,7 +14,7 @@ use crate::engine::host::writer::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
 use crate::store::checkpoint::RETAIN;
-use crate::store::{self, Manifest, Segment, segments};
+use crate::store::{self, Manifest, SegmentFile, segments};
 
 /// How often it is looked at, in microseconds of the monotonic clock.
 const LOOK_EVERY_US: i64 = 10 * SECOND_US;
@@ -139,14 +139,14 @@ impl Follower {
     /// too old, and begins a new segment, so that the last one can go.
     fn waits_for_time(
         &self,
-        found: &[Segment],
+        found: &[SegmentFile],
         limits: &JournalLimits,
         now: Time,
         room: Room,
         wanted: usize,
     ) -> bool {
         let expired = self.learner.next_expiry().is_some_and(|due| due <= now);
-        let full = |last: &Segment| {
+        let full = |last: &SegmentFile| {
             last.first_position <= self.learner.position() && last.bytes > limits.segment_bytes()
         };
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
@@ -162,7 +162,7 @@ impl Follower {
         &mut self,
         limits: &JournalLimits,
         now: Time,
-        found: &[Segment],
+        found: &[SegmentFile],
         room: Room,
     ) -> Result<Option<u64>, String> {
         let said = |error: store::Error| error.to_string();
@@ -211,7 +211,7 @@ impl Follower {
     fn is_far_from(
         &mut self,
         position: u64,
-        found: &[Segment],
+        found: &[SegmentFile],
         room: Room,
     ) -> Result<bool, String> {
         if room == Room::Ample {
@@ -243,7 +243,7 @@ impl Follower {
     /// How many of the oldest segments are too old, or more than there is room for.
     fn wanted(
         &mut self,
-        found: &[Segment],
+        found: &[SegmentFile],
         limits: &JournalLimits,
         now: Time,
     ) -> Result<usize, String> {

@@ -412,7 +412,7 @@ impl Written {
         if !self.runtime.stalled.load(Relaxed) {
             return;
         }
-        match self.journal.go_on() {
+        match self.journal.start_due_segment() {
             Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
             Err(error) => {
                 self.runtime.stalled.store(false, Relaxed);

@@ -25,7 +25,7 @@ use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
 use crate::learn::{Evaluation, Learner};
 use crate::model::Spec;
-use crate::store::{Directory, Manifest, Report, segments, verify_each};
+use crate::store::{Directory, JournalReport, Manifest, segments, verify_each};
 
 /// The data of one model, as long as this lives safe from any server.
 #[derive(Debug)]
@@ -263,7 +263,7 @@ fn carry_out(
 }
 
 /// Locks a data directory for looking, and checks the journal of one of its models.
-fn inspect(data: &Path, model: &str) -> Result<(Directory, Report, Facts), Error> {
+fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalReport, Facts), Error> {
     let directory = Directory::inspect(data)?;
     let models = directory.models()?;
     if !models.iter().any(|known| known == model) {

@@ -3,12 +3,12 @@
 //! Invariant: an event has one fate, and is learned once at most.
 
 use super::super::archive::Archive;
-use super::super::gradient::Outcome;
 use super::super::join::Held;
-use super::super::learned::Amendment;
-use super::super::ledger::Fate;
 use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
+use crate::learn::algorithms::gradient::Outcome;
+use crate::learn::algorithms::learned::Amendment;
+use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
 /// A row to be learned.

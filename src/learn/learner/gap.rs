@@ -6,9 +6,9 @@
 //! the history that never saw what was erased.
 
 use super::super::archive::Archive;
-use super::super::ledger::Fate;
 use super::{Error, History, Learner, Step};
 use crate::event::{Entry, Event, Kind, Order, Refusal};
+use crate::learn::records::ledger::Fate;
 
 /// Where such a stretch begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,11 +8,11 @@ use std::num::NonZeroU64;
 
 use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
-use super::super::learned::Amendment;
-use super::super::ledger::Fate;
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Feedback, PredictionId, Signal, Time};
+use crate::learn::algorithms::learned::Amendment;
+use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
 /// What a second truth means for the one that counts so far.

@@ -7,12 +7,12 @@
 
 use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
-use super::super::learned::Amendment;
-use super::super::ledger::Fate;
 use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Decision, Outputs, Prediction, PredictionId, Signal};
+use crate::learn::algorithms::learned::Amendment;
+use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
 impl Learner {

@@ -4,19 +4,19 @@
 
 use std::sync::Arc;
 
-use super::super::evaluate::Evaluation;
 use super::super::join::Joins;
-use super::super::learned::Learned;
-use super::super::ledger::Ledger;
-use super::super::newest::Newest;
-use super::super::places::Places;
-use super::super::retold::Retold;
-use super::super::seen::Seen;
-use super::super::sources::Sources;
-use super::super::tainted::Tainted;
 use super::windows::PER_ENTRY_MAX;
 use super::{History, Learner, World};
 use crate::event::{Description, Reason, Refusal, Time, Version};
+use crate::learn::algorithms::learned::Learned;
+use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::ledger::Ledger;
+use crate::learn::records::places::Places;
+use crate::learn::records::seen::Seen;
+use crate::learn::records::sources::Sources;
+use crate::learn::versions::newest::Newest;
+use crate::learn::versions::retold::Retold;
+use crate::learn::versions::tainted::Tainted;
 use crate::model::weights::{self, Tensors};
 use crate::model::{Spec, SpecError};
 

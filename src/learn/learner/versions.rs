@@ -5,11 +5,11 @@
 
 use super::super::archive::Archive;
 use super::super::join::HeldThen;
-use super::super::learned::Learned;
-use super::super::tallies::Tallies;
 use super::state::take_description;
 use super::{Error, History, Learner, Step, World};
 use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
+use crate::learn::algorithms::learned::Learned;
+use crate::learn::versions::tallies::Tallies;
 use crate::model::weights::{self, Tensors};
 
 impl Learner {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
-use super::super::ledger::Fate;
 use super::super::rewards::Windows;
 use super::feedback::Example;
 use super::{Error, Learner, Step};
 use crate::event::{Outputs, Prediction, PredictionId, Time};
+use crate::learn::records::ledger::Fate;
 use crate::model::Target;
 
 /// Windows that close within an entry at most: with the slower learners, a tenth of a second. What is

@@ -7,8 +7,8 @@ mod parse;
 
 use std::fmt;
 
-use super::backend::Device;
 use super::policy::Policy;
+use crate::device::Device;
 pub use parse::{Error, Named, NamedEncoder, OrderedLimits};
 
 /// The newest revision of the learning rules: what an entry of a journal leads to.

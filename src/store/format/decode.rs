@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Malformed, check_batch, check_outputs, newest_format};
+use super::kinds::newest_format;
+use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Decision, Description, Disposal, Duplicate, Erasure, Event, Feedback,
     Order, Outputs, Prediction, PredictionId, Reason, Refusal, Retraction, Selector, Signal,
     Subject, Time, Version,
 };
+use crate::store::Malformed;
 
 /// Reads the payload of an entry; vectors are slices of it, texts are copied.
 ///
@@ -384,8 +386,9 @@ impl Rest {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::encode::encode;
+    use super::super::kinds::{format, kind};
     use super::super::samples::samples;
-    use super::super::{encode, format};
     use super::*;
 
     #[test]
@@ -451,7 +454,7 @@ mod tests {
                 let at = at.index(payload.len());
                 payload[at] = byte;
             }
-            (super::super::kind(event), format(event), payload)
+            (kind(event), format(event), payload)
         })
     }
 }

@@ -3,11 +3,12 @@
 //! Invariant: the same event always makes the same bytes; an event that could not be read back
 //! is refused.
 
-use super::{Malformed, check_batch, check_outputs};
+use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Order, Outputs,
     Prediction, Reason, Selector, Signal, Subject, Version,
 };
+use crate::store::Malformed;
 
 /// Appends the payload of an event.
 ///

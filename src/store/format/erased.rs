@@ -2,9 +2,9 @@
 //!
 //! Invariant: neither can be taken for what was written, nor made by anyone who does not mean it.
 
-use super::Malformed;
 use super::headers::{EntryHeader, array, journal_checksum};
 use crate::event::{Kind, PredictionId, Tombstone};
+use crate::store::Malformed;
 
 /// How an erased payload starts. Its first four bytes are a length that no payload of these kinds
 /// can have, so it is told from a sound one by its start alone.

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a header that parses was written whole, by this format, for this journal.
 
-use super::Malformed;
 use crate::event::Time;
+use crate::store::Malformed;
 
 pub(in crate::store) const SEGMENT_HEADER_BYTES: usize = 80;
 pub(in crate::store) const GROUP_HEADER_BYTES: usize = 32;

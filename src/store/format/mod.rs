@@ -78,11 +78,11 @@ mod decode;
 mod encode;
 mod erased;
 mod headers;
+mod kinds;
 #[cfg(test)]
 mod samples;
+mod shapes;
 
-use super::error::Malformed;
-use crate::event::{Batch, Column, Event, Kind, Outputs};
 pub use decode::decode;
 pub use encode::encode;
 pub(super) use erased::{ERASED_MAGIC, Overwritten, erasable, erased, parse_erased};
@@ -90,90 +90,10 @@ pub(super) use erased::{list_to_bytes, parse_list};
 pub(super) use headers::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 pub(super) use headers::{EntryHeader, GROUP_MAGIC, GroupHeader, SegmentHeader};
 pub(super) use headers::{chain_after, genesis};
+pub(super) use kinds::{format, kind};
 
 /// The largest payload: room for any request that the server takes in, and a bound for readers.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
-
-/// The newest format version of a kind.
-fn newest_format(kind: u8) -> u8 {
-    match kind {
-        2 | 16 => 2,
-        _ => 1,
-    }
-}
-
-/// The format version that [`encode`] writes of an event: the oldest that can hold it.
-pub(super) fn format(event: &Event) -> u8 {
-    match event {
-        Event::Prediction(prediction) if !prediction.labels.is_empty() => 2,
-        Event::Version(version) if version.tallies.is_some() => 2,
-        _ => 1,
-    }
-}
-
-/// The number of an event's kind.
-pub(super) fn kind(event: &Event) -> u8 {
-    match event {
-        Event::Description(_) => 1,
-        Event::Prediction(_) => 2,
-        Event::Feedback(_) => 3,
-        Event::Duplicate(_) => 4,
-        Event::Command(_) => 5,
-        Event::Tick(_) => 6,
-        Event::Version(_) => 16,
-        Event::Refusal(_) => 20,
-        Event::Erasure(_) => 21,
-        Event::Erased(Kind::Prediction) => 2,
-        Event::Erased(Kind::Feedback(_)) => 3,
-        Event::Erased(Kind::Duplicate) => 4,
-    }
-}
-
-/// Later code cuts columns into rows: every column must have what its rows need.
-fn check_batch(batch: &Batch) -> Result<(), Malformed> {
-    let n_rows = batch.n_rows;
-    if n_rows == 0 {
-        return Err(Malformed("a batch without rows".to_owned()));
-    }
-    for (index, column) in batch.columns.iter().enumerate() {
-        let (fits, got) = match column {
-            Column::Numbers(values) => (values.len() == n_rows, values.len()),
-            Column::Strings(values) => (values.len() == n_rows, values.len()),
-            Column::Vectors(bytes) => (bytes.len() % n_rows == 0, bytes.len()),
-            Column::Embedded { texts, vectors } => {
-                let fits = texts.len() == n_rows && vectors.len() % n_rows == 0;
-                (fits, vectors.len())
-            }
-        };
-        if !fits {
-            return Err(Malformed(format!(
-                "column {index} has {got} values or bytes, which do not make {n_rows} rows"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// As many outputs as rows.
-fn check_outputs(outputs: &Outputs, n_rows: usize) -> Result<(), Malformed> {
-    let fits = match outputs {
-        Outputs::Probabilities(values) => values.len().is_multiple_of(n_rows),
-        Outputs::Values(values) => values.len() == n_rows,
-        Outputs::Actions {
-            chosen,
-            propensities,
-            scores,
-        } => {
-            chosen.len() == n_rows
-                && propensities.len() == n_rows
-                && scores.len().is_multiple_of(n_rows)
-        }
-    };
-    match fits {
-        true => Ok(()),
-        false => Err(Malformed(format!("outputs that do not make {n_rows} rows"))),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -182,6 +102,7 @@ mod tests {
 
     use super::samples::{events, samples};
     use super::*;
+    use crate::event::{Batch, Column, Event, Outputs};
 
     fn payload(event: &Event) -> Vec<u8> {
         let mut payload = Vec::new();

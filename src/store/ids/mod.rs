@@ -3,6 +3,7 @@
 //! Invariant: an id is forgotten by its age in journal time alone, never for room. The newest lie
 //! in memory; all lie on disk up to a position of the journal, from where its entries say the rest.
 
+mod files;
 mod record;
 mod retracted;
 mod run;
@@ -386,28 +387,6 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     paths.sort_unstable();
     Ok(paths)
-}
-
-/// Writes a file that takes the place of the one under this name, in one step.
-fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let partial = path.with_extension("partial");
-    if partial.exists() {
-        disk.remove(&partial)?;
-    }
-    disk.write_file(&partial, bytes)?;
-    disk.rename(&partial, path)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().expect("a file of ids lies in their folder")
-}
-
-fn damaged(path: &Path, what: &str) -> Error {
-    let what = format!(
-        "{what}; restore the folder of feedback ids from a copy, or remove it: then those that the \
-         journal still holds are known"
-    );
-    Error::foreign(path, what)
 }
 
 #[cfg(test)]

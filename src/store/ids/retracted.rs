@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::files::{self, folder_of, replace};
 use super::record::array;
 use crate::store::{Disk, Error, regular};
 
@@ -28,16 +29,16 @@ pub(super) fn write(
     bytes.extend(positions.iter().flat_map(|at| at.to_le_bytes()));
     let checksum = crc32c::crc32c(&bytes);
     bytes.extend(checksum.to_le_bytes());
-    super::replace(disk, path, &bytes)
+    replace(disk, path, &bytes)
 }
 
 /// The positions that were written; none where there is no file.
 pub(super) fn read(path: &Path, journal_id: &[u8; 16]) -> Result<BTreeSet<u64>, Error> {
-    let bytes = match regular::read(super::folder_of(path), path, FILE_BYTES_MAX) {
+    let bytes = match regular::read(folder_of(path), path, FILE_BYTES_MAX) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
         read => read.map_err(Error::io(path, "read it"))?,
     };
-    let damaged = |what: &str| super::damaged(path, what);
+    let damaged = |what: &str| files::damaged(path, what);
     let n_bytes = bytes.len().checked_sub(CHECKSUM_BYTES);
     let (content, checksum) = match n_bytes {
         Some(n_bytes) if n_bytes >= HEADER_BYTES => bytes.split_at(n_bytes),

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::folder_of;
+use super::files::{self, folder_of, replace};
 use super::record::{Counts, RECORD_BYTES, Record, array};
 use crate::event::Time;
 use crate::store::{Disk, Error, regular};
@@ -54,7 +54,7 @@ impl Run {
         let header = crc32c::crc32c(&bytes[..44]);
         bytes[44..48].copy_from_slice(&header.to_le_bytes());
         let path = folder.join(format!("{covers:020}.ids"));
-        super::replace(disk, &path, &bytes)?;
+        replace(disk, &path, &bytes)?;
         let mut run = Run::empty(path, covers, records.len());
         records.iter().for_each(|record| run.note(record));
         Ok(run)
@@ -67,7 +67,7 @@ impl Run {
         mut found: impl FnMut(Record),
     ) -> Result<Run, Error> {
         let failed = |error| Error::io(path, "read it")(error);
-        let damaged = |what: &str| super::damaged(path, what);
+        let damaged = |what: &str| files::damaged(path, what);
         let mut file = regular::open(folder_of(path), path).map_err(failed)?;
         let mut header = [0; HEADER_BYTES];
         match file.read_exact(&mut header) {

@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::files::{damaged, folder_of, replace};
 use super::record::{RECORD_BYTES, Record, array};
 use crate::store::disk::OpenFile;
 use crate::store::{Disk, Error, regular};
@@ -40,7 +41,7 @@ impl Tail {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(journal_id);
         bytes.extend(batch(covers, records));
-        super::replace(disk, path, &bytes)?;
+        replace(disk, path, &bytes)?;
         Ok(Tail {
             path: path.to_owned(),
             file: disk.open(path).map_err(Error::io(path, "open it"))?,
@@ -106,22 +107,22 @@ pub(super) fn verify(path: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
     });
     match n_bytes.is_some_and(|n_bytes| n_bytes < rest.len()) {
         false => Ok(()),
-        true => Err(super::damaged(path, "a batch is not what was written")),
+        true => Err(damaged(path, "a batch is not what was written")),
     }
 }
 
 /// The whole file with its header checked; none where there is none.
 fn read(path: &Path, journal_id: &[u8; 16]) -> Result<Option<Vec<u8>>, Error> {
-    let bytes = match regular::read(super::folder_of(path), path, FILE_BYTES_MAX) {
+    let bytes = match regular::read(folder_of(path), path, FILE_BYTES_MAX) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.map_err(Error::io(path, "read it"))?,
     };
     if bytes.len() < HEADER_BYTES || bytes[..8] != *MAGIC {
-        return Err(super::damaged(path, "its header is not what was written"));
+        return Err(damaged(path, "its header is not what was written"));
     }
     match bytes[8..24] == *journal_id {
         true => Ok(Some(bytes)),
-        false => Err(super::damaged(path, "it is of another journal")),
+        false => Err(damaged(path, "it is of another journal")),
     }
 }
 

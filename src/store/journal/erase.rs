@@ -9,24 +9,19 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::index::Index;
-use super::segment::{self, Segment};
-use super::window::Window;
-use crate::event::{Event, Kind, Tombstone};
+use super::erasure_list::{self, ErasureList};
+use super::index::SegmentIndex;
+use super::read_buffer::ReadBuffer;
+use super::segment::{self, ERASURE_LIST, Segment};
+use crate::event::{Event, Tombstone};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, Overwritten, decode, erasable, erased, list_to_bytes,
-    parse_erased, parse_list,
+    parse_erased,
 };
-use crate::store::{Disk, Error, Malformed, regular};
-
-/// The file that says what is being erased, beside the segments.
-pub(super) const LIST: &str = "erasing";
-
-/// Eight bytes a position, and more of them than could be erased at once in memory.
-const LIST_BYTES_MAX: u64 = 1 << 30;
+use crate::store::{Disk, Error, Malformed};
 
 /// How much is read at once to find an entry.
-const WINDOW_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Overwrites the payloads of predictions, feedback and duplicates for good, and gives how many
 /// it overwrote; those that are erased already are passed over. Each position comes with that of
@@ -54,7 +49,7 @@ pub fn erase(disk: &Disk, dir: &Path, positions: &BTreeMap<u64, u64>) -> Result<
     };
     let listed: Vec<Overwritten> = places.iter().map(|place| place.what).collect();
     let list = list_to_bytes(&listed, &place.journal_id);
-    disk.write_file(&dir.join(LIST), &list)?;
+    disk.write_file(&dir.join(ERASURE_LIST), &list)?;
     disk.sync_folder(dir)?;
     overwrite(disk, dir, &places)?;
     Ok(places.len() as u64)
@@ -62,11 +57,11 @@ pub fn erase(disk: &Disk, dir: &Path, positions: &BTreeMap<u64, u64>) -> Result<
 
 /// Goes on with what a crash interrupted.
 pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
-    let list = match listed(dir)? {
-        Listed::Nothing => return Ok(()),
+    let list = match erasure_list::read(dir)? {
+        ErasureList::Nothing => return Ok(()),
         // It was not synced, so nothing has been overwritten.
-        Listed::Torn => Vec::new(),
-        Listed::Whole(list) => list,
+        ErasureList::Torn => Vec::new(),
+        ErasureList::Whole(list) => list,
     };
     // What retention has let go since is gone without that.
     let first = segment::list(dir)?.first().copied().unwrap_or(0);
@@ -74,53 +69,6 @@ pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
     let wanted = list[left..].iter().map(|one| (one.position, one.tombstone));
     let places = find(dir, wanted, |tombstone, _, _| tombstone)?;
     overwrite(disk, dir, &places)
-}
-
-/// What was erased or is being erased, where this payload is not the one written.
-pub(super) fn erased_kind(
-    segment: &Segment,
-    header: &EntryHeader,
-    payload: &[u8],
-) -> Result<Option<Kind>, Error> {
-    let Some(kind) = erasable(header.kind) else {
-        return Ok(None);
-    };
-    let kept = |tombstone| match kind {
-        Kind::Feedback(_) => Kind::Feedback(tombstone),
-        Kind::Prediction | Kind::Duplicate => kind,
-    };
-    if let Some(tombstone) = parse_erased(header, &segment.header.journal_id, payload) {
-        return Ok(Some(kept(tombstone)));
-    }
-    let dir = segment.path.parent().expect("a segment lies in a folder");
-    let Listed::Whole(list) = listed(dir)? else {
-        return Ok(None);
-    };
-    let place = list.binary_search_by_key(&header.position, |one| one.position);
-    Ok(place.ok().map(|place| kept(list[place].tombstone)))
-}
-
-/// What the list says.
-pub(super) enum Listed {
-    Nothing,
-    Torn,
-    Whole(Vec<Overwritten>),
-}
-
-pub(super) fn listed(dir: &Path) -> Result<Listed, Error> {
-    let path = dir.join(LIST);
-    let bytes = match regular::read(dir, &path, LIST_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::Nothing),
-        bytes => bytes.map_err(Error::io(&path, "read it"))?,
-    };
-    let Some(&first) = segment::list(dir)?.first() else {
-        return Err(Error::foreign(&path, "there is no journal beside it"));
-    };
-    let journal_id = Segment::open(dir, first)?.header.journal_id;
-    Ok(match parse_list(&bytes, &journal_id) {
-        Ok(list) => Listed::Whole(list),
-        Err(_) => Listed::Torn,
-    })
 }
 
 /// Where a payload lies, and what is to stand there.
@@ -140,9 +88,9 @@ fn find<K>(
     keep: impl Fn(K, &EntryHeader, Bytes) -> Tombstone,
 ) -> Result<Vec<Place>, Error> {
     let firsts = segment::list(dir)?;
-    let mut window = Window::new(WINDOW_BYTES);
+    let mut buffer = ReadBuffer::new(BUFFER_BYTES);
     let mut places = Vec::new();
-    let mut index: Option<Index> = None;
+    let mut index: Option<SegmentIndex> = None;
     for (position, known) in wanted {
         let after = firsts.partition_point(|first| *first <= position);
         let missing = || Error::Missing {
@@ -152,10 +100,10 @@ fn find<K>(
         let first = *firsts[..after].last().ok_or_else(missing)?;
         let index = match &mut index {
             Some(index) if index.segment.header.first_position == first => index,
-            other => other.insert(Index::new(Segment::open(dir, first)?, 0)),
+            other => other.insert(SegmentIndex::new(Segment::open(dir, first)?, 0)),
         };
-        let offset = index.locate(position, &mut window)?.ok_or_else(missing)?;
-        let header = index.header(position, offset, &mut window)?;
+        let offset = index.locate(position, &mut buffer)?.ok_or_else(missing)?;
+        let header = index.header(position, offset, &mut buffer)?;
         if erasable(header.kind).is_none() || header.payload_bytes < 8 {
             let what = "only predictions, feedback and duplicates can be erased";
             return Err(Error::Entry {
@@ -163,7 +111,7 @@ fn find<K>(
                 malformed: Malformed(what.to_owned()),
             });
         }
-        let payload = index.payload(&header, offset, &mut window)?;
+        let payload = index.payload(&header, offset, &mut buffer)?;
         let journal_id = index.segment.header.journal_id;
         if parse_erased(&header, &journal_id, &payload).is_some() {
             continue;
@@ -197,7 +145,7 @@ fn overwrite(disk: &Disk, dir: &Path, places: &[Place]) -> Result<(), Error> {
         };
         write().map_err(Error::io(path, "overwrite in it"))?;
     }
-    disk.remove(&dir.join(LIST))
+    disk.remove(&dir.join(ERASURE_LIST))
 }
 
 #[cfg(test)]
@@ -210,6 +158,8 @@ mod tests {
     use super::super::fixture::{append, duplicate, segments_of};
     use super::super::{Config, Journal, Reader, verify};
     use super::*;
+    use crate::event::Kind;
+
     /// Seven duplicates in three segments, with a description before them.
     fn journal() -> (TempDir, Journal) {
         let dir = tempdir().unwrap();
@@ -304,7 +254,7 @@ mod tests {
             .to_string();
         assert!(error.contains("position 8: only predictions"), "{error}");
         assert_eq!(verify(dir.path()).unwrap().erased, 0);
-        assert!(!dir.path().join(LIST).exists());
+        assert!(!dir.path().join(ERASURE_LIST).exists());
     }
 
     #[test]
@@ -312,7 +262,7 @@ mod tests {
         let (dir, journal) = journal();
         let journal_id = journal.journal_id();
         journal.close().unwrap();
-        let list = dir.path().join(LIST);
+        let list = dir.path().join(ERASURE_LIST);
         // A list that was not synced whole: nothing was overwritten.
         let bytes = list_to_bytes(&list_of([2, 3]), &journal_id);
         fs::write(&list, &bytes[..20]).unwrap();
@@ -339,13 +289,13 @@ mod tests {
     fn an_erasure_goes_on_where_retention_let_go_of_its_first_segment() {
         let (dir, mut journal) = journal();
         let list = list_to_bytes(&list_of([2, 6]), &journal.journal_id());
-        fs::write(dir.path().join(LIST), list).unwrap();
+        fs::write(dir.path().join(ERASURE_LIST), list).unwrap();
         let kept = segment::list(dir.path()).unwrap()[1];
         assert!((3..=6).contains(&kept), "{kept}");
         journal.trim(kept).unwrap();
         journal.close().unwrap();
         Journal::create_or_open(dir.path(), kept - 1, Config::default()).unwrap();
-        assert!(!dir.path().join(LIST).exists());
+        assert!(!dir.path().join(ERASURE_LIST).exists());
         let mut reader = Reader::open(dir.path(), kept, 7).unwrap();
         assert_eq!(
             reader.read(6).unwrap().event,
@@ -358,7 +308,7 @@ mod tests {
     fn a_reader_that_met_a_half_overwritten_payload_finds_it_erased() {
         let (dir, journal) = journal();
         let bytes = list_to_bytes(&list_of([2, 3]), &journal.journal_id());
-        fs::write(dir.path().join(LIST), bytes).unwrap();
+        fs::write(dir.path().join(ERASURE_LIST), bytes).unwrap();
         let places = found(dir.path());
         let file = OpenOptions::new().write(true).open(&places[0].path);
         let (half, rest) = places[0].bytes.split_at(9);

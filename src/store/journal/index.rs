@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 
-use super::erase;
+use super::erasure_list;
+use super::read_buffer::ReadBuffer;
 use super::segment::Segment;
-use super::window::Window;
 use crate::event::{Event, Kind};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, ERASED_MAGIC, EntryHeader, GROUP_HEADER_BYTES, GroupHeader,
@@ -15,7 +15,7 @@ use crate::store::format::{
 use crate::store::{Error, Malformed};
 
 /// An open segment, with where its entries start as far as it was scanned.
-pub(super) struct Index {
+pub(super) struct SegmentIndex {
     pub segment: Segment,
     /// One for each entry. They fit: a segment is not started beyond 32 bits.
     offsets: Vec<u32>,
@@ -27,9 +27,9 @@ pub(super) struct Index {
     pub used: u64,
 }
 
-impl Index {
-    pub fn new(segment: Segment, used: u64) -> Index {
-        Index {
+impl SegmentIndex {
+    pub fn new(segment: Segment, used: u64) -> SegmentIndex {
+        SegmentIndex {
             segment,
             offsets: Vec::new(),
             scanned: SEGMENT_HEADER_BYTES as u64,
@@ -39,10 +39,10 @@ impl Index {
     }
 
     /// Where the entry starts; `None` when the segment ends before it.
-    pub fn locate(&mut self, position: u64, window: &mut Window) -> Result<Option<u64>, Error> {
+    pub fn locate(&mut self, position: u64, buffer: &mut ReadBuffer) -> Result<Option<u64>, Error> {
         let index = position - self.segment.header.first_position;
         while self.offsets.len() as u64 <= index {
-            if !self.scan(window)? {
+            if !self.index_next(buffer)? {
                 return Ok(None);
             }
         }
@@ -50,12 +50,12 @@ impl Index {
     }
 
     /// Passes one header; `false` when the file ends before it.
-    fn scan(&mut self, window: &mut Window) -> Result<bool, Error> {
+    fn index_next(&mut self, buffer: &mut ReadBuffer) -> Result<bool, Error> {
         let position = self.segment.header.first_position + self.offsets.len() as u64;
         let at = self.scanned;
         let damaged = |malformed| self.segment.damaged(position, at, malformed);
         if at == self.group_end {
-            let Some(bytes) = window.array(&self.segment, at)? else {
+            let Some(bytes) = buffer.array(&self.segment, at)? else {
                 return Ok(false);
             };
             let group = GroupHeader::parse(bytes, &self.segment.header.journal_id);
@@ -65,7 +65,7 @@ impl Index {
             self.group_end = self.scanned + u64::from(group.n_bytes);
             return Ok(true);
         }
-        let Some(bytes) = window.array(&self.segment, at)? else {
+        let Some(bytes) = buffer.array(&self.segment, at)? else {
             return Ok(false);
         };
         let header = EntryHeader::parse(bytes).map_err(damaged)?;
@@ -85,10 +85,10 @@ impl Index {
         &self,
         position: u64,
         offset: u64,
-        window: &mut Window,
+        buffer: &mut ReadBuffer,
     ) -> Result<EntryHeader, Error> {
         let damaged = |malformed| self.segment.damaged(position, offset, malformed);
-        let Some(bytes) = window.array(&self.segment, offset)? else {
+        let Some(bytes) = buffer.array(&self.segment, offset)? else {
             return Err(damaged(Malformed("the file became shorter".to_owned())));
         };
         let header = EntryHeader::parse(bytes).map_err(damaged)?;
@@ -96,16 +96,16 @@ impl Index {
         Ok(header)
     }
 
-    /// A copy: whoever keeps a vector of the event keeps this payload, not the whole window.
+    /// A copy: whoever keeps a vector of the event keeps this payload, not the whole buffer.
     pub fn payload(
         &self,
         header: &EntryHeader,
         offset: u64,
-        window: &mut Window,
+        buffer: &mut ReadBuffer,
     ) -> Result<Bytes, Error> {
         let offset = offset + ENTRY_HEADER_BYTES as u64;
         let n_bytes = header.payload_bytes as usize;
-        match window.get(&self.segment, offset, n_bytes)? {
+        match buffer.get(&self.segment, offset, n_bytes)? {
             Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
             None => {
                 let malformed = Malformed("the file ends in a payload".to_owned());
@@ -152,11 +152,11 @@ impl Index {
         offset: u64,
         payload: &[u8],
     ) -> Result<Option<Kind>, Error> {
-        if let Some(kind) = erase::erased_kind(&self.segment, header, payload)? {
+        if let Some(kind) = erasure_list::erased_kind(&self.segment, header, payload)? {
             return Ok(Some(kind));
         }
-        let again = self.payload(header, offset, &mut Window::new(0))?;
-        erase::erased_kind(&self.segment, header, &again)
+        let again = self.payload(header, offset, &mut ReadBuffer::new(0))?;
+        erasure_list::erased_kind(&self.segment, header, &again)
     }
 }
 

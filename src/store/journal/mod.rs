@@ -7,20 +7,20 @@
 //! reads everything of a journal that nobody has open.
 
 mod erase;
+mod erasure_list;
 #[cfg(test)]
 mod fixture;
 mod index;
+mod read_buffer;
 mod reader;
+mod scan;
+mod scan_segment;
 mod segment;
-mod survey;
 mod verify;
-mod walk;
-mod window;
 mod writer;
 
 pub use erase::erase;
 pub use reader::Reader;
-pub use segment::{Listed as Segment, segments};
-pub use survey::Cut;
-pub use verify::{Report, verify, verify_each};
+pub use segment::{SegmentFile, TornTail, segments};
+pub use verify::{JournalReport, verify, verify_each};
 pub use writer::{Config, Journal, Recovered};

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::index::{Index, Trust};
+use super::index::{SegmentIndex, Trust};
+use super::read_buffer::ReadBuffer;
 use super::segment::{self, Segment};
-use super::window::Window;
 use crate::event::Entry;
 use crate::store::Error;
 
@@ -34,10 +34,10 @@ pub struct Reader {
     firsts: Vec<u64>,
     /// The segment that is read in sequence.
     current: u64,
-    open: BTreeMap<u64, Index>,
+    open: BTreeMap<u64, SegmentIndex>,
     uses: u64,
-    sequence: Window,
-    single: Window,
+    sequence: ReadBuffer,
+    single: ReadBuffer,
 }
 
 impl Reader {
@@ -58,8 +58,8 @@ impl Reader {
             current: 0,
             open: BTreeMap::new(),
             uses: 0,
-            sequence: Window::new(SEQUENCE_BYTES),
-            single: Window::new(SINGLE_BYTES),
+            sequence: ReadBuffer::new(SEQUENCE_BYTES),
+            single: ReadBuffer::new(SINGLE_BYTES),
         };
         reader.current = reader.first_before(next_position)?;
         reader.touch(reader.current)?;
@@ -199,7 +199,8 @@ impl Reader {
             self.open.retain(|other, _| *other == self.current);
             segment = Segment::open(&self.dir, first);
         }
-        self.open.insert(first, Index::new(segment?, self.uses));
+        self.open
+            .insert(first, SegmentIndex::new(segment?, self.uses));
         if self.firsts.last().is_none_or(|last| *last < first) {
             self.firsts.push(first);
         }
@@ -216,7 +217,7 @@ impl Reader {
     }
 }
 
-fn opened(open: &mut BTreeMap<u64, Index>, first: u64) -> &mut Index {
+fn opened(open: &mut BTreeMap<u64, SegmentIndex>, first: u64) -> &mut SegmentIndex {
     open.get_mut(&first)
         .expect("the current segment and a touched one are open")
 }

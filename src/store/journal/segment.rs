@@ -6,15 +6,37 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::erase;
-use super::survey::Cut;
-use super::walk::Tip;
+use crate::event::Time;
 use crate::store::disk::{Disk, OpenFile};
 use crate::store::format::{SEGMENT_HEADER_BYTES, SegmentHeader, genesis};
 use crate::store::{Error, Malformed, regular};
 
+/// The only other file that may lie beside the segments.
+pub(super) const ERASURE_LIST: &str = "erasing";
+
 /// Entries start within 32 bits; what follows the last one is small.
 const SEGMENT_BYTES_MAX: u64 = 5 << 30;
+
+/// The newest sound entry: its position, its journal time and the chain at it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Head {
+    pub position: u64,
+    pub time: Time,
+    pub chain: [u8; 32],
+}
+
+/// A torn end that no sync covered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The last segment.
+    pub path: PathBuf,
+    /// The first position that is lost.
+    pub position: u64,
+    /// Where the torn end starts; 0 when the whole file is torn.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
 
 /// A segment that is open for reading.
 pub(super) struct Segment {
@@ -98,7 +120,7 @@ impl LastSegment {
         disk: &Disk,
         dir: &Path,
         journal_id: [u8; 16],
-        before: &Tip,
+        before: &Head,
     ) -> Result<LastSegment, Error> {
         let header = SegmentHeader {
             first_position: before.position + 1,
@@ -152,7 +174,7 @@ pub(super) fn path(dir: &Path, first_position: u64) -> PathBuf {
 
 /// One file of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct SegmentFile {
     /// The position of its first entry.
     pub first_position: u64,
     /// How long it is.
@@ -163,11 +185,11 @@ pub struct Listed {
 ///
 /// # Errors
 /// [`Error::Foreign`]: something else is there. [`Error::Io`]: it cannot be read.
-pub fn segments(dir: &Path) -> Result<Vec<Listed>, Error> {
+pub fn segments(dir: &Path) -> Result<Vec<SegmentFile>, Error> {
     let listed = list(dir)?.into_iter().map(|first_position| {
         let path = path(dir, first_position);
         let metadata = fs::metadata(&path).map_err(Error::io(&path, "read it"))?;
-        Ok(Listed {
+        Ok(SegmentFile {
             first_position,
             bytes: metadata.len(),
         })
@@ -181,7 +203,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     for entry in fs::read_dir(dir).map_err(Error::io(dir, "list it"))? {
         let entry = entry.map_err(Error::io(dir, "list it"))?;
         let name = entry.file_name();
-        if name == erase::LIST {
+        if name == ERASURE_LIST {
             continue;
         }
         let first = name.to_str().and_then(first_position).ok_or_else(|| {
@@ -204,16 +226,16 @@ fn first_position(name: &str) -> Option<u64> {
 }
 
 /// Takes a torn end away, durably.
-pub(super) fn truncate(disk: &Disk, cut: &Cut) -> Result<(), Error> {
-    if cut.offset == 0 {
-        return disk.remove(&cut.path);
+pub(super) fn truncate(disk: &Disk, torn: &TornTail) -> Result<(), Error> {
+    if torn.offset == 0 {
+        return disk.remove(&torn.path);
     }
     let truncated = || {
-        let file = disk.open(&cut.path)?;
-        file.truncate(cut.offset)?;
+        let file = disk.open(&torn.path)?;
+        file.truncate(torn.offset)?;
         file.sync()
     };
-    truncated().map_err(Error::io(&cut.path, "cut its torn end"))
+    truncated().map_err(Error::io(&torn.path, "cut its torn end"))
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::erase;
-use super::segment;
-use super::survey::{Cut, survey};
-use super::walk::Content;
+use super::erasure_list;
+use super::scan::scan;
+use super::scan_segment::Content;
+use super::segment::{self, TornTail};
 use crate::event::{Entry, Event};
 use crate::store::Error;
 use crate::store::format::decode;
 
 /// What a whole journal holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct JournalReport {
     /// Names the journal: the same in its segments and its checkpoints; zeros where it has none.
     pub journal_id: [u8; 16],
     /// How many files.
@@ -32,7 +32,7 @@ pub struct Report {
     /// The chain at the last position; two journals with the same chain hold the same entries.
     pub chain: [u8; 32],
     /// A torn end, which opening the journal will cut.
-    pub torn: Option<Cut>,
+    pub torn_tail: Option<TornTail>,
 }
 
 /// Checks every byte of the journal in this folder, which nobody may have open for writing.
@@ -40,7 +40,7 @@ pub struct Report {
 /// # Errors
 /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.
 /// [`Error::Entry`]: a newer program wrote an entry. [`Error::Io`]: it cannot be read.
-pub fn verify(dir: &Path) -> Result<Report, Error> {
+pub fn verify(dir: &Path) -> Result<JournalReport, Error> {
     verify_each(dir, |_| ())
 }
 
@@ -48,13 +48,13 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<Report, Error> {
+pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<JournalReport, Error> {
     // What is being erased may be read only once an entry has been found changed.
-    erase::listed(dir)?;
+    erasure_list::read(dir)?;
     // A journal need not reach back to position 1.
     let first = segment::list(dir)?.first().copied().unwrap_or(1);
     let (mut entries, mut erased) = (0, 0);
-    let found = survey(dir, first - 1, |entry, content| {
+    let found = scan(dir, first - 1, |entry, content| {
         entries += 1;
         let position = entry.position;
         let event = match content {
@@ -78,7 +78,7 @@ pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<Report, Err
         });
         Ok(())
     })?;
-    Ok(Report {
+    Ok(JournalReport {
         journal_id: found
             .headers
             .last()
@@ -87,9 +87,9 @@ pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<Report, Err
         entries,
         erased,
         bytes: found.n_bytes,
-        last_position: found.tip.position,
-        chain: found.tip.chain,
-        torn: found.cut,
+        last_position: found.head.position,
+        chain: found.head.chain,
+        torn_tail: found.torn_tail,
     })
 }
 
@@ -112,7 +112,7 @@ mod tests {
             append(&mut journal, n..=n);
             journal.sync().unwrap();
         }
-        let sound = Report {
+        let sound = JournalReport {
             journal_id: journal.journal_id(),
             segments: 3,
             entries: 7,
@@ -120,7 +120,7 @@ mod tests {
             bytes: journal.bytes_on_disk(),
             last_position: 7,
             chain: journal.chain(),
-            torn: None,
+            torn_tail: None,
         };
         assert_eq!(verify(dir.path()).unwrap(), sound);
         append(&mut journal, 8..=8);
@@ -129,9 +129,9 @@ mod tests {
         let torn = &fs::read(&path).unwrap()[..300];
         fs::write(&path, torn).unwrap();
         let report = verify(dir.path()).unwrap();
-        assert_eq!(report.torn.as_ref().unwrap().bytes, 300 - 80 - 149);
-        let without = Report {
-            torn: None,
+        assert_eq!(report.torn_tail.as_ref().unwrap().bytes, 300 - 80 - 149);
+        let without = JournalReport {
+            torn_tail: None,
             ..report
         };
         assert_eq!(without, sound);

@@ -6,9 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::erase;
-use super::segment::{self, LastSegment};
-use super::survey::{Cut, survey};
-use super::walk::Tip;
+use super::scan::scan;
+use super::segment::{self, Head, LastSegment, TornTail};
 use crate::event::{Event, Time};
 use crate::store::error::is_passing;
 use crate::store::format::{
@@ -54,7 +53,7 @@ pub struct Recovered {
     /// The chain at the position that was asked for, to compare with the checkpoint's.
     pub from_chain: [u8; 32],
     /// The torn end that was cut, to be reported.
-    pub cut: Option<Cut>,
+    pub torn_tail: Option<TornTail>,
 }
 
 /// A journal that is open for writing.
@@ -70,9 +69,9 @@ pub struct Journal {
     /// A group in the making: room for its header, then its entries.
     group: Vec<u8>,
     /// After the last appended entry.
-    tip: Tip,
+    head: Head,
     /// After the last written one.
-    written: Tip,
+    written: Head,
     synced: u64,
     /// The last segment is full: nothing more goes into it, and the next one is yet to be made.
     full: bool,
@@ -97,35 +96,34 @@ impl Journal {
         disk.create_folder(dir)?;
         erase::finish(disk, dir)?;
         let mut from_chain = None;
-        let found = survey(dir, from, |entry, _| {
+        let found = scan(dir, from, |entry, _| {
             if entry.position == from {
                 from_chain = Some(entry.chain);
             }
             Ok(())
         })?;
-        if let Some(cut) = &found.cut {
-            segment::truncate(disk, cut)?;
+        if let Some(torn) = &found.torn_tail {
+            segment::truncate(disk, torn)?;
         }
-        let mut tip = found.tip;
+        let mut head = found.head;
         let (journal_id, last) = match found.headers.last() {
             Some(header) => {
                 let last = LastSegment::open(disk, dir, header.first_position)?;
                 (header.journal_id, last)
             }
-            None => begin(disk, dir, &mut tip)?,
+            None => begin(disk, dir, &mut head)?,
         };
-        // Before the first entry that is there.
-        let begins = found.headers.first().map_or(tip.chain, |first| first.chain);
+        let first_chain = found.headers.first().map(|first| first.chain);
         // What a process wrote and did not sync before it died is read from memory, not disk.
         last.sync()?;
         disk.sync_folder(dir)?;
         let recovered = Recovered {
             journal_id,
-            last_position: tip.position,
-            last_time: tip.time,
-            chain: tip.chain,
-            from_chain: from_chain.unwrap_or(begins),
-            cut: found.cut,
+            last_position: head.position,
+            last_time: head.time,
+            chain: head.chain,
+            from_chain: from_chain.or(first_chain).unwrap_or(head.chain),
+            torn_tail: found.torn_tail,
         };
         let n_bytes = match found.headers.is_empty() {
             true => last.n_bytes,
@@ -138,9 +136,9 @@ impl Journal {
             last,
             n_bytes,
             group: vec![0; GROUP_HEADER_BYTES],
-            written: tip.clone(),
-            synced: tip.position,
-            tip,
+            written: head.clone(),
+            synced: head.position,
+            head,
             full: false,
             poisoned: false,
         };
@@ -152,20 +150,20 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::TooLarge`] and [`Error::Entry`] refuse this event alone. [`Error::NoSegment`]: as
-    /// [`go_on`](Journal::go_on). [`Error::Poisoned`], and [`Error::Io`] from writing what was
+    /// [`start_due_segment`](Journal::start_due_segment). [`Error::Poisoned`], and [`Error::Io`] from writing what was
     /// taken before: nothing more can be written.
     pub fn append(&mut self, time: Time, event: &Event) -> Result<u64, Error> {
-        self.go_on()?;
+        self.start_due_segment()?;
         if self.group.len() >= GROUP_BYTES_FULL {
             self.write()?;
         }
         let start = self.group.len();
-        let put = self.put_entry(time.max(self.tip.time), event);
-        let taken = put.and_then(|tip| self.roll(start).map(|()| tip));
+        let put = self.put_entry(time.max(self.head.time), event);
+        let taken = put.and_then(|head| self.roll(start).map(|()| head));
         match taken {
-            Ok(tip) => {
-                self.tip = tip;
-                Ok(self.tip.position)
+            Ok(head) => {
+                self.head = head;
+                Ok(self.head.position)
             }
             Err(error) => {
                 self.group.truncate(start);
@@ -180,7 +178,7 @@ impl Journal {
     /// [`Error::NoSegment`]: it cannot be made now, for want of room or descriptors; all that was
     /// taken is on disk, and this can be called again. [`Error::Io`]: the disk refused, and the
     /// journal is poisoned. [`Error::Poisoned`] from then on.
-    pub fn go_on(&mut self) -> Result<(), Error> {
+    pub fn start_due_segment(&mut self) -> Result<(), Error> {
         self.check_sound()?;
         if !self.full {
             return Ok(());
@@ -281,7 +279,7 @@ impl Journal {
 
     /// The chain at the last appended position.
     pub fn chain(&self) -> [u8; 32] {
-        self.tip.chain
+        self.head.chain
     }
 
     /// Names the journal: the same in its segments and its checkpoints.
@@ -315,8 +313,8 @@ impl Journal {
         result
     }
 
-    fn put_entry(&mut self, time: Time, event: &Event) -> Result<Tip, Error> {
-        let position = self.tip.position + 1;
+    fn put_entry(&mut self, time: Time, event: &Event) -> Result<Head, Error> {
+        let position = self.head.position + 1;
         let start = self.group.len();
         let payload_start = start + ENTRY_HEADER_BYTES;
         self.group.resize(payload_start, 0);
@@ -340,9 +338,9 @@ impl Journal {
             digest: *blake3::hash(payload).as_bytes(),
             chain: [0; 32],
         };
-        let bytes = header.link(&self.tip.chain);
+        let bytes = header.link(&self.head.chain);
         self.group[start..payload_start].copy_from_slice(&bytes);
-        Ok(Tip {
+        Ok(Head {
             position,
             time,
             chain: header.chain,
@@ -361,7 +359,7 @@ impl Journal {
         let entry = self.group.split_off(start);
         self.sync()?;
         self.full = true;
-        self.go_on()?;
+        self.start_due_segment()?;
         self.group.extend_from_slice(&entry);
         Ok(())
     }
@@ -375,7 +373,7 @@ impl Journal {
         self.group[..GROUP_HEADER_BYTES].copy_from_slice(&header.to_bytes(&self.journal_id));
         self.last.append(&self.group)?;
         self.n_bytes += self.group.len() as u64;
-        self.written = self.tip.clone();
+        self.written = self.head.clone();
         self.group.truncate(GROUP_HEADER_BYTES);
         self.group.shrink_to(2 * GROUP_BYTES_FULL);
         Ok(())
@@ -383,10 +381,10 @@ impl Journal {
 }
 
 /// The first segment of a new journal.
-fn begin(disk: &Disk, dir: &Path, tip: &mut Tip) -> Result<([u8; 16], LastSegment), Error> {
+fn begin(disk: &Disk, dir: &Path, head: &mut Head) -> Result<([u8; 16], LastSegment), Error> {
     let journal_id = uuid::Uuid::now_v7().into_bytes();
-    tip.chain = genesis(&journal_id);
-    let last = LastSegment::create(disk, dir, journal_id, tip)?;
+    head.chain = genesis(&journal_id);
+    let last = LastSegment::create(disk, dir, journal_id, head)?;
     Ok((journal_id, last))
 }
 

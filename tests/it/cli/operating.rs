@@ -176,7 +176,7 @@ impl EndlessRows {
         writing.join().expect("nobody reads any more");
         let stderr = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(130), "{stderr}");
-        let sentence = "stopped by ctrl-c: the result is of the rows until then";
+        let sentence = "stopped by ctrl-c: the results are of the rows until then";
         assert!(stderr.contains(sentence), "{stderr}");
         let stdout = String::from_utf8(output.stdout).expect("UTF-8");
         serde_json::from_str(stdout.lines().last().expect("a line")).expect("an object")

@@ -75,7 +75,7 @@ impl Written {
         let erased = retracted(&history.room.journal).into_iter();
         let erased = erased.map(|position| (position, 1)).collect();
         erase(&syncing_nothing(), folder.path(), &erased).unwrap();
-        let read = |one: perennial::store::Segment| {
+        let read = |one: perennial::store::SegmentFile| {
             let path = path(folder.path(), one.first_position);
             (one.first_position, fs::read(path).unwrap())
         };
@@ -147,7 +147,7 @@ impl Written {
         assert_eq!(recovered.last_position, last, "{place}");
         assert_eq!(recovered.chain, self.chains[last as usize], "{place}");
         let n_torn = (left.len() - end) as u64;
-        match recovered.cut {
+        match recovered.torn_tail {
             None => {
                 assert_eq!(n_torn, 0, "{place}");
                 found.whole += 1;
@@ -174,7 +174,7 @@ impl Written {
         }
         let recovered = opened.expect(&place);
         assert_eq!(Some(&recovered.chain), self.chains.last(), "{place}");
-        assert_eq!(recovered.cut, None, "{place}");
+        assert_eq!(recovered.torn_tail, None, "{place}");
         found.unread += 1;
     }
 
@@ -197,7 +197,7 @@ impl Written {
     fn check_whole(&self) {
         let report = verify(self.folder.path()).unwrap();
         assert_eq!(report.last_position + 1, self.chains.len() as u64);
-        assert!(report.torn.is_none());
+        assert!(report.torn_tail.is_none());
     }
 }
 

@@ -132,7 +132,7 @@ impl Lived {
 
     fn verify_segment(&self, path: &Path, sound: &[u8], at: usize, found: &mut Found) -> bool {
         match verify(&self.house.data().join("m/journal")) {
-            Ok(report) if report.torn.is_some() => {
+            Ok(report) if report.torn_tail.is_some() => {
                 let end = groups(sound).pop().unwrap();
                 assert!(end.entries.is_empty() && at >= end.start, "byte {at}");
                 found.torn += 1;

@@ -167,7 +167,7 @@ fn p1_a_model_with_data_and_no_description_is_told_of() {
     let args = ["verify", "--data", text(&data), "--models", text(&models)];
     let (stdout, stderr) = run(&args, 0);
     assert!(stdout.contains("m: sound: "), "{stdout}");
-    let told = "m has data, and no model.toml describes it: it is not served";
+    let told = "m has data, and no model.toml: it is not served";
     assert!(stderr.contains(told), "{stderr}");
     let (engine, log) = case.open();
     assert!(engine.model("m").is_err());

@@ -65,7 +65,7 @@ fn p9_what_means_nothing_here_is_misuse() {
     let [bandit, value] = ["m", "value"].map(|name| models.join(name));
     let journal = house.data().join("m");
     for option in [["--test", text(&rows)], ["--correct", "0.5"]] {
-        let expected = format!("{}: decisions are valued", option[0]);
+        let expected = format!("{}: logged decisions take only", option[0]);
         let args = [&["evaluate", text(&bandit), text(&rows)], &DECISIONS[..]];
         refused(&[&args.concat(), &option[..]].concat(), 2, &expected);
         let args = ["evaluate", text(&bandit), "--journal", text(&journal)];

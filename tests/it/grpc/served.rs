@@ -137,7 +137,7 @@ impl Served {
         for model in models {
             let journal = self.house.data().join(&model).join("journal");
             let report = perennial::store::verify(&journal).expect("a sound journal");
-            assert!(report.torn.is_none(), "{model}");
+            assert!(report.torn_tail.is_none(), "{model}");
         }
         self.house
     }

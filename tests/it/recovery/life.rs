@@ -325,7 +325,7 @@ impl Life {
         engine.close();
         drop(engine);
         let report = verify(&journal).map_err(|error| error.to_string())?;
-        match report.torn {
+        match report.torn_tail {
             Some(torn) => Err(format!("{torn:?}")),
             None => Ok(()),
         }

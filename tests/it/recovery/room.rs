@@ -203,7 +203,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     assert_eq!(model.status(false).fates["applied"], n_taught + 1);
     engine.close();
     let report = verify(&clocked.house.data().join("m/journal")).unwrap();
-    assert!(report.torn.is_none());
+    assert!(report.torn_tail.is_none());
 }
 
 /// Sends an event, and gives where it stands and whether it had come before.

@@ -42,7 +42,7 @@ fn what_was_synced_is_there_after_opening_again() {
         last_time: Time(4),
         chain,
         from_chain: at_two,
-        cut: None,
+        torn_tail: None,
     };
     assert_eq!(recovered, expected);
     assert_ne!(at_two, chain);
@@ -63,7 +63,7 @@ fn what_was_only_appended_is_lost_with_the_process() {
     append(&mut journal, 3..=3);
     drop(journal);
     let (_, recovered) = reopen(&dir, 0).unwrap();
-    assert_eq!((recovered.last_position, recovered.cut), (2, None));
+    assert_eq!((recovered.last_position, recovered.torn_tail), (2, None));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn groups_fill_segments_up_to_their_size() {
     assert_eq!(journal.bytes_on_disk(), on_disk(dir.path()));
     journal.close().unwrap();
     let (journal, recovered) = Journal::create_or_open(dir.path(), 0, config).unwrap();
-    assert_eq!((recovered.last_position, recovered.cut), (20, None));
+    assert_eq!((recovered.last_position, recovered.torn_tail), (20, None));
     assert_eq!(journal.bytes_on_disk(), on_disk(dir.path()));
     assert_eq!(
         read_all(dir.path()),
@@ -214,7 +214,7 @@ fn a_torn_new_segment_is_removed_and_written_again() {
     for n_bytes in [0, 1, 79, 80] {
         fs::write(&torn, vec![0; n_bytes]).unwrap();
         let (_, recovered) = reopen(&dir, 2).unwrap();
-        let cut = recovered.cut.unwrap();
+        let cut = recovered.torn_tail.unwrap();
         assert_eq!(
             (cut.position, cut.bytes, cut.path),
             (3, n_bytes as u64, torn.clone())
@@ -300,12 +300,15 @@ fn p12_a_segment_that_cannot_be_made_now_is_made_later() {
                 // What was taken before is safe, and can be acknowledged.
                 assert_eq!(journal.synced(), 3);
                 assert_eq!(journal.sync().unwrap(), 3);
-                assert!(matches!(journal.go_on(), Err(Error::NoSegment { .. })));
+                assert!(matches!(
+                    journal.start_due_segment(),
+                    Err(Error::NoSegment { .. })
+                ));
                 assert_eq!(crashed(&dir).last_position, 3);
             }
             failing.store(false, Relaxed);
             if fails % 2 == 0 {
-                journal.go_on().unwrap();
+                journal.start_due_segment().unwrap();
             }
             append(&mut journal, 4..=8);
             assert_eq!(journal.sync().unwrap(), 8);

@@ -1,0 +1,103 @@
+//! A client of a running server.
+//!
+//! Invariant: a refusal becomes an error with the server's own sentence.
+
+mod answer;
+mod feedback;
+mod request;
+mod signature;
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest};
+use perennial::proto::perennial::v1::learning_client::LearningClient;
+use perennial::proto::perennial::v1::registry_client::RegistryClient;
+use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+pub use answer::{Answer, AnswerValue};
+pub use feedback::{FeedbackStream, IN_FLIGHT_MAX};
+pub use request::{PredictRequest, tensors};
+
+use crate::cli::rows::signature::ModelSignature;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The options of every command that sends requests to a server.
+#[derive(clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// The server's address for gRPC
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8001")]
+    pub server: String,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The services of a server; a clone shares the connection.
+#[derive(Clone)]
+pub struct Client {
+    pub inference: GrpcInferenceServiceClient<Channel>,
+    pub learning: LearningClient<Channel>,
+    pub registry: RegistryClient<Channel>,
+}
+
+impl Client {
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// The address is malformed, or nobody answers there.
+    pub async fn connect(args: &Args) -> anyhow::Result<Client> {
+        let server = &args.server;
+        let endpoint = Endpoint::from_shared(format!("http://{server}"))
+            .map_err(|_| anyhow!("--server {server}: expected HOST:PORT"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await;
+        let channel =
+            channel.map_err(|_| anyhow!("cannot reach {server}: is `perennial serve` running?"))?;
+        Ok(Client {
+            inference: GrpcInferenceServiceClient::new(channel.clone()),
+            learning: LearningClient::new(channel.clone()),
+            registry: RegistryClient::new(channel),
+        })
+    }
+
+    /// The signature of a model.
+    pub async fn describe(&mut self, model: &str) -> anyhow::Result<ModelSignature> {
+        let request = ModelMetadataRequest {
+            name: model.to_owned(),
+            version: String::new(),
+        };
+        let reply = self.inference.model_metadata(request).await;
+        signature::signature(reply.map_err(refusal)?.into_inner())
+    }
+
+    /// The status of a model, or of every model for an empty name.
+    pub async fn status(&mut self, model: &str) -> anyhow::Result<Vec<ModelStatus>> {
+        let request = StatusRequest {
+            model: model.to_owned(),
+            digest: false,
+        };
+        let reply = self.registry.status(request).await;
+        Ok(reply.map_err(refusal)?.into_inner().models)
+    }
+
+    /// Requests a prediction for one row.
+    pub async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
+        let reply = self.inference.model_infer(request).await;
+        Answer::decode(&reply.map_err(refusal)?.into_inner())
+    }
+}
+
+/// Converts a refusal into an error.
+pub fn refusal(status: Status) -> anyhow::Error {
+    match status.message() {
+        "" => anyhow!("the server refused: {}", status.code().description()),
+        message => anyhow!("{message}"),
+    }
+}

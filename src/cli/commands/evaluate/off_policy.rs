@@ -1,0 +1,274 @@
+//! Off-policy evaluation: the estimated mean reward of each model's policy on logged decisions.
+//!
+//! Invariant: a decision enters the estimates before it is learned.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use perennial::engine::LoggedDecision;
+use perennial::learn::{Estimate, EvaluatedDecision, OffPolicy};
+use perennial::model::Task;
+use serde_json::{Map, Value, json};
+
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::print::{self, shown};
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::decisions::LoggedRow;
+use crate::cli::rows::quoted;
+use crate::cli::run::local_model::LocalModel;
+use crate::cli::run::prefetch::Prefetch;
+use crate::cli::run::report::CpuClock;
+
+/// Whether a model learns the decisions that it is evaluated on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// It learns each decision, `delay` decisions later.
+    Learning {
+        /// 0: before the next decision.
+        delay: u64,
+    },
+    /// It learns nothing.
+    Frozen,
+}
+
+impl Mode {
+    /// The mode as the progress line names it.
+    fn word(self) -> &'static str {
+        match self {
+            Mode::Learning { .. } => "evaluating and learning",
+            Mode::Frozen => "evaluating",
+        }
+    }
+}
+
+/// A model and its mode.
+pub struct OffPolicyEvaluation {
+    pub model: LocalModel,
+    pub mode: Mode,
+    pub progress: RunProgress,
+}
+
+/// The estimates of a model's policy.
+#[derive(Debug)]
+pub struct OffPolicyReport {
+    estimates: OffPolicy,
+    n_without_reward: u64,
+    /// The number of decisions that a frozen model may have learned.
+    pub n_learned_before: Option<u64>,
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+impl OffPolicyEvaluation {
+    /// Runs over the decisions to their end, or until ctrl-c.
+    pub fn run(
+        self,
+        decisions: impl Iterator<Item = anyhow::Result<LoggedRow>>,
+        clock: CpuClock,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<OffPolicyReport> {
+        let OffPolicyEvaluation {
+            mut model,
+            mode,
+            mut progress,
+        } = self;
+        let started = Instant::now();
+        let mut estimates = OffPolicy::default();
+        let mut n_without_reward = 0;
+        let mut waiting = VecDeque::new();
+        let described = model.described.clone();
+        let decisions = Prefetch::new(decisions, described.as_ref(), |one: &mut LoggedRow| {
+            &mut one.batch
+        })?;
+        let decisions = decisions.take_while(|_| !interrupt.is_set());
+        for (row, logged) in (0..).zip(decisions) {
+            let mut logged = logged?;
+            model.embed(&mut logged.batch)?;
+            let Some(reward) = logged.reward else {
+                n_without_reward += 1;
+                continue;
+            };
+            let (distribution, scores) = model.policy(&logged.batch)?;
+            estimates.add(EvaluatedDecision {
+                action: logged.action as usize,
+                propensity: logged.propensity,
+                reward,
+                distribution: &distribution,
+                scores: &scores,
+            });
+            if let Mode::Learning { delay } = mode {
+                waiting.push_back((row, logged));
+                while waiting
+                    .front()
+                    .is_some_and(|(first, _)| first + delay <= row)
+                {
+                    let (row, logged) = waiting.pop_front().expect("there is a first");
+                    model.learn_logged(row, logged)?;
+                }
+            }
+            progress.show(|| {
+                let (n, seconds) = (row + 1, started.elapsed().as_secs_f64());
+                let (what, rate) = (mode.word(), n as f64 / seconds);
+                format!("{what}: {n} decisions, {rate:.0} a second")
+            });
+        }
+        Ok(OffPolicyReport {
+            estimates,
+            n_without_reward,
+            n_learned_before: None,
+            seconds: started.elapsed().as_secs_f64(),
+            cpu_seconds: clock.seconds(),
+        })
+    }
+}
+
+/// Converts a served decision into a logged row.
+///
+/// # Errors
+/// The model does not know its action.
+pub fn logged(decided: LoggedDecision, task: &Task) -> anyhow::Result<LoggedRow> {
+    let action = task.index(&decided.action);
+    Ok(LoggedRow {
+        batch: decided.batch,
+        action: action.with_context(|| {
+            let (position, action) = (decided.position, quoted(&decided.action));
+            format!("position {position}: {action} is not one of the model's actions")
+        })?,
+        propensity: decided.propensity,
+        reward: Some(decided.reward),
+    })
+}
+
+impl OffPolicyReport {
+    /// The estimates with their names: of the logging policy, and of the model's policy.
+    fn named(&self) -> [(&'static str, &'static str, Option<Estimate>); 4] {
+        let of = &self.estimates;
+        [
+            ("logged", "logged mean reward", of.logged()),
+            ("ips", "ips", of.ips()),
+            ("snips", "snips", of.snips()),
+            ("dr", "doubly robust", of.doubly_robust()),
+        ]
+    }
+
+    /// The report as JSON.
+    pub fn fields(&self) -> Map<String, Value> {
+        let mut values = Map::new();
+        for (name, _, estimate) in self.named() {
+            let value = estimate.map_or(Value::Null, |estimate| {
+                let Estimate { value, low, high } = estimate;
+                json!({"value": value, "low": low, "high": high})
+            });
+            values.insert(name.to_owned(), value);
+        }
+        let of = &self.estimates;
+        values.insert("n".to_owned(), of.n_decisions().into());
+        let size = of.effective_sample_size();
+        values.insert("effective_sample_size".to_owned(), size.into());
+        values.insert("largest_weight".to_owned(), of.largest_weight().into());
+        let mut fields = Map::new();
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("examples", of.n_decisions().into());
+        put("off_policy", Value::Object(values));
+        if let Some(n) = self.n_learned_before {
+            put("learned_before", n.into());
+        }
+        put("examples_per_second", self.rate().into());
+        put("cpu_seconds", self.cpu_seconds.into());
+        fields
+    }
+
+    fn rate(&self) -> f64 {
+        self.estimates.n_decisions() as f64 / self.seconds
+    }
+
+    /// Prints the report for people.
+    pub fn print(&self) -> anyhow::Result<()> {
+        let of = &self.estimates;
+        let line = |name: &str, value: String| print::line(format_args!("{name:<28} {value}"));
+        line("decisions", of.n_decisions().to_string())?;
+        for (_, name, estimate) in self.named() {
+            line(name, within(estimate))?;
+        }
+        line(
+            "effective sample size",
+            format!("{:.1}", of.effective_sample_size()),
+        )?;
+        line("largest weight", format!("{:.1}", of.largest_weight()))?;
+        line("examples per second", format!("{:.0}", self.rate()))?;
+        line("cpu seconds", shown(Some(self.cpu_seconds)))
+    }
+
+    /// Warnings about the estimates.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.n_without_reward > 0 {
+            let n = self.n_without_reward;
+            notes.push(format!("{n} rows have no reward and were skipped"));
+        }
+        if let Some(n) = self.n_learned_before.filter(|&n| n > 0) {
+            let of = self.estimates.n_decisions();
+            notes.push(format!(
+                "{n} of {of} decisions came before this version, which may have learned from \
+                 them, so its estimates are too high; --unseen excludes them"
+            ));
+        }
+        let size = self.estimates.effective_sample_size();
+        if self.estimates.n_decisions() > 0 && size < 30.0 {
+            notes.push(format!(
+                "the policy rarely takes the logged actions (effective sample size {size:.1}): \
+                 ips, snips and the intervals are unreliable"
+            ));
+        }
+        let is_still = |estimate: Option<Estimate>| estimate.is_some_and(|e| e.low == e.high);
+        if is_still(self.estimates.ips()) && !is_still(self.estimates.logged()) {
+            let what = "no action that the policy would take has a reward";
+            notes.push(format!(
+                "{what}: ips has no variance, and its interval is meaningless"
+            ));
+        }
+        notes
+    }
+}
+
+/// A table with a header and a row for each model.
+pub fn table(names: &[String], reports: &[OffPolicyReport]) -> Vec<Vec<String>> {
+    let titles = [
+        "model",
+        "decisions",
+        "logged",
+        "ips",
+        "snips",
+        "doubly robust",
+    ];
+    let mut titles = titles.map(str::to_owned).to_vec();
+    titles.extend(["sample size", "examples/s"].map(str::to_owned));
+    let rows = names.iter().zip(reports).map(|(name, report)| {
+        let of = &report.estimates;
+        let mut row = vec![name.clone(), of.n_decisions().to_string()];
+        row.extend(report.named().map(|(_, _, estimate)| within(estimate)));
+        row.push(format!("{:.1}", of.effective_sample_size()));
+        row.push(format!("{:.0}", report.rate()));
+        row
+    });
+    std::iter::once(titles).chain(rows).collect()
+}
+
+/// An estimate with its interval.
+fn within(estimate: Option<Estimate>) -> String {
+    match estimate {
+        Some(Estimate { value, low, high }) => format!("{value:.4} [{low:.4}, {high:.4}]"),
+        None => "-".to_owned(),
+    }
+}
+
+/// Refuses a model that is not a bandit.
+pub fn ensure_bandit(task: &Task) -> anyhow::Result<()> {
+    let word = task.word();
+    ensure!(
+        matches!(task, Task::Bandit { .. }),
+        "the model's task is {word}, and only a bandit is evaluated on decisions"
+    );
+    Ok(())
+}

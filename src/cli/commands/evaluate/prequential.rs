@@ -1,0 +1,204 @@
+//! Prequential evaluation: each row is answered, scored, and learned when its target is due.
+//!
+//! Invariant: each answer comes from everything learned before it.
+
+use std::path::Path;
+
+use anyhow::Context;
+use perennial::model::{Choice, Task};
+
+use super::Paths;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::chart::{Chart, Series, Stroke};
+use crate::cli::output::print::shown;
+use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
+use crate::cli::rows::signature::ModelSignature;
+use crate::cli::run::local_model::{LocalModel, answer};
+use crate::cli::run::prefetch::Prefetch;
+use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
+use crate::cli::run::report::{CpuClock, RunReport};
+use crate::cli::run::scores::{Mean, ScoreNames, score};
+
+/// A model and its rows, before the first.
+pub struct PrequentialEvaluation<'a> {
+    model: LocalModel,
+    signature: ModelSignature,
+    rows: LabelledRows,
+    run: PrequentialRun<u64>,
+    target: &'a str,
+    run_args: &'a RunArgs,
+}
+
+impl<'a> PrequentialEvaluation<'a> {
+    /// Opens a model and its rows.
+    ///
+    /// # Errors
+    /// The model is not sound, or the rows lack its inputs or the target.
+    pub fn open(
+        folder: &Path,
+        rows: &Path,
+        target: &'a str,
+        run_args: &'a RunArgs,
+        progress: RunProgress,
+    ) -> anyhow::Result<PrequentialEvaluation<'a>> {
+        let model = LocalModel::new(folder)?;
+        let signature = ModelSignature::of(model.spec());
+        let rows = LabelledRows::open(rows, target, &signature);
+        Ok(PrequentialEvaluation {
+            rows: rows.with_context(|| folder.display().to_string())?,
+            run: PrequentialRun::new(&signature.task, run_args, progress)?,
+            model,
+            signature,
+            target,
+            run_args,
+        })
+    }
+
+    /// Its task.
+    pub fn task(&self) -> &Task {
+        &self.signature.task
+    }
+
+    /// Runs the loop to its end, or until ctrl-c: then the targets of all answers are still learned,
+    /// and there is no test.
+    pub fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<RunReport> {
+        let PrequentialEvaluation {
+            mut model,
+            mut signature,
+            rows,
+            mut run,
+            target,
+            run_args,
+        } = self;
+        let limit = run_args.limit.map_or(usize::MAX, |limit| limit as usize);
+        let folder = model.described.clone();
+        let prefetch = |rows| {
+            Prefetch::new(rows, folder.as_ref(), |one: &mut LabelledRow| {
+                &mut one.batch
+            })
+        };
+        let rows = prefetch(rows.take(limit))?;
+        for row in rows.take_while(|_| !interrupt.is_set()) {
+            let mut row = row?;
+            model.embed(&mut row.batch)?;
+            let (answer, position) = model.answer(&row)?;
+            run.judge(&row, answer, position);
+            while let Some(due) = run.due(row.index) {
+                model.learn(due.row, due.key, due.signal)?;
+            }
+        }
+        while let Some(due) = run.due(u64::MAX) {
+            model.learn(due.row, due.key, due.signal)?;
+        }
+        let seconds = run.seconds();
+        signature.task = run.task().clone();
+        let (scores, mut progress) = run.finish();
+        let test = match &run_args.test {
+            Some(path) if !interrupt.is_set() => {
+                let rows = LabelledRows::open(path, target, &signature)?;
+                let rows = prefetch(rows.take(usize::MAX))?;
+                let rows = rows.take_while(|_| !interrupt.is_set());
+                Some(test(&mut model, rows, &mut progress)?)
+            }
+            _ => None,
+        };
+        // Part of a test is no estimate of the whole.
+        let test = test.filter(|_| !interrupt.is_set());
+        let members = model.learner.evaluation().members().iter();
+        Ok(RunReport {
+            names: ScoreNames::of(&signature.task),
+            scores,
+            seconds,
+            cpu_seconds: clock.seconds(),
+            members: members
+                .filter(|member| member.examples > 0)
+                .map(|member| (member.name.clone(), member.sum / member.examples as f64))
+                .collect(),
+            classes: signature.task.names().to_vec(),
+            each_class: false,
+            test,
+            notes: Vec::new(),
+        })
+    }
+}
+
+/// The mean score on rows that are not learned.
+fn test(
+    model: &mut LocalModel,
+    rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
+    progress: &mut RunProgress,
+) -> anyhow::Result<Option<f64>> {
+    let mut mean = Mean::default();
+    for row in rows {
+        let mut row = row?;
+        if let Some(truth) = row.truth {
+            model.embed(&mut row.batch)?;
+            mean.add(score(
+                truth,
+                answer(&model.predict(&row.batch, Choice::Best)?),
+            ));
+        }
+        progress.show(|| format!("testing: {} rows, {}", row.index + 1, shown(mean.get())));
+    }
+    Ok(mean.get())
+}
+
+/// A table with a header and a row for each model.
+pub fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (name, report) in names.iter().zip(reports) {
+        let (scores, titles) = (&report.scores, &report.names);
+        let mut cells = vec![
+            ("model", name.clone()),
+            ("examples", scores.examples().to_string()),
+            (titles.score, shown(scores.score())),
+            (titles.last_tenth, shown(scores.last_tenth())),
+        ];
+        if let Some(no_change) = titles.no_change {
+            cells.push((no_change, shown(scores.no_change())));
+        }
+        if let Some(test) = report.test {
+            cells.push((titles.test, shown(test)));
+        }
+        let rate = report.rate().map_or(0.0, f64::round);
+        cells.push(("examples/s", rate.to_string()));
+        if rows.is_empty() {
+            let titles = cells.iter().map(|(title, _)| title.replace('_', " "));
+            rows.push(titles.collect());
+        }
+        rows.push(cells.into_iter().map(|(_, cell)| cell).collect());
+    }
+    rows
+}
+
+/// The score of each model over time, beside the no-change line.
+pub fn chart(names: &[String], reports: &[RunReport], Paths { rows, .. }: &Paths) -> Option<Chart> {
+    let first = reports.first()?;
+    let models = names.iter().zip(reports);
+    let models = models.map(|(name, report)| Series {
+        name: name.clone(),
+        points: report.scores.curve().points(),
+        stroke: Stroke::Model,
+    });
+    let mut series: Vec<Series> = models.collect();
+    if first.names.no_change.is_some() {
+        let (curve, n_before) = first.scores.no_change_curve();
+        let points = curve.points().into_iter();
+        series.push(Series {
+            name: "no change".to_owned(),
+            points: points
+                .map(|(n, score)| (n + n_before as f64, score))
+                .collect(),
+            stroke: Stroke::Reference,
+        });
+    }
+    let rows = rows.as_deref().and_then(Path::file_name);
+    let score = first.names.score.replace('_', " ");
+    let window = first.scores.curve().window();
+    Some(Chart {
+        title: rows.map_or_else(String::new, |rows| rows.to_string_lossy().into_owned()),
+        score: format!("{score} over the last {window} examples"),
+        series,
+    })
+}

@@ -1,0 +1,174 @@
+//! `perennial feedback`: sends events, one JSON object a line.
+//!
+//! Invariant: every line that is not blank is counted once, by its fate.
+
+mod event;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use perennial::proto::perennial::v1::FeedbackReply;
+use perennial::proto::perennial::v1::feedback_reply::Status;
+use serde_json::json;
+
+use crate::cli::client::{self, Client, FeedbackStream};
+use crate::cli::output::print::{self, Progress};
+use event::Refusal;
+
+/// A longer line is not an event.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+
+/// The model, and the file of events.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: perennial feedback fraud --file labels.jsonl\n\n\
+    A line: {\"feedback_id\": \"order-7\", \"prediction_id\": \"0190...\", \"label\": \"fraud\"}"
+)]
+pub struct Args {
+    /// The model's name
+    model: String,
+    /// JSON objects with the fields of FeedbackRequest, one a line; - reads stdin
+    #[arg(long, default_value = "-")]
+    file: PathBuf,
+    #[command(flatten)]
+    client: client::Args,
+}
+
+/// Sends the events, and prints the counts.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut client = Client::connect(&args.client).await?;
+    let inputs = client.describe(&args.model).await?.inputs;
+    let mut reader = open(&args.file)?;
+    let mut stream = FeedbackStream::open(&client, ReplyCounts::new(), ReplyCounts::take);
+    let mut n_malformed = 0;
+    for number in 1.. {
+        let line = next_line(&mut reader);
+        let line = line.with_context(|| format!("{}: line {number}", args.file.display()))?;
+        let Some(line) = line else { break };
+        if line.trim().is_empty() {
+            continue;
+        }
+        match event::parse(&args.model, &inputs, &line) {
+            Ok(event) => stream.send(number, event).await?,
+            Err(refusal) => {
+                n_malformed += 1;
+                note(number, &refusal);
+            }
+        }
+    }
+    let ReplyCounts {
+        accepted,
+        duplicate,
+        retracted,
+        refused,
+        progress,
+    } = stream.finish().await?;
+    drop(progress);
+    let refused = refused + n_malformed;
+    match args.client.json {
+        true => print::line(json!({
+            "accepted": accepted, "duplicate": duplicate, "retracted": retracted,
+            "refused": refused
+        }))?,
+        false => {
+            for (fate, n) in [
+                ("accepted", accepted),
+                ("duplicate", duplicate),
+                ("retracted", retracted),
+                ("refused", refused),
+            ] {
+                print::line(format_args!("{fate:<10} {n}"))?;
+            }
+        }
+    }
+    ensure!(refused == 0, "{refused} events were refused");
+    Ok(())
+}
+
+/// The counts of replies; a ticket is the line of its event.
+struct ReplyCounts {
+    accepted: u64,
+    duplicate: u64,
+    /// Sent before, and retracted since.
+    retracted: u64,
+    refused: u64,
+    progress: Progress,
+}
+
+impl ReplyCounts {
+    fn new() -> ReplyCounts {
+        ReplyCounts {
+            accepted: 0,
+            duplicate: 0,
+            retracted: 0,
+            refused: 0,
+            progress: Progress::new(),
+        }
+    }
+
+    fn take(&mut self, line: u64, reply: FeedbackReply) {
+        let count = match reply.status() {
+            Status::Accepted => &mut self.accepted,
+            Status::Duplicate => &mut self.duplicate,
+            Status::Retracted => &mut self.retracted,
+            Status::Refused | Status::Unspecified => &mut self.refused,
+        };
+        *count += 1;
+        if !reply.message.is_empty() {
+            let refusal = Refusal {
+                field: reply.field,
+                sentence: reply.message,
+            };
+            note(line, &refusal);
+        }
+        let ReplyCounts {
+            accepted,
+            duplicate,
+            retracted,
+            refused,
+            ..
+        } = self;
+        let text = || {
+            format!(
+                "{accepted} accepted, {duplicate} duplicate, {retracted} retracted, \
+                 {refused} refused"
+            )
+        };
+        self.progress.show(text);
+    }
+}
+
+fn note(line: u64, refusal: &Refusal) {
+    let Refusal { field, sentence } = refusal;
+    match field.as_str() {
+        "" => print::note(format_args!("line {line}: {sentence}")),
+        field => print::note(format_args!("line {line}: {field}: {sentence}")),
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+/// The next line, or nothing at the end.
+fn next_line(reader: &mut dyn BufRead) -> anyhow::Result<Option<String>> {
+    let mut line = Vec::new();
+    let n_bytes = reader
+        .take(LINE_BYTES_MAX + 1)
+        .read_until(b'\n', &mut line)?;
+    ensure!(
+        n_bytes as u64 <= LINE_BYTES_MAX,
+        "longer than {} MiB",
+        LINE_BYTES_MAX >> 20
+    );
+    match n_bytes {
+        0 => Ok(None),
+        _ => Ok(Some(String::from_utf8(line)?)),
+    }
+}

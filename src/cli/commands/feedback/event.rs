@@ -1,0 +1,234 @@
+//! One feedback event as a JSON object with the field names of `FeedbackRequest`.
+//!
+//! Invariant: an unknown field is refused, so that a misspelt one cannot be lost.
+
+use std::collections::HashMap;
+
+use perennial::proto::perennial::v1::{FeedbackRequest, Signal, Tensor};
+use serde_json::{Map, Value};
+
+use crate::cli::client::tensors;
+use crate::cli::rows::{Cell, Input, Layout, Row};
+
+/// The refusal of an event.
+#[derive(Debug, PartialEq)]
+pub struct Refusal {
+    /// The field at fault; empty for the whole event.
+    pub field: String,
+    /// The reason, as a sentence.
+    pub sentence: String,
+}
+
+fn refuse(field: &str, sentence: impl ToString) -> Refusal {
+    Refusal {
+        field: field.to_owned(),
+        sentence: sentence.to_string(),
+    }
+}
+
+/// Parses an event; its values are checked by the server.
+pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackRequest, Refusal> {
+    let fields = serde_json::from_str::<Map<String, Value>>(line);
+    let mut fields = Fields(fields.map_err(|error| refuse("", error))?);
+    let named = fields.text("model")?;
+    if named.is_some_and(|named| named != model) {
+        return Err(refuse(
+            "model",
+            format_args!("expected {model:?} or nothing"),
+        ));
+    }
+    let inputs = match fields.map("inputs")? {
+        Some(row) => self::row(inputs, row)?,
+        None => Default::default(),
+    };
+    let event_time = match fields.text("event_time")? {
+        Some(time) => {
+            let expected = "expected a time as 2026-01-31T12:00:00Z";
+            let time = time.parse().map_err(|_| refuse("event_time", expected))?;
+            Some(time)
+        }
+        None => None,
+    };
+    let event = FeedbackRequest {
+        model: model.to_owned(),
+        feedback_id: fields.text("feedback_id")?.unwrap_or_default(),
+        prediction_id: fields.text("prediction_id")?,
+        inputs,
+        action: fields.text("action")?,
+        propensity: fields.number("propensity")?,
+        source: fields.text("source")?.unwrap_or_default(),
+        event_time,
+        tags: tags(fields.map("tags")?.unwrap_or_default())?,
+        label: fields.text("label")?,
+        value: fields.number("value")?,
+        reward: fields.number("reward")?,
+        signal: fields.map("signal")?.map(signal).transpose()?,
+        preferred_over: fields.text("preferred_over")?,
+    };
+    fields.end("")?;
+    Ok(event)
+}
+
+/// The fields of an object that are not yet taken; null counts as absent.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.0.remove(field).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, field: &str) -> Result<Option<String>, Refusal> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(refuse(field, format_args!("{other}, expected a text"))),
+        }
+    }
+
+    fn number(&mut self, field: &str) -> Result<Option<f64>, Refusal> {
+        let Some(value) = self.take(field) else {
+            return Ok(None);
+        };
+        let number = value.as_f64();
+        let expected = || refuse(field, format_args!("{value}, expected a number"));
+        number.ok_or_else(expected).map(Some)
+    }
+
+    fn map(&mut self, field: &str) -> Result<Option<Map<String, Value>>, Refusal> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(other) => Err(refuse(field, format_args!("{other}, expected an object"))),
+        }
+    }
+
+    fn end(self, prefix: &str) -> Result<(), Refusal> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(refuse(&format!("{prefix}{key}"), "no such field")),
+        }
+    }
+}
+
+fn signal(fields: Map<String, Value>) -> Result<Signal, Refusal> {
+    let mut fields = Fields(fields);
+    let signal = Signal {
+        name: fields.text("name")?.unwrap_or_default(),
+        value: fields.number("value")?.unwrap_or_default(),
+    };
+    fields.end("signal.")?;
+    Ok(signal)
+}
+
+fn tags(fields: Map<String, Value>) -> Result<HashMap<String, String>, Refusal> {
+    let tags = fields.into_iter().map(|(name, value)| match value {
+        Value::String(text) => Ok((name, text)),
+        other => Err(refuse(
+            "tags",
+            format_args!("{name}: {other}, expected a text"),
+        )),
+    });
+    tags.collect()
+}
+
+/// Inputs are written as in a file of rows: a name and its value.
+fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refusal> {
+    let mut names = Vec::new();
+    let mut cells = Vec::new();
+    for (name, value) in fields {
+        if !inputs.iter().any(|input| input.name == name) {
+            return Err(refuse(
+                "inputs",
+                format_args!("the model has no input {name:?}"),
+            ));
+        }
+        cells.push(match value {
+            Value::Null => Cell::Text(String::new()),
+            Value::String(text) => Cell::Text(text),
+            Value::Number(number) => Cell::Text(number.to_string()),
+            Value::Bool(value) => Cell::Text(value.to_string()),
+            list @ Value::Array(_) => {
+                let list = serde_json::from_value(list);
+                Cell::List(list.map_err(|error| refuse("inputs", error))?)
+            }
+            Value::Object(_) => {
+                return Err(refuse(
+                    "inputs",
+                    format_args!("{name}: an object, expected a value"),
+                ));
+            }
+        });
+        names.push(name);
+    }
+    let layout = Layout::new(&names, inputs);
+    let batch = layout.and_then(|layout| layout.batch(&Row { line: 1, cells }));
+    let batch = batch.map_err(|error| refuse("inputs", format_args!("{error:#}")))?;
+    let (tensors, contents) = tensors(inputs, &batch);
+    let own = tensors
+        .into_iter()
+        .zip(contents)
+        .map(|(tensor, contents)| Tensor {
+            name: tensor.name,
+            datatype: tensor.datatype,
+            shape: tensor.shape,
+            contents,
+        });
+    Ok(own.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::rows::Kind;
+
+    fn inputs() -> [Input; 1] {
+        [Input {
+            name: "x".into(),
+            kind: Kind::Number,
+        }]
+    }
+
+    #[test]
+    fn fields_go_where_the_protocol_has_them() {
+        let line = r#"{"feedback_id": "f", "prediction_id": "p", "label": "a", "source": "s",
+            "event_time": "1970-01-01T00:00:01Z", "tags": {"k": "v"}, "value": 1,
+            "reward": null, "signal": {"name": "click", "value": 2.5}, "action": "b",
+            "propensity": 0.5, "inputs": {"x": 1.5}}"#;
+        let event = parse("m", &inputs(), line).unwrap();
+        let texts = [&event.model, &event.feedback_id, &event.source];
+        assert_eq!(texts, ["m", "f", "s"]);
+        assert_eq!(event.prediction_id.as_deref(), Some("p"));
+        assert_eq!(event.label.as_deref(), Some("a"));
+        assert_eq!((event.value, event.reward), (Some(1.0), None));
+        assert_eq!(event.event_time.unwrap().seconds, 1);
+        assert_eq!(event.tags["k"], "v");
+        assert_eq!(event.signal.unwrap().value, 2.5);
+        assert_eq!(event.inputs[0].name, "x");
+        assert_eq!(event.inputs[0].contents, 1.5f64.to_le_bytes().as_slice());
+    }
+
+    #[test]
+    fn a_refusal_names_the_field() {
+        let check = |line: &str, field: &str, sentence: &str| {
+            let refusal = parse("m", &inputs(), line).unwrap_err();
+            assert_eq!(refusal.field, field, "{line}");
+            assert!(refusal.sentence.contains(sentence), "{}", refusal.sentence);
+        };
+        check("{", "", "EOF");
+        check("[]", "", "invalid type");
+        check(r#"{"lable": "a"}"#, "lable", "no such field");
+        check(r#"{"label": 1}"#, "label", "1, expected a text");
+        check(r#"{"value": "1"}"#, "value", "expected a number");
+        check(r#"{"model": "n"}"#, "model", "expected \"m\"");
+        check(r#"{"event_time": "noon"}"#, "event_time", "expected a time");
+        check(r#"{"tags": {"k": 1}}"#, "tags", "k: 1, expected a text");
+        check(
+            r#"{"signal": {"weight": 1}}"#,
+            "signal.weight",
+            "no such field",
+        );
+        check(r#"{"inputs": {"y": 1}}"#, "inputs", "no input \"y\"");
+        check(r#"{"inputs": {"x": "a"}}"#, "inputs", "not a finite number");
+        check(r#"{"inputs": {}}"#, "inputs", "no column \"x\"");
+    }
+}

@@ -1,0 +1,260 @@
+//! One column: the kind of its values, and the reason to exclude it, if any.
+//!
+//! Invariant: a column is excluded only if it carries no information or repeats the target.
+
+use super::column_stats::{ColumnStats, N_DISTINCT_MAX};
+use super::description::{shown, shown_range};
+use super::draft::{DraftInput, DraftKind, Task};
+
+/// A column with at least this many words in a value, on average, is text.
+const TEXT_WORDS_MIN: u64 = 3;
+/// With fewer rows, distinct values are no evidence of a row id.
+const ROW_ID_ROWS_MIN: u64 = 20;
+/// With fewer rows, a number that rises by one is no evidence of a row id.
+const ROW_NUMBER_ROWS_MIN: u64 = 3;
+
+/// The reason to exclude a column, if there is one.
+pub fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) -> Option<String> {
+    if column.name.is_empty() {
+        return Some("it has no name".into());
+    }
+    if column.n_lists > 0 {
+        let is_vector = column.n_lists == n_rows && column.list_length.is_some_and(|n| n > 0);
+        return (!is_vector).then(|| "lists, but not of one length in every row".into());
+    }
+    if let Some(value) = constant(column) {
+        return Some(value);
+    }
+    if column.target_copy.is_equal() {
+        return Some("a copy of the target".into());
+    }
+    if task != Task::Regression && column.target_copy.is_renaming() {
+        return Some("a copy of the target under other names".into());
+    }
+    match (column.counts_from, kind(column)) {
+        (Some(first), _) if n_rows >= ROW_NUMBER_ROWS_MIN => Some(format!(
+            "a row id ({first}, {}, {}, ...)",
+            first + 1,
+            first + 2
+        )),
+        // Among numbers, one stray text must not make distinct values an id.
+        (_, DraftKind::Category)
+            if n_rows >= ROW_ID_ROWS_MIN
+                && !column.distinct.has_repeated()
+                && column.n_texts >= column.n_numbers =>
+        {
+            Some("a row id (every value is distinct)".into())
+        }
+        _ => None,
+    }
+}
+
+/// The value that all rows share, or that they have none, as a reason.
+pub fn constant(column: &ColumnStats) -> Option<String> {
+    match (kind(column), column.range, &column.first_text) {
+        (DraftKind::Number, None, _) => Some("it has no value in any row".into()),
+        (DraftKind::Number, Some((min, max)), _) if min == max => {
+            let or_a_gap = if column.n_gaps > 0 { " or a gap" } else { "" };
+            Some(format!("constant ({}{or_a_gap})", shown(min)))
+        }
+        (DraftKind::Category | DraftKind::Text, _, Some(text))
+            if column.distinct.count() == Some(1) =>
+        {
+            Some(format!("constant ({text})"))
+        }
+        _ => None,
+    }
+}
+
+/// The kind of the values; a column of gaps counts as numbers.
+fn kind(column: &ColumnStats) -> DraftKind {
+    let n_values = column.n_numbers + column.n_texts;
+    match column.list_length {
+        Some(length) if column.n_lists > 0 => DraftKind::Vector(length),
+        _ if column.n_texts == 0 => DraftKind::Number,
+        _ if column.n_words >= TEXT_WORDS_MIN * n_values => DraftKind::Text,
+        _ => DraftKind::Category,
+    }
+}
+
+/// The input for a column.
+pub fn input(column: &ColumnStats) -> DraftInput {
+    let kind = kind(column);
+    let n_values = column.n_numbers + column.n_texts;
+    let reason = match (kind, &column.first_text, column.distinct.count()) {
+        (DraftKind::Number, ..) => shown_range(column.range),
+        (DraftKind::Vector(_), ..) => "a list in every row".into(),
+        (DraftKind::Text, ..) => {
+            let n_words = column.n_words as f64 / n_values as f64;
+            format!("{n_words:.1} words on average")
+        }
+        (DraftKind::Category, Some(text), _) if column.n_numbers > column.n_texts => format!(
+            "{} of {n_values} values not a number, first {text}",
+            column.n_texts
+        ),
+        (DraftKind::Category, _, Some(n_distinct)) => format!("{n_distinct} distinct values"),
+        (DraftKind::Category, _, None) => format!("over {N_DISTINCT_MAX} distinct values"),
+    };
+    DraftInput {
+        name: column.name.clone(),
+        kind,
+        reason,
+        n_gaps: match kind {
+            DraftKind::Number => column.n_gaps,
+            DraftKind::Category | DraftKind::Text | DraftKind::Vector(_) => 0,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::cli::commands::init::draft::ExcludedColumn;
+    use crate::cli::commands::init::tests::drafted;
+
+    /// A column `x` of the given values beside a target `y` that alternates, and `keep`, which is
+    /// always of use.
+    fn beside(values: impl IntoIterator<Item = String>) -> String {
+        let mut text = "x,keep,y\n".to_string();
+        for (row, value) in values.into_iter().enumerate() {
+            let y = if row % 3 == 0 { "up" } else { "down" };
+            writeln!(text, "\"{value}\",{},{y}", row % 2).unwrap();
+        }
+        text
+    }
+
+    /// The kind or the exclusion of the column `x`.
+    fn fate(text: &str) -> String {
+        let draft = drafted(text, None).unwrap();
+        if let Some(excluded) = draft.excluded.iter().find(|excluded| excluded.name == "x") {
+            return excluded.reason.clone();
+        }
+        let input = draft.inputs.iter().find(|input| input.name == "x").unwrap();
+        format!("{:?}, {}, {} gaps", input.kind, input.reason, input.n_gaps)
+    }
+
+    #[test]
+    fn a_column_is_what_its_values_are() {
+        let check = |values: &[&str], expected: &str| {
+            let text = beside(values.iter().map(|value| value.to_string()));
+            assert_eq!(fate(&text), expected, "{values:?}");
+        };
+        check(&["1.5", "-2", "1e3"], "Number, -2 .. 1000, 0 gaps");
+        check(&["1", "", "NA", "nan", "4"], "Number, 1 .. 4, 3 gaps");
+        check(&["1e-9", "1e300"], "Number, 1e-9 .. 1e300, 0 gaps");
+        check(
+            &["tcp", "udp", "tcp"],
+            "Category, 2 distinct values, 0 gaps",
+        );
+        check(&["tcp", "", "tcp"], "Category, 2 distinct values, 0 gaps");
+        check(
+            &["1", "2", "inf"],
+            "Category, 1 of 3 values not a number, first \"inf\", 0 gaps",
+        );
+        check(
+            &["where is it", "", "my card is lost"],
+            "Text, 3.5 words on average, 0 gaps",
+        );
+        check(
+            &["two words", "and three words"],
+            "Category, 2 distinct values, 0 gaps",
+        );
+        check(&["7", "7", "7.0"], "constant (7)");
+        check(&["7", "", "7"], "constant (7 or a gap)");
+        check(&["a", "a"], "constant (\"a\")");
+        check(&["a b c", "a b c"], "constant (\"a b c\")");
+        check(&["", "NA"], "it has no value in any row");
+        check(&["0", "1", "2"], "a row id (0, 1, 2, ...)");
+        check(&["1", "2", "3.0"], "a row id (1, 2, 3, ...)");
+        check(&["0", "1"], "Number, 0 .. 1, 0 gaps");
+        check(&["2", "3", "4"], "Number, 2 .. 4, 0 gaps");
+        check(&["0", "1", "", "3"], "Number, 0 .. 3, 1 gaps");
+        check(&["0", "1", "3"], "Number, 0 .. 3, 0 gaps");
+    }
+
+    #[test]
+    fn distinct_values_are_a_row_id_only_among_many_words() {
+        let check = |n_rows: u64, value: &dyn Fn(u64) -> String, expected: &str| {
+            assert_eq!(fate(&beside((0..n_rows).map(value))), expected);
+        };
+        let id = "a row id (every value is distinct)";
+        check(20, &|row| format!("id-{row}"), id);
+        check(30_000, &|row| format!("id-{row}"), id);
+        check(
+            19,
+            &|row| format!("id-{row}"),
+            "Category, 19 distinct values, 0 gaps",
+        );
+        check(
+            21,
+            &|row| format!("id-{}", row % 20),
+            "Category, 20 distinct values, 0 gaps",
+        );
+        // Repetition is seen however late it comes.
+        check(
+            60_000,
+            &|row| format!("id-{}", row % 30_000),
+            "Category, over 10000 distinct values, 0 gaps",
+        );
+        check(
+            30,
+            &|row| format!("{}", row as f64 * 0.37),
+            "Number, 0 .. 10.73, 0 gaps",
+        );
+        check(
+            30,
+            &|row| format!("where is card {row}"),
+            "Text, 4.0 words on average, 0 gaps",
+        );
+        let price = |row| match row {
+            7 => "free".to_string(),
+            row => format!("{row}.5"),
+        };
+        check(
+            30,
+            &price,
+            "Category, 1 of 30 values not a number, first \"free\", 0 gaps",
+        );
+    }
+
+    #[test]
+    fn copies_of_the_target_are_left_out() {
+        let check = |task, n_rows: usize, row: &dyn Fn(usize) -> String, expected: &str| {
+            let rows: String = (0..n_rows).map(|at| row(at) + "\n").collect();
+            let draft = drafted(&format!("x,keep,y\n{rows}"), task).unwrap();
+            let excluded: Vec<String> = draft
+                .excluded
+                .iter()
+                .map(ExcludedColumn::to_string)
+                .collect();
+            assert_eq!(excluded.join("; "), expected);
+        };
+        let copy = "\"x\": a copy of the target";
+        let renamed = "\"x\": a copy of the target under other names";
+        let two = ["up", "down"];
+        let equal = |at: usize| format!("{},{},{}", two[at % 2], at % 3, two[at % 2]);
+        check(None, 4, &equal, copy);
+        let numbers = |at: usize| format!("{at}.50,{},{at}.5", at % 3);
+        check(None, 30, &numbers, copy);
+        let named = |at: usize| format!("{},{},{}", at % 2, at % 3, two[at % 2]);
+        check(None, 20, &named, renamed);
+        check(Some(Task::Bandit), 20, &named, renamed);
+        check(None, 19, &named, "");
+        // Two classes share a value, and a class has two values.
+        let merged = |at: usize| format!("{},{},c{}", (at % 3).min(1), at % 2, at % 3);
+        check(None, 30, &merged, "");
+        let split = |at: usize| format!("{},{},c{}", at % 3, at % 2, (at % 3).min(1));
+        check(None, 30, &split, "");
+        // A function of a number is what a regression is about.
+        let scaled = |at: usize| format!("{},{},{}", at % 3, at % 2, at % 3 * 2);
+        check(Some(Task::Regression), 30, &scaled, "");
+        // A row without a target says nothing.
+        let gap = |at: usize| match at {
+            3 => "other,5,".to_string(),
+            at => equal(at),
+        };
+        check(None, 30, &gap, copy);
+    }
+}

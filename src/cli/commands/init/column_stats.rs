@@ -1,0 +1,197 @@
+//! The statistics of one column, from one pass over a file.
+//!
+//! Invariant: its size is bounded by `N_DISTINCT_MAX` and the number of classes, never by rows.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::target::Label;
+use crate::cli::rows::{Cell, number, quoted};
+
+/// Distinct values are counted one by one up to here, and on a sample beyond.
+pub const N_DISTINCT_MAX: usize = 10_000;
+
+/// The statistics of one column.
+pub struct ColumnStats {
+    /// The header.
+    pub name: String,
+    /// Rows with nothing, `NA` or `nan`.
+    pub n_gaps: u64,
+    /// Rows with a finite number.
+    pub n_numbers: u64,
+    /// Rows with any other text.
+    pub n_texts: u64,
+    /// Rows with a list.
+    pub n_lists: u64,
+    /// The smallest and the largest number.
+    pub range: Option<(f64, f64)>,
+    /// Words in all rows but the gaps.
+    pub n_words: u64,
+    /// The first text that is neither a number nor a gap, as a message may show it.
+    pub first_text: Option<String>,
+    /// The length of the lists, while they all have the same.
+    pub list_length: Option<usize>,
+    /// The number of the first row, while the rows are numbered on from there.
+    pub counts_from: Option<u64>,
+    /// The distinct texts, gaps included.
+    pub distinct: DistinctValues,
+    /// The comparison with the target.
+    pub target_copy: TargetCopy,
+}
+
+impl ColumnStats {
+    /// The statistics before the first row.
+    pub fn new(name: &str) -> ColumnStats {
+        ColumnStats {
+            name: name.to_owned(),
+            n_gaps: 0,
+            n_numbers: 0,
+            n_texts: 0,
+            n_lists: 0,
+            range: None,
+            n_words: 0,
+            first_text: None,
+            list_length: None,
+            counts_from: None,
+            distinct: DistinctValues::default(),
+            target_copy: TargetCopy::default(),
+        }
+    }
+
+    /// Adds the next cell, in the row `row_index` from 0, with the label of the row if it has one.
+    pub fn add(&mut self, row_index: u64, cell: &Cell, label: Option<&Label>) {
+        let text = match cell {
+            Cell::Text(text) => text,
+            Cell::List(values) => return self.add_list(row_index, values.len()),
+        };
+        let number = number(text);
+        match number {
+            Some(number) if number.is_nan() => self.n_gaps += 1,
+            Some(number) => {
+                self.n_numbers += 1;
+                let (min, max) = self.range.unwrap_or((number, number));
+                self.range = Some((min.min(number), max.max(number)));
+            }
+            None => {
+                self.n_texts += 1;
+                self.first_text.get_or_insert_with(|| quoted(text));
+            }
+        }
+        if number.is_none_or(|number| !number.is_nan()) {
+            self.n_words += text.split_whitespace().count() as u64;
+        }
+        if row_index == 0 {
+            self.counts_from = [0, 1].into_iter().find(|&n| number == Some(n as f64));
+        } else if self.counts_from.map(|n| (n + row_index) as f64) != number {
+            self.counts_from = None;
+        }
+        let hash = hash(text);
+        self.distinct.add(hash);
+        if let Some(label) = label {
+            self.target_copy.add(label, text, number, hash);
+        }
+    }
+
+    fn add_list(&mut self, row_index: u64, length: usize) {
+        if row_index == 0 {
+            self.list_length = Some(length);
+        } else if self.list_length != Some(length) {
+            self.list_length = None;
+        }
+        self.n_lists += 1;
+    }
+}
+
+/// The count of distinct values; beyond the bound, a sample of those whose hash ends in enough
+/// zeros.
+///
+/// The sample keeps or drops a value in every row alike, so it shows repetition at any distance.
+#[derive(Default)]
+pub struct DistinctValues {
+    hashes: HashSet<u64>,
+    n_zeros: u32,
+    has_repeated: bool,
+}
+
+impl DistinctValues {
+    fn add(&mut self, hash: u64) {
+        if hash.trailing_zeros() < self.n_zeros {
+            return;
+        }
+        self.has_repeated |= !self.hashes.insert(hash);
+        while self.hashes.len() > N_DISTINCT_MAX {
+            self.n_zeros += 1;
+            self.hashes
+                .retain(|hash| hash.trailing_zeros() >= self.n_zeros);
+        }
+    }
+
+    /// The number of distinct values; none where it is over the bound.
+    pub fn count(&self) -> Option<usize> {
+        (self.n_zeros == 0).then_some(self.hashes.len())
+    }
+
+    /// Whether a value came twice; beyond the bound, whether one of the sample did.
+    pub fn has_repeated(&self) -> bool {
+        self.has_repeated
+    }
+}
+
+/// The comparison of a column with the target: equal, or equal up to a renaming of the classes.
+pub struct TargetCopy {
+    n_rows: usize,
+    is_equal: bool,
+    is_renaming: bool,
+    /// The value beside each class.
+    value_of_class: Vec<u64>,
+    values: HashSet<u64>,
+}
+
+impl Default for TargetCopy {
+    fn default() -> TargetCopy {
+        TargetCopy {
+            n_rows: 0,
+            is_equal: true,
+            is_renaming: true,
+            value_of_class: Vec::new(),
+            values: HashSet::new(),
+        }
+    }
+}
+
+impl TargetCopy {
+    fn add(&mut self, label: &Label, text: &str, number: Option<f64>, hash: u64) {
+        self.n_rows += 1;
+        let same_number = number.is_some() && number == label.number;
+        self.is_equal &= text == label.text || same_number;
+        if self.is_renaming {
+            self.is_renaming = match label.class {
+                None => false,
+                // Classes are numbered as they appear, so this one is new.
+                Some(class) if class == self.value_of_class.len() => {
+                    self.value_of_class.push(hash);
+                    self.values.insert(hash)
+                }
+                Some(class) => self.value_of_class[class] == hash,
+            };
+        }
+    }
+
+    /// Whether the column equals the target in every row that has one.
+    pub fn is_equal(&self) -> bool {
+        self.is_equal && self.n_rows > 0
+    }
+
+    /// Whether each class has its own value in every row; few rows are no evidence of it.
+    pub fn is_renaming(&self) -> bool {
+        const N_ROWS_MIN: usize = 20;
+        let n_classes = self.value_of_class.len();
+        self.is_renaming && self.n_rows >= N_ROWS_MIN.max(2 * n_classes)
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,68 @@
+//! A drafted model description: the task, the inputs and the excluded columns, with the reasons.
+//!
+//! Invariant: every column of the file is the target, an input, a part of one, or excluded.
+
+/// The task of a drafted model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Task {
+    /// Predict the class of a row.
+    Classification,
+    /// Predict a number.
+    Regression,
+    /// Choose an action, and learn from its reward.
+    Bandit,
+}
+
+/// A drafted model description, with its reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The name of the file of rows.
+    pub source: String,
+    /// The number of rows in the file.
+    pub n_rows: u64,
+    /// The task.
+    pub task: Task,
+    /// The reason for the task.
+    pub task_reason: String,
+    /// Classes or actions in order of appearance; none for a regression.
+    pub labels: Vec<String>,
+    /// The inputs, in the order of the file.
+    pub inputs: Vec<DraftInput>,
+    /// The columns that are not inputs.
+    pub excluded: Vec<ExcludedColumn>,
+}
+
+/// One input of a drafted model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DraftInput {
+    /// The header of its column, verbatim.
+    pub name: String,
+    /// Its kind.
+    pub kind: DraftKind,
+    /// The reason for the kind.
+    pub reason: String,
+    /// The number of rows with a gap in place of a number.
+    pub n_gaps: u64,
+}
+
+/// The kind of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftKind {
+    /// A number, or a gap.
+    Number,
+    /// A value from a set.
+    Category,
+    /// Words.
+    Text,
+    /// A list of this many numbers.
+    Vector(usize),
+}
+
+/// A column that is not an input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExcludedColumn {
+    /// Its header, verbatim.
+    pub name: String,
+    /// The reason for the exclusion.
+    pub reason: String,
+}

@@ -1,0 +1,72 @@
+//! The reward and propensity columns of logged decisions.
+//!
+//! Invariant: neither is an input of the drafted model.
+
+use anyhow::{bail, ensure};
+
+use super::Goal;
+use super::draft::ExcludedColumn;
+use crate::cli::rows::{Cell, Row, find_column, number, quoted};
+
+/// A column of the outcome of a decision, which a model cannot know when it decides.
+pub struct LoggedColumn {
+    /// Its place in the file.
+    pub column: usize,
+    name: String,
+    reason: &'static str,
+    /// The range of its numbers.
+    range: &'static str,
+    is_in_range: fn(f64) -> bool,
+}
+
+/// The columns of reward and propensity among those of a file.
+pub fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
+    let Goal::Decisions([action, reward, propensity]) = goal else {
+        return Ok(Vec::new());
+    };
+    ensure!(
+        action != reward && action != propensity && reward != propensity,
+        "action, reward and propensity are three columns"
+    );
+    let reward = LoggedColumn {
+        column: find_column(columns, reward)?,
+        name: reward.to_owned(),
+        reason: "the reward of the logged action",
+        range: "a finite number",
+        // A reward that is not known is a gap, and its row is not learned.
+        is_in_range: |reward| reward.is_nan() || reward.is_finite(),
+    };
+    let propensity = LoggedColumn {
+        column: find_column(columns, propensity)?,
+        name: propensity.to_owned(),
+        reason: "the propensity of the logged action",
+        range: "a probability in (0, 1]",
+        is_in_range: |propensity| propensity > 0.0 && propensity <= 1.0,
+    };
+    Ok(vec![reward, propensity])
+}
+
+impl LoggedColumn {
+    /// Refuses a value out of range.
+    pub fn check(&self, row: &Row) -> anyhow::Result<()> {
+        let (line, name) = (row.line, quoted(&self.name));
+        let Cell::Text(text) = &row.cells[self.column] else {
+            bail!("line {line}: column {name}: a list, expected one value");
+        };
+        ensure!(
+            number(text).is_some_and(self.is_in_range),
+            "line {line}: column {name}: {} is not {}",
+            quoted(text),
+            self.range
+        );
+        Ok(())
+    }
+
+    /// The column as an excluded one.
+    pub fn excluded(&self) -> ExcludedColumn {
+        ExcludedColumn {
+            name: self.name.clone(),
+            reason: self.reason.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `perennial predict`: predictions for a row of options or for the rows of a file.
+//!
+//! Invariant: one line for each row, in the order of the rows.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use perennial::event::Batch;
+use serde_json::{Value, json};
+
+use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
+use crate::cli::output::print;
+use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
+
+/// The model, and the rows.
+#[derive(clap::Args)]
+#[command(after_help = "Example: perennial predict fraud --set amount=12.5 --set country=DE")]
+#[command(group = clap::ArgGroup::new("request").required(true).args(["set", "file"]))]
+pub struct Args {
+    /// The model's name
+    model: String,
+    /// One value of one row; a vector as [1, 2, 3]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// Rows: CSV or JSON lines, plain or gzipped
+    #[arg(long)]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    client: client::Args,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// Requests the predictions, and prints the answers.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut client = Client::connect(&args.client).await?;
+    let inputs = client.describe(&args.model).await?.inputs;
+    let batches: Box<dyn Iterator<Item = anyhow::Result<Batch>>> = match &args.file {
+        None => Box::new(std::iter::once(row(&args.set, &inputs))),
+        Some(path) => {
+            let rows = Rows::open(path)?;
+            let of_file = || path.display().to_string();
+            let layout = Layout::new(rows.columns(), &inputs).with_context(of_file)?;
+            Box::new(rows.map(move |row| layout.batch(&row?).with_context(of_file)))
+        }
+    };
+    for batch in batches {
+        let request = PredictRequest {
+            model: &args.model,
+            inputs: &inputs,
+            batch: &batch?,
+            min_position: 0,
+            is_journaled: true,
+        };
+        let answer = client.predict(request.message()).await?;
+        match args.client.json {
+            true => print::line(object(&answer))?,
+            false => print::line(line(&answer))?,
+        }
+    }
+    Ok(())
+}
+
+/// The row of the `--set` options.
+fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch> {
+    let mut names = Vec::new();
+    let mut cells = Vec::new();
+    for (name, value) in settings {
+        ensure!(!names.contains(name), "--set {name}: it is set twice");
+        let input = inputs.iter().find(|input| is_of(name, input));
+        let input = input.with_context(|| {
+            let known: Vec<String> = inputs.iter().map(|input| quoted(&input.name)).collect();
+            format!(
+                "--set {name}: no such input; the model takes {}",
+                known.join(", ")
+            )
+        })?;
+        names.push(name.clone());
+        cells.push(match input.kind {
+            Kind::Vector(_) if *name == input.name => {
+                let list = serde_json::from_str(value);
+                Cell::List(list.with_context(|| format!("--set {name}: expected a list"))?)
+            }
+            _ => Cell::Text(value.clone()),
+        });
+    }
+    for input in inputs {
+        let is_set = names.iter().any(|name| is_of(name, input));
+        ensure!(
+            is_set,
+            "input {} is not given; use --set",
+            quoted(&input.name)
+        );
+    }
+    let layout = Layout::new(&names, inputs)?;
+    layout.batch(&Row { line: 1, cells }).context("--set")
+}
+
+/// Whether a name is that of an input, or of an element of it.
+fn is_of(name: &str, input: &Input) -> bool {
+    let rest = name.strip_prefix(input.name.as_str());
+    rest.is_some_and(|rest| {
+        rest.is_empty() || matches!(input.kind, Kind::Vector(_)) && rest.starts_with('[')
+    })
+}
+
+fn line(answer: &Answer) -> String {
+    let value = match &answer.value {
+        AnswerValue::Label { label, probability } => format!("{label} {probability:.4}"),
+        AnswerValue::Value(value) => value.to_string(),
+        AnswerValue::Action { action, propensity } => format!("{action} {propensity:.4}"),
+    };
+    format!(
+        "{value}  prediction_id={} version={} position={}",
+        answer.prediction_id, answer.version, answer.position
+    )
+}
+
+fn object(answer: &Answer) -> Value {
+    let mut object = match &answer.value {
+        AnswerValue::Label { label, probability } => {
+            json!({"label": label, "probability": probability})
+        }
+        AnswerValue::Value(value) => json!({"value": value}),
+        AnswerValue::Action { action, propensity } => {
+            json!({"action": action, "propensity": propensity})
+        }
+    };
+    object["prediction_id"] = answer.prediction_id.clone().into();
+    // The server's own versions are numbers.
+    let version = answer.version.parse::<u64>();
+    object["version"] = version.map_or_else(|_| answer.version.clone().into(), Value::from);
+    object["position"] = answer.position.into();
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial::event::Column;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_name_and_a_value() {
+        let check = |text: &str, expected: Option<(&str, &str)>| {
+            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(setting(text).ok(), expected, "{text}");
+        };
+        check("a=1", Some(("a", "1")));
+        check("a=", Some(("a", "")));
+        check("a=b=c", Some(("a", "b=c")));
+        check("a", None);
+        check("=1", None);
+    }
+
+    fn inputs() -> [Input; 3] {
+        [
+            ("n", Kind::Number),
+            ("t", Kind::Text),
+            ("v", Kind::Vector(2)),
+        ]
+        .map(|(name, kind)| Input {
+            name: name.into(),
+            kind,
+        })
+    }
+
+    fn set(settings: &[&str]) -> anyhow::Result<Batch> {
+        let settings = settings.iter().map(|text| setting(text).unwrap());
+        row(&settings.collect::<Vec<_>>(), &inputs())
+    }
+
+    #[test]
+    fn settings_make_a_row() {
+        let batch = set(&["t=x y", "v=[1, 2]", "n=0.5"]).unwrap();
+        assert_eq!(batch.columns[0], Column::Numbers(vec![0.5]));
+        assert_eq!(batch.columns[1], Column::Strings(vec!["x y".into()]));
+        assert_eq!(set(&["t=x y", "v[0]=1", "v[1]=2", "n=0.5"]).unwrap(), batch);
+    }
+
+    #[test]
+    fn settings_that_make_no_row_are_refused() {
+        let check = |settings: &[&str], expected: &str| {
+            let error = format!("{:#}", set(settings).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        };
+        check(
+            &["m=1"],
+            "--set m: no such input; the model takes \"n\", \"t\"",
+        );
+        check(&["n=1", "n=2"], "--set n: it is set twice");
+        check(&["n=1", "t=a"], "input \"v\" is not given");
+        check(&["n=x", "t=a", "v=[1,2]"], "\"x\" is not a finite number");
+        check(&["n=1", "t=a", "v=1,2"], "--set v: expected a list");
+        check(&["n=1", "t=a", "v=[1]"], "a list of 1, expected 2");
+    }
+}

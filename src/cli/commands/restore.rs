@@ -1,0 +1,106 @@
+//! `perennial restore`: restores a version, through a server or in a data directory.
+//!
+//! Invariant: the change is announced before it is made, and the new version is printed after.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use perennial::engine::Offline;
+use perennial::event::{Command, Order};
+use perennial::proto::perennial::v1::{GetVersionRequest, RestoreRequest, Version, VersionMade};
+
+use super::versions::{offline_version, print_made};
+use crate::cli::client::{self, Client, refusal};
+use crate::cli::output::print;
+
+/// The version to restore, and the reason.
+#[derive(clap::Args)]
+#[command(after_help = "Example: perennial restore fraud 3 --note \"bad labels since Friday\"")]
+pub struct Args {
+    /// The model's name
+    model: String,
+    /// The number of the version to restore
+    version: u64,
+    /// Check that the version can be restored, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Change this data directory instead of a server; no server may have it open
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The reason, shown in the list of versions
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+    #[command(flatten)]
+    client: client::Args,
+}
+
+/// Restores a version in a data directory.
+fn restore_offline(args: &Args, data: &Path) -> anyhow::Result<VersionMade> {
+    let found = offline_version(data, &args.model, args.version)?;
+    announce(args, &found)?;
+    let made = match args.dry_run {
+        true => (found.version, found.position),
+        false => {
+            let order = Order::Restore {
+                version: args.version,
+            };
+            let command = Command {
+                order,
+                actor: print::user(),
+                note: args.note.clone(),
+            };
+            let made = Offline::order(data, &args.model, command)?;
+            (made.version, made.position)
+        }
+    };
+    Ok(VersionMade {
+        version: made.0,
+        position: made.1,
+    })
+}
+
+/// Announces the change, if the version can be restored.
+fn announce(args: &Args, found: &Version) -> anyhow::Result<()> {
+    ensure!(
+        found.damage.is_empty(),
+        "version {}: {}",
+        args.version,
+        found.damage
+    );
+    if !args.dry_run {
+        print::note(format_args!(
+            "{} returns to version {}; the versions since are kept",
+            args.model, args.version
+        ));
+    }
+    Ok(())
+}
+
+/// Restores a version, and prints the new one.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let made = match &args.data {
+        Some(data) => restore_offline(&args, data)?,
+        None => {
+            let mut client = Client::connect(&args.client).await?;
+            let request = GetVersionRequest {
+                model: args.model.clone(),
+                version: args.version,
+            };
+            let found = client.registry.get_version(request).await;
+            announce(&args, &found.map_err(refusal)?.into_inner())?;
+            let request = RestoreRequest {
+                model: args.model,
+                version: args.version,
+                note: args.note,
+                dry_run: args.dry_run,
+            };
+            let made = client.registry.restore(request).await;
+            made.map_err(refusal)?.into_inner()
+        }
+    };
+    let did = match args.dry_run {
+        true => "would restore",
+        false => "made",
+    };
+    print_made(did, &made, args.client.json)
+}

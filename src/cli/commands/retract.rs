@@ -1,0 +1,156 @@
+//! `perennial retract`: retracts feedback, and prints a certificate.
+//!
+//! Invariant: the change is announced before it is made.
+
+use perennial::proto::perennial::v1::{Certificate, RetractRequest};
+use prost_types::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::client::{self, Client, refusal};
+use crate::cli::output::print;
+
+/// The feedback to retract, and the reason.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  perennial retract fraud --source team-7 --dry-run
+  perennial retract fraud --source team-7 --note \"their labels were swapped\"
+  perennial retract fraud --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z")]
+#[command(group(clap::ArgGroup::new("choice").required(true).multiple(true)))]
+pub struct Args {
+    /// The model's name
+    model: String,
+    /// All feedback of this source
+    #[arg(long, group = "choice", conflicts_with_all = ["feedback_id", "since", "until"])]
+    source: Option<String>,
+    /// The event with this feedback id
+    #[arg(long, value_name = "ID", group = "choice", conflicts_with_all = ["since", "until"])]
+    feedback_id: Option<String>,
+    /// All feedback accepted from this moment on, as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", group = "choice", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// All feedback accepted up to and including this moment
+    #[arg(long, value_name = "TIME", group = "choice", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Also overwrite the feedback on disk, and delete the checkpoints that learned from it; the
+    /// journaled order then holds a hash in place of the source or id
+    #[arg(long)]
+    erase: bool,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The reason, shown in the list of versions
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+    #[command(flatten)]
+    client: client::Args,
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let expected = |_| "expected a time as 2026-01-31T12:00:00Z".to_owned();
+    text.parse().map_err(expected)
+}
+
+/// Announces the change, makes it, and prints the certificate.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut client = Client::connect(&args.client).await?;
+    let request = RetractRequest {
+        model: args.model,
+        source: args.source,
+        feedback_id: args.feedback_id,
+        since: args.since,
+        until: args.until,
+        note: args.note,
+        dry_run: true,
+        erase: args.erase,
+    };
+    let planned = client.registry.retract(request.clone()).await;
+    // With nothing left to retract there may still be something to erase.
+    if args.dry_run || !args.erase {
+        let plan = planned.map_err(refusal)?.into_inner();
+        if args.dry_run {
+            return show("would retract", &plan, args.client.json);
+        }
+        print::note(format_args!(
+            "{} retracts {} events: {}; {} entries are applied again beside live traffic",
+            request.model, plan.excluded, plan.selector, plan.entries
+        ));
+    }
+    let done = client.registry.retract(RetractRequest {
+        dry_run: false,
+        ..request
+    });
+    let certificate = done.await.map_err(refusal)?.into_inner();
+    show("retracted", &certificate, args.client.json)?;
+    print::note("answers already served, and the feedback they led to, are not undone");
+    Ok(())
+}
+
+fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print::line(object(certificate));
+    }
+    let put = |name: &str, text: String| print::line(format_args!("{name:<12} {text}"));
+    let Certificate {
+        excluded,
+        selector,
+        first_position,
+        last_position,
+        entries,
+        base,
+        ..
+    } = certificate;
+    put(did, format!("{excluded} events: {selector}"))?;
+    put(
+        "entries",
+        format!("first {first_position}, last {last_position}"),
+    )?;
+    if *entries > 0 {
+        put(
+            "derived",
+            format!("{entries} entries applied to the state at {base}"),
+        )?;
+    }
+    if certificate.version > 0 {
+        let Certificate {
+            version, position, ..
+        } = certificate;
+        put(
+            "version",
+            format!("{version}, from the order at position {position} on"),
+        )?;
+        put("digest", certificate.digest.clone())?;
+        put("computed by", certificate.profile.clone())?;
+    }
+    let tainted: Vec<String> = certificate.tainted.iter().map(u64::to_string).collect();
+    match tainted.is_empty() {
+        true => put("tainted", "no version".to_owned())?,
+        false => put("tainted", format!("versions {}", tainted.join(", ")))?,
+    }
+    if !certificate.clock.is_empty() {
+        put("chosen by", certificate.clock.clone())?;
+    }
+    match certificate.erased {
+        0 => Ok(()),
+        erased => put("erased", format!("the content of {erased} entries")),
+    }
+}
+
+fn object(certificate: &Certificate) -> Value {
+    json!({
+        "model": certificate.model,
+        "selector": certificate.selector,
+        "excluded": certificate.excluded,
+        "first_position": certificate.first_position,
+        "last_position": certificate.last_position,
+        "base": certificate.base,
+        "entries": certificate.entries,
+        "version": certificate.version,
+        "position": certificate.position,
+        "digest": certificate.digest,
+        "profile": certificate.profile,
+        "tainted": certificate.tainted,
+        "erased": certificate.erased,
+        "clock": certificate.clock,
+    })
+}

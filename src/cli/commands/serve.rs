@@ -1,0 +1,229 @@
+//! `perennial serve`: serves every model of a folder until SIGTERM or ctrl-c.
+//!
+//! Invariant: stdout carries one line, printed once every sound model is ready.
+
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use perennial::engine::{self, Engine, WallClock};
+use perennial::server::{self, Listeners};
+use perennial::store::regular;
+use serde::Deserialize;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::Level;
+
+use crate::cli::output::print;
+
+const CONFIG: &str = "perennial.toml";
+/// No more of a configuration is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// The folders and the addresses. A flag overrides its key in the file.
+#[derive(clap::Args)]
+#[command(after_help = "Example: perennial serve --models models --data data")]
+pub struct Args {
+    /// A file with the keys models, data, listen and http [default: perennial.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of models [default: models]
+    #[arg(long, value_name = "FOLDER")]
+    models: Option<PathBuf>,
+    /// The data directory, created where there is none [default: data]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Where to listen for gRPC; port 0 picks a free one [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where to listen for HTTP: health and metrics [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// Trust the clock of this machine, even if it is more than a day ahead of a journal
+    #[arg(long)]
+    believe_clock: bool,
+}
+
+/// The keys of a configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    models: Option<PathBuf>,
+    data: Option<PathBuf>,
+    listen: Option<String>,
+    http: Option<String>,
+}
+
+/// The settings in force.
+#[derive(Debug, PartialEq)]
+struct Settings {
+    models: PathBuf,
+    data: PathBuf,
+    listen: String,
+    http: String,
+}
+
+impl Settings {
+    fn new(args: Args, file: File) -> Settings {
+        let or = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            flag.or(file).unwrap_or_else(|| default.into())
+        };
+        let at = |flag: Option<String>, file: Option<String>, default: &str| {
+            flag.or(file).unwrap_or_else(|| default.into())
+        };
+        Settings {
+            models: or(args.models, file.models, "models"),
+            data: or(args.data, file.data, "data"),
+            listen: at(args.listen, file.listen, "127.0.0.1:8001"),
+            http: at(args.http, file.http, "127.0.0.1:8000"),
+        }
+    }
+}
+
+/// Serves until SIGTERM or ctrl-c.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(Level::INFO)
+        .init();
+    let file = read(args.config.as_deref())?;
+    let wall_clock = match args.believe_clock {
+        true => WallClock::Believed,
+        false => WallClock::Checked,
+    };
+    let settings = Settings::new(args, file);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    // Recovery can take minutes: a port in use is reported before it begins.
+    let (grpc, http) = runtime.block_on(async {
+        let grpc = bind("--listen", &settings.listen).await?;
+        anyhow::Ok((grpc, bind("--http", &settings.http).await?))
+    })?;
+    let engine = Engine::open(engine::Config {
+        models: settings.models.clone(),
+        data: settings.data.clone(),
+        learner_threads: 0,
+        wall_clock,
+        ..Default::default()
+    })?;
+    let served = runtime.block_on(async {
+        let listeners = Listeners {
+            grpc: listen("--listen", grpc)?,
+            http: listen("--http", http)?,
+        };
+        let stopped = stop()?;
+        print::line(format_args!(
+            "listening grpc={} http={}",
+            listeners.grpc.local_addr()?,
+            listeners.http.local_addr()?
+        ))?;
+        let config = server::Config::default();
+        server::run(listeners, engine.clone(), config, stopped).await?;
+        anyhow::Ok(())
+    });
+    // Also after an error: what was learned is saved.
+    engine.close();
+    served
+}
+
+/// Binds a port. Until it listens, a connection is refused at once.
+async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpSocket> {
+    let cannot = || format!("{flag} {address}: cannot listen there");
+    let found = lookup_host(address).await.with_context(cannot)?;
+    let bound = found.map(|address| -> io::Result<TcpSocket> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // As every listener of the library has it: a port just left can be taken again.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    });
+    let none = || io::Error::new(ErrorKind::NotFound, "the name has no address");
+    let tried = bound.reduce(|first, next| first.or(next));
+    tried.unwrap_or_else(|| Err(none())).with_context(cannot)
+}
+
+fn listen(flag: &str, socket: TcpSocket) -> anyhow::Result<TcpListener> {
+    let address = socket.local_addr()?;
+    let listener = socket.listen(BACKLOG);
+    listener.with_context(|| format!("{flag} {address}: cannot listen there"))
+}
+
+/// A future that resolves at SIGTERM or ctrl-c.
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let listen =
+        |kind: SignalKind| -> anyhow::Result<Signal> { signal(kind).context("listen for signals") };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stopping: ctrl-c"),
+        }
+    })
+}
+
+/// Reads the configuration; without `--config` the file may be absent.
+fn read(path: Option<&Path>) -> anyhow::Result<File> {
+    let of_file = || path.unwrap_or(CONFIG.as_ref()).display().to_string();
+    let text = || {
+        let file = match path {
+            // A person names it: it may be a pipe.
+            Some(path) => fs::File::open(path)?,
+            None => regular::open(".".as_ref(), CONFIG.as_ref())?,
+        };
+        let mut text = String::new();
+        file.take(CONFIG_BYTES_MAX).read_to_string(&mut text)?;
+        io::Result::Ok(text)
+    };
+    match text() {
+        Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => Ok(File::default()),
+        text => toml::from_str(&text.with_context(of_file)?).with_context(of_file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_defaults() {
+        let args = Args {
+            config: None,
+            models: Some("flag".into()),
+            data: None,
+            listen: None,
+            http: None,
+            believe_clock: false,
+        };
+        let file = toml::from_str("models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'");
+        let settings = Settings::new(args, file.unwrap());
+        let expected = Settings {
+            models: "flag".into(),
+            data: "file".into(),
+            listen: "0.0.0.0:1".into(),
+            http: "127.0.0.1:8000".into(),
+        };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn unknown_keys_and_missing_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("perennial.toml");
+        let error = format!("{:#}", read(Some(&path)).unwrap_err());
+        assert!(error.contains("perennial.toml: No such file"), "{error}");
+        fs::write(&path, "port = 1").unwrap();
+        let error = format!("{:#}", read(Some(&path)).unwrap_err());
+        assert!(error.contains("unknown field `port`"), "{error}");
+    }
+}

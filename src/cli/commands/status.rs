@@ -1,0 +1,213 @@
+//! `perennial status`: the state of the served models.
+//!
+//! Invariant: a block for each model, or with `--json` an object a line.
+
+use perennial::proto::perennial::v1::{MemberStatus, ModelStatus};
+use serde_json::{Map, Value, json};
+
+use crate::cli::client::{self, Client};
+use crate::cli::output::print;
+
+/// The model, or every model.
+#[derive(clap::Args)]
+#[command(after_help = "Example: perennial status fraud")]
+pub struct Args {
+    /// The model's name; every model if absent
+    model: Option<String>,
+    #[command(flatten)]
+    client: client::Args,
+}
+
+/// Requests the status, and prints it.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut client = Client::connect(&args.client).await?;
+    let model = args.model.unwrap_or_default();
+    for status in client.status(&model).await? {
+        match args.client.json {
+            true => print::line(object(&status))?,
+            false => block(&status).iter().try_for_each(print::line)?,
+        }
+    }
+    Ok(())
+}
+
+fn block(status: &ModelStatus) -> Vec<String> {
+    let state = match status.reason.as_str() {
+        "" => status.state.clone(),
+        reason => format!("{}: {reason}", status.state),
+    };
+    let mut lines = vec![format!("{} ({}) {state}", status.model, status.task)];
+    if status.state != "READY" {
+        return lines;
+    }
+    let mut put = |name: &str, text: String| lines.push(format!("  {name:<12} {text}"));
+    put(
+        "serves",
+        format!("version {}, position {}", status.version, status.position),
+    );
+    put(
+        "journal",
+        format!(
+            "position {}, {} bytes, {} entries to learn",
+            status.journal_position, status.journal_bytes, status.lag
+        ),
+    );
+    put("room", room(status));
+    put(
+        "learned",
+        format!(
+            "{} examples, {} in memory",
+            status.examples, status.remembered
+        ),
+    );
+    let metric = status.metric.replace('_', " ");
+    let [all, recent, no_change] =
+        [status.score, status.recent_score, status.no_change_score].map(print::shown);
+    let mut score = format!("{metric} {all}, recently {recent}");
+    if status.task != "bandit" {
+        score += &format!(", no change {no_change}");
+    }
+    match status.judged {
+        0 => put("judged", "no answer yet".to_owned()),
+        judged => put("judged", format!("{judged} answers: {score}")),
+    }
+    put(
+        "predictions",
+        format!(
+            "{} waiting, {} unjournaled",
+            status.waiting, status.unjournaled
+        ),
+    );
+    put("feedback", fates(status));
+    for member in &status.members {
+        let mean = print::shown(mean(member));
+        put(
+            "member",
+            format!("{:<20} share {:.3}, {mean}", member.name, member.share),
+        );
+    }
+    put("computed by", status.profile.clone());
+    lines.extend(bounds(status));
+    lines
+}
+
+/// A line for each bound that is near or reached.
+fn bounds(status: &ModelStatus) -> impl Iterator<Item = String> {
+    let shown = status.bounds.iter().filter(|bound| bound.level != "ample");
+    shown.map(|bound| {
+        let (name, level, advice) = (&bound.name, &bound.level, &bound.advice);
+        format!("  {:<12} {name} is {level}: {advice}", "bound")
+    })
+}
+
+fn room(status: &ModelStatus) -> String {
+    let a_day = format!("{:.0} bytes a day", status.journal_bytes_a_day);
+    match status.journal_days_left {
+        Some(days) => format!("{a_day}, full in {days:.1} days"),
+        None => format!("{a_day}, never full at that rate"),
+    }
+}
+
+fn fates(status: &ModelStatus) -> String {
+    let fates = sorted(&status.fates).into_iter();
+    let fates: Vec<String> = fates.map(|(fate, n)| format!("{n} {fate}")).collect();
+    fates.join(", ")
+}
+
+fn mean(member: &MemberStatus) -> Option<f64> {
+    (member.examples > 0).then(|| member.sum / member.examples as f64)
+}
+
+fn object(status: &ModelStatus) -> Value {
+    let members = status.members.iter().map(|member| {
+        json!({
+            "name": member.name,
+            "share": member.share,
+            "examples": member.examples,
+            "sum": member.sum,
+        })
+    });
+    let bounds = status.bounds.iter().map(|bound| {
+        json!({
+            "name": bound.name,
+            "used": bound.used,
+            "level": bound.level,
+            "advice": bound.advice,
+        })
+    });
+    json!({
+        "model": status.model,
+        "state": status.state,
+        "reason": status.reason,
+        "task": status.task,
+        "version": status.version,
+        "position": status.position,
+        "journal_position": status.journal_position,
+        "lag": status.lag,
+        "journal_bytes": status.journal_bytes,
+        "journal_bytes_a_day": status.journal_bytes_a_day,
+        "journal_days_left": status.journal_days_left,
+        "examples": status.examples,
+        "judged": status.judged,
+        "metric": status.metric,
+        "score": print::json(status.score),
+        "recent_score": print::json(status.recent_score),
+        "no_change_score": print::json(status.no_change_score),
+        "members": members.collect::<Vec<_>>(),
+        "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
+        "waiting": status.waiting,
+        "unjournaled": status.unjournaled,
+        "remembered": status.remembered,
+        "profile": status.profile,
+        "bounds": bounds.collect::<Vec<_>>(),
+    })
+}
+
+/// A map of the wire in a fixed order.
+pub fn sorted<T: Copy + Into<Value>>(
+    map: &std::collections::HashMap<String, T>,
+) -> Vec<(String, Value)> {
+    let mut fields: Vec<_> = map
+        .iter()
+        .map(|(key, &value)| (key.clone(), value.into()))
+        .collect();
+    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unavailable_model_says_why_and_nothing_else() {
+        let status = ModelStatus {
+            model: "fraud".into(),
+            state: "UNAVAILABLE".into(),
+            reason: "its journal is damaged".into(),
+            task: "classification".into(),
+            ..Default::default()
+        };
+        let expected = "fraud (classification) UNAVAILABLE: its journal is damaged";
+        assert_eq!(block(&status), [expected]);
+    }
+
+    #[test]
+    fn a_ready_model_shows_what_it_learned() {
+        let status = ModelStatus {
+            state: "READY".into(),
+            metric: "progressive_accuracy".into(),
+            judged: 2,
+            score: Some(0.5),
+            fates: [("unmatched".into(), 1), ("learned".into(), 2)].into(),
+            ..Default::default()
+        };
+        let block = block(&status).join("\n");
+        assert!(
+            block.contains("2 answers: progressive accuracy 0.5000"),
+            "{block}"
+        );
+        assert!(block.contains("2 learned, 1 unmatched"), "{block}");
+        assert_eq!(object(&status)["fates"]["learned"], 2);
+    }
+}

@@ -1,0 +1,115 @@
+//! `perennial stream --open`: rows and feedback are sent without waiting for earlier ones.
+//!
+//! Invariant: at most [`IN_FLIGHT_MAX`] rows and as many events are in flight, and answers are
+//! scored in the order of the rows.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use perennial::proto::inference::ModelInferRequest;
+use perennial::proto::perennial::v1::{FeedbackReply, feedback_reply};
+use tokio::task::JoinHandle;
+
+use super::StreamRun;
+use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
+use crate::cli::rows::labelled::LabelledRow;
+use crate::cli::run::latency::Latencies;
+
+impl StreamRun {
+    /// Keeps many rows and events in flight; answers are still scored in the order of the rows.
+    pub async fn open(
+        &mut self,
+        rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
+    ) -> anyhow::Result<()> {
+        let none = FeedbackReplies {
+            latencies: Latencies::new(),
+            acknowledged: 0,
+            n_refused: 0,
+            refusal: None,
+        };
+        let mut feedback = FeedbackStream::open(&self.client, none, FeedbackReplies::take);
+        let mut asked: VecDeque<PendingAnswer> = VecDeque::with_capacity(IN_FLIGHT_MAX);
+        for row in rows {
+            if asked.len() == IN_FLIGHT_MAX
+                && let Some(first) = asked.pop_front()
+            {
+                self.settle(first, &mut feedback).await?;
+            }
+            let row = row?;
+            let request = self.request(&row.batch).message();
+            let answer = ask(self.client.clone(), request);
+            asked.push_back(PendingAnswer { row, answer });
+        }
+        for asked in asked {
+            self.settle(asked, &mut feedback).await?;
+        }
+        while let Some(due) = self.run.due(u64::MAX) {
+            let event = self.feedback(due);
+            feedback.send(Instant::now(), event).await?;
+        }
+        let replies = feedback.finish().await?;
+        if let Some(why) = replies.refusal {
+            bail!("{} feedback events were refused: {why}", replies.n_refused);
+        }
+        self.acknowledgements = replies.latencies;
+        self.acknowledged = replies.acknowledged;
+        Ok(())
+    }
+
+    /// Waits for one answer, scores it, and sends the feedback that is due.
+    async fn settle(
+        &mut self,
+        asked: PendingAnswer,
+        feedback: &mut Feedback,
+    ) -> anyhow::Result<()> {
+        let (answer, took) = asked.answer.await??;
+        self.judge(&asked.row, answer, took)?;
+        while let Some(due) = self.run.due(asked.row.index) {
+            let event = self.feedback(due);
+            feedback.send(Instant::now(), event).await?;
+        }
+        self.last = Some(asked.row.batch);
+        Ok(())
+    }
+}
+
+/// A row whose answer is in flight.
+struct PendingAnswer {
+    row: LabelledRow,
+    answer: JoinHandle<anyhow::Result<(Answer, Duration)>>,
+}
+
+fn ask(
+    mut client: Client,
+    request: ModelInferRequest,
+) -> JoinHandle<anyhow::Result<(Answer, Duration)>> {
+    tokio::spawn(async move {
+        let started = Instant::now();
+        let answer = client.predict(request).await?;
+        Ok((answer, started.elapsed()))
+    })
+}
+
+/// Feedback in flight, each event with the time of its sending.
+type Feedback = FeedbackStream<Instant, FeedbackReplies>;
+
+/// The replies to feedback.
+struct FeedbackReplies {
+    latencies: Latencies,
+    acknowledged: u64,
+    n_refused: u64,
+    /// The reason of the first refusal.
+    refusal: Option<String>,
+}
+
+impl FeedbackReplies {
+    fn take(&mut self, sent: Instant, reply: FeedbackReply) {
+        self.latencies.add(sent.elapsed());
+        self.acknowledged = self.acknowledged.max(reply.position);
+        if reply.status() == feedback_reply::Status::Refused {
+            self.n_refused += 1;
+            self.refusal.get_or_insert(reply.message);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Rows of logged decisions: action, propensity and reward.
+//!
+//! Invariant: each action is one of the model's, its propensity is in (0, 1], and its reward is
+//! finite.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use perennial::event::Batch;
+use perennial::model::Task;
+
+use crate::cli::rows::signature::ModelSignature;
+use crate::cli::rows::{Layout, Row, Rows, find_column, number, quoted};
+
+/// The columns of logged decisions, as options: all three or none.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct DecisionColumns {
+    /// For logged decisions: the column of the action that was taken
+    #[arg(long, value_name = "COLUMN", requires_all = ["reward", "propensity"])]
+    pub action: Option<String>,
+    /// For logged decisions: the column of its reward
+    #[arg(long, value_name = "COLUMN", requires = "action")]
+    pub reward: Option<String>,
+    /// For logged decisions: the column of the probability with which it was taken
+    #[arg(long, value_name = "COLUMN", requires = "action")]
+    pub propensity: Option<String>,
+}
+
+impl DecisionColumns {
+    /// Action, reward and propensity, if they were given.
+    pub fn given(&self) -> Option<[&str; 3]> {
+        let [action, reward, propensity] = [&self.action, &self.reward, &self.propensity];
+        Some([
+            action.as_deref()?,
+            reward.as_deref()?,
+            propensity.as_deref()?,
+        ])
+    }
+}
+
+/// A decision that another system made.
+#[derive(Debug, PartialEq)]
+pub struct LoggedRow {
+    /// The features of the decision.
+    pub batch: Batch,
+    /// The place of its action among the model's.
+    pub action: u32,
+    /// In (0, 1].
+    pub propensity: f64,
+    /// The reward; none where it is a gap.
+    pub reward: Option<f64>,
+}
+
+/// The rows of a file as logged decisions.
+pub struct LoggedRows {
+    path: PathBuf,
+    rows: Rows,
+    layout: Layout,
+    task: Task,
+    rewards: [f64; 2],
+    action: (usize, String),
+    reward: (usize, String),
+    propensity: (usize, String),
+}
+
+impl LoggedRows {
+    /// Opens a file of decisions for a model.
+    ///
+    /// # Errors
+    /// The model is no bandit; the file cannot be read, or lacks a column or an input.
+    pub fn open(
+        path: &Path,
+        columns: [&str; 3],
+        described: &ModelSignature,
+    ) -> anyhow::Result<LoggedRows> {
+        if !matches!(described.task, Task::Bandit { .. }) {
+            let task = described.task.word();
+            bail!("--action: the model's task is {task}, and only a bandit learns from decisions");
+        }
+        let rows = Rows::open(path)?;
+        let of_file = || path.display().to_string();
+        let find = |name: &str| {
+            let column = find_column(rows.columns(), name).with_context(of_file)?;
+            anyhow::Ok((column, name.to_owned()))
+        };
+        let [action, reward, propensity] = columns.map(find);
+        Ok(LoggedRows {
+            path: path.to_owned(),
+            layout: Layout::new(rows.columns(), &described.inputs).with_context(of_file)?,
+            task: described.task.clone(),
+            rewards: described.rewards,
+            action: action?,
+            reward: reward?,
+            propensity: propensity?,
+            rows,
+        })
+    }
+
+    fn logged(&self, row: &Row) -> anyhow::Result<LoggedRow> {
+        Ok(LoggedRow {
+            batch: self.layout.batch(row)?,
+            action: cell(row, &self.action, |text| {
+                let text = text.context("no action")?;
+                let index = self.task.index(text);
+                index.with_context(|| format!("{} is not one of the model's actions", quoted(text)))
+            })?,
+            propensity: cell(row, &self.propensity, |text| {
+                let text = text.context("no propensity")?;
+                let value = number(text).filter(|&value| value > 0.0 && value <= 1.0);
+                value.with_context(|| format!("{} is no probability in (0, 1]", quoted(text)))
+            })?,
+            reward: cell(row, &self.reward, |text| match text {
+                None => Ok(None),
+                Some(text) => self.reward(text).map(Some),
+            })?,
+        })
+    }
+
+    /// Parses a reward, within the range that the model accepts.
+    fn reward(&self, text: &str) -> anyhow::Result<f64> {
+        let [min, max] = self.rewards;
+        match number(text).filter(|value| value.is_finite()) {
+            None => bail!("{} is not a finite number", quoted(text)),
+            Some(reward) if (min..=max).contains(&reward) => Ok(reward),
+            Some(_) => bail!(
+                "{} is not in {min} to {max}, the range of [feedback] reward_min and reward_max",
+                quoted(text)
+            ),
+        }
+    }
+}
+
+/// Parses a cell; an error names its line and column.
+fn cell<T>(
+    row: &Row,
+    (column, name): &(usize, String),
+    read: impl FnOnce(Option<&str>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let value = match row.target(*column) {
+        Ok(text) => read(text),
+        Err(_) => Err(anyhow!("a list, expected one value")),
+    };
+    value.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+}
+
+impl Iterator for LoggedRows {
+    type Item = anyhow::Result<LoggedRow>;
+
+    fn next(&mut self) -> Option<anyhow::Result<LoggedRow>> {
+        Some(match self.rows.next()? {
+            // Such an error names its file already.
+            Err(error) => Err(error),
+            Ok(row) => {
+                let logged = self.logged(&row);
+                logged.with_context(|| self.path.display().to_string())
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use perennial::model::Spec;
+
+    use super::*;
+
+    /// Action, propensity and reward of each row.
+    type Parsed = Vec<(u32, f64, Option<f64>)>;
+
+    fn read(text: &str) -> anyhow::Result<Parsed> {
+        let spec = "task = 'bandit'\nactions = ['a', '7']\n[[input]]\nname = 'x'\nkind = 'number'";
+        let spec = Spec::parse(spec).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let described = ModelSignature::of(&spec);
+        let rows = LoggedRows::open(file.path(), ["act", "earned", "p"], &described)?;
+        let parsed = rows.map(|logged| {
+            let LoggedRow {
+                action,
+                propensity,
+                reward,
+                ..
+            } = logged?;
+            Ok((action, propensity, reward))
+        });
+        parsed.collect()
+    }
+
+    #[test]
+    fn decisions_are_read_with_their_rewards() {
+        let rows = read("x,act,p,earned\n1,7,0.25,-2\n2,a,1,\n").unwrap();
+        assert_eq!(rows, [(1, 0.25, Some(-2.0)), (0, 1.0, None)]);
+    }
+
+    #[test]
+    fn a_bad_decision_is_named_with_line_and_column() {
+        let check = |row: &str, expected: &str| {
+            let text = format!("x,act,p,earned\n1,a,1,0\n{row}\n");
+            let error = format!("{:#}", read(&text).unwrap_err());
+            assert!(error.ends_with(expected), "{error}");
+        };
+        let action = ": line 3: column \"act\": \"b\" is not one of the model's actions";
+        check("1,b,1,0", action);
+        check("1,,1,0", ": line 3: column \"act\": no action");
+        for p in ["0", "-0.5", "1.01", "inf", "often"] {
+            let p_is = format!(": line 3: column \"p\": \"{p}\" is no probability in (0, 1]");
+            check(&format!("1,a,{p},0"), &p_is);
+        }
+        check("1,a,,0", ": line 3: column \"p\": no propensity");
+        let reward = ": line 3: column \"earned\": \"inf\" is not a finite number";
+        check("1,a,1,inf", reward);
+        let reward =
+            "is not in -1000000 to 1000000, the range of [feedback] reward_min and reward_max";
+        check("1,a,1,1e308", reward);
+        let error = format!("{:#}", read("x,act,earned\n").unwrap_err());
+        let expected = ": no column \"p\"; the file has \"x\", \"act\", \"earned\"";
+        assert!(error.ends_with(expected), "{error}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Labelled rows: the rows of a file with their targets.
+//!
+//! Invariant: each target is one that the task can have.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use perennial::event::Batch;
+use perennial::model::Task;
+
+use super::signature::ModelSignature;
+use super::target::Target;
+use super::{Layout, Row, Rows, find_column, number, quoted};
+
+/// One row to predict, with its target.
+#[derive(Debug)]
+pub struct LabelledRow {
+    /// The number of the row, from 0.
+    pub index: u64,
+    /// Its features.
+    pub batch: Batch,
+    /// The target; none where it is a gap.
+    pub truth: Option<Target>,
+    /// The target as the file has it; empty where it is a gap.
+    pub label: String,
+}
+
+/// The labelled rows of a file.
+pub struct LabelledRows {
+    path: PathBuf,
+    rows: Rows,
+    layout: Layout,
+    target: (usize, String),
+    task: Task,
+    next_row: u64,
+}
+
+impl LabelledRows {
+    /// Opens a file of rows for a model.
+    ///
+    /// # Errors
+    /// The file cannot be read, or lacks the target or an input.
+    pub fn open(
+        path: &Path,
+        target: &str,
+        described: &ModelSignature,
+    ) -> anyhow::Result<LabelledRows> {
+        let rows = Rows::open(path)?;
+        let of_file = || path.display().to_string();
+        let layout = Layout::new(rows.columns(), &described.inputs).with_context(of_file)?;
+        let column = find_column(rows.columns(), target).with_context(of_file)?;
+        Ok(LabelledRows {
+            path: path.to_owned(),
+            rows,
+            layout,
+            target: (column, target.to_owned()),
+            task: described.task.clone(),
+            next_row: 0,
+        })
+    }
+
+    fn labelled(&mut self, row: &Row) -> anyhow::Result<LabelledRow> {
+        let (column, name) = &self.target;
+        let text = row.target(*column)?;
+        let truth = text.map(|text| {
+            let target = target(&mut self.task, text);
+            target.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+        });
+        self.next_row += 1;
+        Ok(LabelledRow {
+            index: self.next_row - 1,
+            batch: self.layout.batch(row)?,
+            truth: truth.transpose()?,
+            label: text.unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+impl Iterator for LabelledRows {
+    type Item = anyhow::Result<LabelledRow>;
+
+    fn next(&mut self) -> Option<anyhow::Result<LabelledRow>> {
+        let labelled = match self.rows.next()? {
+            // Such an error names its file already.
+            Err(error) => Err(error),
+            Ok(row) => {
+                let labelled = self.labelled(&row);
+                labelled.with_context(|| self.path.display().to_string())
+            }
+        };
+        Some(labelled)
+    }
+}
+
+/// Parses a target of a task; an unknown class takes the next free place.
+fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
+    if let Task::Regression = task {
+        return match number(text) {
+            Some(value) if value.is_finite() => Ok(Target::Value(value)),
+            _ => bail!("{} is not a finite number", quoted(text)),
+        };
+    }
+    if let Some(index) = task.index(text) {
+        return Ok(Target::Name(index));
+    }
+    match task {
+        Task::Classification {
+            classes,
+            classes_max,
+        } if classes.len() < *classes_max => {
+            classes.push(text.to_owned());
+            Ok(Target::Name(classes.len() as u32 - 1))
+        }
+        Task::Bandit { .. } => bail!("{} is not one of the model's actions", quoted(text)),
+        _ => bail!(
+            "{} is not one of the model's classes, and all places of classes_max are taken",
+            quoted(text)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use perennial::model::Spec;
+
+    use super::*;
+
+    fn read(toml: &str, text: &str) -> anyhow::Result<Vec<Option<Target>>> {
+        let input = "[[input]]\nname = 'x'\nkind = 'number'\n";
+        let spec = Spec::parse(&format!("{toml}\n{input}")).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let rows = LabelledRows::open(file.path(), "y", &ModelSignature::of(&spec))?;
+        rows.map(|row| Ok(row?.truth)).collect()
+    }
+
+    const CLASSES: &str = "task = 'classification'\nclasses = ['a', 'b']";
+    const NUMBER: &str = "task = 'regression'";
+
+    #[test]
+    fn targets_are_those_of_the_task() {
+        let names = [Some(Target::Name(1)), None, Some(Target::Name(0))];
+        assert_eq!(read(CLASSES, "x,y\n1,b\n2,\n3,a\n").unwrap(), names);
+        let values = [Some(Target::Value(-2.5)), None];
+        assert_eq!(read(NUMBER, "x,y\n1,-2.5\n2,NA\n").unwrap(), values);
+    }
+
+    #[test]
+    fn new_classes_take_the_free_places() {
+        let open = format!("{CLASSES}\nclasses_max = 4");
+        let all = "x,y\n1,c\n2,b\n3,d\n4,c\n";
+        let names = [2, 1, 3, 2].map(|place| Some(Target::Name(place)));
+        assert_eq!(read(&open, all).unwrap(), names);
+        let error = format!("{:#}", read(&open, &format!("{all}5,e\n")).unwrap_err());
+        assert!(
+            error.contains(": line 6: column \"y\": \"e\" is not"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_target_is_named_with_line_and_column() {
+        let check = |toml: &str, text: &str, expected: &str| {
+            let error = format!("{:#}", read(toml, text).unwrap_err());
+            assert!(error.ends_with(expected), "{error}");
+        };
+        let bad = ": line 2: column \"y\": \"c\" is not one of the model's classes, and all \
+            places of classes_max are taken";
+        check(CLASSES, "x,y\n1,c\n", bad);
+        let bad = ": line 3: column \"y\": \"inf\" is not a finite number";
+        check(NUMBER, "x,y\n1,2\n1,inf\n", bad);
+        check(
+            NUMBER,
+            "x,z\n1,2\n",
+            ": no column \"y\"; the file has \"x\", \"z\"",
+        );
+    }
+}

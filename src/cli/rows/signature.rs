@@ -1,0 +1,40 @@
+//! The signature of a model: its inputs and its task, from its description or from a server.
+//!
+//! Invariant: the inputs stand in the order of the description.
+
+use perennial::model::{InputKind, Spec, Task};
+
+use super::{Input, Kind};
+
+/// The inputs and the task of a model, as far as a client needs them.
+#[derive(Debug)]
+pub struct ModelSignature {
+    /// In the order of the description.
+    pub inputs: Vec<Input>,
+    /// The task, with its classes or actions.
+    pub task: Task,
+    /// The smallest and the largest reward that the model accepts.
+    pub rewards: [f64; 2],
+}
+
+impl ModelSignature {
+    /// The signature in a checked model.toml.
+    pub fn of(spec: &Spec) -> ModelSignature {
+        let inputs = spec.inputs.iter().map(|input| Input {
+            name: input.name.clone(),
+            kind: match &input.kind {
+                InputKind::Number { .. } => Kind::Number,
+                InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
+                InputKind::Vector { length, .. }
+                | InputKind::EmbeddedVector {
+                    n_values: length, ..
+                } => Kind::Vector(*length),
+            },
+        });
+        ModelSignature {
+            inputs: inputs.collect(),
+            task: spec.task.clone(),
+            rewards: [spec.rewards.min, spec.rewards.max],
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The report of a prequential run.
+//!
+//! Invariant: the names in JSON are a contract; a value that is not known is null.
+
+use serde_json::{Map, Value, json};
+
+use super::scores::{ClassCount, ScoreNames, Scores};
+use crate::cli::output::print;
+
+/// A class that makes up less than this part of its even share is rare.
+const RARE: f64 = 0.1;
+/// Rare classes that are printed.
+const RARE_SHOWN: usize = 5;
+
+/// The results of a run.
+pub struct RunReport {
+    /// The names of its scores.
+    pub names: ScoreNames,
+    /// The scores of its answers.
+    pub scores: Scores,
+    /// The seconds of the run, without the test.
+    pub seconds: f64,
+    /// The processor time of the run.
+    pub cpu_seconds: f64,
+    /// The mean score of each member of a portfolio.
+    pub members: Vec<(String, f64)>,
+    /// The names of the classes or actions.
+    pub classes: Vec<String>,
+    /// Whether each class is printed, and not only the rare ones.
+    pub each_class: bool,
+    /// The mean score on rows that were not learned, if asked for.
+    pub test: Option<Option<f64>>,
+    /// Further lines for people.
+    pub notes: Vec<String>,
+}
+
+impl RunReport {
+    /// Prints it: one object for machines, lines for people.
+    pub fn print(&self, json: bool) -> anyhow::Result<()> {
+        let fields = self.fields();
+        if json {
+            self.notes.iter().for_each(print::note);
+            return print::line(Value::Object(fields));
+        }
+        for (name, value) in &fields {
+            let name = name.replace('_', " ");
+            match value {
+                Value::Object(_) if name.ends_with("classes") => {}
+                Value::Object(members) => {
+                    for (index, (member, score)) in members.iter().enumerate() {
+                        let mark = if index == 0 { '*' } else { ' ' };
+                        print::line(format_args!("{mark} {member:<26} {}", number(score)))?;
+                    }
+                }
+                value => print::line(format_args!("{name:<28} {}", number(value)))?,
+            }
+        }
+        match self.each_class {
+            true => self.print_classes()?,
+            false => self.print_rare()?,
+        }
+        self.notes.iter().try_for_each(print::line)
+    }
+
+    /// Prints the rare classes of which the most examples were missed, a line each.
+    fn print_rare(&self) -> anyhow::Result<()> {
+        let mut rare = self.rare();
+        rare.sort_by_key(|(_, class)| std::cmp::Reverse(class.count - class.right));
+        let n_more = rare.len().saturating_sub(RARE_SHOWN);
+        for (name, class) in rare.iter().take(RARE_SHOWN) {
+            let (recall, count) = (print::shown(class.recall()), class.count);
+            print::line(format_args!(
+                "{:<28} {recall}  ({count})",
+                format!("recall of {name}")
+            ))?;
+        }
+        match n_more {
+            0 => Ok(()),
+            n => print::line(format_args!(
+                "and {n} more rare classes; --classes shows them all"
+            )),
+        }
+    }
+
+    /// Prints a line for each class, the frequent ones first.
+    pub fn print_classes(&self) -> anyhow::Result<()> {
+        let classes = self.counted();
+        let header = ["class", "count", "precision", "recall", "f1"];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        for (name, class) in classes {
+            let shares = [class.precision(), class.recall(), class.f1()];
+            let mut row = vec![name.clone(), class.count.to_string()];
+            row.extend(shares.map(print::shown));
+            rows.push(row);
+        }
+        aligned(&rows).iter().try_for_each(print::line)
+    }
+
+    /// The same as JSON.
+    pub fn fields(&self) -> Map<String, Value> {
+        let RunReport { names, scores, .. } = self;
+        let mut fields = Map::new();
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("examples", scores.examples().into());
+        put(names.score, print::json(scores.score()));
+        put(names.last_tenth, print::json(scores.last_tenth()));
+        if let Some(last) = scores.last() {
+            put(names.last, last.into());
+        }
+        if let Some(no_change) = names.no_change {
+            put(no_change, print::json(scores.no_change()));
+        }
+        if !self.members.is_empty() {
+            let mut members: Vec<_> = self.members.iter().collect();
+            members.sort_by(|(_, a), (_, b)| match names.is_error {
+                true => a.total_cmp(b),
+                false => b.total_cmp(a),
+            });
+            let members = members.into_iter();
+            let members = members.map(|(name, score)| (name.clone(), (*score).into()));
+            put("members", Value::Object(members.collect()));
+        }
+        let rare = self.rare().into_iter().map(|(name, class)| {
+            let counts = json!({"count": class.count, "recall": class.recall()});
+            (name.clone(), counts)
+        });
+        let rare: Map<String, Value> = rare.collect();
+        if !rare.is_empty() {
+            put("rare_classes", Value::Object(rare));
+        }
+        if self.each_class {
+            let classes = self.counted().into_iter().map(|(name, class)| {
+                let shares = [class.precision(), class.recall(), class.f1()];
+                let [precision, recall, f1] = shares.map(print::json);
+                let count = class.count;
+                let class =
+                    json!({"count": count, "precision": precision, "recall": recall, "f1": f1});
+                (name.clone(), class)
+            });
+            put("classes", Value::Object(classes.collect()));
+        }
+        put("examples_per_second", print::json(self.rate()));
+        put("cpu_seconds", self.cpu_seconds.into());
+        if let Some(test) = self.test {
+            put(names.test, print::json(test));
+        }
+        fields
+    }
+
+    /// Examples a second.
+    pub fn rate(&self) -> Option<f64> {
+        Some(self.scores.examples() as f64 / self.seconds)
+    }
+
+    /// The rare classes, the rarest last; the actions of a bandit are not classes.
+    fn rare(&self) -> Vec<(&String, &ClassCount)> {
+        if self.names.no_change.is_none() {
+            return Vec::new();
+        }
+        let even = self.scores.examples() as f64 / self.classes.len().max(1) as f64;
+        let is_rare = |class: &ClassCount| class.count > 0 && (class.count as f64) < RARE * even;
+        let counted = self.counted().into_iter();
+        counted.filter(|(_, class)| is_rare(class)).collect()
+    }
+
+    /// The classes that were seen or answered, the frequent ones first.
+    fn counted(&self) -> Vec<(&String, &ClassCount)> {
+        let counted = self.classes.iter().zip(self.scores.classes());
+        let seen = |class: &ClassCount| class.count + class.answered > 0;
+        let mut counted: Vec<_> = counted.filter(|(_, class)| seen(class)).collect();
+        counted.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
+        counted
+    }
+}
+
+/// Lines of cells: the first column to the left, the others to the right.
+pub fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..n_columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| match column {
+            0 => format!("{cell:<width$}"),
+            _ => format!("  {cell:>width$}"),
+        });
+        cells.collect::<String>()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn number(value: &Value) -> String {
+    match value.as_u64() {
+        Some(count) => count.to_string(),
+        None => print::shown(value.as_f64()),
+    }
+}
+
+/// Processor time from here on, by the program itself and by the system for it.
+pub struct CpuClock {
+    clock: libc::clockid_t,
+    started: f64,
+}
+
+impl CpuClock {
+    /// Of the whole process, since it began.
+    pub fn of_process() -> CpuClock {
+        CpuClock {
+            clock: libc::CLOCK_PROCESS_CPUTIME_ID,
+            started: 0.0,
+        }
+    }
+
+    /// Of this thread, from now on.
+    pub fn of_thread() -> CpuClock {
+        let clock = libc::CLOCK_THREAD_CPUTIME_ID;
+        let started = read(clock);
+        CpuClock { clock, started }
+    }
+
+    /// How much it has been.
+    pub fn seconds(&self) -> f64 {
+        read(self.clock) - self.started
+    }
+}
+
+fn read(clock: libc::clockid_t) -> f64 {
+    // SAFETY: `timespec` is numbers only, for which zero bytes are a value.
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a `timespec` that lives through the call.
+    let status = unsafe { libc::clock_gettime(clock, &mut time) };
+    debug_assert_eq!(status, 0, "it fails only for a bad pointer or clock");
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial::model::Task;
+
+    use super::*;
+    use crate::cli::rows::target::Target;
+
+    fn keys(task: Task, members: Vec<(String, f64)>, test: Option<Option<f64>>) -> String {
+        let mut scores = Scores::default();
+        scores.judge(Target::Name(0), Target::Name(0));
+        let report = RunReport {
+            names: ScoreNames::of(&task),
+            scores,
+            seconds: 1.0,
+            cpu_seconds: 1.0,
+            members,
+            classes: Vec::new(),
+            each_class: false,
+            test,
+            notes: Vec::new(),
+        };
+        let fields = report.fields();
+        fields.keys().cloned().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_contract() {
+        let classes = vec!["a".to_owned()];
+        let actions = classes.clone();
+        let members = vec![("linear".to_owned(), 0.5)];
+        let end = "examples_per_second cpu_seconds";
+        assert_eq!(
+            keys(
+                Task::Classification {
+                    classes_max: 1,
+                    classes
+                },
+                members,
+                Some(None)
+            ),
+            format!(
+                "examples progressive_accuracy last_tenth_accuracy no_change_accuracy members \
+                 {end} test_accuracy"
+            )
+        );
+        assert_eq!(
+            keys(Task::Regression, Vec::new(), None),
+            format!(
+                "examples mean_absolute_error last_tenth_absolute_error \
+                 no_change_absolute_error {end}"
+            )
+        );
+        assert_eq!(
+            keys(Task::Bandit { actions }, Vec::new(), None),
+            format!("examples mean_reward last_tenth_reward {end}")
+        );
+    }
+
+    fn report(task: &Task, members: &[(&str, f64)]) -> RunReport {
+        let members = members.iter();
+        RunReport {
+            names: ScoreNames::of(task),
+            scores: Scores::default(),
+            seconds: 1.0,
+            cpu_seconds: 1.0,
+            members: members
+                .map(|(name, score)| ((*name).to_owned(), *score))
+                .collect(),
+            classes: Vec::new(),
+            each_class: false,
+            test: None,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_best_member_comes_first() {
+        let check = |task: Task, expected: [&str; 3]| {
+            let report = report(&task, &[("a", 0.5), ("b", 0.75), ("c", 0.25)]);
+            let fields = report.fields();
+            let members = fields["members"].as_object().unwrap();
+            assert_eq!(members.keys().collect::<Vec<_>>(), expected);
+        };
+        let classes = vec!["x".to_owned()];
+        check(
+            Task::Classification {
+                classes_max: 1,
+                classes,
+            },
+            ["b", "a", "c"],
+        );
+        check(Task::Regression, ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn classes_are_told_with_what_was_found_of_each() {
+        let classes: Vec<String> = ["never", "rare", "often"].map(str::to_owned).to_vec();
+        let task = Task::Classification {
+            classes_max: 2,
+            classes: classes.clone(),
+        };
+        let mut report = report(&task, &[]);
+        (report.classes, report.each_class) = (classes, true);
+        for (truth, answer) in [(2, 2), (2, 2), (1, 2)] {
+            report
+                .scores
+                .judge(Target::Name(truth), Target::Name(answer));
+        }
+        let expected = json!({
+            "often": {"count": 2, "precision": 2.0 / 3.0, "recall": 1.0, "f1": 0.8},
+            "rare": {"count": 1, "precision": null, "recall": 0.0, "f1": 0.0},
+        });
+        let fields = report.fields();
+        assert_eq!(fields["classes"].to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn rare_classes_are_told_of_without_being_asked_for() {
+        let classes: Vec<String> = ["often", "rare", "never"].map(str::to_owned).to_vec();
+        let task = Task::Classification {
+            classes_max: 3,
+            classes: classes.clone(),
+        };
+        let mut report = report(&task, &[]);
+        report.classes = classes;
+        for row in 0..30 {
+            let truth = Target::Name(u32::from(row == 29));
+            report.scores.judge(truth, Target::Name(0));
+        }
+        assert_eq!(
+            report.fields().get("rare_classes"),
+            None,
+            "one of thirty is not rare"
+        );
+        report.scores.judge(Target::Name(0), Target::Name(0));
+        let expected = json!({"rare": {"count": 1, "recall": 0.0}});
+        assert_eq!(report.fields()["rare_classes"], expected);
+    }
+
+    #[test]
+    fn cells_stand_below_each_other() {
+        let rows = [vec!["a", "1.5"], vec!["long", "0"]];
+        let rows = rows.map(|row| row.into_iter().map(str::to_owned).collect());
+        assert_eq!(aligned(&rows), ["a     1.5", "long    0"]);
+    }
+
+    #[test]
+    fn processor_time_goes_on() {
+        let (thread, process) = (CpuClock::of_thread(), CpuClock::of_process());
+        let before = process.seconds();
+        let mut n = 0u64;
+        while thread.seconds() <= 0.0 || process.seconds() <= before {
+            n = std::hint::black_box(n + 1);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The scores of a prequential run (progressive validation): each example is scored by the answer
+//! given before it was learned.
+//!
+//! Invariant: an example counts once, and memory grows with a tenth of the examples.
+
+use std::collections::VecDeque;
+
+use perennial::model::Task;
+
+use super::curve::Curve;
+use crate::cli::rows::target::Target;
+
+/// A longer stream is also scored over this many of its last examples.
+pub const LAST_EXAMPLES: usize = 2000;
+
+/// The names of the scores of a task, in JSON.
+#[derive(Debug, PartialEq)]
+pub struct ScoreNames {
+    pub score: &'static str,
+    /// Whether a smaller score is better.
+    pub is_error: bool,
+    pub last_tenth: &'static str,
+    /// Of the last [`LAST_EXAMPLES`] examples.
+    pub last: &'static str,
+    /// A bandit has no labels to repeat.
+    pub no_change: Option<&'static str>,
+    pub test: &'static str,
+}
+
+impl ScoreNames {
+    /// The names for a task.
+    pub fn of(task: &Task) -> ScoreNames {
+        match task {
+            Task::Classification { .. } => ScoreNames {
+                score: "progressive_accuracy",
+                is_error: false,
+                last_tenth: "last_tenth_accuracy",
+                last: "last_2000_accuracy",
+                no_change: Some("no_change_accuracy"),
+                test: "test_accuracy",
+            },
+            Task::Regression => ScoreNames {
+                score: "mean_absolute_error",
+                is_error: true,
+                last_tenth: "last_tenth_absolute_error",
+                last: "last_2000_absolute_error",
+                no_change: Some("no_change_absolute_error"),
+                test: "test_absolute_error",
+            },
+            Task::Bandit { .. } => ScoreNames {
+                score: "mean_reward",
+                is_error: false,
+                last_tenth: "last_tenth_reward",
+                last: "last_2000_reward",
+                no_change: None,
+                test: "test_reward",
+            },
+        }
+    }
+}
+
+/// The score of an answer: 1 or 0 for a name, the absolute error for a value.
+pub fn score(truth: Target, answer: Target) -> f64 {
+    match (truth, answer) {
+        (Target::Name(truth), Target::Name(answer)) => f64::from(u8::from(truth == answer)),
+        (Target::Value(truth), Target::Value(answer)) => (truth - answer).abs(),
+        _ => unreachable!("a task has one kind of target"),
+    }
+}
+
+/// A running mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mean {
+    n: u64,
+    sum: f64,
+}
+
+impl Mean {
+    /// Adds one value.
+    pub fn add(&mut self, value: f64) {
+        self.n += 1;
+        self.sum += value;
+    }
+
+    /// The mean; none before the first value.
+    pub fn get(&self) -> Option<f64> {
+        (self.n > 0).then(|| self.sum / self.n as f64)
+    }
+}
+
+/// The confusion counts of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClassCount {
+    /// Examples of the class.
+    pub count: u64,
+    /// Examples that were answered with the class.
+    pub answered: u64,
+    /// Examples of the class that were answered with it.
+    pub right: u64,
+}
+
+impl ClassCount {
+    /// The share of its answers that were right; none where it was never answered.
+    pub fn precision(&self) -> Option<f64> {
+        (self.answered > 0).then(|| self.right as f64 / self.answered as f64)
+    }
+
+    /// The share of its examples that were answered with it; none without examples.
+    pub fn recall(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.right as f64 / self.count as f64)
+    }
+
+    /// The harmonic mean of precision and recall; 0 where no answer was right.
+    pub fn f1(&self) -> Option<f64> {
+        let n = self.count + self.answered;
+        (n > 0).then(|| 2.0 * self.right as f64 / n as f64)
+    }
+}
+
+/// The scores of the answers so far.
+#[derive(Debug, Default)]
+pub struct Scores {
+    mean: Mean,
+    curve: Curve,
+    no_change_curve: Curve,
+    /// By the place of a class or an action; none for values.
+    classes: Vec<ClassCount>,
+    /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
+    last_tenth: VecDeque<f64>,
+    /// Scores of the last [`LAST_EXAMPLES`].
+    last: VecDeque<f64>,
+    no_change: Mean,
+    newest: Option<Target>,
+}
+
+impl Scores {
+    /// Scores an answer, and gives its score.
+    pub fn judge(&mut self, truth: Target, answer: Target) -> f64 {
+        let score = self::score(truth, answer);
+        self.mean.add(score);
+        self.curve.add(score);
+        if let (Target::Name(truth), Target::Name(answer)) = (truth, answer) {
+            self.class(truth).count += 1;
+            self.class(answer).answered += 1;
+            self.class(truth).right += u64::from(truth == answer);
+        }
+        self.last_tenth.push_back(score);
+        if self.last_tenth.len() as u64 > self.mean.n.div_ceil(10) {
+            self.last_tenth.pop_front();
+        }
+        self.last.push_back(score);
+        if self.last.len() > LAST_EXAMPLES {
+            self.last.pop_front();
+        }
+        // There is no label to repeat before the first was fed back.
+        if let Some(newest) = self.newest {
+            let score = self::score(truth, newest);
+            self.no_change.add(score);
+            self.no_change_curve.add(score);
+        }
+        score
+    }
+
+    fn class(&mut self, place: u32) -> &mut ClassCount {
+        let place = place as usize;
+        if self.classes.len() <= place {
+            self.classes.resize(place + 1, ClassCount::default());
+        }
+        &mut self.classes[place]
+    }
+
+    /// Notes that a label was fed back: the no-change line repeats it from here on.
+    pub fn note_delivered(&mut self, label: Target) {
+        self.newest = Some(label);
+    }
+
+    /// The number of scored examples.
+    pub fn examples(&self) -> u64 {
+        self.mean.n
+    }
+
+    /// The mean score.
+    pub fn score(&self) -> Option<f64> {
+        self.mean.get()
+    }
+
+    /// The mean score of the last tenth.
+    pub fn last_tenth(&self) -> Option<f64> {
+        mean(&self.last_tenth)
+    }
+
+    /// The mean score of the last [`LAST_EXAMPLES`], where there were more.
+    pub fn last(&self) -> Option<f64> {
+        match self.mean.n > LAST_EXAMPLES as u64 {
+            true => mean(&self.last),
+            false => None,
+        }
+    }
+
+    /// The counts of each class or action, by its place; those never seen may be missing.
+    pub fn classes(&self) -> &[ClassCount] {
+        &self.classes
+    }
+
+    /// The score over time.
+    pub fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    /// The score over time of repeating the newest label that was fed back, and the number of
+    /// examples before its first point.
+    pub fn no_change_curve(&self) -> (&Curve, u64) {
+        (&self.no_change_curve, self.mean.n - self.no_change.n)
+    }
+
+    /// The mean score of repeating the newest label that was fed back.
+    pub fn no_change(&self) -> Option<f64> {
+        self.no_change.get()
+    }
+}
+
+fn mean(scores: &VecDeque<f64>) -> Option<f64> {
+    let mut mean = Mean::default();
+    scores.iter().for_each(|&score| mean.add(score));
+    mean.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(truths: &[u32], answers: &[u32]) -> Scores {
+        let mut scores = Scores::default();
+        for (&truth, &answer) in truths.iter().zip(answers) {
+            scores.judge(Target::Name(truth), Target::Name(answer));
+            scores.note_delivered(Target::Name(truth));
+        }
+        scores
+    }
+
+    #[test]
+    fn the_last_tenth_is_the_end_of_the_examples() {
+        let check = |n: usize, n_right_at_end: usize, expected: f64| {
+            let answers = (0..n).map(|index| u32::from(index + n_right_at_end >= n));
+            let scores = scores(&vec![1; n], &answers.collect::<Vec<_>>());
+            assert_eq!(scores.last_tenth(), Some(expected), "{n} {n_right_at_end}");
+        };
+        check(1, 1, 1.0);
+        check(10, 1, 1.0);
+        check(11, 1, 0.5);
+        check(20, 2, 1.0);
+        check(20, 1, 0.5);
+        check(100, 5, 0.5);
+        check(101, 11, 1.0);
+    }
+
+    #[test]
+    fn a_long_stream_is_also_scored_over_its_end() {
+        let check = |n: usize, n_wrong: usize, expected: Option<f64>| {
+            let answers: Vec<u32> = (0..n).map(|index| u32::from(index >= n_wrong)).collect();
+            assert_eq!(scores(&vec![1; n], &answers).last(), expected, "{n}");
+        };
+        check(2000, 0, None);
+        check(2001, 1, Some(1.0));
+        check(2500, 1500, Some(0.5));
+    }
+
+    #[test]
+    fn accuracy_is_a_share_and_no_change_repeats_what_was_delivered() {
+        let all = scores(&[0, 0, 1, 1, 0], &[0, 1, 1, 1, 1]);
+        assert_eq!((all.examples(), all.score()), (5, Some(0.6)));
+        assert_eq!(all.no_change(), Some(0.5));
+        let none = Scores::default();
+        assert_eq!((none.score(), none.last_tenth()), (None, None));
+        assert_eq!(none.no_change(), None);
+    }
+
+    #[test]
+    fn classes_are_counted_as_truth_and_as_answer() {
+        let scores = scores(&[0, 0, 0, 1, 3], &[0, 1, 0, 1, 0]);
+        let shares = |class: &ClassCount| (class.count, class.precision(), class.recall());
+        let shares: Vec<_> = scores.classes().iter().map(shares).collect();
+        let expected = [
+            (3, Some(2.0 / 3.0), Some(2.0 / 3.0)),
+            (1, Some(0.5), Some(1.0)),
+            (0, None, None),
+            (1, None, Some(0.0)),
+        ];
+        assert_eq!(shares, expected);
+        let f1: Vec<_> = scores.classes().iter().map(ClassCount::f1).collect();
+        let expected = [Some(2.0 / 3.0), Some(2.0 / 3.0), None, Some(0.0)];
+        assert_eq!(f1, expected);
+        assert_eq!(scores.no_change_curve().1, 1);
+    }
+
+    #[test]
+    fn values_are_scored_by_their_absolute_error() {
+        let mut scores = Scores::default();
+        for (truth, answer) in [(1.0, 0.0), (4.0, 1.0)] {
+            scores.judge(Target::Value(truth), Target::Value(answer));
+            scores.note_delivered(Target::Value(truth));
+        }
+        assert_eq!(scores.score(), Some(2.0));
+        assert_eq!(scores.last_tenth(), Some(3.0));
+        assert_eq!(scores.no_change(), Some(3.0));
+    }
+}

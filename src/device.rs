@@ -1,0 +1,173 @@
+//! The device that a model computes on: the processor, or a GPU driven by candle.
+//!
+//! Invariant: predictions and learning have a stream each on a GPU, so neither waits for the
+//! other, and no value of one is ever seen by the other.
+
+/// The device that a model computes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The processor, by the same steps as a GPU: what those steps are tested with.
+    Candle,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+}
+
+/// The purpose for which a device is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Use {
+    Answers,
+    Learning,
+}
+
+impl Device {
+    /// `cpu`, `candle`, or `cuda:N`.
+    pub fn parse(text: &str) -> Option<Device> {
+        match (text, text.strip_prefix("cuda:")) {
+            ("cpu", _) => Some(Device::Cpu),
+            ("candle", _) => Some(Device::Candle),
+            (_, Some(number)) => match number.parse() {
+                Ok(number @ 0..64) => Some(Device::Cuda(number)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it is there.
+    ///
+    /// # Errors
+    /// One sentence: this build or this machine has none.
+    pub fn check(self) -> Result<(), String> {
+        self.open(Use::Answers).map(drop)
+    }
+
+    /// Takes hold of it; errors as [`Device::check`].
+    #[cfg_attr(
+        not(feature = "cuda"),
+        allow(unused_variables, reason = "only a GPU has streams")
+    )]
+    pub(crate) fn open(self, purpose: Use) -> Result<candle_core::Device, String> {
+        match self {
+            Device::Cpu | Device::Candle => Ok(candle_core::Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => opened(number, purpose)
+                .map_err(|error| format!("device {self} is not there: {}", in_a_line(&error))),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(format!(
+                "device {self} is not in this build: take \"cpu\", or build with --features cuda"
+            )),
+        }
+    }
+}
+
+/// What candle says went wrong, without the backtrace that its errors may carry.
+pub(crate) fn in_a_line(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => in_a_line(inner),
+        other => other.to_string().replace('\n', " "),
+    }
+}
+
+/// A GPU is taken hold of once for each use. A hold has one stream, whatever thread computes:
+/// candle's default is one for each thread, and what a thread has yet to finish on its own another
+/// would read too early.
+#[cfg(feature = "cuda")]
+fn opened(number: usize, purpose: Use) -> candle_core::Result<candle_core::Device> {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    type Holds = BTreeMap<(usize, Use), candle_core::Device>;
+    static OPENED: Mutex<Holds> = Mutex::new(BTreeMap::new());
+    let mut all = OPENED.lock().expect("nothing panics under it");
+    if let Some(device) = all.get(&(number, purpose)) {
+        return Ok(device.clone());
+    }
+    let device = candle_core::Device::new_cuda_with_stream(number)?;
+    if let candle_core::Device::Cuda(cuda) = &device {
+        // SAFETY: what a hold makes is used on its own stream alone, in the order of that stream;
+        // candle refuses to mix tensors of two holds.
+        unsafe { cuda.disable_event_tracking() };
+    }
+    all.insert((number, purpose), device.clone());
+    Ok(device)
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Candle => f.write_str("candle"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// The numeric profile: within one, the same journal gives the same bits. It names the revision of
+/// the learning rules from the second on. Of a model that computes on a device it names that, too: the GPU, whichever its number, and the interface it is driven by.
+pub fn profile(device: Device, revision: u32) -> String {
+    #[cfg(target_arch = "x86_64")]
+    let level = if is_x86_feature_detected!("avx512f") {
+        "avx512f"
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        "avx2+fma"
+    } else {
+        "sse2"
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let level = "portable";
+    let rules = match revision {
+        1 => String::new(),
+        revision => format!(", rules {revision}"),
+    };
+    let processor = format!("cpu {} {level} f32{rules}", std::env::consts::ARCH);
+    match device {
+        Device::Cpu => processor,
+        Device::Candle => format!("{processor}, {device}"),
+        Device::Cuda(_) => format!("{processor}, {}", gpu(device)),
+    }
+}
+
+/// What a GPU is, where it is there.
+fn gpu(device: Device) -> String {
+    match device.open(Use::Answers) {
+        #[cfg(feature = "cuda")]
+        Ok(candle_core::Device::Cuda(cuda)) => {
+            let name = cuda.cuda_stream().context().name();
+            let name = name.unwrap_or_else(|error| error.to_string());
+            format!(
+                "{name} cuda {}",
+                candle_core::cuda_backend::cudarc::driver::sys::CUDA_VERSION
+            )
+        }
+        _ => device.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_without_its_backtrace() {
+        let error = candle_core::Error::WithBacktrace {
+            inner: Box::new(candle_core::Error::Msg("no\nroom".to_owned())),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        assert_eq!(in_a_line(&error), "no room");
+    }
+
+    #[test]
+    fn a_device_is_named_as_it_is_written() {
+        let devices = [Device::Cpu, Device::Candle, Device::Cuda(7)];
+        for (text, device) in ["cpu", "candle", "cuda:7"].into_iter().zip(devices) {
+            assert_eq!(Device::parse(text), Some(device));
+            assert_eq!(device.to_string(), text);
+        }
+        for text in ["", "cuda", "cuda:", "cuda:64", "cuda:-1", "gpu", "CPU"] {
+            assert_eq!(Device::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The adapters of a text encoder, trained from memory at a slower cadence than what learns on its
+//! vectors.
+//!
+//! Each example teaches a ridge regression on the vector at once: the guide. Every
+//! [`EXAMPLES_PER_STEP`] examples the adapters take one step of Adam down the squared error that the
+//! guide makes on remembered texts, its weights held; it follows, since what it learned fades.
+//!
+//! Invariant: a step whose slopes are not finite changes nothing.
+
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::analytic::{Recursion, Settings};
+use super::learned::{Amendment, Known};
+use crate::learn::memory::{Drawn, Form, Lesson, Memory, Room};
+use crate::learn::training::optimizer::Adam;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Adapters, Encoded, LowRank, Rescale, Scale, Target, TextEncoder};
+
+/// New examples before the adapters take a step.
+const EXAMPLES_PER_STEP: u64 = 32;
+/// Remembered texts that a step is taken on.
+const ROWS_PER_STEP: usize = 32;
+/// Tokens of a text that are remembered; what follows trains no adapter.
+const TOKENS_KEPT: usize = 128;
+/// Texts that are remembered: the recent, and of all classes.
+const ROOM: Room = Room {
+    short_term: 512,
+    long_term: 2048,
+};
+/// Of the guide: what it learned of earlier adapters fades.
+const FORGETTING: f64 = 0.9995;
+/// The penalty on the guide's squared weights.
+const RIDGE: f64 = 1.0;
+/// Ids of tokens are below.
+const VOCABULARY_MAX: usize = 1 << 32;
+
+/// Adapters that learn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterLearner {
+    adapters: Arc<Adapters>,
+    learning_rate: f32,
+    /// Fading means of slopes and of their squares.
+    moments: [Vec<f32>; 2],
+    n_steps: u64,
+    n_examples: u64,
+    guide: Recursion,
+    memory: Memory,
+    seed: u64,
+}
+
+impl AdapterLearner {
+    /// Adapters that change nothing yet, of an encoder whose vectors are `width` long.
+    pub fn new(shape: LowRank, width: usize, n_outputs: usize, seed: u64) -> AdapterLearner {
+        let adapters = Adapters::new(shape, width, seed);
+        let zeros = vec![0.0; adapters.values.len()];
+        AdapterLearner {
+            adapters: Arc::new(adapters),
+            learning_rate: shape.learning_rate,
+            moments: [zeros.clone(), zeros],
+            n_steps: 0,
+            n_examples: 0,
+            guide: Recursion::new(Settings {
+                n_features: width + 1,
+                n_outputs,
+                forgetting: FORGETTING,
+                ridge: RIDGE,
+            }),
+            memory: Memory::new(ROOM),
+            seed,
+        }
+    }
+
+    /// As they are now, for good.
+    pub fn adapters(&self) -> &Arc<Adapters> {
+        &self.adapters
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub fn reconfigure(&mut self, settings: LowRank) {
+        self.learning_rate = settings.learning_rate;
+    }
+
+    /// Learns one example: a text, its vector as the adapters are now, and what was wanted.
+    pub fn observe(
+        &mut self,
+        encoder: &TextEncoder,
+        (text, vector): (&str, &[f32]),
+        known: Known,
+        scale: &Scale,
+    ) {
+        let Known { target, example } = known;
+        // A correction is of one moment, and the vector of it is not known any more.
+        let Ok(mut tokens) = encoder.tokens(text) else {
+            return;
+        };
+        if let Target::Correction { .. } = target {
+            return;
+        }
+        let phi = features(vector);
+        let wanted = wanted(target, scale, self.guide.scores(&phi));
+        self.guide.observe(&phi, &wanted);
+        tokens.truncate(TOKENS_KEPT);
+        let lesson = Arc::new(Lesson {
+            row: Encoded {
+                dense: Vec::new(),
+                sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
+            },
+            target,
+            example,
+            outputs: Vec::new(),
+        });
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(self.n_examples);
+        self.memory.offer(&lesson, &mut rng);
+        self.n_examples += 1;
+        if self.n_examples.is_multiple_of(EXAMPLES_PER_STEP) {
+            let mut drawn = Vec::new();
+            self.memory.draw(ROWS_PER_STEP, &mut rng, &mut drawn);
+            self.step(encoder, &drawn, scale);
+        }
+    }
+
+    /// Makes good what the guide learned of a text, whose vector is that of the adapters now, and
+    /// what is remembered of it.
+    pub fn amend(&mut self, vector: &[f32], amendment: &Amendment, scale: &Scale) {
+        let phi = features(vector);
+        let said = self.guide.scores(&phi);
+        let [before, after] =
+            [amendment.before, amendment.after].map(|target| wanted(target, scale, said.clone()));
+        let left = FORGETTING.powf(amendment.n_since as f64);
+        self.guide.amend(&phi, [&before, &after], left);
+        self.memory
+            .amend(amendment.example, amendment.after, |_| {});
+    }
+
+    /// Expresses what it learned in another scale of rewards.
+    pub fn rescale(&mut self, change: Rescale) {
+        let bias = self.guide.settings().n_features - 1;
+        let shifts = vec![change.shift; self.guide.settings().n_outputs];
+        self.guide.rescale(change.factor, &shifts, bias);
+    }
+
+    /// One step on remembered texts.
+    fn step(&mut self, encoder: &TextEncoder, drawn: &[Drawn], scale: &Scale) {
+        let tokens = |drawn: &Drawn| drawn.lesson.row.sparse.iter().map(|(id, _)| *id).collect();
+        let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
+        let loss = |vectors: &[f32]| self.slopes(drawn, vectors, scale);
+        let slopes = encoder.slopes(&tokens, &self.adapters, loss);
+        let Some(slopes) = slopes.ok().filter(|all| all.iter().all(|s| s.is_finite())) else {
+            return;
+        };
+        self.n_steps += 1;
+        let [first, second] = &mut self.moments;
+        let values = &mut Arc::make_mut(&mut self.adapters).values;
+        Adam::new(self.learning_rate, self.n_steps).step(values, &slopes, first, second);
+    }
+
+    /// The slopes of the guide's mean squared error in the vectors `[rows, width]`.
+    fn slopes(&self, drawn: &[Drawn], vectors: &[f32], scale: &Scale) -> Vec<f32> {
+        let width = vectors.len() / drawn.len();
+        let weights: Vec<f32> = self.guide.served().collect();
+        let factor = 2.0 * features_per_length(width) / drawn.len() as f32;
+        let mut slopes = vec![0.0; vectors.len()];
+        let rows = vectors
+            .chunks_exact(width)
+            .zip(slopes.chunks_exact_mut(width));
+        for (drawn, (vector, slopes)) in drawn.iter().zip(rows) {
+            let said = self.guide.scores(&features(vector));
+            let wanted = wanted(drawn.lesson.target, scale, said.clone());
+            let errors = said.iter().zip(&wanted).map(|(said, wanted)| said - wanted);
+            for (error, weights) in errors.zip(weights.chunks_exact(width + 1)) {
+                for (slope, weight) in slopes.iter_mut().zip(weights) {
+                    *slope += factor * error * weight;
+                }
+            }
+        }
+        slopes
+    }
+
+    /// The adapters.
+    pub fn weights(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        self.adapters.save(&mut tensors);
+        tensors
+    }
+
+    /// All else that learning goes on from.
+    pub fn state(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put_u64("numbers", &[2], vec![self.n_steps, self.n_examples]);
+        let n_values = self.moments[0].len();
+        tensors.put_f32("moments", &[2, n_values], self.moments.concat());
+        tensors.nest("guide.weights", self.guide.weights());
+        tensors.nest("guide.state", self.guide.state());
+        tensors.nest("memory", self.memory.save());
+        tensors
+    }
+
+    /// Replaces everything learned by what was saved.
+    pub fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
+        Arc::make_mut(&mut self.adapters).load(weights)?;
+        let numbers = state.take_u64("numbers", &[Some(2)])?;
+        [self.n_steps, self.n_examples] = [numbers[0], numbers[1]];
+        let n_values = self.moments[0].len();
+        let moments = state.take_f32("moments", &[Some(2), Some(n_values)])?;
+        let (first, second) = moments.split_at(n_values);
+        self.moments = [first.to_vec(), second.to_vec()];
+        let mut guide = state.unnest("guide");
+        let (mut weights, mut rest) = (guide.unnest("weights"), guide.unnest("state"));
+        self.guide = Recursion::load(self.guide.settings(), &mut weights, &mut rest)?;
+        let form = Form {
+            n_dense: 0,
+            n_buckets: VOCABULARY_MAX,
+            n_outputs: self.guide.settings().n_outputs,
+        };
+        self.memory = Memory::load(ROOM, form, &mut state.unnest("memory"))?;
+        Ok(())
+    }
+}
+
+/// What a vector of length one is multiplied by so that its mean square is one.
+fn features_per_length(width: usize) -> f32 {
+    (width as f32).sqrt()
+}
+
+/// What the guide sees of a vector: that, and a one.
+fn features(vector: &[f32]) -> Vec<f32> {
+    let factor = features_per_length(vector.len());
+    let scaled = vector.iter().map(|value| value * factor);
+    scaled.chain([1.0]).collect()
+}
+
+/// What the outputs should have been; where nothing is known of one, as the guide said.
+fn wanted(target: Target, scale: &Scale, said: Vec<f32>) -> Vec<f32> {
+    let mut wanted = said;
+    match target {
+        Target::Class(right) | Target::BestAction(right) => {
+            wanted.fill(0.0);
+            wanted[right as usize] = 1.0;
+        }
+        Target::Value(value) => wanted[0] = scale.distance(value),
+        Target::Reward { action, reward } => wanted[action as usize] = scale.distance(reward),
+        Target::Correction { .. } => {}
+    }
+    wanted
+}

@@ -1,0 +1,391 @@
+//! `kind = "auto"`: a portfolio whose members all learn, mixed by what each would have earned.
+//!
+//! Members are scored before they learn, and each learns from every example.
+
+mod amend;
+mod answers;
+mod bank;
+mod pool;
+mod saved;
+mod spread;
+
+use super::analytic::{Recursion, Settings};
+use super::gradient::{GradientLearner, Measure};
+use super::learned::{Known, amends_rewards};
+use crate::learn::memory::likeness::Likeness;
+use crate::model::{
+    self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, Task, Voices,
+};
+use answers::{Answers, answer};
+use spread::Spread;
+
+/// Examples over which the last-label member's claim is a plain average; older ones fade.
+const CLAIM_HORIZON: f64 = 1000.0;
+/// The penalty on the ridge regressions' squared weights.
+const RIDGE: f64 = 1.0;
+/// An error of so many deviations counts as a full loss of a reward, whose squared error counts;
+/// at most this many full losses.
+const REWARD_ERROR: f32 = 2.5;
+const REWARD_LOSS_MAX: f32 = 4.0;
+/// Every action is expected to earn this part of the range at least, of what another did not.
+const LEAST_EXPECTED: f32 = 0.01;
+
+/// A portfolio that learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AutoLearner {
+    pub portfolio: Portfolio,
+    /// Those of each forgetting stand together.
+    recursions: Vec<Recursion>,
+    /// Takes rewards as if one action were right at a time.
+    exclusive: Option<Recursion>,
+    network: Option<Box<GradientLearner>>,
+    /// Rows seen, up to the horizon, and their mean squared length, bias included.
+    length: [f64; 2],
+    /// Of the voices of a regression.
+    spread: Spread,
+    /// Of the learning rules.
+    revision: u32,
+    /// Of the rows of a bandit: what amending a reward needs; none under the first revision.
+    likeness: Option<Likeness>,
+    /// How often a reward told of each action; `[actions]`, of a bandit.
+    n_chosen: Vec<u64>,
+    /// None under the first revision.
+    answers: Option<Answers>,
+}
+
+impl AutoLearner {
+    /// Members that know nothing.
+    pub fn new(spec: &Spec, n_dense: usize) -> AutoLearner {
+        let portfolio = Portfolio::new(spec, n_dense, Self::n_buckets(spec));
+        // Each action has a regression of its own; classes share one.
+        let n_outputs = portfolio.n_outputs();
+        let n_recursions = match spec.task {
+            Task::Bandit { .. } => n_outputs,
+            _ => 1,
+        };
+        let recursion = |forgetting: f64, n_outputs: usize| {
+            Recursion::new(Settings {
+                n_features: portfolio.features.as_ref().map_or(1, |f| f.n_features()),
+                n_outputs,
+                forgetting,
+                ridge: RIDGE,
+            })
+        };
+        let recursions =
+            |forgetting: &f64| vec![recursion(*forgetting, n_outputs / n_recursions); n_recursions];
+        let forgetting = portfolio
+            .plan
+            .forgetting
+            .iter()
+            .take(portfolio.ridges.len());
+        let network = portfolio.plan.network.as_ref();
+        AutoLearner {
+            recursions: forgetting.flat_map(recursions).collect(),
+            exclusive: portfolio.plan.exclusive.then(|| recursion(1.0, n_outputs)),
+            network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
+            length: [0.0, 0.0],
+            spread: Spread::new(portfolio.pool.shares.len()),
+            revision: spec.revision,
+            likeness: amends_rewards(spec).then(Likeness::default),
+            answers: (spec.revision >= 2).then(Answers::default),
+            n_chosen: match amends_rewards(spec) {
+                true => vec![0; n_outputs],
+                false => Vec::new(),
+            },
+            portfolio,
+        }
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub fn reconfigure(&mut self, spec: &Spec) {
+        self.revision = spec.revision;
+        if spec.revision >= 2 {
+            self.answers.get_or_insert_default();
+        }
+        if amends_rewards(spec) {
+            self.likeness.get_or_insert_default();
+            self.n_chosen.resize(spec.task.n_outputs(), 0);
+        }
+        if let (Some(network), Some(settings)) = (&mut self.network, &self.portfolio.plan.network) {
+            network.reconfigure(&replaying(spec), settings);
+        }
+    }
+
+    /// How many buckets the hashed features of this description fall into.
+    pub fn n_buckets(spec: &Spec) -> usize {
+        let plan = model::Plan::new(spec, 0);
+        model::n_buckets(spec, plan.n_bank() * spec.task.n_outputs())
+    }
+
+    /// The network as it is now, where there is one.
+    pub fn network(&self) -> Option<Network> {
+        self.network.as_ref().map(|learner| learner.network())
+    }
+
+    /// Examples in memory.
+    pub fn n_remembered(&self) -> usize {
+        let replayed = self
+            .network
+            .as_ref()
+            .map_or(0, |network| network.n_remembered());
+        self.portfolio.memory.len() + replayed
+    }
+
+    /// Learns one example; false where it was not finite, and then nothing has changed.
+    ///
+    /// `scores` receives what each single member earned: 1 or 0 for a class, its absolute error for a
+    /// value or reward, in the unit of the target.
+    pub fn observe(
+        &mut self,
+        row: &Encoded,
+        known: Known,
+        scale: &Scale,
+        scores: &mut Vec<f64>,
+    ) -> bool {
+        let target = known.target;
+        let network = self.network();
+        let voices = self.portfolio.voices(row, scale, network.as_ref());
+        let n_outputs = self.portfolio.n_outputs();
+        if !voices.outputs.iter().all(|output| output.is_finite()) || !row.is_finite() {
+            return false;
+        }
+        if let Target::Correction { .. } = target {
+            self.correct(row, &voices, target, scale);
+            return true;
+        }
+        let judged = voices.outputs.chunks_exact(n_outputs);
+        let judged = judged.map(|outputs| self.judge(outputs, target, scale));
+        let (losses, earned): (Vec<f64>, Vec<f64>) = judged.unzip();
+        if let (Some(kept), Some(example)) = (&mut self.answers, known.example) {
+            let said = voices.outputs.chunks_exact(n_outputs);
+            let said = said.map(|outputs| answer(outputs, target));
+            kept.keep(example, target, said.collect());
+        }
+        // The stack is no single model.
+        let n_members = self.portfolio.n_members();
+        scores.extend_from_slice(&earned[..n_members]);
+        let mixed = self.portfolio.mix(&voices);
+        pool::observe(&mut self.portfolio, &voices, &losses, target, scale);
+        let voices = &mut { voices };
+        self.widen(row, voices, target);
+        if let Some(likeness) = &mut self.likeness {
+            likeness.observe(&self.portfolio.with_last(row, scale));
+        }
+        self.learn_bank(row, &voices.scores, target, scale);
+        self.learn_ridges(voices, target, scale);
+        self.learn_network(row, known, scale);
+        if let Target::Value(value) = target {
+            let wanted = scale.distance(value);
+            let said = voices.outputs.iter().chain(&mixed);
+            self.spread.observe(said.map(|said| said - wanted));
+        }
+        let portfolio = &mut self.portfolio;
+        if !portfolio.plan.windows.is_empty() {
+            portfolio.memory.push(row, known.remembered());
+        }
+        portfolio.past.observe(target);
+        if let Some(last) = &mut portfolio.last {
+            learn_last(last, target);
+        }
+        true
+    }
+
+    /// What a reward lacked when its example came is learned wherever that left a trace.
+    fn correct(&mut self, row: &Encoded, voices: &Voices, target: Target, scale: &Scale) {
+        let Target::Correction { action, by, reward } = target else {
+            return;
+        };
+        let loss = |outputs: &[f32], reward| {
+            let target = Target::Reward { action, reward };
+            self.judge(outputs, target, scale).0
+        };
+        let judged = voices.outputs.chunks_exact(self.portfolio.n_outputs());
+        let more = judged.map(|outputs| loss(outputs, reward) - loss(outputs, reward - by));
+        let more: Vec<f64> = more.collect();
+        let portfolio = &mut self.portfolio;
+        pool::amend(&mut portfolio.pool.shares, &more);
+        portfolio.range.observe(reward);
+        portfolio.memory.correct(row, target);
+        portfolio.past.observe(target);
+        self.learn_bank(row, &voices.scores, target, scale);
+        self.learn_ridges(voices, target, scale);
+        self.learn_network(row, target.into(), scale);
+    }
+
+    /// The loss of one member's outputs, and its score as reports give it.
+    fn judge(&self, outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
+        let loss = self.loss(answer(outputs, target), target, scale);
+        let error =
+            |index: usize, wanted: f64| (f64::from(scale.restore(outputs[index])) - wanted).abs();
+        let score = match target {
+            Target::Class(_) => 1.0 - loss,
+            Target::Value(value) => error(0, value),
+            Target::Reward { action, reward } => error(action as usize, reward),
+            Target::BestAction(best) => error(best as usize, 1.0),
+            Target::Correction { .. } => 0.0,
+        };
+        (loss, score)
+    }
+
+    /// The loss of one member's answer, in [0, 1].
+    ///
+    /// Of a reward the squared error counts, since the absolute one is least for those who never
+    /// expect a rare reward; in [0, 4].
+    fn loss(&self, answer: f32, target: Target, scale: &Scale) -> f64 {
+        match target {
+            Target::Class(right) | Target::BestAction(right) => {
+                f64::from(u8::from(answer != right as f32))
+            }
+            Target::Value(value) => self.spread.loss(answer - scale.distance(value)),
+            Target::Reward { reward, .. } => {
+                let off = (answer - scale.distance(reward)) / REWARD_ERROR;
+                f64::from((off * off).min(REWARD_LOSS_MAX))
+            }
+            Target::Correction { .. } => 0.0,
+        }
+    }
+
+    fn learn_ridges(&mut self, voices: &Voices, target: Target, scale: &Scale) {
+        let n_outputs = self.portfolio.n_outputs();
+        let earned = |best: u32, action| f64::from(u8::from(best as usize == action));
+        let (phi, n_each) = (&voices.phi, self.n_recursions_each());
+        let first = self.portfolio.plan.n_bank();
+        for (index, recursions) in self.recursions.chunks_exact_mut(n_each).enumerate() {
+            match target {
+                Target::Class(class) => {
+                    let mut targets = vec![0.0; n_outputs];
+                    targets[class as usize] = 1.0;
+                    recursions[0].observe(phi, &targets);
+                }
+                Target::Value(value) => {
+                    let voice = first + index;
+                    let said = voices.outputs[voice];
+                    let error = self.spread.held(voice, said - scale.distance(value));
+                    recursions[0].observe(phi, &[said - error]);
+                }
+                Target::Reward { action, reward } => {
+                    recursions[action as usize].observe(phi, &[scale.standardise(reward)]);
+                }
+                Target::BestAction(best) => {
+                    for (action, recursion) in recursions.iter_mut().enumerate() {
+                        recursion.observe(phi, &[scale.standardise(earned(best, action))]);
+                    }
+                }
+                Target::Correction { action, by, .. } => {
+                    let by = scale.deviations(by);
+                    // Features and scores were finite, so it is taken.
+                    let taken = recursions[action as usize].correct(phi, 0, by);
+                    debug_assert!(taken);
+                }
+            }
+        }
+        self.learn_exclusive(voices, target);
+        self.serve_ridges();
+    }
+
+    fn learn_exclusive(&mut self, voices: &Voices, target: Target) {
+        let wanted = self.shares_of(voices, target);
+        let Some(recursion) = &mut self.exclusive else {
+            return;
+        };
+        if let Some(wanted) = wanted {
+            recursion.observe(&voices.phi, &wanted);
+        }
+        if let Target::Correction { action, by, .. } = target {
+            let by = self.portfolio.range.part(by);
+            // Features and scores were finite, so it is taken.
+            let taken = recursion.correct(&voices.phi, action as usize, by);
+            debug_assert!(taken);
+        }
+    }
+
+    /// Rewards as if one action were right at a time: what one does not earn, the others share by
+    /// what is expected of them; `[actions]`.
+    fn shares_of(&self, voices: &Voices, target: Target) -> Option<Vec<f32>> {
+        let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
+        if !plan.exclusive {
+            return None;
+        }
+        let (chosen, share) = match target {
+            Target::Reward { action, reward } => (action as usize, range.share(reward)),
+            Target::BestAction(best) => (best as usize, 1.0),
+            Target::Correction { .. } | Target::Class(_) | Target::Value(_) => return None,
+        };
+        let n_outputs = self.portfolio.n_outputs();
+        let voice = plan.n_bank() + plan.forgetting.len();
+        let said = &voices.scores[voice * n_outputs..][..n_outputs];
+        let expected = |action: usize| match action == chosen {
+            true => 0.0,
+            false => said[action].max(LEAST_EXPECTED),
+        };
+        let total: f32 = (0..n_outputs).map(expected).sum();
+        let rest = (1.0 - share) / total.max(LEAST_EXPECTED);
+        let wanted = |action| match action == chosen {
+            true => share,
+            false => rest * expected(action),
+        };
+        Some((0..n_outputs).map(wanted).collect())
+    }
+
+    fn learn_network(&mut self, row: &Encoded, known: Known, scale: &Scale) {
+        if let Some(network) = &mut self.network {
+            let row = self.portfolio.for_network(row).into_owned();
+            network.observe(row, known, measure(&self.portfolio, scale));
+        }
+    }
+
+    /// How many regressions have the same forgetting.
+    fn n_recursions_each(&self) -> usize {
+        let n_each = self.recursions.len() / self.portfolio.plan.forgetting.len();
+        n_each.max(1)
+    }
+
+    /// Hands what the regressions have learned to those that answer.
+    fn serve_ridges(&mut self) {
+        let served = self.recursions.chunks_exact(self.n_recursions_each());
+        for (ridge, recursions) in self.portfolio.ridges.iter_mut().zip(served) {
+            let n_features = recursions[0].settings().n_features;
+            let weights = recursions.iter().flat_map(Recursion::served);
+            *ridge = RidgeWeights::new(n_features, weights.collect());
+        }
+        if let (Some(ridge), Some(recursion)) = (self.portfolio.ridges.last_mut(), &self.exclusive)
+        {
+            let n_features = recursion.settings().n_features;
+            *ridge = RidgeWeights::new(n_features, recursion.served().collect());
+        }
+    }
+}
+
+/// In what the outputs of the network member are.
+fn measure<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> Measure<'a> {
+    match portfolio.plan.bandit {
+        true => Measure::Shares(&portfolio.range),
+        false => Measure::Plain(scale),
+    }
+}
+
+/// The description that the network member learns under.
+fn replaying(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    // One of several members, all of which learn beside it.
+    spec.device = model::Device::Cpu;
+    spec.memory.strategy = model::Strategy::Er;
+    spec.memory.replay = match spec.task {
+        Task::Bandit { .. } => 32,
+        _ => 16,
+    };
+    spec.memory.long_term = 2000;
+    spec
+}
+
+fn learn_last(last: &mut Last, target: Target) {
+    let Some(now) = target.truth() else {
+        return;
+    };
+    if let Some(before) = last.target {
+        let fade = 1.0 - 1.0 / CLAIM_HORIZON;
+        last.right = last.right * fade + f64::from(u8::from(before == now));
+        last.tried = last.tried * fade + 1.0;
+    }
+    last.target = Some(now);
+}

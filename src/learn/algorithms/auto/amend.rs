@@ -1,0 +1,246 @@
+//! An example that is another by now, in every member that learned it.
+//!
+//! Invariant: no member is scored on it again, and it counts as one example.
+
+use super::super::analytic::BIAS;
+use super::super::gradient::Measure;
+use super::super::learned::Amendment;
+use super::{AutoLearner, measure, pool};
+use crate::learn::memory::likeness::Likeness;
+use crate::model::{Encoded, Rescale, Scale, Target, Voices, logistic_share};
+
+/// How much an example that is amended counts in the weights of the voices, after each later one: of
+/// classes, where one that learned nothing is the best at what turns out to be wrong, and of rewards.
+const KNOWN: f64 = 0.9;
+const KNOWN_REWARD: f64 = 0.97;
+/// What a logistic member carries over to another range is at least and at most such a share.
+const SHARES: [f32; 2] = [0.02, 0.98];
+
+impl AutoLearner {
+    /// Makes it good; false where something is not finite, and then nothing has changed.
+    ///
+    /// Ridge regressions of classes and rewards, and neighbours, are as if it had been from the
+    /// start what it is; linear members and the network as far as that can be told. A regression's
+    /// rows hold the value before them, and its errors are held: it learns the example once more.
+    pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> bool {
+        let Amendment {
+            example,
+            before,
+            after,
+            n_since,
+        } = *amendment;
+        let network = self.network();
+        let voices = self.portfolio.voices(row, scale, network.as_ref());
+        if !voices.outputs.iter().all(|output| output.is_finite()) || !row.is_finite() {
+            return false;
+        }
+        self.amend_shares(amendment, scale);
+        let voices = &mut { voices };
+        self.widen(row, voices, after);
+        self.amend_bank(row, &voices.scores, amendment, scale);
+        self.amend_ridges(voices, amendment, scale);
+        if let Some(network) = &mut self.network {
+            let row = self.portfolio.for_network(row).into_owned();
+            network.amend(row, amendment, measure(&self.portfolio, scale));
+        }
+        let portfolio = &mut self.portfolio;
+        portfolio.memory.amend(example, after);
+        portfolio.past.amend(before, after, n_since);
+        if let Some(last) = &mut portfolio.last
+            && n_since == 0
+        {
+            last.target = after.truth().or(last.target);
+        }
+        true
+    }
+
+    /// Judges what the voices answered then by what the example is. The later it is known, the less:
+    /// they learned from what they were told meanwhile, and how well each foretold that is then what
+    /// there is to know of how well it would have foretold what is right.
+    fn amend_shares(&mut self, amendment: &Amendment, scale: &Scale) {
+        let kept = self.answers.as_ref();
+        let Some(answers) = kept.and_then(|kept| kept.to(amendment.example)) else {
+            return;
+        };
+        let known = match amendment.after {
+            Target::Reward { .. } => KNOWN_REWARD,
+            _ => KNOWN,
+        };
+        let counts = known.powf(amendment.n_since as f64);
+        let loss = |answer: &f32, target| self.loss(*answer, target, scale);
+        let more = answers
+            .iter()
+            .map(|one| counts * (loss(one, amendment.after) - loss(one, amendment.before)));
+        let more: Vec<f64> = more.collect();
+        pool::amend(&mut self.portfolio.pool.shares, &more);
+    }
+
+    fn amend_bank(&mut self, row: &Encoded, scores: &[f32], amendment: &Amendment, scale: &Scale) {
+        let row = &*self.portfolio.with_last(row, scale);
+        let squared_length = self.portfolio.bank.squared_length(row);
+        let is_class = matches!(amendment.after, Target::Class(_));
+        let alike = self.likeness.as_ref().map_or(1.0, Likeness::mean) as f32;
+        let typical = (self.length[1] as f32).max(f32::MIN_POSITIVE);
+        let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
+        let n_outputs = self.portfolio.n_outputs();
+        let mut slopes = vec![0.0; plan.n_bank() * n_outputs];
+        let members = scores.chunks_exact(n_outputs);
+        let members = members.zip(slopes.chunks_exact_mut(n_outputs)).enumerate();
+        let steps = plan.steps.iter().chain(plan.logistic);
+        for ((voice, (said, slopes)), step) in members.zip(steps) {
+            let step = step / typical;
+            let pull = step * squared_length;
+            let is_linear = voice < plan.steps.len();
+            // A logistic member that is sure hardly forgets: its loss is nearly flat there.
+            let curvature = match (is_linear, amendment.after) {
+                (false, Target::Reward { action, .. }) => {
+                    let share = logistic_share(said[action as usize]);
+                    share * (1.0 - share)
+                }
+                (false, _) => 0.25,
+                (true, _) => 1.0,
+            };
+            let (measure, rate) = match is_linear && !is_class {
+                true => (Measure::Plain(scale), step / (1.0 + pull)),
+                false if is_class => (Measure::Plain(scale), step),
+                false => (Measure::Shares(range), step),
+            };
+            // The part of the way to its target that a step of this member goes.
+            let pull = curvature * pull / (1.0 + curvature * pull);
+            if let Target::Value(value) = amendment.after {
+                slopes[0] = self.spread.held(voice, said[0] - scale.distance(value));
+            } else if is_class {
+                // What an example of a class once taught depends on all that came since.
+                measure.slopes(amendment.after, said, slopes);
+            } else {
+                let left = (1.0 - alike * pull).powf(amendment.n_since as f32);
+                let both = [amendment.before, amendment.after];
+                measure.amended(both, [left, rate * squared_length], said, slopes);
+            }
+            slopes.iter_mut().for_each(|slope| *slope *= rate);
+        }
+        self.portfolio.bank.descend(row, &slopes);
+    }
+
+    fn amend_ridges(&mut self, voices: &Voices, amendment: &Amendment, scale: &Scale) {
+        let Amendment {
+            before,
+            after,
+            n_since,
+            ..
+        } = *amendment;
+        if let Target::Value(_) = after {
+            return self.learn_ridges(voices, after, scale);
+        }
+        let (phi, n_each) = (&voices.phi, self.n_recursions_each());
+        let n_outputs = self.portfolio.n_outputs();
+        for (index, recursion) in self.recursions.iter_mut().enumerate() {
+            let wanted = |target| wanted(target, index % n_each, n_outputs, scale);
+            if let (Some(before), Some(after)) = (wanted(before), wanted(after)) {
+                let left = recursion.left_after(n_since);
+                recursion.amend(phi, [&before, &after], left);
+            }
+        }
+        let shares = [before, after].map(|target| self.shares_of(voices, target));
+        if let (Some(recursion), [Some(before), Some(after)]) = (&mut self.exclusive, shares) {
+            recursion.amend(phi, [&before, &after], 1.0);
+        }
+        self.serve_ridges();
+    }
+
+    /// Expresses linear members and regressions in another scale of the rewards; `counts` are the
+    /// examples that told of each output. What was never learned of an output stays at the mean.
+    pub fn rescale(&mut self, change: Rescale, counts: &[u64]) {
+        let plan = &self.portfolio.plan;
+        let shift = |step: &f32, count: &u64| {
+            let unlearned = f64::from(1.0 + step).powf(-(*count as f64));
+            (change.shift * (1.0 - unlearned)) as f32
+        };
+        let each = |step| counts.iter().map(move |count| shift(step, count));
+        let shifts: Vec<f32> = plan.steps.iter().flat_map(each).collect();
+        self.portfolio.bank.rescale(change.factor as f32, &shifts);
+        if let Some(answers) = &mut self.answers {
+            answers.rescale(change);
+        }
+        let recursions = self.recursions.iter_mut();
+        recursions.for_each(|one| one.rescale(change.factor, &[change.shift], BIAS));
+        self.serve_ridges();
+    }
+
+    /// Takes a reward into the range that shares are of, and carries what was learned as shares of
+    /// the old range over to the new one: what the logistic members give for this row, and the
+    /// targets of the exclusive regression. `voices` are then what they give by now.
+    pub(super) fn widen(&mut self, row: &Encoded, voices: &mut Voices, target: Target) {
+        let before = self.portfolio.range;
+        let range = &mut self.portfolio.range;
+        match target {
+            Target::Reward { action, reward } => {
+                range.observe(reward);
+                if let Some(count) = self.n_chosen.get_mut(action as usize) {
+                    *count += 1;
+                }
+            }
+            Target::BestAction(_) => [0.0, 1.0].into_iter().for_each(|one| range.observe(one)),
+            Target::Class(_) | Target::Value(_) | Target::Correction { .. } => {}
+        }
+        let change = before.to(range).filter(|_| self.revision >= 2);
+        if let Some(change) = change {
+            self.carry_logistic(row, voices, change);
+            self.carry_exclusive(voices, change);
+        }
+    }
+
+    fn carry_logistic(&mut self, row: &Encoded, voices: &mut Voices, change: Rescale) {
+        let plan = &self.portfolio.plan;
+        let n_outputs = self.portfolio.n_outputs();
+        let columns = plan.steps.len() * n_outputs..plan.n_bank() * n_outputs;
+        let mut slopes = vec![0.0; columns.end];
+        let squared_length = self.portfolio.bank.squared_length(row);
+        let scores = &mut voices.scores[columns.clone()];
+        for (score, slope) in scores.iter_mut().zip(&mut slopes[columns]) {
+            // One that was never told of stays in the middle.
+            if *score != 0.0 {
+                let share = change.apply(logistic_share(*score));
+                let carried = share.clamp(SHARES[0], SHARES[1]);
+                let carried = (carried / (1.0 - carried)).ln();
+                *slope = (*score - carried) / squared_length;
+                *score = carried;
+            }
+        }
+        self.portfolio.bank.descend(row, &slopes);
+    }
+
+    fn carry_exclusive(&mut self, voices: &mut Voices, change: Rescale) {
+        let Some(recursion) = &mut self.exclusive else {
+            return;
+        };
+        let Rescale { factor, shift } = change;
+        let n_outputs = self.n_chosen.len();
+        let total = self.n_chosen.iter().sum::<u64>().max(1) as f64;
+        // What the chosen action does not earn, the others share.
+        let rest = (1.0 - factor - shift) / (n_outputs - 1).max(1) as f64;
+        let shifts = self.n_chosen.iter().map(|count| {
+            let chosen = *count as f64 / total;
+            chosen * shift + (1.0 - chosen) * rest
+        });
+        recursion.rescale(factor, &shifts.collect::<Vec<_>>(), BIAS);
+        let plan = &self.portfolio.plan;
+        let voice = plan.n_bank() + plan.forgetting.len();
+        let said = &mut voices.scores[voice * n_outputs..][..n_outputs];
+        said.copy_from_slice(&recursion.scores(&voices.phi));
+    }
+}
+
+/// What the regression of an action, or of all classes, learns of a target; nothing of another
+/// action's reward.
+fn wanted(target: Target, action: usize, n_outputs: usize, scale: &Scale) -> Option<Vec<f32>> {
+    let hot = |place: u32, index: usize| f32::from(u8::from(place as usize == index));
+    match target {
+        Target::Class(class) => Some((0..n_outputs).map(|index| hot(class, index)).collect()),
+        Target::Reward { action: of, reward } => {
+            (of as usize == action).then(|| vec![scale.standardise(reward)])
+        }
+        Target::BestAction(best) => Some(vec![scale.standardise(f64::from(hot(best, action)))]),
+        Target::Value(_) | Target::Correction { .. } => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! A portfolio that learns, as tensors.
+//!
+//! Invariant: what was saved is checked before it is believed, and gives an equal learner.
+
+use super::super::analytic::Recursion;
+use super::super::neighbours;
+use super::answers::Answers;
+use super::{AutoLearner, pool, replaying};
+use crate::learn::memory::Form;
+use crate::learn::memory::likeness::Likeness;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Last, Portfolio, Range, Spec};
+
+impl AutoLearner {
+    /// The weights that are served.
+    pub fn weights(&self) -> Tensors {
+        let portfolio = &self.portfolio;
+        let mut tensors = portfolio.bank.save(&portfolio.bank_names());
+        if let Some(ends) = portfolio.range.ends {
+            tensors.put_f64("range", &[2], ends.to_vec());
+        }
+        tensors.nest("pool", pool::save(&portfolio.pool));
+        tensors.nest(
+            "memory",
+            neighbours::save(&portfolio.memory, &portfolio.past),
+        );
+        for (index, recursion) in self.recursions.iter().enumerate() {
+            tensors.nest(&format!("ridge.{index}"), recursion.weights());
+        }
+        if let Some(recursion) = &self.exclusive {
+            tensors.nest("exclusive", recursion.weights());
+        }
+        if let Some(network) = &self.network {
+            tensors.nest("network", network.weights());
+        }
+        if let Some(last) = &portfolio.last {
+            let known = f64::from(u8::from(last.target.is_some()));
+            let values = vec![known, last.target.unwrap_or(0.0), last.right, last.tried];
+            tensors.put_f64("last", &[4], values);
+        }
+        tensors
+    }
+
+    /// All else that learning goes on from.
+    pub fn state(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put_f64("length", &[2], self.length.to_vec());
+        self.spread.save(&mut tensors);
+        for (index, recursion) in self.recursions.iter().enumerate() {
+            tensors.nest(&format!("ridge.{index}"), recursion.state());
+        }
+        if let Some(recursion) = &self.exclusive {
+            tensors.nest("exclusive", recursion.state());
+        }
+        if let Some(network) = &self.network {
+            tensors.nest("network", network.state());
+        }
+        if let Some(answers) = &self.answers {
+            answers.save(&mut tensors);
+        }
+        if let Some(likeness) = &self.likeness {
+            likeness.save(&mut tensors);
+            tensors.put_u64("n_chosen", &[self.n_chosen.len()], self.n_chosen.clone());
+        }
+        tensors
+    }
+
+    /// Replaces everything learned by what was saved.
+    pub fn load(
+        &mut self,
+        spec: &Spec,
+        form: Form,
+        weights: &mut Tensors,
+        state: &mut Tensors,
+    ) -> Result<(), Error> {
+        let portfolio = &mut self.portfolio;
+        portfolio.bank.load(&portfolio.bank_names(), weights)?;
+        portfolio.range = load_range(weights)?;
+        pool::load(&mut portfolio.pool, &mut weights.unnest("pool"))?;
+        let (memory, past) = (&mut portfolio.memory, &mut portfolio.past);
+        neighbours::load(
+            memory,
+            past,
+            (&spec.task, form),
+            &mut weights.unnest("memory"),
+        )?;
+        let length = state.take_f64("length", &[Some(2)])?;
+        if !length.iter().all(|value| (0.0..1e30).contains(value)) {
+            return Err(Error::value("length", format!("{length:?}")));
+        }
+        self.length = [length[0], length[1]];
+        self.spread.load(state)?;
+        for (index, recursion) in self.recursions.iter_mut().enumerate() {
+            let name = format!("ridge.{index}");
+            let (mut weights, mut state) = (weights.unnest(&name), state.unnest(&name));
+            *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
+        }
+        if let Some(recursion) = &mut self.exclusive {
+            let (mut weights, mut state) = (weights.unnest("exclusive"), state.unnest("exclusive"));
+            *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
+        }
+        if let Some(network) = &mut self.network {
+            let (mut weights, mut state) = (weights.unnest("network"), state.unnest("network"));
+            network.load(&replaying(spec), &mut weights, &mut state)?;
+        }
+        if state.0.contains_key("answers") {
+            self.answers = Some(Answers::load(portfolio.pool.shares.len(), state)?);
+        }
+        if state.0.contains_key("likeness") {
+            self.likeness = Some(Likeness::load(form, state)?);
+            self.n_chosen = state.take_u64("n_chosen", &[Some(spec.task.n_outputs())])?;
+        }
+        portfolio.last = load_last(portfolio, weights)?;
+        self.serve_ridges();
+        Ok(())
+    }
+}
+
+/// The member that repeats the newest truth, of a portfolio that has one.
+fn load_last(portfolio: &Portfolio, weights: &mut Tensors) -> Result<Option<Last>, Error> {
+    if portfolio.last.is_none() {
+        return Ok(None);
+    }
+    let n_outputs = portfolio.n_outputs();
+    let values = weights.take_f64("last", &[Some(4)])?;
+    if portfolio.is_classes() && !(0.0..n_outputs as f64).contains(&values[1]) {
+        let what = format!("class {} of {n_outputs}", values[1]);
+        return Err(Error::value("last", what));
+    }
+    Ok(Some(Last {
+        target: (values[0] == 1.0).then_some(values[1]),
+        right: values[2],
+        tried: values[3],
+    }))
+}
+
+/// The range of rewards, where there was any.
+fn load_range(weights: &mut Tensors) -> Result<Range, Error> {
+    if !weights.0.contains_key("range") {
+        return Ok(Range::default());
+    }
+    let ends = weights.take_f64("range", &[Some(2)])?;
+    let (low, high) = (ends[0], ends[1]);
+    match low <= high && (high - low).is_finite() {
+        true => Ok(Range {
+            ends: Some([low, high]),
+        }),
+        false => Err(Error::value("range", format!("{ends:?}"))),
+    }
+}

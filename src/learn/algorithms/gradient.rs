@@ -1,0 +1,442 @@
+//! `kind = "gradient"`: one network, trained by gradient steps, with experience replay.
+//!
+//! An update is: the new examples, as many remembered ones as described, forward, slopes of two
+//! separately weighted means, backward, a bounded step, and an offer to memory. An update whose
+//! loss or slopes are not finite is rejected whole.
+
+mod aim;
+mod amend;
+mod average;
+mod influence;
+mod measure;
+mod rivals;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::learned::Known;
+use crate::learn::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
+use crate::learn::training::spare::Spare;
+use crate::learn::training::trainee::Trainee;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
+use aim::Aim;
+use amend::{Amended, Row};
+use average::Averages;
+use influence::Influence;
+pub use measure::Measure;
+use rivals::Rivals;
+
+/// What an example led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It waits until an update is full.
+    Waits,
+    /// An update of so many new examples was made.
+    Updated(u64),
+    /// An update of so many new examples was rejected.
+    Rejected(u64),
+    /// The device that was to learn it failed, as this sentence says: what was learned before
+    /// stands in the journal alone.
+    Failed(String),
+}
+
+/// A network that learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradientLearner {
+    settings: Gradient,
+    strategy: Strategy,
+    replay: usize,
+    seed: u64,
+    network: Trainee,
+    /// What serves instead of the network, where the strategy keeps averages of its weights.
+    averages: Option<Box<Averages>>,
+    memory: Memory,
+    pending: Vec<Lesson>,
+    n_updates: u64,
+    /// Outputs that have a class by now; the others take no part.
+    n_live: usize,
+    rivals: Rivals,
+    /// Of values and rewards: what amending an example needs; none under the first revision.
+    influence: Option<Influence>,
+    spare: Spare<Buffers>,
+}
+
+/// Room for one update.
+#[derive(Default)]
+struct Buffers {
+    drawn: Vec<Drawn>,
+    shares: Vec<f32>,
+    handicaps: Vec<f32>,
+}
+
+/// The means of the losses of an update.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    new: f64,
+    /// Of the long-remembered examples, where there were any.
+    remembered: Option<f64>,
+}
+
+impl GradientLearner {
+    /// A network that has learned nothing.
+    pub fn new(spec: &Spec, settings: &Gradient, n_dense: usize) -> GradientLearner {
+        let widths = widths(spec, settings, n_dense);
+        let n_buckets = model::n_buckets(spec, widths[1]);
+        let parameters = Parameters::new(&widths, n_buckets, spec.seed);
+        let averages = match spec.memory.strategy {
+            Strategy::ClsEr => Some(Box::new(Averages::new(&parameters, spec.device))),
+            Strategy::None | Strategy::Er | Strategy::ErAce | Strategy::DerPlusPlus => None,
+        };
+        GradientLearner {
+            settings: settings.clone(),
+            strategy: spec.memory.strategy,
+            replay: spec.memory.replay,
+            seed: spec.seed,
+            network: Trainee::new(parameters, settings.optimizer, spec.device),
+            averages,
+            memory: Memory::new(room(spec)),
+            pending: Vec::new(),
+            n_updates: 0,
+            n_live: spec.task.names().len().max(1),
+            rivals: Rivals::default(),
+            influence: amend::has_influence(spec).then(|| Influence::new(spec.task.n_outputs())),
+            spare: Spare::default(),
+        }
+    }
+
+    /// Takes these parameters for its own, before anything is learned.
+    pub fn start(&mut self, parameters: Parameters) {
+        let device = self.network.device();
+        if let Some(averages) = &mut self.averages {
+            **averages = Averages::new(&parameters, device);
+        }
+        self.network = Trainee::new(parameters, self.settings.optimizer, device);
+    }
+
+    /// How many buckets the hashed features of this description fall into.
+    pub fn n_buckets(spec: &Spec, settings: &Gradient) -> usize {
+        model::n_buckets(spec, widths(spec, settings, 0)[1])
+    }
+
+    /// The function as it is now.
+    pub fn network(&self) -> Network {
+        Network::new(&self.served())
+    }
+
+    /// The same, to be served from a device.
+    pub fn network_on(&self, device: Device) -> Network {
+        Network::on(&self.served(), device)
+    }
+
+    /// Examples in memory.
+    pub fn n_remembered(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Examples that wait for an update.
+    pub fn n_waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
+        self.settings = settings.clone();
+        self.replay = spec.memory.replay;
+        match amend::has_influence(spec) {
+            true => {
+                let first = match self.n_updates {
+                    0 => Influence::new,
+                    _ => Influence::begun,
+                };
+                let begin = || first(spec.task.n_outputs());
+                self.influence.get_or_insert_with(begin);
+            }
+            false => self.influence = None,
+        }
+    }
+
+    /// Has it computed on this device from now on.
+    pub fn move_to(&mut self, device: Device) {
+        self.network.move_to(device);
+        if let Some(averages) = &mut self.averages {
+            averages.move_to(device);
+        }
+    }
+
+    /// Learns one example, now or once enough have come.
+    pub fn observe(&mut self, row: Encoded, known: Known, measure: Measure<'_>) -> Outcome {
+        let Known { target, example } = known;
+        if let Target::Class(class) = target {
+            self.let_in(class);
+            self.rivals.observe(class as usize);
+        }
+        self.memory.correct(&row, target);
+        self.influence.iter_mut().for_each(|all| all.observe(&row));
+        self.pending.push(Lesson {
+            row,
+            target,
+            example,
+            outputs: Vec::new(),
+        });
+        if self.pending.len() < self.settings.examples_per_update {
+            return Outcome::Waits;
+        }
+        let mut lessons = std::mem::take(&mut self.pending);
+        let n_new = lessons.len() as u64;
+        let outcome = match self.update(&mut lessons, None, measure) {
+            Ok(true) => Outcome::Updated(n_new),
+            Ok(false) => Outcome::Rejected(n_new),
+            Err(what) => Outcome::Failed(what),
+        };
+        lessons.clear();
+        self.pending = lessons;
+        outcome
+    }
+
+    /// Has a class take part from now on.
+    fn let_in(&mut self, class: u32) {
+        let n_before = self.n_live;
+        self.n_live = n_before.max(class as usize + 1);
+        if let Some(averages) = &mut self.averages {
+            averages.let_in(n_before..self.n_live);
+        }
+    }
+
+    /// One update, of new examples or of one that is amended; false where it was not finite, and then nothing was learned.
+    ///
+    /// # Errors
+    /// One sentence: the device fails.
+    fn update(
+        &mut self,
+        new: &mut Vec<Lesson>,
+        amended: Option<&Amended>,
+        measure: Measure<'_>,
+    ) -> Result<bool, String> {
+        let mut buffers = std::mem::take(&mut self.spare.0);
+        let mut rng = None;
+        if self.strategy != Strategy::None {
+            let rng = rng.insert(ChaCha8Rng::seed_from_u64(self.seed));
+            rng.set_stream(self.n_updates);
+            self.memory.draw(self.replay, rng, &mut buffers.drawn);
+        }
+        self.n_updates += 1;
+        let losses = self.learn((new, amended), &mut buffers, measure)?;
+        if losses.is_some() {
+            self.note_influence((new, amended), &buffers.drawn);
+        }
+        if let (Some(losses), Some(rng), None) = (losses, &mut rng, amended) {
+            self.memory.weigh(losses.new, losses.remembered);
+            let outputs = self.network.outputs();
+            let outputs = outputs.chunks_exact(self.network.n_outputs());
+            for (mut lesson, outputs) in new.drain(..).zip(outputs) {
+                if self.strategy == Strategy::DerPlusPlus {
+                    lesson.outputs = outputs.to_vec();
+                }
+                // A correction is of one moment: learned again and again it would add up.
+                if !matches!(lesson.target, Target::Correction { .. }) {
+                    self.memory.offer(&Arc::new(lesson), rng);
+                }
+            }
+        }
+        buffers.drawn.clear();
+        self.spare.0 = buffers;
+        Ok(losses.is_some())
+    }
+
+    /// Forward, backward and a step; nothing where they are not finite.
+    fn learn(
+        &mut self,
+        (new, amended): (&[Lesson], Option<&Amended>),
+        buffers: &mut Buffers,
+        measure: Measure<'_>,
+    ) -> Result<Option<Losses>, String> {
+        let Buffers {
+            drawn,
+            shares,
+            handicaps,
+        } = buffers;
+        let lessons = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
+        let rows: Vec<&Encoded> = lessons().map(|lesson| &lesson.row).collect();
+        self.network.forward(&rows)?;
+        if let Some(averages) = &mut self.averages {
+            let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
+            averages.answer(&rows)?;
+            let aim = Aim {
+                strategy: self.strategy,
+                measure,
+                n_live: self.n_live.min(self.network.n_outputs()),
+                handicaps: &[],
+            };
+            match amended {
+                Some(amended) => averages.amend(amended, &self.settings, &rows, &aim)?,
+                None => averages.judge(&targets, new.len(), measure),
+            }
+        }
+        self.handicap(new, handicaps);
+        let losses = self.slopes((new, amended), (drawn, handicaps), measure);
+        shares.clear();
+        shares.resize(new.len(), self.new_share(new.len(), amended));
+        shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
+        if !(losses.new.is_finite() && self.network.step(&self.settings, &rows, shares)?) {
+            // Weights that answer a finite row without end would do so for ever.
+            if rows.iter().all(|row| row.is_finite()) {
+                self.network.shrink();
+            }
+            return Ok(None);
+        }
+        if let Some(averages) = &mut self.averages {
+            averages.follow(&self.network, &rows)?;
+        }
+        Ok(Some(losses))
+    }
+
+    /// Writes what is added to the outputs of new rows; nothing where they are of no class.
+    fn handicap(&self, new: &[Lesson], handicaps: &mut Vec<f32>) {
+        handicaps.clear();
+        let is_class = |lesson: &Lesson| matches!(lesson.target, Target::Class(_));
+        let eased = match self.strategy {
+            Strategy::ErAce | Strategy::DerPlusPlus | Strategy::ClsEr => new.iter().any(is_class),
+            Strategy::None | Strategy::Er => false,
+        };
+        if eased {
+            let remembered = |class| match self.strategy {
+                Strategy::ErAce => 0.0,
+                _ => self.memory.share_of(class),
+            };
+            self.rivals.handicaps(self.n_live, remembered, handicaps);
+        }
+    }
+
+    /// Writes the slopes of every row's loss in its outputs.
+    fn slopes(
+        &mut self,
+        (new, amended): (&[Lesson], Option<&Amended>),
+        (drawn, handicaps): (&[Drawn], &[f32]),
+        measure: Measure<'_>,
+    ) -> Losses {
+        let (outputs, slopes) = self.network.outputs_and_slopes();
+        let n_rows = new.len() + drawn.len();
+        let width = outputs.len() / n_rows;
+        let aim = Aim {
+            strategy: self.strategy,
+            measure,
+            n_live: self.n_live.min(width),
+            handicaps,
+        };
+        let mut each = outputs
+            .chunks_exact(width)
+            .zip(slopes.chunks_exact_mut(width));
+        let mut losses = Losses::default();
+        for (lesson, (outputs, slopes)) in new.iter().zip(each.by_ref()) {
+            let loss = match amended {
+                Some(amended) => {
+                    amended.slopes(&aim, Row { outputs, slopes });
+                    0.0
+                }
+                None => aim.new_row(lesson.target, outputs, slopes),
+            };
+            losses.new += f64::from(loss) / new.len() as f64;
+        }
+        let (mut sum, mut n_long_term) = (0.0, 0);
+        for (index, (drawn, (outputs, slopes))) in drawn.iter().zip(each).enumerate() {
+            let target = drawn.lesson.target;
+            let anchor = match &self.averages {
+                Some(averages) => averages.anchor(new.len() + index, target, measure),
+                None => &drawn.lesson.outputs,
+            };
+            let loss = f64::from(aim.old_row(target, outputs, anchor, slopes));
+            if drawn.is_long_term {
+                sum += loss;
+                n_long_term += 1;
+            }
+        }
+        losses.remembered = (n_long_term > 0).then(|| sum / f64::from(n_long_term));
+        losses
+    }
+
+    /// The weights that answer.
+    fn served(&self) -> Cow<'_, Parameters> {
+        match &self.averages {
+            Some(averages) => averages.served(),
+            None => self.network.parameters(),
+        }
+    }
+
+    /// The weights that are served.
+    pub fn weights(&self) -> Tensors {
+        self.served().save()
+    }
+
+    /// All else that learning goes on from.
+    pub fn state(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put_u64("n_updates", &[2], vec![self.n_updates, self.n_live as u64]);
+        self.rivals.save(&mut tensors);
+        tensors.nest("optimizer", self.network.optimizer().save());
+        tensors.nest("memory", self.memory.save());
+        tensors.nest("pending", save_lessons(self.pending.iter()));
+        if let Some(influence) = &self.influence {
+            tensors.nest("influence", influence.save());
+        }
+        if let Some(averages) = &self.averages {
+            tensors.nest("working", self.network.parameters().save());
+            tensors.nest("averages", averages.save());
+        }
+        tensors
+    }
+
+    /// Replaces everything learned by what was saved.
+    pub fn load(
+        &mut self,
+        spec: &Spec,
+        weights: &mut Tensors,
+        state: &mut Tensors,
+    ) -> Result<(), Error> {
+        let (widths, n_buckets) = (self.network.widths(), self.network.n_buckets());
+        let served = Parameters::load(&widths, n_buckets, weights)?;
+        let working = match &mut self.averages {
+            Some(averages) => {
+                averages.load(served, &mut state.unnest("averages"))?;
+                Parameters::load(&widths, n_buckets, &mut state.unnest("working"))?
+            }
+            None => served,
+        };
+        self.network.load(working, &mut state.unnest("optimizer"))?;
+        let numbers = state.take_u64("n_updates", &[Some(2)])?;
+        self.n_updates = numbers[0];
+        self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
+        self.rivals = Rivals::load(spec.task.n_outputs(), state)?;
+        let form = Form {
+            n_dense: widths[0],
+            n_buckets,
+            n_outputs: spec.task.n_outputs(),
+        };
+        self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
+        self.pending = load_lessons(form, &mut state.unnest("pending"))?;
+        let mut influence = state.unnest("influence");
+        self.influence = match influence.0.is_empty() {
+            true => amend::has_influence(spec).then(|| Influence::begun(form.n_outputs)),
+            false => Some(Influence::load(form, &mut influence)?),
+        };
+        Ok(())
+    }
+}
+
+fn room(spec: &Spec) -> Room {
+    Room {
+        short_term: spec.memory.short_term,
+        long_term: spec.memory.long_term,
+    }
+}
+
+/// `[input, hidden.., output]`.
+fn widths(spec: &Spec, settings: &Gradient, n_dense: usize) -> Vec<usize> {
+    let mut widths = vec![n_dense];
+    widths.extend(&settings.hidden);
+    widths.push(spec.task.n_outputs());
+    widths
+}

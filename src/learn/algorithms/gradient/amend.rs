@@ -1,0 +1,148 @@
+//! An example that turned out to be another, as a network makes it good.
+//!
+//! Wherever the example is remembered it is the right one from now on, so it is replayed as that.
+//! What its own update taught is taken back as far as it is left ([`super::influence`]): of values and
+//! rewards, whose slopes are linear in the target. What replays of it taught before fades, since
+//! they now pull the other way. A class is learned once more, as what it is.
+
+use super::super::learned::Amendment;
+use super::aim::Aim;
+use super::influence::{Influence, Left, Pulled};
+use super::{GradientLearner, Measure, Outcome};
+use crate::learn::memory::{Drawn, Lesson};
+use crate::model::{Encoded, Rescale, Spec, Target, Task};
+
+/// An example on its way into an update that makes it good.
+pub struct Amended {
+    before: Target,
+    after: Target,
+    /// What is left of it; none where that is not known, and of classes.
+    left: Option<Left>,
+    /// The learning rate times the share that an example has in an update.
+    rate: f32,
+    is_learned_again: bool,
+}
+
+/// A row's outputs, and their slopes to be written.
+pub struct Row<'a> {
+    pub outputs: &'a [f32],
+    pub slopes: &'a mut [f32],
+}
+
+impl Amended {
+    /// Writes the slopes of its row in what the network gives.
+    pub fn slopes(&self, aim: &Aim<'_>, row: Row<'_>) {
+        self.slopes_of(|left| left.mass, aim, row);
+    }
+
+    /// The same in what an average over so many updates gives.
+    pub fn averaged_slopes(&self, aim: &Aim<'_>, horizon: f32, row: Row<'_>) {
+        self.slopes_of(|left| left.averaged(horizon), aim, row);
+    }
+
+    fn slopes_of(&self, mass: impl Fn(&Left) -> f32, aim: &Aim<'_>, row: Row<'_>) {
+        if self.is_learned_again {
+            aim.new_row(self.after, row.outputs, row.slopes);
+            return;
+        }
+        row.slopes.fill(0.0);
+        if let Some(left) = &self.left {
+            let reach = (left.reach * self.rate).max(f32::MIN_POSITIVE);
+            let (both, parts) = ([self.before, self.after], [mass(left) / reach, reach]);
+            let measure = aim.measure;
+            measure.amended(both, parts, row.outputs, row.slopes);
+        }
+    }
+}
+
+/// Whether a network keeps what amending an example needs.
+pub fn has_influence(spec: &Spec) -> bool {
+    spec.revision >= 2 && !matches!(spec.task, Task::Classification { .. })
+}
+
+impl GradientLearner {
+    /// Makes good an example that turned out to be another.
+    pub fn amend(&mut self, row: Encoded, amendment: &Amendment, measure: Measure<'_>) -> Outcome {
+        let (example, target) = (Some(amendment.example), amendment.after);
+        if let Target::Class(class) = target {
+            self.let_in(class);
+        }
+        let mut pending = self.pending.iter_mut();
+        if let Some(lesson) = pending.find(|lesson| lesson.example == example) {
+            lesson.target = target;
+            return Outcome::Waits;
+        }
+        // Had the example been what it is, the outputs that it is held to would be nearer to it.
+        let both = [amendment.before, target];
+        let hold = |outputs: &mut [f32]| measure.shift(both, outputs);
+        self.memory.amend(amendment.example, target, hold);
+        let share = 1.0 / self.settings.examples_per_update as f32;
+        let left_of = |all: &Influence| all.left_of(amendment.example, amendment.before);
+        let amended = Amended {
+            before: amendment.before,
+            after: target,
+            left: self.influence.as_ref().and_then(left_of),
+            rate: share * self.settings.learning_rate,
+            is_learned_again: self.influence.is_none(),
+        };
+        let lesson = Lesson {
+            row,
+            target,
+            example,
+            outputs: Vec::new(),
+        };
+        match self.update(&mut vec![lesson], Some(&amended), measure) {
+            Ok(true) => Outcome::Updated(0),
+            Ok(false) => Outcome::Rejected(0),
+            Err(what) => Outcome::Failed(what),
+        }
+    }
+
+    /// What the mean over new rows counts each for.
+    pub(super) fn new_share(&self, n_new: usize, amended: Option<&Amended>) -> f32 {
+        let n_rows = match amended {
+            Some(_) => self.settings.examples_per_update,
+            None => n_new,
+        };
+        1.0 / n_rows as f32
+    }
+
+    /// Counts how far an update of these rows pulled each output.
+    pub(super) fn note_influence(
+        &mut self,
+        (new, amended): (&[Lesson], Option<&Amended>),
+        drawn: &[Drawn],
+    ) {
+        let Some(influence) = &mut self.influence else {
+            return;
+        };
+        let n_new = new.len();
+        let shares = [n_new, drawn.len()].map(|n_rows| 1.0 / n_rows.max(1) as f32);
+        let lessons = new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
+        let rows = lessons.zip(self.network.reaches()).enumerate();
+        // What is taken back is no pull towards a target.
+        let rows = rows.skip(if amended.is_some() { n_new } else { 0 });
+        let pulled = rows.map(|(index, (lesson, reach))| Pulled {
+            example: lesson.example,
+            target: lesson.target,
+            reach: *reach,
+            rate: self.settings.learning_rate * shares[usize::from(index >= n_new)],
+        });
+        let pulled: Vec<Pulled> = pulled.collect();
+        influence.count(&pulled);
+    }
+
+    /// Expresses what is learned in another scale of rewards. What an output began with is at the
+    /// mean of whichever scale there is.
+    pub fn rescale(&mut self, change: Rescale) {
+        let Some(influence) = &self.influence else {
+            return;
+        };
+        let shift = |output| (change.shift * (1.0 - influence.of_beginning(output))) as f32;
+        self.network.rescale(change.factor as f32, shift);
+        if let Some(averages) = &mut self.averages {
+            averages.rescale(change.factor as f32, shift);
+        }
+        self.memory.rescale(change);
+    }
+}

@@ -1,0 +1,501 @@
+//! All that is learned, of any kind: what a restore brings back, and what the digest covers.
+//!
+//! Invariant: nothing here knows positions, times, versions or which predictions wait.
+
+mod saved;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::adapters::AdapterLearner;
+use super::analytic::AnalyticLearner;
+use super::auto::AutoLearner;
+use super::gradient::{GradientLearner, Measure, Outcome};
+use super::neighbours::NeighboursLearner;
+use crate::event::{Batch, Column};
+use crate::learn::memory::first_rows::FirstRows;
+use crate::learn::memory::output_counts::OutputCounts;
+use crate::model::weights::{Error, Foreign};
+use crate::model::{
+    self, Adapters, Device, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters,
+    Remembered, Scale, Spec, Target, Task, TextEncoder,
+};
+
+/// What is learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learned {
+    /// Of the texts whose encoders learn, by the place of their input.
+    adapters: Vec<Option<AdapterLearner>>,
+    encoder: Encoder,
+    /// What values, rewards and the outputs of every kind are in.
+    target: Scale,
+    /// Of rewards, the scale that they have by now: `target` stays where it is until it is far from
+    /// this one, so that an example that is amended stands in the scale that it was learned in.
+    /// None under the first revision, and of all else than rewards.
+    newest: Option<Scale>,
+    /// Of rewards, too.
+    counts: Option<OutputCounts>,
+    /// None under the first revision.
+    first_rows: Option<FirstRows>,
+    kind: Kind,
+    n_examples: u64,
+    /// The classes or actions known by now, in the order of the outputs.
+    names: Arc<Vec<String>>,
+}
+
+/// How it is learned.
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Gradient(Box<GradientLearner>),
+    Analytic(Box<AnalyticLearner>),
+    Auto(Box<AutoLearner>),
+    Neighbours(NeighboursLearner),
+}
+
+/// What is known of a row that is learned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// What was true of it.
+    pub target: Target,
+    /// The number of the example; none under the first revision.
+    pub example: Option<u64>,
+}
+
+impl From<Target> for Known {
+    /// Of an example that has no number.
+    fn from(target: Target) -> Known {
+        Known {
+            target,
+            example: None,
+        }
+    }
+}
+
+impl Known {
+    /// What neighbours remember of it.
+    pub fn remembered(self) -> Remembered {
+        Remembered {
+            target: self.target,
+            number: self.example,
+        }
+    }
+}
+
+/// An example that was learned, and turns out to be another one than it was learned as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Amendment {
+    /// The number of the example: see [`Learned::next_number`].
+    pub example: u64,
+    /// What it was learned as.
+    pub before: Target,
+    /// What it is.
+    pub after: Target,
+    /// Examples that have been learned since; within a kind, those that told of the same output.
+    pub n_since: u64,
+}
+
+impl Learned {
+    /// Nothing yet.
+    pub fn new(spec: &Spec) -> Learned {
+        let n_buckets = match &spec.learner {
+            LearnerKind::Auto => AutoLearner::n_buckets(spec),
+            LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
+            LearnerKind::Neighbours(_) => model::n_buckets(spec, 1),
+            LearnerKind::Analytic(_) => AnalyticLearner::n_buckets(spec),
+        };
+        let encoder = Encoder::new(spec, n_buckets);
+        let n_dense = encoder.n_dense();
+        let kind = match &spec.learner {
+            LearnerKind::Auto => Kind::Auto(Box::new(AutoLearner::new(spec, n_dense))),
+            LearnerKind::Gradient(settings) => {
+                Kind::Gradient(Box::new(GradientLearner::new(spec, settings, n_dense)))
+            }
+            LearnerKind::Analytic(settings) => {
+                Kind::Analytic(Box::new(AnalyticLearner::new(spec, settings, n_dense)))
+            }
+            LearnerKind::Neighbours(settings) => {
+                Kind::Neighbours(NeighboursLearner::new(spec, settings, n_dense))
+            }
+        };
+        let adapters = |input: &Input| match input.kind {
+            InputKind::Embedded {
+                adapters: Some(shape),
+                length,
+                ..
+            } => Some(AdapterLearner::new(
+                shape,
+                length,
+                spec.task.n_outputs(),
+                spec.seed,
+            )),
+            _ => None,
+        };
+        Learned {
+            adapters: spec.inputs.iter().map(adapters).collect(),
+            encoder,
+            target: spec.scale(),
+            newest: amends_rewards(spec).then(|| spec.scale()),
+            first_rows: (spec.revision >= 2).then(FirstRows::default),
+            counts: amends_rewards(spec).then(|| OutputCounts::new(spec.task.n_outputs())),
+            kind,
+            n_examples: 0,
+            names: Arc::new(spec.task.names().to_vec()),
+        }
+    }
+
+    /// Nothing yet, but for the weights that the network arrives with.
+    ///
+    /// # Errors
+    /// Names the first tensor that does not fit the description.
+    pub fn starting(spec: &Spec, file: &Foreign) -> Result<Learned, Error> {
+        let mut learned = Learned::new(spec);
+        if let (Kind::Gradient(learner), LearnerKind::Gradient(settings)) =
+            (&mut learned.kind, &spec.learner)
+        {
+            let (widths, n_buckets) = (model::widths(spec, settings), learned.encoder.n_buckets());
+            learner.start(Parameters::starting(&widths, n_buckets, file)?);
+        }
+        Ok(learned)
+    }
+
+    /// The function as it is now, for good.
+    pub fn model(&self, spec: &Arc<Spec>) -> Model {
+        Model {
+            spec: spec.clone(),
+            names: self.names.clone(),
+            n_examples: self.n_examples,
+            adapters: self.adapters().collect(),
+            encoder: self.encoder.clone(),
+            target: self.target,
+            function: match &self.kind {
+                Kind::Gradient(learner) => Function::Network(learner.network_on(spec.device)),
+                Kind::Analytic(learner) => Function::Ridge(learner.ridge()),
+                Kind::Auto(learner) => Function::Portfolio {
+                    portfolio: Box::new(learner.portfolio.clone()),
+                    network: learner.network(),
+                },
+                Kind::Neighbours(learner) => Function::Neighbours(learner.nearest.clone()),
+            },
+        }
+    }
+
+    /// What the text encoders have learned, by the place of their input.
+    pub fn adapters(&self) -> impl Iterator<Item = Option<Arc<Adapters>>> {
+        let adapters = |learner: &AdapterLearner| learner.adapters().clone();
+        self.adapters
+            .iter()
+            .map(move |learner| learner.as_ref().map(adapters))
+    }
+
+    /// The classes or actions known by now, in the order of the outputs.
+    pub fn names(&self) -> &Arc<Vec<String>> {
+        &self.names
+    }
+
+    /// The place of a class; one never seen takes the next place, while `classes_max` allows.
+    pub(crate) fn place(&mut self, class: &str, classes_max: usize) -> Option<u32> {
+        let place = self.names.iter().position(|known| known == class);
+        if place.is_none() && self.names.len() < classes_max {
+            Arc::make_mut(&mut self.names).push(class.to_owned());
+            return Some(self.names.len() as u32 - 1);
+        }
+        place.map(|place| place as u32)
+    }
+
+    /// Examples learned.
+    pub fn n_examples(&self) -> u64 {
+        self.n_examples
+    }
+
+    /// The number of the next example: as many were learned or wait to be by then, itself counted.
+    pub fn next_number(&self) -> u64 {
+        let n_waiting = match &self.kind {
+            Kind::Gradient(learner) => learner.n_waiting(),
+            Kind::Analytic(learner) => learner.n_waiting(),
+            Kind::Auto(_) | Kind::Neighbours(_) => 0,
+        };
+        self.n_examples + n_waiting as u64 + 1
+    }
+
+    /// The same, where examples are known by their numbers.
+    fn next_known(&self) -> Option<u64> {
+        self.first_rows.is_some().then(|| self.next_number())
+    }
+
+    /// Examples in memory.
+    pub fn n_remembered(&self) -> usize {
+        match &self.kind {
+            Kind::Gradient(learner) => learner.n_remembered(),
+            Kind::Analytic(_) => 0,
+            Kind::Auto(learner) => learner.n_remembered(),
+            Kind::Neighbours(learner) => learner.nearest.memory.len(),
+        }
+    }
+
+    /// The members of a portfolio with their shares.
+    pub fn shares(&self) -> Vec<(String, f64)> {
+        match &self.kind {
+            Kind::Gradient(_) | Kind::Analytic(_) | Kind::Neighbours(_) => Vec::new(),
+            Kind::Auto(learner) => {
+                let names = learner.portfolio.names().into_iter();
+                names
+                    .zip(learner.portfolio.pool.shares.iter().copied())
+                    .collect()
+            }
+        }
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub(crate) fn reconfigure(&mut self, spec: &Spec) {
+        match spec.revision >= 2 {
+            true => _ = self.first_rows.get_or_insert_default(),
+            false => self.first_rows = None,
+        }
+        match amends_rewards(spec) {
+            true => self.begin_amending(spec),
+            false => (self.newest, self.counts) = (None, None),
+        }
+        for (place, _, settings) in spec.adapted_encoders() {
+            if let Some(learner) = &mut self.adapters[place] {
+                learner.reconfigure(settings);
+            }
+        }
+        match (&mut self.kind, &spec.learner) {
+            (Kind::Gradient(learner), LearnerKind::Gradient(settings)) => {
+                learner.reconfigure(spec, settings);
+            }
+            (Kind::Analytic(learner), LearnerKind::Analytic(settings)) => {
+                learner.reconfigure(settings);
+            }
+            (Kind::Neighbours(learner), LearnerKind::Neighbours(settings)) => {
+                learner.reconfigure(settings);
+            }
+            (Kind::Auto(learner), LearnerKind::Auto) => learner.reconfigure(spec),
+            _ => {}
+        }
+    }
+
+    /// Takes up what amending rewards needs, where learning began without it.
+    fn begin_amending(&mut self, spec: &Spec) {
+        let (n_outputs, n_examples) = (spec.task.n_outputs(), self.n_examples);
+        self.newest.get_or_insert(self.target);
+        let begun = || OutputCounts::begun(n_outputs, n_examples);
+        self.counts.get_or_insert_with(begun);
+    }
+
+    /// Has a network computed on this device from now on; other kinds pass it by.
+    pub(crate) fn move_to(&mut self, device: Device) {
+        if let Kind::Gradient(learner) = &mut self.kind {
+            learner.move_to(device);
+        }
+    }
+
+    /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
+    ///
+    /// `encoders` are those whose adapters learn, by the place of their input: what is learned of a
+    /// text is what its encoder gives by now, whatever it gave when the text came.
+    pub(crate) fn observe(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        target: Target,
+        encoders: &[Option<Arc<TextEncoder>>],
+        scores: &mut Vec<f64>,
+    ) -> Outcome {
+        if encoders.is_empty() {
+            return self.learn(batch, row, target, scores);
+        }
+        let adapters: Vec<_> = self.adapters().collect();
+        let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
+            return Outcome::Rejected(1);
+        };
+        let example = self.next_known();
+        let outcome = self.learn(&batch, 0, target, scores);
+        if !matches!(outcome, Outcome::Rejected(_)) {
+            let (scale, known) = (self.target, Known { target, example });
+            self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
+                learner.observe(encoder, (text, vector), known, &scale);
+            });
+        }
+        outcome
+    }
+
+    /// Makes good what was learned of an example that is another by now; no example is counted.
+    pub(crate) fn amend(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        amendment: Amendment,
+        encoders: &[Option<Arc<TextEncoder>>],
+    ) -> Outcome {
+        if encoders.is_empty() {
+            return self.amend_row(batch, row, amendment);
+        }
+        let adapters: Vec<_> = self.adapters().collect();
+        let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
+            return Outcome::Rejected(0);
+        };
+        let outcome = self.amend_row(&batch, 0, amendment);
+        if !matches!(outcome, Outcome::Rejected(_)) {
+            let scale = self.target;
+            self.each_adapted(&batch, encoders, |learner, _, _, vector| {
+                learner.amend(vector, &amendment, &scale);
+            });
+        }
+        outcome
+    }
+
+    /// Passes every text of the only row whose encoder learns, with its vector.
+    fn each_adapted(
+        &mut self,
+        batch: &Batch,
+        encoders: &[Option<Arc<TextEncoder>>],
+        mut pass: impl FnMut(&mut AdapterLearner, &TextEncoder, &str, &[f32]),
+    ) {
+        let columns = batch.columns.iter().zip(encoders);
+        for ((column, encoder), learner) in columns.zip(&mut self.adapters) {
+            if let (Column::Embedded { texts, vectors }, Some(encoder), Some(learner)) =
+                (column, encoder, learner)
+            {
+                let width = vectors.len() / size_of::<f32>();
+                let vector: Vec<f32> = model::floats(vectors, 0, width).collect();
+                pass(learner, encoder, &texts[0], &vector);
+            }
+        }
+    }
+
+    fn amend_row(&mut self, batch: &Batch, row: usize, amendment: Amendment) -> Outcome {
+        let (before, after) = (amendment.before, amendment.after);
+        if let (Some(before), Some(after)) = (before.number(), after.number()) {
+            let newest = self.newest.as_mut().unwrap_or(&mut self.target);
+            newest.amend(before, after);
+            self.rescale();
+        }
+        let first_rows = self.first_rows.as_ref();
+        let encoded = match first_rows.and_then(|rows| rows.row(amendment.example)) {
+            Some(row) => row.clone(),
+            None => self.encoder.encode(batch, row),
+        };
+        let scale = &self.target;
+        let since = |counts: &OutputCounts| counts.since(amendment.before, amendment.n_since);
+        let amendment = &Amendment {
+            n_since: self.counts.as_ref().map_or(amendment.n_since, since),
+            ..amendment
+        };
+        match &mut self.kind {
+            Kind::Gradient(learner) => learner.amend(encoded, amendment, Measure::Plain(scale)),
+            Kind::Analytic(learner) => learner.amend(&encoded, amendment, scale),
+            Kind::Auto(learner) => amended(learner.amend(&encoded, amendment, scale)),
+            Kind::Neighbours(learner) => amended(learner.amend(amendment)),
+        }
+    }
+
+    /// Expresses all that is learned in the scale that rewards have by now, where it is far from
+    /// the one that they were learned in.
+    fn rescale(&mut self) {
+        let Some(newest) = self.newest else {
+            return;
+        };
+        if !self.target.is_far_from(&newest) {
+            return;
+        }
+        let change = self.target.to(&newest);
+        self.target = newest;
+        match &mut self.kind {
+            Kind::Gradient(learner) => learner.rescale(change),
+            Kind::Analytic(learner) => learner.rescale(change),
+            Kind::Auto(learner) => {
+                let counts = self.counts.as_ref().map_or(&[][..], OutputCounts::counts);
+                learner.rescale(change, counts);
+            }
+            // What it remembers is in no scale.
+            Kind::Neighbours(_) => {}
+        }
+        let adapters = self.adapters.iter_mut().flatten();
+        adapters.for_each(|learner| learner.rescale(change));
+    }
+
+    fn learn(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        target: Target,
+        scores: &mut Vec<f64>,
+    ) -> Outcome {
+        let new = !matches!(target, Target::Correction { .. });
+        if new {
+            self.encoder.observe(batch, row);
+        }
+        target.observe(self.newest.as_mut().unwrap_or(&mut self.target));
+        self.rescale();
+        let row = self.encoder.encode(batch, row);
+        let example = self.next_known();
+        if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
+            first_rows.observe(example, &row);
+        }
+        let scale = &self.target;
+        let known = Known { target, example };
+        let outcome = match &mut self.kind {
+            Kind::Gradient(learner) => learner.observe(row, known, Measure::Plain(scale)),
+            Kind::Analytic(learner) => learner.observe(row, known, scale),
+            Kind::Auto(learner) => taken(learner.observe(&row, known, scale, scores), target),
+            Kind::Neighbours(learner) => taken(learner.observe(&row, known), target),
+        };
+        match outcome {
+            Outcome::Rejected(n_examples) => {
+                // What waited with it is not learned either.
+                let before = n_examples.saturating_sub(1);
+                self.counts.iter_mut().for_each(|all| all.forget(before));
+                let first_rows = self.first_rows.iter_mut();
+                first_rows.for_each(|rows| rows.forget_after(self.n_examples));
+            }
+            Outcome::Updated(n_examples) => {
+                self.counts.iter_mut().for_each(|all| all.observe(target));
+                self.n_examples += n_examples;
+            }
+            Outcome::Waits | Outcome::Failed(_) => {
+                self.counts.iter_mut().for_each(|all| all.observe(target));
+            }
+        }
+        outcome
+    }
+}
+
+/// Whether it keeps what amending rewards needs.
+pub(crate) fn amends_rewards(spec: &Spec) -> bool {
+    spec.revision >= 2 && matches!(spec.task, Task::Bandit { .. })
+}
+
+/// A row whose texts are as the encoders among `encoders` give them with these adapters.
+fn embed_again(
+    mut row: Batch,
+    encoders: &[Option<Arc<TextEncoder>>],
+    adapters: &[Option<Arc<Adapters>>],
+) -> Result<Batch, String> {
+    for ((column, encoder), adapters) in row.columns.iter_mut().zip(encoders).zip(adapters) {
+        if let (Column::Embedded { texts, vectors }, Some(encoder)) = (column, encoder) {
+            let again = encoder.embed(&[&texts[0]], adapters.as_deref())?;
+            let bytes: Vec<u8> = again.iter().flat_map(|value| value.to_le_bytes()).collect();
+            *vectors = Bytes::from(bytes);
+        }
+    }
+    Ok(row)
+}
+
+/// What becomes of an example that is amended at once, or not at all.
+fn amended(amended: bool) -> Outcome {
+    match amended {
+        true => Outcome::Updated(0),
+        false => Outcome::Rejected(0),
+    }
+}
+
+/// What becomes of an example that is learned at once, or not at all.
+fn taken(learned: bool, target: Target) -> Outcome {
+    match (learned, target) {
+        (false, _) => Outcome::Rejected(1),
+        (true, Target::Correction { .. }) => Outcome::Updated(0),
+        (true, _) => Outcome::Updated(1),
+    }
+}

@@ -1,0 +1,227 @@
+//! `kind = "neighbours"`: remember the newest examples, and let the nearest of them answer.
+//!
+//! Invariant: what was learned last is believed first, so a correction works on the very next
+//! row like it.
+
+use super::learned::{Amendment, Known};
+use crate::learn::memory::{Form, Lesson, load_lessons, save_lessons};
+use crate::model::weights::{Error, Tensors};
+use crate::model::{
+    Encoded, Nearest, Neighbourhood, Neighbours, Past, Remembered, Spec, Target, Task, Voters,
+    Window,
+};
+
+/// What an older example from the same place weighs beside a newer one: the newest has four
+/// fifths of their votes.
+const REPEAT: f32 = 0.2;
+
+/// A memory that learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NeighboursLearner {
+    pub nearest: Nearest,
+}
+
+impl NeighboursLearner {
+    /// Nothing remembered.
+    pub fn new(spec: &Spec, settings: &Neighbourhood, n_dense: usize) -> NeighboursLearner {
+        let window = Window {
+            n_dense,
+            n_rows: settings.examples,
+            seed: spec.seed,
+        };
+        NeighboursLearner {
+            nearest: Nearest {
+                memory: Neighbours::new(window),
+                past: Past::new(spec.task.n_outputs()),
+                voters: Voters { repeat: REPEAT },
+                k: settings.nearest,
+            },
+        }
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub fn reconfigure(&mut self, settings: &Neighbourhood) {
+        self.nearest.k = settings.nearest;
+    }
+
+    /// Remembers one example; false where it was not finite, and then nothing has changed.
+    pub fn observe(&mut self, row: &Encoded, known: Known) -> bool {
+        let target = known.target;
+        if !row.is_finite() {
+            return false;
+        }
+        match target {
+            Target::Correction { .. } => self.nearest.memory.correct(row, target),
+            _ => self.nearest.memory.push(row, known.remembered()),
+        }
+        self.nearest.past.observe(target);
+        true
+    }
+
+    /// Puts right what is remembered of one example.
+    pub fn amend(&mut self, amendment: &Amendment) -> bool {
+        let Amendment {
+            example,
+            before,
+            after,
+            n_since,
+        } = *amendment;
+        self.nearest.memory.amend(example, after);
+        self.nearest.past.amend(before, after, n_since);
+        true
+    }
+
+    /// What is served: the examples themselves.
+    pub fn weights(&self) -> Tensors {
+        save(&self.nearest.memory, &self.nearest.past)
+    }
+
+    /// Replaces everything learned by what was saved.
+    pub fn load(&mut self, task: &Task, form: Form, weights: &mut Tensors) -> Result<(), Error> {
+        let Nearest { memory, past, .. } = &mut self.nearest;
+        load(memory, past, (task, form), weights)
+    }
+}
+
+/// A memory and what was true on the whole, as tensors.
+pub fn save(memory: &Neighbours, past: &Past) -> Tensors {
+    let lessons: Vec<Lesson> = memory
+        .rows()
+        .map(|(row, example)| Lesson {
+            row,
+            target: example.target,
+            example: example.number,
+            outputs: Vec::new(),
+        })
+        .collect();
+    let mut tensors = save_lessons(lessons.iter());
+    let n_outputs = past.counts.len();
+    tensors.put_f64("past.counts", &[n_outputs], past.counts.clone());
+    tensors.put_f64("past.sums", &[n_outputs], past.sums.clone());
+    tensors
+}
+
+/// Reads back what [`save`] wrote into an empty memory of the same shape.
+pub fn load(
+    memory: &mut Neighbours,
+    past: &mut Past,
+    (task, form): (&Task, Form),
+    tensors: &mut Tensors,
+) -> Result<(), Error> {
+    let lessons = load_lessons(form, tensors)?;
+    let max = memory.n_held_max();
+    if lessons.len() > max {
+        let what = format!("{} rows, at most {max}", lessons.len());
+        return Err(Error::value("dense", what));
+    }
+    for lesson in &lessons {
+        if !lesson.target.suits(task) {
+            return Err(Error::value("target.kinds", format!("{:?}", lesson.target)));
+        }
+        if !lesson.row.is_finite() {
+            return Err(Error::value("dense", "a value is not finite"));
+        }
+        let example = Remembered {
+            target: lesson.target,
+            number: lesson.example,
+        };
+        memory.push(&lesson.row, example);
+    }
+    let n_outputs = Some(past.counts.len());
+    past.counts = tensors.take_f64("past.counts", &[n_outputs])?;
+    past.sums = tensors.take_f64("past.sums", &[n_outputs])?;
+    let sound = |values: &[f64]| values.iter().all(|value| value.is_finite());
+    if !sound(&past.sums) || !past.counts.iter().all(|count| (0.0..1e15).contains(count)) {
+        return Err(Error::value("past.counts", format!("{:?}", past.counts)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Scale, argmax};
+
+    const SPEC: &str = "task = \"classification\"\nclasses = [\"a\", \"b\", \"c\"]\n\
+        [[input]]\nname = \"x\"\nkind = \"number\"\n\
+        [learner]\nkind = \"neighbours\"\nexamples = 50\nnearest = 5\n";
+
+    fn learner() -> NeighboursLearner {
+        let spec = Spec::parse(SPEC).unwrap();
+        let settings = Neighbourhood {
+            examples: 50,
+            nearest: 5,
+        };
+        NeighboursLearner::new(&spec, &settings, 1)
+    }
+
+    fn task() -> Task {
+        Spec::parse(SPEC).unwrap().task
+    }
+
+    fn row(x: f32) -> Encoded {
+        Encoded {
+            dense: vec![x],
+            sparse: vec![],
+        }
+    }
+
+    const FORM: Form = Form {
+        n_dense: 1,
+        n_buckets: 0,
+        n_outputs: 3,
+    };
+
+    #[test]
+    fn a_correction_works_on_the_next_row_like_it() {
+        let mut learner = learner();
+        for i in 0..40 {
+            learner.observe(&row((i % 4) as f32), Target::Class(0).into());
+        }
+        learner.observe(&row(2.0), Target::Class(1).into());
+        let answer = |x| argmax(&learner.nearest.outputs(&row(x), &Scale::default()));
+        assert_eq!([answer(1.0), answer(2.0), answer(3.0)], [0, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let mut one = learner();
+        for i in 0..333 {
+            one.observe(&row((i % 17) as f32), Target::Class(i % 3).into());
+        }
+        let mut other = learner();
+        assert_eq!(other.load(&task(), FORM, &mut one.weights()), Ok(()));
+        assert!(other == one);
+    }
+
+    #[test]
+    fn p9_a_forged_memory_is_refused() {
+        let mut one = learner();
+        one.observe(&row(1.0), Target::Class(0).into());
+        let check = |name: &str, change: fn(&mut Tensors)| {
+            let mut saved = one.weights();
+            change(&mut saved);
+            let error = learner()
+                .load(&task(), FORM, &mut saved)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(name), "{error}");
+        };
+        check("dense", |t| t.put_f32("dense", &[1, 1], vec![f32::NAN]));
+        check("target.kinds", |t| t.put_u8("target.kinds", &[1], vec![1]));
+        check("past.counts", |t| {
+            t.put_f64("past.counts", &[3], vec![-1.0; 3])
+        });
+        check("past.sums", |t| t.put_f64("past.sums", &[2], vec![0.0; 2]));
+        let mut full = learner();
+        for _ in 0..900 {
+            full.nearest.memory = Neighbours::new(Window {
+                n_dense: 1,
+                n_rows: 5000,
+                seed: 0,
+            });
+        }
+        (0..900).for_each(|_| full.nearest.memory.push(&row(0.0), Target::Class(0).into()));
+        assert!(learner().load(&task(), FORM, &mut full.weights()).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! How alike the rows of a stream are: how far a step on one row moves what a linear model gives
+//! for the next, beside what it gives for the row itself.
+//!
+//! Invariant: bounded, and between [`LEAST`] and 1.
+
+use crate::learn::memory::{Form, Lesson, load_lessons, save_lessons};
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Encoded, Target};
+
+/// Rows over which the mean is a plain one; older ones fade.
+const HORIZON: f64 = 1000.0;
+/// Rows that have nothing in common count for this much.
+const LEAST: f64 = 0.05;
+
+/// The mean of `(x . y + 1) / (y . y + 1)` over rows `x` and their successors `y`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Likeness {
+    count: f64,
+    mean: f64,
+    previous: Option<Encoded>,
+}
+
+impl Likeness {
+    /// Takes in the next row.
+    pub fn observe(&mut self, row: &Encoded) {
+        if !row.is_finite() {
+            return;
+        }
+        if let Some(previous) = &self.previous {
+            let alike: f32 = (1.0 + row.product(previous)) / (1.0 + row.product(row));
+            if alike.is_finite() {
+                self.count = (self.count + 1.0).min(HORIZON);
+                self.mean += (f64::from(alike).clamp(-1.0, 1.0) - self.mean) / self.count;
+            }
+        }
+        self.previous = Some(row.clone());
+    }
+
+    /// The mean; 1 before the second row.
+    pub fn mean(&self) -> f64 {
+        match self.count > 0.0 {
+            true => self.mean.clamp(LEAST, 1.0),
+            false => 1.0,
+        }
+    }
+
+    /// F64 `likeness` `[2]`, and `likeness.previous`.
+    pub fn save(&self, tensors: &mut Tensors) {
+        tensors.put_f64("likeness", &[2], vec![self.count, self.mean]);
+        let previous = self.previous.iter().map(|row| Lesson {
+            row: row.clone(),
+            target: Target::Value(0.0),
+            example: None,
+            outputs: Vec::new(),
+        });
+        let previous: Vec<Lesson> = previous.collect();
+        tensors.nest("likeness.previous", save_lessons(previous.iter()));
+    }
+
+    /// Reads back what [`Likeness::save`] wrote.
+    pub fn load(form: Form, tensors: &mut Tensors) -> Result<Likeness, Error> {
+        let numbers = tensors.take_f64("likeness", &[Some(2)])?;
+        let previous = load_lessons(form, &mut tensors.unnest("likeness.previous"))?;
+        let sound = (0.0..=HORIZON).contains(&numbers[0]) && numbers[1].abs() <= 1.0;
+        if !sound || previous.len() > 1 {
+            return Err(Error::value("likeness", format!("{numbers:?}")));
+        }
+        Ok(Likeness {
+            count: numbers[0],
+            mean: numbers[1],
+            previous: previous.into_iter().next().map(|lesson| lesson.row),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(dense: &[f32], bucket: u32) -> Encoded {
+        Encoded {
+            dense: dense.to_vec(),
+            sparse: vec![(bucket, 1.0)],
+        }
+    }
+
+    #[test]
+    fn rows_are_as_alike_as_a_step_on_one_moves_the_other() {
+        let check = |rows: &[Encoded], expected: f64| {
+            let mut likeness = Likeness::default();
+            rows.iter().for_each(|row| likeness.observe(row));
+            assert!((likeness.mean() - expected).abs() < 1e-6, "{likeness:?}");
+        };
+        check(&[row(&[1.0], 1)], 1.0);
+        check(&[row(&[1.0], 1), row(&[1.0], 1)], 1.0);
+        check(&[row(&[1.0], 1), row(&[0.0], 2)], 0.5);
+        check(&[row(&[1.0], 1), row(&[-9.0], 2)], LEAST);
+        check(&[row(&[1.0], 1), row(&[f32::NAN], 1)], 1.0);
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let form = Form {
+            n_dense: 1,
+            n_buckets: 4,
+            n_outputs: 1,
+        };
+        let mut likeness = Likeness::default();
+        for n_rows in 0..3 {
+            let mut saved = Tensors::default();
+            likeness.save(&mut saved);
+            assert_eq!(Likeness::load(form, &mut saved).as_ref(), Ok(&likeness));
+            likeness.observe(&row(&[n_rows as f32], n_rows));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What is remembered to be learned again: the recent in order, and a reservoir of all.
+//!
+//! Invariant: bounded. The two share the lessons that are in both, and are sampled together; how
+//! much of a sample is recent moves with the evidence ([`Balance`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::balance::Balance;
+use super::lessons::{Form, Lesson, load_lessons, save_lessons};
+use super::reservoir::Reservoir;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Encoded, Rescale, Target};
+
+/// Remembered lessons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    short_term_max: usize,
+    short_term: VecDeque<Arc<Lesson>>,
+    long_term: Reservoir,
+    balance: Balance,
+}
+
+/// How many lessons each part holds at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    pub short_term: usize,
+    pub long_term: usize,
+}
+
+/// A lesson to be learned again.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    pub lesson: Arc<Lesson>,
+    /// Whether it comes from the reservoir of all.
+    pub is_long_term: bool,
+}
+
+impl Memory {
+    pub fn new(room: Room) -> Memory {
+        Memory {
+            short_term_max: room.short_term,
+            short_term: VecDeque::new(),
+            long_term: Reservoir::new(room.long_term),
+            balance: Balance::new(),
+        }
+    }
+
+    /// How many lessons are remembered; those in both parts count twice.
+    pub fn len(&self) -> usize {
+        self.short_term.len() + self.long_term.lessons().len()
+    }
+
+    /// The share of a class's examples that is in the reservoir, 0 to 1.
+    pub fn share_of(&self, class: usize) -> f32 {
+        self.long_term.share_of(class)
+    }
+
+    /// Draws `n_lessons` with replacement into `drawn`.
+    pub fn draw(&self, n_lessons: usize, rng: &mut ChaCha8Rng, drawn: &mut Vec<Drawn>) {
+        drawn.clear();
+        let long_term = self.long_term.lessons();
+        if long_term.is_empty() {
+            return;
+        }
+        for _ in 0..n_lessons {
+            let is_recent =
+                !self.short_term.is_empty() && rng.random::<f64>() < self.balance.share();
+            let lesson = match is_recent {
+                true => &self.short_term[rng.random_range(0..self.short_term.len())],
+                false => &long_term[rng.random_range(0..long_term.len())],
+            };
+            drawn.push(Drawn {
+                lesson: lesson.clone(),
+                is_long_term: !is_recent,
+            });
+        }
+    }
+
+    /// Takes a lesson in: always among the recent, and perhaps for long.
+    pub fn offer(&mut self, lesson: &Arc<Lesson>, rng: &mut ChaCha8Rng) {
+        self.long_term.offer(lesson, rng);
+        if self.short_term_max > 0 {
+            if self.short_term.len() == self.short_term_max {
+                self.short_term.pop_front();
+            }
+            self.short_term.push_back(lesson.clone());
+        }
+    }
+
+    /// Puts the reward of a lesson right where it is remembered: learned again as it was first told,
+    /// it would undo what the correction taught.
+    pub fn correct(&mut self, row: &Encoded, correction: Target) {
+        let Target::Correction { action, reward, .. } = correction else {
+            return;
+        };
+        let short_term = self.short_term.iter_mut();
+        for lesson in short_term.chain(self.long_term.lessons_mut()) {
+            if correction.corrects(lesson.target) && row.is_again(lesson.row.distance(row)) {
+                Arc::make_mut(lesson).target = Target::Reward { action, reward };
+            }
+        }
+    }
+
+    /// Puts the target of one lesson right where it is remembered, and what the network gave for it
+    /// by `outputs`.
+    pub fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
+        let put_right = |lesson: &mut Arc<Lesson>| {
+            let lesson = Arc::make_mut(lesson);
+            lesson.target = target;
+            outputs(&mut lesson.outputs);
+        };
+        let short_term = self.short_term.iter_mut();
+        short_term
+            .filter(|lesson| lesson.example == Some(example))
+            .for_each(put_right);
+        self.long_term.amend(example, target, put_right);
+    }
+
+    /// Expresses the outputs that lessons had in another scale of the target.
+    pub fn rescale(&mut self, change: Rescale) {
+        let short_term = self.short_term.iter_mut();
+        for lesson in short_term.chain(self.long_term.lessons_mut()) {
+            if !lesson.outputs.is_empty() {
+                let outputs = &mut Arc::make_mut(lesson).outputs;
+                outputs.iter_mut().for_each(|z| *z = change.apply(*z));
+            }
+        }
+    }
+
+    /// Takes the mean loss of new examples before they were learned, and of long-remembered ones
+    /// where there were any.
+    pub fn weigh(&mut self, new: f64, remembered: Option<f64>) {
+        self.balance.observe_new(new);
+        if let Some(remembered) = remembered {
+            self.balance.observe_remembered(remembered);
+        }
+    }
+
+    pub fn save(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        let recent = self.short_term.iter().map(Arc::as_ref);
+        tensors.nest("short_term", save_lessons(recent));
+        tensors.nest("long_term", self.long_term.save());
+        tensors.nest("balance", self.balance.save());
+        tensors
+    }
+
+    /// Reads back what [`Memory::save`] wrote.
+    pub fn load(room: Room, form: Form, tensors: &mut Tensors) -> Result<Memory, Error> {
+        let recent = load_lessons(form, &mut tensors.unnest("short_term"))?;
+        if recent.len() > room.short_term {
+            let what = format!("{} recent lessons in {}", recent.len(), room.short_term);
+            return Err(Error::value("short_term", what));
+        }
+        let long_term = &mut tensors.unnest("long_term");
+        Ok(Memory {
+            short_term_max: room.short_term,
+            short_term: recent.into_iter().map(Arc::new).collect(),
+            long_term: Reservoir::load(room.long_term, form, long_term)?,
+            balance: Balance::load(&mut tensors.unnest("balance"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    const ROOM: Room = Room {
+        short_term: 5,
+        long_term: 20,
+    };
+
+    fn filled(n_lessons: u32) -> Memory {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut memory = Memory::new(ROOM);
+        for index in 0..n_lessons {
+            let lesson = Lesson {
+                row: Encoded {
+                    dense: vec![index as f32],
+                    sparse: vec![],
+                },
+                target: Target::Class(index % 2),
+                example: Some(u64::from(index) + 1),
+                outputs: vec![],
+            };
+            memory.offer(&Arc::new(lesson), &mut rng);
+        }
+        memory
+    }
+
+    fn n_recent(memory: &Memory) -> usize {
+        let mut drawn = Vec::new();
+        memory.draw(1000, &mut ChaCha8Rng::seed_from_u64(2), &mut drawn);
+        assert_eq!(drawn.len(), 1000);
+        let recent = drawn.iter().filter(|drawn| !drawn.is_long_term);
+        for drawn in recent.clone() {
+            assert!(drawn.lesson.row.dense[0] >= 995.0);
+        }
+        recent.count()
+    }
+
+    #[test]
+    fn both_parts_are_sampled_by_their_share() {
+        let mut memory = filled(1000);
+        assert_eq!(memory.len(), 25);
+        assert!((70..130).contains(&n_recent(&memory)));
+        memory.balance.alarm();
+        assert!((450..550).contains(&n_recent(&memory)));
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let form = Form {
+            n_dense: 1,
+            n_buckets: 0,
+            n_outputs: 2,
+        };
+        for n_lessons in [0, 3, 300] {
+            let memory = filled(n_lessons);
+            assert_eq!(Memory::load(ROOM, form, &mut memory.save()), Ok(memory));
+        }
+        let narrow = Room {
+            short_term: 4,
+            ..ROOM
+        };
+        assert!(Memory::load(narrow, form, &mut filled(9).save()).is_err());
+    }
+}

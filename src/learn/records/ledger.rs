@@ -1,0 +1,205 @@
+//! What became of each feedback event.
+//!
+//! Invariant: every journaled event is counted under exactly one fate, so the counts add up to
+//! the events accepted, at every moment.
+
+use crate::model::weights::{Error, Tensors};
+
+/// What became of a feedback event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Learned.
+    Applied,
+    /// Joined, and waiting until enough examples make up an update.
+    Pending,
+    /// It came before, or its prediction has had this signal.
+    Duplicate,
+    /// Another signal of its prediction counts instead: it was learned once and a newer one took its
+    /// place, or one that counts was there.
+    Superseded,
+    /// Nothing here is meant by it: no prediction of this id, no such class, action or signal.
+    Unmatched,
+    /// Its prediction waited too long or made room for newer ones.
+    Expired,
+    /// A reward after its window had closed; it corrects the default reward, where there is one.
+    Late,
+    /// Its update was not finite and was rejected; or it contradicts what another source said, which
+    /// its sender may not supersede.
+    Quarantined,
+    /// Learned once, and taken back by a restore.
+    Undone,
+    /// Taken back for good: the learner is one that never saw it.
+    Retracted,
+}
+
+impl Fate {
+    /// Every fate, in the order in which they are counted.
+    pub const ALL: [Fate; 10] = [
+        Fate::Applied,
+        Fate::Pending,
+        Fate::Duplicate,
+        Fate::Superseded,
+        Fate::Unmatched,
+        Fate::Expired,
+        Fate::Late,
+        Fate::Quarantined,
+        Fate::Undone,
+        Fate::Retracted,
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fate::Applied => "applied",
+            Fate::Pending => "pending",
+            Fate::Duplicate => "duplicate",
+            Fate::Superseded => "superseded",
+            Fate::Unmatched => "unmatched",
+            Fate::Expired => "expired",
+            Fate::Late => "late",
+            Fate::Quarantined => "quarantined",
+            Fate::Undone => "undone",
+            Fate::Retracted => "retracted",
+        }
+    }
+}
+
+/// How many events met each fate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    counts: [u64; Fate::ALL.len()],
+    /// Of the superseded: those that were learned before. A restore may bring them back.
+    n_replaced: u64,
+    /// Of the quarantined: contradictions. No restore changes what was said.
+    n_contradictions: u64,
+}
+
+impl Ledger {
+    /// How many met this fate.
+    pub fn count(&self, fate: Fate) -> u64 {
+        self.counts[fate as usize]
+    }
+
+    /// Events accepted.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    pub(crate) fn add(&mut self, fate: Fate) {
+        self.counts[fate as usize] += 1;
+    }
+
+    /// What an update means for the events that waited for it.
+    pub(crate) fn settle(&mut self, fate: Fate) {
+        let n_pending = std::mem::take(&mut self.counts[Fate::Pending as usize]);
+        self.counts[fate as usize] += n_pending;
+    }
+
+    /// One event that was learned, or waits to be, gave way to a newer one of its prediction.
+    pub(crate) fn replace(&mut self, before: Fate) {
+        let count = &mut self.counts[before as usize];
+        if *count > 0 {
+            *count -= 1;
+            self.counts[Fate::Superseded as usize] += 1;
+            self.n_replaced += 1;
+        }
+    }
+
+    /// One event contradicts another: it is quarantined for good.
+    pub(crate) fn contradict(&mut self) {
+        self.n_contradictions += 1;
+    }
+
+    /// What a restore to the state of `then` means: what was learned since is undone, and what
+    /// had been undone on the way to `then` counts as learned again.
+    pub(crate) fn undo_since(&mut self, then: &Ledger) {
+        let total = self.total();
+        let superseded = &mut self.counts[Fate::Superseded as usize];
+        *superseded = *superseded - self.n_replaced + then.n_replaced;
+        self.n_replaced = then.n_replaced;
+        for fate in [Fate::Applied, Fate::Pending, Fate::Quarantined] {
+            self.counts[fate as usize] = then.count(fate);
+        }
+        let quarantined = &mut self.counts[Fate::Quarantined as usize];
+        *quarantined = *quarantined - then.n_contradictions + self.n_contradictions;
+        self.counts[Fate::Undone as usize] = 0;
+        self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
+    }
+
+    /// All that [`Ledger::undo_since`] reads of it as `then`.
+    pub(crate) fn restored(&self) -> [u64; 4] {
+        let n_rejected = self.count(Fate::Quarantined) - self.n_contradictions;
+        let [applied, pending] = [Fate::Applied, Fate::Pending].map(|fate| self.count(fate));
+        [applied, pending, n_rejected, self.n_replaced]
+    }
+
+    pub(crate) fn save(&self, tensors: &mut Tensors) {
+        tensors.put_u64("fates", &[self.counts.len()], self.counts.to_vec());
+        let parts = vec![self.n_replaced, self.n_contradictions];
+        if parts != [0, 0] {
+            tensors.put_u64("fates.parts", &[2], parts);
+        }
+    }
+
+    pub(crate) fn load(tensors: &mut Tensors) -> Result<Ledger, Error> {
+        let mut saved = tensors.take_u64("fates", &[None])?;
+        // Fates that came into the program since then have met no event yet.
+        saved.resize(Fate::ALL.len().max(saved.len()), 0);
+        let n_fates = saved.len();
+        let counts = saved.try_into().map_err(|_| {
+            let n_known = Fate::ALL.len();
+            Error::value(
+                "fates",
+                format!("{n_fates} fates, of which only {n_known} are known"),
+            )
+        })?;
+        let parts = match tensors.0.contains_key("fates.parts") {
+            true => tensors.take_u64("fates.parts", &[Some(2)])?,
+            false => vec![0, 0],
+        };
+        let ledger = Ledger {
+            counts,
+            n_replaced: parts[0],
+            n_contradictions: parts[1],
+        };
+        let wholes = [Fate::Superseded, Fate::Quarantined].map(|fate| ledger.count(fate));
+        match parts[0] <= wholes[0] && parts[1] <= wholes[1] {
+            true => Ok(ledger),
+            false => Err(Error::value("fates.parts", "more than their fates")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(ledger: &mut Ledger, fate: Fate, n_events: usize) {
+        (0..n_events).for_each(|_| ledger.add(fate));
+    }
+
+    #[test]
+    fn counts_add_up_through_updates_and_restores() {
+        let mut ledger = Ledger::default();
+        add(&mut ledger, Fate::Pending, 2);
+        ledger.settle(Fate::Applied);
+        add(&mut ledger, Fate::Pending, 1);
+        let then = ledger.clone();
+        add(&mut ledger, Fate::Applied, 4);
+        add(&mut ledger, Fate::Unmatched, 1);
+        ledger.undo_since(&then);
+        assert_eq!(ledger.count(Fate::Undone), 4);
+        assert_eq!(ledger.count(Fate::Applied), 2);
+        assert_eq!(ledger.total(), 8);
+        let mut ahead = then.clone();
+        add(&mut ahead, Fate::Applied, 4);
+        ledger.undo_since(&ahead);
+        assert_eq!(ledger.count(Fate::Undone), 0);
+        assert_eq!(ledger.total(), 8);
+        // Pending events may be rejected later: a restore makes them pending again.
+        let then = ledger.clone();
+        ledger.settle(Fate::Quarantined);
+        ledger.undo_since(&then);
+        assert_eq!(ledger, then);
+    }
+}

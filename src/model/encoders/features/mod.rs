@@ -1,0 +1,366 @@
+//! From validated values to the numbers that networks compute with.
+//!
+//! Invariant: [`Encoder::encode`] reads, [`Encoder::observe`] learns; a row is encoded once, and
+//! whatever is learned from it borrows the result.
+
+mod scale;
+mod text;
+
+use crate::event::{Batch, Column};
+use crate::model::spec::{Input, InputKind, Spec};
+use crate::model::weights::{Error, Tensors};
+pub use scale::{Rescale, Scale};
+use text::Idf;
+
+/// One row as a network sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Encoded {
+    /// `[Encoder::n_dense]`: standardised numbers, gap indicators, vectors.
+    pub dense: Vec<f32>,
+    /// Hashed features, by bucket in rising order, no bucket twice.
+    pub sparse: Vec<(u32, f32)>,
+}
+
+/// Rows at most this part of their squared length apart may be one, standardised at two times.
+const SAME: f32 = 0.01;
+
+impl Encoded {
+    /// The sum of the products of what both have in common.
+    pub fn product(&self, other: &Encoded) -> f32 {
+        let dense = self.dense.iter().zip(&other.dense).map(|(a, b)| a * b);
+        let hashed = self.sparse.iter().map(|(bucket, value)| {
+            let found = other.sparse.binary_search_by_key(bucket, |one| one.0);
+            found.map_or(0.0, |place| value * other.sparse[place].1)
+        });
+        dense.sum::<f32>() + hashed.sum::<f32>()
+    }
+
+    /// The squared distance of two rows.
+    pub fn distance(&self, other: &Encoded) -> f32 {
+        let square = |(one, other): (&f32, &f32)| (one - other) * (one - other);
+        let dense: f32 = self.dense.iter().zip(&other.dense).map(square).sum();
+        let (mut sparse, mut rest) = (0.0, &other.sparse[..]);
+        for (bucket, value) in &self.sparse {
+            let n_before = rest.partition_point(|(before, _)| before < bucket);
+            sparse += rest[..n_before].iter().map(|(_, x)| x * x).sum::<f32>();
+            rest = &rest[n_before..];
+            let same = rest.first().filter(|(same, _)| same == bucket);
+            sparse += square((value, &same.map_or(0.0, |(_, value)| *value)));
+            rest = &rest[usize::from(same.is_some())..];
+        }
+        dense + sparse + rest.iter().map(|(_, x)| x * x).sum::<f32>()
+    }
+
+    /// Whether it may be the row that lies at this squared distance, encoded at another time.
+    pub fn is_again(&self, squared_distance: f32) -> bool {
+        let sparse = self.sparse.iter().map(|(_, value)| value);
+        let squares: f32 = self.dense.iter().chain(sparse).map(|x| x * x).sum();
+        squared_distance <= SAME * (1.0 + squares)
+    }
+}
+
+/// What is known of the inputs: running moments of numbers, document frequencies of texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoder {
+    columns: Vec<ColumnEncoder>,
+    n_dense: usize,
+    n_buckets: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum ColumnEncoder {
+    Number { scale: Scale, gaps: bool },
+    Category { seed: u64 },
+    Text { seed: u64, idf: Idf },
+    Vector { scale: Scale, length: usize },
+}
+
+impl Encoder {
+    /// An encoder that has seen nothing; hashed features fall into `n_buckets`.
+    pub fn new(spec: &Spec, n_buckets: usize) -> Encoder {
+        let scale = spec.scale();
+        let column = |input: &Input| {
+            let seed = text::hash(0, input.name.as_bytes());
+            match input.kind {
+                InputKind::Number { gaps } => ColumnEncoder::Number { scale, gaps },
+                InputKind::Category => ColumnEncoder::Category { seed },
+                InputKind::Text => ColumnEncoder::Text {
+                    seed,
+                    idf: Idf::new(n_buckets),
+                },
+                InputKind::Vector {
+                    length,
+                    standardise: false,
+                } => ColumnEncoder::Vector {
+                    scale: Scale::plain(),
+                    length,
+                },
+                InputKind::Vector { length, .. }
+                | InputKind::Embedded { length, .. }
+                | InputKind::EmbeddedVector { length, .. } => {
+                    ColumnEncoder::Vector { scale, length }
+                }
+            }
+        };
+        let columns: Vec<_> = spec.inputs.iter().map(column).collect();
+        Encoder {
+            n_dense: spec.inputs.iter().map(|input| input.kind.n_dense()).sum(),
+            columns,
+            n_buckets,
+        }
+    }
+
+    /// How many dense features a row has.
+    pub fn n_dense(&self) -> usize {
+        self.n_dense
+    }
+
+    /// How many buckets hashed features fall into; 0 where nothing is hashed.
+    pub fn n_buckets(&self) -> usize {
+        self.n_buckets
+    }
+
+    /// Encodes row `row` of `batch` with what is known now.
+    pub fn encode(&self, batch: &Batch, row: usize) -> Encoded {
+        let mut encoded = Encoded {
+            dense: Vec::with_capacity(self.n_dense),
+            sparse: Vec::new(),
+        };
+        for (encoder, column) in self.columns.iter().zip(&batch.columns) {
+            match (encoder, column) {
+                (ColumnEncoder::Number { scale, gaps }, Column::Numbers(values)) => {
+                    let value = values[row];
+                    encoded.dense.push(scale.standardise(value));
+                    if *gaps {
+                        encoded.dense.push(f32::from(u8::from(value.is_nan())));
+                    }
+                }
+                (
+                    ColumnEncoder::Vector { scale, length },
+                    Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
+                ) => {
+                    scale.standardise_all(floats(bytes, row, *length), &mut encoded.dense);
+                }
+                (ColumnEncoder::Category { seed }, Column::Strings(values)) => {
+                    let hash = text::hash(*seed, values[row].as_bytes());
+                    encoded.sparse.push((self.bucket(hash), 1.0));
+                }
+                (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {
+                    let buckets = self.text_buckets(*seed, &values[row]);
+                    idf.weigh(&buckets, &mut encoded.sparse);
+                }
+                _ => unreachable!("a batch is validated against the description"),
+            }
+        }
+        merge(&mut encoded.sparse);
+        encoded
+    }
+
+    /// Learns the moments and frequencies of row `row` of `batch`.
+    pub fn observe(&mut self, batch: &Batch, row: usize) {
+        let n_buckets = self.n_buckets as u64;
+        for (encoder, column) in self.columns.iter_mut().zip(&batch.columns) {
+            match (encoder, column) {
+                (ColumnEncoder::Number { scale, .. }, Column::Numbers(values)) => {
+                    scale.observe(values[row]);
+                }
+                (
+                    ColumnEncoder::Vector { scale, length },
+                    Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
+                ) => {
+                    scale.observe_all(floats(bytes, row, *length), *length);
+                }
+                (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {
+                    let mut buckets = text::hashes(*seed, &values[row]);
+                    buckets.iter_mut().for_each(|hash| *hash %= n_buckets);
+                    idf.observe(buckets);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn bucket(&self, hash: u64) -> u32 {
+        (hash % self.n_buckets as u64) as u32
+    }
+
+    fn text_buckets(&self, seed: u64, text: &str) -> Vec<u32> {
+        let hashes = text::hashes(seed, text);
+        hashes.into_iter().map(|hash| self.bucket(hash)).collect()
+    }
+
+    /// `<column>.moments` F64 for numbers and vectors, `<column>.documents` and a table for texts.
+    pub fn save(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        for (index, column) in self.columns.iter().enumerate() {
+            match column {
+                ColumnEncoder::Number { scale, .. } | ColumnEncoder::Vector { scale, .. } => {
+                    scale.save(&format!("{index}.moments"), &mut tensors);
+                }
+                ColumnEncoder::Text { idf, .. } => tensors.nest(&index.to_string(), idf.save()),
+                ColumnEncoder::Category { .. } => {}
+            }
+        }
+        tensors
+    }
+
+    /// Reads back what [`Encoder::save`] wrote.
+    ///
+    /// # Errors
+    /// When the tensors are not of this description.
+    pub fn load(spec: &Spec, n_buckets: usize, tensors: &mut Tensors) -> Result<Encoder, Error> {
+        let mut encoder = Encoder::new(spec, n_buckets);
+        for (index, column) in encoder.columns.iter_mut().enumerate() {
+            match column {
+                ColumnEncoder::Number { scale, .. } | ColumnEncoder::Vector { scale, .. } => {
+                    *scale = Scale::load(&format!("{index}.moments"), tensors)?;
+                }
+                ColumnEncoder::Text { idf, .. } => {
+                    *idf = Idf::load(n_buckets, &mut tensors.unnest(&index.to_string()))?;
+                }
+                ColumnEncoder::Category { .. } => {}
+            }
+        }
+        Ok(encoder)
+    }
+}
+
+impl Encoded {
+    /// Whether every value is finite.
+    pub fn is_finite(&self) -> bool {
+        self.dense.iter().all(|value| value.is_finite())
+            && self.sparse.iter().all(|(_, value)| value.is_finite())
+    }
+}
+
+impl Spec {
+    /// The scale of what was not seen yet: a network that arrives trained takes numbers as they
+    /// were where it was trained.
+    pub fn scale(&self) -> Scale {
+        match self.weights() {
+            Some(_) => Scale::plain(),
+            None => Scale::default(),
+        }
+    }
+}
+
+/// The floats of row `row` in a column of vectors.
+pub fn floats(bytes: &[u8], row: usize, length: usize) -> impl Iterator<Item = f32> + Clone {
+    let width = length * size_of::<f32>();
+    bytes[row * width..(row + 1) * width]
+        .chunks_exact(size_of::<f32>())
+        .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
+}
+
+/// Sorts by bucket and adds up what fell into the same one.
+fn merge(sparse: &mut Vec<(u32, f32)>) {
+    sparse.sort_by_key(|(bucket, _)| *bucket);
+    sparse.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
+}
+
+/// How many buckets the hashed features of `spec` get when each has `row_len` weights: as many
+/// as fit into 512 MiB if all were written, between 2^10 and 2^18; none where nothing is hashed.
+pub fn n_buckets(spec: &Spec, row_len: usize) -> usize {
+    let hashed = |input: &Input| matches!(input.kind, InputKind::Category | InputKind::Text);
+    if !spec.inputs.iter().any(hashed) {
+        return 0;
+    }
+    let fit = (1usize << 27) / row_len.max(1);
+    let power = fit.max(1).ilog2().clamp(10, 18);
+    1 << power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoder(inputs: &str) -> Encoder {
+        let spec = Spec::parse(&format!("task = \"regression\"\n{inputs}")).unwrap();
+        Encoder::new(&spec, 1 << 18)
+    }
+
+    fn batch(columns: Vec<Column>) -> Batch {
+        Batch { n_rows: 1, columns }
+    }
+
+    #[test]
+    fn a_gap_is_the_mean_with_an_indicator() {
+        let mut encoder =
+            encoder("[[input]]\nname = \"x\"\nkind = \"number\"\nmissing = \"mean\"\n");
+        for value in [1.0, f64::NAN, 3.0] {
+            encoder.observe(&batch(vec![Column::Numbers(vec![value])]), 0);
+        }
+        let check = |value: f64, expected: [f32; 2]| {
+            let encoded = encoder.encode(&batch(vec![Column::Numbers(vec![value])]), 0);
+            assert_eq!(encoded.dense, expected, "{value}");
+        };
+        check(f64::NAN, [0.0, 1.0]);
+        check(2.0, [0.0, 0.0]);
+        check(3.0, [1.0, 0.0]);
+    }
+
+    #[test]
+    fn categories_of_two_inputs_do_not_meet() {
+        let encoder = encoder(
+            "[[input]]\nname = \"a\"\nkind = \"category\"\n\
+             [[input]]\nname = \"b\"\nkind = \"category\"\n",
+        );
+        let strings = |value: &str| Column::Strings(vec![value.to_owned()]);
+        let encoded = encoder.encode(&batch(vec![strings("x"), strings("x")]), 0);
+        assert_eq!(encoded.sparse.len(), 2);
+        assert!(encoded.sparse[0].0 < encoded.sparse[1].0);
+    }
+
+    #[test]
+    fn a_vector_keeps_its_geometry() {
+        let mut encoder = encoder("[[input]]\nname = \"v\"\nkind = \"vector\"\nlength = 2\n");
+        let vector = |values: [f32; 2]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            batch(vec![Column::Vectors(bytes.into())])
+        };
+        encoder.observe(&vector([1.0, 3.0]), 0);
+        assert_eq!(encoder.encode(&vector([1.0, 3.0]), 0).dense, [-1.0, 1.0]);
+        assert_eq!(encoder.encode(&vector([2.0, 4.0]), 0).dense, [0.0, 2.0]);
+    }
+
+    #[test]
+    fn a_vector_can_be_taken_as_it_is() {
+        let input = "[[input]]\nname = \"v\"\nkind = \"vector\"\nlength = 2\n";
+        let mut encoder = encoder(&format!("{input}standardise = false\n"));
+        let bytes = [0.0f32, 3.5].map(f32::to_le_bytes).concat();
+        let vector = batch(vec![Column::Vectors(bytes.into())]);
+        encoder.observe(&vector, 0);
+        assert_eq!(encoder.encode(&vector, 0).dense, [0.0, 3.5]);
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let inputs = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n\
+                      [[input]]\nname = \"t\"\nkind = \"text\"\n";
+        let spec = Spec::parse(inputs).unwrap();
+        let mut encoder = Encoder::new(&spec, 1 << 12);
+        let text = Column::Strings(vec!["the card did not arrive".to_owned()]);
+        encoder.observe(&batch(vec![Column::Numbers(vec![2.5]), text]), 0);
+        let loaded = Encoder::load(&spec, 1 << 12, &mut encoder.save()).unwrap();
+        assert_eq!(loaded, encoder);
+    }
+
+    #[test]
+    fn wide_rows_get_fewer_buckets() {
+        let check = |kind: &str, row_len: usize, expected: usize| {
+            let toml = format!("task = \"regression\"\n[[input]]\nname = \"x\"\nkind = {kind:?}\n");
+            let spec = Spec::parse(&toml).unwrap();
+            assert_eq!(n_buckets(&spec, row_len), expected, "{kind} {row_len}");
+        };
+        check("text", 7, 1 << 18);
+        check("category", 539, 1 << 17);
+        check("text", 1 << 26, 1 << 10);
+        check("number", 7, 0);
+    }
+}

@@ -1,0 +1,247 @@
+//! A pretrained text encoder: from texts to vectors. Its own weights are frozen.
+//!
+//! It reads what a Hugging Face folder of the BERT family holds, and computes what
+//! sentence-transformers does with it: the mean of the last layer over the tokens of a text,
+//! scaled to length one (Reimers and Gurevych 2019, section 3).
+//!
+//! Invariant: what it gives is journaled beside the text, so its bits may depend on which texts share
+//! a batch, and replay does not ask it again. Where its [`Adapters`] learn, what learns encodes each
+//! text again, alone.
+
+mod adapters;
+mod bert;
+mod config;
+mod graph;
+
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use crate::device::{Device, in_a_line};
+use crate::model::weights::Foreign;
+pub use adapters::Adapters;
+use bert::Bert;
+use bytes::Bytes;
+use config::{Config, Sizes};
+use graph::SentenceGraph;
+
+/// Texts are read up to this many bytes; what follows does not count.
+const BYTES_MAX: usize = 16 * 1024;
+/// Tokens of one forward pass, padding included, that a longer batch is cut at.
+const TOKENS_AT_ONCE: usize = 4096;
+
+/// The files of an encoder's folder.
+#[derive(Clone, Copy, Debug)]
+pub struct EncoderFiles<'a> {
+    /// config.json.
+    pub config: &'a [u8],
+    /// tokenizer.json.
+    pub tokenizer: &'a [u8],
+    /// sentence_bert_config.json, where sentence-transformers left one: how many tokens it reads.
+    pub sentence: Option<&'a [u8]>,
+}
+
+/// The network of an encoder's folder.
+#[derive(Debug)]
+pub enum EncoderWeights {
+    /// model.safetensors, as config.json describes it.
+    Safetensors(Foreign),
+    /// model.onnx, which describes itself.
+    Onnx(Bytes),
+}
+
+/// From texts to vectors.
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    network: Network,
+    width: usize,
+}
+
+/// What computes.
+enum Network {
+    Bert(Bert),
+    Graph(SentenceGraph),
+}
+
+impl Network {
+    /// `[texts, width]` for texts as tokens.
+    fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>, String> {
+        match self {
+            Network::Bert(bert) => {
+                let vectors = bert.embed(texts, adapters);
+                vectors.map_err(|error| in_a_line(&error))
+            }
+            Network::Graph(graph) => graph.embed(texts),
+        }
+    }
+}
+
+impl TextEncoder {
+    /// Checks and takes what a folder holds.
+    ///
+    /// # Errors
+    /// One sentence that names the file, and in it the key or tensor, that cannot be.
+    pub fn new(
+        files: EncoderFiles<'_>,
+        weights: EncoderWeights,
+        device: &Device,
+    ) -> Result<TextEncoder, String> {
+        let of_config = |what: String| format!("config.json: {what}");
+        let sizes = Sizes::parse(files.config).map_err(of_config)?;
+        let n_tokens = match files.sentence {
+            Some(sentence) => sizes
+                .n_tokens(sentence)
+                .map_err(|what| format!("sentence_bert_config.json: {what}"))?,
+            None => sizes.max_position_embeddings,
+        };
+        let tokenizer = tokenizer(files.tokenizer, n_tokens, sizes.vocab_size);
+        let tokenizer = tokenizer.map_err(|what| format!("tokenizer.json: {what}"))?;
+        let (network, width) = match weights {
+            EncoderWeights::Safetensors(weights) => {
+                let config = Config::parse(files.config).map_err(of_config)?;
+                let bert = Bert::new(&config, weights, device);
+                let bert = bert.map_err(|what| format!("model.safetensors: {what}"))?;
+                (Network::Bert(bert), config.hidden_size)
+            }
+            EncoderWeights::Onnx(file) => {
+                let graph = SentenceGraph::new(file, device);
+                let tried = graph.and_then(|graph| {
+                    let width = graph.probe(n_tokens, sizes.vocab_size)?;
+                    Ok((Network::Graph(graph), width))
+                });
+                tried.map_err(|what| format!("model.onnx: {what}"))?
+            }
+        };
+        Ok(TextEncoder {
+            tokenizer,
+            network,
+            width,
+        })
+    }
+
+    /// The length of a vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How many layers can be adapted: none of an ONNX file's.
+    pub fn n_layers(&self) -> usize {
+        match &self.network {
+            Network::Bert(bert) => bert.n_layers(),
+            Network::Graph(_) => 0,
+        }
+    }
+
+    /// A vector of length one for each text, `[texts, width]`. A batch that the device has no room
+    /// for is split, down to one text.
+    ///
+    /// # Errors
+    /// One sentence: a text cannot be encoded, or the device has no room for it.
+    ///
+    /// # Panics
+    /// When there are adapters for more layers than it has.
+    pub fn embed(&self, texts: &[&str], adapters: Option<&Adapters>) -> Result<Vec<f32>, String> {
+        let tokens = texts.iter().map(|text| self.tokens(text));
+        let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
+        // Texts of like length share a pass: what is padded is computed for nothing.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|index| tokens[*index].len());
+        let mut vectors = vec![0.0; texts.len() * self.width];
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            let fits = |n: &usize| n * tokens[rest[n - 1]].len() <= TOKENS_AT_ONCE;
+            let n_rows = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
+            let (now, later) = rest.split_at(n_rows);
+            self.fill(now, &tokens, adapters, &mut vectors)?;
+            rest = later;
+        }
+        Ok(vectors)
+    }
+
+    /// Computes the vectors of the texts at `places`.
+    fn fill(
+        &self,
+        places: &[usize],
+        tokens: &[Vec<u32>],
+        adapters: Option<&Adapters>,
+        vectors: &mut [f32],
+    ) -> Result<(), String> {
+        let batch: Vec<&[u32]> = places.iter().map(|place| &*tokens[*place]).collect();
+        match self.network.embed(&batch, adapters) {
+            Ok(computed) => {
+                for (place, vector) in places.iter().zip(computed.chunks_exact(self.width)) {
+                    let start = place * self.width;
+                    vectors[start..start + self.width].copy_from_slice(vector);
+                }
+                Ok(())
+            }
+            Err(_) if places.len() > 1 => {
+                let (first, second) = places.split_at(places.len() / 2);
+                self.fill(first, tokens, adapters, vectors)?;
+                self.fill(second, tokens, adapters, vectors)
+            }
+            Err(what) => Err(format!("the device cannot encode a text: {what}")),
+        }
+    }
+
+    /// The slopes of a loss in every value of the adapters. `loss` is given the vectors
+    /// `[texts, width]` of texts as tokens, and gives its slopes in them.
+    ///
+    /// # Errors
+    /// One sentence: it cannot be computed.
+    ///
+    /// # Panics
+    /// As [`TextEncoder::embed`].
+    pub fn slopes(
+        &self,
+        tokens: &[Vec<u32>],
+        adapters: &Adapters,
+        loss: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Result<Vec<f32>, String> {
+        let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+        let Network::Bert(bert) = &self.network else {
+            return Err("it has no layers to adapt".to_owned());
+        };
+        let slopes = bert.slopes(&tokens, adapters, loss);
+        slopes.map_err(|error| in_a_line(&error))
+    }
+
+    /// A text as tokens, as many as it reads.
+    ///
+    /// # Errors
+    /// One sentence: it cannot be read.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+        let mut end = text.len().min(BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let encoding = self.tokenizer.encode_fast(&text[..end], true);
+        let encoding = encoding.map_err(|error| format!("a text makes no tokens: {error}"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+impl std::fmt::Debug for TextEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TextEncoder of width {}", self.width)
+    }
+}
+
+/// The tokenizer of a folder, which cuts at `n_tokens` and pads nothing, whatever its file says.
+fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokenizer, String> {
+    let said = |error: tokenizers::Error| error.to_string().replace('\n', " ");
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(said)?;
+    tokenizer.with_padding(None);
+    let truncation = TruncationParams {
+        max_length: n_tokens,
+        strategy: TruncationStrategy::LongestFirst,
+        stride: 0,
+        direction: TruncationDirection::Right,
+    };
+    tokenizer.with_truncation(Some(truncation)).map_err(said)?;
+    let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    match (highest as usize) < vocab_size {
+        true => Ok(tokenizer),
+        false => Err(format!(
+            "it has a token {highest}, and config.json a vocab_size of {vocab_size}"
+        )),
+    }
+}

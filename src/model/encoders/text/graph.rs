@@ -1,0 +1,118 @@
+//! A sentence encoder that came as an ONNX graph.
+//!
+//! It takes `input_ids`, and if it asks for them `attention_mask` and `token_type_ids`, each
+//! `[batch, tokens]`. Its `sentence_embedding` `[batch, width]` is taken as it is; of tokens
+//! `[batch, tokens, width]` the mean, of length one.
+
+use bytes::Bytes;
+use candle_core::Tensor;
+
+use super::bert::{longest, pooled};
+use crate::device::{Device, in_a_line};
+use crate::onnx::{Described, Graph, Value, element};
+
+/// Outputs, the first that is there; without any of these a graph's first is taken.
+const OUTPUTS: [&str; 3] = [
+    "sentence_embedding",
+    "last_hidden_state",
+    "token_embeddings",
+];
+/// Values of a vector at most.
+const WIDTH_MAX: usize = 65_536;
+
+/// A graph from tokens to vectors.
+pub struct SentenceGraph {
+    graph: Graph,
+    /// What it asks for, in its order.
+    asked: Vec<Asked>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Ids,
+    Mask,
+    Kinds,
+}
+
+impl SentenceGraph {
+    pub fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, String> {
+        let graph = Graph::new(file, device, &OUTPUTS)?;
+        let asked: Vec<Asked> = graph.inputs().map(asked).collect::<Result<_, _>>()?;
+        match asked.contains(&Asked::Ids) {
+            true => Ok(SentenceGraph { graph, asked }),
+            false => Err("it has no input \"input_ids\"".to_owned()),
+        }
+    }
+
+    /// The width of a vector: tried on as long a text as there can be, of the highest token, and on
+    /// two of different lengths.
+    pub fn probe(&self, n_tokens: usize, vocab_size: usize) -> Result<usize, String> {
+        let long = vec![vocab_size as u32 - 1; n_tokens];
+        let width = self.embed(&[&long])?.len();
+        let both = self.embed(&[&long[..1], &long[..n_tokens.min(2)]])?.len();
+        match both == 2 * width && (1..=WIDTH_MAX).contains(&width) {
+            true => Ok(width),
+            false => Err(format!("{width} values for one text, {both} for two")),
+        }
+    }
+
+    /// `[b, width]` for texts as tokens.
+    pub fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
+        let b = texts.len();
+        let t = longest(texts);
+        let (mut ids, mut mask) = (vec![0; b * t], vec![0; b * t]);
+        for (row, text) in texts.iter().enumerate() {
+            for (place, id) in text.iter().enumerate() {
+                ids[row * t + place] = i64::from(*id);
+                mask[row * t + place] = 1;
+            }
+        }
+        let inputs = self.asked.iter().map(|asked| match asked {
+            Asked::Ids => Value::ints(ids.clone(), &[b, t]),
+            Asked::Mask => Value::ints(mask.clone(), &[b, t]),
+            // Texts come alone, not in pairs.
+            Asked::Kinds => Value::ints(vec![0; b * t], &[b, t]),
+        });
+        let output = self.graph.run(inputs.collect())?;
+        let vectors = match output.dims() {
+            [rows, _] if *rows == b => Ok(output),
+            [rows, places, _] if [*rows, *places] == [b, t] => {
+                let present = mask.iter().map(|present| *present as f32);
+                Tensor::from_iter(present, self.graph.device())
+                    .and_then(|present| pooled(&output, &present.reshape((b, t, 1))?))
+            }
+            dims => {
+                return Err(format!(
+                    "its output for {b} texts of {t} tokens is {dims:?}, expected [{b}, {t}, width] \
+                     or [{b}, width]"
+                ));
+            }
+        };
+        let vectors = vectors.and_then(|vectors| vectors.flatten_all()?.to_vec1());
+        vectors.map_err(|error| in_a_line(&error))
+    }
+}
+
+fn asked(input: &Described) -> Result<Asked, String> {
+    if !matches!(input.element, element::INT32 | element::INT64) || input.dims.len() != 2 {
+        return Err(format!(
+            "its input {} is not of whole numbers [batch, tokens]",
+            input.shown()
+        ));
+    }
+    if input.dims.iter().any(Option::is_some) {
+        return Err(format!(
+            "its input {} has fixed dimensions: export it with dynamic ones",
+            input.shown()
+        ));
+    }
+    match input.name.as_str() {
+        "input_ids" => Ok(Asked::Ids),
+        "attention_mask" => Ok(Asked::Mask),
+        "token_type_ids" => Ok(Asked::Kinds),
+        _ => Err(format!(
+            "its input {} is none of input_ids, attention_mask and token_type_ids",
+            input.shown()
+        )),
+    }
+}

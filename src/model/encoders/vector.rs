@@ -1,0 +1,155 @@
+//! A pretrained network over vectors: from vectors to vectors, frozen.
+//!
+//! It takes what an ONNX file holds: one input `[batch, ...]`, which a row's values fill in their
+//! order, and its first output `[batch, ...]`, of which each row is taken as one vector.
+//!
+//! Invariant: as of [`crate::model::TextEncoder`], nothing that learns holds it. What it gives is journaled
+//! in place of what came, so its bits may depend on which rows share a batch.
+
+use bytes::Bytes;
+use candle_core::Tensor;
+
+use crate::device::{Device, in_a_line};
+use crate::onnx::{Described, Graph, Value, element};
+
+/// Rows of one forward pass at most.
+const ROWS_AT_ONCE: usize = 256;
+/// Values of a vector at most, on either side.
+const WIDTH_MAX: usize = 65_536;
+
+/// From vectors to vectors.
+pub struct VectorEncoder {
+    graph: Graph,
+    /// Of a row.
+    dims: Vec<usize>,
+    width: usize,
+}
+
+impl VectorEncoder {
+    /// Checks and takes what an ONNX file holds. It is computed for one row and for two: what
+    /// cannot be is told here.
+    ///
+    /// # Errors
+    /// One sentence that names the node or tensor that cannot be.
+    pub fn new(file: Bytes, device: &Device) -> Result<VectorEncoder, String> {
+        let graph = Graph::new(file, device, &[])?;
+        let dims = {
+            let mut inputs = graph.inputs();
+            match (inputs.next(), inputs.next()) {
+                (Some(input), None) => dims(input)?,
+                (None, _) => return Err("it has no input".to_owned()),
+                (Some(_), Some(_)) => {
+                    return Err(format!(
+                        "it has {} inputs, expected one",
+                        2 + inputs.count()
+                    ));
+                }
+            }
+        };
+        let mut encoder = VectorEncoder {
+            graph,
+            dims,
+            width: 0,
+        };
+        encoder.width = encoder.probe(1)?;
+        match encoder.probe(2)? == encoder.width {
+            true => Ok(encoder),
+            false => Err("its output for two rows is not two rows".to_owned()),
+        }
+    }
+
+    /// How many values a row comes with.
+    pub fn n_values(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// The length of what it gives for a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// A vector `[rows, width]` for each of `[rows, n_values]`. A batch that the device has no room
+    /// for is split, down to one row.
+    ///
+    /// # Errors
+    /// One sentence: the device has no room for a row, or cannot compute it.
+    pub fn embed(&self, rows: &[f32]) -> Result<Vec<f32>, String> {
+        let mut vectors = Vec::with_capacity(rows.len() / self.n_values() * self.width);
+        for rows in rows.chunks(ROWS_AT_ONCE * self.n_values()) {
+            self.append(rows, &mut vectors)?;
+        }
+        Ok(vectors)
+    }
+
+    fn append(&self, rows: &[f32], vectors: &mut Vec<f32>) -> Result<(), String> {
+        let n_rows = rows.len() / self.n_values();
+        let computed = self.compute(rows).and_then(|output| {
+            let values = output.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+            values.map_err(|error| in_a_line(&error))
+        });
+        match computed {
+            Ok(computed) if computed.len() == n_rows * self.width => {
+                vectors.extend(computed);
+                Ok(())
+            }
+            Ok(computed) => Err(format!("{} values for {n_rows} rows", computed.len())),
+            Err(_) if n_rows > 1 => {
+                let (first, second) = rows.split_at(n_rows / 2 * self.n_values());
+                self.append(first, vectors)?;
+                self.append(second, vectors)
+            }
+            Err(what) => Err(format!("the device cannot encode a row: {what}")),
+        }
+    }
+
+    fn compute(&self, rows: &[f32]) -> Result<Tensor, String> {
+        let shape = [&[rows.len() / self.n_values()], &self.dims[..]].concat();
+        let rows = Value::floats(rows.to_vec(), &shape, self.graph.device());
+        self.graph.run(vec![rows.map_err(|fault| fault.0)?])
+    }
+
+    /// The width of a row's output, tried on zeros.
+    fn probe(&self, n_rows: usize) -> Result<usize, String> {
+        let output = self.compute(&vec![0.0; n_rows * self.n_values()])?;
+        let dims = output.dims();
+        let width: usize = dims.iter().skip(1).product();
+        match dims.first() == Some(&n_rows) && (1..=WIDTH_MAX).contains(&width) {
+            true => Ok(width),
+            false => Err(format!(
+                "its output for {n_rows} rows is {dims:?}, expected [{n_rows}, ...] with 1 to \
+                 {WIDTH_MAX} values a row"
+            )),
+        }
+    }
+}
+
+/// What follows the batch, which must be free.
+fn dims(input: &Described) -> Result<Vec<usize>, String> {
+    if !matches!(input.element, element::FLOAT | element::DOUBLE) {
+        return Err(format!("its input {} is not of floats", input.shown()));
+    }
+    let Some((None, dims)) = input.dims.split_first().map(|(batch, dims)| (*batch, dims)) else {
+        return Err(format!(
+            "its input {} has no free first dimension: export it with a dynamic batch",
+            input.shown()
+        ));
+    };
+    let fixed: Option<Vec<usize>> = dims.iter().copied().collect();
+    let n_values = fixed.as_ref().and_then(|dims| {
+        let mut dims = dims.iter();
+        dims.try_fold(1usize, |product, extent| product.checked_mul(*extent))
+    });
+    match (fixed, n_values) {
+        (Some(dims), Some(1..=WIDTH_MAX)) => Ok(dims),
+        _ => Err(format!(
+            "its input {} needs fixed dimensions behind the batch, 1 to {WIDTH_MAX} values a row",
+            input.shown()
+        )),
+    }
+}
+
+impl std::fmt::Debug for VectorEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "VectorEncoder of width {}", self.width)
+    }
+}

@@ -1,0 +1,4 @@
+//! Matrices, vectors and sparse tables: arithmetic that knows no features and no learner.
+
+pub mod matrix;
+pub(crate) mod sparse;

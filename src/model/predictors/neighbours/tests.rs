@@ -1,0 +1,187 @@
+//! The search finds what a plain loop finds, and a correction is believed.
+
+use super::*;
+use crate::model::encoders::features::Scale;
+
+fn window(n_dense: usize, n_rows: usize) -> Window {
+    Window {
+        n_dense,
+        n_rows,
+        seed: 1,
+    }
+}
+
+fn row(dense: &[f32], sparse: &[(u32, f32)]) -> Encoded {
+    Encoded {
+        dense: dense.to_vec(),
+        sparse: sparse.to_vec(),
+    }
+}
+
+fn rows(n: usize, n_dense: usize, n_hashed: usize) -> Vec<Encoded> {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let draw = |rng: &mut ChaCha8Rng| {
+        let dense = (0..n_dense).map(|_| rng.random::<f32>() - 0.5).collect();
+        let mut buckets: Vec<u32> = (0..n_hashed).map(|_| rng.random_range(0..200)).collect();
+        buckets.sort_unstable();
+        buckets.dedup();
+        let sparse = buckets.iter().map(|bucket| (*bucket, rng.random::<f32>()));
+        Encoded {
+            dense,
+            sparse: sparse.collect(),
+        }
+    };
+    (0..n).map(|_| draw(&mut rng)).collect()
+}
+
+fn squared(a: &Encoded, b: &Encoded) -> f32 {
+    let mut sum: f32 = a
+        .dense
+        .iter()
+        .zip(&b.dense)
+        .map(|(a, b)| (a - b) * (a - b))
+        .sum();
+    let mut hashed = std::collections::BTreeMap::new();
+    a.sparse
+        .iter()
+        .for_each(|(bucket, value)| *hashed.entry(*bucket).or_insert(0.0) += value);
+    b.sparse
+        .iter()
+        .for_each(|(bucket, value)| *hashed.entry(*bucket).or_insert(0.0) -= value);
+    sum += hashed.values().map(|value| value * value).sum::<f32>();
+    sum
+}
+
+#[test]
+fn the_nearest_of_a_window_are_those_of_a_plain_loop() {
+    for (n_dense, n_hashed) in [(3, 0), (3, 2), (0, 2), (2, 90), (0, 120)] {
+        let rows = rows(1300, n_dense, n_hashed);
+        let mut memory = Neighbours::new(window(n_dense, 700));
+        for (index, row) in rows[1..].iter().enumerate() {
+            memory.push(row, Target::Class(index as u32 % 7).into());
+        }
+        assert_eq!(memory.len(), 700);
+        for near in memory.nearest(&rows[0], &[700], 9) {
+            let mut all: Vec<f32> = rows[600..]
+                .iter()
+                .map(|one| squared(&rows[0], one))
+                .collect();
+            all.sort_by(f32::total_cmp);
+            for (near, expected) in near.iter().zip(&all) {
+                let error = (near.squared - expected).abs();
+                assert!(error < 1e-4, "{n_dense} {n_hashed}: {near:?} {expected}");
+            }
+        }
+        let near = &memory.nearest(&rows[1299], &[1, 200], 1);
+        assert!(
+            near.iter()
+                .all(|near| near[0].age == 0 && near[0].squared < 1e-4)
+        );
+    }
+}
+
+#[test]
+fn wide_rows_are_found_by_their_projection() {
+    let rows = rows(1000, 300, 3);
+    let mut memory = Neighbours::new(window(300, 5000));
+    rows.iter()
+        .for_each(|row| memory.push(row, Target::Class(0).into()));
+    for (index, row) in rows.iter().enumerate().step_by(37) {
+        let mut moved = row.clone();
+        moved
+            .dense
+            .iter_mut()
+            .step_by(3)
+            .for_each(|value| *value += 0.1);
+        let near = memory.nearest(&moved, &[5000], 3);
+        assert_eq!(near[0][0].age as usize, 999 - index);
+        assert!((near[0][0].squared - squared(&moved, row)).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_went_in() {
+    for n_dense in [4, 200] {
+        let rows = rows(150, n_dense, 3);
+        let mut memory = Neighbours::new(window(n_dense, 100));
+        rows.iter()
+            .for_each(|row| memory.push(row, Target::Value(1.0).into()));
+        let held: Vec<_> = memory.rows().collect();
+        assert!(held.len() >= 100 && held.len() <= memory.n_held_max());
+        let expected = &rows[150 - held.len()..];
+        assert!(
+            held.iter()
+                .zip(expected)
+                .all(|((row, _), expected)| row == expected)
+        );
+    }
+}
+
+#[test]
+fn a_clone_does_not_see_later_rows() {
+    let mut memory = Neighbours::new(window(1, 100));
+    memory.push(&row(&[1.0], &[]), Target::Class(0).into());
+    let published = memory.clone();
+    memory.push(&row(&[2.0], &[]), Target::Class(1).into());
+    assert_eq!((published.len(), memory.len()), (1, 2));
+}
+
+#[test]
+fn the_newest_of_equal_rows_wins() {
+    let mut memory = Neighbours::new(window(2, 1000));
+    let mut past = Past::new(2);
+    for other in rows(300, 2, 0) {
+        memory.push(&other, Target::Class(0).into());
+    }
+    let asked = row(&[0.1, 0.2], &[]);
+    for class in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
+        memory.push(&asked, Target::Class(class).into());
+        past.observe(Target::Class(class));
+    }
+    let near = memory.nearest(&asked, &[1000], 10);
+    let p = Voters { repeat: 0.2 }.outputs(&near[0], &past, &Scale::default());
+    assert!(p[1] > 0.6 && (p[0] + p[1] - 1.0).abs() < 1e-5, "{p:?}");
+    let p = Voters { repeat: 1.0 }.outputs(&near[0], &past, &Scale::default());
+    assert!(p[0] > 0.8, "{p:?}");
+}
+
+#[test]
+fn one_wild_value_does_not_carry_the_others() {
+    let mut scale = Scale::default();
+    (0..100).for_each(|i| scale.observe(f64::from(i % 10)));
+    let near: Vec<Neighbour> = [3.0, 3.1, 2.9, 3.0, 1e9]
+        .iter()
+        .map(|value| Neighbour {
+            squared: 1.0,
+            age: 0,
+            target: Target::Value(*value),
+        })
+        .collect();
+    let value = Voters { repeat: 1.0 }.outputs(&near, &Past::new(1), &scale)[0];
+    assert!((scale.restore(value) - 3.0).abs() < 0.2, "{value}");
+}
+
+#[test]
+fn an_action_without_neighbours_keeps_its_mean() {
+    let mut scale = Scale::default();
+    [0.0, 1.0]
+        .repeat(50)
+        .iter()
+        .for_each(|value| scale.observe(*value));
+    let mut past = Past::new(3);
+    for (action, reward) in [(0, 1.0), (0, 1.0), (1, 0.0)] {
+        past.observe(Target::Reward { action, reward });
+    }
+    let near = [Neighbour {
+        squared: 0.0,
+        age: 0,
+        target: Target::Reward {
+            action: 1,
+            reward: 1.0,
+        },
+    }];
+    let e = Voters { repeat: 1.0 }.outputs(&near, &past, &scale);
+    assert_eq!(e[0], scale.standardise(1.0));
+    assert!(e[1] > 0.5, "{e:?}");
+    assert_eq!(e[2], 0.0);
+}

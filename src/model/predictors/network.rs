@@ -1,0 +1,238 @@
+//! A multilayer perceptron as candle computes it, on the processor or on a GPU.
+//!
+//! Invariant: a [`Network`] is an immutable deep copy of dense parameters; nothing that learns
+//! holds the same storage.
+
+mod dense;
+pub(crate) mod fit;
+pub(crate) mod layers;
+mod training;
+
+use std::borrow::Borrow;
+use std::sync::{Arc, Mutex};
+
+use candle_core::Tensor;
+use candle_nn::{Linear, Module};
+
+use crate::device::{Device, Use, in_a_line};
+use crate::model::encoders::features::Encoded;
+use crate::model::linear_algebra::sparse::SparseTable;
+use dense::DenseLayers;
+use layers::{Layer, Parameters};
+pub use training::{Rule, Training};
+
+/// A multilayer perceptron that answers.
+#[derive(Clone, Debug)]
+pub struct Network {
+    place: Place,
+    sparse: SparseTable,
+    n_dense: usize,
+}
+
+/// Where the dense layers are computed.
+#[derive(Clone, Debug)]
+enum Place {
+    Processor(Vec<Linear>),
+    Device(Arc<Elsewhere>),
+}
+
+/// Dense layers for a device, which takes them when it is first asked, and again until it has room.
+#[derive(Debug)]
+struct Elsewhere {
+    device: Device,
+    layers: Vec<Layer>,
+    taken: Mutex<Option<DenseLayers>>,
+}
+
+impl Network {
+    /// Copies the dense parameters and shares the sparse ones.
+    pub fn new(parameters: &Parameters) -> Network {
+        let layers = parameters.layers.iter().map(linear);
+        let layers = layers.collect::<candle_core::Result<_>>();
+        let layers = layers.expect("a layer holds as many values as its shape says");
+        Network {
+            place: Place::Processor(layers),
+            sparse: parameters.sparse.clone(),
+            n_dense: parameters.layers[0].n_in,
+        }
+    }
+
+    /// The same, to be computed on this device.
+    pub fn on(parameters: &Parameters, device: Device) -> Network {
+        if device == Device::Cpu {
+            return Network::new(parameters);
+        }
+        Network {
+            place: Place::Device(Arc::new(Elsewhere {
+                device,
+                layers: parameters.layers.clone(),
+                taken: Mutex::new(None),
+            })),
+            sparse: parameters.sparse.clone(),
+            n_dense: parameters.layers[0].n_in,
+        }
+    }
+
+    /// Whether another device than the processor is to compute it.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.place, Place::Device(_))
+    }
+
+    /// Outputs `[rows, n_outputs]` for encoded rows.
+    ///
+    /// # Errors
+    /// One sentence: the device that is to compute it is not there, has no room, or fails. The
+    /// processor never does.
+    pub fn forward(&self, rows: &[impl Borrow<Encoded>]) -> Result<Vec<f32>, String> {
+        let outputs = match &self.place {
+            Place::Processor(layers) => self.compute(layers, rows),
+            Place::Device(elsewhere) => elsewhere.layers()?.answer(&self.sparse, rows),
+        };
+        outputs.map_err(|error| format!("the device cannot answer: {}", in_a_line(&error)))
+    }
+
+    fn compute(
+        &self,
+        layers: &[Linear],
+        rows: &[impl Borrow<Encoded>],
+    ) -> candle_core::Result<Vec<f32>> {
+        let mut x = self.first(&layers[0], rows)?;
+        for layer in &layers[1..] {
+            x = layer.forward(&x.relu()?)?;
+        }
+        x.flatten_all()?.to_vec1()
+    }
+
+    /// What the first layer gives, `[rows, width]`.
+    fn first(&self, layer: &Linear, rows: &[impl Borrow<Encoded>]) -> candle_core::Result<Tensor> {
+        let device = &candle_core::Device::Cpu;
+        let width = self.sparse.row_len();
+        let dense = match self.n_dense {
+            0 => Tensor::zeros((rows.len(), width), candle_core::DType::F32, device)?
+                .broadcast_add(layer.bias().expect("every layer has a bias"))?,
+            n_dense => {
+                let mut x = Vec::with_capacity(rows.len() * n_dense);
+                rows.iter()
+                    .for_each(|row| x.extend_from_slice(&row.borrow().dense));
+                layer.forward(&Tensor::from_vec(x, (rows.len(), n_dense), device)?)?
+            }
+        };
+        match self.sparse.n_buckets() {
+            0 => Ok(dense),
+            _ => {
+                let mut embedded = vec![0.0; rows.len() * width];
+                let sums = embedded.chunks_exact_mut(width);
+                rows.iter()
+                    .zip(sums)
+                    .for_each(|(row, sum)| embed(&self.sparse, row.borrow(), sum));
+                dense + Tensor::from_vec(embedded, (rows.len(), width), device)?
+            }
+        }
+    }
+}
+
+impl Elsewhere {
+    fn layers(&self) -> Result<DenseLayers, String> {
+        let mut taken = self.taken.lock().map_err(|error| error.to_string())?;
+        if let Some(layers) = &*taken {
+            return Ok(layers.clone());
+        }
+        let device = self.device.open(Use::Answers)?;
+        let layers = DenseLayers::new(&self.layers, &device);
+        let layers = layers.map_err(|error| {
+            format!("the device cannot take the network: {}", in_a_line(&error))
+        })?;
+        Ok(taken.insert(layers).clone())
+    }
+}
+
+fn linear(layer: &Layer) -> candle_core::Result<Linear> {
+    let device = &candle_core::Device::Cpu;
+    let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), device);
+    let bias = Tensor::from_slice(&layer.bias, layer.n_out, device);
+    Ok(Linear::new(weight?, Some(bias?)))
+}
+
+/// Adds the weighted rows of a row's hashed features.
+fn embed(sparse: &SparseTable, row: &Encoded, sum: &mut [f32]) {
+    for (bucket, value) in &row.sparse {
+        let Some(weights) = sparse.row(*bucket) else {
+            continue;
+        };
+        for (sum, weight) in sum.iter_mut().zip(weights) {
+            *sum += value * weight;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_those_of_the_formula() {
+        // PyTorch's numbering: 0 is the first Linear, 2 the one behind the ReLU.
+        let parameters = Parameters {
+            layers: vec![
+                Layer {
+                    n_in: 2,
+                    n_out: 2,
+                    weight: vec![1.0, 2.0, -1.0, 0.5],
+                    bias: vec![0.5, -0.5],
+                },
+                Layer {
+                    n_in: 2,
+                    n_out: 1,
+                    weight: vec![2.0, 3.0],
+                    bias: vec![1.0],
+                },
+            ],
+            sparse: SparseTable::new(0, 2),
+        };
+        let row = |dense: [f32; 2]| Encoded {
+            dense: dense.to_vec(),
+            sparse: vec![],
+        };
+        let outputs = Network::new(&parameters).forward(&[&row([1.0, 1.0]), &row([-4.0, 2.0])]);
+        // relu(3.5, -1.0) -> 2 * 3.5 + 1; relu(0.5, 4.5) -> 1.0 + 13.5 + 1.
+        assert_eq!(outputs.unwrap(), [8.0, 15.5]);
+    }
+
+    #[test]
+    fn p9_a_device_that_is_not_there_is_told() {
+        let network = Network::on(&Parameters::new(&[2, 3, 1], 0, 1), Device::Cuda(63));
+        let row = Encoded {
+            dense: vec![1.0, 2.0],
+            sparse: vec![],
+        };
+        let told = network.forward(&[&row]).unwrap_err();
+        assert!(told.starts_with("device cuda:63 is not "), "{told}");
+    }
+
+    #[test]
+    fn hashed_features_add_their_rows() {
+        let mut parameters = Parameters::new(&[0, 2], 16, 1);
+        parameters.layers[0].bias = vec![0.5, 0.0];
+        parameters.sparse.row_mut(3).copy_from_slice(&[1.0, 2.0]);
+        let network = Network::new(&parameters);
+        let row = |sparse: &[(u32, f32)]| Encoded {
+            dense: vec![],
+            sparse: sparse.to_vec(),
+        };
+        let outputs = network.forward(&[&row(&[(3, 2.0), (5, 9.0)]), &row(&[])]);
+        assert_eq!(outputs.unwrap(), [2.5, 4.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn later_learning_does_not_reach_a_network() {
+        let mut parameters = Parameters::new(&[1, 1], 16, 1);
+        let network = Network::new(&parameters);
+        parameters.layers[0].bias[0] = 5.0;
+        parameters.sparse.row_mut(0)[0] = 5.0;
+        let row = Encoded {
+            dense: vec![1.0],
+            sparse: vec![(0, 1.0)],
+        };
+        assert_eq!(network.forward(&[&row]).unwrap(), [0.0]);
+    }
+}

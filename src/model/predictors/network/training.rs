@@ -1,0 +1,310 @@
+//! Updates of a network on a device: forward, backward and a step, as candle computes them.
+//!
+//! Invariant: nothing is changed before a step has been computed whole, so an update that fails
+//! leaves the network as it was.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::dense::{DenseLayers, Place};
+use super::layers::{Layer, WEIGHT_MAX};
+use crate::device::{Use, in_a_line};
+use crate::model::encoders::features::Encoded;
+use crate::model::linear_algebra::sparse::SparseTable;
+
+/// The dense layers of a network that learns on a device.
+#[derive(Clone, Debug)]
+pub struct Training {
+    layers: DenseLayers,
+    /// Fading means of slopes and of their squares, as long as the buffer.
+    moments: Option<[Tensor; 2]>,
+    /// Made when a first step is.
+    constants: Option<Constants>,
+    /// Of the last forward pass: what goes into each layer.
+    inputs: Vec<Tensor>,
+    /// Of the last backward pass: slopes in what each layer gives.
+    slopes: Vec<Tensor>,
+}
+
+/// What every step takes.
+#[derive(Clone, Debug)]
+struct Constants {
+    /// One where a weight stands, zero where a bias or what a matrix is filled up with does.
+    is_weight: Tensor,
+    /// The least and the largest that a value may be.
+    bounds: [Tensor; 2],
+    /// Which hidden values, and which of their slopes, belong to which layer: `[widths, 2 hidden]`.
+    sums: Option<Tensor>,
+}
+
+/// How a step is made of slopes.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// SGD.
+    Descent {
+        /// Learning rate.
+        rate: f64,
+    },
+    /// AdamW.
+    AdamW {
+        /// How much of both means stays.
+        betas: [f64; 2],
+        /// Learning rate, with the first mean's correction.
+        rate: f64,
+        /// The second mean's correction.
+        correction: f64,
+        /// What is added to the root.
+        epsilon: f64,
+        /// What a weight loses of itself.
+        decay: f64,
+    },
+}
+
+impl Training {
+    /// Copies layers to a device, with the means of their slopes where the rule has any.
+    ///
+    /// # Errors
+    /// One sentence: the device is not there or has no room.
+    pub fn new(
+        layers: &[Layer],
+        moments: Option<[&[Layer]; 2]>,
+        device: crate::device::Device,
+    ) -> std::result::Result<Training, String> {
+        let device = device.open(Use::Learning)?;
+        told(Training::copy(layers, moments, &device))
+    }
+
+    fn copy(layers: &[Layer], moments: Option<[&[Layer]; 2]>, device: &Device) -> Result<Training> {
+        let layers = DenseLayers::new(layers, device)?;
+        let flat = |means| DenseLayers::means(means, device).map(|means| means.values().clone());
+        let moments = match moments {
+            Some([first, second]) => Some([flat(first)?, flat(second)?]),
+            None => None,
+        };
+        Ok(Training {
+            layers,
+            moments,
+            constants: None,
+            inputs: Vec::new(),
+            slopes: Vec::new(),
+        })
+    }
+
+    /// The layers as they are.
+    ///
+    /// # Errors
+    /// One sentence: the device fails.
+    pub fn layers(&self) -> std::result::Result<Vec<Layer>, String> {
+        told(self.layers.read(self.layers.values()))
+    }
+
+    /// The means of slopes and of their squares, where the rule has any; errors as
+    /// [`Training::layers`].
+    pub fn moments(&self) -> std::result::Result<Option<[Vec<Layer>; 2]>, String> {
+        let read = |[first, second]: &[Tensor; 2]| -> Result<[Vec<Layer>; 2]> {
+            Ok([self.layers.read(first)?, self.layers.read(second)?])
+        };
+        told(self.moments.as_ref().map(read).transpose())
+    }
+
+    /// Outputs `[rows, n_outputs]`.
+    ///
+    /// # Errors
+    /// One sentence: the device has no room for the rows, or fails.
+    pub fn forward(
+        &mut self,
+        sparse: &SparseTable,
+        rows: &[&Encoded],
+    ) -> std::result::Result<Vec<f32>, String> {
+        self.slopes.clear();
+        self.inputs.clear();
+        let mut inputs = told(self.layers.forward(sparse, rows, rows.len()))?;
+        let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+        self.inputs = inputs;
+        told(outputs.unwrap_or_else(|| Ok(Vec::new())))
+    }
+
+    /// From slopes in the outputs `[rows, n_outputs]` to those in what each layer gives. Returns,
+    /// row by row, the sums of squares of what goes into each layer but the first, ones included,
+    /// and then of the slopes in what each layer but the last gives: `[rows, 2 hidden]`.
+    ///
+    /// # Errors
+    /// As [`Training::forward`].
+    pub fn backward(&mut self, slopes: &[f32]) -> std::result::Result<Vec<f32>, String> {
+        told(self.try_backward(slopes))
+    }
+
+    fn try_backward(&mut self, slopes: &[f32]) -> Result<Vec<f32>> {
+        let constants = match self.constants.take() {
+            Some(constants) => constants,
+            None => Constants::new(&self.layers)?,
+        };
+        let constants = self.constants.insert(constants);
+        let weights = (self.layers.values() * &constants.is_weight)?;
+        let weights = self.layers.matrices(&weights)?;
+        let n_rows = self.inputs[0].dim(0)?;
+        let shape = (n_rows, slopes.len() / n_rows);
+        let mut slope = Tensor::from_slice(slopes, shape, self.layers.device())?;
+        let mut slopes = vec![slope.clone()];
+        for (weight, input) in weights.iter().zip(&self.inputs).skip(1).rev() {
+            // What a ReLU let through is above zero.
+            slope = (slope.matmul(weight)? * input.sign()?)?;
+            slopes.push(slope.clone());
+        }
+        slopes.reverse();
+        self.slopes = slopes;
+        let Some(sums) = &constants.sums else {
+            return Ok(Vec::new());
+        };
+        let n_hidden = self.slopes.len() - 1;
+        let hidden = self.inputs[1..].iter().chain(&self.slopes[..n_hidden]);
+        let hidden: Vec<&Tensor> = hidden.collect();
+        let squares = Tensor::cat(&hidden, 1)?.sqr()?.matmul(sums)?;
+        squares.flatten_all()?.to_vec1()
+    }
+
+    /// Moves the layers against the slopes of the last backward pass, each row's times its factor.
+    /// Returns, where they are wanted, those in what the first layer gives, `[rows, its outputs]`.
+    ///
+    /// # Errors
+    /// As [`Training::forward`]; then nothing has moved.
+    pub fn step(
+        &mut self,
+        factors: &[f32],
+        rule: Rule,
+        wants_first: bool,
+    ) -> std::result::Result<Vec<f32>, String> {
+        told(self.try_step(factors, rule, wants_first))
+    }
+
+    fn try_step(&mut self, factors: &[f32], rule: Rule, wants_first: bool) -> Result<Vec<f32>> {
+        let factors = Tensor::from_slice(factors, (factors.len(), 1), self.layers.device())?;
+        let slopes = self
+            .slopes
+            .iter()
+            .map(|slopes| slopes.broadcast_mul(&factors));
+        let slopes = slopes.collect::<Result<Vec<_>>>()?;
+        let products = slopes.iter().zip(&self.inputs);
+        let products = products.map(|(slopes, input)| slopes.t()?.matmul(input)?.flatten_all());
+        let gradient = Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 0)?;
+        let (values, moments) = self.moved(&gradient, rule)?;
+        let first = match wants_first {
+            true => self.outputs_of_first(&slopes[0])?,
+            false => Vec::new(),
+        };
+        self.layers = self.layers.with(values);
+        self.moments = moments;
+        self.inputs.clear();
+        self.slopes.clear();
+        Ok(first)
+    }
+
+    /// The buffer, and the means of its slopes, after a step along this gradient.
+    fn moved(&self, gradient: &Tensor, rule: Rule) -> Result<(Tensor, Option<[Tensor; 2]>)> {
+        let Some(constants) = &self.constants else {
+            candle_core::bail!("no backward pass was made");
+        };
+        let values = self.layers.values();
+        let (moved, moments) = match (rule, &self.moments) {
+            (
+                Rule::AdamW {
+                    betas,
+                    rate,
+                    correction,
+                    epsilon,
+                    decay,
+                },
+                Some([first, second]),
+            ) => {
+                let [kept, of_squares] = betas;
+                let first = ((first * kept)? + (gradient * (1.0 - kept))?)?;
+                let second = ((second * of_squares)? + (gradient.sqr()? * (1.0 - of_squares))?)?;
+                let root = ((&second * correction)?.sqrt()? + epsilon)?;
+                let step = ((&first * rate)? / root)?;
+                let decayed = (values - ((values * &constants.is_weight)? * decay)?)?;
+                ((decayed - step)?, Some([first, second]))
+            }
+            (Rule::Descent { rate }, None) => ((values - (gradient * rate)?)?, None),
+            _ => candle_core::bail!("the means of slopes are not those of the rule"),
+        };
+        let [low, high] = &constants.bounds;
+        Ok((moved.maximum(low)?.minimum(high)?, moments))
+    }
+
+    fn outputs_of_first(&self, slopes: &Tensor) -> Result<Vec<f32>> {
+        let place = self.layers.places()[0];
+        let slopes: Vec<f32> = slopes.flatten_all()?.to_vec1()?;
+        let rows = slopes.chunks_exact(place.rows);
+        Ok(rows.flat_map(|row| &row[..place.n_out]).copied().collect())
+    }
+
+    /// Moves by a share of the way to other layers of the same widths; these outputs of the last
+    /// layer by shares of their own.
+    ///
+    /// # Errors
+    /// As [`Training::forward`].
+    pub fn approach(
+        &mut self,
+        other: &Training,
+        share: f32,
+        late: &[(usize, f32)],
+    ) -> std::result::Result<(), String> {
+        told(self.try_approach(other, share, late))
+    }
+
+    fn try_approach(&mut self, other: &Training, share: f32, late: &[(usize, f32)]) -> Result<()> {
+        let (mine, theirs) = (self.layers.values(), other.layers.values());
+        let way = (theirs - mine)?;
+        let way = match late {
+            [] => (way * f64::from(share))?,
+            late => {
+                let mut shares = vec![share; way.elem_count()];
+                if let Some(last) = self.layers.places().last() {
+                    for (output, share) in late {
+                        let start = last.start + output * last.columns;
+                        shares[start..start + last.columns].fill(*share);
+                    }
+                }
+                (way * Tensor::from_vec(shares, mine.shape(), mine.device())?)?
+            }
+        };
+        self.layers = self.layers.with((mine + way)?);
+        Ok(())
+    }
+}
+
+impl Constants {
+    fn new(layers: &DenseLayers) -> Result<Constants> {
+        let (device, n_values) = (layers.device(), layers.values().elem_count());
+        let mut is_weight = vec![0.0f32; n_values];
+        for (weight, _) in layers.places().iter().flat_map(Place::outputs) {
+            is_weight[weight].fill(1.0);
+        }
+        let bound = |value: f32| Tensor::full(value, n_values, device);
+        Ok(Constants {
+            is_weight: Tensor::from_vec(is_weight, n_values, device)?,
+            bounds: [bound(-WEIGHT_MAX)?, bound(WEIGHT_MAX)?],
+            sums: sums(layers.places(), device)?,
+        })
+    }
+}
+
+/// The matrix that sums squares by layer; none where no layer is hidden.
+fn sums(places: &[Place], device: &Device) -> Result<Option<Tensor>> {
+    let widths = places[1..].iter().map(|place| place.columns);
+    let widths: Vec<usize> = widths.clone().chain(widths).collect();
+    if widths.is_empty() {
+        return Ok(None);
+    }
+    let mut values = Vec::new();
+    for (layer, width) in widths.iter().enumerate() {
+        let mut row = vec![0.0f32; widths.len()];
+        row[layer] = 1.0;
+        (0..*width).for_each(|_| values.extend_from_slice(&row));
+    }
+    let shape = (values.len() / widths.len(), widths.len());
+    Ok(Some(Tensor::from_vec(values, shape, device)?))
+}
+
+fn told<T>(result: Result<T>) -> std::result::Result<T, String> {
+    result.map_err(|error| format!("the device cannot learn: {}", in_a_line(&error)))
+}

@@ -1,0 +1,91 @@
+//! How the answers of members become one.
+//!
+//! Invariant: shares are positive and sum to one, and what is pooled are probabilities (or values
+//! in the scale of the target), so the pool is one too.
+
+use crate::model::loss::softmax;
+
+/// Probabilities are taken for at least this before their logarithm is.
+const P_MIN: f32 = 1e-4;
+
+/// The weights of the members.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// `[voices]`: how the members, and the stack of them behind, are mixed.
+    pub shares: Vec<f64>,
+    /// What the logarithms of probabilities are multiplied by: every member's, the stack's and
+    /// the mixture's; `[voices + 1]`.
+    pub sharpness: Vec<f32>,
+    /// The stack's weights of the members' log probabilities or values, `[members]`; empty where
+    /// there is no stack.
+    pub stack: Vec<f32>,
+}
+
+impl Pool {
+    /// Prefers nothing.
+    pub fn new(n_members: usize) -> Pool {
+        Pool {
+            shares: vec![1.0 / (n_members + 1) as f64; n_members + 1],
+            sharpness: vec![1.0; n_members + 2],
+            stack: vec![1.0 / n_members as f32; n_members],
+        }
+    }
+
+    /// The same, of members alone.
+    pub fn without_stack(n_members: usize) -> Pool {
+        Pool {
+            shares: vec![1.0 / n_members as f64; n_members],
+            sharpness: vec![1.0; n_members + 1],
+            stack: Vec::new(),
+        }
+    }
+
+    /// The shares' mean of `voices` `[voices, n_outputs]`, `[n_outputs]`: of classes, what the
+    /// mixture's sharpness turns into the answer of [`Pool::mix`].
+    pub fn mixture(&self, voices: &[f32], n_outputs: usize) -> Vec<f32> {
+        let mut mixed = vec![0.0; n_outputs];
+        for (outputs, share) in voices.chunks_exact(n_outputs).zip(&self.shares) {
+            for (mixed, output) in mixed.iter_mut().zip(outputs) {
+                *mixed += *share as f32 * output;
+            }
+        }
+        mixed
+    }
+
+    /// The stack's answer `[n_outputs]`: the log probabilities, or values, of `members`
+    /// `[members, n_outputs]`, added with its weights; of classes, as probabilities.
+    pub fn stacked(&self, members: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
+        let mut stacked = vec![0.0; n_outputs];
+        for (outputs, weight) in members.chunks_exact(n_outputs).zip(&self.stack) {
+            for (stacked, output) in stacked.iter_mut().zip(outputs) {
+                *stacked += weight * if classes { log(*output) } else { *output };
+            }
+        }
+        if classes {
+            softmax(&mut stacked);
+        }
+        stacked
+    }
+
+    /// The answer `[n_outputs]` of all `voices` `[voices, n_outputs]`, members and the stack.
+    pub fn mix(&self, voices: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
+        let mut mixed = self.mixture(voices, n_outputs);
+        if classes {
+            let sharpness = self.sharpness[self.sharpness.len() - 1];
+            sharpen(&mut mixed, sharpness);
+        }
+        mixed
+    }
+}
+
+/// The logarithm of a probability that is not too small.
+pub fn log(p: f32) -> f32 {
+    p.max(P_MIN).ln()
+}
+
+/// Multiplies the logarithms of probabilities.
+pub fn sharpen(p: &mut [f32], sharpness: f32) {
+    p.iter_mut()
+        .for_each(|p| *p = sharpness * p.max(f32::MIN_POSITIVE).ln());
+    softmax(p);
+}

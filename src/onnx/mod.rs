@@ -1,0 +1,317 @@
+//! A frozen network from an ONNX file: from the bytes to its output for a batch.
+//!
+//! The file is a list of nodes, each an operator over values before it (onnx.ai/onnx/repo-docs/IR).
+//! What it needs and is not there is told when it is read, all of it at once. What depends on
+//! nothing but the file is computed then, too.
+//!
+//! Invariant: a graph never changes, and nothing in it is followed backwards, so no file makes it
+//! go in circles. File, nodes, values that stand at a time and multiplications are bounded.
+
+mod call;
+mod file;
+mod operators;
+mod scan;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use candle_core::Tensor;
+
+use crate::device::{Device, Use};
+use call::{Budget, Call};
+pub use file::{Described, element};
+use file::{File, Node, quoted};
+use operators::{Operator, find};
+pub use value::Value;
+use value::{ELEMENTS_MAX, Fault};
+
+/// Nodes at most.
+const NODES_MAX: usize = 1 << 16;
+/// Values that stand at a time in a pass, at most: what the file holds does not count.
+const STANDING_MAX: usize = 2 * ELEMENTS_MAX;
+/// Multiplications of a pass at most; a large BERT takes as many for 2,048 tokens.
+const PRODUCTS_MAX: u64 = 1 << 40;
+/// Operators that a refusal names at most.
+const NAMED_MAX: usize = 32;
+
+/// A network that computes.
+pub struct Graph {
+    device: candle_core::Device,
+    opset: i64,
+    /// By their places: what is known before a pass.
+    known: Vec<Option<Value>>,
+    steps: Vec<Step>,
+    inputs: Vec<(Described, usize)>,
+    output: usize,
+}
+
+/// A node, with places for its values.
+struct Step {
+    node: Node,
+    operator: &'static Operator,
+    inputs: Vec<Option<usize>>,
+    /// Nothing where nobody needs one.
+    outputs: Vec<Option<usize>>,
+    /// Places that nothing behind it reads.
+    last_read: Vec<usize>,
+}
+
+impl Graph {
+    /// Reads a file, to compute the first of `outputs` that it has, or else its first output.
+    ///
+    /// # Errors
+    /// One sentence that says what cannot be.
+    pub fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, String> {
+        let device = device.open(Use::Answers)?;
+        let file = File::read(bytes, &device)?;
+        if file.nodes.len() > NODES_MAX {
+            return Err(format!("it has more than {NODES_MAX} nodes"));
+        }
+        check_operators(&file.nodes)?;
+        let has = |name: &&&str| file.outputs.iter().any(|output| output == **name);
+        let output = match (outputs.iter().find(has), file.outputs.first()) {
+            (Some(name), _) => (*name).to_owned(),
+            (None, Some(first)) => first.clone(),
+            (None, None) => return Err("it has no output".to_owned()),
+        };
+        let mut graph = Graph {
+            device,
+            opset: file.opset,
+            known: Vec::new(),
+            steps: Vec::new(),
+            inputs: Vec::new(),
+            output: 0,
+        };
+        graph.place(file, &output)?;
+        graph.keep_needed();
+        graph.fold()?;
+        graph.find_last_reads();
+        Ok(graph)
+    }
+
+    pub fn inputs(&self) -> impl Iterator<Item = &Described> {
+        self.inputs.iter().map(|(described, _)| described)
+    }
+
+    pub fn device(&self) -> &candle_core::Device {
+        &self.device
+    }
+
+    /// The output for a batch; values for all inputs, in their order.
+    ///
+    /// # Errors
+    /// One sentence that names the node.
+    pub fn run(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
+        let mut values = self.known.clone();
+        for ((_, place), value) in self.inputs.iter().zip(inputs) {
+            values[*place] = Some(value);
+        }
+        let budget = Budget::new(PRODUCTS_MAX);
+        let mut n_standing = 0;
+        for step in &self.steps {
+            for (place, value) in self.compute(step, &values, &budget)? {
+                n_standing += value.n_elements();
+                if n_standing > STANDING_MAX {
+                    return Err(format!("more than {STANDING_MAX} values stand at a time"));
+                }
+                values[place] = Some(value);
+            }
+            for place in &step.last_read {
+                let read = values[*place].take();
+                n_standing -= read.map_or(0, |value| value.n_elements());
+            }
+        }
+        match values[self.output].take() {
+            Some(Value::Floats(tensor)) => Ok(tensor),
+            Some(Value::Ints(_)) => Err("its output is of whole numbers".to_owned()),
+            None => Err("nothing gives its output".to_owned()),
+        }
+    }
+}
+
+/// Names all that is missing.
+fn check_operators(nodes: &[Node]) -> Result<(), String> {
+    let missing = nodes.iter().filter(|node| find(&node.operator).is_none());
+    let missing: BTreeSet<&str> = missing.map(|node| node.operator.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut named: Vec<String> = missing
+        .iter()
+        .take(NAMED_MAX)
+        .map(|name| quoted(name))
+        .collect();
+    if missing.len() > NAMED_MAX {
+        named.push(format!("{} more", missing.len() - NAMED_MAX));
+    }
+    Err(format!(
+        "it needs operators that are not supported: {}",
+        named.join(", ")
+    ))
+}
+
+impl Graph {
+    /// Gives every value a place.
+    fn place(&mut self, file: File, output: &str) -> Result<(), String> {
+        let mut places = BTreeMap::new();
+        for (name, value) in file.tensors {
+            self.name(&mut places, name, Some(value))?;
+        }
+        for described in file.inputs {
+            // Old files list their tensors among the inputs, too.
+            if !places.contains_key(&described.name) {
+                let place = self.name(&mut places, described.name.clone(), None)?;
+                self.inputs.push((described, place));
+            }
+        }
+        for node in file.nodes {
+            let operator = find(&node.operator).expect("all were looked for");
+            let known = |name: &&String| operator.attributes.contains(&name.as_str());
+            if let Some(other) = node.attributes.keys().find(|name| !known(name)) {
+                let other = quoted(other);
+                return Err(format!(
+                    "{}: attribute {other} is not supported",
+                    node.title
+                ));
+            }
+            let inputs = node.inputs.iter().map(|name| match places.get(name) {
+                _ if name.is_empty() => Ok(None),
+                Some(place) => Ok(Some(*place)),
+                None => Err(format!(
+                    "{}: nothing before it gives its input {}; it is in a cycle, or out of order",
+                    node.title,
+                    quoted(name)
+                )),
+            });
+            let inputs = inputs.collect::<Result<_, _>>()?;
+            let mut more = node.outputs.iter().skip(operator.n_outputs_max);
+            if let Some(other) = more.find(|name| !name.is_empty()) {
+                let other = quoted(other);
+                return Err(format!("{}: output {other} is not supported", node.title));
+            }
+            let mut named = |name: &String| match name.is_empty() {
+                true => Ok(None),
+                false => self.name(&mut places, name.clone(), None).map(Some),
+            };
+            let outputs = node.outputs.iter().map(&mut named);
+            let outputs = outputs.collect::<Result<_, _>>()?;
+            self.steps.push(Step {
+                node,
+                operator,
+                inputs,
+                outputs,
+                last_read: Vec::new(),
+            });
+        }
+        let place = places.get(output).copied();
+        self.output =
+            place.ok_or_else(|| format!("nothing gives its output {}", quoted(output)))?;
+        Ok(())
+    }
+
+    fn name(
+        &mut self,
+        places: &mut BTreeMap<String, usize>,
+        name: String,
+        value: Option<Value>,
+    ) -> Result<usize, String> {
+        let place = self.known.len();
+        self.known.push(value);
+        match places.insert(name.clone(), place) {
+            None => Ok(place),
+            Some(_) => Err(format!("two values are named {}", quoted(&name))),
+        }
+    }
+
+    /// Leaves out what the output does not need.
+    fn keep_needed(&mut self) {
+        let mut needed = BTreeSet::from([self.output]);
+        let mut kept = Vec::new();
+        for mut step in self.steps.drain(..).rev() {
+            for output in &mut step.outputs {
+                output.take_if(|place| !needed.contains(place));
+            }
+            if step.outputs.iter().any(Option::is_some) {
+                needed.extend(step.inputs.iter().flatten());
+                kept.push(step);
+            }
+        }
+        kept.reverse();
+        self.steps = kept;
+        let known = self.known.iter_mut().enumerate();
+        known
+            .filter(|(place, _)| !needed.contains(place))
+            .for_each(|(_, value)| *value = None);
+    }
+
+    /// Computes what depends on the file alone.
+    fn fold(&mut self) -> Result<(), String> {
+        let budget = Budget::new(PRODUCTS_MAX);
+        let mut n_standing = 0;
+        let mut later = Vec::new();
+        for step in std::mem::take(&mut self.steps) {
+            let mut inputs = step.inputs.iter().flatten();
+            if !inputs.all(|place| self.known[*place].is_some()) {
+                later.push(step);
+                continue;
+            }
+            for (place, value) in self.compute(&step, &self.known, &budget)? {
+                n_standing += value.n_elements();
+                if n_standing > STANDING_MAX {
+                    return Err(format!("it unfolds into more than {STANDING_MAX} values"));
+                }
+                self.known[place] = Some(value);
+            }
+        }
+        self.steps = later;
+        Ok(())
+    }
+
+    fn find_last_reads(&mut self) {
+        let fixed = self.known.iter().enumerate();
+        let fixed = fixed.filter_map(|(place, value)| value.as_ref().map(|_| place));
+        let mut read: BTreeSet<usize> = fixed.collect();
+        read.insert(self.output);
+        read.extend(self.inputs.iter().map(|(_, place)| *place));
+        for step in self.steps.iter_mut().rev() {
+            let places = step.inputs.iter().flatten().copied();
+            step.last_read = places.filter(|place| read.insert(*place)).collect();
+        }
+    }
+
+    /// What a step gives, and where it goes.
+    fn compute(
+        &self,
+        step: &Step,
+        values: &[Option<Value>],
+        budget: &Budget,
+    ) -> Result<Vec<(usize, Value)>, String> {
+        let of = |place: &Option<usize>| place.and_then(|place| values[place].as_ref());
+        let mut call = Call {
+            node: &step.node,
+            inputs: step.inputs.iter().map(of).collect(),
+            output: 0,
+            opset: self.opset,
+            device: &self.device,
+            budget,
+        };
+        let mut given = Vec::new();
+        for (output, place) in step.outputs.iter().enumerate() {
+            let Some(place) = *place else { continue };
+            call.output = output;
+            let value = (step.operator.compute)(&call).and_then(|value| {
+                call.room(value.shape(), 1)?;
+                match &value {
+                    Value::Floats(tensor) if tensor.elem_count() == 0 => {
+                        Err(Fault(format!("it gives no values, {:?}", tensor.dims())))
+                    }
+                    _ => Ok(value),
+                }
+            });
+            let value = value.map_err(|Fault(what)| format!("{}: {what}", step.node.title))?;
+            given.push((place, value));
+        }
+        Ok(given)
+    }
+}

@@ -1,0 +1,40 @@
+//! The number and the format version of each kind of entry.
+//!
+//! Invariant: a number that a released version wrote is never given to another kind.
+
+use crate::event::{Event, Kind};
+
+/// The newest format version of a kind.
+pub(super) fn newest_format(kind: u8) -> u8 {
+    match kind {
+        2 | 16 => 2,
+        _ => 1,
+    }
+}
+
+/// The format version that [`encode`](super::encode) writes of an event: the oldest that can hold it.
+pub(in crate::store) fn format(event: &Event) -> u8 {
+    match event {
+        Event::Prediction(prediction) if !prediction.labels.is_empty() => 2,
+        Event::Version(version) if version.tallies.is_some() => 2,
+        _ => 1,
+    }
+}
+
+/// The number of an event's kind.
+pub(in crate::store) fn kind(event: &Event) -> u8 {
+    match event {
+        Event::Description(_) => 1,
+        Event::Prediction(_) => 2,
+        Event::Feedback(_) => 3,
+        Event::Duplicate(_) => 4,
+        Event::Command(_) => 5,
+        Event::Tick(_) => 6,
+        Event::Version(_) => 16,
+        Event::Refusal(_) => 20,
+        Event::Erasure(_) => 21,
+        Event::Erased(Kind::Prediction) => 2,
+        Event::Erased(Kind::Feedback(_)) => 3,
+        Event::Erased(Kind::Duplicate) => 4,
+    }
+}
