@@ -3,6 +3,7 @@
 //! Invariant: every comparison is of digests or of bits, against a learner that never saw what
 //! was taken back.
 
+mod disk;
 mod erased;
 mod passes;
 mod resent;

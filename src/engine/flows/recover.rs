@@ -11,7 +11,7 @@ use crate::engine::compute::clock::{Clock, JournalClock, WallClock};
 use crate::engine::compute::described::{Described, read};
 use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
-use crate::engine::flows::retract::resume_erasures;
+use crate::engine::flows::erase::resume_erasures;
 use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_description, first_position};
@@ -150,7 +150,8 @@ fn try_open(
     };
     let resumed = written
         .map_err(RecoverError::from)
-        .and_then(|()| resume_erasures(follower, journal, clock.now()));
+        .and_then(|()| Ok(resume_erasures(follower, journal, clock.now())?))
+        .and_then(|last| apply(follower, last));
     if let Err(error) = resumed {
         tracing::error!(
             model = name,

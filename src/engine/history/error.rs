@@ -147,3 +147,62 @@ fn reasons(nearest: &Option<Box<Error>>, oldest: &Error) -> String {
         _ => oldest,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn io_error() -> store::Error {
+        store::Error::Io {
+            path: "data/m".into(),
+            doing: "read it",
+            source: io::Error::from_raw_os_error(libc::EIO),
+        }
+    }
+
+    fn gone() -> Error {
+        Error::NotRetained("it is gone".to_owned())
+    }
+
+    #[test]
+    fn an_error_of_the_disk_stays_one_however_deep_it_comes_up() {
+        let no_base = |nearest: Option<Error>, oldest: Error| Error::NoBase {
+            place: "before position 5".to_owned(),
+            nearest: nearest.map(Box::new),
+            oldest: Box::new(oldest),
+        };
+        let looked_up = |error: Error| {
+            Error::Learner(learn::Error::Lookup {
+                position: 7,
+                cause: error.of_lookup(),
+            })
+        };
+        let check = |error: Error, expected: Remedy| {
+            assert_eq!(error.remedy(), expected, "{error}");
+        };
+        check(io_error().into(), Remedy::Mend);
+        check(StateError::from(io_error()).into(), Remedy::Mend);
+        check(looked_up(io_error().into()), Remedy::Mend);
+        check(no_base(Some(io_error().into()), gone()), Remedy::Mend);
+        check(no_base(None, io_error().into()), Remedy::Mend);
+        check(no_base(Some(gone()), gone()), Remedy::Ask);
+        check(looked_up(gone()), Remedy::Ask);
+        check(StateError::Digest(5).into(), Remedy::Restore);
+    }
+
+    #[test]
+    fn a_request_is_at_fault_only_where_it_asks_for_too_much() {
+        let of = |error: Error| error.of_request("m", "selector");
+        assert!(matches!(of(io_error().into()), EngineError::Store(_)));
+        let device = Error::Answer("the device is gone".to_owned());
+        assert!(matches!(of(device), EngineError::Unreadable { .. }));
+        let damaged = Error::State(StateError::Digest(5));
+        assert!(matches!(of(damaged), EngineError::Damaged { .. }));
+        let EngineError::Refused { field, what } = of(gone()) else {
+            panic!("it asks for what is gone")
+        };
+        assert_eq!((field, what.as_str()), ("selector", "it is gone"));
+    }
+}

@@ -11,6 +11,7 @@ pub(crate) mod inputs;
 pub(crate) mod lineage;
 pub(crate) mod logged;
 pub(crate) mod lookup;
+pub(crate) mod orders;
 pub(crate) mod pass;
 pub(crate) mod rebuild;
 pub(crate) mod selection;

@@ -6,7 +6,8 @@ use super::{row_of, same_bits};
 use crate::engine::compute::described::BUILD;
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
-use crate::engine::history::rebuild::{Known, Rebuild};
+use crate::engine::history::orders::Known;
+use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
     Description, Disposal, Entry, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,

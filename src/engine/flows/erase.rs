@@ -1,0 +1,147 @@
+//! ERASE: overwrite what was retracted, in the journal and in the checkpoints.
+//!
+//! Invariant: before anything is overwritten a state stands on disk that needs nothing before the
+//! order, and the ids of what is erased are known elsewhere. An erasure that a stop interrupts goes
+//! on at the next start.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::engine::compute::stages::Stage;
+use crate::engine::error::Error;
+use crate::engine::history::erased::{self, Origins};
+use crate::engine::history::error as history;
+use crate::engine::history::selection::Selection;
+use crate::engine::host::follower::Follower;
+use crate::engine::host::served_model::ModelRuntime;
+use crate::engine::host::turn::PANICKED;
+use crate::engine::versions::saved::Versions;
+use crate::event::{Erasure, Event, Time};
+use crate::store::{self, Journal, erase};
+
+impl ModelRuntime {
+    /// Overwrites all that an order asks to be erased and no record says is; gives how many
+    /// entries those were. What the newest order chooses may be known.
+    pub fn finish_erasures(
+        self: &Arc<ModelRuntime>,
+        mut newest: Option<(u64, Selection)>,
+    ) -> Result<u64, Error> {
+        let (orders, facts) = {
+            let follower = self.follower.lock();
+            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let orders = follower.learner.erasures().to_vec();
+            (orders, follower.lookup.facts.clone())
+        };
+        let mut n_erased = 0;
+        for position in orders.iter().copied() {
+            self.stages.pass(Stage::Erasing(position));
+            let known = newest.take_if(|(order, _)| *order == position);
+            let selection = match known {
+                Some((_, selection)) => Some(selection),
+                None => Selection::of_order(&self.versions, position, facts.clone())?,
+            };
+            let entries = match selection {
+                Some(selection) => self.erase(selection)?,
+                None => 0,
+            };
+            self.record(Event::Erasure(Erasure { position, entries }));
+            n_erased += entries;
+        }
+        if !orders.is_empty() {
+            // Before the next one looks for orders that are not done.
+            self.write_queue.flush();
+            self.await_applied(self.synced.load(Relaxed))?;
+        }
+        Ok(n_erased)
+    }
+
+    /// Overwrites what was retracted, and erases it from the checkpoints.
+    fn erase(&self, mut selection: Selection) -> Result<u64, Error> {
+        if selection.retracted.is_empty() {
+            return Ok(0);
+        }
+        // The ids of what is erased stay known, and stand nowhere else then.
+        if !self.write_queue.write_ids(self.index) {
+            let reason = "its feedback ids cannot be written; erase again once the disk takes them";
+            return Err(self.unavailable(reason));
+        }
+        self.save_behind(selection.order())?;
+        let origins = {
+            let follower = self.follower.lock();
+            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            Origins::of(&follower.learner)
+        };
+        // From the order on it is journaled without its key that something came again.
+        self.write_queue.flush();
+        selection.read_on(self.synced.load(Relaxed))?;
+        Ok(overwrite(&self.versions, origins, selection)?)
+    }
+
+    /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
+    /// can never be applied again.
+    fn save_behind(&self, order: u64) -> Result<(), Error> {
+        if is_saved_behind(&self.versions, order)? {
+            return Ok(());
+        }
+        let follower = self.follower.lock();
+        let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+        let chain = follower.lookup.reader.chain();
+        Ok(self.versions.save_stop(&follower.learner, chain)?)
+    }
+}
+
+/// Whether a state stands on disk which needs nothing before the order.
+fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error> {
+    let listed = versions.checkpoints()?;
+    let mut behind = listed.iter().filter(|one| one.position >= order);
+    Ok(behind.any(|one| versions.is_whole(one.position)))
+}
+
+/// Overwrites what was retracted and the resent events with its keys, and erases it from the
+/// checkpoints; gives how many entries were overwritten.
+fn overwrite(
+    versions: &Versions,
+    origins: Origins,
+    mut selection: Selection,
+) -> Result<u64, store::Error> {
+    let origins = origins.with(std::mem::take(&mut selection.lineage));
+    erased::remove(versions, origins, &selection.retracted)?;
+    erase(&versions.disk, &versions.journal, &selection.erasable())
+}
+
+/// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
+/// that it is done; gives the last position of the journal, up to which it is to be applied.
+///
+/// # Errors
+/// When the disk refuses; the rest is erased at the next start.
+pub(crate) fn resume_erasures(
+    follower: &mut Follower,
+    journal: &mut Journal,
+    time: Time,
+) -> Result<u64, history::Error> {
+    for position in follower.learner.erasures().to_vec() {
+        let versions = &follower.lookup.versions;
+        let known = follower.lookup.facts.clone();
+        let chosen = Selection::of_order(versions, position, known)?;
+        let entries = match chosen.filter(|chosen| !chosen.retracted.is_empty()) {
+            Some(mut chosen) => {
+                if !is_saved_behind(versions, chosen.order())? {
+                    let chain = follower.lookup.reader.chain();
+                    versions.save_stop(&follower.learner, chain)?;
+                }
+                chosen.read_on(follower.learner.position())?;
+                overwrite(versions, Origins::of(&follower.learner), chosen)?
+            }
+            None => 0,
+        };
+        let model = &versions.model;
+        tracing::warn!(
+            model,
+            position,
+            entries,
+            "finished an erasure that a stop had interrupted"
+        );
+        journal.append(time, &Event::Erasure(Erasure { position, entries }))?;
+    }
+    Ok(journal.sync()?)
+}
