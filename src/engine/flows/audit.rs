@@ -1,7 +1,7 @@
-//! AUDIT: answer a prediction again from the journal, and say what shaped the answer.
+//! AUDIT: answer a prediction again from the journal, with the feedback that shaped the answer.
 //!
-//! Invariant: nothing is changed, and nothing is approximated: what cannot be derived any more
-//! is said to be so.
+//! Invariant: nothing is changed, and nothing is approximated: an answer that cannot be derived any
+//! more comes with the reason.
 
 mod again;
 
@@ -21,7 +21,7 @@ use crate::learn::{Fate, Sources};
 use crate::model::Spec;
 use crate::store;
 
-/// So many events about one prediction are told with their fates, each of which is derived again.
+/// Events about one prediction that come with their fates, each of which is derived again.
 const FATES_MAX: usize = 64;
 
 /// All that the journal says of one predicted row.
@@ -43,7 +43,7 @@ pub struct Audit {
     pub inputs: Vec<(String, Column)>,
     /// The classes or actions of the outputs, in their order.
     pub names: Vec<String>,
-    /// What was answered.
+    /// The answer that was served.
     pub answer: Outputs,
     /// The same computed again, or why it cannot be.
     pub again: Result<Outputs, String>,
@@ -51,7 +51,7 @@ pub struct Audit {
     pub difference: Option<String>,
     /// The description under which it was answered: its program and its numeric profile.
     pub description: Description,
-    /// What was said of it since.
+    /// Feedback about it since.
     pub feedback: Vec<Heard>,
     /// How many events about it were erased, by the positions of the orders that took them back.
     pub erased: BTreeMap<u64, u64>,
@@ -60,7 +60,7 @@ pub struct Audit {
     pub sources: BTreeMap<String, u64>,
     /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
-    /// What the answer would have been without a source.
+    /// The answer without the feedback of a source, where that was asked for.
     pub without: Option<Result<Without, String>>,
 }
 
@@ -87,9 +87,9 @@ pub struct Heard {
     pub source: String,
     /// The sender's key.
     pub feedback_id: String,
-    /// What was said.
+    /// The signal.
     pub signal: Signal,
-    /// What became of it when it came; none where that cannot be derived again.
+    /// Its fate when it came; none where that cannot be derived again.
     pub fate: Option<Fate>,
     /// Whether it was retracted since.
     pub retracted: bool,
@@ -174,8 +174,8 @@ pub fn audit(
     }))
 }
 
-/// What was found, looking into one journal after the other; one that cannot be read keeps no
-/// other from being looked into, but where nothing is found it may be what holds it.
+/// The first audit that is found in one journal after the other. A journal that cannot be read is
+/// passed over; where nothing is found its error is given, since it may hold the prediction.
 pub fn first(
     looks: impl Iterator<Item = Result<Option<Audit>, Error>>,
 ) -> Result<Option<Audit>, Error> {
@@ -265,7 +265,7 @@ impl Trail {
         }))
     }
 
-    /// The feedback about the prediction, with what became of it.
+    /// The feedback about the prediction, with its fates.
     fn heard(self, versions: &Versions) -> Vec<Heard> {
         let facts = self.facts;
         let events = self.events.into_iter().enumerate();

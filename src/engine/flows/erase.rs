@@ -1,8 +1,8 @@
-//! ERASE: overwrite what was retracted, in the journal and in the checkpoints.
+//! ERASE: overwrite retracted feedback, in the journal and in the checkpoints.
 //!
 //! Invariant: before anything is overwritten a state stands on disk that needs nothing before the
-//! order, and the ids of what is erased are known elsewhere. An erasure that a stop interrupts goes
-//! on at the next start.
+//! order, and the ids of the erased events are known elsewhere. An erasure that a stop interrupts
+//! goes on at the next start.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +21,7 @@ use crate::store::{self, Journal, erase};
 
 impl ModelRuntime {
     /// Overwrites all that an order asks to be erased and no record says is; gives how many
-    /// entries those were. What the newest order chooses may be known.
+    /// entries those were. The selection of the newest order may be known.
     pub fn finish_erasures(
         self: &Arc<ModelRuntime>,
         mut newest: Option<(u64, Selection)>,
@@ -55,12 +55,12 @@ impl ModelRuntime {
         Ok(n_erased)
     }
 
-    /// Overwrites what was retracted, and erases it from the checkpoints.
+    /// Overwrites retracted events, and erases them from the checkpoints.
     fn erase(&self, mut selection: Selection) -> Result<u64, Error> {
         if selection.retracted.is_empty() {
             return Ok(0);
         }
-        // The ids of what is erased stay known, and stand nowhere else then.
+        // The ids of the erased events stay known, and stand nowhere else then.
         if !self.write_queue.write_ids(self.index) {
             let reason = "its feedback ids cannot be written; erase again once the disk takes them";
             return Err(self.unavailable(reason));
@@ -77,8 +77,8 @@ impl ModelRuntime {
         Ok(overwrite(&self.versions, origins, selection)?)
     }
 
-    /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
-    /// can never be applied again.
+    /// Saves a state that needs nothing before the order, where none is on disk: an erased event can
+    /// never be applied again.
     fn save_behind(&self, order: u64) -> Result<(), Error> {
         if is_saved_behind(&self.versions, order)? {
             return Ok(());
@@ -97,7 +97,7 @@ fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error
     Ok(behind.any(|one| versions.is_whole(one.position)))
 }
 
-/// Overwrites what was retracted and the resent events with its keys, and erases it from the
+/// Overwrites retracted events and the resent ones with their keys, and erases them from the
 /// checkpoints; gives how many entries were overwritten.
 fn overwrite(
     versions: &Versions,
@@ -109,7 +109,7 @@ fn overwrite(
     erase(&versions.disk, &versions.journal, &selection.erasable())
 }
 
-/// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
+/// Finishes the erasures that a stop or a crash has interrupted, and journals
 /// that it is done; gives the last position of the journal, up to which it is to be applied.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! RECOVER: the newest whole checkpoint, then the journal from its position, then serve.
 //!
-//! Invariant: what is recovered is what was on disk; a checkpoint that is damaged or of another
+//! Invariant: a recovered state is the one on disk; a checkpoint that is damaged or of another
 //! journal is never used, and a model that cannot be recovered does not stop the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +34,7 @@ const DESCRIPTION: &str = "model.toml";
 pub struct Opened {
     pub journal: Journal,
     pub follower: Follower,
-    /// What was taken back of the feedback whose ids are remembered.
+    /// The feedback that was taken back, as far as its ids are remembered.
     pub retracted: Retracted,
     pub clock: JournalClock,
     pub ids: Ids,
@@ -63,7 +63,7 @@ pub enum RecoverError {
     Panicked(String),
 }
 
-/// What tells the time, and whether it is believed at a start.
+/// The clock, and whether it is believed at a start.
 #[derive(Clone, Copy)]
 pub struct Clocks<'a> {
     pub clock: &'a Clock,
@@ -142,7 +142,7 @@ fn try_open(
         }
     };
     adopt(follower, journal, description, clock.now())?;
-    // The ids of what is erased stay known, and stand nowhere else then.
+    // The ids of the erased events stay known, and stand nowhere else then.
     let bounds = ids_bounds(&follower.learner.spec().journal);
     let written = match follower.learner.erasures().is_empty() {
         true => Ok(()),
@@ -326,12 +326,12 @@ fn parse(toml: &str) -> Result<Arc<Spec>, RecoverError> {
     Ok(Arc::new(Spec::journaled(toml)?))
 }
 
-/// The newest checkpoint whose files are what was written.
+/// The newest checkpoint whose files are whole.
 fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, RecoverError> {
     let positions = checkpoint::positions(folder)?;
     for position in positions.into_iter().rev() {
         match checkpoint::load(folder, position) {
-            // Nothing is gone on from what an erasure has left of a version.
+            // A version that an erasure has reduced can only be restored.
             Ok(checkpoint) if checkpoint.manifest.erased_by > 0 => {}
             Ok(checkpoint) => return Ok(Some(checkpoint)),
             Err(error) => tracing::warn!(model = name, %error, "passing over a damaged checkpoint"),
@@ -378,7 +378,7 @@ fn adopt(
     let last = journal.sync()?;
     apply(follower, last)?;
     if moved {
-        // The bits of what follows belong to another profile: it starts from a state on disk.
+        // The following entries are applied under another profile, from a state on disk.
         let chain = follower.lookup.reader.chain();
         let versions = &follower.lookup.versions;
         versions.save_stop(&follower.learner, chain)?;

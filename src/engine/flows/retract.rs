@@ -1,5 +1,5 @@
 //! RETRACT: derive the state without the feedback beside live traffic, journal the order once
-//! that has caught up, let the learner become it, and overwrite what is to be erased.
+//! that has caught up, let the learner become it, and erase the feedback where that is asked.
 //!
 //! Invariant: the order takes effect exactly where it stands in the journal. What was derived
 //! before is only a head start: a restart that finds the order derives the same again. Who asked
@@ -35,7 +35,7 @@ const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
 /// Where the outcome of a retraction is waited for.
 type Asked = oneshot::Sender<Result<Certificate, Error>>;
 
-/// What a retraction would take back, or has taken back.
+/// The extent of a retraction, before or after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Feedback events that are left out.
@@ -46,7 +46,7 @@ pub struct Plan {
     pub last_position: u64,
     /// The position of the state that the other history starts from.
     pub base: u64,
-    /// Entries that are applied again from there; 0 where only what had been taken back before
+    /// Entries that are applied again from there; 0 where only feedback that was taken back before
     /// was erased, of which neither is known any more.
     pub entries: u64,
     /// Versions that would be other ones without it, rising; they can no longer be restored.
@@ -54,17 +54,17 @@ pub struct Plan {
     pub tainted: Vec<u64>,
 }
 
-/// What has become of a retraction: enough to check it by applying the journal again. Where only
-/// what had been taken back before is erased, it is of that earlier retraction.
+/// The certificate of a retraction: enough to check it by applying the journal again. Where only
+/// feedback that was taken back before is erased, it is of that earlier retraction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
-    /// What was taken back.
+    /// The feedback that was taken back.
     pub plan: Plan,
     /// The version that never saw it, and the position of the order.
     pub version: u64,
     /// The position of the order.
     pub position: u64,
-    /// BLAKE3 of what is learned now, in hexadecimal digits.
+    /// BLAKE3 of the learned state, in hexadecimal digits.
     pub digest: String,
     /// The numeric profile that it was computed under.
     pub profile: String,
@@ -81,7 +81,7 @@ pub struct Request {
     pub actor: String,
     /// Why.
     pub note: String,
-    /// Whether what was sent is overwritten as well.
+    /// Whether the events are overwritten as well.
     pub disposal: Disposal,
 }
 
@@ -100,7 +100,7 @@ impl Request {
 }
 
 impl ServedModel {
-    /// What a retraction would do. Reads the journal, so it may take a while.
+    /// The plan of a retraction. It reads the journal, so it may take a while.
     ///
     /// # Errors
     /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
@@ -139,7 +139,7 @@ impl ServedModel {
     }
 }
 
-/// The order; one that erases what was said names nobody.
+/// The order; one that erases names nobody.
 fn retraction(selector: &Selector, first_position: u64, disposal: Disposal) -> Order {
     Order::Retract(Retraction {
         selector: match disposal {
@@ -229,7 +229,7 @@ impl ModelRuntime {
         })
     }
 
-    /// What is still known of the retraction that took the last of these events back: its order,
+    /// The certificate of the retraction that took the last of these events back: its order,
     /// and the version that it made.
     fn certified(&self, order: u64, retracted: &BTreeMap<u64, u64>) -> Result<Certificate, Error> {
         let made = self.versions.list()?.into_iter();
@@ -389,7 +389,7 @@ impl ModelRuntime {
             if let Some(order) = rebuild.undecided()
                 && rebuild.position() + 1 == order
             {
-                // Once it is applied and what became of it is journaled, that is known.
+                // Once it is applied and its outcome is journaled, that is known.
                 self.await_applied(order)?;
                 self.settle_trims()?;
                 let last = self.synced.load(Relaxed);

@@ -1,5 +1,5 @@
-//! Erasure in checkpoints: those between feedback and the order that took it back know what it
-//! said, also where a restore had undone it by then.
+//! Erasure in checkpoints: a checkpoint between feedback and the order that took it back holds the
+//! feedback, also where a restore had undone it by then.
 //!
 //! Invariant: afterwards no checkpoint holds anything that the erased feedback led to, and every
 //! version that never learned it can be restored as before.
@@ -40,12 +40,12 @@ impl Origins {
         self
     }
 
-    /// Whether a version learned any of what was taken back, or of what that had led to.
+    /// Whether a version learned feedback that was taken back, or anything derived from it.
     fn holds(&self, version: u64, taken: &BTreeMap<u64, u64>) -> bool {
         if self.tainted.has_left(version) {
             return true;
         }
-        // What is not tainted is, bit for bit, the one that never saw it.
+        // A version that is not tainted is, bit for bit, the one that never saw it.
         let Some(successor) = self.tainted.successor(version) else {
             return false;
         };

@@ -35,7 +35,7 @@ pub struct FollowerLookup {
     ahead: Option<Ahead>,
 }
 
-/// What the journal says of entries that are still to be applied.
+/// Facts of entries that a recovery is still to apply.
 struct Ahead {
     facts: Facts,
     /// The records of versions up to `last`, of which the next one was read.
@@ -112,7 +112,7 @@ impl FollowerLookup {
     ) -> Result<Otherwise, Error> {
         let last = position - 1;
         let refused: BTreeSet<u64> = self.refused.iter().chain(refused).copied().collect();
-        // What is unknown is so in a recovery alone, beside which nothing is rebuilt.
+        // Something is unknown in a recovery alone, and no history is rebuilt beside one.
         if let Some(rebuild) = self.take_prepared(order) {
             return rebuild.finish_for(last, refused);
         }

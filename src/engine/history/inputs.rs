@@ -9,7 +9,7 @@ use crate::event::{Batch, Column};
 use crate::model::{Input, InputKind, Spec};
 
 /// The columns at `places`, as the other description takes them: a text that it does not want
-/// encoded is again what it was.
+/// encoded is the text that came.
 pub fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
     let columns = places.iter().zip(&asked.inputs);
     let column = |(place, input): (&usize, &Input)| match &batch.columns[*place] {

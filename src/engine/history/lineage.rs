@@ -38,15 +38,15 @@ impl Lineage {
         self.origins.get(&version).map(|origin| origin.position)
     }
 
-    /// The positions whose entries a version was made of, but for what an order at `order` took
-    /// back, and for what stands before all that was read.
+    /// The positions whose entries a version was made of, except for feedback that the order at
+    /// `order` took back and entries before the first record that was noted.
     pub fn spans(&self, mut version: u64, order: u64) -> Vec<RangeInclusive<u64>> {
         let mut spans = Vec::new();
         while let Some(origin) = self.origins.get(&version) {
             if origin.reason == Reason::Retract && origin.position >= order {
                 break;
             }
-            // What was brought back holds nothing that came since.
+            // A version that was brought back holds nothing that came since.
             if origin.reason != Reason::Restore {
                 let parent = self.position(origin.parent).unwrap_or(0);
                 spans.push(parent + 1..=origin.position);

@@ -31,7 +31,7 @@ pub struct LoggedDecision {
     pub action: String,
     /// The probability with which it was chosen, in (0, 1].
     pub propensity: f64,
-    /// What came of it.
+    /// Its reward.
     pub reward: f64,
 }
 
@@ -42,25 +42,25 @@ pub struct LoggedDecisions<'a> {
     pass: Pass,
     facts: Facts,
     asked: Spec,
-    /// What the descriptions in force said, by the positions from which they were.
+    /// The descriptions, by the positions from which they were in force.
     described: BTreeMap<u64, Described>,
     /// The newest of them, and the predictions that wait under it.
     spec: Option<Spec>,
     joins: Joins,
     /// The outcome of every prediction that has one, by its entry and its row there.
     credits: BTreeMap<(u64, u32), Credit>,
-    /// What became of all, once the whole journal was read.
+    /// The outcomes of all predictions, once the whole journal was read.
     outcomes: Option<std::vec::IntoIter<Outcome>>,
 }
 
-/// What a description says.
+/// The parts of a description that a decision needs.
 struct Described {
     actions: Vec<String>,
     /// For each input that is asked for, its place in the journal's batches.
     places: Vec<usize>,
 }
 
-/// What a prediction has earned.
+/// The reward of a prediction so far.
 #[derive(Clone, Copy)]
 struct Credit {
     /// The position of its first reward, or where silence became one.
@@ -68,7 +68,7 @@ struct Credit {
     reward: f64,
 }
 
-/// What became of a prediction.
+/// The outcome of a prediction that has a reward.
 struct Outcome {
     at: (u64, u32),
     position: u64,
@@ -203,7 +203,7 @@ impl<'a> LoggedDecisions<'a> {
         Ok(())
     }
 
-    /// What a signal of a prediction makes it earn.
+    /// Credits the rewards that a feedback event stands for.
     fn credit(&mut self, feedback: &Feedback, now: Time, position: u64) {
         let (Some(spec), Subject::Prediction(id)) = (&self.spec, &feedback.subject) else {
             return;
@@ -275,7 +275,7 @@ impl<'a> LoggedDecisions<'a> {
         })
     }
 
-    /// What the description said that was in force where an entry stands.
+    /// The description in force where an entry stands.
     fn described(&self, position: u64) -> Result<&Described, Error> {
         let mut described = self.described.range(..=position);
         let (_, described) = described

@@ -24,7 +24,7 @@ pub struct Known {
     pub applied: u64,
     /// Up to where the journal is written, for records of refusals that stand behind the entries.
     pub written: u64,
-    /// From where on it is not known what the recorded history has learned, if anywhere.
+    /// The position from which the recorded history is not known, since it learned erased feedback.
     pub unknown_from: Option<u64>,
     /// The facts that were read before; more are read where these do not reach.
     pub facts: Facts,
@@ -107,8 +107,8 @@ impl Orders {
     }
 }
 
-/// The exclusions of a history that `order` asks for: what was retracted on the way, and last what
-/// the order itself takes back.
+/// The exclusions of a history that `order` asks for: those of the retractions on the way, and last
+/// that of the order itself.
 pub fn exclusions(
     order: Option<&Order>,
     facts: &Facts,

@@ -1,8 +1,8 @@
-//! The journal applied again, entry by entry: as it was, without what is retracted, or under
-//! another description.
+//! A rebuild applies the journal again, entry by entry: as it was, without retracted feedback, or
+//! under another description.
 //!
-//! Invariant: it starts from a state that is older than everything left out, and takes from the
-//! disk only what is as old; whatever is younger it derives itself.
+//! Invariant: it starts from a state that is older than all feedback that it excludes, and takes
+//! from the disk only versions that are as old; younger ones it derives itself.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,19 +23,19 @@ use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::Reader;
 
-/// A history on its way.
+/// A history that is being rebuilt.
 pub struct Rebuild {
-    /// What makes it another history than the recorded one.
+    /// The order that asks for it; none of the recorded history.
     order: Option<Order>,
     pub learner: Learner,
     lookup: JournalLookup,
     left_out: Vec<u64>,
     known: Known,
-    /// Up to where it knows the orders.
+    /// The position up to which it knows the orders.
     surveyed: u64,
-    /// The first of those of which it is not known whether it was refused: it stops before that.
+    /// The first order that may have been refused or not: it stops before that.
     undecided: Option<u64>,
-    /// The versions of the recorded history beside what it comes to.
+    /// The versions of the recorded history beside the states of this one.
     comparison: Comparison,
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
@@ -166,12 +166,12 @@ impl Rebuild {
         })
     }
 
-    /// What it is derived for.
+    /// The order that it is rebuilt for.
     pub fn order(&self) -> Option<&Order> {
         self.order.as_ref()
     }
 
-    /// What it looks up from here on waits for descriptors where that of these versions does.
+    /// Lookups from here on wait for descriptors where those of these versions do.
     pub fn retry_like(&mut self, versions: &Versions) {
         self.lookup.versions.retry = versions.retry.clone();
     }
@@ -246,8 +246,9 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Whether this is an order that came after the survey. What it brings back may have been
-    /// passed without being kept, and what it takes back may have been learned.
+    /// Whether this is an order that was not known when the rebuild began. The version that it
+    /// brings back may have been passed without being kept, and the feedback that it takes back may
+    /// have been learned.
     fn is_unseen(&self, entry: &Entry) -> bool {
         let Event::Command(Command { order, .. }) = &entry.event else {
             return false;
@@ -289,7 +290,7 @@ impl Rebuild {
         matches!(self.order, Some(Order::Retract(_)))
     }
 
-    /// Applies the entries up to `last`, and gives what they led to.
+    /// Applies the entries up to `last`, and gives the state and its comparison.
     ///
     /// # Errors
     /// As [`Rebuild::advance`].

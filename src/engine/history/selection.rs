@@ -1,7 +1,7 @@
-//! The feedback that a selector chooses in a journal, and what earlier orders took back of it.
+//! The feedback that a selector chooses in a journal, with the orders that took it back before.
 //!
-//! Invariant: one pass over the journal, which an order that follows later continues. What was
-//! chosen before an order came that nobody knew of is read again, one by one.
+//! Invariant: one pass over the journal, which an order that follows later continues. Events before
+//! an order that was not known are read again, one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,9 +26,9 @@ pub struct Selection {
     known: Facts,
     /// The versions made since the first chosen event.
     pub lineage: Lineage,
-    /// What was not taken back before, rising.
+    /// The chosen events that no order took back before, rising.
     pub new: Vec<u64>,
-    /// What was, and was not erased, with the positions of the orders.
+    /// Those that an order took back and that are not erased, with the positions of the orders.
     pub retracted: BTreeMap<u64, u64>,
     /// Orders that came behind events which may be theirs.
     unsorted: BTreeSet<u64>,
@@ -69,8 +69,8 @@ impl Selection {
         })
     }
 
-    /// What the order at a position asks to be erased and is not yet; none where the journal does
-    /// not hold the order any more.
+    /// The feedback that the order at a position asks to be erased; none where the journal does not
+    /// hold the order any more.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -79,7 +79,7 @@ impl Selection {
         position: u64,
         known: Facts,
     ) -> Result<Option<Selection>, Error> {
-        // What it chose stood before it, and has gone with it.
+        // The events that it chose stood before it, and are gone as well.
         if position < first_position(versions)? {
             return Ok(None);
         }
@@ -219,8 +219,8 @@ impl Selection {
         self.retracted.values().copied().max().unwrap_or(0)
     }
 
-    /// All that is to be overwritten, with the positions of the orders: what was retracted, and
-    /// resent events with the keys of that, or of what was erased before.
+    /// All that is to be overwritten, with the positions of the orders: retracted events, and resent
+    /// ones with their keys or those of events that were erased before.
     pub fn erasable(&self) -> BTreeMap<u64, u64> {
         let mut all = self.retracted.clone();
         for (position, first) in &self.resent {

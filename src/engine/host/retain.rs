@@ -1,8 +1,8 @@
-//! RETAIN: let the oldest segments of a journal go, once they are too old or room is short.
+//! RETAIN: remove the oldest segments of a journal, once they are too old or room is short.
 //!
-//! Invariant: what is left holds all that the state within the retraction horizon and every later
-//! one can ask for: the entries after it, and each prediction that still waits in it. Its clock
-//! goes on while nothing is journaled: a journal that is full empties itself.
+//! Invariant: the segments that stay hold all that the state within the retraction horizon and
+//! every later one can ask for: the entries after it, and each prediction that still waits in it.
+//! The clock of retention goes on while nothing is journaled: a journal that is full empties itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,7 +16,7 @@ use crate::model::JournalLimits;
 use crate::store::checkpoint::RETAIN;
 use crate::store::{self, Manifest, SegmentFile, segments};
 
-/// How often it is looked at, in microseconds of the monotonic clock.
+/// Time between two reviews, in microseconds of the monotonic clock.
 const LOOK_EVERY_US: i64 = 10 * SECOND_US;
 /// The same while room is short.
 const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
@@ -24,7 +24,7 @@ const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
 const SPACING_US: i64 = 60 * SECOND_US;
 const SECOND_US: i64 = 1_000_000;
 
-/// What is known of the segments of one journal.
+/// The known times and needs of the segments of one journal.
 #[derive(Default)]
 pub struct Retention {
     /// When the first entry of each segment was accepted.
@@ -43,7 +43,7 @@ enum Room {
     Gone,
 }
 
-/// What a look at a journal comes to.
+/// The outcome of a review of a journal.
 struct Look {
     room: Room,
     /// The first position of the oldest segment to be kept, where older ones can go.
@@ -53,15 +53,15 @@ struct Look {
 }
 
 impl ModelRuntime {
-    /// Lets go what is due, if it is time to look; a failure is told, and tried again with the
-    /// next look.
+    /// Removes the segments that are due, if it is time for a review; a failure is logged, and tried
+    /// again with the next review.
     pub fn retain_if_due(&self, follower: &mut Follower) {
         if self.clock.monotonic_us() >= self.next_look.load(Relaxed) {
             self.retain(follower);
         }
     }
 
-    /// Lets go what is due.
+    /// Removes the segments that are due.
     pub fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
         if !self.journal_failed.load(Relaxed) && !self.retracting.load(Relaxed) {
@@ -89,7 +89,7 @@ impl ModelRuntime {
 }
 
 impl ServedModel {
-    /// Learns what is on disk and lets go what is due, here and now, for tests.
+    /// Learns the entries on disk and removes the segments that are due, here and now, for tests.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -151,7 +151,7 @@ impl Follower {
         };
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
         let old = self.learner.time().0 <= now.0.saturating_sub(age_max_us);
-        // What it holds is taken to be as young as the first entry of the next one.
+        // Its entries are taken to be as young as the first entry of the next one.
         let rolls = (old || room > Room::Ample) && found.last().is_some_and(full);
         (expired && wanted > 0) || rolls
     }
@@ -188,7 +188,7 @@ impl Follower {
                     self.retention.needs.insert(position, needs);
                     states = self.saved()?;
                 }
-                // A full disk gets room by what the states before let go.
+                // A full disk gets room by the segments that earlier states do not need.
                 Err(error) => {
                     let model = &versions.model;
                     tracing::warn!(model, %error, "a state for retraction was not saved");

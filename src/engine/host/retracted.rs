@@ -1,4 +1,4 @@
-//! Which of the feedback whose ids are remembered was taken back: who sends it again is told so.
+//! The retracted feedback whose ids are remembered: whoever sends it again gets that answer.
 //!
 //! Invariant: no more positions than feedback ids that are remembered. A start finds them in the
 //! journal, also where the content was erased, and beside the ids, where their segments have gone.
@@ -16,7 +16,7 @@ use crate::store::{Error, Ids};
 pub struct Retracted(Mutex<BTreeSet<u64>>);
 
 impl Retracted {
-    /// What is known of the feedback whose id is one of these, up to where a learner has learned.
+    /// The retracted feedback among these ids, up to the last entry that a learner has applied.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -64,7 +64,7 @@ impl Retracted {
         positions.range(oldest..).copied().collect()
     }
 
-    /// Takes over what an order has taken back, and lets go what stands before the oldest event whose
+    /// Takes over the events of an order, and drops those that stand before the oldest event whose
     /// id is remembered.
     pub fn add(&self, left_out: &[u64], oldest: u64) {
         let mut positions = self.0.lock().expect("nothing panics under it");

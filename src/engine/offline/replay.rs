@@ -1,5 +1,5 @@
-//! REPLAY: apply the journal again, and compare what comes of it with what was recorded, or with
-//! what another description would have made of it.
+//! REPLAY: apply the journal again, and compare the states with the recorded ones, or apply it under
+//! another description.
 //!
 //! Invariant: nothing on disk is changed.
 
@@ -17,7 +17,7 @@ use crate::event::{Description, Order};
 use crate::learn::Evaluation;
 use crate::store::Manifest;
 
-/// A replay on its way.
+/// A replay that is under way.
 pub struct Replay {
     rebuild: Rebuild,
     versions: Versions,
@@ -28,16 +28,16 @@ pub struct Replay {
     compared: u64,
 }
 
-/// What a replay has led to.
+/// The outcome of a replay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replayed {
     /// Entries applied.
     pub entries: u64,
     /// Checkpoints whose digests were compared, every one of them equal.
     pub compared: u64,
-    /// BLAKE3 of what is learned, in hexadecimal digits.
+    /// BLAKE3 of the learned state, in hexadecimal digits.
     pub digest: String,
-    /// How good the answers were: those served, or those that the other description gives.
+    /// The scores of the answers: those served, or those that the other description gives.
     pub evaluation: Evaluation,
     /// Where the answers of another description first part from those served.
     pub divergence: Option<Divergence>,
@@ -155,7 +155,7 @@ impl Replay {
         self.rebuild
     }
 
-    /// What it has led to.
+    /// The outcome so far.
     pub fn outcome(&self) -> Replayed {
         let learner = &self.rebuild.learner;
         Replayed {

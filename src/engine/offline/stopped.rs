@@ -85,7 +85,7 @@ impl Offline {
         (self.first_position, self.last_position)
     }
 
-    /// Every version, each with what is wrong with its checkpoint, if anything is.
+    /// Every version, each with the damage of its checkpoint, if there is any.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -97,7 +97,7 @@ impl Offline {
     ///
     /// # Errors
     /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
-    /// [`Error::Damaged`]: its checkpoint is not what was saved.
+    /// [`Error::Damaged`]: its checkpoint is not as it was saved.
     pub fn version(&self, version: u64) -> Result<Learner, Error> {
         let position = self.versions.get(version, 0)?.position;
         let state = self.versions.state_at(position);
@@ -178,7 +178,7 @@ impl Offline {
         self.versions.entries_read.clone()
     }
 
-    /// Adopts the description that a replay has applied the whole journal under: what it led to
+    /// Adopts the description that a replay has applied the whole journal under: the rebuilt state
     /// becomes a version.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalReport, Facts)
     Ok((directory, report, facts))
 }
 
-/// Refuses what could not be carried out once it is journaled.
+/// Refuses a restore that could not be carried out once it is journaled.
 fn check_restore(follower: &Follower, version: u64) -> Result<(), Error> {
     let versions = &follower.lookup.versions;
     check_untainted(follower.learner.tainted(), &versions.model, version)?;

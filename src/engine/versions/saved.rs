@@ -40,11 +40,11 @@ pub struct Versions {
     pub pinned: Arc<Mutex<BTreeMap<u64, usize>>>,
     /// Taken alone while a checkpoint is replaced: meanwhile it is not there.
     pub whole: Arc<RwLock<()>>,
-    /// What computes in place of a device that is gone: that of the description by now.
+    /// The device that computes in place of one that is gone: that of the description by now.
     pub stand_in: Option<Device>,
     /// Entries that passes over the journal have read: a measure for tests.
     pub entries_read: Arc<AtomicU64>,
-    /// Whether what is looked up here waits for descriptors.
+    /// Whether lookups here wait for descriptors.
     pub retry: ShortageRetry,
 }
 
@@ -86,7 +86,7 @@ impl Versions {
         }
     }
 
-    /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
+    /// Every checkpoint with its manifest or its damage, in the order of positions. One
     /// of another journal could pose as a version of this one: it is wrong here.
     pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let listed = self.positions()?.into_iter().map(|position| Listed {
@@ -102,7 +102,7 @@ impl Versions {
         checkpoint::positions(&self.folder)
     }
 
-    /// The manifest of the checkpoint at a position, or what is wrong with it.
+    /// The manifest of the checkpoint at a position.
     pub fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
         let manifest = {
             let _whole = self.whole.read().expect("nothing panics under it");
@@ -120,14 +120,14 @@ impl Versions {
         }
     }
 
-    /// Every version with its manifest, or what is wrong with it, in the order of positions.
+    /// Every version with its manifest or its damage, in the order of positions.
     pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = self.checkpoints()?;
         listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
         Ok(listed)
     }
 
-    /// Every version, each with what is wrong with its checkpoint, if anything is, in the order
+    /// Every version, each with the damage of its checkpoint, if there is any, in the order
     /// of their numbers.
     pub fn all(&self) -> Result<Vec<(Manifest, Option<String>)>, store::Error> {
         let mut all = Vec::new();
@@ -170,7 +170,7 @@ impl Versions {
                 true => low = middle + 1,
                 false => {
                     high = middle;
-                    // What names no version stands behind the one that it was saved at.
+                    // A checkpoint that names no version stands behind the version it was saved at.
                     found = Some(manifest);
                 }
             }
@@ -370,7 +370,7 @@ impl Versions {
             Ok(_) => Ok(()),
             Err(store::Error::Exists { .. }) if self.is_whole(learner.position()) => Ok(()),
             Err(store::Error::Exists { .. }) => {
-                // The state was derived again, so what was damaged can be replaced.
+                // The state was derived again, so the damaged files can be replaced.
                 checkpoint::remove(&self.disk, &self.folder, learner.position())?;
                 checkpoint::save(&self.disk, &self.folder, again, &weights, &learner.state())
                     .map(drop)

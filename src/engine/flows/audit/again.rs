@@ -64,7 +64,7 @@ impl Again {
     }
 }
 
-/// Why what was learned and answered under these descriptions is another thing now.
+/// Why an answer under these descriptions differs from one of now.
 fn difference(under: &[Description], now: &Description) -> String {
     let strange = |then: &&Description| then.profile != now.profile || then.build != now.build;
     let Some(then) = under.iter().find(strange) else {
@@ -139,7 +139,7 @@ impl OfSource {
             ..Known::new(facts.clone())
         };
         let rebuild = Rebuild::begin(versions, &order, position, &known)?;
-        // What was taken back only later had its part in the answer, and is not known any more.
+        // Feedback that was taken back only later shaped the answer, and is not known any more.
         let later = facts.retractions_behind(position);
         let first_taken = later.map(|(_, one)| one.first_position).min();
         let first_taken = first_taken.unwrap_or(u64::MAX);
