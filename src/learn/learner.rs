@@ -14,8 +14,8 @@ mod windows;
 
 use std::sync::Arc;
 
-use super::archive::{Archive, LookupError};
 use super::join::{HeldThen, Joins};
+use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
     Description, Entry, Event, Feedback, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
@@ -102,7 +102,7 @@ pub struct Step {
     /// Why an order was not carried out.
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
-    pub left_out: Vec<u64>,
+    pub excluded: Vec<u64>,
     /// The feedback id of what this event contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
 }
@@ -373,7 +373,7 @@ impl Learner {
     ///
     /// # Panics
     /// When the fates of feedback do not add up to the events that have come: a bug.
-    pub fn apply(&mut self, entry: &Entry, archive: &mut dyn Archive) -> Result<Step, Error> {
+    pub fn apply(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
         if entry.position != self.world.position + 1 {
             return Err(Error::Order {
                 last: self.world.position,
@@ -382,21 +382,21 @@ impl Learner {
         }
         self.world.position = entry.position;
         self.world.time = entry.time;
-        if self.is_in_gap(entry, archive) {
-            return self.pass(entry, archive);
+        if self.is_in_gap(entry, lookup) {
+            return self.pass(entry, lookup);
         }
-        self.bring_encoders(archive)?;
-        self.learned.move_to(archive.device(self.spec.device));
+        self.bring_encoders(lookup)?;
+        self.learned.move_to(lookup.device(self.spec.device));
         let n_before = self.learned.n_examples();
         // What ends a gap brings the windows that are open.
-        let closed = self.gap.is_none() && self.close_windows(self.windows_max, archive)?;
+        let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
         self.expire();
         let mut step = match &entry.event {
-            Event::Description(description) => self.describe(description, archive)?,
-            Event::Prediction(prediction) => self.wait(prediction, archive)?,
-            Event::Feedback(feedback) => self.take(feedback, archive)?,
+            Event::Description(description) => self.describe(description, lookup)?,
+            Event::Prediction(prediction) => self.wait(prediction, lookup)?,
+            Event::Feedback(feedback) => self.take(feedback, lookup)?,
             Event::Duplicate(_) => self.end(Fate::Duplicate),
-            Event::Command(command) => self.obey(command, archive)?,
+            Event::Command(command) => self.obey(command, lookup)?,
             Event::Tick(_) => Step::default(),
             Event::Version(version) => self.check(version)?,
             Event::Refusal(refusal) => self.check_refusal(*refusal)?,
@@ -429,13 +429,13 @@ impl Learner {
     }
 
     /// Sees to it that the encoders are there whose adapters learn.
-    fn bring_encoders(&mut self, archive: &mut dyn Archive) -> Result<(), Error> {
+    fn bring_encoders(&mut self, lookup: &mut dyn Lookup) -> Result<(), Error> {
         if !self.encoders.0.is_empty() || self.spec.adapted_encoders().next().is_none() {
             return Ok(());
         }
         let mut encoders = vec![None; self.spec.inputs.len()];
         for (place, pinned, _) in self.spec.adapted_encoders() {
-            let encoder = archive.encoder(pinned);
+            let encoder = lookup.encoder(pinned);
             encoders[place] = Some(encoder.map_err(|what| self.missing(what))?);
         }
         self.encoders.0 = encoders;
@@ -445,7 +445,7 @@ impl Learner {
     fn describe(
         &mut self,
         description: &Description,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
         let position = self.world.position;
         let refuse = |error| Error::Description { position, error };
@@ -453,7 +453,7 @@ impl Learner {
         self.spec.check_change(&spec).map_err(refuse)?;
         if spec.rewards.default != self.spec.rewards.default {
             // What is due by now has earned what silence meant until now.
-            self.close_windows(usize::MAX, archive)?;
+            self.close_windows(usize::MAX, lookup)?;
         }
         self.learned.reconfigure(&spec);
         let joins = &mut self.world.joins;

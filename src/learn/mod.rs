@@ -37,10 +37,10 @@
 //! ```
 
 mod algorithms;
-mod archive;
 mod comparison;
 mod join;
 mod learner;
+mod lookup;
 mod memory;
 mod offpolicy;
 mod records;
@@ -51,10 +51,10 @@ mod versions;
 
 pub use algorithms::analytic::{Recursion, Settings as RecursionSettings, Sharpness};
 pub use algorithms::learned::{Amendment, Learned};
-pub use archive::{Archive, LookupError, Otherwise};
 pub use comparison::Comparison;
 pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
 pub use learner::{Error, Exclusion, Learner, Step};
+pub use lookup::{Counterfactual, Lookup, LookupError};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::{Evaluation, Member};
 pub use records::ledger::{Fate, Ledger};

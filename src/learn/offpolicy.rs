@@ -332,8 +332,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let rows: Vec<Row> = (0..400).map(|_| drawn(&mut rng, Some([0.5; 2]))).collect();
         let estimate = of(&rows).snips().unwrap();
-        let without = |left_out: usize| {
-            let kept = rows.iter().enumerate().filter(|(at, _)| *at != left_out);
+        let without = |excluded: usize| {
+            let kept = rows.iter().enumerate().filter(|(at, _)| *at != excluded);
             let kept: Vec<Row> = kept.map(|(_, row)| *row).collect();
             of(&kept).snips().unwrap().value
         };
@@ -341,8 +341,8 @@ mod tests {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let spread: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let left_out = 1.959_963_984_540_054 * ((n - 1.0) / n * spread).sqrt();
-        let ratio = (estimate.high - estimate.value) / left_out;
+        let excluded = 1.959_963_984_540_054 * ((n - 1.0) / n * spread).sqrt();
+        let ratio = (estimate.high - estimate.value) / excluded;
         assert!((0.99..1.01).contains(&ratio), "{ratio}");
     }
 

@@ -278,8 +278,8 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     assert!(why.contains("no order up to position"), "{why}");
     let audit = offline.audit(later[3], Some("people")).unwrap().unwrap();
     assert!(audit.bit_equal());
-    let left_out = audit.without.expect("it was asked for").unwrap().left_out;
-    assert_eq!(left_out, 20 + 2);
+    let excluded = audit.without.expect("it was asked for").unwrap().excluded;
+    assert_eq!(excluded, 20 + 2);
     drop(offline);
     let engine = house.open();
     assert_ne!(digest(engine.model("m").unwrap()), before);

@@ -14,7 +14,7 @@ use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
     Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, LookupError, Otherwise};
+use perennial::learn::{Counterfactual, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
 use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
 
@@ -43,7 +43,7 @@ fn not_kept(what: &str) -> LookupError {
     LookupError::NotRetained(what.to_owned())
 }
 
-impl Archive for OpenPredictions {
+impl Lookup for OpenPredictions {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         let found = self.predictions.get(&position).map(Cow::Borrowed);
         found.ok_or_else(|| not_kept("the learner asks for a row that it has learned"))
@@ -62,13 +62,13 @@ impl Archive for OpenPredictions {
         encoder.ok_or_else(|| not_kept(what))
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, LookupError> {
+    ) -> Result<Counterfactual, LookupError> {
         Err(not_kept("there are no orders here"))
     }
 }

@@ -73,7 +73,7 @@ pub struct Without {
     /// came with feedback may have another place, or none.
     pub names: Vec<String>,
     /// How many events are left out.
-    pub left_out: u64,
+    pub excluded: u64,
 }
 
 /// One feedback event about the row.
@@ -294,11 +294,11 @@ impl Trail {
         last: u64,
     ) -> Result<Without, history::Error> {
         let (position, facts) = (self.prediction.position, &self.facts);
-        let (learner, left_out) = source.state_without(versions, position, last, facts)?;
+        let (learner, excluded) = source.state_without(versions, position, last, facts)?;
         Ok(Without {
             answer: answer(&learner, &self.prediction, self.row)?,
             names: learner.learned().names().to_vec(),
-            left_out,
+            excluded,
         })
     }
 }

@@ -183,8 +183,8 @@ impl ModelRuntime {
         self.await_applied(position)?;
         drop(urgent);
         let done = self.outcome(position)?;
-        plan.excluded = done.left_out.len() as u64;
-        plan.last_position = done.left_out.last().copied().unwrap_or(0);
+        plan.excluded = done.excluded.len() as u64;
+        plan.last_position = done.excluded.last().copied().unwrap_or(0);
         plan.entries = position - 1 - plan.base;
         plan.tainted = self.tainted_by(done.version);
         let manifest = self.versions.find(done.version)?;

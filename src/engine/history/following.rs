@@ -16,7 +16,7 @@ use crate::engine::history::pass::Pass;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Event, Feedback, Order, Prediction, Time, Version};
-use crate::learn::{Archive, LookupError, Otherwise};
+use crate::learn::{Counterfactual, Lookup, LookupError};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
 use crate::store::{self, Reader};
@@ -109,7 +109,7 @@ impl FollowerLookup {
         position: u64,
         refused: &[u64],
         unknown_from: Option<u64>,
-    ) -> Result<Otherwise, Error> {
+    ) -> Result<Counterfactual, Error> {
         let last = position - 1;
         let refused: BTreeSet<u64> = self.refused.iter().chain(refused).copied().collect();
         // Something is unknown in a recovery alone, and no history is rebuilt beside one.
@@ -142,7 +142,7 @@ impl DerefMut for FollowerLookup {
     }
 }
 
-impl Archive for FollowerLookup {
+impl Lookup for FollowerLookup {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         self.journal.prediction(position)
     }
@@ -180,13 +180,13 @@ impl Archive for FollowerLookup {
         })
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         order: &Order,
         position: u64,
         refused: &[u64],
         unknown_from: Option<u64>,
-    ) -> Result<Otherwise, LookupError> {
+    ) -> Result<Counterfactual, LookupError> {
         let other = self.other(order, position, refused, unknown_from);
         other.map_err(Error::of_lookup)
     }

@@ -18,7 +18,7 @@ use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Entry, Event, Feedback, Order, Prediction, Time};
-use crate::learn::{Archive, Comparison, Exclusion, Learner, LookupError, Otherwise};
+use crate::learn::{Comparison, Counterfactual, Exclusion, Learner, Lookup, LookupError};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::Reader;
@@ -29,7 +29,7 @@ pub struct Rebuild {
     order: Option<Order>,
     pub learner: Learner,
     lookup: JournalLookup,
-    left_out: Vec<u64>,
+    excluded: Vec<u64>,
     known: Known,
     /// The position up to which it knows the orders.
     surveyed: u64,
@@ -156,7 +156,7 @@ impl Rebuild {
                 None => learner,
             },
             lookup,
-            left_out: Vec::new(),
+            excluded: Vec::new(),
             known: known.clone(),
             surveyed: last,
             undecided,
@@ -265,7 +265,7 @@ impl Rebuild {
     fn apply(&mut self, entry: &Entry) -> Result<(), Error> {
         let own = self.lookup.exclusions.len().checked_sub(1);
         if own.is_some() && self.takes_back() && self.exclusion(entry) == own {
-            self.left_out.push(entry.position);
+            self.excluded.push(entry.position);
             self.comparison.begin(entry.position);
         }
         let step = self.learner.apply(entry, &mut self.lookup)?;
@@ -294,12 +294,12 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::advance`].
-    pub fn finish(mut self, last: u64) -> Result<Otherwise, Error> {
+    pub fn finish(mut self, last: u64) -> Result<Counterfactual, Error> {
         self.advance(last, usize::MAX)?;
         match (self.learner.position() == last, self.undecided) {
-            (true, _) => Ok(Otherwise {
+            (true, _) => Ok(Counterfactual {
                 learner: self.learner,
-                left_out: self.left_out,
+                excluded: self.excluded,
                 comparison: self.comparison,
             }),
             (false, Some(order)) => Err(Error::Undecided(order)),
@@ -313,7 +313,11 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::advance`].
-    pub fn finish_for(mut self, last: u64, refused: BTreeSet<u64>) -> Result<Otherwise, Error> {
+    pub fn finish_for(
+        mut self,
+        last: u64,
+        refused: BTreeSet<u64>,
+    ) -> Result<Counterfactual, Error> {
         self.known.refused.extend(refused);
         self.known.applied = last;
         if self.undecided.is_some() {
@@ -398,7 +402,7 @@ impl JournalLookup {
     }
 }
 
-impl Archive for JournalLookup {
+impl Lookup for JournalLookup {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         let found = self.prediction_at(position);
         found.map(Cow::Owned).map_err(Error::of_lookup)
@@ -425,13 +429,13 @@ impl Archive for JournalLookup {
         self.refused.contains(&position)
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         order: &Order,
         position: u64,
         refused: &[u64],
         unknown_from: Option<u64>,
-    ) -> Result<Otherwise, LookupError> {
+    ) -> Result<Counterfactual, LookupError> {
         let last = position - 1;
         let known = Known {
             exclusions: self.exclusions.clone(),

@@ -201,12 +201,12 @@ impl ModelRuntime {
             (None, Some(version)) => {
                 if version.reason == Reason::Retract {
                     let oldest = self.oldest_id.load(Relaxed);
-                    self.retracted.add(&step.left_out, oldest);
+                    self.retracted.add(&step.excluded, oldest);
                 }
                 let kept = self.keep(follower, entry, &version);
                 kept.map(|()| Done {
                     version: version.version,
-                    left_out: step.left_out,
+                    excluded: step.excluded,
                 })
             }
             (None, None) => Ok(Done::default()),

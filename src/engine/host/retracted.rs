@@ -66,9 +66,9 @@ impl Retracted {
 
     /// Takes over the events of an order, and drops those that stand before the oldest event whose
     /// id is remembered.
-    pub fn add(&self, left_out: &[u64], oldest: u64) {
+    pub fn add(&self, excluded: &[u64], oldest: u64) {
         let mut positions = self.0.lock().expect("nothing panics under it");
-        positions.extend(left_out);
+        positions.extend(excluded);
         *positions = positions.split_off(&oldest);
     }
 }

@@ -5,8 +5,8 @@
 //! a whole example where nothing is held, so that sums, late rewards and closed windows come out as
 //! if the final reward had been there from the start. (The first revision does not tell them apart.)
 
-use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
+use super::super::lookup::Lookup;
 use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
 use super::{Error, Learner};
@@ -37,7 +37,7 @@ impl Learner {
         id: PredictionId,
         signal: &Signal,
         source: &str,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
         let waiting = match self.waiting(id) {
             Ok(waiting) => waiting,
@@ -49,7 +49,7 @@ impl Learner {
         if let Some(fate) = self.windows().refuses(&waiting, reward) {
             return Ok(fate);
         }
-        let prediction = self.fetch(waiting.position, archive)?;
+        let prediction = self.fetch(waiting.position, lookup)?;
         let fate = self.earn(id, waiting, reward, source, &prediction);
         Ok(of_reward(waiting, fate))
     }
@@ -59,7 +59,7 @@ impl Learner {
         &mut self,
         ids: [PredictionId; 2],
         source: &str,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
         let Task::Bandit { .. } = self.spec.task else {
             return Ok(Fate::Unmatched);
@@ -79,7 +79,7 @@ impl Learner {
             // The same answer twice: the second finds that it has had its preference.
             match self.waiting(id) {
                 Ok(waiting) if self.windows().refuses(&waiting, reward).is_none() => {
-                    let prediction = self.fetch(waiting.position, archive)?;
+                    let prediction = self.fetch(waiting.position, lookup)?;
                     let fate = self.earn(id, waiting, reward, source, &prediction);
                     fates.push((waiting, fate));
                 }

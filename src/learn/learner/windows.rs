@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
+use super::super::lookup::Lookup;
 use super::super::rewards::Windows;
 use super::feedback::Example;
 use super::{Error, Learner, Step};
@@ -32,7 +32,7 @@ impl Learner {
     pub(super) fn close_windows(
         &mut self,
         n_max: usize,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<bool, Error> {
         let n_max = match self.spec.revision {
             1 => usize::MAX,
@@ -49,7 +49,7 @@ impl Learner {
             let Some((id, waiting, reward)) = windows.next_due(&mut self.world.joins) else {
                 return Ok(n_closed > 0);
             };
-            self.close(id, waiting, reward, archive)?;
+            self.close(id, waiting, reward, lookup)?;
         }
         Ok(true)
     }
@@ -60,10 +60,10 @@ impl Learner {
         id: PredictionId,
         waiting: Waiting,
         reward: f64,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<(), Error> {
         let row = waiting.row as usize;
-        let prediction = self.fetch(waiting.position, archive)?;
+        let prediction = self.fetch(waiting.position, lookup)?;
         let held = Held::new(reward, self.learned.next_number());
         let mut fate = None;
         if let Outputs::Actions { chosen, .. } = &prediction.outputs {
@@ -99,14 +99,14 @@ impl Learner {
     pub(super) fn wait(
         &mut self,
         prediction: &Prediction,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
         let n_waiting = self.world.joins.len() + prediction.ids.len();
         let n_oldest = n_waiting.saturating_sub(self.spec.waiting_max);
         let due = self.world.joins.due_among(n_oldest, self.world.time);
         let changed = !due.is_empty();
         for id in due {
-            self.close_if_due(id, archive)?;
+            self.close_if_due(id, lookup)?;
         }
         let windows = Windows::at(&self.spec, self.world.time);
         windows.open(&mut self.world.joins, prediction, self.world.position);
@@ -138,10 +138,10 @@ impl Learner {
     pub(super) fn close_if_due(
         &mut self,
         id: PredictionId,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<(), Error> {
         match self.windows().due(&self.world.joins, id) {
-            Some((waiting, reward)) => self.close(id, waiting, reward, archive),
+            Some((waiting, reward)) => self.close(id, waiting, reward, lookup),
             None => Ok(()),
         }
     }
@@ -151,14 +151,14 @@ impl Learner {
     pub(super) fn fetch(
         &mut self,
         position: u64,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Arc<Prediction>, Error> {
         if let Some((known, request)) = &self.request.0
             && *known == position
         {
             return Ok(request.clone());
         }
-        let found = archive.prediction(position);
+        let found = lookup.prediction(position);
         let found = Arc::new(found.map_err(|what| self.missing(what))?.into_owned());
         let several = found.batch.n_rows > 1;
         self.request.0 = several.then(|| (position, found.clone()));

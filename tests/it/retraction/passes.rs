@@ -69,7 +69,7 @@ async fn an_audit_without_a_source_reads_the_journal_twice() {
         .unwrap()
         .expect("it is there");
     assert!(audit.bit_equal());
-    assert!(audit.without.expect("it was asked for").unwrap().left_out > 100);
+    assert!(audit.without.expect("it was asked for").unwrap().excluded > 100);
     assert_eq!(audit.feedback.len(), 1);
     let read = offline
         .entries_read()

@@ -29,7 +29,7 @@ use perennial::event::{
     PredictionId, Signal, Subject, Time,
 };
 use perennial::learn::{
-    Archive, Comparison, Error, Exclusion, Learner, LookupError, Otherwise, Step,
+    Comparison, Counterfactual, Error, Exclusion, Learner, Lookup, LookupError, Step,
 };
 use perennial::model::{Choice, REVISION, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
@@ -233,7 +233,7 @@ fn absent(what: String) -> LookupError {
     LookupError::NotRetained(what)
 }
 
-impl Archive for Shelf<'_> {
+impl Lookup for Shelf<'_> {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         match &self.journal[position as usize - 1].event {
             Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
@@ -258,13 +258,13 @@ impl Archive for Shelf<'_> {
         self.refused.contains(&position)
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         order: &Order,
         position: u64,
         refused: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, LookupError> {
+    ) -> Result<Counterfactual, LookupError> {
         let Order::Retract(retraction) = order else {
             return Err(absent("only retractions are derived here".to_owned()));
         };
@@ -298,17 +298,17 @@ impl Archive for Shelf<'_> {
         let new = |entry: &&Entry| {
             chosen(&ours, entry) && !exclusions.iter().any(|earlier| chosen(earlier, entry))
         };
-        let left_out: Vec<u64> = journal
+        let excluded: Vec<u64> = journal
             .iter()
             .filter(new)
             .map(|entry| entry.position)
             .collect();
         exclusions.push(ours);
-        let first = left_out.first().copied();
+        let first = excluded.first().copied();
         let other = Classroom::compare(journal, exclusions, refused, first);
-        Ok(Otherwise {
+        Ok(Counterfactual {
             learner: other.learner,
-            left_out,
+            excluded,
             comparison: other.comparison,
         })
     }

@@ -151,7 +151,7 @@ impl OfSource {
             )));
         }
         let other = rebuild.finish(position)?;
-        Ok((other.learner, other.left_out.len() as u64))
+        Ok((other.learner, other.excluded.len() as u64))
     }
 }
 

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::super::super::archive::{LookupError, Otherwise};
 use super::super::super::join::Found;
+use super::super::super::lookup::{Counterfactual, LookupError};
 use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
@@ -29,7 +29,7 @@ struct Kept {
     n_read: usize,
 }
 
-impl Archive for Kept {
+impl Lookup for Kept {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         self.n_read += 1;
         match &self.journal[position as usize - 1].event {
@@ -42,13 +42,13 @@ impl Archive for Kept {
         Ok(self.versions[&version].clone())
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, LookupError> {
+    ) -> Result<Counterfactual, LookupError> {
         Err(LookupError::NotRetained(
             "nothing is retracted here".to_owned(),
         ))

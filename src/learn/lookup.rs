@@ -1,7 +1,7 @@
-//! Where a learner finds what stands elsewhere: answers in the journal, states of versions, and
-//! what another history would have led to.
+//! Lookups of a learner: answers in the journal, states of versions, and the states that another
+//! history would have led to.
 //!
-//! Invariant: what is found is decided by the journal alone, so that a learner that asks stays a
+//! Invariant: the journal alone decides what a lookup finds, so that a learner that asks stays a
 //! function of state and entry; but for a device that is gone, with which a numeric profile ends.
 
 use std::borrow::Cow;
@@ -23,8 +23,8 @@ pub enum LookupError {
     NotRetained(String),
 }
 
-/// What a learner may ask for while it applies an entry.
-pub trait Archive {
+/// The lookups that a learner may make while it applies an entry.
+pub trait Lookup {
     /// The prediction entry at this position.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ pub trait Archive {
         )))
     }
 
-    /// What is to compute a network in place of the device that a description names: the same,
+    /// The device that computes a network in place of the one that a description names: the same,
     /// unless that is gone.
     fn device(&self, named: Device) -> Device {
         named
@@ -89,28 +89,28 @@ pub trait Archive {
     ///
     /// # Errors
     /// When the journal does not reach back far enough.
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         order: &Order,
         position: u64,
         refused: &[u64],
         unknown_from: Option<u64>,
-    ) -> Result<Otherwise, LookupError>;
+    ) -> Result<Counterfactual, LookupError>;
 }
 
-/// What another history would have led to.
+/// The state that another history would have led to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Otherwise {
+pub struct Counterfactual {
     /// The state, as [`Learner::rederive`] led to it.
     pub learner: Learner,
-    /// The positions of what it leaves out and the recorded history did not, rising.
-    pub left_out: Vec<u64>,
+    /// The positions of the feedback that it excludes and the recorded history did not, rising.
+    pub excluded: Vec<u64>,
     /// The versions of the recorded history beside what it had come to in their places.
     pub comparison: Comparison,
 }
 
 /// Nothing is kept: for streams whose feedback brings its own rows.
-impl Archive for () {
+impl Lookup for () {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         Err(LookupError::NotRetained(format!(
             "no prediction is kept, as of entry {position}"
@@ -123,13 +123,13 @@ impl Archive for () {
         )))
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         position: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, LookupError> {
+    ) -> Result<Counterfactual, LookupError> {
         Err(LookupError::NotRetained(format!(
             "no journal is kept to derive entry {position} from"
         )))
