@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::error::Error;
+use crate::engine::history::error as history;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::served_model::{ModelRuntime, ServedModel};
 use crate::engine::host::writer::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
 use crate::store::checkpoint::RETAIN;
-use crate::store::{self, Manifest, SegmentFile, segments};
+use crate::store::{Manifest, SegmentFile, segments};
 
 /// Time between two reviews, in microseconds of the monotonic clock.
 const LOOK_EVERY_US: i64 = 10 * SECOND_US;
@@ -78,8 +79,8 @@ impl ModelRuntime {
                         let _ = self.write_queue.insist(self.index, work);
                     }
                 }
-                Err(reason) => {
-                    tracing::warn!(model = self.name, reason, "the journal was not shortened");
+                Err(error) => {
+                    tracing::warn!(model = self.name, %error, "the journal was not shortened");
                 }
             }
         }
@@ -109,9 +110,8 @@ impl ServedModel {
 }
 
 impl Follower {
-    fn review(&mut self, now: Time, synced: u64) -> Result<Look, String> {
-        let said = |error: store::Error| error.to_string();
-        let found = segments(&self.lookup.versions.journal).map_err(said)?;
+    fn review(&mut self, now: Time, synced: u64) -> Result<Look, history::Error> {
+        let found = segments(&self.lookup.versions.journal)?;
         let limits = self.learner.spec().journal.clone();
         let bytes: u64 = found.iter().map(|segment| segment.bytes).sum();
         let room = match limits.prediction_bytes_max() - limits.segment_bytes() {
@@ -164,8 +164,7 @@ impl Follower {
         now: Time,
         found: &[SegmentFile],
         room: Room,
-    ) -> Result<Option<u64>, String> {
-        let said = |error: store::Error| error.to_string();
+    ) -> Result<Option<u64>, history::Error> {
         let within = limits.retract_within_s as i64 * SECOND_US;
         let mut states = self.saved()?;
         // Others may be removed before the horizon has passed them.
@@ -200,7 +199,7 @@ impl Follower {
         let base = states.iter().rev().find(old).map(|one| one.position);
         if let Some(base) = base {
             let versions = &self.lookup.versions;
-            versions.remove_before(RETAIN, base).map_err(said)?;
+            versions.remove_before(RETAIN, base)?;
             self.retention.needs = self.retention.needs.split_off(&base);
         }
         Ok(base)
@@ -213,7 +212,7 @@ impl Follower {
         position: u64,
         found: &[SegmentFile],
         room: Room,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, history::Error> {
         if room == Room::Ample {
             return Ok(false);
         }
@@ -233,9 +232,8 @@ impl Follower {
     }
 
     /// The manifests of all checkpoints that are whole.
-    fn saved(&self) -> Result<Vec<Manifest>, String> {
-        let listed = self.lookup.versions.checkpoints();
-        let listed = listed.map_err(|error| error.to_string())?;
+    fn saved(&self) -> Result<Vec<Manifest>, history::Error> {
+        let listed = self.lookup.versions.checkpoints()?;
         let manifests = listed.into_iter().filter_map(|one| one.manifest.ok());
         Ok(manifests.collect())
     }
@@ -246,7 +244,7 @@ impl Follower {
         found: &[SegmentFile],
         limits: &JournalLimits,
         now: Time,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, history::Error> {
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
         let oldest_allowed = now.0.saturating_sub(age_max_us);
         let room = limits.prediction_bytes_max() - limits.segment_bytes();
@@ -265,26 +263,24 @@ impl Follower {
 
     /// When the first entry of a segment was accepted; of one that is not applied yet, no earlier
     /// than this.
-    pub fn time_of(&mut self, first_position: u64) -> Result<Time, String> {
+    pub fn time_of(&mut self, first_position: u64) -> Result<Time, history::Error> {
         if first_position > self.learner.position() {
             return Ok(self.learner.time());
         }
         if let Some(time) = self.retention.times.get(&first_position) {
             return Ok(*time);
         }
-        let entry = self.lookup.reader.read(first_position);
-        let time = entry.map_err(|error| error.to_string())?.time;
+        let time = self.lookup.reader.read(first_position)?.time;
         self.retention.times.insert(first_position, time);
         Ok(time)
     }
 
     /// The first position that the state at `base` and those after it can ask for.
-    fn needed(&mut self, base: u64) -> Result<u64, String> {
+    fn needed(&mut self, base: u64) -> Result<u64, history::Error> {
         if let Some(needs) = self.retention.needs.get(&base) {
             return Ok(*needs);
         }
-        let state = self.lookup.versions.state_at(base);
-        let state = state.map_err(|error| error.to_string())?;
+        let state = self.lookup.versions.state_at(base)?;
         let needs = needs(base, state.joins().oldest_position());
         self.retention.needs.insert(base, needs);
         Ok(needs)
