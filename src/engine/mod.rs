@@ -84,7 +84,7 @@ pub use host::status::{MemberStatus, State, Status};
 pub use host::work::Accepted;
 use host::work::Work;
 use host::write_queue::WriteQueue;
-use host::writer::Written;
+use host::writer::JournalWriter;
 pub use offline::replay::{Replay, Replayed};
 pub use offline::stopped::Offline;
 
@@ -277,7 +277,7 @@ fn serve(
     opened: Opened,
     embedders: Vec<Option<Embedder>>,
     queues: &Queues,
-) -> (Arc<ModelRuntime>, Written) {
+) -> (Arc<ModelRuntime>, JournalWriter) {
     let recovered = Recovered {
         follower: opened.follower,
         embedders,
@@ -286,7 +286,7 @@ fn serve(
     };
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);
-    let written = Written::new(opened.journal, opened.ids, runtime.clone());
+    let written = JournalWriter::new(opened.journal, opened.ids, runtime.clone());
     (runtime, written)
 }
 
