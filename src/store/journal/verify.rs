@@ -13,7 +13,7 @@ use super::segment::{self, TornTail};
 use crate::store::Error;
 use crate::store::format::decode;
 
-/// What a whole journal holds.
+/// The report on a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalReport {
     /// Names the journal: the same in its segments and its checkpoints; zeros where it has none.
@@ -40,7 +40,7 @@ pub struct JournalReport {
 /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.
 /// [`Error::Entry`]: a newer program wrote an entry. [`Error::Io`]: it cannot be read.
 pub fn verify(dir: &Path) -> Result<JournalReport, Error> {
-    // What is being erased may be read only once an entry has been found changed.
+    // The list of an erasure is checked even if no entry has changed.
     erasure_list::read(dir)?;
     // A journal need not reach back to position 1.
     let first = segment::list(dir)?.first().copied().unwrap_or(1);
