@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         let rows = rows(n_rows);
         let rows: Vec<&Encoded> = rows.iter().collect();
         let network = Network::on(&parameters, device);
-        let rate = rate(long, || network.forward(&rows).map(drop))?;
+        let rate = rate(long, || Ok(network.forward(&rows).map(drop)?))?;
         println!("forward {n_rows} {rate:.1}");
     }
     for n_rows in ROWS {
@@ -112,7 +112,8 @@ fn updates(
             gradient[index % WIDTHS[3]] -= 1.0;
         }
         training.backward(&gradient)?;
-        training.step(&factors, RULE, false).map(drop)
+        training.step(&factors, RULE, false)?;
+        Ok(())
     })
 }
 

@@ -1,5 +1,6 @@
-//! What can go wrong here, by what the caller can do.
+//! The errors of the engine, by what the caller can do.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -16,9 +17,9 @@ pub enum Error {
     UnknownVersion {
         /// The model.
         model: String,
-        /// What was asked for.
+        /// The version that was asked for.
         version: String,
-        /// What is there.
+        /// The version that is served.
         served: u64,
     },
     /// Name a version that there is.
@@ -26,7 +27,7 @@ pub enum Error {
     NoVersion {
         /// The model.
         model: String,
-        /// What was asked for.
+        /// The version that was asked for.
         version: u64,
         /// Those there are.
         known: String,
@@ -58,15 +59,15 @@ pub enum Error {
     /// Ask for something else.
     #[error("{field}: {what}")]
     Refused {
-        /// What is at fault.
+        /// The field at fault.
         field: &'static str,
-        /// What is wrong with it.
+        /// Its fault.
         what: String,
     },
     /// Send the row with its feedback.
     #[error("{field}: {what}")]
     Gone {
-        /// What names the prediction.
+        /// The field that names the prediction.
         field: &'static str,
         /// Why it takes no feedback any more.
         what: String,
@@ -76,7 +77,13 @@ pub enum Error {
     Damaged {
         /// The model.
         model: String,
-        /// What is damaged.
+        /// The damage.
+        what: String,
+    },
+    /// Mend the description, or the file that it names.
+    #[error("{what}")]
+    Description {
+        /// One sentence that names the file.
         what: String,
     },
     /// Report it: the request is sound, and would fail again.
@@ -84,7 +91,7 @@ pub enum Error {
     Internal {
         /// The model.
         model: String,
-        /// What failed.
+        /// The failure.
         what: String,
     },
     /// The folder of models cannot be read.
@@ -100,7 +107,7 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-/// What the caller of a request can do about its error.
+/// The remedy for an error, as its caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Send the same later.
@@ -116,7 +123,18 @@ pub enum Remedy {
 }
 
 impl Error {
-    /// What the caller can do about it.
+    /// The error of a description, in one sentence.
+    pub(crate) fn description(what: impl Display) -> Error {
+        let what = what.to_string();
+        Error::Description { what }
+    }
+
+    /// The same, of a file or key of a description.
+    pub(crate) fn of(self, place: impl Display) -> Error {
+        Error::description(format!("{place}: {self}"))
+    }
+
+    /// The remedy.
     pub fn remedy(&self) -> Remedy {
         match self {
             Error::Full { .. } => Remedy::Wait,
@@ -127,6 +145,7 @@ impl Error {
             | Error::NoVersion { .. }
             | Error::NoLongerKept { .. }
             | Error::Refused { .. }
+            | Error::Description { .. }
             | Error::Gone { .. } => Remedy::Change,
             Error::Internal { .. } | Error::Models { .. } => Remedy::Report,
             Error::Store(error) => remedy_of_store(error),
@@ -137,12 +156,12 @@ impl Error {
     /// up to the newest of them, or up to the `newest` that is known to be made, was there once.
     pub fn no_version(model: &str, version: u64, known: &[u64], newest: u64) -> Error {
         /// A model that makes a version every hour has more than fit into a sentence.
-        const TOLD_MAX: usize = 8;
+        const LISTED_MAX: usize = 8;
         let newest = known.last().map_or(newest, |last| newest.max(*last));
         let was_made = (1..=newest).contains(&version);
         let known = match known {
             [] => "none".to_owned(),
-            [first, .., last] if known.len() > TOLD_MAX => {
+            [first, .., last] if known.len() > LISTED_MAX => {
                 format!("{}, from {first} to {last}", known.len())
             }
             few => {
@@ -151,16 +170,17 @@ impl Error {
             }
         };
         let model = model.to_owned();
-        match was_made {
-            true => Error::NoLongerKept {
+        if was_made {
+            Error::NoLongerKept {
                 model,
                 what: format!("version {version} is no longer kept; it has {known}"),
-            },
-            false => Error::NoVersion {
+            }
+        } else {
+            Error::NoVersion {
                 model,
                 version,
                 known,
-            },
+            }
         }
     }
 }

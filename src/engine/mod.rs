@@ -97,15 +97,15 @@ pub struct Config {
     pub data: PathBuf,
     /// 0 takes one thread a core, less one, and at least one.
     pub learner_threads: usize,
-    /// What the data directory is changed through.
+    /// The disk that the data directory lies on.
     #[doc(hidden)]
     pub disk: Disk,
     /// Whether a wall clock far ahead of a journal's last entry is believed at once.
     pub wall_clock: WallClock,
-    /// What tells the time.
+    /// The clocks of the machine.
     #[doc(hidden)]
     pub clock: Clock,
-    /// Who looks at the stages of orders.
+    /// The watcher of orders, in tests.
     #[doc(hidden)]
     pub stages: Stages,
 }
@@ -235,7 +235,7 @@ impl Engine {
     /// [`Error::Unavailable`].
     pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
         if let Some(runtime) = self.models().find_map(|model| model.get().ok()) {
-            // What was answered a moment ago is found as well.
+            // An answer of a moment ago is found as well.
             runtime.write_queue.flush();
         }
         flows::audit::first(self.models().map(|model| {

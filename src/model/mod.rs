@@ -30,7 +30,7 @@ mod predictors;
 mod spec;
 pub mod weights;
 
-pub use crate::device::{Device, profile};
+pub use crate::device::{Device, Error as DeviceError, profile};
 pub use answer::{Choice, Function, Model};
 pub use encoders::features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
 pub use encoders::text::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};

@@ -27,7 +27,7 @@ const TOGETHER: usize = 16;
 
 pub(super) struct LearningService(pub Arc<ServerContext>);
 
-/// What the next reply waits for.
+/// The next reply, before it is known.
 enum Pending {
     Event {
         feedback_id: String,
@@ -91,9 +91,10 @@ async fn read(
         ))
     };
     // Where nothing waits for an encoder, a queue would cost a tenth of what a stream takes in.
-    let prepared = match context.engine.models().any(|model| model.encodes()) {
-        true => events.map(each).buffered(TOGETHER).left_stream(),
-        false => events.then(each).right_stream(),
+    let prepared = if context.engine.models().any(|model| model.encodes()) {
+        events.map(each).buffered(TOGETHER).left_stream()
+    } else {
+        events.then(each).right_stream()
     };
     tokio::pin!(prepared);
     loop {
@@ -150,7 +151,7 @@ async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackRep
     }
 }
 
-/// What became of an event, once that is certain.
+/// The acknowledgement of an event, once it is on disk.
 async fn fate(
     context: &ServerContext,
     handed: Result<Receipt, Refusal>,

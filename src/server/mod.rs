@@ -1,6 +1,6 @@
 //! The wire: the Open Inference Protocol, feedback and versions over gRPC, metrics over HTTP.
 //!
-//! Promise: what passes [`wire`] is valid, what does not is refused with one sentence, and
+//! Promise: a message that passes [`wire`] is valid, any other is refused with one sentence, and
 //! nothing here waits without a bound. [`run`] owns no state of a model; the engine does.
 //!
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
@@ -82,7 +82,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long requests in flight may take once the server drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// What health is told of; the empty name is the server as a whole.
+/// The services of the health service; the empty name is the server as a whole.
 const SERVICES: [&str; 4] = [
     "",
     inference::SERVICE_NAME,
@@ -90,7 +90,7 @@ const SERVICES: [&str; 4] = [
     registry_server::SERVICE_NAME,
 ];
 
-/// Where the server is reached: bound by the caller, so that port 0 can be told.
+/// The listeners of the server: bound by the caller, who can so read the port that 0 has become.
 #[derive(Debug)]
 pub struct Listeners {
     /// Predictions, feedback, versions, health and reflection.

@@ -1,4 +1,4 @@
-//! What an answer needs besides a state: encoders, devices, batches of rows, the clock.
+//! The computation of answers: encoders, forward passes on devices, dynamic batching, the clock.
 
 pub(crate) mod batcher;
 pub(crate) mod clock;

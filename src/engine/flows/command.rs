@@ -29,7 +29,7 @@ impl ServedModel {
     /// Journals a command and waits until it has been carried out.
     ///
     /// # Errors
-    /// What [`ServedModel::check_restore`] gives for a restore; [`Error::Full`] and
+    /// Those of [`ServedModel::check_restore`] for a restore; [`Error::Full`] and
     /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
     /// could not be saved.
     pub async fn command(&self, command: Command) -> Result<Made, Error> {

@@ -32,7 +32,7 @@ pub struct Limits {
 }
 
 impl ServedModel {
-    /// What the bounds are, and would be with these changes.
+    /// The bounds as they would be with these changes.
     ///
     /// # Errors
     /// [`Error::Refused`]: there can be no such limits. [`Error::Unavailable`].
@@ -61,7 +61,7 @@ impl ServedModel {
         let stopped = |_| runtime.unavailable("the writer has stopped");
         let position = done.await.map_err(stopped)??;
         self.wait_for_position(position).await?;
-        // What may go by now goes at once.
+        // Segments that may be removed by now are, at once.
         runtime.progress.set_next_retention(i64::MIN);
         let limits = runtime.run_blocking(move |runtime| runtime.limits_of(&before, &spec));
         let limits = limits.await?;

@@ -14,16 +14,16 @@ use crate::engine::host::served_model::ServedModel;
 use crate::event::{Batch, Column, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// One id a row; none where the prediction is not journaled.
     pub ids: Vec<PredictionId>,
-    /// What the model says.
+    /// The outputs of its rows.
     pub outputs: Outputs,
-    /// The version and position that said it.
+    /// The version of the snapshot that answered.
     pub version: u64,
-    /// The position that said it.
+    /// The position of that snapshot.
     pub position: u64,
 }
 
@@ -53,7 +53,7 @@ impl ServedModel {
     }
 
     /// Encodes a batch as the snapshot that is to answer it: each text with an encoder gets its
-    /// vector beside it, each vector with one is replaced. A batch without an encoder passes at once.
+    /// vector beside it, each vector with one is replaced. Without an encoder it passes at once.
     ///
     /// # Errors
     /// [`Error::Full`]: too many rows wait, or the device has no room for one.
@@ -99,9 +99,10 @@ impl ServedModel {
             None => Clock::SYSTEM.read().wall,
         };
         let ids = new_ids(batch.n_rows, now);
-        let choice = match manner.explore {
-            true => Choice::Drawn(&ids),
-            false => Choice::Best,
+        let choice = if manner.explore {
+            Choice::Drawn(&ids)
+        } else {
+            Choice::Best
         };
         let outputs = snapshot.model.answer(&rows, outputs, choice);
         let (version, position) = (snapshot.version, snapshot.position);

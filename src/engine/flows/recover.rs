@@ -101,7 +101,7 @@ fn try_open(
 ) -> Result<(Opened, Vec<Option<Embedder>>), String> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
-    let described = read(models, &path, embedders)?;
+    let described = read(models, &path, embedders).map_err(|error| error.to_string())?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
     let Opened {
         journal,

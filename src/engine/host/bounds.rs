@@ -41,7 +41,7 @@ pub struct Bound {
     pub used: f64,
     /// How near that is.
     pub level: Level,
-    /// What happens there, and what to do.
+    /// The consequence of reaching it, and the remedy.
     pub advice: String,
 }
 
@@ -112,7 +112,7 @@ impl Kind {
     }
 }
 
-/// What each bound refused, and its level at the newest check.
+/// The refusals at each bound, and its level at the newest check.
 #[derive(Default)]
 pub struct BoundCounts {
     refused: [AtomicU64; Kind::ALL.len()],

@@ -23,10 +23,10 @@ use crate::store;
 const LOOK_EVERY: usize = 16;
 /// Entries before another model has its turn.
 const TURN: usize = 4096;
-/// What is served is at most so much older than what was learned.
+/// The age of the snapshot at most, once more was learned.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 
-/// Learns whatever falls due, until told to stop.
+/// The loop of a learner thread: learns the models that are due, until it is stopped.
 pub fn run(due: &Receiver<Job>) {
     stand_back();
     while let Ok(Job::Learn(runtime)) = due.recv() {
@@ -45,15 +45,15 @@ impl ModelRuntime {
         self.looks(|| self.urgency.is_urgent())
     }
 
-    /// Learns up to an order on this thread, and publishes what it led to.
+    /// Learns up to an order on this thread, and publishes the state behind it.
     pub fn learn_to(&self, position: u64) {
         let _waiter = self.progress.wait(position);
         let reached = || *self.serving.position().borrow() >= position;
         while !reached() && !self.looks(reached) {}
     }
 
-    /// Looks at what is on disk until the turn is over or `enough`; true once everything is learned
-    /// or nothing can be, and where it is enough.
+    /// Learns entries until the turn is over or `enough`; true once everything on disk is learned, or
+    /// nothing can be, or it is enough.
     fn looks(&self, enough: impl Fn() -> bool) -> bool {
         let looks = catch_unwind(AssertUnwindSafe(|| self.try_looks(enough)));
         looks.unwrap_or_else(|_| {
@@ -158,7 +158,7 @@ impl ModelRuntime {
         }
         let outcome = match (step.refused, step.version) {
             (Some(what), version) => {
-                // What silence had earned by then may have made one due.
+                // The rewards of silent windows may have made a version due.
                 version
                     .iter()
                     .for_each(|version| drop(self.keep(follower, entry, version)));
@@ -194,7 +194,7 @@ impl ModelRuntime {
             version.reason,
             Reason::Restore | Reason::Retract | Reason::Adopt
         ) {
-            // What was brought back, or is rid of what was taken back, serves before it is saved.
+            // A restored state, or one without retracted feedback, serves before it is saved.
             self.serving.publish(follower.snapshot());
         }
         if version.reason == Reason::Retract {
@@ -219,7 +219,7 @@ impl ModelRuntime {
         saved
     }
 
-    /// Journals what was derived. The writer never waits for a learner, so this wait ends.
+    /// Journals a record. The writer never waits for a learner, so this wait ends.
     pub fn record(&self, record: Event) {
         let _ = self.write_queue.insist(Work::Record(record));
     }
@@ -254,9 +254,10 @@ impl ModelRuntime {
     /// starts from those that are there.
     pub fn settle_trims(&self) -> Result<(), Error> {
         drop(self.lock_follower()?);
-        match self.write_queue.flush() {
-            true => Ok(()),
-            false => Err(self.unavailable("the writer has stopped")),
+        if self.write_queue.flush() {
+            Ok(())
+        } else {
+            Err(self.unavailable("the writer has stopped"))
         }
     }
 

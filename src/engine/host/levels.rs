@@ -122,12 +122,11 @@ impl ModelRuntime {
             Kind::Clock => {
                 let (ahead_us, doubted) = self.clock.offset();
                 let days = ahead_us as f64 / DAY_US;
-                let then = match doubted {
-                    true => {
-                        "it is believed after an hour, or at once when the server is started with \
+                let then = if doubted {
+                    "it is believed after an hour, or at once when the server is started with \
                          --believe-clock"
-                    }
-                    false => "journal time approaches it slowly",
+                } else {
+                    "journal time approaches it slowly"
                 };
                 format!(
                     "the clock of this machine is {days:.1} days ahead of the journal's; set it \

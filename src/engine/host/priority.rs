@@ -1,11 +1,11 @@
-//! Which thread gives way to which: learning to answering, and neither to what a person waits for.
+//! Thread priorities: learning gives way to answers, and to an order that a person waits for.
 //!
 //! Invariant: a thread that learns in the background runs only where no other wants the core, and
 //! an order that a person waits for is not left to such a thread.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
-/// What of a model is urgent, and which learner thread is at it.
+/// The orders on their way to a model, and the learner thread that has its turn.
 #[derive(Debug, Default)]
 pub struct Urgency {
     /// Orders that persons wait for.

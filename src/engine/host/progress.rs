@@ -1,4 +1,4 @@
-//! Progress of a served model: how far its journal is on disk, what waits for that, what is due.
+//! Progress of a served model: its synced position, the positions awaited, the times due.
 //!
 //! Invariant: the synced position never goes back, and no entry behind it is applied.
 

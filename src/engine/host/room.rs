@@ -1,7 +1,7 @@
 //! ROOM: how much of a journal and of the learner's queue each kind of entry may fill.
 //!
-//! Invariant: predictions never take what feedback needs, and neither takes what orders, ticks and
-//! records of versions need. What is promised a place at the door has it in the journal.
+//! Invariant: predictions never take the room that feedback needs, and neither takes that of
+//! orders, ticks and records of versions. A prediction that was promised room has it in the journal.
 
 use crate::engine::error::Error;
 use crate::engine::host::bounds::Kind;
@@ -62,17 +62,16 @@ impl ModelRuntime {
 
     /// Whether so many bytes are within a share of the journal.
     pub fn check_bytes(&self, bytes: u64, max: u64) -> Result<(), Error> {
-        match bytes < max {
-            true => Ok(()),
-            false => {
-                let how = self.how_to_get_room();
-                let what = format!("the journal holds {bytes} of {max} bytes; {how}");
-                Err(self.full(Kind::FeedbackBytes, what))
-            }
+        if bytes < max {
+            Ok(())
+        } else {
+            let how = self.how_to_get_room();
+            let what = format!("the journal holds {bytes} of {max} bytes; {how}");
+            Err(self.full(Kind::FeedbackBytes, what))
         }
     }
 
-    /// What gives room in the journal back.
+    /// How an operator gets room in the journal.
     pub fn how_to_get_room(&self) -> String {
         let JournalLimits {
             age_max_s,

@@ -74,8 +74,8 @@ impl ServedModel {
         })
     }
 
-    /// What answers a request for `version`: empty for what the policy serves, an alias, or the
-    /// number of the version being served.
+    /// The snapshot that answers a request for `version`: empty for the one that the policy serves,
+    /// an alias, or the number of the version being served.
     ///
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::UnknownVersion`].

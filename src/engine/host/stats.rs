@@ -116,7 +116,7 @@ impl Follower {
         status.journal_bytes_a_day = status.journal_bytes as f64 / days;
         let room = limits.prediction_bytes_max();
         let left = room.saturating_sub(status.journal_bytes) as f64 / status.journal_bytes_a_day;
-        // What is too old goes, so that it may never be full.
+        // Old segments are removed, so that it may never be full.
         let kept_days = (limits.age_max_s + limits.retract_within_s) as f64 / (24.0 * 3600.0);
         let fits = kept_days * status.journal_bytes_a_day < room as f64;
         status.journal_days_left = (!fits).then_some(left);

@@ -46,7 +46,7 @@ pub struct Status {
     pub examples: u64,
     /// Served answers that were judged.
     pub judged: u64,
-    /// What the score is.
+    /// The name of the score.
     pub metric: &'static str,
     /// Over everything judged; none before.
     pub score: Option<f64>,
@@ -58,7 +58,7 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
     pub fates: BTreeMap<&'static str, u64>,
-    /// Predictions of which nothing has been heard yet.
+    /// Predictions without feedback so far.
     pub waiting: u64,
     /// Predictions that were served without an entry.
     pub unjournaled: u64,

@@ -99,7 +99,7 @@ fn feedback_bytes(feedback: &Feedback) -> usize {
 }
 
 fn features(batch: &Batch) -> usize {
-    /// What a column takes besides its values.
+    /// A column takes so many bytes besides its values.
     const COLUMN_BYTES: usize = 16;
     let column = |column: &Column| {
         COLUMN_BYTES

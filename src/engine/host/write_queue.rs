@@ -1,6 +1,6 @@
 //! The queue to the writer, bounded in messages and in bytes.
 //!
-//! Invariant: what does not fit is refused at once; nobody who serves a request waits here.
+//! Invariant: a message that does not fit is refused at once; no request waits here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -32,13 +32,13 @@ pub struct WriteQueue {
     model: usize,
 }
 
-/// Where the writer takes them out.
+/// The exit, for the writer.
 pub struct WriteReceiver {
     pub messages: Receiver<Message>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// There is no room, or nobody writes any more.
+/// There is no room, or the writer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -150,7 +150,7 @@ mod tests {
         let (write_queue, write_receiver) = queue();
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Err(Refused));
-        // What predictions may not take is there for an order.
+        // The part that predictions may not take is there for an order.
         assert_eq!(write_queue.offer(Work::Trim(1)), Ok(()));
         write_receiver.taken(write_receiver.messages.recv().unwrap().bytes);
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
@@ -160,9 +160,10 @@ mod tests {
     fn p8_the_queue_is_bounded_in_messages() {
         let (write_queue, _inbox) = queue();
         for n in 0..MESSAGES_MAX {
-            let expected = match n < MESSAGES_MAX * 3 / 4 {
-                true => Ok(()),
-                false => Err(Refused),
+            let expected = if n < MESSAGES_MAX * 3 / 4 {
+                Ok(())
+            } else {
+                Err(Refused)
             };
             assert_eq!(write_queue.offer(prediction(0)), expected, "{n}");
             if expected.is_err() {

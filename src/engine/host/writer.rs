@@ -54,7 +54,7 @@ pub struct Written {
     ticked: u64,
     /// Whether it came so late that others wait for it to be applied.
     overdue: bool,
-    /// What nobody waits for, kept until the next segment can be made.
+    /// Entries that no caller waits for, kept until the next segment can be made.
     held: Held,
 }
 
@@ -65,13 +65,13 @@ struct Held {
     bytes: usize,
 }
 
-/// What will be said after the sync.
+/// A reply that is sent after the sync.
 enum Reply {
     Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted),
     Command(oneshot::Sender<Result<u64, Error>>, u64),
 }
 
-/// Writes until told to close, or until nobody can send any more.
+/// The loop of the writer thread, until it is closed or every sender is gone.
 pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
     let messages = &write_receiver.messages;
     let mut last_sync = Instant::now();
@@ -166,7 +166,7 @@ impl Written {
         match work {
             Work::Prediction(prediction) => {
                 self.append_or_hold(Event::Prediction(prediction));
-                // First what it holds now, so that nobody sees room that is not there.
+                // In this order, so that no request sees room that is not there.
                 self.runtime.metrics.set_bytes(self.journal.bytes());
                 self.runtime.metrics.end_promise(bytes);
             }
@@ -201,7 +201,7 @@ impl Written {
         }
     }
 
-    /// Journals that something is due, once for each time that the learner has said so.
+    /// Journals a tick when the learner's next one is due, once for each.
     fn tick(&mut self) {
         let next_tick = self.runtime.progress.next_tick();
         if next_tick <= self.now.0 && self.tick_once() {
@@ -233,7 +233,7 @@ impl Written {
     }
 
     fn trim(&mut self, first_position: u64) {
-        // What goes may be younger than a day: its ids stay known.
+        // A removed segment may be younger than a day: its ids stay known.
         if !self.write_ids() {
             return;
         }
@@ -263,9 +263,10 @@ impl Written {
                 first_position: position,
             };
             self.append(&Event::Duplicate(duplicate))?;
-            return Ok(match retracted {
-                true => Accepted::Retracted { position },
-                false => Accepted::Duplicate { position },
+            return Ok(if retracted {
+                Accepted::Retracted { position }
+            } else {
+                Accepted::Duplicate { position }
             });
         }
         let served = self.runtime.serving.served();
@@ -283,7 +284,7 @@ impl Written {
         Ok(Accepted::Accepted { position })
     }
 
-    /// What is refused here was not seen at the door, since it came with others.
+    /// Refuses what [`ModelRuntime::check_feedback_room`] let in together with others.
     fn check_room(&self, bytes: u64) -> Result<(), Error> {
         let max = self.limits().feedback_bytes_max();
         self.runtime.check_bytes(self.journal.bytes() + bytes, max)
@@ -362,7 +363,7 @@ impl Written {
         })
     }
 
-    /// Journals what nobody waits for, or holds it while no segment can be made.
+    /// Journals an entry that no caller waits for, or holds it while no segment can be made.
     fn append_or_hold(&mut self, event: Event) {
         if self.append(&event).is_ok() || !self.runtime.health.is_stalled() {
             return;
@@ -379,7 +380,7 @@ impl Written {
         }
     }
 
-    /// Tries again what the system was short of.
+    /// Goes on after a shortage, if it has ended.
     fn go_on(&mut self) {
         if self.runtime.health.is_starved() {
             self.runtime.schedule();
@@ -404,7 +405,7 @@ impl Written {
         }
     }
 
-    /// Notes that the next segment cannot be made now; gives what feedback and commands are told.
+    /// Notes that the next segment cannot be made now; gives the error for feedback and commands.
     fn stall(&self, error: &store::Error) -> Error {
         let why = error.to_string();
         if self.runtime.health.stall(why.clone()) {
@@ -444,7 +445,7 @@ impl Written {
             let refused = failure
                 .as_ref()
                 .map(|reason| self.runtime.unavailable(reason));
-            // Who asked may have gone; what is on disk stays there.
+            // The caller may have gone; the entry stays on disk.
             match (reply, refused) {
                 (Reply::Feedback(reply, accepted), None) => drop(reply.send(Ok(accepted))),
                 (Reply::Feedback(reply, _), Some(error)) => drop(reply.send(Err(error))),
@@ -455,8 +456,8 @@ impl Written {
         self.runtime.schedule();
     }
 
-    /// What a failure of the journal means, and why nothing more is taken: feedback stops, unless
-    /// only this event was at fault.
+    /// Handles a failure of the journal: feedback stops, unless only this event was at fault. Gives
+    /// the reason.
     fn fail(&self, error: &store::Error) -> String {
         if matches!(
             error,

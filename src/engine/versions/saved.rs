@@ -240,7 +240,8 @@ impl Versions {
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
     pub fn keep_encoders(&self, described: &Described) -> Result<(), String> {
         for folder in &described.kept {
-            folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)))?;
+            let kept = folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)));
+            kept.map_err(|error| error.to_string())?;
         }
         if described.spec.device == Device::Cpu {
             let mut read = self.read.lock().expect("nothing panics under it");
@@ -258,14 +259,16 @@ impl Versions {
             return Ok(encoder.clone());
         }
         let path = self.encoders.join(hex(&pinned.digest));
-        let (folder, weights) = EncoderFolder::read(&self.encoders, &path)?;
+        let (folder, weights) =
+            EncoderFolder::read(&self.encoders, &path).map_err(|error| error.to_string())?;
         if folder.digest != pinned.digest {
             return Err(format!(
                 "{}: not the encoder that the model started with; restore it from a copy",
                 path.display()
             ));
         }
-        let encoder = Arc::new(folder.encoder(&path, weights, Device::Cpu)?);
+        let encoder = folder.encoder(&path, weights, Device::Cpu);
+        let encoder = Arc::new(encoder.map_err(|error| error.to_string())?);
         read.insert(pinned.digest, encoder.clone());
         Ok(encoder)
     }

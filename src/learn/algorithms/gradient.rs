@@ -24,7 +24,9 @@ use crate::learn::memory::{
 use crate::learn::training::network::TrainingNetwork;
 use crate::learn::training::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
+use crate::model::{
+    self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target,
+};
 use amend::{Amended, Row};
 use average::Averages;
 use influence::Influence;
@@ -192,7 +194,7 @@ impl GradientLearner {
         let outcome = match self.update(&mut examples, None, output_loss) {
             Ok(true) => Outcome::Updated(n_new),
             Ok(false) => Outcome::Rejected(n_new),
-            Err(what) => Outcome::Failed(what),
+            Err(error) => Outcome::Failed(error.to_string()),
         };
         examples.clear();
         self.pending = examples;
@@ -211,13 +213,13 @@ impl GradientLearner {
     /// One update, of new examples or of one that is amended; false where it was not finite, and then nothing was learned.
     ///
     /// # Errors
-    /// One sentence: the device fails.
+    /// The device fails.
     fn update(
         &mut self,
         new: &mut Vec<StoredExample>,
         amended: Option<&Amended>,
         output_loss: OutputLoss<'_>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, DeviceError> {
         let mut buffers = std::mem::take(&mut self.scratch.0);
         let mut rng = None;
         if self.strategy != Strategy::None {
@@ -255,7 +257,7 @@ impl GradientLearner {
         (new, amended): (&[StoredExample], Option<&Amended>),
         buffers: &mut Buffers,
         output_loss: OutputLoss<'_>,
-    ) -> Result<Option<Losses>, String> {
+    ) -> Result<Option<Losses>, DeviceError> {
         let Buffers {
             drawn,
             shares,

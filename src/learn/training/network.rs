@@ -9,7 +9,7 @@ use super::backprop::{Lengths, Pass, sparse_gradient, squared_inputs, squares};
 use super::optimizer::State;
 use super::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Training};
+use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters, Training};
 
 /// A network that takes steps.
 #[derive(Clone, Debug)]
@@ -101,8 +101,8 @@ impl TrainingNetwork {
     /// Computes the outputs for `rows`.
     ///
     /// # Errors
-    /// One sentence: the device is not there, has no room, or fails.
-    pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), String> {
+    /// The device is not there, has no room, or fails.
+    pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
         let buffers = &mut self.buffers.0;
         if self.device == Device::Cpu {
             buffers.pass.forward(&self.parameters, rows);
@@ -157,7 +157,7 @@ impl TrainingNetwork {
         settings: &Gradient,
         rows: &[&Encoded],
         shares: &[f32],
-    ) -> Result<bool, String> {
+    ) -> Result<bool, DeviceError> {
         let Some(training) = &mut self.elsewhere else {
             let (pass, parameters) = (&mut self.buffers.0.pass, &mut self.parameters);
             let finite = pass.backward(parameters, rows, shares);
@@ -239,7 +239,7 @@ impl TrainingNetwork {
         other: &TrainingNetwork,
         share: f32,
         late: &[(usize, f32)],
-    ) -> Result<(), String> {
+    ) -> Result<(), DeviceError> {
         if let (Some(mine), Some(theirs)) = (&mut self.elsewhere, &other.elsewhere) {
             return mine.approach(theirs, share, late);
         }

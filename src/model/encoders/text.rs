@@ -194,7 +194,7 @@ impl TextEncoder {
         &self,
         tokens: &[Vec<u32>],
         adapters: &Adapters,
-        loss: impl FnOnce(&[f32]) -> Vec<f32>,
+        loss: impl FnOnce(&[f32]) -> Vec<f32> + Send,
     ) -> Result<Vec<f32>, String> {
         let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
         let Network::Bert(bert) = &self.network else {

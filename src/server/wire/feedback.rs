@@ -1,4 +1,4 @@
-//! From a feedback message to a feedback event, and its fate at the door to a reply.
+//! From a feedback message to a feedback event, and from its acknowledgement to a reply.
 //!
 //! Invariant: an event made here speaks of exactly one subject with exactly one signal, and the
 //! signal is one that the model's task can learn from.
@@ -58,7 +58,7 @@ pub(in crate::server) fn feedback(
     })
 }
 
-/// What became of the event `feedback_id` at the door.
+/// The reply to the event `feedback_id`.
 pub(in crate::server) fn reply(
     feedback_id: String,
     fate: Result<Accepted, Refusal>,

@@ -18,7 +18,7 @@ pub(in crate::server) struct Refusal {
     pub code: Code,
     /// The field of the message; empty if none is at fault.
     pub field: &'static str,
-    /// One sentence: what was got, and what is expected.
+    /// One sentence: the value that came, and the one expected.
     pub message: String,
 }
 
@@ -49,6 +49,7 @@ impl From<engine::Error> for Refusal {
             Error::Unavailable { .. } => (Code::Unavailable, "model"),
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
+            Error::Description { .. } => (Code::InvalidArgument, "description"),
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
             Error::Internal { .. } => (Code::Internal, "model"),

@@ -1,4 +1,4 @@
-//! What the world said, in the one form that a model's task can learn from.
+//! The signal of a feedback message, in the one form that the model's task can learn from.
 //!
 //! Invariant: exactly one signal; a label is a known class or action, a number is finite, and a
 //! reward or the value of a signal within the range that the model describes.

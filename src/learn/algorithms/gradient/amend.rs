@@ -99,7 +99,7 @@ impl GradientLearner {
         match self.update(&mut vec![stored], Some(&amended), output_loss) {
             Ok(true) => Outcome::Updated(0),
             Ok(false) => Outcome::Rejected(0),
-            Err(what) => Outcome::Failed(what),
+            Err(error) => Outcome::Failed(error.to_string()),
         }
     }
 

@@ -15,7 +15,7 @@ use super::output_loss::OutputLoss;
 use super::replay_loss::ReplayLoss;
 use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Target};
+use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters, Target};
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
@@ -90,8 +90,8 @@ impl Averages {
     /// Lets both answer the rows of an update.
     ///
     /// # Errors
-    /// One sentence: their device fails.
-    pub fn answer(&mut self, rows: &[&Encoded]) -> Result<(), String> {
+    /// Their device fails.
+    pub fn answer(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
         let mut each = self.pair.iter_mut();
         each.try_for_each(|average| average.network.forward(rows))
     }
@@ -137,7 +137,7 @@ impl Averages {
         settings: &Gradient,
         rows: &[&Encoded],
         replay_loss: &ReplayLoss<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), DeviceError> {
         let mut shares = vec![0.0; rows.len()];
         shares[0] = 1.0 / settings.examples_per_update as f32;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
@@ -162,7 +162,11 @@ impl Averages {
 
     /// Follows a network that has made one more update, with these rows; errors as
     /// [`Averages::answer`].
-    pub fn follow(&mut self, network: &TrainingNetwork, rows: &[&Encoded]) -> Result<(), String> {
+    pub fn follow(
+        &mut self,
+        network: &TrainingNetwork,
+        rows: &[&Encoded],
+    ) -> Result<(), DeviceError> {
         self.n_updates += 1;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             // While it is young an average is a plain mean: it forgets where it began.

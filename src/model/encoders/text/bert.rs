@@ -9,7 +9,7 @@ use candle_nn::{LayerNorm, Linear, Module, ops};
 
 use super::adapters::{Adapters, LayerAdapters};
 use super::config::{Activation, Config};
-use crate::device::{Device as ComputeDevice, Use, in_a_line};
+use crate::device::{Device as ComputeDevice, Use, compute, in_a_line};
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
 
 /// What a score is added to where a token is only padding.
@@ -90,13 +90,23 @@ impl Bert {
             Some(adapters) => adapters.on(&self.device)?,
             None => Vec::new(),
         };
-        self.forward(texts, &adapters)?.flatten_all()?.to_vec1()
+        compute(&self.device, || {
+            self.forward(texts, &adapters)?.flatten_all()?.to_vec1()
+        })
     }
 
     /// The gradient of a loss with respect to every value of the adapters, where `loss` returns its
-    /// gradient with respect to the
-    /// vectors `[b, h]` of the texts.
+    /// gradient with respect to the vectors `[b, h]` of the texts.
     pub fn gradient(
+        &self,
+        texts: &[&[u32]],
+        adapters: &Adapters,
+        loss: impl FnOnce(&[f32]) -> Vec<f32> + Send,
+    ) -> Result<Vec<f32>> {
+        compute(&self.device, || self.gradient_here(texts, adapters, loss))
+    }
+
+    fn gradient_here(
         &self,
         texts: &[&[u32]],
         adapters: &Adapters,

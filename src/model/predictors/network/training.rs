@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::dense::{DenseLayers, Place};
 use super::layers::{Layer, WEIGHT_MAX};
-use crate::device::{Use, in_a_line};
+use crate::device::{self, Use, compute};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 
@@ -63,14 +63,14 @@ impl Training {
     /// Copies layers to a device, with the means of their gradients where the rule has any.
     ///
     /// # Errors
-    /// One sentence: the device is not there or has no room.
+    /// The device is not there or has no room.
     pub fn new(
         layers: &[Layer],
         moments: Option<[&[Layer]; 2]>,
         device: crate::device::Device,
-    ) -> std::result::Result<Training, String> {
+    ) -> std::result::Result<Training, device::Error> {
         let device = device.open(Use::Learning)?;
-        told(Training::copy(layers, moments, &device))
+        learned(Training::copy(layers, moments, &device))
     }
 
     fn copy(layers: &[Layer], moments: Option<[&[Layer]; 2]>, device: &Device) -> Result<Training> {
@@ -92,35 +92,40 @@ impl Training {
     /// The layers as they are.
     ///
     /// # Errors
-    /// One sentence: the device fails.
-    pub fn layers(&self) -> std::result::Result<Vec<Layer>, String> {
-        told(self.layers.read(self.layers.values()))
+    /// The device fails.
+    pub fn layers(&self) -> std::result::Result<Vec<Layer>, device::Error> {
+        learned(self.layers.read(self.layers.values()))
     }
 
     /// The means of the gradient and of its square, where the rule has any; errors as
     /// [`Training::layers`].
-    pub fn moments(&self) -> std::result::Result<Option<[Vec<Layer>; 2]>, String> {
+    pub fn moments(&self) -> std::result::Result<Option<[Vec<Layer>; 2]>, device::Error> {
         let read = |[first, second]: &[Tensor; 2]| -> Result<[Vec<Layer>; 2]> {
             Ok([self.layers.read(first)?, self.layers.read(second)?])
         };
-        told(self.moments.as_ref().map(read).transpose())
+        learned(self.moments.as_ref().map(read).transpose())
     }
 
     /// Outputs `[rows, n_outputs]`.
     ///
     /// # Errors
-    /// One sentence: the device has no room for the rows, or fails.
+    /// The device has no room for the rows, or fails.
     pub fn forward(
         &mut self,
         sparse: &SparseTable,
         rows: &[&Encoded],
-    ) -> std::result::Result<Vec<f32>, String> {
+    ) -> std::result::Result<Vec<f32>, device::Error> {
         self.gradients.clear();
         self.inputs.clear();
-        let mut inputs = told(self.layers.forward(sparse, rows, rows.len()))?;
-        let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+        let layers = &self.layers;
+        let computed = compute(layers.device(), || {
+            let mut inputs = layers.forward(sparse, rows, rows.len())?;
+            let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+            Ok((inputs, outputs.transpose()?.unwrap_or_default()))
+        });
+        let (inputs, outputs) = learned(computed)?;
         self.inputs = inputs;
-        told(outputs.unwrap_or_else(|| Ok(Vec::new())))
+        Ok(outputs)
     }
 
     /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to what
@@ -130,8 +135,9 @@ impl Training {
     ///
     /// # Errors
     /// As [`Training::forward`].
-    pub fn backward(&mut self, gradient: &[f32]) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_backward(gradient))
+    pub fn backward(&mut self, gradient: &[f32]) -> std::result::Result<Vec<f32>, device::Error> {
+        let device = self.layers.device().clone();
+        learned(compute(&device, || self.try_backward(gradient)))
     }
 
     fn try_backward(&mut self, gradient: &[f32]) -> Result<Vec<f32>> {
@@ -173,8 +179,10 @@ impl Training {
         factors: &[f32],
         rule: Rule,
         wants_first: bool,
-    ) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_step(factors, rule, wants_first))
+    ) -> std::result::Result<Vec<f32>, device::Error> {
+        let device = self.layers.device().clone();
+        let step = || self.try_step(factors, rule, wants_first);
+        learned(compute(&device, step))
     }
 
     fn try_step(&mut self, factors: &[f32], rule: Rule, wants_first: bool) -> Result<Vec<f32>> {
@@ -248,8 +256,9 @@ impl Training {
         other: &Training,
         share: f32,
         late: &[(usize, f32)],
-    ) -> std::result::Result<(), String> {
-        told(self.try_approach(other, share, late))
+    ) -> std::result::Result<(), device::Error> {
+        let device = self.layers.device().clone();
+        learned(compute(&device, || self.try_approach(other, share, late)))
     }
 
     fn try_approach(&mut self, other: &Training, share: f32, late: &[(usize, f32)]) -> Result<()> {
@@ -306,6 +315,7 @@ fn sums(places: &[Place], device: &Device) -> Result<Option<Tensor>> {
     Ok(Some(Tensor::from_vec(values, shape, device)?))
 }
 
-fn told<T>(result: Result<T>) -> std::result::Result<T, String> {
-    result.map_err(|error| format!("the device cannot learn: {}", in_a_line(&error)))
+/// An error of candle as one of learning.
+fn learned<T>(result: Result<T>) -> std::result::Result<T, device::Error> {
+    result.map_err(device::Error::failed("learn"))
 }
