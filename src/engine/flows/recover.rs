@@ -20,7 +20,7 @@ use crate::engine::host::follower::Follower;
 use crate::engine::host::retracted::Retracted;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::{Versions, hex};
-use crate::event::{Description, Event, Time};
+use crate::event::{Description, Event, ModelName, Time};
 use crate::learn::is_forgotten;
 use crate::model::{Spec, SpecError};
 use crate::store::regular::is_there;
@@ -309,18 +309,12 @@ fn known_ids(
     Ok(ids)
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.
 fn check_name(name: &str) -> Result<(), RecoverError> {
-    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let sound = name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(inner);
-    match sound {
-        true => Ok(()),
-        false => Err(RecoverError::Unfit(format!(
-            "its name {name:?} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,63}}"
-        ))),
-    }
+    let checked = name.parse::<ModelName>();
+    let refusal = |error| format!("its name {name:?} is not one of a model: {error}");
+    checked
+        .map(drop)
+        .map_err(|error| RecoverError::Unfit(refusal(error)))
 }
 
 fn parse(toml: &str) -> Result<Arc<Spec>, RecoverError> {
