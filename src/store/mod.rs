@@ -47,6 +47,6 @@ pub use error::{Error, Malformed};
 pub use ids::Ids;
 pub use journal::{
     Config, Journal, JournalReport, Reader, Recovered, SegmentFile, TornTail, erase, segments,
-    verify,
+    verify, verify_each,
 };
 pub use scratch::{Scratch, sweep as sweep_scratch};

@@ -5,6 +5,7 @@
 use super::erasure_list;
 use super::read_buffer::ReadBuffer;
 use super::segment::{Head, Segment};
+use crate::event::Kind;
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
     chain_after,
@@ -17,7 +18,7 @@ pub(super) const CHUNK: usize = 256 << 10;
 /// The payload of an entry.
 pub(super) enum Content<'a> {
     Written(&'a [u8]),
-    Erased,
+    Erased(Kind),
 }
 
 /// The first group that is not sound: where it starts, and its fault.
@@ -141,8 +142,8 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> SegmentScan<'_, V> {
         };
         if *blake3::hash(payload).as_bytes() == entry.digest {
             (self.visit)(&entry, Content::Written(payload))?;
-        } else if erasure_list::erased_kind(self.segment, &entry, payload)?.is_some() {
-            (self.visit)(&entry, Content::Erased)?;
+        } else if let Some(kind) = erasure_list::erased_kind(self.segment, &entry, payload)? {
+            (self.visit)(&entry, Content::Erased(kind))?;
         } else {
             return corruption(
                 offset,
