@@ -311,10 +311,10 @@ fn known_ids(
 
 fn check_name(name: &str) -> Result<(), RecoverError> {
     let checked = name.parse::<ModelName>();
-    let refusal = |error| format!("its name {name:?} is not one of a model: {error}");
-    checked
-        .map(drop)
-        .map_err(|error| RecoverError::Unfit(refusal(error)))
+    let refusal = |error| {
+        RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"))
+    };
+    checked.map(drop).map_err(refusal)
 }
 
 fn parse(toml: &str) -> Result<Arc<Spec>, RecoverError> {
