@@ -75,8 +75,8 @@ pub use flows::limits::Limits;
 pub use flows::predict::{Answer, Manner};
 use flows::recover::{Clocks, Opened};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
-pub use history::decisions::{Decided, Decisions};
-pub use history::translation::Parting;
+pub use history::logged::{LoggedDecision, LoggedDecisions};
+pub use history::translation::Divergence;
 pub use host::bounds::{Bound, Level};
 use host::runtime::{Job, ModelRuntime, Queues, Recovered};
 pub use host::served_model::ServedModel;
@@ -183,8 +183,9 @@ impl Engine {
                     written.push(journal);
                     ServedModel::available(&name, runtime)
                 }
-                Err(reason) => {
-                    tracing::error!(model = name, reason = %reason, "model is unavailable");
+                Err(error) => {
+                    let reason = error.to_string();
+                    tracing::error!(model = name, reason, "model is unavailable");
                     ServedModel::unavailable(&name, reason)
                 }
             };

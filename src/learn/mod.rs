@@ -37,24 +37,25 @@
 //! ```
 
 mod algorithms;
-mod archive;
 mod comparison;
 mod join;
 mod learner;
+mod lookup;
 mod memory;
 mod offpolicy;
 mod records;
+pub mod rewards;
 pub mod signals;
 mod training;
 mod versions;
 
 pub use algorithms::analytic::{InverseTemperature, Recursion, Settings as RecursionSettings};
 pub use algorithms::learned::{Amendment, Learned};
-pub use archive::{Archive, Otherwise};
 pub use comparison::Comparison;
-pub use join::{Coming, Gone, Held, Joins, Waiting};
-pub use learner::{Error, Learner, Omission, Step};
-pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
+pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
+pub use learner::{Error, Exclusion, Learner, Step};
+pub use lookup::{Counterfactual, Lookup, LookupError};
+pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::{Evaluation, Member};
 pub use records::ledger::{Fate, Ledger};
 pub use records::seen::{Seen, feedback_key, is_forgotten};
