@@ -127,7 +127,7 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
         let text = match &found.without {
             Some(output) => format!(
                 "{source:?}, {} events less: {}",
-                found.excluded,
+                found.left_out,
                 output_text(Some(output))
             ),
             None => format!("{source:?}: not computed: {}", found.without_reason),
@@ -230,7 +230,7 @@ fn object(found: &AuditResponse, without: bool) -> Value {
     });
     if without {
         object["without"] = output(found.without.as_ref());
-        object["left_out"] = json!(found.excluded);
+        object["left_out"] = json!(found.left_out);
         object["without_reason"] = json!(found.without_reason);
     }
     object

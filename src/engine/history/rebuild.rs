@@ -18,7 +18,7 @@ use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Entry, Event, Feedback, Order, Prediction, Time};
-use crate::learn::{Comparison, Counterfactual, Exclusion, Learner, Lookup, LookupError};
+use crate::learn::{Comparison, Counterfactual, Learner, Lookup, LookupError};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::Reader;
@@ -126,7 +126,7 @@ impl Rebuild {
         }
         let own = exclusions(order, &facts, base, last)?;
         let exclusions = [&known.exclusions[..], &own].concat();
-        let wanted = orders.wanted(versions, base, last)?;
+        let wanted = orders.wanted(versions, &facts, base, last)?;
         // The recorded history decides by itself.
         let undecided = order.and_then(|_| orders.undecided.keys().next().copied());
         let learner = match base {
