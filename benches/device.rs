@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         let rows = rows(n_rows);
         let rows: Vec<&Encoded> = rows.iter().collect();
         let network = Network::on(&parameters, device);
-        let rate = rate(long, || network.forward(&rows).map(drop))?;
+        let rate = rate(long, || Ok(network.forward(&rows).map(drop)?))?;
         println!("forward {n_rows} {rate:.1}");
     }
     for n_rows in ROWS {
@@ -88,7 +88,7 @@ fn rate(long: Duration, mut once: impl FnMut() -> Result<(), String>) -> anyhow:
     Ok(rates[N_TIMES / 2])
 }
 
-/// Forward, the slopes of a cross-entropy, backward, and a step.
+/// Forward, the gradient of a cross-entropy, backward, and a step.
 fn updates(
     parameters: &Parameters,
     device: Device,
@@ -106,13 +106,14 @@ fn updates(
     let mut training = training.map_err(anyhow::Error::msg)?;
     let factors = vec![1.0 / n_rows as f32; n_rows];
     rate(long, || {
-        let mut slopes = training.forward(&parameters.sparse, &rows)?;
-        for (index, slopes) in slopes.chunks_exact_mut(WIDTHS[3]).enumerate() {
-            softmax(slopes);
-            slopes[index % WIDTHS[3]] -= 1.0;
+        let mut gradient = training.forward(&parameters.sparse, &rows)?;
+        for (index, gradient) in gradient.chunks_exact_mut(WIDTHS[3]).enumerate() {
+            softmax(gradient);
+            gradient[index % WIDTHS[3]] -= 1.0;
         }
-        training.backward(&slopes)?;
-        training.step(&factors, RULE, false).map(drop)
+        training.backward(&gradient)?;
+        training.step(&factors, RULE, false)?;
+        Ok(())
     })
 }
 

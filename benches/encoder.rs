@@ -84,10 +84,9 @@ async fn predict(engine: &Engine, n_rows: usize, text: &str) -> anyhow::Result<(
         n_rows,
         columns: vec![Column::Strings(vec![text.to_owned(); n_rows])],
     };
-    let batch = model.embed(batch).await?;
-    let answer = model
-        .predict(&*model.snapshot("")?, batch, Manner::default())
-        .await?;
+    let snapshot = model.snapshot("")?;
+    let batch = model.embed(&snapshot, batch).await?;
+    let answer = model.predict(&snapshot, batch, Manner::default()).await?;
     anyhow::ensure!(answer.ids.len() == n_rows, "it is journaled");
     Ok(())
 }

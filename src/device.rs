@@ -1,7 +1,11 @@
 //! The device that a model computes on: the processor, or a GPU driven by candle.
 //!
 //! Invariant: predictions and learning have a stream each on a GPU, so neither waits for the
-//! other, and no value of one is ever seen by the other.
+//! other, and no value of one is ever seen by the other. On the processor candle computes in one
+//! thread of a pool of this library ([`compute`]), so the order of its sums depends neither on the
+//! number of processors nor on the environment.
+
+use std::sync::Mutex;
 
 /// The device that a model computes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +17,47 @@ pub enum Device {
     Candle,
     /// An NVIDIA GPU, by its number.
     Cuda(usize),
+}
+
+/// A device that does not compute.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// This build computes on no such device: it never will.
+    #[error("device {0} is not in this build: take \"cpu\", or build with --features cuda")]
+    NotBuilt(Device),
+    /// The machine has no such device, or its driver refuses it.
+    #[error("device {device} is not there: {why}")]
+    Absent {
+        /// The device asked for.
+        device: Device,
+        /// The refusal of the driver.
+        why: String,
+    },
+    /// It has no room, or failed: what it was asked for may succeed later.
+    #[error("the device cannot {task}: {why}")]
+    Failed {
+        /// What it was asked for, as a verb.
+        task: &'static str,
+        /// The error of candle.
+        why: String,
+    },
+}
+
+impl Error {
+    /// A failure of candle at this task.
+    pub(crate) fn failed(task: &'static str) -> impl Fn(candle_core::Error) -> Error {
+        move |error| Error::Failed {
+            task,
+            why: in_a_line(&error),
+        }
+    }
+}
+
+/// For callers whose error is a sentence.
+impl From<Error> for String {
+    fn from(error: Error) -> String {
+        error.to_string()
+    }
 }
 
 /// The purpose for which a device is opened.
@@ -39,8 +84,8 @@ impl Device {
     /// Whether it is there.
     ///
     /// # Errors
-    /// One sentence: this build or this machine has none.
-    pub fn check(self) -> Result<(), String> {
+    /// [`Error::NotBuilt`] or [`Error::Absent`].
+    pub fn check(self) -> Result<(), Error> {
         self.open(Use::Answers).map(drop)
     }
 
@@ -49,18 +94,42 @@ impl Device {
         not(feature = "cuda"),
         allow(unused_variables, reason = "only a GPU has streams")
     )]
-    pub(crate) fn open(self, purpose: Use) -> Result<candle_core::Device, String> {
+    pub(crate) fn open(self, purpose: Use) -> Result<candle_core::Device, Error> {
         match self {
             Device::Cpu | Device::Candle => Ok(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
-            Device::Cuda(number) => opened(number, purpose)
-                .map_err(|error| format!("device {self} is not there: {}", in_a_line(&error))),
+            Device::Cuda(number) => opened(number, purpose).map_err(|error| Error::Absent {
+                device: self,
+                why: in_a_line(&error),
+            }),
             #[cfg(not(feature = "cuda"))]
-            Device::Cuda(_) => Err(format!(
-                "device {self} is not in this build: take \"cpu\", or build with --features cuda"
-            )),
+            Device::Cuda(_) => Err(Error::NotBuilt(self)),
         }
     }
+}
+
+/// Pools of one thread each that nobody computes in; as many as were ever needed at a time.
+static IDLE_POOLS: Mutex<Vec<rayon::ThreadPool>> = Mutex::new(Vec::new());
+
+/// Computes with candle on this device: on the processor in one thread, where candle by itself
+/// would spread each operation over as many threads as the process has; callers at the same time
+/// have a thread each.
+pub(crate) fn compute<R: Send>(
+    device: &candle_core::Device,
+    computation: impl FnOnce() -> R + Send,
+) -> R {
+    if !device.is_cpu() {
+        return computation();
+    }
+    let idle = || IDLE_POOLS.lock().expect("nothing panics under it");
+    let pool = idle().pop();
+    let start = || rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let Some(pool) = pool.or_else(|| start().ok()) else {
+        return computation();
+    };
+    let result = pool.install(computation);
+    idle().push(pool);
+    result
 }
 
 /// What candle says went wrong, without the backtrace that its errors may carry.

@@ -5,7 +5,8 @@
 /// Sets the process up; to be called first, while it has one thread.
 pub fn set_up() {
     raise_descriptor_limit();
-    // One row is small work, and a fixed number of threads keeps the order of every sum fixed.
+    // For speed alone, since the library computes in one thread anyway: without these candle counts
+    // the processors anew at each product, from /proc/cpuinfo, and splits the product for all.
     // SAFETY: no other thread has been started, so nothing can read the environment meanwhile.
     unsafe {
         std::env::set_var("RAYON_NUM_THREADS", "1");
@@ -15,7 +16,7 @@ pub fn set_up() {
 
 /// Memory is taken in pages of 4 KiB: the allocator asks for pages of 2 MiB, each of which counts
 /// whole, however few bytes of it a connection uses. It begins before `main`, so this does as well:
-/// the loader calls what is listed in this section, and of what is, the lowest numbers first.
+/// the loader calls the functions listed in this section, the lowest numbers first.
 #[cfg(target_os = "linux")]
 #[used]
 #[unsafe(link_section = ".init_array.00101")]

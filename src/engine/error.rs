@@ -1,5 +1,7 @@
-//! What can go wrong here, by what the caller can do.
+//! The errors of the engine, by what the caller can do.
 
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::store;
@@ -15,9 +17,9 @@ pub enum Error {
     UnknownVersion {
         /// The model.
         model: String,
-        /// What was asked for.
+        /// The version that was asked for.
         version: String,
-        /// What is there.
+        /// The version that is served.
         served: u64,
     },
     /// Name a version that there is.
@@ -25,7 +27,7 @@ pub enum Error {
     NoVersion {
         /// The model.
         model: String,
-        /// What was asked for.
+        /// The version that was asked for.
         version: u64,
         /// Those there are.
         known: String,
@@ -57,15 +59,15 @@ pub enum Error {
     /// Ask for something else.
     #[error("{field}: {what}")]
     Refused {
-        /// What is at fault.
+        /// The field at fault.
         field: &'static str,
-        /// What is wrong with it.
+        /// Its fault.
         what: String,
     },
     /// Send the row with its feedback.
     #[error("{field}: {what}")]
     Gone {
-        /// What names the prediction.
+        /// The field that names the prediction.
         field: &'static str,
         /// Why it takes no feedback any more.
         what: String,
@@ -75,7 +77,21 @@ pub enum Error {
     Damaged {
         /// The model.
         model: String,
-        /// What is damaged.
+        /// The damage.
+        what: String,
+    },
+    /// Mend the description, or the file that it names.
+    #[error("{what}")]
+    Description {
+        /// One sentence that names the file.
+        what: String,
+    },
+    /// Report it: the request is sound, and would fail again.
+    #[error("model {model:?}: {what}")]
+    Internal {
+        /// The model.
+        model: String,
+        /// The failure.
         what: String,
     },
     /// Mend what the sentence names, and ask again.
@@ -99,17 +115,61 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// The remedy for an error, as its caller sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Send the same later.
+    Wait,
+    /// Have the operator mend what the sentence names; the request is sound.
+    Mend,
+    /// Have the operator restore a file from a copy, or name another version.
+    Restore,
+    /// Send another request.
+    Change,
+    /// Report it.
+    Report,
+}
+
 impl Error {
+    /// The error of a description, in one sentence.
+    pub(crate) fn description(what: impl Display) -> Error {
+        let what = what.to_string();
+        Error::Description { what }
+    }
+
+    /// The same, of a file or key of a description.
+    pub(crate) fn of(self, place: impl Display) -> Error {
+        Error::description(format!("{place}: {self}"))
+    }
+
+    /// The remedy.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Error::Full { .. } => Remedy::Wait,
+            Error::Unavailable { .. } | Error::Unreadable { .. } => Remedy::Mend,
+            Error::Damaged { .. } => Remedy::Restore,
+            Error::UnknownModel(_)
+            | Error::UnknownVersion { .. }
+            | Error::NoVersion { .. }
+            | Error::NoLongerKept { .. }
+            | Error::Refused { .. }
+            | Error::Description { .. }
+            | Error::Gone { .. } => Remedy::Change,
+            Error::Internal { .. } | Error::Models { .. } => Remedy::Report,
+            Error::Store(error) => remedy_of_store(error),
+        }
+    }
+
     /// There is no such version, but those `known`, which rise. Versions are numbered one by one: one
     /// up to the newest of them, or up to the `newest` that is known to be made, was there once.
     pub fn no_version(model: &str, version: u64, known: &[u64], newest: u64) -> Error {
         /// A model that makes a version every hour has more than fit into a sentence.
-        const TOLD_MAX: usize = 8;
+        const LISTED_MAX: usize = 8;
         let newest = known.last().map_or(newest, |last| newest.max(*last));
         let was_made = (1..=newest).contains(&version);
         let known = match known {
             [] => "none".to_owned(),
-            [first, .., last] if known.len() > TOLD_MAX => {
+            [first, .., last] if known.len() > LISTED_MAX => {
                 format!("{}, from {first} to {last}", known.len())
             }
             few => {
@@ -118,16 +178,57 @@ impl Error {
             }
         };
         let model = model.to_owned();
-        match was_made {
-            true => Error::NoLongerKept {
+        if was_made {
+            Error::NoLongerKept {
                 model,
                 what: format!("version {version} is no longer kept; it has {known}"),
-            },
-            false => Error::NoVersion {
+            }
+        } else {
+            Error::NoVersion {
                 model,
                 version,
                 known,
-            },
+            }
         }
+    }
+}
+
+/// A full disk and a shortage of descriptors end; bytes that are not what was written do not.
+fn remedy_of_store(error: &store::Error) -> Remedy {
+    match error {
+        error if error.is_passing() => Remedy::Wait,
+        store::Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => Remedy::Wait,
+        store::Error::Io { .. }
+        | store::Error::NoSegment { .. }
+        | store::Error::Poisoned { .. }
+        | store::Error::Locked { .. } => Remedy::Mend,
+        store::Error::Damaged { .. }
+        | store::Error::CheckpointAhead { .. }
+        | store::Error::Missing { .. }
+        | store::Error::Checkpoint { .. }
+        | store::Error::Foreign { .. } => Remedy::Restore,
+        store::Error::TooLarge { .. } => Remedy::Change,
+        store::Error::Entry { .. } | store::Error::Exists { .. } => Remedy::Report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_a_disk_that_is_full_is_waited_for_and_one_that_fails_is_mended() {
+        let check = |code: i32, expected: Remedy| {
+            let error = Error::Store(store::Error::Io {
+                path: PathBuf::from("checkpoints"),
+                doing: "write it",
+                source: std::io::Error::from_raw_os_error(code),
+            });
+            assert_eq!(error.remedy(), expected, "{code}");
+        };
+        check(libc::ENOSPC, Remedy::Wait);
+        check(libc::EMFILE, Remedy::Wait);
+        check(libc::EIO, Remedy::Mend);
+        check(libc::EACCES, Remedy::Mend);
     }
 }

@@ -4,7 +4,7 @@
 //! only once it is on disk; everything has a bound.
 //!
 //! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then one file a flow:
-//! `predict`, `feedback`, `writer` (the journal's only writer), `follower` (apply and publish),
+//! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
 //! `command`, `recover`. [`Offline`] reads what a server has left.
 //!
 //! ```
@@ -49,7 +49,6 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -62,28 +61,30 @@ pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use compute::clock::{Clock, Reading, WallClock};
 pub use compute::described::{Described, describe, fitting};
-use compute::embed::Embedders;
+use compute::embed::{Embedder, Embedders};
 pub use compute::encoder_folder::check_kept as check_kept_encoders;
 pub use compute::histogram::Counts;
 pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};
-pub use error::Error;
+use compute::threads::spawn;
+pub use error::{Error, Remedy};
 pub use flows::audit::{Audit, Heard, Without};
 pub use flows::command::Made;
-pub use flows::feedback::{Accepted, Receipt};
+pub use flows::feedback::Receipt;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, Manner};
-use flows::recover::Clocks;
+use flows::recover::{Clocks, Opened};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
 pub use host::bounds::{Bound, Level};
-use host::follower::Job;
-use host::served_model::ModelRuntime;
+use host::runtime::{Job, ModelRuntime, Queues, Recovered};
 pub use host::served_model::ServedModel;
-pub use host::stats::{MemberStatus, State, Status};
+pub use host::status::{MemberStatus, State, Status};
+pub use host::work::Accepted;
+use host::work::Work;
 use host::write_queue::WriteQueue;
-use host::writer::{Work, Written};
+use host::writer::JournalWriter;
 pub use offline::replay::{Replay, Replayed};
 pub use offline::stopped::Offline;
 
@@ -96,15 +97,15 @@ pub struct Config {
     pub data: PathBuf,
     /// 0 takes one thread a core, less one, and at least one.
     pub learner_threads: usize,
-    /// What the data directory is changed through.
+    /// The disk that the data directory lies on.
     #[doc(hidden)]
     pub disk: Disk,
     /// Whether a wall clock far ahead of a journal's last entry is believed at once.
     pub wall_clock: WallClock,
-    /// What tells the time.
+    /// The clocks of the machine.
     #[doc(hidden)]
     pub clock: Clock,
-    /// Who looks at the stages of orders.
+    /// The watcher of orders, in tests.
     #[doc(hidden)]
     pub stages: Stages,
 }
@@ -163,6 +164,11 @@ impl Engine {
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
+        let queues = Queues {
+            write_queue,
+            jobs,
+            feedback_stopped: stopped,
+        };
         let mut models = BTreeMap::new();
         let mut embedders = Embedders::default();
         let mut written = Vec::new();
@@ -170,28 +176,12 @@ impl Engine {
             let opened =
                 flows::recover::open(&directory, &config.models, &name, clocks, &mut embedders);
             let served_model = match opened {
-                Ok((mut recovered, embedders)) => {
+                Ok((mut opened, embedders)) => {
+                    opened.follower.stages.clone_from(&config.stages);
                     let index = written.len();
-                    recovered.follower.stages.clone_from(&config.stages);
-                    let (follower, clock) = (recovered.follower, Arc::new(recovered.clock));
-                    let runtime = ModelRuntime::new(
-                        &name,
-                        index,
-                        follower,
-                        &write_queue,
-                        &jobs,
-                        clock,
-                        &stopped,
-                    );
-                    let runtime = Arc::new(ModelRuntime {
-                        embedders,
-                        retracted: recovered.retracted,
-                        ..runtime
-                    });
-                    runtime.note_journal(&recovered.journal);
-                    let (journal, ids) = (recovered.journal, recovered.ids);
-                    written.push(Written::new(journal, ids, runtime.clone()));
-                    ServedModel::runtime(&name, runtime)
+                    let (runtime, journal) = serve(&name, index, opened, embedders, &queues);
+                    written.push(journal);
+                    ServedModel::available(&name, runtime)
                 }
                 Err(error) => {
                     tracing::error!(model = name, reason = %error, "model is unavailable");
@@ -207,8 +197,8 @@ impl Engine {
         let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();
         Ok(Arc::new(Engine {
             threads: Mutex::new(Some(Threads {
-                write_queue,
-                jobs,
+                write_queue: queues.write_queue,
+                jobs: queues.jobs,
                 writer,
                 learners,
             })),
@@ -245,12 +235,12 @@ impl Engine {
     /// [`Error::Unavailable`].
     pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
         if let Some(runtime) = self.models().find_map(|model| model.get().ok()) {
-            // What was answered a moment ago is found as well.
+            // An answer of a moment ago is found as well.
             runtime.write_queue.flush();
         }
         flows::audit::first(self.models().map(|model| {
             let runtime = model.get()?;
-            let last = runtime.synced.load(Relaxed);
+            let last = runtime.progress.synced();
             flows::audit::audit(&runtime.versions, last, id, without)
         }))
     }
@@ -271,12 +261,32 @@ impl Engine {
         }
         drain(&threads.write_queue, &runtime);
         // A retraction that was journaled ends with what it erases.
-        runtime.iter().for_each(|model| model.join_retraction());
+        runtime.iter().for_each(|model| model.retractions.join());
         drain(&threads.write_queue, &runtime);
         runtime.iter().for_each(|model| model.save_at_stop());
-        let _ = threads.write_queue.insist(0, Work::Close);
+        let _ = threads.write_queue.insist(Work::Close);
         let _ = threads.writer.join();
     }
+}
+
+/// Splits a recovered model into its runtime and the part of the writer.
+fn serve(
+    name: &str,
+    index: usize,
+    opened: Opened,
+    embedders: Vec<Option<Embedder>>,
+    queues: &Queues,
+) -> (Arc<ModelRuntime>, JournalWriter) {
+    let recovered = Recovered {
+        follower: opened.follower,
+        embedders,
+        clock: opened.clock,
+        retracted: opened.retracted,
+    };
+    let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
+    runtime.note_journal(&opened.journal);
+    let written = JournalWriter::new(opened.journal, opened.ids, runtime.clone());
+    (runtime, written)
 }
 
 /// Learns all that is journaled, and journals the records that follow.
@@ -293,12 +303,5 @@ impl Drop for Engine {
 
 fn spawn_learner(due: &Receiver<Job>) -> JoinHandle<()> {
     let due = due.clone();
-    spawn("learner", move || host::follower::run(&due))
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    builder
-        .spawn(work)
-        .expect("the system has a thread to give")
+    spawn("learner", move || host::learning::run(&due))
 }

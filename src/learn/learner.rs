@@ -26,7 +26,7 @@ use crate::learn::records::ledger::{Fate, Ledger};
 use crate::learn::records::places::Places;
 use crate::learn::records::seen::Seen;
 use crate::learn::records::sources::Sources;
-use crate::learn::training::spare::Spare;
+use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::retold::Retold;
 use crate::learn::versions::tainted::Tainted;
@@ -132,9 +132,9 @@ pub struct Learner {
     world: World,
     history: History,
     /// Those whose adapters learn, by the place of their input; brought when they are needed.
-    encoders: Spare<Vec<Option<Arc<TextEncoder>>>>,
+    encoders: Scratch<Vec<Option<Arc<TextEncoder>>>>,
     /// The request of several rows that was last read back: the next feedback may speak of it, too.
-    request: Spare<Option<(u64, Arc<Prediction>)>>,
+    request: Scratch<Option<(u64, Arc<Prediction>)>>,
     /// Windows that close within an entry at most: only tests choose another bound.
     windows_max: usize,
     /// Why the device that learns has failed, while the entry is applied that it failed at.
@@ -194,8 +194,8 @@ impl Learner {
             description: Description::default(),
             world: World::default(),
             history: History::default(),
-            encoders: Spare::default(),
-            request: Spare::default(),
+            encoders: Scratch::default(),
+            request: Scratch::default(),
             windows_max: windows::PER_ENTRY_MAX,
             failed: None,
             gap: None,
@@ -214,8 +214,8 @@ impl Learner {
             description: Description::default(),
             world: World::default(),
             history: History::default(),
-            encoders: Spare::default(),
-            request: Spare::default(),
+            encoders: Scratch::default(),
+            request: Scratch::default(),
             windows_max: windows::PER_ENTRY_MAX,
             failed: None,
             gap: None,

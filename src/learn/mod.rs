@@ -49,7 +49,7 @@ pub mod signals;
 mod training;
 mod versions;
 
-pub use algorithms::analytic::{Recursion, Settings as RecursionSettings, Sharpness};
+pub use algorithms::analytic::{InverseTemperature, Recursion, Settings as RecursionSettings};
 pub use algorithms::learned::{Amendment, Learned};
 pub use comparison::Comparison;
 pub use join::{Coming, Found, Gone, Held, Joins, Waiting};

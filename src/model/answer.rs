@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::loss::{argmax, softmax};
 use super::policy::{Estimates, draw};
 use super::spec::{Spec, Task};
+use crate::device;
 use crate::event::{Batch, Outputs, PredictionId};
 use crate::model::encoders::features::{Encoded, Encoder, Scale};
 use crate::model::encoders::text::Adapters;
@@ -82,7 +83,7 @@ impl Model {
     ///
     /// # Panics
     /// When [`Choice::Drawn`] brings fewer ids than rows.
-    pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Result<Outputs, String> {
+    pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Result<Outputs, device::Error> {
         let rows = self.encode(batch);
         let outputs = self.forward(&rows)?;
         Ok(self.answer(&rows, outputs, choice))
@@ -147,7 +148,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::forward`].
-    pub fn distribution(&self, batch: &Batch) -> Result<Vec<f32>, String> {
+    pub fn distribution(&self, batch: &Batch) -> Result<Vec<f32>, device::Error> {
         let Task::Bandit { actions } = &self.spec.task else {
             return Ok(Vec::new());
         };
@@ -198,8 +199,8 @@ impl Model {
     /// What the function gives for encoded rows, `[rows, n_outputs]`.
     ///
     /// # Errors
-    /// One sentence: the device that is to compute a network does not; the processor never fails.
-    pub fn forward(&self, rows: &[Encoded]) -> Result<Vec<f32>, String> {
+    /// The device that is to compute a network does not; the processor never fails.
+    pub fn forward(&self, rows: &[Encoded]) -> Result<Vec<f32>, device::Error> {
         Ok(match &self.function {
             Function::Network(network) => network.forward(rows)?,
             Function::Neighbours(nearest) => {
@@ -208,8 +209,9 @@ impl Model {
             }
             Function::Ridge(ridge) => rows.iter().flat_map(|row| ridge.outputs(row)).collect(),
             Function::Portfolio { portfolio, network } => {
-                let voices = |row| portfolio.voices(row, &self.target, network.as_ref());
-                let mixed = |row| portfolio.mix(&voices(row));
+                let member_outputs =
+                    |row| portfolio.member_outputs(row, &self.target, network.as_ref());
+                let mixed = |row| portfolio.mix(&member_outputs(row));
                 rows.iter().flat_map(mixed).collect()
             }
         })

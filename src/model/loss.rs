@@ -104,21 +104,21 @@ impl Target {
         }
     }
 
-    /// Writes the slope of the loss at `outputs` into `slopes` (both `[n_outputs]`, in the scale
+    /// Writes the gradient of the loss at `outputs` into `gradient` (both `[n_outputs]`, in the scale
     /// of the target) and returns the loss.
-    pub fn slopes(&self, outputs: &[f32], scale: &Scale, slopes: &mut [f32]) -> f32 {
-        slopes.fill(0.0);
+    pub fn gradient(&self, outputs: &[f32], scale: &Scale, gradient: &mut [f32]) -> f32 {
+        gradient.fill(0.0);
         let mut squared = |index: usize, target: f64| {
             let error = outputs[index] - scale.standardise(target);
-            slopes[index] = error;
+            gradient[index] = error;
             0.5 * error * error
         };
         match *self {
             Target::Class(class) => {
-                slopes.copy_from_slice(outputs);
-                softmax(slopes);
-                let loss = -slopes[class as usize].max(f32::MIN_POSITIVE).ln();
-                slopes[class as usize] -= 1.0;
+                gradient.copy_from_slice(outputs);
+                softmax(gradient);
+                let loss = -gradient[class as usize].max(f32::MIN_POSITIVE).ln();
+                gradient[class as usize] -= 1.0;
                 loss
             }
             Target::Value(value) => squared(0, value),
@@ -129,8 +129,8 @@ impl Target {
                 losses.sum()
             }
             Target::Correction { action, by, .. } => {
-                // What the slope of the squared error lacked when the example was learned.
-                slopes[action as usize] = -scale.deviations(by);
+                // What the gradient of the squared error lacked when the example was learned.
+                gradient[action as usize] = -scale.deviations(by);
                 0.0
             }
         }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slopes_are_the_derivatives_of_the_loss() {
+    fn the_gradient_holds_the_derivatives_of_the_loss() {
         let mut scale = Scale::default();
         [0.0, 1.0, 0.5, 2.0]
             .iter()
@@ -177,18 +177,18 @@ mod tests {
             },
             Target::BestAction(0),
         ] {
-            let mut slopes = [0.0; 3];
-            target.slopes(&outputs, &scale, &mut slopes);
+            let mut gradient = [0.0; 3];
+            target.gradient(&outputs, &scale, &mut gradient);
             for index in 0..3 {
                 let loss = |step: f32| {
                     let mut moved = outputs;
                     moved[index] += step;
-                    target.slopes(&moved, &scale, &mut [0.0; 3])
+                    target.gradient(&moved, &scale, &mut [0.0; 3])
                 };
                 let numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2;
                 assert!(
-                    (numeric - slopes[index]).abs() < 1e-3,
-                    "{target:?} {index}: {numeric} {slopes:?}"
+                    (numeric - gradient[index]).abs() < 1e-3,
+                    "{target:?} {index}: {numeric} {gradient:?}"
                 );
             }
         }

@@ -30,7 +30,7 @@ mod predictors;
 mod spec;
 pub mod weights;
 
-pub use crate::device::{Device, profile};
+pub use crate::device::{Device, Error as DeviceError, profile};
 pub use answer::{Choice, Function, Model};
 pub use encoders::features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
 pub use encoders::text::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
@@ -39,15 +39,18 @@ pub use linear_algebra::matrix;
 pub use linear_algebra::sparse::SparseTable;
 pub use loss::{Target, argmax, softmax};
 pub use policy::{Estimates, Policy};
-pub use predictors::linear::{Bank, BankForm};
+pub use predictors::linear::{LinearForm, LinearMembers};
 pub use predictors::neighbours::{
-    Nearest, Neighbour, Neighbours, Past, Remembered, Voters, Window,
+    BaseRates, Nearest, Neighbour, Neighbours, Remembered, Voters, Window,
 };
-pub use predictors::network::fit::{Fitting, fit, widths};
 pub use predictors::network::layers::{Layer, Parameters, WEIGHT_MAX};
+pub use predictors::network::weight_check::{TensorMatch, weight_check, widths};
 pub use predictors::network::{Network, Rule, Training};
-pub use predictors::portfolio::{Last, Plan, Pool, Portfolio, Range, Voices, log, logistic_share};
+pub use predictors::portfolio::{
+    Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log, logistic_share,
+};
 pub use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
+pub use spec::keys;
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
     JournalLimits, LearnerKind, LowRank, Memory, Named, NamedEncoder, Neighbourhood, Optimizer,

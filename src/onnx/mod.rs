@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use crate::device::{Device, Use};
+use crate::device::{Device, Use, compute};
 use call::{Budget, Call};
 pub use file::{Described, element};
 use file::{File, Node, quoted};
@@ -85,7 +85,7 @@ impl Graph {
         };
         graph.place(file, &output)?;
         graph.keep_needed();
-        graph.fold()?;
+        compute(&graph.device.clone(), || graph.fold())?;
         graph.find_last_reads();
         Ok(graph)
     }
@@ -103,6 +103,10 @@ impl Graph {
     /// # Errors
     /// One sentence that names the node.
     pub fn run(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
+        compute(&self.device, || self.run_here(inputs))
+    }
+
+    fn run_here(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
         let mut values = self.known.clone();
         for ((_, place), value) in self.inputs.iter().zip(inputs) {
             values[*place] = Some(value);

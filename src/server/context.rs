@@ -1,5 +1,4 @@
-//! What the services share: the engine, the bounds, whether the server drains, and a count of
-//! what was refused.
+//! The context that all services share: the engine, the bounds, the drain, the counts of refusals.
 //!
 //! Invariant: a request that is refused is counted once, under the flow it belongs to.
 
@@ -9,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Request, Status};
 
-use super::Config;
+use super::bounds::Config;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
@@ -76,7 +75,7 @@ impl ServerContext {
             );
             return Err(Refusal::new(Code::ResourceExhausted, "", what).into());
         };
-        // It goes on to its end, even where whoever asked has gone.
+        // It goes on to its end, even where the caller has gone.
         run_blocking(move || {
             let _place = place;
             work()
@@ -112,13 +111,13 @@ pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Who asks, as far as that is known before anybody is authenticated: the address of the other side.
+/// The actor of a request, as far as it is known without authentication: the remote address.
 pub(super) fn actor<T>(request: &Request<T>) -> String {
     let address = request.remote_addr();
     address.map_or_else(String::new, |address| address.ip().to_string())
 }
 
-/// Runs what reads disks or digests away from the threads that answer.
+/// Runs work that reads disks or digests on a thread for that, not on those that answer.
 pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Status> {
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p9_an_unknown_model_is_told_what_exists() {
+    fn p9_the_refusal_of_an_unknown_model_lists_the_models() {
         let check = |names: &[&str], expected: &str| {
             assert_eq!(unknown_model("x", names), expected);
         };

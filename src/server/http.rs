@@ -130,7 +130,7 @@ const SCORES: [Score; 3] = [
 struct Distribution {
     name: &'static str,
     help: &'static str,
-    /// What one stands for.
+    /// One of its units, in that of the metric.
     unit: f64,
     counts: fn(&Status) -> &Counts,
 }
@@ -160,9 +160,10 @@ pub(super) fn router(context: Arc<ServerContext>) -> Router {
 
 /// Ready or not, the text names each bound that is near or reached, and what to do.
 async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String) {
-    let code = match context.ready() {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    let code = if context.ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
     let mut text = String::new();
     for model in context.engine.models() {
@@ -277,9 +278,10 @@ fn histogram(text: &mut String, statuses: &[Status], of: &Distribution) {
 
 /// A value as Prometheus reads it.
 fn shown(value: f64) -> String {
-    match value.is_infinite() {
-        true => "+Inf".to_owned(),
-        false => value.to_string(),
+    if value.is_infinite() {
+        "+Inf".to_owned()
+    } else {
+        value.to_string()
     }
 }
 

@@ -117,7 +117,7 @@ impl InferenceService {
             raw: request.raw_input_contents,
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
-        let batch = model.embed(batch).await?;
+        let batch = model.embed(&snapshot, batch).await?;
         let answer = model.predict(&snapshot, batch, parameters.manner).await?;
         Ok(ModelInferResponse {
             model_name: request.model_name,

@@ -1,6 +1,6 @@
 //! The wire: the Open Inference Protocol, feedback and versions over gRPC, metrics over HTTP.
 //!
-//! Promise: what passes [`wire`] is valid, what does not is refused with one sentence, and
+//! Promise: a message that passes [`wire`] is valid, any other is refused with one sentence, and
 //! nothing here waits without a bound. [`run`] owns no state of a model; the engine does.
 //!
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
@@ -31,6 +31,7 @@
 //! ```
 
 mod accept;
+mod bounds;
 mod context;
 mod http;
 mod inference_service;
@@ -55,6 +56,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use self::accept::Acceptor;
+pub use self::bounds::Config;
+use self::bounds::STREAMS_MAX;
 use self::context::ServerContext;
 pub use self::wire::{audit as audit_message, version as version_message};
 use crate::engine::Engine;
@@ -62,8 +65,6 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server as inference;
 use crate::proto::perennial::v1::{learning_server, registry_server};
 
-/// Requests in flight on one connection.
-const STREAMS_MAX: u32 = 1024;
 /// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
@@ -81,7 +82,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long requests in flight may take once the server drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// What health is told of; the empty name is the server as a whole.
+/// The services of the health service; the empty name is the server as a whole.
 const SERVICES: [&str; 4] = [
     "",
     inference::SERVICE_NAME,
@@ -89,27 +90,7 @@ const SERVICES: [&str; 4] = [
     registry_server::SERVICE_NAME,
 ];
 
-/// The bounds of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Bytes of one message, compressed or not.
-    pub message_bytes_max: usize,
-    /// Rows of one request.
-    pub rows_max: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            // Clients send large batches of vectors: 4096 rows of 4096 floats.
-            message_bytes_max: 64 * 1024 * 1024,
-            // A batch is answered in one piece; more rows would hold up those behind it.
-            rows_max: 4096,
-        }
-    }
-}
-
-/// Where the server is reached: bound by the caller, so that port 0 can be told.
+/// The listeners of the server: bound by the caller, who can so read the port that 0 has become.
 #[derive(Debug)]
 pub struct Listeners {
     /// Predictions, feedback, versions, health and reflection.

@@ -1,4 +1,4 @@
-//! What was refused at the door of one flow: counted, and logged.
+//! The refusals of one flow: counted, and logged.
 //!
 //! Invariant: one line a minute at most, and it holds nothing of what was sent.
 
@@ -14,7 +14,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// The refusals of one flow.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    /// What it is called in metrics and in the log.
+    /// The name of the flow in metrics and in the log.
     pub flow: &'static str,
     n: AtomicU64,
     logged: Mutex<Option<Instant>>,

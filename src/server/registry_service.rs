@@ -114,10 +114,10 @@ impl registry_server::Registry for RegistryService {
             });
             return Ok(Response::new(planned.await?));
         }
-        let asked = Asked::new("retract", &request.model, &actor);
+        let logged = LoggedOrder::new("retract", &request.model, &actor);
         let done = self.retracted(request, actor).await;
         let made = |done: &Certificate| (done.version, done.position);
-        asked.end(done.as_ref().map(made));
+        logged.end(done.as_ref().map(made));
         Ok(Response::new(done?))
     }
 
@@ -157,12 +157,11 @@ impl registry_server::Registry for RegistryService {
             bytes_max: request.bytes_max,
             retract_within: request.retract_within,
         };
-        let limits = match request.dry_run || changes == OrderedLimits::default() {
-            true => {
-                let model = model.clone();
-                run_blocking(move || Ok(model.limits(&changes)?)).await?
-            }
-            false => model.change_limits(&changes).await.map_err(Refusal::from)?,
+        let limits = if request.dry_run || changes == OrderedLimits::default() {
+            let model = model.clone();
+            run_blocking(move || Ok(model.limits(&changes)?)).await?
+        } else {
+            model.change_limits(&changes).await.map_err(Refusal::from)?
         };
         Ok(Response::new(wire::limits(model.name(), limits)))
     }
@@ -180,9 +179,10 @@ impl registry_server::Registry for RegistryService {
             let status = |model: &Arc<ServedModel>| wire::model_status(model.status(digest));
             Ok(models.iter().map(status).collect())
         };
-        let models = match digest {
-            true => self.0.inquire(statuses).await?,
-            false => run_blocking(statuses).await?,
+        let models = if digest {
+            self.0.inquire(statuses).await?
+        } else {
+            run_blocking(statuses).await?
         };
         Ok(Response::new(StatusResponse { models }))
     }
@@ -196,9 +196,9 @@ impl RegistryService {
         model: &str,
         command: Command,
     ) -> Result<Response<VersionMade>, Status> {
-        let asked = Asked::new(name, model, &command.actor);
+        let logged = LoggedOrder::new(name, model, &command.actor);
         let made = self.commanded(model, command).await;
-        asked.end(made.as_ref().map(|made| (made.version, made.position)));
+        logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let Made { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
     }
@@ -217,9 +217,10 @@ impl RegistryService {
         let model = self.0.model(&request.model)?;
         let selector = wire::selector(&request)?;
         check_note(&request.note)?;
-        let disposal = match request.erase {
-            true => Disposal::Erase,
-            false => Disposal::Keep,
+        let disposal = if request.erase {
+            Disposal::Erase
+        } else {
+            Disposal::Keep
         };
         let order = Retract {
             selector: selector.clone(),
@@ -237,18 +238,18 @@ impl RegistryService {
 
 /// An order on its way. The log gets one line of what became of it, also where nobody waits for it
 /// any more.
-struct Asked {
+struct LoggedOrder {
     order: &'static str,
     model: String,
     actor: String,
     ended: bool,
 }
 
-impl Asked {
-    fn new(order: &'static str, model: &str, actor: &str) -> Asked {
-        Asked {
+impl LoggedOrder {
+    fn new(order: &'static str, model: &str, actor: &str) -> LoggedOrder {
+        LoggedOrder {
             order,
-            // What is asked for need not be the name of a model.
+            // A request may name anything as its model.
             model: model.chars().take(NAME_CHARS_MAX).collect(),
             actor: actor.to_owned(),
             ended: false,
@@ -271,7 +272,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for LoggedOrder {
     fn drop(&mut self) {
         if !self.ended {
             let (order, model, actor) = (self.order, &self.model, &self.actor);

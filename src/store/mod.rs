@@ -1,4 +1,4 @@
-//! What survives: the only room that writes files.
+//! The store: journals, checkpoints and feedback ids; the only room that writes files.
 //!
 //! It promises that what [`Journal::sync`] covered is there after any crash, that bytes which are
 //! not what was written are refused and never guessed at, and that a [`checkpoint`] under its

@@ -3,6 +3,8 @@
 //!
 //! Invariant: one rule, one test; a failure lists every place as `file:line`.
 
+mod modules;
+
 use std::path::{Path, PathBuf};
 
 /// The rooms, from left to right: each uses itself and those before it.

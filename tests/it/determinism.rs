@@ -4,10 +4,11 @@
 
 use crate::support::{AUTO, Classroom, cases, gradient, label, rows};
 use perennial::event::{
-    Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs, PredictionId, Signal,
-    Subject,
+    Batch, Column, Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs,
+    PredictionId, Signal, Subject, Time,
 };
 use perennial::learn::{Fate, Learner};
+use perennial::model::{Choice, Spec};
 
 /// Rows of the fixed list.
 const N_ROWS: usize = 230;
@@ -226,25 +227,107 @@ fn p2_summaries_are_printed() {
     }
 }
 
-#[test]
-fn p2_a_second_process_comes_to_the_same() {
+/// The lines that a test of this module prints in a process of its own, which is given so many
+/// threads by the variables that rayon and candle read; by none of them where none are given.
+fn printed(test: &str, n_threads: Option<usize>) -> Vec<String> {
     let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program)
-        .args([
-            "--exact",
-            "determinism::p2_summaries_are_printed",
-            "--nocapture",
-        ])
-        .output()
-        .unwrap();
+    let mut child = std::process::Command::new(program);
+    child.args(["--exact", &format!("determinism::{test}"), "--nocapture"]);
+    for variable in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+        match n_threads {
+            Some(n_threads) => child.env(variable, n_threads.to_string()),
+            None => child.env_remove(variable),
+        };
+    }
+    let output = child.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    let said: Vec<_> = text.lines().filter(|l| l.starts_with("digest ")).collect();
+    let digests = text.lines().filter(|line| line.starts_with("digest "));
+    digests.map(str::to_owned).collect()
+}
+
+#[test]
+fn p2_a_second_process_comes_to_the_same() {
+    let said = printed("p2_summaries_are_printed", None);
     let own: Vec<String> = descriptions()
         .iter()
         .map(|toml| summary(&course(toml).learner))
         .collect();
     assert_eq!(said, own);
+}
+
+/// Networks so wide that candle would spread their products over threads: learned in updates of
+/// many rows, on the processor and by the steps of a device, then asked for many rows at once.
+fn wide_summaries() -> Vec<String> {
+    const WIDTH: usize = 256;
+    let summary = |device: &str| {
+        let toml = format!(
+            "task = 'classification'\nclasses = ['a', 'b', 'c']\n\
+             [[input]]\nname = 'v'\nkind = 'vector'\nlength = {WIDTH}\n\
+             [network]\nhidden = [{WIDTH}, {WIDTH}]\n\
+             [learner]\nkind = 'gradient'\nexamples_per_update = 32\n\
+             [backend]\ndevice = '{device}'\n"
+        );
+        let spec = std::sync::Arc::new(Spec::parse(&toml).unwrap());
+        let mut learner = Learner::new(spec);
+        let values = |row: u64| {
+            let value = move |place: usize| ((row as f32 + 1.0) * (place as f32 + 0.5)).sin();
+            (0..WIDTH).flat_map(move |place| value(place).to_le_bytes())
+        };
+        let batch = |rows: std::ops::Range<u64>| Batch {
+            n_rows: (rows.end - rows.start) as usize,
+            columns: vec![Column::Vectors(
+                rows.flat_map(values).collect::<Vec<u8>>().into(),
+            )],
+        };
+        for position in 1..=96 {
+            let feedback = Feedback {
+                feedback_id: position.to_string(),
+                subject: Subject::Inputs {
+                    batch: batch(position..position + 1),
+                    decision: None,
+                },
+                signal: Signal::Label(["a", "b", "c"][position as usize % 3].to_owned()),
+                source: String::new(),
+                event_time: None,
+                tags: Default::default(),
+                actor: String::new(),
+            };
+            let entry = Entry {
+                position,
+                time: Time(0),
+                event: Event::Feedback(feedback),
+            };
+            learner.apply(&entry, &mut ()).unwrap();
+        }
+        let outputs = learner
+            .model()
+            .predict(&batch(0..300), Choice::Best)
+            .unwrap();
+        let Outputs::Probabilities(p) = outputs else {
+            panic!("{outputs:?}");
+        };
+        let bits: Vec<u8> = p.iter().flat_map(|p| p.to_bits().to_le_bytes()).collect();
+        let answered = blake3::hash(&bits).to_hex();
+        format!("digest {} {answered}", hex(learner.learned().digest()))
+    };
+    ["cpu", "candle"].into_iter().map(summary).collect()
+}
+
+#[test]
+fn p2_wide_summaries_are_printed() {
+    wide_summaries()
+        .iter()
+        .for_each(|summary| println!("\n{summary}"));
+}
+
+#[test]
+fn p2_the_number_of_threads_changes_no_digest() {
+    let own = wide_summaries();
+    for n_threads in [None, Some(1), Some(8)] {
+        let printed = printed("p2_wide_summaries_are_printed", n_threads);
+        assert_eq!(printed, own, "{n_threads:?}");
+    }
 }
 
 /// The same fact under other names, whose order is the same.

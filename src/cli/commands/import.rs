@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use perennial::engine::fitting;
-use perennial::model::{Fitting, Spec};
+use perennial::model::{Spec, TensorMatch};
 use perennial::store::checkpoint::FOREIGN_BYTES_MAX;
 use perennial::store::regular;
 use serde_json::json;
@@ -35,9 +35,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let description = args.folder.join("model.toml");
     let fittings = fitting(&description, &args.file)?;
     for fitting in &fittings {
-        match args.json {
-            true => print::line(object(fitting))?,
-            false => print::line(fitting)?,
+        if args.json {
+            print::line(object(fitting))?;
+        } else {
+            print::line(fitting)?;
         }
     }
     let n_wrong = fittings.iter().filter(|one| one.advice.is_some()).count();
@@ -54,16 +55,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // It was read just before, as a regular file.
     let toml = fs::read_to_string(&description)?;
     let is_named = Spec::named(&toml)?.weights.as_deref() == Some(&*name);
-    print::note(match is_named {
-        true => format!(
+    print::note(if is_named {
+        format!(
             "all {n_tensors} tensors fit; it serves from {}",
             place.display()
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "all {n_tensors} tensors fit; to start with them, write below [network] in {}: \
              weights = {name:?}",
             description.display()
-        ),
+        )
     });
     Ok(())
 }
@@ -88,7 +90,7 @@ fn put(file: &Path, place: &Path) -> anyhow::Result<()> {
     fs::write(place, bytes).with_context(|| place.display().to_string())
 }
 
-fn object(fitting: &Fitting) -> serde_json::Value {
+fn object(fitting: &TensorMatch) -> serde_json::Value {
     json!({
         "name": fitting.name,
         "expected": fitting.expected,

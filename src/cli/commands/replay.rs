@@ -1,6 +1,6 @@
 //! `perennial replay`: applies the journal again, to verify it or under another description.
 //!
-//! Invariant: nothing on disk is changed unless `--adopt` says so.
+//! Invariant: nothing on disk is changed without `--adopt`.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -63,12 +63,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let made = offline.adopt(replay, print::user(), args.note.clone())?;
-    match args.json {
-        true => print::line(json!({"version": made.version, "position": made.position}))?,
-        false => print::line(format_args!(
+    if args.json {
+        print::line(json!({"version": made.version, "position": made.position}))?;
+    } else {
+        print::line(format_args!(
             "made version {} at position {}",
             made.version, made.position
-        ))?,
+        ))?;
     }
     print::note(format_args!(
         "copy {} over the model's own model.toml before the next `perennial serve`",

@@ -21,7 +21,7 @@ const PARTS: i128 = 20;
 /// Both clocks of a machine, read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// What the machine takes for the time of day; it may jump either way.
+    /// The wall clock of the machine; it may jump either way.
     pub wall: Time,
     /// Microseconds since some moment; it never goes back, and goes on while the machine sleeps.
     pub monotonic_us: i64,
@@ -37,18 +37,18 @@ impl Reading {
     }
 }
 
-type Tell = dyn Fn() -> Reading + Send + Sync;
+type Simulation = dyn Fn() -> Reading + Send + Sync;
 
-/// The clocks of this machine, or what a test tells instead.
+/// The clocks of this machine, or simulated ones.
 #[derive(Clone, Default)]
-pub struct Clock(Option<Arc<Tell>>);
+pub struct Clock(Option<Arc<Simulation>>);
 
 impl Clock {
     /// The clocks of this machine.
     pub(crate) const SYSTEM: Clock = Clock(None);
 
     /// Clocks for tests.
-    pub fn told(tell: impl Fn() -> Reading + Send + Sync + 'static) -> Clock {
+    pub fn simulated(tell: impl Fn() -> Reading + Send + Sync + 'static) -> Clock {
         Clock(Some(Arc::new(tell)))
     }
 
@@ -88,7 +88,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             None => "Clock",
-            Some(_) => "Clock, told",
+            Some(_) => "Clock, simulated",
         })
     }
 }
@@ -128,10 +128,7 @@ impl JournalClock {
         let last = last.map_or(wall, |last| last.0);
         let far = wall.saturating_sub(last) > BELIEVED_US;
         let doubted = far && wall_clock == WallClock::Checked;
-        let now = match doubted {
-            true => last,
-            false => wall.max(last),
-        };
+        let now = if doubted { last } else { wall.max(last) };
         JournalClock {
             clock: clock.clone(),
             state: Mutex::new(State {
@@ -194,9 +191,10 @@ impl State {
             }
             return;
         }
-        self.now = match wall >= even {
-            true => wall.min(even + passed / 10),
-            false => wall.max(self.now + passed / 2),
+        self.now = if wall >= even {
+            wall.min(even + passed / 10)
+        } else {
+            wall.max(self.now + passed / 2)
         };
     }
 }
@@ -221,7 +219,7 @@ mod tests {
             let told = Told::default();
             told.jump(START);
             let (one, other) = (told.clone(), told.clone());
-            let clock = Clock::told(move || Reading {
+            let clock = Clock::simulated(move || Reading {
                 wall: Time(one.0[0].load(Relaxed)),
                 monotonic_us: one.0[1].load(Relaxed),
             });

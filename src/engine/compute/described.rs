@@ -19,8 +19,8 @@ use crate::event::{Batch, Column, Description};
 use crate::learn::Learner;
 use crate::model::weights::Foreign;
 use crate::model::{
-    Adapters, Fitting, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TextEncoder,
-    fit, profile, widths,
+    Adapters, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TensorMatch, TextEncoder,
+    profile, weight_check, widths,
 };
 use crate::store::checkpoint::read_foreign_file;
 use crate::store::regular;
@@ -57,19 +57,25 @@ pub struct Described {
 /// # Errors
 /// [`Error::Refused`]: one of them cannot be read, is not sound, or does not fit the others.
 pub fn describe(path: &Path) -> Result<Described, Error> {
-    let field = "description";
     let read = models_of(path).and_then(|models| read(&models, path, &mut Embedders::default()));
-    read.map_err(|what| Error::Refused { field, what })
+    read.map_err(refused)
+}
+
+fn refused(error: Error) -> Error {
+    Error::Refused {
+        field: "description",
+        what: error.to_string(),
+    }
 }
 
 /// The folder of models that a model.toml lies in: its own folder may be any that a person names.
-fn models_of(path: &Path) -> Result<PathBuf, String> {
+fn models_of(path: &Path) -> Result<PathBuf, Error> {
     let folder = match path.parent() {
         Some(folder) if folder != "" => folder,
         _ => Path::new("."),
     };
     let real = folder.canonicalize();
-    let real = real.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let real = real.map_err(|error| unreadable(path, &error))?;
     Ok(real.parent().map_or_else(|| real.clone(), Path::to_owned))
 }
 
@@ -149,9 +155,12 @@ impl Described {
         let Some(embedder) = embedder.filter(|one| one.encoder.takes(column)) else {
             return Ok(());
         };
-        let field = "inputs";
-        let vectors = embedder.encoder.embed(std::iter::once(&*column), adapters);
-        let vectors = vectors.map_err(|what| Error::Refused { field, what })?;
+        let (columns, device) = (std::iter::once(&*column), self.spec.device);
+        let vectors = embedder.encoder.embed(columns, adapters, device);
+        let vectors = vectors.map_err(|error| Error::Refused {
+            field: "inputs",
+            what: error.to_string(),
+        })?;
         let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
         *column = embedded_column(taken, &vectors)?;
         Ok(())
@@ -173,15 +182,14 @@ impl Described {
 /// # Errors
 /// [`Error::Refused`]: the description is not sound, or has no network of its own; or the file
 /// cannot be read.
-pub fn fitting(path: &Path, file: &Path) -> Result<Vec<Fitting>, Error> {
-    let field = "description";
-    fit_file(path, file).map_err(|what| Error::Refused { field, what })
+pub fn fitting(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
+    fit_file(path, file).map_err(refused)
 }
 
-fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, String> {
-    let of_file = |what: &dyn Display| format!("{}: {what}", path.display());
+fn fit_file(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
+    let of_file = |what: &dyn Display| Error::description(what).of(path.display());
     let models = models_of(path)?;
-    let (_, file) = read_foreign_file(Path::new("/"), file).map_err(|error| error.to_string())?;
+    let (_, file) = read_foreign_file(Path::new("/"), file)?;
     let toml = text(&models, path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -194,17 +202,21 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<Fitting>, String> {
     }));
     let spec = Spec::parse(&Spec::pin(&toml, &pins, REVISION)).map_err(|error| of_file(&error))?;
     match &spec.learner {
-        LearnerKind::Gradient(settings) => Ok(fit(&widths(&spec, settings), &file)),
+        LearnerKind::Gradient(settings) => Ok(weight_check(&widths(&spec, settings), &file)),
         _ => Err(of_file(
             &"only learner.kind = \"gradient\" has a network that can arrive trained",
         )),
     }
 }
 
-fn text(models: &Path, path: &Path) -> Result<String, String> {
-    let failed = |what: &dyn Display| format!("cannot read {}: {what}", path.display());
-    let bytes = regular::read(models, path, TOML_BYTES_MAX).map_err(|error| failed(&error))?;
-    String::from_utf8(bytes).map_err(|error| failed(&error))
+fn unreadable(path: &Path, why: &dyn Display) -> Error {
+    Error::description(format!("cannot read {}: {why}", path.display()))
+}
+
+fn text(models: &Path, path: &Path) -> Result<String, Error> {
+    let bytes =
+        regular::read(models, path, TOML_BYTES_MAX).map_err(|error| unreadable(path, &error))?;
+    String::from_utf8(bytes).map_err(|error| unreadable(path, &error))
 }
 
 /// The encoders that a description names, by the place of their input, and what pins them.
@@ -213,7 +225,7 @@ fn encoders(
     folder: &Path,
     named: &Named,
     embedders: &mut Embedders,
-) -> Result<(Vec<Option<Read>>, Vec<Pinned>), String> {
+) -> Result<(Vec<Option<Read>>, Vec<Pinned>), Error> {
     let (mut encoders, mut pins) = (Vec::new(), Vec::new());
     for encoder in &named.encoders {
         let Some(encoder) = encoder else {
@@ -224,7 +236,7 @@ fn encoders(
         let root = root_of(models, &path, &encoder.path);
         let read = embedders
             .read(root, &path, encoder, named.device)
-            .map_err(|what| format!("encoder: {what}"))?;
+            .map_err(|error| error.of("encoder"))?;
         pins.push(Pinned {
             path: encoder.path.clone(),
             digest: read.digest,
@@ -236,7 +248,7 @@ fn encoders(
 }
 
 /// Whether the encoders can be adapted as their inputs say.
-fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), String> {
+fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), Error> {
     for (place, _, LowRank { rank, layers, .. }) in spec.adapted_encoders() {
         let encoder = encoders[place].as_ref().map(|read| &*read.embedder.encoder);
         let Some(Encoder::Texts(encoder)) = encoder else {
@@ -244,11 +256,11 @@ fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), String> 
         };
         let (width, n_layers) = (encoder.width(), encoder.n_layers());
         if layers > n_layers || rank > width {
-            return Err(format!(
+            return Err(Error::description(format!(
                 "input {:?}: adapters of rank {rank} on {layers} layers: its encoder is {width} \
                  wide, and {n_layers} layers of it can be adapted",
                 spec.inputs[place].name
-            ));
+            )));
         }
     }
     Ok(())
@@ -259,8 +271,8 @@ pub(crate) fn read(
     models: &Path,
     path: &Path,
     embedders: &mut Embedders,
-) -> Result<Described, String> {
-    let of_file = |what: &dyn Display| format!("{}: {what}", path.display());
+) -> Result<Described, Error> {
+    let of_file = |what: &dyn Display| Error::description(what).of(path.display());
     let toml = text(models, path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
     let device = named.device;
@@ -273,7 +285,7 @@ pub(crate) fn read(
     if let Some(path) = named.weights {
         let place = folder.join(&path);
         let read = read_foreign_file(root_of(models, &place, &path), &place);
-        let (bytes, file) = read.map_err(|error| format!("network.weights: {error}"))?;
+        let (bytes, file) = read.map_err(|error| Error::from(error).of("network.weights"))?;
         let digest = *blake3::hash(&bytes).as_bytes();
         let length = None;
         pins.push(Pinned {
@@ -286,11 +298,12 @@ pub(crate) fn read(
     let journaled = Spec::pin(&toml, &pins, 1);
     let toml = Spec::pin(&toml, &pins, REVISION);
     let spec = Arc::new(Spec::parse(&toml).map_err(|error| of_file(&error))?);
-    check_adapters(&spec, &encoders).map_err(|what| of_file(&what))?;
+    check_adapters(&spec, &encoders).map_err(|error| of_file(&error))?;
     if let (Some(pinned), Some((_, file))) = (spec.weights(), &start) {
         let file_path = folder.join(&pinned.path);
         Learner::starting(spec.clone(), file)
-            .map_err(|error| format!("network.weights: {}: {error}", file_path.display()))?;
+            .map_err(|error| Error::description(error).of(file_path.display()))
+            .map_err(|error| error.of("network.weights"))?;
     }
     let (mut embedders, mut kept) = (Vec::new(), Vec::new());
     for (input, read) in spec.inputs.iter().zip(encoders) {

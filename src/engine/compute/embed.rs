@@ -1,7 +1,6 @@
-//! EMBED: from texts and vectors to what their encoders give, before anything is predicted or
-//! journaled.
+//! Encoders: from texts and vectors to vectors, before anything is predicted or journaled.
 //!
-//! Invariant: what is not finite is refused, to whom it is due.
+//! Invariant: a vector that is not finite is refused, to the request it is for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,19 +9,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::engine::compute::batcher::{Batcher, Bounds, Question};
+use crate::engine::compute::batcher::{Batcher, Bounds, Request};
 use crate::engine::compute::encoder_folder::EncoderFolder;
+use crate::engine::compute::failure::ComputeError;
 use crate::engine::error::Error;
-use crate::engine::host::served_model::ServedModel;
-use crate::event::{Batch, Column};
+use crate::event::Column;
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
-/// What waits is encoded together; a pass is long enough for others to come meanwhile.
+/// No request waits for others to come: a forward pass is long enough for that.
 const BOUNDS: Bounds = Bounds {
-    rows_at_once: 64,
-    rows_waiting: 1024,
-    gather: Duration::ZERO,
+    batch_rows_max: 64,
+    waiting_rows_max: 1024,
+    wait_max: Duration::ZERO,
 };
 
 /// An encoder with its thread.
@@ -32,7 +31,7 @@ pub(crate) struct Embedder {
     batcher: Batcher<Rows>,
 }
 
-/// What encodes, by what it takes.
+/// An encoder, by the kind of its input.
 #[derive(Debug)]
 pub(crate) enum Encoder {
     Texts(Arc<TextEncoder>),
@@ -47,12 +46,12 @@ struct Rows {
     adapters: Option<Arc<Adapters>>,
 }
 
-impl Question for Rows {
+impl Request for Rows {
     fn n_rows(&self) -> usize {
         self.n_rows
     }
 
-    fn is_like(&self, other: &Rows) -> bool {
+    fn batches_with(&self, other: &Rows) -> bool {
         self.adapters == other.adapters
     }
 }
@@ -65,7 +64,7 @@ pub(crate) struct Embedders(BTreeMap<([u8; 32], Device), Embedder>);
 pub(crate) struct Read {
     pub embedder: Embedder,
     pub digest: [u8; 32],
-    /// What it was read from, where that was a folder.
+    /// The folder it was read from; none where that was a file.
     pub folder: Option<EncoderFolder>,
 }
 
@@ -78,28 +77,28 @@ impl Embedders {
         path: &Path,
         named: &NamedEncoder,
         device: Device,
-    ) -> Result<Read, String> {
+    ) -> Result<Read, Error> {
         let Some(n_values) = named.n_values else {
             return self.read_folder(root, path, device);
         };
         let read = self.read_file(root, path, device)?;
+        let refused = |what: String| Err(Error::description(what).of(path.display()));
         match &*read.embedder.encoder {
             Encoder::Vectors(encoder) if encoder.n_values() == n_values => Ok(read),
-            Encoder::Vectors(encoder) => Err(format!(
-                "{}: it takes {} values a row, and the input has length = {n_values}",
-                path.display(),
+            Encoder::Vectors(encoder) => refused(format!(
+                "it takes {} values a row, and the input has length = {n_values}",
                 encoder.n_values()
             )),
-            Encoder::Texts(_) => Err(format!("{}: an encoder of texts", path.display())),
+            Encoder::Texts(_) => refused("an encoder of texts".to_owned()),
         }
     }
 
-    fn read_file(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, String> {
-        let file = read_onnx_file(root, path).map_err(|error| error.to_string())?;
+    fn read_file(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, Error> {
+        let file = read_onnx_file(root, path)?;
         let digest = *blake3::hash(&file).as_bytes();
         let embedder = self.known_or((digest, device), || {
             let encoder = VectorEncoder::new(Bytes::from(file), &device);
-            let encoder = encoder.map_err(|what| format!("{}: {what}", path.display()))?;
+            let encoder = encoder.map_err(|what| Error::description(what).of(path.display()))?;
             Ok(Encoder::Vectors(encoder))
         })?;
         Ok(Read {
@@ -109,7 +108,7 @@ impl Embedders {
         })
     }
 
-    fn read_folder(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, String> {
+    fn read_folder(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, Error> {
         let (folder, weights) = EncoderFolder::read(root, path)?;
         let digest = folder.digest;
         let embedder = self.known_or((digest, device), || {
@@ -127,12 +126,12 @@ impl Embedders {
     fn known_or(
         &mut self,
         key: ([u8; 32], Device),
-        make: impl FnOnce() -> Result<Encoder, String>,
-    ) -> Result<Embedder, String> {
+        make: impl FnOnce() -> Result<Encoder, Error>,
+    ) -> Result<Embedder, Error> {
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
         }
-        let embedder = Embedder::new(make()?);
+        let embedder = Embedder::new(make()?, key.1);
         self.0.insert(key, embedder.clone());
         Ok(embedder)
     }
@@ -161,7 +160,8 @@ impl Encoder {
         &self,
         columns: impl Iterator<Item = &'a Column>,
         adapters: Option<&Adapters>,
-    ) -> Result<Vec<f32>, String> {
+        device: Device,
+    ) -> Result<Vec<f32>, ComputeError> {
         let (mut texts, mut values) = (Vec::new(), Vec::new());
         for column in columns {
             match column {
@@ -173,66 +173,44 @@ impl Encoder {
                 Column::Numbers(_) | Column::Embedded { .. } => {}
             }
         }
-        match self {
+        let embedded = match self {
             Encoder::Texts(encoder) => encoder.embed(&texts, adapters),
             Encoder::Vectors(encoder) => encoder.embed(&values),
-        }
+        };
+        embedded.map_err(|what| ComputeError::of_input(device, what))
     }
 }
 
 impl Embedder {
-    fn new(encoder: Encoder) -> Embedder {
+    fn new(encoder: Encoder, device: Device) -> Embedder {
         let encoder = Arc::new(encoder);
         let encodes = encoder.clone();
-        let batcher = Batcher::new("encoder", BOUNDS, move |questions: &[&Rows]| {
-            let columns = questions.iter().map(|question| &question.column);
-            let adapters = questions
-                .first()
-                .and_then(|first| first.adapters.as_deref());
-            encodes.embed(columns, adapters)
+        let batcher = Batcher::new("encoder", BOUNDS, move |requests: &[&Rows]| {
+            let columns = requests.iter().map(|request| &request.column);
+            let adapters = requests.first().and_then(|first| first.adapters.as_deref());
+            encodes.embed(columns, adapters, device)
         });
         Embedder { encoder, batcher }
     }
-}
 
-impl ServedModel {
-    /// Whether an input of it has an encoder.
-    pub fn encodes(&self) -> bool {
-        let runtime = self.get().ok();
-        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
-    }
-
-    /// Puts beside each text that has an encoder, and in place of each vector that has one, what
-    /// the encoder gives; a batch without one passes at once.
+    /// The column, and the vectors `[n_rows, width]` of its rows, computed together with those of
+    /// other requests.
     ///
     /// # Errors
-    /// [`Error::Full`]: too many rows wait, or the device has no room for one.
-    /// [`Error::Refused`]: the encoder gives no finite vector. [`Error::Unavailable`].
-    pub async fn embed(&self, mut batch: Batch) -> Result<Batch, Error> {
-        let runtime = self.get()?;
-        if runtime.embedders.iter().all(Option::is_none) {
-            return Ok(batch);
-        }
-        let model = &runtime.serving.served().model;
-        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
-        for ((column, embedder), adapters) in columns.zip(&model.adapters) {
-            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
-                continue;
-            };
-            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
-            let question = Rows {
-                column: taken,
-                n_rows: batch.n_rows,
-                adapters: adapters.clone(),
-            };
-            let embedded = embedder.batcher.ask(question).await;
-            let (question, vectors) = embedded.map_err(|what| Error::Full {
-                model: self.name().to_owned(),
-                what,
-            })?;
-            *column = embedded_column(question.column, &vectors)?;
-        }
-        Ok(batch)
+    /// Those of [`Batcher::compute`]; a row cannot be encoded.
+    pub async fn embed(
+        &self,
+        column: Column,
+        n_rows: usize,
+        adapters: Option<Arc<Adapters>>,
+    ) -> Result<(Column, Vec<f32>), ComputeError> {
+        let request = Rows {
+            column,
+            n_rows,
+            adapters,
+        };
+        let (request, vectors) = self.batcher.compute(request).await?;
+        Ok((request.column, vectors))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The folder of a text encoder: what it holds, known by one digest.
+//! The folder of a text encoder: its files, known by one digest.
 //!
 //! Invariant: what is kept of a folder is read as the folder was, with the same digest.
 
@@ -6,10 +6,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::engine::error::Error;
 use crate::model::{Device, EncoderFiles, EncoderWeights, TextEncoder};
+use crate::store::Disk;
 use crate::store::checkpoint::{keep_file, read_foreign_file, read_onnx_file, read_text_file};
 use crate::store::regular::is_there;
-use crate::store::{self, Disk};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -32,21 +33,23 @@ impl EncoderFolder {
     /// Reads what a folder holds, and the network in it. No link may lead out of `root`.
     ///
     /// # Errors
-    /// One sentence that names the file which cannot be read.
-    pub fn read(root: &Path, folder: &Path) -> Result<(EncoderFolder, EncoderWeights), String> {
+    /// [`Error::Store`] and [`Error::Description`]: a file cannot be read.
+    pub fn read(root: &Path, folder: &Path) -> Result<(EncoderFolder, EncoderWeights), Error> {
         if !folder.is_dir() {
-            let what = match folder.exists() {
-                true => "a file; the encoder of a text is a folder",
-                false => "no such folder",
+            let what = if folder.exists() {
+                "a file; the encoder of a text is a folder"
+            } else {
+                "no such folder"
             };
-            return Err(format!("{}: {what}", folder.display()));
+            return Err(Error::description(what).of(folder.display()));
         }
-        let read = |name: &str| read_text_file(root, &folder.join(name)).map_err(said);
+        let read = |name: &str| read_text_file(root, &folder.join(name));
         let config = read(CONFIG)?;
         let tokenizer = read(TOKENIZER)?;
-        let sentence = match is_there(&folder.join(SENTENCE)) {
-            true => Some(read(SENTENCE)?),
-            false => None,
+        let sentence = if is_there(&folder.join(SENTENCE)) {
+            Some(read(SENTENCE)?)
+        } else {
+            None
         };
         let (name, file, weights) = weights(root, folder)?;
         let mut hash = blake3::Hasher::new();
@@ -72,39 +75,39 @@ impl EncoderFolder {
     /// The encoder that it is, read from this path.
     ///
     /// # Errors
-    /// One sentence that names what cannot be.
+    /// [`Error::Description`]: a file is not sound.
     pub fn encoder(
         &self,
         path: &Path,
         weights: EncoderWeights,
         device: Device,
-    ) -> Result<TextEncoder, String> {
+    ) -> Result<TextEncoder, Error> {
         let files = EncoderFiles {
             config: &self.config,
             tokenizer: &self.tokenizer,
             sentence: self.sentence.as_deref(),
         };
         let encoder = TextEncoder::new(files, weights, &device);
-        encoder.map_err(|what| format!("{}: {what}", path.display()))
+        encoder.map_err(|what| Error::description(what).of(path.display()))
     }
 
     /// Keeps a copy at this path, durably.
     ///
     /// # Errors
-    /// One sentence: the disk refused.
-    pub fn keep(&self, disk: &Disk, path: &Path) -> Result<(), String> {
+    /// [`Error::Store`]: the disk refused.
+    pub fn keep(&self, disk: &Disk, path: &Path) -> Result<(), Error> {
         let (name, weights) = &self.weights;
         let keep = |name: &str, bytes: &[u8]| keep_file(disk, &path.join(name), bytes);
-        keep(CONFIG, &self.config).map_err(said)?;
-        keep(TOKENIZER, &self.tokenizer).map_err(said)?;
+        keep(CONFIG, &self.config)?;
+        keep(TOKENIZER, &self.tokenizer)?;
         if let Some(sentence) = &self.sentence {
-            keep(SENTENCE, sentence).map_err(said)?;
+            keep(SENTENCE, sentence)?;
         }
-        keep(name, weights).map_err(said)
+        Ok(keep(name, weights)?)
     }
 }
 
-/// What is wrong with the encoders that are kept in this folder, each in one sentence.
+/// The faults of the encoders that are kept in this folder, each in one sentence.
 pub fn check_kept(encoders: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(encoders) else {
         return Vec::new();
@@ -127,7 +130,7 @@ fn check_one(encoders: &Path, folder: &Path) -> Option<String> {
     }
     let digest = match EncoderFolder::read(encoders, folder) {
         Ok((read, _)) => blake3::Hash::from(read.digest).to_hex(),
-        Err(what) => return Some(what),
+        Err(error) => return Some(error.to_string()),
     };
     let named = folder
         .file_name()
@@ -137,17 +140,13 @@ fn check_one(encoders: &Path, folder: &Path) -> Option<String> {
 }
 
 /// The network of a folder: the name of its file, the file as it came, and what it holds.
-fn weights(root: &Path, folder: &Path) -> Result<(&'static str, Bytes, EncoderWeights), String> {
+fn weights(root: &Path, folder: &Path) -> Result<(&'static str, Bytes, EncoderWeights), Error> {
     let (safetensors, onnx) = (folder.join(SAFETENSORS), folder.join(ONNX));
     if is_there(&onnx) && !is_there(&safetensors) {
-        let file = Bytes::from(read_onnx_file(root, &onnx).map_err(said)?);
+        let file = Bytes::from(read_onnx_file(root, &onnx)?);
         return Ok((ONNX, file.clone(), EncoderWeights::Onnx(file)));
     }
-    let (file, weights) = read_foreign_file(root, &safetensors).map_err(said)?;
+    let (file, weights) = read_foreign_file(root, &safetensors)?;
     let weights = EncoderWeights::Safetensors(weights);
     Ok((SAFETENSORS, Bytes::from(file), weights))
-}
-
-fn said(error: store::Error) -> String {
-    error.to_string()
 }

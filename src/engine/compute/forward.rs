@@ -5,17 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::compute::batcher::{Batcher, Bounds, Question};
-use crate::engine::compute::serving::Snapshot;
-use crate::engine::error::Error;
-use crate::engine::host::served_model::ServedModel;
+use crate::engine::compute::batcher::{Batcher, Bounds, Request};
+use crate::engine::compute::failure::ComputeError;
 use crate::event::Batch;
-use crate::model::{Device, Encoded, LearnerKind, Model, Spec};
+use crate::model::{Device, DeviceError, Encoded, LearnerKind, Model, Spec};
 
 const BOUNDS: Bounds = Bounds {
-    rows_at_once: 4096,
-    rows_waiting: 65_536,
-    gather: Duration::from_micros(50),
+    batch_rows_max: 4096,
+    waiting_rows_max: 65_536,
+    wait_max: Duration::from_micros(50),
 };
 
 /// Rows for a model.
@@ -25,59 +23,57 @@ pub(crate) struct Rows {
     rows: Vec<Encoded>,
 }
 
-impl Question for Rows {
+impl Request for Rows {
     fn n_rows(&self) -> usize {
         self.rows.len()
     }
 
-    fn is_like(&self, other: &Rows) -> bool {
+    fn batches_with(&self, other: &Rows) -> bool {
         Arc::ptr_eq(&self.model, &other.model)
     }
 }
 
-/// What forwards the rows of a model's requests; none where each request computes its own.
+/// The batcher of a model that a device computes; none where each request computes its own rows.
 pub(crate) fn forwarder(spec: &Spec) -> Option<Batcher<Rows>> {
     let is_network = matches!(spec.learner, LearnerKind::Gradient(_));
     (is_network && spec.device != Device::Cpu).then(|| Batcher::new("device", BOUNDS, compute))
 }
 
-fn compute(questions: &[&Rows]) -> Result<Vec<f32>, String> {
-    let rows = questions.iter().flat_map(|question| &question.rows);
-    let network = questions.first().and_then(|first| first.model.elsewhere());
-    let network = network.ok_or("no device is to compute the network")?;
-    network.forward(&rows.collect::<Vec<_>>())
+fn compute(requests: &[&Rows]) -> Result<Vec<f32>, ComputeError> {
+    let rows: Vec<_> = requests.iter().flat_map(|request| &request.rows).collect();
+    let Some(first) = requests.first() else {
+        return Ok(Vec::new());
+    };
+    let network = first.model.elsewhere();
+    let network = network.expect("only networks that a device computes come here");
+    let device = first.model.spec.device;
+    network
+        .forward(&rows)
+        .map_err(|error| ComputeError::of_network(device, error.into()))
 }
 
-impl ServedModel {
-    /// The rows of a batch, encoded, and what the model's function gives for them.
-    ///
-    /// # Errors
-    /// [`Error::Full`]: too many rows wait, or the device has no room for them.
-    pub(crate) async fn forward(
-        &self,
-        snapshot: &Snapshot,
-        batch: &Batch,
-    ) -> Result<(Vec<Encoded>, Vec<f32>), Error> {
-        let refused = |what| Error::Full {
-            model: self.name().to_owned(),
-            what,
-        };
-        let model = &snapshot.model;
-        let rows = model.encode(batch);
-        let runtime = self.get().ok();
-        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
-        let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
-            let outputs = model.forward(&rows).map_err(refused)?;
-            return Ok((rows, outputs));
-        };
-        let question = Rows {
-            model: model.clone(),
-            rows,
-        };
-        let answered = forwarder.ask(question).await;
-        let (question, outputs) = answered.map_err(refused)?;
-        Ok((question.rows, outputs))
-    }
+/// The rows of a batch, encoded, and the outputs of the model's function for them.
+///
+/// # Errors
+/// Those of [`Batcher::compute`]; the device fails, or has no room.
+pub(crate) async fn forward(
+    forwarder: Option<&Batcher<Rows>>,
+    model: &Arc<Model>,
+    batch: &Batch,
+) -> Result<(Vec<Encoded>, Vec<f32>), ComputeError> {
+    let rows = model.encode(batch);
+    let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
+        let outputs = model.forward(&rows);
+        let failed = |error: DeviceError| ComputeError::of_network(model.spec.device, error.into());
+        let outputs = outputs.map_err(failed)?;
+        return Ok((rows, outputs));
+    };
+    let request = Rows {
+        model: model.clone(),
+        rows,
+    };
+    let (request, outputs) = forwarder.compute(request).await?;
+    Ok((request.rows, outputs))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Counts of values by size, for what is told about the journal.
+//! Histograms: counts of values by size, for metrics of the journal.
 //!
 //! Invariant: bounds double, so that a few numbers show both the usual value and the rare one.
 
@@ -31,7 +31,7 @@ impl Histogram {
         self.sum.fetch_add(value, Relaxed);
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         Counts {
             counts: std::array::from_fn(|bound| self.counts[bound].load(Relaxed)),

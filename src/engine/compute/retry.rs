@@ -1,7 +1,7 @@
-//! PATIENCE: what the system is short of now is looked up again a moment later.
+//! Retries of lookups while the system is short of descriptors or memory.
 //!
-//! Invariant: a shortage that passes decides nothing. Whoever follows a journal that is served waits
-//! for it, in steps that a stop ends at once; everybody else is told.
+//! Invariant: a shortage that passes decides nothing. The learner of a served model waits for its
+//! end, in steps that a stop ends at once; all other readers get the error.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
@@ -43,7 +43,7 @@ impl ShortageRetry {
         }
     }
 
-    /// Whether somebody waits now.
+    /// Whether a lookup waits now.
     pub fn is_waiting(&self) -> bool {
         let shared = self.0.as_ref();
         shared.is_some_and(|shared| shared.n_waiting.load(Relaxed) > 0)
@@ -52,7 +52,7 @@ impl ShortageRetry {
     /// Looks it up, and again as long as the system is short of something.
     ///
     /// # Errors
-    /// What the lookup says; what passes is said only where nobody waits, or not any more.
+    /// Those of the lookup; a shortage only where lookups do not wait, or no longer do.
     pub fn run<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         let found = lookup();
         let Some(shared) = &self.0 else {

@@ -1,4 +1,4 @@
-//! What is served now.
+//! The serving slot: the snapshot that answers now.
 //!
 //! Invariant: readers get a whole snapshot or the one before it; swapping never waits for them.
 
@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub version: u64,
     /// The position of the last entry in it.
     pub position: u64,
-    /// What answers.
+    /// The function that answers.
     pub model: Arc<Model>,
     /// Which predictions take no feedback any more.
     pub gone: Arc<Gone>,
@@ -46,19 +46,19 @@ impl ServingSlot {
         }
     }
 
-    /// Swaps what is served, and wakes who waits for its position.
+    /// Swaps the snapshot, and wakes requests that wait for its position.
     pub fn publish(&self, snapshot: Snapshot) {
         let position = snapshot.position;
         self.slots.store(Arc::new(both(snapshot)));
         self.position.send_replace(position);
     }
 
-    /// Lets everyone who waits for a position look again.
+    /// Wakes every request that waits for a position.
     pub fn wake(&self) {
         self.position.send_modify(|_| {});
     }
 
-    /// What answers when nobody asks for a version.
+    /// The snapshot for requests that name no version.
     pub fn served(&self) -> Arc<Snapshot> {
         self.slots.load().candidate.clone()
     }
@@ -68,7 +68,7 @@ impl ServingSlot {
         self.slots.load().champion.clone()
     }
 
-    /// The position that what is served has reached.
+    /// The position that the snapshot has reached.
     pub fn position(&self) -> watch::Receiver<u64> {
         self.position.subscribe()
     }

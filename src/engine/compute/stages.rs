@@ -1,6 +1,6 @@
 //! The stages of an order on its way, for tests that hold it there.
 //!
-//! Invariant: nobody looks unless a test does, and who looks changes nothing but the time it takes.
+//! Invariant: only a test watches, and watching changes nothing but the time it takes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ pub enum Stage {
     Appended(u64),
     /// The learner is about to apply the order at this position.
     Applying(u64),
-    /// What the order at this position erases is about to be overwritten.
+    /// The entries that the order at this position erases are about to be overwritten.
     Erasing(u64),
 }
 
 type Watch = dyn Fn(Stage) + Send + Sync;
 
-/// Nobody, or a test that looks at each stage before it is passed.
+/// No watcher, or a test that sees each stage before it is passed.
 #[derive(Clone, Default)]
 pub struct Stages(Option<Arc<Watch>>);
 

@@ -7,7 +7,7 @@ mod again;
 
 use std::collections::BTreeMap;
 
-use self::again::{Again, OfSource, answer, fate_at, state_at};
+use self::again::{Again, OfSource, answer, fate_at, row_of, same_bits, state_at};
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
@@ -315,53 +315,4 @@ fn named(spec: Option<&Spec>, batch: &Batch, row: usize) -> Vec<(String, Column)
     columns
         .map(|(place, column)| (name(place), column))
         .collect()
-}
-
-/// The outputs of one row of `n_rows`.
-fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
-    let cut = |values: &[f32]| {
-        let width = values.len() / n_rows;
-        values[row * width..(row + 1) * width].to_vec()
-    };
-    match outputs {
-        Outputs::Probabilities(values) => Outputs::Probabilities(cut(values)),
-        Outputs::Values(values) => Outputs::Values(cut(values)),
-        Outputs::Actions {
-            chosen,
-            propensities,
-            scores,
-        } => Outputs::Actions {
-            chosen: vec![chosen[row]],
-            propensities: cut(propensities),
-            scores: cut(scores),
-        },
-    }
-}
-
-fn same_bits(one: &Outputs, other: &Outputs) -> bool {
-    let equal = |one: &[f32], other: &[f32]| {
-        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        bits(one) == bits(other)
-    };
-    match (one, other) {
-        (Outputs::Probabilities(one), Outputs::Probabilities(other))
-        | (Outputs::Values(one), Outputs::Values(other)) => equal(one, other),
-        (
-            Outputs::Actions {
-                chosen,
-                propensities,
-                scores,
-            },
-            Outputs::Actions {
-                chosen: other_chosen,
-                propensities: other_propensities,
-                scores: other_scores,
-            },
-        ) => {
-            chosen == other_chosen
-                && equal(propensities, other_propensities)
-                && equal(scores, other_scores)
-        }
-        _ => false,
-    }
 }

@@ -7,24 +7,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::priority::Urgent;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::writer::Work;
+use crate::engine::host::learning::Urgent;
+use crate::engine::host::orders::{Done, Outcome};
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+use crate::engine::host::work::Work;
 use crate::engine::versions::saved::Versions;
 use crate::event::Command;
 use crate::store::Manifest;
-
-/// What became of a command, or why nothing did.
-pub(crate) type Outcome = Result<Done, Error>;
-
-/// A command that was carried out.
-#[derive(Debug, Default)]
-pub struct Done {
-    /// The version that it made.
-    pub version: u64,
-    /// The positions of the feedback that it took back, rising.
-    pub excluded: Vec<u64>,
-}
 
 /// The version that a command made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +29,7 @@ impl ServedModel {
     /// Journals a command and waits until it has been carried out.
     ///
     /// # Errors
-    /// What [`ServedModel::check_restore`] gives for a restore; [`Error::Full`] and
+    /// Those of [`ServedModel::check_restore`] for a restore; [`Error::Full`] and
     /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
     /// could not be saved.
     pub async fn command(&self, command: Command) -> Result<Made, Error> {
@@ -65,12 +55,7 @@ impl ServedModel {
     /// # Errors
     /// When the folder cannot be read.
     pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
-        let tainted = self
-            .get()?
-            .tainted
-            .lock()
-            .expect("nothing panics under it")
-            .clone();
+        let tainted = self.get()?.retractions.tainted();
         let mut all = self.saved()?.all()?;
         for (manifest, damage) in &mut all {
             if damage.is_none() {
@@ -93,46 +78,56 @@ impl ModelRuntime {
         self: &Arc<ModelRuntime>,
         command: Command,
     ) -> Result<(u64, Done), Error> {
-        let (position, urgent) = self.journal(command).await?;
-        // It goes on to its end, even where whoever asked has gone.
-        let learned = tokio::task::spawn_blocking(move || urgent.learn_to(position));
-        learned
-            .await
-            .map_err(|_| self.unavailable("the learner has panicked"))?;
+        self.check_room()?;
+        let pinned = match command.order.restored() {
+            Some(version) => Some(self.pin_whole(version).await?),
+            None => None,
+        };
+        let (position, urgent) = self.journal(command, pinned).await?;
+        let learned = self.run_blocking(move |_| {
+            urgent.learn_to(position);
+            Ok(())
+        });
+        learned.await?;
         self.wait_for_position(position).await?;
-        Ok((position, self.outcome(position)?))
+        let outcome = self.run_blocking(move |runtime| runtime.outcome(position));
+        Ok((position, outcome.await?))
+    }
+
+    /// Pins a version that can be restored.
+    async fn pin_whole(self: &Arc<ModelRuntime>, version: u64) -> Result<Pin, Error> {
+        let pinned = self.run_blocking(move |runtime| {
+            let pin = Pin::new(runtime, version);
+            runtime.check_restore(version)?;
+            Ok(pin)
+        });
+        pinned.await
     }
 
     /// Journals a command that can be carried out by now: gives its position, once it is synced,
-    /// and the means to learn up to it.
+    /// and the means to learn up to it. A pin of the version that it restores is the learner's to
+    /// release from there on.
     pub async fn journal(
         self: &Arc<ModelRuntime>,
         command: Command,
+        pinned: Option<Pin>,
     ) -> Result<(u64, Urgent), Error> {
         self.check_room()?;
-        let restored = command.order.restored();
-        if let Some(version) = restored {
-            // Until it is restored, the cadence may not remove it.
-            self.versions.pin(version);
-            let whole = tokio::task::block_in_place(|| self.check_restore(version));
-            whole.inspect_err(|_| self.versions.unpin(version))?;
-        }
         let urgent = Urgent::new(self);
-        let unpin = |_: &Error| restored.iter().for_each(|v| self.versions.unpin(*v));
         let (reply, done) = oneshot::channel();
-        let sent = self.send(Work::Command(command, reply));
-        sent.inspect_err(unpin)?;
+        self.send(Work::Command(command, reply))?;
+        let restored = pinned.map(Pin::hand_over);
         let stopped = |_| self.unavailable("the writer has stopped");
         let journaled = done.await.map_err(stopped).flatten();
+        let unpin = |_: &Error| restored.iter().for_each(|v| self.versions.unpin(*v));
         Ok((journaled.inspect_err(unpin)?, urgent))
     }
 
-    /// What became of the command at a position that has been reached.
+    /// The outcome of the command at a position that has been reached. Waits for the follower.
     pub fn outcome(&self, position: u64) -> Outcome {
-        // The learner publishes a restored state before it saves it: its lock is free after both.
-        let _saved = tokio::task::block_in_place(|| self.follower.lock());
-        let outcomes = self.outcomes.lock();
-        let outcome = outcomes.ok().and_then(|mut all| all.remove(&position));
+        // A restored state is published before it is saved: the follower is free after both.
+        let _saved = self.follower.lock();
+        let outcome = self.orders.take(position);
         outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
     }
 
@@ -147,5 +142,38 @@ impl ModelRuntime {
         let position = self.versions.get(version, newest)?.position;
         let checkpoint = self.versions.read(position);
         Ok(checkpoint.map_err(damaged)?.manifest)
+    }
+}
+
+/// A version that the cadence may not remove: it is to be restored.
+pub(crate) struct Pin {
+    runtime: Arc<ModelRuntime>,
+    version: u64,
+    /// Whether the learner unpins it.
+    handed_over: bool,
+}
+
+impl Pin {
+    fn new(runtime: &Arc<ModelRuntime>, version: u64) -> Pin {
+        runtime.versions.pin(version);
+        Pin {
+            runtime: runtime.clone(),
+            version,
+            handed_over: false,
+        }
+    }
+
+    /// From here on the learner unpins the version, once it has restored it.
+    fn hand_over(mut self) -> u64 {
+        self.handed_over = true;
+        self.version
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if !self.handed_over {
+            self.runtime.versions.unpin(self.version);
+        }
     }
 }

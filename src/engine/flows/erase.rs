@@ -5,7 +5,6 @@
 //! goes on at the next start.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
@@ -13,8 +12,7 @@ use crate::engine::history::erased::{self, Origins};
 use crate::engine::history::error as history;
 use crate::engine::history::selection::Selection;
 use crate::engine::host::follower::Follower;
-use crate::engine::host::served_model::ModelRuntime;
-use crate::engine::host::turn::PANICKED;
+use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Erasure, Event, Time};
 use crate::store::{self, Journal, erase};
@@ -27,8 +25,7 @@ impl ModelRuntime {
         mut newest: Option<(u64, Selection)>,
     ) -> Result<u64, Error> {
         let (orders, facts) = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             let orders = follower.learner.erasures().to_vec();
             (orders, follower.lookup.facts.clone())
         };
@@ -50,7 +47,7 @@ impl ModelRuntime {
         if !orders.is_empty() {
             // Before the next one looks for orders that are not done.
             self.write_queue.flush();
-            self.await_applied(self.synced.load(Relaxed))?;
+            self.await_applied(self.progress.synced())?;
         }
         Ok(n_erased)
     }
@@ -61,19 +58,18 @@ impl ModelRuntime {
             return Ok(0);
         }
         // The ids of the erased events stay known, and stand nowhere else then.
-        if !self.write_queue.write_ids(self.index) {
+        if !self.write_queue.write_ids() {
             let reason = "its feedback ids cannot be written; erase again once the disk takes them";
             return Err(self.unavailable(reason));
         }
         self.save_behind(selection.order())?;
         let origins = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             Origins::of(&follower.learner)
         };
         // From the order on it is journaled without its key that something came again.
         self.write_queue.flush();
-        selection.read_on(self.synced.load(Relaxed))?;
+        selection.read_on(self.progress.synced())?;
         Ok(overwrite(&self.versions, origins, selection)?)
     }
 
@@ -83,8 +79,7 @@ impl ModelRuntime {
         if is_saved_behind(&self.versions, order)? {
             return Ok(());
         }
-        let follower = self.follower.lock();
-        let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+        let follower = self.lock_follower()?;
         let chain = follower.lookup.reader.chain();
         Ok(self.versions.save_stop(&follower.learner, chain)?)
     }

@@ -6,28 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
 use crate::engine::host::served_model::ServedModel;
-use crate::engine::host::writer::Work;
+use crate::engine::host::work::{Accepted, Work};
 use crate::event::Feedback;
-
-/// What became of an event at the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// It is on disk, and will be learned.
-    Accepted {
-        /// Where it stands.
-        position: u64,
-    },
-    /// It had come before.
-    Duplicate {
-        /// Where the first one stands.
-        position: u64,
-    },
-    /// It had come before, and was taken back since: it is not learned again under this id.
-    Retracted {
-        /// Where the first one stands.
-        position: u64,
-    },
-}
 
 /// The acknowledgement to come.
 #[derive(Debug)]

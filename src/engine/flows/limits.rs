@@ -3,13 +3,12 @@
 //! Invariant: the change is a description in the journal, so that every learner of it sees the
 //! bounds change at the same entry.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::writer::Work;
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+use crate::engine::host::work::Work;
 use crate::event::{Description, Time};
 use crate::model::{OrderedLimits, Spec};
 use crate::store::segments;
@@ -33,7 +32,7 @@ pub struct Limits {
 }
 
 impl ServedModel {
-    /// What the bounds are, and would be with these changes.
+    /// The bounds as they would be with these changes.
     ///
     /// # Errors
     /// [`Error::Refused`]: there can be no such limits. [`Error::Unavailable`].
@@ -52,18 +51,20 @@ impl ServedModel {
     pub async fn change_limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
         let runtime = self.get()?;
         runtime.check_room()?;
-        let _one_at_a_time = runtime.limiting.lock().await;
-        let described = tokio::task::block_in_place(|| runtime.described_with(changes));
-        let (description, spec) = described?;
+        let _one_at_a_time = runtime.orders.limiting().await;
+        let changes = changes.clone();
+        let described = runtime.run_blocking(move |runtime| runtime.described_with(&changes));
+        let (description, spec) = described.await?;
         let before = runtime.serving.served().model.spec.clone();
         let (reply, done) = oneshot::channel();
         runtime.send(Work::Describe(description, reply))?;
         let stopped = |_| runtime.unavailable("the writer has stopped");
         let position = done.await.map_err(stopped)??;
         self.wait_for_position(position).await?;
-        // What may go by now goes at once.
-        runtime.next_look.store(i64::MIN, Relaxed);
-        let limits = tokio::task::block_in_place(|| runtime.limits_of(&before, &spec))?;
+        // Segments that may be removed by now are, at once.
+        runtime.progress.set_next_retention(i64::MIN);
+        let limits = runtime.run_blocking(move |runtime| runtime.limits_of(&before, &spec));
+        let limits = limits.await?;
         tracing::info!(
             model = runtime.name,
             position,
@@ -78,10 +79,7 @@ impl ServedModel {
 impl ModelRuntime {
     /// The description in force with these changes.
     fn described_with(&self, changes: &OrderedLimits) -> Result<(Description, Spec), Error> {
-        let follower = self.follower.lock();
-        let follower = follower.map_err(|_| self.unavailable("a learner thread has panicked"))?;
-        let mut description = follower.learner.description().clone();
-        drop(follower);
+        let mut description = self.lock_follower()?.learner.description().clone();
         let refuse = |error: crate::model::SpecError| Error::Refused {
             field: "limits",
             what: error.to_string(),
@@ -92,9 +90,7 @@ impl ModelRuntime {
     }
 
     fn limits_of(&self, before: &Spec, spec: &Spec) -> Result<Limits, Error> {
-        let follower = self.follower.lock();
-        let mut follower =
-            follower.map_err(|_| self.unavailable("a learner thread has panicked"))?;
+        let mut follower = self.lock_follower()?;
         let first = segments(&follower.lookup.versions.journal)?;
         let first = first.first().map_or(1, |first| first.first_position);
         let held_since = follower
@@ -108,7 +104,7 @@ impl ModelRuntime {
         let (before, after) = (horizon(before), horizon(spec));
         Ok(Limits {
             bytes_max: spec.journal.bytes_max,
-            bytes: self.journal_bytes.load(Relaxed),
+            bytes: self.metrics.bytes(),
             retract_within_s: spec.journal.retract_within_s,
             held_since,
             lost_before: (after > before).then_some(after),

@@ -3,27 +3,27 @@
 //! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be
 //! journaled at once is answered without ids, and counted.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
+use crate::engine::compute::embed::embedded_column;
+use crate::engine::compute::forward::forward;
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::served_model::ServedModel;
-use crate::event::{Batch, Outputs, Prediction, PredictionId, Time};
+use crate::event::{Batch, Column, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// One id a row; none where the prediction is not journaled.
     pub ids: Vec<PredictionId>,
-    /// What the model says.
+    /// The outputs of its rows.
     pub outputs: Outputs,
-    /// The version and position that said it.
+    /// The version of the snapshot that answered.
     pub version: u64,
-    /// The position that said it.
+    /// The position of that snapshot.
     pub position: u64,
 }
 
@@ -46,25 +46,63 @@ impl Default for Manner {
 }
 
 impl ServedModel {
+    /// Whether an input of it has an encoder.
+    pub fn encodes(&self) -> bool {
+        let runtime = self.get().ok();
+        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
+    }
+
+    /// Encodes a batch as the snapshot that is to answer it: each text with an encoder gets its
+    /// vector beside it, each vector with one is replaced. Without an encoder it passes at once.
+    ///
+    /// # Errors
+    /// [`Error::Full`]: too many rows wait, or the device has no room for one.
+    /// [`Error::Refused`]: a row cannot be encoded, or to no finite vector.
+    /// [`Error::Unavailable`]: the model, or its device, is. [`Error::Internal`]: a bug.
+    pub async fn embed(&self, snapshot: &Snapshot, mut batch: Batch) -> Result<Batch, Error> {
+        let runtime = self.get()?;
+        if runtime.embedders.iter().all(Option::is_none) {
+            return Ok(batch);
+        }
+        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
+        for ((column, embedder), adapters) in columns.zip(&snapshot.model.adapters) {
+            let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
+                continue;
+            };
+            let taken = std::mem::replace(column, Column::Numbers(Vec::new()));
+            let embedded = embedder.embed(taken, batch.n_rows, adapters.clone());
+            let (taken, vectors) = embedded
+                .await
+                .map_err(|error| error.of_model(self.name()))?;
+            *column = embedded_column(taken, &vectors)?;
+        }
+        Ok(batch)
+    }
+
     /// Answers every row of a validated batch.
     ///
     /// # Errors
     /// [`Error::Full`]: the device that is to compute it has no room, or too many rows wait for it.
+    /// [`Error::Unavailable`]: that device is not there, or fails. [`Error::Internal`]: a bug.
     pub async fn predict(
         &self,
         snapshot: &Snapshot,
         batch: Batch,
         manner: Manner,
     ) -> Result<Answer, Error> {
-        let (rows, outputs) = self.forward(snapshot, &batch).await?;
-        let now = match self.get() {
-            Ok(runtime) => runtime.clock.now(),
-            Err(_) => Clock::SYSTEM.read().wall,
+        let runtime = self.get().ok();
+        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
+        let forwarded = forward(forwarder, &snapshot.model, &batch).await;
+        let (rows, outputs) = forwarded.map_err(|error| error.of_model(self.name()))?;
+        let now = match runtime {
+            Some(runtime) => runtime.clock.now(),
+            None => Clock::SYSTEM.read().wall,
         };
         let ids = new_ids(batch.n_rows, now);
-        let choice = match manner.explore {
-            true => Choice::Drawn(&ids),
-            false => Choice::Best,
+        let choice = if manner.explore {
+            Choice::Drawn(&ids)
+        } else {
+            Choice::Best
         };
         let outputs = snapshot.model.answer(&rows, outputs, choice);
         let (version, position) = (snapshot.version, snapshot.position);
@@ -74,7 +112,7 @@ impl ServedModel {
             version,
             position,
         };
-        let Some(runtime) = self.get().ok().filter(|_| manner.journal) else {
+        let Some(runtime) = runtime.filter(|_| manner.journal) else {
             return Ok(answer);
         };
         let journaled = runtime.journal_prediction(Prediction {
@@ -85,9 +123,10 @@ impl ServedModel {
             version,
             position,
         });
-        match journaled {
-            true => answer.ids = ids,
-            false => drop(runtime.unjournaled.fetch_add(1, Relaxed)),
+        if journaled {
+            answer.ids = ids;
+        } else {
+            runtime.metrics.count_unjournaled();
         }
         Ok(answer)
     }

@@ -15,12 +15,12 @@ use crate::engine::flows::erase::resume_erasures;
 use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_description, first_position};
+use crate::engine::host::bounds::ids_bounds;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::retracted::Retracted;
-use crate::engine::host::writer::ids_bounds;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::{Versions, hex};
-use crate::event::{Description, Event, Time};
+use crate::event::{Description, Event, ModelName, Time};
 use crate::learn::is_forgotten;
 use crate::model::{Spec, SpecError};
 use crate::store::regular::is_there;
@@ -124,7 +124,8 @@ fn try_open(
 ) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
-    let described = read(models, &path, embedders).map_err(RecoverError::Unfit)?;
+    let described = read(models, &path, embedders);
+    let described = described.map_err(|error| RecoverError::Unfit(error.to_string()))?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
     let Opened {
         journal,
@@ -159,7 +160,7 @@ fn try_open(
             "an erasure is not finished; it is at the next start"
         );
     }
-    opened.retracted = Retracted::read(follower, ids)?;
+    opened.retracted = Retracted::read(&follower.learner, &follower.lookup, ids)?;
     Ok((opened, described.embedders))
 }
 
@@ -313,18 +314,12 @@ fn known_ids(
     Ok(ids)
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.
 fn check_name(name: &str) -> Result<(), RecoverError> {
-    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let sound = name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(inner);
-    match sound {
-        true => Ok(()),
-        false => Err(RecoverError::Unfit(format!(
-            "its name {name:?} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,63}}"
-        ))),
-    }
+    let checked = name.parse::<ModelName>();
+    let refusal = |error| {
+        RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"))
+    };
+    checked.map(drop).map_err(refusal)
 }
 
 fn parse(toml: &str) -> Result<Arc<Spec>, RecoverError> {
@@ -348,7 +343,7 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, Recover
 /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
 pub fn apply(follower: &mut Follower, last: u64) -> Result<(), RecoverError> {
     follower.lookup.recovers_to = Some(last);
-    while let Some((entry, step)) = follower.step(last).map_err(RecoverError::Unfit)? {
+    while let Some((entry, step)) = follower.step(last)? {
         if let Some(version) = step.version {
             follower.save(&version, &entry)?;
         }

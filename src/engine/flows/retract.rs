@@ -8,20 +8,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
+use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
 use crate::engine::history::orders::Known;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::history::selection::Selection;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::turn::{PANICKED, block_on};
+use crate::engine::host::retractions::TURNS_MAX;
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
 use crate::event::{Command, Disposal, Order, Reason, Retraction, Selector};
-use crate::learn::{Learner, Tainted};
+use crate::learn::Tainted;
 
 /// Entries that a rebuild applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
@@ -122,20 +123,24 @@ impl ServedModel {
     /// for their turn as may.
     pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
         let runtime = self.get()?.clone();
-        let turn = runtime.take_turn().await?;
+        let turn = runtime.retractions.take_turn().await;
+        let turn = turn.ok_or_else(|| Error::Full {
+            model: runtime.name.clone(),
+            what: format!("{TURNS_MAX} retractions wait for their turn"),
+        })?;
         runtime.check_room()?;
         let (asked, done) = oneshot::channel();
-        runtime.clone().on_a_thread(move || {
+        let (retractions, retracting) = (runtime.retractions.clone(), runtime.clone());
+        let spawned = retractions.run(move || {
             // A person waits for it: this thread does not stand back.
-            let outcome = runtime.take_back(request, &asked);
+            let outcome = retracting.take_back(request, &asked);
             drop(turn);
             let _ = asked.send(outcome);
-        })?;
+        });
+        spawned
+            .map_err(|error| runtime.unavailable(&format!("no thread to derive on: {error}")))?;
         let ended = done.await;
-        ended.map_err(|_| {
-            self.get()
-                .map_or_else(|error| error, |it| it.unavailable(PANICKED))
-        })?
+        ended.map_err(|_| runtime.unavailable("its thread has panicked"))?
     }
 }
 
@@ -179,7 +184,7 @@ impl ModelRuntime {
         }
         let order = request.order(plan.first_position);
         let disposal = request.disposal;
-        let (position, urgent) = block_on(self.journal(request.command(order)))?;
+        let (position, urgent) = block_on(self.journal(request.command(order), None))?;
         self.await_applied(position)?;
         drop(urgent);
         let done = self.outcome(position)?;
@@ -217,7 +222,7 @@ impl ModelRuntime {
         }
         let (order, retracted) = (earlier.order(), earlier.retracted.clone());
         let erase = Order::Erase(request.selector.hashed());
-        let (position, urgent) = block_on(self.journal(request.command(erase)))?;
+        let (position, urgent) = block_on(self.journal(request.command(erase), None))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position)?;
@@ -258,34 +263,24 @@ impl ModelRuntime {
     /// Refuses a version that holds feedback which was taken back, or of which that is no longer
     /// known.
     pub fn check_untainted(&self, version: u64) -> Result<(), Error> {
-        let tainted = self.tainted.lock().expect("nothing panics under it");
-        check_untainted(&tainted, &self.name, version)
-    }
-
-    /// Takes over which versions are tainted.
-    pub fn note_tainted(&self, learner: &Learner) {
-        let mut all = self.tainted.lock().expect("nothing panics under it");
-        all.clone_from(learner.tainted());
+        check_untainted(&self.retractions.tainted(), &self.name, version)
     }
 
     fn tainted_by(&self, successor: u64) -> Vec<u64> {
-        let all = self.tainted.lock().expect("nothing panics under it");
-        all.by(successor)
+        self.retractions.tainted().by(successor)
     }
 
     /// The feedback that a selector chooses, up to the last entry on disk; the facts of the journal
     /// that this tells are the learner's as well.
     fn select(&self, selector: &Selector, disposal: Disposal) -> Result<Selection, Error> {
-        let last = self.synced.load(Relaxed);
+        let last = self.progress.synced();
         let known = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             follower.lookup.facts.clone()
         };
         let mut selection = Selection::begin(&self.versions, selector, disposal, known)?;
         selection.read_on(last)?;
-        let follower = self.follower.lock();
-        let mut follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+        let mut follower = self.lock_follower()?;
         follower.lookup.facts.join(&selection.facts);
         Ok(selection)
     }
@@ -309,8 +304,7 @@ impl ModelRuntime {
         let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
         let rebuild = rebuild.map_err(|error| self.refused(error))?;
         let (known, unrecorded) = {
-            let follower = self.follower.lock();
-            let follower = follower.map_err(|_| self.unavailable(PANICKED))?;
+            let follower = self.lock_follower()?;
             let learner = &follower.learner;
             (
                 learner.tainted().clone(),
@@ -352,7 +346,7 @@ impl ModelRuntime {
         };
         let (mut left_before, mut n_begun) = (u64::MAX, 1);
         loop {
-            let last = self.synced.load(Relaxed);
+            let last = self.progress.synced();
             let left = last - rebuild.position();
             if n_begun < rebuild.n_begun() && n_begun < BEGUN_MAX {
                 (left_before, n_begun) = (u64::MAX, rebuild.n_begun());
@@ -366,8 +360,7 @@ impl ModelRuntime {
             self.advance(&mut rebuild, last, asked)?;
         }
         plan.base = rebuild.base;
-        let mut prepared = self.prepared.lock().expect("nothing panics under it");
-        *prepared = Some(rebuild);
+        self.retractions.prepare(rebuild);
         Ok(Some(plan))
     }
 
@@ -378,8 +371,8 @@ impl ModelRuntime {
         asked: &Asked,
     ) -> Result<(), Error> {
         while rebuild.position() < last {
-            if let Some(reason) = self.closed.get() {
-                return Err(self.unavailable(reason));
+            if let Some(reason) = self.health.closed() {
+                return Err(self.unavailable(&reason));
             }
             if asked.is_closed() {
                 return Err(self.unavailable(NOBODY_WAITS));
@@ -392,7 +385,7 @@ impl ModelRuntime {
                 // Once it is applied and its outcome is journaled, that is known.
                 self.await_applied(order)?;
                 self.settle_trims()?;
-                let last = self.synced.load(Relaxed);
+                let last = self.progress.synced();
                 let begun = rebuild.begin_again(last);
                 return begun.map_err(|error| self.refused(error));
             }

@@ -1,14 +1,11 @@
-//! Which thread gives way to which: learning to answering, and neither to what a person waits for.
+//! Thread priorities: learning gives way to answers, and to an order that a person waits for.
 //!
 //! Invariant: a thread that learns in the background runs only where no other wants the core, and
 //! an order that a person waits for is not left to such a thread.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
-use crate::engine::host::served_model::ModelRuntime;
-
-/// What of a model is urgent, and which learner thread is at it.
+/// The orders on their way to a model, and the learner thread that has its turn.
 #[derive(Debug, Default)]
 pub struct Urgency {
     /// Orders that persons wait for.
@@ -23,6 +20,21 @@ impl Urgency {
         self.n_orders.load(Relaxed) > 0
     }
 
+    /// An order is on its way. A learner thread in the middle of an entry is hastened, where the
+    /// system allows that, so that the order does not wait for a thread that is not run.
+    pub fn begin(&self) {
+        self.n_orders.fetch_add(1, Relaxed);
+        let learner = self.learner.load(Relaxed);
+        if learner != 0 {
+            policy::hasten(learner);
+        }
+    }
+
+    /// An order has been carried out, or refused.
+    pub fn end(&self) {
+        self.n_orders.fetch_sub(1, Relaxed);
+    }
+
     /// A learner thread's turn. Where it was hastened in the one before, it stands back again.
     pub fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
         if !policy::is_background() {
@@ -32,36 +44,6 @@ impl Urgency {
         let done = turn();
         self.learner.store(0, Relaxed);
         done
-    }
-}
-
-/// An order that a person waits for: as long as it lives, learner threads leave the model alone.
-pub struct Urgent(Arc<ModelRuntime>);
-
-impl Urgent {
-    /// An order is on its way. A learner thread in the middle of an entry is hastened, where the
-    /// system allows that, so that the order does not wait for a thread that is not run.
-    pub fn new(runtime: &Arc<ModelRuntime>) -> Urgent {
-        let urgency = &runtime.urgency;
-        urgency.n_orders.fetch_add(1, Relaxed);
-        let learner = urgency.learner.load(Relaxed);
-        if learner != 0 {
-            policy::hasten(learner);
-        }
-        Urgent(runtime.clone())
-    }
-
-    /// Learns up to the order on this thread, which does not stand back.
-    pub fn learn_to(&self, position: u64) {
-        self.0.learn_to(position);
-    }
-}
-
-impl Drop for Urgent {
-    fn drop(&mut self) {
-        self.0.urgency.n_orders.fetch_sub(1, Relaxed);
-        // What came meanwhile is the learner threads' again.
-        self.0.schedule();
     }
 }
 

@@ -4,14 +4,12 @@
 //! every later one can ask for: the entries after it, and each prediction that still waits in it.
 //! The clock of retention goes on while nothing is journaled: a journal that is full empties itself.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
-
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
 use crate::engine::host::follower::Follower;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
-use crate::engine::host::writer::Work;
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+use crate::engine::host::work::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
 use crate::store::checkpoint::RETAIN;
@@ -24,15 +22,6 @@ const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
 /// Journal time between two states that are saved for it, at least, while there is room.
 const SPACING_US: i64 = 60 * SECOND_US;
 const SECOND_US: i64 = 1_000_000;
-
-/// The known times and needs of the segments of one journal.
-#[derive(Default)]
-pub struct Retention {
-    /// When the first entry of each segment was accepted.
-    times: BTreeMap<u64, Time>,
-    /// The first position that a state needs, by the position of the state.
-    needs: BTreeMap<u64, u64>,
-}
 
 /// How full a journal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +46,7 @@ impl ModelRuntime {
     /// Removes the segments that are due, if it is time for a review; a failure is logged, and tried
     /// again with the next review.
     pub fn retain_if_due(&self, follower: &mut Follower) {
-        if self.clock.monotonic_us() >= self.next_look.load(Relaxed) {
+        if self.progress.is_retention_due(self.clock.monotonic_us()) {
             self.retain(follower);
         }
     }
@@ -65,8 +54,8 @@ impl ModelRuntime {
     /// Removes the segments that are due.
     pub fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
-        if !self.journal_failed.load(Relaxed) && !self.retracting.load(Relaxed) {
-            let synced = self.synced.load(Relaxed);
+        if !self.health.journal_has_failed() && !self.retractions.is_under_way() {
+            let synced = self.progress.synced();
             match follower.review(self.clock.now(), synced) {
                 Ok(look) => {
                     if look.room > Room::Ample {
@@ -76,7 +65,7 @@ impl ModelRuntime {
                     let trim = look.keep_from.map(Work::Trim);
                     let tick = look.waits_for_time.then_some(Work::Tick);
                     for work in trim.into_iter().chain(tick) {
-                        let _ = self.write_queue.insist(self.index, work);
+                        let _ = self.write_queue.insist(work);
                     }
                 }
                 Err(error) => {
@@ -85,7 +74,7 @@ impl ModelRuntime {
             }
         }
         let next = self.clock.monotonic_us() + every;
-        self.next_look.store(next, Relaxed);
+        self.progress.set_next_retention(next);
     }
 }
 
@@ -99,9 +88,7 @@ impl ServedModel {
         let runtime = self.get()?;
         runtime.write_queue.flush();
         runtime.catch_up();
-        let follower = runtime.follower.lock();
-        let mut follower =
-            follower.map_err(|_| runtime.unavailable("a learner thread has panicked"))?;
+        let mut follower = runtime.lock_follower()?;
         runtime.retain(&mut follower);
         drop(follower);
         runtime.write_queue.flush();

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_position};
-use crate::engine::host::follower::Follower;
 use crate::event::{Event, Kind, Reason};
+use crate::learn::Learner;
 use crate::store::{Error, Ids};
 
 /// The positions of such feedback.
@@ -20,8 +21,8 @@ impl Retracted {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(follower: &Follower, ids: &Ids) -> Result<Retracted, Error> {
-        let (learner, last) = (&follower.learner, follower.learner.position());
+    pub fn read(learner: &Learner, lookup: &FollowerLookup, ids: &Ids) -> Result<Retracted, Error> {
+        let last = learner.position();
         let Some(oldest) = ids.oldest_position() else {
             return Ok(Retracted::default());
         };
@@ -30,10 +31,10 @@ impl Retracted {
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted(Mutex::new(positions)));
         }
-        let versions = &follower.lookup.versions;
+        let versions = &lookup.versions;
         // Ids stay known when the segments of their events are let go.
         let oldest = first_position(versions)?.max(oldest);
-        let facts = follower.lookup.facts.spanning(versions, oldest, last)?;
+        let facts = lookup.facts.spanning(versions, oldest, last)?;
         let mut pass = Pass::from(versions, oldest, 0)?;
         while let Some(entry) = pass.next(last)? {
             let (position, time) = (entry.position, entry.time);

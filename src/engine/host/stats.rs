@@ -1,100 +1,18 @@
-//! What is known of a model, in one look.
+//! STATUS: read the numbers of a model.
 //!
-//! Invariant: looking changes nothing, and may wait for the learner; predictions do not.
+//! Invariant: reading changes nothing, and may wait for the learner; predictions do not.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use crate::engine::compute::histogram::Counts;
-use crate::engine::host::bounds::Bound;
 use crate::engine::host::follower::Follower;
-use crate::engine::host::served_model::{ModelRuntime, ServedModel};
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+use crate::engine::host::status::{MemberStatus, State, Status};
 use crate::learn::Fate;
 use crate::model::{Device, REVISION, Task, profile};
 use crate::store::segments;
-
-/// Whether a model answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It does, and learns.
-    #[default]
-    Ready,
-    /// It does not, or does not learn, and why.
-    Unavailable(String),
-}
-
-/// One look at a model.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
-    /// Its name.
-    pub model: String,
-    /// Whether it answers.
-    pub state: State,
-    /// The word for its task; empty while it is unavailable.
-    pub task: &'static str,
-    /// The version that answers.
-    pub version: u64,
-    /// The position that answers.
-    pub position: u64,
-    /// The last position on disk.
-    pub journal_position: u64,
-    /// Entries on disk that are not learned yet.
-    pub lag: u64,
-    /// The size of the journal.
-    pub journal_bytes: u64,
-    /// How much it has grown in a day, on average over what it holds.
-    pub journal_bytes_a_day: f64,
-    /// Days until predictions are no longer journaled, at that rate; none where it never comes.
-    pub journal_days_left: Option<f64>,
-    /// Examples learned.
-    pub examples: u64,
-    /// Served answers that were judged.
-    pub judged: u64,
-    /// What the score is.
-    pub metric: &'static str,
-    /// Over everything judged; none before.
-    pub score: Option<f64>,
-    /// Over about the last thousand; none before.
-    pub recent_score: Option<f64>,
-    /// Of repeating the newest label or value; none before there was one to repeat.
-    pub no_change_score: Option<f64>,
-    /// The members of a portfolio.
-    pub members: Vec<MemberStatus>,
-    /// Feedback events by fate.
-    pub fates: BTreeMap<&'static str, u64>,
-    /// Predictions of which nothing has been heard yet.
-    pub waiting: u64,
-    /// Predictions that were served without an entry.
-    pub unjournaled: u64,
-    /// Entries of each group that one sync covered.
-    pub group_entries: Counts,
-    /// How long each sync took, in microseconds.
-    pub sync_us: Counts,
-    /// How near each bound is.
-    pub bounds: Vec<Bound>,
-    /// Examples in memory.
-    pub remembered: u64,
-    /// BLAKE3 of what has been learned, if asked for.
-    pub digest: Option<[u8; 32]>,
-    /// The numeric profile.
-    pub profile: String,
-}
-
-/// One member of a portfolio.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemberStatus {
-    /// Its name.
-    pub name: String,
-    /// Its share in the answer.
-    pub share: f64,
-    /// Examples that it was scored on.
-    pub examples: u64,
-    /// The sum of its scores.
-    pub sum: f64,
-}
 
 impl ServedModel {
     /// One look at it; `digest` also hashes what has been learned, which takes time with size.
@@ -120,43 +38,40 @@ impl ServedModel {
 const ATTEMPT: Duration = Duration::from_micros(200);
 
 impl ModelRuntime {
-    /// What is learned, once the learner comes to the end of what it is at; none while that waits
-    /// for a descriptor, and where its thread has panicked.
+    /// The follower, once it has applied the entry it is at; none while that entry waits for a
+    /// descriptor, and where its thread has panicked.
     fn follower_now(&self) -> Option<MutexGuard<'_, Follower>> {
-        self.n_looking.fetch_add(1, Relaxed);
-        let follower = loop {
+        let _reader = self.last_status.read();
+        loop {
             match self.follower.try_lock() {
-                Ok(follower) => break Some(follower),
-                Err(TryLockError::Poisoned(_)) => break None,
-                Err(TryLockError::WouldBlock) if self.retry.is_waiting() => break None,
+                Ok(follower) => return Some(follower),
+                Err(TryLockError::Poisoned(_)) => return None,
+                Err(TryLockError::WouldBlock) if self.retry.is_waiting() => return None,
                 Err(TryLockError::WouldBlock) => thread::park_timeout(ATTEMPT),
             }
-        };
-        self.n_looking.fetch_sub(1, Relaxed);
-        follower
+        }
     }
 
-    /// Lets those who look at what is learned go first; of no use to who holds it.
-    pub fn let_look(&self) {
-        if self.n_looking.load(Relaxed) > 0 {
+    /// Lets requests for the status go first; of no use to the thread that holds the follower.
+    pub fn yield_to_status(&self) {
+        if self.last_status.is_read() {
             thread::park_timeout(2 * ATTEMPT);
         }
     }
 
     fn look(&self, digest: bool, status: &mut Status) {
         let follower = self.follower_now();
-        // As long as an entry waits for a descriptor, what was learned is as it was looked at last.
+        // As long as an entry waits for a descriptor, the learner's numbers are the last ones.
         if follower.is_none() {
-            let known = self.looked.lock().expect("nothing panics under it").clone();
             *status = Status {
                 model: std::mem::take(&mut status.model),
                 profile: std::mem::take(&mut status.profile),
                 bounds: std::mem::take(&mut status.bounds),
-                ..known
+                ..self.last_status.get()
             };
         }
-        if let Some(reason) = self.halted.get().or(self.closed.get()) {
-            status.state = State::Unavailable(reason.clone());
+        if let Some(reason) = self.health.closed() {
+            status.state = State::Unavailable(reason);
         }
         let served = self.serving.served();
         status.task = served.model.spec.task.word();
@@ -167,17 +82,17 @@ impl ModelRuntime {
         };
         status.version = served.version;
         status.position = served.position;
-        status.journal_position = self.synced.load(Relaxed);
-        status.lag = self.lag(served.position);
-        status.journal_bytes = self.journal_bytes.load(Relaxed);
-        status.group_entries = self.group_entries.counts();
-        status.sync_us = self.sync_us.counts();
-        status.unjournaled = self.unjournaled.load(Relaxed);
+        status.journal_position = self.progress.synced();
+        status.lag = self.progress.lag(served.position);
+        status.journal_bytes = self.metrics.bytes();
+        status.group_entries = self.metrics.group_entries();
+        status.sync_us = self.metrics.sync_us();
+        status.unjournaled = self.metrics.n_unjournaled();
         if let Some(mut follower) = follower {
             follower.look(digest, status);
             follower.look_at_room(status);
             drop(follower);
-            *self.looked.lock().expect("nothing panics under it") = status.clone();
+            self.last_status.set(status.clone());
         }
     }
 }
@@ -201,7 +116,7 @@ impl Follower {
         status.journal_bytes_a_day = status.journal_bytes as f64 / days;
         let room = limits.prediction_bytes_max();
         let left = room.saturating_sub(status.journal_bytes) as f64 / status.journal_bytes_a_day;
-        // What is too old goes, so that it may never be full.
+        // Old segments are removed, so that it may never be full.
         let kept_days = (limits.age_max_s + limits.retract_within_s) as f64 / (24.0 * 3600.0);
         let fits = kept_days * status.journal_bytes_a_day < room as f64;
         status.journal_days_left = (!fits).then_some(left);
@@ -224,7 +139,7 @@ impl Follower {
             name,
             share,
         };
-        let shares = learner.learned().shares().into_iter();
+        let shares = learner.learned().member_weights().into_iter();
         status.members = shares.map(member).collect();
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();

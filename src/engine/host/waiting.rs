@@ -1,7 +1,7 @@
 //! Predictions that take no feedback any more, since newer ones wait in their places.
 //!
-//! Invariant: feedback for one that has made room, or makes room before it is learned, is not
-//! acknowledged: who sends it is told so at once.
+//! Invariant: feedback for one that has made room, or makes room before it is learned, is refused
+//! at once, never acknowledged.
 
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;

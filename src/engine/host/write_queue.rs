@@ -1,14 +1,13 @@
 //! The queue to the writer, bounded in messages and in bytes.
 //!
-//! Invariant: what does not fit is refused at once; nobody who serves a request waits here.
+//! Invariant: a message that does not fit is refused at once; no request waits here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use crate::engine::host::writer::Work;
-use crate::event::{Batch, Column, Feedback, Outputs, Prediction, Signal, Subject};
+use crate::engine::host::work::{Work, message_bytes};
 
 /// Messages on their way at a time, and the bytes that they hold.
 const MESSAGES_MAX: usize = 20 * 1024;
@@ -17,9 +16,6 @@ const BYTES_MAX: usize = 256 << 20;
 const PARTS: usize = 16;
 const KEPT_FOR_FEEDBACK: usize = 4;
 const KEPT_FOR_ORDERS: usize = 1;
-/// What a message or an entry takes besides what it holds.
-const MESSAGE_BYTES: usize = 512;
-
 /// Something to be written, for the model of this index.
 pub struct Message {
     pub model: usize,
@@ -28,20 +24,21 @@ pub struct Message {
     pub bytes: usize,
 }
 
-/// Where messages are put; a clone shares the queue.
+/// The entrance for the messages of one model; all models share the queue.
 #[derive(Clone)]
 pub struct WriteQueue {
     messages: Sender<Message>,
     bytes: Arc<AtomicUsize>,
+    model: usize,
 }
 
-/// Where the writer takes them out.
+/// The exit, for the writer.
 pub struct WriteReceiver {
     pub messages: Receiver<Message>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// There is no room, or nobody writes any more.
+/// There is no room, or the writer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -52,6 +49,7 @@ pub fn queue() -> (WriteQueue, WriteReceiver) {
     let write_queue = WriteQueue {
         messages: sender,
         bytes: bytes.clone(),
+        model: 0,
     };
     let write_receiver = WriteReceiver {
         messages: receiver,
@@ -61,8 +59,16 @@ pub fn queue() -> (WriteQueue, WriteReceiver) {
 }
 
 impl WriteQueue {
-    /// Puts work for a model into the queue, if there is room for its kind.
-    pub fn offer(&self, model: usize, work: Work) -> Result<(), Refused> {
+    /// The entrance for the model whose journal has this index.
+    pub fn for_model(&self, model: usize) -> WriteQueue {
+        WriteQueue {
+            model,
+            ..self.clone()
+        }
+    }
+
+    /// Puts work into the queue, if there is room for its kind.
+    pub fn offer(&self, work: Work) -> Result<(), Refused> {
         let bytes = message_bytes(&work);
         let parts = match &work {
             Work::Prediction(_) => PARTS - KEPT_FOR_FEEDBACK,
@@ -76,6 +82,7 @@ impl WriteQueue {
             self.bytes.fetch_sub(bytes, Relaxed);
             return Err(Refused);
         }
+        let model = self.model;
         let message = Message { model, work, bytes };
         self.messages.try_send(message).map_err(|_| {
             self.bytes.fetch_sub(bytes, Relaxed);
@@ -90,9 +97,9 @@ impl WriteQueue {
     }
 
     /// Puts work into the queue, and waits for room: never on behalf of a prediction.
-    pub fn insist(&self, model: usize, work: Work) -> Result<(), Refused> {
+    pub fn insist(&self, work: Work) -> Result<(), Refused> {
         let message = Message {
-            model,
+            model: self.model,
             work,
             bytes: 0,
         };
@@ -100,15 +107,15 @@ impl WriteQueue {
     }
 
     /// Waits until the feedback ids of what is synced are on disk; false where they are not.
-    pub fn write_ids(&self, model: usize) -> bool {
+    pub fn write_ids(&self) -> bool {
         let (done, written) = bounded(1);
-        self.insist(model, Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
+        self.insist(Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
     }
 
     /// Waits until all that was put in before is on disk; false where nobody writes any more.
     pub fn flush(&self) -> bool {
         let (done, flushed) = bounded(1);
-        self.insist(0, Work::Flush(done)).is_ok() && flushed.recv().is_ok()
+        self.insist(Work::Flush(done)).is_ok() && flushed.recv().is_ok()
     }
 }
 
@@ -119,74 +126,10 @@ impl WriteReceiver {
     }
 }
 
-/// About how many bytes a prediction takes, here and in the journal.
-pub fn prediction_bytes(prediction: &Prediction) -> usize {
-    let outputs = match &prediction.outputs {
-        Outputs::Probabilities(values) | Outputs::Values(values) => values.len(),
-        Outputs::Actions { scores, .. } => scores.len() + 2 * prediction.ids.len(),
-    };
-    let ids = size_of_val(prediction.ids.as_slice());
-    let labels = prediction.labels.values();
-    let labels: usize = labels.map(|v| v.len() + size_of::<String>()).sum();
-    features(&prediction.batch) + outputs * size_of::<f32>() + ids + labels
-}
-
-/// How many bytes a message holds, and its entry at most: that of a prediction, or of feedback.
-pub fn message_bytes(work: &Work) -> usize {
-    MESSAGE_BYTES
-        + match work {
-            Work::Prediction(prediction) => prediction_bytes(prediction),
-            Work::Feedback(feedback, _) => feedback_bytes(feedback),
-            _ => 0,
-        }
-}
-
-/// About how many bytes feedback takes, here and in the journal.
-fn feedback_bytes(feedback: &Feedback) -> usize {
-    let rows = match &feedback.subject {
-        Subject::Inputs { batch, decision } => {
-            features(batch)
-                + decision
-                    .as_ref()
-                    .map_or(0, |decision| decision.action.len())
-        }
-        Subject::Prediction(_) => 0,
-    };
-    let signal = match &feedback.signal {
-        Signal::Label(text) | Signal::Named { name: text, .. } => text.len(),
-        Signal::Value(_) | Signal::Reward(_) | Signal::PreferredOver(_) => 0,
-    };
-    let tags = feedback.tags.iter();
-    let tags: usize = tags
-        .map(|(name, value)| name.len() + value.len() + 16)
-        .sum();
-    let texts = [&feedback.feedback_id, &feedback.source, &feedback.actor];
-    rows + signal + tags + texts.map(|text| text.len()).iter().sum::<usize>()
-}
-
-fn features(batch: &Batch) -> usize {
-    /// What a column takes besides its values.
-    const COLUMN_BYTES: usize = 16;
-    let column = |column: &Column| {
-        COLUMN_BYTES
-            + match column {
-                Column::Numbers(values) => size_of_val(values.as_slice()),
-                Column::Strings(values) => {
-                    values.iter().map(|v| v.len() + size_of::<String>()).sum()
-                }
-                Column::Vectors(bytes) => bytes.len(),
-                Column::Embedded { texts, vectors } => {
-                    let texts = texts.iter().map(|v| v.len() + size_of::<String>());
-                    texts.sum::<usize>() + vectors.len()
-                }
-            }
-    };
-    batch.columns.iter().map(column).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Batch, Column, Outputs, Prediction};
 
     fn prediction(n_bytes: usize) -> Work {
         Work::Prediction(Prediction {
@@ -205,30 +148,28 @@ mod tests {
     #[test]
     fn p8_the_queue_is_bounded_in_bytes() {
         let (write_queue, write_receiver) = queue();
-        assert_eq!(write_queue.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
-        assert_eq!(
-            write_queue.offer(0, prediction(BYTES_MAX / 2)),
-            Err(Refused)
-        );
-        // What predictions may not take is there for an order.
-        assert_eq!(write_queue.offer(0, Work::Trim(1)), Ok(()));
+        assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
+        assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Err(Refused));
+        // The part that predictions may not take is there for an order.
+        assert_eq!(write_queue.offer(Work::Trim(1)), Ok(()));
         write_receiver.taken(write_receiver.messages.recv().unwrap().bytes);
-        assert_eq!(write_queue.offer(0, prediction(BYTES_MAX / 2)), Ok(()));
+        assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
     }
 
     #[test]
     fn p8_the_queue_is_bounded_in_messages() {
         let (write_queue, _inbox) = queue();
         for n in 0..MESSAGES_MAX {
-            let expected = match n < MESSAGES_MAX * 3 / 4 {
-                true => Ok(()),
-                false => Err(Refused),
+            let expected = if n < MESSAGES_MAX * 3 / 4 {
+                Ok(())
+            } else {
+                Err(Refused)
             };
-            assert_eq!(write_queue.offer(0, prediction(0)), expected, "{n}");
+            assert_eq!(write_queue.offer(prediction(0)), expected, "{n}");
             if expected.is_err() {
-                assert_eq!(write_queue.offer(0, Work::Trim(1)), Ok(()), "{n}");
+                assert_eq!(write_queue.offer(Work::Trim(1)), Ok(()), "{n}");
             }
         }
-        assert_eq!(write_queue.offer(0, Work::Trim(1)), Err(Refused));
+        assert_eq!(write_queue.offer(Work::Trim(1)), Err(Refused));
     }
 }

@@ -4,21 +4,21 @@
 //! failed write or fsync nothing of that model is acknowledged any more.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{RecvTimeoutError, Sender};
+use crossbeam::channel::RecvTimeoutError;
 use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
-use crate::engine::flows::feedback::Accepted;
-use crate::engine::host::bounds::Kind;
+use crate::engine::host::bounds::{Kind, ids_bounds};
+use crate::engine::host::health::Intake;
 use crate::engine::host::new_labels::NewLabels;
-use crate::engine::host::served_model::ModelRuntime;
+use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::waiting::WaitingPlaces;
-use crate::engine::host::write_queue::{WriteReceiver, message_bytes, prediction_bytes};
-use crate::event::{Command, Description, Duplicate, Event, Feedback, Prediction, Time};
+use crate::engine::host::work::{Accepted, Work, message_bytes, prediction_bytes};
+use crate::engine::host::write_queue::WriteReceiver;
+use crate::event::{Duplicate, Event, Feedback, Time};
 use crate::model::JournalLimits;
 use crate::store::{self, Ids, Journal, ids};
 
@@ -33,31 +33,8 @@ const HELD_BYTES_MAX: usize = 16 << 20;
 /// How often it is looked at how near the bounds are.
 const BOUNDS_EVERY: Duration = Duration::from_secs(1);
 
-/// What is to be written.
-pub enum Work {
-    Prediction(Prediction),
-    Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
-    Command(Command, oneshot::Sender<Result<u64, Error>>),
-    /// A description of other limits.
-    Describe(Description, oneshot::Sender<Result<u64, Error>>),
-    /// A record of what the learner derived.
-    Record(Event),
-    /// Let time go on in the journal, so that what has become too old can go.
-    Tick,
-    /// Let segments go that hold nothing from this position on.
-    Trim(u64),
-    /// Write the feedback ids of what is synced, then say whether the disk took them.
-    WriteIds(Sender<bool>),
-    /// More is due than closed within the newest tick: look whether the next one is.
-    Due,
-    /// Sync every journal, then say so.
-    Flush(Sender<()>),
-    /// Close every journal, then end.
-    Close,
-}
-
-/// A journal and what is known of it.
-pub struct Written {
+/// One journal with the state that its writing needs.
+pub struct JournalWriter {
     journal: Journal,
     /// Labels that are to take a place among the classes.
     new_labels: NewLabels,
@@ -77,25 +54,25 @@ pub struct Written {
     ticked: u64,
     /// Whether it came so late that others wait for it to be applied.
     overdue: bool,
-    /// What nobody waits for, kept until the next segment can be made.
-    held: Held,
+    /// Entries that no caller waits for, kept until the next segment can be made.
+    held: HeldEntries,
 }
 
-/// Predictions whose ids have been given, and records, in their order.
+/// Predictions whose ids have been given out, and records, in their order.
 #[derive(Default)]
-struct Held {
+struct HeldEntries {
     events: Vec<Event>,
     bytes: usize,
 }
 
-/// What will be said after the sync.
+/// A reply that is sent after the sync.
 enum Reply {
     Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted),
     Command(oneshot::Sender<Result<u64, Error>>, u64),
 }
 
-/// Writes until told to close, or until nobody can send any more.
-pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
+/// The loop of the writer thread, until it is closed or every sender is gone.
+pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
     let messages = &write_receiver.messages;
     let mut last_sync = Instant::now();
     loop {
@@ -106,9 +83,9 @@ pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
         };
         let mut flushed = Vec::new();
         let (mut closing, mut n_bytes) = (false, 0);
-        journals.iter_mut().for_each(Written::wake);
+        journals.iter_mut().for_each(JournalWriter::wake);
         if last_sync.elapsed() >= SYNC_EVERY {
-            journals.iter_mut().for_each(Written::go_on);
+            journals.iter_mut().for_each(JournalWriter::go_on);
         }
         for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
             n_bytes += message.bytes;
@@ -150,9 +127,9 @@ pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
     }
 }
 
-impl Written {
-    pub fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> Written {
-        Written {
+impl JournalWriter {
+    pub fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> JournalWriter {
+        JournalWriter {
             ids_written_in: journal.last_segment(),
             ids_failing: false,
             journal,
@@ -165,7 +142,7 @@ impl Written {
             replies: Vec::new(),
             unsynced: false,
             ticked: 0,
-            held: Held::default(),
+            held: HeldEntries::default(),
             overdue: false,
         }
     }
@@ -174,13 +151,13 @@ impl Written {
     /// nothing is written.
     fn wake(&mut self) {
         self.now = self.runtime.clock.now();
-        let next_look = self.runtime.next_look.load(Relaxed);
-        if self.runtime.clock.monotonic_us() >= next_look {
+        let now_us = self.runtime.clock.monotonic_us();
+        if self.runtime.progress.is_retention_due(now_us) {
             self.runtime.schedule();
         }
         if self.bounds_looked.elapsed() >= BOUNDS_EVERY {
             self.bounds_looked = Instant::now();
-            self.runtime.watch_bounds();
+            self.runtime.check_bounds();
         }
     }
 
@@ -189,9 +166,9 @@ impl Written {
         match work {
             Work::Prediction(prediction) => {
                 self.append_or_hold(Event::Prediction(prediction));
-                // First what it holds now, so that nobody sees room that is not there.
-                self.runtime.note_bytes(&self.journal);
-                self.runtime.promised_bytes.fetch_sub(bytes, Relaxed);
+                // In this order, so that no request sees room that is not there.
+                self.runtime.metrics.set_bytes(self.journal.bytes());
+                self.runtime.metrics.end_promise(bytes);
             }
             Work::Feedback(feedback, reply) => match self.accept(feedback, bytes) {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
@@ -224,9 +201,9 @@ impl Written {
         }
     }
 
-    /// Journals that something is due, once for each time that the learner has said so.
+    /// Journals a tick when the learner's next one is due, once for each.
     fn tick(&mut self) {
-        let next_tick = self.runtime.next_tick.load(Relaxed);
+        let next_tick = self.runtime.progress.next_tick();
         if next_tick <= self.now.0 && self.tick_once() {
             let late_us = self.now.0.saturating_sub(next_tick);
             self.overdue = late_us > SYNC_EVERY.as_micros() as i64;
@@ -238,7 +215,7 @@ impl Written {
     fn tick_once(&mut self) -> bool {
         let runtime = &self.runtime;
         let applied = *runtime.serving.position().borrow() >= self.ticked;
-        let writes = runtime.closed.get().is_none() && !runtime.stalled.load(Relaxed);
+        let writes = runtime.health.intake() == Intake::Open;
         if !(applied && writes) {
             return false;
         }
@@ -256,7 +233,7 @@ impl Written {
     }
 
     fn trim(&mut self, first_position: u64) {
-        // What goes may be younger than a day: its ids stay known.
+        // A removed segment may be younger than a day: its ids stay known.
         if !self.write_ids() {
             return;
         }
@@ -276,7 +253,7 @@ impl Written {
         let known = self.ids.position(&feedback.feedback_id, self.now);
         let known = known.map_err(|error| self.runtime.unavailable(&error.to_string()))?;
         if let Some(position) = known {
-            let retracted = self.runtime.retracted.holds(position);
+            let retracted = self.runtime.retractions.retracted().holds(position);
             let duplicate = Duplicate {
                 feedback_id: match retracted {
                     // The first one may have been erased: then its id stands nowhere any more.
@@ -286,14 +263,15 @@ impl Written {
                 first_position: position,
             };
             self.append(&Event::Duplicate(duplicate))?;
-            return Ok(match retracted {
-                true => Accepted::Retracted { position },
-                false => Accepted::Duplicate { position },
+            return Ok(if retracted {
+                Accepted::Retracted { position }
+            } else {
+                Accepted::Duplicate { position }
             });
         }
         let served = self.runtime.serving.served();
         let waits = self.waiting.check(&feedback, &served, self.now);
-        waits.inspect_err(|_| self.runtime.note_bound(Kind::WaitingPredictions))?;
+        waits.inspect_err(|_| self.runtime.bound_counts.count(Kind::WaitingPredictions))?;
         self.check_share(&feedback.source)?;
         self.new_labels.check(&feedback, &served)?;
         let feedback = Event::Feedback(feedback);
@@ -306,7 +284,7 @@ impl Written {
         Ok(Accepted::Accepted { position })
     }
 
-    /// What is refused here was not seen at the door, since it came with others.
+    /// Refuses what [`ModelRuntime::check_feedback_room`] let in together with others.
     fn check_room(&self, bytes: u64) -> Result<(), Error> {
         let max = self.limits().feedback_bytes_max();
         self.runtime.check_bytes(self.journal.bytes() + bytes, max)
@@ -343,9 +321,8 @@ impl Written {
         if begun || self.ids.is_due(&bounds) {
             self.write_ids();
         }
-        self.runtime.ids_held.store(self.ids.len(), Relaxed);
-        let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
-        self.runtime.oldest_id.store(oldest, Relaxed);
+        let oldest = self.ids.oldest_position();
+        self.runtime.metrics.set_ids(self.ids.len(), oldest);
     }
 
     /// Writes the ids that are not on disk; false where the disk refused.
@@ -353,7 +330,7 @@ impl Written {
         let bounds = ids_bounds(&self.limits());
         let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
         let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
-        let retracted = self.runtime.retracted.since(oldest);
+        let retracted = self.runtime.retractions.retracted().since(oldest);
         let written = written.and_then(|()| self.ids.write_retracted(retracted));
         let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
         match &written {
@@ -368,8 +345,8 @@ impl Written {
     }
 
     fn append(&mut self, event: &Event) -> Result<u64, Error> {
-        if self.runtime.stalled.load(Relaxed) {
-            return Err(self.runtime.stall());
+        if let Some(why) = self.runtime.health.stalled() {
+            return Err(self.runtime.stalled(&why));
         }
         let appended = self.journal.append(self.now, event);
         self.unsynced |= appended.is_ok();
@@ -386,40 +363,39 @@ impl Written {
         })
     }
 
-    /// Journals what nobody waits for, or holds it while no segment can be made.
+    /// Journals an entry that no caller waits for, or holds it while no segment can be made.
     fn append_or_hold(&mut self, event: Event) {
-        if self.append(&event).is_ok() || !self.runtime.stalled.load(Relaxed) {
+        if self.append(&event).is_ok() || !self.runtime.health.is_stalled() {
             return;
         }
         let bytes = match &event {
             Event::Prediction(prediction) => prediction_bytes(prediction),
             _ => 0,
         };
-        match self.held.bytes + bytes <= HELD_BYTES_MAX {
-            true => {
-                self.held.bytes += bytes;
-                self.held.events.push(event);
-            }
-            false => drop(self.runtime.unjournaled.fetch_add(1, Relaxed)),
+        if self.held.bytes + bytes <= HELD_BYTES_MAX {
+            self.held.bytes += bytes;
+            self.held.events.push(event);
+        } else {
+            self.runtime.metrics.count_unjournaled();
         }
     }
 
-    /// Tries again what the system was short of.
+    /// Goes on after a shortage, if it has ended.
     fn go_on(&mut self) {
-        if self.runtime.starved.load(Relaxed) {
+        if self.runtime.health.is_starved() {
             self.runtime.schedule();
         }
-        if !self.runtime.stalled.load(Relaxed) {
+        if !self.runtime.health.is_stalled() {
             return;
         }
         match self.journal.start_due_segment() {
             Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
             Err(error) => {
-                self.runtime.stalled.store(false, Relaxed);
+                self.runtime.health.end_stall();
                 self.fail(&error);
             }
             Ok(()) => {
-                self.runtime.stalled.store(false, Relaxed);
+                self.runtime.health.end_stall();
                 let n_held = self.held.events.len();
                 tracing::info!(model = self.runtime.name, n_held, "the journal goes on");
                 for event in std::mem::take(&mut self.held).events {
@@ -429,14 +405,14 @@ impl Written {
         }
     }
 
-    /// Notes that the next segment cannot be made now; gives what feedback and commands are told.
+    /// Notes that the next segment cannot be made now; gives the error for feedback and commands.
     fn stall(&self, error: &store::Error) -> Error {
-        *self.runtime.stall.lock().expect("nothing panics under it") = error.to_string();
-        if !self.runtime.stalled.swap(true, Relaxed) {
+        let why = error.to_string();
+        if self.runtime.health.stall(why.clone()) {
             let model = &self.runtime.name;
             tracing::warn!(model, %error, "the journal waits; feedback is refused meanwhile");
         }
-        self.runtime.stall()
+        self.runtime.stalled(&why)
     }
 
     /// Writes the group; syncs it when somebody waits for that, or when it is time.
@@ -450,7 +426,7 @@ impl Written {
         let awaited = self.overdue && self.ticked > self.journal.synced();
         if self.replies.is_empty() && !awaited && !time_to_sync {
             match self.journal.write() {
-                Ok(_) => self.runtime.note_bytes(&self.journal),
+                Ok(_) => self.runtime.metrics.set_bytes(self.journal.bytes()),
                 Err(error) => drop(self.fail(&error)),
             }
             return;
@@ -459,8 +435,8 @@ impl Written {
         let synced = self.journal.sync();
         self.unsynced = false;
         if let Ok(position) = synced {
-            self.runtime.sync_us.add(start.elapsed().as_micros() as u64);
-            self.runtime.group_entries.add(position - before);
+            let metrics = &self.runtime.metrics;
+            metrics.count_sync(position - before, start.elapsed());
             self.runtime.note_journal(&self.journal);
             self.write_ids_if_due();
         }
@@ -469,7 +445,7 @@ impl Written {
             let refused = failure
                 .as_ref()
                 .map(|reason| self.runtime.unavailable(reason));
-            // Who asked may have gone; what is on disk stays there.
+            // The caller may have gone; the entry stays on disk.
             match (reply, refused) {
                 (Reply::Feedback(reply, accepted), None) => drop(reply.send(Ok(accepted))),
                 (Reply::Feedback(reply, _), Some(error)) => drop(reply.send(Err(error))),
@@ -480,8 +456,8 @@ impl Written {
         self.runtime.schedule();
     }
 
-    /// What a failure of the journal means, and why nothing more is taken: feedback stops, unless
-    /// only this event was at fault.
+    /// Handles a failure of the journal: feedback stops, unless only this event was at fault. Gives
+    /// the reason.
     fn fail(&self, error: &store::Error) -> String {
         if matches!(
             error,
@@ -489,22 +465,12 @@ impl Written {
         ) {
             return error.to_string();
         }
-        self.runtime.journal_failed.store(true, Relaxed);
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
-        if self.runtime.closed.set(reason.clone()).is_ok() {
+        if self.runtime.health.fail_journal(reason.clone()) {
             tracing::error!(model = self.runtime.name, %error, "journal failed; feedback stops");
-            self.runtime.feedback_stopped.send_replace(true);
             // Nobody needs to wait for a position that is not there.
             self.runtime.serving.wake();
         }
         reason
-    }
-}
-
-/// How many feedback ids there may be.
-pub fn ids_bounds(limits: &JournalLimits) -> ids::Bounds {
-    ids::Bounds {
-        memory_max: limits.ids_max,
-        bytes_max: limits.ids_bytes_max,
     }
 }

@@ -238,7 +238,8 @@ fn carry_out(
     }
     let position = journal.append(now, &Event::Command(command))?;
     let last = journal.sync()?;
-    let step = follower.step(last).map_err(unavailable)?;
+    let step = follower.step(last);
+    let step = step.map_err(|error| unavailable(error.to_string()))?;
     let Some((entry, step)) = step else {
         return Err(unavailable(format!("the journal has no entry {last}")));
     };

@@ -232,7 +232,7 @@ impl Versions {
     pub fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
         for folder in &described.kept {
             let kept = folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)));
-            kept.map_err(StateError::Encoder)?;
+            kept.map_err(|error| StateError::Encoder(error.to_string()))?;
         }
         if described.spec.device == Device::Cpu {
             let mut read = self.read.lock().expect("nothing panics under it");
@@ -251,7 +251,7 @@ impl Versions {
         }
         let path = self.encoders.join(hex(&pinned.digest));
         let found = EncoderFolder::read(&self.encoders, &path);
-        let (folder, weights) = found.map_err(StateError::Encoder)?;
+        let (folder, weights) = found.map_err(|error| StateError::Encoder(error.to_string()))?;
         if folder.digest != pinned.digest {
             return Err(StateError::Encoder(format!(
                 "{}: not the encoder that the model started with; restore it from a copy",
@@ -259,7 +259,8 @@ impl Versions {
             )));
         }
         let encoder = folder.encoder(&path, weights, Device::Cpu);
-        let encoder = Arc::new(encoder.map_err(StateError::Encoder)?);
+        let encoder = encoder.map_err(|error| StateError::Encoder(error.to_string()));
+        let encoder = Arc::new(encoder?);
         read.insert(pinned.digest, encoder.clone());
         Ok(encoder)
     }

@@ -5,7 +5,7 @@
 //! [`EXAMPLES_PER_STEP`] examples the adapters take one step of Adam down the squared error that the
 //! guide makes on remembered texts, its weights held; it follows, since what it learned fades.
 //!
-//! Invariant: a step whose slopes are not finite changes nothing.
+//! Invariant: a step whose gradient is not finite changes nothing.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
 use super::learned::{Amendment, Known};
-use crate::learn::memory::{Drawn, Form, Lesson, Memory, Room};
+use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Adapters, Encoded, LowRank, Rescale, Scale, Target, TextEncoder};
@@ -42,7 +42,7 @@ const VOCABULARY_MAX: usize = 1 << 32;
 pub struct AdapterLearner {
     adapters: Arc<Adapters>,
     learning_rate: f32,
-    /// Fading means of slopes and of their squares.
+    /// Fading means of the gradient and of its square.
     moments: [Vec<f32>; 2],
     n_steps: u64,
     n_examples: u64,
@@ -103,7 +103,7 @@ impl AdapterLearner {
         let wanted = wanted(target, scale, self.guide.scores(&phi));
         self.guide.observe(&phi, &wanted);
         tokens.truncate(TOKENS_KEPT);
-        let lesson = Arc::new(Lesson {
+        let stored = Arc::new(StoredExample {
             row: Encoded {
                 dense: Vec::new(),
                 sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
@@ -114,7 +114,7 @@ impl AdapterLearner {
         });
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(self.n_examples);
-        self.memory.offer(&lesson, &mut rng);
+        self.memory.offer(&stored, &mut rng);
         self.n_examples += 1;
         if self.n_examples.is_multiple_of(EXAMPLES_PER_STEP) {
             let mut drawn = Vec::new();
@@ -145,39 +145,42 @@ impl AdapterLearner {
 
     /// One step on remembered texts.
     fn step(&mut self, encoder: &TextEncoder, drawn: &[Drawn], scale: &Scale) {
-        let tokens = |drawn: &Drawn| drawn.lesson.row.sparse.iter().map(|(id, _)| *id).collect();
+        let tokens = |drawn: &Drawn| drawn.stored.row.sparse.iter().map(|(id, _)| *id).collect();
         let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
-        let loss = |vectors: &[f32]| self.slopes(drawn, vectors, scale);
-        let slopes = encoder.slopes(&tokens, &self.adapters, loss);
-        let Some(slopes) = slopes.ok().filter(|all| all.iter().all(|s| s.is_finite())) else {
+        let loss = |vectors: &[f32]| self.gradient(drawn, vectors, scale);
+        let gradient = encoder.gradient(&tokens, &self.adapters, loss);
+        let Some(gradient) = gradient
+            .ok()
+            .filter(|all| all.iter().all(|s| s.is_finite()))
+        else {
             return;
         };
         self.n_steps += 1;
         let [first, second] = &mut self.moments;
         let values = &mut Arc::make_mut(&mut self.adapters).values;
-        Adam::new(self.learning_rate, self.n_steps).step(values, &slopes, first, second);
+        Adam::new(self.learning_rate, self.n_steps).step(values, &gradient, first, second);
     }
 
-    /// The slopes of the guide's mean squared error in the vectors `[rows, width]`.
-    fn slopes(&self, drawn: &[Drawn], vectors: &[f32], scale: &Scale) -> Vec<f32> {
+    /// The gradient of the guide's mean squared error with respect to the vectors `[rows, width]`.
+    fn gradient(&self, drawn: &[Drawn], vectors: &[f32], scale: &Scale) -> Vec<f32> {
         let width = vectors.len() / drawn.len();
         let weights: Vec<f32> = self.guide.served().collect();
         let factor = 2.0 * features_per_length(width) / drawn.len() as f32;
-        let mut slopes = vec![0.0; vectors.len()];
+        let mut gradient = vec![0.0; vectors.len()];
         let rows = vectors
             .chunks_exact(width)
-            .zip(slopes.chunks_exact_mut(width));
-        for (drawn, (vector, slopes)) in drawn.iter().zip(rows) {
+            .zip(gradient.chunks_exact_mut(width));
+        for (drawn, (vector, gradient)) in drawn.iter().zip(rows) {
             let said = self.guide.scores(&features(vector));
-            let wanted = wanted(drawn.lesson.target, scale, said.clone());
+            let wanted = wanted(drawn.stored.target, scale, said.clone());
             let errors = said.iter().zip(&wanted).map(|(said, wanted)| said - wanted);
             for (error, weights) in errors.zip(weights.chunks_exact(width + 1)) {
-                for (slope, weight) in slopes.iter_mut().zip(weights) {
-                    *slope += factor * error * weight;
+                for (derivative, weight) in gradient.iter_mut().zip(weights) {
+                    *derivative += factor * error * weight;
                 }
             }
         }
-        slopes
+        gradient
     }
 
     /// The adapters.

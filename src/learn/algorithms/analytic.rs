@@ -7,21 +7,21 @@
 //!
 //! Invariant: an update is learned whole or not at all.
 
+mod inverse_temperature;
 mod recursion;
-mod sharpness;
 
 use std::ops::Range;
 
 use super::gradient::Outcome;
 use super::learned::{Amendment, Known};
-use crate::learn::memory::{self, Lesson, load_lessons, save_lessons};
+use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
     Target, Task,
 };
+pub use inverse_temperature::InverseTemperature;
 pub use recursion::{Recursion, Settings};
-pub use sharpness::Sharpness;
 
 /// Bytes that the matrices and weights of all outputs may take; features give way to it.
 const BYTES_MAX: f64 = 512.0 * 1024.0 * 1024.0;
@@ -41,10 +41,10 @@ pub struct AnalyticLearner {
     /// One, or one for each action.
     recursions: Vec<Recursion>,
     /// Classes have it.
-    sharpness: Option<Sharpness>,
+    inverse_temperature: Option<InverseTemperature>,
     n_outputs: usize,
     is_bandit: bool,
-    pending: Vec<Lesson>,
+    pending: Vec<StoredExample>,
 }
 
 impl AnalyticLearner {
@@ -74,7 +74,7 @@ impl AnalyticLearner {
             settings: settings.clone(),
             features,
             recursions: vec![recursion; n_recursions],
-            sharpness: is_classes.then(Sharpness::default),
+            inverse_temperature: is_classes.then(InverseTemperature::default),
             n_outputs,
             is_bandit,
             pending: Vec::new(),
@@ -93,7 +93,10 @@ impl AnalyticLearner {
         Ridge {
             features: self.features.clone(),
             weights: RidgeWeights::new(self.features.n_features(), weights.collect()),
-            sharpness: self.sharpness.as_ref().map(Sharpness::factor),
+            inverse_temperature: self
+                .inverse_temperature
+                .as_ref()
+                .map(InverseTemperature::factor),
             posteriors: self.is_bandit.then(posteriors),
         }
     }
@@ -130,7 +133,7 @@ impl AnalyticLearner {
                 true => Outcome::Waits,
             };
         }
-        self.pending.push(Lesson {
+        self.pending.push(StoredExample {
             row,
             target,
             example,
@@ -139,27 +142,27 @@ impl AnalyticLearner {
         if self.pending.len() < self.examples_per_update() {
             return Outcome::Waits;
         }
-        let lessons = std::mem::take(&mut self.pending);
-        let n_new = lessons.len() as u64;
-        let phi = lessons
+        let examples = std::mem::take(&mut self.pending);
+        let n_new = examples.len() as u64;
+        let phi = examples
             .iter()
-            .flat_map(|lesson| self.features.phi(&lesson.row));
+            .flat_map(|stored| self.features.phi(&stored.row));
         let phi: Vec<f32> = phi.collect();
         if !phi.iter().all(|x| x.is_finite()) {
             return Outcome::Rejected(n_new);
         }
         let n_features = self.features.n_features();
-        if let Some(sharpness) = &mut self.sharpness {
-            for (lesson, phi) in lessons.iter().zip(phi.chunks_exact(n_features)) {
-                if let Target::Class(class) = lesson.target {
-                    sharpness.observe(&self.recursions[0].scores(phi), class as usize);
+        if let Some(inverse_temperature) = &mut self.inverse_temperature {
+            for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
+                if let Target::Class(class) = stored.target {
+                    inverse_temperature.observe(&self.recursions[0].scores(phi), class as usize);
                 }
             }
         }
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-            for (lesson, phi) in lessons.iter().zip(phi.chunks_exact(n_features)) {
-                if push_targets(lesson.target, index, self.n_outputs, scale, &mut wanted) {
+            for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
+                if push_targets(stored.target, index, self.n_outputs, scale, &mut wanted) {
                     rows.extend_from_slice(phi);
                 }
             }
@@ -171,9 +174,9 @@ impl AnalyticLearner {
     /// Makes good an example that turned out to be another: every regression is as if it had been
     /// that from the start.
     pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> Outcome {
-        let waits = |lesson: &&mut Lesson| lesson.example == Some(amendment.example);
-        if let Some(lesson) = self.pending.iter_mut().find(waits) {
-            lesson.target = amendment.after;
+        let waits = |stored: &&mut StoredExample| stored.example == Some(amendment.example);
+        if let Some(stored) = self.pending.iter_mut().find(waits) {
+            stored.target = amendment.after;
             return Outcome::Waits;
         }
         let phi = self.features.phi(row);
@@ -189,9 +192,11 @@ impl AnalyticLearner {
                 return Outcome::Rejected(0);
             }
         }
-        if let (Some(sharpness), Target::Class(class)) = (&mut self.sharpness, amendment.after) {
+        if let (Some(inverse_temperature), Target::Class(class)) =
+            (&mut self.inverse_temperature, amendment.after)
+        {
             // What it learned from the example depended on the estimates of then.
-            sharpness.observe(&self.recursions[0].scores(&phi), class as usize);
+            inverse_temperature.observe(&self.recursions[0].scores(&phi), class as usize);
         }
         Outcome::Updated(0)
     }
@@ -229,8 +234,8 @@ impl AnalyticLearner {
         for (name, recursion) in self.named() {
             tensors.nest(&name, recursion.weights());
         }
-        if let Some(sharpness) = &self.sharpness {
-            sharpness.save(&mut tensors);
+        if let Some(inverse_temperature) = &self.inverse_temperature {
+            inverse_temperature.save(&mut tensors);
         }
         tensors
     }
@@ -241,7 +246,7 @@ impl AnalyticLearner {
         for (name, recursion) in self.named() {
             tensors.nest(&name, recursion.state());
         }
-        tensors.nest("pending", save_lessons(self.pending.iter()));
+        tensors.nest("pending", save_examples(self.pending.iter()));
         tensors
     }
 
@@ -257,8 +262,8 @@ impl AnalyticLearner {
             let mut state = state.unnest(&name(index));
             *recursion = Recursion::load(recursion.settings(), &mut weights, &mut state)?;
         }
-        if let Some(sharpness) = &mut self.sharpness {
-            *sharpness = Sharpness::load(weights)?;
+        if let Some(inverse_temperature) = &mut self.inverse_temperature {
+            *inverse_temperature = InverseTemperature::load(weights)?;
         }
         let form = self.features.form();
         let form = memory::Form {
@@ -266,7 +271,7 @@ impl AnalyticLearner {
             n_buckets: form.n_buckets,
             n_outputs: self.n_outputs,
         };
-        self.pending = load_lessons(form, &mut state.unnest("pending"))?;
+        self.pending = load_examples(form, &mut state.unnest("pending"))?;
         Ok(())
     }
 }

@@ -4,20 +4,21 @@
 
 mod amend;
 mod answers;
-mod bank;
+mod error_scale;
+mod linear_members;
 mod pool;
 mod saved;
-mod spread;
 
 use super::analytic::{Recursion, Settings};
-use super::gradient::{GradientLearner, Measure};
+use super::gradient::{GradientLearner, OutputLoss};
 use super::learned::{Known, amends_rewards};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
-    self, Encoded, Last, Network, Portfolio, RidgeWeights, Scale, Spec, Target, Task, Voices,
+    self, Encoded, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights, Scale, Spec,
+    Target, Task,
 };
 use answers::{Answers, answer};
-use spread::Spread;
+use error_scale::ErrorScale;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
@@ -41,8 +42,8 @@ pub struct AutoLearner {
     network: Option<Box<GradientLearner>>,
     /// Rows seen, up to the horizon, and their mean squared length, bias included.
     length: [f64; 2],
-    /// Of the voices of a regression.
-    spread: Spread,
+    /// Of the members of a regression.
+    error_scale: ErrorScale,
     /// Of the learning rules.
     revision: u32,
     /// Of the rows of a bandit: what amending a reward needs; none under the first revision.
@@ -72,19 +73,17 @@ impl AutoLearner {
             })
         };
         let recursions =
-            |forgetting: &f64| vec![recursion(*forgetting, n_outputs / n_recursions); n_recursions];
-        let forgetting = portfolio
-            .plan
-            .forgetting
-            .iter()
-            .take(portfolio.ridges.len());
+            |forgetting| vec![recursion(forgetting, n_outputs / n_recursions); n_recursions];
         let network = portfolio.plan.network.as_ref();
         AutoLearner {
-            recursions: forgetting.flat_map(recursions).collect(),
-            exclusive: portfolio.plan.exclusive.then(|| recursion(1.0, n_outputs)),
+            recursions: portfolio.plan.forgetting().flat_map(recursions).collect(),
+            exclusive: portfolio
+                .plan
+                .has(Member::Exclusive)
+                .then(|| recursion(1.0, n_outputs)),
             network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
             length: [0.0, 0.0],
-            spread: Spread::new(portfolio.pool.shares.len()),
+            error_scale: ErrorScale::new(portfolio.pool.weights.len()),
             revision: spec.revision,
             likeness: amends_rewards(spec).then(Likeness::default),
             answers: (spec.revision >= 2).then(Answers::default),
@@ -114,7 +113,7 @@ impl AutoLearner {
     /// How many buckets the hashed features of this description fall into.
     pub fn n_buckets(spec: &Spec) -> usize {
         let plan = model::Plan::new(spec, 0);
-        model::n_buckets(spec, plan.n_bank() * spec.task.n_outputs())
+        model::n_buckets(spec, plan.n_linear_members() * spec.task.n_outputs())
     }
 
     /// The network as it is now, where there is one.
@@ -144,54 +143,66 @@ impl AutoLearner {
     ) -> bool {
         let target = known.target;
         let network = self.network();
-        let voices = self.portfolio.voices(row, scale, network.as_ref());
+        let member_outputs = self.portfolio.member_outputs(row, scale, network.as_ref());
         let n_outputs = self.portfolio.n_outputs();
-        if !voices.outputs.iter().all(|output| output.is_finite()) || !row.is_finite() {
+        if !member_outputs
+            .outputs
+            .iter()
+            .all(|output| output.is_finite())
+            || !row.is_finite()
+        {
             return false;
         }
         if let Target::Correction { .. } = target {
-            self.correct(row, &voices, target, scale);
+            self.correct(row, &member_outputs, target, scale);
             return true;
         }
-        let judged = voices.outputs.chunks_exact(n_outputs);
+        let judged = member_outputs.outputs.chunks_exact(n_outputs);
         let judged = judged.map(|outputs| self.judge(outputs, target, scale));
         let (losses, earned): (Vec<f64>, Vec<f64>) = judged.unzip();
         if let (Some(kept), Some(example)) = (&mut self.answers, known.example) {
-            let said = voices.outputs.chunks_exact(n_outputs);
-            let said = said.map(|outputs| answer(outputs, target));
-            kept.keep(example, target, said.collect());
+            let answered = member_outputs.outputs.chunks_exact(n_outputs);
+            let answered = answered.map(|outputs| answer(outputs, target));
+            kept.keep(example, target, answered.collect());
         }
         // The stack is no single model.
         let n_members = self.portfolio.n_members();
         scores.extend_from_slice(&earned[..n_members]);
-        let mixed = self.portfolio.mix(&voices);
-        pool::observe(&mut self.portfolio, &voices, &losses, target, scale);
-        let voices = &mut { voices };
-        self.widen(row, voices, target);
+        let mixed = self.portfolio.mix(&member_outputs);
+        pool::observe(&mut self.portfolio, &member_outputs, &losses, target, scale);
+        let member_outputs = &mut { member_outputs };
+        self.widen(row, member_outputs, target);
         if let Some(likeness) = &mut self.likeness {
-            likeness.observe(&self.portfolio.with_last(row, scale));
+            likeness.observe(&self.portfolio.with_newest(row, scale));
         }
-        self.learn_bank(row, &voices.scores, target, scale);
-        self.learn_ridges(voices, target, scale);
+        self.learn_linear_members(row, &member_outputs.scores, target, scale);
+        self.learn_ridges(member_outputs, target, scale);
         self.learn_network(row, known, scale);
         if let Target::Value(value) = target {
             let wanted = scale.distance(value);
-            let said = voices.outputs.iter().chain(&mixed);
-            self.spread.observe(said.map(|said| said - wanted));
+            let answered = member_outputs.outputs.iter().chain(&mixed);
+            self.error_scale
+                .observe(answered.map(|answered| answered - wanted));
         }
         let portfolio = &mut self.portfolio;
-        if !portfolio.plan.windows.is_empty() {
+        if !portfolio.plan.windows().is_empty() {
             portfolio.memory.push(row, known.remembered());
         }
-        portfolio.past.observe(target);
-        if let Some(last) = &mut portfolio.last {
-            learn_last(last, target);
+        portfolio.base_rates.observe(target);
+        if let Some(last) = &mut portfolio.no_change {
+            learn_no_change(last, target);
         }
         true
     }
 
     /// What a reward lacked when its example came is learned wherever that left a trace.
-    fn correct(&mut self, row: &Encoded, voices: &Voices, target: Target, scale: &Scale) {
+    fn correct(
+        &mut self,
+        row: &Encoded,
+        member_outputs: &MemberOutputs,
+        target: Target,
+        scale: &Scale,
+    ) {
         let Target::Correction { action, by, reward } = target else {
             return;
         };
@@ -199,16 +210,18 @@ impl AutoLearner {
             let target = Target::Reward { action, reward };
             self.judge(outputs, target, scale).0
         };
-        let judged = voices.outputs.chunks_exact(self.portfolio.n_outputs());
+        let judged = member_outputs
+            .outputs
+            .chunks_exact(self.portfolio.n_outputs());
         let more = judged.map(|outputs| loss(outputs, reward) - loss(outputs, reward - by));
         let more: Vec<f64> = more.collect();
         let portfolio = &mut self.portfolio;
-        pool::amend(&mut portfolio.pool.shares, &more);
+        pool::amend(&mut portfolio.pool.weights, &more);
         portfolio.range.observe(reward);
         portfolio.memory.correct(row, target);
-        portfolio.past.observe(target);
-        self.learn_bank(row, &voices.scores, target, scale);
-        self.learn_ridges(voices, target, scale);
+        portfolio.base_rates.observe(target);
+        self.learn_linear_members(row, &member_outputs.scores, target, scale);
+        self.learn_ridges(member_outputs, target, scale);
         self.learn_network(row, target.into(), scale);
     }
 
@@ -236,7 +249,7 @@ impl AutoLearner {
             Target::Class(right) | Target::BestAction(right) => {
                 f64::from(u8::from(answer != right as f32))
             }
-            Target::Value(value) => self.spread.loss(answer - scale.distance(value)),
+            Target::Value(value) => self.error_scale.loss(answer - scale.distance(value)),
             Target::Reward { reward, .. } => {
                 let off = (answer - scale.distance(reward)) / REWARD_ERROR;
                 f64::from((off * off).min(REWARD_LOSS_MAX))
@@ -245,11 +258,12 @@ impl AutoLearner {
         }
     }
 
-    fn learn_ridges(&mut self, voices: &Voices, target: Target, scale: &Scale) {
+    fn learn_ridges(&mut self, member_outputs: &MemberOutputs, target: Target, scale: &Scale) {
         let n_outputs = self.portfolio.n_outputs();
         let earned = |best: u32, action| f64::from(u8::from(best as usize == action));
-        let (phi, n_each) = (&voices.phi, self.n_recursions_each());
-        let first = self.portfolio.plan.n_bank();
+        let (phi, n_each) = (&member_outputs.phi, self.n_recursions_each());
+        let analytic = |member: &Member| matches!(member, Member::Analytic(_));
+        let first = self.portfolio.plan.places(analytic).start;
         for (index, recursions) in self.recursions.chunks_exact_mut(n_each).enumerate() {
             match target {
                 Target::Class(class) => {
@@ -258,10 +272,12 @@ impl AutoLearner {
                     recursions[0].observe(phi, &targets);
                 }
                 Target::Value(value) => {
-                    let voice = first + index;
-                    let said = voices.outputs[voice];
-                    let error = self.spread.held(voice, said - scale.distance(value));
-                    recursions[0].observe(phi, &[said - error]);
+                    let member = first + index;
+                    let answered = member_outputs.outputs[member];
+                    let error = self
+                        .error_scale
+                        .held(member, answered - scale.distance(value));
+                    recursions[0].observe(phi, &[answered - error]);
                 }
                 Target::Reward { action, reward } => {
                     recursions[action as usize].observe(phi, &[scale.standardise(reward)]);
@@ -279,44 +295,41 @@ impl AutoLearner {
                 }
             }
         }
-        self.learn_exclusive(voices, target);
+        self.learn_exclusive(member_outputs, target);
         self.serve_ridges();
     }
 
-    fn learn_exclusive(&mut self, voices: &Voices, target: Target) {
-        let wanted = self.shares_of(voices, target);
+    fn learn_exclusive(&mut self, member_outputs: &MemberOutputs, target: Target) {
+        let wanted = self.shares_of(member_outputs, target);
         let Some(recursion) = &mut self.exclusive else {
             return;
         };
         if let Some(wanted) = wanted {
-            recursion.observe(&voices.phi, &wanted);
+            recursion.observe(&member_outputs.phi, &wanted);
         }
         if let Target::Correction { action, by, .. } = target {
             let by = self.portfolio.range.part(by);
             // Features and scores were finite, so it is taken.
-            let taken = recursion.correct(&voices.phi, action as usize, by);
+            let taken = recursion.correct(&member_outputs.phi, action as usize, by);
             debug_assert!(taken);
         }
     }
 
     /// Rewards as if one action were right at a time: what one does not earn, the others share by
     /// what is expected of them; `[actions]`.
-    fn shares_of(&self, voices: &Voices, target: Target) -> Option<Vec<f32>> {
+    fn shares_of(&self, member_outputs: &MemberOutputs, target: Target) -> Option<Vec<f32>> {
         let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
-        if !plan.exclusive {
-            return None;
-        }
         let (chosen, share) = match target {
             Target::Reward { action, reward } => (action as usize, range.share(reward)),
             Target::BestAction(best) => (best as usize, 1.0),
             Target::Correction { .. } | Target::Class(_) | Target::Value(_) => return None,
         };
         let n_outputs = self.portfolio.n_outputs();
-        let voice = plan.n_bank() + plan.forgetting.len();
-        let said = &voices.scores[voice * n_outputs..][..n_outputs];
+        let place = plan.place(Member::Exclusive)?;
+        let answered = &member_outputs.scores[place * n_outputs..][..n_outputs];
         let expected = |action: usize| match action == chosen {
             true => 0.0,
-            false => said[action].max(LEAST_EXPECTED),
+            false => answered[action].max(LEAST_EXPECTED),
         };
         let total: f32 = (0..n_outputs).map(expected).sum();
         let rest = (1.0 - share) / total.max(LEAST_EXPECTED);
@@ -330,14 +343,15 @@ impl AutoLearner {
     fn learn_network(&mut self, row: &Encoded, known: Known, scale: &Scale) {
         if let Some(network) = &mut self.network {
             let row = self.portfolio.for_network(row).into_owned();
-            network.observe(row, known, measure(&self.portfolio, scale));
+            network.observe(row, known, output_loss(&self.portfolio, scale));
         }
     }
 
     /// How many regressions have the same forgetting.
     fn n_recursions_each(&self) -> usize {
-        let n_each = self.recursions.len() / self.portfolio.plan.forgetting.len();
-        n_each.max(1)
+        let n_forgettings = self.portfolio.plan.forgetting().count();
+        let n_each = self.recursions.len().checked_div(n_forgettings);
+        n_each.unwrap_or(0).max(1)
     }
 
     /// Hands what the regressions have learned to those that answer.
@@ -356,11 +370,11 @@ impl AutoLearner {
     }
 }
 
-/// In what the outputs of the network member are.
-fn measure<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> Measure<'a> {
+/// The loss of the network member.
+fn output_loss<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> OutputLoss<'a> {
     match portfolio.plan.bandit {
-        true => Measure::Shares(&portfolio.range),
-        false => Measure::Plain(scale),
+        true => OutputLoss::Shares(&portfolio.range),
+        false => OutputLoss::Plain(scale),
     }
 }
 
@@ -378,7 +392,7 @@ fn replaying(spec: &Spec) -> Spec {
     spec
 }
 
-fn learn_last(last: &mut Last, target: Target) {
+fn learn_no_change(last: &mut NoChange, target: Target) {
     let Some(now) = target.truth() else {
         return;
     };

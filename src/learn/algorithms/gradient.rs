@@ -1,15 +1,15 @@
 //! `kind = "gradient"`: one network, trained by gradient steps, with experience replay.
 //!
-//! An update is: the new examples, as many remembered ones as described, forward, slopes of two
+//! An update is: the new examples, as many remembered ones as described, forward, gradient of two
 //! separately weighted means, backward, a bounded step, and an offer to memory. An update whose
-//! loss or slopes are not finite is rejected whole.
+//! loss or gradient is not finite is rejected whole.
 
-mod aim;
 mod amend;
 mod average;
 mod influence;
-mod measure;
-mod rivals;
+mod output_loss;
+mod recent_classes;
+mod replay_loss;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,17 +18,21 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::learned::Known;
-use crate::learn::memory::{Drawn, Form, Lesson, Memory, Room, load_lessons, save_lessons};
-use crate::learn::training::spare::Spare;
-use crate::learn::training::trainee::Trainee;
+use crate::learn::memory::{
+    Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
+};
+use crate::learn::training::network::TrainingNetwork;
+use crate::learn::training::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{self, Device, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target};
-use aim::Aim;
+use crate::model::{
+    self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target,
+};
 use amend::{Amended, Row};
 use average::Averages;
 use influence::Influence;
-pub use measure::Measure;
-use rivals::Rivals;
+pub use output_loss::OutputLoss;
+use recent_classes::RecentClasses;
+use replay_loss::ReplayLoss;
 
 /// What an example led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +55,18 @@ pub struct GradientLearner {
     strategy: Strategy,
     replay: usize,
     seed: u64,
-    network: Trainee,
+    network: TrainingNetwork,
     /// What serves instead of the network, where the strategy keeps averages of its weights.
     averages: Option<Box<Averages>>,
     memory: Memory,
-    pending: Vec<Lesson>,
+    pending: Vec<StoredExample>,
     n_updates: u64,
     /// Outputs that have a class by now; the others take no part.
     n_live: usize,
-    rivals: Rivals,
+    recent_classes: RecentClasses,
     /// Of values and rewards: what amending an example needs; none under the first revision.
     influence: Option<Influence>,
-    spare: Spare<Buffers>,
+    scratch: Scratch<Buffers>,
 }
 
 /// Room for one update.
@@ -70,7 +74,7 @@ pub struct GradientLearner {
 struct Buffers {
     drawn: Vec<Drawn>,
     shares: Vec<f32>,
-    handicaps: Vec<f32>,
+    logit_offsets: Vec<f32>,
 }
 
 /// The means of the losses of an update.
@@ -96,15 +100,15 @@ impl GradientLearner {
             strategy: spec.memory.strategy,
             replay: spec.memory.replay,
             seed: spec.seed,
-            network: Trainee::new(parameters, settings.optimizer, spec.device),
+            network: TrainingNetwork::new(parameters, settings.optimizer, spec.device),
             averages,
             memory: Memory::new(room(spec)),
             pending: Vec::new(),
             n_updates: 0,
             n_live: spec.task.names().len().max(1),
-            rivals: Rivals::default(),
+            recent_classes: RecentClasses::default(),
             influence: amend::has_influence(spec).then(|| Influence::new(spec.task.n_outputs())),
-            spare: Spare::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -114,7 +118,7 @@ impl GradientLearner {
         if let Some(averages) = &mut self.averages {
             **averages = Averages::new(&parameters, device);
         }
-        self.network = Trainee::new(parameters, self.settings.optimizer, device);
+        self.network = TrainingNetwork::new(parameters, self.settings.optimizer, device);
     }
 
     /// How many buckets the hashed features of this description fall into.
@@ -168,15 +172,15 @@ impl GradientLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, known: Known, measure: Measure<'_>) -> Outcome {
+    pub fn observe(&mut self, row: Encoded, known: Known, output_loss: OutputLoss<'_>) -> Outcome {
         let Known { target, example } = known;
         if let Target::Class(class) = target {
             self.let_in(class);
-            self.rivals.observe(class as usize);
+            self.recent_classes.observe(class as usize);
         }
         self.memory.correct(&row, target);
         self.influence.iter_mut().for_each(|all| all.observe(&row));
-        self.pending.push(Lesson {
+        self.pending.push(StoredExample {
             row,
             target,
             example,
@@ -185,15 +189,15 @@ impl GradientLearner {
         if self.pending.len() < self.settings.examples_per_update {
             return Outcome::Waits;
         }
-        let mut lessons = std::mem::take(&mut self.pending);
-        let n_new = lessons.len() as u64;
-        let outcome = match self.update(&mut lessons, None, measure) {
+        let mut examples = std::mem::take(&mut self.pending);
+        let n_new = examples.len() as u64;
+        let outcome = match self.update(&mut examples, None, output_loss) {
             Ok(true) => Outcome::Updated(n_new),
             Ok(false) => Outcome::Rejected(n_new),
-            Err(what) => Outcome::Failed(what),
+            Err(error) => Outcome::Failed(error.to_string()),
         };
-        lessons.clear();
-        self.pending = lessons;
+        examples.clear();
+        self.pending = examples;
         outcome
     }
 
@@ -209,14 +213,14 @@ impl GradientLearner {
     /// One update, of new examples or of one that is amended; false where it was not finite, and then nothing was learned.
     ///
     /// # Errors
-    /// One sentence: the device fails.
+    /// The device fails.
     fn update(
         &mut self,
-        new: &mut Vec<Lesson>,
+        new: &mut Vec<StoredExample>,
         amended: Option<&Amended>,
-        measure: Measure<'_>,
-    ) -> Result<bool, String> {
-        let mut buffers = std::mem::take(&mut self.spare.0);
+        output_loss: OutputLoss<'_>,
+    ) -> Result<bool, DeviceError> {
+        let mut buffers = std::mem::take(&mut self.scratch.0);
         let mut rng = None;
         if self.strategy != Strategy::None {
             let rng = rng.insert(ChaCha8Rng::seed_from_u64(self.seed));
@@ -224,7 +228,7 @@ impl GradientLearner {
             self.memory.draw(self.replay, rng, &mut buffers.drawn);
         }
         self.n_updates += 1;
-        let losses = self.learn((new, amended), &mut buffers, measure)?;
+        let losses = self.learn((new, amended), &mut buffers, output_loss)?;
         if losses.is_some() {
             self.note_influence((new, amended), &buffers.drawn);
         }
@@ -232,52 +236,52 @@ impl GradientLearner {
             self.memory.weigh(losses.new, losses.remembered);
             let outputs = self.network.outputs();
             let outputs = outputs.chunks_exact(self.network.n_outputs());
-            for (mut lesson, outputs) in new.drain(..).zip(outputs) {
+            for (mut stored, outputs) in new.drain(..).zip(outputs) {
                 if self.strategy == Strategy::DerPlusPlus {
-                    lesson.outputs = outputs.to_vec();
+                    stored.outputs = outputs.to_vec();
                 }
                 // A correction is of one moment: learned again and again it would add up.
-                if !matches!(lesson.target, Target::Correction { .. }) {
-                    self.memory.offer(&Arc::new(lesson), rng);
+                if !matches!(stored.target, Target::Correction { .. }) {
+                    self.memory.offer(&Arc::new(stored), rng);
                 }
             }
         }
         buffers.drawn.clear();
-        self.spare.0 = buffers;
+        self.scratch.0 = buffers;
         Ok(losses.is_some())
     }
 
     /// Forward, backward and a step; nothing where they are not finite.
     fn learn(
         &mut self,
-        (new, amended): (&[Lesson], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&Amended>),
         buffers: &mut Buffers,
-        measure: Measure<'_>,
-    ) -> Result<Option<Losses>, String> {
+        output_loss: OutputLoss<'_>,
+    ) -> Result<Option<Losses>, DeviceError> {
         let Buffers {
             drawn,
             shares,
-            handicaps,
+            logit_offsets,
         } = buffers;
-        let lessons = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
-        let rows: Vec<&Encoded> = lessons().map(|lesson| &lesson.row).collect();
+        let examples = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
+        let rows: Vec<&Encoded> = examples().map(|stored| &stored.row).collect();
         self.network.forward(&rows)?;
         if let Some(averages) = &mut self.averages {
-            let targets: Vec<Target> = lessons().map(|lesson| lesson.target).collect();
+            let targets: Vec<Target> = examples().map(|stored| stored.target).collect();
             averages.answer(&rows)?;
-            let aim = Aim {
+            let replay_loss = ReplayLoss {
                 strategy: self.strategy,
-                measure,
+                output_loss,
                 n_live: self.n_live.min(self.network.n_outputs()),
-                handicaps: &[],
+                logit_offsets: &[],
             };
             match amended {
-                Some(amended) => averages.amend(amended, &self.settings, &rows, &aim)?,
-                None => averages.judge(&targets, new.len(), measure),
+                Some(amended) => averages.amend(amended, &self.settings, &rows, &replay_loss)?,
+                None => averages.judge(&targets, new.len(), output_loss),
             }
         }
-        self.handicap(new, handicaps);
-        let losses = self.slopes((new, amended), (drawn, handicaps), measure);
+        self.offset_logits(new, logit_offsets);
+        let losses = self.gradient((new, amended), (drawn, logit_offsets), output_loss);
         shares.clear();
         shares.resize(new.len(), self.new_share(new.len(), amended));
         shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
@@ -295,9 +299,9 @@ impl GradientLearner {
     }
 
     /// Writes what is added to the outputs of new rows; nothing where they are of no class.
-    fn handicap(&self, new: &[Lesson], handicaps: &mut Vec<f32>) {
-        handicaps.clear();
-        let is_class = |lesson: &Lesson| matches!(lesson.target, Target::Class(_));
+    fn offset_logits(&self, new: &[StoredExample], logit_offsets: &mut Vec<f32>) {
+        logit_offsets.clear();
+        let is_class = |stored: &StoredExample| matches!(stored.target, Target::Class(_));
         let eased = match self.strategy {
             Strategy::ErAce | Strategy::DerPlusPlus | Strategy::ClsEr => new.iter().any(is_class),
             Strategy::None | Strategy::Er => false,
@@ -307,48 +311,49 @@ impl GradientLearner {
                 Strategy::ErAce => 0.0,
                 _ => self.memory.share_of(class),
             };
-            self.rivals.handicaps(self.n_live, remembered, handicaps);
+            self.recent_classes
+                .logit_offsets(self.n_live, remembered, logit_offsets);
         }
     }
 
-    /// Writes the slopes of every row's loss in its outputs.
-    fn slopes(
+    /// Writes the gradient of every row's loss with respect to its outputs.
+    fn gradient(
         &mut self,
-        (new, amended): (&[Lesson], Option<&Amended>),
-        (drawn, handicaps): (&[Drawn], &[f32]),
-        measure: Measure<'_>,
+        (new, amended): (&[StoredExample], Option<&Amended>),
+        (drawn, logit_offsets): (&[Drawn], &[f32]),
+        output_loss: OutputLoss<'_>,
     ) -> Losses {
-        let (outputs, slopes) = self.network.outputs_and_slopes();
+        let (outputs, gradient) = self.network.outputs_and_gradient();
         let n_rows = new.len() + drawn.len();
         let width = outputs.len() / n_rows;
-        let aim = Aim {
+        let replay_loss = ReplayLoss {
             strategy: self.strategy,
-            measure,
+            output_loss,
             n_live: self.n_live.min(width),
-            handicaps,
+            logit_offsets,
         };
         let mut each = outputs
             .chunks_exact(width)
-            .zip(slopes.chunks_exact_mut(width));
+            .zip(gradient.chunks_exact_mut(width));
         let mut losses = Losses::default();
-        for (lesson, (outputs, slopes)) in new.iter().zip(each.by_ref()) {
+        for (stored, (outputs, gradient)) in new.iter().zip(each.by_ref()) {
             let loss = match amended {
                 Some(amended) => {
-                    amended.slopes(&aim, Row { outputs, slopes });
+                    amended.gradient(&replay_loss, Row { outputs, gradient });
                     0.0
                 }
-                None => aim.new_row(lesson.target, outputs, slopes),
+                None => replay_loss.new_row(stored.target, outputs, gradient),
             };
             losses.new += f64::from(loss) / new.len() as f64;
         }
         let (mut sum, mut n_long_term) = (0.0, 0);
-        for (index, (drawn, (outputs, slopes))) in drawn.iter().zip(each).enumerate() {
-            let target = drawn.lesson.target;
+        for (index, (drawn, (outputs, gradient))) in drawn.iter().zip(each).enumerate() {
+            let target = drawn.stored.target;
             let anchor = match &self.averages {
-                Some(averages) => averages.anchor(new.len() + index, target, measure),
-                None => &drawn.lesson.outputs,
+                Some(averages) => averages.anchor(new.len() + index, target, output_loss),
+                None => &drawn.stored.outputs,
             };
-            let loss = f64::from(aim.old_row(target, outputs, anchor, slopes));
+            let loss = f64::from(replay_loss.old_row(target, outputs, anchor, gradient));
             if drawn.is_long_term {
                 sum += loss;
                 n_long_term += 1;
@@ -375,10 +380,10 @@ impl GradientLearner {
     pub fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_u64("n_updates", &[2], vec![self.n_updates, self.n_live as u64]);
-        self.rivals.save(&mut tensors);
+        self.recent_classes.save(&mut tensors);
         tensors.nest("optimizer", self.network.optimizer().save());
         tensors.nest("memory", self.memory.save());
-        tensors.nest("pending", save_lessons(self.pending.iter()));
+        tensors.nest("pending", save_examples(self.pending.iter()));
         if let Some(influence) = &self.influence {
             tensors.nest("influence", influence.save());
         }
@@ -409,14 +414,14 @@ impl GradientLearner {
         let numbers = state.take_u64("n_updates", &[Some(2)])?;
         self.n_updates = numbers[0];
         self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
-        self.rivals = Rivals::load(spec.task.n_outputs(), state)?;
+        self.recent_classes = RecentClasses::load(spec.task.n_outputs(), state)?;
         let form = Form {
             n_dense: widths[0],
             n_buckets,
             n_outputs: spec.task.n_outputs(),
         };
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
-        self.pending = load_lessons(form, &mut state.unnest("pending"))?;
+        self.pending = load_examples(form, &mut state.unnest("pending"))?;
         let mut influence = state.unnest("influence");
         self.influence = match influence.0.is_empty() {
             true => amend::has_influence(spec).then(|| Influence::begun(form.n_outputs)),

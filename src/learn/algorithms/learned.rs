@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
-use super::gradient::{GradientLearner, Measure, Outcome};
+use super::gradient::{GradientLearner, Outcome, OutputLoss};
 use super::neighbours::NeighboursLearner;
 use crate::event::{Batch, Column};
 use crate::learn::memory::first_rows::FirstRows;
@@ -233,14 +233,14 @@ impl Learned {
         }
     }
 
-    /// The members of a portfolio with their shares.
-    pub fn shares(&self) -> Vec<(String, f64)> {
+    /// The members of a portfolio with their weights.
+    pub fn member_weights(&self) -> Vec<(String, f64)> {
         match &self.kind {
             Kind::Gradient(_) | Kind::Analytic(_) | Kind::Neighbours(_) => Vec::new(),
             Kind::Auto(learner) => {
                 let names = learner.portfolio.names().into_iter();
                 names
-                    .zip(learner.portfolio.pool.shares.iter().copied())
+                    .zip(learner.portfolio.pool.weights.iter().copied())
                     .collect()
             }
         }
@@ -384,7 +384,7 @@ impl Learned {
             ..amendment
         };
         match &mut self.kind {
-            Kind::Gradient(learner) => learner.amend(encoded, amendment, Measure::Plain(scale)),
+            Kind::Gradient(learner) => learner.amend(encoded, amendment, OutputLoss::Plain(scale)),
             Kind::Analytic(learner) => learner.amend(&encoded, amendment, scale),
             Kind::Auto(learner) => amended(learner.amend(&encoded, amendment, scale)),
             Kind::Neighbours(learner) => amended(learner.amend(amendment)),
@@ -437,7 +437,7 @@ impl Learned {
         let scale = &self.target;
         let known = Known { target, example };
         let outcome = match &mut self.kind {
-            Kind::Gradient(learner) => learner.observe(row, known, Measure::Plain(scale)),
+            Kind::Gradient(learner) => learner.observe(row, known, OutputLoss::Plain(scale)),
             Kind::Analytic(learner) => learner.observe(row, known, scale),
             Kind::Auto(learner) => taken(learner.observe(&row, known, scale, scores), target),
             Kind::Neighbours(learner) => taken(learner.observe(&row, known), target),

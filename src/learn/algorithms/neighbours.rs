@@ -4,10 +4,10 @@
 //! row like it.
 
 use super::learned::{Amendment, Known};
-use crate::learn::memory::{Form, Lesson, load_lessons, save_lessons};
+use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    Encoded, Nearest, Neighbourhood, Neighbours, Past, Remembered, Spec, Target, Task, Voters,
+    BaseRates, Encoded, Nearest, Neighbourhood, Neighbours, Remembered, Spec, Target, Task, Voters,
     Window,
 };
 
@@ -32,7 +32,7 @@ impl NeighboursLearner {
         NeighboursLearner {
             nearest: Nearest {
                 memory: Neighbours::new(window),
-                past: Past::new(spec.task.n_outputs()),
+                base_rates: BaseRates::new(spec.task.n_outputs()),
                 voters: Voters { repeat: REPEAT },
                 k: settings.nearest,
             },
@@ -54,7 +54,7 @@ impl NeighboursLearner {
             Target::Correction { .. } => self.nearest.memory.correct(row, target),
             _ => self.nearest.memory.push(row, known.remembered()),
         }
-        self.nearest.past.observe(target);
+        self.nearest.base_rates.observe(target);
         true
     }
 
@@ -67,72 +67,82 @@ impl NeighboursLearner {
             n_since,
         } = *amendment;
         self.nearest.memory.amend(example, after);
-        self.nearest.past.amend(before, after, n_since);
+        self.nearest.base_rates.amend(before, after, n_since);
         true
     }
 
     /// What is served: the examples themselves.
     pub fn weights(&self) -> Tensors {
-        save(&self.nearest.memory, &self.nearest.past)
+        save(&self.nearest.memory, &self.nearest.base_rates)
     }
 
     /// Replaces everything learned by what was saved.
     pub fn load(&mut self, task: &Task, form: Form, weights: &mut Tensors) -> Result<(), Error> {
-        let Nearest { memory, past, .. } = &mut self.nearest;
-        load(memory, past, (task, form), weights)
+        let Nearest {
+            memory, base_rates, ..
+        } = &mut self.nearest;
+        load(memory, base_rates, (task, form), weights)
     }
 }
 
 /// A memory and what was true on the whole, as tensors.
-pub fn save(memory: &Neighbours, past: &Past) -> Tensors {
-    let lessons: Vec<Lesson> = memory
+pub fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
+    let examples: Vec<StoredExample> = memory
         .rows()
-        .map(|(row, example)| Lesson {
+        .map(|(row, example)| StoredExample {
             row,
             target: example.target,
             example: example.number,
             outputs: Vec::new(),
         })
         .collect();
-    let mut tensors = save_lessons(lessons.iter());
-    let n_outputs = past.counts.len();
-    tensors.put_f64("past.counts", &[n_outputs], past.counts.clone());
-    tensors.put_f64("past.sums", &[n_outputs], past.sums.clone());
+    let mut tensors = save_examples(examples.iter());
+    let n_outputs = base_rates.counts.len();
+    tensors.put_f64("past.counts", &[n_outputs], base_rates.counts.clone());
+    tensors.put_f64("past.sums", &[n_outputs], base_rates.sums.clone());
     tensors
 }
 
 /// Reads back what [`save`] wrote into an empty memory of the same shape.
 pub fn load(
     memory: &mut Neighbours,
-    past: &mut Past,
+    base_rates: &mut BaseRates,
     (task, form): (&Task, Form),
     tensors: &mut Tensors,
 ) -> Result<(), Error> {
-    let lessons = load_lessons(form, tensors)?;
+    let examples = load_examples(form, tensors)?;
     let max = memory.n_held_max();
-    if lessons.len() > max {
-        let what = format!("{} rows, at most {max}", lessons.len());
+    if examples.len() > max {
+        let what = format!("{} rows, at most {max}", examples.len());
         return Err(Error::value("dense", what));
     }
-    for lesson in &lessons {
-        if !lesson.target.suits(task) {
-            return Err(Error::value("target.kinds", format!("{:?}", lesson.target)));
+    for stored in &examples {
+        if !stored.target.suits(task) {
+            return Err(Error::value("target.kinds", format!("{:?}", stored.target)));
         }
-        if !lesson.row.is_finite() {
+        if !stored.row.is_finite() {
             return Err(Error::value("dense", "a value is not finite"));
         }
         let example = Remembered {
-            target: lesson.target,
-            number: lesson.example,
+            target: stored.target,
+            number: stored.example,
         };
-        memory.push(&lesson.row, example);
+        memory.push(&stored.row, example);
     }
-    let n_outputs = Some(past.counts.len());
-    past.counts = tensors.take_f64("past.counts", &[n_outputs])?;
-    past.sums = tensors.take_f64("past.sums", &[n_outputs])?;
+    let n_outputs = Some(base_rates.counts.len());
+    base_rates.counts = tensors.take_f64("past.counts", &[n_outputs])?;
+    base_rates.sums = tensors.take_f64("past.sums", &[n_outputs])?;
     let sound = |values: &[f64]| values.iter().all(|value| value.is_finite());
-    if !sound(&past.sums) || !past.counts.iter().all(|count| (0.0..1e15).contains(count)) {
-        return Err(Error::value("past.counts", format!("{:?}", past.counts)));
+    if !sound(&base_rates.sums)
+        || !base_rates
+            .counts
+            .iter()
+            .all(|count| (0.0..1e15).contains(count))
+    {
+        return Err(Error::value(
+            "past.counts",
+            format!("{:?}", base_rates.counts),
+        ));
     }
     Ok(())
 }

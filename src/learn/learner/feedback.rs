@@ -149,7 +149,12 @@ impl Learner {
         let outcome = self
             .learned
             .observe(batch, row, target, encoders, &mut scores);
-        let names = || self.learned.shares().into_iter().map(|(name, _)| name);
+        let names = || {
+            self.learned
+                .member_weights()
+                .into_iter()
+                .map(|(name, _)| name)
+        };
         let evaluation = &mut self.world.evaluation;
         evaluation.score_members(|| names().collect(), &scores);
         self.settle(outcome, example.source)

@@ -6,7 +6,7 @@
 //!
 //! Invariant: bounded; a row stands here once, and as long as the state does.
 
-use crate::learn::memory::{Form, Lesson, load_lessons, save_lessons};
+use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
 
@@ -36,26 +36,26 @@ impl FirstRows {
         found.map(|(_, row)| row)
     }
 
-    /// As lessons without a target.
+    /// As examples without a target.
     pub fn save(&self) -> Tensors {
-        let lessons = self.0.iter().map(|(number, row)| Lesson {
+        let examples = self.0.iter().map(|(number, row)| StoredExample {
             row: row.clone(),
             target: Target::Value(0.0),
             example: Some(*number),
             outputs: Vec::new(),
         });
-        save_lessons(lessons.collect::<Vec<_>>().iter())
+        save_examples(examples.collect::<Vec<_>>().iter())
     }
 
     /// Reads back what [`FirstRows::save`] wrote.
     pub fn load(form: Form, tensors: &mut Tensors) -> Result<FirstRows, Error> {
-        let lessons = load_lessons(form, tensors)?;
-        if lessons.len() > ROWS {
-            let what = format!("{} first rows, at most {ROWS}", lessons.len());
+        let examples = load_examples(form, tensors)?;
+        if examples.len() > ROWS {
+            let what = format!("{} first rows, at most {ROWS}", examples.len());
             return Err(Error::value("dense", what));
         }
-        let rows = lessons.into_iter();
-        let rows = rows.map(|lesson| (lesson.example.unwrap_or(0), lesson.row));
+        let rows = examples.into_iter();
+        let rows = rows.map(|stored| (stored.example.unwrap_or(0), stored.row));
         Ok(FirstRows(rows.collect()))
     }
 }

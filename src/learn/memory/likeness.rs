@@ -3,7 +3,7 @@
 //!
 //! Invariant: bounded, and between [`LEAST`] and 1.
 
-use crate::learn::memory::{Form, Lesson, load_lessons, save_lessons};
+use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
 
@@ -47,20 +47,20 @@ impl Likeness {
     /// F64 `likeness` `[2]`, and `likeness.previous`.
     pub fn save(&self, tensors: &mut Tensors) {
         tensors.put_f64("likeness", &[2], vec![self.count, self.mean]);
-        let previous = self.previous.iter().map(|row| Lesson {
+        let previous = self.previous.iter().map(|row| StoredExample {
             row: row.clone(),
             target: Target::Value(0.0),
             example: None,
             outputs: Vec::new(),
         });
-        let previous: Vec<Lesson> = previous.collect();
-        tensors.nest("likeness.previous", save_lessons(previous.iter()));
+        let previous: Vec<StoredExample> = previous.collect();
+        tensors.nest("likeness.previous", save_examples(previous.iter()));
     }
 
     /// Reads back what [`Likeness::save`] wrote.
     pub fn load(form: Form, tensors: &mut Tensors) -> Result<Likeness, Error> {
         let numbers = tensors.take_f64("likeness", &[Some(2)])?;
-        let previous = load_lessons(form, &mut tensors.unnest("likeness.previous"))?;
+        let previous = load_examples(form, &mut tensors.unnest("likeness.previous"))?;
         let sound = (0.0..=HORIZON).contains(&numbers[0]) && numbers[1].abs() <= 1.0;
         if !sound || previous.len() > 1 {
             return Err(Error::value("likeness", format!("{numbers:?}")));
@@ -68,7 +68,7 @@ impl Likeness {
         Ok(Likeness {
             count: numbers[0],
             mean: numbers[1],
-            previous: previous.into_iter().next().map(|lesson| lesson.row),
+            previous: previous.into_iter().next().map(|stored| stored.row),
         })
     }
 }

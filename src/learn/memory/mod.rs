@@ -2,11 +2,11 @@
 
 mod balance;
 pub(crate) mod first_rows;
-mod lessons;
 pub(crate) mod likeness;
 pub(crate) mod output_counts;
 mod replay;
 mod reservoir;
+mod stored_example;
 
-pub(crate) use lessons::{Form, Lesson, load_lessons, save_lessons};
 pub(crate) use replay::{Drawn, Memory, Room};
+pub(crate) use stored_example::{Form, StoredExample, load_examples, save_examples};

@@ -1,6 +1,6 @@
 //! What is remembered to be learned again: the recent in order, and a reservoir of all.
 //!
-//! Invariant: bounded. The two share the lessons that are in both, and are sampled together; how
+//! Invariant: bounded. The two share the examples that are in both, and are sampled together; how
 //! much of a sample is recent moves with the evidence ([`Balance`]).
 
 use std::collections::VecDeque;
@@ -10,31 +10,31 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::balance::Balance;
-use super::lessons::{Form, Lesson, load_lessons, save_lessons};
 use super::reservoir::Reservoir;
+use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Rescale, Target};
 
-/// Remembered lessons.
+/// Remembered examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     short_term_max: usize,
-    short_term: VecDeque<Arc<Lesson>>,
+    short_term: VecDeque<Arc<StoredExample>>,
     long_term: Reservoir,
     balance: Balance,
 }
 
-/// How many lessons each part holds at most.
+/// How many examples each part holds at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     pub short_term: usize,
     pub long_term: usize,
 }
 
-/// A lesson to be learned again.
+/// An example to be learned again.
 #[derive(Clone, Debug)]
 pub struct Drawn {
-    pub lesson: Arc<Lesson>,
+    pub stored: Arc<StoredExample>,
     /// Whether it comes from the reservoir of all.
     pub is_long_term: bool,
 }
@@ -49,9 +49,9 @@ impl Memory {
         }
     }
 
-    /// How many lessons are remembered; those in both parts count twice.
+    /// How many examples are remembered; those in both parts count twice.
     pub fn len(&self) -> usize {
-        self.short_term.len() + self.long_term.lessons().len()
+        self.short_term.len() + self.long_term.examples().len()
     }
 
     /// The share of a class's examples that is in the reservoir, 0 to 1.
@@ -59,73 +59,73 @@ impl Memory {
         self.long_term.share_of(class)
     }
 
-    /// Draws `n_lessons` with replacement into `drawn`.
-    pub fn draw(&self, n_lessons: usize, rng: &mut ChaCha8Rng, drawn: &mut Vec<Drawn>) {
+    /// Draws `n_examples` with replacement into `drawn`.
+    pub fn draw(&self, n_examples: usize, rng: &mut ChaCha8Rng, drawn: &mut Vec<Drawn>) {
         drawn.clear();
-        let long_term = self.long_term.lessons();
+        let long_term = self.long_term.examples();
         if long_term.is_empty() {
             return;
         }
-        for _ in 0..n_lessons {
+        for _ in 0..n_examples {
             let is_recent =
                 !self.short_term.is_empty() && rng.random::<f64>() < self.balance.share();
-            let lesson = match is_recent {
+            let stored = match is_recent {
                 true => &self.short_term[rng.random_range(0..self.short_term.len())],
                 false => &long_term[rng.random_range(0..long_term.len())],
             };
             drawn.push(Drawn {
-                lesson: lesson.clone(),
+                stored: stored.clone(),
                 is_long_term: !is_recent,
             });
         }
     }
 
-    /// Takes a lesson in: always among the recent, and perhaps for long.
-    pub fn offer(&mut self, lesson: &Arc<Lesson>, rng: &mut ChaCha8Rng) {
-        self.long_term.offer(lesson, rng);
+    /// Takes an example in: always among the recent, and perhaps for long.
+    pub fn offer(&mut self, stored: &Arc<StoredExample>, rng: &mut ChaCha8Rng) {
+        self.long_term.offer(stored, rng);
         if self.short_term_max > 0 {
             if self.short_term.len() == self.short_term_max {
                 self.short_term.pop_front();
             }
-            self.short_term.push_back(lesson.clone());
+            self.short_term.push_back(stored.clone());
         }
     }
 
-    /// Puts the reward of a lesson right where it is remembered: learned again as it was first told,
+    /// Puts the reward of an example right where it is remembered: learned again as it was first told,
     /// it would undo what the correction taught.
     pub fn correct(&mut self, row: &Encoded, correction: Target) {
         let Target::Correction { action, reward, .. } = correction else {
             return;
         };
         let short_term = self.short_term.iter_mut();
-        for lesson in short_term.chain(self.long_term.lessons_mut()) {
-            if correction.corrects(lesson.target) && row.is_again(lesson.row.distance(row)) {
-                Arc::make_mut(lesson).target = Target::Reward { action, reward };
+        for stored in short_term.chain(self.long_term.examples_mut()) {
+            if correction.corrects(stored.target) && row.is_again(stored.row.distance(row)) {
+                Arc::make_mut(stored).target = Target::Reward { action, reward };
             }
         }
     }
 
-    /// Puts the target of one lesson right where it is remembered, and what the network gave for it
+    /// Puts the target of one example right where it is remembered, and what the network gave for it
     /// by `outputs`.
     pub fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
-        let put_right = |lesson: &mut Arc<Lesson>| {
-            let lesson = Arc::make_mut(lesson);
-            lesson.target = target;
-            outputs(&mut lesson.outputs);
+        let put_right = |stored: &mut Arc<StoredExample>| {
+            let stored = Arc::make_mut(stored);
+            stored.target = target;
+            outputs(&mut stored.outputs);
         };
         let short_term = self.short_term.iter_mut();
         short_term
-            .filter(|lesson| lesson.example == Some(example))
+            .filter(|stored| stored.example == Some(example))
             .for_each(put_right);
         self.long_term.amend(example, target, put_right);
     }
 
-    /// Expresses the outputs that lessons had in another scale of the target.
+    /// Expresses the outputs that examples had in another scale of the target.
     pub fn rescale(&mut self, change: Rescale) {
         let short_term = self.short_term.iter_mut();
-        for lesson in short_term.chain(self.long_term.lessons_mut()) {
-            if !lesson.outputs.is_empty() {
-                let outputs = &mut Arc::make_mut(lesson).outputs;
+        for stored in short_term.chain(self.long_term.examples_mut()) {
+            if !stored.outputs.is_empty() {
+                let outputs = &mut Arc::make_mut(stored).outputs;
                 outputs.iter_mut().for_each(|z| *z = change.apply(*z));
             }
         }
@@ -143,7 +143,7 @@ impl Memory {
     pub fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         let recent = self.short_term.iter().map(Arc::as_ref);
-        tensors.nest("short_term", save_lessons(recent));
+        tensors.nest("short_term", save_examples(recent));
         tensors.nest("long_term", self.long_term.save());
         tensors.nest("balance", self.balance.save());
         tensors
@@ -151,9 +151,9 @@ impl Memory {
 
     /// Reads back what [`Memory::save`] wrote.
     pub fn load(room: Room, form: Form, tensors: &mut Tensors) -> Result<Memory, Error> {
-        let recent = load_lessons(form, &mut tensors.unnest("short_term"))?;
+        let recent = load_examples(form, &mut tensors.unnest("short_term"))?;
         if recent.len() > room.short_term {
-            let what = format!("{} recent lessons in {}", recent.len(), room.short_term);
+            let what = format!("{} recent examples in {}", recent.len(), room.short_term);
             return Err(Error::value("short_term", what));
         }
         let long_term = &mut tensors.unnest("long_term");
@@ -176,11 +176,11 @@ mod tests {
         long_term: 20,
     };
 
-    fn filled(n_lessons: u32) -> Memory {
+    fn filled(n_examples: u32) -> Memory {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut memory = Memory::new(ROOM);
-        for index in 0..n_lessons {
-            let lesson = Lesson {
+        for index in 0..n_examples {
+            let stored = StoredExample {
                 row: Encoded {
                     dense: vec![index as f32],
                     sparse: vec![],
@@ -189,7 +189,7 @@ mod tests {
                 example: Some(u64::from(index) + 1),
                 outputs: vec![],
             };
-            memory.offer(&Arc::new(lesson), &mut rng);
+            memory.offer(&Arc::new(stored), &mut rng);
         }
         memory
     }
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(drawn.len(), 1000);
         let recent = drawn.iter().filter(|drawn| !drawn.is_long_term);
         for drawn in recent.clone() {
-            assert!(drawn.lesson.row.dense[0] >= 995.0);
+            assert!(drawn.stored.row.dense[0] >= 995.0);
         }
         recent.count()
     }
@@ -221,8 +221,8 @@ mod tests {
             n_buckets: 0,
             n_outputs: 2,
         };
-        for n_lessons in [0, 3, 300] {
-            let memory = filled(n_lessons);
+        for n_examples in [0, 3, 300] {
+            let memory = filled(n_examples);
             assert_eq!(Memory::load(ROOM, form, &mut memory.save()), Ok(memory));
         }
         let narrow = Room {

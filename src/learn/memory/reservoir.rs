@@ -11,19 +11,19 @@ use std::sync::Arc;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::lessons::{Form, Lesson, load_lessons, save_lessons};
+use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::Target;
 use crate::model::weights::{Error, Tensors};
 
 /// Rewards over which an action's running mean is an average; older ones fade.
 const HORIZON: f64 = 1000.0;
 
-/// Remembered lessons, at most so many.
+/// Remembered examples, at most so many.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reservoir {
     capacity: usize,
-    lessons: Vec<Arc<Lesson>>,
-    /// For each stratum: the slots that it holds, and how many lessons of it have come.
+    examples: Vec<Arc<StoredExample>>,
+    /// For each stratum: the slots that it holds, and how many examples of it have come.
     strata: Vec<Stratum>,
     /// How many rewards each action has had, until they fade, and their running mean.
     earned: Vec<[f64; 2]>,
@@ -39,19 +39,19 @@ impl Reservoir {
     pub fn new(capacity: usize) -> Reservoir {
         Reservoir {
             capacity,
-            lessons: Vec::new(),
+            examples: Vec::new(),
             strata: Vec::new(),
             earned: Vec::new(),
         }
     }
 
     /// What is remembered.
-    pub fn lessons(&self) -> &[Arc<Lesson>] {
-        &self.lessons
+    pub fn examples(&self) -> &[Arc<StoredExample>] {
+        &self.examples
     }
 
-    pub fn lessons_mut(&mut self) -> impl Iterator<Item = &mut Arc<Lesson>> {
-        self.lessons.iter_mut()
+    pub fn examples_mut(&mut self) -> impl Iterator<Item = &mut Arc<StoredExample>> {
+        self.examples.iter_mut()
     }
 
     /// The share of what has come of a stratum that is still held, 0 to 1.
@@ -62,16 +62,16 @@ impl Reservoir {
         })
     }
 
-    /// Offers a lesson, which is kept or not.
-    pub fn offer(&mut self, lesson: &Arc<Lesson>, rng: &mut ChaCha8Rng) {
-        let stratum = self.stratum(lesson.target);
+    /// Offers an example, which is kept or not.
+    pub fn offer(&mut self, stored: &Arc<StoredExample>, rng: &mut ChaCha8Rng) {
+        let stratum = self.stratum(stored.target);
         if self.strata.len() <= stratum {
             self.strata.resize_with(stratum + 1, Stratum::default);
         }
         self.strata[stratum].n_seen = self.strata[stratum].n_seen.saturating_add(1);
-        if self.lessons.len() < self.capacity {
-            self.strata[stratum].slots.push(self.lessons.len() as u32);
-            self.lessons.push(lesson.clone());
+        if self.examples.len() < self.capacity {
+            self.strata[stratum].slots.push(self.examples.len() as u32);
+            self.examples.push(stored.clone());
             return;
         }
         let largest = self.largest();
@@ -80,26 +80,31 @@ impl Reservoir {
             let place = rng.random_range(0..self.strata[largest].slots.len());
             let slot = self.strata[largest].slots.swap_remove(place);
             self.strata[stratum].slots.push(slot);
-            self.lessons[slot as usize] = lesson.clone();
+            self.examples[slot as usize] = stored.clone();
             return;
         }
         let place = rng.random_range(0..self.strata[stratum].n_seen);
         if let Some(slot) = self.strata[stratum].slots.get(place as usize) {
-            self.lessons[*slot as usize] = lesson.clone();
+            self.examples[*slot as usize] = stored.clone();
         }
     }
 
-    /// Puts the target of one lesson right where it is held; it moves to the stratum that it is of.
-    pub fn amend(&mut self, example: u64, target: Target, put_right: impl Fn(&mut Arc<Lesson>)) {
+    /// Puts the target of one example right where it is held; it moves to the stratum that it is of.
+    pub fn amend(
+        &mut self,
+        example: u64,
+        target: Target,
+        put_right: impl Fn(&mut Arc<StoredExample>),
+    ) {
         let Some(slot) = self
-            .lessons
+            .examples
             .iter()
             .position(|one| one.example == Some(example))
         else {
             return;
         };
-        let before = self.lessons[slot].target;
-        put_right(&mut self.lessons[slot]);
+        let before = self.examples[slot].target;
+        put_right(&mut self.examples[slot]);
         if let Target::Reward { action, reward } = target
             && let Target::Reward { reward: before, .. } = before
             && let Some([count, mean]) = self.earned.get_mut(action as usize)
@@ -125,7 +130,7 @@ impl Reservoir {
         }
     }
 
-    /// The stratum of a lesson; a reward moves its action's running mean.
+    /// The stratum of an example; a reward moves its action's running mean.
     fn stratum(&mut self, target: Target) -> usize {
         let Target::Reward { action, reward } = target else {
             return self.stratum_of(target);
@@ -167,8 +172,8 @@ impl Reservoir {
     }
 
     pub fn save(&self) -> Tensors {
-        let n = self.lessons.len();
-        let mut tensors = save_lessons(self.lessons.iter().map(Arc::as_ref));
+        let n = self.examples.len();
+        let mut tensors = save_examples(self.examples.iter().map(Arc::as_ref));
         let (mut owners, mut places) = (vec![0; n], vec![0; n]);
         for (stratum, held) in self.strata.iter().enumerate() {
             for (place, slot) in held.slots.iter().enumerate() {
@@ -187,12 +192,12 @@ impl Reservoir {
 
     /// Reads back what [`Reservoir::save`] wrote.
     pub fn load(capacity: usize, form: Form, tensors: &mut Tensors) -> Result<Reservoir, Error> {
-        let lessons = load_lessons(form, tensors)?;
-        if lessons.len() > capacity {
-            let what = format!("{} lessons in {capacity} slots", lessons.len());
+        let examples = load_examples(form, tensors)?;
+        if examples.len() > capacity {
+            let what = format!("{} examples in {capacity} slots", examples.len());
             return Err(Error::value("dense", what));
         }
-        let n = Some(lessons.len());
+        let n = Some(examples.len());
         let owners = tensors.take_u32("owners", &[n])?;
         let places = tensors.take_u32("places", &[n])?;
         let seen = tensors.take_u64("seen", &[None])?;
@@ -201,7 +206,7 @@ impl Reservoir {
             n_seen,
         };
         let mut strata: Vec<Stratum> = seen.into_iter().map(stratum).collect();
-        let mut slots: Vec<usize> = (0..lessons.len()).collect();
+        let mut slots: Vec<usize> = (0..examples.len()).collect();
         slots.sort_by_key(|slot| (owners[*slot], places[*slot]));
         for slot in slots {
             let stratum = strata.get_mut(owners[slot] as usize);
@@ -222,7 +227,7 @@ impl Reservoir {
         let pairs = earned.chunks_exact(2).map(|row| [row[0], row[1]]);
         Ok(Reservoir {
             capacity,
-            lessons: lessons.into_iter().map(Arc::new).collect(),
+            examples: examples.into_iter().map(Arc::new).collect(),
             strata,
             earned: pairs.collect(),
         })
@@ -235,8 +240,8 @@ mod tests {
     use crate::model::Encoded;
     use rand::SeedableRng;
 
-    fn lesson(target: Target, value: f32) -> Arc<Lesson> {
-        Arc::new(Lesson {
+    fn stored(target: Target, value: f32) -> Arc<StoredExample> {
+        Arc::new(StoredExample {
             row: Encoded {
                 dense: vec![value],
                 sparse: vec![(target.stratum(), value)],
@@ -257,7 +262,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut memory = Reservoir::new(20);
         for (index, target) in targets.enumerate() {
-            memory.offer(&lesson(target, index as f32), &mut rng);
+            memory.offer(&stored(target, index as f32), &mut rng);
         }
         memory
     }
@@ -265,7 +270,7 @@ mod tests {
     #[test]
     fn a_rare_class_keeps_its_places() {
         let memory = filled((0..2000).map(|i| Target::Class(u32::from(i % 100 == 0))));
-        assert_eq!(memory.lessons.len(), 20);
+        assert_eq!(memory.examples.len(), 20);
         let rare = memory.strata[1].slots.len();
         assert!((8..=10).contains(&rare), "{rare} of 20");
     }
@@ -278,8 +283,8 @@ mod tests {
             reward: reward(i),
         };
         let memory = filled((1..2000).map(target));
-        let good = memory.lessons.iter().filter(
-            |lesson| matches!(lesson.target, Target::Reward { reward, .. } if reward == 1.0),
+        let good = memory.examples.iter().filter(
+            |stored| matches!(stored.target, Target::Reward { reward, .. } if reward == 1.0),
         );
         let n_good = good.count();
         assert!((8..=10).contains(&n_good), "{n_good} of 20");
@@ -288,7 +293,7 @@ mod tests {
     #[test]
     fn one_class_is_sampled_evenly_over_time() {
         let memory = filled((0..2000).map(|_| Target::Class(0)));
-        let mean: f32 = memory.lessons.iter().map(|l| l.row.dense[0]).sum::<f32>() / 20.0;
+        let mean: f32 = memory.examples.iter().map(|l| l.row.dense[0]).sum::<f32>() / 20.0;
         assert!((600.0..1400.0).contains(&mean), "{mean}");
     }
 
@@ -305,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn p9_lessons_that_cannot_be_are_refused() {
+    fn p9_examples_that_cannot_be_are_refused() {
         let check = |form: Form, class: u32, name: &str| {
             let mut saved = filled((0..30).map(|_| Target::Class(class))).save();
             let error = Reservoir::load(20, form, &mut saved).unwrap_err();

@@ -1,7 +1,7 @@
 //! Forward and backward through flat parameters, written out: what an update costs is here.
 //!
 //! Invariant: the order of every sum is fixed by the batch alone, so equal batches give equal
-//! slopes; and no row moves the parameters by more than its share of [`Lengths::most`].
+//! gradients; and no row moves the parameters by more than its share of [`Lengths::most`].
 
 mod kernels;
 
@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use crate::model::{Encoded, Parameters, WEIGHT_MAX};
 use kernels::{Affine, Combine, Factors, Terms};
 
-/// A row's own slopes, all parameters together, are never longer than this: one wild row does not
+/// A row's own gradient, all parameters together, is never longer than this: one wild row does not
 /// drown the others of its batch.
 pub const LENGTH_MAX: f32 = 50.0;
-/// The longest slope that a softmax has in its outputs, squared: it was sure, and wrong.
+/// The longest gradient that a softmax has in its outputs, squared: it was sure, and wrong.
 const WORST_SQUARED: f32 = 2.0;
 
 /// What a batch goes through. Its room is used again by the next one, so that an update
@@ -23,37 +23,37 @@ pub struct Pass {
     n_rows: usize,
     /// `[rows, width]` each: the dense features, what each ReLU let through, the outputs.
     values: Vec<Vec<f32>>,
-    /// Slopes of the loss in what each layer gives, `[rows, n_out]` each.
-    slopes: Vec<Vec<f32>>,
+    /// Gradients of the loss with respect to the outputs of each layer, `[rows, n_out]` each.
+    gradients: Vec<Vec<f32>>,
     terms: Terms,
-    /// How far a slope of one moves the outputs of each row: see [`Lengths::reach`].
+    /// How far a derivative of one moves the outputs of each row: see [`Lengths::reach`].
     reaches: Vec<f32>,
-    /// Slopes in one layer's weights, where a rule needs them written out.
+    /// Gradient of one layer's weights, where a rule needs them written out.
     gradient: Vec<f32>,
 }
 
-/// How long one row's slopes are, all parameters together, and may be.
+/// How long one row's gradient is, all parameters together, and may be.
 pub struct Lengths {
     own: f32,
     /// A row moves a network no further than the worst answer to it moves a linear model (clipped
-    /// as by Abadi et al. 2016, algorithm 1). Layers multiply slopes, most of all those of rows of
+    /// as by Abadi et al. 2016, algorithm 1). Layers multiply gradients, most of all those of rows of
     /// a new kind, and a few steps along them undo what was learned of the others. Where values
     /// are off by more than a softmax can be, a linear model with that error counts.
     most: f32,
-    /// The sum of squares of its slopes in the outputs.
+    /// The sum of squares of its gradient with respect to the outputs.
     outputs: f32,
 }
 
 impl Lengths {
-    /// Each layer's slopes are the product of two vectors: from the first layer to the last, the
+    /// Each layer's gradient is the product of two vectors: from the first layer to the last, the
     /// sums of squares of what goes into it, with the one that a bias is multiplied by, and of the
-    /// slopes in what it gives.
+    /// gradient with respect to its outputs.
     pub fn of(layers: impl IntoIterator<Item = (f32, f32)>) -> Lengths {
         let (mut sum, mut inputs, mut outputs) = (0.0, None, 0.0);
-        for (before, slopes) in layers {
+        for (before, gradient) in layers {
             let _ = inputs.get_or_insert(before);
-            outputs = slopes;
-            sum += slopes * before;
+            outputs = gradient;
+            sum += gradient * before;
         }
         let linear = inputs.unwrap_or_default() * outputs.max(WORST_SQUARED);
         Lengths {
@@ -63,7 +63,7 @@ impl Lengths {
         }
     }
 
-    /// How far a slope of one moves an output of the row, for a rate and a share of one.
+    /// How far a derivative of one moves an output of the row, for a rate and a share of one.
     pub fn reach(&self) -> f32 {
         let reach = self.own * self.own.min(self.most) / self.outputs;
         match self.outputs > 0.0 && reach.is_finite() {
@@ -72,7 +72,7 @@ impl Lengths {
         }
     }
 
-    /// What the row's slopes are multiplied by, of which so much is its share; none where they
+    /// What the row's gradient is multiplied by, of which so much is its share; none where they
     /// are not finite.
     pub fn factor(&self, share: f32) -> Option<f32> {
         let factor = share * (self.most / self.own).min(1.0);
@@ -92,14 +92,14 @@ impl Pass {
         let n_layers = parameters.layers.len();
         self.n_rows = rows.len();
         self.values.resize_with(n_layers + 1, Vec::new);
-        self.slopes.resize_with(n_layers, Vec::new);
+        self.gradients.resize_with(n_layers, Vec::new);
         self.values[0].clear();
         for row in rows {
             self.values[0].extend_from_slice(&row.dense);
         }
         for (index, layer) in parameters.layers.iter().enumerate() {
             let n_values = rows.len() * layer.n_out;
-            self.slopes[index].resize(n_values, 0.0);
+            self.gradients[index].resize(n_values, 0.0);
             let (before, after) = self.values.split_at_mut(index + 1);
             let (x, z) = (&before[index], &mut after[0]);
             z.resize(n_values, 0.0);
@@ -124,17 +124,17 @@ impl Pass {
         self.values.last().expect("a pass was made")
     }
 
-    /// The outputs, and the slopes of each row's loss in them, to be written.
-    pub fn outputs_and_slopes(&mut self) -> (&[f32], &mut [f32]) {
+    /// The outputs, and the gradient of each row's loss with respect to them, to be written.
+    pub fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
         let outputs = self.values.last().expect("a pass was made");
-        (outputs, self.slopes.last_mut().expect("a pass was made"))
+        (outputs, self.gradients.last_mut().expect("a pass was made"))
     }
 
-    /// From the slopes in the outputs to those in what each layer gives; every row's then count
-    /// by its share. False where they are not finite.
+    /// From the gradient with respect to the outputs to those with respect to what each layer gives;
+    /// every row's then counts by its share. False where they are not finite.
     pub fn backward(&mut self, parameters: &Parameters, rows: &[&Encoded], shares: &[f32]) -> bool {
         for (index, layer) in parameters.layers.iter().enumerate().skip(1).rev() {
-            let (before, after) = self.slopes.split_at_mut(index);
+            let (before, after) = self.gradients.split_at_mut(index);
             let back = &mut before[index - 1];
             back.fill(0.0);
             // dX [rows, in] = dZ [rows, out] W [out, in], where the ReLU let it through.
@@ -151,8 +151,8 @@ impl Pass {
                 terms: &mut self.terms,
             }
             .compute();
-            for (slope, value) in back.iter_mut().zip(&self.values[index]) {
-                *slope = if *value > 0.0 { *slope } else { 0.0 };
+            for (derivative, value) in back.iter_mut().zip(&self.values[index]) {
+                *derivative = if *value > 0.0 { *derivative } else { 0.0 };
             }
         }
         let mut finite = true;
@@ -164,15 +164,17 @@ impl Pass {
                 finite = false;
                 continue;
             };
-            for (slopes, layer) in self.slopes.iter_mut().zip(&parameters.layers) {
-                let slopes = &mut slopes[row * layer.n_out..(row + 1) * layer.n_out];
-                slopes.iter_mut().for_each(|slope| *slope *= factor);
+            for (gradients, layer) in self.gradients.iter_mut().zip(&parameters.layers) {
+                let gradient = &mut gradients[row * layer.n_out..(row + 1) * layer.n_out];
+                gradient
+                    .iter_mut()
+                    .for_each(|derivative| *derivative *= factor);
             }
         }
         finite
     }
 
-    /// How far a slope of one moves the outputs of each row of the last backward pass, for a rate
+    /// How far a derivative of one moves the outputs of each row of the last backward pass, for a rate
     /// and a share of one, `[rows]`.
     pub fn reaches(&self) -> &[f32] {
         &self.reaches
@@ -181,38 +183,38 @@ impl Pass {
     fn lengths(&self, parameters: &Parameters, encoded: &Encoded, row: usize) -> Lengths {
         let layers = parameters.layers.iter().enumerate();
         Lengths::of(layers.map(|(index, layer)| {
-            let slopes = &self.slopes[index][row * layer.n_out..(row + 1) * layer.n_out];
+            let gradient = &self.gradients[index][row * layer.n_out..(row + 1) * layer.n_out];
             let before = match index {
                 0 => squared_inputs(encoded),
                 _ => squares(&self.values[index][row * layer.n_in..(row + 1) * layer.n_in]) + 1.0,
             };
-            (before, squares(slopes))
+            (before, squares(gradient))
         }))
     }
 
-    /// Moves the parameters by `-rate` times the slopes.
+    /// Moves the parameters by `-rate` times the gradient.
     pub fn descend(&mut self, parameters: &mut Parameters, rows: &[&Encoded], rate: f32) {
         for (index, layer) in parameters.layers.iter_mut().enumerate() {
             self.add_products(index, &mut layer.weight, -rate);
-            for slopes in self.slopes[index].chunks_exact(layer.n_out) {
-                for (bias, slope) in layer.bias.iter_mut().zip(slopes) {
-                    *bias = (*bias - rate * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+            for gradient in self.gradients[index].chunks_exact(layer.n_out) {
+                for (bias, derivative) in layer.bias.iter_mut().zip(gradient) {
+                    *bias = (*bias - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
                 }
             }
         }
         let width = parameters.layers[0].n_out;
-        for (row, slopes) in rows.iter().zip(self.slopes[0].chunks_exact(width)) {
+        for (row, gradient) in rows.iter().zip(self.gradients[0].chunks_exact(width)) {
             for (bucket, value) in &row.sparse {
                 let weights = parameters.sparse.row_mut(*bucket);
-                for (weight, slope) in weights.iter_mut().zip(slopes) {
-                    *weight = (*weight - rate * value * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+                for (weight, derivative) in weights.iter_mut().zip(gradient) {
+                    *weight = (*weight - rate * value * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
                 }
             }
         }
     }
 
-    /// Slopes in the weights `[n_out, n_in]` and then in the biases `[n_out]` of one layer.
-    pub fn layer_slopes(&mut self, parameters: &Parameters, index: usize) -> (&[f32], &[f32]) {
+    /// Gradient of the weights `[n_out, n_in]` and then of the biases `[n_out]` of one layer.
+    pub fn layer_gradient(&mut self, parameters: &Parameters, index: usize) -> (&[f32], &[f32]) {
         let layer = &parameters.layers[index];
         let n_weights = layer.weight.len();
         let mut gradient = std::mem::take(&mut self.gradient);
@@ -220,16 +222,16 @@ impl Pass {
         gradient.resize(n_weights + layer.n_out, 0.0);
         let (weight, bias) = gradient.split_at_mut(n_weights);
         self.add_products(index, weight, 1.0);
-        for slopes in self.slopes[index].chunks_exact(layer.n_out) {
-            bias.iter_mut().zip(slopes).for_each(|(sum, s)| *sum += s);
+        for row in self.gradients[index].chunks_exact(layer.n_out) {
+            bias.iter_mut().zip(row).for_each(|(sum, s)| *sum += s);
         }
         self.gradient = gradient;
         self.gradient.split_at(n_weights)
     }
 
-    /// Slopes in what the first layer gives, `[rows, its outputs]`.
-    pub fn first_slopes(&self) -> &[f32] {
-        &self.slopes[0]
+    /// Gradient with respect to the outputs of the first layer, `[rows, its outputs]`.
+    pub fn first_gradient(&self) -> &[f32] {
+        &self.gradients[0]
     }
 
     /// `weight [out, in] += scale dZ^T [out, rows] X [rows, in]`.
@@ -240,9 +242,9 @@ impl Pass {
             sources: &self.values[index],
             width,
             factors: Factors {
-                values: &self.slopes[index],
+                values: &self.gradients[index],
                 target_stride: 1,
-                source_stride: self.slopes[index].len() / self.n_rows,
+                source_stride: self.gradients[index].len() / self.n_rows,
                 scale,
             },
             terms: &mut self.terms,
@@ -251,19 +253,19 @@ impl Pass {
     }
 }
 
-/// Slopes in the rows of hashed features that a batch touched, in the order of the buckets, from
+/// Gradient of the rows of hashed features that a batch touched, in the order of the buckets, from
 /// those in what the first layer gives, `[rows, width]`.
-pub fn sparse_slopes(
+pub fn sparse_gradient(
     rows: &[&Encoded],
-    first_slopes: &[f32],
+    first_gradient: &[f32],
     width: usize,
 ) -> BTreeMap<u32, Vec<f32>> {
     let mut sums: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
-    for (row, slopes) in rows.iter().zip(first_slopes.chunks_exact(width)) {
+    for (row, gradient) in rows.iter().zip(first_gradient.chunks_exact(width)) {
         for (bucket, value) in &row.sparse {
             let sum = sums.entry(*bucket).or_insert_with(|| vec![0.0; width]);
             sum.iter_mut()
-                .zip(slopes)
+                .zip(gradient)
                 .for_each(|(sum, s)| *sum += value * s);
         }
     }

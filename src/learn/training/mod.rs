@@ -1,6 +1,6 @@
 //! Training of networks: backward pass, optimizer, and the network that they move.
 
 pub(crate) mod backprop;
+pub(crate) mod network;
 pub(crate) mod optimizer;
-pub(crate) mod spare;
-pub(crate) mod trainee;
+pub(crate) mod scratch;

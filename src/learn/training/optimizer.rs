@@ -1,4 +1,4 @@
-//! From slopes to steps, in place, with a state that can be saved.
+//! From gradients to steps, in place, with a state that can be saved.
 //!
 //! SGD, and AdamW (Loshchilov and Hutter 2019, algorithm 2). Departure: rows of hashed features
 //! are moved, and their moments kept, only when an update touches them (as PyTorch's SparseAdam
@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::backprop::{Pass, sparse_slopes};
+use super::backprop::{Pass, sparse_gradient};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     Encoded, Gradient, Layer, Optimizer, Parameters, Rule, SparseTable, WEIGHT_MAX,
@@ -24,7 +24,7 @@ pub enum State {
     AdamW(Box<Moments>),
 }
 
-/// Fading means of slopes and of their squares.
+/// Fading means of the gradient and of its square.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     n_steps: u64,
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// Moves the parameters against the slopes that the pass of `rows` led to.
+    /// Moves the parameters against the gradient that the pass of `rows` led to.
     pub fn step(
         &mut self,
         settings: &Gradient,
@@ -60,7 +60,7 @@ impl State {
         }
     }
 
-    /// The means of the slopes in dense layers, and of their squares.
+    /// The means of the gradient of dense layers, and of its square.
     pub fn moments(&self) -> Option<[&[Layer]; 2]> {
         match self {
             State::Sgd => None,
@@ -98,17 +98,17 @@ impl State {
         &mut self,
         rate: f32,
         table: &mut SparseTable,
-        slopes: &BTreeMap<u32, Vec<f32>>,
+        gradient: &BTreeMap<u32, Vec<f32>>,
     ) {
         match self {
             State::Sgd => {
-                for (bucket, slopes) in slopes {
-                    for (weight, slope) in table.row_mut(*bucket).iter_mut().zip(slopes) {
-                        *weight = (*weight - rate * slope).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+                for (bucket, gradient) in gradient {
+                    for (weight, derivative) in table.row_mut(*bucket).iter_mut().zip(gradient) {
+                        *weight = (*weight - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
                     }
                 }
             }
-            State::AdamW(moments) => moments.step_sparse(rate, table, slopes),
+            State::AdamW(moments) => moments.step_sparse(rate, table, gradient),
         }
     }
 
@@ -142,7 +142,7 @@ impl Moments {
         self.n_steps += 1;
         let adam = Adam::new(rate, self.n_steps);
         for index in 0..parameters.layers.len() {
-            let (weight, bias) = pass.layer_slopes(parameters, index);
+            let (weight, bias) = pass.layer_gradient(parameters, index);
             let layer = &mut parameters.layers[index];
             let (first, second) = (
                 &mut self.first.layers[index],
@@ -157,21 +157,21 @@ impl Moments {
             );
             adam.step(&mut layer.bias, bias, &mut first.bias, &mut second.bias);
         }
-        let slopes = sparse_slopes(rows, pass.first_slopes(), parameters.layers[0].n_out);
-        self.step_sparse(rate, &mut parameters.sparse, &slopes);
+        let gradient = sparse_gradient(rows, pass.first_gradient(), parameters.layers[0].n_out);
+        self.step_sparse(rate, &mut parameters.sparse, &gradient);
     }
 
     fn step_sparse(
         &mut self,
         rate: f32,
         table: &mut SparseTable,
-        slopes: &BTreeMap<u32, Vec<f32>>,
+        gradient: &BTreeMap<u32, Vec<f32>>,
     ) {
         let adam = Adam::new(rate, self.n_steps);
-        for (bucket, slopes) in slopes {
+        for (bucket, gradient) in gradient {
             adam.step(
                 table.row_mut(*bucket),
-                slopes,
+                gradient,
                 self.first.sparse.row_mut(*bucket),
                 self.second.sparse.row_mut(*bucket),
             );
@@ -206,12 +206,18 @@ impl Adam {
         }
     }
 
-    /// Moves weights against their slopes, and the fading means of these and of their squares.
-    pub fn step(&self, weights: &mut [f32], slopes: &[f32], first: &mut [f32], second: &mut [f32]) {
+    /// Moves weights against their gradient, and the fading means of these and of their squares.
+    pub fn step(
+        &self,
+        weights: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         let moments = first.iter_mut().zip(second);
-        for ((weight, slope), (m, v)) in weights.iter_mut().zip(slopes).zip(moments) {
-            *m = BETA_1 * *m + (1.0 - BETA_1) * slope;
-            *v = BETA_2 * *v + (1.0 - BETA_2) * slope * slope;
+        for ((weight, derivative), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
+            *m = BETA_1 * *m + (1.0 - BETA_1) * derivative;
+            *v = BETA_2 * *v + (1.0 - BETA_2) * derivative * derivative;
             let step = self.rate * *m / ((self.correction * *v).sqrt() + EPSILON);
             *weight = (*weight - step).clamp(-WEIGHT_MAX, WEIGHT_MAX);
         }
@@ -249,15 +255,15 @@ mod tests {
         }
     }
 
-    /// A step whose slope is this one in the weight, the bias and the row of bucket 3.
-    fn step(state: &mut State, optimizer: Optimizer, parameters: &mut Parameters, slope: f32) {
+    /// A step whose derivative is this one in the weight, the bias and the row of bucket 3.
+    fn step(state: &mut State, optimizer: Optimizer, parameters: &mut Parameters, derivative: f32) {
         let row = Encoded {
             dense: vec![1.0],
             sparse: vec![(3, 1.0)],
         };
         let mut pass = Pass::default();
         pass.forward(parameters, &[&row]);
-        pass.outputs_and_slopes().1[0] = slope;
+        pass.outputs_and_gradient().1[0] = derivative;
         assert!(pass.backward(parameters, &[&row], &[1.0]));
         state.step(&settings(optimizer), parameters, &mut pass, &[&row]);
     }
@@ -266,8 +272,8 @@ mod tests {
         let mut parameters = Parameters::new(&[1, 1], 16, 1);
         parameters.layers[0].weight[0] = 1.0;
         let mut state = State::new(optimizer, &parameters);
-        for slope in steps {
-            step(&mut state, optimizer, &mut parameters, *slope);
+        for derivative in steps {
+            step(&mut state, optimizer, &mut parameters, *derivative);
         }
         let sparse = parameters.sparse.row(3).map_or(0.0, |row| row[0]);
         (parameters.layers[0].weight[0], sparse)

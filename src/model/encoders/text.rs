@@ -182,26 +182,26 @@ impl TextEncoder {
         }
     }
 
-    /// The slopes of a loss in every value of the adapters. `loss` is given the vectors
-    /// `[texts, width]` of texts as tokens, and gives its slopes in them.
+    /// The gradient of a loss with respect to every value of the adapters. `loss` is given the vectors
+    /// `[texts, width]` of texts as tokens, and returns its gradient with respect to them.
     ///
     /// # Errors
     /// One sentence: it cannot be computed.
     ///
     /// # Panics
     /// As [`TextEncoder::embed`].
-    pub fn slopes(
+    pub fn gradient(
         &self,
         tokens: &[Vec<u32>],
         adapters: &Adapters,
-        loss: impl FnOnce(&[f32]) -> Vec<f32>,
+        loss: impl FnOnce(&[f32]) -> Vec<f32> + Send,
     ) -> Result<Vec<f32>, String> {
         let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
         let Network::Bert(bert) = &self.network else {
             return Err("it has no layers to adapt".to_owned());
         };
-        let slopes = bert.slopes(&tokens, adapters, loss);
-        slopes.map_err(|error| in_a_line(&error))
+        let gradient = bert.gradient(&tokens, adapters, loss);
+        gradient.map_err(|error| in_a_line(&error))
     }
 
     /// A text as tokens, as many as it reads.

@@ -11,7 +11,7 @@ use crate::model::weights::{Error, Tensors};
 
 /// `n_members` linear models with `n_outputs` outputs each.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bank {
+pub struct LinearMembers {
     n_members: usize,
     n_outputs: usize,
     n_dense: usize,
@@ -24,7 +24,7 @@ pub struct Bank {
 
 /// The shape of a bank.
 #[derive(Clone, Copy, Debug)]
-pub struct BankForm {
+pub struct LinearForm {
     /// Linear models.
     pub n_members: usize,
     /// Outputs of each.
@@ -37,11 +37,11 @@ pub struct BankForm {
     pub bias_rate: f32,
 }
 
-impl Bank {
+impl LinearMembers {
     /// All weights zero.
-    pub fn new(form: BankForm) -> Bank {
+    pub fn new(form: LinearForm) -> LinearMembers {
         let columns = form.n_members * form.n_outputs;
-        Bank {
+        LinearMembers {
             n_members: form.n_members,
             n_outputs: form.n_outputs,
             n_dense: form.n_dense,
@@ -76,15 +76,15 @@ impl Bank {
         scores
     }
 
-    /// How far a step along the slopes moves the scores of this row.
+    /// How far a step along the gradient moves the scores of this row.
     pub fn squared_length(&self, row: &Encoded) -> f32 {
         self.bias_rate
             + row.dense.iter().map(|x| x * x).sum::<f32>()
             + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>()
     }
 
-    /// Moves every weight by `-x * slope`; slopes `[n_members, n_outputs]` carry the step sizes.
-    pub fn descend(&mut self, row: &Encoded, slopes: &[f32]) {
+    /// Moves every weight by `-x * derivative`; `gradient` `[n_members, n_outputs]` carries the step sizes.
+    pub fn descend(&mut self, row: &Encoded, gradient: &[f32]) {
         let n_columns = self.n_columns();
         let (dense, sparse, bias_rate) = (&mut self.dense, &mut self.sparse, &self.bias_rate);
         Arch::new().dispatch(
@@ -92,10 +92,10 @@ impl Bank {
             || {
                 let inputs = row.dense.iter().chain(std::slice::from_ref(bias_rate));
                 for (x, weights) in inputs.zip(dense.chunks_exact_mut(n_columns)) {
-                    add_scaled(weights, slopes, -x);
+                    add_scaled(weights, gradient, -x);
                 }
                 for (bucket, x) in &row.sparse {
-                    add_scaled(sparse.row_mut(*bucket), slopes, -x);
+                    add_scaled(sparse.row_mut(*bucket), gradient, -x);
                 }
             },
         );
@@ -138,7 +138,7 @@ impl Bank {
         tensors
     }
 
-    /// Replaces the weights by those that [`Bank::save`] wrote.
+    /// Replaces the weights by those that [`LinearMembers::save`] wrote.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
@@ -175,7 +175,7 @@ fn add_scaled(into: &mut [f32], from: &[f32], scale: f32) {
 mod tests {
     use super::*;
 
-    const FORM: BankForm = BankForm {
+    const FORM: LinearForm = LinearForm {
         n_members: 2,
         n_outputs: 2,
         n_dense: 2,
@@ -191,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn a_step_moves_the_scores_along_the_slopes() {
-        let mut bank = Bank::new(FORM);
-        assert_eq!(bank.scores(&row()), [0.0; 4]);
-        bank.descend(&row(), &[1.0, 0.0, -0.5, 2.0]);
-        // Each score moves by its slope times the squared length of the row, bias included.
+    fn a_step_moves_the_scores_along_the_gradient() {
+        let mut linear_members = LinearMembers::new(FORM);
+        assert_eq!(linear_members.scores(&row()), [0.0; 4]);
+        linear_members.descend(&row(), &[1.0, 0.0, -0.5, 2.0]);
+        // Each score moves by its derivative times the squared length of the row, bias included.
         let squared = -(4.0 + 1.0 + 0.25 + 0.5);
-        assert_eq!(bank.squared_length(&row()), -squared);
+        assert_eq!(linear_members.squared_length(&row()), -squared);
         assert_eq!(
-            bank.scores(&row()),
+            linear_members.scores(&row()),
             [squared, 0.0, -0.5 * squared, 2.0 * squared]
         );
     }
@@ -207,12 +207,12 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded() {
         let names = ["a".to_owned(), "b".to_owned()];
-        let mut bank = Bank::new(FORM);
-        bank.descend(&row(), &[1.0, 0.25, -0.5, 2.0]);
-        let mut saved = bank.save(&names);
+        let mut linear_members = LinearMembers::new(FORM);
+        linear_members.descend(&row(), &[1.0, 0.25, -0.5, 2.0]);
+        let mut saved = linear_members.save(&names);
         assert_eq!(saved.0["b.0.weight"].shape, [2, 2]);
-        let mut loaded = Bank::new(FORM);
+        let mut loaded = LinearMembers::new(FORM);
         loaded.load(&names, &mut saved).unwrap();
-        assert_eq!(loaded, bank);
+        assert_eq!(loaded, linear_members);
     }
 }

@@ -21,7 +21,7 @@ use crate::model::encoders::features::{Encoded, Scale};
 use crate::model::loss::Target;
 use block::Block;
 pub use block::Remembered;
-pub use vote::{Neighbour, Past, Voters};
+pub use vote::{BaseRates, Neighbour, Voters};
 
 /// Rows with more dense inputs than these are searched by their projection.
 const DENSE_MAX: usize = 96;
@@ -67,7 +67,7 @@ pub struct Nearest {
     /// The rows.
     pub memory: Neighbours,
     /// What was true on the whole.
-    pub past: Past,
+    pub base_rates: BaseRates,
     /// How they are heard.
     pub voters: Voters,
     /// How many of them.
@@ -79,7 +79,7 @@ impl Nearest {
     /// the target.
     pub fn outputs(&self, row: &Encoded, scale: &Scale) -> Vec<f32> {
         let near = self.memory.nearest(row, &[usize::MAX], self.k);
-        self.voters.outputs(&near[0], &self.past, scale)
+        self.voters.outputs(&near[0], &self.base_rates, scale)
     }
 }
 

@@ -4,17 +4,16 @@
 //! holds the same storage.
 
 mod dense;
-pub(crate) mod fit;
 pub(crate) mod layers;
 mod training;
+pub(crate) mod weight_check;
 
 use std::borrow::Borrow;
 use std::sync::{Arc, Mutex};
 
-use candle_core::Tensor;
-use candle_nn::{Linear, Module};
+use gemm::Parallelism;
 
-use crate::device::{Device, Use, in_a_line};
+use crate::device::{self, Device, Use};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 use dense::DenseLayers;
@@ -32,7 +31,7 @@ pub struct Network {
 /// Where the dense layers are computed.
 #[derive(Clone, Debug)]
 enum Place {
-    Processor(Vec<Linear>),
+    Processor(Arc<Vec<Layer>>),
     Device(Arc<Elsewhere>),
 }
 
@@ -47,11 +46,8 @@ struct Elsewhere {
 impl Network {
     /// Copies the dense parameters and shares the sparse ones.
     pub fn new(parameters: &Parameters) -> Network {
-        let layers = parameters.layers.iter().map(linear);
-        let layers = layers.collect::<candle_core::Result<_>>();
-        let layers = layers.expect("a layer holds as many values as its shape says");
         Network {
-            place: Place::Processor(layers),
+            place: Place::Processor(Arc::new(parameters.layers.clone())),
             sparse: parameters.sparse.clone(),
             n_dense: parameters.layers[0].n_in,
         }
@@ -81,76 +77,94 @@ impl Network {
     /// Outputs `[rows, n_outputs]` for encoded rows.
     ///
     /// # Errors
-    /// One sentence: the device that is to compute it is not there, has no room, or fails. The
-    /// processor never does.
-    pub fn forward(&self, rows: &[impl Borrow<Encoded>]) -> Result<Vec<f32>, String> {
-        let outputs = match &self.place {
-            Place::Processor(layers) => self.compute(layers, rows),
-            Place::Device(elsewhere) => elsewhere.layers()?.answer(&self.sparse, rows),
-        };
-        outputs.map_err(|error| format!("the device cannot answer: {}", in_a_line(&error)))
+    /// The device that is to compute it is not there, has no room, or fails. The processor never
+    /// does.
+    pub fn forward(&self, rows: &[impl Borrow<Encoded> + Sync]) -> Result<Vec<f32>, device::Error> {
+        match &self.place {
+            Place::Processor(layers) => Ok(self.compute(layers, rows)),
+            Place::Device(elsewhere) => {
+                let outputs = elsewhere.layers()?.answer(&self.sparse, rows);
+                outputs.map_err(device::Error::failed("answer"))
+            }
+        }
     }
 
-    fn compute(
-        &self,
-        layers: &[Linear],
-        rows: &[impl Borrow<Encoded>],
-    ) -> candle_core::Result<Vec<f32>> {
-        let mut x = self.first(&layers[0], rows)?;
+    fn compute(&self, layers: &[Layer], rows: &[impl Borrow<Encoded>]) -> Vec<f32> {
+        let mut x = Vec::with_capacity(rows.len() * self.n_dense);
+        rows.iter()
+            .for_each(|row| x.extend_from_slice(&row.borrow().dense));
+        let mut z = forward(&layers[0], &x, rows.len());
+        if self.sparse.n_buckets() > 0 {
+            let width = self.sparse.row_len();
+            let mut embedded = vec![0.0; width];
+            for (row, z) in rows.iter().zip(z.chunks_exact_mut(width)) {
+                embedded.fill(0.0);
+                embed(&self.sparse, row.borrow(), &mut embedded);
+                z.iter_mut().zip(&embedded).for_each(|(z, sum)| *z += sum);
+            }
+        }
         for layer in &layers[1..] {
-            x = layer.forward(&x.relu()?)?;
+            z.iter_mut().for_each(|value| *value = value.max(0.0));
+            z = forward(layer, &z, rows.len());
         }
-        x.flatten_all()?.to_vec1()
-    }
-
-    /// What the first layer gives, `[rows, width]`.
-    fn first(&self, layer: &Linear, rows: &[impl Borrow<Encoded>]) -> candle_core::Result<Tensor> {
-        let device = &candle_core::Device::Cpu;
-        let width = self.sparse.row_len();
-        let dense = match self.n_dense {
-            0 => Tensor::zeros((rows.len(), width), candle_core::DType::F32, device)?
-                .broadcast_add(layer.bias().expect("every layer has a bias"))?,
-            n_dense => {
-                let mut x = Vec::with_capacity(rows.len() * n_dense);
-                rows.iter()
-                    .for_each(|row| x.extend_from_slice(&row.borrow().dense));
-                layer.forward(&Tensor::from_vec(x, (rows.len(), n_dense), device)?)?
-            }
-        };
-        match self.sparse.n_buckets() {
-            0 => Ok(dense),
-            _ => {
-                let mut embedded = vec![0.0; rows.len() * width];
-                let sums = embedded.chunks_exact_mut(width);
-                rows.iter()
-                    .zip(sums)
-                    .for_each(|(row, sum)| embed(&self.sparse, row.borrow(), sum));
-                dense + Tensor::from_vec(embedded, (rows.len(), width), device)?
-            }
-        }
+        z
     }
 }
 
 impl Elsewhere {
-    fn layers(&self) -> Result<DenseLayers, String> {
-        let mut taken = self.taken.lock().map_err(|error| error.to_string())?;
+    fn layers(&self) -> Result<DenseLayers, device::Error> {
+        let mut taken = self.taken.lock().expect("nothing panics under it");
         if let Some(layers) = &*taken {
             return Ok(layers.clone());
         }
         let device = self.device.open(Use::Answers)?;
         let layers = DenseLayers::new(&self.layers, &device);
-        let layers = layers.map_err(|error| {
-            format!("the device cannot take the network: {}", in_a_line(&error))
-        })?;
+        let layers = layers.map_err(device::Error::failed("take the network"))?;
         Ok(taken.insert(layers).clone())
     }
 }
 
-fn linear(layer: &Layer) -> candle_core::Result<Linear> {
-    let device = &candle_core::Device::Cpu;
-    let weight = Tensor::from_slice(&layer.weight, (layer.n_out, layer.n_in), device);
-    let bias = Tensor::from_slice(&layer.bias, layer.n_out, device);
-    Ok(Linear::new(weight?, Some(bias?)))
+/// `x` `[rows, in]` through one layer, `[rows, out]`, in the thread of the caller.
+///
+/// # Panics
+/// When the rows are not of the layer's width.
+fn forward(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
+    let (n_in, n_out) = (layer.n_in, layer.n_out);
+    let mut z = vec![0.0; n_rows * n_out];
+    assert!(x.len() == n_rows * n_in && layer.weight.len() == n_out * n_in);
+    if !x.is_empty() && n_out > 0 {
+        // SAFETY: the assertion and the length of `z` bound every element that the three matrices
+        // name by the length of its slice, and a mutable slice overlaps no other.
+        unsafe {
+            gemm::gemm(
+                n_rows,
+                n_out,
+                n_in,
+                z.as_mut_ptr(),
+                1,
+                n_out as isize,
+                false,
+                x.as_ptr(),
+                1,
+                n_in as isize,
+                layer.weight.as_ptr(),
+                n_in as isize,
+                1,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    }
+    for z in z.chunks_exact_mut(n_out.max(1)) {
+        z.iter_mut()
+            .zip(&layer.bias)
+            .for_each(|(z, bias)| *z += bias);
+    }
+    z
 }
 
 /// Adds the weighted rows of a row's hashed features.
@@ -206,7 +220,10 @@ mod tests {
             sparse: vec![],
         };
         let told = network.forward(&[&row]).unwrap_err();
-        assert!(told.starts_with("device cuda:63 is not "), "{told}");
+        assert!(
+            told.to_string().starts_with("device cuda:63 is not "),
+            "{told}"
+        );
     }
 
     #[test]

@@ -12,20 +12,20 @@ mod range;
 
 use std::borrow::Cow;
 
-use super::linear::{Bank, BankForm};
-use super::neighbours::{Neighbours, Past, Voters, Window};
+use super::linear::{LinearForm, LinearMembers};
+use super::neighbours::{BaseRates, Neighbours, Voters, Window};
 use super::ridge::{RandomFeatures, RidgeWeights};
 use crate::model::encoders::features::{Encoded, Scale};
 use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
 use crate::model::spec::{Spec, Task};
-pub use plan::Plan;
+pub use plan::{Member, Plan};
 pub use pool::{Pool, log};
 pub use range::{Range, logistic_share};
 
 /// How many neighbours answer.
 const NEAREST: usize = 10;
-/// What a class that was never told of scores below the least likely one that was.
+/// How far a class that was never seen scores below the least likely one that was.
 const NEVER: f32 = 30.0;
 
 /// Members and their weights in the answer.
@@ -34,7 +34,7 @@ pub struct Portfolio {
     /// Which members there are.
     pub plan: Plan,
     /// One linear member for each step size, then the logistic ones.
-    pub bank: Bank,
+    pub linear_members: LinearMembers,
     /// What nothing and all of a logistic member's reward are.
     pub range: Range,
     /// The features that ridge regressions share.
@@ -44,9 +44,9 @@ pub struct Portfolio {
     /// The newest examples, which two members see more or less of.
     pub memory: Neighbours,
     /// What was true on the whole.
-    pub past: Past,
+    pub base_rates: BaseRates,
     /// The member that repeats the newest label or value.
-    pub last: Option<Last>,
+    pub no_change: Option<NoChange>,
     /// How they are mixed.
     pub pool: Pool,
     classes: bool,
@@ -55,7 +55,7 @@ pub struct Portfolio {
 
 /// The member that repeats what was true last.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Last {
+pub struct NoChange {
     /// The newest class index or value; none before the first.
     pub target: Option<f64>,
     /// How often repeating it was right, fading.
@@ -66,10 +66,10 @@ pub struct Last {
 
 /// What is said of a row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Voices {
-    /// What members compute: scores of classes before their sharpness; `[members, n_outputs]`.
+pub struct MemberOutputs {
+    /// What members compute: scores of classes before their inverse temperatures; `[members, n_outputs]`.
     pub scores: Vec<f32>,
-    /// What the members and then the stack say, `[voices, n_outputs]`: probabilities of classes,
+    /// The outputs of the members and then of the stack, `[members, n_outputs]`: probabilities of classes,
     /// or values in the scale of the target.
     pub outputs: Vec<f32>,
     /// The features of the ridge regressions.
@@ -79,44 +79,42 @@ pub struct Voices {
 impl Portfolio {
     /// Members that know nothing.
     pub fn new(spec: &Spec, n_dense: usize, n_buckets: usize) -> Portfolio {
-        let plan = Plan::new(spec, n_dense);
+        Portfolio::of(Plan::new(spec, n_dense), spec, n_dense, n_buckets)
+    }
+
+    fn of(plan: Plan, spec: &Spec, n_dense: usize, n_buckets: usize) -> Portfolio {
         let n_outputs = spec.task.n_outputs();
         let features = plan.ridge.map(RandomFeatures::new);
-        let n_ridges = features.as_ref().map_or(0, |_| plan.n_ridges());
         let ridge = |features: &RandomFeatures| {
             let n_features = features.n_features();
             RidgeWeights::new(n_features, vec![0.0; n_outputs * n_features])
         };
         let window = Window {
             n_dense,
-            n_rows: plan.windows.iter().copied().max().unwrap_or(0),
+            n_rows: plan.windows().into_iter().max().unwrap_or(0),
             seed: spec.seed,
         };
-        let n_members = plan.n_bank()
-            + n_ridges
-            + plan.windows.len()
-            + usize::from(plan.network.is_some())
-            + usize::from(plan.last);
+        let ridges = features
+            .iter()
+            .flat_map(|f| vec![ridge(f); plan.n_ridges()]);
         Portfolio {
-            bank: Bank::new(BankForm {
-                n_members: plan.n_bank(),
+            linear_members: LinearMembers::new(LinearForm {
+                n_members: plan.n_linear_members(),
                 n_outputs,
-                n_dense: n_dense + usize::from(plan.sees_last),
+                n_dense: n_dense + usize::from(plan.sees_newest),
                 n_buckets,
                 bias_rate: plan.bias_rate,
             }),
             range: Range::default(),
-            ridges: features
-                .iter()
-                .flat_map(|f| vec![ridge(f); n_ridges])
-                .collect(),
+            ridges: ridges.collect(),
             features,
             memory: Neighbours::new(window),
-            past: Past::new(n_outputs),
-            last: plan.last.then(Last::default),
-            pool: match plan.stack {
-                true => Pool::new(n_members),
-                false => Pool::without_stack(n_members),
+            base_rates: BaseRates::new(n_outputs),
+            no_change: plan.repeats_newest().then(NoChange::default),
+            pool: if plan.stack {
+                Pool::new(plan.members.len())
+            } else {
+                Pool::without_stack(plan.members.len())
             },
             classes: matches!(spec.task, Task::Classification { .. }),
             n_outputs,
@@ -136,46 +134,29 @@ impl Portfolio {
 
     /// How many single models there are, without the stack.
     pub fn n_members(&self) -> usize {
-        self.pool.shares.len() - usize::from(self.plan.stack)
+        self.plan.members.len()
     }
 
     /// A name for each member, and for the stack of them.
     pub fn names(&self) -> Vec<String> {
-        let mut names = self.bank_names();
-        for forgetting in self.plan.forgetting.iter().take(self.ridges.len()) {
-            names.push(match *forgetting {
-                1.0 => "analytic".to_owned(),
-                forgetting => format!("analytic-{forgetting}"),
-            });
-        }
-        if self.plan.exclusive {
-            names.push("analytic-exclusive".to_owned());
-        }
-        let windows = self.plan.windows.iter();
-        names.extend(windows.map(|window| format!("neighbours-{window}")));
-        names.extend(self.plan.network.iter().map(|_| "network".to_owned()));
-        let last = match self.classes {
-            true => "last-label",
-            false => "last-value",
-        };
-        names.extend(self.last.map(|_| last.to_owned()));
-        names.extend(self.plan.stack.then(|| "stack".to_owned()));
-        names
+        let members = self.plan.members.iter().map(|member| member.name());
+        members
+            .chain(self.plan.stack.then(|| "stack".to_owned()))
+            .collect()
     }
 
-    /// The names of the members that stand in the bank.
-    pub fn bank_names(&self) -> Vec<String> {
-        let linear = self.plan.steps.iter().map(|step| format!("linear-{step}"));
-        let logistic = self.plan.logistic.iter();
-        let logistic = logistic.map(|step| format!("logistic-{step}"));
-        linear.chain(logistic).collect()
+    /// The names of the linear members, logistic ones included.
+    pub fn linear_member_names(&self) -> Vec<String> {
+        let members = self.plan.members.iter();
+        let linear = members.filter(|member| member.is_linear());
+        linear.map(|member| member.name()).collect()
     }
 
     /// A row as linear members and ridge regressions see it: those of a regression see the newest
     /// value too, so that they can tell how it moves.
-    pub fn with_last<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
-        match &self.last {
-            Some(last) if self.plan.sees_last => {
+    pub fn with_newest<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
+        match &self.no_change {
+            Some(last) if self.plan.sees_newest => {
                 let mut row = row.clone();
                 let last = last.target.map_or(0.0, |last| scale.standardise(last));
                 row.dense.push(last);
@@ -197,40 +178,63 @@ impl Portfolio {
     }
 
     /// What every member says of a row; `network` is there where the plan has one.
-    pub fn voices(&self, row: &Encoded, scale: &Scale, network: Option<&Network>) -> Voices {
-        let wider = self.with_last(row, scale);
-        let mut scores = self.bank.scores(&wider);
+    pub fn member_outputs(
+        &self,
+        row: &Encoded,
+        scale: &Scale,
+        network: Option<&Network>,
+    ) -> MemberOutputs {
+        let wider = self.with_newest(row, scale);
         let phi = self.features.as_ref().map(|features| features.phi(&wider));
         let phi = phi.unwrap_or_default();
-        self.ridges
-            .iter()
-            .for_each(|ridge| scores.extend(ridge.scores(&phi)));
-        for near in self.memory.nearest(row, self.plan.windows, NEAREST) {
-            let p = Voters { repeat: 1.0 }.outputs(&near, &self.past, scale);
-            self.extend(&mut scores, p);
-        }
-        if let Some(network) = network {
-            let row = self.for_network(row);
-            let outputs = network.forward(std::slice::from_ref(&row));
-            scores.extend(outputs.expect("a member is computed on the processor"));
-        }
-        if let Some(last) = &self.last {
-            self.extend(&mut scores, self.last_outputs(last, scale));
+        let linear = self.linear_members.scores(&wider);
+        let mut linear = linear.chunks_exact(self.n_outputs);
+        let mut ridges = self.ridges.iter();
+        let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
+        let mut near = near.into_iter();
+        let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
+        for member in &self.plan.members {
+            match member {
+                Member::Linear(_) | Member::Logistic(_) => {
+                    scores.extend_from_slice(linear.next().expect("a row of scores a member"));
+                }
+                Member::Analytic(_) | Member::Exclusive => {
+                    let ridge = ridges.next().expect("a regression a member");
+                    scores.extend(ridge.scores(&phi));
+                }
+                Member::Neighbours(_) => {
+                    let near = near.next().expect("neighbours a window");
+                    let p = Voters { repeat: 1.0 }.outputs(&near, &self.base_rates, scale);
+                    self.extend(&mut scores, p);
+                }
+                Member::Network => {
+                    let row = self.for_network(row);
+                    let network = network.expect("a portfolio with a network is given it");
+                    let outputs = network.forward(std::slice::from_ref(&row));
+                    scores.extend(outputs.expect("a member is computed on the processor"));
+                }
+                Member::LastLabel | Member::LastValue => {
+                    let newest = self.no_change.unwrap_or_default();
+                    self.extend(&mut scores, self.no_change_outputs(&newest, scale));
+                }
+            }
         }
         let mut outputs = scores.clone();
         self.restore_shares(&mut outputs, scale);
         if self.classes {
             self.silence(&mut outputs);
             let members = outputs.chunks_exact_mut(self.n_outputs);
-            for (member, sharpness) in members.zip(&self.pool.sharpness) {
-                member.iter_mut().for_each(|score| *score *= sharpness);
+            for (member, inverse_temperature) in members.zip(&self.pool.inverse_temperature) {
+                member
+                    .iter_mut()
+                    .for_each(|score| *score *= inverse_temperature);
                 softmax(member);
             }
         }
         if self.plan.stack {
             outputs.extend(self.pool.stacked(&outputs, self.n_outputs, self.classes));
         }
-        Voices {
+        MemberOutputs {
             scores,
             outputs,
             phi,
@@ -239,23 +243,18 @@ impl Portfolio {
 
     /// Makes rewards of what members say as shares of their range.
     fn restore_shares(&self, outputs: &mut [f32], scale: &Scale) {
-        let n = self.n_outputs;
-        let (n_bank, n_ridges) = (self.plan.n_bank(), self.ridges.len());
+        if !self.plan.bandit {
+            return;
+        }
         let reward = |share: f32| scale.distance(self.range.reward(share));
-        let network = n_bank + n_ridges + self.plan.windows.len();
-        let is_logistic = |member: usize| {
-            let is_network = member == network && self.plan.network.is_some();
-            (self.plan.steps.len()..n_bank).contains(&member) || is_network
-        };
-        for (member, outputs) in outputs.chunks_exact_mut(n).enumerate() {
-            if self.plan.bandit && is_logistic(member) {
-                let share = |score: &mut f32| *score = reward(logistic_share(*score));
-                outputs.iter_mut().for_each(share);
-            }
-            if self.plan.exclusive && member + 1 == n_bank + n_ridges {
-                let share = |share: &mut f32| *share = reward(share.clamp(0.0, 1.0));
-                outputs.iter_mut().for_each(share);
-            }
+        let members = outputs.chunks_exact_mut(self.n_outputs);
+        for (outputs, member) in members.zip(&self.plan.members) {
+            let restore = |score: &mut f32| match member {
+                Member::Logistic(_) | Member::Network => *score = reward(logistic_share(*score)),
+                Member::Exclusive => *score = reward(score.clamp(0.0, 1.0)),
+                _ => {}
+            };
+            outputs.iter_mut().for_each(restore);
         }
     }
 
@@ -267,22 +266,22 @@ impl Portfolio {
         }
     }
 
-    /// Holds classes that were never told of below all others.
+    /// Holds classes that were never seen below all others.
     fn silence(&self, scores: &mut [f32]) {
-        let counts = &self.past.counts;
+        let counts = &self.base_rates.counts;
         if counts.iter().all(|count| *count > 0.0) || counts.iter().all(|count| *count == 0.0) {
             return;
         }
         for member in scores.chunks_exact_mut(self.n_outputs) {
-            let told = member.iter().zip(counts).filter(|(_, count)| **count > 0.0);
-            let least = told.fold(f32::INFINITY, |least, (score, _)| least.min(*score));
+            let seen = member.iter().zip(counts).filter(|(_, count)| **count > 0.0);
+            let least = seen.fold(f32::INFINITY, |least, (score, _)| least.min(*score));
             for (score, _) in member.iter_mut().zip(counts).filter(|one| *one.1 == 0.0) {
                 *score = least - NEVER;
             }
         }
     }
 
-    fn last_outputs(&self, last: &Last, scale: &Scale) -> Vec<f32> {
+    fn no_change_outputs(&self, last: &NoChange, scale: &Scale) -> Vec<f32> {
         let n = self.n_outputs;
         let uniform = 1.0 / n as f64;
         let mut outputs = vec![uniform as f32; n];
@@ -299,8 +298,81 @@ impl Portfolio {
         outputs
     }
 
-    /// The answer of all voices, `[n_outputs]`.
-    pub fn mix(&self, voices: &Voices) -> Vec<f32> {
-        self.pool.mix(&voices.outputs, self.n_outputs, self.classes)
+    /// The answer of all members, `[n_outputs]`.
+    pub fn mix(&self, member_outputs: &MemberOutputs) -> Vec<f32> {
+        self.pool
+            .mix(&member_outputs.outputs, self.n_outputs, self.classes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBER: &str = "[[input]]\nname = \"x\"\nkind = \"number\"\n";
+    const TEXT: &str = "[[input]]\nname = \"x\"\nkind = \"text\"\n";
+    const CLASSES: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n";
+    const BANDIT: &str = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n";
+
+    fn spec(task: &str, input: &str) -> Spec {
+        Spec::parse(&format!("{task}{input}")).expect("a description")
+    }
+
+    #[test]
+    fn a_description_gets_its_members_in_their_order() {
+        let check = |task: &str, input: &str, expected: &str| {
+            let portfolio = Portfolio::new(&spec(task, input), 1, 1 << 10);
+            assert_eq!(portfolio.names().join(" "), expected, "{task}{input}");
+        };
+        check(
+            CLASSES,
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic analytic-0.999 neighbours-200 neighbours-1000 last-label stack",
+        );
+        check(
+            CLASSES,
+            TEXT,
+            "linear-1.25 linear-2.5 linear-5 linear-10 \
+             neighbours-200 neighbours-1000 last-label stack",
+        );
+        check(
+            "task = \"regression\"\n",
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic analytic-0.999 neighbours-200 neighbours-1000 last-value stack",
+        );
+        check(
+            BANDIT,
+            NUMBER,
+            "linear-0.04 linear-0.2 logistic-0.16 logistic-0.6 logistic-2.5 logistic-10 \
+             analytic analytic-0.999 analytic-exclusive neighbours-200 neighbours-1000",
+        );
+        check(
+            BANDIT,
+            TEXT,
+            "linear-0.04 linear-0.2 logistic-2.5 logistic-5 logistic-10 \
+             neighbours-200 neighbours-1000",
+        );
+    }
+
+    #[test]
+    fn a_member_more_in_the_table_answers_is_weighed_and_is_named() {
+        let spec = spec(CLASSES, NUMBER);
+        let mut plan = Plan::new(&spec, 1);
+        let place = plan.place(Member::LastLabel).expect("classes have one");
+        plan.members.insert(place, Member::Neighbours(50));
+        let portfolio = Portfolio::of(plan, &spec, 1, 0);
+        let row = Encoded {
+            dense: vec![1.0],
+            sparse: vec![],
+        };
+        let answered = portfolio.member_outputs(&row, &Scale::default(), None);
+        let names = portfolio.names();
+        assert_eq!(names[place], "neighbours-50");
+        assert_eq!(answered.scores.len(), 2 * portfolio.n_members());
+        assert_eq!(answered.outputs.len(), 2 * names.len());
+        assert_eq!(portfolio.pool.weights.len(), names.len());
+        assert!(portfolio.mix(&answered).iter().all(|p| *p == 0.5));
     }
 }

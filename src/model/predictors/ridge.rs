@@ -83,7 +83,7 @@ pub struct Ridge {
     pub weights: RidgeWeights,
     /// What estimates are multiplied by before they become probabilities; none where the
     /// estimates themselves are the answer.
-    pub sharpness: Option<f32>,
+    pub inverse_temperature: Option<f32>,
     /// One for each action, where anyone asks how sure an estimate is.
     pub posteriors: Option<Vec<Posterior>>,
 }
@@ -93,8 +93,10 @@ impl Ridge {
     /// the target.
     pub fn outputs(&self, row: &Encoded) -> Vec<f32> {
         let mut outputs = self.weights.scores(&self.features.phi(row));
-        if let Some(sharpness) = self.sharpness {
-            outputs.iter_mut().for_each(|score| *score *= sharpness);
+        if let Some(inverse_temperature) = self.inverse_temperature {
+            outputs
+                .iter_mut()
+                .for_each(|score| *score *= inverse_temperature);
             softmax(&mut outputs);
         }
         outputs

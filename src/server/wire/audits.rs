@@ -9,9 +9,9 @@ use crate::proto::perennial::v1::{
     self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, Named, Output,
 };
 
-use super::Refusal;
 use super::feedback::time;
 use super::records::timestamp;
+use super::refusal::Refusal;
 
 /// Which feedback a request chooses.
 pub(in crate::server) fn selector(request: &messages::RetractRequest) -> Result<Selector, Refusal> {
@@ -34,16 +34,17 @@ pub(in crate::server) fn selector(request: &messages::RetractRequest) -> Result<
     let moment = |moment: Option<prost_types::Timestamp>, or: Time| moment.map_or(Ok(or), time);
     let since = moment(request.since, Time(i64::MIN))?;
     let until = moment(request.until, Time(i64::MAX))?;
-    match since <= until {
-        true => Ok(Selector::Accepted { since, until }),
-        false => Err(Refusal::invalid(
+    if since <= until {
+        Ok(Selector::Accepted { since, until })
+    } else {
+        Err(Refusal::invalid(
             "until",
             "until: expected a moment not before since",
-        )),
+        ))
     }
 }
 
-/// What a retraction would do.
+/// The plan of a retraction, before anything is changed.
 pub(in crate::server) fn plan(
     model: &str,
     selector: &Selector,
@@ -62,7 +63,7 @@ pub(in crate::server) fn plan(
     }
 }
 
-/// What a retraction has done.
+/// The certificate of a retraction.
 pub(in crate::server) fn certificate(
     model: &str,
     selector: &Selector,

@@ -1,4 +1,4 @@
-//! From a feedback message to a feedback event, and its fate at the door to a reply.
+//! From a feedback message to a feedback event, and from its acknowledgement to a reply.
 //!
 //! Invariant: an event made here speaks of exactly one subject with exactly one signal, and the
 //! signal is one that the model's task can learn from.
@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_types::Timestamp;
 
+use super::refusal::Refusal;
 use super::signals::{signal, unknown};
-use super::{Refusal, Tensors, batch};
+use super::tensors::{Tensors, batch};
 use crate::engine::Accepted;
 use crate::event::{Decision, Feedback, Subject, Time};
 use crate::model::{Spec, Task};
@@ -57,7 +58,7 @@ pub(in crate::server) fn feedback(
     })
 }
 
-/// What became of the event `feedback_id` at the door.
+/// The reply to the event `feedback_id`.
 pub(in crate::server) fn reply(
     feedback_id: String,
     fate: Result<Accepted, Refusal>,

@@ -1,4 +1,4 @@
-//! What a model takes and gives, in the words of the protocol.
+//! The metadata of a model: its inputs and outputs, in the words of the protocol.
 //!
 //! Invariant: nothing is announced that is not served.
 

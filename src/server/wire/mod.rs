@@ -3,7 +3,7 @@
 //! Promise: what leaves this room inward is valid, by the description of its model; bad input
 //! ends here with a [`Refusal`] that names the field. Nothing here waits, and no clock is read.
 //!
-//! In reading order: `tensors` (inputs to rows), with `numbers` and `texts` below it;
+//! In reading order: `tensors` (inputs to rows), with `numbers`, `texts` and `tensor` below it;
 //! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`, with
 //! `signals` below it; `records` (versions and status); `audits` (with retractions).
 
@@ -16,6 +16,7 @@ mod parameters;
 mod records;
 mod refusal;
 mod signals;
+mod tensor;
 mod tensors;
 mod texts;
 

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 
-use super::Refusal;
-use super::tensors::{Tensor, Values};
+use super::refusal::Refusal;
+use super::tensor::{Tensor, Values, counted};
 use crate::proto::inference::InferTensorContents;
 
 const NUMERIC: &str = "expected FP64, FP32, FP16, BF16, INT8 to INT64, UINT8 to UINT64 or BOOL";
@@ -240,33 +240,6 @@ fn unsigned(
 
 fn outside(tensor: &Tensor, value: impl std::fmt::Display) -> Refusal {
     tensor.refuse(format!("{value} is outside of {}", tensor.datatype))
-}
-
-/// Whether `field` holds as many values as the shape says, and no other field any.
-pub(super) fn counted(
-    tensor: &Tensor,
-    contents: &InferTensorContents,
-    field: &str,
-    n: usize,
-) -> Result<(), Refusal> {
-    let all = contents.bool_contents.len()
-        + contents.int_contents.len()
-        + contents.int64_contents.len()
-        + contents.uint_contents.len()
-        + contents.uint64_contents.len()
-        + contents.fp32_contents.len()
-        + contents.fp64_contents.len()
-        + contents.bytes_contents.len();
-    let (expected, datatype) = (tensor.n_values, &tensor.datatype);
-    if n != expected {
-        let what = format!("{n} values in {field}, expected {expected}, for datatype {datatype}");
-        return Err(tensor.refuse(what));
-    }
-    if all != n {
-        let what = format!("values beside {field}, expected only those, for datatype {datatype}");
-        return Err(tensor.refuse(what));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

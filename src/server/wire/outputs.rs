@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use super::texts;
 use crate::engine::Answer;
 use crate::event::Outputs;

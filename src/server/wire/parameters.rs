@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::engine::Manner;
 use crate::proto::inference::InferParameter;
 use crate::proto::inference::infer_parameter::ParameterChoice as Choice;
@@ -19,10 +19,10 @@ const MIN_POSITION: [&[(&str, usize)]; 2] = [
     &[("min", 1), ("minimum", 1), ("minimal", 1)],
     &[("position", 1), ("pos", 0)],
 ];
-/// Whoever writes more than this means something else.
+/// A longer name means something else.
 const NAME_BYTES_MAX: usize = 32;
 
-/// What a request may ask for beside its rows.
+/// The parameters of a request, beside its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Parameters {
     /// Wait until everything up to here has been applied.

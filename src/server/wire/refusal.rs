@@ -6,7 +6,7 @@
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use crate::engine;
+use crate::engine::{self, Remedy};
 
 /// A client that was turned away by load waits so long, in milliseconds.
 const RETRY_MS: &str = "100";
@@ -18,7 +18,7 @@ pub(in crate::server) struct Refusal {
     pub code: Code,
     /// The field of the message; empty if none is at fault.
     pub field: &'static str,
-    /// One sentence: what was got, and what is expected.
+    /// One sentence: the value that came, and the one expected.
     pub message: String,
 }
 
@@ -49,13 +49,26 @@ impl From<engine::Error> for Refusal {
             Error::Unavailable { .. } => (Code::Unavailable, "model"),
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
+            Error::Description { .. } => (Code::InvalidArgument, "description"),
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
+            Error::Internal { .. } => (Code::Internal, "model"),
             Error::Unreadable { .. } | Error::Models { .. } | Error::Store(_) => {
-                (Code::Internal, "")
+                (code_of(error.remedy()), "")
             }
         };
         Refusal::new(code, field, error.to_string())
+    }
+}
+
+/// The code of a failure that names no field of the request.
+fn code_of(remedy: Remedy) -> Code {
+    match remedy {
+        Remedy::Wait => Code::ResourceExhausted,
+        Remedy::Mend => Code::Unavailable,
+        Remedy::Restore => Code::DataLoss,
+        Remedy::Change => Code::InvalidArgument,
+        Remedy::Report => Code::Internal,
     }
 }
 
@@ -75,6 +88,43 @@ impl From<Refusal> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p9_only_what_passes_asks_for_another_attempt() {
+        let check = |error: engine::Error, expected: Code| {
+            let passes = error.remedy() == Remedy::Wait;
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.code, expected, "{refusal:?}");
+            let status = Status::from(refusal);
+            assert_eq!(status.metadata().contains_key(RETRY_KEYS[0]), passes);
+        };
+        let (model, what) = (|| "m".to_owned(), || "so".to_owned());
+        let full = engine::Error::Full {
+            model: model(),
+            what: what(),
+        };
+        check(full, Code::ResourceExhausted);
+        let lost = engine::Error::Unavailable {
+            model: model(),
+            reason: what(),
+        };
+        check(lost, Code::Unavailable);
+        let refused = engine::Error::Refused {
+            field: "inputs",
+            what: what(),
+        };
+        check(refused, Code::InvalidArgument);
+        let bug = engine::Error::Internal {
+            model: model(),
+            what: what(),
+        };
+        check(bug, Code::Internal);
+        let damaged = engine::Error::Damaged {
+            model: model(),
+            what: what(),
+        };
+        check(damaged, Code::DataLoss);
+    }
 
     #[test]
     fn p8_overload_comes_with_a_retry_hint() {

@@ -1,11 +1,11 @@
-//! What the world said, in the one form that a model's task can learn from.
+//! The signal of a feedback message, in the one form that the model's task can learn from.
 //!
 //! Invariant: exactly one signal; a label is a known class or action, a number is finite, and a
 //! reward or the value of a signal within the range that the model describes.
 
 use tonic::Code;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::event::Signal;
 use crate::model::{Spec, Task};
 use crate::proto::perennial::v1::FeedbackRequest;

@@ -6,8 +6,10 @@
 
 use bytes::Bytes;
 
-use super::Refusal;
-use super::{numbers, texts};
+use super::numbers;
+use super::refusal::Refusal;
+use super::tensor::{Tensor, Values, refuse};
+use super::texts;
 use crate::event::{Batch, Column};
 use crate::model::{Input, InputKind, Spec};
 use crate::proto::inference::InferTensorContents;
@@ -17,34 +19,6 @@ use crate::proto::inference::model_infer_request::InferInputTensor;
 pub(in crate::server) struct Tensors {
     pub inputs: Vec<InferInputTensor>,
     pub raw: Vec<Bytes>,
-}
-
-/// The values of one tensor as they came.
-#[derive(Clone, Debug)]
-pub(super) enum Values {
-    Raw(Bytes),
-    Typed(InferTensorContents),
-}
-
-/// One tensor whose shape has been checked.
-#[derive(Debug)]
-pub(super) struct Tensor {
-    pub name: String,
-    pub datatype: String,
-    /// Rows times width: so many values are expected.
-    pub n_values: usize,
-    pub values: Values,
-}
-
-impl Tensor {
-    /// A sentence about this tensor.
-    pub fn refuse(&self, what: impl std::fmt::Display) -> Refusal {
-        refuse(&self.name, what)
-    }
-}
-
-fn refuse(name: &str, what: impl std::fmt::Display) -> Refusal {
-    Refusal::invalid("inputs", format!("input \"{name}\": {what}"))
 }
 
 /// The rows that the tensors hold.
@@ -123,12 +97,11 @@ fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
     for (index, (tensor, values)) in paired.into_iter().enumerate() {
         let is_named = |input: &Input| input.name == tensor.name;
         // Clients mostly keep the order of the description.
-        let place = match spec.inputs.get(index).is_some_and(is_named) {
-            true => index,
-            false => {
-                let place = spec.inputs.iter().position(is_named);
-                place.ok_or_else(|| refuse(&tensor.name, "the model has no such input"))?
-            }
+        let place = if spec.inputs.get(index).is_some_and(is_named) {
+            index
+        } else {
+            let place = spec.inputs.iter().position(is_named);
+            place.ok_or_else(|| refuse(&tensor.name, "the model has no such input"))?
         };
         if places[place].is_some() {
             return Err(refuse(&tensor.name, "given twice"));
@@ -186,8 +159,7 @@ fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
     match kind {
         InputKind::Number { gaps: true } => Ok(Column::Numbers(numbers::with_gaps(&tensor)?)),
         InputKind::Number { gaps: false } => Ok(Column::Numbers(numbers::finite(&tensor)?)),
-        // What an encoder makes of a text comes beside it before anything else sees it, and what
-        // one makes of a vector takes its place.
+        // An encoder later puts its vector beside a text, or in place of a vector.
         InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => {
             Ok(Column::Strings(texts::read(&tensor)?))
         }

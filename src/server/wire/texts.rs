@@ -5,9 +5,8 @@
 
 use bytes::Bytes;
 
-use super::Refusal;
-use super::numbers::counted;
-use super::tensors::{Tensor, Values};
+use super::refusal::Refusal;
+use super::tensor::{Tensor, Values, counted};
 
 /// Bytes of one category or text.
 const TEXT_BYTES_MAX: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Through the groups of one segment, checking every byte.
+//! The scan of one segment: every byte of its groups is checked.
 //!
 //! Invariant: the head moves over whole, sound groups only.
 
@@ -15,13 +15,13 @@ use crate::store::{Error, Malformed};
 /// How much is read at once, in bytes.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// What an entry holds.
+/// The payload of an entry.
 pub(super) enum Content<'a> {
     Written(&'a [u8]),
     Erased(Kind),
 }
 
-/// Where the first group that is not sound starts, and what is wrong in it.
+/// The first group that is not sound: where it starts, and its fault.
 pub(super) struct Corruption {
     pub group: u64,
     pub offset: u64,

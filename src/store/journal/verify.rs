@@ -14,7 +14,7 @@ use crate::event::{Entry, Event};
 use crate::store::Error;
 use crate::store::format::decode;
 
-/// What a whole journal holds.
+/// The report on a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalReport {
     /// Names the journal: the same in its segments and its checkpoints; zeros where it has none.
@@ -44,12 +44,12 @@ pub fn verify(dir: &Path) -> Result<JournalReport, Error> {
     verify_each(dir, |_| ())
 }
 
-/// The same, with a look at each entry.
+/// Checks as [`verify`], and passes each entry to `see`.
 ///
 /// # Errors
 /// As [`verify`].
 pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<JournalReport, Error> {
-    // What is being erased may be read only once an entry has been found changed.
+    // The list of an erasure is checked even if no entry has changed.
     erasure_list::read(dir)?;
     // A journal need not reach back to position 1.
     let first = segment::list(dir)?.first().copied().unwrap_or(1);

@@ -99,7 +99,7 @@ impl Copy {
             data: self.path("data"),
             learner_threads: 1,
             disk: syncing_nothing(),
-            clock: Clock::told(move || Reading::agreed(last.0)),
+            clock: Clock::simulated(move || Reading::agreed(last.0)),
             ..Config::default()
         };
         Engine::open(config).unwrap()

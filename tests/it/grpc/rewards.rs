@@ -32,7 +32,7 @@ impl Shop {
     async fn open(toml: &str) -> Shop {
         let now = Arc::new(AtomicI64::new(1_700_000_000 * SECOND));
         let told = now.clone();
-        let clock = Clock::told(move || Reading::agreed(told.load(Relaxed)));
+        let clock = Clock::simulated(move || Reading::agreed(told.load(Relaxed)));
         Shop {
             served: Served::start_by(&[("m", toml)], clock).await,
             now,
@@ -171,7 +171,7 @@ async fn a_shorter_window_after_a_restart_is_not_held_up_by_an_older_one() {
     let house = shop.served.stop().await;
     house.describe("m", &shorter);
     let told = shop.now.clone();
-    let clock = Clock::told(move || Reading::agreed(told.load(Relaxed)));
+    let clock = Clock::simulated(move || Reading::agreed(told.load(Relaxed)));
     let mut shop = Shop {
         served: Served::in_house(house, clock).await,
         ..shop
@@ -254,7 +254,7 @@ async fn a_label_is_corrected_under_a_new_id_and_after_a_restart() {
         assert_eq!(status.judged, 1);
         let house = shop.served.stop().await;
         let told = shop.now.clone();
-        let clock = Clock::told(move || Reading::agreed(told.load(Relaxed)));
+        let clock = Clock::simulated(move || Reading::agreed(told.load(Relaxed)));
         shop.served = Served::in_house(house, clock).await;
         assert_eq!(shop.client().status("m").await.fates, status.fates);
     }

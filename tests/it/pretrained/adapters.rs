@@ -100,12 +100,12 @@ fn adapters_are_products_added_to_queries_and_values() {
 }
 
 #[test]
-fn every_value_of_the_adapters_has_its_slope() {
+fn every_value_of_the_adapters_has_its_derivative() {
     let (encoder, adapters) = (encoder(&house(ADAPTED)), learned());
     let tokens: Vec<Vec<u32>> = TEXTS.iter().map(|t| encoder.tokens(t).unwrap()).collect();
     let pull: Vec<f32> = (0..TEXTS.len() * H).map(|i| (i as f32).cos()).collect();
-    let slopes = encoder
-        .slopes(&tokens, &adapters, |_| pull.clone())
+    let gradient = encoder
+        .gradient(&tokens, &adapters, |_| pull.clone())
         .unwrap();
     let loss = |adapters: &Adapters| -> f64 {
         let vectors = encoder.embed(&TEXTS, Some(adapters)).unwrap();
@@ -113,20 +113,20 @@ fn every_value_of_the_adapters_has_its_slope() {
         each.map(|(value, pull)| f64::from(*value) * f64::from(*pull))
             .sum()
     };
-    assert_eq!(slopes.len(), adapters.values.len());
-    for (index, slope) in slopes.iter().enumerate() {
+    assert_eq!(gradient.len(), adapters.values.len());
+    for (index, derivative) in gradient.iter().enumerate() {
         let at = |by: f32| {
             let mut moved = adapters.clone();
             moved.values[index] += by;
             loss(&moved)
         };
         let measured = ((at(0.02) - at(-0.02)) / 0.04) as f32;
-        let tolerance = 2e-3 + 0.02 * slope.abs();
+        let tolerance = 2e-3 + 0.02 * derivative.abs();
         assert!(
-            (slope - measured).abs() < tolerance,
-            "{index}: {slope} {measured}"
+            (derivative - measured).abs() < tolerance,
+            "{index}: {derivative} {measured}"
         );
-        assert!(slope.abs() > 1e-6, "{index}: nothing would train it");
+        assert!(derivative.abs() > 1e-6, "{index}: nothing would train it");
     }
 }
 
@@ -155,8 +155,8 @@ fn lesson(index: usize) -> (String, &'static str) {
 async fn teach(model: &ServedModel, lessons: Range<usize>, only: Option<&str>) {
     for index in lessons {
         let (text, truth) = lesson(index);
-        let batch = model.embed(batch(&text)).await.unwrap();
         let snapshot = model.snapshot("").unwrap();
+        let batch = model.embed(&snapshot, batch(&text)).await.unwrap();
         let id = model
             .predict(&snapshot, batch, Manner::default())
             .await
@@ -277,7 +277,8 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     let (before, adapters) = (digest(model), values(&engine));
     assert_ne!(adapters, Adapters::new(SHAPE, H, 0).values);
     // What is served is encoded as it was learned.
-    let served = model.embed(batch("my card")).await.unwrap();
+    let snapshot = model.snapshot("").unwrap();
+    let served = model.embed(&snapshot, batch("my card")).await.unwrap();
     let Column::Embedded { vectors, .. } = &served.columns[0] else {
         panic!("it is encoded")
     };
@@ -302,6 +303,28 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     );
     house.describe("m", &toml(ADAPTED).replace("bert", "bert.away"));
     assert_eq!(digest(house.open().model("m").unwrap()), restored);
+}
+
+/// A request that arrived before the adapters changed is encoded and answered as of its arrival.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_the_snapshot_that_answers_a_text_has_encoded_it() {
+    let house = house(ADAPTED);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    teach(model, 0..70, None).await;
+    let arrived = model.snapshot("").unwrap();
+    let embed = async |snapshot| model.embed(snapshot, batch("my card")).await.unwrap();
+    let before = embed(&arrived).await;
+    teach(model, 70..140, None).await;
+    let newest = model.snapshot("").unwrap();
+    assert_ne!(embed(&newest).await, before);
+    let encoded = embed(&arrived).await;
+    assert_eq!(encoded, before);
+    let answer = model.predict(&arrived, encoded, Manner::default()).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.position, arrived.position);
+    let audit = engine.audit(answer.ids[0], None).unwrap().unwrap();
+    assert!(audit.bit_equal(), "{audit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ fn devices() -> Vec<Device> {
     let there = |device: &Device| match device.check() {
         Ok(()) => true,
         Err(why) => {
-            pass_over(&why);
+            pass_over(&why.to_string());
             false
         }
     };

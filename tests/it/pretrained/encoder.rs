@@ -96,7 +96,8 @@ async fn learn(engine: &Engine, kind: &str, rounds: usize) {
         } else {
             "money"
         };
-        let batch = model.embed(batch(&[one])).await.unwrap();
+        let snapshot = model.snapshot("").unwrap();
+        let batch = model.embed(&snapshot, batch(&[one])).await.unwrap();
         teach(model, batch, truth, &format!("{index}")).await;
     }
 }
@@ -112,7 +113,7 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
         order(model, Order::Checkpoint).await;
         learned.push((kind, digest(model)));
         let snapshot = model.snapshot("").unwrap();
-        let batch = model.embed(batch(&["my cards"])).await.unwrap();
+        let batch = model.embed(&snapshot, batch(&["my cards"])).await.unwrap();
         let answer = model
             .predict(&snapshot, batch, Manner::default())
             .await

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use perennial::engine::{Engine, Manner, describe};
+use perennial::engine::{Engine, Error, Manner, describe};
 use perennial::event::{Batch, Column, Order, Outputs};
 
 use crate::support::onnx::{Onnx, OperatorSetIdProto, Set, TensorProto};
@@ -245,7 +245,8 @@ async fn learn(engine: &Engine, kind: &str, rounds: usize) {
     let model = engine.model(kind).unwrap();
     for index in 0..rounds {
         let (row, truth) = lesson(index);
-        let batch = model.embed(batch(&[row])).await.unwrap();
+        let snapshot = model.snapshot("").unwrap();
+        let batch = model.embed(&snapshot, batch(&[row])).await.unwrap();
         teach(model, batch, truth, &format!("{index}")).await;
     }
 }
@@ -261,7 +262,7 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
         order(model, Order::Checkpoint).await;
         learned.push((kind, digest(model)));
         let snapshot = model.snapshot("").unwrap();
-        let batch = model.embed(batch(&[lesson(0).0])).await.unwrap();
+        let batch = model.embed(&snapshot, batch(&[lesson(0).0])).await.unwrap();
         let answer = model
             .predict(&snapshot, batch, Manner::default())
             .await
@@ -350,11 +351,22 @@ async fn p9_a_row_that_cannot_be_encoded_is_refused_alone() {
     let house = house(&file, 2);
     let engine = house.open();
     let model = engine.model("auto").unwrap();
-    let embed = async |row: [f32; 2]| model.embed(batch(&[row.to_vec()])).await;
+    let snapshot = model.snapshot("").unwrap();
+    let embed = async |row: [f32; 2]| model.embed(&snapshot, batch(&[row.to_vec()])).await;
     let (good, outside, large) =
         tokio::join!(embed([2.0, 1.0]), embed([9.0, 1.0]), embed([0.0, 1e30]));
     assert_eq!(vectors(&good.unwrap()), [[4.0, 1.0, 3.0]]);
-    let outside = outside.unwrap_err().to_string();
+    // The same row would never be encoded, so that nobody is told to send it again.
+    let outside = outside.unwrap_err();
+    let is_refused = matches!(
+        outside,
+        Error::Refused {
+            field: "inputs",
+            ..
+        }
+    );
+    let outside = outside.to_string();
+    assert!(is_refused, "{outside}");
     assert!(
         outside.contains("cannot encode a row: node \"Gather of found\""),
         "{outside}"

@@ -260,7 +260,8 @@ async fn what_was_learned_on_an_exported_encoder_survives_a_restart() {
     let model = engine.model("m").unwrap();
     for index in 0..30 {
         let (one, truth) = [("my card", "lost"), ("money", "money")][index % 2];
-        let batch = model.embed(batch(&[one])).await.unwrap();
+        let snapshot = model.snapshot("").unwrap();
+        let batch = model.embed(&snapshot, batch(&[one])).await.unwrap();
         teach(model, batch, truth, &index.to_string()).await;
     }
     let before = digest(model);

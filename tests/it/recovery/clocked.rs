@@ -34,7 +34,7 @@ impl Clocked {
         Config {
             disk,
             data,
-            clock: Clock::told(move || *now.lock().unwrap()),
+            clock: Clock::simulated(move || *now.lock().unwrap()),
             ..self.house.config()
         }
     }

@@ -91,7 +91,7 @@ async fn p4_an_audit_tells_what_became_of_each_event() {
     let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
     let told = now.clone();
     let config = Config {
-        clock: Clock::told(move || Reading::agreed(told.load(Relaxed))),
+        clock: Clock::simulated(move || Reading::agreed(told.load(Relaxed))),
         ..house.config()
     };
     let engine = Engine::open(config).unwrap();

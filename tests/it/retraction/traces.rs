@@ -97,7 +97,7 @@ impl Planted {
     fn open(&self) -> Arc<Engine> {
         let now = self.now.clone();
         let config = EngineConfig {
-            clock: Clock::told(move || perennial::engine::Reading::agreed(now.load(Relaxed))),
+            clock: Clock::simulated(move || perennial::engine::Reading::agreed(now.load(Relaxed))),
             ..self.house.config()
         };
         Engine::open(config).expect("it opens")

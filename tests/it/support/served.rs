@@ -118,7 +118,7 @@ impl Served<'_> {
         let now = self.now.clone();
         let config = perennial::engine::Config {
             disk: syncing_nothing(),
-            clock: Clock::told(move || Reading::agreed(now.load(Relaxed))),
+            clock: Clock::simulated(move || Reading::agreed(now.load(Relaxed))),
             ..self.house.config()
         };
         Engine::open(config).expect("the engine opens")

@@ -2,7 +2,6 @@
 //!
 //! Invariant: a state is given only where every entry that it needs can still be read.
 
-use super::{row_of, same_bits};
 use crate::engine::compute::described::BUILD;
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
@@ -164,7 +163,7 @@ pub(super) fn answer(
     let (model, n_rows) = (learner.model(), prediction.ids.len());
     let of_row = |choice| {
         let outputs = model.predict(&prediction.batch, choice);
-        let outputs = outputs.map_err(Error::Answer)?;
+        let outputs = outputs.map_err(|error| Error::Answer(error.to_string()))?;
         Ok(row_of(&outputs, row, n_rows))
     };
     let drawn: Outputs = of_row(Choice::Drawn(&prediction.ids))?;
@@ -178,6 +177,55 @@ pub(super) fn answer(
             }
         }
         _ => Ok(drawn),
+    }
+}
+
+/// The outputs of one row of `n_rows`.
+pub fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
+    let cut = |values: &[f32]| {
+        let width = values.len() / n_rows;
+        values[row * width..(row + 1) * width].to_vec()
+    };
+    match outputs {
+        Outputs::Probabilities(values) => Outputs::Probabilities(cut(values)),
+        Outputs::Values(values) => Outputs::Values(cut(values)),
+        Outputs::Actions {
+            chosen,
+            propensities,
+            scores,
+        } => Outputs::Actions {
+            chosen: vec![chosen[row]],
+            propensities: cut(propensities),
+            scores: cut(scores),
+        },
+    }
+}
+
+pub fn same_bits(one: &Outputs, other: &Outputs) -> bool {
+    let equal = |one: &[f32], other: &[f32]| {
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        bits(one) == bits(other)
+    };
+    match (one, other) {
+        (Outputs::Probabilities(one), Outputs::Probabilities(other))
+        | (Outputs::Values(one), Outputs::Values(other)) => equal(one, other),
+        (
+            Outputs::Actions {
+                chosen,
+                propensities,
+                scores,
+            },
+            Outputs::Actions {
+                chosen: other_chosen,
+                propensities: other_propensities,
+                scores: other_scores,
+            },
+        ) => {
+            chosen == other_chosen
+                && equal(propensities, other_propensities)
+                && equal(scores, other_scores)
+        }
+        _ => false,
     }
 }
 

@@ -3,13 +3,13 @@
 //! Invariant: no member is scored on it again, and it counts as one example.
 
 use super::super::analytic::BIAS;
-use super::super::gradient::Measure;
+use super::super::gradient::OutputLoss;
 use super::super::learned::Amendment;
-use super::{AutoLearner, measure, pool};
+use super::{AutoLearner, output_loss, pool};
 use crate::learn::memory::likeness::Likeness;
-use crate::model::{Encoded, Rescale, Scale, Target, Voices, logistic_share};
+use crate::model::{Encoded, Member, MemberOutputs, Rescale, Scale, Target, logistic_share};
 
-/// How much an example that is amended counts in the weights of the voices, after each later one: of
+/// How much an example that is amended counts in the weights of the members, after each later one: of
 /// classes, where one that learned nothing is the best at what turns out to be wrong, and of rewards.
 const KNOWN: f64 = 0.9;
 const KNOWN_REWARD: f64 = 0.97;
@@ -30,23 +30,28 @@ impl AutoLearner {
             n_since,
         } = *amendment;
         let network = self.network();
-        let voices = self.portfolio.voices(row, scale, network.as_ref());
-        if !voices.outputs.iter().all(|output| output.is_finite()) || !row.is_finite() {
+        let member_outputs = self.portfolio.member_outputs(row, scale, network.as_ref());
+        if !member_outputs
+            .outputs
+            .iter()
+            .all(|output| output.is_finite())
+            || !row.is_finite()
+        {
             return false;
         }
         self.amend_shares(amendment, scale);
-        let voices = &mut { voices };
-        self.widen(row, voices, after);
-        self.amend_bank(row, &voices.scores, amendment, scale);
-        self.amend_ridges(voices, amendment, scale);
+        let member_outputs = &mut { member_outputs };
+        self.widen(row, member_outputs, after);
+        self.amend_linear_members(row, &member_outputs.scores, amendment, scale);
+        self.amend_ridges(member_outputs, amendment, scale);
         if let Some(network) = &mut self.network {
             let row = self.portfolio.for_network(row).into_owned();
-            network.amend(row, amendment, measure(&self.portfolio, scale));
+            network.amend(row, amendment, output_loss(&self.portfolio, scale));
         }
         let portfolio = &mut self.portfolio;
         portfolio.memory.amend(example, after);
-        portfolio.past.amend(before, after, n_since);
-        if let Some(last) = &mut portfolio.last
+        portfolio.base_rates.amend(before, after, n_since);
+        if let Some(last) = &mut portfolio.no_change
             && n_since == 0
         {
             last.target = after.truth().or(last.target);
@@ -54,7 +59,7 @@ impl AutoLearner {
         true
     }
 
-    /// Judges what the voices answered then by what the example is. The later it is known, the less:
+    /// Judges what the members answered then by what the example is. The later it is known, the less:
     /// they learned from what they were told meanwhile, and how well each foretold that is then what
     /// there is to know of how well it would have foretold what is right.
     fn amend_shares(&mut self, amendment: &Amendment, scale: &Scale) {
@@ -72,57 +77,78 @@ impl AutoLearner {
             .iter()
             .map(|one| counts * (loss(one, amendment.after) - loss(one, amendment.before)));
         let more: Vec<f64> = more.collect();
-        pool::amend(&mut self.portfolio.pool.shares, &more);
+        pool::amend(&mut self.portfolio.pool.weights, &more);
     }
 
-    fn amend_bank(&mut self, row: &Encoded, scores: &[f32], amendment: &Amendment, scale: &Scale) {
-        let row = &*self.portfolio.with_last(row, scale);
-        let squared_length = self.portfolio.bank.squared_length(row);
+    fn amend_linear_members(
+        &mut self,
+        row: &Encoded,
+        scores: &[f32],
+        amendment: &Amendment,
+        scale: &Scale,
+    ) {
+        let row = &*self.portfolio.with_newest(row, scale);
+        let squared_length = self.portfolio.linear_members.squared_length(row);
         let is_class = matches!(amendment.after, Target::Class(_));
         let alike = self.likeness.as_ref().map_or(1.0, Likeness::mean) as f32;
         let typical = (self.length[1] as f32).max(f32::MIN_POSITIVE);
         let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
         let n_outputs = self.portfolio.n_outputs();
-        let mut slopes = vec![0.0; plan.n_bank() * n_outputs];
-        let members = scores.chunks_exact(n_outputs);
-        let members = members.zip(slopes.chunks_exact_mut(n_outputs)).enumerate();
-        let steps = plan.steps.iter().chain(plan.logistic);
-        for ((voice, (said, slopes)), step) in members.zip(steps) {
+        let mut gradient = vec![0.0; plan.n_linear_members() * n_outputs];
+        let members = scores.chunks_exact(n_outputs).zip(&plan.members);
+        let members = members
+            .enumerate()
+            .filter_map(|(place, (answered, member))| {
+                let step = member.step()?;
+                let is_linear = matches!(member, Member::Linear(_));
+                Some((place, answered, step, is_linear))
+            });
+        for ((place, answered, step, is_linear), gradient) in
+            members.zip(gradient.chunks_exact_mut(n_outputs))
+        {
             let step = step / typical;
             let pull = step * squared_length;
-            let is_linear = voice < plan.steps.len();
             // A logistic member that is sure hardly forgets: its loss is nearly flat there.
             let curvature = match (is_linear, amendment.after) {
                 (false, Target::Reward { action, .. }) => {
-                    let share = logistic_share(said[action as usize]);
+                    let share = logistic_share(answered[action as usize]);
                     share * (1.0 - share)
                 }
                 (false, _) => 0.25,
                 (true, _) => 1.0,
             };
-            let (measure, rate) = match is_linear && !is_class {
-                true => (Measure::Plain(scale), step / (1.0 + pull)),
-                false if is_class => (Measure::Plain(scale), step),
-                false => (Measure::Shares(range), step),
+            let (output_loss, rate) = match is_linear && !is_class {
+                true => (OutputLoss::Plain(scale), step / (1.0 + pull)),
+                false if is_class => (OutputLoss::Plain(scale), step),
+                false => (OutputLoss::Shares(range), step),
             };
             // The part of the way to its target that a step of this member goes.
             let pull = curvature * pull / (1.0 + curvature * pull);
             if let Target::Value(value) = amendment.after {
-                slopes[0] = self.spread.held(voice, said[0] - scale.distance(value));
+                gradient[0] = self
+                    .error_scale
+                    .held(place, answered[0] - scale.distance(value));
             } else if is_class {
                 // What an example of a class once taught depends on all that came since.
-                measure.slopes(amendment.after, said, slopes);
+                output_loss.gradient(amendment.after, answered, gradient);
             } else {
                 let left = (1.0 - alike * pull).powf(amendment.n_since as f32);
                 let both = [amendment.before, amendment.after];
-                measure.amended(both, [left, rate * squared_length], said, slopes);
+                output_loss.amended(both, [left, rate * squared_length], answered, gradient);
             }
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
+            gradient
+                .iter_mut()
+                .for_each(|derivative| *derivative *= rate);
         }
-        self.portfolio.bank.descend(row, &slopes);
+        self.portfolio.linear_members.descend(row, &gradient);
     }
 
-    fn amend_ridges(&mut self, voices: &Voices, amendment: &Amendment, scale: &Scale) {
+    fn amend_ridges(
+        &mut self,
+        member_outputs: &MemberOutputs,
+        amendment: &Amendment,
+        scale: &Scale,
+    ) {
         let Amendment {
             before,
             after,
@@ -130,9 +156,9 @@ impl AutoLearner {
             ..
         } = *amendment;
         if let Target::Value(_) = after {
-            return self.learn_ridges(voices, after, scale);
+            return self.learn_ridges(member_outputs, after, scale);
         }
-        let (phi, n_each) = (&voices.phi, self.n_recursions_each());
+        let (phi, n_each) = (&member_outputs.phi, self.n_recursions_each());
         let n_outputs = self.portfolio.n_outputs();
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let wanted = |target| wanted(target, index % n_each, n_outputs, scale);
@@ -141,7 +167,7 @@ impl AutoLearner {
                 recursion.amend(phi, [&before, &after], left);
             }
         }
-        let shares = [before, after].map(|target| self.shares_of(voices, target));
+        let shares = [before, after].map(|target| self.shares_of(member_outputs, target));
         if let (Some(recursion), [Some(before), Some(after)]) = (&mut self.exclusive, shares) {
             recursion.amend(phi, [&before, &after], 1.0);
         }
@@ -152,13 +178,15 @@ impl AutoLearner {
     /// examples that told of each output. What was never learned of an output stays at the mean.
     pub fn rescale(&mut self, change: Rescale, counts: &[u64]) {
         let plan = &self.portfolio.plan;
-        let shift = |step: &f32, count: &u64| {
+        let shift = |step: f32, count: &u64| {
             let unlearned = f64::from(1.0 + step).powf(-(*count as f64));
             (change.shift * (1.0 - unlearned)) as f32
         };
         let each = |step| counts.iter().map(move |count| shift(step, count));
-        let shifts: Vec<f32> = plan.steps.iter().flat_map(each).collect();
-        self.portfolio.bank.rescale(change.factor as f32, &shifts);
+        let shifts: Vec<f32> = plan.linear_steps().flat_map(each).collect();
+        self.portfolio
+            .linear_members
+            .rescale(change.factor as f32, &shifts);
         if let Some(answers) = &mut self.answers {
             answers.rescale(change);
         }
@@ -169,8 +197,13 @@ impl AutoLearner {
 
     /// Takes a reward into the range that shares are of, and carries what was learned as shares of
     /// the old range over to the new one: what the logistic members give for this row, and the
-    /// targets of the exclusive regression. `voices` are then what they give by now.
-    pub(super) fn widen(&mut self, row: &Encoded, voices: &mut Voices, target: Target) {
+    /// targets of the exclusive regression. `member_outputs` are then those of now.
+    pub(super) fn widen(
+        &mut self,
+        row: &Encoded,
+        member_outputs: &mut MemberOutputs,
+        target: Target,
+    ) {
         let before = self.portfolio.range;
         let range = &mut self.portfolio.range;
         match target {
@@ -185,32 +218,43 @@ impl AutoLearner {
         }
         let change = before.to(range).filter(|_| self.revision >= 2);
         if let Some(change) = change {
-            self.carry_logistic(row, voices, change);
-            self.carry_exclusive(voices, change);
+            self.carry_logistic(row, member_outputs, change);
+            self.carry_exclusive(member_outputs, change);
         }
     }
 
-    fn carry_logistic(&mut self, row: &Encoded, voices: &mut Voices, change: Rescale) {
+    fn carry_logistic(
+        &mut self,
+        row: &Encoded,
+        member_outputs: &mut MemberOutputs,
+        change: Rescale,
+    ) {
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
-        let columns = plan.steps.len() * n_outputs..plan.n_bank() * n_outputs;
-        let mut slopes = vec![0.0; columns.end];
-        let squared_length = self.portfolio.bank.squared_length(row);
-        let scores = &mut voices.scores[columns.clone()];
-        for (score, slope) in scores.iter_mut().zip(&mut slopes[columns]) {
+        let linear = plan.places(|member| member.is_linear());
+        let logistic = plan.places(|member| matches!(member, Member::Logistic(_)));
+        if logistic.is_empty() {
+            return;
+        }
+        let mut gradient = vec![0.0; linear.len() * n_outputs];
+        let among_linear = (logistic.start - linear.start) * n_outputs;
+        let squared_length = self.portfolio.linear_members.squared_length(row);
+        let scores =
+            &mut member_outputs.scores[logistic.start * n_outputs..logistic.end * n_outputs];
+        for (score, derivative) in scores.iter_mut().zip(&mut gradient[among_linear..]) {
             // One that was never told of stays in the middle.
             if *score != 0.0 {
                 let share = change.apply(logistic_share(*score));
                 let carried = share.clamp(SHARES[0], SHARES[1]);
                 let carried = (carried / (1.0 - carried)).ln();
-                *slope = (*score - carried) / squared_length;
+                *derivative = (*score - carried) / squared_length;
                 *score = carried;
             }
         }
-        self.portfolio.bank.descend(row, &slopes);
+        self.portfolio.linear_members.descend(row, &gradient);
     }
 
-    fn carry_exclusive(&mut self, voices: &mut Voices, change: Rescale) {
+    fn carry_exclusive(&mut self, member_outputs: &mut MemberOutputs, change: Rescale) {
         let Some(recursion) = &mut self.exclusive else {
             return;
         };
@@ -224,10 +268,11 @@ impl AutoLearner {
             chosen * shift + (1.0 - chosen) * rest
         });
         recursion.rescale(factor, &shifts.collect::<Vec<_>>(), BIAS);
-        let plan = &self.portfolio.plan;
-        let voice = plan.n_bank() + plan.forgetting.len();
-        let said = &mut voices.scores[voice * n_outputs..][..n_outputs];
-        said.copy_from_slice(&recursion.scores(&voices.phi));
+        let Some(place) = self.portfolio.plan.place(Member::Exclusive) else {
+            return;
+        };
+        let answered = &mut member_outputs.scores[place * n_outputs..][..n_outputs];
+        answered.copy_from_slice(&recursion.scores(&member_outputs.phi));
     }
 }
 

@@ -1,7 +1,7 @@
-//! What the voices answered to the newest examples, before any of them learned.
+//! What the members answered to the newest examples, before any of them learned.
 //!
 //! An example that soon turns out to be another one is judged again by these, so that the weights of
-//! the voices are as if it had been that from the start.
+//! the members are as if it had been that from the start.
 //!
 //! Invariant: bounded; an example stands here once.
 
@@ -22,11 +22,11 @@ struct Answered {
     example: u64,
     /// Whether the answers are indexes of classes or actions, not values in the scale of the target.
     are_indexes: bool,
-    /// `[voices]`.
+    /// `[members]`.
     answers: Vec<f32>,
 }
 
-/// What a voice that gives `outputs` answers where this is asked: the index of a class or of the best
+/// What a member that gives `outputs` answers where this is asked: the index of a class or of the best
 /// action, or what it expects of the action or value.
 pub fn answer(outputs: &[f32], target: Target) -> f32 {
     match target {
@@ -51,7 +51,7 @@ impl Answers {
         });
     }
 
-    /// The answers to one example, `[voices]`.
+    /// The answers to one example, `[members]`.
     pub fn to(&self, example: u64) -> Option<&[f32]> {
         let mut newest = self.0.iter().rev();
         let found = newest.find(|one| one.example == example)?;
@@ -67,7 +67,7 @@ impl Answers {
     }
 
     /// U64 `answers.examples` `[n]`, U8 `answers.are_indexes` `[n]` and F32 `answers`
-    /// `[n, voices]`.
+    /// `[n, members]`.
     pub fn save(&self, tensors: &mut Tensors) {
         let n = self.0.len();
         let examples = self.0.iter().map(|one| one.example).collect();
@@ -76,23 +76,23 @@ impl Answers {
         tensors.put_u8("answers.are_indexes", &[n], are_indexes);
         let answers = self.0.iter().flat_map(|one| &one.answers);
         let answers: Vec<f32> = answers.copied().collect();
-        let n_voices = answers.len().checked_div(n).unwrap_or(0);
-        tensors.put_f32("answers", &[n, n_voices], answers);
+        let n_members = answers.len().checked_div(n).unwrap_or(0);
+        tensors.put_f32("answers", &[n, n_members], answers);
     }
 
-    /// Reads back what [`Answers::save`] wrote of so many voices.
-    pub fn load(n_voices: usize, tensors: &mut Tensors) -> Result<Answers, Error> {
+    /// Reads back what [`Answers::save`] wrote of so many members.
+    pub fn load(n_members: usize, tensors: &mut Tensors) -> Result<Answers, Error> {
         let are_indexes = tensors.take_u8("answers.are_indexes", &[None])?;
         let n = are_indexes.len();
         let examples = tensors.take_u64("answers.examples", &[Some(n)])?;
         let answers = tensors.take_f32("answers", &[Some(n), None])?;
-        if n > EXAMPLES || answers.len() != n * n_voices {
+        if n > EXAMPLES || answers.len() != n * n_members {
             let what = format!("{} answers to {n} examples", answers.len());
             return Err(Error::value("answers", what));
         }
         let rows = examples
             .into_iter()
-            .zip(answers.chunks_exact(n_voices.max(1)));
+            .zip(answers.chunks_exact(n_members.max(1)));
         let rows = rows
             .zip(are_indexes)
             .map(|((example, answers), flag)| Answered {

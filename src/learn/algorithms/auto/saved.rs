@@ -9,20 +9,22 @@ use super::{AutoLearner, pool, replaying};
 use crate::learn::memory::Form;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Last, Portfolio, Range, Spec};
+use crate::model::{NoChange, Portfolio, Range, Spec};
 
 impl AutoLearner {
     /// The weights that are served.
     pub fn weights(&self) -> Tensors {
         let portfolio = &self.portfolio;
-        let mut tensors = portfolio.bank.save(&portfolio.bank_names());
+        let mut tensors = portfolio
+            .linear_members
+            .save(&portfolio.linear_member_names());
         if let Some(ends) = portfolio.range.ends {
             tensors.put_f64("range", &[2], ends.to_vec());
         }
         tensors.nest("pool", pool::save(&portfolio.pool));
         tensors.nest(
             "memory",
-            neighbours::save(&portfolio.memory, &portfolio.past),
+            neighbours::save(&portfolio.memory, &portfolio.base_rates),
         );
         for (index, recursion) in self.recursions.iter().enumerate() {
             tensors.nest(&format!("ridge.{index}"), recursion.weights());
@@ -33,7 +35,7 @@ impl AutoLearner {
         if let Some(network) = &self.network {
             tensors.nest("network", network.weights());
         }
-        if let Some(last) = &portfolio.last {
+        if let Some(last) = &portfolio.no_change {
             let known = f64::from(u8::from(last.target.is_some()));
             let values = vec![known, last.target.unwrap_or(0.0), last.right, last.tried];
             tensors.put_f64("last", &[4], values);
@@ -45,7 +47,7 @@ impl AutoLearner {
     pub fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_f64("length", &[2], self.length.to_vec());
-        self.spread.save(&mut tensors);
+        self.error_scale.save(&mut tensors);
         for (index, recursion) in self.recursions.iter().enumerate() {
             tensors.nest(&format!("ridge.{index}"), recursion.state());
         }
@@ -74,13 +76,15 @@ impl AutoLearner {
         state: &mut Tensors,
     ) -> Result<(), Error> {
         let portfolio = &mut self.portfolio;
-        portfolio.bank.load(&portfolio.bank_names(), weights)?;
+        portfolio
+            .linear_members
+            .load(&portfolio.linear_member_names(), weights)?;
         portfolio.range = load_range(weights)?;
         pool::load(&mut portfolio.pool, &mut weights.unnest("pool"))?;
-        let (memory, past) = (&mut portfolio.memory, &mut portfolio.past);
+        let (memory, base_rates) = (&mut portfolio.memory, &mut portfolio.base_rates);
         neighbours::load(
             memory,
-            past,
+            base_rates,
             (&spec.task, form),
             &mut weights.unnest("memory"),
         )?;
@@ -89,7 +93,7 @@ impl AutoLearner {
             return Err(Error::value("length", format!("{length:?}")));
         }
         self.length = [length[0], length[1]];
-        self.spread.load(state)?;
+        self.error_scale.load(state)?;
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let name = format!("ridge.{index}");
             let (mut weights, mut state) = (weights.unnest(&name), state.unnest(&name));
@@ -104,21 +108,21 @@ impl AutoLearner {
             network.load(&replaying(spec), &mut weights, &mut state)?;
         }
         if state.0.contains_key("answers") {
-            self.answers = Some(Answers::load(portfolio.pool.shares.len(), state)?);
+            self.answers = Some(Answers::load(portfolio.pool.weights.len(), state)?);
         }
         if state.0.contains_key("likeness") {
             self.likeness = Some(Likeness::load(form, state)?);
             self.n_chosen = state.take_u64("n_chosen", &[Some(spec.task.n_outputs())])?;
         }
-        portfolio.last = load_last(portfolio, weights)?;
+        portfolio.no_change = load_no_change(portfolio, weights)?;
         self.serve_ridges();
         Ok(())
     }
 }
 
 /// The member that repeats the newest truth, of a portfolio that has one.
-fn load_last(portfolio: &Portfolio, weights: &mut Tensors) -> Result<Option<Last>, Error> {
-    if portfolio.last.is_none() {
+fn load_no_change(portfolio: &Portfolio, weights: &mut Tensors) -> Result<Option<NoChange>, Error> {
+    if portfolio.no_change.is_none() {
         return Ok(None);
     }
     let n_outputs = portfolio.n_outputs();
@@ -127,7 +131,7 @@ fn load_last(portfolio: &Portfolio, weights: &mut Tensors) -> Result<Option<Last
         let what = format!("class {} of {n_outputs}", values[1]);
         return Err(Error::value("last", what));
     }
-    Ok(Some(Last {
+    Ok(Some(NoChange {
         target: (values[0] == 1.0).then_some(values[1]),
         right: values[2],
         tried: values[3],

@@ -2,14 +2,14 @@
 //!
 //! Wherever the example is remembered it is the right one from now on, so it is replayed as that.
 //! What its own update taught is taken back as far as it is left ([`super::influence`]): of values and
-//! rewards, whose slopes are linear in the target. What replays of it taught before fades, since
+//! rewards, whose gradient is linear in the target. What replays of it taught before fades, since
 //! they now pull the other way. A class is learned once more, as what it is.
 
 use super::super::learned::Amendment;
-use super::aim::Aim;
 use super::influence::{Influence, Left, Pulled};
-use super::{GradientLearner, Measure, Outcome};
-use crate::learn::memory::{Drawn, Lesson};
+use super::replay_loss::ReplayLoss;
+use super::{GradientLearner, Outcome, OutputLoss};
+use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
 
 /// An example on its way into an update that makes it good.
@@ -23,34 +23,34 @@ pub struct Amended {
     is_learned_again: bool,
 }
 
-/// A row's outputs, and their slopes to be written.
+/// A row's outputs, and their gradients to be written.
 pub struct Row<'a> {
     pub outputs: &'a [f32],
-    pub slopes: &'a mut [f32],
+    pub gradient: &'a mut [f32],
 }
 
 impl Amended {
-    /// Writes the slopes of its row in what the network gives.
-    pub fn slopes(&self, aim: &Aim<'_>, row: Row<'_>) {
-        self.slopes_of(|left| left.mass, aim, row);
+    /// Writes the gradient of its row with respect to the outputs of the network.
+    pub fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
+        self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
     /// The same in what an average over so many updates gives.
-    pub fn averaged_slopes(&self, aim: &Aim<'_>, horizon: f32, row: Row<'_>) {
-        self.slopes_of(|left| left.averaged(horizon), aim, row);
+    pub fn averaged_gradient(&self, replay_loss: &ReplayLoss<'_>, horizon: f32, row: Row<'_>) {
+        self.gradient_of(|left| left.averaged(horizon), replay_loss, row);
     }
 
-    fn slopes_of(&self, mass: impl Fn(&Left) -> f32, aim: &Aim<'_>, row: Row<'_>) {
+    fn gradient_of(&self, mass: impl Fn(&Left) -> f32, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
         if self.is_learned_again {
-            aim.new_row(self.after, row.outputs, row.slopes);
+            replay_loss.new_row(self.after, row.outputs, row.gradient);
             return;
         }
-        row.slopes.fill(0.0);
+        row.gradient.fill(0.0);
         if let Some(left) = &self.left {
             let reach = (left.reach * self.rate).max(f32::MIN_POSITIVE);
             let (both, parts) = ([self.before, self.after], [mass(left) / reach, reach]);
-            let measure = aim.measure;
-            measure.amended(both, parts, row.outputs, row.slopes);
+            let output_loss = replay_loss.output_loss;
+            output_loss.amended(both, parts, row.outputs, row.gradient);
         }
     }
 }
@@ -62,19 +62,24 @@ pub fn has_influence(spec: &Spec) -> bool {
 
 impl GradientLearner {
     /// Makes good an example that turned out to be another.
-    pub fn amend(&mut self, row: Encoded, amendment: &Amendment, measure: Measure<'_>) -> Outcome {
+    pub fn amend(
+        &mut self,
+        row: Encoded,
+        amendment: &Amendment,
+        output_loss: OutputLoss<'_>,
+    ) -> Outcome {
         let (example, target) = (Some(amendment.example), amendment.after);
         if let Target::Class(class) = target {
             self.let_in(class);
         }
         let mut pending = self.pending.iter_mut();
-        if let Some(lesson) = pending.find(|lesson| lesson.example == example) {
-            lesson.target = target;
+        if let Some(stored) = pending.find(|stored| stored.example == example) {
+            stored.target = target;
             return Outcome::Waits;
         }
         // Had the example been what it is, the outputs that it is held to would be nearer to it.
         let both = [amendment.before, target];
-        let hold = |outputs: &mut [f32]| measure.shift(both, outputs);
+        let hold = |outputs: &mut [f32]| output_loss.shift(both, outputs);
         self.memory.amend(amendment.example, target, hold);
         let share = 1.0 / self.settings.examples_per_update as f32;
         let left_of = |all: &Influence| all.left_of(amendment.example, amendment.before);
@@ -85,16 +90,16 @@ impl GradientLearner {
             rate: share * self.settings.learning_rate,
             is_learned_again: self.influence.is_none(),
         };
-        let lesson = Lesson {
+        let stored = StoredExample {
             row,
             target,
             example,
             outputs: Vec::new(),
         };
-        match self.update(&mut vec![lesson], Some(&amended), measure) {
+        match self.update(&mut vec![stored], Some(&amended), output_loss) {
             Ok(true) => Outcome::Updated(0),
             Ok(false) => Outcome::Rejected(0),
-            Err(what) => Outcome::Failed(what),
+            Err(error) => Outcome::Failed(error.to_string()),
         }
     }
 
@@ -110,7 +115,7 @@ impl GradientLearner {
     /// Counts how far an update of these rows pulled each output.
     pub(super) fn note_influence(
         &mut self,
-        (new, amended): (&[Lesson], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&Amended>),
         drawn: &[Drawn],
     ) {
         let Some(influence) = &mut self.influence else {
@@ -118,13 +123,13 @@ impl GradientLearner {
         };
         let n_new = new.len();
         let shares = [n_new, drawn.len()].map(|n_rows| 1.0 / n_rows.max(1) as f32);
-        let lessons = new.iter().chain(drawn.iter().map(|drawn| &*drawn.lesson));
-        let rows = lessons.zip(self.network.reaches()).enumerate();
+        let examples = new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
+        let rows = examples.zip(self.network.reaches()).enumerate();
         // What is taken back is no pull towards a target.
         let rows = rows.skip(if amended.is_some() { n_new } else { 0 });
-        let pulled = rows.map(|(index, (lesson, reach))| Pulled {
-            example: lesson.example,
-            target: lesson.target,
+        let pulled = rows.map(|(index, (stored, reach))| Pulled {
+            example: stored.example,
+            target: stored.target,
             reach: *reach,
             rate: self.settings.learning_rate * shares[usize::from(index >= n_new)],
         });

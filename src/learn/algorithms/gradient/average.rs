@@ -10,12 +10,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::aim::Aim;
 use super::amend::{Amended, Row};
-use super::measure::Measure;
-use crate::learn::training::trainee::Trainee;
+use super::output_loss::OutputLoss;
+use super::replay_loss::ReplayLoss;
+use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Target};
+use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters, Target};
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
@@ -36,7 +36,7 @@ pub struct Averages {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Average {
-    network: Trainee,
+    network: TrainingNetwork,
     /// Its recent loss on new and remembered rows, before the network learned them.
     loss: f64,
 }
@@ -53,7 +53,7 @@ impl Averages {
     pub fn new(parameters: &Parameters, device: Device) -> Averages {
         // It takes no steps of its own: the rule that remembers nothing is enough.
         let average = || Average {
-            network: Trainee::new(parameters.clone(), Optimizer::Sgd, device),
+            network: TrainingNetwork::new(parameters.clone(), Optimizer::Sgd, device),
             loss: 0.0,
         };
         Averages {
@@ -69,7 +69,7 @@ impl Averages {
         networks.for_each(|network| network.move_to(device));
     }
 
-    /// Expresses the outputs of both in another scale, as [`Trainee::rescale`].
+    /// Expresses the outputs of both in another scale, as [`TrainingNetwork::rescale`].
     pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
         for average in &mut self.pair {
             average.network.rescale(factor, &shift);
@@ -90,18 +90,18 @@ impl Averages {
     /// Lets both answer the rows of an update.
     ///
     /// # Errors
-    /// One sentence: their device fails.
-    pub fn answer(&mut self, rows: &[&Encoded]) -> Result<(), String> {
+    /// Their device fails.
+    pub fn answer(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
         let mut each = self.pair.iter_mut();
         each.try_for_each(|average| average.network.forward(rows))
     }
 
     /// The answer to one row by the average that does better on it.
-    pub fn anchor(&self, row: usize, target: Target, measure: Measure<'_>) -> &[f32] {
+    pub fn anchor(&self, row: usize, target: Target, output_loss: OutputLoss<'_>) -> &[f32] {
         let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
-        let mut slopes = vec![0.0; plastic.len()];
-        let plastic_loss = measure.slopes(target, plastic, &mut slopes);
-        match measure.slopes(target, stable, &mut slopes) <= plastic_loss {
+        let mut gradient = vec![0.0; plastic.len()];
+        let plastic_loss = output_loss.gradient(target, plastic, &mut gradient);
+        match output_loss.gradient(target, stable, &mut gradient) <= plastic_loss {
             true => stable,
             false => plastic,
         }
@@ -109,14 +109,14 @@ impl Averages {
 
     /// Scores both on the rows that they answered, of which the first `n_new` are new. The loss is
     /// that of an update: a mean over the new and one over the remembered.
-    pub fn judge(&mut self, targets: &[Target], n_new: usize, measure: Measure<'_>) {
+    pub fn judge(&mut self, targets: &[Target], n_new: usize, output_loss: OutputLoss<'_>) {
         let share = 1.0 / RECENT.min(self.n_updates as f64 + 1.0);
         for average in &mut self.pair {
             let mut losses = [0.0; 2];
             for (row, target) in targets.iter().enumerate() {
                 let outputs = average.outputs(row);
-                let mut slopes = vec![0.0; outputs.len()];
-                let loss = f64::from(measure.slopes(*target, outputs, &mut slopes));
+                let mut gradient = vec![0.0; outputs.len()];
+                let loss = f64::from(output_loss.gradient(*target, outputs, &mut gradient));
                 losses[usize::from(row >= n_new)] += loss;
             }
             let n_old = (targets.len() - n_new).max(1) as f64;
@@ -136,19 +136,19 @@ impl Averages {
         amended: &Amended,
         settings: &Gradient,
         rows: &[&Encoded],
-        aim: &Aim<'_>,
-    ) -> Result<(), String> {
+        replay_loss: &ReplayLoss<'_>,
+    ) -> Result<(), DeviceError> {
         let mut shares = vec![0.0; rows.len()];
         shares[0] = 1.0 / settings.examples_per_update as f32;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             let width = average.network.n_outputs();
-            let (outputs, slopes) = average.network.outputs_and_slopes();
-            slopes.fill(0.0);
+            let (outputs, gradient) = average.network.outputs_and_gradient();
+            gradient.fill(0.0);
             let row = Row {
                 outputs: &outputs[..width],
-                slopes: &mut slopes[..width],
+                gradient: &mut gradient[..width],
             };
-            amended.averaged_slopes(aim, horizon, row);
+            amended.averaged_gradient(replay_loss, horizon, row);
             average.network.step(settings, rows, &shares)?;
         }
         Ok(())
@@ -162,7 +162,11 @@ impl Averages {
 
     /// Follows a network that has made one more update, with these rows; errors as
     /// [`Averages::answer`].
-    pub fn follow(&mut self, network: &Trainee, rows: &[&Encoded]) -> Result<(), String> {
+    pub fn follow(
+        &mut self,
+        network: &TrainingNetwork,
+        rows: &[&Encoded],
+    ) -> Result<(), DeviceError> {
         self.n_updates += 1;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             // While it is young an average is a plain mean: it forgets where it began.
@@ -244,14 +248,14 @@ mod tests {
     }
 
     /// A network whose outputs are these.
-    fn says(outputs: [f32; 2]) -> Trainee {
+    fn says(outputs: [f32; 2]) -> TrainingNetwork {
         let mut parameters = Parameters::new(&[1, 2], 16, 1);
         parameters.layers[0].bias = outputs.to_vec();
         trained(parameters)
     }
 
-    fn trained(parameters: Parameters) -> Trainee {
-        Trainee::new(parameters, Optimizer::Sgd, Device::Cpu)
+    fn trained(parameters: Parameters) -> TrainingNetwork {
+        TrainingNetwork::new(parameters, Optimizer::Sgd, Device::Cpu)
     }
 
     fn new_averages() -> Averages {
@@ -262,11 +266,11 @@ mod tests {
     fn both_follow_and_the_better_one_serves() {
         let mut averages = new_averages();
         let scale = Scale::default();
-        let measure = Measure::Plain(&scale);
+        let output_loss = OutputLoss::Plain(&scale);
         let mut learn = |outputs: [f32; 2], class: u32, n_updates: usize| {
             for _ in 0..n_updates {
                 averages.answer(&[&row()]).unwrap();
-                averages.judge(&[Target::Class(class)], 1, measure);
+                averages.judge(&[Target::Class(class)], 1, output_loss);
                 averages.follow(&says(outputs), &[&row()]).unwrap();
             }
             averages.served().layers[0].bias.clone()
@@ -277,7 +281,7 @@ mod tests {
         let bias = learn([0.0, 4.0], 1, 300);
         assert!(bias[1] > 3.0, "{bias:?}");
         averages.answer(&[&row()]).unwrap();
-        let anchor = |class| averages.anchor(0, Target::Class(class), measure);
+        let anchor = |class| averages.anchor(0, Target::Class(class), output_loss);
         assert!(anchor(1)[1] > anchor(0)[1]);
     }
 
@@ -307,7 +311,7 @@ mod tests {
             averages.judge(
                 &[Target::Class(index % 2)],
                 1,
-                Measure::Plain(&Scale::default()),
+                OutputLoss::Plain(&Scale::default()),
             );
             averages.follow(&trained(parameters), &[&row()]).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Passes against the same computed by definition: values, slopes and what they cost.
+//! Passes against the same computed by definition: values, gradients and what they cost.
 
 use super::*;
 use crate::model::Network;
@@ -48,41 +48,43 @@ fn loss(parameters: &Parameters, rows: &[&Encoded], factors: &[f32]) -> f64 {
 }
 
 #[test]
-fn slopes_are_the_derivatives_of_the_loss() {
+fn the_gradient_holds_the_derivatives_of_the_loss() {
     let (parameters, rows) = (parameters(), rows());
     let rows: Vec<&Encoded> = rows.iter().collect();
     let factors = numbers(rows.len() * 3, 11);
     let mut pass = Pass::default();
     pass.forward(&parameters, &rows);
-    pass.outputs_and_slopes().1.copy_from_slice(&factors);
+    pass.outputs_and_gradient().1.copy_from_slice(&factors);
     assert!(pass.backward(&parameters, &rows, &vec![1.0; rows.len()]));
-    let check = |name: &str, slope: f32, nudge: &dyn Fn(&mut Parameters, f32)| {
+    let check = |name: &str, derivative: f32, nudge: &dyn Fn(&mut Parameters, f32)| {
         let moved = |step: f32| {
             let mut moved = parameters.clone();
             nudge(&mut moved, step);
             loss(&moved, &rows, &factors)
         };
         let numeric = (moved(2e-4) - moved(-2e-4)) / 4e-4;
-        let error = (numeric - f64::from(slope)).abs();
+        let error = (numeric - f64::from(derivative)).abs();
         assert!(
             error < 3e-2 * (1.0 + numeric.abs()),
-            "{name}: {numeric} {slope}"
+            "{name}: {numeric} {derivative}"
         );
     };
     for index in 0..3 {
-        let (weight, bias) = pass.layer_slopes(&parameters, index);
-        for (at, slope) in weight.iter().enumerate().step_by(37) {
-            check("weight", *slope, &|p, step| {
+        let (weight, bias) = pass.layer_gradient(&parameters, index);
+        for (at, derivative) in weight.iter().enumerate().step_by(37) {
+            check("weight", *derivative, &|p, step| {
                 p.layers[index].weight[at] += step
             });
         }
-        for (at, slope) in bias.iter().enumerate() {
-            check("bias", *slope, &|p, step| p.layers[index].bias[at] += step);
+        for (at, derivative) in bias.iter().enumerate() {
+            check("bias", *derivative, &|p, step| {
+                p.layers[index].bias[at] += step
+            });
         }
     }
-    for (bucket, row) in sparse_slopes(&rows, pass.first_slopes(), 150) {
-        for (at, slope) in row.iter().enumerate().step_by(29) {
-            check("sparse", *slope, &|p, step| {
+    for (bucket, row) in sparse_gradient(&rows, pass.first_gradient(), 150) {
+        for (at, derivative) in row.iter().enumerate().step_by(29) {
+            check("sparse", *derivative, &|p, step| {
                 p.sparse.row_mut(bucket)[at] += step
             });
         }
@@ -90,32 +92,32 @@ fn slopes_are_the_derivatives_of_the_loss() {
 }
 
 #[test]
-fn a_descent_moves_against_the_slopes() {
+fn a_descent_moves_against_the_gradient() {
     let (mut moved, rows) = (parameters(), rows());
     let rows: Vec<&Encoded> = rows.iter().collect();
     let mut pass = Pass::default();
     pass.forward(&moved, &rows);
     let factors = numbers(rows.len() * 3, 11);
-    pass.outputs_and_slopes().1.copy_from_slice(&factors);
+    pass.outputs_and_gradient().1.copy_from_slice(&factors);
     let shares: Vec<f32> = (0..rows.len()).map(|r| 1.0 + r as f32).collect();
     assert!(pass.backward(&moved, &rows, &shares));
     pass.descend(&mut moved, &rows, 0.01);
     for index in 0..3 {
         let before = parameters();
-        let (weight, bias) = pass.layer_slopes(&before, index);
+        let (weight, bias) = pass.layer_gradient(&before, index);
         let (then, now) = (&before.layers[index], &moved.layers[index]);
         let pairs = weight.iter().zip(then.weight.iter().zip(&now.weight));
         let biases = bias.iter().zip(then.bias.iter().zip(&now.bias));
-        for (slope, (then, now)) in pairs.chain(biases) {
-            assert!((then - 0.01 * slope - now).abs() < 1e-4);
+        for (derivative, (then, now)) in pairs.chain(biases) {
+            assert!((then - 0.01 * derivative - now).abs() < 1e-4);
         }
     }
-    for (bucket, slopes) in sparse_slopes(&rows, pass.first_slopes(), 150) {
+    for (bucket, gradient) in sparse_gradient(&rows, pass.first_gradient(), 150) {
         let before = parameters();
         let then = before.sparse.row(bucket).unwrap_or(&[0.0; 150]);
         let now = moved.sparse.row(bucket).expect("it was written");
-        for (slope, (then, now)) in slopes.iter().zip(then.iter().zip(now)) {
-            assert!((then - 0.01 * slope - now).abs() < 1e-4);
+        for (derivative, (then, now)) in gradient.iter().zip(then.iter().zip(now)) {
+            assert!((then - 0.01 * derivative - now).abs() < 1e-4);
         }
     }
 }
@@ -126,12 +128,12 @@ fn a_long_row_is_shortened_and_an_endless_one_is_told() {
     let wild = row(vec![1e6], &[]);
     let mut pass = Pass::default();
     pass.forward(&parameters, &[&wild]);
-    pass.outputs_and_slopes().1[0] = 3.0;
+    pass.outputs_and_gradient().1[0] = 3.0;
     assert!(pass.backward(&parameters, &[&wild], &[0.5]));
-    let (weight, bias) = pass.layer_slopes(&parameters, 0);
+    let (weight, bias) = pass.layer_gradient(&parameters, 0);
     let length = (weight[0].powi(2) + bias[0].powi(2)).sqrt();
     assert!((length - 0.5 * LENGTH_MAX).abs() < 1e-3, "{length}");
-    pass.outputs_and_slopes().1[0] = f32::INFINITY;
+    pass.outputs_and_gradient().1[0] = f32::INFINITY;
     assert!(!pass.backward(&parameters, &[&wild], &[0.5]));
 }
 
@@ -140,28 +142,37 @@ fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
     let mut deep = Parameters::new(&[2, 4, 2], 0, 3);
     deep.layers[1].weight = vec![8.0; 8];
     let linear = Parameters::new(&[2, 2], 0, 3);
-    let length = |parameters: &Parameters, size: f32, slopes: [f32; 2]| {
+    let length = |parameters: &Parameters, size: f32, gradient: [f32; 2]| {
         let row = row(vec![3.0 * size, 4.0 * size], &[]);
         let mut pass = Pass::default();
         pass.forward(parameters, &[&row]);
-        pass.outputs_and_slopes().1.copy_from_slice(&slopes);
+        pass.outputs_and_gradient().1.copy_from_slice(&gradient);
         assert!(pass.backward(parameters, &[&row], &[1.0]));
         let square = |(weight, bias): (&[f32], &[f32])| -> f32 {
-            weight.iter().chain(bias).map(|slope| slope * slope).sum()
+            weight
+                .iter()
+                .chain(bias)
+                .map(|derivative| derivative * derivative)
+                .sum()
         };
         let each = 0..parameters.layers.len();
-        let squares: f32 = each.map(|i| square(pass.layer_slopes(parameters, i))).sum();
+        let squares: f32 = each
+            .map(|i| square(pass.layer_gradient(parameters, i)))
+            .sum();
         squares.sqrt()
     };
     // Whatever the scale of the inputs, and also for values that are off by more.
     for size in [0.1, 1.0] {
-        for (slopes, worst) in [([0.7, -0.2], [1.0, -1.0]), ([2.0, -3.0], [2.0, -3.0])] {
-            let (own, most) = (length(&deep, size, slopes), length(&linear, size, worst));
-            assert!((own / most - 1.0).abs() < 1e-4, "{slopes:?}: {own} {most}");
+        for (gradient, worst) in [([0.7, -0.2], [1.0, -1.0]), ([2.0, -3.0], [2.0, -3.0])] {
+            let (own, most) = (length(&deep, size, gradient), length(&linear, size, worst));
+            assert!(
+                (own / most - 1.0).abs() < 1e-4,
+                "{gradient:?}: {own} {most}"
+            );
         }
     }
     // What is short stays as it is.
-    let steep = |slope: f32| length(&deep, 0.1, [slope, slope]);
+    let steep = |derivative: f32| length(&deep, 0.1, [derivative, derivative]);
     assert!((steep(2e-3) / steep(1e-3) - 2.0).abs() < 1e-3);
 }
 

@@ -68,7 +68,7 @@ impl Adapters {
         self.map(|values, shape| Tensor::from_slice(values, shape, device))
     }
 
-    /// The same with slopes to be asked for, and what to ask with, in the order of the values.
+    /// The same with gradients to be asked for, and what to ask with, in the order of the values.
     pub(super) fn variables(&self, device: &Device) -> Result<(Vec<LayerAdapters>, Vec<Var>)> {
         let mut variables = Vec::new();
         let layers = self.map(|values, shape| {

@@ -9,7 +9,7 @@ use candle_nn::{LayerNorm, Linear, Module, ops};
 
 use super::adapters::{Adapters, LayerAdapters};
 use super::config::{Activation, Config};
-use crate::device::{Device as ComputeDevice, Use, in_a_line};
+use crate::device::{Device as ComputeDevice, Use, compute, in_a_line};
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
 
 /// What a score is added to where a token is only padding.
@@ -90,12 +90,23 @@ impl Bert {
             Some(adapters) => adapters.on(&self.device)?,
             None => Vec::new(),
         };
-        self.forward(texts, &adapters)?.flatten_all()?.to_vec1()
+        compute(&self.device, || {
+            self.forward(texts, &adapters)?.flatten_all()?.to_vec1()
+        })
     }
 
-    /// The slopes of a loss in every value of the adapters, where `loss` gives its slopes in the
-    /// vectors `[b, h]` of the texts.
-    pub fn slopes(
+    /// The gradient of a loss with respect to every value of the adapters, where `loss` returns its
+    /// gradient with respect to the vectors `[b, h]` of the texts.
+    pub fn gradient(
+        &self,
+        texts: &[&[u32]],
+        adapters: &Adapters,
+        loss: impl FnOnce(&[f32]) -> Vec<f32> + Send,
+    ) -> Result<Vec<f32>> {
+        compute(&self.device, || self.gradient_here(texts, adapters, loss))
+    }
+
+    fn gradient_here(
         &self,
         texts: &[&[u32]],
         adapters: &Adapters,
@@ -103,15 +114,15 @@ impl Bert {
     ) -> Result<Vec<f32>> {
         let (adapters, variables) = adapters.variables(&self.device)?;
         let vectors = self.forward(texts, &adapters)?;
-        let slopes = loss(&vectors.flatten_all()?.to_vec1::<f32>()?);
-        let slopes = Tensor::from_vec(slopes, vectors.shape(), &self.device)?;
-        let all = (vectors * slopes)?.sum_all()?.backward()?;
+        let gradient = loss(&vectors.flatten_all()?.to_vec1::<f32>()?);
+        let gradient = Tensor::from_vec(gradient, vectors.shape(), &self.device)?;
+        let all = (vectors * gradient)?.sum_all()?.backward()?;
         let mut values = Vec::new();
         for variable in &variables {
-            let slope = all.get(variable).ok_or_else(|| {
+            let derivative = all.get(variable).ok_or_else(|| {
                 candle_core::Error::Msg("an adapter has no part in the vectors".to_owned())
             })?;
-            values.extend(slope.flatten_all()?.to_vec1::<f32>()?);
+            values.extend(derivative.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(values)
     }
@@ -192,7 +203,7 @@ impl Layer {
             Some(mask) => scores.broadcast_add(mask)?,
             None => scores,
         };
-        // candle's fused operations let no slope through.
+        // candle's fused operations let no gradient through.
         let learns = adapters.is_some();
         let shares = match learns {
             true => ops::softmax(&scores, D::Minus1)?,

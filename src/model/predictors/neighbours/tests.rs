@@ -129,19 +129,19 @@ fn a_clone_does_not_see_later_rows() {
 #[test]
 fn the_newest_of_equal_rows_wins() {
     let mut memory = Neighbours::new(window(2, 1000));
-    let mut past = Past::new(2);
+    let mut base_rates = BaseRates::new(2);
     for other in rows(300, 2, 0) {
         memory.push(&other, Target::Class(0).into());
     }
     let asked = row(&[0.1, 0.2], &[]);
     for class in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
         memory.push(&asked, Target::Class(class).into());
-        past.observe(Target::Class(class));
+        base_rates.observe(Target::Class(class));
     }
     let near = memory.nearest(&asked, &[1000], 10);
-    let p = Voters { repeat: 0.2 }.outputs(&near[0], &past, &Scale::default());
+    let p = Voters { repeat: 0.2 }.outputs(&near[0], &base_rates, &Scale::default());
     assert!(p[1] > 0.6 && (p[0] + p[1] - 1.0).abs() < 1e-5, "{p:?}");
-    let p = Voters { repeat: 1.0 }.outputs(&near[0], &past, &Scale::default());
+    let p = Voters { repeat: 1.0 }.outputs(&near[0], &base_rates, &Scale::default());
     assert!(p[0] > 0.8, "{p:?}");
 }
 
@@ -157,7 +157,7 @@ fn one_wild_value_does_not_carry_the_others() {
             target: Target::Value(*value),
         })
         .collect();
-    let value = Voters { repeat: 1.0 }.outputs(&near, &Past::new(1), &scale)[0];
+    let value = Voters { repeat: 1.0 }.outputs(&near, &BaseRates::new(1), &scale)[0];
     assert!((scale.restore(value) - 3.0).abs() < 0.2, "{value}");
 }
 
@@ -168,9 +168,9 @@ fn an_action_without_neighbours_keeps_its_mean() {
         .repeat(50)
         .iter()
         .for_each(|value| scale.observe(*value));
-    let mut past = Past::new(3);
+    let mut base_rates = BaseRates::new(3);
     for (action, reward) in [(0, 1.0), (0, 1.0), (1, 0.0)] {
-        past.observe(Target::Reward { action, reward });
+        base_rates.observe(Target::Reward { action, reward });
     }
     let near = [Neighbour {
         squared: 0.0,
@@ -180,7 +180,7 @@ fn an_action_without_neighbours_keeps_its_mean() {
             reward: 1.0,
         },
     }];
-    let e = Voters { repeat: 1.0 }.outputs(&near, &past, &scale);
+    let e = Voters { repeat: 1.0 }.outputs(&near, &base_rates, &scale);
     assert_eq!(e[0], scale.standardise(1.0));
     assert!(e[1] > 0.5, "{e:?}");
     assert_eq!(e[2], 0.0);

@@ -29,17 +29,17 @@ pub struct Neighbour {
 
 /// What was true on the whole: for each output how often it was told of, and its mean.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Past {
+pub struct BaseRates {
     /// `[n_outputs]`, fading.
     pub counts: Vec<f64>,
     /// Fading sums of rewards, `[n_outputs]`.
     pub sums: Vec<f64>,
 }
 
-impl Past {
+impl BaseRates {
     /// Nothing yet.
-    pub fn new(n_outputs: usize) -> Past {
-        Past {
+    pub fn new(n_outputs: usize) -> BaseRates {
+        BaseRates {
             counts: vec![0.0; n_outputs],
             sums: vec![0.0; n_outputs],
         }
@@ -48,9 +48,9 @@ impl Past {
     /// Learns one truth.
     pub fn observe(&mut self, target: Target) {
         let fade = 1.0 - 1.0 / HORIZON;
-        let told = |past: &mut Past, index: usize, value: f64| {
-            past.counts[index] = past.counts[index] * fade + 1.0;
-            past.sums[index] = past.sums[index] * fade + value;
+        let told = |base_rates: &mut BaseRates, index: usize, value: f64| {
+            base_rates.counts[index] = base_rates.counts[index] * fade + 1.0;
+            base_rates.sums[index] = base_rates.sums[index] * fade + value;
         };
         match target {
             Target::Class(class) => {
@@ -72,7 +72,7 @@ impl Past {
     }
 }
 
-impl Past {
+impl BaseRates {
     /// Puts a truth right that `n_since` examples have come after.
     pub fn amend(&mut self, before: Target, after: Target, n_since: u64) {
         let left = (1.0 - 1.0 / HORIZON).powf(n_since as f64);
@@ -106,16 +106,16 @@ pub struct Voters {
 impl Voters {
     /// The outputs for a row, `[n_outputs]`: probabilities of classes, or values in the scale of
     /// the target.
-    pub fn outputs(self, near: &[Neighbour], past: &Past, scale: &Scale) -> Vec<f32> {
+    pub fn outputs(self, near: &[Neighbour], base_rates: &BaseRates, scale: &Scale) -> Vec<f32> {
         let weights = self.weights(near);
         let voter = near
             .iter()
             .map(|one| one.target)
             .zip(weights.iter().copied());
-        let n_outputs = past.counts.len();
+        let n_outputs = base_rates.counts.len();
         let Some(first) = near.first() else {
             let even = 1.0 / n_outputs as f32;
-            let none = past.counts.iter().all(|count| *count == 0.0);
+            let none = base_rates.counts.iter().all(|count| *count == 0.0);
             return vec![if none && n_outputs > 1 { even } else { 0.0 }; n_outputs];
         };
         match first.target {
@@ -123,9 +123,9 @@ impl Voters {
                 let sum: f32 = weights.iter().sum();
                 let squares: f32 = weights.iter().map(|weight| weight * weight).sum();
                 let n_votes = sum * sum / squares;
-                let n_past: f64 = past.counts.iter().sum();
+                let n_past: f64 = base_rates.counts.iter().sum();
                 let share = |count: &f64| PRIOR * (count / n_past.max(1e-30)) as f32;
-                let mut outputs: Vec<f32> = past.counts.iter().map(share).collect();
+                let mut outputs: Vec<f32> = base_rates.counts.iter().map(share).collect();
                 for (target, weight) in voter {
                     outputs[target.stratum() as usize] += n_votes * weight / sum;
                 }
@@ -143,7 +143,7 @@ impl Voters {
                 )]
             }
             Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => {
-                estimates(voter, past, scale, weights[0].max(f32::MIN_POSITIVE))
+                estimates(voter, base_rates, scale, weights[0].max(f32::MIN_POSITIVE))
             }
         }
     }
@@ -198,14 +198,14 @@ fn median(values: &mut [(f32, f32)]) -> f32 {
 /// The estimate of every action: its neighbours' rewards, towards its own mean.
 fn estimates(
     voters: impl Iterator<Item = (Target, f32)>,
-    past: &Past,
+    base_rates: &BaseRates,
     scale: &Scale,
     nearest: f32,
 ) -> Vec<f32> {
-    let mut sums: Vec<(f32, f32)> = past
+    let mut sums: Vec<(f32, f32)> = base_rates
         .counts
         .iter()
-        .zip(&past.sums)
+        .zip(&base_rates.sums)
         .map(
             |(count, sum)| match *count > 0.0 && scale.knows(sum / count) {
                 true => (PRIOR * scale.standardise(sum / count), PRIOR),
@@ -220,7 +220,7 @@ fn estimates(
     for (target, weight) in voters {
         match target {
             Target::Reward { action, reward } => hear(action as usize, reward, weight),
-            Target::BestAction(best) => (0..past.counts.len()).for_each(|action| {
+            Target::BestAction(best) => (0..base_rates.counts.len()).for_each(|action| {
                 hear(action, f64::from(u8::from(action == best as usize)), weight)
             }),
             Target::Class(_) | Target::Value(_) | Target::Correction { .. } => {}

@@ -15,6 +15,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::embed;
 use super::layers::Layer;
+use crate::device::compute;
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 
@@ -206,7 +207,15 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's: the device has no room for a block of rows, or fails.
-    pub fn answer(&self, sparse: &SparseTable, rows: &[impl Borrow<Encoded>]) -> Result<Vec<f32>> {
+    pub fn answer(
+        &self,
+        sparse: &SparseTable,
+        rows: &[impl Borrow<Encoded> + Sync],
+    ) -> Result<Vec<f32>> {
+        compute(&self.device, || self.answer_here(sparse, rows))
+    }
+
+    fn answer_here(&self, sparse: &SparseTable, rows: &[impl Borrow<Encoded>]) -> Result<Vec<f32>> {
         // All blocks are on their way before the first is waited for.
         let blocks = rows.chunks(ROWS_AT_ONCE).map(|block| {
             let values = self.forward(sparse, block, ROWS_AT_ONCE)?;

@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::dense::{DenseLayers, Place};
 use super::layers::{Layer, WEIGHT_MAX};
-use crate::device::{Use, in_a_line};
+use crate::device::{self, Use, compute};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 
@@ -15,14 +15,14 @@ use crate::model::linear_algebra::sparse::SparseTable;
 #[derive(Clone, Debug)]
 pub struct Training {
     layers: DenseLayers,
-    /// Fading means of slopes and of their squares, as long as the buffer.
+    /// Fading means of the gradient and of its square, as long as the buffer.
     moments: Option<[Tensor; 2]>,
     /// Made when a first step is.
     constants: Option<Constants>,
     /// Of the last forward pass: what goes into each layer.
     inputs: Vec<Tensor>,
-    /// Of the last backward pass: slopes in what each layer gives.
-    slopes: Vec<Tensor>,
+    /// Of the last backward pass: gradients with respect to the outputs of each layer.
+    gradients: Vec<Tensor>,
 }
 
 /// What every step takes.
@@ -32,11 +32,11 @@ struct Constants {
     is_weight: Tensor,
     /// The least and the largest that a value may be.
     bounds: [Tensor; 2],
-    /// Which hidden values, and which of their slopes, belong to which layer: `[widths, 2 hidden]`.
+    /// Which hidden values, and which of their gradients, belong to which layer: `[widths, 2 hidden]`.
     sums: Option<Tensor>,
 }
 
-/// How a step is made of slopes.
+/// How a step is made from a gradient.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// SGD.
@@ -60,17 +60,17 @@ pub enum Rule {
 }
 
 impl Training {
-    /// Copies layers to a device, with the means of their slopes where the rule has any.
+    /// Copies layers to a device, with the means of their gradients where the rule has any.
     ///
     /// # Errors
-    /// One sentence: the device is not there or has no room.
+    /// The device is not there or has no room.
     pub fn new(
         layers: &[Layer],
         moments: Option<[&[Layer]; 2]>,
         device: crate::device::Device,
-    ) -> std::result::Result<Training, String> {
+    ) -> std::result::Result<Training, device::Error> {
         let device = device.open(Use::Learning)?;
-        told(Training::copy(layers, moments, &device))
+        learned(Training::copy(layers, moments, &device))
     }
 
     fn copy(layers: &[Layer], moments: Option<[&[Layer]; 2]>, device: &Device) -> Result<Training> {
@@ -85,55 +85,62 @@ impl Training {
             moments,
             constants: None,
             inputs: Vec::new(),
-            slopes: Vec::new(),
+            gradients: Vec::new(),
         })
     }
 
     /// The layers as they are.
     ///
     /// # Errors
-    /// One sentence: the device fails.
-    pub fn layers(&self) -> std::result::Result<Vec<Layer>, String> {
-        told(self.layers.read(self.layers.values()))
+    /// The device fails.
+    pub fn layers(&self) -> std::result::Result<Vec<Layer>, device::Error> {
+        learned(self.layers.read(self.layers.values()))
     }
 
-    /// The means of slopes and of their squares, where the rule has any; errors as
+    /// The means of the gradient and of its square, where the rule has any; errors as
     /// [`Training::layers`].
-    pub fn moments(&self) -> std::result::Result<Option<[Vec<Layer>; 2]>, String> {
+    pub fn moments(&self) -> std::result::Result<Option<[Vec<Layer>; 2]>, device::Error> {
         let read = |[first, second]: &[Tensor; 2]| -> Result<[Vec<Layer>; 2]> {
             Ok([self.layers.read(first)?, self.layers.read(second)?])
         };
-        told(self.moments.as_ref().map(read).transpose())
+        learned(self.moments.as_ref().map(read).transpose())
     }
 
     /// Outputs `[rows, n_outputs]`.
     ///
     /// # Errors
-    /// One sentence: the device has no room for the rows, or fails.
+    /// The device has no room for the rows, or fails.
     pub fn forward(
         &mut self,
         sparse: &SparseTable,
         rows: &[&Encoded],
-    ) -> std::result::Result<Vec<f32>, String> {
-        self.slopes.clear();
+    ) -> std::result::Result<Vec<f32>, device::Error> {
+        self.gradients.clear();
         self.inputs.clear();
-        let mut inputs = told(self.layers.forward(sparse, rows, rows.len()))?;
-        let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+        let layers = &self.layers;
+        let computed = compute(layers.device(), || {
+            let mut inputs = layers.forward(sparse, rows, rows.len())?;
+            let outputs = inputs.pop().map(|outputs| outputs.flatten_all()?.to_vec1());
+            Ok((inputs, outputs.transpose()?.unwrap_or_default()))
+        });
+        let (inputs, outputs) = learned(computed)?;
         self.inputs = inputs;
-        told(outputs.unwrap_or_else(|| Ok(Vec::new())))
+        Ok(outputs)
     }
 
-    /// From slopes in the outputs `[rows, n_outputs]` to those in what each layer gives. Returns,
+    /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to what
+    /// each layer gives. Returns,
     /// row by row, the sums of squares of what goes into each layer but the first, ones included,
-    /// and then of the slopes in what each layer but the last gives: `[rows, 2 hidden]`.
+    /// and then of the gradient with respect to the outputs of each layer but the last: `[rows, 2 hidden]`.
     ///
     /// # Errors
     /// As [`Training::forward`].
-    pub fn backward(&mut self, slopes: &[f32]) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_backward(slopes))
+    pub fn backward(&mut self, gradient: &[f32]) -> std::result::Result<Vec<f32>, device::Error> {
+        let device = self.layers.device().clone();
+        learned(compute(&device, || self.try_backward(gradient)))
     }
 
-    fn try_backward(&mut self, slopes: &[f32]) -> Result<Vec<f32>> {
+    fn try_backward(&mut self, gradient: &[f32]) -> Result<Vec<f32>> {
         let constants = match self.constants.take() {
             Some(constants) => constants,
             None => Constants::new(&self.layers)?,
@@ -142,27 +149,27 @@ impl Training {
         let weights = (self.layers.values() * &constants.is_weight)?;
         let weights = self.layers.matrices(&weights)?;
         let n_rows = self.inputs[0].dim(0)?;
-        let shape = (n_rows, slopes.len() / n_rows);
-        let mut slope = Tensor::from_slice(slopes, shape, self.layers.device())?;
-        let mut slopes = vec![slope.clone()];
+        let shape = (n_rows, gradient.len() / n_rows);
+        let mut gradient = Tensor::from_slice(gradient, shape, self.layers.device())?;
+        let mut gradients = vec![gradient.clone()];
         for (weight, input) in weights.iter().zip(&self.inputs).skip(1).rev() {
             // What a ReLU let through is above zero.
-            slope = (slope.matmul(weight)? * input.sign()?)?;
-            slopes.push(slope.clone());
+            gradient = (gradient.matmul(weight)? * input.sign()?)?;
+            gradients.push(gradient.clone());
         }
-        slopes.reverse();
-        self.slopes = slopes;
+        gradients.reverse();
+        self.gradients = gradients;
         let Some(sums) = &constants.sums else {
             return Ok(Vec::new());
         };
-        let n_hidden = self.slopes.len() - 1;
-        let hidden = self.inputs[1..].iter().chain(&self.slopes[..n_hidden]);
+        let n_hidden = self.gradients.len() - 1;
+        let hidden = self.inputs[1..].iter().chain(&self.gradients[..n_hidden]);
         let hidden: Vec<&Tensor> = hidden.collect();
         let squares = Tensor::cat(&hidden, 1)?.sqr()?.matmul(sums)?;
         squares.flatten_all()?.to_vec1()
     }
 
-    /// Moves the layers against the slopes of the last backward pass, each row's times its factor.
+    /// Moves the layers against the gradient of the last backward pass, each row's times its factor.
     /// Returns, where they are wanted, those in what the first layer gives, `[rows, its outputs]`.
     ///
     /// # Errors
@@ -172,33 +179,35 @@ impl Training {
         factors: &[f32],
         rule: Rule,
         wants_first: bool,
-    ) -> std::result::Result<Vec<f32>, String> {
-        told(self.try_step(factors, rule, wants_first))
+    ) -> std::result::Result<Vec<f32>, device::Error> {
+        let device = self.layers.device().clone();
+        let step = || self.try_step(factors, rule, wants_first);
+        learned(compute(&device, step))
     }
 
     fn try_step(&mut self, factors: &[f32], rule: Rule, wants_first: bool) -> Result<Vec<f32>> {
         let factors = Tensor::from_slice(factors, (factors.len(), 1), self.layers.device())?;
-        let slopes = self
-            .slopes
+        let gradients = self
+            .gradients
             .iter()
-            .map(|slopes| slopes.broadcast_mul(&factors));
-        let slopes = slopes.collect::<Result<Vec<_>>>()?;
-        let products = slopes.iter().zip(&self.inputs);
-        let products = products.map(|(slopes, input)| slopes.t()?.matmul(input)?.flatten_all());
+            .map(|gradient| gradient.broadcast_mul(&factors));
+        let gradients = gradients.collect::<Result<Vec<_>>>()?;
+        let products = gradients.iter().zip(&self.inputs);
+        let products = products.map(|(gradient, input)| gradient.t()?.matmul(input)?.flatten_all());
         let gradient = Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 0)?;
         let (values, moments) = self.moved(&gradient, rule)?;
         let first = match wants_first {
-            true => self.outputs_of_first(&slopes[0])?,
+            true => self.outputs_of_first(&gradients[0])?,
             false => Vec::new(),
         };
         self.layers = self.layers.with(values);
         self.moments = moments;
         self.inputs.clear();
-        self.slopes.clear();
+        self.gradients.clear();
         Ok(first)
     }
 
-    /// The buffer, and the means of its slopes, after a step along this gradient.
+    /// The buffer, and the means of its gradient, after a step along this gradient.
     fn moved(&self, gradient: &Tensor, rule: Rule) -> Result<(Tensor, Option<[Tensor; 2]>)> {
         let Some(constants) = &self.constants else {
             candle_core::bail!("no backward pass was made");
@@ -224,16 +233,16 @@ impl Training {
                 ((decayed - step)?, Some([first, second]))
             }
             (Rule::Descent { rate }, None) => ((values - (gradient * rate)?)?, None),
-            _ => candle_core::bail!("the means of slopes are not those of the rule"),
+            _ => candle_core::bail!("the moments of the gradient are not those of the rule"),
         };
         let [low, high] = &constants.bounds;
         Ok((moved.maximum(low)?.minimum(high)?, moments))
     }
 
-    fn outputs_of_first(&self, slopes: &Tensor) -> Result<Vec<f32>> {
+    fn outputs_of_first(&self, gradient: &Tensor) -> Result<Vec<f32>> {
         let place = self.layers.places()[0];
-        let slopes: Vec<f32> = slopes.flatten_all()?.to_vec1()?;
-        let rows = slopes.chunks_exact(place.rows);
+        let gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+        let rows = gradient.chunks_exact(place.rows);
         Ok(rows.flat_map(|row| &row[..place.n_out]).copied().collect())
     }
 
@@ -247,8 +256,9 @@ impl Training {
         other: &Training,
         share: f32,
         late: &[(usize, f32)],
-    ) -> std::result::Result<(), String> {
-        told(self.try_approach(other, share, late))
+    ) -> std::result::Result<(), device::Error> {
+        let device = self.layers.device().clone();
+        learned(compute(&device, || self.try_approach(other, share, late)))
     }
 
     fn try_approach(&mut self, other: &Training, share: f32, late: &[(usize, f32)]) -> Result<()> {
@@ -305,6 +315,7 @@ fn sums(places: &[Place], device: &Device) -> Result<Option<Tensor>> {
     Ok(Some(Tensor::from_vec(values, shape, device)?))
 }
 
-fn told<T>(result: Result<T>) -> std::result::Result<T, String> {
-    result.map_err(|error| format!("the device cannot learn: {}", in_a_line(&error)))
+/// An error of candle as one of learning.
+fn learned<T>(result: Result<T>) -> std::result::Result<T, device::Error> {
+    result.map_err(device::Error::failed("learn"))
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a function of the description alone, so nothing of it is saved.
 
+use std::ops::Range;
+
 use super::super::ridge::Form;
 use crate::model::spec::{Gradient, InputKind, Optimizer, Spec, Task};
 
@@ -45,33 +47,74 @@ const HIDDEN_REWARD: usize = 256;
 /// ten arms: accuracy 0.10 at the end as they are, 0.95 at this length).
 const LENGTH_REWARD: f32 = 80.0;
 
-/// The members of a portfolio.
+/// A member of a portfolio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Member {
+    /// A linear model with this step size.
+    Linear(f32),
+    /// A logistic model of rewards with this step size.
+    Logistic(f32),
+    /// A ridge regression with this forgetting.
+    Analytic(f64),
+    /// A ridge regression that takes rewards as if one action were right at a time.
+    Exclusive,
+    /// The nearest of so many newest examples.
+    Neighbours(usize),
+    /// A small network.
+    Network,
+    /// The newest label again.
+    LastLabel,
+    /// The newest value again.
+    LastValue,
+}
+
+impl Member {
+    /// Whether it is a linear model, logistic ones included.
+    pub fn is_linear(self) -> bool {
+        self.step().is_some()
+    }
+
+    /// The step size of a linear model, logistic ones included.
+    pub fn step(self) -> Option<f32> {
+        match self {
+            Member::Linear(step) | Member::Logistic(step) => Some(step),
+            _ => None,
+        }
+    }
+
+    /// Its name in reports.
+    pub fn name(self) -> String {
+        match self {
+            Member::Linear(step) => format!("linear-{step}"),
+            Member::Logistic(step) => format!("logistic-{step}"),
+            Member::Analytic(1.0) => "analytic".to_owned(),
+            Member::Analytic(forgetting) => format!("analytic-{forgetting}"),
+            Member::Exclusive => "analytic-exclusive".to_owned(),
+            Member::Neighbours(window) => format!("neighbours-{window}"),
+            Member::Network => "network".to_owned(),
+            Member::LastLabel => "last-label".to_owned(),
+            Member::LastValue => "last-value".to_owned(),
+        }
+    }
+}
+
+/// The members of a portfolio and their settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The members, in the order of their outputs, weights and saved tensors.
+    pub members: Vec<Member>,
     /// Whether rewards are learned.
     pub bandit: bool,
-    /// Of the linear members, for rows of squared length one.
-    pub steps: &'static [f32],
-    /// Of the logistic members, which only a bandit has.
-    pub logistic: &'static [f32],
-    /// How fast the bias of both follows, beside the weight of an input that is one.
+    /// How fast the bias of linear members follows, beside the weight of an input that is one.
     pub bias_rate: f32,
-    /// Newest examples that each neighbour member sees.
-    pub windows: &'static [usize],
     /// The features of the ridge regressions.
     pub ridge: Option<Form>,
-    /// What each of them multiplies the weight of an example by with each later one.
-    pub forgetting: &'static [f64],
-    /// Whether one more ridge regression takes rewards as if one action were right at a time.
-    pub exclusive: bool,
     /// Settings of the network.
     pub network: Option<Gradient>,
     /// What the dense inputs are multiplied by before the network sees them.
     pub network_scale: f32,
-    /// Whether one repeats the newest truth.
-    pub last: bool,
     /// Whether linear members and ridge regressions see the newest truth as an input.
-    pub sees_last: bool,
+    pub sees_newest: bool,
     /// Whether one stacks the others. Not for a bandit: it would be fitted to the actions that
     /// were chosen, and believed of all.
     pub stack: bool,
@@ -93,62 +136,163 @@ impl Plan {
             (false, true) => RIDGE_WIDE,
             (false, false) => RIDGE_NARROW,
         };
+        let network = (wide && !hashed && !many).then_some(Gradient {
+            weights: None,
+            hidden: vec![if bandit { HIDDEN_REWARD } else { HIDDEN }],
+            optimizer: Optimizer::Sgd,
+            learning_rate: 0.05,
+            examples_per_update: 1,
+        });
+        let ridge = (!text && !many).then_some(Form {
+            seed: spec.seed,
+            n_dense: n_dense + usize::from(regression),
+            n_buckets: usize::from(hashed),
+            n_units: n_features,
+            n_features_max: n_features,
+        });
+        let shape = Shape {
+            text,
+            many,
+            wide,
+            has_ridge: ridge.is_some(),
+            has_network: network.is_some(),
+        };
         Plan {
+            members: members(&spec.task, shape),
             bandit,
-            steps: match (bandit, text) {
-                (true, _) if many => &[],
-                (true, _) => &STEPS_REWARD,
-                (false, true) => &STEPS_TEXT,
-                (false, false) => &STEPS,
-            },
-            logistic: match (bandit, text) {
-                (true, true) => &STEPS_LOGISTIC_TEXT,
-                (true, false) => &STEPS_LOGISTIC,
-                (false, _) => &[],
-            },
-            bias_rate: match text {
-                true => BIAS_RATE_TEXT,
-                false => BIAS_RATE,
-            },
-            windows: match many {
-                true => &[],
-                false => &WINDOWS,
-            },
-            ridge: (!text && !many).then_some(Form {
-                seed: spec.seed,
-                n_dense: n_dense + usize::from(regression),
-                n_buckets: usize::from(hashed),
-                n_units: n_features,
-                n_features_max: n_features,
-            }),
-            forgetting: match wide {
-                true => &[1.0],
-                false => &[1.0, FORGETTING],
-            },
-            exclusive: bandit && !text && !many,
-            network: (wide && !hashed && !many).then_some(Gradient {
-                weights: None,
-                hidden: vec![if bandit { HIDDEN_REWARD } else { HIDDEN }],
-                optimizer: Optimizer::Sgd,
-                learning_rate: 0.05,
-                examples_per_update: 1,
-            }),
+            bias_rate: if text { BIAS_RATE_TEXT } else { BIAS_RATE },
+            ridge,
+            network,
             network_scale: if bandit { shortening(n_dense) } else { 1.0 },
-            last: !bandit,
-            sees_last: regression,
+            sees_newest: regression,
             stack: !bandit,
         }
     }
 
-    /// How many ridge regressions there are, if any.
-    pub fn n_ridges(&self) -> usize {
-        self.forgetting.len() + usize::from(self.exclusive)
+    /// Whether this member is one of them.
+    pub fn has(&self, member: Member) -> bool {
+        self.members.contains(&member)
     }
 
-    /// How many members stand in the bank: linear ones, then logistic ones.
-    pub fn n_bank(&self) -> usize {
-        self.steps.len() + self.logistic.len()
+    /// The place of this member, if it is one of them.
+    pub fn place(&self, member: Member) -> Option<usize> {
+        self.members.iter().position(|one| *one == member)
     }
+
+    /// The places of the members of one kind, which stand together.
+    pub fn places(&self, is_of_kind: impl Fn(&Member) -> bool) -> Range<usize> {
+        let mut members = self.members.iter();
+        let start = members.position(&is_of_kind);
+        let start = start.unwrap_or(self.members.len());
+        start..start + self.members.iter().filter(|one| is_of_kind(one)).count()
+    }
+
+    /// The step sizes of the linear members, for rows of squared length one.
+    pub fn linear_steps(&self) -> impl Iterator<Item = f32> {
+        self.members.iter().filter_map(|member| match member {
+            Member::Linear(step) => Some(*step),
+            _ => None,
+        })
+    }
+
+    /// The step sizes of the logistic members, which only a bandit has.
+    pub fn logistic_steps(&self) -> impl Iterator<Item = f32> {
+        self.members.iter().filter_map(|member| match member {
+            Member::Logistic(step) => Some(*step),
+            _ => None,
+        })
+    }
+
+    /// Newest examples that each member of neighbours answers from.
+    pub fn windows(&self) -> Vec<usize> {
+        let window = |member: &Member| match member {
+            Member::Neighbours(window) => Some(*window),
+            _ => None,
+        };
+        self.members.iter().filter_map(window).collect()
+    }
+
+    /// What each ridge regression but the exclusive one multiplies the weight of an example by with
+    /// each later one.
+    pub fn forgetting(&self) -> impl Iterator<Item = f64> {
+        self.members.iter().filter_map(|member| match member {
+            Member::Analytic(forgetting) => Some(*forgetting),
+            _ => None,
+        })
+    }
+
+    /// How many ridge regressions there are.
+    pub fn n_ridges(&self) -> usize {
+        self.forgetting().count() + usize::from(self.has(Member::Exclusive))
+    }
+
+    /// Whether a member repeats the newest label or value.
+    pub fn repeats_newest(&self) -> bool {
+        self.has(Member::LastLabel) || self.has(Member::LastValue)
+    }
+
+    /// How many linear members there are, logistic ones included.
+    pub fn n_linear_members(&self) -> usize {
+        self.members
+            .iter()
+            .filter(|member| member.is_linear())
+            .count()
+    }
+}
+
+/// What decides which members a description gets.
+#[derive(Clone, Copy)]
+struct Shape {
+    text: bool,
+    /// Whether a bandit has more actions than others learn well.
+    many: bool,
+    /// Whether rows have many dense inputs.
+    wide: bool,
+    has_ridge: bool,
+    has_network: bool,
+}
+
+/// The table of members, in the order of their outputs, weights and saved tensors: a new member is
+/// one more line.
+fn members(task: &Task, shape: Shape) -> Vec<Member> {
+    let Shape {
+        text,
+        many,
+        wide,
+        has_ridge,
+        has_network,
+    } = shape;
+    let bandit = matches!(task, Task::Bandit { .. });
+    let steps: &[f32] = match (bandit, text) {
+        (true, _) if many => &[],
+        (true, _) => &STEPS_REWARD,
+        (false, true) => &STEPS_TEXT,
+        (false, false) => &STEPS,
+    };
+    let logistic: &[f32] = match (bandit, text) {
+        (true, true) => &STEPS_LOGISTIC_TEXT,
+        (true, false) => &STEPS_LOGISTIC,
+        (false, _) => &[],
+    };
+    let forgetting: &[f64] = match (has_ridge, wide) {
+        (false, _) => &[],
+        (true, true) => &[1.0],
+        (true, false) => &[1.0, FORGETTING],
+    };
+    let windows: &[usize] = if many { &[] } else { &WINDOWS };
+    let mut members = Vec::new();
+    members.extend(steps.iter().map(|step| Member::Linear(*step)));
+    members.extend(logistic.iter().map(|step| Member::Logistic(*step)));
+    members.extend(forgetting.iter().map(|one| Member::Analytic(*one)));
+    members.extend((bandit && has_ridge).then_some(Member::Exclusive));
+    members.extend(windows.iter().map(|window| Member::Neighbours(*window)));
+    members.extend(has_network.then_some(Member::Network));
+    members.extend(match task {
+        Task::Classification { .. } => Some(Member::LastLabel),
+        Task::Regression => Some(Member::LastValue),
+        Task::Bandit { .. } => None,
+    });
+    members
 }
 
 /// What brings rows of so many standardised inputs to the length that rewards are learned at.

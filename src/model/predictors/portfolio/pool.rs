@@ -1,6 +1,6 @@
 //! How the answers of members become one.
 //!
-//! Invariant: shares are positive and sum to one, and what is pooled are probabilities (or values
+//! Invariant: weights are positive and sum to one, and what is pooled are probabilities (or values
 //! in the scale of the target), so the pool is one too.
 
 use crate::model::loss::softmax;
@@ -11,11 +11,11 @@ const P_MIN: f32 = 1e-4;
 /// The weights of the members.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// `[voices]`: how the members, and the stack of them behind, are mixed.
-    pub shares: Vec<f64>,
+    /// `[members]`: how the members, and the stack of them behind, are mixed.
+    pub weights: Vec<f64>,
     /// What the logarithms of probabilities are multiplied by: every member's, the stack's and
-    /// the mixture's; `[voices + 1]`.
-    pub sharpness: Vec<f32>,
+    /// the mixture's; `[members + 1]`.
+    pub inverse_temperature: Vec<f32>,
     /// The stack's weights of the members' log probabilities or values, `[members]`; empty where
     /// there is no stack.
     pub stack: Vec<f32>,
@@ -25,8 +25,8 @@ impl Pool {
     /// Prefers nothing.
     pub fn new(n_members: usize) -> Pool {
         Pool {
-            shares: vec![1.0 / (n_members + 1) as f64; n_members + 1],
-            sharpness: vec![1.0; n_members + 2],
+            weights: vec![1.0 / (n_members + 1) as f64; n_members + 1],
+            inverse_temperature: vec![1.0; n_members + 2],
             stack: vec![1.0 / n_members as f32; n_members],
         }
     }
@@ -34,19 +34,19 @@ impl Pool {
     /// The same, of members alone.
     pub fn without_stack(n_members: usize) -> Pool {
         Pool {
-            shares: vec![1.0 / n_members as f64; n_members],
-            sharpness: vec![1.0; n_members + 1],
+            weights: vec![1.0 / n_members as f64; n_members],
+            inverse_temperature: vec![1.0; n_members + 1],
             stack: Vec::new(),
         }
     }
 
-    /// The shares' mean of `voices` `[voices, n_outputs]`, `[n_outputs]`: of classes, what the
-    /// mixture's sharpness turns into the answer of [`Pool::mix`].
-    pub fn mixture(&self, voices: &[f32], n_outputs: usize) -> Vec<f32> {
+    /// The weights' mean of `members` `[members, n_outputs]`, `[n_outputs]`: of classes, what the
+    /// mixture's inverse temperature turns into the answer of [`Pool::mix`].
+    pub fn mixture(&self, member_outputs: &[f32], n_outputs: usize) -> Vec<f32> {
         let mut mixed = vec![0.0; n_outputs];
-        for (outputs, share) in voices.chunks_exact(n_outputs).zip(&self.shares) {
+        for (outputs, weight) in member_outputs.chunks_exact(n_outputs).zip(&self.weights) {
             for (mixed, output) in mixed.iter_mut().zip(outputs) {
-                *mixed += *share as f32 * output;
+                *mixed += *weight as f32 * output;
             }
         }
         mixed
@@ -67,12 +67,12 @@ impl Pool {
         stacked
     }
 
-    /// The answer `[n_outputs]` of all `voices` `[voices, n_outputs]`, members and the stack.
-    pub fn mix(&self, voices: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
-        let mut mixed = self.mixture(voices, n_outputs);
+    /// The answer `[n_outputs]` of all `members` `[members, n_outputs]`, members and the stack.
+    pub fn mix(&self, member_outputs: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
+        let mut mixed = self.mixture(member_outputs, n_outputs);
         if classes {
-            let sharpness = self.sharpness[self.sharpness.len() - 1];
-            sharpen(&mut mixed, sharpness);
+            let inverse_temperature = self.inverse_temperature[self.inverse_temperature.len() - 1];
+            sharpen(&mut mixed, inverse_temperature);
         }
         mixed
     }
@@ -84,8 +84,8 @@ pub fn log(p: f32) -> f32 {
 }
 
 /// Multiplies the logarithms of probabilities.
-pub fn sharpen(p: &mut [f32], sharpness: f32) {
+pub fn sharpen(p: &mut [f32], inverse_temperature: f32) {
     p.iter_mut()
-        .for_each(|p| *p = sharpness * p.max(f32::MIN_POSITIVE).ln());
+        .for_each(|p| *p = inverse_temperature * p.max(f32::MIN_POSITIVE).ln());
     softmax(p);
 }

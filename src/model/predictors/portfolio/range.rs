@@ -59,13 +59,13 @@ impl Range {
 }
 
 impl Range {
-    /// Writes the slopes `[actions]` of the logistic loss on shares in the scores `[actions]`, and
+    /// Writes the gradient `[actions]` of the logistic loss on shares in the scores `[actions]`, and
     /// returns the loss. Both are nothing for a target that is no reward.
-    pub fn slopes(&self, target: Target, scores: &[f32], slopes: &mut [f32]) -> f32 {
-        slopes.fill(0.0);
+    pub fn gradient(&self, target: Target, scores: &[f32], gradient: &mut [f32]) -> f32 {
+        gradient.fill(0.0);
         let mut told = |action: usize, reward: f64| {
             let (share, wanted) = (logistic_share(scores[action]), self.share(reward));
-            slopes[action] = share - wanted;
+            gradient[action] = share - wanted;
             // Of a score far out, what is left of the loss is its distance from zero.
             let score = scores[action];
             score.max(0.0) - wanted * score + (-score.abs()).exp().ln_1p()
@@ -79,7 +79,7 @@ impl Range {
             }
             Target::Reward { action, reward } => told(action as usize, reward),
             Target::Correction { action, by, .. } => {
-                slopes[action as usize] = -self.part(by);
+                gradient[action as usize] = -self.part(by);
                 0.0
             }
             Target::Class(_) | Target::Value(_) => 0.0,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn slopes_are_the_derivatives_of_the_loss() {
+    fn the_gradient_holds_the_derivatives_of_the_loss() {
         let range = Range {
             ends: Some([-1.0, 3.0]),
         };
@@ -121,16 +121,19 @@ mod tests {
             reward: 0.5,
         };
         for target in [reward, Target::BestAction(0)] {
-            let mut slopes = [9.0; 3];
-            range.slopes(target, &scores, &mut slopes);
+            let mut gradient = [9.0; 3];
+            range.gradient(target, &scores, &mut gradient);
             for index in 0..3 {
                 let loss = |step: f32| {
                     let mut moved = scores;
                     moved[index] += step;
-                    range.slopes(target, &moved, &mut [0.0; 3])
+                    range.gradient(target, &moved, &mut [0.0; 3])
                 };
                 let numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2;
-                assert!((numeric - slopes[index]).abs() < 1e-3, "{target:?} {index}");
+                assert!(
+                    (numeric - gradient[index]).abs() < 1e-3,
+                    "{target:?} {index}"
+                );
             }
         }
         let by = Target::Correction {
@@ -138,9 +141,9 @@ mod tests {
             by: 1.0,
             reward: 1.0,
         };
-        let mut slopes = [9.0; 3];
-        assert_eq!(range.slopes(by, &scores, &mut slopes), 0.0);
-        assert_eq!(slopes, [0.0, -0.25, 0.0]);
+        let mut gradient = [9.0; 3];
+        assert_eq!(range.gradient(by, &scores, &mut gradient), 0.0);
+        assert_eq!(gradient, [0.0, -0.25, 0.0]);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use serde::Deserialize;
 
-use super::{Error, Raw, RawJournal, raw, value};
+use super::values::value;
+use super::{Error, Raw, RawJournal, raw};
 
 /// What was ordered; the rest is as `[journal]` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

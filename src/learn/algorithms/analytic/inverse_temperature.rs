@@ -21,21 +21,21 @@ const PRIOR: f64 = 1.0;
 
 /// What estimates are multiplied by.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sharpness {
+pub struct InverseTemperature {
     logarithm: f64,
     curvature: f64,
 }
 
-impl Default for Sharpness {
-    fn default() -> Sharpness {
-        Sharpness {
+impl Default for InverseTemperature {
+    fn default() -> InverseTemperature {
+        InverseTemperature {
             logarithm: FIRST.ln(),
             curvature: PRIOR,
         }
     }
 }
 
-impl Sharpness {
+impl InverseTemperature {
     /// The factor as it is now.
     pub fn factor(&self) -> f32 {
         self.logarithm.exp() as f32
@@ -52,9 +52,9 @@ impl Sharpness {
             terms.map(term).sum()
         };
         let (mean, factor) = (moment(1), f64::from(factor));
-        let slope = factor * (mean - f64::from(estimates[class]));
+        let derivative = factor * (mean - f64::from(estimates[class]));
         let information = factor * factor * (moment(2) - mean * mean).max(0.0);
-        let step = slope / (self.curvature + information);
+        let step = derivative / (self.curvature + information);
         if step.is_finite() {
             let moved = self.logarithm - step.clamp(-1.0, 1.0);
             self.logarithm = moved.clamp(MIN.ln(), MAX.ln());
@@ -69,18 +69,18 @@ impl Sharpness {
         tensors.put_f64("sharpness", &[2], vec![self.logarithm, self.curvature]);
     }
 
-    /// Reads back what [`Sharpness::save`] wrote.
+    /// Reads back what [`InverseTemperature::save`] wrote.
     ///
     /// # Errors
     /// When it is out of bounds.
-    pub fn load(tensors: &mut Tensors) -> Result<Sharpness, Error> {
+    pub fn load(tensors: &mut Tensors) -> Result<InverseTemperature, Error> {
         let values = tensors.take_f64("sharpness", &[Some(2)])?;
         let bounds = MIN.ln()..=MAX.ln();
         if !bounds.contains(&values[0]) || !(PRIOR..f64::INFINITY).contains(&values[1]) {
             let what = format!("{values:?} is out of bounds");
             return Err(Error::value("sharpness", what));
         }
-        Ok(Sharpness {
+        Ok(InverseTemperature {
             logarithm: values[0],
             curvature: values[1],
         })
@@ -94,28 +94,35 @@ mod tests {
     #[test]
     fn claims_become_as_large_as_they_are_true() {
         // The estimates always favour class 0 by one; it is right nine times of ten.
-        let mut sharpness = Sharpness::default();
+        let mut inverse_temperature = InverseTemperature::default();
         for index in 0..5000 {
-            sharpness.observe(&[1.0, 0.0], usize::from(index % 10 == 9));
+            inverse_temperature.observe(&[1.0, 0.0], usize::from(index % 10 == 9));
         }
-        let odds = f64::from(sharpness.factor()).exp();
+        let odds = f64::from(inverse_temperature.factor()).exp();
         assert!((odds - 9.0).abs() < 1.0, "{odds}");
         // The world becomes a coin.
         for index in 0..5000 {
-            sharpness.observe(&[1.0, 0.0], index % 2);
+            inverse_temperature.observe(&[1.0, 0.0], index % 2);
         }
-        assert!(sharpness.factor() < 0.3, "{}", sharpness.factor());
+        assert!(
+            inverse_temperature.factor() < 0.3,
+            "{}",
+            inverse_temperature.factor()
+        );
     }
 
     #[test]
     fn hostile_estimates_leave_it_in_bounds() {
-        let mut sharpness = Sharpness::default();
+        let mut inverse_temperature = InverseTemperature::default();
         for index in 0..1000 {
             let huge = [1e30, -1e30, f32::MAX, 0.0, 1e-30];
-            sharpness.observe(&[huge[index % 5], huge[(index + 1) % 5]], index % 2);
+            inverse_temperature.observe(&[huge[index % 5], huge[(index + 1) % 5]], index % 2);
             let mut tensors = Tensors::default();
-            sharpness.save(&mut tensors);
-            assert_eq!(Sharpness::load(&mut tensors), Ok(sharpness.clone()));
+            inverse_temperature.save(&mut tensors);
+            assert_eq!(
+                InverseTemperature::load(&mut tensors),
+                Ok(inverse_temperature.clone())
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How far the answers of a regression usually are from the truth: a median error for each voice.
+//! How far the answers of a regression usually are from the truth: a median error for each member.
 //!
 //! A median is followed by small steps (Robbins and Monro 1951, on the sign of the difference), so
 //! that outliers move it no more than anything else. Members learn from errors that are held at a
-//! few medians (Huber 1964, winsorised residuals), and what a voice loses is told in medians of
+//! few medians (Huber 1964, winsorised residuals), and the loss of a member is in medians of
 //! the mixture.
 //!
 //! Invariant: medians are finite and positive.
@@ -24,25 +24,25 @@ const FULL: f32 = 4.0;
 
 /// The usual errors, in deviations of the target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spread {
-    /// Of every voice, and of the mixture behind them.
+pub struct ErrorScale {
+    /// Of every member, and of the mixture behind them.
     medians: Vec<f32>,
     /// Errors of each so far, up to a bound.
     count: f32,
 }
 
-impl Spread {
+impl ErrorScale {
     /// One deviation each.
-    pub fn new(n_voices: usize) -> Spread {
-        Spread {
-            medians: vec![1.0; n_voices + 1],
+    pub fn new(n_members: usize) -> ErrorScale {
+        ErrorScale {
+            medians: vec![1.0; n_members + 1],
             count: 0.0,
         }
     }
 
-    /// An error as its voice learns from it.
-    pub fn held(&self, voice: usize, error: f32) -> f32 {
-        let reach = HELD * self.medians[voice];
+    /// An error as its member learns from it.
+    pub fn held(&self, member: usize, error: f32) -> f32 {
+        let reach = HELD * self.medians[member];
         error.clamp(-reach, reach)
     }
 
@@ -52,7 +52,7 @@ impl Spread {
         f64::from((error.abs() / (FULL * mixture)).min(1.0))
     }
 
-    /// Follows the error of every voice, and of the mixture behind them.
+    /// Follows the error of every member, and of the mixture behind them.
     pub fn observe(&mut self, errors: impl Iterator<Item = f32>) {
         let [least, most] = BOUNDS;
         let rate = (RATES[0] / (1.0 + self.count / SETTLING)).max(RATES[1]);
@@ -66,13 +66,13 @@ impl Spread {
         }
     }
 
-    /// What [`Spread::load`] reads.
+    /// What [`ErrorScale::load`] reads.
     pub fn save(&self, tensors: &mut Tensors) {
         tensors.put_f32("spread", &[self.medians.len()], self.medians.clone());
         tensors.put_f32("spread.count", &[1], vec![self.count]);
     }
 
-    /// Reads back what was saved of as many voices.
+    /// Reads back what was saved of as many members.
     pub fn load(&mut self, tensors: &mut Tensors) -> Result<(), Error> {
         let medians = tensors.take_f32("spread", &[Some(self.medians.len())])?;
         let count = tensors.take_f32("spread.count", &[Some(1)])?[0];
@@ -92,28 +92,28 @@ mod tests {
 
     #[test]
     fn a_median_is_found_and_outliers_do_not_move_it() {
-        let mut spread = Spread::new(1);
+        let mut error_scale = ErrorScale::new(1);
         for i in 0..4000 {
             let error = match i % 20 {
                 0 => 1e9,
                 _ => 0.01 * (i % 19) as f32,
             };
-            spread.observe([error, -error].into_iter());
+            error_scale.observe([error, -error].into_iter());
         }
-        let median = spread.medians[0];
+        let median = error_scale.medians[0];
         assert!((0.07..0.12).contains(&median), "{median}");
-        assert_eq!(spread.medians[1], median);
-        assert_eq!(spread.held(0, -1e9), -3.0 * median);
-        assert_eq!(spread.held(0, 0.05), 0.05);
-        assert_eq!((spread.loss(1e9), spread.loss(0.0)), (1.0, 0.0));
+        assert_eq!(error_scale.medians[1], median);
+        assert_eq!(error_scale.held(0, -1e9), -3.0 * median);
+        assert_eq!(error_scale.held(0, 0.05), 0.05);
+        assert_eq!((error_scale.loss(1e9), error_scale.loss(0.0)), (1.0, 0.0));
     }
 
     #[test]
     fn medians_stay_within_bounds() {
-        let mut spread = Spread::new(0);
-        (0..9000).for_each(|_| spread.observe([0.0].into_iter()));
-        assert_eq!(spread.medians, [1e-6]);
-        (0..9000).for_each(|_| spread.observe([f32::MAX].into_iter()));
-        assert_eq!(spread.medians, [100.0]);
+        let mut error_scale = ErrorScale::new(0);
+        (0..9000).for_each(|_| error_scale.observe([0.0].into_iter()));
+        assert_eq!(error_scale.medians, [1e-6]);
+        (0..9000).for_each(|_| error_scale.observe([f32::MAX].into_iter()));
+        assert_eq!(error_scale.medians, [100.0]);
     }
 }

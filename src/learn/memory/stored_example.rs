@@ -1,13 +1,13 @@
-//! Lessons, and how they leave and enter memory.
+//! Examples that are stored, and their form as tensors.
 //!
-//! Invariant: what is loaded has the form of its model: a lesson that cannot be is refused.
+//! Invariant: what is loaded has the form of its model: an example that cannot be is refused.
 
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
 
 /// An example as a network learns it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lesson {
+pub struct StoredExample {
     /// As it was encoded when it came.
     pub row: Encoded,
     /// What was wanted.
@@ -18,23 +18,23 @@ pub struct Lesson {
     pub outputs: Vec<f32>,
 }
 
-/// Lessons as tensors: rows of features, targets, and the outputs they had.
-pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Tensors {
+/// Examples as tensors: rows of features, targets, and the outputs they had.
+pub fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + Clone) -> Tensors {
     let mut tensors = Tensors::default();
     // Room at once: a memory of images is tens of megabytes.
-    let n_dense = lessons.clone().map(|lesson| lesson.row.dense.len()).sum();
+    let n_dense = all.clone().map(|stored| stored.row.dense.len()).sum();
     let mut dense = Vec::with_capacity(n_dense);
     let (mut ends, mut buckets, mut values) = (vec![], vec![], vec![]);
     let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
     let mut corrected = Vec::new();
     let mut examples = Vec::new();
-    for lesson in lessons {
-        examples.push(lesson.example.unwrap_or(0));
-        dense.extend_from_slice(&lesson.row.dense);
-        buckets.extend(lesson.row.sparse.iter().map(|(bucket, _)| *bucket));
-        values.extend(lesson.row.sparse.iter().map(|(_, value)| *value));
+    for stored in all {
+        examples.push(stored.example.unwrap_or(0));
+        dense.extend_from_slice(&stored.row.dense);
+        buckets.extend(stored.row.sparse.iter().map(|(bucket, _)| *bucket));
+        values.extend(stored.row.sparse.iter().map(|(_, value)| *value));
         ends.push(buckets.len() as u64);
-        let (kind, index, number) = match lesson.target {
+        let (kind, index, number) = match stored.target {
             Target::Class(class) => (0, class, 0.0),
             Target::Value(value) => (1, 0, value),
             Target::Reward { action, reward } => (2, action, reward),
@@ -47,7 +47,7 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
         kinds.push(kind);
         indexes.push(index);
         numbers.push(number);
-        outputs.extend_from_slice(&lesson.outputs);
+        outputs.extend_from_slice(&stored.outputs);
     }
     let n = kinds.len();
     let width = |total: usize| total.checked_div(n).unwrap_or(0);
@@ -62,29 +62,29 @@ pub fn save_lessons<'a>(lessons: impl Iterator<Item = &'a Lesson> + Clone) -> Te
     if !corrected.is_empty() {
         tensors.put_f64("target.corrected", &[corrected.len()], corrected);
     }
-    save_examples(examples, &mut tensors);
+    save_numbers(examples, &mut tensors);
     tensors
 }
 
-/// The numbers of the examples as U64 `examples` `[lessons]`, 0 for none; absent where all are none.
-fn save_examples(examples: Vec<u64>, tensors: &mut Tensors) {
+/// The numbers of the examples as U64 `examples` `[n]`, 0 for none; absent where all are none.
+fn save_numbers(examples: Vec<u64>, tensors: &mut Tensors) {
     if examples.iter().any(|number| *number != 0) {
         tensors.put_u64("examples", &[examples.len()], examples);
     }
 }
 
-fn load_examples(n_lessons: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Error> {
+fn load_numbers(n: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Error> {
     if !tensors.0.contains_key("examples") {
-        return Ok(vec![None; n_lessons]);
+        return Ok(vec![None; n]);
     }
-    let numbers = tensors.take_u64("examples", &[Some(n_lessons)])?;
+    let numbers = tensors.take_u64("examples", &[Some(n)])?;
     let numbers = numbers.into_iter();
     Ok(numbers
         .map(|number| (number != 0).then_some(number))
         .collect())
 }
 
-/// What a lesson of a model can hold.
+/// What an example of a model can hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     pub n_dense: usize,
@@ -93,13 +93,13 @@ pub struct Form {
 }
 
 impl Form {
-    fn check(self, lesson: &Lesson) -> Result<(), Error> {
+    fn check(self, stored: &StoredExample) -> Result<(), Error> {
         let Form {
             n_dense,
             n_buckets,
             n_outputs,
         } = self;
-        let row = &lesson.row;
+        let row = &stored.row;
         if row.dense.len() != n_dense {
             let what = format!("{} features, expected {n_dense}", row.dense.len());
             return Err(Error::value("dense", what));
@@ -110,14 +110,14 @@ impl Form {
                 format!("{bucket} of {n_buckets}"),
             ));
         }
-        let stratum = lesson.target.stratum() as usize;
+        let stratum = stored.target.stratum() as usize;
         if stratum >= n_outputs {
             return Err(Error::value(
                 "target.indexes",
                 format!("{stratum} of {n_outputs}"),
             ));
         }
-        let n_then = lesson.outputs.len();
+        let n_then = stored.outputs.len();
         if n_then != 0 && n_then != n_outputs {
             let what = format!("{n_then} outputs, expected {n_outputs}");
             return Err(Error::value("outputs", what));
@@ -130,7 +130,7 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     let indexes = tensors.take_u32("target.indexes", &[Some(kinds.len())])?;
     let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
     let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
-    // An older program did not keep what a correction comes to; its slopes do without.
+    // An older program did not keep what a correction comes to; its gradient does without.
     let corrected = match tensors.0.contains_key("target.corrected") {
         true => tensors.take_f64("target.corrected", &[Some(n_corrected)])?,
         false => vec![0.0; n_corrected],
@@ -157,8 +157,8 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     Ok(targets)
 }
 
-/// Reads back what [`save_lessons`] wrote.
-pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Error> {
+/// Reads back what [`save_examples`] wrote.
+pub fn load_examples(form: Form, tensors: &mut Tensors) -> Result<Vec<StoredExample>, Error> {
     let kinds = tensors.take_u8("target.kinds", &[None])?;
     let n = Some(kinds.len());
     let dense = tensors.take_f32("dense", &[n, None])?;
@@ -167,12 +167,12 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
     let values = tensors.take_f32("sparse.values", &[Some(buckets.len())])?;
     let targets = load_targets(&kinds, tensors)?;
     let outputs = tensors.take_f32("outputs", &[n, None])?;
-    let examples = load_examples(kinds.len(), tensors)?;
+    let examples = load_numbers(kinds.len(), tensors)?;
     let part = |all: &[f32], at: usize| {
         let width = all.len() / kinds.len();
         all[at * width..(at + 1) * width].to_vec()
     };
-    let mut lessons = Vec::with_capacity(kinds.len());
+    let mut all = Vec::with_capacity(kinds.len());
     let mut start = 0;
     for at in 0..kinds.len() {
         let end = ends[at] as usize;
@@ -183,7 +183,7 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
         let pairs = buckets[start..end].iter().zip(&values[start..end]);
         let sparse = pairs.map(|(bucket, value)| (*bucket, *value)).collect();
         start = end;
-        let lesson = Lesson {
+        let stored = StoredExample {
             row: Encoded {
                 dense: part(&dense, at),
                 sparse,
@@ -192,10 +192,10 @@ pub fn load_lessons(form: Form, tensors: &mut Tensors) -> Result<Vec<Lesson>, Er
             example: examples[at],
             outputs: part(&outputs, at),
         };
-        form.check(&lesson)?;
-        lessons.push(lesson);
+        form.check(&stored)?;
+        all.push(stored);
     }
-    Ok(lessons)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_correction_that_an_older_program_kept_is_loaded() {
-        let lesson = |reward| Lesson {
+        let stored = |reward| StoredExample {
             row: Encoded {
                 dense: vec![1.0],
                 sparse: Vec::new(),
@@ -222,10 +222,10 @@ mod tests {
             n_buckets: 0,
             n_outputs: 2,
         };
-        let load = |mut tensors| load_lessons(form, &mut tensors).expect("it was saved");
-        let mut saved = save_lessons([lesson(2.0)].iter());
-        assert_eq!(load(saved.clone()), [lesson(2.0)]);
+        let load = |mut tensors| load_examples(form, &mut tensors).expect("it was saved");
+        let mut saved = save_examples([stored(2.0)].iter());
+        assert_eq!(load(saved.clone()), [stored(2.0)]);
         saved.0.remove("target.corrected");
-        assert_eq!(load(saved), [lesson(0.0)]);
+        assert_eq!(load(saved), [stored(0.0)]);
     }
 }

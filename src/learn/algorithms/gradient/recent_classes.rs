@@ -14,13 +14,13 @@ const REACH: u64 = 10;
 
 /// When each class came last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rivals {
+pub struct RecentClasses {
     n_seen: u64,
     /// By class: how many new examples there were when it came last; 0 where it never did.
     last: Vec<u64>,
 }
 
-impl Rivals {
+impl RecentClasses {
     /// Takes note of the class of a new example.
     pub fn observe(&mut self, class: usize) {
         if self.last.len() <= class {
@@ -33,35 +33,35 @@ impl Rivals {
     /// Writes what is added to the outputs of a new row for each of `n_classes`: nothing for
     /// those seen of late, for the others the logarithm of the share of their examples that is
     /// still remembered, as `remembered` tells.
-    pub fn handicaps(
+    pub fn logit_offsets(
         &self,
         n_classes: usize,
         remembered: impl Fn(usize) -> f32,
-        handicaps: &mut Vec<f32>,
+        logit_offsets: &mut Vec<f32>,
     ) {
         let reach = REACH * n_classes as u64;
-        let handicap = |class: usize| match self.last.get(class) {
+        let logit_offset = |class: usize| match self.last.get(class) {
             Some(last) if *last > 0 && self.n_seen - last < reach => 0.0,
             Some(last) if *last > 0 => remembered(class).ln(),
             _ => f32::NEG_INFINITY,
         };
-        handicaps.clear();
-        handicaps.extend((0..n_classes).map(handicap));
+        logit_offsets.clear();
+        logit_offsets.extend((0..n_classes).map(logit_offset));
     }
 
-    /// U64 `rivals` `[classes + 1]`.
+    /// U64 `recent_classes` `[classes + 1]`.
     pub fn save(&self, tensors: &mut Tensors) {
         let mut values = vec![self.n_seen];
         values.extend(&self.last);
         tensors.put_u64("rivals", &[values.len()], values);
     }
 
-    /// Reads back what [`Rivals::save`] wrote for at most `n_classes`.
-    pub fn load(n_classes: usize, tensors: &mut Tensors) -> Result<Rivals, Error> {
+    /// Reads back what [`RecentClasses::save`] wrote for at most `n_classes`.
+    pub fn load(n_classes: usize, tensors: &mut Tensors) -> Result<RecentClasses, Error> {
         let values = tensors.take_u64("rivals", &[None])?;
         let sound = |n_seen: &u64| values[1..].iter().all(|last| last <= n_seen);
         match values.first() {
-            Some(n_seen) if values.len() <= n_classes + 1 && sound(n_seen) => Ok(Rivals {
+            Some(n_seen) if values.len() <= n_classes + 1 && sound(n_seen) => Ok(RecentClasses {
                 n_seen: *n_seen,
                 last: values[1..].to_vec(),
             }),
@@ -76,12 +76,14 @@ mod tests {
 
     #[test]
     fn a_class_of_late_competes_and_another_as_far_as_it_is_remembered() {
-        let mut rivals = Rivals::default();
-        let mut handicaps = Vec::new();
+        let mut recent_classes = RecentClasses::default();
+        let mut logit_offsets = Vec::new();
         let mut after = |classes: &[usize]| {
-            classes.iter().for_each(|class| rivals.observe(*class));
-            rivals.handicaps(4, |class| 0.1 * class as f32, &mut handicaps);
-            handicaps.clone()
+            classes
+                .iter()
+                .for_each(|class| recent_classes.observe(*class));
+            recent_classes.logit_offsets(4, |class| 0.1 * class as f32, &mut logit_offsets);
+            logit_offsets.clone()
         };
         assert_eq!(
             after(&[2, 1]),
@@ -94,14 +96,19 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let mut rivals = Rivals::default();
-        [0, 3, 3].iter().for_each(|class| rivals.observe(*class));
+        let mut recent_classes = RecentClasses::default();
+        [0, 3, 3]
+            .iter()
+            .for_each(|class| recent_classes.observe(*class));
         let saved = || {
             let mut tensors = Tensors::default();
-            rivals.save(&mut tensors);
+            recent_classes.save(&mut tensors);
             tensors
         };
-        assert_eq!(Rivals::load(4, &mut saved()), Ok(rivals.clone()));
-        assert!(Rivals::load(3, &mut saved()).is_err());
+        assert_eq!(
+            RecentClasses::load(4, &mut saved()),
+            Ok(recent_classes.clone())
+        );
+        assert!(RecentClasses::load(3, &mut saved()).is_err());
     }
 }

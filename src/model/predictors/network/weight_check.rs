@@ -1,6 +1,6 @@
-//! Whether a file of weights fits a network, tensor by tensor.
+//! The weight check: a file of weights against a network, tensor by tensor.
 //!
-//! Invariant: what fits is complete: every tensor of the network is there under the name that
+//! Invariant: a file that passes is complete: every tensor of the network is there under the name that
 //! PyTorch's `nn.Sequential(Linear, ReLU, Linear, ...)` gives it, in its shape, with values that a
 //! network here can have, and nothing else is there.
 
@@ -13,7 +13,7 @@ use crate::model::weights::{Data, Error, Foreign, Tensor};
 
 /// One tensor of a network, or of a file, or of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fitting {
+pub struct TensorMatch {
     /// Its name.
     pub name: String,
     /// The type and shape that the network has, if it has such a tensor.
@@ -24,7 +24,7 @@ pub struct Fitting {
     pub advice: Option<String>,
 }
 
-impl fmt::Display for Fitting {
+impl fmt::Display for TensorMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_none = |form: &Option<String>| form.clone().unwrap_or_else(|| "none".to_owned());
         let (expected, found) = (or_none(&self.expected), or_none(&self.found));
@@ -46,8 +46,8 @@ pub fn widths(spec: &Spec, settings: &Gradient) -> Vec<usize> {
 }
 
 /// Every tensor of a network of these widths, then those that only the file has.
-pub fn fit(widths: &[usize], file: &Foreign) -> Vec<Fitting> {
-    let mut fittings = Vec::new();
+pub fn weight_check(widths: &[usize], file: &Foreign) -> Vec<TensorMatch> {
+    let mut matches = Vec::new();
     for (index, pair) in widths.windows(2).enumerate() {
         let (n_in, n_out) = (pair[0], pair[1]);
         let place = Place {
@@ -55,19 +55,19 @@ pub fn fit(widths: &[usize], file: &Foreign) -> Vec<Fitting> {
             widths,
             index,
         };
-        fittings.push(place.fit("weight", &[n_out, n_in]));
-        fittings.push(place.fit("bias", &[n_out]));
+        matches.push(place.check("weight", &[n_out, n_in]));
+        matches.push(place.check("bias", &[n_out]));
     }
-    let n_expected = fittings.len();
+    let n_expected = matches.len();
     let given = file.tensors.0.iter();
     let given = given.map(|(name, tensor)| (name, form(tensor)));
     let others = file.others.iter();
     let mut extra: Vec<_> = given
         .chain(others.map(|(name, form)| (name, form.clone())))
-        .filter(|(name, _)| !fittings.iter().any(|fitting| fitting.name == **name))
+        .filter(|(name, _)| !matches.iter().any(|one| one.name == **name))
         .collect();
     extra.sort();
-    fittings.extend(extra.into_iter().map(|(name, form)| Fitting {
+    matches.extend(extra.into_iter().map(|(name, form)| TensorMatch {
         name: name.clone(),
         expected: None,
         found: Some(form),
@@ -77,7 +77,7 @@ pub fn fit(widths: &[usize], file: &Foreign) -> Vec<Fitting> {
             n_expected - 2
         )),
     }));
-    fittings
+    matches
 }
 
 impl Parameters {
@@ -90,7 +90,7 @@ impl Parameters {
         n_buckets: usize,
         file: &Foreign,
     ) -> Result<Parameters, Error> {
-        let wrong = fit(widths, file)
+        let wrong = weight_check(widths, file)
             .into_iter()
             .find(|one| one.advice.is_some());
         if let Some(wrong) = wrong {
@@ -123,7 +123,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn fit(&self, part: &str, shape: &[usize]) -> Fitting {
+    fn check(&self, part: &str, shape: &[usize]) -> TensorMatch {
         let name = format!("{}.{part}", 2 * self.index);
         let found = self.file.tensors.0.get(&name);
         let other = self.file.others.get(&name);
@@ -132,7 +132,7 @@ impl Place<'_> {
             (None, Some(_)) => Some("save it in 32 bits, as .float() does".to_owned()),
             (None, None) => Some(self.missing(&name, part)),
         };
-        Fitting {
+        TensorMatch {
             expected: Some(format!("F32 {shape:?}")),
             found: found.map(form).or_else(|| other.cloned()),
             advice,
@@ -210,11 +210,11 @@ mod tests {
 
     #[test]
     fn what_was_saved_fits() {
-        let fittings = fit(&WIDTHS, &file());
-        assert_eq!(fittings.len(), 4);
-        assert!(fittings.iter().all(|fitting| fitting.advice.is_none()));
+        let matches = weight_check(&WIDTHS, &file());
+        assert_eq!(matches.len(), 4);
+        assert!(matches.iter().all(|fitting| fitting.advice.is_none()));
         let shown = "0.weight: expected F32 [4, 3], found F32 [4, 3]";
-        assert_eq!(fittings[0].to_string(), shown);
+        assert_eq!(matches[0].to_string(), shown);
         let parameters = Parameters::starting(&WIDTHS, 0, &file());
         assert_eq!(parameters, Ok(Parameters::new(&WIDTHS, 0, 1)));
     }

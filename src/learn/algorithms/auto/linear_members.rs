@@ -2,7 +2,7 @@
 //!
 //! Departure: on squared losses linear members take the implicit step (Karampatziakis and
 //! Langford 2011, eq. 6), so that no step size can make them diverge. Logistic members have
-//! bounded slopes.
+//! bounded gradients.
 
 use super::AutoLearner;
 use crate::model::{Encoded, Scale, Target, softmax};
@@ -12,56 +12,64 @@ const LENGTH_HORIZON: f64 = 1000.0;
 
 impl AutoLearner {
     /// Learns from the members' scores before this example.
-    pub(super) fn learn_bank(
+    pub(super) fn learn_linear_members(
         &mut self,
         row: &Encoded,
         scores: &[f32],
         target: Target,
         scale: &Scale,
     ) {
-        let row = &*self.portfolio.with_last(row, scale);
-        let squared_length = self.portfolio.bank.squared_length(row);
+        let row = &*self.portfolio.with_newest(row, scale);
+        let squared_length = self.portfolio.linear_members.squared_length(row);
         let [count, mean] = &mut self.length;
         *count = (*count + 1.0).min(LENGTH_HORIZON);
         *mean += (f64::from(squared_length) - *mean) / *count;
         let typical = *mean as f32;
         let plan = &self.portfolio.plan;
         let n_outputs = self.portfolio.n_outputs();
-        let mut slopes = scores[..plan.n_bank() * n_outputs].to_vec();
-        let (linear, logistic) = slopes.split_at_mut(plan.steps.len() * n_outputs);
-        let members = linear.chunks_exact_mut(n_outputs);
-        for (voice, (slopes, step)) in members.zip(plan.steps).enumerate() {
+        let places = plan.places(|member| member.is_linear());
+        let mut gradient = scores[places.start * n_outputs..places.end * n_outputs].to_vec();
+        let n_linear = plan.linear_steps().count();
+        let (linear, logistic) = gradient.split_at_mut(n_linear * n_outputs);
+        let members = places.zip(linear.chunks_exact_mut(n_outputs));
+        for ((member, gradient), step) in members.zip(plan.linear_steps()) {
             let step = step / typical;
             let rate = match target {
                 Target::Class(class) => {
-                    softmax(slopes);
-                    slopes[class as usize] -= 1.0;
+                    softmax(gradient);
+                    gradient[class as usize] -= 1.0;
                     step
                 }
                 Target::Value(value) => {
-                    slopes[0] = self.spread.held(voice, slopes[0] - scale.distance(value));
+                    gradient[0] = self
+                        .error_scale
+                        .held(member, gradient[0] - scale.distance(value));
                     step / (1.0 + step * squared_length)
                 }
                 _ => {
-                    let outputs = slopes.to_vec();
-                    target.slopes(&outputs, scale, slopes);
+                    let outputs = gradient.to_vec();
+                    target.gradient(&outputs, scale, gradient);
                     step / (1.0 + step * squared_length)
                 }
             };
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
+            gradient
+                .iter_mut()
+                .for_each(|derivative| *derivative *= rate);
         }
         let mut members = logistic.chunks_exact_mut(n_outputs);
         if self.revision < 2 {
             // The first revision passed one over, and gave the second the step of the first.
             members.next();
         }
-        for (slopes, step) in members.zip(plan.logistic) {
-            let scores = slopes.to_vec();
-            self.portfolio.range.slopes(target, &scores, slopes);
+        for (gradient, step) in members.zip(plan.logistic_steps()) {
+            let scores = gradient.to_vec();
+            self.portfolio.range.gradient(target, &scores, gradient);
             let rate = step / typical;
-            slopes.iter_mut().for_each(|slope| *slope *= rate);
+            gradient
+                .iter_mut()
+                .for_each(|derivative| *derivative *= rate);
         }
-        self.portfolio.bank.descend(row, &slopes);
+        self.portfolio.linear_members.descend(row, &gradient);
     }
 }
 
@@ -71,7 +79,7 @@ mod tests {
     use super::*;
     use crate::model::Spec;
 
-    /// What each member of the bank gives for a row after it has been rewarded for a while.
+    /// The scores of each linear member for a row after it has been rewarded for a while.
     fn scores(revision: u32) -> Vec<f32> {
         let rules = format!("[rules]\nrevision = {revision}\n");
         let toml = "task = \"bandit\"\nactions = [\"a\", \"b\"]\n\
@@ -93,7 +101,7 @@ mod tests {
             let known: Known = target.into();
             assert!(learner.observe(&row, known, &scale, &mut Vec::new()));
         }
-        learner.portfolio.bank.scores(&row)
+        learner.portfolio.linear_members.scores(&row)
     }
 
     #[test]

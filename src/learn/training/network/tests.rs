@@ -2,7 +2,7 @@
 //! same steps on the processor everywhere.
 
 use super::*;
-use crate::learn::algorithms::gradient::{GradientLearner, Measure, Outcome};
+use crate::learn::algorithms::gradient::{GradientLearner, Outcome, OutputLoss};
 use crate::model::{Scale, Spec, Target};
 
 fn devices() -> impl Iterator<Item = Device> {
@@ -29,28 +29,28 @@ fn settings(optimizer: Optimizer) -> Gradient {
 }
 
 /// Steps towards a wave over the rows, of which one now and then is far off.
-fn train(trainee: &mut Trainee, optimizer: Optimizer, updates: std::ops::Range<usize>) {
-    let n_dense = trainee.widths()[0];
+fn train(network: &mut TrainingNetwork, optimizer: Optimizer, updates: std::ops::Range<usize>) {
+    let n_dense = network.widths()[0];
     for update in updates {
         // Now and then an update is of one row.
         let n_rows = if update % 4 == 3 { 1 } else { 7 };
         let rows: Vec<Encoded> = (0..n_rows).map(|i| row(n_dense, update * 7 + i)).collect();
         let rows: Vec<&Encoded> = rows.iter().collect();
-        trainee.forward(&rows).unwrap();
-        let (outputs, slopes) = trainee.outputs_and_slopes();
-        for (index, (output, slope)) in outputs.iter().zip(slopes).enumerate() {
+        network.forward(&rows).unwrap();
+        let (outputs, gradient) = network.outputs_and_gradient();
+        for (index, (output, derivative)) in outputs.iter().zip(gradient).enumerate() {
             let off = if index % 11 == 0 { 40.0 } else { 1.0 };
-            *slope = output - off * (index as f32).cos();
+            *derivative = output - off * (index as f32).cos();
         }
         let shares = [0.25, 0.25, 0.25, 0.25, 0.33, 0.33, 0.33];
         assert_eq!(
-            trainee.step(&settings(optimizer), &rows, &shares[..n_rows]),
+            network.step(&settings(optimizer), &rows, &shares[..n_rows]),
             Ok(true)
         );
     }
 }
 
-fn trainee(widths: &[usize], optimizer: Optimizer, device: Device) -> Trainee {
+fn network(widths: &[usize], optimizer: Optimizer, device: Device) -> TrainingNetwork {
     let mut parameters = Parameters::new(widths, 16, 3);
     let wave = |values: &mut [f32]| {
         let values = values.iter_mut().enumerate();
@@ -58,7 +58,7 @@ fn trainee(widths: &[usize], optimizer: Optimizer, device: Device) -> Trainee {
     };
     wave(&mut parameters.layers[0].bias);
     wave(&mut parameters.layers.last_mut().unwrap().weight);
-    Trainee::new(parameters, optimizer, device)
+    TrainingNetwork::new(parameters, optimizer, device)
 }
 
 #[track_caller]
@@ -93,7 +93,7 @@ fn a_device_takes_the_steps_of_the_processor() {
     for (device, widths) in devices().flat_map(|device| shapes.map(|widths| (device, widths))) {
         for optimizer in [Optimizer::Sgd, Optimizer::AdamW] {
             let [mut here, mut there] =
-                [Device::Cpu, device].map(|device| trainee(widths, optimizer, device));
+                [Device::Cpu, device].map(|device| network(widths, optimizer, device));
             let start = here.parameters().into_owned();
             train(&mut here, optimizer, 0..30);
             train(&mut there, optimizer, 0..30);
@@ -109,7 +109,7 @@ fn a_device_takes_the_steps_of_the_processor() {
 fn a_network_goes_on_where_it_was_on_any_device() {
     let both = |device| [Optimizer::Sgd, Optimizer::AdamW].map(|optimizer| (device, optimizer));
     for (device, optimizer) in devices().flat_map(both) {
-        let new = || trainee(&[5, 12, 9, 3], optimizer, device);
+        let new = || network(&[5, 12, 9, 3], optimizer, device);
         let (mut whole, mut saved) = (new(), new());
         train(&mut whole, optimizer, 0..20);
         train(&mut saved, optimizer, 0..10);
@@ -129,19 +129,19 @@ fn a_network_goes_on_where_it_was_on_any_device() {
 }
 
 #[test]
-fn on_a_device_an_endless_slope_moves_nothing() {
+fn on_a_device_an_infinite_gradient_moves_nothing() {
     for device in devices() {
-        let mut trainee = trainee(&[5, 8, 2], Optimizer::AdamW, device);
-        train(&mut trainee, Optimizer::AdamW, 0..3);
-        let before = trainee.clone();
+        let mut network = network(&[5, 8, 2], Optimizer::AdamW, device);
+        train(&mut network, Optimizer::AdamW, 0..3);
+        let before = network.clone();
         let wild = row(5, 1);
-        trainee.forward(&[&wild]).unwrap();
-        trainee.outputs_and_slopes().1[0] = f32::INFINITY;
-        let moved = trainee.step(&settings(Optimizer::AdamW), &[&wild], &[1.0]);
+        network.forward(&[&wild]).unwrap();
+        network.outputs_and_gradient().1[0] = f32::INFINITY;
+        let moved = network.step(&settings(Optimizer::AdamW), &[&wild], &[1.0]);
         assert_eq!(moved, Ok(false));
-        assert_eq!(trainee, before);
-        trainee.shrink();
-        let halved = &trainee.parameters().layers[0].weight;
+        assert_eq!(network, before);
+        network.shrink();
+        let halved = &network.parameters().layers[0].weight;
         assert_eq!(halved[3], before.parameters().layers[0].weight[3] * 0.5);
     }
 }
@@ -150,7 +150,7 @@ fn on_a_device_an_endless_slope_moves_nothing() {
 fn an_average_follows_on_a_device_as_on_the_processor() {
     let late = [(1, 0.9), (2, 1.0)];
     let average = |of: Device, follows: Device| {
-        let new = |device| trainee(&[5, 8, 3], Optimizer::Sgd, device);
+        let new = |device| network(&[5, 8, 3], Optimizer::Sgd, device);
         let (mut network, mut average) = (new(of), new(follows));
         average.forward(&[&row(5, 0)]).unwrap();
         train(&mut network, Optimizer::Sgd, 0..5);
@@ -197,7 +197,7 @@ fn learn(learner: &mut GradientLearner, examples: std::ops::Range<usize>) {
         let outcome = learner.observe(
             row,
             Target::Class(class as u32).into(),
-            Measure::Plain(&scale),
+            OutputLoss::Plain(&scale),
         );
         assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     }
@@ -237,8 +237,9 @@ fn p9_a_device_that_is_not_there_is_told() {
     let (_, mut learner) = learner("er", Device::Cuda(63));
     let mut row = row(4, 1);
     row.sparse.clear();
-    let measure = Measure::Plain(&Scale::default());
-    let outcomes = (0..64).map(|_| learner.observe(row.clone(), Target::Class(0).into(), measure));
+    let output_loss = OutputLoss::Plain(&Scale::default());
+    let outcomes =
+        (0..64).map(|_| learner.observe(row.clone(), Target::Class(0).into(), output_loss));
     let failed = outcomes
         .filter_map(|outcome| match outcome {
             Outcome::Failed(what) => Some(what),

@@ -5,21 +5,21 @@
 
 use std::borrow::Cow;
 
-use super::backprop::{Lengths, Pass, sparse_slopes, squared_inputs, squares};
+use super::backprop::{Lengths, Pass, sparse_gradient, squared_inputs, squares};
 use super::optimizer::State;
-use super::spare::Spare;
+use super::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Device, Encoded, Gradient, Optimizer, Parameters, Training};
+use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters, Training};
 
 /// A network that takes steps.
 #[derive(Clone, Debug)]
-pub struct Trainee {
+pub struct TrainingNetwork {
     /// Its dense layers are those of the last copy while a device has them.
     parameters: Parameters,
     optimizer: State,
     device: Device,
     elsewhere: Option<Training>,
-    buffers: Spare<Buffers>,
+    buffers: Scratch<Buffers>,
 }
 
 /// Room for one pass.
@@ -28,19 +28,19 @@ struct Buffers {
     pass: Pass,
     /// What a device gave, and is to be given: `[rows, n_outputs]`.
     outputs: Vec<f32>,
-    slopes: Vec<f32>,
+    gradient: Vec<f32>,
     reaches: Vec<f32>,
 }
 
-impl Trainee {
+impl TrainingNetwork {
     /// A network that has made no step.
-    pub fn new(parameters: Parameters, optimizer: Optimizer, device: Device) -> Trainee {
-        Trainee {
+    pub fn new(parameters: Parameters, optimizer: Optimizer, device: Device) -> TrainingNetwork {
+        TrainingNetwork {
             optimizer: State::new(optimizer, &parameters),
             parameters,
             device,
             elsewhere: None,
-            buffers: Spare::default(),
+            buffers: Scratch::default(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Trainee {
         })
     }
 
-    /// The state of the optimiser; panics as [`Trainee::parameters`].
+    /// The state of the optimiser; panics as [`TrainingNetwork::parameters`].
     pub fn optimizer(&self) -> Cow<'_, State> {
         let moments = self.elsewhere.as_ref().map(Training::moments);
         let moments = moments.map(|read| read.expect("a device that computes is read"));
@@ -101,8 +101,8 @@ impl Trainee {
     /// Computes the outputs for `rows`.
     ///
     /// # Errors
-    /// One sentence: the device is not there, has no room, or fails.
-    pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), String> {
+    /// The device is not there, has no room, or fails.
+    pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
         let buffers = &mut self.buffers.0;
         if self.device == Device::Cpu {
             buffers.pass.forward(&self.parameters, rows);
@@ -116,8 +116,8 @@ impl Trainee {
             }
         };
         buffers.outputs = training.forward(&self.parameters.sparse, rows)?;
-        buffers.slopes.clear();
-        buffers.slopes.resize(buffers.outputs.len(), 0.0);
+        buffers.gradient.clear();
+        buffers.gradient.resize(buffers.outputs.len(), 0.0);
         Ok(())
     }
 
@@ -129,16 +129,16 @@ impl Trainee {
         }
     }
 
-    /// The outputs, and the slopes of each row's loss in them, to be written.
-    pub fn outputs_and_slopes(&mut self) -> (&[f32], &mut [f32]) {
+    /// The outputs, and the gradient of each row's loss with respect to them, to be written.
+    pub fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
         let buffers = &mut self.buffers.0;
         match self.elsewhere {
-            Some(_) => (&buffers.outputs, &mut buffers.slopes),
-            None => buffers.pass.outputs_and_slopes(),
+            Some(_) => (&buffers.outputs, &mut buffers.gradient),
+            None => buffers.pass.outputs_and_gradient(),
         }
     }
 
-    /// How far a slope of one moved the outputs of each row of the last step, for a rate and a share
+    /// How far a derivative of one moved the outputs of each row of the last step, for a rate and a share
     /// of one, `[rows]`.
     pub fn reaches(&self) -> &[f32] {
         match self.elsewhere {
@@ -147,17 +147,17 @@ impl Trainee {
         }
     }
 
-    /// Moves the parameters against the slopes written, each row's by its share. False where they
+    /// Moves the parameters against the gradient written, each row's by its share. False where they
     /// are not finite, and then nothing is moved.
     ///
     /// # Errors
-    /// As [`Trainee::forward`].
+    /// As [`TrainingNetwork::forward`].
     pub fn step(
         &mut self,
         settings: &Gradient,
         rows: &[&Encoded],
         shares: &[f32],
-    ) -> Result<bool, String> {
+    ) -> Result<bool, DeviceError> {
         let Some(training) = &mut self.elsewhere else {
             let (pass, parameters) = (&mut self.buffers.0.pass, &mut self.parameters);
             let finite = pass.backward(parameters, rows, shares);
@@ -166,9 +166,9 @@ impl Trainee {
             }
             return Ok(finite);
         };
-        let slopes = &self.buffers.0.slopes;
-        let hidden = training.backward(slopes)?;
-        let lengths: Vec<Lengths> = lengths(rows, slopes, &hidden).collect();
+        let gradient = &self.buffers.0.gradient;
+        let hidden = training.backward(gradient)?;
+        let lengths: Vec<Lengths> = lengths(rows, gradient, &hidden).collect();
         let reaches = lengths.iter().map(Lengths::reach).collect();
         self.buffers.0.reaches = reaches;
         let factors = lengths
@@ -181,17 +181,17 @@ impl Trainee {
         let rate = settings.learning_rate;
         let table = &mut self.parameters.sparse;
         let is_hashed = table.n_buckets() > 0;
-        let slopes = training.step(&factors, self.optimizer.next_rule(rate), is_hashed)?;
+        let gradient = training.step(&factors, self.optimizer.next_rule(rate), is_hashed)?;
         self.optimizer.count_step();
         if is_hashed {
-            let slopes = sparse_slopes(rows, &slopes, table.row_len());
-            self.optimizer.step_sparse(rate, table, &slopes);
+            let gradient = sparse_gradient(rows, &gradient, table.row_len());
+            self.optimizer.step_sparse(rate, table, &gradient);
         }
         Ok(true)
     }
 
     /// Expresses the outputs in another scale: the shift of output `index` is `shift(index)`.
-    /// Panics as [`Trainee::parameters`].
+    /// Panics as [`TrainingNetwork::parameters`].
     pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
         self.take_back();
         let Some(layer) = self.parameters.layers.last_mut() else {
@@ -208,7 +208,7 @@ impl Trainee {
         }
     }
 
-    /// Has it computed on this device from now on; panics as [`Trainee::parameters`].
+    /// Has it computed on this device from now on; panics as [`TrainingNetwork::parameters`].
     pub fn move_to(&mut self, device: Device) {
         if device != self.device {
             self.take_back();
@@ -216,7 +216,7 @@ impl Trainee {
         }
     }
 
-    /// Halves the weights of every layer; panics as [`Trainee::parameters`].
+    /// Halves the weights of every layer; panics as [`TrainingNetwork::parameters`].
     pub fn shrink(&mut self) {
         self.take_back();
         self.parameters.shrink();
@@ -233,13 +233,13 @@ impl Trainee {
     /// Moves by a share of the way to another network; these outputs by shares of their own.
     ///
     /// # Errors
-    /// As [`Trainee::forward`].
+    /// As [`TrainingNetwork::forward`].
     pub fn approach(
         &mut self,
-        other: &Trainee,
+        other: &TrainingNetwork,
         share: f32,
         late: &[(usize, f32)],
-    ) -> Result<(), String> {
+    ) -> Result<(), DeviceError> {
         if let (Some(mine), Some(theirs)) = (&mut self.elsewhere, &other.elsewhere) {
             return mine.approach(theirs, share, late);
         }
@@ -265,7 +265,7 @@ impl Trainee {
     }
 
     /// Takes over what another network has learned of the hashed features of these rows.
-    pub fn take_sparse(&mut self, other: &Trainee, rows: &[&Encoded]) {
+    pub fn take_sparse(&mut self, other: &TrainingNetwork, rows: &[&Encoded]) {
         for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
             if let Some(row) = other.parameters.sparse.row(*bucket) {
                 self.parameters.sparse.row_mut(*bucket).copy_from_slice(row);
@@ -274,18 +274,18 @@ impl Trainee {
     }
 }
 
-impl PartialEq for Trainee {
-    fn eq(&self, other: &Trainee) -> bool {
+impl PartialEq for TrainingNetwork {
+    fn eq(&self, other: &TrainingNetwork) -> bool {
         self.parameters() == other.parameters() && self.optimizer() == other.optimizer()
     }
 }
 
-/// How long each row's slopes are, by the slopes in the outputs `[rows, n_outputs]` and the sums
-/// of squares that [`Training::backward`] gives.
-fn lengths(rows: &[&Encoded], slopes: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
-    let (width, n_sums) = (slopes.len() / rows.len(), hidden.len() / rows.len());
+/// How long each row's gradient is, by the gradient with respect to the outputs
+/// `[rows, n_outputs]` and the sums of squares that [`Training::backward`] gives.
+fn lengths(rows: &[&Encoded], gradient: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
+    let (width, n_sums) = (gradient.len() / rows.len(), hidden.len() / rows.len());
     rows.iter().enumerate().map(move |(index, row)| {
-        let outputs = squares(&slopes[index * width..(index + 1) * width]);
+        let outputs = squares(&gradient[index * width..(index + 1) * width]);
         let (inputs, hidden) = hidden[index * n_sums..(index + 1) * n_sums].split_at(n_sums / 2);
         let inputs = std::iter::once(squared_inputs(row)).chain(inputs.iter().copied());
         Lengths::of(inputs.zip(hidden.iter().copied().chain([outputs])))

@@ -7,22 +7,22 @@ use std::fmt;
 
 /// Something kept for its room alone.
 #[derive(Default)]
-pub struct Spare<T>(pub T);
+pub struct Scratch<T>(pub T);
 
-impl<T: Default> Clone for Spare<T> {
-    fn clone(&self) -> Spare<T> {
-        Spare::default()
+impl<T: Default> Clone for Scratch<T> {
+    fn clone(&self) -> Scratch<T> {
+        Scratch::default()
     }
 }
 
-impl<T> PartialEq for Spare<T> {
-    fn eq(&self, _: &Spare<T>) -> bool {
+impl<T> PartialEq for Scratch<T> {
+    fn eq(&self, _: &Scratch<T>) -> bool {
         true
     }
 }
 
-impl<T> fmt::Debug for Spare<T> {
+impl<T> fmt::Debug for Scratch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Spare")
+        f.write_str("Scratch")
     }
 }

@@ -1,0 +1,260 @@
+//! Health of a served model: whether it takes entries and whether it learns, as one state machine.
+//!
+//! Invariant: the phase only rises: open, stopping, journal failed, halted. A shortage that passes
+//! (no room for a segment, no descriptor) is beside it and ends by itself.
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+/// The phases, in the order in which they can follow each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Entries are taken and learned.
+    #[default]
+    Open,
+    /// The engine closes: no entry is taken any more, and those on disk are learned.
+    Stopping,
+    /// Nothing more can be written; what is on disk is learned.
+    JournalFailed(String),
+    /// Nothing is learned any more.
+    Halted(String),
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    phase: Phase,
+    /// Why the next segment cannot be made now.
+    stalled: Option<String>,
+    /// Whether the learner waits for a descriptor to read on with, between two entries.
+    starved: bool,
+}
+
+/// Whether an entry can be taken now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intake {
+    Open,
+    /// Not until the next segment can be made, and why that cannot be.
+    Stalled(String),
+    /// Not any more, and why.
+    Closed(String),
+}
+
+/// The health of one model, read without a lock.
+#[derive(Debug)]
+pub struct Health {
+    state: ArcSwap<State>,
+    /// Set once feedback has stopped for any model of the engine.
+    feedback_stopped: watch::Sender<bool>,
+}
+
+impl Phase {
+    fn rank(&self) -> u8 {
+        match self {
+            Phase::Open => 0,
+            Phase::Stopping => 1,
+            Phase::JournalFailed(_) => 2,
+            Phase::Halted(_) => 3,
+        }
+    }
+
+    /// Why no entry is taken.
+    fn closed(&self) -> Option<&str> {
+        match self {
+            Phase::Open => None,
+            Phase::Stopping => Some("the server is stopping"),
+            Phase::JournalFailed(why) | Phase::Halted(why) => Some(why),
+        }
+    }
+}
+
+impl Health {
+    pub fn new(feedback_stopped: watch::Sender<bool>) -> Health {
+        Health {
+            state: ArcSwap::default(),
+            feedback_stopped,
+        }
+    }
+
+    /// Whether an entry can be taken now.
+    pub fn intake(&self) -> Intake {
+        let state = self.state.load();
+        match (state.phase.closed(), &state.stalled) {
+            (Some(why), _) => Intake::Closed(why.to_owned()),
+            (None, Some(why)) => Intake::Stalled(why.clone()),
+            (None, None) => Intake::Open,
+        }
+    }
+
+    /// Why no entry is taken any more.
+    pub fn closed(&self) -> Option<String> {
+        self.state.load().phase.closed().map(str::to_owned)
+    }
+
+    /// Why nothing is learned any more.
+    pub fn halted(&self) -> Option<String> {
+        match &self.state.load().phase {
+            Phase::Halted(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why a position that was not reached never will be; one on `disk` needs the learner alone.
+    pub fn ended(&self, on_disk: bool) -> Option<String> {
+        if on_disk {
+            self.halted()
+        } else {
+            self.closed()
+        }
+    }
+
+    /// Whether nothing can be written any more.
+    pub fn journal_has_failed(&self) -> bool {
+        matches!(self.state.load().phase, Phase::JournalFailed(_))
+    }
+
+    pub fn is_halted(&self) -> bool {
+        matches!(self.state.load().phase, Phase::Halted(_))
+    }
+
+    /// Why the next segment cannot be made now.
+    pub fn stalled(&self) -> Option<String> {
+        self.state.load().stalled.clone()
+    }
+
+    pub fn is_stalled(&self) -> bool {
+        self.state.load().stalled.is_some()
+    }
+
+    pub fn is_starved(&self) -> bool {
+        self.state.load().starved
+    }
+
+    /// Whether learning to the end of the journal, or journaling what it leads to, has to wait.
+    pub fn is_stuck(&self) -> bool {
+        let state = self.state.load();
+        let failed = matches!(state.phase, Phase::JournalFailed(_) | Phase::Halted(_));
+        failed || state.starved || state.stalled.is_some()
+    }
+
+    /// Takes no entry from here on.
+    pub fn stop(&self) {
+        self.raise(Phase::Stopping);
+    }
+
+    /// Takes no entry from here on, since none can be written; whether any was taken until now.
+    pub fn fail_journal(&self, why: String) -> bool {
+        let was_open = self.raise(Phase::JournalFailed(why)) == Phase::Open;
+        if was_open {
+            self.feedback_stopped.send_replace(true);
+        }
+        was_open
+    }
+
+    /// Takes and learns nothing from here on.
+    pub fn halt(&self, why: String) {
+        self.raise(Phase::Halted(why));
+        self.feedback_stopped.send_replace(true);
+    }
+
+    /// Takes no entry until the next segment can be made; whether that is new.
+    pub fn stall(&self, why: String) -> bool {
+        self.replace(|state| State {
+            stalled: Some(why.clone()),
+            ..state.clone()
+        })
+        .stalled
+        .is_none()
+    }
+
+    /// The segment could be made, or never can be.
+    pub fn end_stall(&self) {
+        self.replace(|state| State {
+            stalled: None,
+            ..state.clone()
+        });
+    }
+
+    /// Notes whether the learner waits for a descriptor; whether that is new.
+    pub fn set_starved(&self, starved: bool) -> bool {
+        // Looked at every few entries, and hardly ever changed.
+        if self.is_starved() == starved {
+            return false;
+        }
+        self.replace(|state| State {
+            starved,
+            ..state.clone()
+        });
+        true
+    }
+
+    /// Goes on to a phase unless a later one is reached; gives the phase before.
+    fn raise(&self, phase: Phase) -> Phase {
+        let before = self.replace(|state| State {
+            phase: if state.phase.rank() < phase.rank() {
+                phase.clone()
+            } else {
+                state.phase.clone()
+            },
+            ..state.clone()
+        });
+        before.phase
+    }
+
+    fn replace(&self, next: impl Fn(&State) -> State) -> State {
+        State::clone(&self.state.rcu(|state| next(state)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health() -> (Health, watch::Receiver<bool>) {
+        let (stopped, has_stopped) = watch::channel(false);
+        (Health::new(stopped), has_stopped)
+    }
+
+    #[test]
+    fn p12_a_shortage_ends_and_leaves_nothing_behind() {
+        let (health, stopped) = health();
+        assert!(health.stall("no room".to_owned()));
+        assert!(!health.stall("no descriptor".to_owned()));
+        assert_eq!(health.intake(), Intake::Stalled("no descriptor".to_owned()));
+        assert!(health.is_stuck() && health.closed().is_none());
+        health.end_stall();
+        assert!(health.set_starved(true) && !health.set_starved(true));
+        assert!(health.is_stuck());
+        assert_eq!(health.intake(), Intake::Open);
+        assert!(health.set_starved(false));
+        assert!(!health.is_stuck() && !*stopped.borrow());
+    }
+
+    #[test]
+    fn a_phase_only_rises() {
+        let (health, stopped) = health();
+        health.stop();
+        assert_eq!(health.ended(true), None);
+        assert_eq!(
+            health.ended(false).as_deref(),
+            Some("the server is stopping")
+        );
+        // Feedback had ended before.
+        assert!(!health.fail_journal("no disk".to_owned()));
+        assert!(!*stopped.borrow() && health.journal_has_failed());
+        health.stop();
+        assert_eq!(health.closed().as_deref(), Some("no disk"));
+        health.halt("a bug".to_owned());
+        assert!(!health.fail_journal("no disk".to_owned()));
+        assert_eq!(health.intake(), Intake::Closed("a bug".to_owned()));
+        assert_eq!(health.ended(true).as_deref(), Some("a bug"));
+        assert!(*stopped.borrow() && health.is_stuck());
+    }
+
+    #[test]
+    fn a_failed_journal_stops_feedback_and_no_learning() {
+        let (health, stopped) = health();
+        assert!(health.fail_journal("no disk".to_owned()));
+        assert!(*stopped.borrow() && !health.is_halted());
+        assert_eq!(health.ended(true), None);
+    }
+}

@@ -1,0 +1,295 @@
+//! LEARN: apply what is on disk, in order; publish; save the versions that fall due.
+//!
+//! Invariant: only synced entries are applied, so whatever is served stands on durable entries.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+
+use crate::engine::compute::threads::block_on;
+use crate::engine::error::Error;
+use crate::engine::history::error as history;
+use crate::engine::host::follower::Follower;
+use crate::engine::host::orders::Done;
+use crate::engine::host::priority::stand_back;
+use crate::engine::host::runtime::{Job, ModelRuntime};
+use crate::engine::host::work::Work;
+use crate::event::{Entry, Event, Order, Reason, Refusal, Version};
+use crate::learn::Step;
+use crate::store;
+
+/// Entries between two looks at whether to publish.
+const LOOK_EVERY: usize = 16;
+/// Entries before another model has its turn.
+const TURN: usize = 4096;
+/// The age of the snapshot at most, once more was learned.
+const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+
+/// The loop of a learner thread: learns the models that are due, until it is stopped.
+pub fn run(due: &Receiver<Job>) {
+    stand_back();
+    while let Ok(Job::Learn(runtime)) = due.recv() {
+        runtime.unqueue();
+        if !runtime.urgency.turn(|| runtime.turn()) {
+            runtime.schedule();
+        }
+    }
+}
+
+impl ModelRuntime {
+    /// One turn of learning; true once everything on disk is learned, or nothing can be, or an order
+    /// is on its way whose own thread goes on. A bug in one model's learning does not end the
+    /// learning of the others.
+    fn turn(&self) -> bool {
+        self.looks(|| self.urgency.is_urgent())
+    }
+
+    /// Learns up to an order on this thread, and publishes the state behind it.
+    pub fn learn_to(&self, position: u64) {
+        let _waiter = self.progress.wait(position);
+        let reached = || *self.serving.position().borrow() >= position;
+        while !reached() && !self.looks(reached) {}
+    }
+
+    /// Learns entries until the turn is over or `enough`; true once everything on disk is learned, or
+    /// nothing can be, or it is enough.
+    fn looks(&self, enough: impl Fn() -> bool) -> bool {
+        let looks = catch_unwind(AssertUnwindSafe(|| self.try_looks(enough)));
+        looks.unwrap_or_else(|_| {
+            self.halt(None);
+            true
+        })
+    }
+
+    fn try_looks(&self, enough: impl Fn() -> bool) -> bool {
+        for _ in 0..TURN / LOOK_EVERY {
+            if enough() {
+                return true;
+            }
+            // A request for the status gets in between two looks.
+            self.yield_to_status();
+            let Ok(mut follower) = self.follower.lock() else {
+                self.halt(None);
+                return true;
+            };
+            if self.health.is_halted() {
+                return true;
+            }
+            if let Err(error) = self.learn_some(&mut follower) {
+                self.halt(Some(&error.to_string()));
+                return true;
+            }
+            let done = self.publish_if_due(&mut follower) || self.health.is_starved();
+            if !enough() {
+                self.retain_if_due(&mut follower);
+            }
+            if done {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn learn_some(&self, follower: &mut Follower) -> Result<(), history::Error> {
+        let last = self.progress.synced();
+        for _ in 0..LOOK_EVERY {
+            let prepared = follower.lookup.reader.prepare(last);
+            let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
+            if self.health.set_starved(waits) {
+                let error = prepared.err().map(|error| error.to_string());
+                tracing::warn!(
+                    model = self.name,
+                    error,
+                    waits,
+                    "learning waits for descriptors"
+                );
+            }
+            if waits {
+                // The writer, which never waits, wakes the learner to try again.
+                break;
+            }
+            match follower.step(last)? {
+                None => break,
+                Some((entry, step)) => self.act(follower, &entry, step),
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes at the end of the queue, when somebody waits, or when it is time; true at the
+    /// end of the queue.
+    fn publish_if_due(&self, follower: &mut Follower) -> bool {
+        let reached = follower.learner.position();
+        let done = reached >= self.progress.synced();
+        let published = *self.serving.position().borrow();
+        let awaited = self.progress.is_awaited(published, reached);
+        let old = follower.is_published_before(PUBLISH_EVERY);
+        if reached > published && (done || awaited || old) {
+            // First, so that whoever sees the position reached knows what is due after it.
+            let next_tick = follower.next_tick();
+            self.progress.set_next_tick(next_tick);
+            self.serving.publish(follower.snapshot());
+            if next_tick <= follower.learner.time().0 {
+                // Where the queue is full the writer is awake.
+                let _ = self.write_queue.offer(Work::Due);
+            }
+        }
+        done
+    }
+
+    /// Does what a step says is due.
+    fn act(&self, follower: &mut Follower, entry: &Entry, step: Step) {
+        let order = match &entry.event {
+            Event::Command(command) => Some(&command.order),
+            _ => None,
+        };
+        if let Some(version) = order.and_then(Order::restored) {
+            follower.lookup.versions.unpin(version);
+        }
+        if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
+            tracing::warn!(
+                model = self.name,
+                position = entry.position,
+                feedback_id = feedback.feedback_id,
+                contradicted,
+                "a label contradicts another source's, which its sender may not supersede",
+            );
+        }
+        let outcome = match (step.refused, step.version) {
+            (Some(what), version) => {
+                // The rewards of silent windows may have made a version due.
+                version
+                    .iter()
+                    .for_each(|version| drop(self.keep(follower, entry, version)));
+                if let Some(Order::Restore { .. }) = order {
+                    let position = entry.position;
+                    self.record(Event::Refusal(Refusal { position }));
+                }
+                let field = "version";
+                Err(Error::Refused { field, what })
+            }
+            (None, Some(version)) => {
+                if version.reason == Reason::Retract {
+                    let oldest = self.metrics.oldest_id();
+                    let retracted = self.retractions.retracted();
+                    retracted.add(&step.excluded, oldest);
+                }
+                let kept = self.keep(follower, entry, &version);
+                kept.map(|()| Done {
+                    version: version.version,
+                    excluded: step.excluded,
+                })
+            }
+            (None, None) => Ok(Done::default()),
+        };
+        if order.is_some() {
+            self.orders.finish(entry.position, outcome);
+        }
+    }
+
+    /// Publishes a version where it has to serve at once, saves and records it.
+    fn keep(&self, follower: &mut Follower, entry: &Entry, version: &Version) -> Result<(), Error> {
+        if matches!(
+            version.reason,
+            Reason::Restore | Reason::Retract | Reason::Adopt
+        ) {
+            // A restored state, or one without retracted feedback, serves before it is saved.
+            self.serving.publish(follower.snapshot());
+        }
+        if version.reason == Reason::Retract {
+            self.retractions.set_tainted(follower.learner.tainted());
+        }
+        let saved = follower.save(version, entry).map_err(|error| {
+            let version = version.version;
+            tracing::error!(model = self.name, version, %error, "version was not saved");
+            Error::Damaged {
+                model: self.name.clone(),
+                what: format!("version {version} was made but not saved: {error}"),
+            }
+        });
+        // A retraction may start from any of them.
+        if version.reason == Reason::Cadence && !self.retractions.is_under_way() {
+            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
+            pruned.unwrap_or_else(|error| {
+                tracing::warn!(model = self.name, %error, "old versions were not removed");
+            });
+        }
+        self.record(Event::Version(version.clone()));
+        saved
+    }
+
+    /// Journals a record. The writer never waits for a learner, so this wait ends.
+    pub fn record(&self, record: Event) {
+        let _ = self.write_queue.insist(Work::Record(record));
+    }
+
+    /// Learns everything on disk, on this thread; true once no record is still to be written.
+    pub fn catch_up(&self) -> bool {
+        while !self.looks(|| false) {}
+        let is_recorded = || {
+            let follower = self.follower.lock();
+            follower.map_or(true, |follower| follower.learner.unrecorded().is_empty())
+        };
+        self.health.is_stuck() || is_recorded()
+    }
+
+    /// Writes the checkpoint from which the next start goes on.
+    pub fn save_at_stop(&self) {
+        let Ok(mut follower) = self.follower.lock() else {
+            return;
+        };
+        if self.health.is_halted() {
+            return;
+        }
+        let follower = &mut *follower;
+        self.retain(follower);
+        let chain = follower.lookup.reader.chain();
+        if let Err(error) = follower.lookup.versions.save_stop(&follower.learner, chain) {
+            tracing::error!(model = self.name, %error, "no checkpoint at stop");
+        }
+    }
+
+    /// Waits until the segments that retention has decided to remove are gone, before anything
+    /// starts from those that are there.
+    pub fn settle_trims(&self) -> Result<(), Error> {
+        drop(self.lock_follower()?);
+        if self.write_queue.flush() {
+            Ok(())
+        } else {
+            Err(self.unavailable("the writer has stopped"))
+        }
+    }
+
+    /// Waits until all up to a synced position is applied: on this thread, where no other one is
+    /// at it. An engine that stops waits for this thread, and has no others any more.
+    pub fn await_applied(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
+        self.learn_to(position);
+        block_on(self.wait_for_position(position))
+    }
+}
+
+/// An order that a person waits for: as long as it lives, learner threads leave the model alone.
+pub struct Urgent(Arc<ModelRuntime>);
+
+impl Urgent {
+    /// An order is on its way.
+    pub fn new(runtime: &Arc<ModelRuntime>) -> Urgent {
+        runtime.urgency.begin();
+        Urgent(runtime.clone())
+    }
+
+    /// Learns up to the order on this thread, which does not stand back.
+    pub fn learn_to(&self, position: u64) {
+        self.0.learn_to(position);
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        self.0.urgency.end();
+        // The entries that came meanwhile are the learner threads' again.
+        self.0.schedule();
+    }
+}

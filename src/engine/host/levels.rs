@@ -1,0 +1,142 @@
+//! BOUNDS: check how near a model is to each of its bounds, and advise.
+//!
+//! Invariant: the log has one line when a bound comes near or is reached, and one when it is far
+//! again; status, metrics and health show it for as long as it is so.
+
+use crate::engine::host::bounds::{Bound, Kind, Level, ids_bounds};
+use crate::engine::host::runtime::ModelRuntime;
+use crate::engine::host::served_model::ServedModel;
+
+const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
+
+impl ServedModel {
+    /// How near each bound is; none of a model that is unavailable.
+    pub fn bounds(&self) -> Vec<Bound> {
+        self.get()
+            .map_or_else(|_| Vec::new(), |runtime| runtime.bounds())
+    }
+}
+
+impl ModelRuntime {
+    fn bounds(&self) -> Vec<Bound> {
+        let bound = |kind: Kind| {
+            let used = self.used(kind);
+            Bound {
+                name: kind.word(),
+                used,
+                // The refusals since the newest check count at the next one.
+                level: kind.level(used).max(self.bound_counts.level(kind)),
+                advice: self.advice(kind),
+            }
+        };
+        Kind::ALL.map(bound).into()
+    }
+
+    /// Logs each bound whose level has changed since the last check.
+    pub fn check_bounds(&self) {
+        for kind in Kind::ALL {
+            let used = self.used(kind);
+            let (before, now) = self.bound_counts.check(kind, used);
+            let (model, bound) = (&self.name, kind.word());
+            if now > before {
+                let (level, advice) = (now.word(), self.advice(kind));
+                tracing::warn!(
+                    model,
+                    bound,
+                    level,
+                    used,
+                    advice,
+                    "a bound is near or reached"
+                );
+            } else if now == Level::Ample && before > now {
+                tracing::info!(model, bound, used, "a bound is far again");
+            }
+        }
+    }
+
+    fn used(&self, kind: Kind) -> f64 {
+        let served = self.serving.served();
+        let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
+        let bytes = self.metrics.bytes() as f64;
+        match kind {
+            Kind::PredictionBytes => bytes / limits.prediction_bytes_max() as f64,
+            Kind::FeedbackBytes => bytes / limits.feedback_bytes_max() as f64,
+            Kind::FeedbackIds => {
+                let bounds = ids_bounds(limits);
+                let max = match spec.revision {
+                    1 => limits.ids_max as u64,
+                    _ => bounds.ids_max(),
+                };
+                self.metrics.n_ids() as f64 / max as f64
+            }
+            Kind::Lag => self.progress.lag(served.position) as f64 / limits.lag_max as f64,
+            Kind::WaitingPredictions => served.gone.n_waiting() as f64 / spec.waiting_max as f64,
+            Kind::WriteQueue => self.write_queue.used(),
+            Kind::Clock => {
+                let (ahead_us, _) = self.clock.offset();
+                (ahead_us as f64 / DAY_US).abs()
+            }
+            Kind::Descriptors => {
+                let waits = self.health.is_starved() || self.retry.is_waiting();
+                f64::from(u8::from(waits))
+            }
+        }
+    }
+
+    fn advice(&self, kind: Kind) -> String {
+        let served = self.serving.served();
+        let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
+        match kind {
+            Kind::PredictionBytes => format!(
+                "the journal has {} bytes for predictions; beyond them they are answered without \
+                 an id; {}",
+                limits.prediction_bytes_max(),
+                self.how_to_get_room()
+            ),
+            Kind::FeedbackBytes => format!(
+                "the journal has {} bytes for feedback; beyond them it is refused; {}",
+                limits.feedback_bytes_max(),
+                self.how_to_get_room()
+            ),
+            Kind::FeedbackIds => format!(
+                "{} feedback ids are known for a day; a source that holds as many as are free is \
+                 refused; for more raise journal.ids_bytes_max ({} bytes) in model.toml",
+                self.metrics.n_ids(),
+                limits.ids_bytes_max
+            ),
+            Kind::Lag => format!(
+                "the learner may be {} entries behind; at three quarters predictions are answered \
+                 without an id, then feedback is refused; it catches up by itself where less \
+                 comes than it learns; else give it a core, or raise journal.lag_max in model.toml",
+                limits.lag_max
+            ),
+            Kind::WaitingPredictions => format!(
+                "{} predictions may wait for feedback; beyond them the oldest make room, and \
+                 feedback for those is refused; for more raise feedback.waiting_max in model.toml, \
+                 or lower journal.age_max ({} s)",
+                spec.waiting_max, limits.age_max_s
+            ),
+            Kind::WriteQueue => "what is on its way to the journals of all models has a bound; \
+                 the disk does not keep up, look at perennial_sync_seconds"
+                .to_owned(),
+            Kind::Clock => {
+                let (ahead_us, doubted) = self.clock.offset();
+                let days = ahead_us as f64 / DAY_US;
+                let then = if doubted {
+                    "it is believed after an hour, or at once when the server is started with \
+                         --believe-clock"
+                } else {
+                    "journal time approaches it slowly"
+                };
+                format!(
+                    "the clock of this machine is {days:.1} days ahead of the journal's; set it \
+                     right, or leave it: {then}"
+                )
+            }
+            Kind::Descriptors => "learning waits while the system has no descriptor to read the \
+                 journal with, and goes on by itself once there is one: close connections, or \
+                 raise the limit (ulimit -n)"
+                .to_owned(),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Orders of one model: what became of the newest, and the turn of those that change limits.
+//!
+//! Invariant: an outcome is kept until it is asked for, or a bounded number of newer ones has come.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::engine::error::Error;
+
+/// Outcomes that are kept.
+const OUTCOMES_MAX: usize = 1024;
+
+/// The outcome of an order.
+pub type Outcome = Result<Done, Error>;
+
+/// An order that was carried out.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The version that it made.
+    pub version: u64,
+    /// The positions of the feedback that it took back, rising.
+    pub excluded: Vec<u64>,
+}
+
+/// The orders of one model.
+#[derive(Debug, Default)]
+pub struct Orders {
+    outcomes: Mutex<BTreeMap<u64, Outcome>>,
+    /// Held by the order that changes the limits.
+    limiting: tokio::sync::Mutex<()>,
+}
+
+impl Orders {
+    /// Keeps the outcome of the order at this position.
+    pub fn finish(&self, position: u64, outcome: Outcome) {
+        let mut outcomes = self.outcomes.lock().expect("nothing panics under it");
+        outcomes.insert(position, outcome);
+        while outcomes.len() > OUTCOMES_MAX {
+            outcomes.pop_first();
+        }
+    }
+
+    /// Takes the outcome of the order at this position.
+    pub fn take(&self, position: u64) -> Option<Outcome> {
+        let mut outcomes = self.outcomes.lock().expect("nothing panics under it");
+        outcomes.remove(&position)
+    }
+
+    /// Waits until no other order changes the limits.
+    pub async fn limiting(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.limiting.lock().await
+    }
+}

@@ -1,0 +1,75 @@
+//! Progress of a served model: its synced position, the positions awaited, the times due.
+//!
+//! Invariant: the synced position never goes back, and no entry behind it is applied.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use crate::engine::host::awaited::{Awaited, Waiter};
+
+/// Positions and due times of one model, for every thread.
+#[derive(Debug)]
+pub struct Progress {
+    synced: AtomicU64,
+    awaited: Awaited,
+    /// In microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
+    next_tick: AtomicI64,
+    /// In microseconds of the monotonic clock.
+    next_retention: AtomicI64,
+}
+
+impl Progress {
+    /// Nothing is synced; `next_tick` is as [`Progress::next_tick`] gives it.
+    pub fn new(next_tick: i64) -> Progress {
+        Progress {
+            synced: AtomicU64::new(0),
+            awaited: Awaited::default(),
+            next_tick: AtomicI64::new(next_tick),
+            next_retention: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// The last position on disk.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Relaxed)
+    }
+
+    /// The journal is on disk up to this position.
+    pub fn set_synced(&self, position: u64) {
+        self.synced.fetch_max(position, Relaxed);
+    }
+
+    /// How many entries on disk are behind the position that is served.
+    pub fn lag(&self, served: u64) -> u64 {
+        self.synced().saturating_sub(served)
+    }
+
+    /// A request waits for the position as long as the waiter lives.
+    pub fn wait(&self, position: u64) -> Waiter<'_> {
+        self.awaited.wait(position)
+    }
+
+    /// Whether a request waits for a position behind `published`, up to and with `reached`.
+    pub fn is_awaited(&self, published: u64, reached: u64) -> bool {
+        self.awaited.any(published, reached)
+    }
+
+    /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX` where
+    /// none is.
+    pub fn next_tick(&self) -> i64 {
+        self.next_tick.load(Relaxed)
+    }
+
+    pub fn set_next_tick(&self, time_us: i64) {
+        self.next_tick.store(time_us, Relaxed);
+    }
+
+    /// Whether retention is due, by the monotonic clock.
+    pub fn is_retention_due(&self, monotonic_us: i64) -> bool {
+        monotonic_us >= self.next_retention.load(Relaxed)
+    }
+
+    /// Retention is due from this moment of the monotonic clock on.
+    pub fn set_next_retention(&self, monotonic_us: i64) {
+        self.next_retention.store(monotonic_us, Relaxed);
+    }
+}

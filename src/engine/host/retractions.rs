@@ -1,0 +1,120 @@
+//! Retractions of one model: their turns and threads, and what they have left behind.
+//!
+//! Invariant: one at a time has its turn, and as long as it has, nothing is removed that it may
+//! start from; a bounded number wait. An engine that stops waits for the thread of the newest.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::engine::history::following::Prepared;
+use crate::engine::history::rebuild::Rebuild;
+use crate::engine::host::retracted::Retracted;
+use crate::learn::Tainted;
+
+/// Retractions of a model that wait for their turn at a time.
+pub const TURNS_MAX: usize = 16;
+
+/// The retractions of one model.
+pub struct Retractions {
+    turn: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    /// Whether one has its turn.
+    under_way: AtomicBool,
+    /// The thread of the newest one.
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The rebuild beside the learner, on its way to it.
+    prepared: Prepared,
+    /// Versions that hold what was retracted.
+    tainted: Mutex<Tainted>,
+    /// Feedback that was taken back, as far as its ids are remembered.
+    retracted: Retracted,
+}
+
+/// The turn of a retraction: as long as it lives no other one begins.
+pub struct Turn {
+    retractions: Arc<Retractions>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Ok(mut prepared) = self.retractions.prepared.lock() {
+            *prepared = None;
+        }
+        self.retractions.under_way.store(false, Release);
+    }
+}
+
+impl Retractions {
+    pub fn new(prepared: Prepared, tainted: Tainted, retracted: Retracted) -> Retractions {
+        Retractions {
+            turn: Arc::new(Semaphore::new(1)),
+            waiting: Arc::new(Semaphore::new(TURNS_MAX)),
+            under_way: AtomicBool::new(false),
+            thread: Mutex::new(None),
+            prepared,
+            tainted: Mutex::new(tainted),
+            retracted,
+        }
+    }
+
+    /// Waits until no other retraction is under way; none where too many wait already.
+    pub async fn take_turn(self: &Arc<Retractions>) -> Option<Turn> {
+        let _waiting = self.waiting.clone().try_acquire_owned().ok()?;
+        let permit = self.turn.clone().acquire_owned().await;
+        let turn = Turn {
+            retractions: self.clone(),
+            _permit: permit.expect("nobody closes it"),
+        };
+        self.under_way.store(true, Release);
+        Some(turn)
+    }
+
+    /// Whether one is under way: nothing is removed that it may start from.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.load(Relaxed)
+    }
+
+    /// Runs a retraction on a thread of its own, which ends before the engine does.
+    pub fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name("retract".to_owned());
+        let handle = thread.spawn(work)?;
+        *self.thread.lock().expect("nothing panics under it") = Some(handle);
+        Ok(())
+    }
+
+    /// Waits until the thread of the newest one has ended.
+    pub fn join(&self) {
+        let mut thread = self.thread.lock().expect("nothing panics under it");
+        let handle = thread.take();
+        drop(thread);
+        let _ = handle.map(JoinHandle::join);
+    }
+
+    /// Hands a rebuild over to the learner, until the turn ends.
+    pub fn prepare(&self, rebuild: Rebuild) {
+        let mut prepared = self.prepared.lock().expect("nothing panics under it");
+        *prepared = Some(rebuild);
+    }
+
+    /// Which versions hold what was retracted.
+    pub fn tainted(&self) -> Tainted {
+        self.tainted
+            .lock()
+            .expect("nothing panics under it")
+            .clone()
+    }
+
+    pub fn set_tainted(&self, tainted: &Tainted) {
+        let mut all = self.tainted.lock().expect("nothing panics under it");
+        all.clone_from(tainted);
+    }
+
+    /// The feedback that was taken back.
+    pub fn retracted(&self) -> &Retracted {
+        &self.retracted
+    }
+}

@@ -1,0 +1,206 @@
+//! The runtime of one served model: what its requests, its writer and its learner share.
+//!
+//! Invariant: the follower has one owner at a time, behind its lock; everything that a request
+//! reads is an immutable snapshot or an atomic number.
+
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crossbeam::channel::Sender;
+use tokio::sync::watch;
+
+use crate::engine::compute::batcher::Batcher;
+use crate::engine::compute::clock::JournalClock;
+use crate::engine::compute::embed::Embedder;
+use crate::engine::compute::forward::{Rows, forwarder};
+use crate::engine::compute::retry::ShortageRetry;
+use crate::engine::compute::serving::ServingSlot;
+use crate::engine::compute::stages::Stages;
+use crate::engine::compute::threads;
+use crate::engine::error::Error;
+use crate::engine::host::bounds::BoundCounts;
+use crate::engine::host::follower::Follower;
+use crate::engine::host::health::Health;
+use crate::engine::host::journal_metrics::JournalMetrics;
+use crate::engine::host::orders::Orders;
+use crate::engine::host::priority::Urgency;
+use crate::engine::host::progress::Progress;
+use crate::engine::host::retracted::Retracted;
+use crate::engine::host::retractions::Retractions;
+use crate::engine::host::status::LastStatus;
+use crate::engine::host::write_queue::WriteQueue;
+use crate::engine::versions::saved::Versions;
+use crate::store::Journal;
+
+/// The bug that ends a learner thread, for messages.
+const PANICKED: &str = "a learner thread has panicked";
+
+/// Work for a learner thread.
+pub enum Job {
+    Learn(Arc<ModelRuntime>),
+    Stop,
+}
+
+/// A model that is served.
+pub(crate) struct ModelRuntime {
+    pub name: String,
+    /// The encoders, by the places of their inputs.
+    pub embedders: Vec<Option<Embedder>>,
+    /// The forward passes, where a device computes them.
+    pub forwarder: Option<Batcher<Rows>>,
+    pub serving: ServingSlot,
+    pub follower: Mutex<Follower>,
+    pub versions: Versions,
+    pub write_queue: WriteQueue,
+    pub clock: JournalClock,
+    pub health: Health,
+    pub progress: Progress,
+    pub metrics: JournalMetrics,
+    pub bound_counts: BoundCounts,
+    pub orders: Orders,
+    pub retractions: Arc<Retractions>,
+    pub urgency: Urgency,
+    pub last_status: LastStatus,
+    pub retry: ShortageRetry,
+    /// Where a test holds orders.
+    pub stages: Stages,
+    jobs: Sender<Job>,
+    /// Whether it stands in the queue of the learner threads.
+    queued: AtomicBool,
+}
+
+/// A model as it was recovered.
+pub struct Recovered {
+    pub follower: Follower,
+    pub embedders: Vec<Option<Embedder>>,
+    pub clock: JournalClock,
+    /// The feedback that was taken back, as far as its ids are remembered.
+    pub retracted: Retracted,
+}
+
+/// The queues that the models of an engine share.
+pub struct Queues {
+    pub write_queue: WriteQueue,
+    pub jobs: Sender<Job>,
+    /// Set once feedback has stopped for any model.
+    pub feedback_stopped: watch::Sender<bool>,
+}
+
+impl ModelRuntime {
+    /// The model whose journal has this index among the writer's.
+    pub fn new(name: &str, index: usize, recovered: Recovered, queues: &Queues) -> ModelRuntime {
+        let Recovered {
+            mut follower,
+            embedders,
+            clock,
+            retracted,
+        } = recovered;
+        let (versions, retry) = (follower.lookup.versions.clone(), ShortageRetry::of(name));
+        follower.lookup.versions.retry = retry.clone();
+        let prepared = follower.lookup.prepared.clone();
+        let tainted = follower.learner.tainted().clone();
+        ModelRuntime {
+            name: name.to_owned(),
+            embedders,
+            forwarder: forwarder(follower.learner.spec()),
+            serving: ServingSlot::new(follower.snapshot()),
+            versions,
+            write_queue: queues.write_queue.for_model(index),
+            clock,
+            health: Health::new(queues.feedback_stopped.clone()),
+            progress: Progress::new(follower.next_tick()),
+            metrics: JournalMetrics::default(),
+            bound_counts: BoundCounts::default(),
+            orders: Orders::default(),
+            retractions: Arc::new(Retractions::new(prepared, tainted, retracted)),
+            urgency: Urgency::default(),
+            last_status: LastStatus::default(),
+            retry,
+            stages: follower.stages.clone(),
+            jobs: queues.jobs.clone(),
+            queued: AtomicBool::new(false),
+            follower: Mutex::new(follower),
+        }
+    }
+
+    /// Takes over how far the journal is on disk.
+    pub fn note_journal(&self, journal: &Journal) {
+        self.metrics.set_bytes(journal.bytes());
+        self.progress.set_synced(journal.synced());
+    }
+
+    /// The follower, once its owner is done with it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: its owner has panicked.
+    pub fn lock_follower(&self) -> Result<MutexGuard<'_, Follower>, Error> {
+        self.follower.lock().map_err(|_| self.unavailable(PANICKED))
+    }
+
+    /// Runs what reads the disk or waits for the follower on a thread of its own: requests share
+    /// theirs with others.
+    ///
+    /// # Errors
+    /// Those of the work; [`Error::Unavailable`]: it has panicked.
+    pub async fn run_blocking<T: Send + 'static>(
+        self: &Arc<ModelRuntime>,
+        work: impl FnOnce(&Arc<ModelRuntime>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let runtime = self.clone();
+        let done = threads::run("order", move || work(&runtime)).await;
+        done.unwrap_or_else(|| Err(self.unavailable("the thread of the order has panicked")))
+    }
+
+    /// Stops learning for good, by a reason or a bug.
+    pub fn halt(&self, reason: Option<&str>) {
+        let reason = reason.unwrap_or(PANICKED);
+        tracing::error!(model = self.name, reason, "learning has stopped");
+        self.health.halt(format!("learning has stopped: {reason}"));
+        self.serving.wake();
+    }
+
+    /// Refuses feedback and commands from here on.
+    pub fn stop_accepting(&self) {
+        self.health.stop();
+        self.retry.end();
+        self.serving.wake();
+    }
+
+    /// Puts the model into the queue of the learner threads, where it is not there yet.
+    pub fn schedule(self: &Arc<ModelRuntime>) {
+        if !self.queued.swap(true, AcqRel) {
+            let _ = self.jobs.try_send(Job::Learn(self.clone()));
+        }
+    }
+
+    /// A learner thread has taken it out of that queue.
+    pub fn unqueue(&self) {
+        self.queued.swap(false, AcqRel);
+    }
+
+    /// Waits until what is served has reached `position`.
+    pub async fn wait_for_position(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
+        let mut reached = self.serving.position();
+        if *reached.borrow() >= position {
+            return Ok(());
+        }
+        let _waiter = self.progress.wait(position);
+        self.schedule();
+        let ended = || self.health.ended(position <= self.progress.synced());
+        let reaches = |reached: &u64| *reached >= position;
+        let waited = reached.wait_for(|now| reaches(now) || ended().is_some());
+        let last = *waited.await.map_err(|_| self.unavailable("it is closed"))?;
+        match ended() {
+            Some(reason) if !reaches(&last) => Err(self.unavailable(&reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error that names this model and why it does not take a request.
+    pub fn unavailable(&self, reason: &str) -> Error {
+        Error::Unavailable {
+            model: self.name.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The status of a model: its numbers at one moment.
+//!
+//! Invariant: a status that is kept holds what the learner last showed.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::engine::compute::histogram::Counts;
+use crate::engine::host::bounds::Bound;
+
+/// Whether a model answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It does, and learns.
+    #[default]
+    Ready,
+    /// It does not, or does not learn, and why.
+    Unavailable(String),
+}
+
+/// One look at a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Its name.
+    pub model: String,
+    /// Whether it answers.
+    pub state: State,
+    /// The word for its task; empty while it is unavailable.
+    pub task: &'static str,
+    /// The version that answers.
+    pub version: u64,
+    /// The position that answers.
+    pub position: u64,
+    /// The last position on disk.
+    pub journal_position: u64,
+    /// Entries on disk that are not learned yet.
+    pub lag: u64,
+    /// The size of the journal.
+    pub journal_bytes: u64,
+    /// How much it has grown in a day, on average over what it holds.
+    pub journal_bytes_a_day: f64,
+    /// Days until predictions are no longer journaled, at that rate; none where it never comes.
+    pub journal_days_left: Option<f64>,
+    /// Examples learned.
+    pub examples: u64,
+    /// Served answers that were judged.
+    pub judged: u64,
+    /// The name of the score.
+    pub metric: &'static str,
+    /// Over everything judged; none before.
+    pub score: Option<f64>,
+    /// Over about the last thousand; none before.
+    pub recent_score: Option<f64>,
+    /// Of repeating the newest label or value; none before there was one to repeat.
+    pub no_change_score: Option<f64>,
+    /// The members of a portfolio.
+    pub members: Vec<MemberStatus>,
+    /// Feedback events by fate.
+    pub fates: BTreeMap<&'static str, u64>,
+    /// Predictions without feedback so far.
+    pub waiting: u64,
+    /// Predictions that were served without an entry.
+    pub unjournaled: u64,
+    /// Entries of each group that one sync covered.
+    pub group_entries: Counts,
+    /// How long each sync took, in microseconds.
+    pub sync_us: Counts,
+    /// How near each bound is.
+    pub bounds: Vec<Bound>,
+    /// Examples in memory.
+    pub remembered: u64,
+    /// BLAKE3 of what has been learned, if asked for.
+    pub digest: Option<[u8; 32]>,
+    /// The numeric profile.
+    pub profile: String,
+}
+
+/// One member of a portfolio.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Its share in the answer.
+    pub share: f64,
+    /// Examples that it was scored on.
+    pub examples: u64,
+    /// The sum of its scores.
+    pub sum: f64,
+}
+
+/// The newest status of a model, and how many requests are about to read another.
+#[derive(Debug, Default)]
+pub struct LastStatus {
+    status: Mutex<Status>,
+    n_readers: AtomicUsize,
+}
+
+/// A request that is about to read the status.
+pub struct Reader<'a>(&'a LastStatus);
+
+impl LastStatus {
+    /// The newest one.
+    pub fn get(&self) -> Status {
+        self.status.lock().expect("nothing panics under it").clone()
+    }
+
+    pub fn set(&self, status: Status) {
+        *self.status.lock().expect("nothing panics under it") = status;
+    }
+
+    /// A request is about to read another as long as the reader lives.
+    pub fn read(&self) -> Reader<'_> {
+        self.n_readers.fetch_add(1, Relaxed);
+        Reader(self)
+    }
+
+    /// Whether any request is about to read another.
+    pub fn is_read(&self) -> bool {
+        self.n_readers.load(Relaxed) > 0
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.0.n_readers.fetch_sub(1, Relaxed);
+    }
+}

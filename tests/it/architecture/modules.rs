@@ -1,0 +1,200 @@
+//! The modules of a room and the paths between them: which folder may use which, and no circles.
+//!
+//! Invariant: a module uses another where its code names a path into it; one that is the parent of
+//! others uses these. What only tests have does not count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Source, check, sources};
+
+/// The folders of the engine, from left to right: each uses itself and those before it.
+const ENGINE: [&str; 7] = [
+    "error", "compute", "versions", "history", "host", "flows", "offline",
+];
+/// The rooms, or parts of them, whose modules form no circle.
+const WITHOUT_CIRCLES: [&str; 6] = [
+    "engine::compute",
+    "engine::versions",
+    "engine::host",
+    "engine::flows",
+    "engine::offline",
+    "server",
+];
+
+/// Each module with the modules that it uses.
+type Graph = BTreeMap<String, BTreeSet<String>>;
+
+/// The path of a file's module: `src/engine/host/mod.rs` is `engine::host`.
+fn module(file: &Source) -> String {
+    let path = file.path.trim_start_matches("src/").trim_end_matches(".rs");
+    path.trim_end_matches("/mod").replace('/', "::")
+}
+
+/// The paths that a line names, from the root of the crate, for a line of this module.
+fn paths(line: &str, module: &str) -> Vec<String> {
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    // A visibility uses nothing.
+    let line = line.replace("pub(in crate::", "pub(");
+    let words = line.split(|c: char| !is_path(c));
+    let from_root = words.filter_map(|word| {
+        let mut parts: Vec<&str> = word.split("::").filter(|part| !part.is_empty()).collect();
+        let mut from: Vec<&str> = match parts.first() {
+            Some(&"crate") => Vec::new(),
+            Some(&"self" | &"super") => module.split("::").collect(),
+            _ => return None,
+        };
+        while let Some(&first) = parts.first() {
+            match first {
+                "crate" | "self" => drop(parts.remove(0)),
+                "super" => {
+                    parts.remove(0);
+                    from.pop();
+                }
+                _ => break,
+            }
+        }
+        // A value named `self` or a visibility is no path.
+        let named = word.contains("::") && !(from.is_empty() && parts.is_empty());
+        named.then(|| [from, parts].concat().join("::"))
+    });
+    from_root.collect()
+}
+
+/// The module that a path leads into: the longest one that it begins with.
+fn target<'a>(path: &str, modules: &'a BTreeSet<String>) -> Option<&'a String> {
+    let mut path = path;
+    loop {
+        if let Some(found) = modules.get(path) {
+            return Some(found);
+        }
+        path = path.rsplit_once("::")?.0;
+    }
+}
+
+fn used(file: &Source, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let own = module(file);
+    let code = file
+        .code()
+        .take_while(|(number, _)| *number <= file.n_untested());
+    let paths = code.flat_map(|(_, line)| paths(line, &own));
+    let mut used: BTreeSet<String> = paths
+        .filter_map(|path| target(&path, modules).cloned())
+        .collect();
+    let child = |other: &&String| other.rsplit_once("::").is_some_and(|(up, _)| up == own);
+    used.extend(modules.iter().filter(child).cloned());
+    used.remove(&own);
+    used
+}
+
+fn graph(files: &[Source]) -> Graph {
+    let untested = || files.iter().filter(|file| !file.of_tests);
+    let modules: BTreeSet<String> = untested().map(module).collect();
+    untested()
+        .map(|file| (module(file), used(file, &modules)))
+        .collect()
+}
+
+/// The modules that are reached from one over at least one step.
+fn reached(graph: &Graph, from: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![from.to_owned()];
+    while let Some(next) = left.pop() {
+        for used in graph.get(&next).into_iter().flatten() {
+            if found.insert(used.clone()) {
+                left.push(used.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Each set of modules of which every one is reached from every other.
+fn circles(graph: &Graph) -> BTreeSet<BTreeSet<String>> {
+    let all: BTreeMap<&String, BTreeSet<String>> =
+        graph.keys().map(|one| (one, reached(graph, one))).collect();
+    let circle = |(one, reached): (&&String, &BTreeSet<String>)| {
+        let back = |other: &&String| all.get(other).is_some_and(|it| it.contains(*one));
+        let circle: BTreeSet<String> = reached.iter().filter(back).cloned().collect();
+        (!circle.is_empty()).then_some(circle)
+    };
+    all.iter().filter_map(circle).collect()
+}
+
+#[test]
+fn a_folder_of_the_engine_uses_itself_and_folders_to_its_left() {
+    let files = sources(&["src"]);
+    let graph = graph(&files);
+    let folder = |module: &str| {
+        let inner = module.strip_prefix("engine::")?;
+        ENGINE
+            .iter()
+            .position(|name| Some(*name) == inner.split("::").next())
+    };
+    check("the engine's folders", &files, |file| {
+        let own = module(file);
+        let Some(place) = folder(&own) else {
+            let inner = own.strip_prefix("engine::");
+            let unknown = inner.map(|inner| (1, format!("{inner} is no folder of the engine")));
+            return unknown.into_iter().collect();
+        };
+        let used = graph.get(&own).into_iter().flatten();
+        let around = used.filter(|other| match folder(other) {
+            Some(other) => other > place,
+            None => *other == "engine",
+        });
+        around.map(|other| (1, format!("uses {other}"))).collect()
+    });
+}
+
+#[test]
+fn no_modules_form_a_circle() {
+    let all = graph(&sources(&["src"]));
+    for room in WITHOUT_CIRCLES {
+        let is_within = |module: &str| {
+            let inner = module.strip_prefix(room);
+            inner.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let mut graph = all.clone();
+        graph.retain(|module, _| is_within(module));
+        assert!(graph.len() > 1, "{room}: no module was read");
+        let circles = circles(&graph);
+        assert!(circles.is_empty(), "{room}: {circles:#?}");
+    }
+}
+
+#[test]
+fn paths_are_read_from_the_root() {
+    let check = |line: &str, expected: &[&str]| {
+        assert_eq!(paths(line, "engine::host::room"), expected, "{line}");
+    };
+    check(
+        "use crate::engine::error::Error;",
+        &["engine::error::Error"],
+    );
+    check("use super::runtime::{A, B};", &["engine::host::runtime"]);
+    check("use super::super::flows::B;", &["engine::flows::B"]);
+    check(
+        "let x = self::helper(crate::x::Y);",
+        &["engine::host::room::helper", "x::Y"],
+    );
+    check("pub(crate) fn a(&self) -> Self { self.b }", &[]);
+    check("pub(in crate::engine) fn a()", &[]);
+    check("use std::sync::Arc;", &[]);
+}
+
+#[test]
+fn circles_are_found_whole() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph = Graph::new();
+        for (from, to) in edges {
+            let used = graph.entry((*from).to_owned()).or_default();
+            used.insert((*to).to_owned());
+        }
+        graph
+    };
+    let line = graph(&[("a", "b"), ("b", "c"), ("a", "c")]);
+    assert!(circles(&line).is_empty());
+    let round = graph(&[("a", "b"), ("b", "c"), ("c", "b"), ("d", "e"), ("e", "d")]);
+    let expected = [["b", "c"], ["d", "e"]].map(|circle| circle.map(str::to_owned).into());
+    assert_eq!(circles(&round), expected.into());
+}
