@@ -49,7 +49,8 @@ mod training;
 mod versions;
 
 pub use algorithms::analytic::{InverseTemperature, Recursion, Settings as RecursionSettings};
-pub use algorithms::learned::{Amendment, Learned};
+pub use algorithms::example::Amendment;
+pub use algorithms::learned::Learned;
 pub use archive::{Archive, Otherwise};
 pub use comparison::Comparison;
 pub use join::{Coming, Gone, Held, Joins, Waiting};

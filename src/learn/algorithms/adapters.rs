@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
-use super::learned::{Amendment, Known};
+use super::example::{Amendment, Known};
 use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};

@@ -12,8 +12,7 @@ mod recursion;
 
 use std::ops::Range;
 
-use super::gradient::Outcome;
-use super::learned::{Amendment, Known};
+use super::example::{Amendment, Known, Outcome};
 use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{

@@ -10,8 +10,9 @@ mod pool;
 mod saved;
 
 use super::analytic::{Recursion, Settings};
-use super::gradient::{GradientLearner, OutputLoss};
-use super::learned::{Known, amends_rewards};
+use super::example::{Known, amends_rewards};
+use super::gradient::GradientLearner;
+use super::output_loss::OutputLoss;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
     self, Encoded, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights, Scale, Spec,

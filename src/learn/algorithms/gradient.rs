@@ -7,7 +7,6 @@
 mod amend;
 mod average;
 mod influence;
-mod output_loss;
 mod recent_classes;
 mod replay_loss;
 
@@ -17,7 +16,8 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::learned::Known;
+use super::example::{Known, Outcome};
+use super::output_loss::OutputLoss;
 use crate::learn::memory::{
     Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
 };
@@ -30,23 +30,8 @@ use crate::model::{
 use amend::{Amended, Row};
 use average::Averages;
 use influence::Influence;
-pub use output_loss::OutputLoss;
 use recent_classes::RecentClasses;
 use replay_loss::ReplayLoss;
-
-/// What an example led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It waits until an update is full.
-    Waits,
-    /// An update of so many new examples was made.
-    Updated(u64),
-    /// An update of so many new examples was rejected.
-    Rejected(u64),
-    /// The device that was to learn it failed, as this sentence says: what was learned before
-    /// stands in the journal alone.
-    Failed(String),
-}
 
 /// A network that learns.
 #[derive(Clone, Debug, PartialEq)]

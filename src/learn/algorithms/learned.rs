@@ -11,15 +11,17 @@ use bytes::Bytes;
 use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
-use super::gradient::{GradientLearner, Outcome, OutputLoss};
+use super::example::{Amendment, Known, Outcome, amends_rewards};
+use super::gradient::GradientLearner;
 use super::neighbours::NeighboursLearner;
+use super::output_loss::OutputLoss;
 use crate::event::{Batch, Column};
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Foreign};
 use crate::model::{
     self, Adapters, Device, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters,
-    Remembered, Scale, Spec, Target, Task, TextEncoder,
+    Scale, Spec, Target, TextEncoder,
 };
 
 /// What is learned.
@@ -51,48 +53,6 @@ enum Kind {
     Analytic(Box<AnalyticLearner>),
     Auto(Box<AutoLearner>),
     Neighbours(NeighboursLearner),
-}
-
-/// What is known of a row that is learned.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Known {
-    /// What was true of it.
-    pub target: Target,
-    /// The number of the example; none under the first revision.
-    pub example: Option<u64>,
-}
-
-impl From<Target> for Known {
-    /// Of an example that has no number.
-    fn from(target: Target) -> Known {
-        Known {
-            target,
-            example: None,
-        }
-    }
-}
-
-impl Known {
-    /// What neighbours remember of it.
-    pub fn remembered(self) -> Remembered {
-        Remembered {
-            target: self.target,
-            number: self.example,
-        }
-    }
-}
-
-/// An example that was learned, and turns out to be another one than it was learned as.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Amendment {
-    /// The number of the example: see [`Learned::next_number`].
-    pub example: u64,
-    /// What it was learned as.
-    pub before: Target,
-    /// What it is.
-    pub after: Target,
-    /// Examples that have been learned since; within a kind, those that told of the same output.
-    pub n_since: u64,
 }
 
 impl Learned {
@@ -460,11 +420,6 @@ impl Learned {
         }
         outcome
     }
-}
-
-/// Whether it keeps what amending rewards needs.
-pub(crate) fn amends_rewards(spec: &Spec) -> bool {
-    spec.revision >= 2 && matches!(spec.task, Task::Bandit { .. })
 }
 
 /// A row whose texts are as the encoders among `encoders` give them with these adapters.

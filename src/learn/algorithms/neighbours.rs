@@ -3,7 +3,7 @@
 //! Invariant: what was learned last is believed first, so a correction works on the very next
 //! row like it.
 
-use super::learned::{Amendment, Known};
+use super::example::{Amendment, Known};
 use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{

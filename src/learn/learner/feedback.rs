@@ -6,8 +6,7 @@ use super::super::archive::Archive;
 use super::super::join::Held;
 use super::{Error, History, Learner, Omission, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
-use crate::learn::algorithms::gradient::Outcome;
-use crate::learn::algorithms::learned::Amendment;
+use crate::learn::algorithms::example::{Amendment, Outcome};
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 

@@ -11,7 +11,7 @@ use super::super::join::{Held, Waiting};
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Feedback, PredictionId, Signal, Time};
-use crate::learn::algorithms::learned::Amendment;
+use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 

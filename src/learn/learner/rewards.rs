@@ -11,7 +11,7 @@ use super::super::signals::{self, PREFERENCE, REWARD};
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Decision, Outputs, Prediction, PredictionId, Signal};
-use crate::learn::algorithms::learned::Amendment;
+use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 

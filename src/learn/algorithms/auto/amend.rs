@@ -3,8 +3,8 @@
 //! Invariant: no member is scored on it again, and it counts as one example.
 
 use super::super::analytic::BIAS;
-use super::super::gradient::OutputLoss;
-use super::super::learned::Amendment;
+use super::super::example::Amendment;
+use super::super::output_loss::OutputLoss;
 use super::{AutoLearner, output_loss, pool};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{Encoded, Member, MemberOutputs, Rescale, Scale, Target, logistic_share};

@@ -5,10 +5,11 @@
 //! rewards, whose gradient is linear in the target. What replays of it taught before fades, since
 //! they now pull the other way. A class is learned once more, as what it is.
 
-use super::super::learned::Amendment;
+use super::super::example::{Amendment, Outcome};
+use super::super::output_loss::OutputLoss;
+use super::GradientLearner;
 use super::influence::{Influence, Left, Pulled};
 use super::replay_loss::ReplayLoss;
-use super::{GradientLearner, Outcome, OutputLoss};
 use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
 

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::super::output_loss::OutputLoss;
 use super::amend::{Amended, Row};
-use super::output_loss::OutputLoss;
 use super::replay_loss::ReplayLoss;
 use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};

@@ -10,7 +10,7 @@
 //! are remembered. That took DER++ on Split-MNIST with 200, 500 and 5120 slots from 77.8, 88.5
 //! and 96.0 % to 90.1, 92.8 and 96.0 %, with a weight of 0.03 and standardised inputs.
 
-use super::output_loss::OutputLoss;
+use super::super::output_loss::OutputLoss;
 use crate::model::{Strategy, Target};
 
 /// DER++: weight of the squared distance to the outputs of when the row was remembered.

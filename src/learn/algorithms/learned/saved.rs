@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::adapters::AdapterLearner;
-use super::{Kind, Learned, amends_rewards};
+use super::super::example::amends_rewards;
+use super::{Kind, Learned};
 use crate::learn::memory::Form;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
