@@ -74,9 +74,10 @@ impl Comparison {
         Moment {
             digest: other.learned().digest(),
             counted: other.counted(),
-            tallies: match whole {
-                true => other.tallies(),
-                false => other.tallies_unheld(),
+            tallies: if whole {
+                other.tallies()
+            } else {
+                other.tallies_unheld()
             },
             whole,
         }

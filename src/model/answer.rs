@@ -169,9 +169,10 @@ impl Model {
     /// The probability of each action of one row.
     fn shares(&self, row: &Encoded, scores: &[f32]) -> Vec<f32> {
         let policy = self.spec.policy;
-        let deviations = match policy.needs_posterior() {
-            true => self.function.deviations(row),
-            false => None,
+        let deviations = if policy.needs_posterior() {
+            self.function.deviations(row)
+        } else {
+            None
         };
         policy.distribution(Estimates {
             scores,
@@ -244,9 +245,10 @@ fn normalise(probabilities: &mut [f32]) {
     let total: f32 = probabilities.iter().sum();
     let even = 1.0 / probabilities.len() as f32;
     for share in probabilities.iter_mut() {
-        *share = match total > f32::MIN_POSITIVE {
-            true => *share / total,
-            false => even,
+        *share = if total > f32::MIN_POSITIVE {
+            *share / total
+        } else {
+            even
         };
     }
 }

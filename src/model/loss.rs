@@ -150,9 +150,8 @@ pub fn softmax(scores: &mut [f32]) {
 
 /// The index of the largest value of `[n]`, the first of equals; 0 of none.
 pub fn argmax(values: &[f32]) -> usize {
-    let better = |best: usize, (index, value): (usize, &f32)| match *value > values[best] {
-        true => index,
-        false => best,
+    let better = |best: usize, (index, value): (usize, &f32)| {
+        if *value > values[best] { index } else { best }
     };
     values.iter().enumerate().fold(0, better)
 }

@@ -13,12 +13,13 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, &'a [u8]), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.0.is_empty() {
-            true => None,
-            false => Some(self.field().ok_or_else(|| {
+        if self.0.is_empty() {
+            None
+        } else {
+            Some(self.field().ok_or_else(|| {
                 self.0 = &[];
                 "it is cut short, or no ONNX file".to_owned()
-            })),
+            }))
         }
     }
 }

@@ -238,7 +238,7 @@ mod tests {
         let mut others = Vec::new();
         for (kind, n_rows) in requests {
             let before = batcher.jobs.len();
-            others.push(ask(*kind, *n_rows));
+            others.push(send(*kind, *n_rows));
             // Until it is in the queue, or refused.
             while batcher.jobs.len() == before && !others[others.len() - 1].is_finished() {
                 tokio::task::yield_now().await;

@@ -51,10 +51,7 @@ impl AnalyticLearner {
     pub fn new(spec: &Spec, settings: &Analytic, n_dense: usize) -> AnalyticLearner {
         let n_outputs = spec.task.n_outputs();
         let is_bandit = matches!(spec.task, Task::Bandit { .. });
-        let n_recursions = match is_bandit {
-            true => n_outputs,
-            false => 1,
-        };
+        let n_recursions = if is_bandit { n_outputs } else { 1 };
         let features = RandomFeatures::new(Form {
             seed: spec.seed,
             n_dense,
@@ -221,9 +218,10 @@ impl AnalyticLearner {
         let deviation = variance.sqrt().max(f64::MIN_POSITIVE);
         let delta = (delta / deviation).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
         let phi = self.features.phi(row);
-        match self.is_bandit {
-            false => self.recursions[0].correct(&phi, output_index, delta),
-            true => self.recursions[output_index].correct(&phi, 0, delta),
+        if self.is_bandit {
+            self.recursions[output_index].correct(&phi, 0, delta)
+        } else {
+            self.recursions[0].correct(&phi, output_index, delta)
         }
     }
 

@@ -135,16 +135,15 @@ impl GradientLearner {
     pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
         self.replay = spec.memory.replay;
-        match amend::has_influence(spec) {
-            true => {
-                let first = match self.n_updates {
-                    0 => Influence::new,
-                    _ => Influence::begun,
-                };
-                let begin = || first(spec.task.n_outputs());
-                self.influence.get_or_insert_with(begin);
-            }
-            false => self.influence = None,
+        if amend::has_influence(spec) {
+            let first = match self.n_updates {
+                0 => Influence::new,
+                _ => Influence::begun,
+            };
+            let begin = || first(spec.task.n_outputs());
+            self.influence.get_or_insert_with(begin);
+        } else {
+            self.influence = None
         }
     }
 
@@ -408,9 +407,10 @@ impl GradientLearner {
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
         self.pending = load_examples(form, &mut state.unnest("pending"))?;
         let mut influence = state.unnest("influence");
-        self.influence = match influence.0.is_empty() {
-            true => amend::has_influence(spec).then(|| Influence::begun(form.n_outputs)),
-            false => Some(Influence::load(form, &mut influence)?),
+        self.influence = if influence.0.is_empty() {
+            amend::has_influence(spec).then(|| Influence::begun(form.n_outputs))
+        } else {
+            Some(Influence::load(form, &mut influence)?)
         };
         Ok(())
     }

@@ -208,13 +208,15 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
-        match spec.revision >= 2 {
-            true => _ = self.first_rows.get_or_insert_default(),
-            false => self.first_rows = None,
+        if spec.revision >= 2 {
+            _ = self.first_rows.get_or_insert_default()
+        } else {
+            self.first_rows = None
         }
-        match amends_rewards(spec) {
-            true => self.begin_amending(spec),
-            false => (self.newest, self.counts) = (None, None),
+        if amends_rewards(spec) {
+            self.begin_amending(spec)
+        } else {
+            (self.newest, self.counts) = (None, None)
         }
         for (place, _, settings) in spec.adapted_encoders() {
             if let Some(learner) = &mut self.adapters[place] {
@@ -440,9 +442,10 @@ fn embed_again(
 
 /// What becomes of an example that is amended at once, or not at all.
 fn amended(amended: bool) -> Outcome {
-    match amended {
-        true => Outcome::Updated(0),
-        false => Outcome::Rejected(0),
+    if amended {
+        Outcome::Updated(0)
+    } else {
+        Outcome::Rejected(0)
     }
 }
 

@@ -49,15 +49,13 @@ impl LastWord {
         let last = &self.feedback;
         let is_newer = self.is_older_than(next);
         if last.signal == next.signal {
-            return match is_newer {
-                true => Verdict::Confirms,
-                false => Verdict::Repeats,
+            return if is_newer {
+                Verdict::Confirms
+            } else {
+                Verdict::Repeats
             };
         }
-        let (newer, older) = match is_newer {
-            true => (next, last),
-            false => (last, next),
-        };
+        let (newer, older) = if is_newer { (next, last) } else { (last, next) };
         match newer.source == older.source || may_review(&newer.actor) {
             true if is_newer => Verdict::Supersedes,
             true => Verdict::IsOlder,
@@ -205,10 +203,9 @@ impl Learner {
     /// The event that taught what was held has given way.
     fn replace(&mut self, held: Held, last: &Feedback) {
         let waits = held.number.get() > self.learned.n_examples();
-        self.world.ledger.replace(match waits {
-            true => Fate::Pending,
-            false => Fate::Applied,
-        });
+        self.world
+            .ledger
+            .replace(if waits { Fate::Pending } else { Fate::Applied });
         // After a restore another event than the last may have taught it.
         let taught = self.known_truth(&last.signal).map(index);
         if taught == Some(held.value) {

@@ -134,9 +134,10 @@ fn put_positions(tensors: &mut Tensors, name: &str, positions: Vec<u64>) {
 }
 
 fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights::Error> {
-    match tensors.0.contains_key(name) {
-        true => tensors.take_u64(name, &[None]),
-        false => Ok(Vec::new()),
+    if tensors.0.contains_key(name) {
+        tensors.take_u64(name, &[None])
+    } else {
+        Ok(Vec::new())
     }
 }
 

@@ -69,9 +69,10 @@ impl Memory {
         for _ in 0..n_examples {
             let is_recent =
                 !self.short_term.is_empty() && rng.random::<f64>() < self.balance.share();
-            let stored = match is_recent {
-                true => &self.short_term[rng.random_range(0..self.short_term.len())],
-                false => &long_term[rng.random_range(0..long_term.len())],
+            let stored = if is_recent {
+                &self.short_term[rng.random_range(0..self.short_term.len())]
+            } else {
+                &long_term[rng.random_range(0..long_term.len())]
             };
             drawn.push(Drawn {
                 stored: stored.clone(),

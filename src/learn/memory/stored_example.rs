@@ -131,9 +131,10 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
     let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
     // An older program did not keep what a correction comes to; its gradient does without.
-    let corrected = match tensors.0.contains_key("target.corrected") {
-        true => tensors.take_f64("target.corrected", &[Some(n_corrected)])?,
-        false => vec![0.0; n_corrected],
+    let corrected = if tensors.0.contains_key("target.corrected") {
+        tensors.take_f64("target.corrected", &[Some(n_corrected)])?
+    } else {
+        vec![0.0; n_corrected]
     };
     let mut corrected = corrected.into_iter();
     let mut targets = Vec::with_capacity(kinds.len());

@@ -153,9 +153,10 @@ impl Ledger {
                 format!("{n_fates} fates, of which only {n_known} are known"),
             )
         })?;
-        let parts = match tensors.0.contains_key("fates.parts") {
-            true => tensors.take_u64("fates.parts", &[Some(2)])?,
-            false => vec![0, 0],
+        let parts = if tensors.0.contains_key("fates.parts") {
+            tensors.take_u64("fates.parts", &[Some(2)])?
+        } else {
+            vec![0, 0]
         };
         let ledger = Ledger {
             counts,
@@ -163,9 +164,10 @@ impl Ledger {
             n_contradictions: parts[1],
         };
         let wholes = [Fate::Superseded, Fate::Quarantined].map(|fate| ledger.count(fate));
-        match parts[0] <= wholes[0] && parts[1] <= wholes[1] {
-            true => Ok(ledger),
-            false => Err(Error::value("fates.parts", "more than their fates")),
+        if parts[0] <= wholes[0] && parts[1] <= wholes[1] {
+            Ok(ledger)
+        } else {
+            Err(Error::value("fates.parts", "more than their fates"))
         }
     }
 }

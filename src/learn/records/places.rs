@@ -107,12 +107,13 @@ impl Places {
                 labels: of_stretch.to_vec(),
             });
         }
-        match labels.is_empty() {
-            true => Ok(Places {
+        if labels.is_empty() {
+            Ok(Places {
                 newest: *newest,
                 stretches,
-            }),
-            false => Err(wrong()),
+            })
+        } else {
+            Err(wrong())
         }
     }
 }

@@ -130,9 +130,10 @@ impl Sources {
             counts.insert(name.to_owned(), count);
             rest = after;
         }
-        match rest.is_empty() {
-            true => Ok(Sources { counts, since }),
-            false => Err(wrong()),
+        if rest.is_empty() {
+            Ok(Sources { counts, since })
+        } else {
+            Err(wrong())
         }
     }
 }

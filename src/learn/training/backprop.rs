@@ -66,9 +66,10 @@ impl Lengths {
     /// How far a derivative of one moves an output of the row, for a rate and a share of one.
     pub fn reach(&self) -> f32 {
         let reach = self.own * self.own.min(self.most) / self.outputs;
-        match self.outputs > 0.0 && reach.is_finite() {
-            true => reach,
-            false => self.most * self.most / WORST_SQUARED,
+        if self.outputs > 0.0 && reach.is_finite() {
+            reach
+        } else {
+            self.most * self.most / WORST_SQUARED
         }
     }
 

@@ -107,12 +107,11 @@ impl Retold {
         let mut retold = Retold::default();
         for first in firsts {
             let mut told = all.unnest(&first.to_string());
-            let (last, position) = match told.0.contains_key("run") {
-                true => {
-                    let numbers = told.take_u64("run", &[Some(2)])?;
-                    (numbers[0], numbers[1].saturating_sub(1))
-                }
-                false => (first, position(first)),
+            let (last, position) = if told.0.contains_key("run") {
+                let numbers = told.take_u64("run", &[Some(2)])?;
+                (numbers[0], numbers[1].saturating_sub(1))
+            } else {
+                (first, position(first))
             };
             let before = retold.runs.last_key_value();
             if last < first || before.is_some_and(|(_, run)| first <= run.last) {

@@ -238,10 +238,11 @@ fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokeniz
     };
     tokenizer.with_truncation(Some(truncation)).map_err(said)?;
     let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-    match (highest as usize) < vocab_size {
-        true => Ok(tokenizer),
-        false => Err(format!(
+    if (highest as usize) < vocab_size {
+        Ok(tokenizer)
+    } else {
+        Err(format!(
             "it has a token {highest}, and config.json a vocab_size of {vocab_size}"
-        )),
+        ))
     }
 }

@@ -260,9 +260,10 @@ impl Portfolio {
 
     /// Probabilities become scores; values are what they are.
     fn extend(&self, scores: &mut Vec<f32>, outputs: Vec<f32>) {
-        match self.classes {
-            true => scores.extend(outputs.into_iter().map(log)),
-            false => scores.extend(outputs),
+        if self.classes {
+            scores.extend(outputs.into_iter().map(log))
+        } else {
+            scores.extend(outputs)
         }
     }
 

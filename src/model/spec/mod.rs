@@ -440,10 +440,8 @@ impl Spec {
     /// # Errors
     /// Names the key whose change would need another shape of state.
     pub fn check_change(&self, next: &Spec) -> Result<(), Error> {
-        let same = |key: &'static str, same: bool| match same {
-            true => Ok(()),
-            false => Err(Error::Shape(key)),
-        };
+        let same =
+            |key: &'static str, same: bool| if same { Ok(()) } else { Err(Error::Shape(key)) };
         same("task, classes and actions", self.task == next.task)?;
         same("input", self.has_inputs_of(next))?;
         same(

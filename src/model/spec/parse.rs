@@ -328,13 +328,14 @@ fn within(
     range: RangeInclusive<u64>,
 ) -> Result<u64, Error> {
     let number = written.unwrap_or(default);
-    match range.contains(&number) {
-        true => Ok(number),
-        false => Err(value(
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(value(
             key,
             number,
             format!("{} to {}", range.start(), range.end()),
-        )),
+        ))
     }
 }
 

@@ -58,10 +58,7 @@ impl ErrorScale {
         let rate = (RATES[0] / (1.0 + self.count / SETTLING)).max(RATES[1]);
         self.count = (self.count + 1.0).min(COUNT_MAX);
         for (median, error) in self.medians.iter_mut().zip(errors) {
-            let step = match error.abs() > *median {
-                true => rate,
-                false => -rate,
-            };
+            let step = if error.abs() > *median { rate } else { -rate };
             *median = (*median * step.exp()).clamp(least, most);
         }
     }

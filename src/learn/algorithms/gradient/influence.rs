@@ -247,9 +247,10 @@ impl Influence {
             loaded.masses.insert(id, mass);
             loaded.order.push_back(id);
         }
-        match loaded.masses.len() == n {
-            true => Ok(loaded),
-            false => Err(Error::value("examples", "an example stands twice")),
+        if loaded.masses.len() == n {
+            Ok(loaded)
+        } else {
+            Err(Error::value("examples", "an example stands twice"))
         }
     }
 }

@@ -72,12 +72,11 @@ impl ReplayLoss<'_> {
     }
 
     fn row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
-        match self.n_live < outputs.len() {
-            true => {
-                let logit_offset = |output| (output < self.n_live).then_some(0.0);
-                self.with_offsets(target, outputs, gradient, logit_offset)
-            }
-            false => self.output_loss.gradient(target, outputs, gradient),
+        if self.n_live < outputs.len() {
+            let logit_offset = |output| (output < self.n_live).then_some(0.0);
+            self.with_offsets(target, outputs, gradient, logit_offset)
+        } else {
+            self.output_loss.gradient(target, outputs, gradient)
         }
     }
 

@@ -139,9 +139,10 @@ impl Bert {
         }
         let masked = present.iter().map(|present| (1.0 - present) * MASKED);
         // Added to the scores `[b, a, t, t]`; nothing is where nothing is padded.
-        let mask = match present.contains(&0.0) {
-            true => Some(Tensor::from_iter(masked, &self.device)?.reshape((b, 1, 1, t))?),
-            false => None,
+        let mask = if present.contains(&0.0) {
+            Some(Tensor::from_iter(masked, &self.device)?.reshape((b, 1, 1, t))?)
+        } else {
+            None
         };
         let present = Tensor::from_vec(present, (b, t, 1), &self.device)?;
         let ids = Tensor::from_vec(ids, b * t, &self.device)?;
@@ -205,9 +206,10 @@ impl Layer {
         };
         // candle's fused operations let no gradient through.
         let learns = adapters.is_some();
-        let shares = match learns {
-            true => ops::softmax(&scores, D::Minus1)?,
-            false => ops::softmax_last_dim(&scores)?,
+        let shares = if learns {
+            ops::softmax(&scores, D::Minus1)?
+        } else {
+            ops::softmax_last_dim(&scores)?
         };
         let mixed = shares.matmul(&value)?.transpose(1, 2)?;
         let mixed = mixed.reshape((b * t, ()))?;

@@ -206,12 +206,13 @@ fn estimates(
         .counts
         .iter()
         .zip(&base_rates.sums)
-        .map(
-            |(count, sum)| match *count > 0.0 && scale.knows(sum / count) {
-                true => (PRIOR * scale.standardise(sum / count), PRIOR),
-                false => (0.0, PRIOR),
-            },
-        )
+        .map(|(count, sum)| {
+            if *count > 0.0 && scale.knows(sum / count) {
+                (PRIOR * scale.standardise(sum / count), PRIOR)
+            } else {
+                (0.0, PRIOR)
+            }
+        })
         .collect();
     let mut hear = |action: usize, reward: f64, weight: f32| {
         sums[action].0 += weight / nearest * scale.standardise(reward);

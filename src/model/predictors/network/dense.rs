@@ -240,9 +240,10 @@ fn places(layers: &[Layer]) -> Vec<Place> {
         let place = Place {
             n_in: layer.n_in,
             n_out: layer.n_out,
-            rows: match index + 1 == layers.len() {
-                true => layer.n_out,
-                false => filled_up(layer.n_out),
+            rows: if index + 1 == layers.len() {
+                layer.n_out
+            } else {
+                filled_up(layer.n_out)
             },
             columns: filled_up(layer.n_in),
             start,

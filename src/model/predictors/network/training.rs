@@ -196,9 +196,10 @@ impl Training {
         let products = products.map(|(gradient, input)| gradient.t()?.matmul(input)?.flatten_all());
         let gradient = Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 0)?;
         let (values, moments) = self.moved(&gradient, rule)?;
-        let first = match wants_first {
-            true => self.outputs_of_first(&gradients[0])?,
-            false => Vec::new(),
+        let first = if wants_first {
+            self.outputs_of_first(&gradients[0])?
+        } else {
+            Vec::new()
         };
         self.layers = self.layers.with(values);
         self.moments = moments;

@@ -59,12 +59,11 @@ pub(super) fn apply(journal: &RawJournal, ordered: &OrderedLimits) -> RawJournal
 
 /// Refuses the table where an author wrote it.
 pub(super) fn check_absent(raw: &Raw) -> Result<(), Error> {
-    match raw.ordered == OrderedLimits::default() {
-        true => Ok(()),
-        false => {
-            let allowed = "it is written behind a description by the program; leave it out";
-            Err(value("ordered", "a table", allowed))
-        }
+    if raw.ordered == OrderedLimits::default() {
+        Ok(())
+    } else {
+        let allowed = "it is written behind a description by the program; leave it out";
+        Err(value("ordered", "a table", allowed))
     }
 }
 

@@ -159,9 +159,10 @@ fn sized(raw: &Raw, name: &str, path: &str) -> Result<(Pinned, usize), Error> {
 
 fn check_path(key: &str, path: &str) -> Result<(), Error> {
     let sound = (1..=1024).contains(&path.len()) && !path.contains(char::is_control);
-    match sound {
-        true => Ok(()),
-        false => Err(value(key, format!("{path:?}"), "a path of 1 to 1024 bytes")),
+    if sound {
+        Ok(())
+    } else {
+        Err(value(key, format!("{path:?}"), "a path of 1 to 1024 bytes"))
     }
 }
 

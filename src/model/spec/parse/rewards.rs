@@ -76,9 +76,10 @@ pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
     }
     let positive = |key: &str, written: Option<f64>, default: f64| {
         let number = written.unwrap_or(default);
-        match number > 0.0 && number <= 1e6 {
-            true => Ok(number),
-            false => Err(value(key, number, "larger than 0, at most 1000000")),
+        if number > 0.0 && number <= 1e6 {
+            Ok(number)
+        } else {
+            Err(value(key, number, "larger than 0, at most 1000000"))
         }
     };
     match policy.kind.as_str() {
@@ -87,9 +88,10 @@ pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
             // The first 8,000 rows as actions with 0.01, 0.05 and 0.2, mean reward: intrusion 0.914,
             // 0.933, 0.772; weather 0.806, 0.793, 0.751.
             let epsilon = policy.epsilon.unwrap_or(0.05);
-            match (0.0..=1.0).contains(&epsilon) {
-                true => Ok(Policy::Epsilon(epsilon)),
-                false => Err(value("policy.epsilon", epsilon, "0 to 1")),
+            if (0.0..=1.0).contains(&epsilon) {
+                Ok(Policy::Epsilon(epsilon))
+            } else {
+                Err(value("policy.epsilon", epsilon, "0 to 1"))
             }
         }
         // The same with 0.03, 0.1 and 0.3: intrusion 0.984 each time; weather 0.810, 0.806, 0.797.
@@ -132,9 +134,10 @@ fn range(
     if min.is_nan() || min.abs() > bound {
         return Err(value(keys[0], min, allowed));
     }
-    match max.abs() <= bound && min < max {
-        true => Ok([min, max]),
-        false => Err(value(keys[1], max, allowed)),
+    if max.abs() <= bound && min < max {
+        Ok([min, max])
+    } else {
+        Err(value(keys[1], max, allowed))
     }
 }
 
@@ -216,13 +219,14 @@ fn signal(name: &str, raw: &RawSignal) -> Result<ImplicitSignal, Error> {
         return Err(value(&key(".scale"), signal.scale, "larger than 0"));
     }
     let ordered = signal.min <= signal.max && signal.min.is_finite() && signal.max.is_finite();
-    match ordered {
-        true => Ok(signal),
-        false => Err(value(
+    if ordered {
+        Ok(signal)
+    } else {
+        Err(value(
             &key(".max"),
             signal.max,
             format!("a finite number, at least min = {}", signal.min),
-        )),
+        ))
     }
 }
 
