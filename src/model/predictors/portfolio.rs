@@ -177,7 +177,7 @@ impl Portfolio {
         Cow::Owned(row)
     }
 
-    /// What every member says of a row; `network` is there where the plan has one.
+    /// The outputs of every member for a row; `network` is there where the plan has one.
     pub fn member_outputs(
         &self,
         row: &Encoded,
@@ -188,37 +188,7 @@ impl Portfolio {
         let phi = self.features.as_ref().map(|features| features.phi(&wider));
         let phi = phi.unwrap_or_default();
         let linear = self.linear_members.scores(&wider);
-        let mut linear = linear.chunks_exact(self.n_outputs);
-        let mut ridges = self.ridges.iter();
-        let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
-        let mut near = near.into_iter();
-        let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
-        for member in &self.plan.members {
-            match member {
-                Member::Linear(_) | Member::Logistic(_) => {
-                    scores.extend_from_slice(linear.next().expect("a row of scores a member"));
-                }
-                Member::Analytic(_) | Member::Exclusive => {
-                    let ridge = ridges.next().expect("a regression a member");
-                    scores.extend(ridge.scores(&phi));
-                }
-                Member::Neighbours(_) => {
-                    let near = near.next().expect("neighbours a window");
-                    let p = Voters { repeat: 1.0 }.outputs(&near, &self.base_rates, scale);
-                    self.extend(&mut scores, p);
-                }
-                Member::Network => {
-                    let row = self.for_network(row);
-                    let network = network.expect("a portfolio with a network is given it");
-                    let outputs = network.forward(std::slice::from_ref(&row));
-                    scores.extend(outputs.expect("a member is computed on the processor"));
-                }
-                Member::LastLabel | Member::LastValue => {
-                    let newest = self.no_change.unwrap_or_default();
-                    self.extend(&mut scores, self.no_change_outputs(&newest, scale));
-                }
-            }
-        }
+        let scores = self.scores((row, &linear, &phi), scale, network);
         let mut outputs = scores.clone();
         self.restore_shares(&mut outputs, scale);
         if self.classes {
@@ -241,7 +211,49 @@ impl Portfolio {
         }
     }
 
-    /// Makes rewards of what members say as shares of their range.
+    /// The scores of the members in the order of the table, from a row, the scores of the linear
+    /// members and the features of the ridge regressions; `[members, n_outputs]`.
+    fn scores(
+        &self,
+        (row, linear, phi): (&Encoded, &[f32], &[f32]),
+        scale: &Scale,
+        network: Option<&Network>,
+    ) -> Vec<f32> {
+        let mut linear = linear.chunks_exact(self.n_outputs);
+        let mut ridges = self.ridges.iter();
+        let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
+        let mut near = near.into_iter();
+        let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
+        for member in &self.plan.members {
+            match member {
+                Member::Linear(_) | Member::Logistic(_) => {
+                    scores.extend_from_slice(linear.next().expect("a row of scores a member"));
+                }
+                Member::Analytic(_) | Member::Exclusive => {
+                    let ridge = ridges.next().expect("a regression a member");
+                    scores.extend(ridge.scores(phi));
+                }
+                Member::Neighbours(_) => {
+                    let near = near.next().expect("neighbours a window");
+                    let p = Voters { repeat: 1.0 }.outputs(&near, &self.base_rates, scale);
+                    self.extend(&mut scores, p);
+                }
+                Member::Network => {
+                    let row = self.for_network(row);
+                    let network = network.expect("a portfolio with a network is given it");
+                    let outputs = network.forward(std::slice::from_ref(&row));
+                    scores.extend(outputs.expect("a member is computed on the processor"));
+                }
+                Member::LastLabel | Member::LastValue => {
+                    let newest = self.no_change.unwrap_or_default();
+                    self.extend(&mut scores, self.no_change_outputs(&newest, scale));
+                }
+            }
+        }
+        scores
+    }
+
+    /// Makes rewards of scores that are shares of their range.
     fn restore_shares(&self, outputs: &mut [f32], scale: &Scale) {
         if !self.plan.bandit {
             return;

@@ -100,23 +100,15 @@ impl AutoLearner {
             .enumerate()
             .filter_map(|(place, (answered, member))| {
                 let step = member.step()?;
-                let is_linear = matches!(member, Member::Linear(_));
-                Some((place, answered, step, is_linear))
+                Some((place, answered, step, *member))
             });
-        for ((place, answered, step, is_linear), gradient) in
+        for ((place, answered, step, member), gradient) in
             members.zip(gradient.chunks_exact_mut(n_outputs))
         {
             let step = step / typical;
             let pull = step * squared_length;
-            // A logistic member that is sure hardly forgets: its loss is nearly flat there.
-            let curvature = match (is_linear, amendment.after) {
-                (false, Target::Reward { action, .. }) => {
-                    let share = logistic_share(answered[action as usize]);
-                    share * (1.0 - share)
-                }
-                (false, _) => 0.25,
-                (true, _) => 1.0,
-            };
+            let is_linear = matches!(member, Member::Linear(_));
+            let curvature = curvature(member, amendment.after, answered);
             let (output_loss, rate) = match is_linear && !is_class {
                 true => (OutputLoss::Plain(scale), step / (1.0 + pull)),
                 false if is_class => (OutputLoss::Plain(scale), step),
@@ -273,6 +265,19 @@ impl AutoLearner {
         };
         let answered = &mut member_outputs.scores[place * n_outputs..][..n_outputs];
         answered.copy_from_slice(&recursion.scores(&member_outputs.phi));
+    }
+}
+
+/// The curvature of a member's loss where it is. A logistic member that is sure hardly forgets: its
+/// loss is nearly flat there.
+fn curvature(member: Member, target: Target, outputs: &[f32]) -> f32 {
+    match (member, target) {
+        (Member::Logistic(_), Target::Reward { action, .. }) => {
+            let share = logistic_share(outputs[action as usize]);
+            share * (1.0 - share)
+        }
+        (Member::Logistic(_), _) => 0.25,
+        _ => 1.0,
     }
 }
 
