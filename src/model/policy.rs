@@ -31,7 +31,7 @@ pub enum Policy {
     LinUcb(f64),
 }
 
-/// What is known of every action for one row.
+/// The estimates of every action for one row.
 #[derive(Clone, Copy, Debug)]
 pub struct Estimates<'a> {
     /// `[actions]`, expected rewards in standard deviations of the reward.

@@ -224,19 +224,19 @@ impl AdapterLearner {
     }
 }
 
-/// What a vector of length one is multiplied by so that its mean square is one.
+/// The factor that brings a vector of length one to a mean square of one.
 fn features_per_length(width: usize) -> f32 {
     (width as f32).sqrt()
 }
 
-/// What the guide sees of a vector: that, and a one.
+/// The features of a vector for the guide: the vector so scaled, and a one.
 fn features(vector: &[f32]) -> Vec<f32> {
     let factor = features_per_length(vector.len());
     let scaled = vector.iter().map(|value| value * factor);
     scaled.chain([1.0]).collect()
 }
 
-/// What the outputs should have been; where nothing is known of one, as the guide said.
+/// The targets of all outputs: the guide's own answer where the example tells nothing of one.
 fn wanted(target: Target, scale: &Scale, said: Vec<f32>) -> Vec<f32> {
     let mut wanted = said;
     match target {

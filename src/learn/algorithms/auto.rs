@@ -197,7 +197,8 @@ impl AutoLearner {
         true
     }
 
-    /// What a reward lacked when its example came is learned wherever that left a trace.
+    /// Learns the part of a reward that was missing when its example came, in every member that
+    /// learned the rest.
     fn correct(
         &mut self,
         row: &Encoded,

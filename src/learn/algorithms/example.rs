@@ -5,7 +5,7 @@ use crate::model::{Remembered, Spec, Target, Task};
 /// The truth of a row that is learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Known {
-    /// What was true of it.
+    /// The truth.
     pub target: Target,
     /// The number of the example; none under the first revision.
     pub example: Option<u64>,
@@ -22,7 +22,7 @@ impl From<Target> for Known {
 }
 
 impl Known {
-    /// What neighbours remember of it.
+    /// The part that neighbours remember.
     pub fn remembered(self) -> Remembered {
         Remembered {
             target: self.target,
@@ -36,9 +36,9 @@ impl Known {
 pub struct Amendment {
     /// The number of the example: see [`super::learned::Learned::next_number`].
     pub example: u64,
-    /// What it was learned as.
+    /// The target that it was learned with.
     pub before: Target,
-    /// What it is.
+    /// The right target.
     pub after: Target,
     /// Examples that have been learned since; within a kind, those that told of the same output.
     pub n_since: u64,

@@ -41,7 +41,7 @@ pub struct GradientLearner {
     replay: usize,
     seed: u64,
     network: TrainingNetwork,
-    /// What serves instead of the network, where the strategy keeps averages of its weights.
+    /// The averages that serve instead of the network, where the strategy keeps them.
     averages: Option<Box<Averages>>,
     memory: Memory,
     pending: Vec<StoredExample>,

@@ -24,13 +24,13 @@ use crate::model::{
     Scale, Spec, Target, TextEncoder,
 };
 
-/// What is learned.
+/// The state of a learner of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
     /// Of the texts whose encoders learn, by the place of their input.
     adapters: Vec<Option<AdapterLearner>>,
     encoder: Encoder,
-    /// What values, rewards and the outputs of every kind are in.
+    /// The scale of values, of rewards and of the outputs of every kind.
     target: Scale,
     /// Of rewards, the scale that they have by now: `target` stays where it is until it is far from
     /// this one, so that an example that is amended stands in the scale that it was learned in.
@@ -140,7 +140,7 @@ impl Learned {
         }
     }
 
-    /// What the text encoders have learned, by the place of their input.
+    /// The adapters of the text encoders, by the place of their input.
     pub fn adapters(&self) -> impl Iterator<Item = Option<Arc<Adapters>>> {
         let adapters = |learner: &AdapterLearner| learner.adapters().clone();
         self.adapters
@@ -440,7 +440,7 @@ fn embed_again(
     Ok(row)
 }
 
-/// What becomes of an example that is amended at once, or not at all.
+/// The outcome of an example that is amended at once, or not at all.
 fn amended(amended: bool) -> Outcome {
     if amended {
         Outcome::Updated(0)
@@ -449,7 +449,7 @@ fn amended(amended: bool) -> Outcome {
     }
 }
 
-/// What becomes of an example that is learned at once, or not at all.
+/// The outcome of an example that is learned at once, or not at all.
 fn taken(learned: bool, target: Target) -> Outcome {
     match (learned, target) {
         (false, _) => Outcome::Rejected(1),

@@ -1,4 +1,4 @@
-//! What is remembered to be learned again: the recent in order, and a reservoir of all.
+//! Examples that are remembered to be learned again: the recent in order, and a reservoir of all.
 //!
 //! Invariant: bounded. The two share the examples that are in both, and are sampled together; how
 //! much of a sample is recent moves with the evidence ([`Balance`]).

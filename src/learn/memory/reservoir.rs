@@ -45,7 +45,7 @@ impl Reservoir {
         }
     }
 
-    /// What is remembered.
+    /// The examples that are remembered.
     pub fn examples(&self) -> &[Arc<StoredExample>] {
         &self.examples
     }

@@ -17,7 +17,7 @@ pub fn is_forgotten(accepted: Time, now: Time) -> bool {
     now.0.saturating_sub(accepted.0) > WINDOW_US
 }
 
-/// What a feedback id is known by: the first half of its BLAKE3.
+/// The key of a feedback id: the first half of its BLAKE3.
 pub fn feedback_key(feedback_id: &str) -> u128 {
     let hash = blake3::hash(feedback_id.as_bytes());
     let half = hash.as_bytes()[..16].try_into().expect("sixteen bytes");

@@ -31,7 +31,7 @@ struct Run {
 }
 
 impl Retold {
-    /// What is counted of a version by now, if its checkpoint says something else.
+    /// The counts of a version by now, if its checkpoint has others.
     pub fn get(&self, version: u64) -> Option<&Tallies> {
         let (_, run) = self.runs.range(..=version).next_back()?;
         (version <= run.last).then_some(&run.tallies)

@@ -55,7 +55,7 @@ pub struct TextEncoder {
     width: usize,
 }
 
-/// What computes.
+/// The network of an encoder.
 enum Network {
     Bert(Bert),
     Graph(SentenceGraph),

@@ -125,7 +125,7 @@ impl VectorEncoder {
     }
 }
 
-/// What follows the batch, which must be free.
+/// The dimensions behind the batch, which must be free.
 fn dims(input: &Described) -> Result<Vec<usize>, String> {
     if !matches!(input.element, element::FLOAT | element::DOUBLE) {
         return Err(format!("its input {} is not of floats", input.shown()));

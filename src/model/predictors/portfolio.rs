@@ -35,7 +35,7 @@ pub struct Portfolio {
     pub plan: Plan,
     /// One linear member for each step size, then the logistic ones.
     pub linear_members: LinearMembers,
-    /// What nothing and all of a logistic member's reward are.
+    /// The range of the rewards that logistic members regress shares of.
     pub range: Range,
     /// The features that ridge regressions share.
     pub features: Option<RandomFeatures>,
@@ -43,7 +43,7 @@ pub struct Portfolio {
     pub ridges: Vec<RidgeWeights>,
     /// The newest examples, which two members see more or less of.
     pub memory: Neighbours,
-    /// What was true on the whole.
+    /// The base rates of the outputs.
     pub base_rates: BaseRates,
     /// The member that repeats the newest label or value.
     pub no_change: Option<NoChange>,
@@ -64,10 +64,11 @@ pub struct NoChange {
     pub tried: f64,
 }
 
-/// What is said of a row.
+/// The outputs of all members for a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberOutputs {
-    /// What members compute: scores of classes before their inverse temperatures; `[members, n_outputs]`.
+    /// The scores of the members, those of classes before their inverse temperatures;
+    /// `[members, n_outputs]`.
     pub scores: Vec<f32>,
     /// The outputs of the members and then of the stack, `[members, n_outputs]`: probabilities of classes,
     /// or values in the scale of the target.

@@ -13,7 +13,7 @@ use crate::model::{Encoded, Member, MemberOutputs, Rescale, Scale, Target, logis
 /// classes, where one that learned nothing is the best at what turns out to be wrong, and of rewards.
 const KNOWN: f64 = 0.9;
 const KNOWN_REWARD: f64 = 0.97;
-/// What a logistic member carries over to another range is at least and at most such a share.
+/// The least and the largest share that a logistic member carries over to another range.
 const SHARES: [f32; 2] = [0.02, 0.98];
 
 impl AutoLearner {
@@ -281,7 +281,7 @@ fn curvature(member: Member, target: Target, outputs: &[f32]) -> f32 {
     }
 }
 
-/// What the regression of an action, or of all classes, learns of a target; nothing of another
+/// The targets of the regression of an action, or of all classes; none of another
 /// action's reward.
 fn wanted(target: Target, action: usize, n_outputs: usize, scale: &Scale) -> Option<Vec<f32>> {
     let hot = |place: u32, index: usize| f32::from(u8::from(place as usize == index));

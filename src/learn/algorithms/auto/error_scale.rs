@@ -63,7 +63,7 @@ impl ErrorScale {
         }
     }
 
-    /// What [`ErrorScale::load`] reads.
+    /// The tensors that [`ErrorScale::load`] reads.
     pub fn save(&self, tensors: &mut Tensors) {
         tensors.put_f32("spread", &[self.medians.len()], self.medians.clone());
         tensors.put_f32("spread.count", &[1], vec![self.count]);

@@ -24,7 +24,7 @@ pub struct ReplayLoss<'a> {
     pub output_loss: OutputLoss<'a>,
     /// Outputs from this one on have no class yet: they take no part.
     pub n_live: usize,
-    /// What is added to the outputs of new rows; none where they compete like all others.
+    /// Added to the outputs of new rows; none where they compete like all others.
     pub logit_offsets: &'a [f32],
 }
 

@@ -12,7 +12,7 @@ use super::config::{Activation, Config};
 use crate::device::{Device as ComputeDevice, Use, compute, in_a_line};
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
 
-/// What a score is added to where a token is only padding.
+/// Added to the score of a token that is only padding.
 const MASKED: f32 = -1e9;
 /// A shorter mean is divided by this, as PyTorch's `normalize` does.
 const LENGTH_MIN: f64 = 1e-12;
@@ -155,7 +155,7 @@ impl Bert {
         pooled(&x.reshape((b, t, ()))?, &present)
     }
 
-    /// What the first layer sees, `[b t, h]`.
+    /// The inputs of the first layer, `[b t, h]`.
     fn first(&self, ids: &Tensor, b: usize, t: usize) -> Result<Tensor> {
         let words = self.words.index_select(ids, 0)?.reshape((b, t, ()))?;
         let places = self.positions.narrow(0, 0, t)?.broadcast_add(&self.kind)?;

@@ -1,4 +1,4 @@
-//! What config.json says of a BERT, checked.
+//! The config.json of a BERT, checked.
 //!
 //! Invariant: sizes that are taken are possible, and small enough that nothing computed from them
 //! overflows.
@@ -28,7 +28,7 @@ pub struct Config {
     position_embedding_type: Option<String>,
 }
 
-/// What is asked of every network, however it computes.
+/// The sizes that every network has, whatever its format.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Sizes {
     pub vocab_size: usize,

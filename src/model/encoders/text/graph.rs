@@ -23,7 +23,7 @@ const WIDTH_MAX: usize = 65_536;
 /// A graph from tokens to vectors.
 pub struct SentenceGraph {
     graph: Graph,
-    /// What it asks for, in its order.
+    /// Its inputs, in its order.
     asked: Vec<Asked>,
 }
 

@@ -1,4 +1,4 @@
-//! What the nearest rows say together.
+//! The vote of the nearest rows.
 //!
 //! Votes weigh by inverse squared distance (Dudani 1976, in the form of Shepard 1968), smoothed
 //! towards what was true on the whole, so that few votes claim little.
@@ -23,11 +23,11 @@ pub struct Neighbour {
     pub squared: f32,
     /// How many rows came after it.
     pub age: u32,
-    /// What was true of it.
+    /// Its target.
     pub target: Target,
 }
 
-/// What was true on the whole: for each output how often it was told of, and its mean.
+/// The base rates: for each output how many examples had it, fading, and their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaseRates {
     /// `[n_outputs]`, fading.
@@ -98,7 +98,7 @@ impl BaseRates {
 /// How neighbours are heard.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voters {
-    /// What a vote weighs beside a newer one from the same place: 1 hears them alike, 0 only the
+    /// The weight of a vote beside a newer one from the same place: 1 counts them alike, 0 only the
     /// newest.
     pub repeat: f32,
 }

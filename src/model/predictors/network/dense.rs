@@ -156,7 +156,7 @@ impl DenseLayers {
         self.places.iter().map(matrix).collect()
     }
 
-    /// What goes into each layer, and last what the last one gives, `[n_rows, width]` each; rows
+    /// The inputs of each layer, and then the outputs of the last, `[n_rows, width]` each; rows
     /// are filled up with zeros to `n_rows`.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl DenseLayers {
         Ok(values)
     }
 
-    /// What hashed features add to what the first layer gives, `[n_rows, its rows]`.
+    /// The part of hashed features in the outputs of the first layer, `[n_rows, its rows]`.
     fn embedded(
         &self,
         sparse: &SparseTable,
