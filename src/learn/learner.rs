@@ -46,12 +46,12 @@ pub enum Error {
         /// The position of this one.
         got: u64,
     },
-    /// What an entry speaks of is not to be found.
+    /// An answer, an event or a version that an entry names is not to be found.
     #[error("entry {position}: {what}")]
     Archive {
         /// Where the entry stands.
         position: u64,
-        /// What the archive said.
+        /// The error of the archive.
         what: String,
     },
     /// The description does not parse or would change the state's shape.
@@ -59,7 +59,7 @@ pub enum Error {
     Description {
         /// Where it stands.
         position: u64,
-        /// What is wrong with it.
+        /// The mistake in it.
         error: SpecError,
     },
     /// The state of a version is not of this description.
@@ -67,15 +67,15 @@ pub enum Error {
     Version {
         /// Which.
         version: u64,
-        /// What does not fit.
+        /// The tensor that does not fit.
         error: weights::Error,
     },
-    /// What was to learn it cannot: the state is not to be gone on with.
+    /// The device that learns failed: this state cannot be gone on with.
     #[error("entry {position}: {what}")]
     Device {
         /// Where the entry stands.
         position: u64,
-        /// What the device said.
+        /// The error of the device.
         what: String,
     },
     /// A record says otherwise: this state is not the one that the journal describes.
@@ -83,17 +83,17 @@ pub enum Error {
     Diverged {
         /// Where the record stands.
         position: u64,
-        /// What it says.
+        /// Its content.
         recorded: String,
-        /// What was derived.
+        /// The derived content.
         derived: String,
     },
 }
 
-/// What applying an entry led to.
+/// The effect of applying an entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// What became of a feedback event.
+    /// The fate of a feedback event.
     pub fate: Option<Fate>,
     /// Whether the function answers differently from here on.
     pub changed: bool,
@@ -146,7 +146,7 @@ enum History {
     Other(Vec<Omission>),
 }
 
-/// What is true of the world, whatever was learned: it goes on through restores.
+/// The accounts of the stream, whatever was learned: most of them go on through restores.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct World {
     position: u64,
@@ -235,7 +235,7 @@ impl Learner {
         &self.description
     }
 
-    /// What has been learned.
+    /// The learned state.
     pub fn learned(&self) -> &Learned {
         &self.learned
     }
@@ -318,7 +318,7 @@ impl Learner {
         &self.world.retold
     }
 
-    /// What a version of this state would count besides what it learned.
+    /// The tallies of a version of this state.
     pub fn tallies(&self) -> Tallies {
         let holds = self.spec.revision >= 2;
         Tallies {

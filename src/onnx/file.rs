@@ -36,7 +36,7 @@ pub mod element {
     pub const DOUBLE: i64 = 11;
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug)]
 pub struct File {
     pub opset: i64,

@@ -287,7 +287,7 @@ impl Graph {
         }
     }
 
-    /// What a step gives, and where it goes.
+    /// The values of a step, with their places.
     fn compute(
         &self,
         step: &Step,

@@ -1,4 +1,4 @@
-//! What a file would unfold into, counted before it is: a few bytes of it become a message of some
+//! The messages that a file would unfold into, counted before it is: a few bytes of it become one of some
 //! hundred bytes in memory.
 //!
 //! Invariant: it reads each level that is counted once, and allocates nothing.

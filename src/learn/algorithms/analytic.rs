@@ -205,7 +205,7 @@ impl AnalyticLearner {
         }
     }
 
-    /// What was learned of a row had a reward or value that was larger by `delta`, in the unit of
+    /// Corrects a learned row whose reward or value was larger by `delta`, in the unit of
     /// the target. No new example is counted. False where a number is not finite.
     pub fn correct(
         &mut self,

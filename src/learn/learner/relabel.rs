@@ -15,7 +15,7 @@ use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
-/// What a second truth means for the one that counts so far.
+/// The effect of a second truth on the one that counts so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// It says the same, and is the newer of the two or is not.
@@ -44,7 +44,7 @@ fn may_review(actor: &str) -> bool {
 }
 
 impl LastWord {
-    /// What `next` means, which was accepted later.
+    /// The effect of `next`, which was accepted later.
     fn verdict(&self, next: &Feedback) -> Verdict {
         let last = &self.feedback;
         let is_newer = self.is_older_than(next);
@@ -230,7 +230,7 @@ impl Learner {
     }
 }
 
-/// What is held of a truth: the index of a class or action, or a value.
+/// The number that is held for a truth: the index of a class or action, or a value.
 fn index(truth: Target) -> f64 {
     match truth {
         Target::Class(index) | Target::BestAction(index) => f64::from(index),

@@ -24,7 +24,7 @@ pub(super) struct Earning {
 }
 
 impl Learner {
-    /// What a signal says of a row that came with it.
+    /// The example of a signal whose row came with it.
     pub(super) fn target_of_row(
         &mut self,
         signal: &Signal,

@@ -30,7 +30,7 @@ pub enum Error {
     Toml {
         /// 1-based.
         line: usize,
-        /// What the parser met.
+        /// The error of the parser.
         what: String,
     },
     /// A value outside its range.
@@ -40,7 +40,7 @@ pub enum Error {
         key: String,
         /// As written.
         value: String,
-        /// What can stand there.
+        /// The values that are allowed.
         allowed: String,
     },
     /// A value that a later build will take.
@@ -50,7 +50,7 @@ pub enum Error {
         key: String,
         /// As written.
         value: String,
-        /// What can stand there today.
+        /// The values that are allowed today.
         instead: String,
     },
     /// A change that the learned state cannot follow.

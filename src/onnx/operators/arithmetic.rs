@@ -1,4 +1,4 @@
-//! What is computed value by value.
+//! Operators that compute value by value.
 
 use candle_core::Tensor;
 

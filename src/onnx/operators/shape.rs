@@ -1,4 +1,4 @@
-//! What moves values and computes none.
+//! Operators that move values and compute none.
 
 use candle_core::Tensor;
 
@@ -378,7 +378,7 @@ mod tests {
     use super::super::super::call::Budget;
     use super::super::super::file::Node;
 
-    /// What an operator of no attributes gives for whole numbers.
+    /// The outputs of an operator without attributes for whole numbers.
     fn ints(
         compute: fn(&Call) -> Result<Value, Fault>,
         inputs: [(&[usize], Vec<i64>); 2],

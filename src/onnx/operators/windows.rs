@@ -28,14 +28,14 @@ struct Windows {
 }
 
 impl Windows {
-    /// What the window at `index` covers at `offset`, if it is not padding.
+    /// The place that the window at `index` covers at `offset`, if it is not padding.
     fn place(&self, index: usize, offset: usize) -> Option<usize> {
         let place = index * self.stride + offset * self.dilation;
         let place = place.checked_sub(self.before)?;
         (place < self.extent).then_some(place)
     }
 
-    /// What each window covers at `offset`, padding counted.
+    /// The places that each window covers at `offset`, padding counted.
     fn covered(&self, offset: usize) -> Vec<usize> {
         let starts = (0..self.count).map(|index| index * self.stride);
         starts.map(|start| start + offset * self.dilation).collect()
@@ -155,7 +155,7 @@ fn in_two(x: &Tensor, mut windows: Vec<Windows>) -> Result<(Tensor, [Windows; 2]
     }
 }
 
-/// What [`in_two`] added is taken away.
+/// Takes the dimension away that [`in_two`] added.
 fn out_of_two(y: Tensor, call: &Call) -> Result<Tensor, Fault> {
     match call.floats(0)?.rank() {
         3 => Ok(y.squeeze(2)?),

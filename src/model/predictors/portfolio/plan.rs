@@ -212,7 +212,7 @@ impl Plan {
         self.members.iter().filter_map(window).collect()
     }
 
-    /// What each ridge regression but the exclusive one multiplies the weight of an example by with
+    /// The factor of each ridge regression but the exclusive one on the weight of an example with
     /// each later one.
     pub fn forgetting(&self) -> impl Iterator<Item = f64> {
         self.members.iter().filter_map(|member| match member {

@@ -37,7 +37,7 @@ const BIAS_WIDE: f32 = 0.1;
 /// Features are clipped here: sums of their squares stay finite for ever.
 const CLIP: f32 = 100.0;
 
-/// What random features are made for.
+/// The form of random features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Where the units' weights and the sketch's places come from.
@@ -119,7 +119,7 @@ impl RandomFeatures {
         }
     }
 
-    /// What they were made for.
+    /// Their form.
     pub fn form(&self) -> Form {
         self.form
     }

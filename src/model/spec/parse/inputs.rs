@@ -72,7 +72,7 @@ pub(super) fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
     Ok(inputs)
 }
 
-/// What an input is of, once its name is known.
+/// The kind of an input, once its name is known.
 fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
     let key = |key: &str| format!("input {:?}: {key}", input.name);
     if !matches!(input.kind.as_str(), "text" | "vector") {

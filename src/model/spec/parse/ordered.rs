@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Error, Raw, RawJournal, raw, value};
 
-/// What was ordered; the rest is as `[journal]` says.
+/// The limits that were ordered; the others are those of `[journal]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderedLimits {

@@ -18,7 +18,7 @@ pub struct Named {
     pub weights: Option<String>,
     /// The encoders, by the place of their input.
     pub encoders: Vec<Option<NamedEncoder>>,
-    /// What the encoders compute on.
+    /// The device of the encoders.
     pub device: Device,
 }
 

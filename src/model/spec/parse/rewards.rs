@@ -1,4 +1,4 @@
-//! What a bandit does and earns, as described: `[policy]` and `[feedback]`.
+//! The policy and the rewards of a bandit, as described: `[policy]` and `[feedback]`.
 
 use std::collections::BTreeMap;
 

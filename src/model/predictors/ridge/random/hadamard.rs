@@ -28,7 +28,7 @@ pub struct Hadamard {
     window: usize,
     /// A power of two that holds window and sketch: the units of one block.
     width: usize,
-    /// What makes the three transforms give unit-variance inputs unit-variance units.
+    /// The factor with which the three transforms give unit-variance inputs unit-variance units.
     factor: f32,
     /// Where the window of each block begins.
     starts: Arc<[usize]>,
