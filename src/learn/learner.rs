@@ -22,9 +22,9 @@ use crate::event::{
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::{Fate, Ledger};
 use crate::learn::records::places::Places;
-use crate::learn::records::seen::Seen;
 use crate::learn::records::sources::Sources;
 use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::newest::Newest;
@@ -157,7 +157,7 @@ struct World {
     /// Feedback events that have come: each has one fate.
     n_events: u64,
     joins: Joins,
-    seen: Seen,
+    feedback_ids: FeedbackIds,
     ledger: Ledger,
     sources: Sources,
     evaluation: Evaluation,
@@ -281,8 +281,8 @@ impl Learner {
     }
 
     /// Feedback ids of the last day, under the first revision of the rules.
-    pub fn seen(&self) -> &Seen {
-        &self.world.seen
+    pub fn feedback_ids(&self) -> &FeedbackIds {
+        &self.world.feedback_ids
     }
 
     /// Records of versions and refusals that have not been applied yet.
@@ -474,7 +474,7 @@ impl Learner {
     /// Under later revisions than the first the journal says which events are new.
     pub(super) fn forget_ids(&mut self) {
         if self.spec.revision > 1 {
-            self.world.seen = Seen::default();
+            self.world.feedback_ids = FeedbackIds::default();
         }
     }
 

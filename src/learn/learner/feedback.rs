@@ -70,7 +70,7 @@ impl Learner {
     /// Whether an id came within the last day; it has from now on.
     fn has_seen(&mut self, feedback_id: &str) -> bool {
         let (position, time) = (self.world.position, self.world.time);
-        let seen = &mut self.world.seen;
+        let seen = &mut self.world.feedback_ids;
         seen.forget(time);
         let known = seen.position(feedback_id).is_some();
         if !known {

@@ -10,9 +10,9 @@ use super::{History, Learner, World};
 use crate::event::{Description, Reason, Refusal, Time, Version};
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::Ledger;
 use crate::learn::records::places::Places;
-use crate::learn::records::seen::Seen;
 use crate::learn::records::sources::Sources;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::retold::Retold;
@@ -34,7 +34,7 @@ impl Learner {
         ];
         tensors.put_u64("numbers", &[5], numbers);
         world.joins.save(&mut tensors);
-        world.seen.save(&mut tensors);
+        world.feedback_ids.save(&mut tensors);
         world.ledger.save(&mut tensors);
         world.sources.save(&mut tensors);
         world.evaluation.save(&mut tensors);
@@ -91,7 +91,7 @@ impl Learner {
                 newest_version: numbers[3],
                 n_events: numbers[4],
                 joins,
-                seen: Seen::load(&mut world)?,
+                feedback_ids: FeedbackIds::load(&mut world)?,
                 ledger: Ledger::load(&mut world)?,
                 sources: Sources::load(&mut world, numbers[0])?,
                 evaluation: Evaluation::load(&mut world)?,

@@ -48,7 +48,7 @@ impl BaseRates {
     /// Learns one truth.
     pub fn observe(&mut self, target: Target) {
         let fade = 1.0 - 1.0 / HORIZON;
-        let told = |base_rates: &mut BaseRates, index: usize, value: f64| {
+        let observe_one = |base_rates: &mut BaseRates, index: usize, value: f64| {
             base_rates.counts[index] = base_rates.counts[index] * fade + 1.0;
             base_rates.sums[index] = base_rates.sums[index] * fade + value;
         };
@@ -63,10 +63,10 @@ impl BaseRates {
             }
             // Larger rewards would leave no finite sum.
             Target::Reward { action, reward } => {
-                told(self, action as usize, reward.clamp(-1e100, 1e100));
+                observe_one(self, action as usize, reward.clamp(-1e100, 1e100));
             }
             Target::BestAction(best) => (0..self.counts.len()).for_each(|action| {
-                told(self, action, f64::from(u8::from(action == best as usize)));
+                observe_one(self, action, f64::from(u8::from(action == best as usize)));
             }),
         }
     }
