@@ -1,13 +1,16 @@
-//! What happened, as values: everything that a journal can hold and a learner can apply.
+//! Events as values: everything that a journal can hold and a learner can apply.
 //!
 //! Invariant: a value here is already validated. It knows no wire format, no disk format, no
 //! clock and no file; two equal values are the same fact.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use bytes::Bytes;
+
+pub use names::{MalformedId, MalformedName, ModelName, PredictionId};
 
 /// A moment in UTC, in microseconds since the Unix epoch. Within a journal it never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,48 +26,6 @@ impl fmt::Display for Time {
     }
 }
 
-/// Names one predicted row: a UUIDv7, unique over models, restarts and servers.
-///
-/// ```
-/// let id: perennial::event::PredictionId = "01890a5d-ac96-774b-bcce-b302099a8057".parse()?;
-/// assert_eq!(id.to_string(), "01890a5d-ac96-774b-bcce-b302099a8057");
-/// # Ok::<(), perennial::event::MalformedId>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PredictionId(pub u128);
-
-/// The text is not a hyphenated UUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a hyphenated UUID")]
-pub struct MalformedId;
-
-impl fmt::Display for PredictionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.hyphenated(&mut [0; 36]))
-    }
-}
-
-impl PredictionId {
-    /// The text form, written into the caller's buffer: no allocation on the predict path.
-    pub fn hyphenated<'a>(&self, text: &'a mut [u8; 36]) -> &'a str {
-        uuid::Uuid::from_u128(self.0)
-            .hyphenated()
-            .encode_lower(text)
-    }
-}
-
-impl FromStr for PredictionId {
-    type Err = MalformedId;
-
-    fn from_str(text: &str) -> Result<Self, MalformedId> {
-        if text.len() != 36 {
-            return Err(MalformedId);
-        }
-        let id = uuid::Uuid::try_parse(text).map_err(|_| MalformedId)?;
-        Ok(PredictionId(id.as_u128()))
-    }
-}
-
 /// The values of one described input, for every row of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
@@ -72,11 +33,11 @@ pub enum Column {
     Numbers(Vec<f64>),
     /// `[rows]`; a category or a text.
     Strings(Vec<String>),
-    /// `[rows, length]`, little-endian 32-bit floats, row-major: as they came, not copied.
+    /// `[rows, length]`, little-endian 32-bit floats, row-major: as received, not copied.
     Vectors(Bytes),
-    /// Texts, each with what a frozen encoder gave when it came: learning and replay take that.
+    /// Texts, each with the output of its frozen encoder, which learning and replay use.
     Embedded {
-        /// `[rows]`, as they came.
+        /// `[rows]`, as received.
         texts: Vec<String>,
         /// `[rows, length]`, as in [`Column::Vectors`].
         vectors: Bytes,
@@ -116,14 +77,14 @@ impl Batch {
     }
 }
 
-/// What a model answered, for every row of a batch.
+/// The outputs of a model, for every row of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outputs {
     /// `[rows, classes]`, each row sums to one.
     Probabilities(Vec<f32>),
     /// `[rows]`.
     Values(Vec<f32>),
-    /// A bandit's answer: the action served, with what probability, and every action's estimate.
+    /// A bandit's answer: the served action, its propensity, and the estimate of every action.
     Actions {
         /// `[rows]`, index of the served action.
         chosen: Vec<u32>,
@@ -141,10 +102,10 @@ pub struct Prediction {
     pub ids: Vec<PredictionId>,
     /// The rows as validated, before any hashing or scaling.
     pub batch: Batch,
-    /// What was answered.
+    /// The outputs.
     pub outputs: Outputs,
-    /// The labels answered, by the places of their classes, where labels can come in: after a
-    /// restore a place may be another label's. Empty where the description names every class.
+    /// The answered labels, by the places of their classes, where new classes are allowed: after a
+    /// restore a place may belong to another label. Empty where the description names every class.
     pub labels: BTreeMap<u32, String>,
     /// The newest version that the answering state descends from.
     pub version: u64,
@@ -152,21 +113,21 @@ pub struct Prediction {
     pub position: u64,
 }
 
-/// What a feedback event speaks of.
+/// The subject of a feedback event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A row that was predicted here.
     Prediction(PredictionId),
-    /// A row that comes with the feedback itself.
+    /// A row that the feedback itself carries.
     Inputs {
         /// One row.
         batch: Batch,
-        /// A bandit's decision: which action was taken, and with what probability.
+        /// A bandit's decision: the action taken, and its propensity.
         decision: Option<Decision>,
     },
 }
 
-/// An action that was taken elsewhere.
+/// An action that another system took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The action's name.
@@ -175,14 +136,14 @@ pub struct Decision {
     pub propensity: f64,
 }
 
-/// What the world said.
+/// The signal of a feedback event: a label, a value, a reward or a named signal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Signal {
     /// The true class, or the action that would have been right.
     Label(String),
     /// The true value.
     Value(f64),
-    /// How good the served action was: larger is better.
+    /// The reward of the served action: larger is better.
     Reward(f64),
     /// An implicit signal, turned into a reward by the description.
     Named {
@@ -191,8 +152,7 @@ pub enum Signal {
         /// Its value, in its own unit.
         value: f64,
     },
-    /// Of two answers, the one spoken of was preferred over this one: it earns one, the other
-    /// nothing.
+    /// The subject was preferred over this prediction: it earns one, the other nothing.
     PreferredOver(PredictionId),
 }
 
@@ -201,58 +161,57 @@ pub enum Signal {
 pub struct Feedback {
     /// The sender's idempotency key, 1 to 128 bytes.
     pub feedback_id: String,
-    /// The prediction or the inputs it speaks of.
+    /// The prediction or the inputs that it concerns.
     pub subject: Subject,
     /// Exactly one signal.
     pub signal: Signal,
-    /// Who observed it, for retraction by source; may be empty.
+    /// Its source, for retraction by source; may be empty.
     pub source: String,
-    /// When it happened, as the sender says.
+    /// The event time, as the sender states it.
     pub event_time: Option<Time>,
     /// For slices of metrics.
     pub tags: BTreeMap<String, String>,
-    /// Who sent it: while nobody is authenticated, the address of the other side.
+    /// The sender: while nobody is authenticated, the address of the client.
     pub actor: String,
 }
 
-/// A resent event: only that it came again, so that its fate survives a restart.
+/// A resent event: only its key, so that its fate survives a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Duplicate {
-    /// The key it came with; empty where the first was taken back, whose key may be erased.
+    /// Its key; empty where the first event was retracted, whose key may be erased.
     pub feedback_id: String,
-    /// Where the first of its kind stands.
+    /// The position of the first event with the key.
     pub first_position: u64,
 }
 
-/// An operator's act.
+/// An operator's command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
-    /// What to do.
+    /// The order.
     pub order: Order,
-    /// Who asked: while nobody is authenticated, the address of the other side, or the system's user
+    /// The operator: while nobody is authenticated, the address of the client, or the system's user
     /// of an offline command, as in `uid 1000`.
     pub actor: String,
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub note: String,
 }
 
-/// What an operator can ask of a learner.
+/// An order of an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
     /// Make a version of the state as it is here.
     Checkpoint,
-    /// Bring back what had been learned at a version; where it is refused, a [`Refusal`] follows.
+    /// Restore the learned state of a version; where it is refused, a [`Refusal`] follows.
     Restore {
         /// An existing version.
         version: u64,
     },
-    /// The same, as it was journaled before refusals were: other histories carry it out, whatever
-    /// became of it.
+    /// The same, from before refusals were journaled: other histories carry it out in any case.
     EarlierRestore {
         /// An existing version.
         version: u64,
     },
-    /// Become the learner that never saw this feedback.
+    /// Become the learner that never learned this feedback.
     Retract(Retraction),
     /// Overwrite the content of feedback that was retracted before.
     Erase(Selector),
@@ -281,44 +240,44 @@ impl Order {
     }
 }
 
-/// Feedback that is taken back, out of all that was accepted before the order.
+/// A retraction: feedback to be retracted, out of all that was accepted before the order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retraction {
-    /// Which events.
+    /// The selection of events.
     pub selector: Selector,
-    /// Where the first of them stands: nothing before it is touched.
+    /// The position of the first of them: nothing before it is touched.
     pub first_position: u64,
-    /// Whether what was sent is overwritten as well.
+    /// Whether its content is overwritten as well.
     pub disposal: Disposal,
 }
 
-/// What becomes of the content of feedback that is taken back.
+/// The disposal of the content of retracted feedback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposal {
-    /// It stays in the journal, where an audit finds it.
+    /// The content stays in the journal, where an audit finds it.
     Keep,
-    /// It is overwritten, the checkpoints that learned from it are deleted, and of those that only
-    /// knew of it what was learned stays. The order names nobody.
+    /// The content is overwritten, the checkpoints that learned from it are deleted, and those that
+    /// only hold it keep their learned state alone. The order names nobody.
     Erase,
 }
 
-/// Chooses feedback events.
+/// A selection of feedback events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// All of this source.
+    /// All events of this source.
     Source(String),
-    /// The one with this key.
+    /// The event with this key.
     FeedbackId(String),
-    /// Those accepted from `since` on, up to and with `until`.
+    /// The events accepted from `since` on, up to and including `until`.
     Accepted {
         /// The first moment.
         since: Time,
         /// The last moment.
         until: Time,
     },
-    /// All of the source with this hash.
+    /// All events of the source with this hash.
     SourceHash(NameHash),
-    /// The one whose key has this hash.
+    /// The event whose key has this hash.
     FeedbackIdHash(NameHash),
 }
 
@@ -331,7 +290,7 @@ fn name_hash(name: &str) -> NameHash {
 }
 
 impl Selector {
-    /// The same choice, which names nobody.
+    /// The same selection, by hash.
     pub fn hashed(&self) -> Selector {
         match self {
             Selector::Source(source) => Selector::SourceHash(name_hash(source)),
@@ -340,7 +299,7 @@ impl Selector {
         }
     }
 
-    /// Whether it chooses this event, which was accepted at `time`.
+    /// Whether it selects this event, which was accepted at `time`.
     pub fn chooses(&self, feedback: &Feedback, time: Time) -> bool {
         match self {
             Selector::SourceHash(hash) => name_hash(&feedback.source) == *hash,
@@ -372,31 +331,31 @@ impl fmt::Display for Selector {
     }
 }
 
-/// The model description in force from here on, with what computes it.
+/// The model description in force from here on, with the program and its numeric profile.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     /// The text of model.toml.
     pub toml: String,
     /// Name and version of the program.
     pub build: String,
-    /// The numeric profile: what the bits of a result depend on besides the journal.
+    /// The numeric profile: the settings, besides the journal, on which the bits of a result depend.
     pub profile: String,
 }
 
-/// Why a version was made.
+/// The reason of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Version 1: nothing learned yet.
+    /// Version 1, before anything was learned.
     Initial,
-    /// An operator asked.
+    /// The order of an operator.
     Checkpoint,
     /// The cadence of the description.
     Cadence,
-    /// An older version was brought back.
+    /// A restored version.
     Restore,
-    /// Feedback was taken back.
+    /// A retraction.
     Retract,
-    /// Another description was adopted.
+    /// The adoption of another description.
     Adopt,
 }
 
@@ -411,7 +370,7 @@ impl Reason {
         Reason::Adopt,
     ];
 
-    /// The word for it, in manifests, on the wire and on screens.
+    /// The word for the reason, in manifests, on the wire and on screens.
     pub fn word(self) -> &'static str {
         match self {
             Reason::Initial => "initial",
@@ -427,18 +386,18 @@ impl Reason {
 /// A version that was made: a record, which replay derives again and compares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Version {
-    /// Its number: from 1, never reused.
+    /// Its number, from 1; never reused.
     pub version: u64,
-    /// The version its state came from; 0 for the first.
+    /// Its parent; 0 for the first version.
     pub parent: u64,
     /// The position of the state.
     pub position: u64,
-    /// Why it was made.
+    /// The reason.
     pub reason: Reason,
-    /// Of what had been learned.
+    /// The digest of the learned state.
     pub digest: [u8; 32],
-    /// Of what a restore reads besides, by which other histories are compared; none where an older
-    /// program made it.
+    /// The digest of the tallies, by which other histories are compared; none where an older
+    /// program made the version.
     pub tallies: Option<[u8; 32]>,
 }
 
@@ -455,24 +414,24 @@ pub struct Refusal {
 pub struct Erasure {
     /// The position of the order.
     pub position: u64,
-    /// How many entries were overwritten for it.
+    /// The number of overwritten entries.
     pub entries: u64,
 }
 
-/// Everything that stands in a journal. Causes decide the state; records are derived from it.
+/// An entry of a journal. Causes decide the state; records are derived from it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Cause: the description in force.
     Description(Description),
     /// Cause: an answer that was served.
     Prediction(Prediction),
-    /// Cause: what the world said.
+    /// Cause: feedback.
     Feedback(Feedback),
-    /// Cause: it said so again.
+    /// Cause: feedback that was resent.
     Duplicate(Duplicate),
-    /// Cause: an operator's act.
+    /// Cause: an operator's command.
     Command(Command),
-    /// Cause: nothing but the clock's going on, to this moment; it closes windows.
+    /// Cause: the journal time reaches this moment, which closes windows.
     Tick(Time),
     /// Record: a version was made.
     Version(Version),
@@ -484,29 +443,28 @@ pub enum Event {
     Erased(Kind),
 }
 
-/// What an erased entry was.
+/// The kind of an erased entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An answer that was served.
     Prediction,
-    /// What the world said.
+    /// The signal of a feedback event: a label, a value, a reward or a named signal.
     Feedback(Tombstone),
-    /// That it said so again.
+    /// Feedback that was resent.
     Duplicate,
 }
 
-/// What is kept of erased feedback: nothing that was said.
+/// The tombstone of erased feedback: none of its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tombstone {
-    /// The position of the order that took it back; 0 where an older program erased it, which
-    /// kept nothing.
+    /// The position of the order that retracted it; 0 where an older program erased it.
     pub order: u64,
-    /// The predictions that it spoke of: its subject, and the one that this was preferred over.
+    /// The predictions that it concerned: its subject, and the one that it was preferred over.
     pub predictions: [Option<PredictionId>; 2],
 }
 
 impl Tombstone {
-    /// That of feedback which the order at this position took back.
+    /// The tombstone of feedback that the order at this position retracted.
     pub fn new(order: u64, feedback: &Feedback) -> Tombstone {
         let subject = match feedback.subject {
             Subject::Prediction(id) => Some(id),
@@ -523,14 +481,14 @@ impl Tombstone {
     }
 }
 
-/// An event in its place.
+/// An event at its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The 1-based number of the entry in its journal.
     pub position: u64,
-    /// When it was accepted.
+    /// The journal time of its acceptance.
     pub time: Time,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
@@ -545,19 +503,6 @@ mod tests {
         check(1_769_860_800_500_000, "2026-01-31T12:00:00.5Z");
         check(253_402_300_800_000_000, "253402300800000000 us");
         check(i64::MIN, "-9223372036854775808 us");
-    }
-
-    #[test]
-    fn ids_are_read_only_in_their_hyphenated_form() {
-        let check = |text: &str, sound: bool| {
-            assert_eq!(text.parse::<PredictionId>().is_ok(), sound, "{text}")
-        };
-        check("01890a5d-ac96-774b-bcce-b302099a8057", true);
-        check("01890a5dac96774bbcceb302099a8057", false);
-        check("01890a5d-ac96-774b-bcce-b302099a805", false);
-        check("{01890a5d-ac96-774b-bcce-b302099a80}", false);
-        check("not an id", false);
-        check("", false);
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let command = cli::Cli::parse();
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough.
+        // The reader of the output has closed it.
         Err(error) if cli::output::print::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<cli::interrupt::Interrupted>() => {
             cli::output::print::note(error);

@@ -53,9 +53,10 @@ impl Interrupt {
     /// # Errors
     /// [`Interrupted`] where ctrl-c was pressed.
     pub fn end(&self) -> anyhow::Result<()> {
-        match self.is_set() {
-            true => Err(Interrupted.into()),
-            false => Ok(()),
+        if self.is_set() {
+            Err(Interrupted.into())
+        } else {
+            Ok(())
         }
     }
 }

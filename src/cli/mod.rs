@@ -14,8 +14,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    audit, checkpoint, demo, evaluate, feedback, import, init, limits, predict, replay, restore,
-    retract, serve, status, stream, verify, versions,
+    audit, checkpoint, config, demo, evaluate, feedback, import, init, limits, predict, reference,
+    replay, restore, retract, serve, status, stream, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -60,10 +60,15 @@ enum Command {
     Audit(audit::Args),
     /// Apply a journal again, to verify it or under another description
     Replay(replay::Args),
+    /// Show every key of model.toml and perennial.toml, with its default and range
+    Config(config::Args),
     /// Check every journal and checkpoint on disk
     Verify(verify::Args),
     /// Run the whole loop on a generated drifting stream
     Demo(demo::Args),
+    /// Print the help of every command as Markdown
+    #[command(hide = true)]
+    Reference(reference::Args),
 }
 
 impl Cli {
@@ -89,8 +94,10 @@ impl Cli {
             Command::Retract(args) => block_on(retract::run(args)),
             Command::Audit(args) => block_on(audit::run(args)),
             Command::Replay(args) => replay::run(args),
+            Command::Config(args) => config::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::Reference(args) => reference::run(args),
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn set_up() {
 
 /// Memory is taken in pages of 4 KiB: the allocator asks for pages of 2 MiB, each of which counts
 /// whole, however few bytes of it a connection uses. It begins before `main`, so this does as well:
-/// the loader calls what is listed in this section, and of what is, the lowest numbers first.
+/// the loader calls the functions listed in this section, the lowest numbers first.
 #[cfg(target_os = "linux")]
 #[used]
 #[unsafe(link_section = ".init_array.00101")]

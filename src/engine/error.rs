@@ -94,6 +94,14 @@ pub enum Error {
         /// The failure.
         what: String,
     },
+    /// Mend what the sentence names, and ask again.
+    #[error("model {model:?}: {what}")]
+    Unreadable {
+        /// The model.
+        model: String,
+        /// What could not be read or computed.
+        what: String,
+    },
     /// The folder of models cannot be read.
     #[error("cannot read the models in {path:?}: {error}")]
     Models {
@@ -138,7 +146,7 @@ impl Error {
     pub fn remedy(&self) -> Remedy {
         match self {
             Error::Full { .. } => Remedy::Wait,
-            Error::Unavailable { .. } => Remedy::Mend,
+            Error::Unavailable { .. } | Error::Unreadable { .. } => Remedy::Mend,
             Error::Damaged { .. } => Remedy::Restore,
             Error::UnknownModel(_)
             | Error::UnknownVersion { .. }

@@ -75,8 +75,8 @@ pub use flows::limits::Limits;
 pub use flows::predict::{Answer, Manner};
 use flows::recover::{Clocks, Opened};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
-pub use history::decisions::{Decided, Decisions};
-pub use history::translation::Parting;
+pub use history::logged::{LoggedDecision, LoggedDecisions};
+pub use history::translation::Divergence;
 pub use host::bounds::{Bound, Level};
 use host::runtime::{Job, ModelRuntime, Queues, Recovered};
 pub use host::served_model::ServedModel;
@@ -84,7 +84,7 @@ pub use host::status::{MemberStatus, State, Status};
 pub use host::work::Accepted;
 use host::work::Work;
 use host::write_queue::WriteQueue;
-use host::writer::Written;
+use host::writer::JournalWriter;
 pub use offline::replay::{Replay, Replayed};
 pub use offline::stopped::Offline;
 
@@ -183,8 +183,9 @@ impl Engine {
                     written.push(journal);
                     ServedModel::available(&name, runtime)
                 }
-                Err(reason) => {
-                    tracing::error!(model = name, reason = %reason, "model is unavailable");
+                Err(error) => {
+                    let reason = error.to_string();
+                    tracing::error!(model = name, reason, "model is unavailable");
                     ServedModel::unavailable(&name, reason)
                 }
             };
@@ -276,7 +277,7 @@ fn serve(
     opened: Opened,
     embedders: Vec<Option<Embedder>>,
     queues: &Queues,
-) -> (Arc<ModelRuntime>, Written) {
+) -> (Arc<ModelRuntime>, JournalWriter) {
     let recovered = Recovered {
         follower: opened.follower,
         embedders,
@@ -285,7 +286,7 @@ fn serve(
     };
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);
-    let written = Written::new(opened.journal, opened.ids, runtime.clone());
+    let written = JournalWriter::new(opened.journal, opened.ids, runtime.clone());
     (runtime, written)
 }
 

@@ -14,11 +14,11 @@ mod windows;
 
 use std::sync::Arc;
 
-use super::archive::Archive;
 use super::join::{HeldThen, Joins};
-use super::signals;
+use super::lookup::{Lookup, LookupError};
+use super::rewards::Windows;
 use crate::event::{
-    Description, Entry, Event, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
+    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
@@ -46,13 +46,13 @@ pub enum Error {
         /// The position of this one.
         got: u64,
     },
-    /// An answer, an event or a version that an entry names is not to be found.
-    #[error("entry {position}: {what}")]
-    Archive {
+    /// A lookup that the entry needs has failed.
+    #[error("entry {position}: {cause}")]
+    Lookup {
         /// Where the entry stands.
         position: u64,
-        /// The error of the archive.
-        what: String,
+        /// Why it failed.
+        cause: LookupError,
     },
     /// The description does not parse or would change the state's shape.
     #[error("the description at entry {position}: {error}")]
@@ -102,18 +102,25 @@ pub struct Step {
     /// Why an order was not carried out.
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
-    pub left_out: Vec<u64>,
+    pub excluded: Vec<u64>,
     /// The feedback id of what this event contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
 }
 
-/// Feedback that another history leaves out.
+/// Feedback that another history excludes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Omission {
+pub struct Exclusion {
     /// Which events.
     pub selector: Selector,
     /// Of those that stand before this position.
     pub before: u64,
+}
+
+impl Exclusion {
+    /// Whether it excludes the event at a position, which was accepted at `time`.
+    pub fn excludes(&self, position: u64, time: Time, feedback: &Feedback) -> bool {
+        position < self.before && self.selector.chooses(feedback, time)
+    }
 }
 
 /// The whole state.
@@ -143,7 +150,7 @@ enum History {
     #[default]
     Recorded,
     /// One without this feedback: it makes no versions, and no record speaks of it.
-    Other(Vec<Omission>),
+    Other(Vec<Exclusion>),
 }
 
 /// The accounts of the stream, whatever was learned: most of them go on through restores.
@@ -218,9 +225,9 @@ impl Learner {
 
     /// The same, from here on in a history without this feedback. Before a state is rederived it
     /// has to be older than all that is left out.
-    pub fn rederive(self, omissions: Vec<Omission>) -> Learner {
+    pub fn rederive(self, exclusions: Vec<Exclusion>) -> Learner {
         Learner {
-            history: History::Other(omissions),
+            history: History::Other(exclusions),
             ..self
         }
     }
@@ -366,7 +373,7 @@ impl Learner {
     ///
     /// # Panics
     /// When the fates of feedback do not add up to the events that have come: a bug.
-    pub fn apply(&mut self, entry: &Entry, archive: &mut dyn Archive) -> Result<Step, Error> {
+    pub fn apply(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
         if entry.position != self.world.position + 1 {
             return Err(Error::Order {
                 last: self.world.position,
@@ -375,21 +382,21 @@ impl Learner {
         }
         self.world.position = entry.position;
         self.world.time = entry.time;
-        if self.is_in_gap(entry, archive) {
-            return self.pass(entry, archive);
+        if self.is_in_gap(entry, lookup) {
+            return self.pass(entry, lookup);
         }
-        self.bring_encoders(archive)?;
-        self.learned.move_to(archive.device(self.spec.device));
+        self.bring_encoders(lookup)?;
+        self.learned.move_to(lookup.device(self.spec.device));
         let n_before = self.learned.n_examples();
         // What ends a gap brings the windows that are open.
-        let closed = self.gap.is_none() && self.close_windows(self.windows_max, archive)?;
+        let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
         self.expire();
         let mut step = match &entry.event {
-            Event::Description(description) => self.describe(description, archive)?,
-            Event::Prediction(prediction) => self.wait(prediction, archive)?,
-            Event::Feedback(feedback) => self.take(feedback, archive)?,
+            Event::Description(description) => self.describe(description, lookup)?,
+            Event::Prediction(prediction) => self.wait(prediction, lookup)?,
+            Event::Feedback(feedback) => self.take(feedback, lookup)?,
             Event::Duplicate(_) => self.end(Fate::Duplicate),
-            Event::Command(command) => self.obey(command, archive)?,
+            Event::Command(command) => self.obey(command, lookup)?,
             Event::Tick(_) => Step::default(),
             Event::Version(version) => self.check(version)?,
             Event::Refusal(refusal) => self.check_refusal(*refusal)?,
@@ -422,13 +429,13 @@ impl Learner {
     }
 
     /// Sees to it that the encoders are there whose adapters learn.
-    fn bring_encoders(&mut self, archive: &mut dyn Archive) -> Result<(), Error> {
+    fn bring_encoders(&mut self, lookup: &mut dyn Lookup) -> Result<(), Error> {
         if !self.encoders.0.is_empty() || self.spec.adapted_encoders().next().is_none() {
             return Ok(());
         }
         let mut encoders = vec![None; self.spec.inputs.len()];
         for (place, pinned, _) in self.spec.adapted_encoders() {
-            let encoder = archive.encoder(pinned);
+            let encoder = lookup.encoder(pinned);
             encoders[place] = Some(encoder.map_err(|what| self.missing(what))?);
         }
         self.encoders.0 = encoders;
@@ -438,7 +445,7 @@ impl Learner {
     fn describe(
         &mut self,
         description: &Description,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
         let position = self.world.position;
         let refuse = |error| Error::Description { position, error };
@@ -446,19 +453,14 @@ impl Learner {
         self.spec.check_change(&spec).map_err(refuse)?;
         if spec.rewards.default != self.spec.rewards.default {
             // What is due by now has earned what silence meant until now.
-            self.close_windows(usize::MAX, archive)?;
+            self.close_windows(usize::MAX, lookup)?;
         }
         self.learned.reconfigure(&spec);
         let joins = &mut self.world.joins;
-        let (old, new) = (&self.spec.rewards, &spec.rewards);
-        joins.carry_signals(|bits| signals::carry(bits, old, new));
         if self.spec.revision < 2 && spec.revision >= 2 {
             joins.hold_credited(self.learned.n_examples());
         }
-        if spec.revision >= 2 && spec.rewards.window_s != self.spec.rewards.window_s {
-            joins.note_window(position, self.spec.rewards.window_s as i64 * 1_000_000);
-        }
-        joins.reconfigure(&spec);
+        Windows::revise(joins, position, &self.spec, &spec);
         let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
         self.forget_ids();
         self.description = description.clone();
@@ -484,15 +486,17 @@ impl Learner {
         match (&self.history, kind) {
             (_, Kind::Duplicate) => Ok(self.end(Fate::Duplicate)),
             (History::Other(_), Kind::Feedback(_)) => Ok(self.end(Fate::Retracted)),
-            _ => Err(self
-                .missing("it was erased, and what it led to cannot be derived again".to_owned())),
+            _ => {
+                let what = "it was erased, and what it led to cannot be derived again";
+                Err(self.missing(LookupError::NotRetained(what.to_owned())))
+            }
         }
     }
 
-    fn missing(&self, what: String) -> Error {
-        Error::Archive {
+    fn missing(&self, cause: LookupError) -> Error {
+        Error::Lookup {
             position: self.world.position,
-            what,
+            cause,
         }
     }
 }

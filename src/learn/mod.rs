@@ -37,13 +37,14 @@
 //! ```
 
 mod algorithms;
-mod archive;
 mod comparison;
 mod join;
 mod learner;
+mod lookup;
 mod memory;
 mod offpolicy;
 mod records;
+pub mod rewards;
 pub mod signals;
 mod training;
 mod versions;
@@ -51,11 +52,11 @@ mod versions;
 pub use algorithms::analytic::{InverseTemperature, Recursion, Settings as RecursionSettings};
 pub use algorithms::example::Amendment;
 pub use algorithms::learned::Learned;
-pub use archive::{Archive, Otherwise};
 pub use comparison::Comparison;
-pub use join::{Coming, Gone, Held, Joins, Waiting};
-pub use learner::{Error, Learner, Omission, Step};
-pub use offpolicy::{Estimate, LoggedDecision, OffPolicy};
+pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
+pub use learner::{Error, Exclusion, Learner, Step};
+pub use lookup::{Counterfactual, Lookup, LookupError};
+pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::{Evaluation, Member};
 pub use records::feedback_ids::{FeedbackIds, feedback_key, is_forgotten};
 pub use records::ledger::{Fate, Ledger};

@@ -11,7 +11,7 @@ const Z_95: f64 = 1.959_963_984_540_054;
 
 /// A decision that was made and rewarded, and what the policy to be judged says of its row.
 #[derive(Clone, Copy, Debug)]
-pub struct LoggedDecision<'a> {
+pub struct EvaluatedDecision<'a> {
     /// The place of the action that was taken.
     pub action: usize,
     /// The probability with which it was taken, in (0, 1].
@@ -61,11 +61,11 @@ pub struct Estimate {
 /// equal by chance.
 ///
 /// ```
-/// use perennial::learn::{LoggedDecision, OffPolicy};
+/// use perennial::learn::{EvaluatedDecision, OffPolicy};
 ///
 /// let mut estimates = OffPolicy::default();
 /// for (action, reward) in [(0, 1.0), (1, 0.0), (0, 1.0), (1, 1.0)] {
-///     estimates.add(LoggedDecision {
+///     estimates.add(EvaluatedDecision {
 ///         action,
 ///         propensity: 0.5,
 ///         reward,
@@ -90,8 +90,8 @@ impl OffPolicy {
     ///
     /// # Panics
     /// When the action is none of the distribution's or of the scores'.
-    pub fn add(&mut self, decision: LoggedDecision<'_>) {
-        let LoggedDecision {
+    pub fn add(&mut self, decision: EvaluatedDecision<'_>) {
+        let EvaluatedDecision {
             action,
             distribution,
             scores,
@@ -225,7 +225,7 @@ mod tests {
     fn of(rows: &[Row]) -> OffPolicy {
         let mut estimates = OffPolicy::default();
         for (action, propensity, reward, distribution, scores) in rows {
-            estimates.add(LoggedDecision {
+            estimates.add(EvaluatedDecision {
                 action: *action,
                 propensity: *propensity,
                 reward: *reward,
@@ -300,7 +300,7 @@ mod tests {
         let big = f32::MAX;
         for reward in [f64::MAX, f64::MIN, 1e30, 0.0] {
             let mut estimates = of(&[(0, f64::MIN_POSITIVE, reward, [1.0, 0.0], [big, -big]); 9]);
-            estimates.add(LoggedDecision {
+            estimates.add(EvaluatedDecision {
                 action: 1,
                 propensity: 1.0,
                 reward: -reward,
@@ -332,8 +332,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let rows: Vec<Row> = (0..400).map(|_| drawn(&mut rng, Some([0.5; 2]))).collect();
         let estimate = of(&rows).snips().unwrap();
-        let without = |left_out: usize| {
-            let kept = rows.iter().enumerate().filter(|(at, _)| *at != left_out);
+        let without = |excluded: usize| {
+            let kept = rows.iter().enumerate().filter(|(at, _)| *at != excluded);
             let kept: Vec<Row> = kept.map(|(_, row)| *row).collect();
             of(&kept).snips().unwrap().value
         };
@@ -341,8 +341,8 @@ mod tests {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let spread: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let left_out = 1.959_963_984_540_054 * ((n - 1.0) / n * spread).sqrt();
-        let ratio = (estimate.high - estimate.value) / left_out;
+        let excluded = 1.959_963_984_540_054 * ((n - 1.0) / n * spread).sqrt();
+        let ratio = (estimate.high - estimate.value) / excluded;
         assert!((0.99..1.01).contains(&ratio), "{ratio}");
     }
 

@@ -50,6 +50,7 @@ pub use predictors::portfolio::{
     Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log, logistic_share,
 };
 pub use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
+pub use spec::keys;
 pub use spec::{
     Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
     JournalLimits, LearnerKind, LowRank, Memory, Named, NamedEncoder, Neighbourhood, Optimizer,

@@ -21,9 +21,9 @@ use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 
 /// Events of one stream that wait for their reply.
 const WINDOW: usize = 1024;
-/// So many of them may wait for an encoder, which takes together what waits: few enough that the
-/// room before it does for many streams.
-const TOGETHER: usize = 16;
+/// Events of one stream that wait for an encoder, which batches them: few enough that the queue
+/// before it has room for many streams.
+const ENCODING_MAX: usize = 16;
 
 pub(super) struct LearningService(pub Arc<ServerContext>);
 
@@ -31,14 +31,14 @@ pub(super) struct LearningService(pub Arc<ServerContext>);
 enum Pending {
     Event {
         feedback_id: String,
-        handed: Result<Receipt, Refusal>,
+        submitted: Result<Receipt, Refusal>,
     },
     /// The stream ends with this.
     End(Status),
 }
 
-/// A valid event with what encoders make of its inputs, and the model that it is for.
-type Ready = (Arc<ServedModel>, Feedback);
+/// A valid event with its inputs encoded, and its model.
+type PreparedEvent = (Arc<ServedModel>, Feedback);
 
 type Replies = Pin<Box<dyn Stream<Item = Result<FeedbackReply, Status>> + Send>>;
 
@@ -50,7 +50,7 @@ impl learning_server::Learning for LearningService {
         &self,
         request: Request<Streaming<FeedbackRequest>>,
     ) -> Result<Response<Replies>, Status> {
-        let (window, pending) = mpsc::channel(WINDOW - TOGETHER);
+        let (window, pending) = mpsc::channel(WINDOW - ENCODING_MAX);
         let actor = context::actor(&request);
         tokio::spawn(read(self.0.clone(), request.into_inner(), actor, window));
         let context = self.0.clone();
@@ -68,13 +68,13 @@ impl learning_server::Learning for LearningService {
         let actor = context::actor(&request);
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
-        let handed = prepare(&self.0, request, &actor).await.and_then(hand);
-        let accepted = fate(&self.0, handed).await?;
+        let submitted = prepare(&self.0, request, &actor).await.and_then(submit);
+        let accepted = acknowledge(&self.0, submitted).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
 }
 
-/// Hands each event on as it arrives, until the sender is done, gone, or the server drains.
+/// Submits each event as it arrives, until the sender is done, gone, or the server drains.
 async fn read(
     context: Arc<ServerContext>,
     events: Streaming<FeedbackRequest>,
@@ -90,15 +90,15 @@ async fn read(
             prepare(&context, event, &actor).await,
         ))
     };
-    // Where nothing waits for an encoder, a queue would cost a tenth of what a stream takes in.
+    // Without an encoder, a queue would cost a tenth of a stream's rate.
     let prepared = if context.engine.models().any(|model| model.encodes()) {
-        events.map(each).buffered(TOGETHER).left_stream()
+        events.map(each).buffered(ENCODING_MAX).left_stream()
     } else {
         events.then(each).right_stream()
     };
     tokio::pin!(prepared);
     loop {
-        // A place comes first: an event is handed on only if its reply has room.
+        // A place comes first: an event is submitted only if its reply has room.
         let Ok(place) = window.reserve().await else {
             return;
         };
@@ -111,7 +111,7 @@ async fn read(
         match next {
             Some(Ok((feedback_id, ready))) => place.send(Pending::Event {
                 feedback_id,
-                handed: ready.and_then(hand),
+                submitted: ready.and_then(submit),
             }),
             Some(Err(status)) => return place.send(Pending::End(status)),
             None => return,
@@ -119,12 +119,12 @@ async fn read(
     }
 }
 
-/// Validates an event, and has encoders encode what it brings.
+/// Validates an event, and encodes its inputs.
 async fn prepare(
     context: &ServerContext,
     event: FeedbackRequest,
     actor: &str,
-) -> Result<Ready, Refusal> {
+) -> Result<PreparedEvent, Refusal> {
     let model = context.model(&event.model)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
@@ -136,8 +136,8 @@ async fn prepare(
     Ok((model.clone(), feedback))
 }
 
-/// Hands an event to the engine; it is on disk once the receipt says so.
-fn hand((model, feedback): Ready) -> Result<Receipt, Refusal> {
+/// Submits an event to the engine; it is on disk once its receipt has been waited for.
+fn submit((model, feedback): PreparedEvent) -> Result<Receipt, Refusal> {
     Ok(model.accept(feedback)?)
 }
 
@@ -145,23 +145,26 @@ async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackRep
     match pending {
         Pending::Event {
             feedback_id,
-            handed,
-        } => Ok(wire::reply(feedback_id, fate(context, handed).await)),
+            submitted,
+        } => Ok(wire::reply(
+            feedback_id,
+            acknowledge(context, submitted).await,
+        )),
         Pending::End(status) => Err(status),
     }
 }
 
 /// The acknowledgement of an event, once it is on disk.
-async fn fate(
+async fn acknowledge(
     context: &ServerContext,
-    handed: Result<Receipt, Refusal>,
+    submitted: Result<Receipt, Refusal>,
 ) -> Result<Accepted, Refusal> {
-    let fate = match handed {
+    let acknowledged = match submitted {
         Ok(receipt) => receipt.wait().await.map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
-    if let Err(refusal) = &fate {
+    if let Err(refusal) = &acknowledged {
         context.refused_feedback.add(refusal);
     }
-    fate
+    acknowledged
 }

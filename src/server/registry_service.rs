@@ -114,10 +114,10 @@ impl registry_server::Registry for RegistryService {
             });
             return Ok(Response::new(planned.await?));
         }
-        let asked = Asked::new("retract", &request.model, &actor);
+        let logged = LoggedOrder::new("retract", &request.model, &actor);
         let done = self.retracted(request, actor).await;
         let made = |done: &Certificate| (done.version, done.position);
-        asked.end(done.as_ref().map(made));
+        logged.end(done.as_ref().map(made));
         Ok(Response::new(done?))
     }
 
@@ -196,9 +196,9 @@ impl RegistryService {
         model: &str,
         command: Command,
     ) -> Result<Response<VersionMade>, Status> {
-        let asked = Asked::new(name, model, &command.actor);
+        let logged = LoggedOrder::new(name, model, &command.actor);
         let made = self.commanded(model, command).await;
-        asked.end(made.as_ref().map(|made| (made.version, made.position)));
+        logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let Made { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
     }
@@ -238,16 +238,16 @@ impl RegistryService {
 
 /// An order on its way. The log gets one line of what became of it, also where nobody waits for it
 /// any more.
-struct Asked {
+struct LoggedOrder {
     order: &'static str,
     model: String,
     actor: String,
     ended: bool,
 }
 
-impl Asked {
-    fn new(order: &'static str, model: &str, actor: &str) -> Asked {
-        Asked {
+impl LoggedOrder {
+    fn new(order: &'static str, model: &str, actor: &str) -> LoggedOrder {
+        LoggedOrder {
             order,
             // A request may name anything as its model.
             model: model.chars().take(NAME_CHARS_MAX).collect(),
@@ -272,7 +272,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for LoggedOrder {
     fn drop(&mut self) {
         if !self.ended {
             let (order, model, actor) = (self.order, &self.model, &self.actor);

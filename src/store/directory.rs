@@ -1,7 +1,7 @@
 //! The data directory: one folder for each model, and a lock.
 //!
 //! Invariant: while it is open for serving, no other process reads or writes below it; once its
-//! owner has ended, however that came about, nothing else holds the lock.
+//! owner has ended, in whatever way, nothing else holds the lock.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -68,7 +68,7 @@ impl Directory {
         &self.disk
     }
 
-    /// Opens an existing directory for looking only; others may look at the same time.
+    /// Opens an existing directory read-only; others may do so at the same time.
     ///
     /// # Errors
     /// [`Error::Locked`]: a server has it open. [`Error::Foreign`]: it is no data directory.
@@ -163,7 +163,7 @@ impl Directory {
         }
     }
 
-    /// What there can be of a model: first its journal, then what belongs to one.
+    /// The parts of a model's data: first its journal, then what a journal is needed for.
     fn parts(&self, model: &str) -> [PathBuf; 5] {
         [
             self.journal(model),

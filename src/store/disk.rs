@@ -36,12 +36,12 @@ pub enum Change<'a> {
     RemoveFolder(&'a Path),
 }
 
-/// What becomes of a change that a test has seen.
+/// The outcome of a change, as a test decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// It is made.
+    /// The change is made.
     Make,
-    /// It is said to be made.
+    /// The change is not made, and reported as made.
     Pretend,
 }
 
@@ -70,10 +70,7 @@ impl Disk {
     }
 
     fn make(&self, change: Change, make: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        match self.makes(change)? {
-            true => make(),
-            false => Ok(()),
-        }
+        if self.makes(change)? { make() } else { Ok(()) }
     }
 
     /// Opens a file for writing.

@@ -1,11 +1,11 @@
-//! What can go wrong with what survives, by what the caller can do about it.
+//! The errors of the store, by what the caller can do.
 //!
 //! Invariant: an error names the path it speaks of, and the position where there is one.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Bytes that are not what their format says, in one sentence.
+/// Bytes that violate their format, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
@@ -18,9 +18,9 @@ pub enum Error {
     Io {
         /// Which file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The action, as a verb.
         doing: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Another process has the data directory open: stop it, or use another directory.
@@ -34,7 +34,7 @@ pub enum Error {
     Foreign {
         /// Which file or folder.
         path: PathBuf,
-        /// Why it does not belong.
+        /// The reason.
         what: String,
     },
     /// Bytes that had been durable are not what was written: restore the file from a copy.
@@ -49,7 +49,7 @@ pub enum Error {
         position: u64,
         /// Where in the file.
         offset: u64,
-        /// What was expected and what is there.
+        /// The expected and the found bytes.
         what: String,
     },
     /// The journal ends before the checkpoint: it lost its end, or belongs to an older copy.
@@ -68,7 +68,7 @@ pub enum Error {
     /// The journal does not hold this position, or not any more.
     #[error(
         "{path}: position {position} is not in this journal: \
-         it was let go, or its segment is lost; restore that from a copy"
+         it was deleted by retention, or its segment is lost; restore that from a copy"
     )]
     Missing {
         /// The journal's folder.
@@ -81,7 +81,7 @@ pub enum Error {
     Entry {
         /// Where it stands, or would have stood.
         position: u64,
-        /// What is wrong with it.
+        /// Its fault.
         malformed: Malformed,
     },
     /// An event larger than the journal takes: send less in one request.
@@ -103,7 +103,7 @@ pub enum Error {
     NoSegment {
         /// The segment.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// There is a version at this position already.
@@ -117,13 +117,13 @@ pub enum Error {
     Checkpoint {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Its fault.
         malformed: Malformed,
     },
 }
 
 impl Error {
-    /// For `map_err`: what was tried on which path.
+    /// For `map_err`: the action and its path.
     pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io {
             path: path.to_owned(),

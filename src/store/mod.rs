@@ -1,4 +1,4 @@
-//! What survives: the only room that writes files.
+//! The store: journals, checkpoints and feedback ids; the only room that writes files.
 //!
 //! It promises that what [`Journal::sync`] covered is there after any crash, that bytes which are
 //! not what was written are refused and never guessed at, and that a [`checkpoint`] under its
@@ -47,6 +47,6 @@ pub use error::{Error, Malformed};
 pub use ids::Ids;
 pub use journal::{
     Config, Journal, JournalReport, Reader, Recovered, SegmentFile, TornTail, erase, segments,
-    verify,
+    verify, verify_each,
 };
 pub use scratch::{Scratch, sweep as sweep_scratch};

@@ -1,4 +1,4 @@
-//! Opening what a path names.
+//! Opening regular files by their paths.
 //!
 //! Invariant: what is opened is a regular file below its root, and no more of it is read than the
 //! caller allows. Nothing here waits for another process: a pipe, a socket or a device is refused
@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`]: it is no regular file, or a link leads out of the root.
-/// Otherwise what the system says.
+/// Otherwise the error of the system.
 pub fn open(root: &Path, path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), root, path)
 }
 
-/// The same for writing; it must be there.
+/// Opens an existing regular file for writing.
 pub(super) fn open_for_writing(root: &Path, path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().write(true), root, path)
 }
@@ -42,17 +42,18 @@ pub fn read(root: &Path, path: &Path, n_bytes_max: u64) -> io::Result<Vec<u8>> {
 /// Where a path leads, once every link is followed.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`]: out of the root. Otherwise what the system says.
+/// [`io::ErrorKind::InvalidInput`]: out of the root. Otherwise the error of the system.
 pub fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
     let real = fs::canonicalize(path)?;
     let root = fs::canonicalize(if root == "" { Path::new(".") } else { root })?;
-    match real.starts_with(&root) {
-        true => Ok(real),
-        false => Err(refused(format!(
-            "a link leads to {}, out of {}; put what it names there itself",
+    if real.starts_with(&root) {
+        Ok(real)
+    } else {
+        Err(refused(format!(
+            "a link leads to {}, out of {}; put the file itself there",
             real.display(),
             root.display()
-        ))),
+        )))
     }
 }
 
@@ -86,11 +87,12 @@ fn check_regular(metadata: &Metadata) -> io::Result<()> {
 }
 
 fn check_length(n_bytes: u64, n_bytes_max: u64) -> io::Result<()> {
-    match n_bytes > n_bytes_max {
-        false => Ok(()),
-        true => Err(refused(format!(
+    if n_bytes > n_bytes_max {
+        Err(refused(format!(
             "{n_bytes} bytes, expected at most {n_bytes_max}"
-        ))),
+        )))
+    } else {
+        Ok(())
     }
 }
 

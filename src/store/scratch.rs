@@ -13,7 +13,7 @@ use super::checkpoint::{read_tensors, write_tensors};
 use super::{Disk, Error};
 use crate::model::weights::Tensors;
 
-/// What the names of such folders start with.
+/// The prefix of the names of such folders.
 const SCRATCH: &str = ".scratch-";
 
 /// A folder of its own, which is there from the first tensors until this is dropped.
@@ -97,12 +97,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays for now goes when a server next starts.
+        // A folder that stays is removed at the next start of a server.
         let _ = self.disk.remove_folder(&self.folder);
     }
 }
 
-/// Removes what a crash has left in `parent`, where nobody else has it open.
+/// Removes the folders that a crash has left in `parent`, which nobody else may have open.
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.

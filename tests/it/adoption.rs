@@ -244,9 +244,9 @@ async fn p4_an_answer_is_explained_across_an_adoption() {
             let sources = ["people", "batch"].map(|source| (source.to_owned(), n_each));
             assert_eq!(found.sources, sources.into());
             let other = found.without.clone().unwrap().unwrap();
-            let (told, left_out) = (other.answer, other.left_out);
+            let (told, excluded) = (other.answer, other.excluded);
             assert_eq!(
-                (told, left_out),
+                (told, excluded),
                 (without[index].1.clone(), n_each),
                 "{toml}"
             );

@@ -1,6 +1,8 @@
 //! The program itself: its commands, what they print, how they end, and what a kill leaves.
 
+mod documents;
 mod operating;
+mod width;
 
 use std::fs;
 use std::path::{Path, PathBuf};

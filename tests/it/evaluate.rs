@@ -1,6 +1,7 @@
 //! `perennial evaluate` and `init`: models side by side, the picture, classes, and the value of a
 //! bandit's policy on decisions of a file and of a journal.
 
+mod credits;
 mod mistakes;
 mod regression;
 

@@ -18,6 +18,7 @@ mod histories;
 mod learning;
 mod orders;
 mod pretrained;
+mod readme;
 mod recovery;
 mod retraction;
 mod support;

@@ -3,7 +3,9 @@
 //! Invariant: every comparison is of digests or of bits, against a learner that never saw what
 //! was taken back.
 
+mod disk;
 mod erased;
+mod passes;
 mod resent;
 mod together;
 mod traces;
@@ -276,8 +278,8 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     assert!(why.contains("no order up to position"), "{why}");
     let audit = offline.audit(later[3], Some("people")).unwrap().unwrap();
     assert!(audit.bit_equal());
-    let left_out = audit.without.expect("it was asked for").unwrap().left_out;
-    assert_eq!(left_out, 20 + 2);
+    let excluded = audit.without.expect("it was asked for").unwrap().excluded;
+    assert_eq!(excluded, 20 + 2);
     drop(offline);
     let engine = house.open();
     assert_ne!(digest(engine.model("m").unwrap()), before);
@@ -506,8 +508,8 @@ async fn another_description_is_asked_what_if_and_adopted() {
     while replay.advance(64).unwrap() {}
     let outcome = replay.outcome();
     assert_eq!(outcome.evaluation.served().count, 80.0);
-    let parting = outcome.parting.expect("they are different learners");
-    assert_ne!(parting.served, parting.other);
+    let divergence = outcome.divergence.expect("they are different learners");
+    assert_ne!(divergence.served, divergence.other);
     drop(offline);
 
     // It is what the other model becomes that lives through the same from the start.

@@ -13,7 +13,7 @@ use perennial::engine::{Disposal, Error, Offline, Retract, ServedModel};
 use perennial::event::{
     Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Version,
 };
-use perennial::learn::{Learner, Omission, Step};
+use perennial::learn::{Exclusion, Learner, Step};
 use perennial::model::{REVISION, Spec};
 use perennial::proto::perennial::v1::{GetVersionRequest, RestoreRequest};
 use tonic::Code;
@@ -59,7 +59,7 @@ fn retract(room: &mut Classroom, source: &str, first_position: u64) {
             disposal: Disposal::Keep,
         }),
     );
-    assert!(!step.left_out.is_empty(), "{source}");
+    assert!(!step.excluded.is_empty(), "{source}");
 }
 
 /// The bytes of a saved state.
@@ -109,7 +109,7 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
 /// A long life with what a restore can ask for: versions of every kind, restored, taken back.
 fn life() -> (Classroom, BTreeSet<u64>) {
     let mut room = Classroom::new(&format!("{AUTO}{SMALL}"));
-    let mut left_out = BTreeSet::new();
+    let mut excluded = BTreeSet::new();
     let mut said = Vec::new();
     for n in 0..240 {
         let source = ["people", "clicks", "batch"][n % 3].to_owned() + &(n / 24).to_string();
@@ -134,27 +134,27 @@ fn life() -> (Classroom, BTreeSet<u64>) {
             let source = format!("clicks{}", n / 24 / 2);
             let of_source = said.iter().filter(|(by, _)| *by == source);
             let positions: Vec<u64> = of_source.map(|(_, position)| *position).collect();
-            if !positions.iter().any(|position| left_out.contains(position)) {
+            if !positions.iter().any(|position| excluded.contains(position)) {
                 retract(&mut room, &source, positions[0]);
-                left_out.extend(positions);
+                excluded.extend(positions);
             }
         }
         if n % 60 == 59 {
             room.reload();
         }
     }
-    (room, left_out)
+    (room, excluded)
 }
 
 #[test]
 fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
-    let (room, left_out) = life();
-    assert!(left_out.len() > 20);
+    let (room, excluded) = life();
+    assert!(excluded.len() > 20);
     let retractions = room.journal.iter().filter_map(|entry| match &entry.event {
         Event::Command(Command {
             order: Order::Retract(retraction),
             ..
-        }) => Some(Omission {
+        }) => Some(Exclusion {
             selector: retraction.selector.clone(),
             before: entry.position,
         }),

@@ -50,7 +50,7 @@ impl Client {
     /// Connects to the server.
     ///
     /// # Errors
-    /// The address is malformed, or nobody answers there.
+    /// The address is malformed, or no server listens there.
     pub async fn connect(args: &Args) -> anyhow::Result<Client> {
         let server = &args.server;
         let endpoint = Endpoint::from_shared(format!("http://{server}"))

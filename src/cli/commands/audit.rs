@@ -54,11 +54,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 .into_inner()
         }
     };
-    match args.client.json {
-        true => print::line(object(&found, args.without.is_some()))?,
-        false => lines(&found, args.without.as_deref())
+    if args.client.json {
+        print::line(object(&found, args.without.is_some()))?;
+    } else {
+        lines(&found, args.without.as_deref())
             .iter()
-            .try_for_each(print::line)?,
+            .try_for_each(print::line)?;
     }
     ensure!(
         found.again.is_some(),
@@ -184,9 +185,10 @@ fn output_text(output: Option<&Output>) -> String {
     if let Some(propensity) = output.propensity {
         text += &format!(" with propensity {propensity:.4}");
     }
-    match values.is_empty() {
-        true => text,
-        false => format!("{text} ({})", values.join(", ")),
+    if values.is_empty() {
+        text
+    } else {
+        format!("{text} ({})", values.join(", "))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `perennial demo`: the whole loop on a generated drifting stream, with nothing to prepare.
 //!
-//! Invariant: everything goes through a real server on a free port, over gRPC; what is printed
+//! Invariant: everything goes through a real server on a free port, over gRPC; every printed number
 //! was measured in this run.
 
 mod rotating_hyperplane;
@@ -127,12 +127,12 @@ struct DemoSession {
 async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
     let mut session = DemoSession::connect(address).await?;
     print::note(format_args!(
-        "a real server on {address}, two models from the same description; both learn the first \
-         {PART} rows, then one of them gets no more feedback\n"
+        "A server on {address} serves two models of one description. Both learn the\n\
+         first {PART} rows; then one of them gets no more feedback.\n"
     ));
     print::line(format_args!(
-        "{:>6}  {:<14} {:>9} {:>8}  |30 %   o frozen  # learning   100 %|",
-        "rows", "the world", "learning", "frozen"
+        "{:>6}  {:<13} {:>9} {:>8}  |30 %  o frozen  # learning  100 %|",
+        "rows", "stream", "learning", "frozen"
     ))?;
     let started = Instant::now();
     let mut stream = RotatingHyperplane::new(2026);
@@ -141,7 +141,7 @@ async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
     session
         .part(&mut stream, Drift::Steady, 0, &mut totals)
         .await?;
-    let steady = session.checkpoint("the steady world").await?;
+    let steady = session.checkpoint("before the drift").await?;
     let steady_answers = session.answers(&probes).await?;
     stream.drift_abruptly();
     let mut drifted = [Accuracy::default(), Accuracy::default()];
@@ -159,16 +159,14 @@ async fn show(address: &str, folder: &Path) -> anyhow::Result<()> {
     let forth = session.restore(newest, &probes, &newest_answers).await?;
     summary(&session, folder, &totals, &drifted, seconds)?;
     print::line(format_args!(
-        "undo       version {steady} and version {newest} answer {changed} of {PROBES} recorded rows differently; \
-         restored, each gave\n           all {PROBES} answers bit for bit as it had ({:.0} ms and {:.0} ms, \
-         nothing stopped serving)",
+        "restore    versions {steady} and {newest} answer {changed} of {PROBES} recorded rows differently;\n           \
+         each, restored in {:.0} ms and {:.0} ms while serving, gave its\n           \
+         {PROBES} answers again, bit for bit",
         back.as_secs_f64() * 1e3,
         forth.as_secs_f64() * 1e3
     ))?;
     print::line("")?;
-    print::line(
-        "next       perennial init NAME your.csv --target COLUMN    then    perennial serve",
-    )
+    print::line("next       perennial init NAME your.csv --target COLUMN, then perennial serve")
 }
 
 fn summary(
@@ -181,16 +179,16 @@ fn summary(
     let percent = |counted: &Accuracy| 100.0 * counted.share();
     print::line("")?;
     print::line(format_args!(
-        "before     {:.1} % right, and the same for both (a perfect model: 95.0, the rest is noise)",
+        "before     {:.1} % right, both models (at most 95.0: 5 % of the labels are noise)",
         percent(&totals[0])
     ))?;
     print::line(format_args!(
-        "since      {:.1} % right while learning, {:.1} % frozen: what a deployed model loses in silence",
+        "after      {:.1} % right while learning, {:.1} % frozen",
         percent(&drifted[0]),
         percent(&drifted[1])
     ))?;
     print::line(format_args!(
-        "feedback   {} events, each on disk (fsync) before its acknowledgement; journal {} KiB",
+        "feedback   {} events, each on disk before its acknowledgement; journal {} KiB",
         session.n_fed,
         size(&folder.join("data/learning/journal")) / 1024
     ))?;
@@ -199,7 +197,7 @@ fn summary(
         (3 * PART) as f64 / seconds
     ))?;
     let line = session.predicts.line("           predict");
-    print::line(format_args!("{line}   ({BATCH} rows a request)"))?;
+    print::line(format_args!("{line}, {BATCH} rows a request"))?;
     print::line(session.acknowledgements.line("           acknowledge"))
 }
 
@@ -261,7 +259,7 @@ impl DemoSession {
             let n_rows = index * PART + at + BATCH;
             if n_rows.is_multiple_of(LINE) {
                 print::line(format_args!(
-                    "{n_rows:>6}  {:<14} {:>7.1} % {:>6.1} %  {}",
+                    "{n_rows:>6}  {:<13} {:>7.1} % {:>6.1} %  {}",
                     drift.word(),
                     100.0 * line[0].share(),
                     100.0 * line[1].share(),
@@ -422,9 +420,10 @@ fn strings(mut raw: &[u8]) -> Vec<String> {
 
 /// Both accuracies as marks on one line from 30 to 100 percent.
 fn bars(learning: f64, frozen: f64) -> String {
-    let place = |accuracy: f64| ((accuracy - 0.3).max(0.0) / 0.7 * 35.0) as usize;
-    let mut marks = vec![' '; 36];
-    marks[place(frozen).min(35)] = 'o';
-    marks[place(learning).min(35)] = '#';
+    const LAST: usize = 34;
+    let place = |accuracy: f64| ((accuracy - 0.3).max(0.0) / 0.7 * LAST as f64) as usize;
+    let mut marks = vec![' '; LAST + 1];
+    marks[place(frozen).min(LAST)] = 'o';
+    marks[place(learning).min(LAST)] = '#';
     format!("|{}|", marks.into_iter().collect::<String>())
 }

@@ -67,20 +67,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     } = stream.finish().await?;
     drop(progress);
     let refused = refused + n_malformed;
-    match args.client.json {
-        true => print::line(json!({
+    if args.client.json {
+        print::line(json!({
             "accepted": accepted, "duplicate": duplicate, "retracted": retracted,
             "refused": refused
-        }))?,
-        false => {
-            for (fate, n) in [
-                ("accepted", accepted),
-                ("duplicate", duplicate),
-                ("retracted", retracted),
-                ("refused", refused),
-            ] {
-                print::line(format_args!("{fate:<10} {n}"))?;
-            }
+        }))?;
+    } else {
+        for (fate, n) in [
+            ("accepted", accepted),
+            ("duplicate", duplicate),
+            ("retracted", retracted),
+            ("refused", refused),
+        ] {
+            print::line(format_args!("{fate:<10} {n}"))?;
         }
     }
     ensure!(refused == 0, "{refused} events were refused");

@@ -35,9 +35,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let description = args.folder.join("model.toml");
     let fittings = fitting(&description, &args.file)?;
     for fitting in &fittings {
-        match args.json {
-            true => print::line(object(fitting))?,
-            false => print::line(fitting)?,
+        if args.json {
+            print::line(object(fitting))?;
+        } else {
+            print::line(fitting)?;
         }
     }
     let n_wrong = fittings.iter().filter(|one| one.advice.is_some()).count();
@@ -54,16 +55,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // It was read just before, as a regular file.
     let toml = fs::read_to_string(&description)?;
     let is_named = Spec::named(&toml)?.weights.as_deref() == Some(&*name);
-    print::note(match is_named {
-        true => format!(
+    print::note(if is_named {
+        format!(
             "all {n_tensors} tensors fit; it serves from {}",
             place.display()
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "all {n_tensors} tensors fit; to start with them, write below [network] in {}: \
              weights = {name:?}",
             description.display()
-        ),
+        )
     });
     Ok(())
 }

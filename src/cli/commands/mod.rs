@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod checkpoint;
+pub mod config;
 pub mod demo;
 pub mod evaluate;
 pub mod feedback;
@@ -9,6 +10,7 @@ pub mod import;
 pub mod init;
 pub mod limits;
 pub mod predict;
+pub mod reference;
 pub mod replay;
 pub mod restore;
 pub mod retract;

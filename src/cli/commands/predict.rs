@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use perennial::event::Batch;
 use serde_json::{Value, json};
 
@@ -29,10 +29,10 @@ pub struct Args {
     client: client::Args,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+fn setting(text: &str) -> anyhow::Result<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
+        _ => bail!("expected NAME=VALUE"),
     }
 }
 
@@ -58,9 +58,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             is_journaled: true,
         };
         let answer = client.predict(request.message()).await?;
-        match args.client.json {
-            true => print::line(object(&answer))?,
-            false => print::line(line(&answer))?,
+        if args.client.json {
+            print::line(object(&answer))?;
+        } else {
+            print::line(line(&answer))?;
         }
     }
     Ok(())

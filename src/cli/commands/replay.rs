@@ -1,13 +1,13 @@
 //! `perennial replay`: applies the journal again, to verify it or under another description.
 //!
-//! Invariant: nothing on disk is changed unless `--adopt` says so.
+//! Invariant: nothing on disk is changed without `--adopt`.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use perennial::engine::{Offline, Replay, Replayed, describe};
-use perennial::event::{Command, Order};
+use perennial::learn::Evaluation;
 use serde_json::json;
 
 use crate::cli::output::print::{self, Progress};
@@ -48,33 +48,28 @@ pub struct Args {
 /// Applies the journal again, and prints the comparison.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let offline = Offline::open(&args.data, &args.model)?;
-    let started = Instant::now();
-    let recorded = finish(offline.replay(args.from)?, "replayed")?;
-    let seconds = started.elapsed().as_secs_f64();
     let Some(with) = &args.with else {
-        return verified(&args, &recorded, seconds);
+        let started = Instant::now();
+        let mut replay = offline.replay(args.from)?;
+        finish(&mut replay, "replayed")?;
+        return verified(&args, &replay.outcome(), started.elapsed().as_secs_f64());
     };
     let described = describe(with)?;
     offline.keep_encoders(&described)?;
-    let description = described.description;
-    let other = finish(offline.replay_with(description.clone())?, "with it")?;
-    compared(&args, &recorded, &other)?;
+    let mut replay = offline.replay_with(described.description)?;
+    finish(&mut replay, "with it")?;
+    compared(&args, &offline.served()?, &replay.outcome())?;
     if !args.adopt {
         return Ok(());
     }
-    drop(offline);
-    let command = Command {
-        order: Order::Adopt(description),
-        actor: print::user(),
-        note: args.note.clone(),
-    };
-    let made = Offline::order(&args.data, &args.model, command)?;
-    match args.json {
-        true => print::line(json!({"version": made.version, "position": made.position}))?,
-        false => print::line(format_args!(
+    let made = offline.adopt(replay, print::user(), args.note.clone())?;
+    if args.json {
+        print::line(json!({"version": made.version, "position": made.position}))?;
+    } else {
+        print::line(format_args!(
             "made version {} at position {}",
             made.version, made.position
-        ))?,
+        ))?;
     }
     print::note(format_args!(
         "copy {} over the model's own model.toml before the next `perennial serve`",
@@ -84,7 +79,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Applies all entries, with a progress line.
-fn finish(mut replay: Replay, did: &str) -> anyhow::Result<Replayed> {
+fn finish(replay: &mut Replay, did: &str) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut progress = Progress::new();
     while replay.advance(STRIDE)? {
@@ -94,7 +89,7 @@ fn finish(mut replay: Replay, did: &str) -> anyhow::Result<Replayed> {
             format!("{did}: entry {position} of {last}, {rate:.0} entries/s")
         });
     }
-    Ok(replay.outcome())
+    Ok(())
 }
 
 fn verified(args: &Args, replayed: &Replayed, seconds: f64) -> anyhow::Result<()> {
@@ -124,17 +119,17 @@ fn verified(args: &Args, replayed: &Replayed, seconds: f64) -> anyhow::Result<()
     ))
 }
 
-fn compared(args: &Args, served: &Replayed, other: &Replayed) -> anyhow::Result<()> {
+fn compared(args: &Args, served: &Evaluation, other: &Replayed) -> anyhow::Result<()> {
     let with = args.with.as_ref().context("compared with something")?;
-    let score = |replayed: &Replayed| replayed.evaluation.served().mean();
-    let (was, is) = (score(served), score(other));
-    let recent = (served.evaluation.recent(), other.evaluation.recent());
+    let other_score = &other.evaluation;
+    let (was, is) = (served.served().mean(), other_score.served().mean());
+    let recent = (served.recent(), other_score.recent());
     if args.json {
-        let parting = other.parting.as_ref().map(|parting| {
+        let divergence = other.divergence.as_ref().map(|divergence| {
             json!({
-                "position": parting.position,
-                "served": parting.served,
-                "with": parting.other,
+                "position": divergence.position,
+                "served": divergence.served,
+                "with": divergence.other,
             })
         });
         return print::line(json!({
@@ -143,7 +138,7 @@ fn compared(args: &Args, served: &Replayed, other: &Replayed) -> anyhow::Result<
             "score": {"served": was, "with": is},
             "recent_score": {"served": recent.0, "with": recent.1},
             "digest": other.digest,
-            "parting": parting,
+            "parting": divergence,
         }));
     }
     let judged = other.evaluation.served().count;
@@ -157,10 +152,10 @@ fn compared(args: &Args, served: &Replayed, other: &Replayed) -> anyhow::Result<
         "{judged} answers judged; with is {}",
         with.display()
     ))?;
-    match &other.parting {
-        Some(parting) => print::line(format_args!(
+    match &other.divergence {
+        Some(divergence) => print::line(format_args!(
             "they part at position {}: {} was served, {} it would have been",
-            parting.position, parting.served, parting.other
+            divergence.position, divergence.served, divergence.other
         )),
         None => print::line("they never part"),
     }

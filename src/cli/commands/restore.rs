@@ -38,20 +38,19 @@ pub struct Args {
 fn restore_offline(args: &Args, data: &Path) -> anyhow::Result<VersionMade> {
     let found = offline_version(data, &args.model, args.version)?;
     announce(args, &found)?;
-    let made = match args.dry_run {
-        true => (found.version, found.position),
-        false => {
-            let order = Order::Restore {
-                version: args.version,
-            };
-            let command = Command {
-                order,
-                actor: print::user(),
-                note: args.note.clone(),
-            };
-            let made = Offline::order(data, &args.model, command)?;
-            (made.version, made.position)
-        }
+    let made = if args.dry_run {
+        (found.version, found.position)
+    } else {
+        let order = Order::Restore {
+            version: args.version,
+        };
+        let command = Command {
+            order,
+            actor: print::user(),
+            note: args.note.clone(),
+        };
+        let made = Offline::order(data, &args.model, command)?;
+        (made.version, made.position)
     };
     Ok(VersionMade {
         version: made.0,
@@ -98,9 +97,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             made.map_err(refusal)?.into_inner()
         }
     };
-    let did = match args.dry_run {
-        true => "would restore",
-        false => "made",
+    let did = if args.dry_run {
+        "would restore"
+    } else {
+        "made"
     };
     print_made(did, &made, args.client.json)
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the change is announced before it is made.
 
+use anyhow::Context;
 use perennial::proto::perennial::v1::{Certificate, RetractRequest};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
@@ -46,9 +47,9 @@ pub struct Args {
     client: client::Args,
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
-    let expected = |_| "expected a time as 2026-01-31T12:00:00Z".to_owned();
-    text.parse().map_err(expected)
+fn moment(text: &str) -> anyhow::Result<Timestamp> {
+    let moment = text.parse().ok();
+    moment.context("expected a time as 2026-01-31T12:00:00Z")
 }
 
 /// Announces the change, makes it, and prints the certificate.
@@ -123,9 +124,10 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
         put("computed by", certificate.profile.clone())?;
     }
     let tainted: Vec<String> = certificate.tainted.iter().map(u64::to_string).collect();
-    match tainted.is_empty() {
-        true => put("tainted", "no version".to_owned())?,
-        false => put("tainted", format!("versions {}", tainted.join(", ")))?,
+    if tainted.is_empty() {
+        put("tainted", "no version".to_owned())?;
+    } else {
+        put("tainted", format!("versions {}", tainted.join(", ")))?;
     }
     if !certificate.clock.is_empty() {
         put("chosen by", certificate.clock.clone())?;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial::engine::{self, Engine, WallClock};
+use perennial::model::keys::{Key, Values};
 use perennial::server::{self, Listeners};
 use perennial::store::regular;
 use serde::Deserialize;
@@ -58,6 +60,38 @@ struct File {
     http: Option<String>,
 }
 
+/// The keys of a configuration file; each has a flag of the same name.
+pub const KEYS: [Key; 4] = [
+    Key {
+        name: "models",
+        values: Values::Text("a folder"),
+        default: "models",
+        unit: "",
+        meaning: "The folder of models: each is a folder with a model.toml.",
+    },
+    Key {
+        name: "data",
+        values: Values::Text("a folder"),
+        default: "data",
+        unit: "",
+        meaning: "The data directory, created where there is none: journals and checkpoints.",
+    },
+    Key {
+        name: "listen",
+        values: Values::Text("HOST:PORT"),
+        default: "127.0.0.1:8001",
+        unit: "",
+        meaning: "The address for gRPC; port 0 picks a free one.",
+    },
+    Key {
+        name: "http",
+        values: Values::Text("HOST:PORT"),
+        default: "127.0.0.1:8000",
+        unit: "",
+        meaning: "The address for HTTP: health and metrics.",
+    },
+];
+
 /// The settings in force.
 #[derive(Debug, PartialEq)]
 struct Settings {
@@ -69,17 +103,12 @@ struct Settings {
 
 impl Settings {
     fn new(args: Args, file: File) -> Settings {
-        let or = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
-            flag.or(file).unwrap_or_else(|| default.into())
-        };
-        let at = |flag: Option<String>, file: Option<String>, default: &str| {
-            flag.or(file).unwrap_or_else(|| default.into())
-        };
+        let [models, data, listen, http] = KEYS.map(|key| key.default);
         Settings {
-            models: or(args.models, file.models, "models"),
-            data: or(args.data, file.data, "data"),
-            listen: at(args.listen, file.listen, "127.0.0.1:8001"),
-            http: at(args.http, file.http, "127.0.0.1:8000"),
+            models: args.models.or(file.models).unwrap_or(models.into()),
+            data: args.data.or(file.data).unwrap_or(data.into()),
+            listen: args.listen.or(file.listen).unwrap_or(listen.into()),
+            http: args.http.or(file.http).unwrap_or(http.into()),
         }
     }
 }
@@ -88,13 +117,14 @@ impl Settings {
 pub fn run(args: Args) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR")))
         .with_max_level(Level::INFO)
         .init();
     let file = read(args.config.as_deref())?;
-    let wall_clock = match args.believe_clock {
-        true => WallClock::Believed,
-        false => WallClock::Checked,
+    let wall_clock = if args.believe_clock {
+        WallClock::Believed
+    } else {
+        WallClock::Checked
     };
     let settings = Settings::new(args, file);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -128,9 +158,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         server::run(listeners, engine.clone(), config, stopped).await?;
         anyhow::Ok(())
     });
-    // Also after an error: what was learned is saved.
+    // Also after an error: the learned state is saved.
     engine.close();
     served
+}
+
+/// Whether `NO_COLOR` asks for plain text: it is set, and not empty (no-color.org).
+fn has_no_color(variable: Option<OsString>) -> bool {
+    variable.is_some_and(|value| !value.is_empty())
 }
 
 /// Binds a port. Until it listens, a connection is refused at once.
@@ -214,6 +249,16 @@ mod tests {
             http: "127.0.0.1:8000".into(),
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn no_color_is_honoured_unless_it_is_empty() {
+        let check = |value: Option<&str>, expected: bool| {
+            assert_eq!(has_no_color(value.map(OsString::from)), expected);
+        };
+        check(None, false);
+        check(Some(""), false);
+        check(Some("1"), true);
     }
 
     #[test]

@@ -23,9 +23,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let model = args.model.unwrap_or_default();
     for status in client.status(&model).await? {
-        match args.client.json {
-            true => print::line(object(&status))?,
-            false => block(&status).iter().try_for_each(print::line)?,
+        if args.client.json {
+            print::line(object(&status))?;
+        } else {
+            block(&status).iter().try_for_each(print::line)?;
         }
     }
     Ok(())

@@ -65,9 +65,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
     let rows = rows.take(limit).take_while(|_| !interrupt.is_set());
-    match args.open {
-        true => stream.open(rows).await?,
-        false => stream.closed(rows).await?,
+    if args.open {
+        stream.open(rows).await?
+    } else {
+        stream.closed(rows).await?
     }
     stream.catch_up().await?;
     let seconds = stream.run.seconds();

@@ -46,9 +46,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         models.map(|model| check(&directory, model)).collect()
     });
     for finding in &findings {
-        match args.json {
-            true => print::line(finding.object())?,
-            false => print::line(finding.line())?,
+        if args.json {
+            print::line(finding.object())?;
+        } else {
+            print::line(finding.line())?;
         }
     }
     let n_damaged = findings
@@ -124,7 +125,10 @@ fn check(directory: &Directory, model: String) -> Finding {
             .extend(checked.err().map(|error| error.to_string()));
     }
     let start = directory.start(&finding.model);
-    finding.damage.extend(check_start(&journal, &start).err());
+    let checked = check_start(&journal, &start);
+    finding
+        .damage
+        .extend(checked.err().map(|error| error.to_string()));
     let encoders = directory.encoders(&finding.model);
     finding.damage.extend(check_kept_encoders(&encoders));
     let listed = checkpoint::list(&checkpoints).unwrap_or_else(|error| {
@@ -146,7 +150,7 @@ fn check(directory: &Directory, model: String) -> Finding {
 }
 
 /// Checks the initial weights of a model against the first entry of its journal.
-fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
+fn check_start(journal: &Path, start: &Path) -> anyhow::Result<()> {
     let entry = Reader::open(journal, 1, 0).and_then(|mut reader| reader.next(1));
     // Damage of the journal itself is reported elsewhere.
     let Ok(Some(Entry {
@@ -156,13 +160,10 @@ fn check_start(journal: &Path, start: &Path) -> Result<(), String> {
     else {
         return Ok(());
     };
-    let spec = Spec::journaled(&description.toml).map_err(|error| error.to_string())?;
-    match spec.weights() {
-        Some(pinned) => checkpoint::load_start(start, &pinned.digest)
-            .map(drop)
-            .map_err(|error| error.to_string()),
-        None => Ok(()),
+    if let Some(pinned) = Spec::journaled(&description.toml)?.weights() {
+        checkpoint::load_start(start, &pinned.digest)?;
     }
+    Ok(())
 }
 
 /// Checks that a checkpoint is of this journal, and not ahead of it.
@@ -183,13 +184,14 @@ fn belongs(
             ),
         });
     }
-    match report.last_position < position {
-        false => Ok(()),
-        true => Err(store::Error::CheckpointAhead {
+    if report.last_position < position {
+        Err(store::Error::CheckpointAhead {
             path: journal.to_owned(),
             checkpoint: position,
             last: report.last_position,
-        }),
+        })
+    } else {
+        Ok(())
     }
 }
 

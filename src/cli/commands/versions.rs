@@ -54,10 +54,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             reply.map_err(refusal)?.into_inner().versions
         }
     };
+    if !args.client.json {
+        print::note(header());
+    }
     for version in versions {
-        match args.client.json {
-            true => print::line(Value::Object(fields(&version)))?,
-            false => print::line(line(&version))?,
+        if args.client.json {
+            print::line(Value::Object(fields(&version)))?;
+        } else {
+            print::line(line(&version))?;
         }
     }
     Ok(())
@@ -112,35 +116,49 @@ pub fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result
 /// Prints the version that a command made.
 pub fn print_made(did: &str, made: &VersionMade, json: bool) -> anyhow::Result<()> {
     let VersionMade { version, position } = made;
-    match json {
-        true => print::line(json!({"version": version, "position": position})),
-        false => print::line(format_args!(
+    if json {
+        print::line(json!({"version": version, "position": position}))
+    } else {
+        print::line(format_args!(
             "{did} version {version} at position {position}"
-        )),
+        ))
     }
 }
 
-/// A version as one line; `*` marks the served one.
+/// The width of a line, for a terminal.
+const LINE_CHARS_MAX: usize = 80;
+
+/// The names above the fields of a line.
+fn header() -> String {
+    format!(
+        "  {:<5} {:>6} {:>10}  {:<17}  {:<10} {:>6}  note",
+        "nr", "parent", "position", "time", "reason", "score"
+    )
+}
+
+/// A version as one line of a terminal's width; `*` marks the served one. A note that is too long
+/// is cut; a version that cannot be restored has no note, and `show` names its damage.
 fn line(version: &Version) -> String {
     let mark = if version.served { '*' } else { ' ' };
-    let mut line = format!(
-        "{mark} {:<4} from {:<4} position {:<10} {:<20} {:<10}",
-        version.version,
-        version.parent,
-        version.position,
-        time(version),
-        version.reason,
+    let score = print::shown(version.metrics.get("score").copied());
+    // To the minute, which tells versions apart.
+    let minute: String = time(version)
+        .chars()
+        .take("2026-01-31T12:00".len())
+        .collect();
+    let note = match version.damage.as_str() {
+        "" => version.note.escape_debug().to_string(),
+        _ => "DAMAGED".to_owned(),
+    };
+    let line = format!(
+        "{mark} {:<5} {:>6} {:>10}  {minute:<16}Z  {:<10} {score:>6}  {note}",
+        version.version, version.parent, version.position, version.reason,
     );
-    for metric in sorted(&version.metrics) {
-        line += &format!(" {}={}", metric.0, metric.1);
+    let line = line.trim_end();
+    match line.char_indices().nth(LINE_CHARS_MAX) {
+        None => line.to_owned(),
+        Some(_) => line.chars().take(LINE_CHARS_MAX - 1).chain(['…']).collect(),
     }
-    if !version.note.is_empty() {
-        line += &format!(" {:?}", version.note);
-    }
-    if !version.damage.is_empty() {
-        line += &format!(" not to be restored: {}", version.damage);
-    }
-    line.trim_end().to_owned()
 }
 
 fn time(version: &Version) -> String {
@@ -179,6 +197,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_line_has_at_most_80_columns() {
+        let check = |note: &str, damage: &str, end: &str| {
+            let version = Version {
+                version: 12_345,
+                parent: 12_344,
+                position: 1_234_567_890,
+                time: "2026-01-31T12:00:00.123456Z".parse().ok(),
+                reason: "checkpoint".into(),
+                note: note.into(),
+                damage: damage.into(),
+                ..Default::default()
+            };
+            let line = line(&version);
+            assert!(line.chars().count() <= LINE_CHARS_MAX, "{line}");
+            assert!(line.ends_with(end), "{line}");
+        };
+        check("", "", " checkpoint      -");
+        check("before the campaign", "", "  before the ca…");
+        check(
+            "",
+            "the file of weights is not what was written",
+            "  DAMAGED",
+        );
+        assert!(header().len() <= LINE_CHARS_MAX);
+    }
+
+    #[test]
     fn a_version_is_one_line() {
         let version = Version {
             version: 2,
@@ -187,14 +232,13 @@ mod tests {
             time: "1970-01-01T00:00:01Z".parse().ok(),
             reason: "checkpoint".into(),
             note: "two\nlines".into(),
-            metrics: [("accuracy".into(), 0.5)].into(),
+            metrics: [("score".into(), 0.5)].into(),
             served: true,
             ..Default::default()
         };
-        let line = line(&version);
-        assert!(line.starts_with("* 2    from 1    position 40 "), "{line}");
-        let end = "1970-01-01T00:00:01Z checkpoint accuracy=0.5 \"two\\nlines\"";
-        assert!(line.ends_with(end), "{line}");
+        let expected =
+            "* 2          1         40  1970-01-01T00:00Z  checkpoint 0.5000  two\\nlines";
+        assert_eq!(line(&version), expected);
         assert_eq!(fields(&version)["time"], "1970-01-01T00:00:01Z");
         assert_eq!(fields(&version).len(), 15);
     }

@@ -1,59 +1,64 @@
-//! Scores over time as a picture: a self-contained SVG that reads on light and dark pages.
+//! A chart of scores over time: a self-contained SVG for light and dark pages.
 //!
 //! Invariant: one path a series, only finite coordinates inside the frame, and every text escaped.
+//! Colours and fonts are plain attributes, so that renderers without CSS draw it too.
 
-/// The frame within the picture, in pixels.
+/// The frame within the chart, in pixels.
 const LEFT: f64 = 72.0;
 const TOP: f64 = 56.0;
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 300.0;
 const LEGEND_WIDTH: f64 = 240.0;
 const LEGEND_LINE: f64 = 20.0;
-/// More lines than colours: the next ones are dashed.
+/// Lines beyond the number of colours are dashed.
 const N_COLOURS: usize = 8;
-/// What fits beside its line in the legend.
+/// The longest name in the legend.
 const NAME_CHARS_MAX: usize = 24;
 
-const STYLE: &str = "\
-:root{--page:#fff;--ink:#222;--faint:#ddd;--c0:#1f6fb4;--c1:#c8442f;--c2:#23803f;--c3:#8048a8;\
---c4:#a86200;--c5:#007a87;--c6:#a83c74;--c7:#5f6b12}\
-@media (prefers-color-scheme:dark){:root{--page:#181818;--ink:#ddd;--faint:#444;--c0:#6cb6ff;\
---c1:#ff8a7a;--c2:#6fd08c;--c3:#c9a0ff;--c4:#f2b134;--c5:#4dd0e1;--c6:#f49ac2;--c7:#c5d86d}}\
-text{font:13px sans-serif;fill:var(--ink)}.page{fill:var(--page)}.grid{stroke:var(--faint)}\
-.series{fill:none;stroke-width:1.8;stroke-linejoin:round}.end{text-anchor:end}\
-.middle{text-anchor:middle}.title{font-size:15px;font-weight:bold}";
+/// The light colours, as attributes: every renderer draws them.
+const PAGE: &str = "#fff";
+const INK: &str = "#222";
+const FAINT: &str = "#ddd";
+const COLOURS: [&str; N_COLOURS] = [
+    "#1f6fb4", "#c8442f", "#23803f", "#8048a8", "#a86200", "#007a87", "#a83c74", "#5f6b12",
+];
+/// The dark colours, for renderers that know the preference of the page: rules beat attributes.
+const DARK: &str = "\
+@media (prefers-color-scheme:dark){.page{fill:#181818}text{fill:#ddd}.grid{stroke:#444}\
+.ink{stroke:#ddd}.c0{stroke:#6cb6ff}.c1{stroke:#ff8a7a}.c2{stroke:#6fd08c}.c3{stroke:#c9a0ff}\
+.c4{stroke:#f2b134}.c5{stroke:#4dd0e1}.c6{stroke:#f49ac2}.c7{stroke:#c5d86d}}";
 
-/// One line of the picture.
+/// One line of the chart.
 pub struct Series {
-    /// What the legend calls it.
+    /// The name in the legend.
     pub name: String,
-    /// Number of examples, rising, and the score there; what is not finite is left out.
+    /// The number of examples, rising, and the score there; points that are not finite are skipped.
     pub points: Vec<(f64, f64)>,
-    /// How it is drawn.
+    /// The style of the line.
     pub stroke: Stroke,
 }
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stroke {
-    /// In a colour of its own.
+    /// A colour of its own.
     Model,
-    /// Grey and dotted: what the others are compared with.
+    /// Grey and dotted: the baseline.
     Reference,
 }
 
-/// A picture of scores over time.
+/// A chart of scores over time.
 pub struct Chart {
-    /// Stands above it.
+    /// The title.
     pub title: String,
-    /// Stands above the scale, with its unit.
+    /// The label of the vertical scale, with its unit.
     pub score: String,
     /// In the order of the legend.
     pub series: Vec<Series>,
 }
 
 impl Chart {
-    /// The text of the picture.
+    /// The chart as SVG.
     pub fn svg(&self) -> String {
         let all = self.series.iter().flat_map(|series| series.finite());
         let (mut x_max, mut low, mut high) = (0.0f64, f64::INFINITY, f64::NEG_INFINITY);
@@ -62,9 +67,10 @@ impl Chart {
             (low, high) = (low.min(y), high.max(y));
         }
         let x_ticks = Ticks::over(0.0, x_max.max(1.0));
-        let y_ticks = match low <= high {
-            true => Ticks::over(low, high),
-            false => Ticks::over(0.0, 1.0),
+        let y_ticks = if low <= high {
+            Ticks::over(low, high)
+        } else {
+            Ticks::over(0.0, 1.0)
         };
         let frame = Frame {
             x_max: x_max.max(1.0),
@@ -79,11 +85,12 @@ impl Chart {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
              width=\"{width}\" height=\"{height}\" role=\"img\">\n<title>{}</title>\n\
-             <style>{STYLE}</style>\n<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n",
+             <style>{DARK}</style>\n\
+             <rect class=\"page\" fill=\"{PAGE}\" width=\"100%\" height=\"100%\"/>\n",
             escaped(&self.title)
         );
-        svg += &text(LEFT, 22.0, "title", &self.title);
-        svg += &text(LEFT, 44.0, "start", &self.score);
+        svg += &text(LEFT, 22.0, Anchor::Title, &self.title);
+        svg += &text(LEFT, 44.0, Anchor::Start, &self.score);
         svg += &frame.axes(&x_ticks, &y_ticks);
         let mut n_models = 0;
         for (index, series) in self.series.iter().enumerate() {
@@ -100,19 +107,23 @@ impl Series {
         points.filter(|(x, y)| x.is_finite() && y.is_finite())
     }
 
+    /// The attributes of its line; `n_before` models come before it.
     fn paint(&self, n_before: usize) -> String {
-        match self.stroke {
-            Stroke::Reference => "stroke:var(--ink);stroke-opacity:.6;stroke-dasharray:2 3".into(),
-            Stroke::Model if n_before < N_COLOURS => format!("stroke:var(--c{n_before})"),
-            Stroke::Model => {
-                let (colour, round) = (n_before % N_COLOURS, n_before / N_COLOURS);
-                format!("stroke:var(--c{colour});stroke-dasharray:{} 3", 6 * round)
-            }
+        let (colour, round) = (n_before % N_COLOURS, n_before / N_COLOURS);
+        let mut paint = match self.stroke {
+            Stroke::Reference => format!(
+                "class=\"ink\" stroke=\"{INK}\" stroke-opacity=\".6\" stroke-dasharray=\"2 3\""
+            ),
+            Stroke::Model => format!("class=\"c{colour}\" stroke=\"{}\"", COLOURS[colour]),
+        };
+        if self.stroke == Stroke::Model && round > 0 {
+            paint += &format!(" stroke-dasharray=\"{} 3\"", 6 * round);
         }
+        paint + " fill=\"none\" stroke-width=\"1.8\" stroke-linejoin=\"round\""
     }
 }
 
-/// What the frame shows: examples from 0, scores between two ticks.
+/// The ranges of the frame: examples from 0, scores between two ticks.
 struct Frame {
     x_max: f64,
     low: f64,
@@ -136,22 +147,27 @@ impl Frame {
         for &value in &y_ticks.values {
             let y = self.y(value);
             svg += &format!(
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>\n"
+                "<line class=\"grid\" stroke=\"{FAINT}\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>\n"
             );
-            svg += &text(LEFT - 8.0, y + 4.0, "end", &y_ticks.label(value));
+            svg += &text(LEFT - 8.0, y + 4.0, Anchor::End, &y_ticks.label(value));
         }
         let shown = x_ticks.values.iter().filter(|&&value| value <= self.x_max);
         for &value in shown {
             let (x, below) = (self.x(value), bottom + 5.0);
             svg += &format!(
-                "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{bottom}\" x2=\"{x:.1}\" y2=\"{below}\"/>\n"
+                "<line class=\"grid\" stroke=\"{FAINT}\" x1=\"{x:.1}\" y1=\"{bottom}\" x2=\"{x:.1}\" y2=\"{below}\"/>\n"
             );
-            svg += &text(x, bottom + 20.0, "middle", &count(value));
+            svg += &text(x, bottom + 20.0, Anchor::Middle, &count(value));
         }
-        svg + &text(LEFT + WIDTH / 2.0, bottom + 38.0, "middle", "examples")
+        svg + &text(
+            LEFT + WIDTH / 2.0,
+            bottom + 38.0,
+            Anchor::Middle,
+            "examples",
+        )
     }
 
-    /// A line with its place in the legend.
+    /// A line with its entry in the legend.
     fn series(&self, series: &Series, index: usize, n_before: usize) -> String {
         let mut path = String::new();
         for (x, y) in series.finite() {
@@ -165,12 +181,12 @@ impl Frame {
             name.push('…');
         }
         format!(
-            "<g><title>{}</title><path class=\"series\" style=\"{paint}\" d=\"{path}\"/>\
-             <line class=\"series\" style=\"{paint}\" x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\"/>\
+            "<g><title>{}</title><path {paint} d=\"{path}\"/>\
+             <line {paint} x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\"/>\
              {}</g>\n",
             escaped(&series.name),
             x + 24.0,
-            text(x + 32.0, y + 4.0, "start", &name).trim_end()
+            text(x + 32.0, y + 4.0, Anchor::Start, &name).trim_end()
         )
     }
 }
@@ -184,9 +200,10 @@ struct Ticks {
 impl Ticks {
     fn over(low: f64, high: f64) -> Ticks {
         // A line that never moves stands in the middle.
-        let room = match high - low > 1e-9 * low.abs().max(high.abs()) {
-            true => 0.0,
-            false => low.abs().max(1e-6) * 0.1,
+        let room = if high - low > 1e-9 * low.abs().max(high.abs()) {
+            0.0
+        } else {
+            low.abs().max(1e-6) * 0.1
         };
         let (low, high) = (low - room, high + room);
         let rough = (high - low) / 5.0;
@@ -205,9 +222,10 @@ impl Ticks {
 
     fn label(&self, value: f64) -> String {
         let decimals = -self.step.log10().floor();
-        match (0.0..=6.0).contains(&decimals.max(0.0)) && value.abs() < 1e7 {
-            true => format!("{value:.*}", decimals.max(0.0) as usize),
-            false => format!("{value:.1e}"),
+        if (0.0..=6.0).contains(&decimals.max(0.0)) && value.abs() < 1e7 {
+            format!("{value:.*}", decimals.max(0.0) as usize)
+        } else {
+            format!("{value:.1e}")
         }
     }
 }
@@ -221,9 +239,27 @@ fn count(value: f64) -> String {
     }
 }
 
-fn text(x: f64, y: f64, class: &str, text: &str) -> String {
+/// The place of a text: where its point lies, and for the title also its size.
+#[derive(Clone, Copy)]
+enum Anchor {
+    Title,
+    Start,
+    Middle,
+    End,
+}
+
+fn text(x: f64, y: f64, anchor: Anchor, text: &str) -> String {
     let text = escaped(text);
-    format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>\n")
+    let (anchor, size) = match anchor {
+        Anchor::Title => ("start", "15\" font-weight=\"bold"),
+        Anchor::Start => ("start", "13"),
+        Anchor::Middle => ("middle", "13"),
+        Anchor::End => ("end", "13"),
+    };
+    format!(
+        "<text fill=\"{INK}\" font-family=\"sans-serif\" font-size=\"{size}\" \
+         text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>\n"
+    )
 }
 
 fn escaped(text: &str) -> String {
@@ -286,6 +322,28 @@ mod tests {
         paths
     }
 
+    #[test]
+    fn colours_and_fonts_are_attributes() {
+        let names: Vec<String> = (0..=N_COLOURS).map(|n| format!("model {n}")).collect();
+        let series = names.iter().map(|name| (name.as_str(), vec![(1.0, 0.5)]));
+        let series = series.chain([("no change", vec![(1.0, 0.4)])]);
+        let svg = chart(series.collect()).svg();
+        for tag in svg.split('<').skip(1) {
+            let drawn = match tag.split([' ', '>']).next() {
+                Some("path" | "line") => [" stroke=\"#", " stroke=\"#"],
+                Some("text") => [" fill=\"#", " font-size=\""],
+                Some("rect") => [" fill=\"#", " fill=\"#"],
+                _ => continue,
+            };
+            assert!(
+                drawn.iter().all(|attribute| tag.contains(attribute)),
+                "{tag}"
+            );
+        }
+        let dashed = svg.matches("stroke-dasharray=\"6 3\"").count();
+        assert_eq!(dashed, 2, "the ninth model, in the frame and in the legend");
+    }
+
     /// Every point of a path lies within the frame.
     fn check_inside(path: &str) {
         for point in path.split(['M', 'L']).skip(1) {
@@ -313,6 +371,7 @@ mod tests {
         paths.iter().for_each(|path| check_inside(path));
         assert_eq!(paths[0].matches('L').count(), 299);
         assert!(svg.contains("&lt;one&gt; &amp; &quot;two&quot;"));
+        assert!(!svg.contains("var(") && !svg.contains("style="), "{svg}");
         for shown in ["0.2<", "0.8<", ">0<", ">300<", "prefers-color-scheme:dark"] {
             assert!(svg.contains(shown), "{shown}: {svg}");
         }

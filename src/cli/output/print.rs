@@ -72,14 +72,13 @@ impl Progress {
             return;
         }
         self.shown = Instant::now();
-        match self.is_terminal {
+        if self.is_terminal {
             // Erases the rest of a longer line.
-            true => {
-                let mut stderr = io::stderr().lock();
-                let _ = write!(stderr, "\r{}\x1b[K", text()).and_then(|()| stderr.flush());
-                self.is_open = true;
-            }
-            false => note(text()),
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r{}\x1b[K", text()).and_then(|()| stderr.flush());
+            self.is_open = true;
+        } else {
+            note(text())
         }
     }
 }

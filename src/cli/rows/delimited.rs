@@ -1,6 +1,6 @@
 //! CSV as RFC 4180 has it: the fields of one record.
 //!
-//! Invariant: a record says the line it begins on, however many lines its quoted fields span.
+//! Invariant: a record has the number of its first line, however many lines its quoted fields span.
 //! Lenient in one thing: a quote inside a field that does not begin with one stands for itself.
 
 use anyhow::bail;

@@ -100,19 +100,12 @@ fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
             _ => bail!("{} is not a finite number", quoted(text)),
         };
     }
-    if let Some(index) = task.index(text) {
-        return Ok(Target::Name(index));
-    }
-    match task {
-        Task::Classification {
-            classes,
-            classes_max,
-        } if classes.len() < *classes_max => {
-            classes.push(text.to_owned());
-            Ok(Target::Name(classes.len() as u32 - 1))
+    match (task.admit(text), task) {
+        (Some(place), _) => Ok(Target::Name(place)),
+        (None, Task::Bandit { .. }) => {
+            bail!("{} is not one of the model's actions", quoted(text))
         }
-        Task::Bandit { .. } => bail!("{} is not one of the model's actions", quoted(text)),
-        _ => bail!(
+        (None, _) => bail!(
             "{} is not one of the model's classes, and all places of classes_max are taken",
             quoted(text)
         ),

@@ -1,4 +1,4 @@
-//! From a row of a file to the features that a model takes.
+//! The layout of a file: the conversion of its rows into the features of a model.
 //!
 //! Invariant: a batch that comes out has one column for each input, in their order, and only
 //! finite numbers and gaps.
@@ -9,14 +9,14 @@ use perennial::event::{Batch, Column};
 
 use super::{Cell, Row, find_column, number, quoted};
 
-/// What an input of a model holds.
+/// The kind of an input of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A finite number or a gap.
     Number,
     /// A category or a text.
     Text,
-    /// So many finite 32-bit floats.
+    /// A list of this many finite 32-bit floats.
     Vector(usize),
 }
 
@@ -25,7 +25,7 @@ pub enum Kind {
 pub struct Input {
     /// The name of its column; a vector `v` may also come from `v[0]`, `v[1]` and so on.
     pub name: String,
-    /// What it holds.
+    /// Its kind.
     pub kind: Kind,
 }
 

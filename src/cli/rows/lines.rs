@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 /// The longest row; one without an end must not fill the memory.
 pub const ROW_BYTES_MAX: usize = 16 << 20;
-/// How much of a file is looked at to tell what it is.
+/// The bytes at the start of a file by which its format is recognised.
 const HEAD_BYTES: u64 = 4096;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];

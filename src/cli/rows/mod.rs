@@ -1,4 +1,4 @@
-//! Rows of a file: CSV or JSON lines, plain or gzipped, each told by the bytes.
+//! The rows of a file: CSV or JSON lines, plain or gzipped, recognised by the bytes.
 //!
 //! Invariant: a row has one cell for each column, and memory does not grow with the file.
 

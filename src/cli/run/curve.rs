@@ -57,9 +57,10 @@ impl Curve {
         let (n_bins, n_before_last) = (self.n_bins(), self.sums.len().saturating_sub(1));
         let windows = self.sums.windows(n_bins).enumerate();
         let point = |(start, sums): (usize, &[f64])| {
-            let n_after = match start + n_bins > n_before_last {
-                true => self.bin_size - self.n_in_last,
-                false => 0,
+            let n_after = if start + n_bins > n_before_last {
+                self.bin_size - self.n_in_last
+            } else {
+                0
             };
             let n_seen = (start + n_bins) as u64 * self.bin_size - n_after;
             let n_summed = self.window() - n_after;

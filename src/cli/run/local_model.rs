@@ -14,7 +14,7 @@ use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
     Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, Otherwise};
+use perennial::learn::{Counterfactual, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
 use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
 
@@ -39,33 +39,37 @@ struct OpenPredictions {
     described: Option<Arc<Described>>,
 }
 
-impl Archive for OpenPredictions {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+fn not_kept(what: &str) -> LookupError {
+    LookupError::NotRetained(what.to_owned())
+}
+
+impl Lookup for OpenPredictions {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         let found = self.predictions.get(&position).map(Cow::Borrowed);
-        found.ok_or_else(|| "the learner asks for a row that it has learned".to_owned())
+        found.ok_or_else(|| not_kept("the learner asks for a row that it has learned"))
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        Err(format!(
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        Err(not_kept(&format!(
             "the learner asks for version {version}, and there are no versions here"
-        ))
+        )))
     }
 
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
         let described = self.described.as_ref();
         let encoder = described.and_then(|described| described.encoder(pinned));
-        encoder
-            .ok_or_else(|| "the encoder of this model learns: name the model folder too".to_owned())
+        let what = "the encoder of this model learns: name the model folder too";
+        encoder.ok_or_else(|| not_kept(what))
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err("there are no orders here".to_owned())
+    ) -> Result<Counterfactual, LookupError> {
+        Err(not_kept("there are no orders here"))
     }
 }
 

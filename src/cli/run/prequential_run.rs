@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use perennial::event::Signal;
 use perennial::model::Task;
 
@@ -35,12 +35,12 @@ pub struct RunArgs {
     pub correct: f64,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+fn share(text: &str) -> anyhow::Result<f64> {
     let share = text
         .parse()
         .ok()
         .filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+    share.context("expected a number from 0 to 1")
 }
 
 /// The feedback for an earlier answer.
@@ -105,7 +105,8 @@ impl<K> PrequentialRun<K> {
         self.n_rows += 1;
         if let Some(truth) = row.truth {
             let score = self.scores.judge(truth, answer);
-            self.admit_class(truth, &row.label);
+            // The rows have admitted it at the same place.
+            self.task.admit(&row.label);
             let signal = self.signal(row.index, truth, score);
             self.waiting.push_back(DueFeedback {
                 row: row.index,
@@ -148,15 +149,6 @@ impl<K> PrequentialRun<K> {
     /// Ends the run: its scores, and its progress line for the next phase.
     pub fn finish(self) -> (Scores, RunProgress) {
         (self.scores, self.progress)
-    }
-
-    /// Admits a class at its first row.
-    fn admit_class(&mut self, truth: Target, label: &str) {
-        if let (Target::Name(place), Task::Classification { classes, .. }) = (truth, &mut self.task)
-            && place as usize == classes.len()
-        {
-            classes.push(label.to_owned());
-        }
     }
 
     fn signal(&self, row: u64, truth: Target, score: f64) -> Signal {

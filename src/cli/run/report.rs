@@ -55,9 +55,10 @@ impl RunReport {
                 value => print::line(format_args!("{name:<28} {}", number(value)))?,
             }
         }
-        match self.each_class {
-            true => self.print_classes()?,
-            false => self.print_rare()?,
+        if self.each_class {
+            self.print_classes()?
+        } else {
+            self.print_rare()?
         }
         self.notes.iter().try_for_each(print::line)
     }
@@ -112,9 +113,12 @@ impl RunReport {
         }
         if !self.members.is_empty() {
             let mut members: Vec<_> = self.members.iter().collect();
-            members.sort_by(|(_, a), (_, b)| match names.is_error {
-                true => a.total_cmp(b),
-                false => b.total_cmp(a),
+            members.sort_by(|(_, a), (_, b)| {
+                if names.is_error {
+                    a.total_cmp(b)
+                } else {
+                    b.total_cmp(a)
+                }
             });
             let members = members.into_iter();
             let members = members.map(|(name, score)| (name.clone(), (*score).into()));

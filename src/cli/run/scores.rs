@@ -191,9 +191,10 @@ impl Scores {
 
     /// The mean score of the last [`LAST_EXAMPLES`], where there were more.
     pub fn last(&self) -> Option<f64> {
-        match self.mean.n > LAST_EXAMPLES as u64 {
-            true => mean(&self.last),
-            false => None,
+        if self.mean.n > LAST_EXAMPLES as u64 {
+            mean(&self.last)
+        } else {
+            None
         }
     }
 

@@ -1,26 +1,27 @@
-//! AUDIT: answer a prediction again from the journal, and say what shaped the answer.
+//! AUDIT: answer a prediction again from the journal, with the feedback that shaped the answer.
 //!
-//! Invariant: nothing is changed, and nothing is approximated: what cannot be derived any more
-//! is said to be so.
+//! Invariant: nothing is changed, and nothing is approximated: an answer that cannot be derived any
+//! more comes with the reason.
 
 mod again;
 
 use std::collections::BTreeMap;
 
-use self::again::{
-    Again, answer, description_at, fate_at, row_of, same_bits, state_at, state_without,
-};
+use self::again::{Again, OfSource, answer, fate_at, row_of, same_bits, state_at};
 use crate::engine::error::Error;
+use crate::engine::history::error as history;
+use crate::engine::history::facts::Facts;
+use crate::engine::history::pass::Pass;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Batch, Column, Command, Description, Entry, Event, Feedback, Kind, Order, Outputs,
-    PredictionId, Signal, Subject, Time,
+    Batch, Column, Description, Event, Feedback, Kind, Outputs, Prediction, PredictionId, Signal,
+    Subject, Time,
 };
 use crate::learn::{Fate, Sources};
 use crate::model::Spec;
-use crate::store::Reader;
+use crate::store;
 
-/// So many events about one prediction are told with their fates, each of which is derived again.
+/// Events about one prediction that come with their fates, each of which is derived again.
 const FATES_MAX: usize = 64;
 
 /// All that the journal says of one predicted row.
@@ -42,7 +43,7 @@ pub struct Audit {
     pub inputs: Vec<(String, Column)>,
     /// The classes or actions of the outputs, in their order.
     pub names: Vec<String>,
-    /// What was answered.
+    /// The answer that was served.
     pub answer: Outputs,
     /// The same computed again, or why it cannot be.
     pub again: Result<Outputs, String>,
@@ -50,7 +51,7 @@ pub struct Audit {
     pub difference: Option<String>,
     /// The description under which it was answered: its program and its numeric profile.
     pub description: Description,
-    /// What was said of it since.
+    /// Feedback about it since.
     pub feedback: Vec<Heard>,
     /// How many events about it were erased, by the positions of the orders that took them back.
     pub erased: BTreeMap<u64, u64>,
@@ -59,7 +60,7 @@ pub struct Audit {
     pub sources: BTreeMap<String, u64>,
     /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
-    /// What the answer would have been without a source.
+    /// The answer without the feedback of a source, where that was asked for.
     pub without: Option<Result<Without, String>>,
 }
 
@@ -72,7 +73,7 @@ pub struct Without {
     /// came with feedback may have another place, or none.
     pub names: Vec<String>,
     /// How many events are left out.
-    pub left_out: u64,
+    pub excluded: u64,
 }
 
 /// One feedback event about the row.
@@ -86,9 +87,9 @@ pub struct Heard {
     pub source: String,
     /// The sender's key.
     pub feedback_id: String,
-    /// What was said.
+    /// The signal.
     pub signal: Signal,
-    /// What became of it when it came; none where that cannot be derived again.
+    /// Its fate when it came; none where that cannot be derived again.
     pub fate: Option<Fate>,
     /// Whether it was retracted since.
     pub retracted: bool,
@@ -110,32 +111,39 @@ pub fn audit(
     id: PredictionId,
     without: Option<&str>,
 ) -> Result<Option<Audit>, Error> {
-    let Some((entry, row)) = find(versions, last, id)? else {
+    let Some(found) = Trail::read(versions, last, id, without)? else {
         return Ok(None);
     };
-    let Event::Prediction(prediction) = entry.event else {
-        return Ok(None);
-    };
-    let state = state_at(versions, prediction.position);
+    let Trail {
+        entry,
+        row,
+        prediction,
+        facts,
+        source,
+        ..
+    } = &found;
+    let (entry, row) = (*entry, *row);
+    let state = state_at(versions, prediction.position, facts);
     let served = row_of(&prediction.outputs, row, prediction.ids.len());
-    let again = state.as_ref().map_err(Clone::clone);
-    let again = again.and_then(|state| answer(&state.learner, &prediction, row));
+    let again = match &state {
+        Ok(state) => answer(&state.learner, prediction, row).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
     let sources = known.map(|state| state.learner.sources());
     let learned = sources.into_iter().flat_map(Sources::learned);
     let learned = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
-    let without = without.map(|source| {
-        let (learner, left_out) = state_without(versions, source, prediction.position, last)?;
-        Ok(Without {
-            answer: answer(&learner, &prediction, row)?,
-            names: learner.learned().names().to_vec(),
-            left_out,
-        })
+    let without = source.as_ref().map(|source| {
+        let other = found.answer_without(versions, source, last);
+        other.map_err(|error| error.to_string())
     });
     let description = match known {
         Some(state) => state.learner.description().clone(),
-        None => description_at(&versions.journal, prediction.position)?.unwrap_or_default(),
+        None => {
+            let described = facts.description_at(prediction.position);
+            described.cloned().unwrap_or_default()
+        }
     };
     let spec = Spec::journaled(&description.toml).ok();
     let names = match (known, &spec) {
@@ -143,30 +151,31 @@ pub fn audit(
         (None, Some(spec)) => labelled(spec.task.names(), &served, &prediction.labels),
         (None, None) => labelled(&[], &served, &prediction.labels),
     };
-    let (feedback, erased) = heard(versions, entry.position, last, id)?;
+    let difference = known.filter(|_| differs).map(Again::difference);
+    let (sources, sources_from) = (learned.collect(), sources.map_or(1, Sources::since));
     Ok(Some(Audit {
         model: versions.model.clone(),
-        entry: entry.position,
+        entry,
         row,
-        time: entry.time,
+        time: found.time,
         version: prediction.version,
         position: prediction.position,
         inputs: named(spec.as_ref(), &prediction.batch, row),
         names,
         answer: served,
         again,
-        difference: known.filter(|_| differs).map(Again::difference),
+        difference,
         description,
-        feedback,
-        erased,
-        sources: learned.collect(),
-        sources_from: sources.map_or(1, Sources::since),
+        erased: found.erased.clone(),
+        sources,
+        sources_from,
         without,
+        feedback: found.heard(versions),
     }))
 }
 
-/// What was found, looking into one journal after the other; one that cannot be read keeps no
-/// other from being looked into, but where nothing is found it may be what holds it.
+/// The first audit that is found in one journal after the other. A journal that cannot be read is
+/// passed over; where nothing is found its error is given, since it may hold the prediction.
 pub fn first(
     looks: impl Iterator<Item = Result<Option<Audit>, Error>>,
 ) -> Result<Option<Audit>, Error> {
@@ -195,68 +204,103 @@ fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, Strin
     (0..shares.len()).map(name).collect()
 }
 
-/// The entry of a prediction, and its row there.
-fn find(versions: &Versions, last: u64, id: PredictionId) -> Result<Option<(Entry, usize)>, Error> {
-    let mut reader = Reader::from_start(&versions.journal, last)?;
-    while let Some(entry) = reader.next(last)? {
-        if let Event::Prediction(prediction) = &entry.event
-            && let Some(row) = prediction.ids.iter().position(|known| *known == id)
-        {
-            return Ok(Some((entry, row)));
-        }
-    }
-    Ok(None)
+/// All that one reading of the journal tells of a prediction.
+struct Trail {
+    /// Where the prediction stands, and its row there.
+    entry: u64,
+    row: usize,
+    time: Time,
+    prediction: Prediction,
+    facts: Facts,
+    /// Feedback about it.
+    events: Vec<(u64, Time, Feedback)>,
+    /// How many events about it were erased, by the positions of the orders that took them back.
+    erased: BTreeMap<u64, u64>,
+    /// Feedback of the source that the answer is asked for without.
+    source: Option<OfSource>,
 }
 
-/// What was said of a prediction after the entry that holds it; of what was erased, how many
-/// events that were, by the positions of the orders that took them back.
-fn heard(
-    versions: &Versions,
-    entry: u64,
-    last: u64,
-    id: PredictionId,
-) -> Result<(Vec<Heard>, BTreeMap<u64, u64>), Error> {
-    let mut events = Vec::new();
-    let mut erased = BTreeMap::new();
-    let mut reader = Reader::open(&versions.journal, entry + 1, last)?;
-    while let Some(entry) = reader.next(last)? {
-        match entry.event {
-            Event::Feedback(feedback) if speaks_of(&feedback, id) => {
-                events.push((entry.position, entry.time, feedback, false));
-            }
-            Event::Erased(Kind::Feedback(tombstone))
-                if tombstone.predictions.contains(&Some(id)) =>
-            {
-                *erased.entry(tombstone.order).or_default() += 1;
-            }
-            Event::Command(Command {
-                order: Order::Retract(retraction),
-                ..
-            }) => {
-                for (_, time, feedback, retracted) in &mut events {
-                    *retracted |= retraction.selector.chooses(feedback, *time);
+impl Trail {
+    /// None where the journal does not hold the prediction up to `last`.
+    fn read(
+        versions: &Versions,
+        last: u64,
+        id: PredictionId,
+        without: Option<&str>,
+    ) -> Result<Option<Trail>, store::Error> {
+        let mut pass = Pass::from_start(versions, last)?;
+        let mut facts = Facts::from(pass.next_position());
+        let mut source = without.map(OfSource::new);
+        let mut found = None;
+        let (mut events, mut erased) = (Vec::new(), BTreeMap::new());
+        while let Some(entry) = pass.next(last)? {
+            facts.note(&entry);
+            source.iter_mut().for_each(|source| source.note(&entry));
+            let (position, time) = (entry.position, entry.time);
+            match entry.event {
+                Event::Prediction(prediction) if found.is_none() => {
+                    let row = prediction.ids.iter().position(|known| *known == id);
+                    found = row.map(|row| (position, row, time, prediction));
                 }
+                Event::Feedback(feedback) if found.is_some() && speaks_of(&feedback, id) => {
+                    events.push((position, time, feedback));
+                }
+                Event::Erased(Kind::Feedback(tombstone))
+                    if found.is_some() && tombstone.predictions.contains(&Some(id)) =>
+                {
+                    *erased.entry(tombstone.order).or_default() += 1;
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(found.map(|(entry, row, time, prediction)| Trail {
+            entry,
+            row,
+            time,
+            prediction,
+            facts,
+            events,
+            erased,
+            source,
+        }))
     }
-    let heard =
-        events
-            .into_iter()
-            .enumerate()
-            .map(|(index, (position, time, feedback, retracted))| Heard {
-                position,
-                time,
-                retracted,
-                fate: match index < FATES_MAX {
-                    true => fate_at(versions, position),
-                    false => None,
-                },
-                source: feedback.source,
-                feedback_id: feedback.feedback_id,
-                signal: feedback.signal,
-            });
-    Ok((heard.collect(), erased))
+
+    /// The feedback about the prediction, with its fates.
+    fn heard(self, versions: &Versions) -> Vec<Heard> {
+        let facts = self.facts;
+        let events = self.events.into_iter().enumerate();
+        let heard = events.map(|(index, (position, time, feedback))| Heard {
+            position,
+            time,
+            retracted: facts
+                .retracted_by(position, time, &feedback, u64::MAX)
+                .is_some(),
+            fate: match index < FATES_MAX {
+                true => fate_at(versions, position, &facts),
+                false => None,
+            },
+            source: feedback.source,
+            feedback_id: feedback.feedback_id,
+            signal: feedback.signal,
+        });
+        heard.collect()
+    }
+
+    /// The answer without the feedback of a source.
+    fn answer_without(
+        &self,
+        versions: &Versions,
+        source: &OfSource,
+        last: u64,
+    ) -> Result<Without, history::Error> {
+        let (position, facts) = (self.prediction.position, &self.facts);
+        let (learner, excluded) = source.state_without(versions, position, last, facts)?;
+        Ok(Without {
+            answer: answer(&learner, &self.prediction, self.row)?,
+            names: learner.learned().names().to_vec(),
+            excluded,
+        })
+    }
 }
 
 fn speaks_of(feedback: &Feedback, id: PredictionId) -> bool {

@@ -91,11 +91,11 @@ impl ModelRuntime {
 
     fn limits_of(&self, before: &Spec, spec: &Spec) -> Result<Limits, Error> {
         let mut follower = self.lock_follower()?;
-        let first = segments(&follower.shelf.versions.journal)?;
+        let first = segments(&follower.lookup.versions.journal)?;
         let first = first.first().map_or(1, |first| first.first_position);
         let held_since = follower
             .time_of(first)
-            .map_err(|what| self.unavailable(&what))?;
+            .map_err(|error| self.unavailable(&error.to_string()))?;
         let now = self.clock.now().0;
         let horizon = |spec: &Spec| {
             let within_us = spec.journal.retract_within_s as i64 * 1_000_000;

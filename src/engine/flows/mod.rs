@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod command;
+pub(crate) mod erase;
 pub(crate) mod feedback;
 pub(crate) mod limits;
 pub(crate) mod predict;

@@ -1,6 +1,6 @@
 //! RECOVER: the newest whole checkpoint, then the journal from its position, then serve.
 //!
-//! Invariant: what is recovered is what was on disk; a checkpoint that is damaged or of another
+//! Invariant: a recovered state is the one on disk; a checkpoint that is damaged or of another
 //! journal is never used, and a model that cannot be recovered does not stop the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,19 +11,21 @@ use crate::engine::compute::clock::{Clock, JournalClock, WallClock};
 use crate::engine::compute::described::{Described, read};
 use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
-use crate::engine::flows::retract::resume_erasures;
-use crate::engine::history::derivation::first_description;
-use crate::engine::history::shelf::Shelf;
+use crate::engine::flows::erase::resume_erasures;
+use crate::engine::history::error as history;
+use crate::engine::history::following::FollowerLookup;
+use crate::engine::history::pass::{Pass, first_description, first_position};
 use crate::engine::host::bounds::ids_bounds;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::retracted::Retracted;
-use crate::engine::versions::saved::{Versions, hex, of_another_journal};
-use crate::event::{Description, Event, Time};
+use crate::engine::versions::error::Error as StateError;
+use crate::engine::versions::saved::{Versions, hex};
+use crate::event::{Description, Event, ModelName, Time};
 use crate::learn::is_forgotten;
-use crate::model::Spec;
+use crate::model::{Spec, SpecError};
 use crate::store::regular::is_there;
 use crate::store::{
-    Checkpoint, Config, Directory, Disk, Ids, Journal, Reader, checkpoint, segments, sweep_scratch,
+    Checkpoint, Config, Directory, Disk, Ids, Journal, Reader, checkpoint, sweep_scratch,
 };
 
 const DESCRIPTION: &str = "model.toml";
@@ -32,13 +34,36 @@ const DESCRIPTION: &str = "model.toml";
 pub struct Opened {
     pub journal: Journal,
     pub follower: Follower,
-    /// What was taken back of the feedback whose ids are remembered.
+    /// The feedback that was taken back, as far as its ids are remembered.
     pub retracted: Retracted,
     pub clock: JournalClock,
     pub ids: Ids,
 }
 
-/// What tells the time, and whether it is believed at a start.
+/// Why a model cannot be recovered: it is unavailable until that is mended.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// Mend what it names.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// Use another checkpoint, or put back what is missing.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// As it says.
+    #[error(transparent)]
+    History(#[from] history::Error),
+    /// Mend the description.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Mend what it names: the model's name, its folder or its journal.
+    #[error("{0}")]
+    Unfit(String),
+    /// Report the bug.
+    #[error("its recovery has panicked: {0}")]
+    Panicked(String),
+}
+
+/// The clock, and whether it is believed at a start.
 #[derive(Clone, Copy)]
 pub struct Clocks<'a> {
     pub clock: &'a Clock,
@@ -80,15 +105,13 @@ pub fn open(
     name: &str,
     clocks: Clocks,
     embedders: &mut Embedders,
-) -> Result<(Opened, Vec<Option<Embedder>>), String> {
+) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
     let open = || try_open(directory, models, name, clocks, embedders);
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!(
-            "its recovery has panicked: {}",
-            said.unwrap_or("without a word")
-        ))
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        let message = message.unwrap_or("without a message");
+        Err(RecoverError::Panicked(message.to_owned()))
     })
 }
 
@@ -98,10 +121,11 @@ fn try_open(
     name: &str,
     clocks: Clocks,
     embedders: &mut Embedders,
-) -> Result<(Opened, Vec<Option<Embedder>>), String> {
+) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
-    let described = read(models, &path, embedders).map_err(|error| error.to_string())?;
+    let described = read(models, &path, embedders);
+    let described = described.map_err(|error| RecoverError::Unfit(error.to_string()))?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
     let Opened {
         journal,
@@ -119,25 +143,24 @@ fn try_open(
         }
     };
     adopt(follower, journal, description, clock.now())?;
-    // The ids of what is erased stay known, and stand nowhere else then.
+    // The ids of the erased events stay known, and stand nowhere else then.
     let bounds = ids_bounds(&follower.learner.spec().journal);
     let written = match follower.learner.erasures().is_empty() {
         true => Ok(()),
         false => ids.flush(journal.synced(), clock.now(), &bounds),
     };
     let resumed = written
-        .map_err(|error| error.to_string())
-        .and_then(|()| resume_erasures(follower, journal, clock.now()));
+        .map_err(RecoverError::from)
+        .and_then(|()| Ok(resume_erasures(follower, journal, clock.now())?))
+        .and_then(|last| apply(follower, last));
     if let Err(error) = resumed {
         tracing::error!(
             model = name,
-            error,
+            %error,
             "an erasure is not finished; it is at the next start"
         );
     }
-    let journal = &follower.shelf.versions.journal;
-    let retracted = Retracted::read(&follower.learner, journal, ids);
-    opened.retracted = retracted.map_err(|error| error.to_string())?;
+    opened.retracted = Retracted::read(&follower.learner, &follower.lookup, ids)?;
     Ok((opened, described.embedders))
 }
 
@@ -147,17 +170,16 @@ pub fn reopen(
     name: &str,
     described: Option<&Described>,
     clocks: Clocks,
-) -> Result<Opened, String> {
-    let said = |error: crate::store::Error| error.to_string();
-    directory.check(name).map_err(said)?;
+) -> Result<Opened, RecoverError> {
+    directory.check(name)?;
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
-    checkpoint::sweep(disk, &folder).map_err(said)?;
-    sweep_scratch(disk, &directory.model(name)).map_err(said)?;
+    checkpoint::sweep(disk, &folder)?;
+    sweep_scratch(disk, &directory.model(name))?;
     let newest = newest_whole(&folder, name)?;
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
     let path = directory.journal(name);
     let config = journal_config(disk, described);
-    let (journal, recovered) = Journal::create_or_open(&path, from, config).map_err(said)?;
+    let (journal, recovered) = Journal::create_or_open(&path, from, config)?;
     if let Some(torn) = &recovered.torn_tail {
         let (position, bytes) = (torn.position, torn.bytes);
         tracing::warn!(
@@ -174,21 +196,28 @@ pub fn reopen(
     }
     let learner = match newest {
         Some(one) if one.manifest.chain != hex(&recovered.from_chain) => {
-            return Err(of_another_journal(one.manifest.position));
+            return Err(StateError::OfAnotherJournal(one.manifest.position).into());
         }
         Some(checkpoint) => versions.state_of(checkpoint)?,
         None if recovered.last_position == 0 => {
-            let described = described.ok_or_else(|| format!("model {name:?} has no journal"))?;
+            let none = || RecoverError::Unfit(format!("model {name:?} has no journal"));
+            let described = described.ok_or_else(none)?;
             if let Some((bytes, _)) = &described.start {
-                checkpoint::keep_file(disk, &versions.start, bytes).map_err(said)?;
+                checkpoint::keep_file(disk, &versions.start, bytes)?;
             }
             described.learner()
         }
-        None => versions.beginning(parse(&first_description(&path)?)?)?,
+        None => {
+            let first = first_description(&versions)?;
+            let first = first.ok_or_else(|| {
+                RecoverError::Unfit("its journal does not start with a description".to_owned())
+            })?;
+            versions.beginning(parse(&first)?)?
+        }
     };
-    let reader = Reader::open(&path, from + 1, 0).map_err(said)?;
-    let mut follower = Follower::new(learner, Shelf::new(reader, versions));
-    follower.recover_to(recovered.last_position)?;
+    let reader = Reader::open(&path, from + 1, 0)?;
+    let mut follower = Follower::new(learner, FollowerLookup::new(reader, versions));
+    apply(&mut follower, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
     let clock = journal_clock(clocks, name, (to > 0).then_some(recovered.last_time));
@@ -239,30 +268,28 @@ fn known_ids(
     follower: &Follower,
     journal_id: [u8; 16],
     now: Time,
-) -> Result<Ids, String> {
-    let said = |error: crate::store::Error| error.to_string();
-    let Versions { model, journal, .. } = &follower.shelf.versions;
+) -> Result<Ids, RecoverError> {
+    let versions = &follower.lookup.versions;
+    let model = &versions.model;
     let (learner, last) = (&follower.learner, follower.learner.position());
-    let mut ids =
-        Ids::open(directory.disk(), &directory.ids(model), journal_id, last).map_err(said)?;
-    let first = segments(journal).map_err(said)?;
-    let first = first.first().map_or(1, |first| first.first_position);
+    let mut ids = Ids::open(directory.disk(), &directory.ids(model), journal_id, last)?;
+    let first = first_position(versions)?;
     if ids.covers() > 0 && ids.covers() + 1 < first {
-        return Err(format!(
+        return Err(RecoverError::Unfit(format!(
             "its feedback ids are known up to position {}, but its journal starts at {first}; \
              restore the folder {} from a copy, or remove it: then those that the journal still \
              holds are known",
             ids.covers(),
             directory.ids(model).display()
-        ));
+        )));
     }
     if ids.covers() == 0 && learner.spec().revision == 1 {
         for (key, position, time) in learner.feedback_ids().each() {
             ids.insert_key(key, "", position, time);
         }
     } else {
-        let mut reader = Reader::open(journal, first.max(ids.covers() + 1), 0).map_err(said)?;
-        while let Some(entry) = reader.next(last).map_err(said)? {
+        let mut pass = Pass::from(versions, first.max(ids.covers() + 1), 0)?;
+        while let Some(entry) = pass.next(last)? {
             if let Event::Feedback(feedback) = entry.event
                 && !is_forgotten(entry.time, now)
             {
@@ -282,32 +309,24 @@ fn known_ids(
     Ok(ids)
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: what can be a folder and a metric label everywhere.
-fn check_name(name: &str) -> Result<(), String> {
-    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let sound = name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(inner);
-    match sound {
-        true => Ok(()),
-        false => Err(format!(
-            "its name {name:?} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,63}}"
-        )),
-    }
+fn check_name(name: &str) -> Result<(), RecoverError> {
+    let checked = name.parse::<ModelName>();
+    let refusal = |error| format!("its name {name:?} is not one of a model: {error}");
+    checked
+        .map(drop)
+        .map_err(|error| RecoverError::Unfit(refusal(error)))
 }
 
-fn parse(toml: &str) -> Result<Arc<Spec>, String> {
-    Spec::journaled(toml)
-        .map(Arc::new)
-        .map_err(|error| error.to_string())
+fn parse(toml: &str) -> Result<Arc<Spec>, RecoverError> {
+    Ok(Arc::new(Spec::journaled(toml)?))
 }
 
-/// The newest checkpoint whose files are what was written.
-fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String> {
-    let positions = checkpoint::positions(folder).map_err(|error| error.to_string())?;
+/// The newest checkpoint whose files are whole.
+fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, RecoverError> {
+    let positions = checkpoint::positions(folder)?;
     for position in positions.into_iter().rev() {
         match checkpoint::load(folder, position) {
-            // Nothing is gone on from what an erasure has left of a version.
+            // A version that an erasure has reduced can only be restored.
             Ok(checkpoint) if checkpoint.manifest.erased_by > 0 => {}
             Ok(checkpoint) => return Ok(Some(checkpoint)),
             Err(error) => tracing::warn!(model = name, %error, "passing over a damaged checkpoint"),
@@ -316,14 +335,25 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, String>
     Ok(None)
 }
 
+/// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
+pub fn apply(follower: &mut Follower, last: u64) -> Result<(), RecoverError> {
+    follower.lookup.recovers_to = Some(last);
+    while let Some((entry, step)) = follower.step(last)? {
+        if let Some(version) = step.version {
+            follower.save(&version, &entry)?;
+        }
+    }
+    follower.lookup.recovers_to = None;
+    Ok(())
+}
+
 /// Journals the description if it has changed, and the records that are still missing.
 fn adopt(
     follower: &mut Follower,
     journal: &mut Journal,
     description: Description,
     time: Time,
-) -> Result<(), String> {
-    let said = |error: crate::store::Error| error.to_string();
+) -> Result<(), RecoverError> {
     let before = &follower.learner.description().profile;
     let moved = !before.is_empty() && *before != description.profile;
     if moved {
@@ -337,31 +367,29 @@ fn adopt(
     if *follower.learner.description() != description {
         let next = parse(&description.toml)?;
         let spec = follower.learner.spec();
-        spec.check_change(&next)
-            .map_err(|error| error.to_string())?;
-        append(journal, time, Event::Description(description))?;
+        spec.check_change(&next)?;
+        journal.append(time, &Event::Description(description))?;
     }
-    let last = journal.sync().map_err(said)?;
-    follower.recover_to(last)?;
+    let last = journal.sync()?;
+    apply(follower, last)?;
     if moved {
-        // The bits of what follows belong to another profile: it starts from a state on disk.
-        let chain = follower.shelf.reader.chain();
-        let saved = follower.shelf.versions.save_stop(&follower.learner, chain);
-        saved.map_err(said)?;
+        // The following entries are applied under another profile, from a state on disk.
+        let chain = follower.lookup.reader.chain();
+        let versions = &follower.lookup.versions;
+        versions.save_stop(&follower.learner, chain)?;
     }
     record(follower, journal, time)
 }
 
 /// Journals the records that are still missing.
-pub fn record(follower: &mut Follower, journal: &mut Journal, time: Time) -> Result<(), String> {
+pub fn record(
+    follower: &mut Follower,
+    journal: &mut Journal,
+    time: Time,
+) -> Result<(), RecoverError> {
     for record in follower.learner.unrecorded() {
-        append(journal, time, record)?;
+        journal.append(time, &record)?;
     }
-    let last = journal.sync().map_err(|error| error.to_string())?;
-    follower.recover_to(last)
-}
-
-pub fn append(journal: &mut Journal, time: Time, event: Event) -> Result<u64, String> {
-    let appended: Result<u64, _> = journal.append(time, &event);
-    appended.map_err(|error| error.to_string())
+    let last = journal.sync()?;
+    apply(follower, last)
 }

@@ -1,12 +1,12 @@
 //! RETRACT: derive the state without the feedback beside live traffic, journal the order once
-//! that has caught up, let the learner become it, and overwrite what is to be erased.
+//! that has caught up, let the learner become it, and erase the feedback where that is asked.
 //!
 //! Invariant: the order takes effect exactly where it stands in the journal. What was derived
 //! before is only a head start: a restart that finds the order derives the same again. Who asked
 //! may go: until the order is journaled nothing has happened then, and from there on all of it
 //! will.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -14,24 +14,21 @@ use tokio::sync::oneshot;
 use crate::engine::compute::stages::Stage;
 use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
-use crate::engine::history::chosen::{Chosen, came_again, chosen};
-use crate::engine::history::derivation::{Derivation, Known};
-use crate::engine::history::traces::{self, Origins};
-use crate::engine::host::follower::Follower;
+use crate::engine::history::error as history;
+use crate::engine::history::orders::Known;
+use crate::engine::history::rebuild::Rebuild;
+use crate::engine::history::selection::Selection;
 use crate::engine::host::retractions::TURNS_MAX;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
-use crate::engine::versions::lineage::Lineage;
-use crate::engine::versions::saved::Versions;
-use crate::event::{Command, Disposal, Erasure, Event, Order, Reason, Retraction, Selector, Time};
+use crate::event::{Command, Disposal, Order, Reason, Retraction, Selector};
 use crate::learn::Tainted;
-use crate::store::{self, Journal, Reader, erase, segments};
 
-/// Entries that a derivation applies between two looks at how far the journal is.
+/// Entries that a rebuild applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
-/// How often a derivation begins that meets orders on its way; then the learner does the rest.
+/// How often a rebuild begins that meets orders on its way; then the learner does the rest.
 const BEGUN_MAX: u64 = 8;
 
 const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
@@ -39,7 +36,7 @@ const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
 /// Where the outcome of a retraction is waited for.
 type Asked = oneshot::Sender<Result<Certificate, Error>>;
 
-/// What a retraction would take back, or has taken back.
+/// The extent of a retraction, before or after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Feedback events that are left out.
@@ -50,7 +47,7 @@ pub struct Plan {
     pub last_position: u64,
     /// The position of the state that the other history starts from.
     pub base: u64,
-    /// Entries that are applied again from there; 0 where only what had been taken back before
+    /// Entries that are applied again from there; 0 where only feedback that was taken back before
     /// was erased, of which neither is known any more.
     pub entries: u64,
     /// Versions that would be other ones without it, rising; they can no longer be restored.
@@ -58,17 +55,17 @@ pub struct Plan {
     pub tainted: Vec<u64>,
 }
 
-/// What has become of a retraction: enough to check it by applying the journal again. Where only
-/// what had been taken back before is erased, it is of that earlier retraction.
+/// The certificate of a retraction: enough to check it by applying the journal again. Where only
+/// feedback that was taken back before is erased, it is of that earlier retraction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
-    /// What was taken back.
+    /// The feedback that was taken back.
     pub plan: Plan,
     /// The version that never saw it, and the position of the order.
     pub version: u64,
     /// The position of the order.
     pub position: u64,
-    /// BLAKE3 of what is learned now, in hexadecimal digits.
+    /// BLAKE3 of the learned state, in hexadecimal digits.
     pub digest: String,
     /// The numeric profile that it was computed under.
     pub profile: String,
@@ -85,7 +82,7 @@ pub struct Request {
     pub actor: String,
     /// Why.
     pub note: String,
-    /// Whether what was sent is overwritten as well.
+    /// Whether the events are overwritten as well.
     pub disposal: Disposal,
 }
 
@@ -104,13 +101,15 @@ impl Request {
 }
 
 impl ServedModel {
-    /// What a retraction would do. Reads the journal, so it may take a while.
+    /// The plan of a retraction. It reads the journal, so it may take a while.
     ///
     /// # Errors
     /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
     /// does not reach back far enough.
     pub fn plan_retraction(&self, selector: &Selector) -> Result<Plan, Error> {
-        let planned = self.get()?.plan(selector, Disposal::Keep)?;
+        let runtime = self.get()?;
+        let selection = runtime.select(selector, Disposal::Keep)?;
+        let planned = runtime.plan(&selection, selector, Disposal::Keep)?;
         planned
             .map(|(plan, _)| plan)
             .ok_or_else(|| nothing_new(selector))
@@ -145,7 +144,7 @@ impl ServedModel {
     }
 }
 
-/// The order; one that erases what was said names nobody.
+/// The order; one that erases names nobody.
 fn retraction(selector: &Selector, first_position: u64, disposal: Disposal) -> Order {
     Order::Retract(Retraction {
         selector: match disposal {
@@ -172,10 +171,11 @@ impl ModelRuntime {
         asked: &Asked,
     ) -> Result<Certificate, Error> {
         self.settle_trims()?;
-        let Some(mut plan) = self.derive(&request, asked)? else {
+        let mut selection = self.select(&request.selector, request.disposal)?;
+        let Some(mut plan) = self.derive(&selection, &request, asked)? else {
             return match request.disposal {
                 Disposal::Keep => Err(nothing_new(&request.selector)),
-                Disposal::Erase => self.erase_earlier(request),
+                Disposal::Erase => self.erase_earlier(request, selection),
             };
         };
         self.stages.pass(Stage::HandedOver);
@@ -188,8 +188,8 @@ impl ModelRuntime {
         self.await_applied(position)?;
         drop(urgent);
         let done = self.outcome(position)?;
-        plan.excluded = done.left_out.len() as u64;
-        plan.last_position = done.left_out.last().copied().unwrap_or(0);
+        plan.excluded = done.excluded.len() as u64;
+        plan.last_position = done.excluded.last().copied().unwrap_or(0);
         plan.entries = position - 1 - plan.base;
         plan.tainted = self.tainted_by(done.version);
         let manifest = self.versions.find(done.version)?;
@@ -197,7 +197,11 @@ impl ModelRuntime {
         Ok(Certificate {
             erased: match disposal {
                 Disposal::Keep => 0,
-                Disposal::Erase => self.finish_erasures()?,
+                Disposal::Erase => {
+                    selection.end_at(position);
+                    selection.read_on(position)?;
+                    self.finish_erasures(Some((position, selection)))?
+                }
             },
             plan,
             version: done.version,
@@ -208,101 +212,52 @@ impl ModelRuntime {
     }
 
     /// Where nothing is left to be retracted, there may be something left to be erased.
-    fn erase_earlier(self: &Arc<ModelRuntime>, request: Request) -> Result<Certificate, Error> {
-        let last = self.progress.synced();
-        let earlier = chosen(&self.versions.journal, &request.selector, last)?;
+    fn erase_earlier(
+        self: &Arc<ModelRuntime>,
+        request: Request,
+        mut earlier: Selection,
+    ) -> Result<Certificate, Error> {
         if earlier.retracted.is_empty() {
             return Err(nothing_new(&request.selector));
         }
-        let order = Order::Erase(request.selector.hashed());
-        let (position, urgent) = block_on(self.journal(request.command(order), None))?;
+        let (order, retracted) = (earlier.order(), earlier.retracted.clone());
+        let erase = Order::Erase(request.selector.hashed());
+        let (position, urgent) = block_on(self.journal(request.command(erase), None))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position)?;
+        earlier.end_at(position);
+        earlier.read_on(position)?;
         Ok(Certificate {
-            erased: self.finish_erasures()?,
-            ..self.certified(&earlier)?
+            erased: self.finish_erasures(Some((position, earlier)))?,
+            ..self.certified(order, &retracted)?
         })
     }
 
-    /// Overwrites all that an order asks to be erased and no record says is; gives how many
-    /// entries those were.
-    fn finish_erasures(self: &Arc<ModelRuntime>) -> Result<u64, Error> {
-        let orders = {
-            let follower = self.lock_follower()?;
-            follower.learner.erasures().to_vec()
-        };
-        let mut n_erased = 0;
-        for position in orders.iter().copied() {
-            self.stages.pass(Stage::Erasing(position));
-            let entries = self.erase(&to_be_erased(&self.versions.journal, position)?)?;
-            self.record(Event::Erasure(Erasure { position, entries }));
-            n_erased += entries;
-        }
-        if !orders.is_empty() {
-            // Before the next one looks for orders that are not done.
-            self.write_queue.flush();
-            self.await_applied(self.progress.synced())?;
-        }
-        Ok(n_erased)
-    }
-
-    /// What is still known of the retraction that took the last of these events back: its order,
+    /// The certificate of the retraction that took the last of these events back: its order,
     /// and the version that it made.
-    fn certified(&self, earlier: &Chosen) -> Result<Certificate, Error> {
+    fn certified(&self, order: u64, retracted: &BTreeMap<u64, u64>) -> Result<Certificate, Error> {
         let made = self.versions.list()?.into_iter();
         let made = made.filter_map(|one| one.manifest.ok());
         let mut by_order = made.filter(|manifest| {
-            manifest.position == earlier.order && manifest.reason == Reason::Retract.word()
+            manifest.position == order && manifest.reason == Reason::Retract.word()
         });
         let manifest = by_order.next().unwrap_or_default();
         let first = |position: Option<&u64>| position.copied().unwrap_or(0);
         Ok(Certificate {
             plan: Plan {
-                excluded: earlier.retracted.len() as u64,
-                first_position: first(earlier.retracted.keys().next()),
-                last_position: first(earlier.retracted.keys().next_back()),
+                excluded: retracted.len() as u64,
+                first_position: first(retracted.keys().next()),
+                last_position: first(retracted.keys().next_back()),
                 tainted: self.tainted_by(manifest.version),
                 ..Plan::default()
             },
             version: manifest.version,
-            position: earlier.order,
+            position: order,
             digest: manifest.digest,
             profile: manifest.profile,
             erased: 0,
         })
-    }
-
-    /// Overwrites what was retracted, and rids the checkpoints of it.
-    fn erase(&self, chosen: &Chosen) -> Result<u64, Error> {
-        if chosen.retracted.is_empty() {
-            return Ok(0);
-        }
-        // The ids of what is erased stay known, and stand nowhere else then.
-        if !self.write_queue.write_ids() {
-            let reason = "its feedback ids cannot be written; erase again once the disk takes them";
-            return Err(self.unavailable(reason));
-        }
-        self.save_behind(chosen.order)?;
-        let origins = {
-            let follower = self.lock_follower()?;
-            Origins::of(&follower.learner)
-        };
-        // From the order on it is journaled without its key that something came again.
-        self.write_queue.flush();
-        let last = self.progress.synced();
-        Ok(overwrite(&self.versions, origins, chosen, last)?)
-    }
-
-    /// Sees to it that a state stands on disk which needs nothing before the order: what is erased
-    /// can never be applied again.
-    fn save_behind(&self, order: u64) -> Result<(), Error> {
-        if is_saved_behind(&self.versions, order)? {
-            return Ok(());
-        }
-        let follower = self.lock_follower()?;
-        let chain = follower.shelf.reader.chain();
-        Ok(self.versions.save_stop(&follower.learner, chain)?)
     }
 
     /// Refuses a version that holds feedback which was taken back, or of which that is no longer
@@ -315,98 +270,124 @@ impl ModelRuntime {
         self.retractions.tainted().by(successor)
     }
 
-    /// What would be done, and the derivation that does it, with nothing applied; none where
-    /// nothing is chosen that was not retracted before.
+    /// The feedback that a selector chooses, up to the last entry on disk; the facts of the journal
+    /// that this tells are the learner's as well.
+    fn select(&self, selector: &Selector, disposal: Disposal) -> Result<Selection, Error> {
+        let last = self.progress.synced();
+        let known = {
+            let follower = self.lock_follower()?;
+            follower.lookup.facts.clone()
+        };
+        let mut selection = Selection::begin(&self.versions, selector, disposal, known)?;
+        selection.read_on(last)?;
+        let mut follower = self.lock_follower()?;
+        follower.lookup.facts.join(&selection.facts);
+        Ok(selection)
+    }
+
+    /// The plan of a retraction and the rebuild that carries it out, with nothing applied; none
+    /// where nothing is chosen that was not retracted before.
     fn plan(
         &self,
+        selection: &Selection,
         selector: &Selector,
         disposal: Disposal,
-    ) -> Result<Option<(Plan, Derivation)>, Error> {
-        let last = self.progress.synced();
-        let positions = chosen(&self.versions.journal, selector, last)?.new;
+    ) -> Result<Option<(Plan, Rebuild)>, Error> {
+        let positions = &selection.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
         else {
             return Ok(None);
         };
+        let last = selection.last_position();
         let order = retraction(selector, first_position, disposal);
-        let known = Known::default();
-        let derivation = Derivation::begin(&self.versions, &order, last, &known);
-        let derivation = derivation.map_err(refused)?;
-        let (known, unrecorded, applied) = {
+        let known = Known::new(selection.facts.clone());
+        let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
+        let rebuild = rebuild.map_err(|error| self.refused(error))?;
+        let (known, unrecorded) = {
             let follower = self.lock_follower()?;
             let learner = &follower.learner;
-            let unrecorded = learner.unrecorded_versions().to_vec();
-            (learner.tainted().clone(), unrecorded, learner.position())
+            (
+                learner.tainted().clone(),
+                learner.unrecorded_versions().to_vec(),
+            )
         };
-        let journal = &self.versions.journal;
-        let lineage = Lineage::read(journal, first_position, applied, &unrecorded)?;
+        let mut lineage = selection.lineage.clone();
+        unrecorded.iter().for_each(|version| lineage.add(version));
         let mut tainted = lineage.since(first_position);
         tainted.retain(|version| known.refusal(*version).is_none());
         let plan = Plan {
             excluded: positions.len() as u64,
             first_position,
             last_position,
-            base: derivation.base,
-            entries: last - derivation.base,
+            base: rebuild.base,
+            entries: last - rebuild.base,
             tainted,
         };
-        Ok(Some((plan, derivation)))
+        Ok(Some((plan, rebuild)))
     }
 
-    /// Derives beside the learner until little is left to catch up with, and hands the derivation
+    /// Why a history cannot be rebuilt without the feedback that was chosen.
+    fn refused(&self, error: history::Error) -> Error {
+        error.of_request(&self.name, "selector")
+    }
+
+    /// Derives beside the learner until little is left to catch up with, and hands the rebuild
     /// over. It ends early when nobody waits for it any more.
     fn derive(
         self: &Arc<ModelRuntime>,
+        selection: &Selection,
         request: &Request,
         asked: &Asked,
     ) -> Result<Option<Plan>, Error> {
-        let planned = self.plan(&request.selector, request.disposal)?;
+        let planned = self.plan(selection, &request.selector, request.disposal)?;
         self.stages.pass(Stage::Surveyed);
-        let Some((mut plan, mut derivation)) = planned else {
+        let Some((mut plan, mut rebuild)) = planned else {
             return Ok(None);
         };
         let (mut left_before, mut n_begun) = (u64::MAX, 1);
         loop {
             let last = self.progress.synced();
-            let left = last - derivation.position();
-            if n_begun < derivation.n_begun() && n_begun < BEGUN_MAX {
-                (left_before, n_begun) = (u64::MAX, derivation.n_begun());
+            let left = last - rebuild.position();
+            if n_begun < rebuild.n_begun() && n_begun < BEGUN_MAX {
+                (left_before, n_begun) = (u64::MAX, rebuild.n_begun());
             }
             // Where feedback comes faster than it is derived, the learner does the rest.
-            let caught_up = left <= LEFT_MAX && derivation.undecided().is_none();
+            let caught_up = left <= LEFT_MAX && rebuild.undecided().is_none();
             if caught_up || left >= left_before {
                 break;
             }
             left_before = left;
-            self.advance(&mut derivation, last, asked)?;
+            self.advance(&mut rebuild, last, asked)?;
         }
-        plan.base = derivation.base;
-        self.retractions.prepare(derivation);
+        plan.base = rebuild.base;
+        self.retractions.prepare(rebuild);
         Ok(Some(plan))
     }
 
     fn advance(
         self: &Arc<ModelRuntime>,
-        derivation: &mut Derivation,
+        rebuild: &mut Rebuild,
         last: u64,
         asked: &Asked,
     ) -> Result<(), Error> {
-        while derivation.position() < last {
+        while rebuild.position() < last {
             if let Some(reason) = self.health.closed() {
                 return Err(self.unavailable(&reason));
             }
             if asked.is_closed() {
                 return Err(self.unavailable(NOBODY_WAITS));
             }
-            derivation.advance(last, STRIDE).map_err(refused)?;
-            if let Some(order) = derivation.undecided()
-                && derivation.position() + 1 == order
+            let advanced = rebuild.advance(last, STRIDE);
+            advanced.map_err(|error| self.refused(error))?;
+            if let Some(order) = rebuild.undecided()
+                && rebuild.position() + 1 == order
             {
-                // Once it is applied and what became of it is journaled, that is known.
+                // Once it is applied and its outcome is journaled, that is known.
                 self.await_applied(order)?;
                 self.settle_trims()?;
                 let last = self.progress.synced();
-                return derivation.begin_again(last).map_err(refused);
+                let begun = rebuild.begin_again(last);
+                return begun.map_err(|error| self.refused(error));
             }
         }
         Ok(())
@@ -425,89 +406,5 @@ pub(crate) fn check_untainted(tainted: &Tainted, model: &str, version: u64) -> R
             what,
         }),
         None => Ok(()),
-    }
-}
-
-fn refused(what: String) -> Error {
-    let field = "selector";
-    Error::Refused { field, what }
-}
-
-/// Whether a state stands on disk which needs nothing before the order.
-fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error> {
-    let listed = versions.checkpoints()?;
-    let mut behind = listed.iter().filter(|one| one.position >= order);
-    Ok(behind.any(|one| versions.is_whole(one.position)))
-}
-
-/// Overwrites what was retracted and, up to `last`, that it came again, and rids the checkpoints of
-/// it; gives how many entries it overwrote.
-fn overwrite(
-    versions: &Versions,
-    origins: Origins,
-    chosen: &Chosen,
-    last: u64,
-) -> Result<u64, store::Error> {
-    if chosen.retracted.is_empty() {
-        return Ok(0);
-    }
-    traces::remove(versions, origins, &chosen.retracted)?;
-    let mut positions = came_again(&versions.journal, &chosen.retracted, last)?;
-    positions.extend(&chosen.retracted);
-    erase(&versions.disk, &versions.journal, &positions)
-}
-
-/// Overwrites what orders asked to be erased before a stop or a crash came between, and journals
-/// that it is done.
-///
-/// # Errors
-/// When the disk refuses; the rest is erased at the next start.
-pub(crate) fn resume_erasures(
-    follower: &mut Follower,
-    journal: &mut Journal,
-    time: Time,
-) -> Result<(), String> {
-    let said = |error: store::Error| error.to_string();
-    for position in follower.learner.erasures().to_vec() {
-        let versions = &follower.shelf.versions;
-        let chosen = to_be_erased(&versions.journal, position).map_err(said)?;
-        if !chosen.retracted.is_empty() && !is_saved_behind(versions, chosen.order).map_err(said)? {
-            let chain = follower.shelf.reader.chain();
-            let saved = versions.save_stop(&follower.learner, chain);
-            saved.map_err(said)?;
-        }
-        let origins = Origins::of(&follower.learner);
-        let last = follower.learner.position();
-        let entries = overwrite(versions, origins, &chosen, last).map_err(said)?;
-        let model = &versions.model;
-        tracing::warn!(
-            model,
-            position,
-            entries,
-            "finished an erasure that a stop had interrupted"
-        );
-        let erasure = Event::Erasure(Erasure { position, entries });
-        journal.append(time, &erasure).map_err(said)?;
-    }
-    let last = journal.sync().map_err(said)?;
-    follower.recover_to(last)
-}
-
-/// What the order at a position asks to be erased and is not yet.
-fn to_be_erased(journal: &Path, position: u64) -> Result<Chosen, store::Error> {
-    let first = segments(journal)?
-        .first()
-        .map_or(0, |one| one.first_position);
-    if position < first {
-        // What it chose stood before it, and has gone with it.
-        return Ok(Chosen::default());
-    }
-    let order = Reader::open(journal, position, 0)?.next(position)?;
-    match order.map(|entry| entry.event) {
-        Some(Event::Command(Command { order, .. })) => match order.erased() {
-            Some(selector) => chosen(journal, selector, position),
-            None => Ok(Chosen::default()),
-        },
-        _ => Ok(Chosen::default()),
     }
 }

@@ -1,9 +1,18 @@
-//! The journal read again: what it says, and the states that follow from it.
+//! The history of a journal: its facts, and the states and answers that follow from its entries.
+//!
+//! Invariant: whatever is told of the past is read from the journal and the checkpoints alone, and
+//! nothing is changed but what an erasure removes.
 
-pub(crate) mod between;
-pub(crate) mod chosen;
-pub(crate) mod decisions;
-pub(crate) mod derivation;
-pub(crate) mod shelf;
-pub(crate) mod traces;
+pub(crate) mod erased;
+pub(crate) mod error;
+pub(crate) mod facts;
+pub(crate) mod following;
+pub(crate) mod inputs;
+pub(crate) mod lineage;
+pub(crate) mod logged;
+pub(crate) mod lookup;
+pub(crate) mod orders;
+pub(crate) mod pass;
+pub(crate) mod rebuild;
+pub(crate) mod selection;
 pub(crate) mod translation;

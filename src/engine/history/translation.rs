@@ -1,12 +1,12 @@
-//! A journal as a model of another description would have seen it: inputs found by their names,
-//! and answers that it would have given.
+//! Translation of a journal to another description: its inputs, found by their names, and the
+//! answers that a model of that description gives.
 //!
-//! Invariant: what the world did stays: which action was taken, with what propensity, and what
-//! came of it.
+//! Invariant: the actions that were taken, their propensities and their feedback stay.
 
 use std::collections::BTreeMap;
 
-use crate::engine::history::decisions::{arranged, places};
+use crate::engine::history::error::Error;
+use crate::engine::history::inputs::{arranged, places};
 use crate::event::{
     Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject,
 };
@@ -17,43 +17,43 @@ use crate::model::{Choice, Model, Spec, Task, argmax};
 pub struct Translation {
     description: Description,
     spec: Spec,
-    /// What the descriptions in force said, and where their inputs are found, by the positions
-    /// from which they were.
+    /// The descriptions in force, and the places of the inputs in their batches, by the positions
+    /// from which they were in force.
     journaled: BTreeMap<u64, (Spec, Vec<usize>)>,
     /// The answers given instead, by position, as long as feedback may come.
     answers: BTreeMap<u64, (Outputs, BTreeMap<u32, String>)>,
-    /// What answers; none where it has changed.
+    /// The model that answers; none where it has changed.
     model: Option<Model>,
-    parting: Option<Parting>,
+    divergence: Option<Divergence>,
 }
 
 /// Where two models first answer differently.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parting {
+pub struct Divergence {
     /// The position of the prediction.
     pub position: u64,
-    /// What was served.
+    /// The answer that was served.
     pub served: String,
-    /// What the other description answers.
+    /// The answer under the other description.
     pub other: String,
 }
 
 impl Translation {
-    pub fn new(description: Description) -> Result<Translation, String> {
-        let spec = Spec::journaled(&description.toml).map_err(|error| error.to_string())?;
+    pub fn new(description: Description) -> Result<Translation, Error> {
+        let spec = Spec::journaled(&description.toml)?;
         Ok(Translation {
             description,
             spec,
             journaled: BTreeMap::new(),
             answers: BTreeMap::new(),
             model: None,
-            parting: None,
+            divergence: None,
         })
     }
 
-    /// Where the answers first part, if they have.
-    pub fn parting(&self) -> Option<Parting> {
-        self.parting.clone()
+    /// Where the answers first differ, if they do.
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.divergence.clone()
     }
 
     /// Takes note that the learner answers differently from here on.
@@ -62,12 +62,11 @@ impl Translation {
     }
 
     /// An entry as the learner is to see it.
-    pub fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, String> {
+    pub fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, Error> {
         let position = entry.position;
         entry.event = match entry.event {
             Event::Description(journaled) => {
-                let journaled =
-                    Spec::journaled(&journaled.toml).map_err(|error| error.to_string())?;
+                let journaled = Spec::journaled(&journaled.toml)?;
                 self.describe(position, journaled)?;
                 Event::Description(self.description.clone())
             }
@@ -81,15 +80,14 @@ impl Translation {
                 }
                 Event::Feedback(feedback)
             }
-            // What was adopted before gives way to this description; it only says how the
+            // A description that was adopted gives way to this one; the order only tells how the
             // journal goes on.
             Event::Command(Command {
                 order: Order::Adopt(journaled),
                 actor,
                 note,
             }) => {
-                let journaled =
-                    Spec::journaled(&journaled.toml).map_err(|error| error.to_string())?;
+                let journaled = Spec::journaled(&journaled.toml)?;
                 self.describe(position, journaled)?;
                 let order = Order::Checkpoint;
                 Event::Command(Command { order, actor, note })
@@ -100,10 +98,10 @@ impl Translation {
     }
 
     /// A journaled prediction, with the answer that was given instead.
-    pub fn prediction(&self, position: u64, journaled: Prediction) -> Result<Prediction, String> {
+    pub fn prediction(&self, position: u64, journaled: Prediction) -> Result<Prediction, Error> {
         let answer = self.answers.get(&position).cloned();
-        let (outputs, labels) =
-            answer.ok_or_else(|| format!("prediction {position} was given up"))?;
+        let (outputs, labels) = answer
+            .ok_or_else(|| Error::NotRetained(format!("prediction {position} was given up")))?;
         Ok(Prediction {
             batch: self.batch(position, journaled.batch)?,
             outputs,
@@ -112,31 +110,34 @@ impl Translation {
         })
     }
 
-    fn describe(&mut self, position: u64, journaled: Spec) -> Result<(), String> {
+    fn describe(&mut self, position: u64, journaled: Spec) -> Result<(), Error> {
         let (was, is) = (&journaled.task, &self.spec.task);
         if was.word() != is.word() {
-            return Err(format!(
+            return Err(Error::Description(format!(
                 "task: the journal is of a {}, and cannot be learned as {}",
                 was.word(),
                 is.word()
-            ));
+            )));
         }
-        let places = places(&journaled, &self.spec).map_err(|error| error.to_string())?;
+        let places = places(&journaled, &self.spec)?;
         self.journaled.insert(position, (journaled, places));
         Ok(())
     }
 
-    /// What was in force where an entry stands.
-    fn journaled(&self, position: u64) -> Result<&(Spec, Vec<usize>), String> {
+    /// The description in force where an entry stands.
+    fn journaled(&self, position: u64) -> Result<&(Spec, Vec<usize>), Error> {
         let (_, journaled) = self
             .journaled
             .range(..=position)
             .next_back()
-            .ok_or_else(|| "the journal does not start with a description".to_owned())?;
+            .ok_or_else(|| {
+                let what = "the journal does not start with a description";
+                Error::NotRetained(what.to_owned())
+            })?;
         Ok(journaled)
     }
 
-    fn batch(&self, position: u64, mut batch: Batch) -> Result<Batch, String> {
+    fn batch(&self, position: u64, mut batch: Batch) -> Result<Batch, Error> {
         let (_, places) = self.journaled(position)?;
         batch.columns = arranged(&batch, places, &self.spec);
         Ok(batch)
@@ -147,26 +148,28 @@ impl Translation {
         position: u64,
         journaled: Prediction,
         learner: &Learner,
-    ) -> Result<Prediction, String> {
+    ) -> Result<Prediction, Error> {
         let batch = self.batch(position, journaled.batch)?;
         let model = self.model.get_or_insert_with(|| learner.model());
-        let mut outputs = model.predict(&batch, Choice::Best)?;
+        let mut outputs = model
+            .predict(&batch, Choice::Best)
+            .map_err(|error| Error::Answer(error.to_string()))?;
         let labels = model.labels(&outputs);
         let names = model.names.clone();
         let (spec, _) = self.journaled(position)?;
         let described = spec.task.names();
-        let served = said(
+        let served = first_answer(
             &journaled.outputs,
             batch.n_rows,
             described,
             &journaled.labels,
         );
-        let other = said(&outputs, batch.n_rows, &names, &labels);
+        let other = first_answer(&outputs, batch.n_rows, &names, &labels);
         self.keep_the_decision(spec, &journaled.outputs, &mut outputs)?;
-        if let (None, Some(served), Some(other)) = (&self.parting, served, other)
+        if let (None, Some(served), Some(other)) = (&self.divergence, served, other)
             && served != other
         {
-            self.parting = Some(Parting {
+            self.divergence = Some(Divergence {
                 position,
                 served,
                 other,
@@ -191,7 +194,7 @@ impl Translation {
         journaled: &Spec,
         served: &Outputs,
         outputs: &mut Outputs,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let (
             Outputs::Actions {
                 chosen,
@@ -206,7 +209,10 @@ impl Translation {
         let index = |action: &u32| {
             let name = journaled.task.names().get(*action as usize);
             let index = name.and_then(|name| self.spec.task.index(name));
-            index.ok_or_else(|| format!("actions: {name:?} was taken, and is not described"))
+            index.ok_or_else(|| {
+                let what = format!("actions: {name:?} was taken, and is not described");
+                Error::Description(what)
+            })
         };
         let taken: Vec<u32> = chosen.iter().map(index).collect::<Result<_, _>>()?;
         if let Outputs::Actions {
@@ -222,8 +228,8 @@ impl Translation {
     }
 }
 
-/// What the first row of outputs answers; none of a label that is not known.
-fn said(
+/// The answer of the first row of outputs; none of a label that is not known.
+fn first_answer(
     outputs: &Outputs,
     n_rows: usize,
     names: &[String],

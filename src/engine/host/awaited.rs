@@ -1,7 +1,7 @@
 //! The positions that requests wait for.
 //!
-//! Invariant: a position stands here exactly as long as somebody waits for it; how many may wait is
-//! the caller's bound.
+//! Invariant: a position is here exactly as long as a request waits for it; the caller bounds how
+//! many do.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub struct Awaited(Mutex<BTreeMap<u64, usize>>);
 
-/// Somebody waits for a position for as long as this lives.
+/// A request waits for a position as long as this lives.
 #[derive(Debug)]
 pub struct Waiter<'a> {
     awaited: &'a Awaited,
@@ -18,7 +18,7 @@ pub struct Waiter<'a> {
 }
 
 impl Awaited {
-    /// From now on somebody waits for the position.
+    /// Adds a request that waits for the position.
     pub fn wait(&self, position: u64) -> Waiter<'_> {
         let mut all = self.0.lock().expect("nothing panics under it");
         *all.entry(position).or_insert(0) += 1;
@@ -28,7 +28,7 @@ impl Awaited {
         }
     }
 
-    /// Whether somebody waits for a position behind `published`, up to and with `reached`.
+    /// Whether a request waits for a position behind `published`, up to and with `reached`.
     pub fn any(&self, published: u64, reached: u64) -> bool {
         let all = self.0.lock().expect("nothing panics under it");
         published < reached && all.range(published + 1..=reached).next().is_some()

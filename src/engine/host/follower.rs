@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::compute::stages::{Stage, Stages};
-use crate::engine::history::shelf::Shelf;
+use crate::engine::history::error as history;
+use crate::engine::history::following::FollowerLookup;
 use crate::event::{Entry, Event, Time, Version};
 use crate::learn::{Learner, Step};
 use crate::model::Model;
@@ -18,7 +19,7 @@ use crate::store;
 /// A learner with the journal it follows.
 pub struct Follower {
     pub learner: Learner,
-    pub shelf: Shelf,
+    pub lookup: FollowerLookup,
     pub retention: Retention,
     /// Where a test holds orders.
     pub stages: Stages,
@@ -37,10 +38,10 @@ pub struct Retention {
 }
 
 impl Follower {
-    pub fn new(learner: Learner, shelf: Shelf) -> Follower {
+    pub fn new(learner: Learner, lookup: FollowerLookup) -> Follower {
         Follower {
             learner,
-            shelf,
+            lookup,
             retention: Retention::default(),
             stages: Stages::default(),
             published: None,
@@ -49,32 +50,18 @@ impl Follower {
     }
 
     /// Applies the next entry up to position `last`; none when all are applied.
-    pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, String> {
-        let Some(entry) = self.shelf.next(last)? else {
+    pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, history::Error> {
+        let Some(entry) = self.lookup.next(last)? else {
             return Ok(None);
         };
         if let Event::Command(_) = entry.event {
             self.stages.pass(Stage::Applying(entry.position));
         }
-        let step = self.learner.apply(&entry, &mut self.shelf);
-        let step = step.map_err(|error| error.to_string())?;
+        let step = self.learner.apply(&entry, &mut self.lookup)?;
         if step.changed {
             self.published = None;
         }
         Ok(Some((entry, step)))
-    }
-
-    /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
-    pub fn recover_to(&mut self, last: u64) -> Result<(), String> {
-        self.shelf.recovers_to = Some(last);
-        while let Some((entry, step)) = self.step(last)? {
-            if let Some(version) = step.version {
-                self.save(&version, &entry)
-                    .map_err(|error| error.to_string())?;
-            }
-        }
-        self.shelf.recovers_to = None;
-        Ok(())
     }
 
     /// Whether the newest snapshot is at least so old.
@@ -104,8 +91,8 @@ impl Follower {
 
     /// Saves the version that `entry` made.
     pub fn save(&mut self, version: &Version, entry: &Entry) -> Result<(), store::Error> {
-        let chain = self.shelf.reader.chain();
-        self.shelf
+        let chain = self.lookup.reader.chain();
+        self.lookup
             .versions
             .save(&self.learner, version, entry, chain)
     }

@@ -10,6 +10,7 @@ use crossbeam::channel::Receiver;
 
 use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
+use crate::engine::history::error as history;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
@@ -76,8 +77,8 @@ impl ModelRuntime {
             if self.health.is_halted() {
                 return true;
             }
-            if let Err(reason) = self.learn_some(&mut follower) {
-                self.halt(Some(&reason));
+            if let Err(error) = self.learn_some(&mut follower) {
+                self.halt(Some(&error.to_string()));
                 return true;
             }
             let done = self.publish_if_due(&mut follower) || self.health.is_starved();
@@ -91,10 +92,10 @@ impl ModelRuntime {
         false
     }
 
-    fn learn_some(&self, follower: &mut Follower) -> Result<(), String> {
+    fn learn_some(&self, follower: &mut Follower) -> Result<(), history::Error> {
         let last = self.progress.synced();
         for _ in 0..LOOK_EVERY {
-            let prepared = follower.shelf.reader.prepare(last);
+            let prepared = follower.lookup.reader.prepare(last);
             let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
             if self.health.set_starved(waits) {
                 let error = prepared.err().map(|error| error.to_string());
@@ -145,7 +146,7 @@ impl ModelRuntime {
             _ => None,
         };
         if let Some(version) = order.and_then(Order::restored) {
-            follower.shelf.versions.unpin(version);
+            follower.lookup.versions.unpin(version);
         }
         if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
             tracing::warn!(
@@ -173,12 +174,12 @@ impl ModelRuntime {
                 if version.reason == Reason::Retract {
                     let oldest = self.metrics.oldest_id();
                     let retracted = self.retractions.retracted();
-                    retracted.add(&step.left_out, oldest);
+                    retracted.add(&step.excluded, oldest);
                 }
                 let kept = self.keep(follower, entry, &version);
                 kept.map(|()| Done {
                     version: version.version,
-                    left_out: step.left_out,
+                    excluded: step.excluded,
                 })
             }
             (None, None) => Ok(Done::default()),
@@ -210,7 +211,7 @@ impl ModelRuntime {
         });
         // A retraction may start from any of them.
         if version.reason == Reason::Cadence && !self.retractions.is_under_way() {
-            let pruned = follower.shelf.versions.prune_cadence(&follower.learner);
+            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
             pruned.unwrap_or_else(|error| {
                 tracing::warn!(model = self.name, %error, "old versions were not removed");
             });
@@ -244,8 +245,8 @@ impl ModelRuntime {
         }
         let follower = &mut *follower;
         self.retain(follower);
-        let chain = follower.shelf.reader.chain();
-        if let Err(error) = follower.shelf.versions.save_stop(&follower.learner, chain) {
+        let chain = follower.lookup.reader.chain();
+        if let Err(error) = follower.lookup.versions.save_stop(&follower.learner, chain) {
             tracing::error!(model = self.name, %error, "no checkpoint at stop");
         }
     }

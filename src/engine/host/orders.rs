@@ -19,7 +19,7 @@ pub struct Done {
     /// The version that it made.
     pub version: u64,
     /// The positions of the feedback that it took back, rising.
-    pub left_out: Vec<u64>,
+    pub excluded: Vec<u64>,
 }
 
 /// The orders of one model.

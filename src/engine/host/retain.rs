@@ -1,10 +1,11 @@
-//! RETAIN: let the oldest segments of a journal go, once they are too old or room is short.
+//! RETAIN: remove the oldest segments of a journal, once they are too old or room is short.
 //!
-//! Invariant: what is left holds all that the state within the retraction horizon and every later
-//! one can ask for: the entries after it, and each prediction that still waits in it. Its clock
-//! goes on while nothing is journaled: a journal that is full empties itself.
+//! Invariant: the segments that stay hold all that the state within the retraction horizon and
+//! every later one can ask for: the entries after it, and each prediction that still waits in it.
+//! The clock of retention goes on while nothing is journaled: a journal that is full empties itself.
 
 use crate::engine::error::Error;
+use crate::engine::history::error as history;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
@@ -12,9 +13,9 @@ use crate::engine::host::work::Work;
 use crate::event::Time;
 use crate::model::JournalLimits;
 use crate::store::checkpoint::RETAIN;
-use crate::store::{self, Manifest, SegmentFile, segments};
+use crate::store::{Manifest, SegmentFile, segments};
 
-/// How often it is looked at, in microseconds of the monotonic clock.
+/// Time between two reviews, in microseconds of the monotonic clock.
 const LOOK_EVERY_US: i64 = 10 * SECOND_US;
 /// The same while room is short.
 const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
@@ -32,7 +33,7 @@ enum Room {
     Gone,
 }
 
-/// What a look at a journal comes to.
+/// The outcome of a review of a journal.
 struct Look {
     room: Room,
     /// The first position of the oldest segment to be kept, where older ones can go.
@@ -42,15 +43,15 @@ struct Look {
 }
 
 impl ModelRuntime {
-    /// Lets go what is due, if it is time to look; a failure is told, and tried again with the
-    /// next look.
+    /// Removes the segments that are due, if it is time for a review; a failure is logged, and tried
+    /// again with the next review.
     pub fn retain_if_due(&self, follower: &mut Follower) {
         if self.progress.is_retention_due(self.clock.monotonic_us()) {
             self.retain(follower);
         }
     }
 
-    /// Lets go what is due.
+    /// Removes the segments that are due.
     pub fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
         if !self.health.journal_has_failed() && !self.retractions.is_under_way() {
@@ -67,8 +68,8 @@ impl ModelRuntime {
                         let _ = self.write_queue.insist(work);
                     }
                 }
-                Err(reason) => {
-                    tracing::warn!(model = self.name, reason, "the journal was not shortened");
+                Err(error) => {
+                    tracing::warn!(model = self.name, %error, "the journal was not shortened");
                 }
             }
         }
@@ -78,7 +79,7 @@ impl ModelRuntime {
 }
 
 impl ServedModel {
-    /// Learns what is on disk and lets go what is due, here and now, for tests.
+    /// Learns the entries on disk and removes the segments that are due, here and now, for tests.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -96,9 +97,8 @@ impl ServedModel {
 }
 
 impl Follower {
-    fn review(&mut self, now: Time, synced: u64) -> Result<Look, String> {
-        let said = |error: store::Error| error.to_string();
-        let found = segments(&self.shelf.versions.journal).map_err(said)?;
+    fn review(&mut self, now: Time, synced: u64) -> Result<Look, history::Error> {
+        let found = segments(&self.lookup.versions.journal)?;
         let limits = self.learner.spec().journal.clone();
         let bytes: u64 = found.iter().map(|segment| segment.bytes).sum();
         let room = match limits.prediction_bytes_max() - limits.segment_bytes() {
@@ -138,7 +138,7 @@ impl Follower {
         };
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
         let old = self.learner.time().0 <= now.0.saturating_sub(age_max_us);
-        // What it holds is taken to be as young as the first entry of the next one.
+        // Its entries are taken to be as young as the first entry of the next one.
         let rolls = (old || room > Room::Ample) && found.last().is_some_and(full);
         (expired && wanted > 0) || rolls
     }
@@ -151,8 +151,7 @@ impl Follower {
         now: Time,
         found: &[SegmentFile],
         room: Room,
-    ) -> Result<Option<u64>, String> {
-        let said = |error: store::Error| error.to_string();
+    ) -> Result<Option<u64>, history::Error> {
         let within = limits.retract_within_s as i64 * SECOND_US;
         let mut states = self.saved()?;
         // Others may be removed before the horizon has passed them.
@@ -166,8 +165,8 @@ impl Follower {
             }
         };
         if due {
-            let chain = self.shelf.reader.chain();
-            let versions = &self.shelf.versions;
+            let chain = self.lookup.reader.chain();
+            let versions = &self.lookup.versions;
             match versions.save_unnamed(&self.learner, RETAIN, chain) {
                 Ok(()) => {
                     let position = self.learner.position();
@@ -175,7 +174,7 @@ impl Follower {
                     self.retention.needs.insert(position, needs);
                     states = self.saved()?;
                 }
-                // A full disk gets room by what the states before let go.
+                // A full disk gets room by the segments that earlier states do not need.
                 Err(error) => {
                     let model = &versions.model;
                     tracing::warn!(model, %error, "a state for retraction was not saved");
@@ -186,8 +185,8 @@ impl Follower {
         let old = |one: &&Manifest| one.time_us <= horizon && one.erased_by == 0;
         let base = states.iter().rev().find(old).map(|one| one.position);
         if let Some(base) = base {
-            let versions = &self.shelf.versions;
-            versions.remove_before(RETAIN, base).map_err(said)?;
+            let versions = &self.lookup.versions;
+            versions.remove_before(RETAIN, base)?;
             self.retention.needs = self.retention.needs.split_off(&base);
         }
         Ok(base)
@@ -200,7 +199,7 @@ impl Follower {
         position: u64,
         found: &[SegmentFile],
         room: Room,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, history::Error> {
         if room == Room::Ample {
             return Ok(false);
         }
@@ -220,9 +219,8 @@ impl Follower {
     }
 
     /// The manifests of all checkpoints that are whole.
-    fn saved(&self) -> Result<Vec<Manifest>, String> {
-        let listed = self.shelf.versions.checkpoints();
-        let listed = listed.map_err(|error| error.to_string())?;
+    fn saved(&self) -> Result<Vec<Manifest>, history::Error> {
+        let listed = self.lookup.versions.checkpoints()?;
         let manifests = listed.into_iter().filter_map(|one| one.manifest.ok());
         Ok(manifests.collect())
     }
@@ -233,7 +231,7 @@ impl Follower {
         found: &[SegmentFile],
         limits: &JournalLimits,
         now: Time,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, history::Error> {
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
         let oldest_allowed = now.0.saturating_sub(age_max_us);
         let room = limits.prediction_bytes_max() - limits.segment_bytes();
@@ -252,25 +250,24 @@ impl Follower {
 
     /// When the first entry of a segment was accepted; of one that is not applied yet, no earlier
     /// than this.
-    pub fn time_of(&mut self, first_position: u64) -> Result<Time, String> {
+    pub fn time_of(&mut self, first_position: u64) -> Result<Time, history::Error> {
         if first_position > self.learner.position() {
             return Ok(self.learner.time());
         }
         if let Some(time) = self.retention.times.get(&first_position) {
             return Ok(*time);
         }
-        let entry = self.shelf.reader.read(first_position);
-        let time = entry.map_err(|error| error.to_string())?.time;
+        let time = self.lookup.reader.read(first_position)?.time;
         self.retention.times.insert(first_position, time);
         Ok(time)
     }
 
     /// The first position that the state at `base` and those after it can ask for.
-    fn needed(&mut self, base: u64) -> Result<u64, String> {
+    fn needed(&mut self, base: u64) -> Result<u64, history::Error> {
         if let Some(needs) = self.retention.needs.get(&base) {
             return Ok(*needs);
         }
-        let state = self.shelf.versions.state_at(base)?;
+        let state = self.lookup.versions.state_at(base)?;
         let needs = needs(base, state.joins().oldest_position());
         self.retention.needs.insert(base, needs);
         Ok(needs)

@@ -1,26 +1,27 @@
-//! Which of the feedback whose ids are remembered was taken back: who sends it again is told so.
+//! The retracted feedback whose ids are remembered: whoever sends it again gets that answer.
 //!
 //! Invariant: no more positions than feedback ids that are remembered. A start finds them in the
 //! journal, also where the content was erased, and beside the ids, where their segments have gone.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Mutex;
 
-use crate::event::{Command, Event, Kind, Order, Reason};
+use crate::engine::history::following::FollowerLookup;
+use crate::engine::history::pass::{Pass, first_position};
+use crate::event::{Event, Kind, Reason};
 use crate::learn::Learner;
-use crate::store::{Error, Ids, Reader, segments};
+use crate::store::{Error, Ids};
 
 /// The positions of such feedback.
 #[derive(Debug, Default)]
 pub struct Retracted(Mutex<BTreeSet<u64>>);
 
 impl Retracted {
-    /// What is known of the feedback whose id is one of these, up to where a learner has learned.
+    /// The retracted feedback among these ids, up to the last entry that a learner has applied.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(learner: &Learner, journal: &Path, ids: &Ids) -> Result<Retracted, Error> {
+    pub fn read(learner: &Learner, lookup: &FollowerLookup, ids: &Ids) -> Result<Retracted, Error> {
         let last = learner.position();
         let Some(oldest) = ids.oldest_position() else {
             return Ok(Retracted::default());
@@ -30,30 +31,19 @@ impl Retracted {
         if newest_order.is_none_or(|order| order < oldest) {
             return Ok(Retracted(Mutex::new(positions)));
         }
+        let versions = &lookup.versions;
         // Ids stay known when the segments of their events are let go.
-        let first = segments(journal)?;
-        let oldest = first
-            .first()
-            .map_or(oldest, |first| first.first_position.max(oldest));
-        let mut orders = Vec::new();
-        let mut reader = Reader::open(journal, oldest, 0)?;
-        while let Some(entry) = reader.next(last)? {
-            if let Event::Command(Command {
-                order: Order::Retract(retraction),
-                ..
-            }) = entry.event
-            {
-                orders.push((entry.position, retraction.selector));
-            }
-        }
-        let mut reader = Reader::open(journal, oldest, 0)?;
-        while let Some(entry) = reader.next(last)? {
-            let position = entry.position;
+        let oldest = first_position(versions)?.max(oldest);
+        let facts = lookup.facts.spanning(versions, oldest, last)?;
+        let mut pass = Pass::from(versions, oldest, 0)?;
+        while let Some(entry) = pass.next(last)? {
+            let (position, time) = (entry.position, entry.time);
             let retracted = match &entry.event {
                 Event::Erased(Kind::Feedback(_)) => true,
-                Event::Feedback(feedback) => orders.iter().any(|(order, selector)| {
-                    position < *order && selector.chooses(feedback, entry.time)
-                }),
+                Event::Feedback(feedback) => {
+                    let order = facts.retracted_by(position, time, feedback, last);
+                    order.is_some()
+                }
                 _ => false,
             };
             if retracted {
@@ -75,11 +65,11 @@ impl Retracted {
         positions.range(oldest..).copied().collect()
     }
 
-    /// Takes over what an order has taken back, and lets go what stands before the oldest event whose
+    /// Takes over the events of an order, and drops those that stand before the oldest event whose
     /// id is remembered.
-    pub fn add(&self, left_out: &[u64], oldest: u64) {
+    pub fn add(&self, excluded: &[u64], oldest: u64) {
         let mut positions = self.0.lock().expect("nothing panics under it");
-        positions.extend(left_out);
+        positions.extend(excluded);
         *positions = positions.split_off(&oldest);
     }
 }

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::engine::history::derivation::Derivation;
-use crate::engine::history::shelf::Prepared;
+use crate::engine::history::following::Prepared;
+use crate::engine::history::rebuild::Rebuild;
 use crate::engine::host::retracted::Retracted;
 use crate::learn::Tainted;
 
@@ -25,7 +25,7 @@ pub struct Retractions {
     under_way: AtomicBool,
     /// The thread of the newest one.
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Where a derivation beside the learner is handed over to it.
+    /// The rebuild beside the learner, on its way to it.
     prepared: Prepared,
     /// Versions that hold what was retracted.
     tainted: Mutex<Tainted>,
@@ -94,10 +94,10 @@ impl Retractions {
         let _ = handle.map(JoinHandle::join);
     }
 
-    /// Hands a derivation over to the learner, until the turn ends.
-    pub fn prepare(&self, derivation: Derivation) {
+    /// Hands a rebuild over to the learner, until the turn ends.
+    pub fn prepare(&self, rebuild: Rebuild) {
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
-        *prepared = Some(derivation);
+        *prepared = Some(rebuild);
     }
 
     /// Which versions hold what was retracted.

@@ -95,9 +95,9 @@ impl ModelRuntime {
             clock,
             retracted,
         } = recovered;
-        let (versions, retry) = (follower.shelf.versions.clone(), ShortageRetry::of(name));
-        follower.shelf.versions.retry = retry.clone();
-        let prepared = follower.shelf.prepared.clone();
+        let (versions, retry) = (follower.lookup.versions.clone(), ShortageRetry::of(name));
+        follower.lookup.versions.retry = retry.clone();
+        let prepared = follower.lookup.prepared.clone();
         let tainted = follower.learner.tainted().clone();
         ModelRuntime {
             name: name.to_owned(),

@@ -3,6 +3,7 @@
 //! Invariant: a model that could not be recovered answers every request with the reason.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
@@ -29,6 +30,15 @@ impl ServedModel {
             name: name.to_owned(),
             runtime: Err(reason),
         }
+    }
+
+    /// Entries that were read of its journal besides what the learner follows.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    #[doc(hidden)]
+    pub fn entries_read(&self) -> Result<u64, Error> {
+        Ok(self.get()?.versions.entries_read.load(Relaxed))
     }
 
     /// Its name: the name of its folder.

@@ -102,7 +102,7 @@ impl Follower {
     fn look_at_room(&mut self, status: &mut Status) {
         const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
         let limits = self.learner.spec().journal.clone();
-        let first = segments(&self.shelf.versions.journal);
+        let first = segments(&self.lookup.versions.journal);
         let first = first
             .ok()
             .and_then(|found| Some(found.first()?.first_position));

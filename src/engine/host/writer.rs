@@ -33,8 +33,8 @@ const HELD_BYTES_MAX: usize = 16 << 20;
 /// How often it is looked at how near the bounds are.
 const BOUNDS_EVERY: Duration = Duration::from_secs(1);
 
-/// A journal and what is known of it.
-pub struct Written {
+/// One journal with the state that its writing needs.
+pub struct JournalWriter {
     journal: Journal,
     /// Labels that are to take a place among the classes.
     new_labels: NewLabels,
@@ -55,12 +55,12 @@ pub struct Written {
     /// Whether it came so late that others wait for it to be applied.
     overdue: bool,
     /// Entries that no caller waits for, kept until the next segment can be made.
-    held: Held,
+    held: HeldEntries,
 }
 
-/// Predictions whose ids have been given, and records, in their order.
+/// Predictions whose ids have been given out, and records, in their order.
 #[derive(Default)]
-struct Held {
+struct HeldEntries {
     events: Vec<Event>,
     bytes: usize,
 }
@@ -72,7 +72,7 @@ enum Reply {
 }
 
 /// The loop of the writer thread, until it is closed or every sender is gone.
-pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
+pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
     let messages = &write_receiver.messages;
     let mut last_sync = Instant::now();
     loop {
@@ -83,9 +83,9 @@ pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
         };
         let mut flushed = Vec::new();
         let (mut closing, mut n_bytes) = (false, 0);
-        journals.iter_mut().for_each(Written::wake);
+        journals.iter_mut().for_each(JournalWriter::wake);
         if last_sync.elapsed() >= SYNC_EVERY {
-            journals.iter_mut().for_each(Written::go_on);
+            journals.iter_mut().for_each(JournalWriter::go_on);
         }
         for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
             n_bytes += message.bytes;
@@ -127,9 +127,9 @@ pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<Written>) {
     }
 }
 
-impl Written {
-    pub fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> Written {
-        Written {
+impl JournalWriter {
+    pub fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> JournalWriter {
+        JournalWriter {
             ids_written_in: journal.last_segment(),
             ids_failing: false,
             journal,
@@ -142,7 +142,7 @@ impl Written {
             replies: Vec::new(),
             unsynced: false,
             ticked: 0,
-            held: Held::default(),
+            held: HeldEntries::default(),
             overdue: false,
         }
     }

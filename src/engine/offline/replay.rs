@@ -1,21 +1,25 @@
-//! REPLAY: apply the journal again, and compare what comes of it with what was recorded, or with
-//! what another description would have made of it.
+//! REPLAY: apply the journal again, and compare the states with the recorded ones, or apply it under
+//! another description.
 //!
 //! Invariant: nothing on disk is changed.
 
 use std::collections::BTreeSet;
 
 use crate::engine::error::Error;
-use crate::engine::history::derivation::{Derivation, Known};
-use crate::engine::history::translation::Parting;
+use crate::engine::history::error::{self as history, Remedy};
+use crate::engine::history::facts::Facts;
+use crate::engine::history::orders::Known;
+use crate::engine::history::pass::first_position;
+use crate::engine::history::rebuild::Rebuild;
+use crate::engine::history::translation::Divergence;
 use crate::engine::versions::saved::{Versions, hex};
-use crate::event::{Description, Event, Kind, Order};
+use crate::event::{Description, Order};
 use crate::learn::Evaluation;
-use crate::store::{Manifest, Reader};
+use crate::store::Manifest;
 
-/// A replay on its way.
+/// A replay that is under way.
 pub struct Replay {
-    derivation: Derivation,
+    rebuild: Rebuild,
     versions: Versions,
     base: u64,
     last: u64,
@@ -24,73 +28,70 @@ pub struct Replay {
     compared: u64,
 }
 
-/// What a replay has led to.
+/// The outcome of a replay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replayed {
     /// Entries applied.
     pub entries: u64,
     /// Checkpoints whose digests were compared, every one of them equal.
     pub compared: u64,
-    /// BLAKE3 of what is learned, in hexadecimal digits.
+    /// BLAKE3 of the learned state, in hexadecimal digits.
     pub digest: String,
-    /// How good the answers were: those served, or those that the other description gives.
+    /// The scores of the answers: those served, or those that the other description gives.
     pub evaluation: Evaluation,
     /// Where the answers of another description first part from those served.
-    pub parting: Option<Parting>,
+    pub divergence: Option<Divergence>,
 }
 
 impl Replay {
     pub(crate) fn recorded(
         versions: &Versions,
         last: u64,
+        facts: &Facts,
         from: Option<u64>,
     ) -> Result<Replay, Error> {
-        let field = "version";
-        let refused = |what| Error::Refused { field, what };
         let bases = match from {
             Some(version) => {
                 vec![versions.get(version, 0)?.position]
             }
             None => {
-                let first = Reader::from_start(&versions.journal, 0)?.next_position();
-                let erased = last_erased(versions, last)?;
+                let first = first_position(versions)?;
                 let saved = versions.positions()?;
                 let bases = (first == 1).then_some(0).into_iter().chain(saved);
-                bases.filter(|base| *base >= erased).collect()
+                bases.filter(|base| *base >= facts.last_erased()).collect()
             }
         };
-        let mut why = "no checkpoint is left to go on from".to_owned();
+        let what = "no checkpoint is left to go on from".to_owned();
+        let mut why = history::Error::NotRetained(what);
         for base in bases {
-            match Derivation::again_from(versions, last, base) {
-                Ok(derivation) => return Ok(Replay::new(versions, last, base, derivation)),
-                Err(reason) => why = reason,
+            match Rebuild::again_from(versions, last, base, facts) {
+                Ok(rebuild) => return Ok(Replay::new(versions, last, base, rebuild)),
+                Err(error) => why = error,
             }
         }
-        Err(refused(why))
+        Err(why.of_request(&versions.model, "version"))
     }
 
     pub(crate) fn with(
         versions: &Versions,
         last: u64,
+        facts: &Facts,
         description: Description,
     ) -> Result<Replay, Error> {
-        let refused = |what| Error::Refused {
-            field: "description",
-            what,
-        };
         let order = Order::Adopt(description);
-        let derivation =
-            Derivation::begin(versions, &order, last, &Known::default()).map_err(refused)?;
-        Ok(Replay::new(versions, last, 0, derivation))
+        let known = Known::new(facts.clone());
+        let rebuild = Rebuild::begin(versions, &order, last, &known);
+        let rebuild = rebuild.map_err(|error| error.of_request(&versions.model, "description"))?;
+        Ok(Replay::new(versions, last, 0, rebuild))
     }
 
-    fn new(versions: &Versions, last: u64, base: u64, derivation: Derivation) -> Replay {
-        let saved = match derivation.order() {
+    fn new(versions: &Versions, last: u64, base: u64, rebuild: Rebuild) -> Replay {
+        let saved = match rebuild.order() {
             None => versions.positions().unwrap_or_default(),
             Some(_) => Vec::new(),
         };
         Replay {
-            derivation,
+            rebuild,
             versions: versions.clone(),
             base,
             last,
@@ -101,7 +102,7 @@ impl Replay {
 
     /// The position that it has reached, the one that it started after, and the last.
     pub fn positions(&self) -> (u64, u64, u64) {
-        (self.derivation.position(), self.base, self.last)
+        (self.rebuild.position(), self.base, self.last)
     }
 
     /// Applies up to `n_max` entries; false once all are applied.
@@ -109,12 +110,15 @@ impl Replay {
     /// # Errors
     /// [`Error::Damaged`]: the journal gives another state than a checkpoint or record says.
     pub fn advance(&mut self, n_max: u64) -> Result<bool, Error> {
-        let until = (self.derivation.position() + n_max).min(self.last);
-        while self.derivation.position() < until {
-            let next = self.saved.range(self.derivation.position() + 1..).next();
+        let until = (self.rebuild.position() + n_max).min(self.last);
+        while self.rebuild.position() < until {
+            let next = self.saved.range(self.rebuild.position() + 1..).next();
             let stop = next.map_or(until, |position| until.min(*position));
-            let advanced = self.derivation.advance(stop, usize::MAX);
-            advanced.map_err(|what| self.damaged(what))?;
+            let advanced = self.rebuild.advance(stop, usize::MAX);
+            advanced.map_err(|error| match error.remedy() {
+                Remedy::Mend => error.of_request(&self.versions.model, "journal"),
+                Remedy::Restore | Remedy::Ask => self.damaged(error.to_string()),
+            })?;
             self.compare(stop)?;
         }
         Ok(until < self.last)
@@ -128,7 +132,7 @@ impl Replay {
         let Ok(Manifest { digest: saved, .. }) = self.versions.manifest_at(position) else {
             return Ok(());
         };
-        let digest = hex(&self.derivation.learner.learned().digest());
+        let digest = hex(&self.rebuild.learner.learned().digest());
         if digest != saved {
             return Err(self.damaged(format!(
                 "the checkpoint at position {position} was saved with digest {saved}, \
@@ -146,27 +150,20 @@ impl Replay {
         }
     }
 
-    /// What it has led to.
-    pub fn outcome(self) -> Replayed {
-        let learner = &self.derivation.learner;
+    /// The rebuilt history, to be adopted.
+    pub(crate) fn into_rebuild(self) -> Rebuild {
+        self.rebuild
+    }
+
+    /// The outcome so far.
+    pub fn outcome(&self) -> Replayed {
+        let learner = &self.rebuild.learner;
         Replayed {
             entries: learner.position() - self.base,
             compared: self.compared,
             digest: hex(&learner.learned().digest()),
             evaluation: learner.evaluation().clone(),
-            parting: self.derivation.parting(),
+            divergence: self.rebuild.divergence(),
         }
     }
-}
-
-/// The position of the last erased entry that is needed to go on; 0 where none was erased.
-fn last_erased(versions: &Versions, last: u64) -> Result<u64, Error> {
-    let mut erased = 0;
-    let mut reader = Reader::from_start(&versions.journal, 0)?;
-    while let Some(entry) = reader.next(last)? {
-        if let Event::Erased(Kind::Feedback(_) | Kind::Prediction) = entry.event {
-            erased = entry.position;
-        }
-    }
-    Ok(erased)
 }

@@ -3,28 +3,37 @@
 //! Invariant: the directory is locked for as long as it is looked at, and for an order nobody
 //! else has it open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::engine::compute::clock::{Clock, WallClock};
 use crate::engine::compute::described::Described;
 use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::Made;
-use crate::engine::flows::recover::{self, Clocks};
+use crate::engine::flows::recover::{self, Clocks, RecoverError};
 use crate::engine::flows::retract::check_untainted;
-use crate::engine::history::decisions::Decisions;
+use crate::engine::history::error as history;
+use crate::engine::history::facts::Facts;
+use crate::engine::history::logged::LoggedDecisions;
+use crate::engine::history::rebuild::Rebuild;
 use crate::engine::host::follower::Follower;
 use crate::engine::offline::replay::Replay;
+use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
-use crate::learn::Learner;
+use crate::learn::{Evaluation, Learner};
 use crate::model::Spec;
-use crate::store::{Directory, JournalReport, Manifest, verify};
+use crate::store::{Directory, JournalReport, Manifest, segments, verify_each};
 
 /// The data of one model, as long as this lives safe from any server.
 #[derive(Debug)]
 pub struct Offline {
     versions: Versions,
+    data: PathBuf,
+    /// Those of the whole journal, gathered while it was checked.
+    facts: Facts,
     first_position: u64,
     last_position: u64,
     _directory: Directory,
@@ -37,9 +46,11 @@ impl Offline {
     /// [`Error::Store`]: a server has the directory open, it is none, or the journal is damaged.
     /// [`Error::Refused`]: no such model has a journal there.
     pub fn open(data: &Path, model: &str) -> Result<Offline, Error> {
-        let (directory, report) = inspect(data, model)?;
+        let (directory, report, facts) = inspect(data, model)?;
         Ok(Offline {
             versions: Versions::new(&directory, model, report.journal_id),
+            data: data.to_owned(),
+            facts,
             first_position: report.last_position + 1 - report.entries,
             last_position: report.last_position,
             _directory: directory,
@@ -74,7 +85,7 @@ impl Offline {
         (self.first_position, self.last_position)
     }
 
-    /// Every version, each with what is wrong with its checkpoint, if anything is.
+    /// Every version, each with the damage of its checkpoint, if there is any.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -86,28 +97,31 @@ impl Offline {
     ///
     /// # Errors
     /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
-    /// [`Error::Damaged`]: its checkpoint is not what was saved.
+    /// [`Error::Damaged`]: its checkpoint is not as it was saved.
     pub fn version(&self, version: u64) -> Result<Learner, Error> {
         let position = self.versions.get(version, 0)?.position;
         let state = self.versions.state_at(position);
-        state.map_err(|what| Error::Damaged {
-            model: self.versions.model.clone(),
-            what: format!("version {version}: {what}"),
+        state.map_err(|error| match error {
+            StateError::Store(error) => Error::Store(error),
+            error => Error::Damaged {
+                model: self.versions.model.clone(),
+                what: format!("version {version}: {error}"),
+            },
         })
     }
 
     /// Every decision that a reward came for, in the order of their first rewards, as a model of
     /// the description `asked` would take it.
     ///
-    /// A reward is what the description in force makes of all signals and rewards of a
-    /// prediction, and of silence once its window has closed; here they count however late they
-    /// came. Corrections do not, nor what was retracted, nor decisions that were made elsewhere
-    /// and came with their feedback.
+    /// The reward of a decision is what the learner credited to it: by the description in force,
+    /// of the signals and rewards that came in time, of silence once its window had closed, and of
+    /// a late reward that replaced the reward of silence. Labels do not count, nor retracted
+    /// feedback, nor decisions that were made elsewhere and came with their feedback.
     ///
     /// # Errors
     /// [`Error::Store`]: the journal cannot be read.
-    pub fn decisions(&self, asked: &Spec) -> Result<Decisions<'_>, Error> {
-        Decisions::new(&self.versions, self.last_position, asked)
+    pub fn decisions(&self, asked: &Spec) -> Result<LoggedDecisions<'_>, Error> {
+        LoggedDecisions::new(&self.versions, self.last_position, &self.facts, asked)
     }
 
     /// Answers a prediction again, if it was one of this model.
@@ -123,7 +137,7 @@ impl Offline {
     /// # Errors
     /// [`Error::NoVersion`], and [`Error::Refused`] where it cannot be gone on from.
     pub fn replay(&self, from: Option<u64>) -> Result<Replay, Error> {
-        Replay::recorded(&self.versions, self.last_position, from)
+        Replay::recorded(&self.versions, self.last_position, &self.facts, from)
     }
 
     /// The journal to be applied from its first entry, as under another description.
@@ -131,7 +145,7 @@ impl Offline {
     /// # Errors
     /// [`Error::Refused`]: the description is not sound, or the journal lost its first entries.
     pub fn replay_with(&self, description: Description) -> Result<Replay, Error> {
-        Replay::with(&self.versions, self.last_position, description)
+        Replay::with(&self.versions, self.last_position, &self.facts, description)
     }
 
     /// Keeps copies of the encoders whose adapters a description learns, if it has any: before it
@@ -142,7 +156,45 @@ impl Offline {
     pub fn keep_encoders(&self, described: &Described) -> Result<(), Error> {
         let field = "description";
         let kept = self.versions.keep_encoders(described);
-        kept.map_err(|what| Error::Refused { field, what })
+        kept.map_err(|error| history::Error::from(error).of_request(&self.versions.model, field))
+    }
+
+    /// The score of the answers as they were served, from the newest state that is whole.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: no state can be gone on from. [`Error::Store`] and
+    /// [`Error::Unreadable`]: the disk refused.
+    pub fn served(&self) -> Result<Evaluation, Error> {
+        let (versions, last) = (&self.versions, self.last_position);
+        let rebuild = Rebuild::again(versions, last, &self.facts);
+        let rebuilt = rebuild.and_then(|rebuild| rebuild.finish(last));
+        let rebuilt = rebuilt.map_err(|error| error.of_request(&versions.model, "journal"))?;
+        Ok(rebuilt.learner.evaluation().clone())
+    }
+
+    /// Entries that were read of the journal since it was opened.
+    #[doc(hidden)]
+    pub fn entries_read(&self) -> Arc<AtomicU64> {
+        self.versions.entries_read.clone()
+    }
+
+    /// Adopts the description that a replay has applied the whole journal under: the rebuilt state
+    /// becomes a version.
+    ///
+    /// # Errors
+    /// As [`Offline::order`].
+    pub fn adopt(self, replay: Replay, actor: String, note: String) -> Result<Made, Error> {
+        let rebuild = replay.into_rebuild();
+        let Some(order) = rebuild.order().cloned() else {
+            return Err(Error::Refused {
+                field: "description",
+                what: "the replay is of the recorded history, which is in force".to_owned(),
+            });
+        };
+        let (data, model) = (self.data.clone(), self.versions.model.clone());
+        let command = Command { order, actor, note };
+        drop(self);
+        carry_out(&data, &model, command, Some(rebuild))
     }
 
     /// Carries out one order, as a server would.
@@ -151,52 +203,68 @@ impl Offline {
     /// [`Error::Store`]: another process has the directory open. [`Error::Refused`]: the order
     /// cannot be carried out. [`Error::Unavailable`]: the model cannot be recovered.
     pub fn order(data: &Path, model: &str, command: Command) -> Result<Made, Error> {
-        let unavailable = |reason| Error::Unavailable {
-            model: model.to_owned(),
-            reason,
-        };
-        drop(Offline::open(data, model)?);
-        let directory = Directory::open(data)?;
-        let clocks = Clocks {
-            clock: &Clock::SYSTEM,
-            wall_clock: WallClock::Checked,
-        };
-        let opened = recover::reopen(&directory, model, None, clocks).map_err(unavailable)?;
-        let (mut journal, mut follower) = (opened.journal, opened.follower);
-        let now = opened.clock.now();
-        recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
-        if let Some(version) = command.order.restored() {
-            check_restore(&follower, version)?;
-        }
-        let position = journal.append(now, &Event::Command(command))?;
-        let last = journal.sync()?;
-        let step = follower.step(last).map_err(unavailable)?;
-        let Some((entry, step)) = step else {
-            return Err(unavailable(format!("the journal has no entry {last}")));
-        };
-        if let Some(what) = step.refused {
-            recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
-            let field = "version";
-            return Err(Error::Refused { field, what });
-        }
-        let Some(version) = step.version else {
-            return Err(unavailable("the order made no version".to_owned()));
-        };
-        follower.save(&version, &entry)?;
-        recover::record(&mut follower, &mut journal, now).map_err(unavailable)?;
-        let chain = follower.shelf.reader.chain();
-        let versions = &follower.shelf.versions;
-        versions.save_stop(&follower.learner, chain)?;
-        journal.close()?;
-        Ok(Made {
-            version: version.version,
-            position,
-        })
+        carry_out(data, model, command, None)
     }
 }
 
+/// Carries out an order, which a history was rebuilt for if it was.
+fn carry_out(
+    data: &Path,
+    model: &str,
+    command: Command,
+    rebuilt: Option<Rebuild>,
+) -> Result<Made, Error> {
+    let unavailable = |reason| Error::Unavailable {
+        model: model.to_owned(),
+        reason,
+    };
+    let stuck = |error: RecoverError| unavailable(error.to_string());
+    drop(Offline::open(data, model)?);
+    let directory = Directory::open(data)?;
+    let clocks = Clocks {
+        clock: &Clock::SYSTEM,
+        wall_clock: WallClock::Checked,
+    };
+    let opened = recover::reopen(&directory, model, None, clocks).map_err(stuck)?;
+    let (mut journal, mut follower) = (opened.journal, opened.follower);
+    if let Some(rebuilt) = &rebuilt {
+        follower.lookup.versions.entries_read = rebuilt.entries_read();
+    }
+    *follower.lookup.prepared.lock().expect("nobody else has it") = rebuilt;
+    let now = opened.clock.now();
+    recover::record(&mut follower, &mut journal, now).map_err(stuck)?;
+    if let Some(version) = command.order.restored() {
+        check_restore(&follower, version)?;
+    }
+    let position = journal.append(now, &Event::Command(command))?;
+    let last = journal.sync()?;
+    let step = follower.step(last);
+    let step = step.map_err(|error| unavailable(error.to_string()))?;
+    let Some((entry, step)) = step else {
+        return Err(unavailable(format!("the journal has no entry {last}")));
+    };
+    if let Some(what) = step.refused {
+        recover::record(&mut follower, &mut journal, now).map_err(stuck)?;
+        let field = "version";
+        return Err(Error::Refused { field, what });
+    }
+    let Some(version) = step.version else {
+        return Err(unavailable("the order made no version".to_owned()));
+    };
+    follower.save(&version, &entry)?;
+    recover::record(&mut follower, &mut journal, now).map_err(stuck)?;
+    let chain = follower.lookup.reader.chain();
+    let versions = &follower.lookup.versions;
+    versions.save_stop(&follower.learner, chain)?;
+    journal.close()?;
+    Ok(Made {
+        version: version.version,
+        position,
+    })
+}
+
 /// Locks a data directory for looking, and checks the journal of one of its models.
-pub(crate) fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalReport), Error> {
+fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalReport, Facts), Error> {
     let directory = Directory::inspect(data)?;
     let models = directory.models()?;
     if !models.iter().any(|known| known == model) {
@@ -213,13 +281,17 @@ pub(crate) fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalRep
         });
     }
     directory.check(model)?;
-    let report = verify(&directory.journal(model))?;
-    Ok((directory, report))
+    let journal = directory.journal(model);
+    let first = segments(&journal)?;
+    let first = first.first().map_or(1, |first| first.first_position);
+    let mut facts = Facts::from(first);
+    let report = verify_each(&journal, |entry| facts.note(&entry))?;
+    Ok((directory, report, facts))
 }
 
-/// Refuses what could not be carried out once it is journaled.
+/// Refuses a restore that could not be carried out once it is journaled.
 fn check_restore(follower: &Follower, version: u64) -> Result<(), Error> {
-    let versions = &follower.shelf.versions;
+    let versions = &follower.lookup.versions;
     check_untainted(follower.learner.tainted(), &versions.model, version)?;
     versions.get(version, follower.learner.version())?;
     versions.load(version)?;

@@ -1,7 +1,7 @@
 //! The states of versions that a derived history makes and brings back later.
 //!
 //! Invariant: they lie on disk, each from where its version is made until it is last brought back,
-//! and none of them stays in memory. So a derivation holds its own state and, while it sets one
+//! and none of them stays in memory. So a rebuild holds its own state and, while it sets one
 //! aside or brings one back, that one; and on disk no more than versions that were there when they
 //! were brought back.
 

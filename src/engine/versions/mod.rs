@@ -1,5 +1,5 @@
-//! The versions of one model: the tree that they form, and their checkpoints on disk.
+//! The versions of one model: their checkpoints on disk, and states set aside.
 
+pub(crate) mod error;
 pub(crate) mod kept;
-pub(crate) mod lineage;
 pub(crate) mod saved;

@@ -5,18 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::engine::compute::described::Described;
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::error::Error;
+use crate::engine::versions::error::Error as StateError;
 use crate::event::{Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::checkpoint::{Listed, STOP, UNNAMED};
-use crate::store::{self, Checkpoint, Directory, Disk, Manifest, Reader, checkpoint};
+use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -38,9 +40,11 @@ pub struct Versions {
     pub pinned: Arc<Mutex<BTreeMap<u64, usize>>>,
     /// Taken alone while a checkpoint is replaced: meanwhile it is not there.
     pub whole: Arc<RwLock<()>>,
-    /// What computes in place of a device that is gone: that of the description by now.
+    /// The device that computes in place of one that is gone: that of the description by now.
     pub stand_in: Option<Device>,
-    /// Whether what is looked up here waits for descriptors.
+    /// Entries that passes over the journal have read: a measure for tests.
+    pub entries_read: Arc<AtomicU64>,
+    /// Whether lookups here wait for descriptors.
     pub retry: ShortageRetry,
 }
 
@@ -60,6 +64,7 @@ impl Versions {
             pinned: Arc::default(),
             whole: Arc::default(),
             stand_in: None,
+            entries_read: Arc::default(),
             retry: ShortageRetry::default(),
         }
     }
@@ -81,7 +86,7 @@ impl Versions {
         }
     }
 
-    /// Every checkpoint with its manifest, or what is wrong with it, in the order of positions. One
+    /// Every checkpoint with its manifest or its damage, in the order of positions. One
     /// of another journal could pose as a version of this one: it is wrong here.
     pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let listed = self.positions()?.into_iter().map(|position| Listed {
@@ -97,7 +102,7 @@ impl Versions {
         checkpoint::positions(&self.folder)
     }
 
-    /// The manifest of the checkpoint at a position, or what is wrong with it.
+    /// The manifest of the checkpoint at a position.
     pub fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
         let manifest = {
             let _whole = self.whole.read().expect("nothing panics under it");
@@ -115,14 +120,14 @@ impl Versions {
         }
     }
 
-    /// Every version with its manifest, or what is wrong with it, in the order of positions.
+    /// Every version with its manifest or its damage, in the order of positions.
     pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = self.checkpoints()?;
         listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
         Ok(listed)
     }
 
-    /// Every version, each with what is wrong with its checkpoint, if anything is, in the order
+    /// Every version, each with the damage of its checkpoint, if there is any, in the order
     /// of their numbers.
     pub fn all(&self) -> Result<Vec<(Manifest, Option<String>)>, store::Error> {
         let mut all = Vec::new();
@@ -165,7 +170,7 @@ impl Versions {
                 true => low = middle + 1,
                 false => {
                     high = middle;
-                    // What names no version stands behind the one that it was saved at.
+                    // A checkpoint that names no version stands behind the version it was saved at.
                     found = Some(manifest);
                 }
             }
@@ -185,22 +190,6 @@ impl Versions {
         let mut known: Vec<u64> = whole.map(|one| one.version).collect();
         known.sort_unstable();
         Err(Error::no_version(&self.model, version, &known, newest))
-    }
-
-    /// The position of a version's state, from its manifest or its record up to `last`.
-    pub fn position(&self, version: u64, last: u64) -> Result<Option<u64>, store::Error> {
-        if let Some(manifest) = self.find(version)? {
-            return Ok(Some(manifest.position));
-        }
-        let mut reader = Reader::from_start(&self.journal, 0)?;
-        while let Some(entry) = reader.next(last)? {
-            if let Event::Version(record) = entry.event
-                && record.version == version
-            {
-                return Ok(Some(record.position));
-            }
-        }
-        Ok(None)
     }
 
     /// Weights and learner state of a version, checked.
@@ -227,21 +216,23 @@ impl Versions {
     }
 
     /// The state before the first entry, of a history that starts with this description.
-    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, String> {
+    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, StateError> {
         let Some(pinned) = spec.weights() else {
             return Ok(Learner::new(spec));
         };
         let load = || checkpoint::load_start(&self.start, &pinned.digest);
-        let file = self.retry.run(load);
-        let file = file.map_err(|error| error.to_string())?;
-        Learner::starting(spec, &file).map_err(|error| format!("{}: {error}", self.start.display()))
+        let file = self.retry.run(load)?;
+        Learner::starting(spec, &file).map_err(|error| StateError::Start {
+            path: self.start.clone(),
+            error,
+        })
     }
 
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
-    pub fn keep_encoders(&self, described: &Described) -> Result<(), String> {
+    pub fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
         for folder in &described.kept {
             let kept = folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)));
-            kept.map_err(|error| error.to_string())?;
+            kept.map_err(|error| StateError::Encoder(error.to_string()))?;
         }
         if described.spec.device == Device::Cpu {
             let mut read = self.read.lock().expect("nothing panics under it");
@@ -253,60 +244,54 @@ impl Versions {
     }
 
     /// An encoder that was kept, on the processor: learning is the same wherever it serves.
-    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
+    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, StateError> {
         let mut read = self.read.lock().expect("nothing panics under it");
         if let Some(encoder) = read.get(&pinned.digest) {
             return Ok(encoder.clone());
         }
         let path = self.encoders.join(hex(&pinned.digest));
-        let (folder, weights) =
-            EncoderFolder::read(&self.encoders, &path).map_err(|error| error.to_string())?;
+        let found = EncoderFolder::read(&self.encoders, &path);
+        let (folder, weights) = found.map_err(|error| StateError::Encoder(error.to_string()))?;
         if folder.digest != pinned.digest {
-            return Err(format!(
+            return Err(StateError::Encoder(format!(
                 "{}: not the encoder that the model started with; restore it from a copy",
                 path.display()
-            ));
+            )));
         }
         let encoder = folder.encoder(&path, weights, Device::Cpu);
-        let encoder = Arc::new(encoder.map_err(|error| error.to_string())?);
+        let encoder = encoder.map_err(|error| StateError::Encoder(error.to_string()));
+        let encoder = Arc::new(encoder?);
         read.insert(pinned.digest, encoder.clone());
         Ok(encoder)
     }
 
     /// The learner as it was at a position that has a checkpoint.
-    pub fn state_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = self.read(position);
-        self.state_of(checkpoint.map_err(|error| error.to_string())?)
+    pub fn state_at(&self, position: u64) -> Result<Learner, StateError> {
+        self.state_of(self.read(position)?)
     }
 
     /// The same, to go on from.
-    pub fn base_at(&self, position: u64) -> Result<Learner, String> {
-        let checkpoint = self.retry.run(|| self.read(position));
-        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+    pub fn base_at(&self, position: u64) -> Result<Learner, StateError> {
+        let checkpoint = self.retry.run(|| self.read(position))?;
         match checkpoint.manifest.erased_by {
             0 => self.state_of(checkpoint),
-            order => Err(format!(
-                "the checkpoint at position {position} can only be restored since what the order \
-                 at {order} took back was erased"
-            )),
+            order => Err(StateError::Erased { position, order }),
         }
     }
 
     /// The learner that a checkpoint holds, if that is of this journal.
-    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, String> {
+    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, StateError> {
         let manifest = checkpoint.manifest;
         let position = manifest.position;
         if manifest.journal_id != hex(&self.journal_id) {
-            return Err(of_another_journal(position));
+            return Err(StateError::OfAnotherJournal(position));
         }
-        let learner = Learner::load(checkpoint.weights, checkpoint.learner)
-            .map_err(|error| format!("the checkpoint at position {position}: {error}"))?;
-        match hex(&learner.learned().digest()) == manifest.digest {
-            true => Ok(learner),
-            false => Err(format!(
-                "the checkpoint at position {position} does not load to the digest it was saved with"
-            )),
+        let learner = Learner::load(checkpoint.weights, checkpoint.learner);
+        let learner = learner.map_err(|error| StateError::Unfit { position, error })?;
+        if hex(&learner.learned().digest()) != manifest.digest {
+            return Err(StateError::Digest(position));
         }
+        Ok(learner)
     }
 
     /// Saves the state as the version that `entry` made; one that stands there already stays.
@@ -386,7 +371,7 @@ impl Versions {
             Ok(_) => Ok(()),
             Err(store::Error::Exists { .. }) if self.is_whole(learner.position()) => Ok(()),
             Err(store::Error::Exists { .. }) => {
-                // The state was derived again, so what was damaged can be replaced.
+                // The state was derived again, so the damaged files can be replaced.
                 checkpoint::remove(&self.disk, &self.folder, learner.position())?;
                 checkpoint::save(&self.disk, &self.folder, again, &weights, &learner.state())
                     .map(drop)
@@ -449,14 +434,6 @@ impl Versions {
 /// Whether a checkpoint is a version.
 fn is_named(manifest: &Manifest) -> bool {
     !UNNAMED.contains(&manifest.reason.as_str())
-}
-
-/// What is said of a checkpoint that stands beside a journal that it is not of.
-pub fn of_another_journal(position: u64) -> String {
-    format!(
-        "the checkpoint at position {position} is of another journal; \
-         put back the checkpoints and the journal that belong together"
-    )
 }
 
 /// Lower-case hexadecimal.

@@ -2,9 +2,9 @@
 //!
 //! Invariant: an event has one fate, and is learned once at most.
 
-use super::super::archive::Archive;
 use super::super::join::Held;
-use super::{Error, History, Learner, Omission, Step};
+use super::super::lookup::Lookup;
+use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
 use crate::learn::algorithms::example::{Amendment, Outcome};
 use crate::learn::records::ledger::Fate;
@@ -34,12 +34,12 @@ impl Learner {
     pub(super) fn take(
         &mut self,
         feedback: &Feedback,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
         if self.spec.revision == 1 && self.has_seen(&feedback.feedback_id) {
             return Ok(self.end(Fate::Duplicate));
         }
-        if self.omits(feedback) {
+        if self.excludes(feedback) {
             return Ok(self.end(Fate::Retracted));
         }
         let (fate, contradicts) = match &feedback.subject {
@@ -55,7 +55,7 @@ impl Learner {
                 };
                 (target.map_or(Fate::Unmatched, learn), None)
             }
-            Subject::Prediction(id) => self.speak(*id, feedback, archive)?,
+            Subject::Prediction(id) => self.speak(*id, feedback, lookup)?,
         };
         let mut step = self.end(fate);
         step.contradicts = contradicts;
@@ -79,15 +79,13 @@ impl Learner {
         known
     }
 
-    fn omits(&self, feedback: &Feedback) -> bool {
-        let History::Other(omissions) = &self.history else {
+    fn excludes(&self, feedback: &Feedback) -> bool {
+        let History::Other(exclusions) = &self.history else {
             return false;
         };
         let world = &self.world;
-        let omits = |omission: &Omission| {
-            world.position < omission.before && omission.selector.chooses(feedback, world.time)
-        };
-        omissions.iter().any(omits)
+        let mut exclusions = exclusions.iter();
+        exclusions.any(|one| one.excludes(world.position, world.time, feedback))
     }
 
     /// A signal about a prediction, and what it contradicts.
@@ -95,17 +93,17 @@ impl Learner {
         &mut self,
         id: PredictionId,
         feedback: &Feedback,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<(Fate, Option<String>), Error> {
         let (signal, source) = (&feedback.signal, &feedback.source);
-        self.close_if_due(id, archive)?;
+        self.close_if_due(id, lookup)?;
         let fate = match signal {
             Signal::PreferredOver(other) => {
-                self.close_if_due(*other, archive)?;
+                self.close_if_due(*other, lookup)?;
                 if let Err(fate) = self.waiting(id) {
                     return Ok((fate, None));
                 }
-                self.prefer([id, *other], source, archive)?
+                self.prefer([id, *other], source, lookup)?
             }
             Signal::Label(_) | Signal::Value(_) => {
                 let waiting = match self.waiting(id) {
@@ -113,11 +111,11 @@ impl Learner {
                     Err(fate) => return Ok((fate, None)),
                 };
                 if waiting.told {
-                    return self.relabel(id, waiting, feedback, archive);
+                    return self.relabel(id, waiting, feedback, lookup);
                 }
-                self.label(id, waiting, feedback, archive)?
+                self.label(id, waiting, feedback, lookup)?
             }
-            Signal::Reward(_) | Signal::Named { .. } => self.reward(id, signal, source, archive)?,
+            Signal::Reward(_) | Signal::Named { .. } => self.reward(id, signal, source, lookup)?,
         };
         Ok((fate, None))
     }

@@ -5,7 +5,7 @@
 //! followed, versions are taken from their records, and the order at the end brings the state of
 //! the history that never saw what was erased.
 
-use super::super::archive::Archive;
+use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
 use crate::event::{Entry, Event, Kind, Order, Refusal};
 use crate::learn::records::ledger::Fate;
@@ -21,11 +21,11 @@ pub(super) struct Gap {
 
 impl Learner {
     /// Whether the entry stands in such a stretch, which it may begin or make longer.
-    pub(super) fn is_in_gap(&mut self, entry: &Entry, archive: &mut dyn Archive) -> bool {
+    pub(super) fn is_in_gap(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> bool {
         let erased = matches!(entry.event, Event::Erased(Kind::Feedback(_)));
         if erased
             && self.history == History::Recorded
-            && let Some(until) = archive.taken_back(entry.position)
+            && let Some(until) = lookup.taken_back(entry.position)
         {
             let first = entry.position;
             let gap = self.gap.get_or_insert(Gap { first, until });
@@ -35,7 +35,7 @@ impl Learner {
     }
 
     /// Passes an entry of it.
-    pub(super) fn pass(&mut self, entry: &Entry, archive: &mut dyn Archive) -> Result<Step, Error> {
+    pub(super) fn pass(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
         match &entry.event {
             Event::Feedback(feedback) => {
                 let seen = &mut self.world.feedback_ids;
@@ -55,7 +55,7 @@ impl Learner {
                         let gap = self.gap.as_mut().expect("the entry stands in it");
                         gap.first = gap.first.min(retraction.first_position);
                     }
-                    Order::Restore { .. } if archive.refused(entry.position) => {
+                    Order::Restore { .. } if lookup.refused(entry.position) => {
                         let position = entry.position;
                         self.world.refusals.push(Refusal { position });
                     }
@@ -67,7 +67,7 @@ impl Learner {
             Event::Erasure(erasure) => self.end_erasure(*erasure),
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}
         }
-        if let Some(version) = archive.recorded(entry.position) {
+        if let Some(version) = lookup.recorded(entry.position) {
             self.world.newest_version = version.version;
             self.world.version = version.version;
             self.world.newest.add(&version);

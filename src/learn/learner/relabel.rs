@@ -6,8 +6,8 @@
 
 use std::num::NonZeroU64;
 
-use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
+use super::super::lookup::Lookup;
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Feedback, PredictionId, Signal, Time};
@@ -81,9 +81,9 @@ impl Learner {
         id: PredictionId,
         waiting: Waiting,
         feedback: &Feedback,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
-        let prediction = self.fetch(waiting.position, archive)?;
+        let prediction = self.fetch(waiting.position, lookup)?;
         let Some(target) = self.truth(&feedback.signal) else {
             return Ok(Fate::Unmatched);
         };
@@ -114,12 +114,12 @@ impl Learner {
         id: PredictionId,
         waiting: Waiting,
         feedback: &Feedback,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<(Fate, Option<String>), Error> {
         let Some(label) = waiting.label.filter(|_| self.spec.revision >= 2) else {
             return Ok((Fate::Duplicate, None));
         };
-        let found = archive.feedback(label.get());
+        let found = lookup.feedback(label.get());
         let (accepted, last) = found.map_err(|what| self.missing(what))?;
         let last = LastWord {
             feedback: last,
@@ -145,7 +145,7 @@ impl Learner {
                 waiting.is_relabelled |= verdict == Verdict::Supersedes;
             });
         }
-        let prediction = self.fetch(waiting.position, archive)?;
+        let prediction = self.fetch(waiting.position, lookup)?;
         let row = waiting.row as usize;
         if verdict == Verdict::Supersedes && waiting.is_judged_by_label {
             let signals = [&last.feedback.signal, &feedback.signal];

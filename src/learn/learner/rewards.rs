@@ -5,23 +5,15 @@
 //! a whole example where nothing is held, so that sums, late rewards and closed windows come out as
 //! if the final reward had been there from the start. (The first revision does not tell them apart.)
 
-use super::super::archive::Archive;
 use super::super::join::{Held, Waiting};
-use super::super::signals::{self, PREFERENCE, REWARD};
+use super::super::lookup::Lookup;
+use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Decision, Outputs, Prediction, PredictionId, Signal};
 use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
-
-/// A reward on its way to a prediction.
-#[derive(Clone, Copy)]
-pub(super) struct Earning {
-    /// Which of the prediction's signals it is.
-    signal: u64,
-    amount: f64,
-}
 
 impl Learner {
     /// The example of a signal whose row came with it.
@@ -30,26 +22,13 @@ impl Learner {
         signal: &Signal,
         decision: Option<&Decision>,
     ) -> Option<Target> {
-        let Some(earning) = self.earning(signal) else {
+        let Some(reward) = self.windows().reward(signal) else {
             return self.truth(signal);
         };
         Some(Target::Reward {
             action: self.spec.task.index(&decision?.action)?,
-            reward: earning.amount,
+            reward: reward.amount(),
         })
-    }
-
-    /// The reward that a signal is; none for a truth, and for a name that nothing describes.
-    fn earning(&self, signal: &Signal) -> Option<Earning> {
-        let Task::Bandit { .. } = self.spec.task else {
-            return None;
-        };
-        let (signal, amount) = match signal {
-            Signal::Reward(reward) => (REWARD, *reward),
-            Signal::Named { name, value } => signals::reward(&self.spec.rewards, name, *value)?,
-            Signal::Label(_) | Signal::Value(_) | Signal::PreferredOver(_) => return None,
-        };
-        Some(Earning { signal, amount })
     }
 
     /// A reward, or a signal that is one, of a prediction.
@@ -58,20 +37,20 @@ impl Learner {
         id: PredictionId,
         signal: &Signal,
         source: &str,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
         let waiting = match self.waiting(id) {
             Ok(waiting) => waiting,
             Err(fate) => return Ok(fate),
         };
-        let Some(earning) = self.earning(signal) else {
+        let Some(reward) = self.windows().reward(signal) else {
             return Ok(Fate::Unmatched);
         };
-        if let Some(fate) = self.refuses(waiting, earning) {
+        if let Some(fate) = self.windows().refuses(&waiting, reward) {
             return Ok(fate);
         }
-        let prediction = self.fetch(waiting.position, archive)?;
-        let fate = self.earn(id, waiting, earning, source, &prediction);
+        let prediction = self.fetch(waiting.position, lookup)?;
+        let fate = self.earn(id, waiting, reward, source, &prediction);
         Ok(of_reward(waiting, fate))
     }
 
@@ -80,18 +59,15 @@ impl Learner {
         &mut self,
         ids: [PredictionId; 2],
         source: &str,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
         let Task::Bandit { .. } = self.spec.task else {
             return Ok(Fate::Unmatched);
         };
-        let earnings = [1.0, 0.0].map(|amount| Earning {
-            signal: PREFERENCE,
-            amount,
-        });
-        for (id, earning) in ids.into_iter().zip(earnings) {
+        let rewards = Reward::preference();
+        for (id, reward) in ids.into_iter().zip(rewards) {
             let refused = match self.waiting(id) {
-                Ok(waiting) => self.refuses(waiting, earning),
+                Ok(waiting) => self.windows().refuses(&waiting, reward),
                 Err(fate) => Some(fate),
             };
             if let Some(fate) = refused {
@@ -99,12 +75,12 @@ impl Learner {
             }
         }
         let mut fates = Vec::with_capacity(2);
-        for (id, earning) in ids.into_iter().zip(earnings) {
+        for (id, reward) in ids.into_iter().zip(rewards) {
             // The same answer twice: the second finds that it has had its preference.
             match self.waiting(id) {
-                Ok(waiting) if self.refuses(waiting, earning).is_none() => {
-                    let prediction = self.fetch(waiting.position, archive)?;
-                    let fate = self.earn(id, waiting, earning, source, &prediction);
+                Ok(waiting) if self.windows().refuses(&waiting, reward).is_none() => {
+                    let prediction = self.fetch(waiting.position, lookup)?;
+                    let fate = self.earn(id, waiting, reward, source, &prediction);
                     fates.push((waiting, fate));
                 }
                 _ => {}
@@ -124,25 +100,13 @@ impl Learner {
         Ok(of_reward(*waiting, fate))
     }
 
-    /// Why a waiting prediction does not take this reward.
-    fn refuses(&self, waiting: Waiting, earning: Earning) -> Option<Fate> {
-        if !signals::takes(self.spec.rewards.aggregate, waiting.signals, earning.signal) {
-            return Some(match waiting.signals & earning.signal {
-                0 => Fate::Superseded,
-                _ => Fate::Duplicate,
-            });
-        }
-        let late = self.world.time > waiting.deadline;
-        (late && !waiting.closed).then_some(Fate::Late)
-    }
-
     /// A reward that is taken: what the prediction has earned by now is judged, and learned as far as
     /// it is not held. None where it is held already.
     fn earn(
         &mut self,
         id: PredictionId,
         waiting: Waiting,
-        earning: Earning,
+        reward: Reward,
         source: &str,
         prediction: &Prediction,
     ) -> Option<Fate> {
@@ -151,12 +115,8 @@ impl Learner {
             return Some(Fate::Unmatched);
         };
         let action = chosen[row];
-        let heard = waiting.credited.filter(|_| waiting.signals != 0);
-        let reward = signals::combine(self.spec.rewards.aggregate, heard, earning.amount);
-        self.world.joins.update(id, |waiting| {
-            waiting.signals |= earning.signal;
-            waiting.credited = Some(reward);
-        });
+        let windows = Windows::at(&self.spec, self.world.time);
+        let reward = windows.credit(&mut self.world.joins, id, &waiting, reward);
         let target = Target::Reward { action, reward };
         match waiting.credited {
             _ if waiting.told => {}

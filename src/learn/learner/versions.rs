@@ -3,8 +3,8 @@
 //! Invariant: what is true of the world goes on through all of them; only what was learned, and
 //! what is counted of it, changes.
 
-use super::super::archive::Archive;
 use super::super::join::HeldThen;
+use super::super::lookup::Lookup;
 use super::state::take_description;
 use super::{Error, History, Learner, Step, World};
 use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
@@ -16,7 +16,7 @@ impl Learner {
     pub(super) fn obey(
         &mut self,
         command: &Command,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
         let recorded = self.history == History::Recorded;
         if recorded && command.order.erased().is_some() {
@@ -28,7 +28,7 @@ impl Learner {
                 ..Step::default()
             }),
             Order::Restore { version } if recorded => {
-                let step = self.restore_untainted(*version, archive)?;
+                let step = self.restore_untainted(*version, lookup)?;
                 if step.refused.is_some() {
                     let position = self.world.position;
                     self.world.refusals.push(Refusal { position });
@@ -36,33 +36,29 @@ impl Learner {
                 Ok(step)
             }
             // What the recorded history decided is obeyed, whatever this one would have decided.
-            Order::Restore { .. } if archive.refused(self.world.position) => Ok(Step::default()),
-            Order::Restore { version } => self.restore(*version, archive),
-            Order::EarlierRestore { version } => self.restore_untainted(*version, archive),
+            Order::Restore { .. } if lookup.refused(self.world.position) => Ok(Step::default()),
+            Order::Restore { version } => self.restore(*version, lookup),
+            Order::EarlierRestore { version } => self.restore_untainted(*version, lookup),
             Order::Retract(_) if recorded => {
-                self.become_other(&command.order, Reason::Retract, archive)
+                self.become_other(&command.order, Reason::Retract, lookup)
             }
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
-            Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, archive),
+            Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
         }
     }
 
-    fn restore_untainted(
-        &mut self,
-        version: u64,
-        archive: &mut dyn Archive,
-    ) -> Result<Step, Error> {
+    fn restore_untainted(&mut self, version: u64, lookup: &mut dyn Lookup) -> Result<Step, Error> {
         match self.world.tainted.refusal(version) {
             Some(why) => Ok(Step {
                 refused: Some(why),
                 ..Step::default()
             }),
-            None => self.restore(version, archive),
+            None => self.restore(version, lookup),
         }
     }
 
-    fn restore(&mut self, version: u64, archive: &mut dyn Archive) -> Result<Step, Error> {
-        let found = archive.version(version);
+    fn restore(&mut self, version: u64, lookup: &mut dyn Lookup) -> Result<Step, Error> {
+        let found = lookup.version(version);
         let (mut weights, mut state) = found.map_err(|what| self.missing(what))?;
         let refuse = |error| Error::Version { version, error };
         let (_, described) = take_description(&mut state).map_err(refuse)?;
@@ -119,12 +115,12 @@ impl Learner {
         &mut self,
         order: &Order,
         reason: Reason,
-        archive: &mut dyn Archive,
+        lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
         let refusals = self.world.refusals.iter();
         let refused: Vec<u64> = refusals.map(|refusal| refusal.position).collect();
         let unknown_from = self.gap.take().map(|gap| gap.first);
-        let found = archive.otherwise(order, self.world.position, &refused, unknown_from);
+        let found = lookup.counterfactual(order, self.world.position, &refused, unknown_from);
         let mut other = found.map_err(|what| self.missing(what))?;
         if let Order::Adopt(_) = order {
             self.let_go(&mut other.learner);
@@ -142,7 +138,7 @@ impl Learner {
         self.world.sources = other.learner.world.sources;
         self.world.evaluation = other.learner.world.evaluation;
         // That history ended before this moment.
-        self.close_windows(self.windows_max, archive)?;
+        self.close_windows(self.windows_max, lookup)?;
         let world = &mut self.world;
         let (known, successor) = (&world.unrecorded, world.newest_version + 1);
         let (tainted, retold) = (&mut world.tainted, &mut world.retold);
@@ -150,7 +146,7 @@ impl Learner {
         Ok(Step {
             changed: true,
             version: self.make(reason),
-            left_out: other.left_out,
+            excluded: other.excluded,
             ..Step::default()
         })
     }

@@ -3,13 +3,17 @@
 //! Invariant: a [`Spec`] is possible. Every key was known, every value in its range, and what
 //! this build does not offer yet was refused with that word.
 
+mod error;
+pub mod keys;
 mod parse;
 
 use std::fmt;
 
 use super::policy::Policy;
 use crate::device::Device;
-pub use parse::{Error, Named, NamedEncoder, OrderedLimits};
+pub use error::Error;
+use keys::{Key, Values};
+pub use parse::{Named, NamedEncoder, OrderedLimits};
 
 /// The newest revision of the learning rules: what an entry of a journal leads to.
 ///
@@ -61,6 +65,21 @@ impl Task {
     pub fn index(&self, name: &str) -> Option<u32> {
         let place = self.names().iter().position(|known| known == name)?;
         Some(place as u32)
+    }
+
+    /// The place of a class or action; a class that is new takes the next free place.
+    pub fn admit(&mut self, name: &str) -> Option<u32> {
+        let place = self.index(name);
+        match self {
+            Task::Classification {
+                classes,
+                classes_max,
+            } if place.is_none() && classes.len() < *classes_max => {
+                classes.push(name.to_owned());
+                Some(classes.len() as u32 - 1)
+            }
+            _ => place,
+        }
     }
 
     /// The word for it in model.toml.

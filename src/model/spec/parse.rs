@@ -5,14 +5,14 @@ mod learner;
 mod ordered;
 mod pinned;
 mod rewards;
+mod values;
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::{Cadence, Device, JournalLimits, LearnerKind, Policy, REVISION, Spec, Task};
+use super::keys::NAMES_MAX;
+use super::{Cadence, Device, Error, JournalLimits, Key, LearnerKind, Policy, Spec, Task};
 use inputs::{RawInput, inputs};
 use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
 pub use ordered::OrderedLimits;
@@ -21,47 +21,7 @@ use pinned::Pins;
 pub use pinned::{Named, NamedEncoder};
 pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
-
-/// A description that cannot be.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Error {
-    /// Not TOML, an unknown key, or a value of the wrong type.
-    #[error("line {line}: {what}")]
-    Toml {
-        /// 1-based.
-        line: usize,
-        /// The error of the parser.
-        what: String,
-    },
-    /// A value outside its range.
-    #[error("{key} = {value}: {allowed}")]
-    Value {
-        /// The key, with its table.
-        key: String,
-        /// As written.
-        value: String,
-        /// The values that are allowed.
-        allowed: String,
-    },
-    /// A value that a later build will take.
-    #[error("{key} = {value}: not available yet; {instead}")]
-    NotAvailable {
-        /// The key, with its table.
-        key: String,
-        /// As written.
-        value: String,
-        /// The values that are allowed today.
-        instead: String,
-    },
-    /// A change that the learned state cannot follow.
-    #[error(
-        "a change of {0} needs another shape of state: change it back, or describe a new model"
-    )]
-    Shape(&'static str),
-}
-
-/// Classes or actions at most.
-const NAMES_MAX: u64 = 100_000;
+use values::{bytes, count, count_or, not_here, refused, size, time, unavailable, unknown, value};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,8 +30,7 @@ struct Raw {
     classes: Option<Vec<String>>,
     actions: Option<Vec<String>>,
     classes_max: Option<u64>,
-    #[serde(default)]
-    seed: u64,
+    seed: Option<u64>,
     #[serde(default)]
     input: Vec<RawInput>,
     network: Option<RawNetwork>,
@@ -139,11 +98,29 @@ struct RawVersions {
 fn raw(text: &str) -> Result<Raw, Error> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
+        let message = error.message().replace('\n', " ");
+        let what = match wrong_type(text, start) {
+            Some(what) if message.starts_with("invalid type") => what,
+            _ => message,
+        };
         Error::Toml {
             line: 1 + text[..start].matches('\n').count(),
-            what: error.message().replace('\n', " "),
+            what,
         }
     })
+}
+
+/// The key on the line of a value of the wrong type, with the values that the table allows.
+fn wrong_type(text: &str, start: usize) -> Option<String> {
+    let line_start = text[..start].rfind('\n').map_or(0, |end| end + 1);
+    let (key, written) = text[line_start..].lines().next()?.split_once('=')?;
+    let mut earlier = text[..line_start].lines().rev();
+    let table = earlier.find_map(|line| line.trim().strip_prefix('['));
+    let table = table.map_or("", |table| table.trim_matches(['[', ']']));
+    let name = format!("{table}.{}", key.trim());
+    let key = Key::find(name.trim_start_matches('.'))?;
+    let name = name.trim_start_matches('.');
+    Some(format!("{name} = {}: {}", written.trim(), key.values))
 }
 
 /// The description, under the revision `absent` where it states none.
@@ -157,9 +134,7 @@ pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         let needs = "only learner.kind = \"analytic\" has the posterior that it needs";
         return Err(value("policy.kind", format!("{kind:?}"), needs));
     }
-    let waiting = ("feedback.waiting_max", raw.feedback.waiting_max);
-    let (stated, newest) = (raw.rules.revision, u64::from(REVISION));
-    let revision = within("rules.revision", stated, absent.into(), 1..=newest)? as u32;
+    let revision = count_or("rules.revision", raw.rules.revision, || absent.into())? as u32;
     Ok(Spec {
         task: task(&raw)?,
         inputs,
@@ -167,19 +142,14 @@ pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         memory: memory(&raw)?,
         policy,
         rewards: rewards(&raw, revision)?,
-        waiting_max: within(waiting.0, waiting.1, 1_000_000, 1..=10_000_000)? as usize,
+        waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
         cadence: Cadence {
-            examples: within(
-                "versions.every_examples",
-                raw.versions.every_examples,
-                10_000,
-                1..=1_000_000_000,
-            )?,
-            keep: within("versions.keep", raw.versions.keep, 10, 1..=10_000)? as usize,
+            examples: count("versions.every_examples", raw.versions.every_examples)?,
+            keep: count("versions.keep", raw.versions.keep)? as usize,
         },
         device: device(&raw)?,
         journal: journal(&ordered::apply(&raw.journal, &raw.ordered), revision)?,
-        seed: raw.seed,
+        seed: count("seed", raw.seed)?,
         revision,
     })
 }
@@ -189,8 +159,7 @@ fn task(raw: &Raw) -> Result<Task, Error> {
         let names = names.clone().unwrap_or_default();
         let unique: BTreeSet<_> = names.iter().collect();
         if names.is_empty() || names.len() as u64 > NAMES_MAX || unique.len() < names.len() {
-            let allowed = "1 to 100000 names, none twice";
-            return Err(value(key, format!("{} names", names.len()), allowed));
+            return Err(refused(key, format!("{} names", names.len())));
         }
         Ok(names)
     };
@@ -210,11 +179,14 @@ fn task(raw: &Raw) -> Result<Task, Error> {
             unused("actions", &raw.actions)?;
             let classes = named("classes", &raw.classes)?;
             let n_classes = classes.len() as u64;
-            let range = n_classes..=NAMES_MAX;
-            let classes_max = within("classes_max", raw.classes_max, n_classes, range)? as usize;
+            let classes_max = count_or("classes_max", raw.classes_max, || n_classes)?;
+            if classes_max < n_classes {
+                let allowed = format!("{n_classes} to {NAMES_MAX}");
+                return Err(value("classes_max", classes_max, allowed));
+            }
             Ok(Task::Classification {
                 classes,
-                classes_max,
+                classes_max: classes_max as usize,
             })
         }
         "regression" => {
@@ -227,24 +199,14 @@ fn task(raw: &Raw) -> Result<Task, Error> {
             let actions = named("actions", &raw.actions)?;
             Ok(Task::Bandit { actions })
         }
-        other => Err(one_of(
-            "task",
-            other,
-            "classification, regression or bandit",
-        )),
+        other => Err(unknown("task", other)),
     }
 }
 
 fn device(raw: &Raw) -> Result<Device, Error> {
-    let written = raw.backend.device.as_deref().unwrap_or("cpu");
-    let device = Device::parse(written);
-    device.ok_or_else(|| {
-        one_of(
-            "backend.device",
-            written,
-            "\"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\"",
-        )
-    })
+    let key = Key::named("backend.device");
+    let written = raw.backend.device.as_deref().unwrap_or(key.default);
+    Device::parse(written).ok_or_else(|| unknown(key.name, written))
 }
 
 fn publish(publish: &RawPublish) -> Result<(), Error> {
@@ -253,136 +215,34 @@ fn publish(publish: &RawPublish) -> Result<(), Error> {
         Some(later @ ("gated" | "manual")) => {
             Err(unavailable("publish.policy", later, "take \"live\""))
         }
-        Some(other) => Err(one_of("publish.policy", other, "live")),
+        Some(other) => Err(unknown("publish.policy", other)),
     }
 }
 
 fn journal(raw: &RawJournal, revision: u32) -> Result<JournalLimits, Error> {
-    let written = raw.bytes_max.as_deref().unwrap_or("20GiB");
-    let bytes_max = bytes(written).filter(|bytes| *bytes >= 16 << 20);
-    let bytes_max = bytes_max.ok_or_else(|| {
-        let allowed = "a size of at least 16MiB, as in \"500MiB\" or \"20GiB\"";
-        value("journal.bytes_max", written, allowed)
-    })?;
+    let bytes_max = size("journal.bytes_max", raw.bytes_max.as_deref())?;
     let reserve = match raw.reserve.as_deref() {
         None => bytes_max / 16,
         Some(written) => bytes(written)
             .filter(|reserve| *reserve <= bytes_max / 2)
-            .ok_or_else(|| {
-                let allowed = "a size of at most half of journal.bytes_max, as in \"100MiB\"";
-                value("journal.reserve", written, allowed)
-            })?,
+            .ok_or_else(|| refused("journal.reserve", written))?,
     };
-    // Two hundred a second, day and night, of one source that has the disk to itself.
-    let written = raw.ids_bytes_max.as_deref().unwrap_or("2GiB");
-    let ids_bytes_max = bytes(written).filter(|bytes| *bytes >= 1 << 20);
-    let ids_bytes_max = ids_bytes_max.ok_or_else(|| {
-        let allowed = "a size of at least 1MiB, as in \"500MiB\" or \"2GiB\"";
-        value("journal.ids_bytes_max", written, allowed)
-    })?;
     // The first revision knows no more than these: the others would be refused.
     let ids_max = if revision == 1 { 1_000_000 } else { 250_000 };
     Ok(JournalLimits {
         bytes_max,
         reserve,
-        age_max_s: duration("journal.age_max", raw.age_max.as_deref().unwrap_or("365d"))?,
-        retract_within_s: duration(
-            "journal.retract_within",
-            raw.retract_within.as_deref().unwrap_or("7d"),
-        )?,
-        lag_max: within("journal.lag_max", raw.lag_max, 1_000_000, 1..=1_000_000_000)?,
-        ids_max: within("journal.ids_max", raw.ids_max, ids_max, 1..=100_000_000)? as usize,
-        ids_bytes_max,
+        age_max_s: time("journal.age_max", raw.age_max.as_deref())?,
+        retract_within_s: time("journal.retract_within", raw.retract_within.as_deref())?,
+        lag_max: count("journal.lag_max", raw.lag_max)?,
+        ids_max: count_or("journal.ids_max", raw.ids_max, || ids_max)? as usize,
+        ids_bytes_max: size("journal.ids_bytes_max", raw.ids_bytes_max.as_deref())?,
     })
-}
-
-/// Seconds, from a time with its unit: `d`, `h`, `m` or `s`.
-fn duration(key: &str, text: &str) -> Result<u64, Error> {
-    let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
-    let number = units
-        .iter()
-        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
-    let seconds = number.and_then(|(count, unit)| count.parse::<u64>().ok()?.checked_mul(unit));
-    let century = 36_500 * 24 * 3600;
-    seconds
-        .filter(|seconds| *seconds <= century)
-        .ok_or_else(|| {
-            let allowed = "a time of at most 36500d, as in \"90d\", \"12h\", \"30m\" or \"45s\"";
-            value(key, text, allowed)
-        })
-}
-
-/// A size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
-fn bytes(text: &str) -> Option<u64> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-    let (count, shift) = units
-        .iter()
-        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))?;
-    count.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-fn within(
-    key: &str,
-    written: Option<u64>,
-    default: u64,
-    range: RangeInclusive<u64>,
-) -> Result<u64, Error> {
-    let number = written.unwrap_or(default);
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(value(
-            key,
-            number,
-            format!("{} to {}", range.start(), range.end()),
-        ))
-    }
-}
-
-fn value(key: &str, value: impl Display, allowed: impl Display) -> Error {
-    Error::Value {
-        key: key.to_owned(),
-        value: value.to_string(),
-        allowed: allowed.to_string(),
-    }
-}
-
-fn one_of(key: &str, written: &str, names: &str) -> Error {
-    value(key, format!("{written:?}"), format!("take {names}"))
-}
-
-fn unavailable(key: &str, written: &str, instead: &str) -> Error {
-    Error::NotAvailable {
-        key: key.to_owned(),
-        value: written.to_owned(),
-        instead: instead.to_owned(),
-    }
-}
-
-/// Refuses a key that stands where nothing reads it.
-fn not_here<T: std::fmt::Debug>(key: &str, written: &Option<T>, of: &str) -> Result<(), Error> {
-    match written {
-        None => Ok(()),
-        Some(written) => Err(value(
-            key,
-            format!("{written:?}"),
-            format!("only {of} has it"),
-        )),
-    }
-}
-
-/// Refuses a key that is known, but that nothing acts on yet.
-fn not_yet<T: std::fmt::Debug>(key: &str, written: &Option<T>, instead: &str) -> Result<(), Error> {
-    match written {
-        None => Ok(()),
-        Some(written) => Err(unavailable(key, &format!("{written:?}"), instead)),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::InputKind;
-    use super::super::Strategy;
+    use super::super::{InputKind, REVISION, Strategy};
     use super::*;
 
     fn parse(text: &str) -> Result<Spec, Error> {

@@ -94,7 +94,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
         None => (None, 0, String::new()),
         Some(Ok(without)) => {
             let answer = output(&without.answer, &without.names);
-            (Some(answer), without.left_out, String::new())
+            (Some(answer), without.excluded, String::new())
         }
         Some(Err(reason)) => (None, 0, reason.clone()),
     };

@@ -53,7 +53,9 @@ impl From<engine::Error> for Refusal {
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
             Error::Internal { .. } => (Code::Internal, "model"),
-            Error::Models { .. } | Error::Store(_) => (code_of(error.remedy()), ""),
+            Error::Unreadable { .. } | Error::Models { .. } | Error::Store(_) => {
+                (code_of(error.remedy()), "")
+            }
         };
         Refusal::new(code, field, error.to_string())
     }

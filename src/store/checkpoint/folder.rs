@@ -32,16 +32,16 @@ const TENSORS_BYTES_MAX: u64 = 8 << 30;
 pub struct Listed {
     /// Its position, from the folder's name.
     pub position: u64,
-    /// What it is of, or why that cannot be known.
+    /// Its manifest, or the reason that it cannot be read.
     pub manifest: Result<Manifest, Error>,
 }
 
 /// A state to go on from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// What it is of.
+    /// Its manifest.
     pub manifest: Manifest,
-    /// What is served; every value is finite.
+    /// The weights that are served; every value is finite.
     pub weights: Tensors,
     /// Everything else that is needed to go on bit for bit.
     pub learner: Tensors,
@@ -146,7 +146,7 @@ pub fn positions(checkpoints: &Path) -> Result<Vec<u64>, Error> {
     Ok(positions)
 }
 
-/// What the checkpoint at a position is of.
+/// Reads the manifest of the checkpoint at a position.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] and [`Error::Io`]: that cannot be known.
@@ -202,8 +202,8 @@ pub fn remove(disk: &Disk, checkpoints: &Path, position: u64) -> Result<(), Erro
     }
 }
 
-/// Ends what a crash interrupted: puts back what was about to be replaced, and removes what is
-/// not whole. Gives the number of folders that it found.
+/// Completes the changes that a crash interrupted: restores a folder that was about to be replaced,
+/// and removes folders that are not whole. Returns their number.
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.
@@ -237,7 +237,7 @@ fn passing(checkpoints: &Path, prefix: &str, position: u64) -> PathBuf {
     checkpoints.join(format!("{prefix}{}", name(position)))
 }
 
-/// What is in the folder; nothing when there is no folder yet.
+/// The content of the folder; nothing when there is no folder yet.
 fn names(checkpoints: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     let failed = |error| Error::io(checkpoints, "list it")(error);
     let entries = match fs::read_dir(checkpoints) {

@@ -1,4 +1,4 @@
-//! What a checkpoint is of, in JSON that people and other programs can read.
+//! The manifest of a checkpoint, in JSON that people and other programs can read.
 //!
 //! Invariant: a manifest that parses is, byte for byte, the one that was written: its last field
 //! is the BLAKE3 of all bytes before that field.
@@ -27,10 +27,10 @@ const REASONS: [&str; 8] = [
 pub const STOP: &str = "stop";
 /// The reason that one gives which retention asked for.
 pub const RETAIN: &str = "retain";
-/// Those that make no version.
+/// The reasons that make no version.
 pub const UNNAMED: [&str; 2] = [STOP, RETAIN];
 
-/// What is said of a checkpoint. Digests are in lower-case hexadecimal digits.
+/// The manifest of a checkpoint. Digests are in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -42,7 +42,7 @@ pub struct Manifest {
     pub journal_id: String,
     /// The version that the state is, or descends from.
     pub version: u64,
-    /// The version that this one came from; 0 for the first.
+    /// The parent of the version; 0 for the first.
     pub parent: u64,
     /// The last position that the state has learned from.
     pub position: u64,
@@ -52,19 +52,19 @@ pub struct Manifest {
     pub reason: String,
     /// Why, in an operator's words.
     pub note: String,
-    /// Who asked; empty when nobody did.
+    /// The operator who ordered it; empty for none.
     pub actor: String,
     /// BLAKE3 of the text of model.toml.
     pub description: String,
     /// Name and version of the program.
     pub build: String,
-    /// What the bits of a result depend on besides the journal.
+    /// The numeric profile: the settings, besides the journal, on which the bits of a result depend.
     pub profile: String,
-    /// Of what had been learned.
+    /// The digest of the learned state.
     pub digest: String,
     /// The journal's chain at the position.
     pub chain: String,
-    /// How good the state was; values that are not finite are left out when it is saved.
+    /// Metrics of the state; values that are not finite are omitted when it is saved.
     pub metrics: BTreeMap<String, f64>,
     /// The position of the order whose erasure has rewritten this checkpoint; 0 where none has. It
     /// then holds what was learned, as before, and nothing else that feedback led to: a restore

@@ -13,7 +13,7 @@
 //! | `weights.safetensors` | safetensors: the length of a JSON header as `u64`, the header, little-endian values without gaps; names as PyTorch's `nn.Sequential` gives them; every value is finite |
 //! | `learner.safetensors` | the same for all else: `description.*`, `world.*` and `learned.*`; numbers are F32, F64, U32, U64, and texts and digests U8 |
 //!
-//! What the tensors of `learner.safetensors` mean is said where each is saved, in the room
+//! The meaning of each tensor of `learner.safetensors` is documented where it is saved, in the room
 //! `learn`.
 
 mod folder;

@@ -1,4 +1,4 @@
-//! The weights that a model started with: a file from elsewhere, kept as it came.
+//! The initial weights of a model: a file from elsewhere, kept as it was.
 //!
 //! Invariant: what is loaded has the digest that the description pins, so a history can be applied
 //! from its first entry with nothing but the data directory.
@@ -33,7 +33,7 @@ pub fn keep_file(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk.rename(&partial, path)
 }
 
-/// Loads what was kept, if it is what was pinned.
+/// Loads the initial weights, if they have the pinned digest.
 ///
 /// # Errors
 /// [`Error::Foreign`]: it is another file. [`Error::Io`]: it cannot be read.

@@ -164,7 +164,7 @@ impl View for Stored<'_> {
 /// The JSON at the start of the file, with every name once.
 struct Header(BTreeMap<String, Place>);
 
-/// What the header says of one tensor.
+/// The header of one tensor.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
@@ -270,23 +270,23 @@ fn check_places(
 }
 
 fn check_count(count: usize) -> Result<(), Malformed> {
-    match count <= TENSORS_MAX {
-        true => Ok(()),
-        false => Err(Malformed(format!("more than {TENSORS_MAX} tensors"))),
+    if count <= TENSORS_MAX {
+        Ok(())
+    } else {
+        Err(Malformed(format!("more than {TENSORS_MAX} tensors")))
     }
 }
 
 fn check_name(name: &str) -> Result<(), Malformed> {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(sound);
-    match is_name {
-        true => Ok(()),
-        false => {
-            let start: String = name.chars().take(NAME_BYTES_MAX).collect();
-            Err(Malformed(format!(
-                "tensor name {start:?}, expected 1 to {NAME_BYTES_MAX} of [A-Za-z0-9._-]"
-            )))
-        }
+    if is_name {
+        Ok(())
+    } else {
+        let start: String = name.chars().take(NAME_BYTES_MAX).collect();
+        Err(Malformed(format!(
+            "tensor name {start:?}, expected 1 to {NAME_BYTES_MAX} of [A-Za-z0-9._-]"
+        )))
     }
 }
 

@@ -108,11 +108,12 @@ fn labels(rest: &mut Rest) -> Result<BTreeMap<u32, String>, Malformed> {
         }
         labels.insert(place, label);
     }
-    match labels.is_empty() {
-        true => Err(Malformed(
+    if labels.is_empty() {
+        Err(Malformed(
             "no label, which format version 1 says".to_owned(),
-        )),
-        false => Ok(labels),
+        ))
+    } else {
+        Ok(labels)
     }
 }
 
@@ -167,9 +168,10 @@ fn feedback(rest: &mut Rest) -> Result<Feedback, Malformed> {
         subject: subject(rest)?,
         signal: signal(rest)?,
         source: rest.text()?,
-        event_time: match rest.present()? {
-            true => Some(Time(i64::from_le_bytes(rest.array()?))),
-            false => None,
+        event_time: if rest.present()? {
+            Some(Time(i64::from_le_bytes(rest.array()?)))
+        } else {
+            None
         },
         tags: tags(rest)?,
         actor: rest.text()?,
@@ -187,12 +189,13 @@ fn subject(rest: &mut Rest) -> Result<Subject, Malformed> {
                 let n_rows = batch.n_rows;
                 return Err(Malformed(format!("feedback with {n_rows} rows, not 1")));
             }
-            let decision = match rest.present()? {
-                true => Some(Decision {
+            let decision = if rest.present()? {
+                Some(Decision {
                     action: rest.text()?,
                     propensity: rest.f64()?,
-                }),
-                false => None,
+                })
+            } else {
+                None
             };
             Ok(Subject::Inputs { batch, decision })
         }
@@ -299,7 +302,7 @@ fn unknown(part: &str, tag: u8) -> Malformed {
     Malformed(format!("{part} with unknown tag {tag}"))
 }
 
-/// What is not read yet.
+/// The bytes that are not decoded yet.
 struct Rest(Bytes);
 
 impl Rest {

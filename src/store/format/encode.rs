@@ -39,7 +39,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
             put_u64(out, erasure.entries);
             Ok(())
         }
-        Event::Erased(_) => Err(Malformed("what is erased cannot be written".to_owned())),
+        Event::Erased(_) => Err(Malformed("an erased entry cannot be written".to_owned())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What stands where a payload was erased, and the list of what is being erased.
+//! The bytes in place of an erased payload, and the list of an erasure under way.
 //!
 //! Invariant: neither can be taken for what was written, nor made by anyone who does not mean it.
 
@@ -23,7 +23,7 @@ pub(in crate::store) struct Overwritten {
     pub tombstone: Tombstone,
 }
 
-/// The kinds whose payloads can be erased: what people or the world said and asked.
+/// The kinds whose payloads can be erased: predictions, feedback and duplicates.
 pub(in crate::store) fn erasable(kind: u8) -> Option<Kind> {
     match kind {
         2 => Some(Kind::Prediction),
@@ -94,7 +94,7 @@ fn parse_tombstone(rest: &mut &[u8]) -> Option<Tombstone> {
     (order > 0).then_some(Tombstone { order, predictions })
 }
 
-/// The file that lists what is being overwritten.
+/// The bytes of the list of an erasure.
 pub(in crate::store) fn list_to_bytes(list: &[Overwritten], journal_id: &[u8; 16]) -> Vec<u8> {
     let mut bytes = LIST_MAGIC.to_vec();
     bytes.extend([0; 4]);
@@ -114,7 +114,7 @@ pub(in crate::store) fn list_to_bytes(list: &[Overwritten], journal_id: &[u8; 16
     bytes
 }
 
-/// What such a file lists, by rising positions; one that is not whole was never acted on.
+/// Parses the list of an erasure, by rising positions; a torn list was never acted on.
 pub(in crate::store) fn parse_list(
     bytes: &[u8],
     journal_id: &[u8; 16],

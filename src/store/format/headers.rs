@@ -1,4 +1,4 @@
-//! The three headers: fixed bytes that say what follows, each with a checksum of its own.
+//! The headers of segments, groups and entries, each with a checksum of its own.
 //!
 //! Invariant: a header that parses was written whole, by this format, for this journal.
 
@@ -66,7 +66,7 @@ impl SegmentHeader {
     }
 }
 
-/// The start of what one write put on disk.
+/// The header of a group: the entries of one write.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::store) struct GroupHeader {
     /// Of the entries that follow.
@@ -115,7 +115,7 @@ pub(super) fn journal_checksum(bytes: &[u8], journal_id: &[u8; 16]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(journal_id), bytes)
 }
 
-/// What stands before a payload.
+/// The header of an entry, before its payload.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::store) struct EntryHeader {
     pub payload_bytes: u32,
@@ -163,7 +163,7 @@ impl EntryHeader {
     }
 }
 
-/// What the chain must be after the entry with this header.
+/// The chain after the entry with this header.
 pub(in crate::store) fn chain_after(
     before: &[u8; 32],
     header: &[u8; ENTRY_HEADER_BYTES],

@@ -4,8 +4,8 @@
 //! that a released version wrote stay readable: a change is a new format version of its kind.
 //!
 //! A journal is a folder of segments, each a file named by the position of its first entry: 20
-//! digits and `.seg`. A segment is a header and then groups; a group is a header and then its entries; an entry is a
-//! header and then its payload. All numbers are little-endian, lengths and counts are `u32`, texts
+//! digits and `.seg`. A segment is a header and then groups; a group is a header and then its
+//! entries; an entry is a header and then its payload. All numbers are little-endian, lengths and counts are `u32`, texts
 //! are a length and UTF-8, lists are a count and their items. Checksums are CRC-32C.
 //!
 //! | segment header | 80 bytes |

@@ -45,8 +45,9 @@ pub(super) fn check_outputs(outputs: &Outputs, n_rows: usize) -> Result<(), Malf
                 && scores.len().is_multiple_of(n_rows)
         }
     };
-    match fits {
-        true => Ok(()),
-        false => Err(Malformed(format!("outputs that do not make {n_rows} rows"))),
+    if fits {
+        Ok(())
+    } else {
+        Err(Malformed(format!("outputs that do not make {n_rows} rows")))
     }
 }

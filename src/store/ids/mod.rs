@@ -1,4 +1,4 @@
-//! The feedback ids of the last day: which have come, and where their first events stand.
+//! The feedback ids of the last day, with the positions of their first events.
 //!
 //! Invariant: an id is forgotten by its age in journal time alone, never for room. The newest lie
 //! in memory; all lie on disk up to a position of the journal, from where its entries say the rest.
@@ -22,7 +22,7 @@ use super::{Disk, Error};
 use crate::event::Time;
 use crate::learn::{feedback_key, is_forgotten};
 
-/// Sources that are counted by themselves; what others hold is counted together.
+/// Sources with a count of their own; all others share one.
 const SOURCES_MAX: usize = 4096;
 const OTHERS: u32 = u32::MAX;
 /// Files beside the sorted ones.
@@ -52,7 +52,7 @@ impl Bounds {
     }
 }
 
-/// What a source holds, where it may hold no more.
+/// The use of a source that may hold no more ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Ids of this source.
@@ -67,17 +67,17 @@ pub struct Ids {
     disk: Disk,
     folder: PathBuf,
     journal_id: [u8; 16],
-    /// In the order of what they cover.
+    /// Sorted files, by the positions that they cover.
     runs: VecDeque<Run>,
     tail: Option<Tail>,
     /// Those in no sorted file, and their keys in the order in which they came.
     recent: HashMap<u128, Record>,
     order: VecDeque<u128>,
-    /// Those that are not on disk.
+    /// Ids that are not on disk.
     unwritten: Vec<Record>,
     counts: Counts,
     n_ids: u64,
-    /// Where those stand that were taken back, as it is written.
+    /// The positions of retracted feedback, as they are on disk.
     retracted: BTreeSet<u64>,
 }
 
@@ -156,19 +156,19 @@ impl Ids {
         self.tail.as_ref().map_or(0, |tail| tail.covers).max(sorted)
     }
 
-    /// Where the oldest event stands whose id is held.
+    /// The position of the oldest event whose id is held.
     pub fn oldest_position(&self) -> Option<u64> {
         let sorted = self.runs.front().map(|run| run.oldest);
         let mut recent = self.order.iter().filter_map(|key| self.recent.get(key));
         sorted.or_else(|| Some(recent.next()?.position))
     }
 
-    /// Where the first events stand of ids that were taken back, as far as it was written.
+    /// The positions of the first events of retracted ids, as far as they are on disk.
     pub fn retracted(&self) -> &BTreeSet<u64> {
         &self.retracted
     }
 
-    /// Writes where those stand, if it is not on disk yet.
+    /// Writes the positions of retracted feedback, if they are not on disk yet.
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused; it can be tried again.
@@ -181,17 +181,17 @@ impl Ids {
         Ok(())
     }
 
-    /// How many are held.
+    /// The number of ids held.
     pub fn len(&self) -> u64 {
         self.n_ids
     }
 
-    /// Whether none is.
+    /// Whether no id is held.
     pub fn is_empty(&self) -> bool {
         self.n_ids == 0
     }
 
-    /// Where the first event of an id stands, if it came within the last day.
+    /// The position of the first event with an id, if it was accepted within the last day.
     ///
     /// # Errors
     /// [`Error::Io`]: a file cannot be read.
@@ -213,17 +213,18 @@ impl Ids {
     /// room for others.
     ///
     /// # Errors
-    /// What it holds, where it may not.
+    /// The use of the source, where it may hold no more.
     pub fn check_share(&self, source: &str, bounds: &Bounds) -> Result<(), Share> {
         let held = self.counts.of(self.counted_as(source));
         let free = bounds.ids_max().saturating_sub(self.n_ids);
         let unwritten_max = 2 * bounds.sealed_at();
-        match held < free && self.unwritten.len() < unwritten_max {
-            true => Ok(()),
-            false => Err(Share {
+        if held < free && self.unwritten.len() < unwritten_max {
+            Ok(())
+        } else {
+            Err(Share {
                 held,
                 all: self.n_ids,
-            }),
+            })
         }
     }
 
@@ -232,7 +233,7 @@ impl Ids {
         self.insert_key(feedback_key(feedback_id), source, position, time);
     }
 
-    /// The same, by its key.
+    /// Inserts an id by its key.
     pub fn insert_key(&mut self, key: u128, source: &str, position: u64, time: Time) {
         let source = self.counted_as(source);
         let record = Record {
@@ -245,7 +246,7 @@ impl Ids {
         self.unwritten.push(record);
     }
 
-    /// Forgets those in memory that are older than a day.
+    /// Removes the ids in memory that are older than a day.
     pub fn forget(&mut self, now: Time) {
         while let Some(key) = self.order.front() {
             if let Some(record) = self.recent.get(key) {
@@ -261,7 +262,7 @@ impl Ids {
         }
     }
 
-    /// Whether so many are not on disk that it is time to write.
+    /// Whether enough ids are not on disk to write them.
     pub fn is_due(&self, bounds: &Bounds) -> bool {
         self.unwritten.len() >= bounds.sealed_at().div_ceil(UNWRITTEN_PARTS)
     }
@@ -298,9 +299,10 @@ impl Ids {
         }
         self.unwritten.drain(..n_synced);
         let n_written = self.tail.as_ref().map_or(0, |tail| tail.n_records);
-        match n_written >= bounds.sealed_at() {
-            true => self.seal(synced, bounds),
-            false => Ok(()),
+        if n_written >= bounds.sealed_at() {
+            self.seal(synced, bounds)
+        } else {
+            Ok(())
         }
     }
 
@@ -375,7 +377,7 @@ pub fn verify(folder: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
     tail::verify(&folder.join(TAIL), journal_id)
 }
 
-/// The sorted files, in the order of what they cover.
+/// The sorted files, by the positions that they cover.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |error| Error::io(folder, "list it")(error);
     let mut paths = Vec::new();

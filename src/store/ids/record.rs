@@ -17,7 +17,7 @@ pub struct Record {
     pub position: u64,
     /// When that was accepted.
     pub time: Time,
-    /// What its source is counted as.
+    /// The number of its source in the counts.
     pub source: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Where the events of those feedback ids stand that were taken back, in one file.
+//! The positions of retracted feedback, in one file.
 //!
 //! Invariant: the file under its name is whole. The journal says the same as long as it holds the
 //! events: it is written before they go.

@@ -104,9 +104,10 @@ impl Run {
             }
             left -= n;
         }
-        match checksum == u32::from_le_bytes(array(&header[40..44])) {
-            true => Ok(run),
-            false => Err(damaged("its content is not what was written")),
+        if checksum == u32::from_le_bytes(array(&header[40..44])) {
+            Ok(run)
+        } else {
+            Err(damaged("its content is not what was written"))
         }
     }
 

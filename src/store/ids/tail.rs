@@ -105,9 +105,10 @@ pub(super) fn verify(path: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
         let n_records = u32::from_le_bytes(array(&header[4..8])) as usize;
         BATCH_HEADER_BYTES + n_records * RECORD_BYTES
     });
-    match n_bytes.is_some_and(|n_bytes| n_bytes < rest.len()) {
-        false => Ok(()),
-        true => Err(damaged(path, "a batch is not what was written")),
+    if n_bytes.is_some_and(|n_bytes| n_bytes < rest.len()) {
+        Err(damaged(path, "a batch is not what was written"))
+    } else {
+        Ok(())
     }
 }
 
@@ -120,9 +121,10 @@ fn read(path: &Path, journal_id: &[u8; 16]) -> Result<Option<Vec<u8>>, Error> {
     if bytes.len() < HEADER_BYTES || bytes[..8] != *MAGIC {
         return Err(damaged(path, "its header is not what was written"));
     }
-    match bytes[8..24] == *journal_id {
-        true => Ok(Some(bytes)),
-        false => Err(damaged(path, "it is of another journal")),
+    if bytes[8..24] == *journal_id {
+        Ok(Some(bytes))
+    } else {
+        Err(damaged(path, "it is of another journal"))
     }
 }
 

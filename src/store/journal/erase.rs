@@ -1,7 +1,7 @@
-//! ERASE: overwrite payloads in place, while the chain over the headers still holds.
+//! ERASE: payloads are overwritten in place, while the chain over the headers still holds.
 //!
-//! Invariant: once the first byte is overwritten, all that was asked for is erased, whatever
-//! crashes: a synced list says what is being erased until every payload is overwritten and synced.
+//! Invariant: once the first byte is overwritten, the whole erasure is completed, also after a
+//! crash: a synced list names the entries until every payload is overwritten and synced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,7 +55,7 @@ pub fn erase(disk: &Disk, dir: &Path, positions: &BTreeMap<u64, u64>) -> Result<
     Ok(places.len() as u64)
 }
 
-/// Goes on with what a crash interrupted.
+/// Completes an erasure that a crash interrupted.
 pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
     let list = match erasure_list::read(dir)? {
         ErasureList::Nothing => return Ok(()),
@@ -63,7 +63,7 @@ pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
         ErasureList::Torn => Vec::new(),
         ErasureList::Whole(list) => list,
     };
-    // What retention has let go since is gone without that.
+    // Segments that retention has deleted since need no erasure.
     let first = segment::list(dir)?.first().copied().unwrap_or(0);
     let left = list.partition_point(|one| one.position < first);
     let wanted = list[left..].iter().map(|one| (one.position, one.tombstone));
@@ -71,7 +71,7 @@ pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
     overwrite(disk, dir, &places)
 }
 
-/// Where a payload lies, and what is to stand there.
+/// The place of a payload, and the bytes that replace it.
 struct Place {
     what: Overwritten,
     path: PathBuf,
@@ -80,8 +80,8 @@ struct Place {
     journal_id: [u8; 16],
 }
 
-/// The places of rising positions, without those that are erased already; what is known of each
-/// says, with its header and payload, what is to be kept of it.
+/// Finds the payloads at rising positions, without those that are erased already; `keep` makes the
+/// tombstone of each.
 fn find<K>(
     dir: &Path,
     wanted: impl Iterator<Item = (u64, K)>,
@@ -132,7 +132,7 @@ fn find<K>(
     Ok(places)
 }
 
-/// Overwrites and syncs, one segment after the other; then the list is done with.
+/// Overwrites and syncs, one segment after the other; then removes the list.
 fn overwrite(disk: &Disk, dir: &Path, places: &[Place]) -> Result<(), Error> {
     for of_segment in places.chunk_by(|one, other| one.path == other.path) {
         let path = &of_segment[0].path;
@@ -196,9 +196,12 @@ mod tests {
     }
 
     fn expected(erased: &[u64]) -> Vec<Event> {
-        let event = |position| match erased.contains(&position) {
-            true => Event::Erased(Kind::Duplicate),
-            false => duplicate(position),
+        let event = |position| {
+            if erased.contains(&position) {
+                Event::Erased(Kind::Duplicate)
+            } else {
+                duplicate(position)
+            }
         };
         (1..=7).map(event).collect()
     }

@@ -13,7 +13,7 @@ use crate::store::{Error, regular};
 /// Eight bytes a position, and more of them than could be erased at once in memory.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
-/// What the list says.
+/// The list of an erasure, as it is on disk.
 pub(super) enum ErasureList {
     Nothing,
     Torn,
@@ -36,7 +36,7 @@ pub(super) fn read(dir: &Path) -> Result<ErasureList, Error> {
     })
 }
 
-/// What was erased or is being erased, where this payload is not the one written.
+/// The kind of an entry that was erased or is being erased, by its payload.
 pub(super) fn erased_kind(
     segment: &Segment,
     header: &EntryHeader,

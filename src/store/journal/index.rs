@@ -114,7 +114,7 @@ impl SegmentIndex {
         }
     }
 
-    /// What the payload says; it is compared with its digest unless it is trusted.
+    /// The event in the payload, which is compared with its digest unless it is trusted.
     pub fn event(
         &self,
         header: &EntryHeader,
@@ -144,8 +144,8 @@ impl SegmentIndex {
         }
     }
 
-    /// What a payload that is not the one written was, if it was erased. It may have been read
-    /// while it was overwritten: once the list of what is being erased is gone, all is on disk.
+    /// The kind of an entry whose payload was erased. The payload may have been read while it was
+    /// overwritten: once the list of the erasure is gone, all of it is on disk.
     fn erased_kind(
         &self,
         header: &EntryHeader,
@@ -160,7 +160,7 @@ impl SegmentIndex {
     }
 }
 
-/// What is taken to be as it was written.
+/// The part of an entry that is not checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
     Nothing,
@@ -168,10 +168,11 @@ pub(super) enum Trust {
 }
 
 fn check_position(got: u64, expected: u64) -> Result<(), Malformed> {
-    match got == expected {
-        true => Ok(()),
-        false => Err(Malformed(format!(
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Malformed(format!(
             "position {got} stands there, expected {expected}"
-        ))),
+        )))
     }
 }

@@ -111,9 +111,10 @@ impl Reader {
         let index = opened(&mut self.open, self.current);
         let header = index.header(position, offset, &mut self.sequence)?;
         let payload = index.payload(&header, offset, &mut self.sequence)?;
-        let trust = match position <= self.verify_to {
-            true => Trust::Nothing,
-            false => Trust::Payload,
+        let trust = if position <= self.verify_to {
+            Trust::Nothing
+        } else {
+            Trust::Payload
         };
         let event = index.event(&header, offset, payload, trust)?;
         self.chain = header.chain;

@@ -1,4 +1,4 @@
-//! What a journal holds: every group and entry checked, from the segment of a position to the end.
+//! The scan of a journal: every group and entry is checked, from the segment of a position on.
 //!
 //! Invariant: it changes nothing. An end counts as torn, and may be cut, only where nothing shows
 //! that a sync covered it; all other damage is refused.
@@ -15,7 +15,7 @@ use crate::store::format::{
 };
 use crate::store::{Error, Malformed, regular};
 
-/// What was found.
+/// The result of a scan.
 pub(super) struct JournalScan {
     /// Of all segments, without one whose own header is torn; empty for a new journal.
     pub headers: Vec<SegmentHeader>,
@@ -87,7 +87,7 @@ fn start_of(dir: &Path, firsts: &[u64], from: u64) -> Result<usize, Error> {
 }
 
 impl JournalScan {
-    /// Before any group is looked at.
+    /// The scan before its first group.
     fn new(dir: &Path, firsts: &[u64]) -> Result<JournalScan, Error> {
         let (headers, sizes) = read_headers(dir, firsts)?;
         Ok(JournalScan {
@@ -107,7 +107,7 @@ impl JournalScan {
         self.head.chain = header.chain;
     }
 
-    /// Each segment goes on where the one before it ended.
+    /// Checks that a segment continues the one before it.
     fn check_continuation(&self, segment: &Segment) -> Result<(), Error> {
         let header = &segment.header;
         let next = self.head.position + 1;

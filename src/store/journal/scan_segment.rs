@@ -1,10 +1,11 @@
-//! Through the groups of one segment, checking every byte.
+//! The scan of one segment: every byte of its groups is checked.
 //!
 //! Invariant: the head moves over whole, sound groups only.
 
 use super::erasure_list;
 use super::read_buffer::ReadBuffer;
 use super::segment::{Head, Segment};
+use crate::event::Kind;
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
     chain_after,
@@ -14,13 +15,13 @@ use crate::store::{Error, Malformed};
 /// How much is read at once, in bytes.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// What an entry holds.
+/// The payload of an entry.
 pub(super) enum Content<'a> {
     Written(&'a [u8]),
-    Erased,
+    Erased(Kind),
 }
 
-/// Where the first group that is not sound starts, and what is wrong in it.
+/// The first group that is not sound: where it starts, and its fault.
 pub(super) struct Corruption {
     pub group: u64,
     pub offset: u64,
@@ -141,8 +142,8 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> SegmentScan<'_, V> {
         };
         if *blake3::hash(payload).as_bytes() == entry.digest {
             (self.visit)(&entry, Content::Written(payload))?;
-        } else if erasure_list::erased_kind(self.segment, &entry, payload)?.is_some() {
-            (self.visit)(&entry, Content::Erased)?;
+        } else if let Some(kind) = erasure_list::erased_kind(self.segment, &entry, payload)? {
+            (self.visit)(&entry, Content::Erased(kind))?;
         } else {
             return corruption(
                 offset,

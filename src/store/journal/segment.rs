@@ -64,13 +64,13 @@ impl Segment {
             }
             read => read.map_err(Error::io(&path, "read it"))?,
         }
-        let header =
-            SegmentHeader::parse(&bytes).map_err(|malformed| {
-                match SegmentHeader::is_whole(&bytes) {
-                    true => Error::foreign(&path, malformed.0),
-                    false => damaged(malformed),
-                }
-            })?;
+        let header = SegmentHeader::parse(&bytes).map_err(|malformed| {
+            if SegmentHeader::is_whole(&bytes) {
+                Error::foreign(&path, malformed.0)
+            } else {
+                damaged(malformed)
+            }
+        })?;
         if header.first_position != first_position {
             let what = format!(
                 "its name says position {first_position}, its header {}; \

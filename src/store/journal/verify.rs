@@ -10,10 +10,11 @@ use super::erasure_list;
 use super::scan::scan;
 use super::scan_segment::Content;
 use super::segment::{self, TornTail};
+use crate::event::{Entry, Event};
 use crate::store::Error;
 use crate::store::format::decode;
 
-/// What a whole journal holds.
+/// The report on a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalReport {
     /// Names the journal: the same in its segments and its checkpoints; zeros where it has none.
@@ -40,26 +41,42 @@ pub struct JournalReport {
 /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.
 /// [`Error::Entry`]: a newer program wrote an entry. [`Error::Io`]: it cannot be read.
 pub fn verify(dir: &Path) -> Result<JournalReport, Error> {
-    // What is being erased may be read only once an entry has been found changed.
+    verify_each(dir, |_| ())
+}
+
+/// The same, with a look at each entry.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<JournalReport, Error> {
+    // The list of an erasure is checked even if no entry has changed.
     erasure_list::read(dir)?;
     // A journal need not reach back to position 1.
     let first = segment::list(dir)?.first().copied().unwrap_or(1);
     let (mut entries, mut erased) = (0, 0);
     let found = scan(dir, first - 1, |entry, content| {
         entries += 1;
-        let Content::Written(payload) = content else {
-            erased += 1;
-            return Ok(());
-        };
         let position = entry.position;
-        let payload = Bytes::copy_from_slice(payload);
-        match decode(entry.kind, entry.format, payload) {
-            Ok(_) => Ok(()),
-            Err(malformed) => Err(Error::Entry {
-                position,
-                malformed,
-            }),
-        }
+        let event = match content {
+            Content::Written(payload) => {
+                let payload = Bytes::copy_from_slice(payload);
+                let decoded = decode(entry.kind, entry.format, payload);
+                decoded.map_err(|malformed| Error::Entry {
+                    position,
+                    malformed,
+                })?
+            }
+            Content::Erased(kind) => {
+                erased += 1;
+                Event::Erased(kind)
+            }
+        };
+        see(Entry {
+            position,
+            time: entry.time,
+            event,
+        });
+        Ok(())
     })?;
     Ok(JournalReport {
         journal_id: found

@@ -24,7 +24,7 @@ const GROUP_BYTES_FULL: usize = 16 << 20;
 pub struct Config {
     /// A group that would make a segment longer than this starts a new one.
     pub segment_bytes: u32,
-    /// What it is written through.
+    /// The disk that it is written to.
     #[doc(hidden)]
     pub disk: Disk,
 }
@@ -39,7 +39,7 @@ impl Default for Config {
     }
 }
 
-/// What was there when a journal was opened.
+/// The state of a journal when it was opened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
     /// Names the journal: the same in its segments and its checkpoints.
@@ -125,9 +125,10 @@ impl Journal {
             from_chain: from_chain.or(first_chain).unwrap_or(head.chain),
             torn_tail: found.torn_tail,
         };
-        let n_bytes = match found.headers.is_empty() {
-            true => last.n_bytes,
-            false => found.n_bytes,
+        let n_bytes = if found.headers.is_empty() {
+            last.n_bytes
+        } else {
+            found.n_bytes
         };
         let journal = Journal {
             dir: dir.to_owned(),
@@ -150,8 +151,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::TooLarge`] and [`Error::Entry`] refuse this event alone. [`Error::NoSegment`]: as
-    /// [`start_due_segment`](Journal::start_due_segment). [`Error::Poisoned`], and [`Error::Io`] from writing what was
-    /// taken before: nothing more can be written.
+    /// [`start_due_segment`](Journal::start_due_segment). [`Error::Poisoned`], and [`Error::Io`] from
+    /// writing earlier events: nothing more can be written.
     pub fn append(&mut self, time: Time, event: &Event) -> Result<u64, Error> {
         self.start_due_segment()?;
         if self.group.len() >= GROUP_BYTES_FULL {
@@ -298,11 +299,12 @@ impl Journal {
     }
 
     fn check_sound(&self) -> Result<(), Error> {
-        match self.poisoned {
-            false => Ok(()),
-            true => Err(Error::Poisoned {
+        if self.poisoned {
+            Err(Error::Poisoned {
                 path: self.dir.clone(),
-            }),
+            })
+        } else {
+            Ok(())
         }
     }
 

@@ -13,7 +13,7 @@ use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
     Selector, Subject, Time,
 };
-use perennial::learn::{Archive, Learner, Otherwise};
+use perennial::learn::{Counterfactual, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
 use perennial::model::{Adapters, Choice, LowRank, Pinned, TextEncoder};
 
@@ -186,27 +186,31 @@ fn values(engine: &Engine) -> Vec<f32> {
 /// Gives a learner its encoder, and nothing else.
 struct Encoders(Described);
 
-impl Archive for Encoders {
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
-        self.0.encoder(pinned).ok_or_else(|| "another".to_owned())
+fn absent(what: &str) -> LookupError {
+    LookupError::NotRetained(what.to_owned())
+}
+
+impl Lookup for Encoders {
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+        self.0.encoder(pinned).ok_or_else(|| absent("another"))
     }
 
-    fn prediction(&mut self, _: u64) -> Result<Cow<'_, Prediction>, String> {
-        Err("rows come with their labels".to_owned())
+    fn prediction(&mut self, _: u64) -> Result<Cow<'_, Prediction>, LookupError> {
+        Err(absent("rows come with their labels"))
     }
 
-    fn version(&mut self, _: u64) -> Result<(Tensors, Tensors), String> {
-        Err("nothing is restored".to_owned())
+    fn version(&mut self, _: u64) -> Result<(Tensors, Tensors), LookupError> {
+        Err(absent("nothing is restored"))
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err("nothing is taken back".to_owned())
+    ) -> Result<Counterfactual, LookupError> {
+        Err(absent("nothing is taken back"))
     }
 }
 
@@ -217,14 +221,14 @@ fn learned_share(adapters: &str) -> f64 {
     let house = house(adapters);
     let described = describe(&house.models().join("m/model.toml")).unwrap();
     let mut learner = described.learner();
-    let mut archive = Encoders(described.clone());
+    let mut lookup = Encoders(described.clone());
     let mut tell = |learner: &mut Learner, position, event| {
         let entry = Entry {
             position,
             time: Time(0),
             event,
         };
-        learner.apply(&entry, &mut archive).unwrap();
+        learner.apply(&entry, &mut lookup).unwrap();
     };
     tell(
         &mut learner,

@@ -133,7 +133,7 @@ async fn p6_within_what_is_left_of_a_shortened_journal_all_goes_on() {
     // What is gone has shaped the answer, too.
     let sources = [("early".to_owned(), 60), ("late".to_owned(), 8)];
     assert_eq!((audit.sources_from, audit.sources), (1, sources.into()));
-    assert_eq!(audit.without.unwrap().unwrap().left_out, 8);
+    assert_eq!(audit.without.unwrap().unwrap().excluded, 8);
     let mut replay = offline.replay(Some(one.version)).unwrap();
     while replay.advance(100).unwrap() {}
     drop(offline);

@@ -234,7 +234,7 @@ pub fn refused(journal: &[Entry]) -> BTreeSet<u64> {
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
 pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
-    let (left_out, refused) = (retracted(journal), refused(journal));
+    let (excluded, refused) = (retracted(journal), refused(journal));
     let mut room = Classroom::empty(toml);
     // The twin's versions by the position of the first one's command.
     let mut made = BTreeMap::new();
@@ -246,7 +246,7 @@ pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
     };
     for entry in journal {
         let event = match &entry.event {
-            Event::Feedback(_) if left_out.contains(&entry.position) => continue,
+            Event::Feedback(_) if excluded.contains(&entry.position) => continue,
             Event::Version(_) | Event::Refusal(_) | Event::Erasure(_) => continue,
             Event::Command(Command { order, .. }) => command(match order {
                 Order::Restore { version } | Order::EarlierRestore { version }

@@ -28,7 +28,9 @@ use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
 };
-use perennial::learn::{Archive, Comparison, Error, Learner, Omission, Otherwise, Step};
+use perennial::learn::{
+    Comparison, Counterfactual, Error, Exclusion, Learner, Lookup, LookupError, Step,
+};
 use perennial::model::{Choice, REVISION, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
@@ -212,7 +214,7 @@ pub struct Classroom {
     pub learner: Learner,
     pub journal: Vec<Entry>,
     versions: BTreeMap<u64, (Tensors, Tensors)>,
-    omissions: Vec<Omission>,
+    exclusions: Vec<Exclusion>,
     /// Orders that the recorded history refused.
     refused: BTreeSet<u64>,
     /// The versions of another history beside what it came to here.
@@ -223,54 +225,58 @@ pub struct Classroom {
 struct Shelf<'a> {
     journal: &'a [Entry],
     versions: &'a BTreeMap<u64, (Tensors, Tensors)>,
-    omissions: &'a [Omission],
+    exclusions: &'a [Exclusion],
     refused: &'a BTreeSet<u64>,
 }
 
-impl Archive for Shelf<'_> {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+fn absent(what: String) -> LookupError {
+    LookupError::NotRetained(what)
+}
+
+impl Lookup for Shelf<'_> {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         match &self.journal[position as usize - 1].event {
             Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
-            other => Err(format!("no prediction at {position}: {other:?}")),
+            other => Err(absent(format!("no prediction at {position}: {other:?}"))),
         }
     }
 
-    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), LookupError> {
         let entry = &self.journal[position as usize - 1];
         match &entry.event {
             Event::Feedback(feedback) => Ok((entry.time, feedback.clone())),
-            other => Err(format!("no feedback at {position}: {other:?}")),
+            other => Err(absent(format!("no feedback at {position}: {other:?}"))),
         }
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
         let found = self.versions.get(&version).cloned();
-        found.ok_or_else(|| format!("no version {version}"))
+        found.ok_or_else(|| absent(format!("no version {version}")))
     }
 
     fn refused(&mut self, position: u64) -> bool {
         self.refused.contains(&position)
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         order: &Order,
         position: u64,
         refused: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
+    ) -> Result<Counterfactual, LookupError> {
         let Order::Retract(retraction) = order else {
-            return Err("only retractions are derived here".to_owned());
+            return Err(absent("only retractions are derived here".to_owned()));
         };
         let journal = &self.journal[..position as usize - 1];
-        let mut omissions = self.omissions.to_vec();
+        let mut exclusions = self.exclusions.to_vec();
         let mut refused: BTreeSet<u64> = refused.iter().copied().collect();
         for entry in journal {
             match &entry.event {
                 Event::Command(Command {
                     order: Order::Retract(earlier),
                     ..
-                }) => omissions.push(Omission {
+                }) => exclusions.push(Exclusion {
                     selector: earlier.selector.clone(),
                     before: entry.position,
                 }),
@@ -278,30 +284,31 @@ impl Archive for Shelf<'_> {
                 _ => {}
             }
         }
-        let chosen = |omission: &Omission, entry: &Entry| match &entry.event {
+        let chosen = |exclusion: &Exclusion, entry: &Entry| match &entry.event {
             Event::Feedback(feedback) => {
-                entry.position < omission.before && omission.selector.chooses(feedback, entry.time)
+                entry.position < exclusion.before
+                    && exclusion.selector.chooses(feedback, entry.time)
             }
             _ => false,
         };
-        let ours = Omission {
+        let ours = Exclusion {
             selector: retraction.selector.clone(),
             before: position,
         };
         let new = |entry: &&Entry| {
-            chosen(&ours, entry) && !omissions.iter().any(|earlier| chosen(earlier, entry))
+            chosen(&ours, entry) && !exclusions.iter().any(|earlier| chosen(earlier, entry))
         };
-        let left_out: Vec<u64> = journal
+        let excluded: Vec<u64> = journal
             .iter()
             .filter(new)
             .map(|entry| entry.position)
             .collect();
-        omissions.push(ours);
-        let first = left_out.first().copied();
-        let other = Classroom::compare(journal, omissions, refused, first);
-        Ok(Otherwise {
+        exclusions.push(ours);
+        let first = excluded.first().copied();
+        let other = Classroom::compare(journal, exclusions, refused, first);
+        Ok(Counterfactual {
             learner: other.learner,
-            left_out,
+            excluded,
             comparison: other.comparison,
         })
     }
@@ -311,16 +318,16 @@ impl Classroom {
     /// What this journal leads to without some of its feedback, where these orders were refused.
     pub fn derive(
         journal: &[Entry],
-        omissions: Vec<Omission>,
+        exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
     ) -> Classroom {
-        Classroom::compare(journal, omissions, refused, None)
+        Classroom::compare(journal, exclusions, refused, None)
     }
 
     /// The same, whose versions from a position on are compared with those of the journal.
     fn compare(
         journal: &[Entry],
-        omissions: Vec<Omission>,
+        exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
         from: Option<u64>,
     ) -> Classroom {
@@ -328,8 +335,8 @@ impl Classroom {
             panic!("a journal starts with a description")
         };
         let mut room = Classroom::empty(&first.toml);
-        room.learner = room.learner.rederive(omissions.clone());
-        room.omissions = omissions;
+        room.learner = room.learner.rederive(exclusions.clone());
+        room.exclusions = exclusions;
         room.refused = refused;
         from.iter().for_each(|first| room.comparison.begin(*first));
         let made: BTreeMap<u64, u64> = journal
@@ -357,7 +364,7 @@ impl Classroom {
             learner: Learner::new(Arc::new(spec)),
             journal: Vec::new(),
             versions: BTreeMap::new(),
-            omissions: Vec::new(),
+            exclusions: Vec::new(),
             refused: BTreeSet::new(),
             comparison: Comparison::default(),
         }
@@ -424,7 +431,7 @@ impl Classroom {
         let mut shelf = Shelf {
             journal: &self.journal,
             versions: &self.versions,
-            omissions: &self.omissions,
+            exclusions: &self.exclusions,
             refused: &self.refused,
         };
         let step = self.learner.apply(&entry, &mut shelf)?;

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use perennial::engine::Decided;
-use perennial::learn::{Estimate, LoggedDecision, OffPolicy};
+use perennial::engine::LoggedDecision;
+use perennial::learn::{Estimate, EvaluatedDecision, OffPolicy};
 use perennial::model::Task;
 use serde_json::{Map, Value, json};
 
@@ -90,7 +90,7 @@ impl OffPolicyEvaluation {
                 continue;
             };
             let (distribution, scores) = model.policy(&logged.batch)?;
-            estimates.add(LoggedDecision {
+            estimates.add(EvaluatedDecision {
                 action: logged.action as usize,
                 propensity: logged.propensity,
                 reward,
@@ -127,7 +127,7 @@ impl OffPolicyEvaluation {
 ///
 /// # Errors
 /// The model does not know its action.
-pub fn logged(decided: Decided, task: &Task) -> anyhow::Result<LoggedRow> {
+pub fn logged(decided: LoggedDecision, task: &Task) -> anyhow::Result<LoggedRow> {
     let action = task.index(&decided.action);
     Ok(LoggedRow {
         batch: decided.batch,

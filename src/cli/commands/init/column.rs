@@ -247,10 +247,10 @@ mod tests {
         check(None, 30, &merged, "");
         let split = |at: usize| format!("{},{},c{}", at % 3, at % 2, (at % 3).min(1));
         check(None, 30, &split, "");
-        // A function of a number is what a regression is about.
+        // A regression predicts functions of numbers.
         let scaled = |at: usize| format!("{},{},{}", at % 3, at % 2, at % 3 * 2);
         check(Some(Task::Regression), 30, &scaled, "");
-        // A row without a target says nothing.
+        // A row without a target is no evidence.
         let gap = |at: usize| match at {
             3 => "other,5,".to_string(),
             at => equal(at),

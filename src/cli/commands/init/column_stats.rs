@@ -131,7 +131,7 @@ impl DistinctValues {
         (self.n_zeros == 0).then_some(self.hashes.len())
     }
 
-    /// Whether a value came twice; beyond the bound, whether one of the sample did.
+    /// Whether a value was repeated; beyond the bound, a value of the sample.
     pub fn has_repeated(&self) -> bool {
         self.has_repeated
     }

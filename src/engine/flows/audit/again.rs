@@ -2,17 +2,17 @@
 //!
 //! Invariant: a state is given only where every entry that it needs can still be read.
 
-use std::path::Path;
-
 use crate::engine::compute::described::BUILD;
-use crate::engine::history::derivation::{Derivation, Known};
+use crate::engine::history::error::Error;
+use crate::engine::history::facts::Facts;
+use crate::engine::history::orders::Known;
+use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Command, Description, Disposal, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
+    Description, Disposal, Entry, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
 };
 use crate::learn::{Fate, Learner};
 use crate::model::{Choice, profile};
-use crate::store::{Error, Reader};
 
 /// A state derived again.
 pub(super) struct Again {
@@ -23,27 +23,25 @@ pub(super) struct Again {
 }
 
 /// The state as it was when it answered, whatever was retracted since.
-pub(super) fn state_at(versions: &Versions, position: u64) -> Result<Again, String> {
-    let derivation = Derivation::again(versions, position)?;
-    let base = derivation.base;
-    let reader = Reader::open(&versions.journal, base + 1, 0);
-    let said = reader.and_then(|reader| descriptions(reader, position));
-    let said = said.map_err(|error| error.to_string())?;
+pub(super) fn state_at(versions: &Versions, position: u64, facts: &Facts) -> Result<Again, Error> {
+    let rebuild = Rebuild::again(versions, position, facts)?;
+    let base = rebuild.base;
+    let mut later = facts.descriptions(base, position).peekable();
     let mut under = Vec::new();
-    if said.first().is_none_or(|(at, _)| *at > base + 1) {
-        under.push(derivation.learner.description().clone());
+    if later.peek().is_none_or(|(at, _)| *at > base + 1) {
+        under.push(rebuild.learner.description().clone());
     }
-    under.extend(said.into_iter().map(|(_, description)| description));
-    let learner = derivation.finish(position)?.learner;
+    under.extend(later.map(|(_, description)| description.clone()));
+    let learner = rebuild.finish(position)?.learner;
     Ok(Again { learner, under })
 }
 
-/// What became of the feedback at a position when it came, where that can be derived again.
-pub(super) fn fate_at(versions: &Versions, position: u64) -> Option<Fate> {
-    let mut derivation = Derivation::again(versions, position).ok()?;
+/// The fate of the feedback at a position when it came, where that can be derived again.
+pub(super) fn fate_at(versions: &Versions, position: u64, facts: &Facts) -> Option<Fate> {
+    let mut rebuild = Rebuild::again(versions, position, facts).ok()?;
     let mut counts_at = |last| {
-        derivation.advance(last, usize::MAX).ok()?;
-        let learner = &derivation.learner;
+        rebuild.advance(last, usize::MAX).ok()?;
+        let learner = &rebuild.learner;
         let counts = Fate::ALL.map(|fate| learner.ledger().count(fate));
         (learner.position() == last).then_some(counts)
     };
@@ -51,31 +49,6 @@ pub(super) fn fate_at(versions: &Versions, position: u64) -> Option<Fate> {
     let (before, after) = (counts_at(position - 1)?, counts_at(position)?);
     let grown = |fate: &Fate| after[*fate as usize] > before[*fate as usize];
     Fate::ALL.into_iter().find(grown)
-}
-
-/// The descriptions that a reader comes by up to `last`, with their positions.
-fn descriptions(mut reader: Reader, last: u64) -> Result<Vec<(u64, Description)>, Error> {
-    let mut all = Vec::new();
-    while let Some(entry) = reader.next(last)? {
-        match entry.event {
-            Event::Description(description)
-            | Event::Command(Command {
-                order: Order::Adopt(description),
-                ..
-            }) => all.push((entry.position, description)),
-            _ => {}
-        }
-    }
-    Ok(all)
-}
-
-/// The description in force at a position, if the journal still says so.
-pub(super) fn description_at(journal: &Path, position: u64) -> Result<Option<Description>, Error> {
-    let said = descriptions(Reader::from_start(journal, 0)?, position)?;
-    Ok(said
-        .into_iter()
-        .next_back()
-        .map(|(_, description)| description))
 }
 
 impl Again {
@@ -90,7 +63,7 @@ impl Again {
     }
 }
 
-/// Why what was learned and answered under these descriptions is another thing now.
+/// Why an answer under these descriptions differs from one of now.
 fn difference(under: &[Description], now: &Description) -> String {
     let strange = |then: &&Description| then.profile != now.profile || then.build != now.build;
     let Some(then) = under.iter().find(strange) else {
@@ -113,56 +86,72 @@ fn difference(under: &[Description], now: &Description) -> String {
     format!("it was computed {}", parts.join(", and "))
 }
 
-/// The state at a position had this source said nothing, and how many events that leaves out;
-/// the journal is written up to `last`.
-pub(super) fn state_without(
-    versions: &Versions,
-    source: &str,
-    position: u64,
-    last: u64,
-) -> Result<(Learner, u64), String> {
-    let said = |error: Error| error.to_string();
-    let selector = Selector::Source(source.to_owned());
-    let mut first_position = None;
-    let (mut erased, mut orders) = (Vec::new(), Vec::new());
-    let mut reader = Reader::from_start(&versions.journal, last).map_err(said)?;
-    while let Some(entry) = reader.next(last).map_err(said)? {
-        let before = entry.position <= position;
-        match entry.event {
-            Event::Feedback(feedback) if before && selector.chooses(&feedback, entry.time) => {
-                first_position.get_or_insert(entry.position);
+/// The feedback of a source, as one reading of the journal comes by it.
+pub(super) struct OfSource {
+    selector: Selector,
+    first_position: Option<u64>,
+    /// Feedback that was erased.
+    erased: Vec<u64>,
+}
+
+impl OfSource {
+    pub fn new(source: &str) -> OfSource {
+        OfSource {
+            selector: Selector::Source(source.to_owned()),
+            first_position: None,
+            erased: Vec::new(),
+        }
+    }
+
+    /// Takes note of an entry.
+    pub fn note(&mut self, entry: &Entry) {
+        match &entry.event {
+            Event::Feedback(feedback)
+                if self.first_position.is_none() && self.selector.chooses(feedback, entry.time) =>
+            {
+                self.first_position = Some(entry.position);
             }
-            Event::Erased(Kind::Feedback(_)) if before => erased.push(entry.position),
-            Event::Command(Command {
-                order: Order::Retract(retraction),
-                ..
-            }) if !before => orders.push(retraction.first_position),
+            Event::Erased(Kind::Feedback(_)) => self.erased.push(entry.position),
             _ => {}
         }
     }
-    let Some(first_position) = first_position else {
-        return Ok((state_at(versions, position)?.learner, 0));
-    };
-    let order = Order::Retract(Retraction {
-        selector,
-        first_position,
-        disposal: Disposal::Keep,
-    });
-    let known = Known {
-        written: last,
-        ..Known::default()
-    };
-    let derivation = Derivation::begin(versions, &order, position, &known)?;
-    // What was taken back only later had its part in the answer, and is not known any more.
-    let needed = |at: &&u64| **at > derivation.base && orders.iter().any(|first| first <= *at);
-    if let Some(at) = erased.iter().find(needed) {
-        return Err(format!(
-            "entry {at} was erased, and no order up to position {position} is known to have \
-             taken it back before"
-        ));
+
+    /// The state at a position without the feedback of the source, and how many events that
+    /// excludes; the journal is written up to `last`.
+    pub fn state_without(
+        &self,
+        versions: &Versions,
+        position: u64,
+        last: u64,
+        facts: &Facts,
+    ) -> Result<(Learner, u64), Error> {
+        let Some(first_position) = self.first_position.filter(|first| *first <= position) else {
+            return Ok((state_at(versions, position, facts)?.learner, 0));
+        };
+        let order = Order::Retract(Retraction {
+            selector: self.selector.clone(),
+            first_position,
+            disposal: Disposal::Keep,
+        });
+        let known = Known {
+            written: last,
+            ..Known::new(facts.clone())
+        };
+        let rebuild = Rebuild::begin(versions, &order, position, &known)?;
+        // Feedback that was taken back only later shaped the answer, and is not known any more.
+        let later = facts.retractions_behind(position);
+        let first_taken = later.map(|(_, one)| one.first_position).min();
+        let first_taken = first_taken.unwrap_or(u64::MAX);
+        let needed = |at: &&u64| **at > rebuild.base && first_taken <= **at && **at <= position;
+        if let Some(at) = self.erased.iter().find(needed) {
+            return Err(Error::NotRetained(format!(
+                "entry {at} was erased, and no order up to position {position} is known to have \
+                 taken it back before"
+            )));
+        }
+        let other = rebuild.finish(position)?;
+        Ok((other.learner, other.excluded.len() as u64))
     }
-    let other = derivation.finish(position)?;
-    Ok((other.learner, other.left_out.len() as u64))
 }
 
 /// The row answered by this state, in the batch that it came in, or why it cannot be.
@@ -170,10 +159,11 @@ pub(super) fn answer(
     learner: &Learner,
     prediction: &Prediction,
     row: usize,
-) -> Result<Outputs, String> {
+) -> Result<Outputs, Error> {
     let (model, n_rows) = (learner.model(), prediction.ids.len());
     let of_row = |choice| {
-        let outputs = model.predict(&prediction.batch, choice)?;
+        let outputs = model.predict(&prediction.batch, choice);
+        let outputs = outputs.map_err(|error| Error::Answer(error.to_string()))?;
         Ok(row_of(&outputs, row, n_rows))
     };
     let drawn: Outputs = of_row(Choice::Drawn(&prediction.ids))?;

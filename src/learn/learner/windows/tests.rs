@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::super::super::archive::Otherwise;
+use super::super::super::join::Found;
+use super::super::super::lookup::{Counterfactual, LookupError};
 use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
@@ -28,27 +29,29 @@ struct Kept {
     n_read: usize,
 }
 
-impl Archive for Kept {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
+impl Lookup for Kept {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         self.n_read += 1;
         match &self.journal[position as usize - 1].event {
             Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
-            other => Err(format!("{other:?}")),
+            other => Err(LookupError::NotRetained(format!("{other:?}"))),
         }
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
         Ok(self.versions[&version].clone())
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         _: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err("nothing is retracted here".to_owned())
+    ) -> Result<Counterfactual, LookupError> {
+        Err(LookupError::NotRetained(
+            "nothing is retracted here".to_owned(),
+        ))
     }
 }
 

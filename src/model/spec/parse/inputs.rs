@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::super::{Input, InputKind, LowRank};
 use super::pinned::{encoder, vector_encoder};
-use super::{Error, Raw, not_here, one_of, value, within};
+use super::values::{count, count_or, not_here, number, refused, unknown, value};
+use super::{Error, Raw};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,16 +34,10 @@ fn adapters(input: &RawInput) -> Result<Option<LowRank>, Error> {
     let Some(raw) = &input.adapters else {
         return Ok(None);
     };
-    let key = |part| format!("input {:?}: adapters.{part}", input.name);
-    let learning_rate = raw.learning_rate.unwrap_or(3e-4);
-    if !(learning_rate > 0.0 && learning_rate <= 1.0) {
-        let allowed = "larger than 0, at most 1";
-        return Err(value(&key("learning_rate"), learning_rate, allowed));
-    }
     Ok(Some(LowRank {
-        learning_rate: learning_rate as f32,
-        rank: within(&key("rank"), raw.rank, 8, 1..=64)? as usize,
-        layers: within(&key("layers"), raw.layers, 2, 1..=64)? as usize,
+        learning_rate: number("input.adapters.learning_rate", raw.learning_rate)? as f32,
+        rank: count("input.adapters.rank", raw.rank)? as usize,
+        layers: count("input.adapters.layers", raw.layers)? as usize,
     }))
 }
 
@@ -56,44 +51,39 @@ pub(super) fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
     let mut names = BTreeSet::new();
     let mut inputs = Vec::new();
     for input in &raw.input {
-        let key = |key: &str| format!("input {:?}: {key}", input.name);
+        let of_input = |error: Error| error.renamed("input.", &format!("input {:?}: ", input.name));
         if input.name.is_empty() || input.name.len() > 200 || !names.insert(&input.name) {
-            return Err(value(
-                &key("name"),
-                &input.name,
-                "1 to 200 bytes, no name twice",
-            ));
+            return Err(of_input(refused("input.name", &input.name)));
         }
         inputs.push(Input {
             name: input.name.clone(),
-            kind: kind(raw, input)?,
+            kind: kind(raw, input).map_err(of_input)?,
         });
     }
     Ok(inputs)
 }
 
-/// The kind of an input, once its name is known.
+/// The kind of an input; an error has its key as the table names it.
 fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
-    let key = |key: &str| format!("input {:?}: {key}", input.name);
     if !matches!(input.kind.as_str(), "text" | "vector") {
-        not_here(&key("encoder"), &input.encoder, "a text or a vector")?;
+        not_here("input.encoder", &input.encoder, "a text or a vector")?;
     }
     if input.adapters.is_some() && (input.kind != "text" || input.encoder.is_none()) {
         let allowed = "only a text with an encoder has them";
-        return Err(value(&key("adapters"), "{ .. }", allowed));
+        return Err(value("input.adapters", "{ .. }", allowed));
     }
     let gaps = match input.missing.as_deref() {
         None => false,
         Some("mean") if input.kind == "number" => true,
-        Some(other) => return Err(value(&key("missing"), other, "\"mean\", on a number")),
+        Some(other) => return Err(value("input.missing", other, "\"mean\", on a number")),
     };
     if input.length.is_some() && input.kind != "vector" {
         let allowed = "only a vector has a length";
-        return Err(value(&key("length"), input.length.unwrap_or(0), allowed));
+        return Err(value("input.length", input.length.unwrap_or(0), allowed));
     }
     if let (Some(standardise), true) = (input.standardise, input.kind != "vector") {
         let allowed = "only a vector has the choice";
-        return Err(value(&key("standardise"), standardise, allowed));
+        return Err(value("input.standardise", standardise, allowed));
     }
     Ok(match input.kind.as_str() {
         "number" => InputKind::Number { gaps },
@@ -103,24 +93,17 @@ fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
             None => InputKind::Text,
         },
         "vector" => vector(raw, input)?,
-        other => {
-            return Err(one_of(
-                &key("kind"),
-                other,
-                "number, category, text or vector",
-            ));
-        }
+        other => return Err(unknown("input.kind", other)),
     })
 }
 
 fn vector(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
-    let key = |key: &str| format!("input {:?}: {key}", input.name);
-    let length = within(&key("length"), input.length, 0, 1..=65_536)? as usize;
+    let length = count_or("input.length", input.length, || 0)? as usize;
     match (&input.encoder, input.standardise) {
         (Some(path), None) => vector_encoder(raw, &input.name, path, length),
         (Some(_), Some(standardise)) => {
-            let allowed = "what an encoder gives is standardised; leave it out";
-            Err(value(&key("standardise"), standardise, allowed))
+            let allowed = "the output of an encoder is standardised; leave it out";
+            Err(value("input.standardise", standardise, allowed))
         }
         (None, standardise) => Ok(InputKind::Vector {
             length,

@@ -4,7 +4,10 @@ use serde::Deserialize;
 
 use super::super::{Analytic, Gradient, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy};
 use super::pinned::pinned;
-use super::{Error, Raw, not_yet, one_of, unavailable, value, within};
+use super::values::{
+    count, count_or, not_yet, number, number_or, refused, unavailable, unknown, value, word,
+};
+use super::{Error, Raw};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +43,7 @@ pub(super) struct RawMemory {
 
 pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
     let learner = &raw.learner;
-    let kind = learner.kind.as_deref().unwrap_or("auto");
+    let kind = word("learner.kind", learner.kind.as_deref());
     if kind != "neighbours" {
         for (key, written) in [
             ("learner.examples", learner.examples),
@@ -87,11 +90,7 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
             )?;
             Ok(LearnerKind::Neighbours(neighbourhood(learner)?))
         }
-        other => Err(one_of(
-            "learner.kind",
-            other,
-            "auto, gradient, analytic or neighbours",
-        )),
+        other => Err(unknown("learner.kind", other)),
     }
 }
 
@@ -133,36 +132,18 @@ fn refuse_unused(learner: &RawLearner, keys: &[&str], kind: &str) -> Result<(), 
 
 fn neighbourhood(learner: &RawLearner) -> Result<Neighbourhood, Error> {
     Ok(Neighbourhood {
-        // Where the world stands still more is better, to a point; where it moves, fewer are
-        // (the first 15,000 rows with 500, 2,000, 5,000 and 15,000: weather 0.766, 0.776,
-        // 0.778, 0.779; elec2 0.892, 0.881, 0.877, 0.877), and a look-up visits each.
-        examples: within("learner.examples", learner.examples, 5000, 1..=1_000_000)? as usize,
-        // The same rows with 3, 10 and 30: elec2 0.874, 0.877, 0.873; weather 0.754, 0.777,
-        // 0.785.
-        nearest: within("learner.nearest", learner.nearest, 10, 1..=1000)? as usize,
+        examples: count("learner.examples", learner.examples)? as usize,
+        nearest: count("learner.nearest", learner.nearest)? as usize,
     })
 }
 
 fn analytic(learner: &RawLearner) -> Result<Analytic, Error> {
-    let forgetting = learner.forgetting.unwrap_or(1.0);
-    if !(forgetting > 0.9 && forgetting <= 1.0) {
-        return Err(value(
-            "learner.forgetting",
-            forgetting,
-            "larger than 0.9, at most 1",
-        ));
-    }
-    let ridge = learner.ridge.unwrap_or(1.0);
-    if !(ridge > 0.0 && ridge <= 1e9) {
-        return Err(value("learner.ridge", ridge, "larger than 0, at most 1e9"));
-    }
-    let per_update = |n| within("learner.examples_per_update", Some(n), 1, 1..=4096);
+    let forgetting = number("learner.forgetting", learner.forgetting)?;
+    let ridge = number("learner.ridge", learner.ridge)?;
+    let per_update = |n| count_or("learner.examples_per_update", Some(n), || 1);
     let examples_per_update = learner.examples_per_update.map(per_update).transpose()?;
     Ok(Analytic {
-        // The work is the square of it, and on narrow streams more gives little (the first 6,000
-        // rows with 100, 500 and 1,000: elec2 0.849, 0.853, 0.857; weather 0.805, 0.801, 0.803; CPU
-        // time 1 to 6 to 16). Images want thousands.
-        features: within("learner.features", learner.features, 500, 0..=16_384)? as usize,
+        features: count("learner.features", learner.features)? as usize,
         forgetting,
         ridge,
         examples_per_update: examples_per_update.map(|n| n as usize),
@@ -171,24 +152,18 @@ fn analytic(learner: &RawLearner) -> Result<Analytic, Error> {
 
 fn gradient(raw: &Raw) -> Result<Gradient, Error> {
     let learner = &raw.learner;
-    let optimizer = match learner.optimizer.as_deref().unwrap_or("sgd") {
+    let optimizer = match word("learner.optimizer", learner.optimizer.as_deref()) {
         "sgd" => Optimizer::Sgd,
         "adamw" => Optimizer::AdamW,
-        other => return Err(one_of("learner.optimizer", other, "sgd or adamw")),
+        other => return Err(unknown("learner.optimizer", other)),
     };
-    let rate = learner.learning_rate.unwrap_or(match optimizer {
+    let default_rate = || match optimizer {
         // Among 0.0003 to 0.3, the best for the digits example on the first 4,000 images of MNIST
         // (0.03 and 0.05 were alike for sgd).
         Optimizer::Sgd => 0.05,
         Optimizer::AdamW => 0.001,
-    });
-    if !(rate > 0.0 && rate <= 10.0) {
-        return Err(value(
-            "learner.learning_rate",
-            rate,
-            "larger than 0, at most 10",
-        ));
-    }
+    };
+    let rate = number_or("learner.learning_rate", learner.learning_rate, default_rate)?;
     let weights = raw
         .network
         .as_ref()
@@ -199,11 +174,10 @@ fn gradient(raw: &Raw) -> Result<Gradient, Error> {
         weights: weights.transpose()?,
         optimizer,
         learning_rate: rate as f32,
-        examples_per_update: within(
+        examples_per_update: count_or(
             "learner.examples_per_update",
             learner.examples_per_update,
-            1,
-            1..=4096,
+            || 1,
         )? as usize,
     })
 }
@@ -213,15 +187,22 @@ fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
         return Ok(Vec::new());
     };
     let widths = &network.hidden;
-    let allowed = match network.kind.as_str() {
-        "linear" if widths.is_empty() => return Ok(Vec::new()),
-        "linear" => "a linear network has none",
-        "mlp" if widths.is_empty() || widths.len() > 8 => "1 to 8 widths, as in [256, 256]",
-        "mlp" if widths.iter().any(|width| !(1..=8192).contains(width)) => "widths of 1 to 8192",
-        "mlp" => return Ok(widths.iter().map(|width| *width as usize).collect()),
-        other => return Err(one_of("network.kind", other, "linear or mlp")),
-    };
-    Err(value("network.hidden", format!("{widths:?}"), allowed))
+    match network.kind.as_str() {
+        "linear" if widths.is_empty() => Ok(Vec::new()),
+        "linear" => {
+            let allowed = "a linear network has none";
+            Err(value("network.hidden", format!("{widths:?}"), allowed))
+        }
+        "mlp" => {
+            let is_allowed = |width: &u64| (1..=8192).contains(width);
+            if (1..=8).contains(&widths.len()) && widths.iter().all(is_allowed) {
+                Ok(widths.iter().map(|width| *width as usize).collect())
+            } else {
+                Err(refused("network.hidden", format!("{widths:?}")))
+            }
+        }
+        other => Err(unknown("network.kind", other)),
+    }
 }
 
 pub(super) fn memory(raw: &Raw) -> Result<Memory, Error> {
@@ -240,19 +221,12 @@ pub(super) fn memory(raw: &Raw) -> Result<Memory, Error> {
         Some("er-ace") => Strategy::ErAce,
         Some("der++") => Strategy::DerPlusPlus,
         Some("cls-er") => Strategy::ClsEr,
-        Some(other) => {
-            let names = "none, er, er-ace, der++ or cls-er";
-            return Err(one_of("memory.strategy", other, names));
-        }
+        Some(other) => return Err(unknown("memory.strategy", other)),
     };
     Ok(Memory {
         strategy,
-        // On the first 15,000 rows of elec2 and weather, an MLP of 64, 0 to 2,000 of the recent differ
-        // by 0.003 at most, and so do 8 to 128 replayed, of which 128 take six times as long as 8.
-        // What is kept for long shows: weather 0.796 with 500 and 0.803 with 5,000, Split-MNIST
-        // under `er` 0.85 with 500 and 0.95 with 5,120.
-        short_term: within("memory.short_term", memory.short_term, 500, 0..=1_000_000)? as usize,
-        long_term: within("memory.long_term", memory.long_term, 5000, 1..=1_000_000)? as usize,
-        replay: within("memory.replay", memory.replay, 32, 1..=4096)? as usize,
+        short_term: count("memory.short_term", memory.short_term)? as usize,
+        long_term: count("memory.long_term", memory.long_term)? as usize,
+        replay: count("memory.replay", memory.replay)? as usize,
     })
 }

@@ -6,7 +6,8 @@
 
 use serde::Deserialize;
 
-use super::{Error, Raw, RawJournal, raw, value};
+use super::values::value;
+use super::{Error, Raw, RawJournal, raw};
 
 /// The limits that were ordered; the others are those of `[journal]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

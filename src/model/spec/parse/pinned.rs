@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::{Device, InputKind, LowRank, Pinned};
-use super::{Error, Raw, device, ordered, raw, value, within};
+use super::values::{count_or, value};
+use super::{Error, Raw, device, ordered, raw};
 
 /// The files that a description names, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
         };
         check_path(&key("encoder"), &path)?;
         let n_values = match input.kind.as_str() {
-            "vector" => Some(within(&key("length"), input.length, 0, 1..=65_536)? as usize),
+            "vector" => Some(length(&key("length"), input.length)?),
             _ => None,
         };
         Ok(Some(NamedEncoder { path, n_values }))
@@ -153,8 +154,14 @@ fn sized(raw: &Raw, name: &str, path: &str) -> Result<(Pinned, usize), Error> {
     let encoder = pinned(raw, &format!("input {name:?}: encoder"), path)?;
     let key = format!("pinned.{path:?}.length");
     let length = encoder.length.unwrap_or(0) as u64;
-    let length = within(&key, Some(length), 0, 1..=65_536)? as usize;
+    let length = self::length(&key, Some(length))?;
     Ok((encoder, length))
+}
+
+/// The length of a vector or of an encoder's output, under the name of its key.
+fn length(key: &str, written: Option<u64>) -> Result<usize, Error> {
+    let length = count_or("input.length", written, || 0);
+    Ok(length.map_err(|error| error.renamed("input.length", key))? as usize)
 }
 
 fn check_path(key: &str, path: &str) -> Result<(), Error> {

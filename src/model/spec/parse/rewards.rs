@@ -1,11 +1,12 @@
-//! The policy and the rewards of a bandit, as described: `[policy]` and `[feedback]`.
+//! What a bandit does and earns, as described: `[policy]` and `[feedback]`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::super::{Aggregate, ImplicitSignal, Rewards};
-use super::{Error, Policy, Raw, not_here, one_of, value, within};
+use super::values::{count, not_here, number, number_or, unknown, value, word};
+use super::{Error, Policy, Raw};
 
 /// Signals that a prediction can tell apart.
 const SIGNALS_MAX: usize = 62;
@@ -74,59 +75,40 @@ pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
             not_here(key, &written, kinds)?;
         }
     }
-    let positive = |key: &str, written: Option<f64>, default: f64| {
-        let number = written.unwrap_or(default);
-        if number > 0.0 && number <= 1e6 {
-            Ok(number)
-        } else {
-            Err(value(key, number, "larger than 0, at most 1000000"))
-        }
-    };
+    let scale = |default: f64| number_or("policy.scale", policy.scale, || default);
     match policy.kind.as_str() {
         "greedy" => Ok(Policy::Greedy),
-        "epsilon" => {
-            // The first 8,000 rows as actions with 0.01, 0.05 and 0.2, mean reward: intrusion 0.914,
-            // 0.933, 0.772; weather 0.806, 0.793, 0.751.
-            let epsilon = policy.epsilon.unwrap_or(0.05);
-            if (0.0..=1.0).contains(&epsilon) {
-                Ok(Policy::Epsilon(epsilon))
-            } else {
-                Err(value("policy.epsilon", epsilon, "0 to 1"))
-            }
-        }
-        // The same with 0.03, 0.1 and 0.3: intrusion 0.984 each time; weather 0.810, 0.806, 0.797.
-        "softmax" => positive("policy.temperature", policy.temperature, 0.1).map(Policy::Softmax),
-        "squarecb" => positive("policy.scale", policy.scale, SQUARECB_SCALE).map(Policy::SquareCb),
-        "thompson" => positive("policy.scale", policy.scale, 1.0).map(Policy::Thompson),
-        "linucb" => positive("policy.width", policy.width, 1.0).map(Policy::LinUcb),
-        other => Err(one_of(
-            "policy.kind",
-            other,
-            "greedy, epsilon, softmax, squarecb, thompson or linucb",
-        )),
+        "epsilon" => number("policy.epsilon", policy.epsilon).map(Policy::Epsilon),
+        "softmax" => number("policy.temperature", policy.temperature).map(Policy::Softmax),
+        "squarecb" => scale(SQUARECB_SCALE).map(Policy::SquareCb),
+        "thompson" => scale(1.0).map(Policy::Thompson),
+        "linucb" => number("policy.width", policy.width).map(Policy::LinUcb),
+        other => Err(unknown("policy.kind", other)),
     }
 }
 
 /// How fast the default policy of a bandit narrows.
 const SQUARECB_SCALE: f64 = 30.0;
 
-/// Rewards, and values of signals in their scale, that are taken where no range is described: no
-/// honest one is so large, and a few of more would outweigh all others for good.
-const RANGE: f64 = 1e6;
 /// The widest range that can be described: squares of what lies in it are finite as 32-bit floats.
 const RANGE_MAX: f64 = 1e15;
 
-/// A range of numbers that are taken from now on.
+/// The default range of rewards, and of the values of signals in their scale.
+fn default_range() -> Result<[f64; 2], Error> {
+    Ok([
+        number("feedback.reward_min", None)?,
+        number("feedback.reward_max", None)?,
+    ])
+}
+
+/// A range of numbers that are accepted from now on.
 fn range(
     keys: [&str; 2],
     written: [Option<f64>; 2],
-    default: f64,
+    default: [f64; 2],
     bound: f64,
 ) -> Result<[f64; 2], Error> {
-    let [min, max] = [
-        written[0].unwrap_or(-default),
-        written[1].unwrap_or(default),
-    ];
+    let [min, max] = [0, 1].map(|end| written[end].unwrap_or(default[end]));
     let allowed = format!(
         "a number of at most {bound} either way, {} below {}",
         keys[0], keys[1]
@@ -154,12 +136,12 @@ pub(super) fn rewards(raw: &Raw, revision: u32) -> Result<Rewards, Error> {
         not_here("feedback.signals", &signals, of)?;
     }
     let default = feedback.default_reward;
-    if let Some(reward) = default.filter(|reward| !reward.is_finite()) {
-        return Err(value("feedback.default_reward", reward, "a finite number"));
+    if default.is_some() {
+        number("feedback.default_reward", default)?;
     }
     let keys = ["feedback.reward_min", "feedback.reward_max"];
     let written = [feedback.reward_min, feedback.reward_max];
-    let [min, max] = range(keys, written, RANGE, RANGE_MAX)?;
+    let [min, max] = range(keys, written, default_range()?, RANGE_MAX)?;
     if let Some(reward) = default.filter(|reward| revision >= 2 && !(min..=max).contains(reward)) {
         let allowed = format!("{min} to {max}, as of feedback.reward_min and reward_max");
         return Err(value("feedback.default_reward", reward, allowed));
@@ -170,16 +152,13 @@ pub(super) fn rewards(raw: &Raw, revision: u32) -> Result<Rewards, Error> {
         return Err(value("feedback.signals", n_signals, allowed));
     }
     Ok(Rewards {
-        window_s: within("feedback.window_s", feedback.window_s, 3600, 1..=31_536_000)?,
-        aggregate: match feedback.aggregate.as_deref().unwrap_or("first") {
+        window_s: count("feedback.window_s", feedback.window_s)?,
+        aggregate: match word("feedback.aggregate", feedback.aggregate.as_deref()) {
             "first" => Aggregate::First,
             "sum" => Aggregate::Sum,
             "max" => Aggregate::Max,
             "last" => Aggregate::Last,
-            other => {
-                let names = "first, sum, max or last";
-                return Err(one_of("feedback.aggregate", other, names));
-            }
+            other => return Err(unknown("feedback.aggregate", other)),
         },
         default,
         min,
@@ -198,41 +177,35 @@ fn signal(name: &str, raw: &RawSignal) -> Result<ImplicitSignal, Error> {
         let allowed = format!("a name of 1 to {NAME_BYTES_MAX} bytes");
         return Err(value(&key(""), format!("{} bytes", name.len()), allowed));
     }
-    let scale = raw.scale.unwrap_or(1.0);
+    let of_signal = |part: &str, written: Option<f64>| {
+        let number = number(&format!("feedback.signals.NAME.{part}"), written);
+        number.map_err(|error| error.renamed("NAME", name))
+    };
+    let scale = of_signal("scale", raw.scale)?;
+    let (min, max) = (of_signal("min", raw.min)?, of_signal("max", raw.max)?);
+    if min > max {
+        let allowed = format!("a finite number, at least min = {min}");
+        return Err(value(&key(".max"), max, allowed));
+    }
     let keys = [key(".value_min"), key(".value_max")];
     let written = [raw.value_min, raw.value_max];
-    let default = RANGE * if scale.is_finite() { scale.abs() } else { 1.0 };
+    let default = default_range()?.map(|end| end * scale);
     let [value_min, value_max] = range([&keys[0], &keys[1]], written, default, f64::MAX)?;
-    let signal = ImplicitSignal {
+    Ok(ImplicitSignal {
         name: name.to_owned(),
-        reward: raw.reward.unwrap_or(1.0),
+        reward: of_signal("reward", raw.reward)?,
         scale,
-        min: raw.min.unwrap_or(0.0),
-        max: raw.max.unwrap_or(1.0),
+        min,
+        max,
         value_min,
         value_max,
-    };
-    if !signal.reward.is_finite() {
-        return Err(value(&key(".reward"), signal.reward, "a finite number"));
-    }
-    if !(signal.scale > 0.0 && signal.scale.is_finite()) {
-        return Err(value(&key(".scale"), signal.scale, "larger than 0"));
-    }
-    let ordered = signal.min <= signal.max && signal.min.is_finite() && signal.max.is_finite();
-    if ordered {
-        Ok(signal)
-    } else {
-        Err(value(
-            &key(".max"),
-            signal.max,
-            format!("a finite number, at least min = {}", signal.min),
-        ))
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{REVISION, parse as parse_at};
+    use super::super::super::REVISION;
+    use super::super::parse as parse_at;
     use super::*;
     use crate::model::Spec;
 
@@ -323,7 +296,15 @@ mod tests {
             "[feedback.signals]\nclick = { min = 2 }\n",
             "at least min = 2",
         );
-        check("[feedback.signals]\nclick = 1\n", "line");
+        check(
+            "[feedback.signals]\nclick = 1.0\n",
+            "line 7: feedback.signals.click = 1.0: a table of reward, scale, min, max, value_min and \
+             value_max, as in { reward = 1.0 }",
+        );
+        check(
+            "[feedback.signals.click]\nreward = \"high\"\n",
+            "line 7: feedback.signals.click.reward = \"high\": a finite number",
+        );
         let classes = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n";
         for extra in [
             "[policy]\nkind = \"greedy\"\n",

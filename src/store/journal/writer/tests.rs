@@ -174,9 +174,12 @@ fn after_a_failed_write_or_sync_nothing_is_written_again() {
     let check = |fails: fn(&Change) -> bool| {
         let failing = Arc::new(AtomicBool::new(false));
         let fail = failing.clone();
-        let disk = Disk::watched(move |change| match fails(&change) && fail.load(Relaxed) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(Then::Make),
+        let disk = Disk::watched(move |change| {
+            if fails(&change) && fail.load(Relaxed) {
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                Ok(Then::Make)
+            }
         });
         let dir = tempdir().unwrap();
         let config = Config {

@@ -1,7 +1,7 @@
-//! Where a learner finds what stands elsewhere: answers in the journal, states of versions, and
-//! what another history would have led to.
+//! Lookups of a learner: answers in the journal, states of versions, and the states that another
+//! history would have led to.
 //!
-//! Invariant: what is found is decided by the journal alone, so that a learner that asks stays a
+//! Invariant: the journal alone decides what a lookup finds, so that a learner that asks stays a
 //! function of state and entry; but for a device that is gone, with which a numeric profile ends.
 
 use std::borrow::Cow;
@@ -12,38 +12,54 @@ use crate::event::{Feedback, Order, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, TextEncoder};
 
-/// What a learner may ask for while it applies an entry; every error is a sentence.
-pub trait Archive {
+/// Why a lookup failed; each is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// The disk or an encoder could not be read: mend it.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It is no longer kept, or not as it was written.
+    #[error("{0}")]
+    NotRetained(String),
+}
+
+/// The lookups that a learner may make while it applies an entry.
+pub trait Lookup {
     /// The prediction entry at this position.
     ///
     /// # Errors
     /// When it is not there any more.
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String>;
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError>;
 
     /// The feedback entry at this position, and when it was accepted: asked for where a second
     /// truth comes for a prediction.
     ///
     /// # Errors
     /// When it is not there any more.
-    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), String> {
-        Err(format!("no feedback is kept, as of entry {position}"))
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no feedback is kept, as of entry {position}"
+        )))
     }
 
     /// Weights and learner state of this version.
     ///
     /// # Errors
     /// When it is not there, or not whole.
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String>;
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError>;
 
     /// The encoder that a description pins: asked for where its adapters learn.
     ///
     /// # Errors
     /// When it is not there, or not the one that is pinned.
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, String> {
-        Err(format!("no encoder is kept, as is {}", pinned.path))
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no encoder is kept, as is {}",
+            pinned.path
+        )))
     }
 
-    /// What is to compute a network in place of the device that a description names: the same,
+    /// The device that computes a network in place of the one that a description names: the same,
     /// unless that is gone.
     fn device(&self, named: Device) -> Device {
         named
@@ -73,45 +89,49 @@ pub trait Archive {
     ///
     /// # Errors
     /// When the journal does not reach back far enough.
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         order: &Order,
         position: u64,
         refused: &[u64],
         unknown_from: Option<u64>,
-    ) -> Result<Otherwise, String>;
+    ) -> Result<Counterfactual, LookupError>;
 }
 
-/// What another history would have led to.
+/// The state that another history would have led to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Otherwise {
+pub struct Counterfactual {
     /// The state, as [`Learner::rederive`] led to it.
     pub learner: Learner,
-    /// The positions of what it leaves out and the recorded history did not, rising.
-    pub left_out: Vec<u64>,
+    /// The positions of the feedback that it excludes and the recorded history did not, rising.
+    pub excluded: Vec<u64>,
     /// The versions of the recorded history beside what it had come to in their places.
     pub comparison: Comparison,
 }
 
 /// Nothing is kept: for streams whose feedback brings its own rows.
-impl Archive for () {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, String> {
-        Err(format!("no prediction is kept, as of entry {position}"))
+impl Lookup for () {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no prediction is kept, as of entry {position}"
+        )))
     }
 
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), String> {
-        Err(format!("no version is kept, as is {version}"))
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        Err(LookupError::NotRetained(format!(
+            "no version is kept, as is {version}"
+        )))
     }
 
-    fn otherwise(
+    fn counterfactual(
         &mut self,
         _: &Order,
         position: u64,
         _: &[u64],
         _: Option<u64>,
-    ) -> Result<Otherwise, String> {
-        Err(format!(
+    ) -> Result<Counterfactual, LookupError> {
+        Err(LookupError::NotRetained(format!(
             "no journal is kept to derive entry {position} from"
-        ))
+        )))
     }
 }

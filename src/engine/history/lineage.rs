@@ -1,22 +1,21 @@
 //! The tree of versions, as the journal records it from some position on.
 //!
 //! Invariant: a version holds what its parent holds and what came since; a restored one holds
-//! what the version it brought back holds, and nothing since. Nothing of this is kept: it is read
-//! where an order needs it.
+//! what the version it brought back holds, and nothing since. It grows with the versions, so it
+//! lives only as long as the order that needs it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
 
-use crate::event::{Event, Reason, Version};
-use crate::store::{Error, Reader, segments};
+use crate::event::{Reason, Version};
 
 /// The versions whose records stand from a position on, with where their states came from.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Lineage {
     origins: BTreeMap<u64, Origin>,
 }
 
+#[derive(Clone)]
 struct Origin {
     parent: u64,
     position: u64,
@@ -24,29 +23,8 @@ struct Origin {
 }
 
 impl Lineage {
-    /// The versions that were made from `first` on, and some before: those whose records stand up
-    /// to `last`, and these, which have none up to there.
-    pub fn read(
-        journal: &Path,
-        first: u64,
-        last: u64,
-        unrecorded: &[Version],
-    ) -> Result<Lineage, Error> {
-        let mut lineage = Lineage::default();
-        let oldest = segments(journal)?
-            .first()
-            .map_or(1, |one| one.first_position);
-        let mut reader = Reader::open(journal, first.max(oldest), 0)?;
-        while let Some(entry) = reader.next(last)? {
-            if let Event::Version(version) = entry.event {
-                lineage.add(&version);
-            }
-        }
-        unrecorded.iter().for_each(|version| lineage.add(version));
-        Ok(lineage)
-    }
-
-    fn add(&mut self, version: &Version) {
+    /// Takes note of the record of a version, or of a version that has none yet.
+    pub fn add(&mut self, version: &Version) {
         let origin = Origin {
             parent: version.parent,
             position: version.position,
@@ -60,15 +38,15 @@ impl Lineage {
         self.origins.get(&version).map(|origin| origin.position)
     }
 
-    /// The positions whose entries a version was made of, but for what an order at `order` took
-    /// back, and for what stands before all that was read.
+    /// The positions whose entries a version was made of, except for feedback that the order at
+    /// `order` took back and entries before the first record that was noted.
     pub fn spans(&self, mut version: u64, order: u64) -> Vec<RangeInclusive<u64>> {
         let mut spans = Vec::new();
         while let Some(origin) = self.origins.get(&version) {
             if origin.reason == Reason::Retract && origin.position >= order {
                 break;
             }
-            // What was brought back holds nothing that came since.
+            // A version that was brought back holds nothing that came since.
             if origin.reason != Reason::Restore {
                 let parent = self.position(origin.parent).unwrap_or(0);
                 spans.push(parent + 1..=origin.position);

@@ -1,55 +1,51 @@
-//! What becomes of the checkpoints from between feedback and the order that took it back, once
-//! the feedback is erased: they knew what it said, whatever a restore had undone by then.
+//! Erasure in checkpoints: a checkpoint between feedback and the order that took it back holds the
+//! feedback, also where a restore had undone it by then.
 //!
 //! Invariant: afterwards no checkpoint holds anything that the erased feedback led to, and every
 //! version that never learned it can be restored as before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use crate::engine::versions::lineage::Lineage;
+use crate::engine::history::lineage::Lineage;
 use crate::engine::versions::saved::Versions;
 use crate::event::Version;
 use crate::learn::{Learner, Retold, Tainted};
 use crate::store::checkpoint::UNNAMED;
 use crate::store::{Error, Manifest, checkpoint};
 
-/// What is known of the versions that a learner has made.
+/// The versions that a learner has made: which hold feedback that was taken back.
 pub struct Origins {
     tainted: Tainted,
     retold: Retold,
     unrecorded: Vec<Version>,
-    /// How far the journal records the others.
-    last: u64,
     lineage: Lineage,
 }
 
 impl Origins {
-    /// What the learner knows by itself.
+    /// As far as the learner knows them.
     pub fn of(learner: &Learner) -> Origins {
         Origins {
             tainted: learner.tainted().clone(),
             retold: learner.retold().clone(),
             unrecorded: learner.unrecorded_versions().to_vec(),
-            last: learner.position(),
             lineage: Lineage::default(),
         }
     }
 
-    /// The same, with what the journal records of the versions made since the feedback that was
-    /// taken back.
-    fn since(mut self, journal: &Path, taken: &BTreeMap<u64, u64>) -> Result<Origins, Error> {
-        let first = taken.keys().next().copied().unwrap_or(1);
-        self.lineage = Lineage::read(journal, first, self.last, &self.unrecorded)?;
-        Ok(self)
+    /// The same, with the versions that the journal records since the feedback that was taken back.
+    pub fn with(mut self, lineage: Lineage) -> Origins {
+        self.lineage = lineage;
+        let unrecorded = self.unrecorded.iter();
+        unrecorded.for_each(|version| self.lineage.add(version));
+        self
     }
 
-    /// Whether a version learned any of what was taken back, or of what that had led to.
+    /// Whether a version learned feedback that was taken back, or anything derived from it.
     fn holds(&self, version: u64, taken: &BTreeMap<u64, u64>) -> bool {
         if self.tainted.has_left(version) {
             return true;
         }
-        // What is not tainted is, bit for bit, the one that never saw it.
+        // A version that is not tainted is, bit for bit, the one that never saw it.
         let Some(successor) = self.tainted.successor(version) else {
             return false;
         };
@@ -76,7 +72,6 @@ pub fn remove(
     origins: Origins,
     taken: &BTreeMap<u64, u64>,
 ) -> Result<(), Error> {
-    let origins = origins.since(&versions.journal, taken)?;
     for one in versions.checkpoints()? {
         let position = one.position;
         let before = taken.range(..=position).map(|(_, order)| *order);

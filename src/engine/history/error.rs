@@ -1,0 +1,208 @@
+//! Why a history cannot be rebuilt, by what the caller can do.
+//!
+//! Invariant: an error of the disk stays one, however deep in a rebuild it comes up.
+
+use crate::engine::error::Error as EngineError;
+use crate::engine::versions::error::Error as StateError;
+use crate::learn::{self, LookupError};
+use crate::model::SpecError;
+use crate::store;
+
+/// Why a history cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Mend the disk or the file that it names.
+    #[error(transparent)]
+    Store(store::Error),
+    /// Use another checkpoint.
+    #[error(transparent)]
+    State(StateError),
+    /// Ask for less: the journal or a checkpoint that it takes is no longer kept.
+    #[error("{0}")]
+    NotRetained(String),
+    /// Ask again once a server has run.
+    #[error(
+        "the journal does not say yet whether order {0} was refused; it does once a server has run"
+    )]
+    Undecided(u64),
+    /// Bring a description that fits the journal.
+    #[error("{0}")]
+    Description(String),
+    /// Bring a description whose inputs the journal holds.
+    #[error("input: {0}")]
+    Input(String),
+    /// Repair the device: a model could not compute an answer.
+    #[error("{0}")]
+    Answer(String),
+    /// The journal and the state do not belong together, or the device has failed.
+    #[error(transparent)]
+    Learner(#[from] learn::Error),
+    /// As the nearest state says, or the oldest one.
+    #[error("no state {place} can be gone on from: {}", reasons(nearest, oldest))]
+    NoBase {
+        /// Where one was looked for.
+        place: String,
+        /// Why the nearest state does not do; none where there is only the beginning.
+        nearest: Option<Box<Error>>,
+        /// Why the oldest state does not do.
+        oldest: Box<Error>,
+    },
+}
+
+/// What the caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Mend the disk, and ask again.
+    Mend,
+    /// Restore a file from a copy, or another version.
+    Restore,
+    /// Ask for something else.
+    Ask,
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        match error {
+            store::Error::Missing { .. } => Error::NotRetained(error.to_string()),
+            error => Error::Store(error),
+        }
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(error: StateError) -> Error {
+        match error {
+            StateError::Store(error) => error.into(),
+            error => Error::State(error),
+        }
+    }
+}
+
+impl From<SpecError> for Error {
+    fn from(error: SpecError) -> Error {
+        Error::Description(error.to_string())
+    }
+}
+
+impl Error {
+    /// What the caller can do.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Error::Store(error) if is_of_disk(error) => Remedy::Mend,
+            Error::Store(_) | Error::State(_) => Remedy::Restore,
+            Error::NotRetained(_)
+            | Error::Undecided(_)
+            | Error::Description(_)
+            | Error::Input(_) => Remedy::Ask,
+            Error::Learner(learn::Error::Lookup { cause, .. }) => match cause {
+                LookupError::Unreadable(_) => Remedy::Mend,
+                LookupError::NotRetained(_) => Remedy::Ask,
+            },
+            Error::Answer(_) | Error::Learner(learn::Error::Device { .. }) => Remedy::Mend,
+            Error::Learner(_) => Remedy::Restore,
+            Error::NoBase {
+                nearest, oldest, ..
+            } => match nearest.as_ref().map(|nearest| nearest.remedy()) {
+                Some(Remedy::Mend) => Remedy::Mend,
+                _ => oldest.remedy(),
+            },
+        }
+    }
+
+    /// The same for a request about a model, of which `field` asks for too much.
+    pub fn of_request(self, model: &str, field: &'static str) -> EngineError {
+        let (model, what) = (model.to_owned(), self.to_string());
+        match (self.remedy(), self) {
+            (_, Error::Store(error)) => EngineError::Store(error),
+            (Remedy::Mend, _) => EngineError::Unreadable { model, what },
+            (Remedy::Restore, _) => EngineError::Damaged { model, what },
+            (Remedy::Ask, _) => EngineError::Refused { field, what },
+        }
+    }
+
+    /// The same for a learner that looks it up.
+    pub fn of_lookup(self) -> LookupError {
+        let what = self.to_string();
+        match self.remedy() {
+            Remedy::Mend => LookupError::Unreadable(what),
+            Remedy::Restore | Remedy::Ask => LookupError::NotRetained(what),
+        }
+    }
+}
+
+/// Whether the operating system refused.
+fn is_of_disk(error: &store::Error) -> bool {
+    use store::Error;
+    matches!(
+        error,
+        Error::Io { .. } | Error::NoSegment { .. } | Error::Poisoned { .. }
+    )
+}
+
+/// Of the nearest and of the oldest: those between tell nothing new.
+fn reasons(nearest: &Option<Box<Error>>, oldest: &Error) -> String {
+    let oldest = oldest.to_string();
+    match nearest.as_ref().map(|nearest| nearest.to_string()) {
+        Some(nearest) if nearest != oldest => format!("{nearest}; and {oldest}"),
+        _ => oldest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn io_error() -> store::Error {
+        store::Error::Io {
+            path: "data/m".into(),
+            doing: "read it",
+            source: io::Error::from_raw_os_error(libc::EIO),
+        }
+    }
+
+    fn gone() -> Error {
+        Error::NotRetained("it is gone".to_owned())
+    }
+
+    #[test]
+    fn an_error_of_the_disk_stays_one_however_deep_it_comes_up() {
+        let no_base = |nearest: Option<Error>, oldest: Error| Error::NoBase {
+            place: "before position 5".to_owned(),
+            nearest: nearest.map(Box::new),
+            oldest: Box::new(oldest),
+        };
+        let looked_up = |error: Error| {
+            Error::Learner(learn::Error::Lookup {
+                position: 7,
+                cause: error.of_lookup(),
+            })
+        };
+        let check = |error: Error, expected: Remedy| {
+            assert_eq!(error.remedy(), expected, "{error}");
+        };
+        check(io_error().into(), Remedy::Mend);
+        check(StateError::from(io_error()).into(), Remedy::Mend);
+        check(looked_up(io_error().into()), Remedy::Mend);
+        check(no_base(Some(io_error().into()), gone()), Remedy::Mend);
+        check(no_base(None, io_error().into()), Remedy::Mend);
+        check(no_base(Some(gone()), gone()), Remedy::Ask);
+        check(looked_up(gone()), Remedy::Ask);
+        check(StateError::Digest(5).into(), Remedy::Restore);
+    }
+
+    #[test]
+    fn a_request_is_at_fault_only_where_it_asks_for_too_much() {
+        let of = |error: Error| error.of_request("m", "selector");
+        assert!(matches!(of(io_error().into()), EngineError::Store(_)));
+        let device = Error::Answer("the device is gone".to_owned());
+        assert!(matches!(of(device), EngineError::Unreadable { .. }));
+        let damaged = Error::State(StateError::Digest(5));
+        assert!(matches!(of(damaged), EngineError::Damaged { .. }));
+        let EngineError::Refused { field, what } = of(gone()) else {
+            panic!("it asks for what is gone")
+        };
+        assert_eq!((field, what.as_str()), ("selector", "it is gone"));
+    }
+}

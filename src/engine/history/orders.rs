@@ -1,0 +1,156 @@
+//! The orders of the recorded history that a rebuild has to obey.
+//!
+//! Invariant: they are told from facts; only where a version that was brought back has no manifest
+//! any more is the journal read for its record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::history::error::Error;
+use crate::engine::history::facts::Facts;
+use crate::engine::history::pass::Pass;
+use crate::engine::versions::kept::Wanted;
+use crate::engine::versions::saved::Versions;
+use crate::event::{Event, Order};
+use crate::learn::Exclusion;
+
+/// Facts of the recorded history besides the entries that a rebuild applies.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Feedback that the history excludes which the rebuilt one is a part of.
+    pub exclusions: Vec<Exclusion>,
+    /// Orders that were refused, of which the journal need not say so yet.
+    pub refused: BTreeSet<u64>,
+    /// Up to where every order that was refused is known, from the journal or from `refused`.
+    pub applied: u64,
+    /// Up to where the journal is written, for records of refusals that stand behind the entries.
+    pub written: u64,
+    /// The position from which the recorded history is not known, since it learned erased feedback.
+    pub unknown_from: Option<u64>,
+    /// The facts that were read before; more are read where these do not reach.
+    pub facts: Facts,
+}
+
+/// The orders of the recorded history between a state and a position.
+pub struct Orders {
+    /// Versions brought back, each with the position of the last order that does.
+    restored: BTreeMap<u64, u64>,
+    /// The same of orders whose outcome is not known, by their positions.
+    pub undecided: BTreeMap<u64, u64>,
+    /// Orders that were refused.
+    pub refused: BTreeSet<u64>,
+}
+
+impl Known {
+    /// Nothing but facts.
+    pub fn new(facts: Facts) -> Known {
+        Known {
+            exclusions: Vec::new(),
+            refused: BTreeSet::new(),
+            applied: 0,
+            written: 0,
+            unknown_from: None,
+            facts,
+        }
+    }
+}
+
+impl Orders {
+    /// Those ordered behind the state at `base`, up to position `last`.
+    pub fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> Orders {
+        let mut orders = Orders {
+            restored: BTreeMap::new(),
+            undecided: BTreeMap::new(),
+            refused: known.refused.union(facts.refused()).copied().collect(),
+        };
+        for (order, version) in facts.restores(base, last) {
+            if orders.refused.contains(&order) {
+                continue;
+            }
+            // Of those that were applied every one that was refused is known.
+            match facts.is_carried_out(order) || order <= known.applied {
+                true => drop(orders.restored.insert(version, order)),
+                false => drop(orders.undecided.insert(order, version)),
+            }
+        }
+        orders
+    }
+
+    /// The states of versions that were brought back and that the rebuilt history makes itself; the
+    /// others must be on disk.
+    pub fn wanted(&self, versions: &Versions, base: u64, last: u64) -> Result<Wanted, Error> {
+        let brought = self.restored.keys().chain(self.undecided.values());
+        let mut positions = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for version in brought {
+            match versions.retry.run(|| versions.find(*version)) {
+                Ok(Some(manifest)) => drop(positions.insert(*version, manifest.position)),
+                _ => drop(missing.insert(*version)),
+            }
+        }
+        positions.extend(recorded(versions, base, last, &missing)?);
+        let made = |version| positions.get(version).copied().filter(|at| *at > base);
+        let mut wanted = Wanted::default();
+        for (version, order) in &self.restored {
+            match made(version) {
+                Some(position) => wanted.add(position, *version, *order),
+                None => drop(versions.retry.run(|| versions.load(*version))?),
+            }
+        }
+        // A restore whose version is missing may be refused: the rebuild begins again by then.
+        for (order, version) in &self.undecided {
+            let position = made(version);
+            position
+                .iter()
+                .for_each(|position| wanted.add(*position, *version, *order));
+        }
+        Ok(wanted)
+    }
+}
+
+/// The exclusions of a history that `order` asks for: those of the retractions on the way, and last
+/// that of the order itself.
+pub fn exclusions(
+    order: Option<&Order>,
+    facts: &Facts,
+    base: u64,
+    last: u64,
+) -> Result<Vec<Exclusion>, Error> {
+    let Some(order) = order else {
+        return Ok(Vec::new());
+    };
+    let mut exclusions = facts.exclusions(base, last).map_err(|_| {
+        Error::NotRetained(format!(
+            "the state at {base} holds what was retracted since"
+        ))
+    })?;
+    if let Order::Retract(retraction) = order {
+        exclusions.push(Exclusion {
+            selector: retraction.selector.clone(),
+            // No entry behind the order is applied.
+            before: u64::MAX,
+        });
+    }
+    Ok(exclusions)
+}
+
+/// The positions of these versions that are recorded behind a state, up to `last`.
+fn recorded(
+    versions: &Versions,
+    base: u64,
+    last: u64,
+    missing: &BTreeSet<u64>,
+) -> Result<BTreeMap<u64, u64>, Error> {
+    let mut made = BTreeMap::new();
+    if missing.is_empty() {
+        return Ok(made);
+    }
+    let mut pass = Pass::from(versions, base + 1, u64::MAX)?;
+    while let Some(entry) = pass.next(last)? {
+        if let Event::Version(record) = entry.event
+            && missing.contains(&record.version)
+        {
+            made.insert(record.version, record.position);
+        }
+    }
+    Ok(made)
+}

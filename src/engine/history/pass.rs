@@ -1,0 +1,93 @@
+//! A pass over the journal: its entries, one after the other.
+//!
+//! Invariant: every loop over entries but the learner's own goes through here, and each entry is
+//! counted, so that a test can say how often a journal is read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::engine::compute::retry::ShortageRetry;
+use crate::engine::versions::saved::Versions;
+use crate::event::{Entry, Event};
+use crate::store::{Error, Reader, segments};
+
+/// A reading of one journal.
+pub struct Pass {
+    reader: Reader,
+    retry: ShortageRetry,
+    entries_read: Arc<AtomicU64>,
+}
+
+impl Pass {
+    /// Stands before the entry at `first`, which the journal need not hold yet. Payloads up to
+    /// `verify_to` are compared with their digests.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn from(versions: &Versions, first: u64, verify_to: u64) -> Result<Pass, Error> {
+        let retry = versions.retry.clone();
+        let reader = retry.run(|| Reader::open(&versions.journal, first, verify_to))?;
+        Ok(Pass {
+            reader,
+            retry,
+            entries_read: versions.entries_read.clone(),
+        })
+    }
+
+    /// Stands before the first entry that the journal still holds.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn from_start(versions: &Versions, verify_to: u64) -> Result<Pass, Error> {
+        Pass::from(versions, first_position(versions)?, verify_to)
+    }
+
+    /// The position of the entry that comes next.
+    pub fn next_position(&self) -> u64 {
+        self.reader.next_position()
+    }
+
+    /// The next entry up to position `last`; none after it.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn next(&mut self, last: u64) -> Result<Option<Entry>, Error> {
+        let reader = &mut self.reader;
+        let next = self.retry.run(|| reader.next(last))?;
+        self.entries_read
+            .fetch_add(u64::from(next.is_some()), Relaxed);
+        Ok(next)
+    }
+
+    /// A single entry, wherever the pass stands.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read(&mut self, position: u64) -> Result<Entry, Error> {
+        let reader = &mut self.reader;
+        let entry = self.retry.run(|| reader.read(position))?;
+        self.entries_read.fetch_add(1, Relaxed);
+        Ok(entry)
+    }
+}
+
+/// The first position that a journal still holds.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn first_position(versions: &Versions) -> Result<u64, Error> {
+    let segments = versions.retry.run(|| segments(&versions.journal))?;
+    Ok(segments.first().map_or(1, |one| one.first_position))
+}
+
+/// The text of the description that a journal starts with; none where its first entry is another.
+///
+/// # Errors
+/// As [`Reader::next`].
+pub fn first_description(versions: &Versions) -> Result<Option<String>, Error> {
+    let first = Pass::from(versions, 1, 0)?.next(1)?;
+    Ok(match first.map(|entry| entry.event) {
+        Some(Event::Description(description)) => Some(description.toml),
+        _ => None,
+    })
+}

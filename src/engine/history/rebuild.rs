@@ -1,0 +1,471 @@
+//! A rebuild applies the journal again, entry by entry: as it was, without retracted feedback, or
+//! under another description.
+//!
+//! Invariant: it starts from a state that is older than all feedback that it excludes, and takes
+//! from the disk only versions that are as old; younger ones it derives itself.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::engine::history::error::Error;
+use crate::engine::history::facts::Facts;
+use crate::engine::history::lookup::JournalLookup;
+use crate::engine::history::orders::{Known, Orders, exclusions};
+use crate::engine::history::pass::{first_description, first_position};
+use crate::engine::history::translation::{Divergence, Translation};
+use crate::engine::versions::kept::Kept;
+use crate::engine::versions::saved::Versions;
+use crate::event::{Command, Entry, Event, Feedback, Order, Prediction, Time};
+use crate::learn::{Comparison, Counterfactual, Learner, Lookup, LookupError};
+use crate::model::weights::Tensors;
+use crate::model::{Device, Pinned, Spec, TextEncoder};
+use crate::store::Reader;
+
+/// A history that is being rebuilt.
+pub struct Rebuild {
+    /// The order that asks for it; none of the recorded history.
+    order: Option<Order>,
+    pub learner: Learner,
+    lookup: JournalLookup,
+    excluded: Vec<u64>,
+    known: Known,
+    /// The position up to which it knows the orders.
+    surveyed: u64,
+    /// The first order that may have been refused or not: it stops before that.
+    undecided: Option<u64>,
+    /// The versions of the recorded history beside the states of this one.
+    comparison: Comparison,
+    /// The position of the state that it started from; 0 is before the first entry.
+    pub base: u64,
+    n_begun: u64,
+}
+
+impl Rebuild {
+    /// The history that `order` asks for, of which the journal holds the entries up to `last` by
+    /// now. Nothing is applied yet.
+    ///
+    /// # Errors
+    /// When no state is old enough, or the journal does not reach back to it or to a prediction
+    /// that waits in it.
+    pub fn begin(
+        versions: &Versions,
+        order: &Order,
+        last: u64,
+        known: &Known,
+    ) -> Result<Rebuild, Error> {
+        let first = match order {
+            Order::Retract(retraction) => retraction.first_position,
+            _ => 1,
+        };
+        let place = format!("before position {first}");
+        Rebuild::from_any(older(versions, first)?, place, |base| {
+            Rebuild::from(versions, Some(order), last, known, base)
+        })
+    }
+
+    /// The recorded history up to `last`, from the newest state of it that is whole.
+    ///
+    /// # Errors
+    /// As [`Rebuild::begin`].
+    pub fn again(versions: &Versions, last: u64, facts: &Facts) -> Result<Rebuild, Error> {
+        let place = format!("up to position {last}");
+        Rebuild::from_any(older(versions, last + 1)?, place, |base| {
+            Rebuild::again_from(versions, last, base, facts)
+        })
+    }
+
+    /// The recorded history up to `last`, from the state at `base`; 0 is before the first entry.
+    ///
+    /// # Errors
+    /// As [`Rebuild::begin`].
+    pub fn again_from(
+        versions: &Versions,
+        last: u64,
+        base: u64,
+        facts: &Facts,
+    ) -> Result<Rebuild, Error> {
+        let known = Known::new(facts.clone());
+        Rebuild::from(versions, None, last, &known, base)
+    }
+
+    fn from_any(
+        bases: Vec<u64>,
+        place: String,
+        from: impl Fn(u64) -> Result<Rebuild, Error>,
+    ) -> Result<Rebuild, Error> {
+        let mut nearest = None;
+        for base in bases {
+            match from(base) {
+                Ok(rebuild) => return Ok(rebuild),
+                Err(error) => drop(nearest.get_or_insert(error)),
+            }
+        }
+        from(0).map_err(|oldest| Error::NoBase {
+            place,
+            nearest: nearest.map(Box::new),
+            oldest: Box::new(oldest),
+        })
+    }
+
+    fn from(
+        versions: &Versions,
+        order: Option<&Order>,
+        last: u64,
+        known: &Known,
+        base: u64,
+    ) -> Result<Rebuild, Error> {
+        let first = reaches_back(versions, base)?;
+        let mut facts = known.facts.spanning(versions, base + 1, last)?;
+        let mut orders = Orders::between(&facts, base, last, known);
+        if !orders.undecided.is_empty() {
+            // Records of what became of them may stand behind.
+            facts.read_on(versions, known.written)?;
+            orders = Orders::between(&facts, base, last, known);
+        }
+        let own = exclusions(order, &facts, base, last)?;
+        let exclusions = [&known.exclusions[..], &own].concat();
+        let wanted = orders.wanted(versions, base, last)?;
+        // The recorded history decides by itself.
+        let undecided = order.and_then(|_| orders.undecided.keys().next().copied());
+        let learner = match base {
+            0 => versions.beginning(first_spec(versions, order)?)?,
+            base => versions.base_at(base)?,
+        };
+        check_waiting(&learner, base, first)?;
+        let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
+        let reader = versions.retry.run(open)?;
+        let mut comparison = Comparison::default();
+        known
+            .unknown_from
+            .iter()
+            .for_each(|first| comparison.begin(*first));
+        let mut lookup = JournalLookup::new(reader, versions.clone());
+        lookup.exclusions = exclusions.clone();
+        lookup.refused = orders.refused;
+        lookup.facts = facts;
+        lookup.kept = Kept::new(versions, wanted);
+        if let Some(Order::Adopt(description)) = order {
+            lookup.translation = Some(Translation::new(description.clone())?);
+        }
+        Ok(Rebuild {
+            order: order.cloned(),
+            learner: match order {
+                Some(_) => learner.rederive(exclusions),
+                None => learner,
+            },
+            lookup,
+            excluded: Vec::new(),
+            known: known.clone(),
+            surveyed: last,
+            undecided,
+            comparison,
+            base,
+            n_begun: 1,
+        })
+    }
+
+    /// The order that it is rebuilt for.
+    pub fn order(&self) -> Option<&Order> {
+        self.order.as_ref()
+    }
+
+    /// Lookups from here on wait for descriptors where those of these versions do.
+    pub fn retry_like(&mut self, versions: &Versions) {
+        self.lookup.versions.retry = versions.retry.clone();
+    }
+
+    /// Where the entries that it reads are counted.
+    pub fn entries_read(&self) -> Arc<AtomicU64> {
+        self.lookup.versions.entries_read.clone()
+    }
+
+    /// How often it has begun.
+    pub fn n_begun(&self) -> u64 {
+        self.n_begun
+    }
+
+    /// The position of the last entry applied.
+    pub fn position(&self) -> u64 {
+        self.learner.position()
+    }
+
+    /// Where its answers first part from those served, under another description.
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.lookup.translation.as_ref()?.divergence()
+    }
+
+    /// The order before which it stops until it is known whether that was refused.
+    pub fn undecided(&self) -> Option<u64> {
+        self.undecided
+    }
+
+    /// Applies the entries up to `last`, `n_max` at most, and none from an order on of which it is
+    /// not known whether it was refused.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or does not fit the state.
+    pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), Error> {
+        for _ in 0..n_max {
+            let until = self.undecided.map_or(last, |order| last.min(order - 1));
+            let Some(entry) = self.lookup.next(until)? else {
+                break;
+            };
+            self.lookup.versions.entries_read.fetch_add(1, Relaxed);
+            if self.order.is_some() && self.is_unseen(&entry) {
+                self.begin_again(last)?;
+                continue;
+            }
+            let entry = match &mut self.lookup.translation {
+                Some(translation) => translation.entry(entry, &self.learner)?,
+                None => entry,
+            };
+            self.apply(&entry)?;
+        }
+        Ok(())
+    }
+
+    /// The same history from its base, with all orders up to `last` in view.
+    ///
+    /// # Errors
+    /// As [`Rebuild::begin`].
+    pub fn begin_again(&mut self, last: u64) -> Result<(), Error> {
+        if let Some(order) = &self.order {
+            let versions = &self.lookup.versions;
+            let known = Known {
+                facts: self.lookup.facts.clone(),
+                ..self.known.clone()
+            };
+            let again = Rebuild::begin(versions, order, last, &known)?;
+            *self = Rebuild {
+                n_begun: self.n_begun + 1,
+                ..again
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether this is an order that was not known when the rebuild began. The version that it
+    /// brings back may have been passed without being kept, and the feedback that it takes back may
+    /// have been learned.
+    fn is_unseen(&self, entry: &Entry) -> bool {
+        let Event::Command(Command { order, .. }) = &entry.event else {
+            return false;
+        };
+        match order {
+            Order::Checkpoint | Order::Erase(_) => false,
+            Order::Restore { .. }
+            | Order::EarlierRestore { .. }
+            | Order::Retract(_)
+            | Order::Adopt(_) => entry.position > self.surveyed,
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<(), Error> {
+        let own = self.lookup.exclusions.len().checked_sub(1);
+        if own.is_some() && self.takes_back() && self.exclusion(entry) == own {
+            self.excluded.push(entry.position);
+            self.comparison.begin(entry.position);
+        }
+        let step = self.learner.apply(entry, &mut self.lookup)?;
+        if let Some(translation) = self.lookup.translation.as_mut().filter(|_| step.changed) {
+            translation.changed();
+        }
+        self.comparison.observe(entry, &self.learner);
+        Ok(self.lookup.kept.follow(&self.learner)?)
+    }
+
+    /// The first exclusion that takes the entry back; that of its own order is the last.
+    fn exclusion(&self, entry: &Entry) -> Option<usize> {
+        let Event::Feedback(feedback) = &entry.event else {
+            return None;
+        };
+        let mut exclusions = self.lookup.exclusions.iter();
+        exclusions.position(|one| one.excludes(entry.position, entry.time, feedback))
+    }
+
+    /// Whether its own order takes feedback back.
+    fn takes_back(&self) -> bool {
+        matches!(self.order, Some(Order::Retract(_)))
+    }
+
+    /// Applies the entries up to `last`, and gives the state and its comparison.
+    ///
+    /// # Errors
+    /// As [`Rebuild::advance`].
+    pub fn finish(mut self, last: u64) -> Result<Counterfactual, Error> {
+        self.advance(last, usize::MAX)?;
+        match (self.learner.position() == last, self.undecided) {
+            (true, _) => Ok(Counterfactual {
+                learner: self.learner,
+                excluded: self.excluded,
+                comparison: self.comparison,
+            }),
+            (false, Some(order)) => Err(Error::Undecided(order)),
+            (false, None) => Err(Error::NotRetained(format!(
+                "the journal has no entry {last}"
+            ))),
+        }
+    }
+
+    /// The same for a learner that has applied those entries and refused `refused` of them.
+    ///
+    /// # Errors
+    /// As [`Rebuild::advance`].
+    pub fn finish_for(
+        mut self,
+        last: u64,
+        refused: BTreeSet<u64>,
+    ) -> Result<Counterfactual, Error> {
+        self.known.refused.extend(refused);
+        self.known.applied = last;
+        if self.undecided.is_some() {
+            self.begin_again(last)?;
+        }
+        self.finish(last)
+    }
+}
+
+/// Refuses a state whose waiting predictions the journal no longer holds.
+fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<(), Error> {
+    match learner.joins().oldest_position().filter(|at| *at < first) {
+        None => Ok(()),
+        Some(oldest) => Err(Error::NotRetained(format!(
+            "predictions from position {oldest} on wait in the state at {base}, but the \
+             journal was shortened and starts at {first} now"
+        ))),
+    }
+}
+
+/// The first position of the journal, if what follows the state at `base` is still there.
+fn reaches_back(versions: &Versions, base: u64) -> Result<u64, Error> {
+    let first = first_position(versions)?;
+    match base + 1 < first {
+        false => Ok(first),
+        true => Err(Error::NotRetained(format!(
+            "the journal no longer reaches back far enough: it was shortened and starts at \
+             position {first} now, behind position {}",
+            base + 1
+        ))),
+    }
+}
+
+/// The positions before `first` that have a checkpoint, the newest first.
+fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, Error> {
+    let positions = versions.retry.run(|| versions.positions())?;
+    let older = positions.into_iter().rev();
+    Ok(older.filter(|position| *position < first).collect())
+}
+
+/// The description that a history starts with.
+fn first_spec(versions: &Versions, order: Option<&Order>) -> Result<Arc<Spec>, Error> {
+    let toml = match order {
+        Some(Order::Adopt(description)) => description.toml.clone(),
+        _ => first_description(versions)?.ok_or_else(|| {
+            let what = "its journal does not start with a description";
+            Error::NotRetained(what.to_owned())
+        })?,
+    };
+    Ok(Arc::new(Spec::journaled(&toml)?))
+}
+
+impl JournalLookup {
+    /// The state of a version whose checkpoint is not whole, rebuilt from an older one.
+    fn rebuilt(&self, version: u64) -> Result<(Tensors, Tensors), Error> {
+        let last = self.reader.next_position() - 1;
+        let position = self.position_of(version, last)?;
+        let rebuild = Rebuild::again(&self.versions, position, &self.facts)?;
+        let learner = rebuild.finish(position)?.learner;
+        Ok((learner.learned().weights(), learner.state()))
+    }
+
+    fn version_at(&self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        let (retry, kept) = (&self.versions.retry, &self.kept);
+        let kept = retry.run(|| kept.find(version));
+        if let Some(kept) = kept.map_err(|error| Error::from(error).of_lookup())? {
+            return Ok(kept);
+        }
+        let loaded = retry.run(|| self.versions.load(version));
+        loaded.or_else(|error| {
+            let again = self.rebuilt(version);
+            let model = &self.versions.model;
+            tracing::warn!(model, version, %error, "rebuilt a version that is not whole");
+            again.map_err(|why| {
+                let both = |why: String| format!("{error}; and it cannot be made again: {why}");
+                match why.of_lookup() {
+                    LookupError::Unreadable(why) => LookupError::Unreadable(both(why)),
+                    LookupError::NotRetained(why) => LookupError::NotRetained(both(why)),
+                }
+            })
+        })
+    }
+}
+
+impl Lookup for JournalLookup {
+    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
+        let found = self.prediction_at(position);
+        found.map(Cow::Owned).map_err(Error::of_lookup)
+    }
+
+    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), LookupError> {
+        self.feedback_at(position).map_err(Error::of_lookup)
+    }
+
+    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
+        self.version_at(version)
+    }
+
+    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+        let found = self.versions.encoder(pinned);
+        found.map_err(|error| LookupError::Unreadable(error.to_string()))
+    }
+
+    fn device(&self, named: Device) -> Device {
+        self.device_for(named)
+    }
+
+    fn refused(&mut self, position: u64) -> bool {
+        self.refused.contains(&position)
+    }
+
+    fn counterfactual(
+        &mut self,
+        order: &Order,
+        position: u64,
+        refused: &[u64],
+        unknown_from: Option<u64>,
+    ) -> Result<Counterfactual, LookupError> {
+        let last = position - 1;
+        let known = Known {
+            exclusions: self.exclusions.clone(),
+            refused: self.refused.iter().chain(refused).copied().collect(),
+            applied: last,
+            written: last,
+            unknown_from,
+            facts: self.facts.clone(),
+        };
+        let rebuild = Rebuild::begin(&self.versions, order, last, &known);
+        let other = rebuild.and_then(|rebuild| rebuild.finish(last));
+        other.map_err(Error::of_lookup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_state_and_the_oldest_say_why_they_do_not_do() {
+        let check = |bases: &[u64], why: fn(u64) -> String, expected: &str| {
+            let failed = |base| Err(Error::NotRetained(why(base)));
+            let rebuilt = Rebuild::from_any(bases.to_vec(), "here".to_owned(), failed);
+            let message = rebuilt.err().expect("no state does").to_string();
+            let expected = format!("no state here can be gone on from: {expected}");
+            assert_eq!(message, expected);
+        };
+        check(&[], |base| format!("no {base}"), "no 0");
+        check(&[9, 5], |base| format!("no {base}"), "no 9; and no 0");
+        check(&[9, 5], |_| "none".to_owned(), "none");
+    }
+}

@@ -1,0 +1,150 @@
+//! The value of a key: the one written or the default, checked against the table of keys.
+//!
+//! Invariant: every refusal names the key, the value and the values that the table allows.
+
+use std::fmt::{Debug, Display};
+
+use super::super::{Error, Key, Values};
+
+/// A refusal whose allowed values depend on other keys.
+pub(super) fn value(key: &str, value: impl Display, allowed: impl Display) -> Error {
+    Error::Value {
+        key: key.to_owned(),
+        value: value.to_string(),
+        allowed: allowed.to_string(),
+    }
+}
+
+/// A refusal with the allowed values of the table.
+pub(super) fn refused(key: &str, written: impl Display) -> Error {
+    value(key, written, Key::named(key).values)
+}
+
+/// A refusal of a word, with the words of the table.
+pub(super) fn unknown(key: &str, written: &str) -> Error {
+    let words = Key::named(key).values;
+    value(key, format!("{written:?}"), format!("take {words}"))
+}
+
+pub(super) fn unavailable(key: &str, written: &str, instead: &str) -> Error {
+    Error::NotAvailable {
+        key: key.to_owned(),
+        value: written.to_owned(),
+        instead: instead.to_owned(),
+    }
+}
+
+/// Refuses a key that stands where nothing reads it.
+pub(super) fn not_here<T: Debug>(key: &str, written: &Option<T>, of: &str) -> Result<(), Error> {
+    match written {
+        None => Ok(()),
+        Some(written) => {
+            let allowed = format!("only {of} has it");
+            Err(value(key, format!("{written:?}"), allowed))
+        }
+    }
+}
+
+/// Refuses a key that is known, but has no effect yet.
+pub(super) fn not_yet<T: Debug>(
+    key: &str,
+    written: &Option<T>,
+    instead: &str,
+) -> Result<(), Error> {
+    match written {
+        None => Ok(()),
+        Some(written) => Err(unavailable(key, &format!("{written:?}"), instead)),
+    }
+}
+
+/// The word written, or the default.
+pub(super) fn word<'a>(key: &str, written: Option<&'a str>) -> &'a str {
+    written.unwrap_or(Key::named(key).default)
+}
+
+/// A whole number within its range.
+pub(super) fn count(key: &str, written: Option<u64>) -> Result<u64, Error> {
+    count_or(key, written, || {
+        let default = Key::named(key).default.parse();
+        default.expect("the table has a whole number")
+    })
+}
+
+/// A whole number whose default depends on other keys.
+pub(super) fn count_or(
+    key: &str,
+    written: Option<u64>,
+    default: impl FnOnce() -> u64,
+) -> Result<u64, Error> {
+    let number = written.unwrap_or_else(default);
+    let Values::Count(min, max) = Key::named(key).values else {
+        unreachable!("{key} is a whole number in the table");
+    };
+    if (min..=max).contains(&number) {
+        Ok(number)
+    } else {
+        Err(refused(key, number))
+    }
+}
+
+/// A number within its range.
+pub(super) fn number(key: &str, written: Option<f64>) -> Result<f64, Error> {
+    number_or(key, written, || {
+        let default = Key::named(key).default.parse();
+        default.expect("the table has a number")
+    })
+}
+
+/// A number whose default depends on other keys.
+pub(super) fn number_or(
+    key: &str,
+    written: Option<f64>,
+    default: impl FnOnce() -> f64,
+) -> Result<f64, Error> {
+    let number = written.unwrap_or_else(default);
+    let is_allowed = match Key::named(key).values {
+        Values::Between(min, max) => (min..=max).contains(&number),
+        Values::Above(min, max) => number > min && number <= max,
+        Values::Finite(_) => number.is_finite(),
+        _ => unreachable!("{key} is a number in the table"),
+    };
+    if is_allowed {
+        Ok(number)
+    } else {
+        Err(refused(key, number))
+    }
+}
+
+/// A size in bytes, at least that of the table.
+pub(super) fn size(key: &str, written: Option<&str>) -> Result<u64, Error> {
+    let key = Key::named(key);
+    let written = written.unwrap_or(key.default);
+    let Values::Size(min_mib) = key.values else {
+        unreachable!("{} is a size in the table", key.name);
+    };
+    let bytes = bytes(written).filter(|bytes| *bytes >= min_mib << 20);
+    bytes.ok_or_else(|| refused(key.name, written))
+}
+
+/// Bytes, from a size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (count, shift) = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))?;
+    count.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// Seconds, from a time with its unit: `d`, `h`, `m` or `s`.
+pub(super) fn time(key: &str, written: Option<&str>) -> Result<u64, Error> {
+    const CENTURY_S: u64 = 36_500 * 24 * 3600;
+    let written = written.unwrap_or(Key::named(key).default);
+    let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
+    let number = units
+        .iter()
+        .find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, *seconds)));
+    let seconds = number.and_then(|(count, unit)| count.parse::<u64>().ok()?.checked_mul(unit));
+    seconds
+        .filter(|seconds| *seconds <= CENTURY_S)
+        .ok_or_else(|| refused(key, written))
+}

@@ -1,0 +1,50 @@
+//! A disk that fails while a history is rebuilt: the request is not at fault.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use perennial::engine::{Disposal, Error};
+use perennial::event::Order;
+use perennial::store::Disk;
+use perennial::store::disk::{Change, Then};
+
+use super::{live, request, source};
+use crate::support::{House, gradient, order};
+
+/// A disk on which no state can be set aside while `fails` says so.
+fn failing(fails: Arc<AtomicBool>) -> Disk {
+    Disk::watched(move |change| match change {
+        Change::Create(path) | Change::CreateFolder(path)
+            if fails.load(Relaxed) && path.to_string_lossy().contains(".scratch-") =>
+        {
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        }
+        Change::Sync(_) | Change::SyncFolder(_) => Ok(Then::Pretend),
+        _ => Ok(Then::Make),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retraction_that_the_disk_fails_is_no_fault_of_the_request() {
+    let house = House::new(&[("m", &gradient("sgd", "8", "er"))]);
+    let fails = Arc::new(AtomicBool::new(false));
+    let engine = house.open_on(failing(fails.clone()));
+    let model = engine.model("m").unwrap();
+    live(model, 0, 10, None).await;
+    let version = order(model, Order::Checkpoint).await.version;
+    live(model, 10, 10, None).await;
+    order(model, Order::Restore { version }).await;
+    live(model, 20, 4, None).await;
+
+    fails.store(true, Relaxed);
+    let asked = request(source("batch"), Disposal::Keep);
+    let error = model.retract(asked.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::Store(_)), "{error:?}");
+    assert!(error.to_string().contains(".scratch-"), "{error}");
+
+    fails.store(false, Relaxed);
+    let done = model.retract(asked).await.unwrap();
+    assert_eq!(done.plan.excluded, 12);
+    engine.close();
+}

@@ -1,0 +1,103 @@
+//! How often a journal is read: counted entry by entry by the engine's readers.
+//!
+//! Invariant: a pass over the journal is as many entries as it holds.
+
+use perennial::engine::{Disposal, Offline, describe};
+use perennial::event::{Order, PredictionId, Selector};
+
+use super::{live, request, source};
+use crate::support::{House, gradient, order};
+
+/// A journal of two sources, with versions, a restore and a retraction, and its last predictions.
+async fn lived() -> (House, Vec<PredictionId>) {
+    let versions = "[versions]\nevery_examples = 24\nkeep = 100\n";
+    let house = House::new(&[("m", &format!("{}{versions}", gradient("sgd", "8", "er")))]);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    live(model, 0, 20, None).await;
+    let early = Selector::FeedbackId("row-3".to_owned());
+    model.retract(request(early, Disposal::Keep)).await.unwrap();
+    live(model, 20, 60, Some("people")).await;
+    let made = order(model, Order::Checkpoint).await;
+    live(model, 80, 100, None).await;
+    let version = made.version;
+    order(model, Order::Restore { version }).await;
+    let ids = live(model, 180, 120, None).await;
+    engine.close();
+    (house, ids)
+}
+
+fn last(house: &House) -> u64 {
+    Offline::open(&house.data(), "m").unwrap().positions().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_reads_the_journal_twice() {
+    let (house, _) = lived().await;
+    let before = last(&house);
+    let engine = house.open();
+    let model = engine.model("m").unwrap();
+    let read = model.entries_read().unwrap();
+    let done = model.retract(request(source("batch"), Disposal::Erase));
+    let done = done.await.unwrap();
+    assert!(done.erased > 100, "{done:?}");
+    let read = model.entries_read().unwrap() - read;
+    println!("{read} entries read of {before}");
+    // One pass chooses, and one rebuilds; the rest are the order's own entries, and the events that
+    // an earlier order may have taken back.
+    assert!(read <= 2 * before + 32, "{read} of {before}");
+    // The facts are known by now: only what is chosen has to be found.
+    let again = model.entries_read().unwrap();
+    let selector = Selector::FeedbackId("row-298".to_owned());
+    model
+        .retract(request(selector, Disposal::Keep))
+        .await
+        .unwrap();
+    let again = model.entries_read().unwrap() - again;
+    assert!(again <= before + before / 4, "{again} of {before}");
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_without_a_source_reads_the_journal_twice() {
+    let (house, ids) = lived().await;
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let (_, last) = offline.positions();
+    let id = ids[ids.len() - 2];
+    let audit = offline
+        .audit(id, Some("batch"))
+        .unwrap()
+        .expect("it is there");
+    assert!(audit.bit_equal());
+    assert!(audit.without.expect("it was asked for").unwrap().excluded > 100);
+    assert_eq!(audit.feedback.len(), 1);
+    let read = offline
+        .entries_read()
+        .load(std::sync::atomic::Ordering::Relaxed);
+    println!("{read} entries read of {last}");
+    // One pass finds it, and one rebuilds without the source; the stretches from the last version
+    // to the answer and to its feedback are short.
+    assert!(read <= 2 * last + 160, "{read} of {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_adopted_reads_the_journal_once() {
+    let (house, _) = lived().await;
+    house.describe("other", &gradient("adamw", "8", "er"));
+    let described = describe(&house.models().join("other/model.toml")).unwrap();
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let (_, last) = offline.positions();
+    let entries_read = offline.entries_read();
+    let mut replay = offline.replay_with(described.description).unwrap();
+    while replay.advance(1000).unwrap() {}
+    let digest = replay.outcome().digest;
+    assert!(offline.served().unwrap().served().count > 0.0);
+    let made = offline.adopt(replay, String::new(), String::new()).unwrap();
+    let read = entries_read.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{read} entries read of {last}");
+    assert!(read <= last + 8, "{read} of {last}");
+    let offline = Offline::open(&house.data(), "m").unwrap();
+    let state = offline.version(made.version).unwrap();
+    let adopted = blake3::Hash::from_bytes(state.learned().digest()).to_string();
+    assert_eq!(adopted, digest);
+}
