@@ -14,7 +14,7 @@ mod windows;
 
 use std::sync::Arc;
 
-use super::join::{HeldThen, Joins};
+use super::join::{HeldThen, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
@@ -163,7 +163,7 @@ struct World {
     newest_version: u64,
     /// Feedback events that have come: each has one fate.
     n_events: u64,
-    joins: Joins,
+    joins: PendingPredictions,
     feedback_ids: FeedbackIds,
     ledger: Ledger,
     sources: Sources,
@@ -283,7 +283,7 @@ impl Learner {
     }
 
     /// Predictions that wait.
-    pub fn joins(&self) -> &Joins {
+    pub fn joins(&self) -> &PendingPredictions {
         &self.world.joins
     }
 

@@ -110,7 +110,7 @@ impl Learner {
                     Ok(waiting) => waiting,
                     Err(fate) => return Ok((fate, None)),
                 };
-                if waiting.told {
+                if waiting.has_truth {
                     return self.relabel(id, waiting, feedback, lookup);
                 }
                 self.label(id, waiting, feedback, lookup)?

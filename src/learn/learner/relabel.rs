@@ -98,7 +98,7 @@ impl Learner {
         let fate = self.learn(example, target);
         let (position, revision) = (self.world.position, self.spec.revision);
         self.world.joins.update(id, |waiting| {
-            waiting.told = true;
+            waiting.has_truth = true;
             if revision >= 2 {
                 waiting.label = NonZeroU64::new(position);
                 waiting.is_judged_by_label = is_judged;

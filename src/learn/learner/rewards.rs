@@ -119,7 +119,7 @@ impl Learner {
         let reward = windows.credit(&mut self.world.joins, id, &waiting, reward);
         let target = Target::Reward { action, reward };
         match waiting.credited {
-            _ if waiting.told => {}
+            _ if waiting.has_truth => {}
             None => {
                 self.judge(prediction, row, target);
             }

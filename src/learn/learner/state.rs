@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::join::Joins;
+use super::super::join::PendingPredictions;
 use super::windows::PER_ENTRY_MAX;
 use super::{History, Learner, World};
 use crate::event::{Description, Reason, Refusal, Time, Version};
@@ -72,7 +72,7 @@ impl Learner {
         let numbers = world.take_u64("numbers", &[Some(5)])?;
         let (newest, tainted, retold) = load_versions(&mut world)?;
         let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
-        let mut joins = Joins::load(&mut world)?;
+        let mut joins = PendingPredictions::load(&mut world)?;
         joins.reconfigure(&spec);
         Ok(Learner {
             spec,
