@@ -289,7 +289,7 @@ fn known_ids(
         )));
     }
     if ids.covers() == 0 && learner.spec().revision == 1 {
-        for (key, position, time) in learner.seen().each() {
+        for (key, position, time) in learner.feedback_ids().each() {
             ids.insert_key(key, "", position, time);
         }
     } else {
