@@ -289,7 +289,7 @@ fn known_ids(
         )));
     }
     if ids.covers() == 0 && learner.spec().revision == 1 {
-        for (key, position, time) in learner.seen().each() {
+        for (key, position, time) in learner.feedback_ids().each() {
             ids.insert_key(key, "", position, time);
         }
     } else {
@@ -316,9 +316,8 @@ fn known_ids(
 
 fn check_name(name: &str) -> Result<(), RecoverError> {
     let checked = name.parse::<ModelName>();
-    let refusal = |error| {
-        RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"))
-    };
+    let refusal =
+        |error| RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"));
     checked.map(drop).map_err(refusal)
 }
 
