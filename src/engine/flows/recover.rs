@@ -311,9 +311,8 @@ fn known_ids(
 
 fn check_name(name: &str) -> Result<(), RecoverError> {
     let checked = name.parse::<ModelName>();
-    let refusal = |error| {
-        RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"))
-    };
+    let refusal =
+        |error| RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"));
     checked.map(drop).map_err(refusal)
 }
 
