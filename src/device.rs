@@ -36,7 +36,7 @@ pub enum Error {
     /// It has no room, or failed: what it was asked for may succeed later.
     #[error("the device cannot {task}: {why}")]
     Failed {
-        /// What it was asked for, as a verb.
+        /// The task that it was given, as a verb.
         task: &'static str,
         /// The error of candle.
         why: String,
@@ -132,7 +132,7 @@ pub(crate) fn compute<R: Send>(
     result
 }
 
-/// What candle says went wrong, without the backtrace that its errors may carry.
+/// The message of an error of candle in one line, without the backtrace that it may carry.
 pub(crate) fn in_a_line(error: &candle_core::Error) -> String {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => in_a_line(inner),
@@ -199,7 +199,7 @@ pub fn profile(device: Device, revision: u32) -> String {
     }
 }
 
-/// What a GPU is, where it is there.
+/// The model of a GPU and the interface of its driver; the device's own name where it is absent.
 fn gpu(device: Device) -> String {
     match device.open(Use::Answers) {
         #[cfg(feature = "cuda")]

@@ -15,7 +15,7 @@ use crate::learn::versions::tallies::Tallies;
 /// The number of a successor that is not made yet.
 const UNMADE: u64 = 0;
 
-/// What a history had come to at an order.
+/// The state of a history at an order.
 #[derive(Clone, Debug, PartialEq)]
 struct Moment {
     /// Of what had been learned.
@@ -27,12 +27,12 @@ struct Moment {
     whole: bool,
 }
 
-/// What the comparison of two histories has come to so far.
+/// The comparison of two histories so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
     /// Versions that were made from this position on are compared; none so far.
     since: Option<u64>,
-    /// What the other history had come to at orders whose versions have no record yet.
+    /// The states of the other history at orders whose versions have no record yet.
     moments: BTreeMap<u64, Moment>,
     /// Whether the other history learns under rules by which this is bounded.
     bounded: bool,
@@ -74,9 +74,10 @@ impl Comparison {
         Moment {
             digest: other.learned().digest(),
             counted: other.counted(),
-            tallies: match whole {
-                true => other.tallies(),
-                false => other.tallies_unheld(),
+            tallies: if whole {
+                other.tallies()
+            } else {
+                other.tallies_unheld()
             },
             whole,
         }

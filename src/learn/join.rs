@@ -27,7 +27,7 @@ pub struct Waiting {
     /// Until when a reward counts.
     pub deadline: Time,
     /// Whether the truth (label or value) has come.
-    pub told: bool,
+    pub has_truth: bool,
     /// The reward signals that have come, a bit for each.
     pub signals: u64,
     /// What it has earned. That is true of the world: it goes on through restores.
@@ -67,7 +67,7 @@ impl Held {
 impl Waiting {
     /// Whether nothing has been heard of it, nor its window closed.
     pub fn is_silent(&self) -> bool {
-        !self.told && self.credited.is_none()
+        !self.has_truth && self.credited.is_none()
     }
 
     /// Its place among open windows.
@@ -92,7 +92,7 @@ type Window = (Time, u64, u32);
 
 /// Every prediction that waits.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Joins {
+pub struct PendingPredictions {
     waiting: BTreeMap<u128, Waiting>,
     /// Their ids in the order in which they came.
     order: VecDeque<u128>,
@@ -110,7 +110,7 @@ pub struct Joins {
     windows: Vec<(u64, i64)>,
 }
 
-impl Joins {
+impl PendingPredictions {
     /// How many are kept.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -146,7 +146,7 @@ impl Joins {
                 position,
                 row: row as u32,
                 deadline,
-                told: false,
+                has_truth: false,
                 signals: 0,
                 credited: None,
                 closed: false,
@@ -235,7 +235,11 @@ impl Joins {
     }
 
     /// Lets all go but those that `stay`; those that made room in the `earlier` history have here.
-    pub(super) fn retain(&mut self, earlier: &Joins, stay: impl Fn(PredictionId) -> bool) {
+    pub(super) fn retain(
+        &mut self,
+        earlier: &PendingPredictions,
+        stay: impl Fn(PredictionId) -> bool,
+    ) {
         self.made_room = self.made_room.max(earlier.made_room);
         let (order, n_closed) = (mem::take(&mut self.order), mem::take(&mut self.n_closed));
         for (index, id) in order.into_iter().enumerate() {
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         joins.wait(&prediction(&[10, 11]), 1, Time(5));
         joins.make_room(3);
         joins.wait(&prediction(&[12, 13]), 2, Time(6));
@@ -368,12 +372,12 @@ mod tests {
         assert_eq!((found.position, found.row, found.deadline), (2, 1, Time(6)));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
-        assert_eq!(Joins::load(&mut tensors), Ok(joins));
+        assert_eq!(PendingPredictions::load(&mut tensors), Ok(joins));
     }
 
     #[test]
     fn those_whose_windows_ended_long_ago_go() {
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         joins.wait(&prediction(&[10, 11]), 1, Time(5));
         joins.wait(&prediction(&[12]), 2, Time(6));
         assert_eq!(joins.oldest_position(), Some(1));
@@ -388,12 +392,12 @@ mod tests {
 
     #[test]
     fn some_go_and_the_others_keep_their_order() {
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         joins.wait(&prediction(&[10, 11, 12]), 1, Time(5));
-        joins.update(PredictionId(10), |one| one.told = true);
-        joins.update(PredictionId(11), |one| one.told = true);
+        joins.update(PredictionId(10), |one| one.has_truth = true);
+        joins.update(PredictionId(11), |one| one.has_truth = true);
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
-        joins.retain(&Joins::default(), |id| id.0 != 11);
+        joins.retain(&PendingPredictions::default(), |id| id.0 != 11);
         assert_eq!(joins.find(PredictionId(11)), Found::Expired);
         assert!(matches!(joins.find(PredictionId(10)), Found::Waiting(_)));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
@@ -402,15 +406,15 @@ mod tests {
         assert!(!gone.holds(PredictionId(11), &coming, 3));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
-        assert_eq!(Joins::load(&mut tensors), Ok(joins.clone()));
+        assert_eq!(PendingPredictions::load(&mut tensors), Ok(joins.clone()));
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
-        joins.retain(&Joins::default(), |_| false);
+        joins.retain(&PendingPredictions::default(), |_| false);
         assert_eq!((joins.len(), joins.next_deadline()), (0, None));
     }
 
     #[test]
     fn a_clock_that_steps_back_does_not_make_newcomers_expire() {
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         joins.wait(&prediction(&[100, 101]), 1, Time(5));
         joins.make_room(2);
         joins.wait(&prediction(&[7]), 2, Time(6));
@@ -421,14 +425,15 @@ mod tests {
 
     #[test]
     fn windows_close_in_order_and_only_in_silence() {
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         joins.wait(&prediction(&[1, 2, 3]), 1, Time(5));
         joins.wait(&prediction(&[4]), 2, Time(8));
         assert_eq!(joins.next_deadline(), Some(Time(5)));
         assert_eq!(joins.n_silent(), 4);
         joins.update(PredictionId(1), |one| one.credited = Some(1.0));
-        joins.update(PredictionId(2), |one| one.told = true);
-        let due = |joins: &mut Joins, now| joins.next_due(Time(now)).map(|(id, _)| id.0);
+        joins.update(PredictionId(2), |one| one.has_truth = true);
+        let due =
+            |joins: &mut PendingPredictions, now| joins.next_due(Time(now)).map(|(id, _)| id.0);
         assert_eq!(due(&mut joins, 5), None);
         assert_eq!(due(&mut joins, 6), Some(3));
         joins.update(PredictionId(3), |one| one.credited = Some(0.0));
@@ -438,6 +443,6 @@ mod tests {
         assert_eq!((joins.len(), joins.n_silent()), (4, 1));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
-        assert_eq!(Joins::load(&mut tensors), Ok(joins));
+        assert_eq!(PendingPredictions::load(&mut tensors), Ok(joins));
     }
 }

@@ -14,7 +14,7 @@ mod windows;
 
 use std::sync::Arc;
 
-use super::join::{HeldThen, Joins};
+use super::join::{HeldThen, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
@@ -22,9 +22,9 @@ use crate::event::{
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::{Fate, Ledger};
 use crate::learn::records::places::Places;
-use crate::learn::records::seen::Seen;
 use crate::learn::records::sources::Sources;
 use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::newest::Newest;
@@ -59,7 +59,7 @@ pub enum Error {
     Description {
         /// Where it stands.
         position: u64,
-        /// What is wrong with it.
+        /// The mistake in it.
         error: SpecError,
     },
     /// The state of a version is not of this description.
@@ -67,15 +67,15 @@ pub enum Error {
     Version {
         /// Which.
         version: u64,
-        /// What does not fit.
+        /// The tensor that does not fit.
         error: weights::Error,
     },
-    /// What was to learn it cannot: the state is not to be gone on with.
+    /// The device that learns failed: this state cannot be gone on with.
     #[error("entry {position}: {what}")]
     Device {
         /// Where the entry stands.
         position: u64,
-        /// What the device said.
+        /// The error of the device.
         what: String,
     },
     /// A record says otherwise: this state is not the one that the journal describes.
@@ -83,17 +83,17 @@ pub enum Error {
     Diverged {
         /// Where the record stands.
         position: u64,
-        /// What it says.
+        /// Its content.
         recorded: String,
-        /// What was derived.
+        /// The derived content.
         derived: String,
     },
 }
 
-/// What applying an entry led to.
+/// The effect of applying an entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// What became of a feedback event.
+    /// The fate of a feedback event.
     pub fate: Option<Fate>,
     /// Whether the function answers differently from here on.
     pub changed: bool,
@@ -153,7 +153,7 @@ enum History {
     Other(Vec<Exclusion>),
 }
 
-/// What is true of the world, whatever was learned: it goes on through restores.
+/// The accounts of the stream, whatever was learned: most of them go on through restores.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct World {
     position: u64,
@@ -163,8 +163,8 @@ struct World {
     newest_version: u64,
     /// Feedback events that have come: each has one fate.
     n_events: u64,
-    joins: Joins,
-    seen: Seen,
+    joins: PendingPredictions,
+    feedback_ids: FeedbackIds,
     ledger: Ledger,
     sources: Sources,
     evaluation: Evaluation,
@@ -242,7 +242,7 @@ impl Learner {
         &self.description
     }
 
-    /// What has been learned.
+    /// The learned state.
     pub fn learned(&self) -> &Learned {
         &self.learned
     }
@@ -283,13 +283,13 @@ impl Learner {
     }
 
     /// Predictions that wait.
-    pub fn joins(&self) -> &Joins {
+    pub fn joins(&self) -> &PendingPredictions {
         &self.world.joins
     }
 
     /// Feedback ids of the last day, under the first revision of the rules.
-    pub fn seen(&self) -> &Seen {
-        &self.world.seen
+    pub fn feedback_ids(&self) -> &FeedbackIds {
+        &self.world.feedback_ids
     }
 
     /// Records of versions and refusals that have not been applied yet.
@@ -325,7 +325,7 @@ impl Learner {
         &self.world.retold
     }
 
-    /// What a version of this state would count besides what it learned.
+    /// The tallies of a version of this state.
     pub fn tallies(&self) -> Tallies {
         let holds = self.spec.revision >= 2;
         Tallies {
@@ -476,7 +476,7 @@ impl Learner {
     /// Under later revisions than the first the journal says which events are new.
     pub(super) fn forget_ids(&mut self) {
         if self.spec.revision > 1 {
-            self.world.seen = Seen::default();
+            self.world.feedback_ids = FeedbackIds::default();
         }
     }
 

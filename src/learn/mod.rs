@@ -3,7 +3,7 @@
 //! Promise: equal states and equal entries give equal states, bit for bit within one numeric
 //! profile. Nothing here reads a clock, a file, a thread or the order of a hash table.
 //!
-//! In reading order: [`Learner`] (apply one entry), [`Joins`] (which prediction was meant),
+//! In reading order: [`Learner`] (apply one entry), [`PendingPredictions`] (which prediction was meant),
 //! [`Learned`] (the state of any algorithm). The folders, each using those before it: `records` and
 //! `memory` (what is kept of the stream), `training` (how networks move), `algorithms` (one a kind of
 //! learner), `versions`.
@@ -50,15 +50,16 @@ mod training;
 mod versions;
 
 pub use algorithms::analytic::{InverseTemperature, Recursion, Settings as RecursionSettings};
-pub use algorithms::learned::{Amendment, Learned};
+pub use algorithms::example::Amendment;
+pub use algorithms::learned::Learned;
 pub use comparison::Comparison;
-pub use join::{Coming, Found, Gone, Held, Joins, Waiting};
+pub use join::{Coming, Found, Gone, Held, PendingPredictions, Waiting};
 pub use learner::{Error, Exclusion, Learner, Step};
 pub use lookup::{Counterfactual, Lookup, LookupError};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::{Evaluation, Member};
+pub use records::feedback_ids::{FeedbackIds, feedback_key, is_forgotten};
 pub use records::ledger::{Fate, Ledger};
-pub use records::seen::{Seen, feedback_key, is_forgotten};
 pub use records::sources::Sources;
 pub use versions::newest::Newest;
 pub use versions::retold::Retold;

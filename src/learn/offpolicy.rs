@@ -1,4 +1,4 @@
-//! What a policy would have earned, told from decisions that another policy made.
+//! Off-policy evaluation: the reward of a policy, estimated from the decisions of another.
 //!
 //! Invariant: sums in the order of the decisions, of a fixed size, and finite whatever finite
 //! rewards come.
@@ -16,7 +16,7 @@ pub struct EvaluatedDecision<'a> {
     pub action: usize,
     /// The probability with which it was taken, in (0, 1].
     pub propensity: f64,
-    /// What it earned.
+    /// Its reward.
     pub reward: f64,
     /// `[actions]`, the probabilities with which the judged policy would take each.
     pub distribution: &'a [f32],
@@ -346,7 +346,7 @@ mod tests {
         assert!((0.99..1.01).contains(&ratio), "{ratio}");
     }
 
-    /// What the judged policy earns in the world below.
+    /// The reward of the judged policy in the simulation below.
     const TRUTH: f64 = 0.5 * (0.8 * 0.7 + 0.2 * 0.2) + 0.5 * (0.3 * 0.1 + 0.7 * 0.6);
 
     /// One decision in a world of two contexts and two actions, with uneven propensities; the

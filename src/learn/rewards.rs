@@ -5,7 +5,7 @@
 //! the signals before. The learner and the reader of logged decisions follow these rules alone, so
 //! that a decision is valued by what the learner credited.
 
-use super::join::{Found, Joins, Waiting};
+use super::join::{Found, PendingPredictions, Waiting};
 use super::signals::{self, PREFERENCE, REWARD};
 use crate::event::{Prediction, PredictionId, Signal, Time};
 use crate::learn::records::ledger::Fate;
@@ -33,7 +33,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Carries the windows of waiting predictions over to a description that begins at `position`.
-    pub fn revise(joins: &mut Joins, position: u64, before: &Spec, next: &Spec) {
+    pub fn revise(joins: &mut PendingPredictions, position: u64, before: &Spec, next: &Spec) {
         let (old, new) = (&before.rewards, &next.rewards);
         joins.carry_signals(|bits| signals::carry(bits, old, new));
         if next.revision >= 2 && new.window_s != old.window_s {
@@ -44,7 +44,7 @@ impl<'a> Windows<'a> {
 
     /// Keeps every row of a prediction, whose window opens now, and drops the oldest predictions
     /// beyond `feedback.waiting_max`.
-    pub fn open(&self, joins: &mut Joins, prediction: &Prediction, position: u64) {
+    pub fn open(&self, joins: &mut PendingPredictions, prediction: &Prediction, position: u64) {
         let deadline = Time(self.now.0 + self.window_us());
         joins.wait(prediction, position, deadline);
         joins.make_room(self.spec.waiting_max);
@@ -52,7 +52,7 @@ impl<'a> Windows<'a> {
 
     /// The next window to close in silence, with the default reward; none where silence earns
     /// nothing, and before the end of the next window.
-    pub fn next_due(&self, joins: &mut Joins) -> Option<(PredictionId, Waiting, f64)> {
+    pub fn next_due(&self, joins: &mut PendingPredictions) -> Option<(PredictionId, Waiting, f64)> {
         let reward = self.spec.rewards.default?;
         let (id, waiting) = joins.next_due(self.now)?;
         Some((id, waiting, reward))
@@ -60,7 +60,7 @@ impl<'a> Windows<'a> {
 
     /// The same of one prediction. Under the first revision windows close in the order of the
     /// predictions, and none before its turn.
-    pub fn due(&self, joins: &Joins, id: PredictionId) -> Option<(Waiting, f64)> {
+    pub fn due(&self, joins: &PendingPredictions, id: PredictionId) -> Option<(Waiting, f64)> {
         let reward = self.spec.rewards.default?;
         let waiting = self.find(joins, id).ok()?;
         let is_due = waiting.deadline < self.now && waiting.is_silent();
@@ -68,7 +68,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Credits the default reward to a prediction whose window closes in silence.
-    pub fn close(&self, joins: &mut Joins, id: PredictionId, reward: f64) {
+    pub fn close(&self, joins: &mut PendingPredictions, id: PredictionId, reward: f64) {
         joins.update(id, |waiting| {
             waiting.credited = Some(reward);
             waiting.closed = true;
@@ -76,13 +76,13 @@ impl<'a> Windows<'a> {
     }
 
     /// Drops the predictions that are older than `journal.age_max` allows.
-    pub fn expire(&self, joins: &mut Joins) {
+    pub fn expire(&self, joins: &mut PendingPredictions) {
         let has_ended = |one: &Waiting, window_us| self.takes_until(one, window_us) < self.now;
         joins.expire(has_ended);
     }
 
     /// Until when a prediction takes feedback.
-    pub fn ends(&self, joins: &Joins, waiting: &Waiting) -> Time {
+    pub fn ends(&self, joins: &PendingPredictions, waiting: &Waiting) -> Time {
         self.takes_until(waiting, joins.window_us(waiting.position))
     }
 
@@ -90,7 +90,7 @@ impl<'a> Windows<'a> {
     ///
     /// # Errors
     /// The fate of the feedback, where the prediction takes none.
-    pub fn find(&self, joins: &Joins, id: PredictionId) -> Result<Waiting, Fate> {
+    pub fn find(&self, joins: &PendingPredictions, id: PredictionId) -> Result<Waiting, Fate> {
         match joins.find(id) {
             // One whose window is still to be closed has not been dropped yet.
             Found::Waiting(waiting)
@@ -120,13 +120,13 @@ impl<'a> Windows<'a> {
 
     /// Takes note that the truth of a prediction has come, if a signal is one: from then on silence
     /// earns nothing.
-    pub fn note_truth(&self, joins: &mut Joins, id: PredictionId, signal: &Signal) {
+    pub fn note_truth(&self, joins: &mut PendingPredictions, id: PredictionId, signal: &Signal) {
         let is_truth = match signal {
             Signal::Label(label) => self.spec.task.index(label).is_some(),
             _ => false,
         };
         if is_truth && self.find(joins, id).is_ok() {
-            joins.update(id, |waiting| waiting.told = true);
+            joins.update(id, |waiting| waiting.has_truth = true);
         }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Windows<'a> {
     /// first reward replaces what silence earned.
     pub fn credit(
         &self,
-        joins: &mut Joins,
+        joins: &mut PendingPredictions,
         id: PredictionId,
         waiting: &Waiting,
         reward: Reward,

@@ -18,16 +18,16 @@ use crate::model::predictors::network::Network;
 use crate::model::predictors::portfolio::Portfolio;
 use crate::model::predictors::ridge::Ridge;
 
-/// What is served.
+/// A model as it is served.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// What it takes and answers.
+    /// Its description.
     pub spec: Arc<Spec>,
     /// The classes or actions known by now, in the order of the outputs; none for regression.
     pub names: Arc<Vec<String>>,
     /// Examples learned by now.
     pub n_examples: u64,
-    /// What its text encoders have learned, by the place of their input.
+    /// The adapters of its text encoders, by the place of their input.
     pub adapters: Vec<Option<Arc<Adapters>>>,
     /// From values to features.
     pub encoder: Encoder,
@@ -169,9 +169,10 @@ impl Model {
     /// The probability of each action of one row.
     fn shares(&self, row: &Encoded, scores: &[f32]) -> Vec<f32> {
         let policy = self.spec.policy;
-        let deviations = match policy.needs_posterior() {
-            true => self.function.deviations(row),
-            false => None,
+        let deviations = if policy.needs_posterior() {
+            self.function.deviations(row)
+        } else {
+            None
         };
         policy.distribution(Estimates {
             scores,
@@ -196,7 +197,7 @@ impl Model {
         }
     }
 
-    /// What the function gives for encoded rows, `[rows, n_outputs]`.
+    /// The outputs of the function for encoded rows, `[rows, n_outputs]`.
     ///
     /// # Errors
     /// The device that is to compute a network does not; the processor never fails.
@@ -244,9 +245,10 @@ fn normalise(probabilities: &mut [f32]) {
     let total: f32 = probabilities.iter().sum();
     let even = 1.0 / probabilities.len() as f32;
     for share in probabilities.iter_mut() {
-        *share = match total > f32::MIN_POSITIVE {
-            true => *share / total,
-            false => even,
+        *share = if total > f32::MIN_POSITIVE {
+            *share / total
+        } else {
+            even
         };
     }
 }

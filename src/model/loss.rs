@@ -1,4 +1,4 @@
-//! What the world wanted, and how far an answer was from it.
+//! Targets, and the loss of outputs against them.
 //!
 //! Formulas: cross-entropy of a softmax (Bridle 1990) for classes; half the squared error, in
 //! standard deviations of the target, for values and rewards.
@@ -13,7 +13,7 @@ pub enum Target {
     Class(u32),
     /// The true value, in its own unit.
     Value(f64),
-    /// What the served action earned.
+    /// The reward of the served action.
     Reward {
         /// The index of the action.
         action: u32,
@@ -22,13 +22,13 @@ pub enum Target {
     },
     /// The action that would have been right: it earns one, the others nothing.
     BestAction(u32),
-    /// What the served action earned turned out to be more, or less, than was learned of it.
+    /// The reward of the served action turned out larger, or smaller, than it was learned.
     Correction {
         /// The index of the action.
         action: u32,
         /// By how much, in the unit of the reward.
         by: f64,
-        /// What it comes to by now.
+        /// The reward by now.
         reward: f64,
     },
 }
@@ -150,9 +150,8 @@ pub fn softmax(scores: &mut [f32]) {
 
 /// The index of the largest value of `[n]`, the first of equals; 0 of none.
 pub fn argmax(values: &[f32]) -> usize {
-    let better = |best: usize, (index, value): (usize, &f32)| match *value > values[best] {
-        true => index,
-        false => best,
+    let better = |best: usize, (index, value): (usize, &f32)| {
+        if *value > values[best] { index } else { best }
     };
     values.iter().enumerate().fold(0, better)
 }

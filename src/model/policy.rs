@@ -31,7 +31,7 @@ pub enum Policy {
     LinUcb(f64),
 }
 
-/// What is known of every action for one row.
+/// The estimates of every action for one row.
 #[derive(Clone, Copy, Debug)]
 pub struct Estimates<'a> {
     /// `[actions]`, expected rewards in standard deviations of the reward.
@@ -164,9 +164,10 @@ fn best_of_draws(scores: &[f32], deviations: &[f32], scale: f64) -> Vec<f32> {
         start = end;
     }
     let total: f64 = shares.iter().sum();
-    match total > 0.0 {
-        true => shares.iter().map(|share| (share / total) as f32).collect(),
-        false => certain(argmax(scores), scores.len()),
+    if total > 0.0 {
+        shares.iter().map(|share| (share / total) as f32).collect()
+    } else {
+        certain(argmax(scores), scores.len())
     }
 }
 
@@ -182,10 +183,7 @@ fn normal(z: f64) -> f64 {
     ];
     let sum = coefficients.iter().fold(0.0, |sum, c| (sum + c) * t);
     let tail = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt() * sum;
-    match z < 0.0 {
-        true => tail,
-        false => 1.0 - tail,
-    }
+    if z < 0.0 { tail } else { 1.0 - tail }
 }
 
 #[cfg(test)]

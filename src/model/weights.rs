@@ -124,9 +124,9 @@ pub enum Error {
     Form {
         /// Which tensor.
         name: String,
-        /// What this description needs.
+        /// The shape or type that this description needs.
         expected: String,
-        /// What is there.
+        /// The shape or type of the file.
         got: String,
     },
     /// A value that cannot be: the file was damaged or forged.
@@ -134,7 +134,7 @@ pub enum Error {
     Value {
         /// Which tensor.
         name: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         what: String,
     },
 }

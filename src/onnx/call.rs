@@ -1,4 +1,4 @@
-//! What a node is given: its inputs and attributes, in the form that its operator asks for.
+//! The call of an operator: the inputs and attributes of its node, in the form that it takes.
 
 use std::cell::Cell;
 

@@ -36,7 +36,7 @@ pub mod element {
     pub const DOUBLE: i64 = 11;
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug)]
 pub struct File {
     pub opset: i64,
@@ -172,13 +172,15 @@ fn described(info: ValueInfoProto) -> Described {
 
 impl Reading<'_> {
     fn node(&self, node: NodeProto) -> Result<Node, String> {
-        let operator = match own_domain(&node.domain) {
-            true => node.op_type,
-            false => format!("{}::{}", node.domain, node.op_type),
+        let operator = if own_domain(&node.domain) {
+            node.op_type
+        } else {
+            format!("{}::{}", node.domain, node.op_type)
         };
-        let title = match node.name.is_empty() {
-            true => format!("a node {}", quoted(&operator)),
-            false => format!("node {} ({})", quoted(&node.name), quoted(&operator)),
+        let title = if node.name.is_empty() {
+            format!("a node {}", quoted(&operator))
+        } else {
+            format!("node {} ({})", quoted(&node.name), quoted(&operator))
         };
         let attributes = node.attribute.into_iter().map(|attribute| {
             let name = attribute.name.clone();
@@ -276,11 +278,12 @@ fn values(tensor: TensorProto, n_values: usize) -> Result<Values, String> {
         Values::Floats(floats) => floats.len(),
         Values::Ints(ints) => ints.len(),
     };
-    match n_found == n_values {
-        true => Ok(values),
-        false => Err(format!(
+    if n_found == n_values {
+        Ok(values)
+    } else {
+        Err(format!(
             "{n_found} values, expected {n_values} by its shape"
-        )),
+        ))
     }
 }
 

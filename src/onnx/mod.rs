@@ -194,9 +194,12 @@ impl Graph {
                 let other = quoted(other);
                 return Err(format!("{}: output {other} is not supported", node.title));
             }
-            let mut named = |name: &String| match name.is_empty() {
-                true => Ok(None),
-                false => self.name(&mut places, name.clone(), None).map(Some),
+            let mut named = |name: &String| {
+                if name.is_empty() {
+                    Ok(None)
+                } else {
+                    self.name(&mut places, name.clone(), None).map(Some)
+                }
             };
             let outputs = node.outputs.iter().map(&mut named);
             let outputs = outputs.collect::<Result<_, _>>()?;
@@ -284,7 +287,7 @@ impl Graph {
         }
     }
 
-    /// What a step gives, and where it goes.
+    /// The values of a step, with their places.
     fn compute(
         &self,
         step: &Step,

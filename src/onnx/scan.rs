@@ -1,4 +1,4 @@
-//! What a file would unfold into, counted before it is: a few bytes of it become a message of some
+//! The messages that a file would unfold into, counted before it is: a few bytes of it become one of some
 //! hundred bytes in memory.
 //!
 //! Invariant: it reads each level that is counted once, and allocates nothing.
@@ -13,12 +13,13 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, &'a [u8]), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.0.is_empty() {
-            true => None,
-            false => Some(self.field().ok_or_else(|| {
+        if self.0.is_empty() {
+            None
+        } else {
+            Some(self.field().ok_or_else(|| {
                 self.0 = &[];
                 "it is cut short, or no ONNX file".to_owned()
-            })),
+            }))
         }
     }
 }

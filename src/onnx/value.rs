@@ -1,4 +1,4 @@
-//! What flows through a graph: floats where the model computes, whole numbers here.
+//! The values of a graph: floats on the device of the model, whole numbers here.
 //!
 //! Invariant: floats are contiguous and at least one; nothing is larger than [`ELEMENTS_MAX`].
 //! Whole numbers stand for truths, too: 0 or 1. They carry ids, masks and shapes, so every device
@@ -77,7 +77,7 @@ impl Value {
         })
     }
 
-    /// What stands at these places along an axis.
+    /// The values at these places along an axis.
     pub fn select(&self, axis: usize, places: &[usize]) -> Result<Value, Fault> {
         let own = self.shape();
         if let Some(place) = places.iter().find(|place| **place >= own[axis]) {
@@ -158,7 +158,7 @@ impl Ints {
     }
 }
 
-/// What stands at these places along an axis of a tensor that has them.
+/// The values at these places along an axis of a tensor that has them.
 pub fn select(tensor: &Tensor, axis: usize, places: &[usize]) -> Result<Tensor, Fault> {
     let in_a_row = places.windows(2).all(|pair| pair[0] + 1 == pair[1]);
     if let (true, Some(start)) = (in_a_row, places.first()) {

@@ -207,13 +207,7 @@ pub fn reopen(
             }
             described.learner()
         }
-        None => {
-            let first = first_description(&versions)?;
-            let first = first.ok_or_else(|| {
-                RecoverError::Unfit("its journal does not start with a description".to_owned())
-            })?;
-            versions.beginning(parse(&first)?)?
-        }
+        None => versions.beginning(beginning_spec(&versions)?)?,
     };
     let reader = Reader::open(&path, from + 1, 0)?;
     let mut follower = Follower::new(learner, FollowerLookup::new(reader, versions));
@@ -229,6 +223,17 @@ pub fn reopen(
         ids,
         retracted: Retracted::default(),
     })
+}
+
+/// The description that a journal starts with.
+fn beginning_spec(versions: &Versions) -> Result<Arc<Spec>, RecoverError> {
+    match first_description(versions)? {
+        Some(toml) => parse(&toml),
+        None => {
+            let what = "its journal does not start with a description";
+            Err(RecoverError::Unfit(what.to_owned()))
+        }
+    }
 }
 
 /// How a journal is written whose model is `described`, if it is.
@@ -284,7 +289,7 @@ fn known_ids(
         )));
     }
     if ids.covers() == 0 && learner.spec().revision == 1 {
-        for (key, position, time) in learner.seen().each() {
+        for (key, position, time) in learner.feedback_ids().each() {
             ids.insert_key(key, "", position, time);
         }
     } else {

@@ -16,7 +16,7 @@ use crate::event::{
     Batch, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction, Signal,
     Subject, Time,
 };
-use crate::learn::Joins;
+use crate::learn::PendingPredictions;
 use crate::learn::rewards::{Reward, Windows};
 use crate::model::{Spec, Task};
 
@@ -46,7 +46,7 @@ pub struct LoggedDecisions<'a> {
     described: BTreeMap<u64, Described>,
     /// The newest of them, and the predictions that wait under it.
     spec: Option<Spec>,
-    joins: Joins,
+    joins: PendingPredictions,
     /// The outcome of every prediction that has one, by its entry and its row there.
     credits: BTreeMap<(u64, u32), Credit>,
     /// The outcomes of all predictions, once the whole journal was read.
@@ -114,7 +114,7 @@ impl<'a> LoggedDecisions<'a> {
             asked: asked.clone(),
             described: BTreeMap::new(),
             spec: None,
-            joins: Joins::default(),
+            joins: PendingPredictions::default(),
             credits: BTreeMap::new(),
             outcomes: None,
         })
@@ -209,7 +209,7 @@ impl<'a> LoggedDecisions<'a> {
             return;
         };
         let windows = Windows::at(spec, now);
-        let takes = |joins: &Joins, id, reward| {
+        let takes = |joins: &PendingPredictions, id, reward| {
             let waiting = windows.find(joins, id).ok()?;
             windows
                 .refuses(&waiting, reward)

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
-use super::learned::{Amendment, Known};
+use super::example::{Amendment, Known};
 use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
@@ -127,9 +127,9 @@ impl AdapterLearner {
     /// what is remembered of it.
     pub fn amend(&mut self, vector: &[f32], amendment: &Amendment, scale: &Scale) {
         let phi = features(vector);
-        let said = self.guide.scores(&phi);
+        let scores = self.guide.scores(&phi);
         let [before, after] =
-            [amendment.before, amendment.after].map(|target| wanted(target, scale, said.clone()));
+            [amendment.before, amendment.after].map(|target| wanted(target, scale, scores.clone()));
         let left = FORGETTING.powf(amendment.n_since as f64);
         self.guide.amend(&phi, [&before, &after], left);
         self.memory
@@ -171,9 +171,12 @@ impl AdapterLearner {
             .chunks_exact(width)
             .zip(gradient.chunks_exact_mut(width));
         for (drawn, (vector, gradient)) in drawn.iter().zip(rows) {
-            let said = self.guide.scores(&features(vector));
-            let wanted = wanted(drawn.stored.target, scale, said.clone());
-            let errors = said.iter().zip(&wanted).map(|(said, wanted)| said - wanted);
+            let scores = self.guide.scores(&features(vector));
+            let wanted = wanted(drawn.stored.target, scale, scores.clone());
+            let errors = scores
+                .iter()
+                .zip(&wanted)
+                .map(|(scores, wanted)| scores - wanted);
             for (error, weights) in errors.zip(weights.chunks_exact(width + 1)) {
                 for (derivative, weight) in gradient.iter_mut().zip(weights) {
                     *derivative += factor * error * weight;
@@ -224,21 +227,21 @@ impl AdapterLearner {
     }
 }
 
-/// What a vector of length one is multiplied by so that its mean square is one.
+/// The factor that brings a vector of length one to a mean square of one.
 fn features_per_length(width: usize) -> f32 {
     (width as f32).sqrt()
 }
 
-/// What the guide sees of a vector: that, and a one.
+/// The features of a vector for the guide: the vector so scaled, and a one.
 fn features(vector: &[f32]) -> Vec<f32> {
     let factor = features_per_length(vector.len());
     let scaled = vector.iter().map(|value| value * factor);
     scaled.chain([1.0]).collect()
 }
 
-/// What the outputs should have been; where nothing is known of one, as the guide said.
-fn wanted(target: Target, scale: &Scale, said: Vec<f32>) -> Vec<f32> {
-    let mut wanted = said;
+/// The targets of all outputs: the guide's own answer where the example tells nothing of one.
+fn wanted(target: Target, scale: &Scale, scores: Vec<f32>) -> Vec<f32> {
+    let mut wanted = scores;
     match target {
         Target::Class(right) | Target::BestAction(right) => {
             wanted.fill(0.0);

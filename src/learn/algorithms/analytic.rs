@@ -12,8 +12,7 @@ mod recursion;
 
 use std::ops::Range;
 
-use super::gradient::Outcome;
-use super::learned::{Amendment, Known};
+use super::example::{Amendment, Known, Outcome};
 use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
@@ -52,10 +51,7 @@ impl AnalyticLearner {
     pub fn new(spec: &Spec, settings: &Analytic, n_dense: usize) -> AnalyticLearner {
         let n_outputs = spec.task.n_outputs();
         let is_bandit = matches!(spec.task, Task::Bandit { .. });
-        let n_recursions = match is_bandit {
-            true => n_outputs,
-            false => 1,
-        };
+        let n_recursions = if is_bandit { n_outputs } else { 1 };
         let features = RandomFeatures::new(Form {
             seed: spec.seed,
             n_dense,
@@ -209,7 +205,7 @@ impl AnalyticLearner {
         }
     }
 
-    /// What was learned of a row had a reward or value that was larger by `delta`, in the unit of
+    /// Corrects a learned row whose reward or value was larger by `delta`, in the unit of
     /// the target. No new example is counted. False where a number is not finite.
     pub fn correct(
         &mut self,
@@ -222,9 +218,10 @@ impl AnalyticLearner {
         let deviation = variance.sqrt().max(f64::MIN_POSITIVE);
         let delta = (delta / deviation).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
         let phi = self.features.phi(row);
-        match self.is_bandit {
-            false => self.recursions[0].correct(&phi, output_index, delta),
-            true => self.recursions[output_index].correct(&phi, 0, delta),
+        if self.is_bandit {
+            self.recursions[output_index].correct(&phi, 0, delta)
+        } else {
+            self.recursions[0].correct(&phi, output_index, delta)
         }
     }
 

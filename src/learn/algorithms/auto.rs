@@ -10,8 +10,9 @@ mod pool;
 mod saved;
 
 use super::analytic::{Recursion, Settings};
-use super::gradient::{GradientLearner, OutputLoss};
-use super::learned::{Known, amends_rewards};
+use super::example::{Known, amends_rewards};
+use super::gradient::GradientLearner;
+use super::output_loss::OutputLoss;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
     self, Encoded, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights, Scale, Spec,
@@ -87,9 +88,10 @@ impl AutoLearner {
             revision: spec.revision,
             likeness: amends_rewards(spec).then(Likeness::default),
             answers: (spec.revision >= 2).then(Answers::default),
-            n_chosen: match amends_rewards(spec) {
-                true => vec![0; n_outputs],
-                false => Vec::new(),
+            n_chosen: if amends_rewards(spec) {
+                vec![0; n_outputs]
+            } else {
+                Vec::new()
             },
             portfolio,
         }
@@ -195,7 +197,8 @@ impl AutoLearner {
         true
     }
 
-    /// What a reward lacked when its example came is learned wherever that left a trace.
+    /// Learns the part of a reward that was missing when its example came, in every member that
+    /// learned the rest.
     fn correct(
         &mut self,
         row: &Encoded,
@@ -327,15 +330,21 @@ impl AutoLearner {
         let n_outputs = self.portfolio.n_outputs();
         let place = plan.place(Member::Exclusive)?;
         let answered = &member_outputs.scores[place * n_outputs..][..n_outputs];
-        let expected = |action: usize| match action == chosen {
-            true => 0.0,
-            false => answered[action].max(LEAST_EXPECTED),
+        let expected = |action: usize| {
+            if action == chosen {
+                0.0
+            } else {
+                answered[action].max(LEAST_EXPECTED)
+            }
         };
         let total: f32 = (0..n_outputs).map(expected).sum();
         let rest = (1.0 - share) / total.max(LEAST_EXPECTED);
-        let wanted = |action| match action == chosen {
-            true => share,
-            false => rest * expected(action),
+        let wanted = |action| {
+            if action == chosen {
+                share
+            } else {
+                rest * expected(action)
+            }
         };
         Some((0..n_outputs).map(wanted).collect())
     }
@@ -372,9 +381,10 @@ impl AutoLearner {
 
 /// The loss of the network member.
 fn output_loss<'a>(portfolio: &'a Portfolio, scale: &'a Scale) -> OutputLoss<'a> {
-    match portfolio.plan.bandit {
-        true => OutputLoss::Shares(&portfolio.range),
-        false => OutputLoss::Plain(scale),
+    if portfolio.plan.bandit {
+        OutputLoss::Shares(&portfolio.range)
+    } else {
+        OutputLoss::Plain(scale)
     }
 }
 

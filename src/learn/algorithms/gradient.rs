@@ -7,7 +7,6 @@
 mod amend;
 mod average;
 mod influence;
-mod output_loss;
 mod recent_classes;
 mod replay_loss;
 
@@ -17,7 +16,8 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::learned::Known;
+use super::example::{Known, Outcome};
+use super::output_loss::OutputLoss;
 use crate::learn::memory::{
     Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
 };
@@ -30,23 +30,8 @@ use crate::model::{
 use amend::{Amended, Row};
 use average::Averages;
 use influence::Influence;
-pub use output_loss::OutputLoss;
 use recent_classes::RecentClasses;
 use replay_loss::ReplayLoss;
-
-/// What an example led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It waits until an update is full.
-    Waits,
-    /// An update of so many new examples was made.
-    Updated(u64),
-    /// An update of so many new examples was rejected.
-    Rejected(u64),
-    /// The device that was to learn it failed, as this sentence says: what was learned before
-    /// stands in the journal alone.
-    Failed(String),
-}
 
 /// A network that learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +41,7 @@ pub struct GradientLearner {
     replay: usize,
     seed: u64,
     network: TrainingNetwork,
-    /// What serves instead of the network, where the strategy keeps averages of its weights.
+    /// The averages that serve instead of the network, where the strategy keeps them.
     averages: Option<Box<Averages>>,
     memory: Memory,
     pending: Vec<StoredExample>,
@@ -150,16 +135,15 @@ impl GradientLearner {
     pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
         self.replay = spec.memory.replay;
-        match amend::has_influence(spec) {
-            true => {
-                let first = match self.n_updates {
-                    0 => Influence::new,
-                    _ => Influence::begun,
-                };
-                let begin = || first(spec.task.n_outputs());
-                self.influence.get_or_insert_with(begin);
-            }
-            false => self.influence = None,
+        if amend::has_influence(spec) {
+            let first = match self.n_updates {
+                0 => Influence::new,
+                _ => Influence::begun,
+            };
+            let begin = || first(spec.task.n_outputs());
+            self.influence.get_or_insert_with(begin);
+        } else {
+            self.influence = None
         }
     }
 
@@ -423,9 +407,10 @@ impl GradientLearner {
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
         self.pending = load_examples(form, &mut state.unnest("pending"))?;
         let mut influence = state.unnest("influence");
-        self.influence = match influence.0.is_empty() {
-            true => amend::has_influence(spec).then(|| Influence::begun(form.n_outputs)),
-            false => Some(Influence::load(form, &mut influence)?),
+        self.influence = if influence.0.is_empty() {
+            amend::has_influence(spec).then(|| Influence::begun(form.n_outputs))
+        } else {
+            Some(Influence::load(form, &mut influence)?)
         };
         Ok(())
     }

@@ -11,24 +11,26 @@ use bytes::Bytes;
 use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
-use super::gradient::{GradientLearner, Outcome, OutputLoss};
+use super::example::{Amendment, Known, Outcome, amends_rewards};
+use super::gradient::GradientLearner;
 use super::neighbours::NeighboursLearner;
+use super::output_loss::OutputLoss;
 use crate::event::{Batch, Column};
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Foreign};
 use crate::model::{
     self, Adapters, Device, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters,
-    Remembered, Scale, Spec, Target, Task, TextEncoder,
+    Scale, Spec, Target, TextEncoder,
 };
 
-/// What is learned.
+/// The state of a learner of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
     /// Of the texts whose encoders learn, by the place of their input.
     adapters: Vec<Option<AdapterLearner>>,
     encoder: Encoder,
-    /// What values, rewards and the outputs of every kind are in.
+    /// The scale of values, of rewards and of the outputs of every kind.
     target: Scale,
     /// Of rewards, the scale that they have by now: `target` stays where it is until it is far from
     /// this one, so that an example that is amended stands in the scale that it was learned in.
@@ -51,48 +53,6 @@ enum Kind {
     Analytic(Box<AnalyticLearner>),
     Auto(Box<AutoLearner>),
     Neighbours(NeighboursLearner),
-}
-
-/// What is known of a row that is learned.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Known {
-    /// What was true of it.
-    pub target: Target,
-    /// The number of the example; none under the first revision.
-    pub example: Option<u64>,
-}
-
-impl From<Target> for Known {
-    /// Of an example that has no number.
-    fn from(target: Target) -> Known {
-        Known {
-            target,
-            example: None,
-        }
-    }
-}
-
-impl Known {
-    /// What neighbours remember of it.
-    pub fn remembered(self) -> Remembered {
-        Remembered {
-            target: self.target,
-            number: self.example,
-        }
-    }
-}
-
-/// An example that was learned, and turns out to be another one than it was learned as.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Amendment {
-    /// The number of the example: see [`Learned::next_number`].
-    pub example: u64,
-    /// What it was learned as.
-    pub before: Target,
-    /// What it is.
-    pub after: Target,
-    /// Examples that have been learned since; within a kind, those that told of the same output.
-    pub n_since: u64,
 }
 
 impl Learned {
@@ -180,7 +140,7 @@ impl Learned {
         }
     }
 
-    /// What the text encoders have learned, by the place of their input.
+    /// The adapters of the text encoders, by the place of their input.
     pub fn adapters(&self) -> impl Iterator<Item = Option<Arc<Adapters>>> {
         let adapters = |learner: &AdapterLearner| learner.adapters().clone();
         self.adapters
@@ -248,13 +208,15 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
-        match spec.revision >= 2 {
-            true => _ = self.first_rows.get_or_insert_default(),
-            false => self.first_rows = None,
+        if spec.revision >= 2 {
+            _ = self.first_rows.get_or_insert_default()
+        } else {
+            self.first_rows = None
         }
-        match amends_rewards(spec) {
-            true => self.begin_amending(spec),
-            false => (self.newest, self.counts) = (None, None),
+        if amends_rewards(spec) {
+            self.begin_amending(spec)
+        } else {
+            (self.newest, self.counts) = (None, None)
         }
         for (place, _, settings) in spec.adapted_encoders() {
             if let Some(learner) = &mut self.adapters[place] {
@@ -462,11 +424,6 @@ impl Learned {
     }
 }
 
-/// Whether it keeps what amending rewards needs.
-pub(crate) fn amends_rewards(spec: &Spec) -> bool {
-    spec.revision >= 2 && matches!(spec.task, Task::Bandit { .. })
-}
-
 /// A row whose texts are as the encoders among `encoders` give them with these adapters.
 fn embed_again(
     mut row: Batch,
@@ -483,15 +440,16 @@ fn embed_again(
     Ok(row)
 }
 
-/// What becomes of an example that is amended at once, or not at all.
+/// The outcome of an example that is amended at once, or not at all.
 fn amended(amended: bool) -> Outcome {
-    match amended {
-        true => Outcome::Updated(0),
-        false => Outcome::Rejected(0),
+    if amended {
+        Outcome::Updated(0)
+    } else {
+        Outcome::Rejected(0)
     }
 }
 
-/// What becomes of an example that is learned at once, or not at all.
+/// The outcome of an example that is learned at once, or not at all.
 fn taken(learned: bool, target: Target) -> Outcome {
     match (learned, target) {
         (false, _) => Outcome::Rejected(1),

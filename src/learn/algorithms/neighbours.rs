@@ -3,7 +3,7 @@
 //! Invariant: what was learned last is believed first, so a correction works on the very next
 //! row like it.
 
-use super::learned::{Amendment, Known};
+use super::example::{Amendment, Known};
 use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
@@ -11,7 +11,7 @@ use crate::model::{
     Window,
 };
 
-/// What an older example from the same place weighs beside a newer one: the newest has four
+/// The weight of an older example from the same place beside a newer one: the newest has four
 /// fifths of their votes.
 const REPEAT: f32 = 0.2;
 
@@ -71,7 +71,7 @@ impl NeighboursLearner {
         true
     }
 
-    /// What is served: the examples themselves.
+    /// The weights that are served: the examples themselves.
     pub fn weights(&self) -> Tensors {
         save(&self.nearest.memory, &self.nearest.base_rates)
     }

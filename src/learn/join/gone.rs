@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::Joins;
+use super::PendingPredictions;
 use crate::event::PredictionId;
 
 /// Ids that are listed at most of those that still wait, which one request can bring at once, and of
@@ -35,7 +35,7 @@ pub struct Coming {
     unlisted: u64,
 }
 
-impl Joins {
+impl PendingPredictions {
     /// Which have made room by now, where `waiting_max` may wait.
     pub fn gone(&self, waiting_max: usize) -> Gone {
         let waiting = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::event::{Batch, Outputs, Prediction, Time};
 
-    fn wait(joins: &mut Joins, ids: &[u128], position: u64) {
+    fn wait(joins: &mut PendingPredictions, ids: &[u128], position: u64) {
         let prediction = Prediction {
             ids: ids.iter().map(|id| PredictionId(*id)).collect(),
             batch: Batch::default(),
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn p12_what_has_gone_and_what_goes_next_is_known() {
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         // Within a millisecond ids do not rise.
         wait(&mut joins, &[14, 11, 19, 12], 1);
         joins.make_room(3);
@@ -178,7 +178,7 @@ mod tests {
         let last = COMING_MAX as u128 + 1;
         assert_eq!([2, last - 10].map(holds), [true; 2]);
         assert_eq!([last - 9, last].map(holds), [false; 2]);
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         let ids: Vec<u128> = (1..=2 * LISTED_MAX as u128).collect();
         wait(&mut joins, &[u128::MAX >> 1], 1);
         joins.make_room(0);

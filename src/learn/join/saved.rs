@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::{Held, Joins, Waiting};
+use super::{Held, PendingPredictions, Waiting};
 use crate::event::{PredictionId, Time};
 use crate::model::weights::{Error, Tensors};
 
@@ -21,7 +21,7 @@ type HeldOf = (PredictionId, Option<Held>, Option<Held>);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeldThen(Vec<HeldOf>);
 
-impl Joins {
+impl PendingPredictions {
     pub(in super::super) fn save(&self, tensors: &mut Tensors) {
         let (mut columns, mut rewards) = (Vec::with_capacity(7 * self.len()), Vec::new());
         let (mut labels, mut held, mut values) = (Vec::new(), Vec::new(), Vec::new());
@@ -63,7 +63,7 @@ impl Joins {
     }
 
     /// As they were saved; windows are kept open once they are reconfigured.
-    pub(in super::super) fn load(tensors: &mut Tensors) -> Result<Joins, Error> {
+    pub(in super::super) fn load(tensors: &mut Tensors) -> Result<PendingPredictions, Error> {
         let all = take_waiting(tensors)?;
         let numbers = tensors.take_u64("expired", &[Some(3)])?;
         let expired = id(&numbers);
@@ -76,11 +76,11 @@ impl Joins {
             false => Vec::new(),
         };
         let windows = windows.chunks_exact(2).map(|one| (one[0], one[1] as i64));
-        let mut joins = Joins {
+        let mut joins = PendingPredictions {
             expired,
             made_room,
             windows: windows.collect(),
-            ..Joins::default()
+            ..PendingPredictions::default()
         };
         for (id, waiting) in all {
             if joins.waiting.insert(id, waiting).is_some() {
@@ -107,19 +107,19 @@ impl Joins {
 
 impl HeldThen {
     /// Of the predictions that wait.
-    pub fn of(joins: &Joins) -> HeldThen {
+    pub fn of(joins: &PendingPredictions) -> HeldThen {
         HeldThen(HeldThen::each(joins).collect())
     }
 
     /// Those of which something was learned, one by one.
-    fn each(joins: &Joins) -> impl Iterator<Item = HeldOf> {
+    fn each(joins: &PendingPredictions) -> impl Iterator<Item = HeldOf> {
         let all = joins.waiting.iter();
         let all = all.map(|(id, one)| (PredictionId(*id), one.held_reward, one.held_label));
         all.filter(|(_, reward, label)| reward.is_some() || label.is_some())
     }
 
     /// The bytes that what is held of those that wait takes in a state.
-    pub fn n_bytes_of(joins: &Joins) -> usize {
+    pub fn n_bytes_of(joins: &PendingPredictions) -> usize {
         let n_held = |(_, reward, label): HeldOf| {
             usize::from(reward.is_some()) + usize::from(label.is_some())
         };
@@ -127,7 +127,7 @@ impl HeldThen {
     }
 
     /// Hashes what is held of those that wait, of which no copy is made.
-    pub fn hash(joins: &Joins, hash: &mut blake3::Hasher) {
+    pub fn hash(joins: &PendingPredictions, hash: &mut blake3::Hasher) {
         for (id, reward, label) in HeldThen::each(joins) {
             for (kind, one) in [(REWARD, reward), (LABEL, label)] {
                 if let Some(one) = one {
@@ -141,7 +141,7 @@ impl HeldThen {
     }
 
     /// Of these predictions alone, with nothing but what of them was learned.
-    pub fn alone(&self, joins: &Joins) -> Joins {
+    pub fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
         let stripped = |(id, reward, label): &HeldOf| {
             let waiting = joins.waiting.get(&id.0)?;
             let stripped = Waiting {
@@ -157,10 +157,10 @@ impl HeldThen {
             Some((id.0, stripped))
         };
         let waiting: BTreeMap<u128, Waiting> = self.0.iter().filter_map(stripped).collect();
-        Joins {
+        PendingPredictions {
             order: waiting.keys().copied().collect(),
             waiting,
-            ..Joins::default()
+            ..PendingPredictions::default()
         }
     }
 
@@ -226,7 +226,7 @@ fn id(halves: &[u64]) -> u128 {
 
 fn flags(waiting: &Waiting) -> u64 {
     let flags = [
-        waiting.told,
+        waiting.has_truth,
         waiting.closed,
         waiting.credited.is_some(),
         waiting.is_relabelled,
@@ -248,7 +248,7 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, Waiting)>, Error> {
                 position: row[2],
                 row: row[3] as u32,
                 deadline: Time(row[4] as i64),
-                told: flag(0),
+                has_truth: flag(0),
                 closed: flag(1),
                 credited: flag(2).then_some(credited),
                 signals: row[6],
@@ -292,7 +292,7 @@ mod tests {
     use crate::event::{Batch, Outputs, Prediction};
 
     /// Four that wait, of which two are held.
-    fn joins() -> Joins {
+    fn joins() -> PendingPredictions {
         let ids = [4, 1 << 70, 7, 9].map(PredictionId);
         let prediction = Prediction {
             ids: ids.to_vec(),
@@ -302,7 +302,7 @@ mod tests {
             version: 1,
             position: 2,
         };
-        let mut joins = Joins::default();
+        let mut joins = PendingPredictions::default();
         joins.wait(&prediction, 3, Time(50));
         joins.update(ids[1], |one| one.held_reward = Some(Held::new(0.5, 9)));
         joins.update(ids[2], |one| {
@@ -313,7 +313,7 @@ mod tests {
         joins
     }
 
-    fn hash(joins: &Joins) -> blake3::Hash {
+    fn hash(joins: &PendingPredictions) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
         HeldThen::hash(joins, &mut hash);
         hash.finalize()

@@ -6,8 +6,7 @@ use super::super::join::Held;
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
-use crate::learn::algorithms::gradient::Outcome;
-use crate::learn::algorithms::learned::Amendment;
+use crate::learn::algorithms::example::{Amendment, Outcome};
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
@@ -71,7 +70,7 @@ impl Learner {
     /// Whether an id came within the last day; it has from now on.
     fn has_seen(&mut self, feedback_id: &str) -> bool {
         let (position, time) = (self.world.position, self.world.time);
-        let seen = &mut self.world.seen;
+        let seen = &mut self.world.feedback_ids;
         seen.forget(time);
         let known = seen.position(feedback_id).is_some();
         if !known {
@@ -111,7 +110,7 @@ impl Learner {
                     Ok(waiting) => waiting,
                     Err(fate) => return Ok((fate, None)),
                 };
-                if waiting.told {
+                if waiting.has_truth {
                     return self.relabel(id, waiting, feedback, lookup);
                 }
                 self.label(id, waiting, feedback, lookup)?

@@ -38,7 +38,7 @@ impl Learner {
     pub(super) fn pass(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
         match &entry.event {
             Event::Feedback(feedback) => {
-                let seen = &mut self.world.seen;
+                let seen = &mut self.world.feedback_ids;
                 seen.forget(entry.time);
                 if seen.position(&feedback.feedback_id).is_none() {
                     seen.insert(&feedback.feedback_id, entry.position, entry.time);

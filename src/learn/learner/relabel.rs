@@ -11,11 +11,11 @@ use super::super::lookup::Lookup;
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Feedback, PredictionId, Signal, Time};
-use crate::learn::algorithms::learned::Amendment;
+use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
-/// What a second truth means for the one that counts so far.
+/// The effect of a second truth on the one that counts so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// It says the same, and is the newer of the two or is not.
@@ -44,20 +44,18 @@ fn may_review(actor: &str) -> bool {
 }
 
 impl LastWord {
-    /// What `next` means, which was accepted later.
+    /// The effect of `next`, which was accepted later.
     fn verdict(&self, next: &Feedback) -> Verdict {
         let last = &self.feedback;
         let is_newer = self.is_older_than(next);
         if last.signal == next.signal {
-            return match is_newer {
-                true => Verdict::Confirms,
-                false => Verdict::Repeats,
+            return if is_newer {
+                Verdict::Confirms
+            } else {
+                Verdict::Repeats
             };
         }
-        let (newer, older) = match is_newer {
-            true => (next, last),
-            false => (last, next),
-        };
+        let (newer, older) = if is_newer { (next, last) } else { (last, next) };
         match newer.source == older.source || may_review(&newer.actor) {
             true if is_newer => Verdict::Supersedes,
             true => Verdict::IsOlder,
@@ -100,7 +98,7 @@ impl Learner {
         let fate = self.learn(example, target);
         let (position, revision) = (self.world.position, self.spec.revision);
         self.world.joins.update(id, |waiting| {
-            waiting.told = true;
+            waiting.has_truth = true;
             if revision >= 2 {
                 waiting.label = NonZeroU64::new(position);
                 waiting.is_judged_by_label = is_judged;
@@ -205,10 +203,9 @@ impl Learner {
     /// The event that taught what was held has given way.
     fn replace(&mut self, held: Held, last: &Feedback) {
         let waits = held.number.get() > self.learned.n_examples();
-        self.world.ledger.replace(match waits {
-            true => Fate::Pending,
-            false => Fate::Applied,
-        });
+        self.world
+            .ledger
+            .replace(if waits { Fate::Pending } else { Fate::Applied });
         // After a restore another event than the last may have taught it.
         let taught = self.known_truth(&last.signal).map(index);
         if taught == Some(held.value) {
@@ -233,7 +230,7 @@ impl Learner {
     }
 }
 
-/// What is held of a truth: the index of a class or action, or a value.
+/// The number that is held for a truth: the index of a class or action, or a value.
 fn index(truth: Target) -> f64 {
     match truth {
         Target::Class(index) | Target::BestAction(index) => f64::from(index),

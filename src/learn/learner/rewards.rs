@@ -11,12 +11,12 @@ use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
 use super::{Error, Learner};
 use crate::event::{Decision, Outputs, Prediction, PredictionId, Signal};
-use crate::learn::algorithms::learned::Amendment;
+use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
 impl Learner {
-    /// What a signal says of a row that came with it.
+    /// The example of a signal whose row came with it.
     pub(super) fn target_of_row(
         &mut self,
         signal: &Signal,
@@ -119,7 +119,7 @@ impl Learner {
         let reward = windows.credit(&mut self.world.joins, id, &waiting, reward);
         let target = Target::Reward { action, reward };
         match waiting.credited {
-            _ if waiting.told => {}
+            _ if waiting.has_truth => {}
             None => {
                 self.judge(prediction, row, target);
             }

@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use super::super::join::Joins;
+use super::super::join::PendingPredictions;
 use super::windows::PER_ENTRY_MAX;
 use super::{History, Learner, World};
 use crate::event::{Description, Reason, Refusal, Time, Version};
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::Ledger;
 use crate::learn::records::places::Places;
-use crate::learn::records::seen::Seen;
 use crate::learn::records::sources::Sources;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::retold::Retold;
@@ -34,7 +34,7 @@ impl Learner {
         ];
         tensors.put_u64("numbers", &[5], numbers);
         world.joins.save(&mut tensors);
-        world.seen.save(&mut tensors);
+        world.feedback_ids.save(&mut tensors);
         world.ledger.save(&mut tensors);
         world.sources.save(&mut tensors);
         world.evaluation.save(&mut tensors);
@@ -72,7 +72,7 @@ impl Learner {
         let numbers = world.take_u64("numbers", &[Some(5)])?;
         let (newest, tainted, retold) = load_versions(&mut world)?;
         let learned = Learned::load(&spec, &mut weights, &mut state.unnest("learned"))?;
-        let mut joins = Joins::load(&mut world)?;
+        let mut joins = PendingPredictions::load(&mut world)?;
         joins.reconfigure(&spec);
         Ok(Learner {
             spec,
@@ -91,7 +91,7 @@ impl Learner {
                 newest_version: numbers[3],
                 n_events: numbers[4],
                 joins,
-                seen: Seen::load(&mut world)?,
+                feedback_ids: FeedbackIds::load(&mut world)?,
                 ledger: Ledger::load(&mut world)?,
                 sources: Sources::load(&mut world, numbers[0])?,
                 evaluation: Evaluation::load(&mut world)?,
@@ -134,9 +134,10 @@ fn put_positions(tensors: &mut Tensors, name: &str, positions: Vec<u64>) {
 }
 
 fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights::Error> {
-    match tensors.0.contains_key(name) {
-        true => tensors.take_u64(name, &[None]),
-        false => Ok(Vec::new()),
+    if tensors.0.contains_key(name) {
+        tensors.take_u64(name, &[None])
+    } else {
+        Ok(Vec::new())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::weights::{Error, Tensors};
 const LEAST: f64 = 0.02;
 const CALM: f64 = 0.1;
 const MOST: f64 = 0.5;
-/// What an update under evidence of forgetting leaves of the share.
+/// The factor on the share with an update under evidence of forgetting.
 const RETREAT: f64 = 0.9;
 /// How far an update leads it back to calm.
 const RETURN: f64 = 0.01;

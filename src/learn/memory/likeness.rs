@@ -38,9 +38,10 @@ impl Likeness {
 
     /// The mean; 1 before the second row.
     pub fn mean(&self) -> f64 {
-        match self.count > 0.0 {
-            true => self.mean.clamp(LEAST, 1.0),
-            false => 1.0,
+        if self.count > 0.0 {
+            self.mean.clamp(LEAST, 1.0)
+        } else {
+            1.0
         }
     }
 

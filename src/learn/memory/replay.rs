@@ -1,4 +1,4 @@
-//! What is remembered to be learned again: the recent in order, and a reservoir of all.
+//! Examples that are remembered to be learned again: the recent in order, and a reservoir of all.
 //!
 //! Invariant: bounded. The two share the examples that are in both, and are sampled together; how
 //! much of a sample is recent moves with the evidence ([`Balance`]).
@@ -69,9 +69,10 @@ impl Memory {
         for _ in 0..n_examples {
             let is_recent =
                 !self.short_term.is_empty() && rng.random::<f64>() < self.balance.share();
-            let stored = match is_recent {
-                true => &self.short_term[rng.random_range(0..self.short_term.len())],
-                false => &long_term[rng.random_range(0..long_term.len())],
+            let stored = if is_recent {
+                &self.short_term[rng.random_range(0..self.short_term.len())]
+            } else {
+                &long_term[rng.random_range(0..long_term.len())]
             };
             drawn.push(Drawn {
                 stored: stored.clone(),

@@ -45,7 +45,7 @@ impl Reservoir {
         }
     }
 
-    /// What is remembered.
+    /// The examples that are remembered.
     pub fn examples(&self) -> &[Arc<StoredExample>] {
         &self.examples
     }
@@ -164,10 +164,8 @@ impl Reservoir {
     /// The stratum with most slots, the first of equals.
     fn largest(&self) -> usize {
         let sizes = self.strata.iter().map(|stratum| stratum.slots.len());
-        let larger = |best: (usize, usize), next: (usize, usize)| match next.1 > best.1 {
-            true => next,
-            false => best,
-        };
+        let larger =
+            |best: (usize, usize), next: (usize, usize)| if next.1 > best.1 { next } else { best };
         sizes.enumerate().fold((0, 0), larger).0
     }
 

@@ -10,11 +10,11 @@ use crate::model::{Encoded, Target};
 pub struct StoredExample {
     /// As it was encoded when it came.
     pub row: Encoded,
-    /// What was wanted.
+    /// The target.
     pub target: Target,
     /// The number of its example; none under the first revision.
     pub example: Option<u64>,
-    /// What the network said of it when it was remembered; empty where nobody asks.
+    /// The outputs of the network when it was remembered; empty where no strategy needs them.
     pub outputs: Vec<f32>,
 }
 
@@ -84,7 +84,7 @@ fn load_numbers(n: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Err
         .collect())
 }
 
-/// What an example of a model can hold.
+/// The bounds on an example of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     pub n_dense: usize,
@@ -131,9 +131,10 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
     let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
     // An older program did not keep what a correction comes to; its gradient does without.
-    let corrected = match tensors.0.contains_key("target.corrected") {
-        true => tensors.take_f64("target.corrected", &[Some(n_corrected)])?,
-        false => vec![0.0; n_corrected],
+    let corrected = if tensors.0.contains_key("target.corrected") {
+        tensors.take_f64("target.corrected", &[Some(n_corrected)])?
+    } else {
+        vec![0.0; n_corrected]
     };
     let mut corrected = corrected.into_iter();
     let mut targets = Vec::with_capacity(kinds.len());

@@ -1,11 +1,11 @@
-//! What became of each feedback event.
+//! Counts of feedback events by their fate.
 //!
 //! Invariant: every journaled event is counted under exactly one fate, so the counts add up to
 //! the events accepted, at every moment.
 
 use crate::model::weights::{Error, Tensors};
 
-/// What became of a feedback event.
+/// The fate of a feedback event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// Learned.
@@ -89,7 +89,7 @@ impl Ledger {
         self.counts[fate as usize] += 1;
     }
 
-    /// What an update means for the events that waited for it.
+    /// Counts the events that waited for an update by its outcome.
     pub(crate) fn settle(&mut self, fate: Fate) {
         let n_pending = std::mem::take(&mut self.counts[Fate::Pending as usize]);
         self.counts[fate as usize] += n_pending;
@@ -110,7 +110,7 @@ impl Ledger {
         self.n_contradictions += 1;
     }
 
-    /// What a restore to the state of `then` means: what was learned since is undone, and what
+    /// Counts a restore to the state of `then`: what was learned since is undone, and what
     /// had been undone on the way to `then` counts as learned again.
     pub(crate) fn undo_since(&mut self, then: &Ledger) {
         let total = self.total();
@@ -153,9 +153,10 @@ impl Ledger {
                 format!("{n_fates} fates, of which only {n_known} are known"),
             )
         })?;
-        let parts = match tensors.0.contains_key("fates.parts") {
-            true => tensors.take_u64("fates.parts", &[Some(2)])?,
-            false => vec![0, 0],
+        let parts = if tensors.0.contains_key("fates.parts") {
+            tensors.take_u64("fates.parts", &[Some(2)])?
+        } else {
+            vec![0, 0]
         };
         let ledger = Ledger {
             counts,
@@ -163,9 +164,10 @@ impl Ledger {
             n_contradictions: parts[1],
         };
         let wholes = [Fate::Superseded, Fate::Quarantined].map(|fate| ledger.count(fate));
-        match parts[0] <= wholes[0] && parts[1] <= wholes[1] {
-            true => Ok(ledger),
-            false => Err(Error::value("fates.parts", "more than their fates")),
+        if parts[0] <= wholes[0] && parts[1] <= wholes[1] {
+            Ok(ledger)
+        } else {
+            Err(Error::value("fates.parts", "more than their fates"))
         }
     }
 }

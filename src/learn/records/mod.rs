@@ -1,7 +1,7 @@
 //! Counts and ids of the stream: fates, sources, feedback ids, scores and older labels.
 
 pub(crate) mod evaluate;
+pub(crate) mod feedback_ids;
 pub(crate) mod ledger;
 pub(crate) mod places;
-pub(crate) mod seen;
 pub(crate) mod sources;

@@ -1,4 +1,4 @@
-//! What the places of classes meant to answers that an older program journaled without labels.
+//! The labels that the places of classes had in answers of an older program, journaled without.
 //!
 //! Invariant: a place keeps its label until an order brings other learning back, so the labels
 //! before each such order are those of all answers that were given since the one before it.
@@ -51,7 +51,7 @@ impl Places {
         }
     }
 
-    /// What stands before the oldest prediction that waits is judged no more.
+    /// Forgets what stands before the oldest prediction that waits: it is judged no more.
     pub fn forget(&mut self, oldest_waiting: Option<u64>) {
         if oldest_waiting.is_none_or(|oldest| oldest > self.newest) {
             *self = Places::default();
@@ -107,12 +107,13 @@ impl Places {
                 labels: of_stretch.to_vec(),
             });
         }
-        match labels.is_empty() {
-            true => Ok(Places {
+        if labels.is_empty() {
+            Ok(Places {
                 newest: *newest,
                 stretches,
-            }),
-            false => Err(wrong()),
+            })
+        } else {
+            Err(wrong())
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::weights::{Error, Tensors};
 
 /// Sources that are counted by their names; examples of further ones are counted together.
 pub const SOURCES_MAX: usize = 1000;
-/// What further sources are counted as.
+/// The name that further sources are counted under.
 pub const OTHERS: &str = "(further sources)";
 
 /// Examples by the source of the feedback that they came of.
@@ -75,14 +75,14 @@ impl Sources {
         *whole = whole.saturating_sub(1);
     }
 
-    /// What waited was learned.
+    /// Counts the examples that waited as learned.
     pub(crate) fn settle(&mut self) {
         for count in self.counts.values_mut() {
             count.learned += std::mem::take(&mut count.waiting);
         }
     }
 
-    /// What waited was rejected.
+    /// Drops the examples that waited: they were rejected.
     pub(crate) fn reject(&mut self) {
         self.counts.values_mut().for_each(|count| count.waiting = 0);
     }
@@ -130,9 +130,10 @@ impl Sources {
             counts.insert(name.to_owned(), count);
             rest = after;
         }
-        match rest.is_empty() {
-            true => Ok(Sources { counts, since }),
-            false => Err(wrong()),
+        if rest.is_empty() {
+            Ok(Sources { counts, since })
+        } else {
+            Err(wrong())
         }
     }
 }

@@ -16,7 +16,7 @@ pub const LENGTH_MAX: f32 = 50.0;
 /// The longest gradient that a softmax has in its outputs, squared: it was sure, and wrong.
 const WORST_SQUARED: f32 = 2.0;
 
-/// What a batch goes through. Its room is used again by the next one, so that an update
+/// A forward and a backward pass of a batch. Its room is used again by the next, so that an update
 /// allocates nothing.
 #[derive(Default)]
 pub struct Pass {
@@ -66,13 +66,14 @@ impl Lengths {
     /// How far a derivative of one moves an output of the row, for a rate and a share of one.
     pub fn reach(&self) -> f32 {
         let reach = self.own * self.own.min(self.most) / self.outputs;
-        match self.outputs > 0.0 && reach.is_finite() {
-            true => reach,
-            false => self.most * self.most / WORST_SQUARED,
+        if self.outputs > 0.0 && reach.is_finite() {
+            reach
+        } else {
+            self.most * self.most / WORST_SQUARED
         }
     }
 
-    /// What the row's gradient is multiplied by, of which so much is its share; none where they
+    /// The factor on the row's gradient for this share of it; none where they
     /// are not finite.
     pub fn factor(&self, share: f32) -> Option<f32> {
         let factor = share * (self.most / self.own).min(1.0);

@@ -26,7 +26,7 @@ pub struct TrainingNetwork {
 #[derive(Default)]
 struct Buffers {
     pass: Pass,
-    /// What a device gave, and is to be given: `[rows, n_outputs]`.
+    /// The outputs of a device and the gradient for it: `[rows, n_outputs]`.
     outputs: Vec<f32>,
     gradient: Vec<f32>,
     reaches: Vec<f32>,
@@ -75,7 +75,7 @@ impl TrainingNetwork {
         self.parameters.widths()
     }
 
-    /// What trains it.
+    /// The device that trains it.
     pub fn device(&self) -> Device {
         self.device
     }

@@ -1,4 +1,4 @@
-//! From gradients to steps, in place, with a state that can be saved.
+//! Optimizers: from gradients to steps, in place, with a state that can be saved.
 //!
 //! SGD, and AdamW (Loshchilov and Hutter 2019, algorithm 2). Departure: rows of hashed features
 //! are moved, and their moments kept, only when an update touches them (as PyTorch's SparseAdam
@@ -17,7 +17,7 @@ const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 const WEIGHT_DECAY: f32 = 0.01;
 
-/// What an optimiser remembers between steps.
+/// The state of an optimiser between steps.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     Sgd,

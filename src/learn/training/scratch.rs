@@ -1,11 +1,11 @@
-//! Room that is kept between updates so that they allocate nothing.
+//! Scratch space that is kept between updates, so that they allocate nothing.
 //!
 //! Invariant: no part of the state. What is in it is written before it is read, so two of them
 //! are always equal, and a copy is empty.
 
 use std::fmt;
 
-/// Something kept for its room alone.
+/// A value kept for its allocation alone.
 #[derive(Default)]
 pub struct Scratch<T>(pub T);
 

@@ -31,7 +31,7 @@ struct Run {
 }
 
 impl Retold {
-    /// What is counted of a version by now, if its checkpoint says something else.
+    /// The counts of a version by now, if its checkpoint has others.
     pub fn get(&self, version: u64) -> Option<&Tallies> {
         let (_, run) = self.runs.range(..=version).next_back()?;
         (version <= run.last).then_some(&run.tallies)
@@ -85,11 +85,11 @@ impl Retold {
 
     pub(crate) fn save(&self, tensors: &mut Tensors) {
         for (first, run) in &self.runs {
-            let mut told = run.tallies.tensors();
+            let mut counted = run.tallies.tensors();
             // An older program that counted no sources wrote no position for them.
             let numbers = vec![run.last, run.tallies.sources.since()];
-            told.put_u64("run", &[2], numbers);
-            tensors.nest(&format!("retold.{first}"), told);
+            counted.put_u64("run", &[2], numbers);
+            tensors.nest(&format!("retold.{first}"), counted);
         }
     }
 
@@ -106,20 +106,19 @@ impl Retold {
         firsts.dedup();
         let mut retold = Retold::default();
         for first in firsts {
-            let mut told = all.unnest(&first.to_string());
-            let (last, position) = match told.0.contains_key("run") {
-                true => {
-                    let numbers = told.take_u64("run", &[Some(2)])?;
-                    (numbers[0], numbers[1].saturating_sub(1))
-                }
-                false => (first, position(first)),
+            let mut counted = all.unnest(&first.to_string());
+            let (last, position) = if counted.0.contains_key("run") {
+                let numbers = counted.take_u64("run", &[Some(2)])?;
+                (numbers[0], numbers[1].saturating_sub(1))
+            } else {
+                (first, position(first))
             };
             let before = retold.runs.last_key_value();
             if last < first || before.is_some_and(|(_, run)| first <= run.last) {
                 let what = format!("a run from {first} to {last}");
                 return Err(Error::value("retold", what));
             }
-            retold.join(first, last, Tallies::load(&mut told, position)?);
+            retold.join(first, last, Tallies::load(&mut counted, position)?);
         }
         Ok(retold)
     }
@@ -139,7 +138,7 @@ mod tests {
         }
     }
 
-    fn told(retold: &Retold, version: u64) -> Option<u64> {
+    fn counted(retold: &Retold, version: u64) -> Option<u64> {
         let tallies = retold.get(version)?;
         Some(tallies.ledger.count(Fate::Applied))
     }
@@ -151,7 +150,7 @@ mod tests {
             retold.push(version, tallies(n_applied));
         }
         assert_eq!(retold.runs.len(), 3);
-        let all = [2, 3, 4, 5, 6, 7, 8].map(|version| told(&retold, version));
+        let all = [2, 3, 4, 5, 6, 7, 8].map(|version| counted(&retold, version));
         assert_eq!(all, [None, Some(1), Some(1), Some(2), None, Some(2), None]);
         let mut tensors = Tensors::default();
         retold.save(&mut tensors);
@@ -159,7 +158,7 @@ mod tests {
         let mut others = Retold::default();
         others.push(6, tallies(9));
         retold.replace_from(4, others);
-        let all = [3, 4, 5, 6, 7].map(|version| told(&retold, version));
+        let all = [3, 4, 5, 6, 7].map(|version| counted(&retold, version));
         assert_eq!(all, [Some(1), None, None, Some(9), None]);
     }
 
@@ -170,7 +169,7 @@ mod tests {
         let one = tallies(1).n_bytes();
         assert_eq!(retold.make_room(9 * one), []);
         assert_eq!(retold.make_room(7 * one), [2..=2, 4..=4]);
-        assert_eq!((told(&retold, 4), told(&retold, 6)), (None, Some(3)));
+        assert_eq!((counted(&retold, 4), counted(&retold, 6)), (None, Some(3)));
         assert_eq!(retold.make_room(0).len(), 7);
         assert_eq!(retold, Retold::default());
     }

@@ -1,4 +1,4 @@
-//! What a version counts besides what it learned: all that a restore of it reads.
+//! The tallies of a version: the counts beside its weights that a restore of it reads.
 //!
 //! Invariant: versions of equal learning and equal tallies are restored to the same.
 
@@ -7,12 +7,12 @@ use crate::learn::records::ledger::Ledger;
 use crate::learn::records::sources::Sources;
 use crate::model::weights::{Error, Tensors};
 
-/// What a version counts besides what it learned.
+/// The counts of a version beside its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tallies {
     pub(crate) ledger: Ledger,
     pub(crate) sources: Sources,
-    /// What was learned of the predictions that waited; none where that is as the checkpoint of the
+    /// The learned part of the predictions that waited; none where that is as the checkpoint of the
     /// version says, and under the first revision of the learning rules.
     pub(crate) held: Option<HeldThen>,
 }

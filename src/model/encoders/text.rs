@@ -55,7 +55,7 @@ pub struct TextEncoder {
     width: usize,
 }
 
-/// What computes.
+/// The network of an encoder.
 enum Network {
     Bert(Bert),
     Graph(SentenceGraph),
@@ -227,8 +227,8 @@ impl std::fmt::Debug for TextEncoder {
 
 /// The tokenizer of a folder, which cuts at `n_tokens` and pads nothing, whatever its file says.
 fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokenizer, String> {
-    let said = |error: tokenizers::Error| error.to_string().replace('\n', " ");
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(said)?;
+    let in_one_line = |error: tokenizers::Error| error.to_string().replace('\n', " ");
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(in_one_line)?;
     tokenizer.with_padding(None);
     let truncation = TruncationParams {
         max_length: n_tokens,
@@ -236,12 +236,15 @@ fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokeniz
         stride: 0,
         direction: TruncationDirection::Right,
     };
-    tokenizer.with_truncation(Some(truncation)).map_err(said)?;
+    tokenizer
+        .with_truncation(Some(truncation))
+        .map_err(in_one_line)?;
     let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-    match (highest as usize) < vocab_size {
-        true => Ok(tokenizer),
-        false => Err(format!(
+    if (highest as usize) < vocab_size {
+        Ok(tokenizer)
+    } else {
+        Err(format!(
             "it has a token {highest}, and config.json a vocab_size of {vocab_size}"
-        )),
+        ))
     }
 }

@@ -52,9 +52,10 @@ impl VectorEncoder {
             width: 0,
         };
         encoder.width = encoder.probe(1)?;
-        match encoder.probe(2)? == encoder.width {
-            true => Ok(encoder),
-            false => Err("its output for two rows is not two rows".to_owned()),
+        if encoder.probe(2)? == encoder.width {
+            Ok(encoder)
+        } else {
+            Err("its output for two rows is not two rows".to_owned())
         }
     }
 
@@ -113,17 +114,18 @@ impl VectorEncoder {
         let output = self.compute(&vec![0.0; n_rows * self.n_values()])?;
         let dims = output.dims();
         let width: usize = dims.iter().skip(1).product();
-        match dims.first() == Some(&n_rows) && (1..=WIDTH_MAX).contains(&width) {
-            true => Ok(width),
-            false => Err(format!(
+        if dims.first() == Some(&n_rows) && (1..=WIDTH_MAX).contains(&width) {
+            Ok(width)
+        } else {
+            Err(format!(
                 "its output for {n_rows} rows is {dims:?}, expected [{n_rows}, ...] with 1 to \
                  {WIDTH_MAX} values a row"
-            )),
+            ))
         }
     }
 }
 
-/// What follows the batch, which must be free.
+/// The dimensions behind the batch, which must be free.
 fn dims(input: &Described) -> Result<Vec<usize>, String> {
     if !matches!(input.element, element::FLOAT | element::DOUBLE) {
         return Err(format!("its input {} is not of floats", input.shown()));

@@ -40,7 +40,7 @@ const ROWS_TEXT: usize = 512;
 /// A row with more hashed features than these has a text in it.
 const HASHED_MAX: usize = 64;
 
-/// What a memory holds.
+/// The form of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Dense inputs of a row.
@@ -61,12 +61,12 @@ pub struct Neighbours {
     projection: Option<Arc<[f32]>>,
 }
 
-/// What a memory answers by the nearest of its rows.
+/// A predictor that answers by the nearest rows of a memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nearest {
     /// The rows.
     pub memory: Neighbours,
-    /// What was true on the whole.
+    /// The base rates of the outputs.
     pub base_rates: BaseRates,
     /// How they are heard.
     pub voters: Voters,

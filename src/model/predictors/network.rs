@@ -219,10 +219,10 @@ mod tests {
             dense: vec![1.0, 2.0],
             sparse: vec![],
         };
-        let told = network.forward(&[&row]).unwrap_err();
+        let error = network.forward(&[&row]).unwrap_err();
         assert!(
-            told.to_string().starts_with("device cuda:63 is not "),
-            "{told}"
+            error.to_string().starts_with("device cuda:63 is not "),
+            "{error}"
         );
     }
 

@@ -35,7 +35,7 @@ pub struct Portfolio {
     pub plan: Plan,
     /// One linear member for each step size, then the logistic ones.
     pub linear_members: LinearMembers,
-    /// What nothing and all of a logistic member's reward are.
+    /// The range of the rewards that logistic members regress shares of.
     pub range: Range,
     /// The features that ridge regressions share.
     pub features: Option<RandomFeatures>,
@@ -43,7 +43,7 @@ pub struct Portfolio {
     pub ridges: Vec<RidgeWeights>,
     /// The newest examples, which two members see more or less of.
     pub memory: Neighbours,
-    /// What was true on the whole.
+    /// The base rates of the outputs.
     pub base_rates: BaseRates,
     /// The member that repeats the newest label or value.
     pub no_change: Option<NoChange>,
@@ -64,10 +64,11 @@ pub struct NoChange {
     pub tried: f64,
 }
 
-/// What is said of a row.
+/// The outputs of all members for a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberOutputs {
-    /// What members compute: scores of classes before their inverse temperatures; `[members, n_outputs]`.
+    /// The scores of the members, those of classes before their inverse temperatures;
+    /// `[members, n_outputs]`.
     pub scores: Vec<f32>,
     /// The outputs of the members and then of the stack, `[members, n_outputs]`: probabilities of classes,
     /// or values in the scale of the target.
@@ -177,7 +178,7 @@ impl Portfolio {
         Cow::Owned(row)
     }
 
-    /// What every member says of a row; `network` is there where the plan has one.
+    /// The outputs of every member for a row; `network` is there where the plan has one.
     pub fn member_outputs(
         &self,
         row: &Encoded,
@@ -188,37 +189,7 @@ impl Portfolio {
         let phi = self.features.as_ref().map(|features| features.phi(&wider));
         let phi = phi.unwrap_or_default();
         let linear = self.linear_members.scores(&wider);
-        let mut linear = linear.chunks_exact(self.n_outputs);
-        let mut ridges = self.ridges.iter();
-        let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
-        let mut near = near.into_iter();
-        let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
-        for member in &self.plan.members {
-            match member {
-                Member::Linear(_) | Member::Logistic(_) => {
-                    scores.extend_from_slice(linear.next().expect("a row of scores a member"));
-                }
-                Member::Analytic(_) | Member::Exclusive => {
-                    let ridge = ridges.next().expect("a regression a member");
-                    scores.extend(ridge.scores(&phi));
-                }
-                Member::Neighbours(_) => {
-                    let near = near.next().expect("neighbours a window");
-                    let p = Voters { repeat: 1.0 }.outputs(&near, &self.base_rates, scale);
-                    self.extend(&mut scores, p);
-                }
-                Member::Network => {
-                    let row = self.for_network(row);
-                    let network = network.expect("a portfolio with a network is given it");
-                    let outputs = network.forward(std::slice::from_ref(&row));
-                    scores.extend(outputs.expect("a member is computed on the processor"));
-                }
-                Member::LastLabel | Member::LastValue => {
-                    let newest = self.no_change.unwrap_or_default();
-                    self.extend(&mut scores, self.no_change_outputs(&newest, scale));
-                }
-            }
-        }
+        let scores = self.scores((row, &linear, &phi), scale, network);
         let mut outputs = scores.clone();
         self.restore_shares(&mut outputs, scale);
         if self.classes {
@@ -241,7 +212,49 @@ impl Portfolio {
         }
     }
 
-    /// Makes rewards of what members say as shares of their range.
+    /// The scores of the members in the order of the table, from a row, the scores of the linear
+    /// members and the features of the ridge regressions; `[members, n_outputs]`.
+    fn scores(
+        &self,
+        (row, linear, phi): (&Encoded, &[f32], &[f32]),
+        scale: &Scale,
+        network: Option<&Network>,
+    ) -> Vec<f32> {
+        let mut linear = linear.chunks_exact(self.n_outputs);
+        let mut ridges = self.ridges.iter();
+        let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
+        let mut near = near.into_iter();
+        let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
+        for member in &self.plan.members {
+            match member {
+                Member::Linear(_) | Member::Logistic(_) => {
+                    scores.extend_from_slice(linear.next().expect("a row of scores a member"));
+                }
+                Member::Analytic(_) | Member::Exclusive => {
+                    let ridge = ridges.next().expect("a regression a member");
+                    scores.extend(ridge.scores(phi));
+                }
+                Member::Neighbours(_) => {
+                    let near = near.next().expect("neighbours a window");
+                    let p = Voters { repeat: 1.0 }.outputs(&near, &self.base_rates, scale);
+                    self.extend(&mut scores, p);
+                }
+                Member::Network => {
+                    let row = self.for_network(row);
+                    let network = network.expect("a portfolio with a network is given it");
+                    let outputs = network.forward(std::slice::from_ref(&row));
+                    scores.extend(outputs.expect("a member is computed on the processor"));
+                }
+                Member::LastLabel | Member::LastValue => {
+                    let newest = self.no_change.unwrap_or_default();
+                    self.extend(&mut scores, self.no_change_outputs(&newest, scale));
+                }
+            }
+        }
+        scores
+    }
+
+    /// Makes rewards of scores that are shares of their range.
     fn restore_shares(&self, outputs: &mut [f32], scale: &Scale) {
         if !self.plan.bandit {
             return;
@@ -260,9 +273,10 @@ impl Portfolio {
 
     /// Probabilities become scores; values are what they are.
     fn extend(&self, scores: &mut Vec<f32>, outputs: Vec<f32>) {
-        match self.classes {
-            true => scores.extend(outputs.into_iter().map(log)),
-            false => scores.extend(outputs),
+        if self.classes {
+            scores.extend(outputs.into_iter().map(log))
+        } else {
+            scores.extend(outputs)
         }
     }
 

@@ -1,6 +1,6 @@
 //! Ridge regression as it is served: features of a row, and weights on them.
 //!
-//! What learns it stands in `learn::analytic`. The pieces are separate, so that several
+//! Its learner is in `learn::algorithms::analytic`. The pieces are separate, so that several
 //! regressions can share one row of features:
 //!
 //! - [`RandomFeatures::new`] and [`RandomFeatures::phi`]: from an encoded row to `[n_features]`;
@@ -49,9 +49,9 @@ impl RidgeWeights {
 pub struct Posterior {
     /// `P` as it was, where any example has been seen.
     pub inverse: Option<Arc<Symmetric>>,
-    /// What was taken from it since, `[gains, n_features]`.
+    /// The gains taken from it since, `[gains, n_features]`.
     pub gains: Arc<Vec<f64>>,
-    /// What it is multiplied by; the inverse of the ridge where no example has been seen.
+    /// The factor on it; the inverse of the ridge where no example has been seen.
     pub growth: f64,
     /// The mean squared error that the features leave.
     pub noise: f64,
@@ -81,7 +81,7 @@ pub struct Ridge {
     pub features: RandomFeatures,
     /// From features to estimates.
     pub weights: RidgeWeights,
-    /// What estimates are multiplied by before they become probabilities; none where the
+    /// The inverse temperature of estimates before they become probabilities; none where the
     /// estimates themselves are the answer.
     pub inverse_temperature: Option<f32>,
     /// One for each action, where anyone asks how sure an estimate is.

@@ -1,4 +1,4 @@
-//! What a model is: the checked form of its model.toml.
+//! The description of a model: the checked form of its model.toml.
 //!
 //! Invariant: a [`Spec`] is possible. Every key was known, every value in its range, and what
 //! this build does not offer yet was refused with that word.
@@ -22,7 +22,7 @@ pub use parse::{Named, NamedEncoder, OrderedLimits};
 /// examples where nothing is held of them, and a corrected label supersedes the older one.
 pub const REVISION: u32 = 2;
 
-/// What the model answers.
+/// The task of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Task {
     /// One of these classes, with probabilities.
@@ -97,11 +97,11 @@ impl Task {
 pub struct Input {
     /// The name of its tensor.
     pub name: String,
-    /// What its values are.
+    /// The kind of its values.
     pub kind: InputKind,
 }
 
-/// What the values of an input are.
+/// The kind of the values of an input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InputKind {
     /// A number a row, standardised online.
@@ -119,7 +119,7 @@ pub enum InputKind {
         encoder: Pinned,
         /// The length of what it gives, at least one.
         length: usize,
-        /// What of it learns, if anything.
+        /// The adapters of its encoder, if they learn.
         adapters: Option<LowRank>,
     },
     /// A vector a row: what a pretrained network gives for it, standardised as a whole.
@@ -206,7 +206,7 @@ pub struct Analytic {
     /// Random ReLU units beside the inputs, 0 to 16384; fewer where matrices for all actions
     /// would take more than 512 MiB.
     pub features: usize,
-    /// What an example's weight is multiplied by with each later one; above 0.9, at most 1.
+    /// The factor on an example's weight with each later one; above 0.9, at most 1.
     pub forgetting: f64,
     /// The weight of the penalty on squared weights, above 0, at most 1e9.
     pub ridge: f64,
@@ -224,7 +224,7 @@ pub enum Optimizer {
     AdamW,
 }
 
-/// What is remembered and learned again.
+/// The memory of examples that are learned again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     /// How remembered examples enter an update.
@@ -252,14 +252,14 @@ pub enum Strategy {
     ClsEr,
 }
 
-/// What rewards are, and how long a prediction waits for them.
+/// Rewards, and how long a prediction waits for them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rewards {
     /// Seconds that a prediction waits for its reward.
     pub window_s: u64,
     /// How several rewards of a prediction become one.
     pub aggregate: Aggregate,
-    /// What a prediction has earned when its window closes in silence; none: nothing is learned.
+    /// The reward of a prediction whose window closes in silence; none: nothing is learned.
     pub default: Option<f64>,
     /// The least reward that is taken from now on.
     pub min: f64,
@@ -287,7 +287,7 @@ pub enum Aggregate {
 pub struct ImplicitSignal {
     /// As events name it.
     pub name: String,
-    /// What a full signal earns.
+    /// The reward of a full signal.
     pub reward: f64,
     /// The value of a full signal, larger than 0.
     pub scale: f64,
@@ -362,23 +362,23 @@ impl JournalLimits {
 /// A model, described and possible.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// What it answers.
+    /// Its task.
     pub task: Task,
-    /// What it is asked with, in the order of the description.
+    /// Its inputs, in the order of the description.
     pub inputs: Vec<Input>,
     /// How it learns.
     pub learner: LearnerKind,
-    /// What it remembers.
+    /// Its memory.
     pub memory: Memory,
     /// How a bandit chooses.
     pub policy: Policy,
-    /// What rewards are.
+    /// Its rewards.
     pub rewards: Rewards,
     /// Predictions that wait for feedback at a time; the oldest expires.
     pub waiting_max: usize,
     /// When versions are made.
     pub cadence: Cadence,
-    /// What encoders and served networks compute on.
+    /// The device of encoders and served networks.
     pub device: Device,
     /// The bounds of its journal.
     pub journal: JournalLimits,
@@ -459,10 +459,8 @@ impl Spec {
     /// # Errors
     /// Names the key whose change would need another shape of state.
     pub fn check_change(&self, next: &Spec) -> Result<(), Error> {
-        let same = |key: &'static str, same: bool| match same {
-            true => Ok(()),
-            false => Err(Error::Shape(key)),
-        };
+        let same =
+            |key: &'static str, same: bool| if same { Ok(()) } else { Err(Error::Shape(key)) };
         same("task, classes and actions", self.task == next.task)?;
         same("input", self.has_inputs_of(next))?;
         same(

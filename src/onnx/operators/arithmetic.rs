@@ -1,4 +1,4 @@
-//! What is computed value by value.
+//! Operators that compute value by value.
 
 use candle_core::Tensor;
 
@@ -101,9 +101,10 @@ pub fn clip(call: &Call) -> Result<Value, Fault> {
     if call.optional(2).is_some() {
         clipped = clipped.broadcast_minimum(call.floats(2)?)?;
     }
-    match clipped.dims() == call.floats(0)?.dims() {
-        true => Ok(Value::Floats(clipped)),
-        false => fault("bounds of more than one value"),
+    if clipped.dims() == call.floats(0)?.dims() {
+        Ok(Value::Floats(clipped))
+    } else {
+        fault("bounds of more than one value")
     }
 }
 

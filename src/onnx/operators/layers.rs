@@ -97,12 +97,13 @@ pub fn batch_norm(call: &Call) -> Result<Value, Fault> {
     let mut shape = vec![1; x.rank()];
     let channels = |index: usize| -> Result<&Tensor, Fault> {
         let tensor = call.floats(index)?;
-        match tensor.dims() == [n_channels] {
-            true => Ok(tensor),
-            false => fault(format!(
+        if tensor.dims() == [n_channels] {
+            Ok(tensor)
+        } else {
+            fault(format!(
                 "input {index} is {:?}, expected [{n_channels}]",
                 tensor.dims()
-            )),
+            ))
         }
     };
     let (scale, bias, mean, variance) = (channels(1)?, channels(2)?, channels(3)?, channels(4)?);
@@ -119,9 +120,12 @@ pub fn layer_norm(call: &Call) -> Result<Value, Fault> {
     let axis = call.axis("axis", -1, x.rank())?;
     let epsilon = call.float("epsilon", 1e-5)? as f32;
     let inner: usize = x.dims()[axis..].iter().product();
-    let row = |tensor: &Tensor| match tensor.elem_count() == inner {
-        true => Ok(tensor.flatten_all()?),
-        false => fault(format!("{:?} for {:?}", tensor.dims(), &x.dims()[axis..])),
+    let row = |tensor: &Tensor| {
+        if tensor.elem_count() == inner {
+            Ok(tensor.flatten_all()?)
+        } else {
+            fault(format!("{:?} for {:?}", tensor.dims(), &x.dims()[axis..]))
+        }
     };
     let scale = row(call.floats(1)?)?;
     let bias = match call.optional(2) {

@@ -1,4 +1,4 @@
-//! What comes from all values along some axes.
+//! Operators that reduce all values along some axes.
 
 use candle_core::{D, Tensor};
 use candle_nn::ops::softmax_last_dim;

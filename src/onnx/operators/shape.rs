@@ -1,4 +1,4 @@
-//! What moves values and computes none.
+//! Operators that move values and compute none.
 
 use candle_core::Tensor;
 
@@ -89,9 +89,10 @@ pub fn flatten(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let shape = value.shape();
     let place = call.int("axis", 1)?;
-    let place = match place == shape.len() as i64 {
-        true => shape.len(),
-        false => axis(place, shape.len())?,
+    let place = if place == shape.len() as i64 {
+        shape.len()
+    } else {
+        axis(place, shape.len())?
     };
     let rows: usize = shape[..place].iter().product();
     let columns: usize = shape[place..].iter().product();
@@ -124,9 +125,12 @@ pub fn unsqueeze(call: &Call) -> Result<Value, Fault> {
     let axes = named.iter().map(|named| axis(*named, rank));
     let axes: Vec<usize> = axes.collect::<Result<_, _>>()?;
     let mut own = value.shape().iter();
-    let shape = (0..rank).map(|axis| match axes.contains(&axis) {
-        true => Some(1),
-        false => own.next().copied(),
+    let shape = (0..rank).map(|axis| {
+        if axes.contains(&axis) {
+            Some(1)
+        } else {
+            own.next().copied()
+        }
     });
     let shape: Option<Vec<usize>> = shape.collect();
     value.reshaped(&shape.ok_or_else(|| Fault(format!("axes {named:?} name one twice")))?)
@@ -243,9 +247,10 @@ pub fn gather_elements(call: &Call) -> Result<Value, Fault> {
         let (mut rest, mut index, mut step) = (at, 0, 1);
         for dim in (0..own.len()).rev() {
             index += step
-                * match dim == along {
-                    true => axis(*place, own[dim])?,
-                    false => rest % places.shape[dim],
+                * if dim == along {
+                    axis(*place, own[dim])?
+                } else {
+                    rest % places.shape[dim]
                 };
             rest /= places.shape[dim];
             step *= own[dim];
@@ -373,7 +378,7 @@ mod tests {
     use super::super::super::call::Budget;
     use super::super::super::file::Node;
 
-    /// What an operator of no attributes gives for whole numbers.
+    /// The outputs of an operator without attributes for whole numbers.
     fn ints(
         compute: fn(&Call) -> Result<Value, Fault>,
         inputs: [(&[usize], Vec<i64>); 2],

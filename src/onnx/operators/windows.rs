@@ -28,14 +28,14 @@ struct Windows {
 }
 
 impl Windows {
-    /// What the window at `index` covers at `offset`, if it is not padding.
+    /// The place that the window at `index` covers at `offset`, if it is not padding.
     fn place(&self, index: usize, offset: usize) -> Option<usize> {
         let place = index * self.stride + offset * self.dilation;
         let place = place.checked_sub(self.before)?;
         (place < self.extent).then_some(place)
     }
 
-    /// What each window covers at `offset`, padding counted.
+    /// The places that each window covers at `offset`, padding counted.
     fn covered(&self, offset: usize) -> Vec<usize> {
         let starts = (0..self.count).map(|index| index * self.stride);
         starts.map(|start| start + offset * self.dilation).collect()
@@ -78,14 +78,16 @@ impl Windows {
             let (reach, padded) = (self.reach(), self.padded());
             return fault(format!("a window of {reach} over {padded}"));
         };
-        let steps = match rounds_up {
-            true => rest.div_ceil(self.stride),
-            false => rest / self.stride,
+        let steps = if rounds_up {
+            rest.div_ceil(self.stride)
+        } else {
+            rest / self.stride
         };
         let starts_behind = steps * self.stride >= self.extent + self.before;
-        self.count = match rounds_up && starts_behind {
-            true => rest / self.stride + 1,
-            false => steps + 1,
+        self.count = if rounds_up && starts_behind {
+            rest / self.stride + 1
+        } else {
+            steps + 1
         };
         Ok(())
     }
@@ -96,9 +98,10 @@ pub fn list(call: &Call, name: &str, length: usize, least: i64) -> Result<Vec<us
     let list = call
         .list(name)?
         .map_or(vec![least; length], <[i64]>::to_vec);
-    match list.len() == length && list.iter().all(|n| (least..EXTENT_MAX).contains(n)) {
-        true => Ok(list.iter().map(|n| *n as usize).collect()),
-        false => fault(format!("{name} = {list:?}")),
+    if list.len() == length && list.iter().all(|n| (least..EXTENT_MAX).contains(n)) {
+        Ok(list.iter().map(|n| *n as usize).collect())
+    } else {
+        fault(format!("{name} = {list:?}"))
     }
 }
 
@@ -152,7 +155,7 @@ fn in_two(x: &Tensor, mut windows: Vec<Windows>) -> Result<(Tensor, [Windows; 2]
     }
 }
 
-/// What [`in_two`] added is taken away.
+/// Takes the dimension away that [`in_two`] added.
 fn out_of_two(y: Tensor, call: &Call) -> Result<Tensor, Fault> {
     match call.floats(0)?.rank() {
         3 => Ok(y.squeeze(2)?),
@@ -163,11 +166,12 @@ fn out_of_two(y: Tensor, call: &Call) -> Result<Tensor, Fault> {
 fn kernel_shape(call: &Call) -> Result<Vec<usize>, Fault> {
     let written = call.list("kernel_shape")?.unwrap_or(&[]);
     let sound = written.iter().all(|n| (1..=KERNEL_MAX).contains(n));
-    match sound {
-        true => Ok(written.iter().map(|n| *n as usize).collect()),
-        false => fault(format!(
+    if sound {
+        Ok(written.iter().map(|n| *n as usize).collect())
+    } else {
+        fault(format!(
             "kernel_shape = {written:?}: expected 1 to {KERNEL_MAX}"
-        )),
+        ))
     }
 }
 
@@ -209,9 +213,10 @@ pub fn conv(call: &Call) -> Result<Value, Fault> {
         _ => kernel.clone(),
     };
     let apart = n_groups > 1 && [n_in, n_out] == [n_groups; 2];
-    let y = match apart && products <= KERNEL_MAX as usize {
-        true => by_channel(call, &x, &kernel, [high, wide])?,
-        false => convolve(call, &x, &kernel, [high, wide], n_groups)?,
+    let y = if apart && products <= KERNEL_MAX as usize {
+        by_channel(call, &x, &kernel, [high, wide])?
+    } else {
+        convolve(call, &x, &kernel, [high, wide], n_groups)?
     };
     biased(call, out_of_two(y, call)?)
 }
@@ -224,9 +229,10 @@ pub fn biased(call: &Call, y: Tensor) -> Result<Value, Fault> {
     let (bias, n_out) = (call.floats(2)?, y.dims()[1]);
     let mut shape = vec![1; y.rank()];
     shape[1] = n_out;
-    match bias.dims() == [n_out] {
-        true => Ok(Value::Floats(y.broadcast_add(&bias.reshape(shape)?)?)),
-        false => fault(format!("a bias {:?} for {n_out} channels", bias.dims())),
+    if bias.dims() == [n_out] {
+        Ok(Value::Floats(y.broadcast_add(&bias.reshape(shape)?)?))
+    } else {
+        fault(format!("a bias {:?} for {n_out} channels", bias.dims()))
     }
 }
 
@@ -252,12 +258,11 @@ fn convolve(
     let steps = [high, wide].map(|one| (one.padded() - one.reach()) / stride + 1);
     call.room(&[n_batch, n_in, padded[0], padded[1]], 1)?;
     call.room(&[n_batch, unfolded, steps[0], steps[1]], 1)?;
-    let (x, padding) = match pads.iter().all(|pad| *pad == pads[0]) {
-        true => (x.clone(), pads[0]),
-        false => {
-            let x = x.pad_with_zeros(2, high.before, high.behind)?;
-            (x.pad_with_zeros(3, wide.before, wide.behind)?, 0)
-        }
+    let (x, padding) = if pads.iter().all(|pad| *pad == pads[0]) {
+        (x.clone(), pads[0])
+    } else {
+        let x = x.pad_with_zeros(2, high.before, high.behind)?;
+        (x.pad_with_zeros(3, wide.before, wide.behind)?, 0)
     };
     let (kernel, dilation) = (kernel.contiguous()?, high.dilation);
     let y = x
@@ -351,9 +356,10 @@ pub fn average_pool(call: &Call) -> Result<Value, Fault> {
         for index in 0..windows.count {
             let places = (0..windows.kernel).filter_map(|offset| windows.place(index, offset));
             let places: Vec<usize> = places.collect();
-            let n_counted = match counts_padding {
-                true => windows.n_padded(index),
-                false => places.len(),
+            let n_counted = if counts_padding {
+                windows.n_padded(index)
+            } else {
+                places.len()
             };
             for place in places {
                 shares[place * windows.count + index] = 1.0 / n_counted as f32;

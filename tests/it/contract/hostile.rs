@@ -440,7 +440,7 @@ fn a_category_with_a_million_values_takes_bounded_room() {
             teach_alone(&mut room, index, &format!("word {index}"), "a");
         }
         // The fixture's entries are a second apart, and ids are known for a day.
-        assert!(room.learner.seen().len() <= 24 * 3600 + 1);
+        assert!(room.learner.feedback_ids().len() <= 24 * 3600 + 1);
         learned_bytes(&room)
     };
     let (half, whole) = (bytes_after(0..500_000), bytes_after(500_000..1_000_000));

@@ -19,7 +19,7 @@ const HORIZON: f64 = 1000.0;
 /// The curvature before the first example: a few examples move it little.
 const PRIOR: f64 = 1.0;
 
-/// What estimates are multiplied by.
+/// The factor on estimates before the softmax.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InverseTemperature {
     logarithm: f64,

@@ -31,14 +31,14 @@ const ROUNDING: f64 = 1e-12;
 /// Targets are clipped here, in the scale that they come in.
 const TARGET_MAX: f32 = 1e4;
 
-/// What a regression is of.
+/// The shape and the settings of a regression.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Features of a row.
     pub n_features: usize,
     /// Targets of a row, regressed on the same features.
     pub n_outputs: usize,
-    /// What an example's weight is multiplied by with each later one; above 0.9, at most 1.
+    /// The factor on an example's weight with each later one; above 0.9, at most 1.
     pub forgetting: f64,
     /// The weight of the penalty on squared weights, larger than 0.
     pub ridge: f64,
@@ -94,7 +94,7 @@ impl Recursion {
         }
     }
 
-    /// What it is of.
+    /// Its shape and settings.
     pub fn settings(&self) -> Settings {
         self.settings
     }

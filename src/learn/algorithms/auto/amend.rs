@@ -3,8 +3,8 @@
 //! Invariant: no member is scored on it again, and it counts as one example.
 
 use super::super::analytic::BIAS;
-use super::super::gradient::OutputLoss;
-use super::super::learned::Amendment;
+use super::super::example::Amendment;
+use super::super::output_loss::OutputLoss;
 use super::{AutoLearner, output_loss, pool};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{Encoded, Member, MemberOutputs, Rescale, Scale, Target, logistic_share};
@@ -13,7 +13,7 @@ use crate::model::{Encoded, Member, MemberOutputs, Rescale, Scale, Target, logis
 /// classes, where one that learned nothing is the best at what turns out to be wrong, and of rewards.
 const KNOWN: f64 = 0.9;
 const KNOWN_REWARD: f64 = 0.97;
-/// What a logistic member carries over to another range is at least and at most such a share.
+/// The least and the largest share that a logistic member carries over to another range.
 const SHARES: [f32; 2] = [0.02, 0.98];
 
 impl AutoLearner {
@@ -100,23 +100,15 @@ impl AutoLearner {
             .enumerate()
             .filter_map(|(place, (answered, member))| {
                 let step = member.step()?;
-                let is_linear = matches!(member, Member::Linear(_));
-                Some((place, answered, step, is_linear))
+                Some((place, answered, step, *member))
             });
-        for ((place, answered, step, is_linear), gradient) in
+        for ((place, answered, step, member), gradient) in
             members.zip(gradient.chunks_exact_mut(n_outputs))
         {
             let step = step / typical;
             let pull = step * squared_length;
-            // A logistic member that is sure hardly forgets: its loss is nearly flat there.
-            let curvature = match (is_linear, amendment.after) {
-                (false, Target::Reward { action, .. }) => {
-                    let share = logistic_share(answered[action as usize]);
-                    share * (1.0 - share)
-                }
-                (false, _) => 0.25,
-                (true, _) => 1.0,
-            };
+            let is_linear = matches!(member, Member::Linear(_));
+            let curvature = curvature(member, amendment.after, answered);
             let (output_loss, rate) = match is_linear && !is_class {
                 true => (OutputLoss::Plain(scale), step / (1.0 + pull)),
                 false if is_class => (OutputLoss::Plain(scale), step),
@@ -276,7 +268,20 @@ impl AutoLearner {
     }
 }
 
-/// What the regression of an action, or of all classes, learns of a target; nothing of another
+/// The curvature of a member's loss where it is. A logistic member that is sure hardly forgets: its
+/// loss is nearly flat there.
+fn curvature(member: Member, target: Target, outputs: &[f32]) -> f32 {
+    match (member, target) {
+        (Member::Logistic(_), Target::Reward { action, .. }) => {
+            let share = logistic_share(outputs[action as usize]);
+            share * (1.0 - share)
+        }
+        (Member::Logistic(_), _) => 0.25,
+        _ => 1.0,
+    }
+}
+
+/// The targets of the regression of an action, or of all classes; none of another
 /// action's reward.
 fn wanted(target: Target, action: usize, n_outputs: usize, scale: &Scale) -> Option<Vec<f32>> {
     let hot = |place: u32, index: usize| f32::from(u8::from(place as usize == index));

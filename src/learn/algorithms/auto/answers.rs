@@ -1,4 +1,4 @@
-//! What the members answered to the newest examples, before any of them learned.
+//! The members' answers to the newest examples, before any of them learned.
 //!
 //! An example that soon turns out to be another one is judged again by these, so that the weights of
 //! the members are as if it had been that from the start.
@@ -26,8 +26,8 @@ struct Answered {
     answers: Vec<f32>,
 }
 
-/// What a member that gives `outputs` answers where this is asked: the index of a class or of the best
-/// action, or what it expects of the action or value.
+/// The answer of a member with these outputs to a target: the index of a class or of the best
+/// action, or the expected reward or value.
 pub fn answer(outputs: &[f32], target: Target) -> f32 {
     match target {
         Target::Class(_) | Target::BestAction(_) => argmax(outputs) as f32,

@@ -58,15 +58,12 @@ impl ErrorScale {
         let rate = (RATES[0] / (1.0 + self.count / SETTLING)).max(RATES[1]);
         self.count = (self.count + 1.0).min(COUNT_MAX);
         for (median, error) in self.medians.iter_mut().zip(errors) {
-            let step = match error.abs() > *median {
-                true => rate,
-                false => -rate,
-            };
+            let step = if error.abs() > *median { rate } else { -rate };
             *median = (*median * step.exp()).clamp(least, most);
         }
     }
 
-    /// What [`ErrorScale::load`] reads.
+    /// The tensors that [`ErrorScale::load`] reads.
     pub fn save(&self, tensors: &mut Tensors) {
         tensors.put_f32("spread", &[self.medians.len()], self.medians.clone());
         tensors.put_f32("spread.count", &[1], vec![self.count]);

@@ -75,7 +75,7 @@ impl AutoLearner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::learned::Known;
+    use super::super::super::example::Known;
     use super::*;
     use crate::model::Spec;
 

@@ -145,10 +145,11 @@ fn load_range(weights: &mut Tensors) -> Result<Range, Error> {
     }
     let ends = weights.take_f64("range", &[Some(2)])?;
     let (low, high) = (ends[0], ends[1]);
-    match low <= high && (high - low).is_finite() {
-        true => Ok(Range {
+    if low <= high && (high - low).is_finite() {
+        Ok(Range {
             ends: Some([low, high]),
-        }),
-        false => Err(Error::value("range", format!("{ends:?}"))),
+        })
+    } else {
+        Err(Error::value("range", format!("{ends:?}")))
     }
 }

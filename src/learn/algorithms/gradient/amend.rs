@@ -5,10 +5,11 @@
 //! rewards, whose gradient is linear in the target. What replays of it taught before fades, since
 //! they now pull the other way. A class is learned once more, as what it is.
 
-use super::super::learned::Amendment;
+use super::super::example::{Amendment, Outcome};
+use super::super::output_loss::OutputLoss;
+use super::GradientLearner;
 use super::influence::{Influence, Left, Pulled};
 use super::replay_loss::ReplayLoss;
-use super::{GradientLearner, Outcome, OutputLoss};
 use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
 
@@ -16,7 +17,7 @@ use crate::model::{Encoded, Rescale, Spec, Target, Task};
 pub struct Amended {
     before: Target,
     after: Target,
-    /// What is left of it; none where that is not known, and of classes.
+    /// The part of its update that is left; none where that is not known, and of classes.
     left: Option<Left>,
     /// The learning rate times the share that an example has in an update.
     rate: f32,
@@ -103,7 +104,7 @@ impl GradientLearner {
         }
     }
 
-    /// What the mean over new rows counts each for.
+    /// The weight of a new row in the mean over them.
     pub(super) fn new_share(&self, n_new: usize, amended: Option<&Amended>) -> f32 {
         let n_rows = match amended {
             Some(_) => self.settings.examples_per_update,

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::super::output_loss::OutputLoss;
 use super::amend::{Amended, Row};
-use super::output_loss::OutputLoss;
 use super::replay_loss::ReplayLoss;
 use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
@@ -101,9 +101,10 @@ impl Averages {
         let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
         let mut gradient = vec![0.0; plastic.len()];
         let plastic_loss = output_loss.gradient(target, plastic, &mut gradient);
-        match output_loss.gradient(target, stable, &mut gradient) <= plastic_loss {
-            true => stable,
-            false => plastic,
+        if output_loss.gradient(target, stable, &mut gradient) <= plastic_loss {
+            stable
+        } else {
+            plastic
         }
     }
 
@@ -212,9 +213,10 @@ impl Averages {
             return Err(Error::value("losses", format!("{losses:?}")));
         }
         self.n_updates = tensors.take_u64("n_updates", &[Some(1)])?[0];
-        let late = match tensors.0.contains_key("late") {
-            true => tensors.take_u64("late", &[None, Some(2)])?,
-            false => Vec::new(),
+        let late = if tensors.0.contains_key("late") {
+            tensors.take_u64("late", &[None, Some(2)])?
+        } else {
+            Vec::new()
         };
         let n_outputs = served.layers.last().map_or(0, |layer| layer.n_out) as u64;
         let late = late.chunks_exact(2).map(|pair| (pair[0], pair[1]));

@@ -22,7 +22,7 @@ const PULL_MAX: f64 = 0.95;
 /// The sums where learning began before they were kept: nothing is left of how it began.
 const BEGUN: f64 = 100.0;
 
-/// What the outputs of a network are made up of.
+/// The influence of the newest examples on the outputs of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Influence {
     /// Of each output, the sum of `-ln(1 - p)` over all updates; `[n_outputs]`.
@@ -35,7 +35,7 @@ pub struct Influence {
     order: VecDeque<u64>,
 }
 
-/// What an example makes up of the output that it tells of.
+/// The influence of one example on the output that it tells of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Mass {
     /// After the newest update that learned it.
@@ -68,7 +68,7 @@ impl Pulled {
     }
 }
 
-/// What is left of an example in an output.
+/// The influence of an example that is left in an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Left {
     /// In the network.
@@ -180,7 +180,7 @@ impl Influence {
         self.masses.entry(example).or_insert_with(new)
     }
 
-    /// What is left of an example; nothing of one whose mass is not known any more.
+    /// The influence that is left of an example; none of one whose mass is not known any more.
     pub fn left_of(&self, example: u64, target: Target) -> Option<Left> {
         let one = self.masses.get(&example)?;
         let sum = self.sum(target);
@@ -247,9 +247,10 @@ impl Influence {
             loaded.masses.insert(id, mass);
             loaded.order.push_back(id);
         }
-        match loaded.masses.len() == n {
-            true => Ok(loaded),
-            false => Err(Error::value("examples", "an example stands twice")),
+        if loaded.masses.len() == n {
+            Ok(loaded)
+        } else {
+            Err(Error::value("examples", "an example stands twice"))
         }
     }
 }

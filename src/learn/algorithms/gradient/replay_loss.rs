@@ -10,7 +10,7 @@
 //! are remembered. That took DER++ on Split-MNIST with 200, 500 and 5120 slots from 77.8, 88.5
 //! and 96.0 % to 90.1, 92.8 and 96.0 %, with a weight of 0.03 and standardised inputs.
 
-use super::output_loss::OutputLoss;
+use super::super::output_loss::OutputLoss;
 use crate::model::{Strategy, Target};
 
 /// DER++: weight of the squared distance to the outputs of when the row was remembered.
@@ -24,7 +24,7 @@ pub struct ReplayLoss<'a> {
     pub output_loss: OutputLoss<'a>,
     /// Outputs from this one on have no class yet: they take no part.
     pub n_live: usize,
-    /// What is added to the outputs of new rows; none where they compete like all others.
+    /// Added to the outputs of new rows; none where they compete like all others.
     pub logit_offsets: &'a [f32],
 }
 
@@ -72,12 +72,11 @@ impl ReplayLoss<'_> {
     }
 
     fn row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
-        match self.n_live < outputs.len() {
-            true => {
-                let logit_offset = |output| (output < self.n_live).then_some(0.0);
-                self.with_offsets(target, outputs, gradient, logit_offset)
-            }
-            false => self.output_loss.gradient(target, outputs, gradient),
+        if self.n_live < outputs.len() {
+            let logit_offset = |output| (output < self.n_live).then_some(0.0);
+            self.with_offsets(target, outputs, gradient, logit_offset)
+        } else {
+            self.output_loss.gradient(target, outputs, gradient)
         }
     }
 

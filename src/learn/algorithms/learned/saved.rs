@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::adapters::AdapterLearner;
-use super::{Kind, Learned, amends_rewards};
+use super::super::example::amends_rewards;
+use super::{Kind, Learned};
 use crate::learn::memory::Form;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
@@ -95,9 +96,10 @@ impl Learned {
             learned.begin_amending(spec);
         }
         let mut first_rows = state.unnest("first_rows");
-        learned.first_rows = match first_rows.0.is_empty() {
-            true => (spec.revision >= 2).then(FirstRows::default),
-            false => Some(FirstRows::load(form, &mut first_rows)?),
+        learned.first_rows = if first_rows.0.is_empty() {
+            (spec.revision >= 2).then(FirstRows::default)
+        } else {
+            Some(FirstRows::load(form, &mut first_rows)?)
         };
         learned.names = Arc::new(load_names(spec, state)?);
         for (place, learner) in learned.adapters.iter_mut().enumerate() {
@@ -135,13 +137,14 @@ fn load_names(spec: &Spec, state: &mut Tensors) -> Result<Vec<String>, Error> {
     let range = described.len()..=spec.task.n_outputs().max(described.len());
     let unique: BTreeSet<&String> = names.iter().collect();
     let sound = names.starts_with(described) && unique.len() == names.len();
-    match sound && range.contains(&names.len()) {
-        true => Ok(names),
-        false => Err(wrong(format!(
+    if sound && range.contains(&names.len()) {
+        Ok(names)
+    } else {
+        Err(wrong(format!(
             "{} names, expected the {} described and new ones up to {}",
             names.len(),
             described.len(),
             range.end()
-        ))),
+        )))
     }
 }

@@ -148,7 +148,7 @@ pub struct Factors<'a> {
     pub target_stride: usize,
     /// From one source row to the next.
     pub source_stride: usize,
-    /// What each is multiplied by.
+    /// The factor of each.
     pub scale: f32,
 }
 
@@ -304,7 +304,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// What is left of every target behind its last whole vector.
+    /// The rest of every target behind its last whole vector.
     #[inline(always)]
     fn tail<S: Simd>(&mut self, simd: S) {
         let from = self.width / S::F32_LANES * S::F32_LANES;

@@ -37,7 +37,7 @@ fn parameters() -> Parameters {
     parameters
 }
 
-/// What the product of each output with a number, summed over all rows, is.
+/// The sum over all rows of the product of each output with a number.
 fn loss(parameters: &Parameters, rows: &[&Encoded], factors: &[f32]) -> f64 {
     let mut pass = Pass::default();
     pass.forward(parameters, rows);

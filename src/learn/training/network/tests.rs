@@ -2,7 +2,9 @@
 //! same steps on the processor everywhere.
 
 use super::*;
-use crate::learn::algorithms::gradient::{GradientLearner, Outcome, OutputLoss};
+use crate::learn::algorithms::example::Outcome;
+use crate::learn::algorithms::gradient::GradientLearner;
+use crate::learn::algorithms::output_loss::OutputLoss;
 use crate::model::{Scale, Spec, Target};
 
 fn devices() -> impl Iterator<Item = Device> {

@@ -59,7 +59,7 @@ impl Encoded {
     }
 }
 
-/// What is known of the inputs: running moments of numbers, document frequencies of texts.
+/// The encoder of a row, with running moments of numbers and document frequencies of texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoder {
     columns: Vec<ColumnEncoder>,

@@ -98,10 +98,7 @@ impl Scale {
 
     /// Where a value is clipped that would be clipped at `clip` deviations.
     fn clip(&self, clip: f64) -> f64 {
-        match self.is_plain() {
-            true => PLAIN_CLIP,
-            false => clip,
-        }
+        if self.is_plain() { PLAIN_CLIP } else { clip }
     }
 
     /// Adds it under a name: count, mean and variance of all, and of the block where it has any.
@@ -156,9 +153,10 @@ impl Scale {
     /// many deviations from the mean of rewards.
     pub fn distance(&self, value: f64) -> f32 {
         let clip = self.clip(FAR);
-        match self.all.variance > 0.0 {
-            true => ((value - self.all.mean) / self.all.variance.sqrt()).clamp(-clip, clip) as f32,
-            false => 0.0,
+        if self.all.variance > 0.0 {
+            ((value - self.all.mean) / self.all.variance.sqrt()).clamp(-clip, clip) as f32
+        } else {
+            0.0
         }
     }
 
@@ -172,9 +170,10 @@ impl Scale {
     /// A difference of two values, in deviations, clipped.
     pub fn deviations(&self, difference: f64) -> f32 {
         let clip = self.clip(CLIP);
-        match self.all.variance > 0.0 {
-            true => (difference / self.all.variance.sqrt()).clamp(-clip, clip) as f32,
-            false => 0.0,
+        if self.all.variance > 0.0 {
+            (difference / self.all.variance.sqrt()).clamp(-clip, clip) as f32
+        } else {
+            0.0
         }
     }
 
@@ -232,9 +231,10 @@ impl Scale {
             factor: self.all.variance.sqrt() / deviation,
             shift: (self.all.mean - other.all.mean) / deviation,
         };
-        match change.factor.max(change.shift.abs()) <= FOREIGN {
-            true => change,
-            false => Rescale::FOREIGN,
+        if change.factor.max(change.shift.abs()) <= FOREIGN {
+            change
+        } else {
+            Rescale::FOREIGN
         }
     }
 

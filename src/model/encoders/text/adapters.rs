@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::model::spec::LowRank;
 use crate::model::weights::{Error, Tensors};
 
-/// What an encoder adds to its queries and values.
+/// Low-rank additions to the queries and values of an encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapters {
     shape: LowRank,

@@ -12,7 +12,7 @@ use super::config::{Activation, Config};
 use crate::device::{Device as ComputeDevice, Use, compute, in_a_line};
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
 
-/// What a score is added to where a token is only padding.
+/// Added to the score of a token that is only padding.
 const MASKED: f32 = -1e9;
 /// A shorter mean is divided by this, as PyTorch's `normalize` does.
 const LENGTH_MIN: f64 = 1e-12;
@@ -139,9 +139,10 @@ impl Bert {
         }
         let masked = present.iter().map(|present| (1.0 - present) * MASKED);
         // Added to the scores `[b, a, t, t]`; nothing is where nothing is padded.
-        let mask = match present.contains(&0.0) {
-            true => Some(Tensor::from_iter(masked, &self.device)?.reshape((b, 1, 1, t))?),
-            false => None,
+        let mask = if present.contains(&0.0) {
+            Some(Tensor::from_iter(masked, &self.device)?.reshape((b, 1, 1, t))?)
+        } else {
+            None
         };
         let present = Tensor::from_vec(present, (b, t, 1), &self.device)?;
         let ids = Tensor::from_vec(ids, b * t, &self.device)?;
@@ -154,7 +155,7 @@ impl Bert {
         pooled(&x.reshape((b, t, ()))?, &present)
     }
 
-    /// What the first layer sees, `[b t, h]`.
+    /// The inputs of the first layer, `[b t, h]`.
     fn first(&self, ids: &Tensor, b: usize, t: usize) -> Result<Tensor> {
         let words = self.words.index_select(ids, 0)?.reshape((b, t, ()))?;
         let places = self.positions.narrow(0, 0, t)?.broadcast_add(&self.kind)?;
@@ -205,9 +206,10 @@ impl Layer {
         };
         // candle's fused operations let no gradient through.
         let learns = adapters.is_some();
-        let shares = match learns {
-            true => ops::softmax(&scores, D::Minus1)?,
-            false => ops::softmax_last_dim(&scores)?,
+        let shares = if learns {
+            ops::softmax(&scores, D::Minus1)?
+        } else {
+            ops::softmax_last_dim(&scores)?
         };
         let mixed = shares.matmul(&value)?.transpose(1, 2)?;
         let mixed = mixed.reshape((b * t, ()))?;

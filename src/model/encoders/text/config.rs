@@ -1,4 +1,4 @@
-//! What config.json says of a BERT, checked.
+//! The config.json of a BERT, checked.
 //!
 //! Invariant: sizes that are taken are possible, and small enough that nothing computed from them
 //! overflows.
@@ -28,7 +28,7 @@ pub struct Config {
     position_embedding_type: Option<String>,
 }
 
-/// What is asked of every network, however it computes.
+/// The sizes that every network has, whatever its format.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Sizes {
     pub vocab_size: usize,
@@ -91,9 +91,10 @@ impl Config {
             return Err(format!("{n_heads} attention heads do not divide {width}"));
         }
         let epsilon = config.layer_norm_eps;
-        match epsilon > 0.0 && epsilon < 1.0 {
-            true => Ok(config),
-            false => Err(format!("layer_norm_eps = {epsilon}: above 0, below 1")),
+        if epsilon > 0.0 && epsilon < 1.0 {
+            Ok(config)
+        } else {
+            Err(format!("layer_norm_eps = {epsilon}: above 0, below 1"))
         }
     }
 
@@ -127,17 +128,19 @@ impl Sizes {
             serde_json::from_slice(sentence).map_err(|error| error.to_string())?;
         let max = self.max_position_embeddings;
         let n_tokens = sentence.max_seq_length.unwrap_or(max);
-        match (4..=max).contains(&n_tokens) {
-            true => Ok(n_tokens),
-            false => Err(format!("max_seq_length = {n_tokens}: 4 to {max}")),
+        if (4..=max).contains(&n_tokens) {
+            Ok(n_tokens)
+        } else {
+            Err(format!("max_seq_length = {n_tokens}: 4 to {max}"))
         }
     }
 }
 
 fn check_within(key: &str, value: usize, max: usize) -> Result<(), String> {
-    match (1..=max).contains(&value) {
-        true => Ok(()),
-        false => Err(format!("{key} = {value}: 1 to {max}")),
+    if (1..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{key} = {value}: 1 to {max}"))
     }
 }
 

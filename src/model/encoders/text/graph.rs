@@ -23,7 +23,7 @@ const WIDTH_MAX: usize = 65_536;
 /// A graph from tokens to vectors.
 pub struct SentenceGraph {
     graph: Graph,
-    /// What it asks for, in its order.
+    /// Its inputs, in its order.
     asked: Vec<Asked>,
 }
 
@@ -38,9 +38,10 @@ impl SentenceGraph {
     pub fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, String> {
         let graph = Graph::new(file, device, &OUTPUTS)?;
         let asked: Vec<Asked> = graph.inputs().map(asked).collect::<Result<_, _>>()?;
-        match asked.contains(&Asked::Ids) {
-            true => Ok(SentenceGraph { graph, asked }),
-            false => Err("it has no input \"input_ids\"".to_owned()),
+        if asked.contains(&Asked::Ids) {
+            Ok(SentenceGraph { graph, asked })
+        } else {
+            Err("it has no input \"input_ids\"".to_owned())
         }
     }
 
@@ -50,9 +51,10 @@ impl SentenceGraph {
         let long = vec![vocab_size as u32 - 1; n_tokens];
         let width = self.embed(&[&long])?.len();
         let both = self.embed(&[&long[..1], &long[..n_tokens.min(2)]])?.len();
-        match both == 2 * width && (1..=WIDTH_MAX).contains(&width) {
-            true => Ok(width),
-            false => Err(format!("{width} values for one text, {both} for two")),
+        if both == 2 * width && (1..=WIDTH_MAX).contains(&width) {
+            Ok(width)
+        } else {
+            Err(format!("{width} values for one text, {both} for two"))
         }
     }
 

@@ -48,7 +48,7 @@ pub struct Shape {
     pub n_columns: usize,
 }
 
-/// What becomes of the old values: `into = keep * into + factor * left * right`.
+/// How a product is written: `into = keep * into + factor * left * right`.
 #[derive(Clone, Copy, Debug)]
 pub struct Blend {
     /// Weight of what was there.

@@ -8,10 +8,10 @@ use pulp::Arch;
 use crate::model::encoders::features::Encoded;
 use crate::model::loss::Target;
 
-/// What is remembered of a row beside its inputs.
+/// A remembered row, without its inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Remembered {
-    /// What was true of it.
+    /// Its target.
     pub target: Target,
     /// The number of its example; none under the first revision of the learning rules.
     pub number: Option<u64>,
@@ -31,7 +31,7 @@ impl From<Target> for Remembered {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     n_rows_max: usize,
-    /// What is searched, `[features, n_rows_max]`.
+    /// The features that are searched, `[features, n_rows_max]`.
     searched: Vec<f32>,
     /// Whole dense rows, where only their projections are searched.
     whole: Vec<f32>,

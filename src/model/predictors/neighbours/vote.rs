@@ -1,4 +1,4 @@
-//! What the nearest rows say together.
+//! The vote of the nearest rows.
 //!
 //! Votes weigh by inverse squared distance (Dudani 1976, in the form of Shepard 1968), smoothed
 //! towards what was true on the whole, so that few votes claim little.
@@ -23,11 +23,11 @@ pub struct Neighbour {
     pub squared: f32,
     /// How many rows came after it.
     pub age: u32,
-    /// What was true of it.
+    /// Its target.
     pub target: Target,
 }
 
-/// What was true on the whole: for each output how often it was told of, and its mean.
+/// The base rates: for each output how many examples had it, fading, and their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaseRates {
     /// `[n_outputs]`, fading.
@@ -48,7 +48,7 @@ impl BaseRates {
     /// Learns one truth.
     pub fn observe(&mut self, target: Target) {
         let fade = 1.0 - 1.0 / HORIZON;
-        let told = |base_rates: &mut BaseRates, index: usize, value: f64| {
+        let observe_one = |base_rates: &mut BaseRates, index: usize, value: f64| {
             base_rates.counts[index] = base_rates.counts[index] * fade + 1.0;
             base_rates.sums[index] = base_rates.sums[index] * fade + value;
         };
@@ -63,10 +63,10 @@ impl BaseRates {
             }
             // Larger rewards would leave no finite sum.
             Target::Reward { action, reward } => {
-                told(self, action as usize, reward.clamp(-1e100, 1e100));
+                observe_one(self, action as usize, reward.clamp(-1e100, 1e100));
             }
             Target::BestAction(best) => (0..self.counts.len()).for_each(|action| {
-                told(self, action, f64::from(u8::from(action == best as usize)));
+                observe_one(self, action, f64::from(u8::from(action == best as usize)));
             }),
         }
     }
@@ -98,7 +98,7 @@ impl BaseRates {
 /// How neighbours are heard.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voters {
-    /// What a vote weighs beside a newer one from the same place: 1 hears them alike, 0 only the
+    /// The weight of a vote beside a newer one from the same place: 1 counts them alike, 0 only the
     /// newest.
     pub repeat: f32,
 }
@@ -206,12 +206,13 @@ fn estimates(
         .counts
         .iter()
         .zip(&base_rates.sums)
-        .map(
-            |(count, sum)| match *count > 0.0 && scale.knows(sum / count) {
-                true => (PRIOR * scale.standardise(sum / count), PRIOR),
-                false => (0.0, PRIOR),
-            },
-        )
+        .map(|(count, sum)| {
+            if *count > 0.0 && scale.knows(sum / count) {
+                (PRIOR * scale.standardise(sum / count), PRIOR)
+            } else {
+                (0.0, PRIOR)
+            }
+        })
         .collect();
     let mut hear = |action: usize, reward: f64, weight: f32| {
         sums[action].0 += weight / nearest * scale.standardise(reward);

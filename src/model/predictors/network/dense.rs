@@ -156,7 +156,7 @@ impl DenseLayers {
         self.places.iter().map(matrix).collect()
     }
 
-    /// What goes into each layer, and last what the last one gives, `[n_rows, width]` each; rows
+    /// The inputs of each layer, and then the outputs of the last, `[n_rows, width]` each; rows
     /// are filled up with zeros to `n_rows`.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl DenseLayers {
         Ok(values)
     }
 
-    /// What hashed features add to what the first layer gives, `[n_rows, its rows]`.
+    /// The part of hashed features in the outputs of the first layer, `[n_rows, its rows]`.
     fn embedded(
         &self,
         sparse: &SparseTable,
@@ -240,9 +240,10 @@ fn places(layers: &[Layer]) -> Vec<Place> {
         let place = Place {
             n_in: layer.n_in,
             n_out: layer.n_out,
-            rows: match index + 1 == layers.len() {
-                true => layer.n_out,
-                false => filled_up(layer.n_out),
+            rows: if index + 1 == layers.len() {
+                layer.n_out
+            } else {
+                filled_up(layer.n_out)
             },
             columns: filled_up(layer.n_in),
             start,

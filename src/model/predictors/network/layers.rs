@@ -43,9 +43,10 @@ impl Parameters {
         let n_layers = widths.len() - 1;
         let layer = |(index, pair): (usize, &[usize])| {
             let (n_in, n_out) = (pair[0], pair[1]);
-            let bound = match index + 1 == n_layers {
-                true => 0.0,
-                false => (6.0 / n_in.max(1) as f32).sqrt(),
+            let bound = if index + 1 == n_layers {
+                0.0
+            } else {
+                (6.0 / n_in.max(1) as f32).sqrt()
             };
             let mut draw = |_| bound * (2.0 * rng.random::<f32>() - 1.0);
             Layer {

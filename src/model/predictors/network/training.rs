@@ -25,7 +25,7 @@ pub struct Training {
     gradients: Vec<Tensor>,
 }
 
-/// What every step takes.
+/// The constants of every step.
 #[derive(Clone, Debug)]
 struct Constants {
     /// One where a weight stands, zero where a bias or what a matrix is filled up with does.
@@ -46,15 +46,15 @@ pub enum Rule {
     },
     /// AdamW.
     AdamW {
-        /// How much of both means stays.
+        /// The decay of both means.
         betas: [f64; 2],
         /// Learning rate, with the first mean's correction.
         rate: f64,
         /// The second mean's correction.
         correction: f64,
-        /// What is added to the root.
+        /// Added to the root.
         epsilon: f64,
-        /// What a weight loses of itself.
+        /// The part of itself that a weight loses.
         decay: f64,
     },
 }
@@ -196,9 +196,10 @@ impl Training {
         let products = products.map(|(gradient, input)| gradient.t()?.matmul(input)?.flatten_all());
         let gradient = Tensor::cat(&products.collect::<Result<Vec<_>>>()?, 0)?;
         let (values, moments) = self.moved(&gradient, rule)?;
-        let first = match wants_first {
-            true => self.outputs_of_first(&gradients[0])?,
-            false => Vec::new(),
+        let first = if wants_first {
+            self.outputs_of_first(&gradients[0])?
+        } else {
+            Vec::new()
         };
         self.layers = self.layers.with(values);
         self.moments = moments;

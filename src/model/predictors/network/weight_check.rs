@@ -20,7 +20,7 @@ pub struct TensorMatch {
     pub expected: Option<String>,
     /// The type and shape that the file has, if it has such a tensor.
     pub found: Option<String>,
-    /// What is wrong and what to do about it; none where it fits.
+    /// The mistake and its remedy; none where it fits.
     pub advice: Option<String>,
 }
 
@@ -140,7 +140,7 @@ impl Place<'_> {
         }
     }
 
-    /// What is wrong with a tensor of the right name.
+    /// The mistake in a tensor of the right name.
     fn judge(&self, tensor: &Tensor, shape: &[usize]) -> Option<String> {
         let Data::F32(values) = &tensor.data else {
             return Some("save it in 32 bits, as .float() does".to_owned());

@@ -30,7 +30,7 @@ const RIDGE_WIDE: usize = 400;
 /// The same where an encoder embeds texts, which costs more than they do (banking77 through MiniLM,
 /// one pass, accuracy of the regression alone with 400, 1200 and 1600: 0.855, 0.880, 0.881).
 const RIDGE_EMBEDDED: usize = 1600;
-/// What the second one multiplies the weight of an example by with each later one.
+/// The factor of the second one on the weight of an example with each later one.
 pub const FORGETTING: f64 = 0.999;
 /// From so many dense inputs on, a row counts as wide.
 const WIDE: usize = 64;
@@ -111,7 +111,7 @@ pub struct Plan {
     pub ridge: Option<Form>,
     /// Settings of the network.
     pub network: Option<Gradient>,
-    /// What the dense inputs are multiplied by before the network sees them.
+    /// The factor on the dense inputs of the network.
     pub network_scale: f32,
     /// Whether linear members and ridge regressions see the newest truth as an input.
     pub sees_newest: bool,
@@ -212,7 +212,7 @@ impl Plan {
         self.members.iter().filter_map(window).collect()
     }
 
-    /// What each ridge regression but the exclusive one multiplies the weight of an example by with
+    /// The factor of each ridge regression but the exclusive one on the weight of an example with
     /// each later one.
     pub fn forgetting(&self) -> impl Iterator<Item = f64> {
         self.members.iter().filter_map(|member| match member {
@@ -240,7 +240,7 @@ impl Plan {
     }
 }
 
-/// What decides which members a description gets.
+/// The traits of a description that decide which members it gets.
 #[derive(Clone, Copy)]
 struct Shape {
     text: bool,
@@ -295,7 +295,8 @@ fn members(task: &Task, shape: Shape) -> Vec<Member> {
     members
 }
 
-/// What brings rows of so many standardised inputs to the length that rewards are learned at.
+/// The factor that brings rows of so many standardised inputs to the length that rewards are
+/// learned at.
 fn shortening(n_dense: usize) -> f32 {
     (LENGTH_REWARD / n_dense.max(1) as f32).sqrt().min(1.0)
 }

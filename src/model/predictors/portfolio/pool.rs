@@ -13,7 +13,7 @@ const P_MIN: f32 = 1e-4;
 pub struct Pool {
     /// `[members]`: how the members, and the stack of them behind, are mixed.
     pub weights: Vec<f64>,
-    /// What the logarithms of probabilities are multiplied by: every member's, the stack's and
+    /// The factors on the logarithms of probabilities: every member's, the stack's and
     /// the mixture's; `[members + 1]`.
     pub inverse_temperature: Vec<f32>,
     /// The stack's weights of the members' log probabilities or values, `[members]`; empty where

@@ -63,7 +63,7 @@ impl Range {
     /// returns the loss. Both are nothing for a target that is no reward.
     pub fn gradient(&self, target: Target, scores: &[f32], gradient: &mut [f32]) -> f32 {
         gradient.fill(0.0);
-        let mut told = |action: usize, reward: f64| {
+        let mut of_action = |action: usize, reward: f64| {
             let (share, wanted) = (logistic_share(scores[action]), self.share(reward));
             gradient[action] = share - wanted;
             // Of a score far out, what is left of the loss is its distance from zero.
@@ -74,10 +74,10 @@ impl Range {
             Target::BestAction(best) => {
                 let reward = |action: usize| f64::from(u8::from(action == best as usize));
                 (0..scores.len())
-                    .map(|action| told(action, reward(action)))
+                    .map(|action| of_action(action, reward(action)))
                     .sum()
             }
-            Target::Reward { action, reward } => told(action as usize, reward),
+            Target::Reward { action, reward } => of_action(action as usize, reward),
             Target::Correction { action, by, .. } => {
                 gradient[action as usize] = -self.part(by);
                 0.0

@@ -37,7 +37,7 @@ const BIAS_WIDE: f32 = 0.1;
 /// Features are clipped here: sums of their squares stay finite for ever.
 const CLIP: f32 = 100.0;
 
-/// What random features are made for.
+/// The form of random features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Where the units' weights and the sketch's places come from.
@@ -88,9 +88,10 @@ impl RandomFeatures {
             (false, 0) => n_free,
             (_, n_units) => n_units,
         };
-        let n_units = match own {
-            true => n_wanted.min(n_free - n_inputs),
-            false => n_wanted.min(n_free),
+        let n_units = if own {
+            n_wanted.min(n_free - n_inputs)
+        } else {
+            n_wanted.min(n_free)
         };
         let mut rng = ChaCha8Rng::seed_from_u64(form.seed);
         let n_weights = n_inputs * n_units;
@@ -118,16 +119,17 @@ impl RandomFeatures {
         }
     }
 
-    /// What they were made for.
+    /// Their form.
     pub fn form(&self) -> Form {
         self.form
     }
 
     /// How many features a row has.
     pub fn n_features(&self) -> usize {
-        let n_own = match self.own {
-            true => self.form.n_dense + self.n_sketch,
-            false => 0,
+        let n_own = if self.own {
+            self.form.n_dense + self.n_sketch
+        } else {
+            0
         };
         1 + n_own + self.n_units
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::values::value;
 use super::{Error, Raw, RawJournal, raw};
 
-/// What was ordered; the rest is as `[journal]` says.
+/// The limits that were ordered; the others are those of `[journal]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderedLimits {
@@ -60,12 +60,11 @@ pub(super) fn apply(journal: &RawJournal, ordered: &OrderedLimits) -> RawJournal
 
 /// Refuses the table where an author wrote it.
 pub(super) fn check_absent(raw: &Raw) -> Result<(), Error> {
-    match raw.ordered == OrderedLimits::default() {
-        true => Ok(()),
-        false => {
-            let allowed = "it is written behind a description by the program; leave it out";
-            Err(value("ordered", "a table", allowed))
-        }
+    if raw.ordered == OrderedLimits::default() {
+        Ok(())
+    } else {
+        let allowed = "it is written behind a description by the program; leave it out";
+        Err(value("ordered", "a table", allowed))
     }
 }
 

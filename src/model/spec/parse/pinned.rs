@@ -19,7 +19,7 @@ pub struct Named {
     pub weights: Option<String>,
     /// The encoders, by the place of their input.
     pub encoders: Vec<Option<NamedEncoder>>,
-    /// What the encoders compute on.
+    /// The device of the encoders.
     pub device: Device,
 }
 
@@ -166,9 +166,10 @@ fn length(key: &str, written: Option<u64>) -> Result<usize, Error> {
 
 fn check_path(key: &str, path: &str) -> Result<(), Error> {
     let sound = (1..=1024).contains(&path.len()) && !path.contains(char::is_control);
-    match sound {
-        true => Ok(()),
-        false => Err(value(key, format!("{path:?}"), "a path of 1 to 1024 bytes")),
+    if sound {
+        Ok(())
+    } else {
+        Err(value(key, format!("{path:?}"), "a path of 1 to 1024 bytes"))
     }
 }
 

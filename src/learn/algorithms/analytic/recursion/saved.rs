@@ -70,12 +70,13 @@ impl Recursion {
             && (1.0..=1e3).contains(&loaded.growth)
             && loaded.residual >= 0.0
             && loaded.n_effective >= 0.0;
-        match sound {
-            true => Ok(loaded),
-            false => Err(Error::value(
+        if sound {
+            Ok(loaded)
+        } else {
+            Err(Error::value(
                 "sums",
                 "counts and sums that no learning leads to",
-            )),
+            ))
         }
     }
 }
@@ -86,8 +87,9 @@ fn take_finite(
     shape: &[Option<usize>],
 ) -> Result<Vec<f64>, Error> {
     let values = tensors.take_f64(name, shape)?;
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(Error::value(name, "not finite")),
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::value(name, "not finite"))
     }
 }

@@ -28,7 +28,7 @@ pub struct Hadamard {
     window: usize,
     /// A power of two that holds window and sketch: the units of one block.
     width: usize,
-    /// What makes the three transforms give unit-variance inputs unit-variance units.
+    /// The factor with which the three transforms give unit-variance inputs unit-variance units.
     factor: f32,
     /// Where the window of each block begins.
     starts: Arc<[usize]>,
@@ -39,9 +39,10 @@ pub struct Hadamard {
 impl Hadamard {
     /// Rows for `n_dense` inputs and a sketch of `n_sketch` behind them.
     pub fn new([n_dense, n_sketch]: [usize; 2], n_units: usize, rng: &mut ChaCha8Rng) -> Hadamard {
-        let window = match n_dense > 2 * WINDOW {
-            true => WINDOW,
-            false => n_dense,
+        let window = if n_dense > 2 * WINDOW {
+            WINDOW
+        } else {
+            n_dense
         };
         let width = window.max(n_sketch).next_power_of_two();
         let length = (window + usize::from(n_sketch > 0)).max(1) as f32;

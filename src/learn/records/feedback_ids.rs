@@ -17,7 +17,7 @@ pub fn is_forgotten(accepted: Time, now: Time) -> bool {
     now.0.saturating_sub(accepted.0) > WINDOW_US
 }
 
-/// What a feedback id is known by: the first half of its BLAKE3.
+/// The key of a feedback id: the first half of its BLAKE3.
 pub fn feedback_key(feedback_id: &str) -> u128 {
     let hash = blake3::hash(feedback_id.as_bytes());
     let half = hash.as_bytes()[..16].try_into().expect("sixteen bytes");
@@ -26,12 +26,12 @@ pub fn feedback_key(feedback_id: &str) -> u128 {
 
 /// Feedback ids by their keys.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct FeedbackIds {
     positions: BTreeMap<u128, u64>,
     order: VecDeque<(Time, u128)>,
 }
 
-impl Seen {
+impl FeedbackIds {
     /// Where the first event of this id stands.
     pub fn position(&self, feedback_id: &str) -> Option<u64> {
         self.positions.get(&feedback_key(feedback_id)).copied()
@@ -81,8 +81,8 @@ impl Seen {
         tensors.put_u64("seen", &[self.len(), 4], columns);
     }
 
-    pub(crate) fn load(tensors: &mut Tensors) -> Result<Seen, Error> {
-        let mut seen = Seen::default();
+    pub(crate) fn load(tensors: &mut Tensors) -> Result<FeedbackIds, Error> {
+        let mut seen = FeedbackIds::default();
         for row in tensors.take_u64("seen", &[None, Some(4)])?.chunks_exact(4) {
             let key = u128::from(row[0]) << 64 | u128::from(row[1]);
             if seen.positions.insert(key, row[2]).is_some() {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn an_id_is_known_for_a_day() {
-        let mut seen = Seen::default();
+        let mut seen = FeedbackIds::default();
         seen.insert("a", 7, Time(0));
         seen.insert("b", 8, Time(5));
         seen.forget(Time(WINDOW_US));
@@ -110,6 +110,6 @@ mod tests {
         assert_eq!(seen.position("b"), Some(8));
         let mut tensors = Tensors::default();
         seen.save(&mut tensors);
-        assert_eq!(Seen::load(&mut tensors), Ok(seen));
+        assert_eq!(FeedbackIds::load(&mut tensors), Ok(seen));
     }
 }

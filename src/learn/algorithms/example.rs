@@ -1,0 +1,64 @@
+//! An example as every algorithm takes it: its truth, its amendment, its effect.
+
+use crate::model::{Remembered, Spec, Target, Task};
+
+/// The truth of a row that is learned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// The truth.
+    pub target: Target,
+    /// The number of the example; none under the first revision.
+    pub example: Option<u64>,
+}
+
+impl From<Target> for Known {
+    /// Of an example that has no number.
+    fn from(target: Target) -> Known {
+        Known {
+            target,
+            example: None,
+        }
+    }
+}
+
+impl Known {
+    /// The part that neighbours remember.
+    pub fn remembered(self) -> Remembered {
+        Remembered {
+            target: self.target,
+            number: self.example,
+        }
+    }
+}
+
+/// An example that was learned, and turns out to be another one than it was learned as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Amendment {
+    /// The number of the example: see [`super::learned::Learned::next_number`].
+    pub example: u64,
+    /// The target that it was learned with.
+    pub before: Target,
+    /// The right target.
+    pub after: Target,
+    /// Examples that have been learned since; within a kind, those that told of the same output.
+    pub n_since: u64,
+}
+
+/// The effect of an example on its learner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It waits until an update is full.
+    Waits,
+    /// An update of so many new examples was made.
+    Updated(u64),
+    /// An update of so many new examples was rejected.
+    Rejected(u64),
+    /// The device that was to learn it failed, as this sentence says: what was learned before
+    /// stands in the journal alone.
+    Failed(String),
+}
+
+/// Whether the learners of this description keep what amending rewards needs.
+pub(crate) fn amends_rewards(spec: &Spec) -> bool {
+    spec.revision >= 2 && matches!(spec.task, Task::Bandit { .. })
+}
