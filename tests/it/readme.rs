@@ -1,7 +1,7 @@
 //! The commands of the documents, run from their own text: README.md and every file in docs/.
 //!
-//! Invariant: a marked block is run as it stands, in order, in an empty folder with `rows.csv`; only
-//! ports differ. A mark is an HTML comment on a line of its own before a fenced block:
+//! Invariant: a marked block is run as it stands, in order, in a folder with `rows.csv` and links to
+//! proto/ and examples/; only ports differ. A mark is an HTML comment on a line of its own before a fenced block:
 //!
 //! | mark | effect on the block that follows |
 //! | --- | --- |

@@ -188,7 +188,7 @@ fn summary(
         percent(&drifted[1])
     ))?;
     print::line(format_args!(
-        "feedback   {} events, each on disk before its acknowledgement; journal {} KiB",
+        "feedback   {} events, each on disk when acknowledged; journal {} KiB",
         session.n_fed,
         size(&folder.join("data/learning/journal")) / 1024
     ))?;

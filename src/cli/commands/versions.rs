@@ -214,7 +214,7 @@ mod tests {
             assert!(line.ends_with(end), "{line}");
         };
         check("", "", " checkpoint      -");
-        check("before the campaign", "", "  before the ca…");
+        check("before the campaign", "", "  before the cam…");
         check(
             "",
             "the file of weights is not what was written",

@@ -41,7 +41,9 @@ impl Workspace {
         let path = folder.path();
         fs::write(path.join("rows.csv"), rows).expect("it is written");
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        symlink(root.join("proto"), path.join("proto")).expect("it is linked");
+        for shared in ["proto", "examples"] {
+            symlink(root.join(shared), path.join(shared)).expect("it is linked");
+        }
         write_wrapper(path);
         let mut shell = command(path, "sh");
         let stderr = File::create(path.join(".stderr")).expect("it is created");
