@@ -184,9 +184,8 @@ impl Engine {
                     ServedModel::available(&name, runtime)
                 }
                 Err(error) => {
-                    let reason = error.to_string();
-                    tracing::error!(model = name, reason, "model is unavailable");
-                    ServedModel::unavailable(&name, reason)
+                    tracing::error!(model = name, reason = %error, "model is unavailable");
+                    ServedModel::unavailable(&name, error.to_string())
                 }
             };
             models.insert(name, Arc::new(served_model));

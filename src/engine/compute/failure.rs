@@ -3,7 +3,7 @@
 //! Invariant: only a failure that passes by itself asks the caller to try the same again.
 
 use crate::engine::error::Error;
-use crate::model::Device;
+use crate::model::{Device, DeviceError};
 
 /// Why rows were not computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,22 +33,34 @@ impl ComputeError {
     }
 
     /// The failure of a network of our own, which takes all values.
-    pub fn of_network(device: Device, what: String) -> ComputeError {
-        ComputeError::of_device(device, &what).unwrap_or(ComputeError::Bug(what))
+    pub fn of_network(error: &DeviceError) -> ComputeError {
+        let what = error.to_string();
+        match error {
+            DeviceError::NotBuilt(_) | DeviceError::Absent { .. } => ComputeError::Device(what),
+            DeviceError::Failed { .. } => {
+                ComputeError::of_driver(&what).unwrap_or(ComputeError::Bug(what))
+            }
+        }
     }
 
-    /// The failure as one of the device, if it is. A GPU's driver and its libraries name their
-    /// errors by constants.
+    /// The failure as one of the device, if it is.
     fn of_device(device: Device, what: &str) -> Option<ComputeError> {
         if !matches!(device, Device::Cuda(_)) {
             return None;
         }
+        let is_gone = device.check().is_err();
+        let gone = is_gone.then(|| ComputeError::Device(what.to_owned()));
+        ComputeError::of_driver(what).or(gone)
+    }
+
+    /// The failure as one of a GPU's driver or its libraries, which name theirs by constants.
+    fn of_driver(what: &str) -> Option<ComputeError> {
         let names = |word: &str| what.contains(word);
         if names("OUT_OF_MEMORY") || names("ALLOC_FAILED") {
             return Some(ComputeError::NoRoom(what.to_owned()));
         }
         let by_driver = ["CUDA_ERROR_", "CUBLAS_STATUS_", "CURAND_STATUS_"];
-        let is_lost = by_driver.into_iter().any(names) || device.check().is_err();
+        let is_lost = by_driver.into_iter().any(names);
         is_lost.then(|| ComputeError::Device(what.to_owned()))
     }
 
@@ -87,8 +99,22 @@ mod tests {
         check(gpu, "node \"a\": index 9", ComputeError::Device);
         check(Device::Candle, "node \"a\": index 9", ComputeError::Input);
         check(Device::Cpu, full, ComputeError::Input);
-        let ours = ComputeError::of_network(Device::Cpu, "a shape".to_owned());
-        assert_eq!(ours, ComputeError::Bug("a shape".to_owned()));
+    }
+
+    #[test]
+    fn p9_a_network_of_our_own_fails_by_its_device_or_by_a_bug() {
+        let check = |error: DeviceError, expected: fn(String) -> ComputeError| {
+            let what = error.to_string();
+            assert_eq!(ComputeError::of_network(&error), expected(what));
+        };
+        let failed = |why: &str| DeviceError::Failed {
+            task: "answer",
+            why: why.to_owned(),
+        };
+        check(DeviceError::NotBuilt(Device::Cuda(0)), ComputeError::Device);
+        check(failed("CUDA_ERROR_OUT_OF_MEMORY"), ComputeError::NoRoom);
+        check(failed("CUDA_ERROR_LAUNCH_FAILED"), ComputeError::Device);
+        check(failed("a shape"), ComputeError::Bug);
     }
 
     #[test]

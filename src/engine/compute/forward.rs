@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::compute::batcher::{Batcher, Bounds, Request};
 use crate::engine::compute::failure::ComputeError;
 use crate::event::Batch;
-use crate::model::{Device, DeviceError, Encoded, LearnerKind, Model, Spec};
+use crate::model::{Device, Encoded, LearnerKind, Model, Spec};
 
 const BOUNDS: Bounds = Bounds {
     batch_rows_max: 4096,
@@ -46,10 +46,9 @@ fn compute(requests: &[&Rows]) -> Result<Vec<f32>, ComputeError> {
     };
     let network = first.model.elsewhere();
     let network = network.expect("only networks that a device computes come here");
-    let device = first.model.spec.device;
     network
         .forward(&rows)
-        .map_err(|error| ComputeError::of_network(device, error.into()))
+        .map_err(|error| ComputeError::of_network(&error))
 }
 
 /// The rows of a batch, encoded, and the outputs of the model's function for them.
@@ -64,8 +63,7 @@ pub(crate) async fn forward(
     let rows = model.encode(batch);
     let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
         let outputs = model.forward(&rows);
-        let failed = |error: DeviceError| ComputeError::of_network(model.spec.device, error.into());
-        let outputs = outputs.map_err(failed)?;
+        let outputs = outputs.map_err(|error| ComputeError::of_network(&error))?;
         return Ok((rows, outputs));
     };
     let request = Rows {

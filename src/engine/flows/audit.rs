@@ -114,16 +114,8 @@ pub fn audit(
     let Some(found) = Trail::read(versions, last, id, without)? else {
         return Ok(None);
     };
-    let Trail {
-        entry,
-        row,
-        prediction,
-        facts,
-        source,
-        ..
-    } = &found;
-    let (entry, row) = (*entry, *row);
-    let state = state_at(versions, prediction.position, facts);
+    let (entry, row, prediction) = (found.entry, found.row, &found.prediction);
+    let state = state_at(versions, prediction.position, &found.facts);
     let served = row_of(&prediction.outputs, row, prediction.ids.len());
     let again = match &state {
         Ok(state) => answer(&state.learner, prediction, row).map_err(|error| error.to_string()),
@@ -134,22 +126,18 @@ pub fn audit(
     let sources = known.map(|state| state.learner.sources());
     let learned = sources.into_iter().flat_map(Sources::learned);
     let learned = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
-    let without = source.as_ref().map(|source| {
+    let without = found.source.as_ref().map(|source| {
         let other = found.answer_without(versions, source, last);
         other.map_err(|error| error.to_string())
     });
-    let description = match known {
-        Some(state) => state.learner.description().clone(),
-        None => {
-            let described = facts.description_at(prediction.position);
-            described.cloned().unwrap_or_default()
-        }
-    };
+    let description = found.description(known);
     let spec = Spec::journaled(&description.toml).ok();
-    let names = match (known, &spec) {
-        (Some(state), _) => state.learner.learned().names().to_vec(),
-        (None, Some(spec)) => labelled(spec.task.names(), &served, &prediction.labels),
-        (None, None) => labelled(&[], &served, &prediction.labels),
+    let names = match known {
+        Some(state) => state.learner.learned().names().to_vec(),
+        None => {
+            let described = spec.as_ref().map_or(&[][..], |spec| spec.task.names());
+            labelled(described, &served, &prediction.labels)
+        }
     };
     let difference = known.filter(|_| differs).map(Again::difference);
     let (sources, sources_from) = (learned.collect(), sources.map_or(1, Sources::since));
@@ -263,6 +251,15 @@ impl Trail {
             erased,
             source,
         }))
+    }
+
+    /// The description under which it was answered.
+    fn description(&self, known: Option<&Again>) -> Description {
+        if let Some(state) = known {
+            return state.learner.description().clone();
+        }
+        let described = self.facts.description_at(self.prediction.position);
+        described.cloned().unwrap_or_default()
     }
 
     /// The feedback about the prediction, with its fates.

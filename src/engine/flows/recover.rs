@@ -207,13 +207,7 @@ pub fn reopen(
             }
             described.learner()
         }
-        None => {
-            let first = first_description(&versions)?;
-            let first = first.ok_or_else(|| {
-                RecoverError::Unfit("its journal does not start with a description".to_owned())
-            })?;
-            versions.beginning(parse(&first)?)?
-        }
+        None => versions.beginning(beginning_spec(&versions)?)?,
     };
     let reader = Reader::open(&path, from + 1, 0)?;
     let mut follower = Follower::new(learner, FollowerLookup::new(reader, versions));
@@ -229,6 +223,17 @@ pub fn reopen(
         ids,
         retracted: Retracted::default(),
     })
+}
+
+/// The description that a journal starts with.
+fn beginning_spec(versions: &Versions) -> Result<Arc<Spec>, RecoverError> {
+    match first_description(versions)? {
+        Some(toml) => parse(&toml),
+        None => {
+            let what = "its journal does not start with a description";
+            Err(RecoverError::Unfit(what.to_owned()))
+        }
+    }
 }
 
 /// How a journal is written whose model is `described`, if it is.
@@ -311,10 +316,9 @@ fn known_ids(
 
 fn check_name(name: &str) -> Result<(), RecoverError> {
     let checked = name.parse::<ModelName>();
-    let refusal = |error| format!("its name {name:?} is not one of a model: {error}");
-    checked
-        .map(drop)
-        .map_err(|error| RecoverError::Unfit(refusal(error)))
+    let refusal =
+        |error| RecoverError::Unfit(format!("its name {name:?} is not one of a model: {error}"));
+    checked.map(drop).map_err(refusal)
 }
 
 fn parse(toml: &str) -> Result<Arc<Spec>, RecoverError> {

@@ -1,7 +1,7 @@
 //! Facts of a journal: its orders and their outcomes, its descriptions, its erasures.
 //!
 //! Invariant: one pass gathers them all, and a fact that is noted twice counts once. They grow with
-//! the orders and descriptions, never with predictions, feedback or the versions that were made.
+//! the orders and descriptions, never with predictions, feedback or the versions of the cadence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,8 @@ pub struct Facts {
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
+    /// The positions of the versions that orders made; those of the cadence are too many.
+    made: BTreeMap<u64, u64>,
     /// By the positions from which they were in force; adopted ones as well.
     descriptions: BTreeMap<u64, Description>,
     /// The last entry that was erased and without which nothing is applied across it.
@@ -42,6 +44,7 @@ impl Facts {
             restores: BTreeMap::new(),
             carried_out: BTreeSet::new(),
             refused: BTreeSet::new(),
+            made: BTreeMap::new(),
             descriptions: BTreeMap::new(),
             last_erased: 0,
         }
@@ -91,8 +94,11 @@ impl Facts {
         match &entry.event {
             Event::Description(description) => self.describe(position, description),
             Event::Command(command) => self.order(position, &command.order),
-            Event::Version(version) if version.reason == Reason::Restore => {
-                self.carried_out.insert(version.position);
+            Event::Version(version) if version.reason != Reason::Cadence => {
+                self.made.insert(version.version, version.position);
+                if version.reason == Reason::Restore {
+                    self.carried_out.insert(version.position);
+                }
             }
             Event::Refusal(refusal) => {
                 self.refused.insert(refusal.position);
@@ -145,6 +151,7 @@ impl Facts {
         self.restores.extend(&others.restores);
         self.carried_out.extend(&others.carried_out);
         self.refused.extend(&others.refused);
+        self.made.extend(&others.made);
         let descriptions = others.descriptions.iter();
         self.descriptions
             .extend(descriptions.map(|(at, one)| (*at, one.clone())));
@@ -217,6 +224,11 @@ impl Facts {
     /// Whether a restore is known to be carried out.
     pub fn is_carried_out(&self, order: u64) -> bool {
         self.carried_out.contains(&order)
+    }
+
+    /// The position of a version that an order made.
+    pub fn version_position(&self, version: u64) -> Option<u64> {
+        self.made.get(&version).copied()
     }
 
     /// Orders that were refused.
@@ -343,6 +355,10 @@ mod tests {
             [true, false, true]
         );
         assert!(facts.refused().contains(&5));
+        assert_eq!(
+            [8, 9].map(|version| facts.version_position(version)),
+            [None, Some(3)]
+        );
     }
 
     #[test]

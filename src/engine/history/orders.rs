@@ -1,7 +1,7 @@
 //! The orders of the recorded history that a rebuild has to obey.
 //!
-//! Invariant: they are told from facts; only where a version that was brought back has no manifest
-//! any more is the journal read for its record.
+//! Invariant: they are told from facts; only where the cadence made a version that was brought back,
+//! and its manifest is gone, is the journal read for its record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,11 +77,21 @@ impl Orders {
 
     /// The states of versions that were brought back and that the rebuilt history makes itself; the
     /// others must be on disk.
-    pub fn wanted(&self, versions: &Versions, base: u64, last: u64) -> Result<Wanted, Error> {
+    pub fn wanted(
+        &self,
+        versions: &Versions,
+        facts: &Facts,
+        base: u64,
+        last: u64,
+    ) -> Result<Wanted, Error> {
         let brought = self.restored.keys().chain(self.undecided.values());
         let mut positions = BTreeMap::new();
         let mut missing = BTreeSet::new();
         for version in brought {
+            if let Some(position) = facts.version_position(*version) {
+                positions.insert(*version, position);
+                continue;
+            }
             match versions.retry.run(|| versions.find(*version)) {
                 Ok(Some(manifest)) => drop(positions.insert(*version, manifest.position)),
                 _ => drop(missing.insert(*version)),

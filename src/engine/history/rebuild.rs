@@ -126,7 +126,7 @@ impl Rebuild {
         }
         let own = exclusions(order, &facts, base, last)?;
         let exclusions = [&known.exclusions[..], &own].concat();
-        let wanted = orders.wanted(versions, base, last)?;
+        let wanted = orders.wanted(versions, &facts, base, last)?;
         // The recorded history decides by itself.
         let undecided = order.and_then(|_| orders.undecided.keys().next().copied());
         let learner = match base {

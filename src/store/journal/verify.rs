@@ -44,7 +44,7 @@ pub fn verify(dir: &Path) -> Result<JournalReport, Error> {
     verify_each(dir, |_| ())
 }
 
-/// The same, with a look at each entry.
+/// Checks as [`verify`], and passes each entry to `see`.
 ///
 /// # Errors
 /// As [`verify`].

@@ -56,6 +56,9 @@ pub fn steps(document: &str) -> Vec<Step> {
             _ => {}
         }
     }
+    if let Some((at, mark)) = mark {
+        panic!("line {at}: `<!-- {mark} -->` is not followed by a block");
+    }
     steps
 }
 
