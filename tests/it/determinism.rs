@@ -264,7 +264,7 @@ fn wide_summaries() -> Vec<String> {
         let toml = format!(
             "task = 'classification'\nclasses = ['a', 'b', 'c']\n\
              [[input]]\nname = 'v'\nkind = 'vector'\nlength = {WIDTH}\n\
-             [network]\nhidden = [{WIDTH}, {WIDTH}]\n\
+             [network]\nkind = 'mlp'\nhidden = [{WIDTH}, {WIDTH}]\n\
              [learner]\nkind = 'gradient'\nexamples_per_update = 32\n\
              [backend]\ndevice = '{device}'\n"
         );
