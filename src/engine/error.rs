@@ -99,7 +99,7 @@ pub enum Error {
     Unreadable {
         /// The model.
         model: String,
-        /// What could not be read or computed.
+        /// The failed read or computation.
         what: String,
     },
     /// The folder of models cannot be read.

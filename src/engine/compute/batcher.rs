@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    /// A thread that counts, and computes nothing before it is let go on.
+    /// A batcher whose thread computes nothing before the test permits it.
     fn batcher(bounds: Bounds) -> (Batcher<Rows>, Sender<()>, Receiver<()>) {
         let ((go, may_go), (started, has_started)) = (bounded(16), bounded(16));
         let batcher = Batcher::new("test", bounds, move |requests: &[&Rows]| {

@@ -52,7 +52,7 @@ pub struct Audit {
     /// The description under which it was answered: its program and its numeric profile.
     pub description: Description,
     /// Feedback about it since.
-    pub feedback: Vec<Heard>,
+    pub feedback: Vec<PredictionFeedback>,
     /// How many events about it were erased, by the positions of the orders that took them back.
     pub erased: BTreeMap<u64, u64>,
     /// Examples that the answering state had learned, by the source of their feedback; unknown,
@@ -78,7 +78,7 @@ pub struct Without {
 
 /// One feedback event about the row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct PredictionFeedback {
     /// Where it stands.
     pub position: u64,
     /// When it was accepted.
@@ -158,7 +158,7 @@ pub fn audit(
         sources,
         sources_from,
         without,
-        feedback: found.heard(versions),
+        feedback: found.feedback(versions),
     }))
 }
 
@@ -263,24 +263,25 @@ impl Trail {
     }
 
     /// The feedback about the prediction, with its fates.
-    fn heard(self, versions: &Versions) -> Vec<Heard> {
+    fn feedback(self, versions: &Versions) -> Vec<PredictionFeedback> {
         let facts = self.facts;
         let events = self.events.into_iter().enumerate();
-        let heard = events.map(|(index, (position, time, feedback))| Heard {
-            position,
-            time,
-            retracted: facts
-                .retracted_by(position, time, &feedback, u64::MAX)
-                .is_some(),
-            fate: match index < FATES_MAX {
-                true => fate_at(versions, position, &facts),
-                false => None,
-            },
-            source: feedback.source,
-            feedback_id: feedback.feedback_id,
-            signal: feedback.signal,
-        });
-        heard.collect()
+        let feedback_events =
+            events.map(|(index, (position, time, feedback))| PredictionFeedback {
+                position,
+                time,
+                retracted: facts
+                    .retracted_by(position, time, &feedback, u64::MAX)
+                    .is_some(),
+                fate: match index < FATES_MAX {
+                    true => fate_at(versions, position, &facts),
+                    false => None,
+                },
+                source: feedback.source,
+                feedback_id: feedback.feedback_id,
+                signal: feedback.signal,
+            });
+        feedback_events.collect()
     }
 
     /// The answer without the feedback of a source.

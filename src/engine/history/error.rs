@@ -49,7 +49,7 @@ pub enum Error {
     },
 }
 
-/// What the caller can do about an error.
+/// The remedy that the caller of a history has for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Mend the disk, and ask again.
@@ -85,7 +85,7 @@ impl From<SpecError> for Error {
 }
 
 impl Error {
-    /// What the caller can do.
+    /// The remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Error::Store(error) if is_of_disk(error) => Remedy::Mend,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
-use crate::engine::{Audit, Certificate, Heard, Plan};
+use crate::engine::{Audit, Certificate, Plan, PredictionFeedback};
 use crate::event::{Column, Outputs, Selector, Signal, Time};
 use crate::model::argmax;
 use crate::proto::perennial::v1::{
@@ -115,7 +115,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
         build: audit.description.build,
         profile: audit.description.profile,
         inputs: audit.inputs.into_iter().map(named).collect(),
-        feedback: audit.feedback.into_iter().map(heard).collect(),
+        feedback: audit.feedback.into_iter().map(audited).collect(),
         erased: audit.erased.into_iter().map(erased).collect(),
         sources: audit.sources.into_iter().collect(),
         sources_from: audit.sources_from,
@@ -171,8 +171,8 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
     }
 }
 
-fn heard(heard: Heard) -> AuditedFeedback {
-    let signal = match heard.signal {
+fn audited(feedback: PredictionFeedback) -> AuditedFeedback {
+    let signal = match feedback.signal {
         Signal::Label(label) => format!("label {label}"),
         Signal::Value(value) => format!("value {value}"),
         Signal::Reward(reward) => format!("reward {reward}"),
@@ -180,13 +180,13 @@ fn heard(heard: Heard) -> AuditedFeedback {
         Signal::PreferredOver(other) => format!("preferred over {other}"),
     };
     AuditedFeedback {
-        position: heard.position,
-        time: Some(timestamp(heard.time)),
-        source: heard.source,
-        feedback_id: heard.feedback_id,
+        position: feedback.position,
+        time: Some(timestamp(feedback.time)),
+        source: feedback.source,
+        feedback_id: feedback.feedback_id,
         signal,
-        retracted: heard.retracted,
-        fate: heard
+        retracted: feedback.retracted,
+        fate: feedback
             .fate
             .map_or_else(String::new, |fate| fate.word().to_owned()),
     }
