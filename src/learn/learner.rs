@@ -3,12 +3,14 @@
 //! Invariant: [`Learner::apply`] is the only way in which state changes, it takes entries in the
 //! order of their positions, and its result depends on nothing but state and entry.
 
+mod accounts;
 mod feedback;
 mod gap;
 mod labels;
 mod relabel;
 mod rewards;
 mod state;
+mod stream;
 mod versions;
 mod windows;
 
@@ -18,22 +20,23 @@ use super::join::{HeldThen, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
-    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Refusal, Selector, Time, Version,
+    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Selector, Time, Version,
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::{Fate, Ledger};
-use crate::learn::records::places::Places;
 use crate::learn::records::sources::Sources;
 use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::retold::Retold;
 use crate::learn::versions::tainted::Tainted;
 use crate::learn::versions::tallies::Tallies;
-use crate::model::weights::{self, Tensors};
+use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
+use accounts::Accounts;
 use gap::Gap;
+use stream::Stream;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -128,8 +131,12 @@ impl Exclusion {
 pub struct Learner {
     spec: Arc<Spec>,
     description: Description,
+    /// A restore brings it back.
     learned: Learned,
-    world: World,
+    /// A retraction derives them again, with what is learned.
+    accounts: Accounts,
+    /// Goes on through restores and retractions.
+    stream: Stream,
     history: History,
     /// Those whose adapters learn, by the place of their input; brought when they are needed.
     encoders: Scratch<Vec<Option<Arc<TextEncoder>>>>,
@@ -153,35 +160,6 @@ enum History {
     Other(Vec<Exclusion>),
 }
 
-/// The accounts of the stream, whatever was learned: most of them go on through restores.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct World {
-    position: u64,
-    time: Time,
-    /// The newest version that what was learned descends from, and the newest ever made.
-    version: u64,
-    newest_version: u64,
-    /// Feedback events that have come: each has one fate.
-    n_events: u64,
-    joins: PendingPredictions,
-    feedback_ids: FeedbackIds,
-    ledger: Ledger,
-    sources: Sources,
-    evaluation: Evaluation,
-    places: Places,
-    /// Versions made whose records have not come yet.
-    unrecorded: Vec<Version>,
-    /// Orders refused whose records have not come yet.
-    refusals: Vec<Refusal>,
-    /// Orders to erase whose content is not known to be overwritten yet, by position.
-    erasures: Vec<u64>,
-    newest: Newest,
-    /// Versions that hold feedback which was taken back since.
-    tainted: Tainted,
-    /// Versions that a retraction found to be the same without it, with what is true of them since.
-    retold: Retold,
-}
-
 impl Learner {
     /// The state before the first entry, which is to hold this description.
     ///
@@ -192,7 +170,8 @@ impl Learner {
         Learner {
             learned: Learned::new(&spec),
             description: Description::default(),
-            world: World::default(),
+            accounts: Accounts::default(),
+            stream: Stream::default(),
             history: History::default(),
             encoders: Scratch::default(),
             request: Scratch::default(),
@@ -212,7 +191,8 @@ impl Learner {
         Ok(Learner {
             learned: Learned::starting(&spec, file)?,
             description: Description::default(),
-            world: World::default(),
+            accounts: Accounts::default(),
+            stream: Stream::default(),
             history: History::default(),
             encoders: Scratch::default(),
             request: Scratch::default(),
@@ -254,114 +234,100 @@ impl Learner {
 
     /// The position of the last entry applied.
     pub fn position(&self) -> u64 {
-        self.world.position
+        self.stream.position
     }
 
     /// The journal time of the last entry applied.
     pub fn time(&self) -> Time {
-        self.world.time
+        self.stream.time
     }
 
     /// The newest version that this state descends from.
     pub fn version(&self) -> u64 {
-        self.world.version
+        self.stream.version
     }
 
     /// Scores so far.
     pub fn evaluation(&self) -> &Evaluation {
-        &self.world.evaluation
+        &self.accounts.evaluation
     }
 
     /// Events by fate.
     pub fn ledger(&self) -> &Ledger {
-        &self.world.ledger
+        &self.accounts.ledger
     }
 
     /// Examples learned, by source.
     pub fn sources(&self) -> &Sources {
-        &self.world.sources
+        &self.accounts.sources
     }
 
     /// Predictions that wait.
     pub fn joins(&self) -> &PendingPredictions {
-        &self.world.joins
+        &self.accounts.pending
     }
 
     /// Feedback ids of the last day, under the first revision of the rules.
     pub fn feedback_ids(&self) -> &FeedbackIds {
-        &self.world.feedback_ids
+        &self.stream.feedback_ids
     }
 
     /// Records of versions and refusals that have not been applied yet.
     pub fn unrecorded(&self) -> Vec<Event> {
-        let versions = self.world.unrecorded.iter().cloned().map(Event::Version);
-        let refusals = self.world.refusals.iter().copied().map(Event::Refusal);
+        let versions = self.stream.unrecorded.iter().cloned().map(Event::Version);
+        let refusals = self.stream.refusals.iter().copied().map(Event::Refusal);
         versions.chain(refusals).collect()
     }
 
     /// The positions of orders to erase of which no record says that it is done, rising.
     pub fn erasures(&self) -> &[u64] {
-        &self.world.erasures
+        &self.stream.erasures
     }
 
     /// Versions whose records have not been applied yet, in the order in which they were made.
     pub fn unrecorded_versions(&self) -> &[Version] {
-        &self.world.unrecorded
+        &self.stream.unrecorded
     }
 
     /// Where the newest version of each reason was made.
     pub fn newest(&self) -> &Newest {
-        &self.world.newest
+        &self.stream.newest
     }
 
     /// Versions that hold feedback which was taken back, each with the version made by that.
     pub fn tainted(&self) -> &Tainted {
-        &self.world.tainted
+        &self.stream.tainted
     }
 
     /// What is counted by now of versions that a retraction found to be the same without what it
     /// took back.
     pub fn retold(&self) -> &Retold {
-        &self.world.retold
+        &self.stream.retold
     }
 
     /// The tallies of a version of this state.
     pub fn tallies(&self) -> Tallies {
         let holds = self.spec.revision >= 2;
         Tallies {
-            held: holds.then(|| HeldThen::of(&self.world.joins)),
-            ..self.tallies_unheld()
+            held: holds.then(|| HeldThen::of(&self.accounts.pending)),
+            ..self.accounts.tallies()
         }
     }
 
-    /// The same, but for what was learned of the predictions that wait.
+    /// The same without what is learned of the predictions that wait.
     pub(super) fn tallies_unheld(&self) -> Tallies {
-        Tallies {
-            ledger: self.world.ledger.clone(),
-            sources: self.world.sources.clone(),
-            held: None,
-        }
+        self.accounts.tallies()
     }
 
-    /// BLAKE3 of all that a restore reads of these.
+    /// BLAKE3 of the tallies.
     pub fn counted(&self) -> [u8; 32] {
-        let world = &self.world;
-        let mut tensors = Tensors::default();
-        let fates = world.ledger.restored();
-        tensors.put_u64("fates", &[fates.len()], fates.to_vec());
-        world.sources.save(&mut tensors);
-        let mut hash = blake3::Hasher::new();
-        hash.update(&tensors.digest());
-        if self.spec.revision >= 2 {
-            HeldThen::hash(&world.joins, &mut hash);
-        }
-        *hash.finalize().as_bytes()
+        self.accounts.tallies_digest(self.spec.revision)
     }
 
     /// The first moment at which a window has closed, and silence has its reward.
     pub fn next_tick(&self) -> Option<Time> {
         self.spec.rewards.default?;
-        let deadline = self.world.joins.next_deadline()?;
+        let deadline = self.accounts.pending.next_deadline()?;
         Some(Time(deadline.0 + 1))
     }
 
@@ -374,14 +340,14 @@ impl Learner {
     /// # Panics
     /// When the fates of feedback do not add up to the events that have come: a bug.
     pub fn apply(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
-        if entry.position != self.world.position + 1 {
+        if entry.position != self.stream.position + 1 {
             return Err(Error::Order {
-                last: self.world.position,
+                last: self.stream.position,
                 got: entry.position,
             });
         }
-        self.world.position = entry.position;
-        self.world.time = entry.time;
+        self.stream.position = entry.position;
+        self.stream.time = entry.time;
         if self.is_in_gap(entry, lookup) {
             return self.pass(entry, lookup);
         }
@@ -415,10 +381,10 @@ impl Learner {
             entry.event,
             Event::Feedback(_) | Event::Duplicate(_) | Event::Erased(_)
         );
-        self.world.n_events += u64::from(counted);
+        self.stream.n_events += u64::from(counted);
         assert_eq!(
-            self.world.ledger.total(),
-            self.world.n_events,
+            self.accounts.ledger.total(),
+            self.stream.n_events,
             "an event has one fate"
         );
         let every = self.spec.cadence.examples;
@@ -447,7 +413,7 @@ impl Learner {
         description: &Description,
         lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
-        let position = self.world.position;
+        let position = self.stream.position;
         let refuse = |error| Error::Description { position, error };
         let spec = Spec::journaled(&description.toml).map_err(refuse)?;
         self.spec.check_change(&spec).map_err(refuse)?;
@@ -456,7 +422,7 @@ impl Learner {
             self.close_windows(usize::MAX, lookup)?;
         }
         self.learned.reconfigure(&spec);
-        let joins = &mut self.world.joins;
+        let joins = &mut self.accounts.pending;
         if self.spec.revision < 2 && spec.revision >= 2 {
             joins.hold_credited(self.learned.n_examples());
         }
@@ -465,7 +431,7 @@ impl Learner {
         self.forget_ids();
         self.description = description.clone();
         self.note_revised(&earlier);
-        let first = self.world.newest_version == 0;
+        let first = self.stream.newest_version == 0;
         Ok(Step {
             changed: true,
             version: first.then(|| self.make(Reason::Initial)).flatten(),
@@ -476,7 +442,7 @@ impl Learner {
     /// Under later revisions than the first the journal says which events are new.
     pub(super) fn forget_ids(&mut self) {
         if self.spec.revision > 1 {
-            self.world.feedback_ids = FeedbackIds::default();
+            self.stream.feedback_ids = FeedbackIds::default();
         }
     }
 
@@ -495,7 +461,7 @@ impl Learner {
 
     fn missing(&self, cause: LookupError) -> Error {
         Error::Lookup {
-            position: self.world.position,
+            position: self.stream.position,
             cause,
         }
     }

@@ -50,7 +50,7 @@ impl Learner {
                     ..Example::new(batch, 0)
                 };
                 let learn = |target| {
-                    self.world.evaluation.follow(target);
+                    self.accounts.evaluation.follow(target);
                     self.learn(example, target)
                 };
                 (target.map_or(Fate::Unmatched, learn), None)
@@ -69,8 +69,8 @@ impl Learner {
 
     /// Whether an id came within the last day; it has from now on.
     fn has_seen(&mut self, feedback_id: &str) -> bool {
-        let (position, time) = (self.world.position, self.world.time);
-        let seen = &mut self.world.feedback_ids;
+        let (position, time) = (self.stream.position, self.stream.time);
+        let seen = &mut self.stream.feedback_ids;
         seen.forget(time);
         let known = seen.position(feedback_id).is_some();
         if !known {
@@ -83,9 +83,9 @@ impl Learner {
         let History::Other(exclusions) = &self.history else {
             return false;
         };
-        let world = &self.world;
+        let stream = &self.stream;
         let mut exclusions = exclusions.iter();
-        exclusions.any(|one| one.excludes(world.position, world.time, feedback))
+        exclusions.any(|one| one.excludes(stream.position, stream.time, feedback))
     }
 
     /// A signal about a prediction, and what it contradicts.
@@ -154,7 +154,7 @@ impl Learner {
                 .into_iter()
                 .map(|(name, _)| name)
         };
-        let evaluation = &mut self.world.evaluation;
+        let evaluation = &mut self.accounts.evaluation;
         evaluation.score_members(|| names().collect(), &scores);
         self.settle(outcome, example.source)
     }
@@ -171,7 +171,7 @@ impl Learner {
         let outcome = self.learned.amend(batch, row, amendment, &self.encoders.0);
         match (outcome, example.source) {
             (Outcome::Updated(0), source) => {
-                let sources = &mut self.world.sources;
+                let sources = &mut self.accounts.sources;
                 source.iter().for_each(|source| sources.add(source));
                 Fate::Applied
             }
@@ -181,18 +181,20 @@ impl Learner {
     }
 
     fn settle(&mut self, outcome: Outcome, source: Option<&str>) -> Fate {
-        let world = &mut self.world;
-        source.iter().for_each(|source| world.sources.wait(source));
+        let accounts = &mut self.accounts;
+        source
+            .iter()
+            .for_each(|source| accounts.sources.wait(source));
         let fate = match outcome {
             Outcome::Waits => return Fate::Pending,
             Outcome::Updated(_) => {
-                world.sources.settle();
+                accounts.sources.settle();
                 Fate::Applied
             }
             Outcome::Rejected(n_examples) => {
-                world.sources.reject();
+                accounts.sources.reject();
                 if n_examples > 1 && self.spec.revision >= 2 {
-                    world.joins.reject(self.learned.n_examples());
+                    accounts.pending.reject(self.learned.n_examples());
                 }
                 Fate::Quarantined
             }
@@ -201,12 +203,12 @@ impl Learner {
                 return Fate::Pending;
             }
         };
-        world.ledger.settle(fate);
+        accounts.ledger.settle(fate);
         fate
     }
 
     pub(super) fn end(&mut self, fate: Fate) -> Step {
-        self.world.ledger.add(fate);
+        self.accounts.ledger.add(fate);
         Step {
             fate: Some(fate),
             ..Step::default()

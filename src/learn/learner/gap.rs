@@ -38,7 +38,7 @@ impl Learner {
     pub(super) fn pass(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
         match &entry.event {
             Event::Feedback(feedback) => {
-                let seen = &mut self.world.feedback_ids;
+                let seen = &mut self.stream.feedback_ids;
                 seen.forget(entry.time);
                 if seen.position(&feedback.feedback_id).is_none() {
                     seen.insert(&feedback.feedback_id, entry.position, entry.time);
@@ -48,7 +48,7 @@ impl Learner {
             Event::Duplicate(_) | Event::Erased(_) => self.count(Fate::Pending),
             Event::Command(command) => {
                 if command.order.erased().is_some() {
-                    self.world.erasures.push(entry.position);
+                    self.stream.erasures.push(entry.position);
                 }
                 match &command.order {
                     Order::Retract(retraction) => {
@@ -57,7 +57,7 @@ impl Learner {
                     }
                     Order::Restore { .. } if lookup.refused(entry.position) => {
                         let position = entry.position;
-                        self.world.refusals.push(Refusal { position });
+                        self.stream.refusals.push(Refusal { position });
                     }
                     _ => {}
                 }
@@ -68,16 +68,16 @@ impl Learner {
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}
         }
         if let Some(version) = lookup.recorded(entry.position) {
-            self.world.newest_version = version.version;
-            self.world.version = version.version;
-            self.world.newest.add(&version);
-            self.world.unrecorded.push(version);
+            self.stream.newest_version = version.version;
+            self.stream.version = version.version;
+            self.stream.newest.add(&version);
+            self.stream.unrecorded.push(version);
         }
         Ok(Step::default())
     }
 
     fn count(&mut self, fate: Fate) {
-        self.world.ledger.add(fate);
-        self.world.n_events += 1;
+        self.accounts.ledger.add(fate);
+        self.stream.n_events += 1;
     }
 }

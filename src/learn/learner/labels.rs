@@ -16,7 +16,7 @@ impl Learner {
         let score = self.score(prediction, row, target);
         score
             .iter()
-            .for_each(|score| self.world.evaluation.judge(*score));
+            .for_each(|score| self.accounts.evaluation.judge(*score));
         score.is_some()
     }
 
@@ -33,7 +33,7 @@ impl Learner {
             _ => None,
         };
         if let (Some(before), Some(now)) = (score(before), score(now)) {
-            self.world.evaluation.amend(now - before);
+            self.accounts.evaluation.amend(now - before);
         }
     }
 
@@ -80,11 +80,11 @@ impl Learner {
         if self.spec.revision < BY_LABEL || place < self.spec.task.names().len() {
             return Some(is_at());
         }
-        let (world, position) = (&self.world, prediction.position);
-        if let Some(had) = world.places.had(place, position, label) {
+        let (stream, position) = (&self.stream, prediction.position);
+        if let Some(had) = stream.places.had(place, position, label) {
             return Some(had);
         }
-        let since = world.newest.renamed();
+        let since = stream.newest.renamed();
         let same = self.history == History::Recorded && position >= since;
         same.then(is_at)
     }
@@ -93,16 +93,19 @@ impl Learner {
     pub(super) fn note_unlabelled(&mut self, prediction: &Prediction) {
         let unlabelled = prediction.labels.is_empty() && self.takes_new_labels();
         if unlabelled && matches!(prediction.outputs, Outputs::Probabilities(_)) {
-            self.world.places.wait(self.world.position);
+            self.stream.places.wait(self.stream.position);
         }
-        let oldest = self.world.joins.oldest_position();
-        self.world.places.forget(oldest);
+        let oldest = self.accounts.pending.oldest_position();
+        self.stream.places.forget(oldest);
     }
 
     /// An older program journaled no labels, and its answers may wait.
     pub(super) fn note_revised(&mut self, earlier: &Spec) {
-        if earlier.revision < BY_LABEL && self.takes_new_labels() && !self.world.joins.is_empty() {
-            self.world.places.wait(self.world.position);
+        if earlier.revision < BY_LABEL
+            && self.takes_new_labels()
+            && !self.accounts.pending.is_empty()
+        {
+            self.stream.places.wait(self.stream.position);
         }
     }
 
@@ -110,8 +113,8 @@ impl Learner {
     /// another label than it had `before`.
     pub(super) fn note_renamed(&mut self, before: &[String]) {
         if self.history == History::Recorded && self.takes_new_labels() {
-            let (since, until) = (self.world.newest.renamed(), self.world.position);
-            self.world.places.end(since, until, before);
+            let (since, until) = (self.stream.newest.renamed(), self.stream.position);
+            self.stream.places.end(since, until, before);
         }
     }
 

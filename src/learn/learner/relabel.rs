@@ -89,15 +89,15 @@ impl Learner {
         };
         let row = waiting.row as usize;
         let is_judged = waiting.credited.is_none() && self.judge(&prediction, row, target);
-        self.world.evaluation.follow(target);
+        self.accounts.evaluation.follow(target);
         let held = Held::new(index(target), self.learned.next_number());
         let example = Example {
             source: Some(&feedback.source),
             ..Example::new(&prediction.batch, row)
         };
         let fate = self.learn(example, target);
-        let (position, revision) = (self.world.position, self.spec.revision);
-        self.world.joins.update(id, |waiting| {
+        let (position, revision) = (self.stream.position, self.spec.revision);
+        self.accounts.pending.update(id, |waiting| {
             waiting.has_truth = true;
             if revision >= 2 {
                 waiting.label = NonZeroU64::new(position);
@@ -130,7 +130,7 @@ impl Learner {
         match verdict {
             Verdict::IsOlder => return Ok((Fate::Superseded, None)),
             Verdict::Contradicts => {
-                self.world.ledger.contradict();
+                self.accounts.ledger.contradict();
                 return Ok((Fate::Quarantined, Some(last.feedback.feedback_id)));
             }
             Verdict::Repeats | Verdict::Confirms | Verdict::Supersedes => {}
@@ -139,8 +139,8 @@ impl Learner {
             return Ok((Fate::Unmatched, None));
         };
         if verdict != Verdict::Repeats {
-            let position = NonZeroU64::new(self.world.position);
-            self.world.joins.update(id, |waiting| {
+            let position = NonZeroU64::new(self.stream.position);
+            self.accounts.pending.update(id, |waiting| {
                 waiting.label = position;
                 waiting.is_relabelled |= verdict == Verdict::Supersedes;
             });
@@ -194,7 +194,7 @@ impl Learner {
             }
         };
         if Learner::is_held(fate) {
-            let joins = &mut self.world.joins;
+            let joins = &mut self.accounts.pending;
             joins.update(id, |waiting| waiting.held_label = Some(now));
         }
         Some(fate)
@@ -203,13 +203,13 @@ impl Learner {
     /// The event that taught what was held has given way.
     fn replace(&mut self, held: Held, last: &Feedback) {
         let waits = held.number.get() > self.learned.n_examples();
-        self.world
+        self.accounts
             .ledger
             .replace(if waits { Fate::Pending } else { Fate::Applied });
         // After a restore another event than the last may have taught it.
         let taught = self.known_truth(&last.signal).map(index);
         if taught == Some(held.value) {
-            self.world.sources.replace(&last.source);
+            self.accounts.sources.replace(&last.source);
         }
     }
 

@@ -115,8 +115,8 @@ impl Learner {
             return Some(Fate::Unmatched);
         };
         let action = chosen[row];
-        let windows = Windows::at(&self.spec, self.world.time);
-        let reward = windows.credit(&mut self.world.joins, id, &waiting, reward);
+        let windows = Windows::at(&self.spec, self.stream.time);
+        let reward = windows.credit(&mut self.accounts.pending, id, &waiting, reward);
         let target = Target::Reward { action, reward };
         match waiting.credited {
             _ if waiting.has_truth => {}
@@ -124,7 +124,7 @@ impl Learner {
                 self.judge(prediction, row, target);
             }
             Some(before) if before == reward => {}
-            Some(before) => self.world.evaluation.amend(reward - before),
+            Some(before) => self.accounts.evaluation.amend(reward - before),
         }
         let example = Example {
             source: Some(source),
@@ -172,7 +172,7 @@ impl Learner {
             }
         };
         if Learner::is_held(fate) {
-            let joins = &mut self.world.joins;
+            let joins = &mut self.accounts.pending;
             joins.update(id, |waiting| waiting.held_reward = Some(now));
         }
         Some(fate)

@@ -22,7 +22,7 @@ pub const PER_ENTRY_MAX: usize = 64;
 impl Learner {
     /// The windows of the description in force at the time of the entry.
     pub(super) fn windows(&self) -> Windows<'_> {
-        Windows::at(&self.spec, self.world.time)
+        Windows::at(&self.spec, self.stream.time)
     }
 
     /// Closes the windows whose ends journal time has passed, `n_max` at most: silence has earned
@@ -45,8 +45,8 @@ impl Learner {
             if self.failed.is_some() {
                 return Ok(n_closed > 0);
             }
-            let windows = Windows::at(&self.spec, self.world.time);
-            let Some((id, waiting, reward)) = windows.next_due(&mut self.world.joins) else {
+            let windows = Windows::at(&self.spec, self.stream.time);
+            let Some((id, waiting, reward)) = windows.next_due(&mut self.accounts.pending) else {
                 return Ok(n_closed > 0);
             };
             self.close(id, waiting, reward, lookup)?;
@@ -76,8 +76,8 @@ impl Learner {
             fate = Some(self.learn(example, target));
         }
         let is_held = self.spec.revision >= 2 && fate.is_some_and(Learner::is_held);
-        let joins = &mut self.world.joins;
-        Windows::at(&self.spec, self.world.time).close(joins, id, reward);
+        let joins = &mut self.accounts.pending;
+        Windows::at(&self.spec, self.stream.time).close(joins, id, reward);
         joins.update(id, |waiting| {
             waiting.held_reward = is_held.then_some(held);
         });
@@ -87,10 +87,10 @@ impl Learner {
     /// What is due has earned its reward by silence; nothing of it is learned, since an order brings
     /// back what was learned before.
     pub(super) fn credit_silence(&mut self) {
-        let windows = Windows::at(&self.spec, self.world.time);
-        let joins = &mut self.world.joins;
+        let windows = Windows::at(&self.spec, self.stream.time);
+        let joins = &mut self.accounts.pending;
         while let Some((id, _, reward)) = windows.next_due(joins) {
-            self.world.evaluation.judge(reward);
+            self.accounts.evaluation.judge(reward);
             windows.close(joins, id, reward);
         }
     }
@@ -101,15 +101,15 @@ impl Learner {
         prediction: &Prediction,
         lookup: &mut dyn Lookup,
     ) -> Result<Step, Error> {
-        let n_waiting = self.world.joins.len() + prediction.ids.len();
+        let n_waiting = self.accounts.pending.len() + prediction.ids.len();
         let n_oldest = n_waiting.saturating_sub(self.spec.waiting_max);
-        let due = self.world.joins.due_among(n_oldest, self.world.time);
+        let due = self.accounts.pending.due_among(n_oldest, self.stream.time);
         let changed = !due.is_empty();
         for id in due {
             self.close_if_due(id, lookup)?;
         }
-        let windows = Windows::at(&self.spec, self.world.time);
-        windows.open(&mut self.world.joins, prediction, self.world.position);
+        let windows = Windows::at(&self.spec, self.stream.time);
+        windows.open(&mut self.accounts.pending, prediction, self.stream.position);
         self.note_unlabelled(prediction);
         Ok(Step {
             changed,
@@ -119,19 +119,21 @@ impl Learner {
 
     /// Predictions take no feedback beyond the age at which the journal may let them go.
     pub(super) fn expire(&mut self) {
-        let windows = Windows::at(&self.spec, self.world.time);
-        windows.expire(&mut self.world.joins);
+        let windows = Windows::at(&self.spec, self.stream.time);
+        windows.expire(&mut self.accounts.pending);
     }
 
     /// The first moment at which the next entry ends the waiting of the oldest prediction.
     pub fn next_expiry(&self) -> Option<Time> {
-        let oldest = self.world.joins.oldest()?;
-        Some(Time(self.windows().ends(&self.world.joins, oldest).0 + 1))
+        let oldest = self.accounts.pending.oldest()?;
+        Some(Time(
+            self.windows().ends(&self.accounts.pending, oldest).0 + 1,
+        ))
     }
 
     /// The prediction that an event speaks of, or what becomes of the event.
     pub(super) fn waiting(&self, id: PredictionId) -> Result<Waiting, Fate> {
-        self.windows().find(&self.world.joins, id)
+        self.windows().find(&self.accounts.pending, id)
     }
 
     /// Closes the window of a prediction, where it is due and still open.
@@ -140,7 +142,7 @@ impl Learner {
         id: PredictionId,
         lookup: &mut dyn Lookup,
     ) -> Result<(), Error> {
-        match self.windows().due(&self.world.joins, id) {
+        match self.windows().due(&self.accounts.pending, id) {
             Some((waiting, reward)) => self.close(id, waiting, reward, lookup),
             None => Ok(()),
         }

@@ -1,0 +1,80 @@
+//! The accounts of a history: its predictions, the fates of its feedback, its sources and scores.
+//!
+//! Invariant: they follow from the entries of one history. A retraction derives them again with what
+//! is learned; a restore brings back the tallies of its version, and the rest goes on.
+
+use crate::learn::join::{HeldThen, PendingPredictions};
+use crate::learn::records::evaluate::Evaluation;
+use crate::learn::records::ledger::Ledger;
+use crate::learn::records::sources::Sources;
+use crate::learn::versions::tallies::Tallies;
+use crate::model::Spec;
+use crate::model::weights::{self, Tensors};
+
+/// Predictions that wait, fates, sources and scores.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Accounts {
+    pub pending: PendingPredictions,
+    pub ledger: Ledger,
+    pub sources: Sources,
+    pub evaluation: Evaluation,
+}
+
+impl Accounts {
+    /// Those that a restore of the state as it is now brings back, all but what is learned of the
+    /// predictions that wait.
+    pub(super) fn tallies(&self) -> Tallies {
+        Tallies {
+            ledger: self.ledger.clone(),
+            sources: self.sources.clone(),
+            held: None,
+        }
+    }
+
+    /// BLAKE3 of the tallies; from the second revision of the rules on, with what is learned of the
+    /// predictions that wait.
+    pub(super) fn tallies_digest(&self, revision: u32) -> [u8; 32] {
+        let mut tensors = Tensors::default();
+        let fates = self.ledger.restored();
+        tensors.put_u64("fates", &[fates.len()], fates.to_vec());
+        self.sources.save(&mut tensors);
+        let mut hash = blake3::Hasher::new();
+        hash.update(&tensors.digest());
+        if revision >= 2 {
+            HeldThen::hash(&self.pending, &mut hash);
+        }
+        *hash.finalize().as_bytes()
+    }
+
+    /// Brings back the tallies of a version; scores and waiting predictions go on.
+    pub(super) fn restore(&mut self, then: Tallies) {
+        if let Some(held) = then.held {
+            self.pending.hold(held);
+        }
+        self.sources = then.sources;
+        self.ledger.undo_since(&then.ledger);
+    }
+
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        self.pending.save(tensors);
+        self.ledger.save(tensors);
+        self.sources.save(tensors);
+        self.evaluation.save(tensors);
+    }
+
+    /// Those of a state at `position`.
+    pub(super) fn load(
+        tensors: &mut Tensors,
+        spec: &Spec,
+        position: u64,
+    ) -> Result<Accounts, weights::Error> {
+        let mut pending = PendingPredictions::load(tensors)?;
+        pending.reconfigure(spec);
+        Ok(Accounts {
+            pending,
+            ledger: Ledger::load(tensors)?,
+            sources: Sources::load(tensors, position)?,
+            evaluation: Evaluation::load(tensors)?,
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! The part of a learner that follows the stream of entries: where it stands, and what has come.
+//!
+//! Invariant: a restore and a retraction leave it as it is, but for the version that they make.
+
+use crate::event::{Reason, Refusal, Time, Version};
+use crate::learn::records::feedback_ids::FeedbackIds;
+use crate::learn::records::places::Places;
+use crate::learn::versions::newest::Newest;
+use crate::learn::versions::retold::Retold;
+use crate::learn::versions::tainted::Tainted;
+use crate::model::weights::{self, Tensors};
+
+/// Position, versions and orders.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Stream {
+    pub position: u64,
+    pub time: Time,
+    /// The newest version that what was learned descends from, and the newest ever made.
+    pub version: u64,
+    pub newest_version: u64,
+    /// Feedback events that have come: each has one fate.
+    pub n_events: u64,
+    pub feedback_ids: FeedbackIds,
+    pub places: Places,
+    /// Versions made whose records have not come yet.
+    pub unrecorded: Vec<Version>,
+    /// Orders refused whose records have not come yet.
+    pub refusals: Vec<Refusal>,
+    /// Orders to erase whose content is not known to be overwritten yet, by position.
+    pub erasures: Vec<u64>,
+    pub newest: Newest,
+    /// Versions that hold feedback which was taken back since.
+    pub tainted: Tainted,
+    /// Versions that a retraction found to be the same without it, with their counts since.
+    pub retold: Retold,
+}
+
+impl Stream {
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        let numbers = vec![
+            self.position,
+            self.time.0 as u64,
+            self.version,
+            self.newest_version,
+            self.n_events,
+        ];
+        tensors.put_u64("numbers", &[5], numbers);
+        self.feedback_ids.save(tensors);
+        self.places.save(tensors);
+        save_unrecorded(&self.unrecorded, tensors);
+        let refusals = self.refusals.iter().map(|refusal| refusal.position);
+        put_positions(tensors, "refusals", refusals.collect());
+        put_positions(tensors, "erasures", self.erasures.clone());
+        self.newest.save(tensors);
+        self.tainted.save(tensors);
+        self.retold.save(tensors);
+    }
+
+    pub(super) fn load(tensors: &mut Tensors) -> Result<Stream, weights::Error> {
+        let numbers = tensors.take_u64("numbers", &[Some(5)])?;
+        let (newest, tainted, retold) = load_versions(tensors)?;
+        let refusals = take_positions(tensors, "refusals")?.into_iter();
+        Ok(Stream {
+            position: numbers[0],
+            time: Time(numbers[1] as i64),
+            version: numbers[2],
+            newest_version: numbers[3],
+            n_events: numbers[4],
+            feedback_ids: FeedbackIds::load(tensors)?,
+            places: Places::load(tensors)?,
+            unrecorded: load_unrecorded(tensors)?,
+            refusals: refusals.map(|position| Refusal { position }).collect(),
+            erasures: take_positions(tensors, "erasures")?,
+            newest,
+            tainted,
+            retold,
+        })
+    }
+
+    /// The position in the saved state of a version.
+    pub(super) fn saved_position(tensors: &mut Tensors) -> Result<u64, weights::Error> {
+        Ok(tensors.take_u64("numbers", &[Some(5)])?[0])
+    }
+}
+
+/// Most states have none, and those of earlier programs do not name them.
+fn put_positions(tensors: &mut Tensors, name: &str, positions: Vec<u64>) {
+    if !positions.is_empty() {
+        tensors.put_u64(name, &[positions.len()], positions);
+    }
+}
+
+fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights::Error> {
+    if tensors.0.contains_key(name) {
+        tensors.take_u64(name, &[None])
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// What is known of versions. Earlier programs saved the tree of all, and every one that is tainted.
+fn load_versions(tensors: &mut Tensors) -> Result<(Newest, Tainted, Retold), weights::Error> {
+    if tensors.0.contains_key("newest") {
+        let retold = Retold::load(tensors, |_| 0)?;
+        return Ok((Newest::load(tensors)?, Tainted::load(tensors)?, retold));
+    }
+    let tree = tensors.take_u64("lineage", &[None, Some(4)])?;
+    let position = |version| {
+        let mut rows = tree.chunks_exact(4);
+        rows.find(|row| row[0] == version).map_or(0, |row| row[2])
+    };
+    let tainted = Tainted::of_pairs(&tensors.take_u64("tainted", &[None, Some(2)])?);
+    Ok((
+        Newest::of_tree(&tree)?,
+        tainted,
+        Retold::load(tensors, position)?,
+    ))
+}
+
+fn save_unrecorded(unrecorded: &[Version], tensors: &mut Tensors) {
+    let (mut numbers, mut digests) = (Vec::new(), Vec::new());
+    let (mut counted, mut tallies) = (Vec::new(), Vec::new());
+    for (index, version) in unrecorded.iter().enumerate() {
+        numbers.extend([version.version, version.parent, version.position]);
+        numbers.push(version.reason as u64);
+        digests.extend(version.digest);
+        counted.extend(version.tallies.map(|_| index as u64));
+        tallies.extend(version.tallies.iter().flatten());
+    }
+    tensors.put_u64("unrecorded", &[unrecorded.len(), 4], numbers);
+    tensors.put_u8("unrecorded.digests", &[unrecorded.len(), 32], digests);
+    if !counted.is_empty() {
+        tensors.put_u8("unrecorded.tallies", &[counted.len(), 32], tallies);
+        tensors.put_u64("unrecorded.counted", &[counted.len()], counted);
+    }
+}
+
+fn load_unrecorded(tensors: &mut Tensors) -> Result<Vec<Version>, weights::Error> {
+    let numbers = tensors.take_u64("unrecorded", &[None, Some(4)])?;
+    let n_versions = Some(numbers.len() / 4);
+    let digests = tensors.take_u8("unrecorded.digests", &[n_versions, Some(32)])?;
+    let version = |(numbers, digest): (&[u64], &[u8])| {
+        let reason = Reason::ALL.into_iter().find(|r| *r as u64 == numbers[3]);
+        Ok(Version {
+            version: numbers[0],
+            parent: numbers[1],
+            position: numbers[2],
+            reason: reason.ok_or_else(|| {
+                weights::Error::value("unrecorded", format!("reason {}", numbers[3]))
+            })?,
+            digest: digest.try_into().expect("thirty-two bytes"),
+            tallies: None,
+        })
+    };
+    let rows = numbers.chunks_exact(4).zip(digests.chunks_exact(32));
+    let mut all: Vec<Version> = rows.map(version).collect::<Result<_, _>>()?;
+    if tensors.0.contains_key("unrecorded.counted") {
+        let counted = tensors.take_u64("unrecorded.counted", &[None])?;
+        let tallies = tensors.take_u8("unrecorded.tallies", &[Some(counted.len()), Some(32)])?;
+        for (index, digest) in counted.into_iter().zip(tallies.chunks_exact(32)) {
+            let version = all.get_mut(index as usize);
+            let version = version.ok_or_else(|| {
+                weights::Error::value("unrecorded.counted", format!("there is no row {index}"))
+            })?;
+            version.tallies = Some(digest.try_into().expect("thirty-two bytes"));
+        }
+    }
+    Ok(all)
+}
