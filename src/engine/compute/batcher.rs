@@ -8,9 +8,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+// Its receiver drops what is still in the channel when it goes, as when its thread panics;
+// crossbeam's leaves it there while a sender lives, and its callers waiting.
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
 use crate::engine::compute::failure::ComputeError;
@@ -39,7 +41,7 @@ pub(crate) trait Request: Send + 'static {
 /// The queue of a batch thread; a clone shares it.
 #[derive(Debug)]
 pub(crate) struct Batcher<R> {
-    jobs: Sender<Job<R>>,
+    jobs: SyncSender<Job<R>>,
     n_waiting: Arc<AtomicUsize>,
     bounds: Bounds,
 }
@@ -47,8 +49,23 @@ pub(crate) struct Batcher<R> {
 /// A request, and where its answer is waited for.
 #[derive(Debug)]
 struct Job<R> {
+    /// Its rows among those that wait, until its batch is computed; given up before the caller wakes.
+    place: Option<Place>,
     request: R,
     reply: oneshot::Sender<(R, Answer)>,
+}
+
+/// Rows that wait, for as long as this is kept.
+#[derive(Debug)]
+struct Place {
+    n_waiting: Arc<AtomicUsize>,
+    n_rows: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.n_waiting.fetch_sub(self.n_rows, Relaxed);
+    }
 }
 
 /// Values `[rows, width]`, or why there are none.
@@ -72,11 +89,10 @@ impl<R: Request> Batcher<R> {
         compute: impl Fn(&[&R]) -> Answer + Send + 'static,
     ) -> Batcher<R> {
         // Each request has a row at least.
-        let (jobs, due) = bounded(bounds.waiting_rows_max + 1);
+        let (jobs, due) = sync_channel(bounds.waiting_rows_max + 1);
         let n_waiting: Arc<AtomicUsize> = Arc::default();
-        let counted = n_waiting.clone();
         // It ends once every sender is gone.
-        spawn(name, move || run(&due, &counted, bounds, compute));
+        spawn(name, move || run(&due, bounds, compute));
         Batcher {
             jobs,
             n_waiting,
@@ -91,19 +107,27 @@ impl<R: Request> Batcher<R> {
     /// Those of the computation.
     pub async fn compute(&self, request: R) -> Result<(R, Vec<f32>), ComputeError> {
         let n_rows = request.n_rows();
-        let before = self.n_waiting.fetch_add(n_rows, Relaxed);
-        let (reply, done) = oneshot::channel();
-        let has_room = before == 0 || before + n_rows <= self.bounds.waiting_rows_max;
-        let job = Job { request, reply };
-        let refused = match has_room.then(|| self.jobs.try_send(job)) {
-            Some(Ok(())) => None,
-            Some(Err(TrySendError::Disconnected(_))) => Some(stopped()),
-            Some(Err(TrySendError::Full(_))) | None => Some(ComputeError::Busy(before)),
+        // Rows that are refused are never counted, so that they refuse no others.
+        let with_these = |before: usize| {
+            let has_room = before == 0 || before + n_rows <= self.bounds.waiting_rows_max;
+            has_room.then_some(before + n_rows)
         };
-        if let Some(error) = refused {
-            self.n_waiting.fetch_sub(n_rows, Relaxed);
-            return Err(error);
-        }
+        let counted = self.n_waiting.fetch_update(Relaxed, Relaxed, with_these);
+        let before = counted.map_err(ComputeError::Busy)?;
+        let place = Some(Place {
+            n_waiting: self.n_waiting.clone(),
+            n_rows,
+        });
+        let (reply, done) = oneshot::channel();
+        let job = Job {
+            place,
+            request,
+            reply,
+        };
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Disconnected(_) => stopped(),
+            TrySendError::Full(_) => ComputeError::Busy(before),
+        })?;
         let (request, answer) = done.await.map_err(|_| stopped())?;
         Ok((request, answer?))
     }
@@ -114,12 +138,7 @@ fn stopped() -> ComputeError {
 }
 
 /// The loop of the batch thread, until every sender is gone.
-fn run<R: Request>(
-    due: &Receiver<Job<R>>,
-    n_waiting: &AtomicUsize,
-    bounds: Bounds,
-    compute: impl Fn(&[&R]) -> Answer,
-) {
+fn run<R: Request>(due: &Receiver<Job<R>>, bounds: Bounds, compute: impl Fn(&[&R]) -> Answer) {
     let (mut after_several, mut left) = (false, None);
     while let Some(first) = left.take().or_else(|| due.recv().ok()) {
         let until = Instant::now() + bounds.wait_max;
@@ -127,7 +146,8 @@ fn run<R: Request>(
         let mut jobs = vec![first];
         while n_rows < bounds.batch_rows_max {
             let next = if after_several {
-                due.recv_deadline(until).ok()
+                let left = until.saturating_duration_since(Instant::now());
+                due.recv_timeout(left).ok()
             } else {
                 due.try_recv().ok()
             };
@@ -141,7 +161,7 @@ fn run<R: Request>(
             jobs.push(job);
         }
         after_several = jobs.len() > 1;
-        n_waiting.fetch_sub(n_rows, Relaxed);
+        jobs.iter_mut().for_each(|job| job.place = None);
         // A caller that has gone needs no answer.
         jobs.retain(|job| !job.reply.is_closed());
         let mut jobs = jobs.into_iter().peekable();
@@ -182,6 +202,12 @@ fn answer<R: Request>(jobs: Vec<Job<R>>, compute: impl Fn(&[&R]) -> Answer) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use crossbeam::channel::{Receiver, Sender, bounded};
+    use tokio::task::JoinHandle;
+
     use super::*;
 
     /// Rows of a kind; each is answered by how many were computed together.
@@ -223,26 +249,30 @@ mod tests {
         wait_max: Duration::ZERO,
     };
 
+    /// An answer that is waited for; the request is in the queue, or refused, by now.
+    type Sent = JoinHandle<Result<(Rows, Vec<f32>), ComputeError>>;
+
+    /// Sends a request: the first poll of its future puts it into the queue.
+    async fn send(batcher: &Batcher<Rows>, kind: u32, n_rows: usize) -> Sent {
+        let batcher = batcher.clone();
+        let mut answer = Box::pin(async move { batcher.compute(Rows { kind, n_rows }).await });
+        match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+            Poll::Ready(answer) => tokio::spawn(async { answer }),
+            Poll::Pending => tokio::spawn(answer),
+        }
+    }
+
     /// The answers to requests that come, in this order, while a first one is computed.
     async fn answers_to(bounds: Bounds, requests: &[(u32, usize)]) -> Vec<Answer> {
         let (batcher, go, has_started) = batcher(bounds);
-        let send = |kind, n_rows| {
-            let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.compute(Rows { kind, n_rows }).await })
-        };
-        let first = send(9, 1);
+        let first = send(&batcher, 9, 1).await;
         tokio::task::spawn_blocking(move || has_started.recv())
             .await
             .unwrap()
             .unwrap();
         let mut others = Vec::new();
         for (kind, n_rows) in requests {
-            let before = batcher.jobs.len();
-            others.push(send(*kind, *n_rows));
-            // Until it is in the queue, or refused.
-            while batcher.jobs.len() == before && !others[others.len() - 1].is_finished() {
-                tokio::task::yield_now().await;
-            }
+            others.push(send(&batcher, *kind, *n_rows).await);
         }
         drop(go);
         assert_eq!(first.await.unwrap().unwrap().1, [1.0]);
@@ -290,19 +320,13 @@ mod tests {
             ..BOUNDS
         };
         let (batcher, go, has_started) = batcher(bounds);
-        let send = |n_rows| {
-            let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.compute(Rows { kind: 1, n_rows }).await })
-        };
+        let send = |n_rows| send(&batcher, 1, n_rows);
         let started = has_started.clone();
         let begun = move || started.recv().unwrap();
         // Two come while a first one, alone, is computed.
-        let first = send(1);
+        let first = send(1).await;
         tokio::task::spawn_blocking(begun).await.unwrap();
-        let company = [send(1), send(1)];
-        while batcher.jobs.len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        let company = [send(1).await, send(1).await];
         drop(go);
         assert_eq!(first.await.unwrap().unwrap().1, [1.0]);
         for one in company {
@@ -310,15 +334,12 @@ mod tests {
         }
         drop(has_started);
         // The next one waits, until another fills the batch.
-        let waits = send(1);
-        while batcher.n_waiting.load(Relaxed) < 1 && !waits.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        let waits = send(1).await;
         for _ in 0..10_000 {
             tokio::task::yield_now().await;
         }
         assert!(!waits.is_finished());
-        assert_eq!(send(3).await.unwrap().unwrap().1, [4.0; 3]);
+        assert_eq!(send(3).await.await.unwrap().unwrap().1, [4.0; 3]);
         assert_eq!(waits.await.unwrap().unwrap().1, [4.0]);
     }
 
@@ -329,5 +350,6 @@ mod tests {
             let answer = batcher.compute(Rows { kind: 1, n_rows: 1 }).await;
             assert!(matches!(answer, Err(ComputeError::Bug(_))), "{answer:?}");
         }
+        assert_eq!(batcher.n_waiting.load(Relaxed), 0);
     }
 }

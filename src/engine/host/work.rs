@@ -1,6 +1,7 @@
 //! The work of the journal's writer, and the acknowledgement of feedback.
 
-use crossbeam::channel::Sender;
+use std::sync::mpsc::SyncSender;
+
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
@@ -24,11 +25,11 @@ pub enum Work {
     /// Remove segments that hold nothing from this position on.
     Trim(u64),
     /// Write the feedback ids of the synced entries; the reply is whether the disk took them.
-    WriteIds(Sender<bool>),
+    WriteIds(SyncSender<bool>),
     /// More is due than closed within the newest tick: check whether the next one is.
     Due,
     /// Sync every journal, then reply.
-    Flush(Sender<()>),
+    Flush(SyncSender<()>),
     /// Close every journal, then end.
     Close,
 }

@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use crossbeam::channel::{Receiver, Sender, bounded};
+// A receiver of these drops what is still in the channel when it goes, with the replies that are
+// waited for; crossbeam's leaves them there while a sender lives.
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use crate::engine::host::work::{Work, message_bytes};
 
@@ -27,14 +29,16 @@ pub struct Message {
 /// The entrance for the messages of one model; all models share the queue.
 #[derive(Clone)]
 pub struct WriteQueue {
-    messages: Sender<Message>,
+    messages: SyncSender<Message>,
+    n_messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
     model: usize,
 }
 
 /// The exit, for the writer.
 pub struct WriteReceiver {
-    pub messages: Receiver<Message>,
+    messages: Receiver<Message>,
+    n_messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
 }
 
@@ -44,15 +48,17 @@ pub struct Refused;
 
 /// An empty queue.
 pub fn queue() -> (WriteQueue, WriteReceiver) {
-    let (sender, receiver) = bounded(MESSAGES_MAX);
-    let bytes = Arc::new(AtomicUsize::new(0));
+    let (sender, receiver) = sync_channel(MESSAGES_MAX);
+    let (n_messages, bytes) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let write_queue = WriteQueue {
         messages: sender,
+        n_messages: n_messages.clone(),
         bytes: bytes.clone(),
         model: 0,
     };
     let write_receiver = WriteReceiver {
         messages: receiver,
+        n_messages,
         bytes,
     };
     (write_queue, write_receiver)
@@ -75,7 +81,7 @@ impl WriteQueue {
             Work::Feedback(..) => PARTS - KEPT_FOR_ORDERS,
             _ => PARTS,
         };
-        if self.messages.len() >= MESSAGES_MAX / PARTS * parts {
+        if self.n_messages.load(Relaxed) >= MESSAGES_MAX / PARTS * parts {
             return Err(Refused);
         }
         if self.bytes.fetch_add(bytes, Relaxed) + bytes > BYTES_MAX / PARTS * parts {
@@ -84,7 +90,9 @@ impl WriteQueue {
         }
         let model = self.model;
         let message = Message { model, work, bytes };
+        self.n_messages.fetch_add(1, Relaxed);
         self.messages.try_send(message).map_err(|_| {
+            self.n_messages.fetch_sub(1, Relaxed);
             self.bytes.fetch_sub(bytes, Relaxed);
             Refused
         })
@@ -93,7 +101,7 @@ impl WriteQueue {
     /// How much of the queue is taken, as a fraction.
     pub fn used(&self) -> f64 {
         let bytes = self.bytes.load(Relaxed) as f64 / BYTES_MAX as f64;
-        bytes.max(self.messages.len() as f64 / MESSAGES_MAX as f64)
+        bytes.max(self.n_messages.load(Relaxed) as f64 / MESSAGES_MAX as f64)
     }
 
     /// Puts work into the queue, and waits for room: never on behalf of a prediction.
@@ -103,23 +111,41 @@ impl WriteQueue {
             work,
             bytes: 0,
         };
-        self.messages.send(message).map_err(|_| Refused)
+        self.n_messages.fetch_add(1, Relaxed);
+        self.messages.send(message).map_err(|_| {
+            self.n_messages.fetch_sub(1, Relaxed);
+            Refused
+        })
     }
 
     /// Waits until the feedback ids of what is synced are on disk; false where they are not.
     pub fn write_ids(&self) -> bool {
-        let (done, written) = bounded(1);
+        let (done, written) = sync_channel(1);
         self.insist(Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
     }
 
     /// Waits until all that was put in before is on disk; false where nobody writes any more.
     pub fn flush(&self) -> bool {
-        let (done, flushed) = bounded(1);
+        let (done, flushed) = sync_channel(1);
         self.insist(Work::Flush(done)).is_ok() && flushed.recv().is_ok()
     }
 }
 
 impl WriteReceiver {
+    /// The next message, which is waited for so long.
+    pub fn next(&self, wait: Duration) -> Result<Message, RecvTimeoutError> {
+        let message = self.messages.recv_timeout(wait);
+        self.n_messages
+            .fetch_sub(usize::from(message.is_ok()), Relaxed);
+        message
+    }
+
+    /// The messages that have come.
+    pub fn waiting(&self) -> impl Iterator<Item = Message> {
+        let waiting = self.messages.try_iter();
+        waiting.inspect(|_| _ = self.n_messages.fetch_sub(1, Relaxed))
+    }
+
     /// Notes that messages of so many bytes have been taken out.
     pub fn taken(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Relaxed);
@@ -129,7 +155,7 @@ impl WriteReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Batch, Column, Outputs, Prediction};
+    use crate::event::{Batch, Column, Command, Order, Outputs, Prediction};
 
     fn prediction(n_bytes: usize) -> Work {
         Work::Prediction(Prediction {
@@ -152,7 +178,8 @@ mod tests {
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Err(Refused));
         // The part that predictions may not take is there for an order.
         assert_eq!(write_queue.offer(Work::Trim(1)), Ok(()));
-        write_receiver.taken(write_receiver.messages.recv().unwrap().bytes);
+        let message = write_receiver.waiting().next().expect("a message");
+        write_receiver.taken(message.bytes);
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
     }
 
@@ -171,5 +198,27 @@ mod tests {
             }
         }
         assert_eq!(write_queue.offer(Work::Trim(1)), Err(Refused));
+    }
+
+    #[test]
+    fn p9_nobody_waits_for_a_writer_that_has_ended() {
+        let (write_queue, write_receiver) = queue();
+        let (reply, mut accepted) = tokio::sync::oneshot::channel();
+        let command = Command {
+            order: Order::Checkpoint,
+            actor: String::new(),
+            note: String::new(),
+        };
+        let command = || command.clone();
+        assert_eq!(write_queue.offer(Work::Command(command(), reply)), Ok(()));
+        drop(write_receiver);
+        let closed = tokio::sync::oneshot::error::TryRecvError::Closed;
+        assert_eq!(accepted.try_recv().expect_err("no answer"), closed);
+        let (reply, _) = tokio::sync::oneshot::channel();
+        assert_eq!(
+            write_queue.offer(Work::Command(command(), reply)),
+            Err(Refused)
+        );
+        assert!(!write_queue.flush() && !write_queue.write_ids());
     }
 }

@@ -4,9 +4,9 @@
 //! failed write or fsync nothing of that model is acknowledged any more.
 
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::RecvTimeoutError;
 use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
@@ -73,10 +73,9 @@ enum Reply {
 
 /// The loop of the writer thread, until it is closed or every sender is gone.
 pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
-    let messages = &write_receiver.messages;
     let mut last_sync = Instant::now();
     loop {
-        let first = match messages.recv_timeout(SYNC_EVERY) {
+        let first = match write_receiver.next(SYNC_EVERY) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
@@ -87,7 +86,11 @@ pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
         if last_sync.elapsed() >= SYNC_EVERY {
             journals.iter_mut().for_each(JournalWriter::go_on);
         }
-        for message in first.into_iter().chain(messages.try_iter()).take(GROUP_MAX) {
+        for message in first
+            .into_iter()
+            .chain(write_receiver.waiting())
+            .take(GROUP_MAX)
+        {
             n_bytes += message.bytes;
             match message.work {
                 Work::Flush(done) => flushed.push(done),
