@@ -13,7 +13,7 @@ pub enum Device {
     /// The processor.
     #[default]
     Cpu,
-    /// The processor, by the same steps as a GPU: what those steps are tested with.
+    /// The processor, by the same steps as a GPU, so that tests can run those steps anywhere.
     Candle,
     /// An NVIDIA GPU, by its number.
     Cuda(usize),
@@ -33,7 +33,7 @@ pub enum Error {
         /// The refusal of the driver.
         why: String,
     },
-    /// It has no room, or failed: what it was asked for may succeed later.
+    /// It has no room, or failed: the same call may succeed later.
     #[error("the device cannot {task}: {why}")]
     Failed {
         /// The task that it was given, as a verb.
@@ -81,7 +81,7 @@ impl Device {
         }
     }
 
-    /// Whether it is there.
+    /// Checks that the device is there.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] or [`Error::Absent`].

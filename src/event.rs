@@ -206,7 +206,7 @@ pub enum Order {
         /// An existing version.
         version: u64,
     },
-    /// The same, from before refusals were journaled: other histories carry it out in any case.
+    /// A restore from before refusals were journaled: other histories carry it out in any case.
     EarlierRestore {
         /// An existing version.
         version: u64,
@@ -247,7 +247,7 @@ pub struct Retraction {
     pub selector: Selector,
     /// The position of the first of them: nothing before it is touched.
     pub first_position: u64,
-    /// Whether its content is overwritten as well.
+    /// The fate of its content: kept, or overwritten as well.
     pub disposal: Disposal,
 }
 
@@ -299,7 +299,7 @@ impl Selector {
         }
     }
 
-    /// Whether it selects this event, which was accepted at `time`.
+    /// True if it selects this event, which was accepted at `time`.
     pub fn chooses(&self, feedback: &Feedback, time: Time) -> bool {
         match self {
             Selector::SourceHash(hash) => name_hash(&feedback.source) == *hash,

@@ -6,25 +6,25 @@
 //! state, apply entries.
 //!
 //! ```text
-//! PREDICT   server/wire: validate -> engine/embed: texts through their encoders
-//!             -> engine/predict: take the snapshot -> model: encode, forward, answer
-//!                (engine/forward: on a device, together with the rows of others)
-//!             -> hand the answer to engine/writer -> respond
+//! PREDICT   server/wire: validate -> engine/compute: texts through their encoders
+//!             -> engine/flows/predict: take the snapshot -> model: encode, forward, answer
+//!                (engine/compute/forward: on a device, together with the rows of others)
+//!             -> hand the answer to engine/host/writer -> respond
 //!
 //! FEEDBACK  server/wire: validate
-//!             -> engine/feedback -> engine/writer: append, group fsync, ACKNOWLEDGE
-//!             -> engine/learning, in journal order -> learn: join, score, learn, remember
+//!             -> engine/flows/feedback -> engine/host/writer: append, group fsync, ACKNOWLEDGE
+//!             -> engine/host/learning, in journal order -> learn: join, score, learn, remember
 //!             -> publish (swap the snapshot), save a version when one is due
 //! ```
 //!
 //! The rooms, in reading order. A room uses itself and the rooms above it:
 //!
-//! - [`event`]: what happened, as values.
+//! - [`event`]: predictions, feedback and orders, as values.
 //! - `device`: the processor, or a GPU.
 //! - `onnx`: frozen networks from ONNX files.
-//! - [`model`]: the function we serve; it knows shapes, not requests.
+//! - [`model`]: the served function; it knows shapes, not requests.
 //! - [`learn`]: how the function changes; pure and deterministic.
-//! - [`store`]: what survives; the only room that writes files.
+//! - [`store`]: the data directory; the only room that writes files.
 //! - [`engine`]: the running system; threads, clocks and queues.
 //! - [`proto`]: generated messages.
 //! - [`server`]: the wire, thin.

@@ -43,7 +43,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether ctrl-c was pressed.
+    /// True once ctrl-c was pressed.
     pub fn is_set(&self) -> bool {
         self.0.load(Relaxed)
     }

@@ -37,7 +37,7 @@ pub enum Error {
     NoLongerKept {
         /// The model.
         model: String,
-        /// Which versions are.
+        /// The versions that are kept, as a sentence.
         what: String,
     },
     /// Wait, or mend what the reason names.
@@ -53,7 +53,7 @@ pub enum Error {
     Full {
         /// The model.
         model: String,
-        /// Which bound was reached.
+        /// The bound that was reached.
         what: String,
     },
     /// Ask for something else.
@@ -105,7 +105,7 @@ pub enum Error {
     /// The folder of models cannot be read.
     #[error("cannot read the models in {path:?}: {error}")]
     Models {
-        /// Which folder.
+        /// The folder that cannot be used.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
@@ -137,7 +137,7 @@ impl Error {
         Error::Description { what }
     }
 
-    /// The same, of a file or key of a description.
+    /// The error at a file or key of a description.
     pub(crate) fn of(self, place: impl Display) -> Error {
         Error::description(format!("{place}: {self}"))
     }

@@ -100,7 +100,7 @@ pub struct Config {
     /// The disk that the data directory lies on.
     #[doc(hidden)]
     pub disk: Disk,
-    /// Whether a wall clock far ahead of a journal's last entry is believed at once.
+    /// The trust in a wall clock that is far ahead of a journal's last entry.
     pub wall_clock: WallClock,
     /// The clocks of the machine.
     #[doc(hidden)]
@@ -213,7 +213,7 @@ impl Engine {
         self.models.values()
     }
 
-    /// Whether feedback has stopped for a model for good, since its journal or its learning has
+    /// True once feedback has stopped for a model for good, since its journal or its learning has
     /// failed; its predictions go on.
     pub fn feedback_stopped(&self) -> watch::Receiver<bool> {
         self.feedback_stopped.clone()

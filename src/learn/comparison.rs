@@ -23,7 +23,8 @@ struct Moment {
     /// Of the tallies.
     counted: [u8; 32],
     tallies: Tallies,
-    /// Whether these are all; what is held of predictions can be too much to be kept.
+    /// True if these are all; the learned examples of waiting predictions can be too many to be
+    /// kept.
     whole: bool,
 }
 
@@ -34,7 +35,7 @@ pub struct Comparison {
     since: Option<u64>,
     /// The states of the other history at orders whose versions have no record yet.
     moments: BTreeMap<u64, Moment>,
-    /// Whether the other history learns under rules by which this is bounded.
+    /// True if the other history learns under rules by which this is bounded.
     bounded: bool,
     /// The first version that was compared.
     first: Option<u64>,

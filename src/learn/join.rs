@@ -1,5 +1,5 @@
-//! Predictions that wait for feedback: where each stands, what the world has said of it, and what
-//! of that is learned.
+//! Predictions that wait for feedback, each with its state: the feedback it has had, and the part
+//! of it that is learned.
 //!
 //! Invariant: bounded. A waiting prediction is a few numbers; its features stay in the journal.
 //! Predictions make room in the order in which they came. Their windows close in the order of their
@@ -26,33 +26,33 @@ pub struct Waiting {
     pub row: u32,
     /// Until when a reward counts.
     pub deadline: Time,
-    /// Whether the truth (label or value) has come.
+    /// True once the truth (label or value) has come.
     pub has_truth: bool,
     /// The reward signals that have come, a bit for each.
     pub signals: u64,
-    /// What it has earned. That is true of the world: it goes on through restores.
+    /// The reward credited to it. It is a fact of the world: it goes on through restores.
     pub credited: Option<f64>,
-    /// Whether its window closed in silence, which earned the default reward.
+    /// True if its window closed in silence, which earned the default reward.
     pub closed: bool,
     /// Where the newest truth stands; none before the first, and of one that came under the first
     /// revision.
     pub label: Option<NonZeroU64>,
-    /// Whether that one superseded another.
+    /// True if its label superseded another.
     pub is_relabelled: bool,
-    /// Whether the answer was judged by its label, not by its reward.
+    /// True if the answer was judged by its label, not by its reward.
     pub is_judged_by_label: bool,
-    /// What of its reward is learned: a restore brings back what its version held.
+    /// The learned part of its reward: a restore brings back that of its version.
     pub held_reward: Option<Held>,
     /// The same of its truth: the index of a class or action, or a value.
     pub held_label: Option<Held>,
 }
 
-/// What of a prediction is learned.
+/// The learned example of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Held {
-    /// What its example taught.
+    /// The target that the example had.
     pub value: f64,
-    /// Which example it is: as many were learned by then, itself counted.
+    /// The number of the example: as many were learned by then, itself counted.
     pub number: NonZeroU64,
 }
 
@@ -65,7 +65,7 @@ impl Held {
 }
 
 impl Waiting {
-    /// Whether nothing has been heard of it, nor its window closed.
+    /// True if it has had no feedback, and its window is open.
     pub fn is_silent(&self) -> bool {
         !self.has_truth && self.credited.is_none()
     }
@@ -116,7 +116,7 @@ impl PendingPredictions {
         self.waiting.len()
     }
 
-    /// Whether none is.
+    /// True if no prediction is kept.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

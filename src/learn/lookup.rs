@@ -65,7 +65,7 @@ pub trait Lookup {
         named
     }
 
-    /// Whether the recorded history refused the order at this position; other histories ask.
+    /// True if the recorded history refused the order at this position; other histories ask.
     fn refused(&mut self, _position: u64) -> bool {
         false
     }

@@ -1,5 +1,5 @@
-//! Reward windows: which rewards a prediction takes, what they add up to, and what silence earns
-//! once its window has closed.
+//! Reward windows: the rewards that a prediction takes, the sum that they make, and the reward of
+//! silence once its window has closed.
 //!
 //! Invariant: the credit of a prediction follows from the description in force, journal time and
 //! the signals before. The learner and the reader of logged decisions follow these rules alone, so

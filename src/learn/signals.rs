@@ -30,7 +30,7 @@ pub fn carry(bits: u64, from: &Rewards, to: &Rewards) -> u64 {
     carried
 }
 
-/// Whether a prediction that has had the signals of these bits takes another one.
+/// True if a prediction that has had the signals of these bits takes another one.
 pub fn takes(aggregate: Aggregate, had: u64, signal: u64) -> bool {
     match aggregate {
         Aggregate::First => had == 0,
@@ -39,7 +39,7 @@ pub fn takes(aggregate: Aggregate, had: u64, signal: u64) -> bool {
     }
 }
 
-/// What a prediction has earned once `next` has come.
+/// The reward of a prediction once `next` has come.
 pub fn combine(aggregate: Aggregate, earned: Option<f64>, next: f64) -> f64 {
     match (aggregate, earned) {
         (_, None) | (Aggregate::Last, _) => next,

@@ -45,7 +45,7 @@ impl Target {
         }
     }
 
-    /// Whether this is a correction of that reward.
+    /// True if this is a correction of that reward.
     pub fn corrects(&self, other: Target) -> bool {
         match (*self, other) {
             (
@@ -68,7 +68,7 @@ impl Target {
         }
     }
 
-    /// Whether a model of this task can have been told so.
+    /// True if a model of this task can have this target.
     pub fn suits(&self, task: &Task) -> bool {
         match (self, task) {
             (Target::Class(class), Task::Classification { .. }) => {

@@ -1,4 +1,4 @@
-//! Which action a bandit takes, and with what probability.
+//! The choice of a bandit's action, with the probability that it had.
 //!
 //! Invariant: an action is drawn from the very distribution whose value is reported as its
 //! propensity, and the draw depends on nothing but that distribution, the seed of the description
@@ -43,7 +43,7 @@ pub struct Estimates<'a> {
 }
 
 impl Policy {
-    /// Whether it asks for posterior deviations.
+    /// True if the policy asks for posterior deviations.
     pub fn needs_posterior(self) -> bool {
         matches!(self, Policy::Thompson(_) | Policy::LinUcb(_))
     }

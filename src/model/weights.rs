@@ -35,7 +35,7 @@ impl Data {
         }
     }
 
-    /// Whether there are none.
+    /// True if there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -122,7 +122,7 @@ pub enum Error {
     /// A tensor of another type or shape: another description wrote this state.
     #[error("tensor {name:?} is {got}, expected {expected}")]
     Form {
-        /// Which tensor.
+        /// The name of the tensor.
         name: String,
         /// The shape or type that this description needs.
         expected: String,
@@ -132,7 +132,7 @@ pub enum Error {
     /// A value that cannot be: the file was damaged or forged.
     #[error("tensor {name:?}: {what}")]
     Value {
-        /// Which tensor.
+        /// The name of the tensor.
         name: String,
         /// The mistake in it.
         what: String,

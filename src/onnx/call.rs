@@ -11,7 +11,7 @@ use super::value::{Fault, Ints, Value, fault, n_elements};
 pub struct Call<'a> {
     pub node: &'a Node,
     pub inputs: Vec<Option<&'a Value>>,
-    /// Which of its outputs is asked for.
+    /// The output of the operator that is asked for.
     pub output: usize,
     pub opset: i64,
     pub device: &'a Device,

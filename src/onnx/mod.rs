@@ -1,8 +1,8 @@
 //! A frozen network from an ONNX file: from the bytes to its output for a batch.
 //!
 //! The file is a list of nodes, each an operator over values before it (onnx.ai/onnx/repo-docs/IR).
-//! What it needs and is not there is told when it is read, all of it at once. What depends on
-//! nothing but the file is computed then, too.
+//! Missing operators, types and attributes are reported when it is read, all of them at once. Values
+//! that depend on nothing but the file are computed then, too.
 //!
 //! Invariant: a graph never changes, and nothing in it is followed backwards, so no file makes it
 //! go in circles. File, nodes, values that stand at a time and multiplications are bounded.
@@ -28,7 +28,7 @@ use value::{ELEMENTS_MAX, Fault};
 
 /// Nodes at most.
 const NODES_MAX: usize = 1 << 16;
-/// Values that stand at a time in a pass, at most: what the file holds does not count.
+/// Values that stand at a time in a pass, at most: the tensors of the file do not count.
 const STANDING_MAX: usize = 2 * ELEMENTS_MAX;
 /// Multiplications of a pass at most; a large BERT takes as many for 2,048 tokens.
 const PRODUCTS_MAX: u64 = 1 << 40;
@@ -39,7 +39,7 @@ const NAMED_MAX: usize = 32;
 pub struct Graph {
     device: candle_core::Device,
     opset: i64,
-    /// By their places: what is known before a pass.
+    /// Values that are known before a pass, by their places.
     known: Vec<Option<Value>>,
     steps: Vec<Step>,
     inputs: Vec<(Described, usize)>,

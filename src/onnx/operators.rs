@@ -1,7 +1,7 @@
 //! The operators that are computed, each with the attributes that it knows.
 //!
-//! Invariant: what is not in this list is refused when a file is read, an attribute as well as an
-//! operator; each gives one output at a time.
+//! Invariant: an operator or attribute that is not in this list is refused when a file is read;
+//! each operator gives one output at a time.
 
 mod arithmetic;
 mod layers;

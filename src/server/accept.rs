@@ -119,7 +119,7 @@ fn descriptors_max() -> u64 {
     }
 }
 
-/// Whether this connection alone went wrong, and not the accepting of connections.
+/// True if this connection alone went wrong, and not the accepting of connections.
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

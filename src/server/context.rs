@@ -83,7 +83,7 @@ impl ServerContext {
         .await
     }
 
-    /// Whether requests are taken and some model can answer; one broken model does not take the
+    /// True if requests are taken and some model can answer; one broken model does not take the
     /// others out of service.
     pub fn ready(&self) -> bool {
         let mut models = self.engine.models().peekable();

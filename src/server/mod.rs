@@ -69,9 +69,9 @@ use crate::proto::perennial::v1::{learning_server, registry_server};
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Bytes of one connection that may lie unread. h2 counts an unread frame of fewer than 256 bytes
-/// as what it lacks of that, and ends a connection where this comes to half of its window. So one
+/// as the difference, and ends a connection where the sum comes to half of its window. So one
 /// stream, whose frames lack at most 255 bytes each, can never end it, nor can 64 streams of events
-/// of 60 bytes. What lies unread on a connection takes at most this and half as much again.
+/// of 60 bytes. The unread bytes of a connection take at most this and half as much again.
 const CONNECTION_WINDOW_BYTES: u32 = 512 * STREAM_WINDOW_BYTES;
 /// Bytes of one HTTP/2 frame.
 const FRAME_BYTES_MAX: u32 = 256 * 1024;

@@ -1,6 +1,6 @@
 //! The service of versions and status.
 //!
-//! Invariant: what reads disks or digests runs aside, never on the threads that answer.
+//! Invariant: calls that read disks or compute digests run aside, never on the threads that answer.
 
 use std::sync::Arc;
 

@@ -61,7 +61,7 @@ impl Disk {
         }
     }
 
-    /// Whether to make a change, or to pretend.
+    /// True if a change is to be made, false if it is to be pretended.
     fn makes(&self, change: Change) -> io::Result<bool> {
         match &self.watch {
             None => Ok(true),

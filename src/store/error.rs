@@ -16,7 +16,7 @@ pub enum Error {
     /// The operating system refused: look at the disk, its space and the rights on the path.
     #[error("{path}: cannot {doing}: {source}")]
     Io {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
         /// The action, as a verb.
         doing: &'static str,
@@ -32,7 +32,7 @@ pub enum Error {
     /// Something that the store did not write, or that belongs elsewhere: move it away.
     #[error("{path}: {what}")]
     Foreign {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
         /// The reason.
         what: String,
@@ -92,7 +92,7 @@ pub enum Error {
         /// The largest payload taken.
         limit: u64,
     },
-    /// An earlier write or sync failed; what is on disk is known only after opening again.
+    /// An earlier write or sync failed; the content of the disk is known only after opening again.
     #[error("{path}: an earlier write or sync failed; restart to go on from what is on disk")]
     Poisoned {
         /// The journal's folder.
@@ -115,7 +115,7 @@ pub enum Error {
     /// A checkpoint's file is not what was written: use another checkpoint.
     #[error("{path}: {malformed}; use another checkpoint or restore the file from a copy")]
     Checkpoint {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its fault.
         malformed: Malformed,
@@ -132,7 +132,7 @@ impl Error {
         }
     }
 
-    /// Whether the same may be done later, as things are.
+    /// True if the same call may succeed later, as things are.
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Io { source, .. } | Error::NoSegment { source, .. } => is_passing(source),
@@ -148,7 +148,8 @@ impl Error {
     }
 }
 
-/// Whether the system is short of what others give back: descriptors, memory, or room on the disk.
+/// True if the system is short of a resource that others give back: descriptors, memory, or room on
+/// the disk.
 pub(super) fn is_passing(error: &io::Error) -> bool {
     let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
     let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];

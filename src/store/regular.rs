@@ -1,6 +1,6 @@
 //! Opening regular files by their paths.
 //!
-//! Invariant: what is opened is a regular file below its root, and no more of it is read than the
+//! Invariant: an opened file is a regular file below its root, and no more of it is read than the
 //! caller allows. Nothing here waits for another process: a pipe, a socket or a device is refused
 //! and not opened.
 
@@ -57,7 +57,7 @@ pub fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether something has this name, even where it is a link that leads nowhere.
+/// True if something has this name, even where it is a link that leads nowhere.
 pub fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }

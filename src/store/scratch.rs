@@ -1,6 +1,6 @@
 //! Tensors set aside for a while on disk, so that they take no memory.
 //!
-//! Invariant: what lies here is needed only by the one that put it there: nothing is synced, the
+//! Invariant: tensors here are needed only by the one that put them there: nothing is synced, the
 //! folder goes with its owner, and one that a crash has left goes when a server next starts.
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ pub struct PredictRequest<'a> {
     pub batch: &'a Batch,
     /// The position up to which everything must have been learned; 0 for no wait.
     pub min_position: u64,
-    /// Whether feedback may follow.
+    /// True if the predictions are journaled, so that feedback may follow.
     pub is_journaled: bool,
 }
 

@@ -102,7 +102,7 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
     layout.batch(&Row { line: 1, cells }).context("--set")
 }
 
-/// Whether a name is that of an input, or of an element of it.
+/// True if a name is that of an input, or of an element of it.
 fn is_of(name: &str, input: &Input) -> bool {
     let rest = name.strip_prefix(input.name.as_str());
     rest.is_some_and(|rest| {

@@ -163,7 +163,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     served
 }
 
-/// Whether `NO_COLOR` asks for plain text: it is set, and not empty (no-color.org).
+/// True if `NO_COLOR` asks for plain text: it is set, and not empty (no-color.org).
 fn has_no_color(variable: Option<OsString>) -> bool {
     variable.is_some_and(|value| !value.is_empty())
 }

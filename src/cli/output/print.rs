@@ -29,7 +29,7 @@ pub fn user() -> String {
     format!("uid {id}")
 }
 
-/// Whether a command failed only because its output was closed.
+/// True if a command failed only because its output was closed.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
@@ -50,7 +50,7 @@ pub struct Progress {
     is_terminal: bool,
     period: Duration,
     shown: Instant,
-    /// Whether a line on the terminal has yet to be ended.
+    /// True while a line on the terminal has yet to be ended.
     is_open: bool,
 }
 

@@ -40,7 +40,7 @@ struct Place {
     input: Input,
     /// One column, or a vector's elements in order.
     columns: Vec<usize>,
-    /// Whether a vector stands in columns of its own and not in a list.
+    /// True if a vector stands in columns of its own and not in a list.
     spread: bool,
 }
 

@@ -196,7 +196,7 @@ pub fn find_column(columns: &[String], name: &str) -> anyhow::Result<usize> {
     bail!("no column {}; the file has {listed}", quoted(name))
 }
 
-/// Whether a cell holds no value: nothing, `NA` or `nan`. To a category they are texts all the same.
+/// True if a cell holds no value: nothing, `NA` or `nan`. To a category all of these are texts.
 pub fn is_gap(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || text == "NA" || text.eq_ignore_ascii_case("nan")

@@ -160,7 +160,7 @@ impl<K> PrequentialRun<K> {
     }
 }
 
-/// Whether a row is among the share that gets the true action: the same rows in every run.
+/// True if a row is among the share that gets the true action: the same rows in every run.
 fn is_corrected(row: u64, share: f64) -> bool {
     // The finaliser of SplitMix64 (Steele, Lea and Flood 2014) after one step from `row`.
     let mut x = row.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -26,7 +26,7 @@ pub struct RunReport {
     pub members: Vec<(String, f64)>,
     /// The names of the classes or actions.
     pub classes: Vec<String>,
-    /// Whether each class is printed, and not only the rare ones.
+    /// True if each class is printed, and not only the rare ones.
     pub each_class: bool,
     /// The mean score on rows that were not learned, if asked for.
     pub test: Option<Option<f64>>,

@@ -17,7 +17,7 @@ pub const LAST_EXAMPLES: usize = 2000;
 #[derive(Debug, PartialEq)]
 pub struct ScoreNames {
     pub score: &'static str,
-    /// Whether a smaller score is better.
+    /// True if a smaller score is better.
     pub is_error: bool,
     pub last_tenth: &'static str,
     /// Of the last [`LAST_EXAMPLES`] examples.

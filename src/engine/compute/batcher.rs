@@ -34,7 +34,7 @@ pub(crate) trait Request: Send + 'static {
     /// The number of its rows; each is answered by equally many values.
     fn n_rows(&self) -> usize;
 
-    /// Whether it can share a batch with another.
+    /// True if this job can share a batch with another.
     fn batches_with(&self, other: &Self) -> bool;
 }
 

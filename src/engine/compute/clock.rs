@@ -93,7 +93,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Whether a wall clock far ahead of the last entry is believed at a start.
+/// The trust in a wall clock that is far ahead of the last entry at a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WallClock {
     /// After an hour in which it stays there.

@@ -1,8 +1,8 @@
 //! A model as its folder describes it: model.toml, and the files that it names.
 //!
 //! Invariant: each file is read once, and pinned in the text of the description by the digest of
-//! what was read. What learns, recovers or replays takes the pinned text and the kept bytes; it
-//! never looks at the folder.
+//! its bytes. Learning, recovery and replay take the pinned text and the kept bytes, and never look
+//! at the folder.
 //!
 //! Weights to start with are kept in the data directory before the first entry is journaled, and
 //! are a part of the state before that entry. They are of a model that starts: a later change of
@@ -48,7 +48,8 @@ pub struct Described {
     pub(crate) start: Option<(Vec<u8>, Foreign)>,
     /// By the place of the input whose rows they encode.
     pub(crate) embedders: Vec<Option<Embedder>>,
-    /// Of those whose adapters learn: what is kept so that learning needs no other folder.
+    /// The folders of encoders with adapters that learn, kept so that learning needs no other
+    /// folder.
     pub(crate) kept: Vec<EncoderFolder>,
 }
 
@@ -79,8 +80,8 @@ fn models_of(path: &Path) -> Result<PathBuf, Error> {
     Ok(real.parent().map_or_else(|| real.clone(), Path::to_owned))
 }
 
-/// Which folder no link may lead out of, on the way to what a model.toml names: that of all models;
-/// for a path that leaves it by name, the folder which that names.
+/// The folder that no link may lead out of, on the way to a file of a model.toml: that of all
+/// models; for a path that leaves it by name, the folder named there.
 fn root_of<'a>(models: &'a Path, path: &'a Path, named: &str) -> &'a Path {
     let mut parts = Path::new(named).components();
     match parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
@@ -114,7 +115,7 @@ impl Described {
         }
     }
 
-    /// Whether one of its inputs has an encoder.
+    /// True if one of its inputs has an encoder.
     pub fn embeds(&self) -> bool {
         self.embedders.iter().any(Option::is_some)
     }
@@ -247,7 +248,7 @@ fn encoders(
     Ok((encoders, pins))
 }
 
-/// Whether the encoders can be adapted as their inputs say.
+/// Checks that the encoders can be adapted as their inputs ask.
 fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), Error> {
     for (place, _, LowRank { rank, layers, .. }) in spec.adapted_encoders() {
         let encoder = encoders[place].as_ref().map(|read| &*read.embedder.encoder);

@@ -146,7 +146,7 @@ impl Encoder {
         }
     }
 
-    /// Whether it encodes such a column; others pass it by.
+    /// True if this encoder reads such a column.
     pub fn takes(&self, column: &Column) -> bool {
         match self {
             Encoder::Texts(_) => matches!(column, Column::Strings(_)),

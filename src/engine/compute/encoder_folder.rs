@@ -1,6 +1,6 @@
 //! The folder of a text encoder: its files, known by one digest.
 //!
-//! Invariant: what is kept of a folder is read as the folder was, with the same digest.
+//! Invariant: the kept copy of a folder is read as the folder was, with the same digest.
 
 use std::path::Path;
 

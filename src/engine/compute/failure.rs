@@ -64,7 +64,7 @@ impl ComputeError {
         is_lost.then(|| ComputeError::Device(what.to_owned()))
     }
 
-    /// The same, of a request to this model.
+    /// The error of a request to this model whose computation failed.
     pub fn of_model(self, model: &str) -> Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match self {

@@ -12,7 +12,8 @@ use crate::store::Error;
 /// Between two attempts.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Whether lookups wait; a clone waits and ends with the others. None do by default.
+/// The retrying of lookups where the system is short of descriptors; a clone retries and ends with
+/// the others. The default never retries.
 #[derive(Clone, Debug, Default)]
 pub struct ShortageRetry(Option<Arc<Shared>>);
 
@@ -43,7 +44,7 @@ impl ShortageRetry {
         }
     }
 
-    /// Whether a lookup waits now.
+    /// True while a lookup waits for a descriptor.
     pub fn is_waiting(&self) -> bool {
         let shared = self.0.as_ref();
         shared.is_some_and(|shared| shared.n_waiting.load(Relaxed) > 0)

@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub position: u64,
     /// The function that answers.
     pub model: Arc<Model>,
-    /// Which predictions take no feedback any more.
+    /// The predictions that take no feedback any more.
     pub gone: Arc<Gone>,
 }
 

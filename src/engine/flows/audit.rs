@@ -91,12 +91,12 @@ pub struct PredictionFeedback {
     pub signal: Signal,
     /// Its fate when it came; none where that cannot be derived again.
     pub fate: Option<Fate>,
-    /// Whether it was retracted since.
+    /// True if the feedback was retracted since.
     pub retracted: bool,
 }
 
 impl Audit {
-    /// Whether the answer computed again is the one that was given, bit for bit.
+    /// True if the answer computed again is the one that was given, bit for bit.
     pub fn bit_equal(&self) -> bool {
         self.again
             .as_ref()

@@ -149,7 +149,7 @@ impl ModelRuntime {
 pub(crate) struct Pin {
     runtime: Arc<ModelRuntime>,
     version: u64,
-    /// Whether the learner unpins it.
+    /// True once the pin is the learner's to release.
     handed_over: bool,
 }
 

@@ -85,7 +85,7 @@ impl ModelRuntime {
     }
 }
 
-/// Whether a state stands on disk which needs nothing before the order.
+/// True if a state stands on disk which needs nothing before the order.
 fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error> {
     let listed = versions.checkpoints()?;
     let mut behind = listed.iter().filter(|one| one.position >= order);

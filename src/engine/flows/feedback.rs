@@ -1,6 +1,7 @@
 //! FEEDBACK: hand it to the writer, acknowledge once it is on disk.
 //!
-//! Invariant: what cannot be taken is refused at once; an acknowledgement means fsync is done.
+//! Invariant: feedback that cannot be taken is refused at once; an acknowledgement means fsync is
+//! done.
 
 use tokio::sync::oneshot;
 

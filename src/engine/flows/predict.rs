@@ -30,9 +30,9 @@ pub struct Answer {
 /// How a request is answered, beside its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manner {
-    /// Whether the answer is journaled, so that it can have feedback.
+    /// True if the answer is journaled, so that it can have feedback.
     pub journal: bool,
-    /// Whether a bandit draws its action by its policy, or takes the best.
+    /// True if a bandit draws its action by its policy; it takes the best one otherwise.
     pub explore: bool,
 }
 
@@ -46,7 +46,7 @@ impl Default for Manner {
 }
 
 impl ServedModel {
-    /// Whether an input of it has an encoder.
+    /// True if one of the model's inputs has an encoder.
     pub fn encodes(&self) -> bool {
         let runtime = self.get().ok();
         runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))

@@ -1,10 +1,10 @@
 //! RETRACT: derive the state without the feedback beside live traffic, journal the order once
 //! that has caught up, let the learner become it, and erase the feedback where that is asked.
 //!
-//! Invariant: the order takes effect exactly where it stands in the journal. What was derived
-//! before is only a head start: a restart that finds the order derives the same again. Who asked
-//! may go: until the order is journaled nothing has happened then, and from there on all of it
-//! will.
+//! Invariant: the order takes effect exactly where it stands in the journal. The state derived
+//! before that is only a head start: a restart that finds the order derives the same again. A
+//! caller may leave at any time: until the order is journaled nothing has happened then, and from
+//! there on all of it will.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,16 +73,16 @@ pub struct Certificate {
     pub erased: u64,
 }
 
-/// Which feedback to take back, who asks and why.
+/// A request to retract feedback, with its sender and the reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Which events.
+    /// The events to retract.
     pub selector: Selector,
     /// Who asks.
     pub actor: String,
     /// Why.
     pub note: String,
-    /// Whether the events are overwritten as well.
+    /// The fate of their content: kept, or overwritten as well.
     pub disposal: Disposal,
 }
 

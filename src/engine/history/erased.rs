@@ -32,7 +32,8 @@ impl Origins {
         }
     }
 
-    /// The same, with the versions that the journal records since the feedback that was taken back.
+    /// These origins with the versions that the journal records since the feedback that was taken
+    /// back.
     pub fn with(mut self, lineage: Lineage) -> Origins {
         self.lineage = lineage;
         let unrecorded = self.unrecorded.iter();
@@ -40,7 +41,7 @@ impl Origins {
         self
     }
 
-    /// Whether a version learned feedback that was taken back, or anything derived from it.
+    /// True if a version learned feedback that was taken back, or anything derived from it.
     fn holds(&self, version: u64, taken: &BTreeMap<u64, u64>) -> bool {
         if self.tainted.has_left(version) {
             return true;
@@ -62,8 +63,8 @@ impl Origins {
 }
 
 /// Removes the checkpoints that learned the feedback at these positions, each of which comes with
-/// that of the order that took it back, and all that name no version; of the others, which only
-/// knew of it, what was learned stays.
+/// that of the order that took it back, and all that name no version. Of the others, which only
+/// knew of the feedback, the learned state stays.
 ///
 /// # Errors
 /// The disk refused: to be done again.

@@ -130,7 +130,7 @@ impl Error {
     }
 }
 
-/// Whether the operating system refused.
+/// True if the operating system refused.
 fn is_of_disk(error: &store::Error) -> bool {
     use store::Error;
     matches!(

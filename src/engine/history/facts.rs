@@ -158,7 +158,7 @@ impl Facts {
         self.last_erased = self.last_erased.max(others.last_erased);
     }
 
-    /// Whether an entry stands in the stretch.
+    /// True if an entry stands in the stretch.
     pub fn span(&self, position: u64) -> bool {
         (self.first..=self.last).contains(&position)
     }
@@ -197,7 +197,7 @@ impl Facts {
         took.next().map(|(order, _)| *order)
     }
 
-    /// What retractions exclude that were ordered between a state and position `last`.
+    /// The exclusions of retractions that were ordered between a state and position `last`.
     ///
     /// # Errors
     /// The order that concerns the state itself.
@@ -221,7 +221,7 @@ impl Facts {
         behind.take_while(move |(order, _)| *order <= last)
     }
 
-    /// Whether a restore is known to be carried out.
+    /// True if a restore is known to be carried out.
     pub fn is_carried_out(&self, order: u64) -> bool {
         self.carried_out.contains(&order)
     }

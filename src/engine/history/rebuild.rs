@@ -246,7 +246,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Whether this is an order that was not known when the rebuild began. The version that it
+    /// True if this is an order that was not known when the rebuild began. The version that it
     /// brings back may have been passed without being kept, and the feedback that it takes back may
     /// have been learned.
     fn is_unseen(&self, entry: &Entry) -> bool {
@@ -285,7 +285,7 @@ impl Rebuild {
         exclusions.position(|one| one.excludes(entry.position, entry.time, feedback))
     }
 
-    /// Whether its own order takes feedback back.
+    /// True if the order that it derives a state for takes feedback back.
     fn takes_back(&self) -> bool {
         matches!(self.order, Some(Order::Retract(_)))
     }

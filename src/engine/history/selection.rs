@@ -150,7 +150,7 @@ impl Selection {
         }
     }
 
-    /// Whether nothing was chosen yet.
+    /// True if no feedback was chosen yet.
     fn is_empty(&self) -> bool {
         self.new.is_empty() && self.retracted.is_empty()
     }

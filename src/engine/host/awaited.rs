@@ -28,7 +28,7 @@ impl Awaited {
         }
     }
 
-    /// Whether a request waits for a position behind `published`, up to and with `reached`.
+    /// True if a request waits for a position behind `published`, up to and with `reached`.
     pub fn any(&self, published: u64, reached: u64) -> bool {
         let all = self.0.lock().expect("nothing panics under it");
         published < reached && all.range(published + 1..=reached).next().is_some()

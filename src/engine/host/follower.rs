@@ -64,7 +64,7 @@ impl Follower {
         Ok(Some((entry, step)))
     }
 
-    /// Whether the newest snapshot is at least so old.
+    /// True if the newest snapshot is at least so old.
     pub fn is_published_before(&self, age: Duration) -> bool {
         self.last_publish.elapsed() >= age
     }

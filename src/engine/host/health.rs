@@ -14,7 +14,7 @@ enum Phase {
     Open,
     /// The engine closes: no entry is taken any more, and those on disk are learned.
     Stopping,
-    /// Nothing more can be written; what is on disk is learned.
+    /// The journal takes no more entries; those on disk are learned.
     JournalFailed(String),
     /// Nothing is learned any more.
     Halted(String),
@@ -25,11 +25,11 @@ struct State {
     phase: Phase,
     /// Why the next segment cannot be made now.
     stalled: Option<String>,
-    /// Whether the learner waits for a descriptor to read on with, between two entries.
+    /// True while the learner waits for a descriptor to read on with, between two entries.
     starved: bool,
 }
 
-/// Whether an entry can be taken now.
+/// The readiness of a model for a further entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intake {
     Open,
@@ -75,7 +75,7 @@ impl Health {
         }
     }
 
-    /// Whether an entry can be taken now.
+    /// The readiness of the model for a further entry.
     pub fn intake(&self) -> Intake {
         let state = self.state.load();
         match (state.phase.closed(), &state.stalled) {
@@ -107,7 +107,7 @@ impl Health {
         }
     }
 
-    /// Whether nothing can be written any more.
+    /// True once nothing can be written any more.
     pub fn journal_has_failed(&self) -> bool {
         matches!(self.state.load().phase, Phase::JournalFailed(_))
     }
@@ -129,7 +129,7 @@ impl Health {
         self.state.load().starved
     }
 
-    /// Whether learning to the end of the journal, or journaling what it leads to, has to wait.
+    /// True if learning to the end of the journal, or journaling its records, has to wait.
     pub fn is_stuck(&self) -> bool {
         let state = self.state.load();
         let failed = matches!(state.phase, Phase::JournalFailed(_) | Phase::Halted(_));

@@ -1,9 +1,9 @@
 //! A model while it is served: its threads, queues, bounds and the state that they share.
 //!
-//! In reading order: `runtime`, what the threads share, with its parts `health`, `progress`,
-//! `journal_metrics`, `orders` and `retractions`; `writer` and `learning`, the loops of the two
-//! threads, with `write_queue` and `follower` between them; `room` and `retain`, the bounds of the
-//! journal; `served_model`, as requests see it.
+//! In reading order: `runtime`, the state that the threads share, with its parts `health`,
+//! `progress`, `journal_metrics`, `orders` and `retractions`; `writer` and `learning`, the loops of
+//! the two threads, with `write_queue` and `follower` between them; `room` and `retain`, the bounds
+//! of the journal; `served_model`, as requests see it.
 
 pub(crate) mod awaited;
 pub(crate) mod bounds;

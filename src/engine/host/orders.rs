@@ -1,4 +1,4 @@
-//! Orders of one model: what became of the newest, and the turn of those that change limits.
+//! Orders of one model: the outcomes of the newest, and the turn of those that change limits.
 //!
 //! Invariant: an outcome is kept until it is asked for, or a bounded number of newer ones has come.
 

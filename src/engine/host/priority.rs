@@ -15,7 +15,7 @@ pub struct Urgency {
 }
 
 impl Urgency {
-    /// Whether learner threads are to leave the model to the orders on their way.
+    /// True if learner threads are to leave the model to orders that are about to come.
     pub fn is_urgent(&self) -> bool {
         self.n_orders.load(Relaxed) > 0
     }

@@ -48,7 +48,7 @@ impl Progress {
         self.awaited.wait(position)
     }
 
-    /// Whether a request waits for a position behind `published`, up to and with `reached`.
+    /// True if a request waits for a position behind `published`, up to and with `reached`.
     pub fn is_awaited(&self, published: u64, reached: u64) -> bool {
         self.awaited.any(published, reached)
     }
@@ -63,7 +63,7 @@ impl Progress {
         self.next_tick.store(time_us, Relaxed);
     }
 
-    /// Whether retention is due, by the monotonic clock.
+    /// True if retention is due, by the monotonic clock.
     pub fn is_retention_due(&self, monotonic_us: i64) -> bool {
         monotonic_us >= self.next_retention.load(Relaxed)
     }

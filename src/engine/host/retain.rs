@@ -38,7 +38,7 @@ struct Look {
     room: Room,
     /// The first position of the oldest segment to be kept, where older ones can go.
     keep_from: Option<u64>,
-    /// Whether more can go once an entry tells the learner how late it is.
+    /// True if more segments can go once an entry gives the learner a later time.
     waits_for_time: bool,
 }
 
@@ -122,7 +122,7 @@ impl Follower {
         })
     }
 
-    /// Whether an entry would help, where none comes: it ends the waiting of predictions that are
+    /// True if an entry would help, where none comes: it ends the waiting of predictions that are
     /// too old, and begins a new segment, so that the last one can go.
     fn waits_for_time(
         &self,
@@ -192,7 +192,7 @@ impl Follower {
         Ok(base)
     }
 
-    /// Whether the state here would let so much more go than the one at `position` that it is worth
+    /// True if the state here would let so much more go than the one at `position` that it is worth
     /// saving while room is short.
     fn is_far_from(
         &mut self,

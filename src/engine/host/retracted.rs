@@ -53,7 +53,7 @@ impl Retracted {
         Ok(Retracted(Mutex::new(positions)))
     }
 
-    /// Whether the feedback that stands there was taken back.
+    /// True if the feedback at this position was taken back.
     pub fn holds(&self, position: u64) -> bool {
         let positions = self.0.lock().expect("nothing panics under it");
         positions.contains(&position)

@@ -21,7 +21,7 @@ pub const TURNS_MAX: usize = 16;
 pub struct Retractions {
     turn: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    /// Whether one has its turn.
+    /// True while a retraction has its turn.
     under_way: AtomicBool,
     /// The thread of the newest one.
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -73,7 +73,7 @@ impl Retractions {
         Some(turn)
     }
 
-    /// Whether one is under way: nothing is removed that it may start from.
+    /// True while a retraction is under way: no state is removed that it may start from.
     pub fn is_under_way(&self) -> bool {
         self.under_way.load(Relaxed)
     }
@@ -100,7 +100,7 @@ impl Retractions {
         *prepared = Some(rebuild);
     }
 
-    /// Which versions hold what was retracted.
+    /// The versions that hold retracted feedback.
     pub fn tainted(&self) -> Tainted {
         self.tainted
             .lock()

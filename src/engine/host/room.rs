@@ -40,7 +40,7 @@ impl ModelRuntime {
         handed
     }
 
-    /// Whether feedback can be taken now.
+    /// Checks that feedback can be taken now.
     pub fn check_feedback_room(&self) -> Result<(), Error> {
         self.check_open()?;
         let served = self.serving.served();
@@ -53,14 +53,14 @@ impl ModelRuntime {
         self.check_bytes(self.metrics.bytes(), limits.feedback_bytes_max())
     }
 
-    /// Whether an order can be taken now.
+    /// Checks that an order can be taken now.
     pub fn check_room(&self) -> Result<(), Error> {
         self.check_open()?;
         let limits = &self.serving.served().model.spec.journal;
         self.check_bytes(self.metrics.bytes(), limits.bytes_max)
     }
 
-    /// Whether so many bytes are within a share of the journal.
+    /// Checks that so many bytes are within a share of the journal.
     pub fn check_bytes(&self, bytes: u64, max: u64) -> Result<(), Error> {
         if bytes < max {
             Ok(())

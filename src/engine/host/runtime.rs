@@ -1,4 +1,4 @@
-//! The runtime of one served model: what its requests, its writer and its learner share.
+//! The runtime of one served model: the state that its requests, its writer and its learner share.
 //!
 //! Invariant: the follower has one owner at a time, behind its lock; everything that a request
 //! reads is an immutable snapshot or an atomic number.
@@ -65,7 +65,7 @@ pub(crate) struct ModelRuntime {
     /// Where a test holds orders.
     pub stages: Stages,
     jobs: Sender<Job>,
-    /// Whether it stands in the queue of the learner threads.
+    /// True while the model stands in the queue of the learner threads.
     queued: AtomicBool,
 }
 

@@ -70,7 +70,7 @@ impl ServedModel {
         Ok((journal.min(wall), journal.max(wall)))
     }
 
-    /// Which clock entries are dated by, and how far it is from the machine's.
+    /// The clock that entries are dated by, and its distance from the machine's, as a sentence.
     ///
     /// # Errors
     /// [`Error::Unavailable`].

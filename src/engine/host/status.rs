@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
 
-/// Whether a model answers.
+/// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// It does, and learns.
@@ -24,7 +24,7 @@ pub enum State {
 pub struct Status {
     /// Its name.
     pub model: String,
-    /// Whether it answers.
+    /// The readiness of the model to answer.
     pub state: State,
     /// The word for its task; empty while it is unavailable.
     pub task: &'static str,
@@ -115,7 +115,7 @@ impl LastStatus {
         Reader(self)
     }
 
-    /// Whether any request is about to read another.
+    /// True while any request is about to read another.
     pub fn is_read(&self) -> bool {
         self.n_readers.load(Relaxed) > 0
     }

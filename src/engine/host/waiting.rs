@@ -62,7 +62,8 @@ impl WaitingPlaces {
     }
 }
 
-/// Whether a prediction takes no feedback because of its age; its id holds when it was made.
+/// True if a prediction takes no feedback because of its age; its id holds the time at which it was
+/// made.
 fn is_too_old(id: PredictionId, spec: &Spec, now: Time) -> bool {
     let made_ms = (id.0 >> 80) as i64;
     let age_max_ms = spec.journal.age_max_s as i64 * 1000;

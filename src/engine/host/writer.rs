@@ -42,7 +42,7 @@ pub struct JournalWriter {
     ids: Ids,
     /// The last segment as the ids were last written.
     ids_written_in: u64,
-    /// Whether the disk refused them last.
+    /// True if the disk refused the last write of ids.
     ids_failing: bool,
     runtime: Arc<ModelRuntime>,
     /// Journal time as the group in the making began.
@@ -52,7 +52,7 @@ pub struct JournalWriter {
     unsynced: bool,
     /// Where the newest tick stands: the next one waits until it has been applied.
     ticked: u64,
-    /// Whether it came so late that others wait for it to be applied.
+    /// True if the entry came so late that others wait for it to be applied.
     overdue: bool,
     /// Entries that no caller waits for, kept until the next segment can be made.
     held: HeldEntries,
@@ -293,7 +293,7 @@ impl JournalWriter {
         self.runtime.check_bytes(self.journal.bytes() + bytes, max)
     }
 
-    /// Whether the ids of this source leave room for those of others.
+    /// Checks that the ids of this source leave room for those of others.
     fn check_share(&self, source: &str) -> Result<(), Error> {
         let served = self.runtime.serving.served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);

@@ -33,7 +33,7 @@ pub enum Error {
     Unfit {
         /// Of the checkpoint.
         position: u64,
-        /// Which part of it.
+        /// The tensor at fault.
         error: weights::Error,
     },
     /// Use another checkpoint.
@@ -44,7 +44,7 @@ pub enum Error {
     Start {
         /// Where they are kept.
         path: PathBuf,
-        /// Which part of them.
+        /// The tensor at fault.
         error: weights::Error,
     },
     /// Put the encoder back that the model started with.

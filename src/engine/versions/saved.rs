@@ -44,7 +44,7 @@ pub struct Versions {
     pub stand_in: Option<Device>,
     /// Entries that passes over the journal have read: a measure for tests.
     pub entries_read: Arc<AtomicU64>,
-    /// Whether lookups here wait for descriptors.
+    /// The retrying of lookups where descriptors are short.
     pub retry: ShortageRetry,
 }
 
@@ -178,7 +178,8 @@ impl Versions {
         Some(found.filter(|one| one.version == version && is_named(one)))
     }
 
-    /// The same, or which versions are there; as far as it is known, they were made up to `newest`.
+    /// The manifest of a version, where it is kept; as far as it is known, versions were made up to
+    /// `newest`.
     ///
     /// # Errors
     /// [`Error::NoVersion`] and [`Error::NoLongerKept`].
@@ -270,7 +271,7 @@ impl Versions {
         self.state_of(self.read(position)?)
     }
 
-    /// The same, to go on from.
+    /// The state at a position, to go on from.
     pub fn base_at(&self, position: u64) -> Result<Learner, StateError> {
         let checkpoint = self.retry.run(|| self.read(position))?;
         match checkpoint.manifest.erased_by {
@@ -431,7 +432,7 @@ impl Versions {
     }
 }
 
-/// Whether a checkpoint is a version.
+/// True if a checkpoint is a version.
 fn is_named(manifest: &Manifest) -> bool {
     !UNNAMED.contains(&manifest.reason.as_str())
 }

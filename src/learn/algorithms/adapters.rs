@@ -23,14 +23,14 @@ use crate::model::{Adapters, Encoded, LowRank, Rescale, Scale, Target, TextEncod
 const EXAMPLES_PER_STEP: u64 = 32;
 /// Remembered texts that a step is taken on.
 const ROWS_PER_STEP: usize = 32;
-/// Tokens of a text that are remembered; what follows trains no adapter.
+/// Tokens of a text that are remembered; those after them train no adapter.
 const TOKENS_KEPT: usize = 128;
 /// Texts that are remembered: the recent, and of all classes.
 const ROOM: Room = Room {
     short_term: 512,
     long_term: 2048,
 };
-/// Of the guide: what it learned of earlier adapters fades.
+/// Forgetting factor of the guide, whose knowledge of earlier adapters fades.
 const FORGETTING: f64 = 0.9995;
 /// The penalty on the guide's squared weights.
 const RIDGE: f64 = 1.0;

@@ -47,7 +47,7 @@ pub struct AutoLearner {
     error_scale: ErrorScale,
     /// Of the learning rules.
     revision: u32,
-    /// Of the rows of a bandit: what amending a reward needs; none under the first revision.
+    /// Rows of a bandit, for amending a reward; none under the first revision.
     likeness: Option<Likeness>,
     /// How often a reward told of each action; `[actions]`, of a bandit.
     n_chosen: Vec<u64>,
@@ -318,8 +318,8 @@ impl AutoLearner {
         }
     }
 
-    /// Rewards as if one action were right at a time: what one does not earn, the others share by
-    /// what is expected of them; `[actions]`.
+    /// Rewards as if one action were right at a time: the part that the chosen one does not earn is
+    /// divided among the others by their expected rewards; `[actions]`.
     fn shares_of(&self, member_outputs: &MemberOutputs, target: Target) -> Option<Vec<f32>> {
         let (plan, range) = (&self.portfolio.plan, &self.portfolio.range);
         let (chosen, share) = match target {

@@ -53,12 +53,12 @@ pub enum Outcome {
     Updated(u64),
     /// An update of so many new examples was rejected.
     Rejected(u64),
-    /// The device that was to learn it failed, as this sentence says: what was learned before
-    /// stands in the journal alone.
+    /// The device that was to learn it failed, as this sentence says; the learning since the last
+    /// checkpoint stands in the journal alone.
     Failed(String),
 }
 
-/// Whether the learners of this description keep what amending rewards needs.
+/// True if the learners of this description keep the past updates that amending rewards needs.
 pub(crate) fn amends_rewards(spec: &Spec) -> bool {
     spec.revision >= 2 && matches!(spec.task, Task::Bandit { .. })
 }

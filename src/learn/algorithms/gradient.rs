@@ -49,7 +49,8 @@ pub struct GradientLearner {
     /// Outputs that have a class by now; the others take no part.
     n_live: usize,
     recent_classes: RecentClasses,
-    /// Of values and rewards: what amending an example needs; none under the first revision.
+    /// Influence of examples that are values or rewards, for amending one; none under the first
+    /// revision.
     influence: Option<Influence>,
     scratch: Scratch<Buffers>,
 }
@@ -116,7 +117,7 @@ impl GradientLearner {
         Network::new(&self.served())
     }
 
-    /// The same, to be served from a device.
+    /// The network, to be served from a device.
     pub fn network_on(&self, device: Device) -> Network {
         Network::on(&self.served(), device)
     }

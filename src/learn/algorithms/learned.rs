@@ -1,4 +1,4 @@
-//! All that is learned, of any kind: what a restore brings back, and what the digest covers.
+//! The learned state of a model, of any kind: restores bring it back, and the digest covers it.
 //!
 //! Invariant: nothing here knows positions, times, versions or which predictions wait.
 
@@ -178,7 +178,7 @@ impl Learned {
         self.n_examples + n_waiting as u64 + 1
     }
 
-    /// The same, where examples are known by their numbers.
+    /// The number of the next example, where examples are known by their numbers.
     fn next_known(&self) -> Option<u64> {
         self.first_rows.is_some().then(|| self.next_number())
     }
@@ -255,8 +255,8 @@ impl Learned {
 
     /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
     ///
-    /// `encoders` are those whose adapters learn, by the place of their input: what is learned of a
-    /// text is what its encoder gives by now, whatever it gave when the text came.
+    /// `encoders` are those whose adapters learn, by the place of their input: an example of a text
+    /// is its vector by the encoder as it is now, whatever the vector was when the text came.
     pub(crate) fn observe(
         &mut self,
         batch: &Batch,

@@ -1,7 +1,6 @@
 //! `kind = "neighbours"`: remember the newest examples, and let the nearest of them answer.
 //!
-//! Invariant: what was learned last is believed first, so a correction works on the very next
-//! row like it.
+//! Invariant: the newest example weighs most, so a correction works on the very next row like it.
 
 use super::example::{Amendment, Known};
 use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};

@@ -1,7 +1,7 @@
 //! Waiting predictions as tensors, and back.
 //!
-//! Invariant: what only the second revision of the learning rules knows is written where there is
-//! some, so that a state of the first is written as it always was.
+//! Invariant: tensors of the second revision of the learning rules are written only where there is
+//! something in them, so that a state of the first is written as it always was.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -10,11 +10,11 @@ use super::{Held, PendingPredictions, Waiting};
 use crate::event::{PredictionId, Time};
 use crate::model::weights::{Error, Tensors};
 
-/// What a row of `waiting.held` speaks of.
+/// Kinds of the rows of `waiting.held`: the learned reward of a prediction, and its learned label.
 const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
-/// A prediction, and what was learned of its reward and of its truth.
+/// A prediction, with the learned examples of its reward and of its truth.
 type HeldOf = (PredictionId, Option<Held>, Option<Held>);
 
 /// What was learned of the predictions that waited in a version, in the order of their ids.

@@ -121,8 +121,8 @@ impl Trend {
         self.variance += (squared - self.variance) / self.count;
     }
 
-    /// Whether the loss is higher of late. The fast mean of so many updates has the variance of
-    /// one over `2 FAST - 1`.
+    /// True if the loss is higher of late. The fast mean of so many updates has the variance of one
+    /// over `2 FAST - 1`.
     fn rises(&self) -> bool {
         let error = (self.variance / (2.0 * FAST - 1.0)).sqrt();
         self.count >= 2.0 * FAST && self.fast - self.slow > CERTAIN * error

@@ -1,9 +1,10 @@
 //! How many examples each output has learned, and how many of them since another one.
 //!
-//! An action learns from the examples that tell of it alone: what fades with each example of it
-//! fades by their number, not by that of all.
+//! An action learns from the examples that show it alone: anything that fades with each example of
+//! it fades by their number, not by that of all.
 //!
-//! Invariant: bounded; of what lies further back than [`NEWEST`] examples a proportion is believed.
+//! Invariant: bounded; counts that reach further back than [`NEWEST`] examples are taken as a
+//! proportion.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,7 @@ const EVERY: u32 = u32::MAX;
 pub struct OutputCounts {
     /// `[n_outputs]`.
     counts: Vec<u64>,
-    /// Which output each of the newest tells of, the newest last.
+    /// The output that each of the newest examples shows, the newest last.
     newest: VecDeque<u32>,
 }
 

@@ -35,7 +35,7 @@ pub struct Room {
 #[derive(Clone, Debug)]
 pub struct Drawn {
     pub stored: Arc<StoredExample>,
-    /// Whether it comes from the reservoir of all.
+    /// True if it comes from the reservoir of all.
     pub is_long_term: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Examples that are stored, and their form as tensors.
 //!
-//! Invariant: what is loaded has the form of its model: an example that cannot be is refused.
+//! Invariant: a loaded example has the form of its model: one that cannot be is refused.
 
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};

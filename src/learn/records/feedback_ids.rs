@@ -1,6 +1,6 @@
-//! Which feedback ids have come within the last day: the rule, and the table that a learner of the
-//! first revision of the rules keeps. Under later ones the journal says which events are new: it
-//! holds a duplicate as one.
+//! The feedback ids of the last day: the rule by which one is a duplicate, and the table that a
+//! learner of the first revision of the rules keeps. Under later ones the journal records which
+//! events are new: it holds a duplicate as one.
 //!
 //! Invariant: an id is forgotten only after [`WINDOW_US`] of journal time, never for room.
 
@@ -12,7 +12,7 @@ use crate::model::weights::{Error, Tensors};
 /// How long an id is remembered, in microseconds: a day.
 pub const WINDOW_US: i64 = 24 * 3600 * 1_000_000;
 
-/// Whether an id whose first event was accepted at this time is known no more.
+/// True if an id whose first event was accepted at this time is known no more.
 pub fn is_forgotten(accepted: Time, now: Time) -> bool {
     now.0.saturating_sub(accepted.0) > WINDOW_US
 }
@@ -67,7 +67,7 @@ impl FeedbackIds {
         self.order.len()
     }
 
-    /// Whether none is.
+    /// True if no id is known.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

@@ -110,8 +110,8 @@ impl Ledger {
         self.n_contradictions += 1;
     }
 
-    /// Counts a restore to the state of `then`: what was learned since is undone, and what
-    /// had been undone on the way to `then` counts as learned again.
+    /// Counts a restore to the state of `then`: the learning since then is undone, and learning
+    /// that had been undone on the way to `then` counts as learned again.
     pub(crate) fn undo_since(&mut self, then: &Ledger) {
         let total = self.total();
         let superseded = &mut self.counts[Fate::Superseded as usize];

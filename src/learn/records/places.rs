@@ -58,7 +58,7 @@ impl Places {
         }
     }
 
-    /// Whether a place had this label in the state at `position`; none where no order has changed
+    /// True if a place had this label in the state at `position`; none where no order has changed
     /// places since, or it is not known any more.
     pub fn had(&self, place: usize, position: u64, label: &str) -> Option<bool> {
         let known = |stretch: &&Stretch| (stretch.since..stretch.until).contains(&position);

@@ -1,4 +1,5 @@
-//! Forward and backward through flat parameters, written out: what an update costs is here.
+//! Forward and backward pass through flat parameters, written out: nearly all of the cost of an
+//! update is here.
 //!
 //! Invariant: the order of every sum is fixed by the batch alone, so equal batches give equal
 //! gradients; and no row moves the parameters by more than its share of [`Lengths::most`].
@@ -21,7 +22,7 @@ const WORST_SQUARED: f32 = 2.0;
 #[derive(Default)]
 pub struct Pass {
     n_rows: usize,
-    /// `[rows, width]` each: the dense features, what each ReLU let through, the outputs.
+    /// `[rows, width]` each: the dense features, the output of each ReLU, the outputs.
     values: Vec<Vec<f32>>,
     /// Gradients of the loss with respect to the outputs of each layer, `[rows, n_out]` each.
     gradients: Vec<Vec<f32>>,

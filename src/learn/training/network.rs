@@ -1,6 +1,6 @@
 //! A network in training, with the optimiser that trains it: on the processor, or on a device.
 //!
-//! Invariant: what is on a device was copied there from the parameters here, and is read back
+//! Invariant: parameters on a device were copied there from the parameters here, and are read back
 //! whenever they are asked for; rows of hashed features never leave the processor.
 
 use std::borrow::Cow;

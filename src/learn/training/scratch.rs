@@ -1,7 +1,7 @@
 //! Scratch space that is kept between updates, so that they allocate nothing.
 //!
-//! Invariant: no part of the state. What is in it is written before it is read, so two of them
-//! are always equal, and a copy is empty.
+//! Invariant: no part of the state. Its content is written before it is read, so two of them are
+//! always equal, and a copy is empty.
 
 use std::fmt;
 

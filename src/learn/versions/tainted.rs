@@ -36,7 +36,7 @@ impl Tainted {
         (version <= run.last).then_some(run.successor)
     }
 
-    /// Whether it is no longer known what a version holds.
+    /// True if it is no longer known what a version holds.
     pub fn has_left(&self, version: u64) -> bool {
         version > 1 && version <= self.left
     }
@@ -86,7 +86,7 @@ impl Tainted {
         }
     }
 
-    /// Adds all of these, which have the same successor; what has left there leaves here.
+    /// Adds all of these, which have the same successor; a version that has left there leaves here.
     pub(crate) fn take(&mut self, others: &Tainted, successor: u64) {
         for (first, run) in &others.runs {
             self.add(*first..=run.last, successor);

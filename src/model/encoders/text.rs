@@ -1,12 +1,12 @@
 //! A pretrained text encoder: from texts to vectors. Its own weights are frozen.
 //!
-//! It reads what a Hugging Face folder of the BERT family holds, and computes what
-//! sentence-transformers does with it: the mean of the last layer over the tokens of a text,
+//! It reads a Hugging Face folder of the BERT family, and computes the sentence embedding of
+//! sentence-transformers: the mean of the last layer over the tokens of a text,
 //! scaled to length one (Reimers and Gurevych 2019, section 3).
 //!
-//! Invariant: what it gives is journaled beside the text, so its bits may depend on which texts share
-//! a batch, and replay does not ask it again. Where its [`Adapters`] learn, what learns encodes each
-//! text again, alone.
+//! Invariant: its vectors are journaled beside the text, so their bits may depend on which texts
+//! share a batch, and replay does not compute them again. Where its [`Adapters`] learn, the learner
+//! encodes each text again, alone.
 
 mod adapters;
 mod bert;
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use config::{Config, Sizes};
 use graph::SentenceGraph;
 
-/// Texts are read up to this many bytes; what follows does not count.
+/// Texts are read up to this many bytes; the bytes after them do not count.
 const BYTES_MAX: usize = 16 * 1024;
 /// Tokens of one forward pass, padding included, that a longer batch is cut at.
 const TOKENS_AT_ONCE: usize = 4096;

@@ -1,10 +1,10 @@
 //! A pretrained network over vectors: from vectors to vectors, frozen.
 //!
-//! It takes what an ONNX file holds: one input `[batch, ...]`, which a row's values fill in their
+//! It takes the network of an ONNX file: one input `[batch, ...]`, which a row's values fill in their
 //! order, and its first output `[batch, ...]`, of which each row is taken as one vector.
 //!
-//! Invariant: as of [`crate::model::TextEncoder`], nothing that learns holds it. What it gives is journaled
-//! in place of what came, so its bits may depend on which rows share a batch.
+//! Invariant: as of [`crate::model::TextEncoder`], no learner holds it. Its vectors are journaled in
+//! place of the inputs, so their bits may depend on which rows share a batch.
 
 use bytes::Bytes;
 use candle_core::Tensor;
@@ -26,8 +26,8 @@ pub struct VectorEncoder {
 }
 
 impl VectorEncoder {
-    /// Checks and takes what an ONNX file holds. It is computed for one row and for two: what
-    /// cannot be is told here.
+    /// Checks and takes the network of an ONNX file. It is computed for one row and for two, so
+    /// that an input which cannot be computed is refused here.
     ///
     /// # Errors
     /// One sentence that names the node or tensor that cannot be.

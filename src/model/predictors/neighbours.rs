@@ -102,7 +102,7 @@ impl Neighbours {
         self.n_held().min(self.window.n_rows)
     }
 
-    /// Whether there are none.
+    /// True if there are no neighbours.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }

@@ -53,7 +53,7 @@ impl Network {
         }
     }
 
-    /// The same, to be computed on this device.
+    /// A network of these parameters, to be computed on this device.
     pub fn on(parameters: &Parameters, device: Device) -> Network {
         if device == Device::Cpu {
             return Network::new(parameters);
@@ -69,7 +69,7 @@ impl Network {
         }
     }
 
-    /// Whether another device than the processor is to compute it.
+    /// True if another device than the processor is to compute it.
     pub fn is_elsewhere(&self) -> bool {
         matches!(self.place, Place::Device(_))
     }

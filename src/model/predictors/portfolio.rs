@@ -31,7 +31,7 @@ const NEVER: f32 = 30.0;
 /// Members and their weights in the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Portfolio {
-    /// Which members there are.
+    /// The members of the portfolio.
     pub plan: Plan,
     /// One linear member for each step size, then the logistic ones.
     pub linear_members: LinearMembers,
@@ -128,7 +128,7 @@ impl Portfolio {
         self.n_outputs
     }
 
-    /// Whether they are probabilities of classes.
+    /// True if they are probabilities of classes.
     pub fn is_classes(&self) -> bool {
         self.classes
     }

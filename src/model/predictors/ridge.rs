@@ -5,7 +5,7 @@
 //!
 //! - [`RandomFeatures::new`] and [`RandomFeatures::phi`]: from an encoded row to `[n_features]`;
 //! - `Recursion` (in `learn`): `observe(phi, targets)`, one example at a time or in blocks;
-//! - [`RidgeWeights::new`]: what recursions serve (`Recursion::served`), `scores(phi)` to `[n_outputs]`;
+//! - [`RidgeWeights::new`]: the weights of a `Recursion::served`, `scores(phi)` to `[n_outputs]`;
 //! - [`Posterior`]: how sure it is, `deviation(phi)`.
 //!
 //! Invariant: immutable; a posterior shares its matrix with what learns, and the learner copies

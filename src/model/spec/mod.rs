@@ -15,7 +15,7 @@ pub use error::Error;
 use keys::{Key, Values};
 pub use parse::{Named, NamedEncoder, OrderedLimits};
 
-/// The newest revision of the learning rules: what an entry of a journal leads to.
+/// The newest revision of the learning rules: the mapping from a journal's entries to a state.
 ///
 /// Under each revision a journal leads, bit for bit, to what it led to under the program that wrote
 /// it. 1: the rules before revisions were stated. 2: rewards that change later are learned as whole
@@ -106,14 +106,14 @@ pub struct Input {
 pub enum InputKind {
     /// A number a row, standardised online.
     Number {
-        /// Whether NaN stands for a gap: the running mean and an indicator take its place.
+        /// True if NaN stands for a gap: the running mean and an indicator take its place.
         gaps: bool,
     },
     /// A name a row, hashed.
     Category,
     /// A text a row: hashed words, word pairs and character 4-grams.
     Text,
-    /// A text a row: what a pretrained encoder gives, standardised as a whole.
+    /// A text a row: the vector of a pretrained encoder, standardised as a whole.
     Embedded {
         /// The folder of the encoder.
         encoder: Pinned,
@@ -122,7 +122,7 @@ pub enum InputKind {
         /// The adapters of its encoder, if they learn.
         adapters: Option<LowRank>,
     },
-    /// A vector a row: what a pretrained network gives for it, standardised as a whole.
+    /// A vector a row: the output of a pretrained network for it, standardised as a whole.
     EmbeddedVector {
         /// How many 32-bit floats come, at least one.
         n_values: usize,
@@ -135,7 +135,8 @@ pub enum InputKind {
     Vector {
         /// At least one.
         length: usize,
-        /// Whether they are standardised online, as a whole; else they are taken as they are.
+        /// True if the values are standardised online, as a whole; they are taken as they are
+        /// otherwise.
         standardise: bool,
     },
 }
@@ -244,7 +245,8 @@ pub enum Strategy {
     None,
     /// Experience replay: their loss is added as a mean of its own.
     Er,
-    /// The same, while new examples compete only among the classes of late (Caccia et al. 2022).
+    /// Experience replay whose new examples compete only among the classes of late (Caccia et al.
+    /// 2022).
     ErAce,
     /// Dark experience replay (Buzzega et al. 2020): also the outputs they had when remembered.
     DerPlusPlus,
@@ -425,8 +427,8 @@ impl Spec {
         parse::named(toml)
     }
 
-    /// The text of a model.toml with the files that it names pinned, and with `revision` where it
-    /// states none: what a journal holds.
+    /// The text of a model.toml as a journal holds it: with the files that it names pinned, and
+    /// with `revision` where it states none.
     pub fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
         parse::pin(toml, pins, revision)
     }
@@ -454,7 +456,7 @@ impl Spec {
         }
     }
 
-    /// Whether a state of this description can go on under `next`.
+    /// Checks that a state of this description can go on under `next`.
     ///
     /// # Errors
     /// Names the key whose change would need another shape of state.
@@ -508,7 +510,7 @@ impl Spec {
         })
     }
 
-    /// Whether the rows of one are rows of the other.
+    /// True if the rows of one description are rows of the other.
     pub fn has_inputs_of(&self, other: &Spec) -> bool {
         let mut pairs = self.inputs.iter().zip(&other.inputs);
         pairs.all(|(one, other)| one.is_alike(other)) && self.inputs.len() == other.inputs.len()
@@ -516,7 +518,7 @@ impl Spec {
 }
 
 impl Input {
-    /// Whether it is the same to what was learned: an encoder may have moved.
+    /// True if the input is the same to the learned state: an encoder may have moved.
     fn is_alike(&self, other: &Input) -> bool {
         match (&self.kind, &other.kind) {
             (
@@ -543,7 +545,7 @@ impl Input {
 }
 
 impl InputKind {
-    /// Whether it has an encoder that learns.
+    /// True if it has an encoder that learns.
     pub fn is_adapted(&self) -> bool {
         matches!(
             self,

@@ -79,7 +79,7 @@ fn all(
     Ok(folded)
 }
 
-/// The exponent is one number: what powers of other shapes cost, exports do not ask for.
+/// The exponent is one number: exports use no powers of other shapes.
 pub fn pow(call: &Call) -> Result<Value, Fault> {
     let exponent = match call.value(1)? {
         Value::Floats(tensor) => one_float(tensor)?,

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::super::call::{Call, axis};
 use super::super::value::{Fault, Value, fault, one_float, select};
 
-/// Values on one side at most: what is computed from them does not overflow.
+/// Values on one side at most: sizes computed from them do not overflow.
 const PAD_MAX: i64 = 1 << 24;
 
 /// The place, of so many, whose value stands for one outside of them.

@@ -93,7 +93,7 @@ fn spreads(call: &Call, extents: &[usize], reach: &[usize]) -> Result<Vec<Spread
     along.collect()
 }
 
-/// The device has one padding for both dimensions: what stays is cut out.
+/// The device has one padding for both dimensions: the rest of the wider one is cut out.
 fn spread(
     call: &Call,
     x: &Tensor,

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::super::call::Call;
 use super::super::value::{Fault, Value, fault, select};
 
-/// Extents, strides and the like at most: what is computed from them does not overflow.
+/// Extents, strides and the like at most: sizes computed from them do not overflow.
 const EXTENT_MAX: i64 = 1 << 24;
 /// Places of a pool's window along one dimension at most, and of a kernel that is taken place by
 /// place: each takes a pass over the values.
@@ -276,8 +276,8 @@ fn convolve(
     select(&select(&y, 2, &every(high))?, 3, &every(wide))
 }
 
-/// Each channel by itself, all of them at once: what a place of the kernel covers times its weight,
-/// summed place by place. The device would take one channel after the other.
+/// Each channel by itself, all of them at once: the values under a place of the kernel times its
+/// weight, summed place by place. The device would take one channel after the other.
 fn by_channel(
     call: &Call,
     x: &Tensor,

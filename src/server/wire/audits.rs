@@ -13,7 +13,7 @@ use super::feedback::time;
 use super::records::timestamp;
 use super::refusal::Refusal;
 
-/// Which feedback a request chooses.
+/// The feedback that a request selects.
 pub(in crate::server) fn selector(request: &messages::RetractRequest) -> Result<Selector, Refusal> {
     let between = request.since.is_some() || request.until.is_some();
     let n_choices = [

@@ -1,7 +1,8 @@
 //! Messages to values and back: the only place that reads or writes a generated message.
 //!
-//! Promise: what leaves this room inward is valid, by the description of its model; bad input
-//! ends here with a [`Refusal`] that names the field. Nothing here waits, and no clock is read.
+//! Promise: a value that leaves this room inward is valid, by the description of its model; bad
+//! input ends here with a [`Refusal`] that names the field. Nothing here waits, and no clock is
+//! read.
 //!
 //! In reading order: `tensors` (inputs to rows), with `numbers`, `texts` and `tensor` below it;
 //! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`, with

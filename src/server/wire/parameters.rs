@@ -27,7 +27,7 @@ const NAME_BYTES_MAX: usize = 32;
 pub(in crate::server) struct Parameters {
     /// Wait until everything up to here has been applied.
     pub min_position: Option<u64>,
-    /// Whether the prediction is journaled, and whether a bandit explores.
+    /// The options of the prediction: journaling, and exploration of a bandit.
     pub manner: Manner,
 }
 
@@ -107,7 +107,7 @@ fn bare(name: &str) -> Vec<u8> {
     letters.map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
-/// Whether a name is the words of min_position in either order, shortened or with slips.
+/// True if a name is the words of min_position in either order, shortened or with slips.
 fn is_min_position(given: &[u8]) -> bool {
     let is_word = |given: &[u8], words: &[(&str, usize)]| {
         let mut words = words.iter();

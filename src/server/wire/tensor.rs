@@ -36,7 +36,7 @@ pub(super) fn refuse(name: &str, what: impl std::fmt::Display) -> Refusal {
     Refusal::invalid("inputs", format!("input \"{name}\": {what}"))
 }
 
-/// Whether `field` holds as many values as the shape says, and no other field any.
+/// Checks that `field` holds as many values as the shape says, and no other field any.
 pub(super) fn counted(
     tensor: &Tensor,
     contents: &InferTensorContents,

@@ -1,4 +1,4 @@
-//! From tensors to rows: what a request is asked with, checked against the description.
+//! From tensors to rows: the inputs of a request, checked against the description.
 //!
 //! Invariant: a [`Batch`] made here has one column for each described input, every column with
 //! the same one to `rows_max` rows, and every value is one that the description allows. Vectors

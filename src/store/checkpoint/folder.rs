@@ -74,7 +74,7 @@ pub fn save(
     replace(disk, checkpoints, manifest, weights, learner)
 }
 
-/// The same, whatever stands there.
+/// Saves a checkpoint in place of whatever stands there.
 ///
 /// # Errors
 /// As [`save`], but for [`Error::Exists`].

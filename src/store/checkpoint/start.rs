@@ -1,6 +1,6 @@
 //! The initial weights of a model: a file from elsewhere, kept as it was.
 //!
-//! Invariant: what is loaded has the digest that the description pins, so a history can be applied
+//! Invariant: loaded weights have the digest that the description pins, so a history can be applied
 //! from its first entry with nothing but the data directory.
 
 use std::path::Path;

@@ -54,8 +54,8 @@ pub(in crate::store) fn erased(
     bytes
 }
 
-/// What was kept of an entry in whose place these bytes stand; none where they do not say that it
-/// was erased.
+/// The tombstone of an erased entry, from the bytes in its place; none where they do not say that
+/// it was erased.
 pub(in crate::store) fn parse_erased(
     header: &EntryHeader,
     journal_id: &[u8; 16],

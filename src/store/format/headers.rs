@@ -41,7 +41,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Whether all of it was written; it may still be of a newer format.
+    /// True if the header was written to its end; it may still be of a newer format.
     pub fn is_whole(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> bool {
         bytes[..8] == SEGMENT_MAGIC && bytes[8..12] == crc32c::crc32c(&bytes[12..]).to_le_bytes()
     }

@@ -186,7 +186,7 @@ impl Ids {
         self.n_ids
     }
 
-    /// Whether no id is held.
+    /// True if no id is held.
     pub fn is_empty(&self) -> bool {
         self.n_ids == 0
     }
@@ -209,8 +209,8 @@ impl Ids {
         Ok(None)
     }
 
-    /// Whether a source may hold one more: at most as many as are free, so that there is always
-    /// room for others.
+    /// Checks that a source may hold one more id: at most as many as are free, so that there is
+    /// always room for others.
     ///
     /// # Errors
     /// The use of the source, where it may hold no more.
@@ -262,7 +262,7 @@ impl Ids {
         }
     }
 
-    /// Whether enough ids are not on disk to write them.
+    /// True if enough ids are not on disk to write them.
     pub fn is_due(&self, bounds: &Bounds) -> bool {
         self.unwritten.len() >= bounds.sealed_at().div_ceil(UNWRITTEN_PARTS)
     }

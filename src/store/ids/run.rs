@@ -167,7 +167,8 @@ impl Run {
     }
 }
 
-/// Whether an id may be in a file: one in twenty that is not passes. Keys are uniform already.
+/// A Bloom filter of the ids in a file: one in twenty that is not there passes. Keys are uniform
+/// already.
 #[derive(Debug)]
 struct Filter(Vec<u64>);
 

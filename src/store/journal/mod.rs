@@ -1,7 +1,8 @@
 //! The durable, ordered record of everything that a model accepted.
 //!
-//! Invariant: what a sync covered is never cut, skipped or changed unseen. A torn end that no sync
-//! covered is cut when the journal is opened, and reported; damage anywhere else is refused.
+//! Invariant: an entry that a sync covered is never cut, skipped or changed unseen. A torn end that
+//! no sync covered is cut when the journal is opened, and reported; damage anywhere else is
+//! refused.
 //!
 //! One [`Journal`] writes; any number of [`Reader`]s follow it from other threads. [`verify`]
 //! reads everything of a journal that nobody has open.

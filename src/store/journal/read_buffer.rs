@@ -1,6 +1,7 @@
 //! A stretch of a segment in memory, so that small reads in sequence cost no system calls.
 //!
-//! Invariant: it holds bytes that the file had; what a writer appends later is read when asked for.
+//! Invariant: it holds bytes that the file had; bytes that a writer appends later are read when
+//! asked for.
 
 use std::io;
 use std::os::unix::fs::FileExt;

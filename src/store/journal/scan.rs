@@ -77,7 +77,7 @@ pub(super) fn scan(
     Ok(scan)
 }
 
-/// Which segment holds position `from`, or is the first of a journal that starts right after it.
+/// The segment that holds position `from`, or is the first of a journal that starts right after it.
 fn start_of(dir: &Path, firsts: &[u64], from: u64) -> Result<usize, Error> {
     let after = firsts.partition_point(|first| *first <= from);
     match firsts.first() {

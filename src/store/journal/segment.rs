@@ -14,7 +14,7 @@ use crate::store::{Error, Malformed, regular};
 /// The only other file that may lie beside the segments.
 pub(super) const ERASURE_LIST: &str = "erasing";
 
-/// Entries start within 32 bits; what follows the last one is small.
+/// Entries start within 32 bits; the bytes after the last one are few.
 const SEGMENT_BYTES_MAX: u64 = 5 << 30;
 
 /// The newest sound entry: its position, its journal time and the chain at it.

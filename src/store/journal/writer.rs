@@ -58,7 +58,7 @@ pub struct Recovered {
 
 /// A journal that is open for writing.
 ///
-/// Dropped without [`close`](Journal::close), it is as after a crash: what was synced is there.
+/// Dropped without [`close`](Journal::close), it is as after a crash: the synced entries are there.
 pub struct Journal {
     dir: PathBuf,
     config: Config,
@@ -204,7 +204,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused, and the journal is poisoned. [`Error::Poisoned`] from then
-    /// on: what is on disk is known only after opening again.
+    /// on: the content of the disk is known only after opening again.
     pub fn write(&mut self) -> Result<u64, Error> {
         self.check_sound()?;
         if self.group.len() > GROUP_HEADER_BYTES {

@@ -20,7 +20,7 @@ use crate::cli::run::local_model::LocalModel;
 use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::report::CpuClock;
 
-/// Whether a model learns the decisions that it is evaluated on.
+/// The learning of a model during its evaluation: off, or from the decisions themselves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
     /// It learns each decision, `delay` decisions later.

@@ -131,7 +131,7 @@ impl DistinctValues {
         (self.n_zeros == 0).then_some(self.hashes.len())
     }
 
-    /// Whether a value was repeated; beyond the bound, a value of the sample.
+    /// True if a value was repeated; beyond the bound, a value of the sample.
     pub fn has_repeated(&self) -> bool {
         self.has_repeated
     }
@@ -177,12 +177,12 @@ impl TargetCopy {
         }
     }
 
-    /// Whether the column equals the target in every row that has one.
+    /// True if the column equals the target in every row that has one.
     pub fn is_equal(&self) -> bool {
         self.is_equal && self.n_rows > 0
     }
 
-    /// Whether each class has its own value in every row; few rows are no evidence of it.
+    /// True if each class has its own value in every row; few rows are no evidence of it.
     pub fn is_renaming(&self) -> bool {
         const N_ROWS_MIN: usize = 20;
         let n_classes = self.value_of_class.len();

@@ -77,7 +77,7 @@ fn vector(name: &str, length: usize) -> DraftInput {
     }
 }
 
-/// Whether every row has a finite 32-bit float.
+/// True if every row of the column has a finite 32-bit float.
 fn is_element(column: &ColumnStats) -> bool {
     let is_float = |value: f64| (value as f32).is_finite();
     column.n_gaps + column.n_texts + column.n_lists == 0

@@ -12,7 +12,7 @@
 //! - The ridge fades with the examples between two refreshes, at most to half, and is then put
 //!   back whole: nothing winds up where inputs excite nothing.
 //!
-//! Invariant: what enters is finite and bounded, so everything here stays finite.
+//! Invariant: inputs and targets are finite and bounded, so everything here stays finite.
 
 mod block;
 mod saved;

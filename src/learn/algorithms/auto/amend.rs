@@ -167,7 +167,7 @@ impl AutoLearner {
     }
 
     /// Expresses linear members and regressions in another scale of the rewards; `counts` are the
-    /// examples that told of each output. What was never learned of an output stays at the mean.
+    /// examples that showed each output. An output that never learned stays at the mean.
     pub fn rescale(&mut self, change: Rescale, counts: &[u64]) {
         let plan = &self.portfolio.plan;
         let shift = |step: f32, count: &u64| {
@@ -187,9 +187,9 @@ impl AutoLearner {
         self.serve_ridges();
     }
 
-    /// Takes a reward into the range that shares are of, and carries what was learned as shares of
-    /// the old range over to the new one: what the logistic members give for this row, and the
-    /// targets of the exclusive regression. `member_outputs` are then those of now.
+    /// Takes a reward into the range that shares are of, and converts the shares learned so far
+    /// from the old range to the new one: the logistic members' for this row, and the targets of
+    /// the exclusive regression. `member_outputs` are recomputed.
     pub(super) fn widen(
         &mut self,
         row: &Encoded,

@@ -20,7 +20,8 @@ pub struct Answers(VecDeque<Answered>);
 #[derive(Clone, Debug, PartialEq)]
 struct Answered {
     example: u64,
-    /// Whether the answers are indexes of classes or actions, not values in the scale of the target.
+    /// True if the answers are indexes of classes or actions, not values in the scale of the
+    /// target.
     are_indexes: bool,
     /// `[members]`.
     answers: Vec<f32>,

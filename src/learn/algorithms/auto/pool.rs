@@ -1,11 +1,11 @@
 //! How the weights of members follow what they earn.
 //!
-//! Weights `w` `[members]` follow the fixed-share update (Herbster and Warmuth 1998): with losses `l`,
-//! `v_i = w_i exp(-eta l_i)`, then `w_i = (1 - alpha) v_i / sum(v) + alpha / n`. Departures:
+//! Weights `w` `[members]` follow the fixed-share update (Herbster and Warmuth 1998): with losses
+//! `l`, `v_i = w_i exp(-eta l_i)`, then `w_i = (1 - alpha) v_i / sum(v) + alpha / n`. Departures:
 //! `alpha` is dealt out among all members, not all but the one that it comes from, and weights are
 //! brought back to a sum of one; the loss is not that of the prediction that is mixed, but for
-//! classes the 0/1 loss of each member, for values and rewards its clipped error; what is served is
-//! the mean of the members by their weights.
+//! classes the 0/1 loss of each member, for values and rewards its clipped error; the served output
+//! is the mean of the members by their weights.
 //!
 //! One of the members is a stack: a product of the members' probabilities with learned powers
 //! (Genest and Zidek 1986, logarithmic pool), or a weighted sum of their values, whose weights

@@ -1,6 +1,6 @@
 //! A portfolio that learns, as tensors.
 //!
-//! Invariant: what was saved is checked before it is believed, and gives an equal learner.
+//! Invariant: saved tensors are checked before they are used, and give an equal learner.
 
 use super::super::analytic::Recursion;
 use super::super::neighbours;

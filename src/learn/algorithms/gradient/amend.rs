@@ -1,9 +1,9 @@
 //! An example that turned out to be another, as a network makes it good.
 //!
 //! Wherever the example is remembered it is the right one from now on, so it is replayed as that.
-//! What its own update taught is taken back as far as it is left ([`super::influence`]): of values and
-//! rewards, whose gradient is linear in the target. What replays of it taught before fades, since
-//! they now pull the other way. A class is learned once more, as what it is.
+//! The effect of its own update is taken back as far as it is left ([`super::influence`]): of
+//! values and rewards, whose gradient is linear in the target. The effect of its replays fades,
+//! since they now pull the other way. A class is learned once more, as the right one.
 
 use super::super::example::{Amendment, Outcome};
 use super::super::output_loss::OutputLoss;
@@ -56,7 +56,7 @@ impl Amended {
     }
 }
 
-/// Whether a network keeps what amending an example needs.
+/// True if a network keeps the influence of its examples, so that one can be amended.
 pub fn has_influence(spec: &Spec) -> bool {
     spec.revision >= 2 && !matches!(spec.task, Task::Classification { .. })
 }
@@ -138,8 +138,8 @@ impl GradientLearner {
         influence.count(&pulled);
     }
 
-    /// Expresses what is learned in another scale of rewards. What an output began with is at the
-    /// mean of whichever scale there is.
+    /// Expresses the learned weights in another scale of rewards. The initial output is at the mean
+    /// of whichever scale there is.
     pub fn rescale(&mut self, change: Rescale) {
         let Some(influence) = &self.influence else {
             return;

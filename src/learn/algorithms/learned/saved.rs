@@ -1,6 +1,6 @@
 //! All that is learned as tensors, and back.
 //!
-//! Invariant: what was saved is checked before it is believed, and gives an equal learner.
+//! Invariant: saved tensors are checked before they are used, and give an equal learner.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

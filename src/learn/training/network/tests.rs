@@ -1,5 +1,5 @@
-//! What a device computes against what the processor does: on a GPU where one answers, and by the
-//! same steps on the processor everywhere.
+//! Results of a device against those of the processor: on a GPU where one answers, and by the same
+//! steps on the processor everywhere.
 
 use super::*;
 use crate::learn::algorithms::example::Outcome;

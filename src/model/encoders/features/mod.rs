@@ -51,7 +51,7 @@ impl Encoded {
         dense + sparse + rest.iter().map(|(_, x)| x * x).sum::<f32>()
     }
 
-    /// Whether it may be the row that lies at this squared distance, encoded at another time.
+    /// True if it may be the row that lies at this squared distance, encoded at another time.
     pub fn is_again(&self, squared_distance: f32) -> bool {
         let sparse = self.sparse.iter().map(|(_, value)| value);
         let squares: f32 = self.dense.iter().chain(sparse).map(|x| x * x).sum();
@@ -226,7 +226,7 @@ impl Encoder {
 }
 
 impl Encoded {
-    /// Whether every value is finite.
+    /// True if every value is finite.
     pub fn is_finite(&self) -> bool {
         self.dense.iter().all(|value| value.is_finite())
             && self.sparse.iter().all(|(_, value)| value.is_finite())

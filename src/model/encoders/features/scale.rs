@@ -24,7 +24,7 @@ const BLIND: f64 = 1e5;
 const CLIP: f64 = 5.0;
 /// A distance is clipped here.
 const FAR: f64 = 100.0;
-/// Values that are taken as they are are clipped here: what is computed from them stays finite.
+/// Values without a scale are clipped here: anything computed from them stays finite.
 const PLAIN_CLIP: f64 = 1e6;
 /// A value this many deviations away is of another world: the scale says nothing of it.
 const FOREIGN: f64 = 1e4;
@@ -160,8 +160,8 @@ impl Scale {
         }
     }
 
-    /// Whether it says anything of a value. One remembered from before the scale started again may
-    /// be so far off that nothing is to be learned from it any more.
+    /// True if the scale covers a value. One remembered from before the scale started again may be
+    /// so far off that nothing is to be learned from it any more.
     pub fn knows(&self, value: f64) -> bool {
         let reach = FOREIGN * self.all.variance.sqrt();
         self.is_plain() || self.all.variance <= 0.0 || (value - self.all.mean).abs() <= reach
@@ -220,8 +220,8 @@ impl Scale {
         self.all.variance = (variance + squares / count - moved * moved).max(0.0);
     }
 
-    /// How what stands in this scale is expressed in another one; what has no scale yet stands at
-    /// its mean.
+    /// The conversion of values from this scale to another one; a scale without values yet stands
+    /// at its mean.
     pub fn to(&self, other: &Scale) -> Rescale {
         let deviation = other.all.variance.sqrt();
         if deviation <= 0.0 {
@@ -238,7 +238,7 @@ impl Scale {
         }
     }
 
-    /// Whether it is far enough from another one that what was learned in it stands badly.
+    /// True if it is far enough from another one that weights learned in it fit badly.
     pub fn is_far_from(&self, other: &Scale) -> bool {
         let (mine, theirs) = (self.all.variance.sqrt(), other.all.variance.sqrt());
         let apart = (self.all.mean - other.all.mean).abs();

@@ -5,7 +5,7 @@
 use crate::model::linear_algebra::sparse::SparseTable;
 use crate::model::weights::{Error, Tensors};
 
-/// Texts are read up to this many bytes; what follows does not count.
+/// Texts are read up to this many bytes; the bytes after them do not count.
 const BYTES_MAX: usize = 16 * 1024;
 
 /// How many texts held each feature.

@@ -1,4 +1,4 @@
-//! Low-rank adapters: what learns in a text encoder whose own weights are frozen.
+//! Low-rank adapters: the trained part of a text encoder whose own weights are frozen.
 //!
 //! The queries and values of its last layers become `W x + b + B A x`, with `A` of `rank` rows and
 //! `B` zero at the start, so that it starts as it came (Hu et al. 2021, LoRA, section 4.1 and 4.2).

@@ -1,6 +1,6 @@
 //! A symmetric matrix in f64 that grows and shrinks by outer products.
 //!
-//! Invariant: what stands below the diagonal blocks is the matrix, and diagonal blocks are
+//! Invariant: the entries below the diagonal blocks are the matrix, and diagonal blocks are
 //! symmetric to the bit; above them nothing is read.
 
 use pulp::{Arch, Simd, WithSimd};

@@ -19,7 +19,7 @@ pub struct Training {
     moments: Option<[Tensor; 2]>,
     /// Made when a first step is.
     constants: Option<Constants>,
-    /// Of the last forward pass: what goes into each layer.
+    /// Inputs of each layer in the last forward pass.
     inputs: Vec<Tensor>,
     /// Of the last backward pass: gradients with respect to the outputs of each layer.
     gradients: Vec<Tensor>,
@@ -32,7 +32,8 @@ struct Constants {
     is_weight: Tensor,
     /// The least and the largest that a value may be.
     bounds: [Tensor; 2],
-    /// Which hidden values, and which of their gradients, belong to which layer: `[widths, 2 hidden]`.
+    /// Indicators of the layer that a hidden value, or a gradient of one, belongs to: `[widths, 2
+    /// hidden]`.
     sums: Option<Tensor>,
 }
 

@@ -1,4 +1,4 @@
-//! Which members a model gets: what its inputs' shape and a budget of work allow.
+//! The members of a model: those that its inputs' shape and a budget of work allow.
 //!
 //! Invariant: a function of the description alone, so nothing of it is saved.
 
@@ -34,9 +34,9 @@ const RIDGE_EMBEDDED: usize = 1600;
 pub const FORGETTING: f64 = 0.999;
 /// From so many dense inputs on, a row counts as wide.
 const WIDE: usize = 64;
-/// A bandit with more actions than these has logistic members alone. What an action earns is told
-/// too rarely for the others: they expect the mean of what they have not seen, and mixed with
-/// them a logistic member tries too little (banking77 as 77 arms, rewards alone: mean reward
+/// A bandit with more actions than these has logistic members alone. Rewards of one action are too
+/// rare for the others: they expect the mean of actions that they have not seen, and mixed with
+/// them a logistic member explores too little (banking77 as 77 arms, rewards alone: mean reward
 /// 0.16 to 0.25 with them, 0.27 to 0.29 without).
 const MANY_ACTIONS: usize = 32;
 /// The hidden layer of the network that wide inputs get; rewards tell less than labels.
@@ -69,7 +69,7 @@ pub enum Member {
 }
 
 impl Member {
-    /// Whether it is a linear model, logistic ones included.
+    /// True for a linear model, logistic ones included.
     pub fn is_linear(self) -> bool {
         self.step().is_some()
     }
@@ -103,7 +103,7 @@ impl Member {
 pub struct Plan {
     /// The members, in the order of their outputs, weights and saved tensors.
     pub members: Vec<Member>,
-    /// Whether rewards are learned.
+    /// True if rewards are learned.
     pub bandit: bool,
     /// How fast the bias of linear members follows, beside the weight of an input that is one.
     pub bias_rate: f32,
@@ -113,10 +113,10 @@ pub struct Plan {
     pub network: Option<Gradient>,
     /// The factor on the dense inputs of the network.
     pub network_scale: f32,
-    /// Whether linear members and ridge regressions see the newest truth as an input.
+    /// True if linear members and ridge regressions have the newest truth as an input.
     pub sees_newest: bool,
-    /// Whether one stacks the others. Not for a bandit: it would be fitted to the actions that
-    /// were chosen, and believed of all.
+    /// True if a member stacks the others. A bandit has none: it would be fitted to the actions
+    /// that were chosen, and believed of all.
     pub stack: bool,
 }
 
@@ -169,7 +169,7 @@ impl Plan {
         }
     }
 
-    /// Whether this member is one of them.
+    /// True if the plan has this member.
     pub fn has(&self, member: Member) -> bool {
         self.members.contains(&member)
     }
@@ -226,7 +226,7 @@ impl Plan {
         self.forgetting().count() + usize::from(self.has(Member::Exclusive))
     }
 
-    /// Whether a member repeats the newest label or value.
+    /// True if a member repeats the newest label or value.
     pub fn repeats_newest(&self) -> bool {
         self.has(Member::LastLabel) || self.has(Member::LastValue)
     }
@@ -244,9 +244,9 @@ impl Plan {
 #[derive(Clone, Copy)]
 struct Shape {
     text: bool,
-    /// Whether a bandit has more actions than others learn well.
+    /// True if a bandit has more actions than others learn well.
     many: bool,
-    /// Whether rows have many dense inputs.
+    /// True if rows have many dense inputs.
     wide: bool,
     has_ridge: bool,
     has_network: bool,

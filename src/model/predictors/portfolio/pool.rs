@@ -31,7 +31,7 @@ impl Pool {
         }
     }
 
-    /// The same, of members alone.
+    /// A pool of equal weights, of members alone.
     pub fn without_stack(n_members: usize) -> Pool {
         Pool {
             weights: vec![1.0 / n_members as f64; n_members],
@@ -40,8 +40,8 @@ impl Pool {
         }
     }
 
-    /// The weights' mean of `members` `[members, n_outputs]`, `[n_outputs]`: of classes, what the
-    /// mixture's inverse temperature turns into the answer of [`Pool::mix`].
+    /// The weights' mean of `members` `[members, n_outputs]`, `[n_outputs]`: of classes, the input
+    /// of the mixture's inverse temperature in [`Pool::mix`].
     pub fn mixture(&self, member_outputs: &[f32], n_outputs: usize) -> Vec<f32> {
         let mut mixed = vec![0.0; n_outputs];
         for (outputs, weight) in member_outputs.chunks_exact(n_outputs).zip(&self.weights) {

@@ -56,7 +56,7 @@ pub struct Form {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomFeatures {
     form: Form,
-    /// Whether the inputs stand among the features.
+    /// True if the inputs stand among the features.
     own: bool,
     n_sketch: usize,
     n_units: usize,

@@ -119,7 +119,7 @@ pub(super) fn pinned(raw: &Raw, key: &str, path: &str) -> Result<Pinned, Error> 
     })
 }
 
-/// An encoder that an input names: what it gives is as long as its folder said.
+/// An encoder that an input names: its vectors have the length that its folder states.
 pub(super) fn encoder(
     raw: &Raw,
     name: &str,

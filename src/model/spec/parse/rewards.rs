@@ -1,4 +1,4 @@
-//! What a bandit does and earns, as described: `[policy]` and `[feedback]`.
+//! The tables of a bandit and of feedback in a description: `[policy]` and `[feedback]`.
 
 use std::collections::BTreeMap;
 

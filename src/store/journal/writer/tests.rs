@@ -1,4 +1,4 @@
-//! What the writer of a journal promises, on disks that do and do not do as they are told.
+//! The promises of a journal's writer, on disks that obey and on disks that do not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -239,7 +239,7 @@ fn a_torn_new_segment_is_removed_and_written_again() {
     ));
 }
 
-/// What fails of the making of the segment from position 4 on, in the order in which it is done.
+/// The step that a change is in the making of the segment from position 4 on.
 fn step(change: &Change) -> Option<usize> {
     let is_next = |path: &std::path::Path| path.ends_with("00000000000000000004.seg");
     match change {
@@ -278,7 +278,7 @@ fn full(fails: usize, code: i32) -> (TempDir, Journal, Arc<AtomicBool>) {
     (dir, journal, failing)
 }
 
-/// What a crash would leave now, opened.
+/// The journal as a crash would leave it now, opened.
 fn crashed(dir: &TempDir) -> Recovered {
     let copy = tempdir().unwrap();
     for file in fs::read_dir(dir.path()).unwrap() {

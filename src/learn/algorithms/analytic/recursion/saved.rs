@@ -1,6 +1,6 @@
 //! A regression as tensors, and back.
 //!
-//! Invariant: what is loaded goes on as what was saved, and is finite and bounded like it.
+//! Invariant: a loaded regression goes on as the saved one, and is finite and bounded like it.
 
 use std::sync::Arc;
 
