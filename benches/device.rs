@@ -40,9 +40,10 @@ fn main() -> anyhow::Result<()> {
         println!("skipped: {why}");
         return Ok(());
     }
-    let long = match is_quick {
-        true => Duration::from_millis(20),
-        false => Duration::from_secs(1),
+    let long = if is_quick {
+        Duration::from_millis(20)
+    } else {
+        Duration::from_secs(1)
     };
     let parameters = Parameters::new(&WIDTHS, 0, 1);
     for n_rows in ROWS {

@@ -32,9 +32,9 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// What is asked for, and on what.
 pub struct Bench {
-    pub train: Images,
-    pub test: Images,
-    pub seeds: &'static [u64],
+    pub(crate) train: Images,
+    pub(crate) test: Images,
+    pub(crate) seeds: &'static [u64],
     /// Tasks of the long streams.
     pub n_tasks: usize,
     filters: Vec<String>,
@@ -67,21 +67,22 @@ fn main() -> Result<()> {
             return Ok(());
         }
     };
-    let bench = match quick {
-        false => Bench {
+    let bench = if !quick {
+        Bench {
             train,
             test,
             seeds: &SEEDS,
             n_tasks: 20,
             filters,
-        },
-        true => Bench {
+        }
+    } else {
+        Bench {
             train: train.first(1000),
             test: test.first(500),
             seeds: &SEEDS[..1],
             n_tasks: 2,
             filters,
-        },
+        }
     };
     tables::split(&bench)?;
     tables::analytic(&bench)?;

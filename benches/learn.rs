@@ -29,12 +29,12 @@ const PER_UPDATE: usize = 10;
 
 /// How much is run.
 pub struct Effort {
-    pub n_runs: usize,
+    pub(crate) n_runs: usize,
     n_images: usize,
     n_rows: usize,
     /// Rows in the memories that are searched, and how often each is.
     pub n_remembered: &'static [usize],
-    pub n_lookups: usize,
+    pub(crate) n_lookups: usize,
 }
 
 const WHOLE: Effort = Effort {

@@ -86,9 +86,10 @@ async fn soak(duration: Duration) -> anyhow::Result<Count> {
                 count.late_with_id += u64::from(id.is_some());
             }
             waiting.push_back(id);
-            let corrected = match waiting.len() > DELAY {
-                true => waiting.pop_front().flatten(),
-                false => None,
+            let corrected = if waiting.len() > DELAY {
+                waiting.pop_front().flatten()
+            } else {
+                None
             };
             if let Some(id) =
                 corrected.filter(|_| count.predictions % PREDICTIONS_A_CORRECTION == 0)

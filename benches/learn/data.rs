@@ -13,8 +13,8 @@ use flate2::read::GzDecoder;
 
 /// Grey images of 28 x 28 with their digits.
 pub struct Images {
-    pub pixels: Vec<[u8; 784]>,
-    pub digits: Vec<u8>,
+    pub(crate) pixels: Vec<[u8; 784]>,
+    pub(crate) digits: Vec<u8>,
 }
 
 /// Where the data are, if they are there.

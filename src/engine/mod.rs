@@ -191,7 +191,7 @@ impl Engine {
             models.insert(name, Arc::new(served_model));
         }
         let writer = spawn("writer", move || {
-            host::writer::run(&write_receiver, written)
+            host::writer::run(&write_receiver, written);
         });
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
         let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn ids_are_read_only_in_their_hyphenated_form() {
         let check = |text: &str, sound: bool| {
-            assert_eq!(text.parse::<PredictionId>().is_ok(), sound, "{text}")
+            assert_eq!(text.parse::<PredictionId>().is_ok(), sound, "{text}");
         };
         check("01890a5d-ac96-774b-bcce-b302099a8057", true);
         check("01890a5dac96774bbcceb302099a8057", false);

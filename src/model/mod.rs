@@ -30,29 +30,36 @@ mod predictors;
 mod spec;
 pub mod weights;
 
-pub use crate::device::{Device, Error as DeviceError, profile};
-pub use answer::{Choice, Function, Model};
-pub use encoders::features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
-pub use encoders::text::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
-pub use encoders::vector::VectorEncoder;
+pub(crate) use crate::device::Error as DeviceError;
+pub use crate::device::{Device, profile};
+pub(crate) use answer::Function;
+pub use answer::{Choice, Model};
+pub use encoders::features::Encoded;
+pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
+pub use encoders::text::{Adapters, TextEncoder};
+pub(crate) use encoders::text::{EncoderFiles, EncoderWeights};
+pub(crate) use encoders::vector::VectorEncoder;
 pub use linear_algebra::matrix;
-pub use linear_algebra::sparse::SparseTable;
+pub(crate) use linear_algebra::sparse::SparseTable;
 pub use loss::{Target, argmax, softmax};
-pub use policy::{Estimates, Policy};
-pub use predictors::linear::{LinearForm, LinearMembers};
-pub use predictors::neighbours::{
-    BaseRates, Nearest, Neighbour, Neighbours, Remembered, Voters, Window,
-};
-pub use predictors::network::layers::{Layer, Parameters, WEIGHT_MAX};
-pub use predictors::network::weight_check::{TensorMatch, weight_check, widths};
+pub use policy::Estimates;
+pub(crate) use predictors::neighbours::{BaseRates, Nearest, Remembered, Voters};
+pub use predictors::neighbours::{Neighbours, Window};
+pub(crate) use predictors::network::layers::WEIGHT_MAX;
+pub use predictors::network::layers::{Layer, Parameters};
+pub use predictors::network::weight_check::TensorMatch;
+pub(crate) use predictors::network::weight_check::{weight_check, widths};
 pub use predictors::network::{Network, Rule, Training};
-pub use predictors::portfolio::{
+pub(crate) use predictors::portfolio::{
     Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log, logistic_share,
 };
-pub use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
+pub(crate) use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use spec::keys;
+pub(crate) use spec::{
+    Aggregate, Analytic, Gradient, Input, JournalLimits, Named, NamedEncoder, Neighbourhood,
+    Optimizer, Rewards, Strategy,
+};
 pub use spec::{
-    Aggregate, Analytic, Cadence, Error as SpecError, Gradient, ImplicitSignal, Input, InputKind,
-    JournalLimits, LearnerKind, LowRank, Memory, Named, NamedEncoder, Neighbourhood, Optimizer,
-    OrderedLimits, Pinned, REVISION, Rewards, Spec, Strategy, Task,
+    Error as SpecError, ImplicitSignal, InputKind, LearnerKind, LowRank, OrderedLimits, Pinned,
+    REVISION, Spec, Task,
 };

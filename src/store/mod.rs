@@ -34,19 +34,21 @@ mod directory;
 #[doc(hidden)]
 pub mod disk;
 mod error;
-pub mod format;
+pub(crate) mod format;
 pub mod ids;
 mod journal;
 pub mod regular;
 mod scratch;
 
-pub use checkpoint::{Checkpoint, Manifest};
+pub(crate) use checkpoint::Checkpoint;
+pub use checkpoint::Manifest;
 pub use directory::Directory;
 pub use disk::Disk;
-pub use error::{Error, Malformed};
-pub use ids::Ids;
+pub use error::Error;
+pub(crate) use error::Malformed;
+pub(crate) use ids::Ids;
+pub(crate) use journal::verify_each;
 pub use journal::{
-    Config, Journal, JournalReport, Reader, Recovered, SegmentFile, TornTail, erase, segments,
-    verify, verify_each,
+    Config, Journal, JournalReport, Reader, Recovered, SegmentFile, erase, segments, verify,
 };
-pub use scratch::{Scratch, sweep as sweep_scratch};
+pub(crate) use scratch::{Scratch, sweep as sweep_scratch};

@@ -55,7 +55,7 @@ async fn say(model: &ServedModel, feedback: Feedback) {
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
         Accepted::Accepted { position } => {
-            model.wait_for_position(position).await.expect("learned")
+            model.wait_for_position(position).await.expect("learned");
         }
         other => panic!("it came before: {other:?}"),
     }

@@ -46,9 +46,10 @@ impl Source {
     fn n_untested(&self) -> usize {
         let mut marks = self.lines.windows(2);
         let end = marks.position(|pair| pair[0].trim() == TESTS && pair[1].ends_with('{'));
-        match self.of_tests {
-            true => 0,
-            false => end.unwrap_or(self.lines.len()),
+        if self.of_tests {
+            0
+        } else {
+            end.unwrap_or(self.lines.len())
         }
     }
 

@@ -306,9 +306,10 @@ fn a_known_value_lies_within_the_intervals() {
         (state >> 11) as f64 / (1u64 << 53) as f64
     };
     for _ in 0..6000 {
-        let (action, p, worth) = match uniform() < 0.8 {
-            true => ("left", 0.8, 0.3),
-            false => ("right", 0.2, 0.6),
+        let (action, p, worth) = if uniform() < 0.8 {
+            ("left", 0.8, 0.3)
+        } else {
+            ("right", 0.2, 0.6)
         };
         let earned = u8::from(uniform() < worth);
         lines += &format!("{},{action},{p},{earned}\n", uniform());
@@ -365,7 +366,7 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
             let receipt = model.accept(feedback).expect("there is room");
             match receipt.wait().await.expect("acknowledged") {
                 Accepted::Accepted { position } => {
-                    model.wait_for_position(position).await.expect("learned")
+                    model.wait_for_position(position).await.expect("learned");
                 }
                 other => panic!("it came before: {other:?}"),
             }

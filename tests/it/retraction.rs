@@ -64,7 +64,7 @@ async fn live(
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
             Accepted::Accepted { position } => {
-                model.wait_for_position(position).await.expect("learned")
+                model.wait_for_position(position).await.expect("learned");
             }
             other => panic!("row {index} came before: {other:?}"),
         }

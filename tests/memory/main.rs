@@ -49,7 +49,7 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
         tokio::task::block_in_place(|| {
             let retracted = support::wait(model.retract(request)).expect("it is retracted");
             assert_eq!(retracted.plan.excluded, 1);
-        })
+        });
     });
     engine.close();
     drop(engine);

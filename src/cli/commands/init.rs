@@ -301,7 +301,7 @@ mod tests {
             2,
         );
         check_data("sea.csv.gz", &numbers("x0 x1 x2"), &[], 2);
-        let text = ["Text text".to_string()];
+        let text = ["Text text".to_owned()];
         check_data("banking77_train.csv.gz", &text, &[], 77);
     }
 
@@ -316,7 +316,7 @@ mod tests {
                       dst_host_same_src_port_rate dst_host_srv_diff_host_rate \
                       dst_host_serror_rate dst_host_srv_serror_rate dst_host_rerror_rate \
                       dst_host_srv_rerror_rate";
-        let mut inputs = vec!["Number duration".to_string()];
+        let mut inputs = vec!["Number duration".to_owned()];
         let words = ["protocol_type", "service", "flag"];
         inputs.extend(words.map(|name| format!("Category {name}")));
         inputs.extend(counts.split(' ').map(|name| format!("Number {name}")));

@@ -66,9 +66,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
     let rows = rows.take(limit).take_while(|_| !interrupt.is_set());
     if args.open {
-        stream.open(rows).await?
+        stream.open(rows).await?;
     } else {
-        stream.closed(rows).await?
+        stream.closed(rows).await?;
     }
     stream.catch_up().await?;
     let seconds = stream.run.seconds();

@@ -78,7 +78,7 @@ impl Progress {
             let _ = write!(stderr, "\r{}\x1b[K", text()).and_then(|()| stderr.flush());
             self.is_open = true;
         } else {
-            note(text())
+            note(text());
         }
     }
 }

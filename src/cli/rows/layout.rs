@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_cell_becomes_what_its_input_holds() {
         let check = |text: &str, name: &str, kind, expected: Column| {
-            assert_eq!(batch(text, name, kind).unwrap(), expected, "{text}")
+            assert_eq!(batch(text, name, kind).unwrap(), expected, "{text}");
         };
         let strings = |text: &str| Column::Strings(vec![text.into()]);
         let floats = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes());

@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_target_is_found_by_name_and_may_be_a_gap() {
-        let columns = ["a".to_string(), "b c".to_string()];
+        let columns = ["a".to_owned(), "b c".to_owned()];
         assert_eq!(find_column(&columns, "b c").unwrap(), 1);
         assert_eq!(
             error(find_column(&columns, "label")),

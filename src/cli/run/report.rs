@@ -56,9 +56,9 @@ impl RunReport {
             }
         }
         if self.each_class {
-            self.print_classes()?
+            self.print_classes()?;
         } else {
-            self.print_rare()?
+            self.print_rare()?;
         }
         self.notes.iter().try_for_each(print::line)
     }

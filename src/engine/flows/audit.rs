@@ -273,9 +273,10 @@ impl Trail {
                 retracted: facts
                     .retracted_by(position, time, &feedback, u64::MAX)
                     .is_some(),
-                fate: match index < FATES_MAX {
-                    true => fate_at(versions, position, &facts),
-                    false => None,
+                fate: if index < FATES_MAX {
+                    fate_at(versions, position, &facts)
+                } else {
+                    None
                 },
                 source: feedback.source,
                 feedback_id: feedback.feedback_id,

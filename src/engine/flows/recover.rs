@@ -145,9 +145,10 @@ fn try_open(
     adopt(follower, journal, description, clock.now())?;
     // The ids of the erased events stay known, and stand nowhere else then.
     let bounds = ids_bounds(&follower.learner.spec().journal);
-    let written = match follower.learner.erasures().is_empty() {
-        true => Ok(()),
-        false => ids.flush(journal.synced(), clock.now(), &bounds),
+    let written = if follower.learner.erasures().is_empty() {
+        Ok(())
+    } else {
+        ids.flush(journal.synced(), clock.now(), &bounds)
     };
     let resumed = written
         .map_err(RecoverError::from)

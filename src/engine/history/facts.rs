@@ -204,12 +204,15 @@ impl Facts {
     pub fn exclusions(&self, base: u64, last: u64) -> Result<Vec<Exclusion>, u64> {
         let between = self.retractions.range(base + 1..=last.max(base + 1));
         let between = between.filter(|(order, _)| **order <= last);
-        let exclusion = |(order, one): (&u64, &Retraction)| match one.first_position <= base {
-            true => Err(*order),
-            false => Ok(Exclusion {
-                selector: one.selector.clone(),
-                before: *order,
-            }),
+        let exclusion = |(order, one): (&u64, &Retraction)| {
+            if one.first_position <= base {
+                Err(*order)
+            } else {
+                Ok(Exclusion {
+                    selector: one.selector.clone(),
+                    before: *order,
+                })
+            }
         };
         between.map(exclusion).collect()
     }

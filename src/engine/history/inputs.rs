@@ -49,12 +49,13 @@ pub fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
             }
             (kind, asked) => discriminant(kind) == discriminant(asked),
         };
-        match fits {
-            true => Ok(place),
-            false => refused(format!(
+        if fits {
+            Ok(place)
+        } else {
+            refused(format!(
                 "{:?} is a {kind} in the journal, and does not fit what is described",
                 input.name
-            )),
+            ))
         }
     });
     places.collect()

@@ -100,7 +100,7 @@ impl Iterator for LoggedDecisions<'_> {
 }
 
 impl<'a> LoggedDecisions<'a> {
-    pub fn new(
+    pub(crate) fn new(
         versions: &'a Versions,
         last_position: u64,
         facts: &Facts,
@@ -221,9 +221,10 @@ impl<'a> LoggedDecisions<'a> {
                 let ids = [*id, *other].into_iter();
                 let rewards: Vec<_> = ids.zip(Reward::preference()).collect();
                 let mut both = rewards.iter();
-                match both.all(|(id, reward)| takes(&self.joins, *id, *reward).is_some()) {
-                    true => rewards,
-                    false => Vec::new(),
+                if both.all(|(id, reward)| takes(&self.joins, *id, *reward).is_some()) {
+                    rewards
+                } else {
+                    Vec::new()
                 }
             }
             signal => {

@@ -67,9 +67,10 @@ impl Orders {
                 continue;
             }
             // Of those that were applied every one that was refused is known.
-            match facts.is_carried_out(order) || order <= known.applied {
-                true => drop(orders.restored.insert(version, order)),
-                false => drop(orders.undecided.insert(order, version)),
+            if facts.is_carried_out(order) || order <= known.applied {
+                orders.restored.insert(version, order);
+            } else {
+                orders.undecided.insert(order, version);
             }
         }
         orders

@@ -341,13 +341,14 @@ fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<(), Error> 
 /// The first position of the journal, if what follows the state at `base` is still there.
 fn reaches_back(versions: &Versions, base: u64) -> Result<u64, Error> {
     let first = first_position(versions)?;
-    match base + 1 < first {
-        false => Ok(first),
-        true => Err(Error::NotRetained(format!(
+    if base + 1 >= first {
+        Ok(first)
+    } else {
+        Err(Error::NotRetained(format!(
             "the journal no longer reaches back far enough: it was shortened and starts at \
-             position {first} now, behind position {}",
+         position {first} now, behind position {}",
             base + 1
-        ))),
+        )))
     }
 }
 

@@ -167,9 +167,10 @@ impl Selection {
         };
         let new = std::mem::take(&mut self.new);
         for position in new {
-            let order = match position < *newest {
-                true => self.order_of(position, &unsorted, pass)?,
-                false => None,
+            let order = if position < *newest {
+                self.order_of(position, &unsorted, pass)?
+            } else {
+                None
             };
             match order {
                 Some(order) => drop(self.retracted.insert(position, order)),

@@ -258,10 +258,11 @@ impl JournalWriter {
         if let Some(position) = known {
             let retracted = self.runtime.retractions.retracted().holds(position);
             let duplicate = Duplicate {
-                feedback_id: match retracted {
+                feedback_id: if retracted {
                     // The first one may have been erased: then its id stands nowhere any more.
-                    true => String::new(),
-                    false => feedback.feedback_id,
+                    String::new()
+                } else {
+                    feedback.feedback_id
                 },
                 first_position: position,
             };

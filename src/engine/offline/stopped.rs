@@ -268,9 +268,10 @@ fn inspect(data: &Path, model: &str) -> Result<(Directory, JournalReport, Facts)
     let directory = Directory::inspect(data)?;
     let models = directory.models()?;
     if !models.iter().any(|known| known == model) {
-        let known = match models.is_empty() {
-            true => "none".to_owned(),
-            false => models.join(", "),
+        let known = if models.is_empty() {
+            "none".to_owned()
+        } else {
+            models.join(", ")
         };
         return Err(Error::Refused {
             field: "journal",

@@ -108,15 +108,16 @@ impl Versions {
             let _whole = self.whole.read().expect("nothing panics under it");
             checkpoint::manifest(&self.folder, position)?
         };
-        match manifest.journal_id == hex(&self.journal_id) {
-            true => Ok(manifest),
-            false => Err(store::Error::Foreign {
+        if manifest.journal_id == hex(&self.journal_id) {
+            Ok(manifest)
+        } else {
+            Err(store::Error::Foreign {
                 path: self.folder.clone(),
                 what: format!(
                     "the checkpoint at position {position} is of another journal; \
-                     move it out of this folder"
+                 move it out of this folder"
                 ),
-            }),
+            })
         }
     }
 
@@ -166,13 +167,12 @@ impl Versions {
         while low < high {
             let middle = low + (high - low) / 2;
             let manifest = self.manifest_at(positions[middle]).ok()?;
-            match manifest.version < version {
-                true => low = middle + 1,
-                false => {
-                    high = middle;
-                    // A checkpoint that names no version stands behind the version it was saved at.
-                    found = Some(manifest);
-                }
+            if manifest.version < version {
+                low = middle + 1;
+            } else {
+                high = middle;
+                // A checkpoint that names no version stands behind the version it was saved at.
+                found = Some(manifest);
             }
         }
         Some(found.filter(|one| one.version == version && is_named(one)))

@@ -144,7 +144,7 @@ impl GradientLearner {
             let begin = || first(spec.task.n_outputs());
             self.influence.get_or_insert_with(begin);
         } else {
-            self.influence = None
+            self.influence = None;
         }
     }
 

@@ -209,14 +209,14 @@ impl Learned {
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
         if spec.revision >= 2 {
-            _ = self.first_rows.get_or_insert_default()
+            _ = self.first_rows.get_or_insert_default();
         } else {
-            self.first_rows = None
+            self.first_rows = None;
         }
         if amends_rewards(spec) {
-            self.begin_amending(spec)
+            self.begin_amending(spec);
         } else {
-            (self.newest, self.counts) = (None, None)
+            (self.newest, self.counts) = (None, None);
         }
         for (place, _, settings) in spec.adapted_encoders() {
             if let Some(learner) = &mut self.adapters[place] {

@@ -219,7 +219,7 @@ mod tests {
         check("dense", |t| t.put_f32("dense", &[1, 1], vec![f32::NAN]));
         check("target.kinds", |t| t.put_u8("target.kinds", &[1], vec![1]));
         check("past.counts", |t| {
-            t.put_f64("past.counts", &[3], vec![-1.0; 3])
+            t.put_f64("past.counts", &[3], vec![-1.0; 3]);
         });
         check("past.sums", |t| t.put_f64("past.sums", &[2], vec![0.0; 2]));
         let mut full = learner();

@@ -40,9 +40,10 @@ impl PendingPredictions {
     pub fn gone(&self, waiting_max: usize) -> Gone {
         let waiting = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
         let mut waiting: Vec<u128> = waiting.take(LISTED_MAX + 1).collect();
-        let newest = match waiting.len() > LISTED_MAX {
-            true => waiting.pop().map_or(0, |id| id - 1),
-            false => self.made_room,
+        let newest = if waiting.len() > LISTED_MAX {
+            waiting.pop().map_or(0, |id| id - 1)
+        } else {
+            self.made_room
         };
         let near = self.len() + COMING_MAX >= waiting_max;
         let n_next = if near { NEXT_MAX } else { 0 };

@@ -67,13 +67,15 @@ impl PendingPredictions {
         let all = take_waiting(tensors)?;
         let numbers = tensors.take_u64("expired", &[Some(3)])?;
         let expired = id(&numbers);
-        let made_room = match tensors.0.contains_key("made_room") {
-            true => id(&tensors.take_u64("made_room", &[Some(2)])?),
-            false => expired,
+        let made_room = if tensors.0.contains_key("made_room") {
+            id(&tensors.take_u64("made_room", &[Some(2)])?)
+        } else {
+            expired
         };
-        let windows = match tensors.0.contains_key("windows") {
-            true => tensors.take_u64("windows", &[None, Some(2)])?,
-            false => Vec::new(),
+        let windows = if tensors.0.contains_key("windows") {
+            tensors.take_u64("windows", &[None, Some(2)])?
+        } else {
+            Vec::new()
         };
         let windows = windows.chunks_exact(2).map(|one| (one[0], one[1] as i64));
         let mut joins = PendingPredictions {
@@ -357,7 +359,7 @@ mod tests {
         joins.update(PredictionId(4), |one| one.credited = Some(3.0));
         assert_eq!(hash(&joins), before);
         joins.update(PredictionId(4), |one| {
-            one.held_label = Some(Held::new(3.0, 2))
+            one.held_label = Some(Held::new(3.0, 2));
         });
         assert_ne!(hash(&joins), before);
     }

@@ -274,9 +274,9 @@ impl Portfolio {
     /// Probabilities become scores; values are what they are.
     fn extend(&self, scores: &mut Vec<f32>, outputs: Vec<f32>) {
         if self.classes {
-            scores.extend(outputs.into_iter().map(log))
+            scores.extend(outputs.into_iter().map(log));
         } else {
-            scores.extend(outputs)
+            scores.extend(outputs);
         }
     }
 

@@ -29,9 +29,12 @@ pub(in crate::server) fn model_metadata(
 ) -> ModelMetadataResponse {
     let spec = &model.spec;
     // A class may come with the next label.
-    let width = match model.names.len() < spec.task.names().len().max(spec.task.n_outputs()) {
-        true if !matches!(spec.task, Task::Regression) => -1,
-        _ => model.names.len() as i64,
+    let width = if model.names.len() < spec.task.names().len().max(spec.task.n_outputs())
+        && !matches!(spec.task, Task::Regression)
+    {
+        -1
+    } else {
+        model.names.len() as i64
     };
     let output = |output: &Output| TensorMetadata {
         name: output.name().to_owned(),

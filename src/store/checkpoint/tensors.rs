@@ -369,7 +369,7 @@ mod tests {
             format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{range}}}}}"#)
         };
         let one = |dtype: &str, shape: &str, range: &str, message: &str| {
-            header(&tensor(dtype, shape, range), &[0; 8], message)
+            header(&tensor(dtype, shape, range), &[0; 8], message);
         };
         let types = "tensor \"a\" has type F16, expected F32, F64, U32, U64 or U8";
         one("F16", "[4]", "[0,8]", types);

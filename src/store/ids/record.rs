@@ -22,6 +22,7 @@ pub struct Record {
 }
 
 impl Record {
+    /// Forty bytes, as they stand in a file.
     pub fn to_bytes(self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         bytes[..16].copy_from_slice(&self.key.to_le_bytes());

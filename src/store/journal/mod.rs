@@ -22,6 +22,6 @@ mod writer;
 
 pub use erase::erase;
 pub use reader::Reader;
-pub use segment::{SegmentFile, TornTail, segments};
+pub use segment::{SegmentFile, segments};
 pub use verify::{JournalReport, verify, verify_each};
 pub use writer::{Config, Journal, Recovered};

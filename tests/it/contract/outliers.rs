@@ -22,9 +22,10 @@ fn median_error(toml: &str, wild: bool) -> f64 {
         if index >= N_ROWS - 600 {
             errors.push((said - truth).abs());
         }
-        let told = match wild && index % 100 == 37 {
-            true => 1e4 * truth,
-            false => truth,
+        let told = if wild && index % 100 == 37 {
+            1e4 * truth
+        } else {
+            truth
         };
         room.say(prediction.ids[0], Signal::Value(told));
     }

@@ -102,9 +102,10 @@ impl Written {
                 // A checkpoint somewhere from here on.
                 let middle = first + (self.chains.len() as u64 - first) / 2;
                 for checkpoint in [0, middle] {
-                    match last {
-                        true => self.check_last(*first, &bytes[..at], checkpoint, &mut found),
-                        false => self.check_inner(index, &bytes[..at], checkpoint, &mut found),
+                    if last {
+                        self.check_last(*first, &bytes[..at], checkpoint, &mut found);
+                    } else {
+                        self.check_inner(index, &bytes[..at], checkpoint, &mut found);
                     }
                 }
             }

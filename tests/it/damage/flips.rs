@@ -240,9 +240,10 @@ pub fn collect(root: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) 
     for entry in fs::read_dir(root.join(folder)).unwrap() {
         let entry = entry.unwrap();
         let path = folder.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => collect(root, &path, files),
-            false => files.push((path, fs::read(entry.path()).unwrap())),
+        if entry.file_type().unwrap().is_dir() {
+            collect(root, &path, files);
+        } else {
+            files.push((path, fs::read(entry.path()).unwrap()));
         }
     }
     files.sort();

@@ -324,12 +324,11 @@ async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_
         assert_eq!(status.state, "READY", "{status:?}");
         ids.push(id(&client.predict(question("m", &small)).await).unwrap());
         submit_all(&mut client, &ids[1..2]).await;
-        let server = match stops {
-            false => server,
-            true => {
-                server.stop();
-                Server::of(&house)
-            }
+        let server = if stops {
+            server.stop();
+            Server::of(&house)
+        } else {
+            server
         };
         if !stops {
             limit(process, Some(before.rlim_cur));

@@ -297,9 +297,10 @@ fn said(signal: Signal, inputs: Option<Subject>) -> Event {
         signal,
         source: if all { "web" } else { "" }.to_owned(),
         event_time: all.then_some(Time(-1)),
-        tags: match all {
-            true => BTreeMap::from([tag("a", "1"), tag("b", "")]),
-            false => BTreeMap::new(),
+        tags: if all {
+            BTreeMap::from([tag("a", "1"), tag("b", "")])
+        } else {
+            BTreeMap::new()
         },
         actor: if all { "ops" } else { "" }.to_owned(),
     })

@@ -202,9 +202,10 @@ fn the_stable_average_serves_among_wrong_labels() {
         for index in 0..3000 {
             let class = rng.random_range(0..4);
             let batch = of_class(class, &mut rng);
-            let told = match rng.random::<f64>() < 0.7 {
-                true => rng.random_range(0..4),
-                false => class,
+            let told = if rng.random::<f64>() < 0.7 {
+                rng.random_range(0..4)
+            } else {
+                class
             };
             learn(&mut room, batch, Signal::Label(told.to_string()));
             if index >= 1000 && index % 100 == 0 {

@@ -63,9 +63,10 @@ fn turning_hyperplane(rng: &mut ChaCha8Rng, at: f64) -> Row {
 fn rules(rng: &mut ChaCha8Rng, at: f64) -> Row {
     let (salary, age) = (rng.random_range(2e4..1.5e5), rng.random_range(20..80));
     let school = rng.random_range(0..5);
-    let yes = match at < 0.5 {
-        true => (age < 40) == (school < 2),
-        false => salary > 7e4 && age >= 40 || school == 4,
+    let yes = if at < 0.5 {
+        (age < 40) == (school < 2)
+    } else {
+        salary > 7e4 && age >= 40 || school == 4
     };
     Row {
         strings: vec![format!("school {school}")],
@@ -140,9 +141,10 @@ fn wide(rng: &mut ChaCha8Rng, _: f64) -> Row {
 
 fn friedman(rng: &mut ChaCha8Rng, at: f64) -> Row {
     let x = uniform(rng, 8);
-    let [a, b, c, d, e] = match at < 0.5 {
-        true => [0, 1, 2, 3, 4],
-        false => [3, 4, 0, 1, 2],
+    let [a, b, c, d, e] = if at < 0.5 {
+        [0, 1, 2, 3, 4]
+    } else {
+        [3, 4, 0, 1, 2]
     };
     let value = 10.0 * (PI * x[a] * x[b]).sin() + 20.0 * (x[c] - 0.5).powi(2);
     let value = value + 10.0 * x[d] + 5.0 * x[e] + normal(rng);

@@ -30,7 +30,7 @@ async fn teach(model: &ServedModel, which: std::ops::Range<usize>, sources: &[&s
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
             Accepted::Accepted { position } => {
-                model.wait_for_position(position).await.expect("learned")
+                model.wait_for_position(position).await.expect("learned");
             }
             other => panic!("row {n} came before: {other:?}"),
         }

@@ -293,12 +293,11 @@ fn p9_a_device_that_is_not_there_is_refused_and_others_serve() {
     let engine = house.open();
     let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
     let error = error.to_string();
-    let expected = match cfg!(feature = "cuda") {
-        true => "backend.device: device cuda:63 is not there: ",
-        false => {
-            "backend.device: device cuda:63 is not in this build: take \"cpu\", or build with \
-             --features cuda"
-        }
+    let expected = if cfg!(feature = "cuda") {
+        "backend.device: device cuda:63 is not there: "
+    } else {
+        "backend.device: device cuda:63 is not in this build: take \"cpu\", or build with \
+         --features cuda"
     };
     assert!(error.contains(expected), "{error}");
     assert!(!error.contains('\n'), "{error}");

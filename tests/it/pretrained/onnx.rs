@@ -175,9 +175,10 @@ fn cnn_formula(x: &[f32]) -> Vec<f32> {
     let [_, height, width] = IMAGE;
     let pixel = |channel: usize, i: isize, j: isize| {
         let inside = (0..height as isize).contains(&i) && (0..width as isize).contains(&j);
-        match inside {
-            true => x[(channel * height + i as usize) * width + j as usize],
-            false => 0.0,
+        if inside {
+            x[(channel * height + i as usize) * width + j as usize]
+        } else {
+            0.0
         }
     };
     // Two output channels of each group; a stride of one down, of two across: 5 by 3.

@@ -376,9 +376,10 @@ impl Life {
                     "clicks" => *position >= found.first,
                     _ => *position >= found.first && !found.erased.contains(position),
                 };
-                match may_go && feedback.feedback_id == *feedback_id {
-                    true => Ok(()),
-                    false => Err(format!("{feedback:?}")),
+                if may_go && feedback.feedback_id == *feedback_id {
+                    Ok(())
+                } else {
+                    Err(format!("{feedback:?}"))
                 }
             }
             Said::Version(version) => match model.check_restore(*version) {
@@ -394,9 +395,10 @@ impl Life {
                     .iter()
                     .find(|(one, _)| tainted.contains(&one.version));
                 let n_erased = found.erased.len() as u64;
-                match kept.is_none() && n_erased == certificate.erased {
-                    true => Ok(()),
-                    false => Err(format!("{kept:?}, {n_erased} erased")),
+                if kept.is_none() && n_erased == certificate.erased {
+                    Ok(())
+                } else {
+                    Err(format!("{kept:?}, {n_erased} erased"))
                 }
             }
         }

@@ -130,7 +130,7 @@ async fn reward(model: &ServedModel, id: PredictionId, reward: f64, source: &str
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
         Accepted::Accepted { position } => {
-            model.wait_for_position(position).await.expect("learned")
+            model.wait_for_position(position).await.expect("learned");
         }
         other => panic!("it came before: {other:?}"),
     }

@@ -149,7 +149,7 @@ pub async fn teach(model: &ServedModel, batch: Batch, truth: &str, feedback_id: 
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
     match receipt.expect("there is room").wait().await.expect("acked") {
         Accepted::Accepted { position } => {
-            model.wait_for_position(position).await.expect("learned")
+            model.wait_for_position(position).await.expect("learned");
         }
         other => panic!("{feedback_id} came before: {other:?}"),
     }
@@ -539,9 +539,10 @@ pub fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let to = to.join(entry.file_name());
-        match entry.file_type().expect("its type").is_dir() {
-            true => copy(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).expect("a copy")),
+        if entry.file_type().expect("its type").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a copy");
         }
     }
 }

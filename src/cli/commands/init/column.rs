@@ -117,7 +117,7 @@ mod tests {
     /// A column `x` of the given values beside a target `y` that alternates, and `keep`, which is
     /// always of use.
     fn beside(values: impl IntoIterator<Item = String>) -> String {
-        let mut text = "x,keep,y\n".to_string();
+        let mut text = "x,keep,y\n".to_owned();
         for (row, value) in values.into_iter().enumerate() {
             let y = if row % 3 == 0 { "up" } else { "down" };
             writeln!(text, "\"{value}\",{},{y}", row % 2).unwrap();
@@ -209,7 +209,7 @@ mod tests {
             "Text, 4.0 words on average, 0 gaps",
         );
         let price = |row| match row {
-            7 => "free".to_string(),
+            7 => "free".to_owned(),
             row => format!("{row}.5"),
         };
         check(
@@ -252,7 +252,7 @@ mod tests {
         check(Some(Task::Regression), 30, &scaled, "");
         // A row without a target is no evidence.
         let gap = |at: usize| match at {
-            3 => "other,5,".to_string(),
+            3 => "other,5,".to_owned(),
             at => equal(at),
         };
         check(None, 30, &gap, copy);

@@ -208,7 +208,7 @@ kind = "text"               # words
 # encoder = "FOLDER"        # a pretrained BERT takes it in, where words alone say too little
 
 "#;
-        assert_eq!(draft.to_toml(), expected.to_string() + POINTERS);
+        assert_eq!(draft.to_toml(), expected.to_owned() + POINTERS);
     }
 
     #[test]

@@ -171,9 +171,10 @@ pub(super) fn answer(
     match &prediction.outputs {
         Outputs::Actions { propensities, .. } if propensities[row] == 1.0 => {
             let served = row_of(&prediction.outputs, row, n_rows);
-            match same_bits(&drawn, &served) {
-                true => Ok(drawn),
-                false => of_row(Choice::Best),
+            if same_bits(&drawn, &served) {
+                Ok(drawn)
+            } else {
+                of_row(Choice::Best)
             }
         }
         _ => Ok(drawn),

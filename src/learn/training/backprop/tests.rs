@@ -73,19 +73,19 @@ fn the_gradient_holds_the_derivatives_of_the_loss() {
         let (weight, bias) = pass.layer_gradient(&parameters, index);
         for (at, derivative) in weight.iter().enumerate().step_by(37) {
             check("weight", *derivative, &|p, step| {
-                p.layers[index].weight[at] += step
+                p.layers[index].weight[at] += step;
             });
         }
         for (at, derivative) in bias.iter().enumerate() {
             check("bias", *derivative, &|p, step| {
-                p.layers[index].bias[at] += step
+                p.layers[index].bias[at] += step;
             });
         }
     }
     for (bucket, row) in sparse_gradient(&rows, pass.first_gradient(), 150) {
         for (at, derivative) in row.iter().enumerate().step_by(29) {
             check("sparse", *derivative, &|p, step| {
-                p.sparse.row_mut(bucket)[at] += step
+                p.sparse.row_mut(bucket)[at] += step;
             });
         }
     }

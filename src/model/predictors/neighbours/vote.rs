@@ -222,7 +222,7 @@ fn estimates(
         match target {
             Target::Reward { action, reward } => hear(action as usize, reward, weight),
             Target::BestAction(best) => (0..base_rates.counts.len()).for_each(|action| {
-                hear(action, f64::from(u8::from(action == best as usize)), weight)
+                hear(action, f64::from(u8::from(action == best as usize)), weight);
             }),
             Target::Class(_) | Target::Value(_) | Target::Correction { .. } => {}
         }

@@ -163,7 +163,7 @@ fn p9_feedback_has_one_subject_and_one_signal() {
             f.event_time = Some(Timestamp {
                 seconds: 1,
                 nanos: -1,
-            })
+            });
         },
         "event_time",
         "event_time: 1 s and -1 ns, expected 0 to 999999999 ns",
@@ -275,7 +275,7 @@ fn p9_a_signal_must_suit_the_task() {
             f.signal = Some(v1::Signal {
                 name: "click".into(),
                 value: 1.0,
-            })
+            });
         },
         "signal: the model describes none under [feedback.signals]",
     );

@@ -263,7 +263,7 @@ fn p9_tensors_must_be_complete_and_all_of_one_form() {
             t.inputs[1].contents = Some(InferTensorContents {
                 fp64_contents: vec![1.0],
                 ..Default::default()
-            })
+            });
         },
         "input \"gap\": both raw and typed values, expected one of them",
     );
