@@ -3,6 +3,9 @@
 //!
 //! `PERENNIAL_ENCODER=FOLDER cargo bench --bench encoder`, with a folder like all-MiniLM-L6-v2.
 
+#[path = "traffic/quantile.rs"]
+mod quantile;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use perennial::engine::{Config, Engine, Manner};
 use perennial::event::{Batch, Column};
+
+use crate::quantile::quantile;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         let alone = N_ALONE as f64 / started.elapsed().as_secs_f64();
         took.sort_unstable();
         let ms = |took: Duration| took.as_secs_f64() * 1e3;
-        let (p50, p99) = (ms(took[N_ALONE / 2]), ms(took[N_ALONE * 99 / 100]));
+        let (p50, p99) = (ms(quantile(&took, 0.5)), ms(quantile(&took, 0.99)));
         let many = rate(|| runtime.block_on(callers(&engine, &text)))?;
         let one = rate(|| runtime.block_on(predict(&engine, N_TEXTS, &text)))?;
         println!("{n_tokens:>6} {p50:>7.2} {p99:>7.2} {alone:>9.1} {many:>13.1} {one:>14.1}");

@@ -6,6 +6,8 @@
 
 #[path = "traffic/feed.rs"]
 mod feed;
+#[path = "traffic/quantile.rs"]
+mod quantile;
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 

@@ -9,6 +9,8 @@
 mod child;
 #[path = "predict/load.rs"]
 mod load;
+#[path = "traffic/quantile.rs"]
+mod quantile;
 
 use std::path::Path;
 use std::sync::Arc;

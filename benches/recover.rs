@@ -8,6 +8,8 @@
 mod feed;
 #[path = "traffic/payments.rs"]
 mod payments;
+#[path = "traffic/quantile.rs"]
+mod quantile;
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 

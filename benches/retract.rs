@@ -9,6 +9,8 @@
 mod feed;
 #[path = "traffic/payments.rs"]
 mod payments;
+#[path = "traffic/quantile.rs"]
+mod quantile;
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 
@@ -20,7 +22,8 @@ use perennial::proto::perennial::v1::RetractRequest;
 use support::House;
 use tokio::task::JoinSet;
 
-use crate::feed::{feed, quantile};
+use crate::feed::feed;
+use crate::quantile::quantile;
 use crate::support::server::{Client, Server};
 
 const N_EVENTS: u64 = 100_000;

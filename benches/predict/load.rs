@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::child::{Kind, Running};
+use crate::quantile::quantile;
 
 /// Different rows, sent in turn.
 const N_ROWS: usize = 256;
@@ -50,9 +51,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn quantile_us(&self, share: f64) -> f64 {
-        let rank = (self.latencies.len() as f64 * share).ceil() as usize;
-        let at = rank.clamp(1, self.latencies.len()) - 1;
-        self.latencies[at].as_secs_f64() * 1e6
+        quantile(&self.latencies, share).as_secs_f64() * 1e6
     }
 
     pub fn per_second(&self) -> f64 {

@@ -13,6 +13,7 @@ use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::quantile::quantile;
 use crate::support::server::Client;
 
 /// Events that wait to be sent.
@@ -34,12 +35,6 @@ impl Fed {
     pub fn quantile(&self, share: f64) -> Duration {
         quantile(&self.latencies, share)
     }
-}
-
-/// Of durations that rise.
-pub fn quantile(rising: &[Duration], share: f64) -> Duration {
-    let rank = (rising.len() as f64 * share).ceil() as usize;
-    rising[rank.clamp(1, rising.len()) - 1]
 }
 
 /// Sends every event, `per_second` if given, and waits for every reply.

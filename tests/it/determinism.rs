@@ -2,7 +2,7 @@
 //!
 //! Invariant: every comparison is of whole states or of digests, bit for bit.
 
-use crate::support::{AUTO, Classroom, cases, gradient, label, rows};
+use crate::support::{AUTO, Classroom, cases, gradient, hex, label, rows};
 use perennial::event::{
     Batch, Column, Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs,
     PredictionId, Signal, Subject, Time,
@@ -158,10 +158,6 @@ fn check_equal(one: &Classroom, other: &Classroom, toml: &str) {
     assert_eq!(one.evaluation(), other.evaluation(), "{toml}");
     assert_eq!(one.ledger(), other.ledger(), "{toml}");
     assert!(one == other, "{toml}");
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everything that a process can tell another of a state.

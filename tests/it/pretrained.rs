@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{AUTO, House, digest, order, syncing_nothing, teach, wait};
+use crate::support::{AUTO, House, digest, hex, order, syncing_nothing, teach, wait};
 use bytes::Bytes;
 use perennial::engine::{Config, Engine, Manner, Offline};
 use perennial::event::{Batch, Column, Order, Outputs};
@@ -208,10 +208,6 @@ async fn p1_a_power_cut_loses_neither_the_start_nor_what_was_learned_on_top() {
         assert_eq!(replayed_in(&data, "net"), hex(found), "cut after {n}");
         fs::remove_dir_all(&image).unwrap();
     }
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The digest that the journal gives from its first entry on, every checkpoint compared.

@@ -10,7 +10,7 @@ mod resent;
 mod together;
 mod traces;
 
-use crate::support::{AUTO, House, answers, digest, gradient, label, order, rows, teach_rows};
+use crate::support::{AUTO, House, answers, digest, gradient, hex, label, order, rows, teach_rows};
 use perennial::engine::{
     Accepted, Audit, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel,
 };
@@ -546,8 +546,4 @@ async fn another_description_is_asked_what_if_and_adopted() {
     let refused = model.command(command).await.unwrap_err().to_string();
     assert!(refused.contains("is of another description"), "{refused}");
     teach_rows(model, 3, 0.3, "latest").await;
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

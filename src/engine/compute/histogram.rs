@@ -46,19 +46,6 @@ impl Counts {
         self.counts.iter().sum()
     }
 
-    /// A bound that this share of the values does not exceed; 0 where none was counted.
-    pub fn quantile(&self, share: f64) -> u64 {
-        let wanted = (self.total() as f64 * share).ceil() as u64;
-        let mut passed = 0;
-        for (bound, count) in self.counts.iter().enumerate() {
-            passed += count;
-            if passed >= wanted && passed > 0 {
-                return 1 << bound;
-            }
-        }
-        0
-    }
-
     /// Bounds, each with the number of values up to it; the last bound is left out.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut passed = 0;
@@ -84,9 +71,6 @@ mod tests {
         assert_eq!(counts.counts[..4], [2, 1, 2, 1]);
         assert_eq!(counts.counts[BOUNDS - 1], 1);
         assert_eq!((counts.total(), counts.sum), (7, 15 + (1 << 40)));
-        assert_eq!(counts.quantile(0.5), 4);
-        assert_eq!(counts.quantile(0.8), 8);
-        assert_eq!(Counts::default().quantile(0.5), 0);
         let cumulative: Vec<_> = counts.cumulative().take(4).collect();
         assert_eq!(cumulative, [(1, 2), (2, 3), (4, 5), (8, 6)]);
     }

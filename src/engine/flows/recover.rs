@@ -196,7 +196,7 @@ pub fn reopen(
         versions.keep_encoders(described)?;
     }
     let learner = match newest {
-        Some(one) if one.manifest.chain != hex(&recovered.from_chain) => {
+        Some(one) if one.manifest.chain != hex(recovered.from_chain) => {
             return Err(StateError::OfAnotherJournal(one.manifest.position).into());
         }
         Some(checkpoint) => versions.state_of(checkpoint)?,

@@ -132,7 +132,7 @@ impl Replay {
         let Ok(Manifest { digest: saved, .. }) = self.versions.manifest_at(position) else {
             return Ok(());
         };
-        let digest = hex(&self.rebuild.learner.learned().digest());
+        let digest = hex(self.rebuild.learner.learned().digest());
         if digest != saved {
             return Err(self.damaged(format!(
                 "the checkpoint at position {position} was saved with digest {saved}, \
@@ -161,7 +161,7 @@ impl Replay {
         Replayed {
             entries: learner.position() - self.base,
             compared: self.compared,
-            digest: hex(&learner.learned().digest()),
+            digest: hex(learner.learned().digest()),
             evaluation: learner.evaluation().clone(),
             divergence: self.rebuild.divergence(),
         }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
+use uuid::Uuid;
+
 use crate::engine::compute::described::Described;
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::retry::ShortageRetry;
@@ -102,13 +104,18 @@ impl Versions {
         checkpoint::positions(&self.folder)
     }
 
+    /// The id of the journal, as manifests hold it: in lower-case hexadecimal digits.
+    fn journal_id_text(&self) -> String {
+        Uuid::from_bytes(self.journal_id).simple().to_string()
+    }
+
     /// The manifest of the checkpoint at a position.
     pub fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
         let manifest = {
             let _whole = self.whole.read().expect("nothing panics under it");
             checkpoint::manifest(&self.folder, position)?
         };
-        if manifest.journal_id == hex(&self.journal_id) {
+        if manifest.journal_id == self.journal_id_text() {
             Ok(manifest)
         } else {
             Err(store::Error::Foreign {
@@ -232,7 +239,7 @@ impl Versions {
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
     pub fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
         for folder in &described.kept {
-            let kept = folder.keep(&self.disk, &self.encoders.join(hex(&folder.digest)));
+            let kept = folder.keep(&self.disk, &self.encoders.join(hex(folder.digest)));
             kept.map_err(|error| StateError::Encoder(error.to_string()))?;
         }
         if described.spec.device == Device::Cpu {
@@ -250,7 +257,7 @@ impl Versions {
         if let Some(encoder) = read.get(&pinned.digest) {
             return Ok(encoder.clone());
         }
-        let path = self.encoders.join(hex(&pinned.digest));
+        let path = self.encoders.join(hex(pinned.digest));
         let found = EncoderFolder::read(&self.encoders, &path);
         let (folder, weights) = found.map_err(|error| StateError::Encoder(error.to_string()))?;
         if folder.digest != pinned.digest {
@@ -284,12 +291,12 @@ impl Versions {
     pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, StateError> {
         let manifest = checkpoint.manifest;
         let position = manifest.position;
-        if manifest.journal_id != hex(&self.journal_id) {
+        if manifest.journal_id != self.journal_id_text() {
             return Err(StateError::OfAnotherJournal(position));
         }
         let learner = Learner::load(checkpoint.weights, checkpoint.learner);
         let learner = learner.map_err(|error| StateError::Unfit { position, error })?;
-        if hex(&learner.learned().digest()) != manifest.digest {
+        if hex(learner.learned().digest()) != manifest.digest {
             return Err(StateError::Digest(position));
         }
         Ok(learner)
@@ -400,14 +407,14 @@ impl Versions {
         }
         Manifest {
             model: self.model.clone(),
-            journal_id: hex(&self.journal_id),
+            journal_id: self.journal_id_text(),
             version: learner.version(),
             position: learner.position(),
             description: blake3::hash(description.toml.as_bytes()).to_string(),
             build: description.build.clone(),
             profile: description.profile.clone(),
-            digest: hex(&digest),
-            chain: hex(&chain),
+            digest: hex(digest),
+            chain: hex(chain),
             metrics,
             ..Manifest::default()
         }
@@ -437,7 +444,7 @@ fn is_named(manifest: &Manifest) -> bool {
     !UNNAMED.contains(&manifest.reason.as_str())
 }
 
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// A digest in lower-case hexadecimal digits.
+pub fn hex(digest: [u8; 32]) -> String {
+    blake3::Hash::from(digest).to_string()
 }

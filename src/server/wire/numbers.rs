@@ -4,6 +4,7 @@
 //! never pass, NaN only as a gap.
 
 use bytes::Bytes;
+use half::{bf16, f16};
 
 use super::refusal::Refusal;
 use super::tensor::{Tensor, Values, counted};
@@ -85,8 +86,8 @@ fn from_raw(tensor: &Tensor, bytes: &[u8]) -> Result<Vec<f64>, Refusal> {
     match tensor.datatype.as_str() {
         "FP64" => each(tensor, bytes, f64::from_le_bytes),
         "FP32" => each(tensor, bytes, |raw| f32::from_le_bytes(raw).into()),
-        "FP16" => each(tensor, bytes, |raw| half(u16::from_le_bytes(raw))),
-        "BF16" => each(tensor, bytes, |raw| brain(u16::from_le_bytes(raw))),
+        "FP16" => each(tensor, bytes, |raw| f16::from_le_bytes(raw).to_f64()),
+        "BF16" => each(tensor, bytes, |raw| bf16::from_le_bytes(raw).to_f64()),
         "INT8" => each(tensor, bytes, |raw| i8::from_le_bytes(raw).into()),
         "INT16" => each(tensor, bytes, |raw| i16::from_le_bytes(raw).into()),
         "INT32" => each(tensor, bytes, |raw| i32::from_le_bytes(raw).into()),
@@ -120,24 +121,6 @@ fn sized<'a, const WIDTH: usize>(
         return Err(tensor.refuse(what));
     }
     Ok(bytes.as_chunks().0)
-}
-
-/// IEEE 754 half precision: sign, 5 bits of exponent, 10 of fraction.
-fn half(bits: u16) -> f64 {
-    let exponent = i32::from(bits >> 10 & 0x1f);
-    let fraction = f64::from(bits & 0x3ff) / 1024.0;
-    let size = match exponent {
-        0 => fraction * 2f64.powi(-14),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
-    };
-    if bits >> 15 == 1 { -size } else { size }
-}
-
-/// The upper half of a single.
-fn brain(bits: u16) -> f64 {
-    f32::from_bits(u32::from(bits) << 16).into()
 }
 
 fn from_typed(tensor: &Tensor, contents: &InferTensorContents) -> Result<Vec<f64>, Refusal> {
@@ -248,7 +231,18 @@ mod tests {
 
     #[test]
     fn halves_are_read_exactly() {
-        let check = |bits: u16, expected: f64| assert_eq!(half(bits), expected, "{bits:#x}");
+        let read = |datatype: &str, bits: u16| {
+            let raw = Bytes::copy_from_slice(&bits.to_le_bytes());
+            let tensor = Tensor {
+                name: "x".to_owned(),
+                datatype: datatype.to_owned(),
+                n_values: 1,
+                values: Values::Raw(raw.clone()),
+            };
+            from_raw(&tensor, &raw).expect("a value")[0]
+        };
+        let check =
+            |bits: u16, expected: f64| assert_eq!(read("FP16", bits), expected, "{bits:#x}");
         check(0x0000, 0.0);
         check(0x3c00, 1.0);
         check(0xc000, -2.0);
@@ -256,8 +250,8 @@ mod tests {
         check(0x0400, 2f64.powi(-14));
         check(0x0001, 2f64.powi(-24));
         check(0xfc00, f64::NEG_INFINITY);
-        assert!(half(0x7e00).is_nan());
-        assert_eq!(brain(0x3f80), 1.0);
-        assert_eq!(brain(0xc040), -3.0);
+        assert!(read("FP16", 0x7e00).is_nan());
+        assert_eq!(read("BF16", 0x3f80), 1.0);
+        assert_eq!(read("BF16", 0xc040), -3.0);
     }
 }

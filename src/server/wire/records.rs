@@ -89,7 +89,9 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         waiting: status.waiting,
         unjournaled: status.unjournaled,
         remembered: status.remembered,
-        digest: status.digest.as_ref().map(hex).unwrap_or_default(),
+        digest: status
+            .digest
+            .map_or_else(String::new, |digest| blake3::Hash::from(digest).to_string()),
         profile: status.profile,
     }
 }
@@ -101,8 +103,4 @@ fn member(member: engine::MemberStatus) -> MemberStatus {
         examples: member.examples,
         sum: member.sum,
     }
-}
-
-fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -293,13 +293,13 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     drop(engine);
     assert_eq!(
         crate::pretrained::replayed(&house, "m"),
-        crate::pretrained::hex(restored)
+        crate::support::hex(restored)
     );
     let folder = house.data().with_file_name("bert");
     fs::rename(&folder, folder.with_extension("away")).unwrap();
     assert_eq!(
         crate::pretrained::replayed(&house, "m"),
-        crate::pretrained::hex(restored)
+        crate::support::hex(restored)
     );
     house.describe("m", &toml(ADAPTED).replace("bert", "bert.away"));
     assert_eq!(digest(house.open().model("m").unwrap()), restored);
@@ -369,13 +369,13 @@ async fn p4_adapters_are_adopted_and_given_up() {
         Offline::order(&house.data(), "m", command).unwrap();
         let engine = house.open();
         let model = engine.model("m").unwrap();
-        assert_eq!(crate::pretrained::hex(digest(model)), expected);
+        assert_eq!(crate::support::hex(digest(model)), expected);
         teach(model, lessons, None).await;
         let learned = digest(model);
         drop(engine);
         assert_eq!(
             crate::pretrained::replayed(&house, "m"),
-            crate::pretrained::hex(learned)
+            crate::support::hex(learned)
         );
     }
 }

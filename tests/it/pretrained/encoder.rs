@@ -128,7 +128,7 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
     for (kind, digest) in &learned {
         assert_eq!(
             crate::pretrained::replayed(&house, kind),
-            crate::pretrained::hex(*digest),
+            crate::support::hex(*digest),
             "{kind}"
         );
     }

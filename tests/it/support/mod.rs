@@ -208,6 +208,11 @@ pub fn digest(model: &ServedModel) -> [u8; 32] {
     model.status(true).digest.expect("it was asked for")
 }
 
+/// A digest as manifests and reports show it.
+pub fn hex(digest: [u8; 32]) -> String {
+    blake3::Hash::from(digest).to_string()
+}
+
 /// A learner that is fed in memory, with the journal it was fed and the versions it made.
 #[derive(Clone)]
 pub struct Classroom {

@@ -174,15 +174,7 @@ fn check_path(key: &str, path: &str) -> Result<(), Error> {
 }
 
 fn digest(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    let pairs = text.as_bytes().chunks_exact(2);
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, pair) in digest.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
+    blake3::Hash::from_hex(text).ok().map(Into::into)
 }
 
 #[cfg(test)]
