@@ -7,7 +7,9 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, Error, regular};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
+use crate::store::regular;
 
 const LOCK: &str = "LOCK";
 

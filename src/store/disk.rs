@@ -11,7 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Error, regular};
+use crate::store::error::Error;
+use crate::store::regular;
 
 /// A change that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,7 +45,6 @@ pub use checkpoint::Manifest;
 pub use directory::Directory;
 pub use disk::Disk;
 pub use error::Error;
-pub(crate) use error::Malformed;
 pub(crate) use ids::Ids;
 pub(crate) use journal::verify_each;
 pub use journal::{

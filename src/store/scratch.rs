@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::checkpoint::{read_tensors, write_tensors};
-use super::{Disk, Error};
 use crate::model::weights::Tensors;
+use crate::store::disk::Disk;
+use crate::store::error::{Error, Malformed};
 
 /// The prefix of the names of such folders.
 const SCRATCH: &str = ".scratch-";
@@ -76,7 +77,7 @@ impl Scratch {
                 .and_then(|left| left.checked_sub(length))
                 .ok_or_else(|| {
                     let what = format!("a tensor of {length} bytes, of which {left} are there");
-                    refused(&path)(super::Malformed(what))
+                    refused(&path)(Malformed(what))
                 })?;
             let mut bytes = vec![0; length as usize];
             file.read_exact(&mut bytes).map_err(failed)?;
@@ -120,7 +121,7 @@ pub fn sweep(disk: &Disk, parent: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn refused(path: &Path) -> impl Fn(super::Malformed) -> Error {
+fn refused(path: &Path) -> impl Fn(Malformed) -> Error {
     let path = path.to_owned();
     move |malformed| Error::Checkpoint {
         path: path.clone(),

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use super::manifest::{Manifest, UNNAMED};
 use super::tensors::{check_finite, read_tensors, write_tensors};
 use crate::model::weights::Tensors;
-use crate::store::{Disk, Error, Malformed, regular};
+use crate::store::disk::Disk;
+use crate::store::error::{Error, Malformed};
+use crate::store::regular;
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";

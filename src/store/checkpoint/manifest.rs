@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 /// The newest format; the first one has no `erased_by`, and is written where that is 0.
 const FORMAT: u32 = 2;

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use super::tensors::read_foreign;
 use crate::model::weights::Foreign;
-use crate::store::{Disk, Error, regular};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
+use crate::store::regular;
 
 /// The weights that a model can start with: the file is read into memory whole.
 pub const FOREIGN_BYTES_MAX: u64 = 4 << 30;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::model::weights::{Data, Foreign, Tensor, Tensors};
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 /// Room for the largest number of tensors with long names; a parser's memory grows with it.
 const HEADER_BYTES_MAX: u64 = 1 << 20;

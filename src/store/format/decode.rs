@@ -14,7 +14,7 @@ use crate::event::{
     Order, Outputs, Prediction, PredictionId, Reason, Refusal, Retraction, Selector, Signal,
     Subject, Time, Version,
 };
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 /// Reads the payload of an entry; vectors are slices of it, texts are copied.
 ///

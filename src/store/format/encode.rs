@@ -8,7 +8,7 @@ use crate::event::{
     Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Order, Outputs,
     Prediction, Reason, Selector, Signal, Subject, Version,
 };
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 /// Appends the payload of an event.
 ///

@@ -4,7 +4,7 @@
 
 use super::headers::{EntryHeader, array, journal_checksum};
 use crate::event::{Kind, PredictionId, Tombstone};
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 /// How an erased payload starts. Its first four bytes are a length that no payload of these kinds
 /// can have, so it is told from a sound one by its start alone.

@@ -3,7 +3,7 @@
 //! Invariant: a header that parses was written whole, by this format, for this journal.
 
 use crate::event::Time;
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 pub(in crate::store) const SEGMENT_HEADER_BYTES: usize = 80;
 pub(in crate::store) const GROUP_HEADER_BYTES: usize = 32;

@@ -3,7 +3,7 @@
 //! Invariant: a checked column can be divided into its rows.
 
 use crate::event::{Batch, Column, Outputs};
-use crate::store::Malformed;
+use crate::store::error::Malformed;
 
 /// Every column of a batch must divide into its rows: later code relies on it.
 pub(super) fn check_batch(batch: &Batch) -> Result<(), Malformed> {

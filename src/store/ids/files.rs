@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use crate::store::{Disk, Error};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
 
 /// Replaces the file under this name in one step.
 pub(super) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {

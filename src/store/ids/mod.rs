@@ -18,9 +18,10 @@ use run::Run;
 use tail::Tail;
 
 use super::regular::is_there;
-use super::{Disk, Error};
 use crate::event::Time;
 use crate::learn::{feedback_key, is_forgotten};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
 
 /// Sources with a count of their own; all others share one.
 const SOURCES_MAX: usize = 4096;

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use super::files::{self, folder_of, replace};
 use super::record::array;
-use crate::store::{Disk, Error, regular};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
+use crate::store::regular;
 
 const MAGIC: &[u8; 8] = b"PRN idsr";
 const HEADER_BYTES: usize = 24;

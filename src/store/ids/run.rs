@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use super::files::{self, folder_of, replace};
 use super::record::{Counts, RECORD_BYTES, Record, array};
 use crate::event::Time;
-use crate::store::{Disk, Error, regular};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
+use crate::store::regular;
 
 const MAGIC: &[u8; 8] = b"PRN ids1";
 const HEADER_BYTES: usize = 48;

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::files::{damaged, folder_of, replace};
 use super::record::{RECORD_BYTES, Record, array};
+use crate::store::disk::Disk;
 use crate::store::disk::OpenFile;
-use crate::store::{Disk, Error, regular};
+use crate::store::error::Error;
+use crate::store::regular;
 
 const MAGIC: &[u8; 8] = b"PRN idst";
 const HEADER_BYTES: usize = 24;

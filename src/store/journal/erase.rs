@@ -14,11 +14,12 @@ use super::index::SegmentIndex;
 use super::read_buffer::ReadBuffer;
 use super::segment::{self, ERASURE_LIST, Segment};
 use crate::event::{Event, Tombstone};
+use crate::store::disk::Disk;
+use crate::store::error::{Error, Malformed};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, Overwritten, decode, erasable, erased, list_to_bytes,
     parse_erased,
 };
-use crate::store::{Disk, Error, Malformed};
 
 /// How much is read at once to find an entry.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -156,9 +157,12 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::super::fixture::{append, duplicate, segments_of};
-    use super::super::{Config, Journal, Reader, verify};
     use super::*;
     use crate::event::Kind;
+    use crate::store::Config;
+    use crate::store::Journal;
+    use crate::store::Reader;
+    use crate::store::verify;
 
     /// Seven duplicates in three segments, with a description before them.
     fn journal() -> (TempDir, Journal) {

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use super::segment::{self, ERASURE_LIST, Segment};
 use crate::event::Kind;
+use crate::store::error::Error;
 use crate::store::format::{EntryHeader, Overwritten, erasable, parse_erased, parse_list};
-use crate::store::{Error, regular};
+use crate::store::regular;
 
 /// Eight bytes a position, and more of them than could be erased at once in memory.
 const LIST_BYTES_MAX: u64 = 1 << 30;

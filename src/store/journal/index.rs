@@ -8,11 +8,11 @@ use super::erasure_list;
 use super::read_buffer::ReadBuffer;
 use super::segment::Segment;
 use crate::event::{Event, Kind};
+use crate::store::error::{Error, Malformed};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, ERASED_MAGIC, EntryHeader, GROUP_HEADER_BYTES, GroupHeader,
     SEGMENT_HEADER_BYTES, decode,
 };
-use crate::store::{Error, Malformed};
 
 /// An open segment, with where its entries start as far as it was scanned.
 pub(super) struct SegmentIndex {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::segment::Segment;
-use crate::store::Error;
+use crate::store::error::Error;
 
 /// A buffer over one segment at a time.
 pub(super) struct ReadBuffer {

@@ -10,7 +10,7 @@ use super::index::{SegmentIndex, Trust};
 use super::read_buffer::ReadBuffer;
 use super::segment::{self, Segment};
 use crate::event::Entry;
-use crate::store::Error;
+use crate::store::error::Error;
 
 /// How much is read at once in sequence: large enough that a system call is spread over many
 /// entries, small enough to stay in the processor's cache.
@@ -237,9 +237,9 @@ mod tests {
 
     use tempfile::tempdir;
 
-    use super::super::Journal;
     use super::super::fixture::{append, duplicate, segments_of};
     use super::*;
+    use crate::store::Journal;
     use crate::store::format::GROUP_HEADER_BYTES;
 
     const SMALL: u32 = 600;

@@ -10,10 +10,11 @@ use super::read_buffer::ReadBuffer;
 use super::scan_segment::{CHUNK, Content, Corruption, scan_segment};
 use super::segment::{self, Head, Segment, TornTail};
 use crate::event::Time;
+use crate::store::error::{Error, Malformed};
 use crate::store::format::{
     EntryHeader, GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use crate::store::{Error, Malformed, regular};
+use crate::store::regular;
 
 /// The result of a scan.
 pub(super) struct JournalScan {
@@ -231,8 +232,9 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::super::fixture::{append, duplicate, read_all, segments_of};
-    use super::super::{Journal, verify};
     use super::*;
+    use crate::store::Journal;
+    use crate::store::verify;
 
     const SMALL: u32 = 800;
 

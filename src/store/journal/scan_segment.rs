@@ -6,11 +6,11 @@ use super::erasure_list;
 use super::read_buffer::ReadBuffer;
 use super::segment::{Head, Segment};
 use crate::event::Kind;
+use crate::store::error::{Error, Malformed};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
     chain_after,
 };
-use crate::store::{Error, Malformed};
 
 /// How much is read at once, in bytes.
 pub(super) const CHUNK: usize = 256 << 10;

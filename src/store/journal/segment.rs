@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::event::Time;
 use crate::store::disk::{Disk, OpenFile};
+use crate::store::error::{Error, Malformed};
 use crate::store::format::{SEGMENT_HEADER_BYTES, SegmentHeader, genesis};
-use crate::store::{Error, Malformed, regular};
+use crate::store::regular;
 
 /// The only other file that may lie beside the segments.
 pub(super) const ERASURE_LIST: &str = "erasing";

@@ -11,7 +11,7 @@ use super::scan::scan;
 use super::scan_segment::Content;
 use super::segment::{self, TornTail};
 use crate::event::{Entry, Event};
-use crate::store::Error;
+use crate::store::error::Error;
 use crate::store::format::decode;
 
 /// The report on a journal.
@@ -99,9 +99,9 @@ mod tests {
 
     use tempfile::tempdir;
 
-    use super::super::Journal;
     use super::super::fixture::{append, segments_of};
     use super::*;
+    use crate::store::Journal;
 
     #[test]
     fn the_report_counts_what_is_there_and_changes_nothing() {

@@ -9,12 +9,13 @@ use super::erase;
 use super::scan::scan;
 use super::segment::{self, Head, LastSegment, TornTail};
 use crate::event::{Event, Time};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
 use crate::store::error::is_passing;
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, PAYLOAD_BYTES_MAX, encode,
     format, genesis, kind,
 };
-use crate::store::{Disk, Error};
 
 /// A group this large is written without being asked for, so that its memory is bounded.
 const GROUP_BYTES_FULL: usize = 16 << 20;
