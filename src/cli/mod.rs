@@ -11,7 +11,7 @@ mod rows;
 mod run;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
     audit, checkpoint, config, demo, evaluate, feedback, import, init, limits, predict, reference,
@@ -97,7 +97,7 @@ impl Cli {
             Command::Config(args) => config::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Demo(args) => demo::run(args),
-            Command::Reference(args) => reference::run(args),
+            Command::Reference(args) => reference::run(args, Cli::command()),
         }
     }
 }
@@ -113,8 +113,6 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -4,12 +4,14 @@
 //! the ticket of its event.
 
 use anyhow::{Context, bail};
+use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 
-use super::{Client, refusal};
+use super::refusal::refusal;
 
 /// The most events, or rows, in flight.
 pub const IN_FLIGHT_MAX: usize = 64;
@@ -23,11 +25,14 @@ pub struct FeedbackStream<T, S> {
 
 impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
     /// Opens a stream; each reply is folded into the state.
-    pub fn open(client: &Client, state: S, fold: fn(&mut S, T, FeedbackReply)) -> Self {
+    pub fn open(
+        mut learning: LearningClient<Channel>,
+        state: S,
+        fold: fn(&mut S, T, FeedbackReply),
+    ) -> Self {
         let (events, to_send) = mpsc::channel(IN_FLIGHT_MAX);
         // A ticket is taken out only when its reply is there, so this channel is the bound.
         let (tickets, mut sent) = mpsc::channel(IN_FLIGHT_MAX);
-        let mut learning = client.learning.clone();
         let replies = tokio::spawn(async move {
             let mut state = state;
             let replies = learning.stream_feedback(ReceiverStream::new(to_send));

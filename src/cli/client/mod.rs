@@ -4,6 +4,7 @@
 
 mod answer;
 mod feedback;
+mod refusal;
 mod request;
 mod signature;
 
@@ -15,11 +16,11 @@ use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest};
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
 use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 pub use answer::{Answer, AnswerValue};
 pub use feedback::{FeedbackStream, IN_FLIGHT_MAX};
+pub use refusal::refusal;
 pub use request::{PredictRequest, tensors};
 
 use crate::cli::rows::signature::ModelSignature;
@@ -91,13 +92,5 @@ impl Client {
     pub async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
         let reply = self.inference.model_infer(request).await;
         Answer::decode(&reply.map_err(refusal)?.into_inner())
-    }
-}
-
-/// Converts a refusal into an error.
-pub fn refusal(status: Status) -> anyhow::Error {
-    match status.message() {
-        "" => anyhow!("the server refused: {}", status.code().description()),
-        message => anyhow!("{message}"),
     }
 }

@@ -307,7 +307,8 @@ impl DemoSession {
             last.1 += u64::from(reply.status == Status::Accepted as i32);
             last.2.push(sent.elapsed());
         };
-        let mut stream = FeedbackStream::open(&self.client, (0, 0, Vec::new()), fold);
+        let mut stream =
+            FeedbackStream::open(self.client.learning.clone(), (0, 0, Vec::new()), fold);
         for (id, label) in ids.iter().zip(labels) {
             self.n_fed += 1;
             let event = FeedbackRequest {

@@ -10,7 +10,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use perennial::engine::Offline;
 use perennial::model::Task;
@@ -148,7 +147,7 @@ fn evaluate_labelled(
             }
         }
     }
-    let chart = prequential::chart(names, &reports, paths);
+    let chart = prequential::chart(names, &reports, paths.rows.as_deref());
     if let (Some(path), Some(chart)) = (&args.svg, chart) {
         let written = fs::write(path, chart.svg());
         written.with_context(|| path.display().to_string())?;
@@ -411,11 +410,9 @@ fn names(folders: &[PathBuf]) -> Vec<String> {
 
 /// Ends the program with a usage error.
 fn misused(why: impl std::fmt::Display) -> ! {
-    let mut command = crate::cli::Cli::command();
-    command.build();
-    let evaluate = command.find_subcommand_mut("evaluate");
-    let evaluate = evaluate.expect("this is its code");
-    evaluate.error(ErrorKind::ValueValidation, why).exit()
+    let command = clap::Command::new("evaluate").bin_name("perennial evaluate");
+    let mut command = <Args as clap::Args>::augment_args(command);
+    command.error(ErrorKind::ValueValidation, why).exit()
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
     let mut reader = open(&args.file)?;
-    let mut stream = FeedbackStream::open(&client, ReplyCounts::new(), ReplyCounts::take);
+    let mut stream = FeedbackStream::open(
+        client.learning.clone(),
+        ReplyCounts::new(),
+        ReplyCounts::take,
+    );
     let mut n_malformed = 0;
     for number in 1.. {
         let line = next_line(&mut reader);

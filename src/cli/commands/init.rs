@@ -7,6 +7,7 @@ mod column;
 mod column_stats;
 mod description;
 pub mod draft;
+mod goal;
 mod logged_columns;
 mod selection;
 mod target;
@@ -20,12 +21,13 @@ use perennial::event::ModelName;
 
 use crate::cli::output::print;
 use crate::cli::rows::decisions::DecisionColumns;
-use crate::cli::rows::{Rows, find_column, quoted};
+use crate::cli::rows::{Rows, find_column};
 use column_stats::ColumnStats;
 use draft::{Draft, ExcludedColumn, Task};
+use goal::Goal;
 use logged_columns::{LoggedColumn, logged_columns};
 use selection::Selection;
-use target::{TargetStats, TaskChoice};
+use target::TargetStats;
 
 /// The file of rows, and the target or the columns of logged decisions.
 #[derive(clap::Args)]
@@ -50,30 +52,6 @@ pub struct Args {
     /// The folder of models
     #[arg(long, default_value = "models")]
     models: PathBuf,
-}
-
-/// The goal of a drafted model.
-#[derive(Clone, Copy, Debug)]
-pub enum Goal<'a> {
-    /// To predict a column, with the task if it was given.
-    Target(&'a str, Option<Task>),
-    /// To choose an action, from logged decisions: the columns of action, reward and propensity.
-    Decisions([&'a str; 3]),
-}
-
-impl Goal<'_> {
-    fn reason(&self, choice: &TaskChoice) -> String {
-        match self {
-            Goal::Target(..) => choice.reason.clone(),
-            Goal::Decisions([action, ..]) => {
-                let n_actions = choice.labels.len();
-                format!(
-                    "logged decisions; {n_actions} actions in {}",
-                    quoted(action)
-                )
-            }
-        }
-    }
 }
 
 /// Drafts a description from the file, and prints its path.

@@ -4,9 +4,6 @@
 
 use std::fmt::Write;
 
-use clap::CommandFactory;
-
-use crate::cli::Cli;
 use crate::cli::output::print;
 
 const INTRODUCTION: &str = "\
@@ -24,14 +21,14 @@ after ctrl-c. The environment is not read, except for `NO_COLOR`.
 #[command(after_help = "Example: perennial reference > docs/command-line.md")]
 pub struct Args {}
 
-/// Prints the document.
-pub fn run(_: Args) -> anyhow::Result<()> {
-    print::line(markdown().trim_end())
+/// Prints the document of a program.
+pub fn run(_: Args, program: clap::Command) -> anyhow::Result<()> {
+    print::line(markdown(program).trim_end())
 }
 
-fn markdown() -> String {
+fn markdown(program: clap::Command) -> String {
     let mut text = INTRODUCTION.to_owned();
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = program.disable_help_subcommand(true);
     program.build();
     let mut put = |title: &str, command: &mut clap::Command| {
         let help = command.render_help().to_string();

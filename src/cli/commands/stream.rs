@@ -4,25 +4,19 @@
 //! it, so that the run equals `evaluate`.
 
 mod open;
+mod stream_run;
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use anyhow::Context;
-use perennial::event::{Batch, Signal};
-use perennial::proto::inference::ModelInferRequest;
-use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus};
 use uuid::Uuid;
 
-use crate::cli::client::{self, Answer, Client, PredictRequest, refusal};
+use crate::cli::client::{self, Client};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::progress::RunProgress;
-use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
-use crate::cli::rows::signature::ModelSignature;
+use crate::cli::rows::labelled::LabelledRows;
 use crate::cli::run::latency::Latencies;
-use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun, RunArgs};
-use crate::cli::run::report::{CpuClock, RunReport};
-use crate::cli::run::scores::{Mean, ScoreNames, score};
+use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
+use stream_run::{StreamRun, members};
 
 /// The model, its rows and its target.
 #[derive(clap::Args)]
@@ -81,191 +75,4 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let report = stream.report(members, seconds, test).await?;
     report.print(args.client.json)?;
     interrupt.end()
-}
-
-/// A run against a server.
-struct StreamRun {
-    client: Client,
-    interrupt: Interrupt,
-    model: String,
-    described: ModelSignature,
-    /// The prefix of each feedback id, so that no two runs share one.
-    id: Uuid,
-    run: PrequentialRun<String>,
-    predictions: Latencies,
-    acknowledgements: Latencies,
-    /// The last position that the server acknowledged; with `--open`, known only at the end.
-    acknowledged: u64,
-    /// The last row, to be predicted once more at the end.
-    last: Option<Batch>,
-}
-
-impl StreamRun {
-    /// One row after the other.
-    async fn closed(
-        &mut self,
-        rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
-    ) -> anyhow::Result<()> {
-        for row in rows {
-            let row = row?;
-            let started = Instant::now();
-            let request = self.request(&row.batch).message();
-            let answer = self.client.predict(request).await?;
-            self.judge(&row, answer, started.elapsed())?;
-            while let Some(due) = self.run.due(row.index) {
-                self.submit(due).await?;
-            }
-            self.last = Some(row.batch);
-        }
-        while let Some(due) = self.run.due(u64::MAX) {
-            self.submit(due).await?;
-        }
-        Ok(())
-    }
-
-    fn judge(&mut self, row: &LabelledRow, answer: Answer, took: Duration) -> anyhow::Result<()> {
-        self.predictions.add(took);
-        let target = answer.target(self.run.task())?;
-        self.run.judge(row, target, answer.prediction_id);
-        Ok(())
-    }
-
-    async fn submit(&mut self, due: DueFeedback<String>) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let row = due.row;
-        let event = self.feedback(due);
-        let reply = self.client.learning.submit_feedback(event).await;
-        let reply = reply.map_err(refusal);
-        let reply = reply.with_context(|| format!("feedback for row {}", row + 1))?;
-        self.acknowledgements.add(started.elapsed());
-        self.acknowledged = self.acknowledged.max(reply.into_inner().position);
-        Ok(())
-    }
-
-    fn feedback(&self, due: DueFeedback<String>) -> FeedbackRequest {
-        let mut event = FeedbackRequest {
-            model: self.model.clone(),
-            feedback_id: format!("{}-{}", self.id, due.row),
-            prediction_id: Some(due.key),
-            ..Default::default()
-        };
-        match due.signal {
-            Signal::Label(label) => event.label = Some(label),
-            Signal::Value(value) => event.value = Some(value),
-            Signal::Reward(reward) => event.reward = Some(reward),
-            Signal::Named { .. } | Signal::PreferredOver(_) => {
-                unreachable!("a target is a label, a value or a reward")
-            }
-        }
-        event
-    }
-
-    /// A journaled request that waits for everything acknowledged so far.
-    fn request<'a>(&'a self, batch: &'a Batch) -> PredictRequest<'a> {
-        PredictRequest {
-            model: &self.model,
-            inputs: &self.described.inputs,
-            batch,
-            min_position: self.acknowledged,
-            is_journaled: true,
-        }
-    }
-
-    /// A request that is not journaled.
-    fn unjournaled(&self, batch: &Batch) -> ModelInferRequest {
-        let request = PredictRequest {
-            is_journaled: false,
-            ..self.request(batch)
-        };
-        request.message()
-    }
-
-    /// Waits until everything acknowledged has been learned.
-    async fn catch_up(&mut self) -> anyhow::Result<()> {
-        if let Some(batch) = &self.last {
-            let request = self.unjournaled(batch);
-            self.client.predict(request).await?;
-        }
-        Ok(())
-    }
-
-    /// The mean score on rows that are not learned.
-    async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
-        let mut mean = Mean::default();
-        self.described.task = self.run.task().clone();
-        let interrupt = self.interrupt.clone();
-        let rows = LabelledRows::open(path, target, &self.described)?;
-        for row in rows.take_while(|_| !interrupt.is_set()) {
-            let row = row?;
-            if let Some(truth) = row.truth {
-                let request = self.unjournaled(&row.batch);
-                let answer = self.client.predict(request).await?;
-                mean.add(score(truth, answer.target(&self.described.task)?));
-            }
-        }
-        Ok(mean.get())
-    }
-
-    /// The report; `before` are the members at the start of the run.
-    async fn report(
-        mut self,
-        before: Vec<MemberStatus>,
-        seconds: f64,
-        test: Option<Option<f64>>,
-    ) -> anyhow::Result<RunReport> {
-        let after = members(&mut self.client, &self.model).await?;
-        Ok(RunReport {
-            names: ScoreNames::of(&self.described.task),
-            classes: self.run.task().names().to_vec(),
-            each_class: false,
-            scores: self.run.finish().0,
-            seconds,
-            cpu_seconds: CpuClock::of_process().seconds(),
-            members: scores_since(&before, &after),
-            test,
-            notes: vec![
-                self.predictions.line("predict latency"),
-                self.acknowledgements.line("acknowledge latency"),
-            ],
-        })
-    }
-}
-
-async fn members(client: &mut Client, model: &str) -> anyhow::Result<Vec<MemberStatus>> {
-    let models = client.status(model).await?;
-    Ok(models.into_iter().flat_map(|model| model.members).collect())
-}
-
-/// The mean score of each member over the examples since `before`.
-fn scores_since(before: &[MemberStatus], after: &[MemberStatus]) -> Vec<(String, f64)> {
-    let mean = |member: &MemberStatus| {
-        let earlier = before.iter().find(|earlier| earlier.name == member.name);
-        let (n, sum) = earlier.map_or((0, 0.0), |earlier| (earlier.examples, earlier.sum));
-        let n_gained = member.examples.checked_sub(n).filter(|&n| n > 0)?;
-        Some((member.name.clone(), (member.sum - sum) / n_gained as f64))
-    };
-    after.iter().filter_map(mean).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_are_scored_by_what_they_gained() {
-        let member = |name: &str, examples, sum| MemberStatus {
-            name: name.into(),
-            examples,
-            sum,
-            ..Default::default()
-        };
-        let before = [member("a", 10, 5.0), member("b", 10, 5.0)];
-        let after = [
-            member("a", 14, 8.0),
-            member("b", 10, 5.0),
-            member("c", 2, 1.0),
-        ];
-        let expected = [("a".to_owned(), 0.75), ("c".to_owned(), 0.5)];
-        assert_eq!(scores_since(&before, &after), expected);
-    }
 }

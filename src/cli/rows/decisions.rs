@@ -9,8 +9,10 @@ use anyhow::{Context, anyhow, bail};
 use perennial::event::Batch;
 use perennial::model::Task;
 
+use super::file::Rows;
+use super::layout::Layout;
+use super::row::{Row, find_column, number, quoted};
 use crate::cli::rows::signature::ModelSignature;
-use crate::cli::rows::{Layout, Row, Rows, find_column, number, quoted};
 
 /// The columns of logged decisions, as options: all three or none.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -8,9 +8,9 @@ use anyhow::bail;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::Cell;
 use super::lines::Lines;
-use super::quoted;
+use super::row::Cell;
+use super::row::quoted;
 
 /// One object: its line, and its keys and cells in order.
 type Object = (u64, Vec<(String, Cell)>);

@@ -8,9 +8,11 @@ use anyhow::{Context, bail};
 use perennial::event::Batch;
 use perennial::model::Task;
 
+use super::file::Rows;
+use super::layout::Layout;
+use super::row::{Row, find_column, number, quoted};
 use super::signature::ModelSignature;
 use super::target::Target;
-use super::{Layout, Row, Rows, find_column, number, quoted};
 
 /// One row to predict, with its target.
 #[derive(Debug)]

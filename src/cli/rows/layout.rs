@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail, ensure};
 use bytes::Bytes;
 use perennial::event::{Batch, Column};
 
-use super::{Cell, Row, find_column, number, quoted};
+use super::row::{Cell, Row, find_column, number, quoted};
 
 /// The kind of an input of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,231 +4,23 @@
 
 pub mod decisions;
 mod delimited;
+mod file;
 mod json_lines;
 pub mod labelled;
 mod layout;
 mod lines;
+mod row;
 pub mod signature;
 pub mod target;
 
-use std::collections::HashSet;
-use std::path::Path;
-
-use anyhow::{Context, bail};
-
+pub use file::Rows;
 pub use layout::{Input, Kind, Layout};
-use lines::Lines;
-
-/// The value of one column in one row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
-    /// As it stands in the file; JSON's numbers and booleans as their text, its null as nothing.
-    Text(String),
-    /// A JSON array.
-    List(Vec<f64>),
-}
-
-/// One row of a file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// The line it begins on, from 1.
-    pub line: u64,
-    /// One for each column of the file, in their order.
-    pub cells: Vec<Cell>,
-}
-
-/// The rows of a file, one after the other; they end after the first error.
-pub struct Rows {
-    lines: Lines,
-    format: Format,
-    columns: Vec<String>,
-    /// The first JSON object, read already because its keys are the columns.
-    pending: Option<Row>,
-    has_ended: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Format {
-    Delimited,
-    JsonLines,
-}
-
-impl Rows {
-    /// Opens a file and reads its columns: the header of a CSV, the keys of the first object.
-    ///
-    /// # Errors
-    /// The file cannot be read, has no columns, or has a name twice.
-    pub fn open(path: &Path) -> anyhow::Result<Rows> {
-        let mut lines = Lines::open(path)?;
-        let format = match lines.first_byte() {
-            Some(b'{') => Format::JsonLines,
-            _ => Format::Delimited,
-        };
-        let (columns, pending) = match format {
-            Format::Delimited => {
-                let header = delimited::next_record(&mut lines)?;
-                let (_, columns) = header.with_context(|| is_empty(path))?;
-                (columns, None)
-            }
-            Format::JsonLines => {
-                let object = json_lines::next_object(&mut lines)?;
-                let (line, fields) = object.with_context(|| is_empty(path))?;
-                let (columns, cells) = fields.into_iter().unzip();
-                (columns, Some(Row { line, cells }))
-            }
-        };
-        let mut names = HashSet::new();
-        if columns.is_empty() {
-            bail!(is_empty(path));
-        }
-        if let Some(twice) = columns.iter().find(|&column| !names.insert(column)) {
-            let why = format!("column {} stands there twice", quoted(twice));
-            bail!(lines.refusal(lines.number(), why));
-        }
-        Ok(Rows {
-            lines,
-            format,
-            columns,
-            pending,
-            has_ended: false,
-        })
-    }
-
-    /// The names of the columns, in order, each once.
-    pub fn columns(&self) -> &[String] {
-        &self.columns
-    }
-
-    fn read(&mut self) -> anyhow::Result<Option<Row>> {
-        match self.format {
-            Format::Delimited => match delimited::next_record(&mut self.lines)? {
-                Some((line, fields)) => self.record(line, fields).map(Some),
-                None => Ok(None),
-            },
-            Format::JsonLines => match json_lines::next_object(&mut self.lines)? {
-                Some((line, fields)) => self.object(line, fields).map(Some),
-                None => Ok(None),
-            },
-        }
-    }
-
-    fn record(&self, line: u64, fields: Vec<String>) -> anyhow::Result<Row> {
-        let (got, expected) = (fields.len(), self.columns.len());
-        if got != expected {
-            let why = format!("{got} fields, expected {expected} as in the header");
-            bail!(self.lines.refusal(line, why));
-        }
-        let cells = fields.into_iter().map(Cell::Text).collect();
-        Ok(Row { line, cells })
-    }
-
-    /// Puts an object's fields where the first object had them; a missing one is a gap.
-    fn object(&self, line: u64, fields: Vec<(String, Cell)>) -> anyhow::Result<Row> {
-        let mut cells: Vec<Option<Cell>> = vec![None; self.columns.len()];
-        for (index, (key, cell)) in fields.into_iter().enumerate() {
-            let column = match self.columns.get(index) {
-                Some(name) if *name == key => Some(index),
-                _ => self.columns.iter().position(|name| *name == key),
-            };
-            let refuse = |why: &str| {
-                let why = format!("column {} {why}", quoted(&key));
-                Err(self.lines.refusal(line, why))
-            };
-            match column {
-                None => return refuse("is not in the first object"),
-                Some(column) if cells[column].is_some() => return refuse("stands there twice"),
-                Some(column) => cells[column] = Some(cell),
-            }
-        }
-        let gap = || Cell::Text(String::new());
-        let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(gap));
-        Ok(Row {
-            line,
-            cells: cells.collect(),
-        })
-    }
-}
-
-impl Iterator for Rows {
-    type Item = anyhow::Result<Row>;
-
-    fn next(&mut self) -> Option<anyhow::Result<Row>> {
-        if self.has_ended {
-            return None;
-        }
-        let row = match self.pending.take() {
-            Some(row) => Ok(Some(row)),
-            None => self.read(),
-        };
-        self.has_ended = !matches!(row, Ok(Some(_)));
-        row.transpose()
-    }
-}
-
-impl Row {
-    /// The text of the target, or nothing where it is a gap.
-    ///
-    /// # Errors
-    /// It is a list.
-    pub fn target(&self, column: usize) -> anyhow::Result<Option<&str>> {
-        match &self.cells[column] {
-            Cell::List(_) => bail!("line {}: the target is a list", self.line),
-            Cell::Text(text) if is_gap(text) => Ok(None),
-            Cell::Text(text) => Ok(Some(text)),
-        }
-    }
-}
-
-/// Where a column stands.
-///
-/// # Errors
-/// There is none of that name; the error lists those there are.
-pub fn find_column(columns: &[String], name: &str) -> anyhow::Result<usize> {
-    const N_LISTED_MAX: usize = 40;
-    if let Some(index) = columns.iter().position(|column| column == name) {
-        return Ok(index);
-    }
-    let listed = columns.iter().take(N_LISTED_MAX).map(|name| quoted(name));
-    let mut listed = listed.collect::<Vec<_>>().join(", ");
-    if columns.len() > N_LISTED_MAX {
-        listed += &format!(" and {} more", columns.len() - N_LISTED_MAX);
-    }
-    bail!("no column {}; the file has {listed}", quoted(name))
-}
-
-/// True if a cell holds no value: nothing, `NA` or `nan`. To a category all of these are texts.
-pub fn is_gap(text: &str) -> bool {
-    let text = text.trim();
-    text.is_empty() || text == "NA" || text.eq_ignore_ascii_case("nan")
-}
-
-/// The finite number that a text is, NaN for a gap, nothing for any other text.
-pub fn number(text: &str) -> Option<f64> {
-    if is_gap(text) {
-        return Some(f64::NAN);
-    }
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|value: &f64| value.is_finite())
-}
-
-/// A text of a file as a message may show it: on one line, and not too much of it.
-pub fn quoted(text: &str) -> String {
-    const N_SHOWN_MAX: usize = 60;
-    match text.char_indices().nth(N_SHOWN_MAX) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-    }
-}
-
-fn is_empty(path: &Path) -> String {
-    format!("{}: no columns; a CSV begins with a header", path.display())
-}
+pub use row::{Cell, Row, find_column, number, quoted};
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::Path;
 
     use super::*;
 

@@ -4,7 +4,7 @@
 
 use perennial::model::{InputKind, Spec, Task};
 
-use super::{Input, Kind};
+use super::layout::{Input, Kind};
 
 /// The inputs and the task of a model, as far as a client needs them.
 #[derive(Debug)]

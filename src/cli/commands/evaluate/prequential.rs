@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::Context;
 use perennial::model::{Choice, Task};
 
-use super::Paths;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::chart::{Chart, Series, Stroke};
 use crate::cli::output::print::shown;
@@ -172,8 +171,8 @@ pub fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>> {
     rows
 }
 
-/// The score of each model over time, beside the no-change line.
-pub fn chart(names: &[String], reports: &[RunReport], Paths { rows, .. }: &Paths) -> Option<Chart> {
+/// The score of each model over time on a file of rows, beside the no-change line.
+pub fn chart(names: &[String], reports: &[RunReport], rows: Option<&Path>) -> Option<Chart> {
     let first = reports.first()?;
     let models = names.iter().zip(reports);
     let models = models.map(|(name, report)| Series {
@@ -193,7 +192,7 @@ pub fn chart(names: &[String], reports: &[RunReport], Paths { rows, .. }: &Paths
             stroke: Stroke::Reference,
         });
     }
-    let rows = rows.as_deref().and_then(Path::file_name);
+    let rows = rows.and_then(Path::file_name);
     let score = first.names.score.replace('_', " ");
     let window = first.scores.curve().window();
     Some(Chart {

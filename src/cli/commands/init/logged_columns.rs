@@ -4,8 +4,8 @@
 
 use anyhow::{bail, ensure};
 
-use super::Goal;
 use super::draft::ExcludedColumn;
+use super::goal::Goal;
 use crate::cli::rows::{Cell, Row, find_column, number, quoted};
 
 /// A column of the outcome of a decision, which a model cannot know when it decides.

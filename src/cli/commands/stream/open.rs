@@ -11,7 +11,7 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::{FeedbackReply, feedback_reply};
 use tokio::task::JoinHandle;
 
-use super::StreamRun;
+use super::stream_run::StreamRun;
 use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
 use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::run::latency::Latencies;
@@ -28,7 +28,8 @@ impl StreamRun {
             n_refused: 0,
             refusal: None,
         };
-        let mut feedback = FeedbackStream::open(&self.client, none, FeedbackReplies::take);
+        let mut feedback =
+            FeedbackStream::open(self.client.learning.clone(), none, FeedbackReplies::take);
         let mut asked: VecDeque<PendingAnswer> = VecDeque::with_capacity(IN_FLIGHT_MAX);
         for row in rows {
             if asked.len() == IN_FLIGHT_MAX

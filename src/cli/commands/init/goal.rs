@@ -1,0 +1,30 @@
+//! The goal of a drafted model.
+
+use super::draft::Task;
+use super::target::TaskChoice;
+use crate::cli::rows::quoted;
+
+/// The goal of a drafted model.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal<'a> {
+    /// To predict a column, with the task if it was given.
+    Target(&'a str, Option<Task>),
+    /// To choose an action, from logged decisions: the columns of action, reward and propensity.
+    Decisions([&'a str; 3]),
+}
+
+impl Goal<'_> {
+    /// The reason of the task, for a comment in the description.
+    pub fn reason(&self, choice: &TaskChoice) -> String {
+        match self {
+            Goal::Target(..) => choice.reason.clone(),
+            Goal::Decisions([action, ..]) => {
+                let n_actions = choice.labels.len();
+                format!(
+                    "logged decisions; {n_actions} actions in {}",
+                    quoted(action)
+                )
+            }
+        }
+    }
+}
