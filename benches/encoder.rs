@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use perennial::engine::{Config, Engine, Manner};
+use perennial::engine::{Config, Engine, PredictOptions};
 use perennial::event::{Batch, Column};
 
 use crate::quantile::quantile;
@@ -91,7 +91,9 @@ async fn predict(engine: &Engine, n_rows: usize, text: &str) -> anyhow::Result<(
     };
     let snapshot = model.snapshot("")?;
     let batch = model.embed(&snapshot, batch).await?;
-    let answer = model.predict(&snapshot, batch, Manner::default()).await?;
+    let answer = model
+        .predict(&snapshot, batch, PredictOptions::default())
+        .await?;
     anyhow::ensure!(answer.ids.len() == n_rows, "it is journaled");
     Ok(())
 }

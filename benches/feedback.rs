@@ -19,7 +19,7 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::{FeedbackRequest, Tensor};
 use prost::Message;
-use support::House;
+use support::Workspace;
 
 use crate::feed::feed;
 use crate::support::server::{Client, Server};
@@ -49,8 +49,8 @@ async fn measure(n_events: usize) -> anyhow::Result<()> {
          [learner]\nkind = \"gradient\"\n"
     );
     for round in 1..=N_ROUNDS {
-        let house = House::new(&[("m", &description)]);
-        let server = Server::of(&house);
+        let workspace = Workspace::new(&[("m", &description)]);
+        let server = Server::of(&workspace);
         let mut client = Client::connect(&server.address).await;
         let warm = events("warm", n_events.div_ceil(10));
         feed(&mut client, warm, None).await?;

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use support::{House, copy};
+use support::{Workspace, copy};
 
 use crate::feed::feed;
 use crate::support::server::{Client, Server, json, run, text};
@@ -33,8 +33,8 @@ fn main() -> anyhow::Result<()> {
 
 async fn measure(n_events: u64) -> anyhow::Result<()> {
     println!("cargo bench --bench recover -- {n_events}\n");
-    let house = House::new(&[("fraud", payments::DESCRIPTION)]);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("fraud", payments::DESCRIPTION)]);
+    let server = Server::of(&workspace);
     let mut client = Client::connect(&server.address).await;
     let fed = feed(&mut client, (0..n_events).map(payments::event), None).await?;
     let status = server.status_of(payments::question(0)).await;
@@ -44,15 +44,15 @@ async fn measure(n_events: u64) -> anyhow::Result<()> {
         status.examples,
         fed.per_second()
     );
-    let alone = house.data().with_file_name("alone");
+    let alone = workspace.data().with_file_name("alone");
     for round in 1..=N_ROUNDS {
         if alone.exists() {
             fs::remove_dir_all(&alone)?;
         }
-        copy(&house.data(), &alone);
+        copy(&workspace.data(), &alone);
         forget_checkpoints(&alone)?;
         let started = Instant::now();
-        let server = Server::start(&house.models(), &alone);
+        let server = Server::start(&workspace.models(), &alone);
         let seconds = started.elapsed().as_secs_f64();
         let after = server.status_of(payments::question(0)).await;
         anyhow::ensure!(

@@ -18,7 +18,7 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::{CheckpointRequest, RestoreRequest};
 use perennial::proto::perennial::v1::{FeedbackRequest, RetractRequest};
-use support::House;
+use support::Workspace;
 
 use crate::support::server::{Client, Server};
 
@@ -57,8 +57,8 @@ fn main() -> anyhow::Result<()> {
 async fn measure(n_restores: usize) -> anyhow::Result<()> {
     println!("cargo bench --bench restore -- {n_restores}");
     println!("19 MB of weights, one core, {N_BUSY} busy processes beside\n");
-    let house = House::new(&[("m", DESCRIPTION)]);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("m", DESCRIPTION)]);
+    let server = Server::of(&workspace);
     let mut client = Client::connect(&server.address).await;
     let mut last = 0;
     for index in 0..4 {

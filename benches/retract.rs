@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use perennial::proto::perennial::v1::RetractRequest;
-use support::House;
+use support::Workspace;
 use tokio::task::JoinSet;
 
 use crate::feed::feed;
@@ -44,8 +44,8 @@ async fn measure(n_events: u64) -> anyhow::Result<()> {
     println!("cargo bench --bench retract -- {n_events}");
     let rate = N_CLIENTS * PER_SECOND;
     println!("models/fraud, ten sources, {n_events} labels, {rate} predictions a second\n");
-    let house = House::new(&[("fraud", payments::DESCRIPTION)]);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("fraud", payments::DESCRIPTION)]);
+    let server = Server::of(&workspace);
     let mut client = Client::connect(&server.address).await;
     feed(&mut client, (0..n_events).map(payments::event), None).await?;
     server.status_of(payments::question(0)).await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bytes::Bytes;
-use perennial::engine::{Config, Engine, Manner, ServedModel};
+use perennial::engine::{Config, Engine, PredictOptions, ServedModel};
 use perennial::event::{Batch, Column, Feedback, PredictionId, Signal, Subject};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -160,7 +160,9 @@ async fn predict(model: &ServedModel, rng: &mut SmallRng) -> anyhow::Result<Opti
         columns: vec![Column::Vectors(Bytes::from_iter(pixels))],
     };
     let snapshot = model.snapshot("")?;
-    let answer = model.predict(&snapshot, batch, Manner::default()).await?;
+    let answer = model
+        .predict(&snapshot, batch, PredictOptions::default())
+        .await?;
     Ok(answer.ids.first().copied())
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use perennial::engine::{Disposal, Offline, Retract, ServedModel};
 use perennial::event::{Feedback, Order, PredictionId, Selector, Subject, Time};
 use perennial::store::checkpoint;
-use support::{AUTO, House, label, order, rows, syncing_nothing};
+use support::{AUTO, Workspace, label, order, rows, syncing_nothing};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,8 +47,8 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(n_versions: usize) -> anyhow::Result<()> {
-    let house = House::new(&[("m", &format!("{AUTO}{LEARNER}"))]);
-    let engine = house.open_on(syncing_nothing());
+    let workspace = Workspace::new(&[("m", &format!("{AUTO}{LEARNER}"))]);
+    let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m")?;
     let started = Instant::now();
     let stretch = n_versions / N_RETRACTIONS;
@@ -67,7 +67,7 @@ async fn measure(n_versions: usize) -> anyhow::Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     engine.close();
     drop(engine);
-    let folder = house.data().join("m/checkpoints");
+    let folder = workspace.data().join("m/checkpoints");
     let newest = checkpoint::positions(&folder)?.pop();
     let newest = folder.join(format!("{:020}", newest.context("a checkpoint")?));
     let bytes = |file: &str| std::fs::metadata(newest.join(file)).map(|file| file.len());
@@ -75,7 +75,7 @@ async fn measure(n_versions: usize) -> anyhow::Result<()> {
     println!("{n_made} versions in {seconds:.0} s: {state} bytes of state");
     let child = Command::new(std::env::current_exe()?)
         .arg("--replay")
-        .arg(house.data())
+        .arg(workspace.data())
         .output()?;
     ensure!(child.status.success(), "the replay failed: {child:?}");
     print!("{}", String::from_utf8(child.stdout)?);

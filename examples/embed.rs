@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example embed`
 
-use perennial::engine::{Accepted, Config, Engine, Manner};
+use perennial::engine::{Accepted, Config, Engine, PredictOptions};
 use perennial::event::{Batch, Column, Feedback, Outputs, Signal, Subject};
 
 const MODEL: &str = "task = 'regression'\n[[input]]\nname = 'celsius'\nkind = 'number'";
@@ -28,7 +28,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         // One snapshot answers; it stays as it is while the model learns.
         let snapshot = model.snapshot("")?;
-        let answer = model.predict(&snapshot, row, Manner::default()).await?;
+        let answer = model
+            .predict(&snapshot, row, PredictOptions::default())
+            .await?;
 
         let fahrenheit = celsius * 1.8 + 32.0;
         let receipt = model.accept(Feedback {

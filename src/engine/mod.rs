@@ -8,7 +8,7 @@
 //! `command`, `recover`. [`Offline`] reads what a server has left.
 //!
 //! ```
-//! use perennial::engine::{Accepted, Config, Engine, Manner};
+//! use perennial::engine::{Accepted, Config, Engine, PredictOptions};
 //! use perennial::event::{Batch, Column, Feedback, Signal, Subject};
 //!
 //! # let folder = tempfile::tempdir()?;
@@ -23,7 +23,7 @@
 //! let row = Batch { n_rows: 1, columns: vec![Column::Numbers(vec![2.0])] };
 //! let runtime = tokio::runtime::Runtime::new()?;
 //! let snapshot = model.snapshot("")?;
-//! let answer = runtime.block_on(model.predict(&snapshot, row, Manner::default()))?;
+//! let answer = runtime.block_on(model.predict(&snapshot, row, PredictOptions::default()))?;
 //! let receipt = model.accept(Feedback {
 //!     feedback_id: "1".to_owned(),
 //!     subject: Subject::Prediction(answer.ids[0]),
@@ -60,7 +60,7 @@ use crate::event::PredictionId;
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use compute::clock::{Clock, Reading, WallClock};
-pub use compute::described::{Described, describe, fitting};
+pub use compute::described::{Described, describe, tensor_matches};
 use compute::embed::{Embedder, Embedders};
 pub use compute::encoder_folder::check_kept as check_kept_encoders;
 pub use compute::histogram::Counts;
@@ -69,10 +69,10 @@ pub use compute::stages::{Stage, Stages};
 use compute::threads::spawn;
 pub use error::{Error, Remedy};
 pub use flows::audit::{Audit, PredictionFeedback, Without};
-pub use flows::command::Made;
+pub use flows::command::NewVersion;
 pub use flows::feedback::Receipt;
 pub use flows::limits::Limits;
-pub use flows::predict::{Answer, Manner};
+pub use flows::predict::{Answer, PredictOptions};
 use flows::recover::{Clocks, Opened};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use history::logged::{LoggedDecision, LoggedDecisions};

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::join::HeldThen;
+use super::join::HeldExamples;
 use super::learner::Learner;
 use crate::event::{Command, Entry, Event, Order, Reason, Version};
-use crate::learn::versions::retold::{self, Retold};
+use crate::learn::versions::revised_tallies::{self, RevisedTallies};
 use crate::learn::versions::tainted::{RUNS_MAX, Tainted};
 use crate::learn::versions::tallies::Tallies;
 
@@ -43,7 +43,7 @@ pub struct Comparison {
     /// yet.
     parted: Tainted,
     /// Those that it would have made, but would have counted something else.
-    retold: Retold,
+    revised_tallies: RevisedTallies,
 }
 
 impl Comparison {
@@ -71,7 +71,8 @@ impl Comparison {
     }
 
     fn moment(&self, other: &Learner) -> Moment {
-        let whole = !self.bounded || HeldThen::n_bytes_of(other.joins()) <= retold::BYTES_MAX;
+        let whole =
+            !self.bounded || HeldExamples::n_bytes_of(other.joins()) <= revised_tallies::BYTES_MAX;
         Moment {
             digest: other.learned().digest(),
             counted: other.counted(),
@@ -101,12 +102,12 @@ impl Comparison {
             Some(moment) if version.tallies == Some(moment.counted) => {}
             // What an older program's version holds is taken as its checkpoint says.
             Some(moment) if moment.whole || version.tallies.is_none() => {
-                self.retold.push(number, moment.tallies);
+                self.revised_tallies.push(number, moment.tallies);
             }
             _ => self.parted.add(number..=number, UNMADE),
         }
         if self.bounded {
-            for left in self.retold.make_room(retold::BYTES_MAX) {
+            for left in self.revised_tallies.make_room(revised_tallies::BYTES_MAX) {
                 self.parted.add(left, UNMADE);
             }
             self.parted.make_room(RUNS_MAX);
@@ -120,16 +121,16 @@ impl Comparison {
         unrecorded: &[Version],
         successor: u64,
         tainted: &mut Tainted,
-        retold: &mut Retold,
+        revised_tallies: &mut RevisedTallies,
     ) {
         unrecorded.iter().for_each(|version| self.judge(version));
         let Some(first) = self.first else {
             return;
         };
         tainted.take(&self.parted, successor);
-        retold.replace_from(first, self.retold);
+        revised_tallies.replace_from(first, self.revised_tallies);
         if self.bounded {
-            for left in retold.make_room(retold::BYTES_MAX) {
+            for left in revised_tallies.make_room(revised_tallies::BYTES_MAX) {
                 tainted.add(left, successor);
             }
             tainted.make_room(RUNS_MAX);
@@ -179,10 +180,10 @@ mod tests {
     }
 
     fn found(comparison: Comparison, unrecorded: &[Version]) -> [Vec<u64>; 2] {
-        let (mut tainted, mut retold) = (Tainted::default(), Retold::default());
-        comparison.bring(unrecorded, 99, &mut tainted, &mut retold);
-        let retold = (1..99).filter(|version| retold.get(*version).is_some());
-        [tainted.by(99), retold.collect()]
+        let (mut tainted, mut revised_tallies) = (Tainted::default(), RevisedTallies::default());
+        comparison.bring(unrecorded, 99, &mut tainted, &mut revised_tallies);
+        let revised_tallies = (1..99).filter(|version| revised_tallies.get(*version).is_some());
+        [tainted.by(99), revised_tallies.collect()]
     }
 
     #[test]
@@ -257,22 +258,23 @@ mod tests {
                 let record = Event::Version(record);
                 comparison.observe(&entry(2 * n + 1, record), &other);
             }
-            let (mut tainted, mut retold) = (Tainted::default(), Retold::default());
-            comparison.bring(&[], 999, &mut tainted, &mut retold);
+            let (mut tainted, mut revised_tallies) =
+                (Tainted::default(), RevisedTallies::default());
+            comparison.bring(&[], 999, &mut tainted, &mut revised_tallies);
             let mut tensors = Tensors::default();
-            retold.save(&mut tensors);
+            revised_tallies.save(&mut tensors);
             // A name, a type, a shape and a place for each in a file.
             let tensors = tensors.0.values();
             let n_bytes = tensors
                 .map(|tensor| tensor.data.n_bytes() + 100)
                 .sum::<usize>();
-            let kept = (1..800).filter(|version| retold.get(*version).is_some());
+            let kept = (1..800).filter(|version| revised_tallies.get(*version).is_some());
             (tainted.by(999).len(), kept.count(), n_bytes)
         };
         let (n_tainted, n_kept, n_bytes) = told(2);
         assert_eq!(n_tainted + n_kept, 399);
         assert!(n_kept > 100, "{n_kept}");
-        assert!(n_bytes <= retold::BYTES_MAX, "{n_bytes}");
+        assert!(n_bytes <= revised_tallies::BYTES_MAX, "{n_bytes}");
         let (n_tainted, n_kept, _) = told(1);
         assert_eq!((n_tainted, n_kept), (0, 399));
     }

@@ -5,7 +5,7 @@
 //! Predictions make room in the order in which they came. Their windows close in the order of their
 //! deadlines; under the first revision of the learning rules in that in which they came.
 
-mod gone;
+mod evicted;
 mod saved;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,8 +14,8 @@ use std::num::NonZeroU64;
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::Spec;
-pub use gone::{Coming, Gone};
-pub use saved::HeldThen;
+pub use evicted::{Arrivals, Evicted};
+pub use saved::HeldExamples;
 
 /// One row that was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -172,7 +172,7 @@ impl PendingPredictions {
     /// Lets the oldest beyond `waiting_max` go.
     pub(super) fn make_room(&mut self, waiting_max: usize) {
         while self.waiting.len() > waiting_max {
-            self.let_go();
+            self.remove_oldest();
         }
     }
 
@@ -211,14 +211,14 @@ impl PendingPredictions {
             if is_open || !has_ended(waiting, self.window_us(waiting.position)) {
                 break;
             }
-            self.let_go();
+            self.remove_oldest();
         }
         let oldest = self.oldest_position().unwrap_or(u64::MAX);
         self.windows.retain(|(before, _)| oldest < *before);
     }
 
-    /// The oldest goes.
-    fn let_go(&mut self) {
+    /// Removes the oldest, which makes room.
+    fn remove_oldest(&mut self) {
         let Some(id) = self.order.pop_front() else {
             return;
         };
@@ -309,12 +309,12 @@ impl PendingPredictions {
         open.find_map(|id| self.silent(*id))
     }
 
-    /// How many are kept of which nothing has been heard; looks at each of them.
+    /// How many are kept without any feedback; looks at each of them.
     pub fn n_silent(&self) -> usize {
         self.waiting.values().filter(|one| one.is_silent()).count()
     }
 
-    /// The deadline of a prediction of which nothing has been heard.
+    /// The deadline of a prediction that has had no feedback.
     fn silent(&self, id: u128) -> Option<Time> {
         let waiting = self.waiting.get(&id)?;
         waiting.is_silent().then_some(waiting.deadline)
@@ -402,8 +402,8 @@ mod tests {
         assert!(matches!(joins.find(PredictionId(10)), Found::Waiting(_)));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
         // It has gone, and made room for nobody; that is known later as well.
-        let (gone, coming) = (joins.gone(3), Coming::default());
-        assert!(!gone.holds(PredictionId(11), &coming, 3));
+        let (evicted, arrivals) = (joins.evicted(3), Arrivals::default());
+        assert!(!evicted.contains(PredictionId(11), &arrivals, 3));
         let mut tensors = Tensors::default();
         joins.save(&mut tensors);
         assert_eq!(PendingPredictions::load(&mut tensors), Ok(joins.clone()));

@@ -16,7 +16,7 @@ mod windows;
 
 use std::sync::Arc;
 
-use super::join::{HeldThen, PendingPredictions};
+use super::join::{HeldExamples, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
@@ -29,7 +29,7 @@ use crate::learn::records::ledger::{Fate, Ledger};
 use crate::learn::records::sources::Sources;
 use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::newest::Newest;
-use crate::learn::versions::retold::Retold;
+use crate::learn::versions::revised_tallies::RevisedTallies;
 use crate::learn::versions::tainted::Tainted;
 use crate::learn::versions::tallies::Tallies;
 use crate::model::weights;
@@ -301,15 +301,15 @@ impl Learner {
 
     /// What is counted by now of versions that a retraction found to be the same without what it
     /// took back.
-    pub fn retold(&self) -> &Retold {
-        &self.stream.retold
+    pub fn revised_tallies(&self) -> &RevisedTallies {
+        &self.stream.revised_tallies
     }
 
     /// The tallies of a version of this state.
     pub fn tallies(&self) -> Tallies {
         let holds = self.spec.revision >= 2;
         Tallies {
-            held: holds.then(|| HeldThen::of(&self.accounts.pending)),
+            held: holds.then(|| HeldExamples::of(&self.accounts.pending)),
             ..self.accounts.tallies()
         }
     }

@@ -51,7 +51,7 @@ mod versions;
 
 pub use comparison::Comparison;
 pub use join::Found;
-pub(crate) use join::{Coming, Gone, PendingPredictions};
+pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
 pub use learner::{Error, Exclusion, Learner, Step};
 pub use lookup::{Counterfactual, Lookup, LookupError};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
@@ -59,5 +59,5 @@ pub use records::evaluate::Evaluation;
 pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};
 pub use records::ledger::Fate;
 pub(crate) use records::sources::Sources;
-pub(crate) use versions::retold::Retold;
+pub(crate) use versions::revised_tallies::RevisedTallies;
 pub(crate) use versions::tainted::Tainted;

@@ -118,7 +118,7 @@ impl InferenceService {
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
         let batch = model.embed(&snapshot, batch).await?;
-        let answer = model.predict(&snapshot, batch, parameters.manner).await?;
+        let answer = model.predict(&snapshot, batch, parameters.options).await?;
         Ok(ModelInferResponse {
             model_name: request.model_name,
             id: request.id,

@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::context::{self, ServerContext, run_blocking};
 use super::wire::{self, Refusal};
-use crate::engine::{Disposal, Error, Made, Retract, ServedModel};
+use crate::engine::{Disposal, Error, NewVersion, Retract, ServedModel};
 use crate::event::{Command, Order, Selector};
 use crate::model::OrderedLimits;
 use crate::proto::perennial::v1::registry_server;
@@ -199,11 +199,11 @@ impl RegistryService {
         let logged = LoggedOrder::new(name, model, &command.actor);
         let made = self.commanded(model, command).await;
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
-        let Made { version, position } = made?;
+        let NewVersion { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
     }
 
-    async fn commanded(&self, model: &str, command: Command) -> Result<Made, Refusal> {
+    async fn commanded(&self, model: &str, command: Command) -> Result<NewVersion, Refusal> {
         let model = self.0.model(model)?;
         check_note(&command.note)?;
         Ok(model.command(command).await?)

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::support::{AUTO, House, answers, digest, label, order, rows, wait};
+use crate::support::{AUTO, Workspace, answers, digest, label, order, rows, wait};
 use perennial::engine::{
-    Accepted, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel, State, describe,
+    Accepted, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel, State,
+    describe,
 };
 use perennial::event::{
     Batch, Command, Description, Feedback, Order, Outputs, PredictionId, Selector, Signal,
@@ -47,7 +48,7 @@ fn ask(model: &ServedModel, n: usize) -> PredictionId {
 fn answer(model: &ServedModel, n: usize) -> (PredictionId, Outputs) {
     let snapshot = model.snapshot("").expect("it serves");
     let batch = row(&snapshot.model.spec, n);
-    let answer = wait(model.predict(&snapshot, batch, Manner::default())).unwrap();
+    let answer = wait(model.predict(&snapshot, batch, PredictOptions::default())).unwrap();
     (answer.ids[0], answer.outputs)
 }
 
@@ -82,13 +83,13 @@ async fn live(model: &ServedModel, range: std::ops::Range<usize>, only: Option<&
 }
 
 fn description(toml: &str) -> Description {
-    let house = House::new(&[("m", toml)]);
-    let described = describe(&house.models().join("m/model.toml"));
+    let workspace = Workspace::new(&[("m", toml)]);
+    let described = describe(&workspace.models().join("m/model.toml"));
     described.expect("a description").description
 }
 
 /// Stops the server, adopts another description, and starts it under that.
-fn adopt(house: &House, engine: Arc<Engine>, toml: &str) -> Arc<Engine> {
+fn adopt(workspace: &Workspace, engine: Arc<Engine>, toml: &str) -> Arc<Engine> {
     engine.close();
     drop(engine);
     let command = Command {
@@ -96,19 +97,19 @@ fn adopt(house: &House, engine: Arc<Engine>, toml: &str) -> Arc<Engine> {
         actor: String::new(),
         note: String::new(),
     };
-    Offline::order(&house.data(), "m", command).expect("it is adopted");
-    house.describe("m", toml);
-    house.open()
+    Offline::order(&workspace.data(), "m", command).expect("it is adopted");
+    workspace.describe("m", toml);
+    workspace.open()
 }
 
 /// Adopts `toml` between two stretches, with rows that wait for their truth in between, and then
 /// says the truth of those; gives back how many of these came too late.
-async fn cross(house: &House, toml: &str, only: Option<&str>) -> (Arc<Engine>, u64) {
-    let engine = house.open();
+async fn cross(workspace: &Workspace, toml: &str, only: Option<&str>) -> (Arc<Engine>, u64) {
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     live(model, 0..30, only).await;
     let waiting: Vec<_> = (30..36).map(|n| ask(model, n)).collect();
-    let engine = adopt(house, engine, toml);
+    let engine = adopt(workspace, engine, toml);
     let model = engine.model("m").unwrap();
     for (n, id) in (30..).zip(waiting) {
         tell(model, id, n, "people").await;
@@ -122,8 +123,8 @@ async fn cross(house: &House, toml: &str, only: Option<&str>) -> (Arc<Engine>, u
 async fn p4_p6_answers_that_a_description_could_not_have_given_take_no_feedback_under_it() {
     let two = "classes = [\"a\", \"b\"]";
     let check = async |toml: String, expired: u64| {
-        let house = House::new(&[("m", AUTO)]);
-        let (engine, late) = cross(&house, &toml, None).await;
+        let workspace = Workspace::new(&[("m", AUTO)]);
+        let (engine, late) = cross(&workspace, &toml, None).await;
         assert_eq!(late, expired, "{toml}");
         let model = engine.model("m").unwrap();
         let status = model.status(true);
@@ -137,18 +138,18 @@ async fn p4_p6_answers_that_a_description_could_not_have_given_take_no_feedback_
         };
         let done = model.retract(request).await.expect("it is retracted");
         assert_eq!(done.plan.excluded, 25, "{toml}");
-        let other = House::new(&[("m", AUTO)]);
+        let other = Workspace::new(&[("m", AUTO)]);
         let (twin, _) = cross(&other, &toml, Some("people")).await;
         assert_eq!(digest(model), digest(twin.model("m").unwrap()), "{toml}");
         let last = digest(model);
         engine.close();
         drop(engine);
-        let offline = Offline::open(&house.data(), "m").unwrap();
+        let offline = Offline::open(&workspace.data(), "m").unwrap();
         let mut replay = offline.replay(None).unwrap();
         while replay.advance(16).unwrap() {}
         assert!(replay.outcome().compared >= 3, "{toml}");
         drop(offline);
-        assert_eq!(digest(house.open().model("m").unwrap()), last, "{toml}");
+        assert_eq!(digest(workspace.open().model("m").unwrap()), last, "{toml}");
     };
     check(classes(two, &["x", "c"]), 6).await;
     check(classes(two, &["y", "x", "c"]), 6).await;
@@ -160,11 +161,11 @@ async fn p4_p6_answers_that_a_description_could_not_have_given_take_no_feedback_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_what_had_gone_stays_gone_under_a_description_that_keeps_more() {
-    let house = House::new(&[("m", &format!("{AUTO}[feedback]\nwaiting_max = 2\n"))]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &format!("{AUTO}[feedback]\nwaiting_max = 2\n"))]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     let ids: Vec<_> = (0..5).map(|n| ask(model, n)).collect();
-    let engine = adopt(&house, engine, AUTO);
+    let engine = adopt(&workspace, engine, AUTO);
     let model = engine.model("m").unwrap();
     for (n, id) in ids.into_iter().enumerate() {
         if n >= 3 {
@@ -180,13 +181,13 @@ async fn p10_what_had_gone_stays_gone_under_a_description_that_keeps_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_a_version_of_other_inputs_is_not_restored() {
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     live(model, 0..10, None).await;
     let version = order(model, Order::Checkpoint).await.version;
     let turned = classes("classes = [\"a\", \"b\"]", &["y", "x", "c"]);
-    let engine = adopt(&house, engine, &turned);
+    let engine = adopt(&workspace, engine, &turned);
     let model = engine.model("m").unwrap();
     let before = (digest(model), answers(model));
     let command = Command {
@@ -202,15 +203,15 @@ async fn p5_a_version_of_other_inputs_is_not_restored() {
 /// Lives on both sides of an adoption; the server, and what row 30 was answered before it and row
 /// 60 after it.
 async fn asked_on_both_sides(
-    house: &House,
+    workspace: &Workspace,
     toml: &str,
     only: Option<&str>,
 ) -> (Arc<Engine>, [(PredictionId, Outputs); 2]) {
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     live(model, 0..30, only).await;
     let before = answer(model, 30);
-    let engine = adopt(house, engine, toml);
+    let engine = adopt(workspace, engine, toml);
     let model = engine.model("m").unwrap();
     live(model, 40..60, only).await;
     let after = answer(model, 60);
@@ -222,9 +223,9 @@ async fn p4_an_answer_is_explained_across_an_adoption() {
     let turned = classes("classes = [\"b\", \"a\"]", &["c", "y", "x"]);
     let learner = "[learner]\nkind = \"analytic\"\n";
     for toml in [turned, format!("{AUTO}{learner}")] {
-        let house = House::new(&[("m", AUTO)]);
-        let (engine, asked) = asked_on_both_sides(&house, &toml, None).await;
-        let twin = House::new(&[("m", AUTO)]);
+        let workspace = Workspace::new(&[("m", AUTO)]);
+        let (engine, asked) = asked_on_both_sides(&workspace, &toml, None).await;
+        let twin = Workspace::new(&[("m", AUTO)]);
         let (_twin_engine, without) = asked_on_both_sides(&twin, &toml, Some("people")).await;
         let adopted = Spec::parse(&toml).unwrap();
         let first = Spec::parse(AUTO).unwrap();
@@ -253,7 +254,7 @@ async fn p4_an_answer_is_explained_across_an_adoption() {
         }
         engine.close();
         drop(engine);
-        let offline = Offline::open(&house.data(), "m").unwrap();
+        let offline = Offline::open(&workspace.data(), "m").unwrap();
         for ((id, _), found) in asked.iter().zip(audits) {
             assert_eq!(offline.audit(*id, Some("batch")).unwrap(), Some(found));
         }
@@ -271,11 +272,11 @@ async fn p4_what_if_finds_each_answer_s_inputs_as_they_stood_then() {
         (&turned, &AUTO.to_owned(), &fewer),
         (AUTO, &fewer, &fewer),
     ] {
-        let house = House::new(&[("m", first)]);
-        let (engine, _) = cross(&house, second, None).await;
+        let workspace = Workspace::new(&[("m", first)]);
+        let (engine, _) = cross(&workspace, second, None).await;
         engine.close();
         drop(engine);
-        let twin = House::new(&[("m", asked)]);
+        let twin = Workspace::new(&[("m", asked)]);
         let engine = twin.open();
         let model = engine.model("m").unwrap();
         live(model, 0..30, None).await;
@@ -285,7 +286,7 @@ async fn p4_what_if_finds_each_answer_s_inputs_as_they_stood_then() {
         }
         live(model, 40..60, None).await;
         let alone = blake3::Hash::from_bytes(digest(model)).to_string();
-        let offline = Offline::open(&house.data(), "m").unwrap();
+        let offline = Offline::open(&workspace.data(), "m").unwrap();
         let mut replay = offline.replay_with(description(asked)).unwrap();
         while replay.advance(16).unwrap() {}
         assert_eq!(replay.outcome().digest, alone, "{first}{second}{asked}");
@@ -300,8 +301,8 @@ async fn decisions_are_told_as_they_were_taken() {
             names,
         )
     };
-    let house = House::new(&[("m", &bandit("\"a\", \"b\"", &["x", "y", "c"]))]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &bandit("\"a\", \"b\"", &["x", "y", "c"]))]);
+    let engine = workspace.open();
     let taken = async |engine: &Engine, range: std::ops::Range<usize>, source: &str| {
         let model = engine.model("m").unwrap();
         let actions = model.spec().unwrap().task.names().to_vec();
@@ -331,13 +332,17 @@ async fn decisions_are_told_as_they_were_taken() {
     };
     let model = engine.model("m").unwrap();
     model.retract(request).await.expect("it is retracted");
-    let engine = adopt(&house, engine, &bandit("\"b\", \"a\"", &["y", "x", "c"]));
+    let engine = adopt(
+        &workspace,
+        engine,
+        &bandit("\"b\", \"a\"", &["y", "x", "c"]),
+    );
     expected.extend(taken(&engine, 12..20, "people").await);
-    let engine = adopt(&house, engine, &bandit("\"b\", \"a\"", &["x"]));
+    let engine = adopt(&workspace, engine, &bandit("\"b\", \"a\"", &["x"]));
     expected.extend(taken(&engine, 20..24, "people").await);
     engine.close();
     drop(engine);
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let asked = Spec::parse(&bandit("\"a\", \"b\"", &["x"])).unwrap();
     let told: Vec<_> = offline
         .decisions(&asked)

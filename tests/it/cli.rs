@@ -11,12 +11,12 @@ use crate::support::passed_over::pass_over;
 use crate::support::server::{
     Client, Server, ended, json, kill, program, refused, run, serve_args, text,
 };
-use crate::support::{AUTO, House, copy, gradient, question, rows};
+use crate::support::{AUTO, Workspace, copy, gradient, question, rows};
 use perennial::event::Column;
 use perennial::proto::perennial::v1::*;
 
 /// Rows of the fixture as a file, with a text beside them.
-fn csv(house: &House, n_rows: usize) -> PathBuf {
+fn csv(workspace: &Workspace, n_rows: usize) -> PathBuf {
     let mut lines = "x,y,c,words,target\n".to_owned();
     for (batch, truth) in rows(n_rows, 0.4) {
         let [Column::Numbers(x), Column::Numbers(y), Column::Strings(c)] = &batch.columns[..]
@@ -27,13 +27,13 @@ fn csv(house: &House, n_rows: usize) -> PathBuf {
         let size = if x > 0.5 { "large" } else { "small" };
         lines += &format!("{x},{y},{c},\"a {size} {c} parcel, sent\",{truth}\n");
     }
-    let path = house.data().with_file_name("rows.csv");
+    let path = workspace.data().with_file_name("rows.csv");
     fs::write(&path, lines).expect("a file of rows");
     path
 }
 
-fn stream_equals_evaluate(house: &House, rows: &Path) {
-    let (folder, rows) = (house.models().join("m"), text(rows));
+fn stream_equals_evaluate(workspace: &Workspace, rows: &Path) {
+    let (folder, rows) = (workspace.models().join("m"), text(rows));
     let alone = json(&[
         "evaluate",
         text(&folder),
@@ -42,7 +42,7 @@ fn stream_equals_evaluate(house: &House, rows: &Path) {
         "target",
         "--json",
     ]);
-    let server = Server::of(house);
+    let server = Server::of(workspace);
     let served = server.json(&["stream", "m", rows, "--target", "target"]);
     server.stop();
     assert_eq!(served["examples"], 400);
@@ -61,47 +61,47 @@ fn stream_equals_evaluate(house: &House, rows: &Path) {
 
 #[test]
 fn p2_stream_equals_evaluate_exactly() {
-    let house = House::new(&[]);
-    let (rows, models) = (csv(&house, 400), house.models());
+    let workspace = Workspace::new(&[]);
+    let (rows, models) = (csv(&workspace, 400), workspace.models());
     let models = text(&models);
     let args = ["init", "m", text(&rows), "--target", "target"];
     let (stdout, _) = run(&[&args[..], &["--models", models]].concat(), 0);
-    let path = house.models().join("m/model.toml");
+    let path = workspace.models().join("m/model.toml");
     assert_eq!(stdout.trim_end(), text(&path));
     let toml = fs::read_to_string(path).unwrap();
     for kind in ["\"number\"", "\"category\"", "\"text\""] {
         assert!(toml.contains(kind), "{kind}: {toml}");
     }
-    stream_equals_evaluate(&house, &rows);
+    stream_equals_evaluate(&workspace, &rows);
     // A second draft does not overwrite the first.
     refused(&[&args[..], &["--models", models]].concat(), "model.toml");
 }
 
 #[test]
 fn p2_stream_equals_evaluate_exactly_for_a_network() {
-    let house = House::new(&[("m", &gradient("adamw", "8", "der++"))]);
-    stream_equals_evaluate(&house, &csv(&house, 400));
+    let workspace = Workspace::new(&[("m", &gradient("adamw", "8", "der++"))]);
+    stream_equals_evaluate(&workspace, &csv(&workspace, 400));
 }
 
 #[test]
 fn p2_stream_equals_evaluate_exactly_for_classes_that_come_later() {
     let open = AUTO.replacen("[[input]]", "classes_max = 3\n[[input]]", 1);
-    let house = House::new(&[("m", &open)]);
-    let file = csv(&house, 400);
+    let workspace = Workspace::new(&[("m", &open)]);
+    let file = csv(&workspace, 400);
     let rows = fs::read_to_string(&file).expect("rows");
     let (before, after) = rows.split_at(rows.len() / 2);
     let later = after.replace(",b\n", ",new\n");
     assert_ne!(later, after);
     fs::write(&file, format!("{before}{later}")).expect("a file of rows");
-    stream_equals_evaluate(&house, &file);
+    stream_equals_evaluate(&workspace, &file);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_made_shown_and_brought_back() {
-    let house = House::new(&[("m", AUTO)]);
-    let file = csv(&house, 60);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let file = csv(&workspace, 60);
     let learn = ["stream", "m", text(&file), "--target", "target"];
-    let server = Server::of(&house);
+    let server = Server::of(&workspace);
     server.json(&learn);
     let made = server.json(&["checkpoint", "m", "--note", "before"]);
     assert_eq!(made["version"], 2);
@@ -155,16 +155,16 @@ async fn versions_are_made_shown_and_brought_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_stop_and_a_start_leave_the_digest_as_it_was() {
     let net = gradient("adamw", "8", "der++");
-    let house = House::new(&[("auto", AUTO), ("net", &net)]);
-    let file = csv(&house, 100);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("auto", AUTO), ("net", &net)]);
+    let file = csv(&workspace, 100);
+    let server = Server::of(&workspace);
     let mut before = Vec::new();
     for model in ["auto", "net"] {
         server.json(&["stream", model, text(&file), "--target", "target"]);
         before.push(server.status(model).await);
     }
     server.stop();
-    let server = Server::of(&house);
+    let server = Server::of(&workspace);
     for (model, before) in ["auto", "net"].into_iter().zip(before) {
         let after = server.status(model).await;
         assert_eq!(after.digest, before.digest, "{model}");
@@ -206,25 +206,25 @@ async fn kill_in_the_middle(server: Server, model: &str) -> u64 {
 async fn p1_a_kill_loses_nothing_that_was_acknowledged() {
     let net = gradient("adamw", "8", "der++");
     for toml in [AUTO, &net] {
-        let house = House::new(&[("m", toml)]);
-        let file = csv(&house, 50);
-        let server = Server::of(&house);
+        let workspace = Workspace::new(&[("m", toml)]);
+        let file = csv(&workspace, 50);
+        let server = Server::of(&workspace);
         server.json(&["stream", "m", text(&file), "--target", "target"]);
         server.json(&["checkpoint", "m"]);
         let acknowledged = 50 + kill_in_the_middle(server, "m").await;
         // The journal alone, as the kill left it.
-        let alone = house.data().with_file_name("alone");
-        copy(&house.data(), &alone);
+        let alone = workspace.data().with_file_name("alone");
+        copy(&workspace.data(), &alone);
         let checkpoints = alone.join("m/checkpoints");
         fs::remove_dir_all(&checkpoints).unwrap();
         fs::create_dir(&checkpoints).unwrap();
 
-        let server = Server::of(&house);
+        let server = Server::of(&workspace);
         let recovered = server.status("m").await;
         assert_eq!(recovered.lag, 0);
         let n_fates: u64 = recovered.fates.values().sum();
         assert!(n_fates >= acknowledged, "{n_fates} of {acknowledged}");
-        let server_alone = Server::start(&house.models(), &alone);
+        let server_alone = Server::start(&workspace.models(), &alone);
         let replayed = server_alone.status("m").await;
         assert_eq!(replayed.digest, recovered.digest);
         assert_eq!(replayed.fates, recovered.fates);
@@ -234,19 +234,19 @@ async fn p1_a_kill_loses_nothing_that_was_acknowledged() {
         assert_ne!(server.status("m").await.digest, recovered.digest);
         server.stop();
         server_alone.stop();
-        run(&["verify", "--data", text(&house.data())], 0);
+        run(&["verify", "--data", text(&workspace.data())], 0);
         run(&["verify", "--data", text(&alone)], 0);
     }
 }
 
 #[test]
 fn p9_a_flipped_byte_is_found_and_its_file_is_named() {
-    let house = House::new(&[("m", AUTO)]);
-    let file = csv(&house, 20);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let file = csv(&workspace, 20);
+    let server = Server::of(&workspace);
     server.json(&["stream", "m", text(&file), "--target", "target"]);
     server.stop();
-    let data = house.data();
+    let data = workspace.data();
     let (stdout, _) = run(&["verify", "--data", text(&data)], 0);
     assert!(stdout.starts_with("m: sound: "), "{stdout}");
     let ids = data.join("m/ids/tail");
@@ -274,8 +274,8 @@ fn p9_a_flipped_byte_is_found_and_its_file_is_named() {
 fn p9_misuse_exits_2_and_failure_1_with_the_reason() {
     run(&["evaluate", "--no-such-flag"], 2);
     run(&["no-such-command"], 2);
-    let house = House::new(&[("m", AUTO)]);
-    let (file, folder) = (csv(&house, 5), house.models().join("m"));
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let (file, folder) = (csv(&workspace, 5), workspace.models().join("m"));
     let (rows, folder) = (text(&file), text(&folder));
     let expected = "no column \"nothing\"; the file has \"x\", \"y\", \"c\", \"words\", \"target\"";
     let refused_target =
@@ -291,9 +291,9 @@ fn p9_misuse_exits_2_and_failure_1_with_the_reason() {
 #[test]
 fn p9_a_broken_model_and_a_second_server_are_told() {
     let bad = format!("colour = \"red\"\n{AUTO}");
-    let house = House::new(&[("bad", &bad), ("good", AUTO)]);
-    let file = csv(&house, 5);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("bad", &bad), ("good", AUTO)]);
+    let file = csv(&workspace, 5);
+    let server = Server::of(&workspace);
     let learned = server.json(&["stream", "good", text(&file), "--target", "target"]);
     assert_eq!(learned["examples"], 5);
     let status = server.json(&["status", "bad"]);
@@ -305,7 +305,7 @@ fn p9_a_broken_model_and_a_second_server_are_told() {
     server.refuses(&["status", "nobody"], "no model \"nobody\"");
     let args = ["stream", "nobody", text(&file), "--target", "target"];
     server.refuses(&args, "\"nobody\"");
-    let (models, data) = (house.models(), house.data());
+    let (models, data) = (workspace.models(), workspace.data());
     let expected = "another process holds this data directory";
     refused(&serve_args(&models, &data), expected);
     server.stop();
@@ -313,8 +313,8 @@ fn p9_a_broken_model_and_a_second_server_are_told() {
 
 #[test]
 fn a_closed_stdout_ends_a_command_quietly() {
-    let house = House::new(&[("m", AUTO)]);
-    let (file, folder) = (csv(&house, 5), house.models().join("m"));
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let (file, folder) = (csv(&workspace, 5), workspace.models().join("m"));
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = program(&["evaluate", text(&folder), text(&file), "--target", "target"]);
@@ -333,8 +333,8 @@ fn elec2_is_learned_better_than_no_change() {
     if !file.exists() {
         return pass_over(&format!("no {}; set PERENNIAL_DATA", file.display()));
     }
-    let house = House::new(&[]);
-    let (models, model) = (house.models(), house.models().join("elec2"));
+    let workspace = Workspace::new(&[]);
+    let (models, model) = (workspace.models(), workspace.models().join("elec2"));
     let models = text(&models);
     let args = ["init", "elec2", text(&file), "--target", "label"];
     run(&[&args[..], &["--models", models]].concat(), 0);

@@ -13,7 +13,7 @@ mod rewards;
 mod wide;
 
 use crate::support::cases::{Case, LONG_TERM, SEED, SHORT_TERM, cases};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 use perennial::event::{Batch, Column, Outputs, Signal};
 use perennial::learn::Fate;
 use perennial::model::weights::{Data, Tensors};
@@ -59,7 +59,7 @@ fn score(batch: &Batch, class: &str, outputs: &Outputs) -> f64 {
 
 /// Predicts and teaches rows from `from` on; a bandit tries the other action every fourth time.
 /// Returns the score of every answer.
-fn teach(room: &mut Classroom, case: &Case, from: usize, n_rows: usize) -> Vec<f64> {
+fn teach(room: &mut LearnerHarness, case: &Case, from: usize, n_rows: usize) -> Vec<f64> {
     let stream = rows(from + n_rows, 0.3).enumerate().skip(from);
     let mut scores = Vec::new();
     for (index, (batch, class)) in stream {
@@ -92,7 +92,7 @@ fn mean(values: &[f64]) -> f64 {
 #[test]
 fn what_was_saved_is_loaded_equal_and_goes_on_equal() {
     each(|case| {
-        let mut room = Classroom::new(&case.toml);
+        let mut room = LearnerHarness::new(&case.toml);
         // An odd number: an update is half full when it is saved.
         teach(&mut room, case, 0, 75);
         let mut loaded = room.clone();
@@ -109,7 +109,7 @@ fn what_was_saved_is_loaded_equal_and_goes_on_equal() {
 fn equal_entries_give_equal_states() {
     each(|case| {
         let digest = |n_rows| {
-            let mut room = Classroom::new(&case.toml);
+            let mut room = LearnerHarness::new(&case.toml);
             teach(&mut room, case, 0, n_rows);
             room.learner.learned().digest()
         };
@@ -121,7 +121,7 @@ fn equal_entries_give_equal_states() {
 #[test]
 fn the_seed_decides_the_first_weights() {
     let same = |seed| cases(SEED).into_iter().zip(cases(seed));
-    let weights = |case: &Case| Classroom::new(&case.toml).learner.learned().weights();
+    let weights = |case: &Case| LearnerHarness::new(&case.toml).learner.learned().weights();
     for (one, other) in same(SEED) {
         assert!(weights(&one) == weights(&other), "{}", one.name);
     }
@@ -133,7 +133,7 @@ fn the_seed_decides_the_first_weights() {
 #[test]
 fn a_learnable_stream_is_learned() {
     each(|case| {
-        let mut room = Classroom::new(&case.toml);
+        let mut room = LearnerHarness::new(&case.toml);
         let scores = teach(&mut room, case, 0, 1200);
         let last = mean(&scores[900..]);
         println!("  {last:.4}");
@@ -195,7 +195,7 @@ const HOSTILE: [Hostile; 6] = [
 fn hostile_streams_leave_everything_finite() {
     each(|case| {
         for (what, stream) in HOSTILE {
-            let mut room = Classroom::new(&case.toml);
+            let mut room = LearnerHarness::new(&case.toml);
             for index in 0..200 {
                 let (x, y, value) = stream(index);
                 let columns = vec![
@@ -229,7 +229,7 @@ fn hostile_streams_leave_everything_finite() {
 fn a_balanced_stream_is_learned_after_one_class_for_long() {
     for case in cases(SEED).iter().filter(|c| c.task == "classification") {
         println!("{}", case.name);
-        let mut room = Classroom::new(&case.toml);
+        let mut room = LearnerHarness::new(&case.toml);
         // One class for long.
         for (batch, _) in rows(300, 0.3) {
             let id = room.predict(batch).ids[0];

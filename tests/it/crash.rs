@@ -5,17 +5,20 @@ const N_KILLS: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_fifty_kills_lose_nothing_and_repeat_nothing() {
-    let mut life = crate::support::crash::Life::new(1);
+    let mut life = crate::support::crash::Scenario::new(1);
     for _ in 0..N_KILLS {
         life.round().await;
     }
-    let toll = life.end().await;
-    println!("{toll:?}");
-    assert_eq!(toll.kills, N_KILLS);
+    let counts = life.end().await;
+    println!("{counts:?}");
+    assert_eq!(counts.kills, N_KILLS);
     // Kills that hit nothing would show nothing.
-    assert!(toll.acknowledged > N_KILLS, "{toll:?}");
-    assert!(toll.repeated > 0, "{toll:?}");
-    assert!(toll.early_kills > 0, "{toll:?}");
-    assert!(toll.versions > toll.restored + toll.retracted, "{toll:?}");
-    assert!(toll.restored > 0 && toll.retracted > 0, "{toll:?}");
+    assert!(counts.acknowledged > N_KILLS, "{counts:?}");
+    assert!(counts.repeated > 0, "{counts:?}");
+    assert!(counts.early_kills > 0, "{counts:?}");
+    assert!(
+        counts.versions > counts.restored + counts.retracted,
+        "{counts:?}"
+    );
+    assert!(counts.restored > 0 && counts.retracted > 0, "{counts:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every comparison is of whole states or of digests, bit for bit.
 
-use crate::support::{AUTO, Classroom, cases, gradient, hex, label, rows};
+use crate::support::{AUTO, LearnerHarness, cases, gradient, hex, label, rows};
 use perennial::event::{
     Batch, Column, Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs,
     PredictionId, Signal, Subject, Time,
@@ -66,8 +66,8 @@ fn unmatched(feedback_id: &str) -> Event {
 
 /// About five hundred entries: labels, some of them late, double, wrong or without a prediction,
 /// rows that come with their label, commands, and a restore to the first version by command.
-fn course(toml: &str) -> Classroom {
-    let mut room = Classroom::new(toml);
+fn course(toml: &str) -> LearnerHarness {
+    let mut room = LearnerHarness::new(toml);
     let mut ids = Vec::new();
     let mut checkpoint = 0;
     for (index, (batch, class)) in rows(N_ROWS, TURN).enumerate() {
@@ -143,8 +143,12 @@ fn course(toml: &str) -> Classroom {
 }
 
 /// The same entries from the start; between them, `between` may do what it likes.
-fn replay(toml: &str, journal: &[Entry], mut between: impl FnMut(&mut Classroom)) -> Classroom {
-    let mut room = Classroom::empty(toml);
+fn replay(
+    toml: &str,
+    journal: &[Entry],
+    mut between: impl FnMut(&mut LearnerHarness),
+) -> LearnerHarness {
+    let mut room = LearnerHarness::empty(toml);
     for entry in journal {
         room.apply(entry.clone());
         between(&mut room);
@@ -152,7 +156,7 @@ fn replay(toml: &str, journal: &[Entry], mut between: impl FnMut(&mut Classroom)
     room
 }
 
-fn check_equal(one: &Classroom, other: &Classroom, toml: &str) {
+fn check_equal(one: &LearnerHarness, other: &LearnerHarness, toml: &str) {
     let (one, other) = (&one.learner, &other.learner);
     assert_eq!(one.learned().digest(), other.learned().digest(), "{toml}");
     assert_eq!(one.evaluation(), other.evaluation(), "{toml}");
@@ -372,7 +376,7 @@ fn rename(event: &Event) -> Event {
 fn p2_what_is_learned_knows_no_names_and_no_positions() {
     for toml in descriptions() {
         let room = course(&toml);
-        let mut other = Classroom::empty(&toml);
+        let mut other = LearnerHarness::empty(&toml);
         let mut n_more = 0;
         // Records are derived again.
         let causes = room.journal.iter().map(|entry| &entry.event);
@@ -385,7 +389,7 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
         }
         assert!(n_more > 100);
         assert!(other.learner.position() > room.learner.position());
-        let digest = |room: &Classroom| hex(room.learner.learned().digest());
+        let digest = |room: &LearnerHarness| hex(room.learner.learned().digest());
         assert_eq!(digest(&other), digest(&room), "{toml}");
         assert_eq!(
             other.learner.evaluation(),
@@ -421,7 +425,7 @@ fn p10_rewards_count_once_and_only_within_their_window() {
         .replace("classification", "bandit")
         .replace("classes", "actions");
     let toml = format!("{toml}[feedback]\nwindow_s = 6\n");
-    let mut room = Classroom::new(&toml);
+    let mut room = LearnerHarness::new(&toml);
     let mut waiting = Vec::new();
     for (index, (batch, _)) in rows(60, TURN).enumerate() {
         let id = room.predict(batch).ids[0];
@@ -449,7 +453,7 @@ fn p10_rewards_count_once_and_only_within_their_window() {
     assert_eq!(met, [20 + 20 + 10, 20 + 10, 15]);
     assert_eq!(ledger.total(), met.iter().sum::<u64>());
     check_equal(
-        &replay(&toml, &room.journal, Classroom::reload),
+        &replay(&toml, &room.journal, LearnerHarness::reload),
         &room,
         &toml,
     );

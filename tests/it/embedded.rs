@@ -3,15 +3,15 @@
 //!
 //! Invariant: what works on many threads works on one.
 
-use crate::support::{AUTO, House, digest, order, teach_rows};
+use crate::support::{AUTO, Workspace, digest, order, teach_rows};
 use perennial::engine::{Disposal, Retract};
 use perennial::event::{Order, Selector};
 use perennial::model::OrderedLimits;
 
 #[tokio::test(flavor = "current_thread")]
 async fn every_order_is_carried_out_on_a_runtime_of_one_thread() {
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach_rows(model, 20, 0.3, "early").await;
     let made = order(model, Order::Checkpoint).await;

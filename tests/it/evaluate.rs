@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support::passed_over::pass_over;
-use crate::support::{AUTO, House, gradient, order, rows};
-use perennial::engine::{Accepted, Manner, Offline};
+use crate::support::{AUTO, Workspace, gradient, order, rows};
+use perennial::engine::{Accepted, Offline, PredictOptions};
 use perennial::event::{Batch, Column, Feedback, Order, Outputs, Signal};
 use perennial::model::Spec;
 use serde_json::Value;
@@ -51,14 +51,14 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-fn file(house: &House, name: &str, lines: String) -> PathBuf {
-    let path = house.data().with_file_name(name);
+fn file(workspace: &Workspace, name: &str, lines: String) -> PathBuf {
+    let path = workspace.data().with_file_name(name);
     fs::write(&path, lines).expect("a file");
     path
 }
 
 /// Rows of the fixture as a file.
-fn csv(house: &House, n_rows: usize) -> PathBuf {
+fn csv(workspace: &Workspace, n_rows: usize) -> PathBuf {
     let mut lines = "x,y,c,target\n".to_owned();
     for (batch, truth) in rows(n_rows, 0.4) {
         let [Column::Numbers(x), Column::Numbers(y), Column::Strings(c)] = &batch.columns[..]
@@ -67,7 +67,7 @@ fn csv(house: &House, n_rows: usize) -> PathBuf {
         };
         lines += &format!("{},{},{},{truth}\n", x[0], y[0], c[0]);
     }
-    file(house, "rows.csv", lines)
+    file(workspace, "rows.csv", lines)
 }
 
 /// What does not depend on the machine.
@@ -83,9 +83,9 @@ fn result(object: &Value) -> Value {
 #[test]
 fn models_side_by_side_are_those_that_run_alone() {
     let (mlp, linear) = (gradient("adamw", "8", "der++"), gradient("sgd", "", "none"));
-    let house = House::new(&[("auto", AUTO), ("mlp", &mlp), ("linear", &linear)]);
-    let rows = csv(&house, 600);
-    let folders = ["mlp", "auto", "linear"].map(|name| house.models().join(name));
+    let workspace = Workspace::new(&[("auto", AUTO), ("mlp", &mlp), ("linear", &linear)]);
+    let rows = csv(&workspace, 600);
+    let folders = ["mlp", "auto", "linear"].map(|name| workspace.models().join(name));
     let end = [
         text(&rows),
         "--target",
@@ -124,9 +124,12 @@ fn models_side_by_side_are_those_that_run_alone() {
 
 #[test]
 fn the_picture_has_a_line_for_each_model_and_for_no_change() {
-    let house = House::new(&[("auto", AUTO), ("net", &gradient("sgd", "", "none"))]);
-    let (rows, svg) = (csv(&house, 300), house.data().with_file_name("picture.svg"));
-    let [auto, net] = ["auto", "net"].map(|name| house.models().join(name));
+    let workspace = Workspace::new(&[("auto", AUTO), ("net", &gradient("sgd", "", "none"))]);
+    let (rows, svg) = (
+        csv(&workspace, 300),
+        workspace.data().with_file_name("picture.svg"),
+    );
+    let [auto, net] = ["auto", "net"].map(|name| workspace.models().join(name));
     let mut args = vec!["evaluate", text(&auto), text(&net), text(&rows)];
     args.extend(["--target", "target", "--svg", text(&svg)]);
     for (folder, n_paths) in [(Some(text(&net)), 3), (None, 2)] {
@@ -139,7 +142,7 @@ fn the_picture_has_a_line_for_each_model_and_for_no_change() {
         assert!(!picture.contains("NaN"), "{picture}");
         assert!(picture.contains(">no change</text>"), "{picture}");
     }
-    let nowhere = house.data().join("no/such/picture.svg");
+    let nowhere = workspace.data().join("no/such/picture.svg");
     *args.last_mut().expect("a path") = text(&nowhere);
     let (_, stderr) = run(&args, 1);
     assert!(stderr.contains("picture.svg: "), "{stderr}");
@@ -147,8 +150,8 @@ fn the_picture_has_a_line_for_each_model_and_for_no_change() {
 
 #[test]
 fn the_best_member_is_marked() {
-    let house = House::new(&[("m", AUTO)]);
-    let (rows, folder) = (csv(&house, 300), house.models().join("m"));
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let (rows, folder) = (csv(&workspace, 300), workspace.models().join("m"));
     let (stdout, _) = run(
         &["evaluate", text(&folder), text(&rows), "--target", "target"],
         0,
@@ -180,7 +183,7 @@ fn classes_that_were_never_described_are_let_in() {
         let open = format!("classes_max = {classes_max}\n[[input]]");
         AUTO.replacen("[[input]]", &open, 1)
     };
-    let house = House::new(&[("open", &toml(4)), ("closed", &toml(3))]);
+    let workspace = Workspace::new(&[("open", &toml(4)), ("closed", &toml(3))]);
     let mut lines = "x,y,c,target\n".to_owned();
     for index in 0..4000 {
         // Two that are described, one that is not, and from half of the rows on a rare one.
@@ -191,8 +194,8 @@ fn classes_that_were_never_described_are_let_in() {
         let name = ["a", "b", "new", "rare"][label];
         lines += &format!("{label}.5,{},red,{name}\n", index % 7);
     }
-    let rows = file(&house, "open.csv", lines);
-    let [open, closed] = ["open", "closed"].map(|name| house.models().join(name));
+    let rows = file(&workspace, "open.csv", lines);
+    let [open, closed] = ["open", "closed"].map(|name| workspace.models().join(name));
     let end = ["--target", "target", "--delay", "5"];
     let args = [&["evaluate", text(&open), text(&rows)], &end[..]].concat();
     let report = objects(&[&args[..], &["--json", "--classes"]].concat()).remove(0);
@@ -214,7 +217,7 @@ fn classes_that_were_never_described_are_let_in() {
 }
 
 /// Logged decisions of a uniform policy: right is right where x is above zero.
-fn logs(house: &House, n_rows: usize) -> PathBuf {
+fn logs(workspace: &Workspace, n_rows: usize) -> PathBuf {
     let mut lines = "x,act,p,earned\n".to_owned();
     for (index, (batch, _)) in rows(n_rows, 0.0).enumerate() {
         let Column::Numbers(x) = &batch.columns[0] else {
@@ -224,16 +227,16 @@ fn logs(house: &House, n_rows: usize) -> PathBuf {
         let earned = u8::from((x > 0.0) == (action == "right"));
         lines += &format!("{x},{action},0.5,{earned}\n");
     }
-    file(house, "logs.csv", lines)
+    file(workspace, "logs.csv", lines)
 }
 
 const DECISIONS: [&str; 6] = ["--action", "act", "--reward", "earned", "--propensity", "p"];
 
 #[test]
 fn a_policy_is_valued_on_decisions_of_another() {
-    let house = House::new(&[]);
-    let rows = logs(&house, 2000);
-    let models = house.models();
+    let workspace = Workspace::new(&[]);
+    let rows = logs(&workspace, 2000);
+    let models = workspace.models();
     let args = [
         &["init", "m", text(&rows), "--models", text(&models)],
         &DECISIONS[..],
@@ -298,7 +301,7 @@ fn a_policy_is_valued_on_decisions_of_another() {
 fn a_known_value_lies_within_the_intervals() {
     // The policy that decided takes left four times of five; the model's takes both alike.
     let alike = format!("{BANDIT}[policy]\nkind = \"epsilon\"\nepsilon = 1.0\n");
-    let house = House::new(&[("m", &alike)]);
+    let workspace = Workspace::new(&[("m", &alike)]);
     let mut lines = "x,act,p,earned\n".to_owned();
     let mut state = 1u64;
     let mut uniform = || {
@@ -314,7 +317,10 @@ fn a_known_value_lies_within_the_intervals() {
         let earned = u8::from(uniform() < worth);
         lines += &format!("{},{action},{p},{earned}\n", uniform());
     }
-    let (rows, folder) = (file(&house, "skewed.csv", lines), house.models().join("m"));
+    let (rows, folder) = (
+        file(&workspace, "skewed.csv", lines),
+        workspace.models().join("m"),
+    );
     let args = [
         &["evaluate", text(&folder), text(&rows), "--json"],
         &DECISIONS[..],
@@ -334,8 +340,8 @@ fn a_known_value_lies_within_the_intervals() {
 }
 
 /// Serves decisions one after the other, each with its reward; what was earned.
-async fn serve(house: &House, n_rows: usize) -> f64 {
-    let engine = house.open();
+async fn serve(workspace: &Workspace, n_rows: usize) -> f64 {
+    let engine = workspace.open();
     let model = engine.model("m").expect("it is served");
     let mut earned = 0.0;
     for (index, (batch, _)) in rows(n_rows, 0.0).enumerate() {
@@ -349,7 +355,7 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
         };
         let snapshot = model.snapshot("").expect("it serves");
         let answer = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap();
         let Outputs::Actions { chosen, .. } = &answer.outputs else {
@@ -375,7 +381,7 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
             order(model, Order::Checkpoint).await;
         }
     }
-    let locked = Offline::open(&house.data(), "m").expect_err("a server has it open");
+    let locked = Offline::open(&workspace.data(), "m").expect_err("a server has it open");
     assert!(
         locked.to_string().contains("another process holds"),
         "{locked}"
@@ -386,9 +392,9 @@ async fn serve(house: &House, n_rows: usize) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_is_valued_on_what_a_server_journaled() {
-    let house = House::new(&[("m", BANDIT)]);
-    let earned = serve(&house, 200).await;
-    let (folder, journal) = (house.models().join("m"), house.data().join("m"));
+    let workspace = Workspace::new(&[("m", BANDIT)]);
+    let earned = serve(&workspace, 200).await;
+    let (folder, journal) = (workspace.models().join("m"), workspace.data().join("m"));
     let args = [
         "evaluate",
         text(&folder),
@@ -438,11 +444,11 @@ async fn a_policy_is_valued_on_what_a_server_journaled() {
         1,
         "no version 9; it has 1, 2",
     );
-    let nobody = house.data().join("nobody");
+    let nobody = workspace.data().join("nobody");
     let args = ["evaluate", text(&folder), "--journal", text(&nobody)];
     refused(&args, 1, "but of: m");
-    house.describe("other", &BANDIT.replace("\"x\"", "\"z\""));
-    let other = house.models().join("other");
+    workspace.describe("other", &BANDIT.replace("\"x\"", "\"z\""));
+    let other = workspace.models().join("other");
     let args = ["evaluate", text(&other), "--journal", text(&journal)];
     refused(&args, 1, "input: \"z\" is not in the journal");
     refused(
@@ -460,8 +466,8 @@ fn the_open_bandit_sample_is_valued() {
     if !file.exists() {
         return pass_over(&format!("no {}; set PERENNIAL_DATA", file.display()));
     }
-    let house = House::new(&[]);
-    let (models, model) = (house.models(), house.models().join("shop"));
+    let workspace = Workspace::new(&[]);
+    let (models, model) = (workspace.models(), workspace.models().join("shop"));
     let columns = ["--action", "item_id", "--reward", "click"];
     let end = [&columns[..], &["--propensity", "propensity_score"]].concat();
     let args = [

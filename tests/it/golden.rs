@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::layout::{Header, groups};
-use crate::support::{Classroom, House, copy};
+use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
     ERASED, LIVED, TRAINED, after, all_names, answered, counted, hashed, labelled, later, life,
     names, samples, samples_read, start, trained,
@@ -150,7 +150,7 @@ fn write(data: &Path) {
     checkpoint::keep_file(&Disk::default(), &directory.start("trained"), &start()).unwrap();
 
     let (mut journal, recovered) = create(&directory.journal("lived"));
-    let mut room = Classroom::journaled(LIVED);
+    let mut room = LearnerHarness::journaled(LIVED);
     life().into_iter().for_each(|event| drop(room.tell(event)));
     append(&mut journal, &room);
     journal.sync().unwrap();
@@ -179,7 +179,7 @@ fn write(data: &Path) {
 }
 
 /// Writes what the room was told since.
-fn append(journal: &mut Journal, room: &Classroom) {
+fn append(journal: &mut Journal, room: &LearnerHarness) {
     for entry in &room.journal {
         if entry.position > journal.synced() {
             journal.append(entry.time, &entry.event).unwrap();
@@ -308,7 +308,7 @@ fn the_golden_checkpoints_load_to_their_digest_and_are_written_again_to_the_byte
         assert_eq!(refused, [2]);
         assert_eq!(learner.newest(), today.newest());
     }
-    assert_eq!(newest.retold(), today.retold());
+    assert_eq!(newest.revised_tallies(), today.revised_tallies());
 }
 
 /// Whether a checkpoint has the form that is written today, or one that is only read.
@@ -367,9 +367,9 @@ fn says_what_it_said(learner: &Learner) {
 
 #[test]
 fn a_model_recovers_from_the_golden_files_and_goes_on() {
-    let house = House::new(&[("lived", LIVED)]);
-    copy(&golden(), &house.data());
-    let engine = house.open();
+    let workspace = Workspace::new(&[("lived", LIVED)]);
+    copy(&golden(), &workspace.data());
+    let engine = workspace.open();
     let model = engine.model("lived").unwrap();
     let status = model.status(false);
     assert_eq!(status.state, State::Ready);
@@ -378,7 +378,7 @@ fn a_model_recovers_from_the_golden_files_and_goes_on() {
     let counted = ["applied", "duplicate", "retracted", "undone"].map(fates);
     assert_eq!(counted, [6, 1, 1, 2]);
     drop(engine);
-    let report = verify(&house.data().join("lived/journal")).unwrap();
+    let report = verify(&workspace.data().join("lived/journal")).unwrap();
     assert!(report.last_position >= LIVED_ENTRIES.0 && report.torn_tail.is_none());
 }
 
@@ -389,10 +389,10 @@ fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
     let digest = *blake3::hash(&start()).as_bytes();
     let loaded = checkpoint::load_start(&kept, &digest).unwrap();
     assert_eq!(loaded.tensors.0.len(), 2);
-    let house = House::new(&[("trained", TRAINED)]);
-    fs::write(house.models().join("trained/net.safetensors"), start()).unwrap();
-    copy(&golden_newest(), &house.data());
-    let engine = house.open();
+    let workspace = Workspace::new(&[("trained", TRAINED)]);
+    fs::write(workspace.models().join("trained/net.safetensors"), start()).unwrap();
+    copy(&golden_newest(), &workspace.data());
+    let engine = workspace.open();
     let model = engine.model("trained").unwrap();
     let status = model.status(false);
     assert_eq!(status.state, State::Ready);

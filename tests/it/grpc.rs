@@ -24,7 +24,9 @@ use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::*;
 use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
-use served::{Client, Said, Served, asking_for, label, question, strings, unjournaled, within};
+use served::{
+    Client, PredictReply, Served, asking_for, label, question, strings, unjournaled, within,
+};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -85,8 +87,8 @@ async fn p9_a_bad_event_in_a_stream_is_answered_and_the_stream_goes_on() {
     let client = &mut served.client;
     let mut events = Vec::new();
     for (index, (batch, truth)) in rows(5, 0.0).enumerate() {
-        let said = client.ask(question("m", &batch)).await.unwrap();
-        events.push(label("m", &said.ids[0], &format!("row-{index}"), truth));
+        let reply = client.ask(question("m", &batch)).await.unwrap();
+        events.push(label("m", &reply.ids[0], &format!("row-{index}"), truth));
     }
     events[2].label = Some("z".to_owned());
     let replies = client.stream(events).await;
@@ -108,8 +110,8 @@ async fn p9_a_bad_event_in_a_stream_is_answered_and_the_stream_goes_on() {
 async fn p1_a_resent_event_is_answered_with_the_first_position() {
     let mut served = Served::start(&[("m", AUTO)]).await;
     let client = &mut served.client;
-    let said = client.ask(question("m", &row())).await.unwrap();
-    let event = label("m", &said.ids[0], "one", "a");
+    let reply = client.ask(question("m", &row())).await.unwrap();
+    let event = label("m", &reply.ids[0], "one", "a");
     let first = client.submit(event.clone()).await.unwrap();
     let again = client.submit(event.clone()).await.unwrap();
     assert_eq!(again.status(), Fate::Duplicate);
@@ -160,12 +162,12 @@ async fn a_batch_is_answered_with_one_id_a_row() {
             Column::Strings(["red", "", "blue"].map(str::to_owned).to_vec()),
         ],
     };
-    let said = client.ask(question("m", &batch)).await.unwrap();
-    assert_eq!(strings(said.raw("label")).len(), 3);
-    assert_eq!(said.raw("probabilities").len(), 3 * 2 * 4);
-    assert_eq!(said.ids.iter().collect::<HashSet<_>>().len(), 3);
+    let reply = client.ask(question("m", &batch)).await.unwrap();
+    assert_eq!(strings(reply.raw("label")).len(), 3);
+    assert_eq!(reply.raw("probabilities").len(), 3 * 2 * 4);
+    assert_eq!(reply.ids.iter().collect::<HashSet<_>>().len(), 3);
     let event = |(index, id): (usize, &String)| label("m", id, &format!("row-{index}"), "a");
-    let events = said.ids.iter().enumerate().map(event).collect();
+    let events = reply.ids.iter().enumerate().map(event).collect();
     let replies = client.stream(events).await;
     client.reach("m", replies[2].position).await;
     assert_eq!(client.status("m").await.fates["applied"], 3);
@@ -181,8 +183,8 @@ async fn named_outputs_are_exactly_those_that_come() {
         &["probabilities"],
     ] {
         let request = asking_for(question("m", &row()), outputs);
-        let said = served.client.ask(request).await.unwrap();
-        assert_eq!(said.names(), outputs);
+        let reply = served.client.ask(request).await.unwrap();
+        assert_eq!(reply.names(), outputs);
     }
     served.stop().await;
 }
@@ -195,12 +197,12 @@ async fn p5_a_restored_version_answers_with_the_same_bytes() {
     for model in ["auto", "net"] {
         client.teach_rows(model, 30, 0.0, "first").await;
         let made = checkpoint(client, model).await;
-        let said = answers(client, model).await;
+        let reply = answers(client, model).await;
         client.teach_rows(model, 30, 2.0, "second").await;
-        assert_ne!(answers(client, model).await, said, "{model}");
+        assert_ne!(answers(client, model).await, reply, "{model}");
         let restored = client.restore(model, made.version).await.unwrap();
         assert!(restored.version > made.version);
-        assert_eq!(answers(client, model).await, said, "{model}");
+        assert_eq!(answers(client, model).await, reply, "{model}");
         let asked = client.ask(question(model, &row())).await.unwrap();
         assert_eq!(asked.version, restored.version.to_string());
         let request = ListVersionsRequest {
@@ -231,15 +233,15 @@ async fn p3_no_prediction_fails_while_versions_change() {
             restored.expect("it is restored");
         }
     });
-    let mut asked: JoinSet<Result<Said, tonic::Status>> = JoinSet::new();
+    let mut asked: JoinSet<Result<PredictReply, tonic::Status>> = JoinSet::new();
     for (batch, _) in rows(500, 0.0) {
         let mut client = served.client.clone();
         asked.spawn(async move { client.ask(question("m", &batch)).await });
     }
     let mut ids = HashSet::new();
-    while let Some(said) = within(asked.join_next()).await {
-        let said = said.expect("no panic").expect("no prediction fails");
-        ids.extend(said.ids);
+    while let Some(reply) = within(asked.join_next()).await {
+        let reply = reply.expect("no panic").expect("no prediction fails");
+        ids.extend(reply.ids);
     }
     assert_eq!(ids.len(), 500);
     within(teaching)
@@ -325,8 +327,8 @@ async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
     let now = within(watched.message()).await.unwrap().unwrap();
     assert_eq!(now.status(), ServingStatus::Serving);
     failing.store(true, Relaxed);
-    let said = served.client.ask(question("m", &row())).await.unwrap();
-    let event = label("m", &said.ids[0], "lost", "a");
+    let reply = served.client.ask(question("m", &row())).await.unwrap();
+    let event = label("m", &reply.ids[0], "lost", "a");
     let refusal = served.client.submit(event.clone()).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
     let once = "model \"m\" is unavailable: its journal failed";
@@ -338,7 +340,7 @@ async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
     let refusal = served.client.submit(event).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
     let again = served.client.ask(question("m", &row())).await.unwrap();
-    assert_eq!(again.raw("probabilities"), said.raw("probabilities"));
+    assert_eq!(again.raw("probabilities"), reply.raw("probabilities"));
     assert_eq!(again.ids, [""]);
     for service in ["", "inference.GRPCInferenceService"] {
         let reply = within(health.check(request(service))).await.unwrap();

@@ -5,21 +5,21 @@
 mod forgetting;
 mod streams;
 
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 use perennial::event::{Column, Event, Outputs, Prediction, Signal, Time};
 use perennial::learn::Fate;
 
 const SECOND: i64 = 1_000_000;
 
-fn bandit(feedback: &str) -> Classroom {
+fn bandit(feedback: &str) -> LearnerHarness {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [[input]]\nname = \"y\"\nkind = \"number\"\n[[input]]\nname = \"c\"\nkind = \"category\"\n";
-    Classroom::new(&format!(
+    LearnerHarness::new(&format!(
         "task = \"bandit\"\nactions = [\"a\", \"b\"]\n{inputs}[feedback]\n{feedback}"
     ))
 }
 
-fn predictions(room: &mut Classroom, n: usize) -> Vec<Prediction> {
+fn predictions(room: &mut LearnerHarness, n: usize) -> Vec<Prediction> {
     let batches: Vec<_> = rows(n, 0.3).map(|(batch, _)| batch).collect();
     batches
         .into_iter()
@@ -27,7 +27,7 @@ fn predictions(room: &mut Classroom, n: usize) -> Vec<Prediction> {
         .collect()
 }
 
-fn say(room: &mut Classroom, prediction: &Prediction, signal: Signal) -> Option<Fate> {
+fn say(room: &mut LearnerHarness, prediction: &Prediction, signal: Signal) -> Option<Fate> {
     room.say(prediction.ids[0], signal).fate
 }
 
@@ -37,7 +37,7 @@ fn named(name: &str, value: f64) -> Signal {
 }
 
 /// The mean reward that reports give, and how many rewards it is of.
-fn served(room: &Classroom) -> (f64, f64) {
+fn served(room: &LearnerHarness) -> (f64, f64) {
     let served = room.learner.evaluation().served();
     (served.mean(), served.count)
 }
@@ -186,7 +186,7 @@ fn a_new_class_takes_its_place_and_is_predicted_within_a_few_examples() {
     for learner in kinds.chain(others) {
         let learner = format!("[learner]\nkind = {learner}\n");
         let toml = crate::support::AUTO.replacen("[[input]]", "classes_max = 3\n[[input]]", 1);
-        let mut room = Classroom::new(&(toml + &learner));
+        let mut room = LearnerHarness::new(&(toml + &learner));
         let stream: Vec<_> = rows(400, 0.3).collect();
         let mut right = 0;
         for (index, (mut batch, mut class)) in stream.into_iter().enumerate() {

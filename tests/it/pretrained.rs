@@ -14,9 +14,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{AUTO, House, digest, hex, order, syncing_nothing, teach, wait};
+use crate::support::{AUTO, Workspace, digest, hex, order, syncing_nothing, teach, wait};
 use bytes::Bytes;
-use perennial::engine::{Config, Engine, Manner, Offline};
+use perennial::engine::{Config, Engine, Offline, PredictOptions};
 use perennial::event::{Batch, Column, Order, Outputs};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -86,11 +86,11 @@ fn row(x: [f32; 3]) -> Batch {
 fn says(engine: &Engine, x: [f32; 3]) -> Vec<f32> {
     let model = engine.model("net").unwrap();
     let snapshot = model.snapshot("").unwrap();
-    let manner = Manner {
+    let options = PredictOptions {
         journal: false,
         explore: false,
     };
-    match wait(model.predict(&snapshot, row(x), manner))
+    match wait(model.predict(&snapshot, row(x), options))
         .unwrap()
         .outputs
     {
@@ -100,18 +100,18 @@ fn says(engine: &Engine, x: [f32; 3]) -> Vec<f32> {
 }
 
 /// The house of a model that arrives with these weights.
-fn house(toml: &str, parts: &[Part]) -> House {
-    let house = House::new(&[("net", toml), ("other", AUTO)]);
-    write(&house.models().join("net/net.safetensors"), parts);
-    house
+fn workspace(toml: &str, parts: &[Part]) -> Workspace {
+    let workspace = Workspace::new(&[("net", toml), ("other", AUTO)]);
+    write(&workspace.models().join("net/net.safetensors"), parts);
+    workspace
 }
 
 const ROWS: [[f32; 3]; 3] = [[1.0, -2.0, 0.5], [40.0, 3.0, -7.0], [0.0, 0.0, 0.0]];
 
 #[test]
 fn a_model_serves_what_it_was_trained_to() {
-    let house = house(TOML, &state());
-    let engine = house.open();
+    let workspace = workspace(TOML, &state());
+    let engine = workspace.open();
     for x in ROWS {
         let (said, expected) = (says(&engine, x), forward(&state(), x));
         for (said, expected) in said.iter().zip(expected) {
@@ -129,11 +129,11 @@ fn a_value_is_answered_in_the_unit_it_was_trained_in() {
     let mut parts = state();
     parts[2] = f32s("2.weight", &[1, 4], |index| 300.0 * index as f32);
     parts[3] = f32s("2.bias", &[1], |_| 5000.0);
-    let house = house(&toml, &parts);
-    let engine = house.open();
+    let workspace = workspace(&toml, &parts);
+    let engine = workspace.open();
     let model = engine.model("net").unwrap();
     let snapshot = model.snapshot("").unwrap();
-    let answer = wait(model.predict(&snapshot, row(ROWS[2]), Manner::default())).unwrap();
+    let answer = wait(model.predict(&snapshot, row(ROWS[2]), PredictOptions::default())).unwrap();
     let hidden = values(&parts[1]).into_iter().enumerate();
     let expected: f32 = hidden.map(|(i, z)| 300.0 * i as f32 * z.max(0.0)).sum();
     let Outputs::Values(said) = answer.outputs else {
@@ -149,8 +149,8 @@ fn a_value_is_answered_in_the_unit_it_was_trained_in() {
 async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
     for strategy in ["er", "der++", "cls-er"] {
         let toml = format!("{TOML}optimizer = \"adamw\"\n[memory]\nstrategy = \"{strategy}\"\n");
-        let house = house(&toml, &state());
-        let engine = house.open();
+        let workspace = workspace(&toml, &state());
+        let engine = workspace.open();
         let model = engine.model("net").unwrap();
         let before = says(&engine, ROWS[0]);
         for index in 0..30 {
@@ -163,12 +163,12 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
         drop(engine);
 
         // The file is needed no more for what was; the folder still has to be what it was.
-        let file = house.models().join("net/net.safetensors");
+        let file = workspace.models().join("net/net.safetensors");
         fs::rename(&file, file.with_extension("away")).unwrap();
-        assert_eq!(replayed(&house, "net"), hex(learned), "{strategy}");
-        fs::remove_dir_all(house.data().join("net/checkpoints")).unwrap();
+        assert_eq!(replayed(&workspace, "net"), hex(learned), "{strategy}");
+        fs::remove_dir_all(workspace.data().join("net/checkpoints")).unwrap();
         fs::rename(file.with_extension("away"), &file).unwrap();
-        let engine = house.open();
+        let engine = workspace.open();
         assert_eq!(digest(engine.model("net").unwrap()), learned, "{strategy}");
         assert_eq!(says(&engine, ROWS[1]), said);
     }
@@ -176,10 +176,10 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_power_cut_loses_neither_the_start_nor_what_was_learned_on_top() {
-    let house = house(TOML, &state());
-    let root = house.data().parent().unwrap().to_owned();
+    let workspace = workspace(TOML, &state());
+    let root = workspace.data().parent().unwrap().to_owned();
     let (recording, disk) = crate::support::disk::Recording::of(&root);
-    let engine = house.open_on(disk);
+    let engine = workspace.open_on(disk);
     let model = engine.model("net").unwrap();
     let mut learned = vec![(0, digest(model))];
     for index in 0..4 {
@@ -196,7 +196,7 @@ async fn p1_a_power_cut_loses_neither_the_start_nor_what_was_learned_on_top() {
         let config = Config {
             data: data.clone(),
             disk: syncing_nothing(),
-            ..house.config()
+            ..workspace.config()
         };
         let engine = Engine::open(config).unwrap();
         let found = digest(engine.model("net").unwrap());
@@ -211,8 +211,8 @@ async fn p1_a_power_cut_loses_neither_the_start_nor_what_was_learned_on_top() {
 }
 
 /// The digest that the journal gives from its first entry on, every checkpoint compared.
-fn replayed(house: &House, name: &str) -> String {
-    replayed_in(&house.data(), name)
+fn replayed(workspace: &Workspace, name: &str) -> String {
+    replayed_in(&workspace.data(), name)
 }
 
 fn replayed_in(data: &Path, name: &str) -> String {
@@ -226,8 +226,8 @@ fn replayed_in(data: &Path, name: &str) -> String {
 }
 
 /// Why the model is not served; the other one is.
-fn refusal(house: &House) -> String {
-    let engine = house.open();
+fn refusal(workspace: &Workspace) -> String {
+    let engine = workspace.open();
     assert!(engine.model("other").unwrap().snapshot("").is_ok());
     let error = engine.model("net").unwrap().snapshot("").unwrap_err();
     error.to_string()
@@ -236,7 +236,7 @@ fn refusal(house: &House) -> String {
 #[test]
 fn p9_a_file_that_does_not_fit_is_refused_in_a_sentence() {
     let check = |parts: &[Part], expected: &str| {
-        let error = refusal(&house(TOML, parts));
+        let error = refusal(&workspace(TOML, parts));
         assert!(error.contains("network.weights"), "{error}");
         assert!(error.contains("net.safetensors"), "{error}");
         assert!(error.ends_with(expected), "{error}");
@@ -273,13 +273,13 @@ fn p9_a_file_that_does_not_fit_is_refused_in_a_sentence() {
 #[test]
 fn p9_a_hostile_or_missing_file_is_refused_in_a_sentence() {
     let check = |bytes: Option<&[u8]>, expected: &str| {
-        let house = house(TOML, &state());
-        let file = house.models().join("net/net.safetensors");
+        let workspace = workspace(TOML, &state());
+        let file = workspace.models().join("net/net.safetensors");
         match bytes {
             Some(bytes) => fs::write(file, bytes).unwrap(),
             None => fs::remove_file(file).unwrap(),
         }
-        let error = refusal(&house);
+        let error = refusal(&workspace);
         assert!(error.contains("network.weights: "), "{error}");
         assert!(error.contains(expected), "{error}");
         assert!(!error.contains('\n'), "{error}");
@@ -295,27 +295,27 @@ fn p9_a_hostile_or_missing_file_is_refused_in_a_sentence() {
 
 #[test]
 fn a_model_that_has_started_keeps_its_start() {
-    let house = house(TOML, &state());
-    drop(house.open());
-    let file = house.models().join("net/net.safetensors");
+    let workspace = workspace(TOML, &state());
+    drop(workspace.open());
+    let file = workspace.models().join("net/net.safetensors");
     let mut other = state();
     other[3] = f32s("2.bias", &[2], |_| 0.5);
     write(&file, &other);
-    let error = refusal(&house);
+    let error = refusal(&workspace);
     assert!(error.contains("a change of network.weights"), "{error}");
-    house.describe("net", &TOML.replace("weights = \"net.safetensors\"\n", ""));
-    assert_eq!(refusal(&house), error);
-    house.describe("net", TOML);
+    workspace.describe("net", &TOML.replace("weights = \"net.safetensors\"\n", ""));
+    assert_eq!(refusal(&workspace), error);
+    workspace.describe("net", TOML);
     write(&file, &state());
-    let engine = house.open();
+    let engine = workspace.open();
     assert!(engine.model("net").unwrap().snapshot("").is_ok());
 }
 
 #[test]
 fn verify_sees_that_the_start_is_not_what_it_was() {
-    let house = house(TOML, &state());
-    drop(house.open());
-    let data = house.data();
+    let workspace = workspace(TOML, &state());
+    drop(workspace.open());
+    let data = workspace.data();
     let verify = || run(&["verify", "--data", data.to_str().unwrap()]);
     assert_eq!(verify().status.code(), Some(0));
     let mut other = state();
@@ -339,9 +339,9 @@ fn run(args: &[&str]) -> Output {
 #[test]
 fn import_tells_of_each_tensor_and_brings_only_what_fits() {
     let toml = TOML.replace("weights = \"net.safetensors\"\n", "");
-    let house = House::new(&[("net", &toml)]);
-    let folder = house.models().join("net");
-    let export = house.models().join("export.safetensors");
+    let workspace = Workspace::new(&[("net", &toml)]);
+    let folder = workspace.models().join("net");
+    let export = workspace.models().join("export.safetensors");
     let mut wrong = state();
     wrong[0].0 = "model.0.weight";
     write(&export, &wrong);
@@ -379,13 +379,13 @@ fn import_tells_of_each_tensor_and_brings_only_what_fits() {
         "{notes}"
     );
     let named = TOML.replace("net.safetensors", "export.safetensors");
-    house.describe("net", &named);
+    workspace.describe("net", &named);
     let notes = String::from_utf8(import(&[]).stderr).unwrap();
     assert!(
         notes.contains("all 4 tensors fit; it serves from"),
         "{notes}"
     );
-    let engine = house.open();
+    let engine = workspace.open();
     let (said, expected) = (says(&engine, ROWS[0]), forward(&state(), ROWS[0]));
     assert!((said[0] - expected[0]).abs() < 1e-5);
 }

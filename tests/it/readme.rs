@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::passed_over::pass_over;
-use shell::Workspace;
+use shell::ShellWorkspace;
 use steps::{Action, steps};
 
 /// Rows with three inputs and the target `is_fraud`, which follows from them.
@@ -42,7 +42,7 @@ fn run(name: &str, document: &str) -> usize {
     if steps.is_empty() {
         return 0;
     }
-    let mut workspace = Workspace::new(&rows());
+    let mut workspace = ShellWorkspace::new(&rows());
     let mut n_run = 0;
     for step in &steps {
         let place = format!("{name}, line {}", step.line);

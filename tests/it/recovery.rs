@@ -12,9 +12,9 @@ mod room;
 mod shortened;
 
 use crate::support::{
-    AUTO, House, answers, digest, gradient, label, order, rows, teach, teach_rows,
+    AUTO, Workspace, answers, digest, gradient, label, order, rows, teach, teach_rows,
 };
-use perennial::engine::{Accepted, Engine, Manner, ServedModel, State};
+use perennial::engine::{Accepted, Engine, PredictOptions, ServedModel, State};
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Subject};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,15 +39,15 @@ async fn p1_a_disk_that_is_full_from_any_change_on_stops_feedback_and_nothing_el
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_clean_restart_goes_on_with_an_equal_digest() {
-    let house = House::new(&[("auto", AUTO), ("net", &gradient("adamw", "8", "der++"))]);
+    let workspace = Workspace::new(&[("auto", AUTO), ("net", &gradient("adamw", "8", "der++"))]);
     for name in ["auto", "net"] {
-        let engine = house.open();
+        let engine = workspace.open();
         let model = engine.model(name).unwrap();
         teach_rows(model, 60, 0.3, "first").await;
         let (before, said) = (digest(model), answers(model));
         engine.close();
         drop(engine);
-        let engine = house.open();
+        let engine = workspace.open();
         let model = engine.model(name).unwrap();
         assert_eq!(digest(model), before, "{name}");
         assert_eq!(answers(model), said, "{name}");
@@ -58,8 +58,8 @@ async fn p2_a_clean_restart_goes_on_with_an_equal_digest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_a_restored_version_answers_as_it_did() {
-    let house = House::new(&[("m", &gradient("sgd", "8", "er"))]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &gradient("sgd", "8", "er"))]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach_rows(model, 40, 0.0, "first").await;
     let made = order(model, Order::Checkpoint).await;
@@ -85,7 +85,7 @@ async fn p5_a_restored_version_answers_as_it_did() {
     teach_rows(model, 10, 0.0, "third").await;
     let (last, said) = (digest(model), answers(model));
     drop(engine);
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!((digest(model), answers(model)), (last, said));
     let parents: Vec<_> = model
@@ -100,16 +100,16 @@ async fn p5_a_restored_version_answers_as_it_did() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_resent_event_is_known_across_a_restart() {
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     teach_rows(engine.model("m").unwrap(), 3, 0.0, "row").await;
     drop(engine);
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     let snapshot = model.snapshot("").unwrap();
     let (batch, truth) = rows(1, 0.0).next().unwrap();
     let id = model
-        .predict(&snapshot, batch, Manner::default())
+        .predict(&snapshot, batch, PredictOptions::default())
         .await
         .unwrap()
         .ids[0];
@@ -125,8 +125,8 @@ async fn p1_a_resent_event_is_known_across_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_damaged_checkpoint_is_passed_over_and_not_restored() {
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach_rows(model, 20, 0.0, "first").await;
     let made = order(model, Order::Checkpoint).await;
@@ -134,13 +134,13 @@ async fn p9_a_damaged_checkpoint_is_passed_over_and_not_restored() {
     let before = digest(model);
     drop(engine);
     let position = format!("{:020}", made.position);
-    let weights = house.data().join("m/checkpoints").join(position);
+    let weights = workspace.data().join("m/checkpoints").join(position);
     let weights = weights.join("weights.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&weights, bytes).unwrap();
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!(digest(model), before);
     let error = model.check_restore(made.version).unwrap_err().to_string();
@@ -153,11 +153,11 @@ async fn p9_a_damaged_checkpoint_is_passed_over_and_not_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_model_that_cannot_be_served_does_not_stop_the_others() {
-    let house = House::new(&[
+    let workspace = Workspace::new(&[
         ("bad", &AUTO.replace("classification", "magic")),
         ("good", AUTO),
     ]);
-    let engine = house.open();
+    let engine = workspace.open();
     let State::Unavailable(reason) = engine.model("bad").unwrap().status(false).state else {
         panic!("it cannot be ready")
     };
@@ -168,9 +168,9 @@ async fn p9_a_model_that_cannot_be_served_does_not_stop_the_others() {
 
 #[test]
 fn p9_a_locked_data_directory_is_refused() {
-    let house = House::new(&[("m", AUTO)]);
-    let _first = house.open();
-    let error = perennial::engine::Engine::open(house.config())
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let _first = workspace.open();
+    let error = perennial::engine::Engine::open(workspace.config())
         .err()
         .unwrap();
     assert!(
@@ -182,32 +182,32 @@ fn p9_a_locked_data_directory_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_description_is_taken_or_refused_by_its_key() {
     let toml = gradient("sgd", "8", "er");
-    let house = House::new(&[("m", &toml)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &toml)]);
+    let engine = workspace.open();
     teach_rows(engine.model("m").unwrap(), 5, 0.0, "first").await;
     drop(engine);
-    house.describe(
+    workspace.describe(
         "m",
         &toml.replace("\"sgd\"", "\"sgd\"\nlearning_rate = 0.5"),
     );
-    let engine = house.open();
+    let engine = workspace.open();
     teach_rows(engine.model("m").unwrap(), 5, 0.0, "second").await;
     let before = digest(engine.model("m").unwrap());
     drop(engine);
-    house.describe("m", &toml.replace("[8]", "[9]"));
-    let engine = house.open();
+    workspace.describe("m", &toml.replace("[8]", "[9]"));
+    let engine = workspace.open();
     let error = engine.model("m").unwrap().spec().unwrap_err().to_string();
     assert!(error.contains("a change of network"), "{error}");
     drop(engine);
-    house.describe("m", &toml);
-    let engine = house.open();
+    workspace.describe("m", &toml);
+    let engine = workspace.open();
     assert_eq!(digest(engine.model("m").unwrap()), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach_rows(model, 20, 0.0, "first").await;
     let made = order(model, Order::Checkpoint).await;
@@ -215,7 +215,7 @@ async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
     teach_rows(model, 20, 0.0, "second").await;
     let before = digest(model);
     drop(engine);
-    let checkpoints = house.data().join("m/checkpoints");
+    let checkpoints = workspace.data().join("m/checkpoints");
     let mut positions: Vec<_> = std::fs::read_dir(&checkpoints)
         .unwrap()
         .map(|folder| folder.unwrap().path())
@@ -225,7 +225,7 @@ async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
     std::fs::remove_dir_all(positions.pop().unwrap()).unwrap();
     let weights = positions.last().unwrap().join("weights.safetensors");
     std::fs::write(&weights, b"not what was written").unwrap();
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!(digest(model), before);
     let version = made.version;
@@ -236,8 +236,8 @@ async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cadence_makes_versions_and_keeps_the_newest() {
     let toml = format!("{AUTO}[versions]\nevery_examples = 10\nkeep = 2\n");
-    let house = House::new(&[("m", &toml)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &toml)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach_rows(model, 55, 0.0, "row").await;
     let made = order(model, Order::Checkpoint).await;
@@ -271,8 +271,8 @@ async fn break_learning(model: &ServedModel) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
-    let house = House::new(&[("bad", AUTO), ("good", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("bad", AUTO), ("good", AUTO)]);
+    let engine = workspace.open();
     let state = |engine: &Engine, name| engine.model(name).unwrap().status(false).state;
     let good = engine.model("good").unwrap();
     teach_rows(good, 10, 0.3, "first").await;
@@ -286,7 +286,7 @@ async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
     engine.close();
     drop(engine);
     // What cannot be learned is durable, and stands in the way of the next start.
-    let engine = house.open();
+    let engine = workspace.open();
     let State::Unavailable(why) = state(&engine, "bad") else {
         panic!("it cannot be recovered")
     };

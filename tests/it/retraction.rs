@@ -10,9 +10,11 @@ mod resent;
 mod together;
 mod traces;
 
-use crate::support::{AUTO, House, answers, digest, gradient, hex, label, order, rows, teach_rows};
+use crate::support::{
+    AUTO, Workspace, answers, digest, gradient, hex, label, order, rows, teach_rows,
+};
 use perennial::engine::{
-    Accepted, Audit, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel,
+    Accepted, Audit, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel,
 };
 use perennial::event::{
     Command, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal, Time,
@@ -46,7 +48,7 @@ async fn live(
     for (index, (batch, truth)) in rows(from + n_rows, 0.3).enumerate().skip(from) {
         let snapshot = model.snapshot("").expect("it serves");
         let id = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap()
             .ids[0];
@@ -72,16 +74,16 @@ async fn live(
     ids
 }
 
-fn house(toml: &str) -> (House, std::sync::Arc<Engine>) {
-    let house = House::new(&[("m", toml)]);
-    let engine = house.open();
-    (house, engine)
+fn workspace(toml: &str) -> (Workspace, std::sync::Arc<Engine>) {
+    let workspace = Workspace::new(&[("m", toml)]);
+    let engine = workspace.open();
+    (workspace, engine)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_retracted_source_was_never_there() {
     for toml in [AUTO.to_owned(), gradient("adamw", "8", "der++")] {
-        let (house, engine) = house(&toml);
+        let (workspace, engine) = workspace(&toml);
         let model = engine.model("m").unwrap();
         live(model, 0, 20, Some("people")).await;
         let before = order(model, Order::Checkpoint).await;
@@ -106,7 +108,7 @@ async fn p6_a_retracted_source_was_never_there() {
         assert_eq!(status.fates["retracted"], 35);
         assert_eq!(status.fates.values().sum::<u64>(), 20 / 2 + 70);
 
-        let (_, other) = self::house(&toml);
+        let (_, other) = self::workspace(&toml);
         let twin = other.model("m").unwrap();
         live(twin, 0, 90, Some("people")).await;
         assert_eq!(digest(model), digest(twin), "{toml}");
@@ -131,7 +133,7 @@ async fn p6_a_retracted_source_was_never_there() {
         assert_eq!(digest(model), digest(twin), "{toml}");
         engine.close();
         drop(engine);
-        let engine = house.open();
+        let engine = workspace.open();
         let model = engine.model("m").unwrap();
         assert_eq!(digest(model), digest(twin), "{toml}");
         assert!(model.check_restore(after.version).is_err());
@@ -152,12 +154,12 @@ async fn p6_a_retracted_source_was_never_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_crash_behind_the_order_derives_the_same() {
     let toml = gradient("sgd", "8", "er");
-    let (house, engine) = house(&toml);
+    let (workspace, engine) = workspace(&toml);
     live(engine.model("m").unwrap(), 0, 60, None).await;
     engine.close();
     drop(engine);
     // As a crash leaves it: the order is on disk, and nothing that came of it.
-    let directory = Directory::open(&house.data()).unwrap();
+    let directory = Directory::open(&workspace.data()).unwrap();
     let journal = directory.journal("m");
     let (mut journal, _) = Journal::create_or_open(&journal, 0, Config::default()).unwrap();
     let retraction = Retraction {
@@ -175,9 +177,9 @@ async fn p6_a_crash_behind_the_order_derives_the_same() {
         .unwrap();
     journal.sync().unwrap();
     drop((journal, directory));
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    let (_, other) = self::house(&toml);
+    let (_, other) = self::workspace(&toml);
     let twin = other.model("m").unwrap();
     live(twin, 0, 60, Some("people")).await;
     assert_eq!(digest(model), digest(twin));
@@ -187,7 +189,7 @@ async fn p6_a_crash_behind_the_order_derives_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_what_cannot_be_retracted_is_refused_in_a_sentence() {
-    let (_house, engine) = house(AUTO);
+    let (_workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap();
     live(model, 0, 4, None).await;
     let check = |selector: Selector, sentence: &str| {
@@ -219,7 +221,7 @@ async fn p6_what_cannot_be_retracted_is_refused_in_a_sentence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
-    let (house, engine) = house(&gradient("sgd", "8", "none"));
+    let (workspace, engine) = workspace(&gradient("sgd", "8", "none"));
     let model = engine.model("m").unwrap();
     live(model, 0, 20, None).await;
     let tainted = order(model, Order::Checkpoint).await;
@@ -256,8 +258,11 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     let last = digest(model);
     engine.close();
     drop(engine);
-    assert_eq!(verify(&house.data().join("m/journal")).unwrap().erased, 20);
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    assert_eq!(
+        verify(&workspace.data().join("m/journal")).unwrap().erased,
+        20
+    );
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let mut replay = offline.replay(None).unwrap();
     while replay.advance(7).unwrap() {}
     assert_eq!(replay.outcome().digest, hex(last));
@@ -281,7 +286,7 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     let excluded = audit.without.expect("it was asked for").unwrap().excluded;
     assert_eq!(excluded, 20 + 2);
     drop(offline);
-    let engine = house.open();
+    let engine = workspace.open();
     assert_ne!(digest(engine.model("m").unwrap()), before);
     assert_eq!(digest(engine.model("m").unwrap()), last);
 }
@@ -289,7 +294,7 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_every_answer_is_given_again_bit_for_bit() {
     for toml in [AUTO.to_owned(), gradient("adamw", "8", "er")] {
-        let (house, engine) = house(&toml);
+        let (workspace, engine) = workspace(&toml);
         let model = engine.model("m").unwrap();
         let mut ids = live(model, 0, 30, None).await;
         let made = order(model, Order::Checkpoint).await;
@@ -340,7 +345,7 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
         assert!(engine.audit(PredictionId(7), None).unwrap().is_none());
         engine.close();
         drop(engine);
-        let offline = Offline::open(&house.data(), "m").unwrap();
+        let offline = Offline::open(&workspace.data(), "m").unwrap();
         let mut replay = offline.replay(None).unwrap();
         while replay.advance(1000).unwrap() {}
         let outcome = replay.outcome();
@@ -354,7 +359,7 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
 async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
     let toml = gradient("sgd", "8", "er");
     let by_four = "[learner]\nexamples_per_update = 4\n";
-    let (house, engine) = house(&toml.replace("[learner]\n", by_four));
+    let (workspace, engine) = workspace(&toml.replace("[learner]\n", by_four));
     let model = engine.model("m").unwrap();
     let ids = live(model, 0, 10, None).await;
     // It came of no prediction, and another had its label: nothing is learned of either.
@@ -384,21 +389,23 @@ async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
     // Told from what is on disk alone, it is the same.
     engine.close();
     drop(engine);
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let found = offline.audit(after[3], None).unwrap().unwrap();
     assert_eq!((found.sources, found.sources_from), (count(6, 6), 1));
 }
 
 /// The first journal of a model written again with some of its events changed, as a data directory
 /// of its own.
-fn rewritten(house: &House, change: impl Fn(&mut Event)) -> House {
-    let other = House::new(&[]);
-    let journal = |house: &House| house.data().join("m/journal");
+fn rewritten(workspace: &Workspace, change: impl Fn(&mut Event)) -> Workspace {
+    let other = Workspace::new(&[]);
+    let journal = |workspace: &Workspace| workspace.data().join("m/journal");
     drop(Directory::open(&other.data()).expect("a directory"));
     let (mut copy, _) =
         Journal::create_or_open(&journal(&other), 0, Config::default()).expect("a journal");
-    let mut reader = Reader::from_start(&journal(house), 0).expect("a journal");
-    let last = verify(&journal(house)).expect("it is sound").last_position;
+    let mut reader = Reader::from_start(&journal(workspace), 0).expect("a journal");
+    let last = verify(&journal(workspace))
+        .expect("it is sound")
+        .last_position;
     while let Some(mut entry) = reader.next(last).expect("an entry") {
         change(&mut entry.event);
         copy.append(entry.time, &entry.event).expect("room");
@@ -409,12 +416,12 @@ fn rewritten(house: &House, change: impl Fn(&mut Event)) -> House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_differs_is_explained() {
-    let (house, engine) = house(AUTO);
+    let (workspace, engine) = workspace(AUTO);
     let ids = live(engine.model("m").unwrap(), 0, 10, None).await;
     engine.close();
     drop(engine);
     let check = |change: &dyn Fn(&mut Event), expected: Option<&str>| {
-        let other = rewritten(&house, change);
+        let other = rewritten(&workspace, change);
         let offline = Offline::open(&other.data(), "m").unwrap();
         let found = offline.audit(ids[7], None).unwrap().expect("it is there");
         assert_eq!(found.bit_equal(), expected.is_none(), "{found:?}");
@@ -457,8 +464,8 @@ async fn an_answer_that_differs_is_explained() {
 }
 
 /// Changes a letter of a feedback id in the only segment of a model's journal.
-fn damage(house: &House, model: &str) {
-    let journal = house.data().join(model).join("journal");
+fn damage(workspace: &Workspace, model: &str) {
+    let journal = workspace.data().join(model).join("journal");
     let segments = std::fs::read_dir(journal).expect("a folder");
     let paths = segments.map(|file| file.expect("a file").path());
     for path in paths {
@@ -471,13 +478,13 @@ fn damage(house: &House, model: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_journal_keeps_no_other_from_being_audited() {
-    let house = House::new(&[("a", AUTO), ("b", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("a", AUTO), ("b", AUTO)]);
+    let engine = workspace.open();
     let ids = live(engine.model("b").unwrap(), 0, 4, None).await;
     live(engine.model("a").unwrap(), 0, 4, None).await;
     let unknown = PredictionId(7);
     assert!(engine.audit(unknown, None).unwrap().is_none());
-    damage(&house, "a");
+    damage(&workspace, "a");
     let found = engine.audit(ids[2], None).unwrap().expect("b holds it");
     assert!(found.bit_equal());
     // Whether the damaged one holds the other is not known.
@@ -485,7 +492,7 @@ async fn a_damaged_journal_keeps_no_other_from_being_audited() {
     assert!(error.contains("/a/journal"), "{error}");
     engine.close();
     drop(engine);
-    let data = house.data();
+    let data = workspace.data();
     let found = Offline::audit_any(&data, ids[2], None).unwrap();
     assert!(found.expect("b holds it").bit_equal());
     let error = Offline::audit_any(&data, unknown, None).unwrap_err();
@@ -494,16 +501,16 @@ async fn a_damaged_journal_keeps_no_other_from_being_audited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_description_is_asked_what_if_and_adopted() {
-    let (house, engine) = house(&gradient("sgd", "8", "none"));
+    let (workspace, engine) = workspace(&gradient("sgd", "8", "none"));
     let model = engine.model("m").unwrap();
     teach_rows(model, 80, 0.3, "row").await;
     let version = order(model, Order::Checkpoint).await.version;
     engine.close();
     drop(engine);
-    let other = House::new(&[("m", AUTO)]);
+    let other = Workspace::new(&[("m", AUTO)]);
     let described = perennial::engine::describe(&other.models().join("m/model.toml"));
     let description = described.unwrap().description;
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let mut replay = offline.replay_with(description.clone()).unwrap();
     while replay.advance(64).unwrap() {}
     let outcome = replay.outcome();
@@ -526,14 +533,14 @@ async fn another_description_is_asked_what_if_and_adopted() {
         actor: String::new(),
         note: String::new(),
     };
-    let made = Offline::order(&house.data(), "m", command).unwrap();
+    let made = Offline::order(&workspace.data(), "m", command).unwrap();
     assert_eq!(made.version, version + 1);
     // Under the old description it is refused, under the new one it goes on.
-    let engine = house.open();
+    let engine = workspace.open();
     assert!(engine.model("m").unwrap().snapshot("").is_err());
     drop(engine);
-    house.describe("m", AUTO);
-    let engine = house.open();
+    workspace.describe("m", AUTO);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!(digest(model), twin);
     teach_rows(model, 3, 0.3, "later").await;

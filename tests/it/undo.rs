@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::server::{Server, json as offline, refused, run, text};
-use crate::support::{AUTO, House, rows};
+use crate::support::{AUTO, Workspace, rows};
 use perennial::event::Column;
 use serde_json::{Value, json};
 
@@ -13,21 +13,26 @@ const N_BAD: usize = 20;
 
 /// A model that learned rows, then `N_BAD` swapped labels of the source "bad".
 struct Taught {
-    house: House,
+    workspace: Workspace,
     /// A prediction before the swapped labels, which speak of it, and one after them.
     before: String,
     after: String,
 }
 
 impl Taught {
-    fn new(server: &Server, house: House) -> Taught {
-        let file = questions(&house, N_TAUGHT);
+    fn new(server: &Server, workspace: Workspace) -> Taught {
+        let file = questions(&workspace, N_TAUGHT);
         let asked = lines(&server.ask(&["predict", "m", "--file", text(&file), "--json"]));
         let ids = asked
             .iter()
             .map(|line| line["prediction_id"].as_str().expect("an id"));
         let ids: Vec<&str> = ids.collect();
-        teach(server, &house, "people", ids.iter().zip(truths()).collect());
+        teach(
+            server,
+            &workspace,
+            "people",
+            ids.iter().zip(truths()).collect(),
+        );
         let asked = lines(&server.ask(&["predict", "m", "--file", text(&file), "--json"]));
         let id = |row: usize| {
             asked[row]["prediction_id"]
@@ -38,10 +43,10 @@ impl Taught {
         let swapped = |truth| if truth == "a" { "b" } else { "a" };
         let ids: Vec<String> = (0..N_BAD).map(id).collect();
         let bad = ids.iter().zip(truths().map(swapped));
-        teach(server, &house, "bad", bad.collect());
+        teach(server, &workspace, "bad", bad.collect());
         let after = lines(&server.ask(&["predict", "m", "--file", text(&file), "--json"]));
         Taught {
-            house,
+            workspace,
             before: ids[0].clone(),
             after: after[0]["prediction_id"]
                 .as_str()
@@ -52,7 +57,7 @@ impl Taught {
 
     /// The arguments of a command that reads the data directory.
     fn offline(&self, args: &[&str]) -> Value {
-        offline(&[args, &["--json", "--data", text(&self.house.data())]].concat())
+        offline(&[args, &["--json", "--data", text(&self.workspace.data())]].concat())
     }
 }
 
@@ -61,7 +66,7 @@ fn truths() -> impl Iterator<Item = &'static str> {
 }
 
 /// Rows without their classes, as a file.
-fn questions(house: &House, n_rows: usize) -> PathBuf {
+fn questions(workspace: &Workspace, n_rows: usize) -> PathBuf {
     let mut lines = "x,y,c\n".to_owned();
     for (batch, _) in rows(n_rows, 0.4) {
         let [Column::Numbers(x), Column::Numbers(y), Column::Strings(c)] = &batch.columns[..]
@@ -70,7 +75,7 @@ fn questions(house: &House, n_rows: usize) -> PathBuf {
         };
         lines += &format!("{},{},{}\n", x[0], y[0], c[0]);
     }
-    let path = house.models().with_file_name("questions.csv");
+    let path = workspace.models().with_file_name("questions.csv");
     fs::write(&path, lines).expect("a file of rows");
     path
 }
@@ -81,7 +86,12 @@ fn lines(stdout: &str) -> Vec<Value> {
 }
 
 /// Sends labels under one source, and waits until they are learned.
-fn teach<S: AsRef<str>>(server: &Server, house: &House, source: &str, labels: Vec<(S, &str)>) {
+fn teach<S: AsRef<str>>(
+    server: &Server,
+    workspace: &Workspace,
+    source: &str,
+    labels: Vec<(S, &str)>,
+) {
     let line = |(index, (id, label)): (usize, &(S, &str))| {
         let event = json!({
             "feedback_id": format!("{source}-{index}"), "prediction_id": id.as_ref(),
@@ -89,7 +99,7 @@ fn teach<S: AsRef<str>>(server: &Server, house: &House, source: &str, labels: Ve
         });
         format!("{event}\n")
     };
-    let path = house.models().with_file_name("labels.jsonl");
+    let path = workspace.models().with_file_name("labels.jsonl");
     let all: String = labels.iter().enumerate().map(line).collect();
     fs::write(&path, all).expect("a file of labels");
     server.json(&["feedback", "m", "--file", text(&path)]);
@@ -103,9 +113,9 @@ async fn digest(server: &Server) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_a_source_is_taken_back_and_stays_so() {
-    let house = House::new(&[("m", AUTO)]);
-    let server = Server::of(&house);
-    let taught = Taught::new(&server, house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let server = Server::of(&workspace);
+    let taught = Taught::new(&server, workspace);
     let nobody = ["retract", "m", "--source", "nobody"];
     server.refuses(&nobody, "no feedback of source \"nobody\" is there");
     let learned = digest(&server).await;
@@ -143,7 +153,7 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
     );
     server.stop();
 
-    let data = taught.house.data();
+    let data = taught.workspace.data();
     let replayed = taught.offline(&["replay", "m"]);
     assert_eq!(
         (&replayed["digest"], &replayed["bit_equal"]),
@@ -157,7 +167,7 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
     let again = taught.offline(&["restore", "m", "4"]);
     assert_eq!(again["version"], 6);
     assert_eq!(taught.offline(&["show", "m", "6"])["digest"], clean);
-    let server = Server::of(&taught.house);
+    let server = Server::of(&taught.workspace);
     assert_eq!(digest(&server).await, clean, "it stays taken back");
     let erased = server.json(&["retract", "m", "--source", "bad", "--erase"]);
     assert_eq!(erased["erased"], N_BAD);
@@ -186,9 +196,9 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_an_answer_is_explained_with_a_server_and_without() {
-    let house = House::new(&[("m", AUTO)]);
-    let server = Server::of(&house);
-    let taught = Taught::new(&server, house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let server = Server::of(&workspace);
+    let taught = Taught::new(&server, workspace);
     let without = ["audit", &taught.after, "--without", "bad"];
     let told = server.json(&without);
     assert_eq!(told["bit_equal"], true);
@@ -209,7 +219,7 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
     server.refuses(&["audit", "seven"], "seven");
     server.stop();
     assert_eq!(taught.offline(&without), later);
-    let data = taught.house.data();
+    let data = taught.workspace.data();
     let replayed = taught.offline(&["replay", "m"]);
     assert_eq!(replayed["bit_equal"], true);
     // Where nothing is left to be compared with, nothing is said to be equal.
@@ -224,15 +234,15 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_another_description_is_tried_on_the_journal_and_adopted() {
-    let house = House::new(&[("m", AUTO)]);
-    let server = Server::of(&house);
-    let taught = Taught::new(&server, house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let server = Server::of(&workspace);
+    let taught = Taught::new(&server, workspace);
     server.stop();
     let other = format!("{AUTO}[learner]\nkind = \"analytic\"\n");
     let shorter = AUTO.replace("[[input]]\nname = \"y\"\nkind = \"number\"\n", "");
     let wider = format!("{AUTO}[[input]]\nname = \"z\"\nkind = \"number\"\n");
     let file = |name: &str, toml: &str| {
-        let path = taught.house.models().with_file_name(name);
+        let path = taught.workspace.models().with_file_name(name);
         fs::write(&path, toml).expect("a description");
         path
     };
@@ -243,7 +253,7 @@ async fn p4_another_description_is_tried_on_the_journal_and_adopted() {
     assert!(tried["parting"]["position"].is_u64(), "{tried}");
     let fewer = file("fewer.toml", &shorter);
     taught.offline(&["replay", "m", "--with", text(&fewer)]);
-    let data = taught.house.data();
+    let data = taught.workspace.data();
     let with = ["replay", "m", "--data", text(&data), "--with"];
     refused(
         &[&with[..], &[text(&wider)]].concat(),
@@ -258,9 +268,9 @@ async fn p4_another_description_is_tried_on_the_journal_and_adopted() {
     assert_eq!(made["version"], 4);
     assert_ne!(taught.offline(&["versions", "m"]), before);
     taught
-        .house
+        .workspace
         .describe("m", &fs::read_to_string(&other).unwrap());
-    let server = Server::of(&taught.house);
+    let server = Server::of(&taught.workspace);
     assert_eq!(digest(&server).await, tried["digest"]);
     server.stop();
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::server::{Client, Server, run, text};
-use crate::support::{AUTO, Classroom, House, label, order, rows, teach_rows};
+use crate::support::{AUTO, LearnerHarness, Workspace, label, order, rows, teach_rows};
 use perennial::engine::{Disposal, Error, Offline, Retract, ServedModel};
 use perennial::event::{
     Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Version,
@@ -28,7 +28,7 @@ fn every_example(keep: usize) -> String {
     format!("{AUTO}{SMALL}[versions]\nevery_examples = 1\nkeep = {keep}\n")
 }
 
-fn give(room: &mut Classroom, order: Order) -> Step {
+fn give(room: &mut LearnerHarness, order: Order) -> Step {
     room.tell(Event::Command(Command {
         order,
         actor: String::new(),
@@ -37,7 +37,7 @@ fn give(room: &mut Classroom, order: Order) -> Step {
 }
 
 /// Says the truth of the `n`th row, and where that stands.
-fn say(room: &mut Classroom, n: usize, source: &str) -> (PredictionId, u64) {
+fn say(room: &mut LearnerHarness, n: usize, source: &str) -> (PredictionId, u64) {
     let (batch, truth) = rows(n % 50 + 1, 0.3).last().expect("a row");
     let id = room.predict(batch).ids[0];
     room.tell(Event::Feedback(Feedback {
@@ -49,7 +49,7 @@ fn say(room: &mut Classroom, n: usize, source: &str) -> (PredictionId, u64) {
     (id, said.expect("it was said").position)
 }
 
-fn retract(room: &mut Classroom, source: &str, first_position: u64) {
+fn retract(room: &mut LearnerHarness, source: &str, first_position: u64) {
     let selector = Selector::Source(source.to_owned());
     let step = give(
         room,
@@ -70,7 +70,7 @@ fn state_bytes(learner: &Learner) -> usize {
 }
 
 /// The versions that were made, in the order of their numbers.
-fn made(room: &Classroom) -> Vec<Version> {
+fn made(room: &LearnerHarness) -> Vec<Version> {
     let version = |entry: &perennial::event::Entry| match &entry.event {
         Event::Version(version) => Some(version.clone()),
         _ => None,
@@ -81,7 +81,7 @@ fn made(room: &Classroom) -> Vec<Version> {
 #[test]
 fn p12_a_hundred_thousand_versions_leave_the_state_small() {
     // `cargo bench --bench versions -- 100000` shows as many.
-    let mut room = Classroom::new(&every_example(10));
+    let mut room = LearnerHarness::new(&every_example(10));
     let mut bytes = Vec::new();
     for n in 0..4000 {
         let source = format!("source-{}", n / 1000);
@@ -107,8 +107,8 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
 }
 
 /// A long life with what a restore can ask for: versions of every kind, restored, taken back.
-fn life() -> (Classroom, BTreeSet<u64>) {
-    let mut room = Classroom::new(&format!("{AUTO}{SMALL}"));
+fn life() -> (LearnerHarness, BTreeSet<u64>) {
+    let mut room = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     let mut excluded = BTreeSet::new();
     let mut said = Vec::new();
     for n in 0..240 {
@@ -164,7 +164,7 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
         Event::Refusal(refusal) => Some(refusal.position),
         _ => None,
     });
-    let other = Classroom::derive(&room.journal, retractions.collect(), refused.collect());
+    let other = LearnerHarness::derive(&room.journal, retractions.collect(), refused.collect());
     let (mut n_clean, mut n_tainted) = (0, 0);
     for version in made(&room) {
         let refusal = room.learner.tainted().refusal(version.version);
@@ -206,7 +206,7 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
 #[test]
 fn p2_what_is_known_of_versions_is_derived_again_bit_for_bit() {
     let (room, _) = life();
-    let mut again = Classroom::empty(&Spec::pin(&format!("{AUTO}{SMALL}"), &[], REVISION));
+    let mut again = LearnerHarness::empty(&Spec::pin(&format!("{AUTO}{SMALL}"), &[], REVISION));
     for (index, entry) in room.journal.iter().enumerate() {
         again.apply(entry.clone());
         if index % 97 == 0 {
@@ -222,7 +222,7 @@ fn p2_what_is_known_of_versions_is_derived_again_bit_for_bit() {
 
 #[test]
 fn p12_a_version_of_which_nothing_is_known_is_refused_and_the_refusal_recorded() {
-    let mut room = Classroom::new(&format!("{AUTO}{SMALL}"));
+    let mut room = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     for n in 0..6 {
         say(&mut room, n, "people");
         give(&mut room, Order::Checkpoint);
@@ -242,8 +242,8 @@ fn p12_a_version_of_which_nothing_is_known_is_refused_and_the_refusal_recorded()
 }
 
 /// Whether the model answers again what it answered first.
-fn audited(house: &House, id: PredictionId) -> Result<bool, String> {
-    let offline = Offline::open(&house.data(), "m").unwrap();
+fn audited(workspace: &Workspace, id: PredictionId) -> Result<bool, String> {
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let audit = offline.audit(id, None).unwrap().expect("it is there");
     audit.again.as_ref().map_err(Clone::clone)?;
     Ok(audit.bit_equal())
@@ -261,8 +261,8 @@ async fn ask(model: &ServedModel) -> PredictionId {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_version_that_is_gone_is_told_of_and_keeps_nothing_from_being_audited() {
-    let house = House::new(&[("m", &every_example(2))]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &every_example(2))]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach_rows(model, 3, 0.3, "first").await;
     let asked = ask(model).await;
@@ -285,8 +285,8 @@ async fn p12_a_version_that_is_gone_is_told_of_and_keeps_nothing_from_being_audi
     teach_rows(model, 3, 0.3, "last").await;
     assert_eq!(done.version, 14);
     drop(engine);
-    assert_eq!(audited(&house, asked), Ok(true));
-    let folder = house.data();
+    assert_eq!(audited(&workspace, asked), Ok(true));
+    let folder = workspace.data();
     let data = ["--data", text(&folder)];
     let (_, refused) = run(&[&["restore", "m", "15"][..], &data].concat(), 1);
     assert!(
@@ -298,7 +298,7 @@ async fn p12_a_version_that_is_gone_is_told_of_and_keeps_nothing_from_being_audi
         refused.contains("version 15 is no longer kept"),
         "{refused}"
     );
-    let server = Server::start(&house.models(), &house.data());
+    let server = Server::start(&workspace.models(), &workspace.data());
     server.refuses(&["restore", "m", "15"], "version 15 is no longer kept");
     server.refuses(&["show", "m", "99"], "has no version 99");
     let mut client = Client::connect(&server.address).await;
@@ -322,8 +322,8 @@ async fn p12_a_version_that_is_gone_is_told_of_and_keeps_nothing_from_being_audi
 /// Recovered from its checkpoint, from none, and replayed: all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_journal_of_many_versions_recovers_and_replays_to_the_same() {
-    let house = House::new(&[("m", &every_example(3))]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &every_example(3))]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     for n in 0..8 {
         teach_rows(model, 10, 0.3, &format!("row-{n}")).await;
@@ -348,21 +348,21 @@ async fn p2_a_journal_of_many_versions_recovers_and_replays_to_the_same() {
     };
     let before = listed(model);
     drop(engine);
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let mut replay = offline.replay(None).unwrap();
     while replay.advance(64).unwrap() {}
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(replay.outcome().digest, hex);
     drop(offline);
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!(
         (crate::support::digest(model), listed(model)),
         (digest, before.clone())
     );
     drop(engine);
-    std::fs::remove_dir_all(house.data().join("m/checkpoints")).unwrap();
-    let engine = house.open();
+    std::fs::remove_dir_all(workspace.data().join("m/checkpoints")).unwrap();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!(crate::support::digest(model), digest);
     let after = listed(model);

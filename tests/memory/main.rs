@@ -10,7 +10,7 @@ use counting::peak;
 use perennial::engine::{Disposal, Offline, Retract};
 use perennial::event::{Order, Selector};
 use perennial::store::checkpoint;
-use support::{House, order, syncing_nothing, teach_rows};
+use support::{Workspace, order, syncing_nothing, teach_rows};
 
 /// About a megabyte of state, most of it in two layers and their moments.
 const WIDE: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
@@ -23,12 +23,12 @@ const WIDE: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
 /// Makes so many versions, each with something learned before it, and then brings each back;
 /// gives the peaks of a retraction and of a replay, and the bytes of one state.
 async fn peaks(n_versions: usize) -> [usize; 3] {
-    let house = House::new(&[("m", WIDE)]);
+    let workspace = Workspace::new(&[("m", WIDE)]);
     // As a crash leaves it.
-    let left = house.data().join("m/.scratch-1-0");
+    let left = workspace.data().join("m/.scratch-1-0");
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("3.weights"), "half a state").unwrap();
-    let engine = house.open_on(syncing_nothing());
+    let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
     teach_rows(model, 2, 0.3, "first").await;
     let mut made = Vec::new();
@@ -53,7 +53,7 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
     });
     engine.close();
     drop(engine);
-    let folder = house.data().join("m/checkpoints");
+    let folder = workspace.data().join("m/checkpoints");
     let newest = checkpoint::list(&folder)
         .unwrap()
         .pop()
@@ -61,13 +61,13 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
     let newest = checkpoint::load(&folder, newest.position).unwrap();
     let tensors = newest.weights.0.values().chain(newest.learner.0.values());
     let state = tensors.map(|tensor| tensor.data.n_bytes()).sum();
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let (replay, ()) = peak(|| {
         let mut replay = offline.replay(None).unwrap();
         while replay.advance(1000).unwrap() {}
         assert!(replay.outcome().compared >= 2 * n_versions as u64);
     });
-    let names = std::fs::read_dir(house.data().join("m")).unwrap();
+    let names = std::fs::read_dir(workspace.data().join("m")).unwrap();
     assert_eq!(
         names.count(),
         3,
@@ -108,17 +108,17 @@ const NARROW: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
 /// bytes of the last state.
 async fn narrow(n_examples: usize, every: usize) -> [usize; 2] {
     let versions = format!("[versions]\nevery_examples = {every}\nkeep = 2\n");
-    let house = House::new(&[("m", &format!("{NARROW}{versions}"))]);
-    let engine = house.open_on(syncing_nothing());
+    let workspace = Workspace::new(&[("m", &format!("{NARROW}{versions}"))]);
+    let engine = workspace.open_on(syncing_nothing());
     teach_rows(engine.model("m").unwrap(), n_examples, 0.3, "row").await;
     engine.close();
     drop(engine);
-    let folder = house.data().join("m/checkpoints");
+    let folder = workspace.data().join("m/checkpoints");
     let newest = checkpoint::positions(&folder).unwrap().pop().unwrap();
     let newest = checkpoint::load(&folder, newest).unwrap();
     let tensors = newest.weights.0.values().chain(newest.learner.0.values());
     let state = tensors.map(|tensor| tensor.data.n_bytes()).sum();
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let (replay, ()) = peak(|| {
         let mut replay = offline.replay(None).unwrap();
         while replay.advance(1000).unwrap() {}

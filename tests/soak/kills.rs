@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::crash::{Life, Toll};
+use crate::support::crash::{Counts, Scenario};
 
 /// Kills of one data directory; its witnesses hold the whole journal in memory.
 const KILLS_A_LIFE: u64 = 200;
@@ -11,18 +11,18 @@ const KILLS_A_LIFE: u64 = 200;
 pub async fn search(n_kills: Option<u64>, first_seed: u64) {
     let n_kills = n_kills.unwrap_or(KILLS_A_LIFE);
     let started = Instant::now();
-    let mut toll = Toll::default();
+    let mut counts = Counts::default();
     for seed in first_seed.. {
-        let n_left = n_kills - toll.kills;
+        let n_left = n_kills - counts.kills;
         if n_left == 0 {
             break;
         }
-        let mut life = Life::new(seed);
+        let mut life = Scenario::new(seed);
         for _ in 0..n_left.min(KILLS_A_LIFE) {
             life.round().await;
         }
-        toll += life.end().await;
-        let Toll {
+        counts += life.end().await;
+        let Counts {
             kills,
             early_kills,
             acknowledged,
@@ -32,7 +32,7 @@ pub async fn search(n_kills: Option<u64>, first_seed: u64) {
             retracted,
             entries,
             compared,
-        } = toll;
+        } = counts;
         println!(
             "{kills} of {n_kills} kills under load and {early_kills} at start, {:.1} a second: \
              {acknowledged} acknowledged, 0 lost; {entries} entries, 0 events twice, {repeated} \

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use perennial::engine::fitting;
+use perennial::engine::tensor_matches;
 use perennial::model::{Spec, TensorMatch};
 use perennial::store::checkpoint::FOREIGN_BYTES_MAX;
 use perennial::store::regular;
@@ -33,16 +33,16 @@ pub struct Args {
 /// Prints the check of each tensor, and copies the file if all fit.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let description = args.folder.join("model.toml");
-    let fittings = fitting(&description, &args.file)?;
-    for fitting in &fittings {
+    let matches = tensor_matches(&description, &args.file)?;
+    for one in &matches {
         if args.json {
-            print::line(object(fitting))?;
+            print::line(object(one))?;
         } else {
-            print::line(fitting)?;
+            print::line(one)?;
         }
     }
-    let n_wrong = fittings.iter().filter(|one| one.advice.is_some()).count();
-    let (n_tensors, file) = (fittings.len(), args.file.display());
+    let n_wrong = matches.iter().filter(|one| one.advice.is_some()).count();
+    let (n_tensors, file) = (matches.len(), args.file.display());
     ensure!(
         n_wrong == 0,
         "{file}: {n_wrong} of {n_tensors} tensors do not fit {}",
@@ -90,12 +90,12 @@ fn put(file: &Path, place: &Path) -> anyhow::Result<()> {
     fs::write(place, bytes).with_context(|| place.display().to_string())
 }
 
-fn object(fitting: &TensorMatch) -> serde_json::Value {
+fn object(one: &TensorMatch) -> serde_json::Value {
     json!({
-        "name": fitting.name,
-        "expected": fitting.expected,
-        "found": fitting.found,
-        "fits": fitting.advice.is_none(),
-        "advice": fitting.advice,
+        "name": one.name,
+        "expected": one.expected,
+        "found": one.found,
+        "fits": one.advice.is_none(),
+        "advice": one.advice,
     })
 }

@@ -212,13 +212,13 @@ mod tests {
 
     /// Clocks that a test moves.
     #[derive(Clone, Default)]
-    struct Told(Arc<[AtomicI64; 2]>);
+    struct ManualClock(Arc<[AtomicI64; 2]>);
 
-    impl Told {
-        fn new() -> (Told, Clock) {
-            let told = Told::default();
-            told.jump(START);
-            let (one, other) = (told.clone(), told.clone());
+    impl ManualClock {
+        fn new() -> (ManualClock, Clock) {
+            let manual = ManualClock::default();
+            manual.jump(START);
+            let (one, other) = (manual.clone(), manual.clone());
             let clock = Clock::simulated(move || Reading {
                 wall: Time(one.0[0].load(Relaxed)),
                 monotonic_us: one.0[1].load(Relaxed),
@@ -242,21 +242,21 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_jumps_moves_journal_time_by_a_tenth_of_what_passes() {
-        let (told, clock) = Told::new();
+        let (manual, clock) = ManualClock::new();
         let journal = start(&clock, START);
-        told.jump(DAY);
-        told.pass(SECOND);
+        manual.jump(DAY);
+        manual.pass(SECOND);
         assert_eq!(journal.now().0, START + SECOND + SECOND / 10);
-        told.jump(-DAY);
+        manual.jump(-DAY);
         // A tenth of a second ahead: at half speed it is caught up with after a fifth.
-        told.pass(SECOND / 10);
+        manual.pass(SECOND / 10);
         assert_eq!(journal.now().0, START + SECOND + SECOND * 3 / 20);
-        told.pass(HOUR);
+        manual.pass(HOUR);
         assert_eq!(journal.offset(), (0, false));
-        told.jump(-40 * DAY);
+        manual.jump(-40 * DAY);
         let before = journal.now().0;
         for _ in 0..1000 {
-            told.pass(7);
+            manual.pass(7);
             journal.now();
         }
         assert_eq!(journal.now().0 - before, 3500);
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_start_takes_over_a_wall_clock_that_is_a_day_ahead_at_most() {
-        let (told, clock) = Told::new();
+        let (manual, clock) = ManualClock::new();
         assert_eq!(start(&clock, START - DAY).now().0, START);
         let fresh = JournalClock::start(&clock, None, WallClock::Checked);
         assert_eq!(fresh.now().0, START);
@@ -273,38 +273,38 @@ mod tests {
         assert_eq!(believed.now().0, START);
         let doubting = start(&clock, last);
         assert_eq!(doubting.offset(), (60 * DAY, true));
-        told.pass(HOUR - 1);
+        manual.pass(HOUR - 1);
         assert_eq!(doubting.now().0, last + HOUR - 1);
-        told.pass(1);
+        manual.pass(1);
         assert_eq!(doubting.offset(), (0, false));
     }
 
     #[test]
     fn a_year_that_was_never_true_is_not_believed() {
-        let (told, clock) = Told::new();
-        told.jump(365 * DAY);
+        let (manual, clock) = ManualClock::new();
+        manual.jump(365 * DAY);
         let mut last = START;
         // Each start doubts it afresh.
         for _ in 0..3 {
             let journal = start(&clock, last);
-            told.pass(HOUR / 2);
+            manual.pass(HOUR / 2);
             last = journal.now().0;
         }
         assert_eq!(last, START + 3 * HOUR / 2);
         let journal = start(&clock, last);
-        told.jump(-365 * DAY);
+        manual.jump(-365 * DAY);
         assert_eq!(journal.offset(), (0, false));
     }
 
     #[test]
     fn behind_the_last_entry_time_goes_on_at_half_speed_until_it_is_caught_up_with() {
-        let (told, clock) = Told::new();
+        let (manual, clock) = ManualClock::new();
         let journal = start(&clock, START + DAY);
-        told.pass(DAY);
+        manual.pass(DAY);
         assert_eq!(journal.now().0, START + DAY + DAY / 2);
-        told.pass(DAY);
+        manual.pass(DAY);
         assert_eq!(journal.now().0, START + 2 * DAY);
-        told.pass(DAY);
+        manual.pass(DAY);
         assert_eq!(journal.now().0, START + 3 * DAY);
     }
 }

@@ -183,7 +183,7 @@ impl Described {
 /// # Errors
 /// [`Error::Refused`]: the description is not sound, or has no network of its own; or the file
 /// cannot be read.
-pub fn fitting(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
+pub fn tensor_matches(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
     fit_file(path, file).map_err(refused)
 }
 

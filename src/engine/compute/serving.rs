@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::learn::Gone;
+use crate::learn::Evicted;
 use crate::model::Model;
 
 /// A model in its place: which version it descends from, and which position it has reached.
@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// The function that answers.
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
-    pub gone: Arc<Gone>,
+    pub evicted: Arc<Evicted>,
 }
 
 /// Both sets of weights. Under `publish.policy = "live"` they are equal.

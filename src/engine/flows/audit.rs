@@ -7,7 +7,7 @@ mod again;
 
 use std::collections::BTreeMap;
 
-use self::again::{Again, OfSource, answer, fate_at, row_of, same_bits, state_at};
+use self::again::{DerivedState, OfSource, answer, fate_at, row_of, same_bits, state_at};
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
@@ -139,7 +139,7 @@ pub fn audit(
             labelled(described, &served, &prediction.labels)
         }
     };
-    let difference = known.filter(|_| differs).map(Again::difference);
+    let difference = known.filter(|_| differs).map(DerivedState::difference);
     let (sources, sources_from) = (learned.collect(), sources.map_or(1, Sources::since));
     Ok(Some(Audit {
         model: versions.model.clone(),
@@ -254,7 +254,7 @@ impl Trail {
     }
 
     /// The description under which it was answered.
-    fn description(&self, known: Option<&Again>) -> Description {
+    fn description(&self, known: Option<&DerivedState>) -> Description {
         if let Some(state) = known {
             return state.learner.description().clone();
         }

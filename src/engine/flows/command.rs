@@ -18,7 +18,7 @@ use crate::store::Manifest;
 
 /// The version that a command made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct NewVersion {
     /// Its number.
     pub version: u64,
     /// The position of its state.
@@ -32,9 +32,9 @@ impl ServedModel {
     /// Those of [`ServedModel::check_restore`] for a restore; [`Error::Full`] and
     /// [`Error::Unavailable`] as for feedback; [`Error::Damaged`] if the version was made, but
     /// could not be saved.
-    pub async fn command(&self, command: Command) -> Result<Made, Error> {
+    pub async fn command(&self, command: Command) -> Result<NewVersion, Error> {
         let (position, done) = self.get()?.carry_out(command).await?;
-        Ok(Made {
+        Ok(NewVersion {
             version: done.version,
             position,
         })

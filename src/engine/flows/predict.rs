@@ -27,18 +27,18 @@ pub struct Answer {
     pub position: u64,
 }
 
-/// How a request is answered, beside its rows.
+/// The options of a prediction, beside its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Manner {
+pub struct PredictOptions {
     /// True if the answer is journaled, so that it can have feedback.
     pub journal: bool,
     /// True if a bandit draws its action by its policy; it takes the best one otherwise.
     pub explore: bool,
 }
 
-impl Default for Manner {
-    fn default() -> Manner {
-        Manner {
+impl Default for PredictOptions {
+    fn default() -> PredictOptions {
+        PredictOptions {
             journal: true,
             explore: true,
         }
@@ -88,7 +88,7 @@ impl ServedModel {
         &self,
         snapshot: &Snapshot,
         batch: Batch,
-        manner: Manner,
+        options: PredictOptions,
     ) -> Result<Answer, Error> {
         let runtime = self.get().ok();
         let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
@@ -99,7 +99,7 @@ impl ServedModel {
             None => Clock::SYSTEM.read().wall,
         };
         let ids = new_ids(batch.n_rows, now);
-        let choice = if manner.explore {
+        let choice = if options.explore {
             Choice::Drawn(&ids)
         } else {
             Choice::Best
@@ -112,7 +112,7 @@ impl ServedModel {
             version,
             position,
         };
-        let Some(runtime) = runtime.filter(|_| manner.journal) else {
+        let Some(runtime) = runtime.filter(|_| options.journal) else {
             return Ok(answer);
         };
         let journaled = runtime.journal_prediction(Prediction {

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::history::lineage::Lineage;
 use crate::engine::versions::saved::Versions;
 use crate::event::Version;
-use crate::learn::{Learner, Retold, Tainted};
+use crate::learn::{Learner, RevisedTallies, Tainted};
 use crate::store::checkpoint::UNNAMED;
 use crate::store::{Error, Manifest, checkpoint};
 
 /// The versions that a learner has made: which hold feedback that was taken back.
 pub struct Origins {
     tainted: Tainted,
-    retold: Retold,
+    revised_tallies: RevisedTallies,
     unrecorded: Vec<Version>,
     lineage: Lineage,
 }
@@ -26,7 +26,7 @@ impl Origins {
     pub fn of(learner: &Learner) -> Origins {
         Origins {
             tainted: learner.tainted().clone(),
-            retold: learner.retold().clone(),
+            revised_tallies: learner.revised_tallies().clone(),
             unrecorded: learner.unrecorded_versions().to_vec(),
             lineage: Lineage::default(),
         }
@@ -105,8 +105,8 @@ fn reduce(
     let Ok(learner) = versions.state_at(manifest.position) else {
         return Ok(false);
     };
-    let tallies = origins.retold.get(manifest.version).cloned();
-    let learner = learner.only_learned(tallies);
+    let tallies = origins.revised_tallies.get(manifest.version).cloned();
+    let learner = learner.restorable_part(tallies);
     let mut manifest = Manifest {
         erased_by: order,
         ..manifest

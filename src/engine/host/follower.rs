@@ -80,7 +80,7 @@ impl Follower {
             version: learner.version(),
             position: learner.position(),
             model: model.clone(),
-            gone: Arc::new(learner.joins().gone(learner.spec().waiting_max)),
+            evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
         }
     }
 

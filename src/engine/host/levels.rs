@@ -70,7 +70,7 @@ impl ModelRuntime {
                 self.metrics.n_ids() as f64 / max as f64
             }
             Kind::Lag => self.progress.lag(served.position) as f64 / limits.lag_max as f64,
-            Kind::WaitingPredictions => served.gone.n_waiting() as f64 / spec.waiting_max as f64,
+            Kind::WaitingPredictions => served.evicted.n_waiting() as f64 / spec.waiting_max as f64,
             Kind::WriteQueue => self.write_queue.used(),
             Kind::Clock => {
                 let (ahead_us, _) = self.clock.offset();

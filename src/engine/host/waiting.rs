@@ -6,12 +6,12 @@
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::event::{Feedback, Prediction, PredictionId, Signal, Subject, Time};
-use crate::learn::Coming;
+use crate::learn::Arrivals;
 use crate::model::Spec;
 
 /// Predictions that are journaled and not learned from yet: each takes a place.
 #[derive(Debug, Default)]
-pub struct WaitingPlaces(Coming);
+pub struct WaitingPlaces(Arrivals);
 
 impl WaitingPlaces {
     /// Takes note of a prediction that is journaled now.
@@ -46,9 +46,9 @@ impl WaitingPlaces {
         now: Time,
     ) -> Result<(), Error> {
         let spec = &served.model.spec;
-        let gone = served.gone.holds(id, &self.0, spec.waiting_max);
+        let evicted = served.evicted.contains(id, &self.0, spec.waiting_max);
         // One that is too old expires, as the description says.
-        if !gone || is_too_old(id, spec, now) {
+        if !evicted || is_too_old(id, spec, now) {
             return Ok(());
         }
         Err(Error::Gone {

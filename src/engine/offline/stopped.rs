@@ -11,7 +11,7 @@ use crate::engine::compute::clock::{Clock, WallClock};
 use crate::engine::compute::described::Described;
 use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
-use crate::engine::flows::command::Made;
+use crate::engine::flows::command::NewVersion;
 use crate::engine::flows::recover::{self, Clocks, RecoverError};
 use crate::engine::flows::retract::check_untainted;
 use crate::engine::history::error as history;
@@ -183,7 +183,7 @@ impl Offline {
     ///
     /// # Errors
     /// As [`Offline::order`].
-    pub fn adopt(self, replay: Replay, actor: String, note: String) -> Result<Made, Error> {
+    pub fn adopt(self, replay: Replay, actor: String, note: String) -> Result<NewVersion, Error> {
         let rebuild = replay.into_rebuild();
         let Some(order) = rebuild.order().cloned() else {
             return Err(Error::Refused {
@@ -202,7 +202,7 @@ impl Offline {
     /// # Errors
     /// [`Error::Store`]: another process has the directory open. [`Error::Refused`]: the order
     /// cannot be carried out. [`Error::Unavailable`]: the model cannot be recovered.
-    pub fn order(data: &Path, model: &str, command: Command) -> Result<Made, Error> {
+    pub fn order(data: &Path, model: &str, command: Command) -> Result<NewVersion, Error> {
         carry_out(data, model, command, None)
     }
 }
@@ -213,7 +213,7 @@ fn carry_out(
     model: &str,
     command: Command,
     rebuilt: Option<Rebuild>,
-) -> Result<Made, Error> {
+) -> Result<NewVersion, Error> {
     let unavailable = |reason| Error::Unavailable {
         model: model.to_owned(),
         reason,
@@ -257,7 +257,7 @@ fn carry_out(
     let versions = &follower.lookup.versions;
     versions.save_stop(&follower.learner, chain)?;
     journal.close()?;
-    Ok(Made {
+    Ok(NewVersion {
         version: version.version,
         position,
     })

@@ -15,11 +15,11 @@ const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
 /// A prediction, with the learned examples of its reward and of its truth.
-type HeldOf = (PredictionId, Option<Held>, Option<Held>);
+type HeldPair = (PredictionId, Option<Held>, Option<Held>);
 
-/// What was learned of the predictions that waited in a version, in the order of their ids.
+/// The learned examples of the predictions that waited in a version, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeldThen(Vec<HeldOf>);
+pub struct HeldExamples(Vec<HeldPair>);
 
 impl PendingPredictions {
     pub(in super::super) fn save(&self, tensors: &mut Tensors) {
@@ -95,7 +95,7 @@ impl PendingPredictions {
     }
 
     /// Holds of each what was learned of it then, and nothing of those that did not wait yet.
-    pub(in super::super) fn hold(&mut self, then: HeldThen) {
+    pub(in super::super) fn hold(&mut self, then: HeldExamples) {
         for waiting in self.waiting.values_mut() {
             (waiting.held_reward, waiting.held_label) = (None, None);
         }
@@ -107,14 +107,14 @@ impl PendingPredictions {
     }
 }
 
-impl HeldThen {
+impl HeldExamples {
     /// Of the predictions that wait.
-    pub fn of(joins: &PendingPredictions) -> HeldThen {
-        HeldThen(HeldThen::each(joins).collect())
+    pub fn of(joins: &PendingPredictions) -> HeldExamples {
+        HeldExamples(HeldExamples::each(joins).collect())
     }
 
     /// Those of which something was learned, one by one.
-    fn each(joins: &PendingPredictions) -> impl Iterator<Item = HeldOf> {
+    fn each(joins: &PendingPredictions) -> impl Iterator<Item = HeldPair> {
         let all = joins.waiting.iter();
         let all = all.map(|(id, one)| (PredictionId(*id), one.held_reward, one.held_label));
         all.filter(|(_, reward, label)| reward.is_some() || label.is_some())
@@ -122,15 +122,15 @@ impl HeldThen {
 
     /// The bytes that what is held of those that wait takes in a state.
     pub fn n_bytes_of(joins: &PendingPredictions) -> usize {
-        let n_held = |(_, reward, label): HeldOf| {
+        let n_held = |(_, reward, label): HeldPair| {
             usize::from(reward.is_some()) + usize::from(label.is_some())
         };
-        40 * HeldThen::each(joins).map(n_held).sum::<usize>()
+        40 * HeldExamples::each(joins).map(n_held).sum::<usize>()
     }
 
     /// Hashes what is held of those that wait, of which no copy is made.
     pub fn hash(joins: &PendingPredictions, hash: &mut blake3::Hasher) {
-        for (id, reward, label) in HeldThen::each(joins) {
+        for (id, reward, label) in HeldExamples::each(joins) {
             for (kind, one) in [(REWARD, reward), (LABEL, label)] {
                 if let Some(one) = one {
                     hash.update(&id.0.to_le_bytes());
@@ -144,7 +144,7 @@ impl HeldThen {
 
     /// Of these predictions alone, with nothing but what of them was learned.
     pub fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
-        let stripped = |(id, reward, label): &HeldOf| {
+        let stripped = |(id, reward, label): &HeldPair| {
             let waiting = joins.waiting.get(&id.0)?;
             let stripped = Waiting {
                 signals: 0,
@@ -181,13 +181,13 @@ impl HeldThen {
     }
 
     /// As it was saved; none where nothing was.
-    pub(in super::super) fn take(tensors: &mut Tensors) -> Result<Option<HeldThen>, Error> {
+    pub(in super::super) fn take(tensors: &mut Tensors) -> Result<Option<HeldExamples>, Error> {
         if !tensors.0.contains_key("held") {
             return Ok(None);
         }
         let columns = tensors.take_u64("held", &[None, Some(4)])?;
         let values = tensors.take_f64("held.values", &[Some(columns.len() / 4)])?;
-        let mut all: Vec<HeldOf> = Vec::new();
+        let mut all: Vec<HeldPair> = Vec::new();
         for (row, value) in columns.chunks_exact(4).zip(values) {
             let id = PredictionId(id(row));
             if all.last().is_none_or(|(last, _, _)| *last != id) {
@@ -202,12 +202,16 @@ impl HeldThen {
                 kind => return Err(Error::value("held", format!("kind {kind}"))),
             }
         }
-        Ok(Some(HeldThen(all)))
+        Ok(Some(HeldExamples(all)))
     }
 
     /// Of the saved world of a version. Under the first revision all that was earned by then is
     /// taken for learned, as one of `n_examples`.
-    pub fn load(tensors: &mut Tensors, revision: u32, n_examples: u64) -> Result<HeldThen, Error> {
+    pub fn load(
+        tensors: &mut Tensors,
+        revision: u32,
+        n_examples: u64,
+    ) -> Result<HeldExamples, Error> {
         let all = take_waiting(tensors)?.into_iter();
         let held = |(id, waiting): (u128, Waiting)| {
             let credited = waiting.credited.filter(|_| revision < 2);
@@ -218,7 +222,7 @@ impl HeldThen {
         let some = |(_, reward, label): &(_, Option<Held>, Option<Held>)| {
             reward.is_some() || label.is_some()
         };
-        Ok(HeldThen(all.map(held).filter(some).collect()))
+        Ok(HeldExamples(all.map(held).filter(some).collect()))
     }
 }
 
@@ -317,22 +321,25 @@ mod tests {
 
     fn hash(joins: &PendingPredictions) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
-        HeldThen::hash(joins, &mut hash);
+        HeldExamples::hash(joins, &mut hash);
         hash.finalize()
     }
 
     #[test]
     fn what_is_held_is_saved_by_itself() {
         let joins = joins();
-        let held = HeldThen::of(&joins);
-        assert_eq!((held.0.len(), HeldThen::n_bytes_of(&joins)), (2, 3 * 40));
+        let held = HeldExamples::of(&joins);
+        assert_eq!(
+            (held.0.len(), HeldExamples::n_bytes_of(&joins)),
+            (2, 3 * 40)
+        );
         let mut tensors = Tensors::default();
         held.save(&mut tensors);
         let n_bytes: usize = tensors.0.values().map(|one| one.data.n_bytes()).sum();
         assert_eq!(n_bytes, 3 * 40);
-        assert_eq!(HeldThen::take(&mut tensors), Ok(Some(held)));
+        assert_eq!(HeldExamples::take(&mut tensors), Ok(Some(held)));
         assert_eq!(
-            HeldThen::take(&mut tensors),
+            HeldExamples::take(&mut tensors),
             Ok(None),
             "of an older program"
         );
@@ -341,14 +348,14 @@ mod tests {
     #[test]
     fn what_is_held_can_be_all_that_is_kept_of_what_waits() {
         let joins = joins();
-        let held = HeldThen::of(&joins);
+        let held = HeldExamples::of(&joins);
         let alone = held.alone(&joins);
         assert_eq!((alone.len(), alone.oldest_position()), (2, Some(3)));
         let earned = alone.waiting.values().any(|one| one.credited.is_some());
         assert!(!earned, "what it earned may be what is to be erased");
         let mut tensors = Tensors::default();
         alone.save(&mut tensors);
-        assert_eq!(HeldThen::load(&mut tensors, 2, 9), Ok(held));
+        assert_eq!(HeldExamples::load(&mut tensors, 2, 9), Ok(held));
         assert_eq!(hash(&alone), hash(&joins));
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
 
-use crate::learn::join::{HeldThen, PendingPredictions};
+use crate::learn::join::{HeldExamples, PendingPredictions};
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::ledger::Ledger;
 use crate::learn::records::sources::Sources;
@@ -41,7 +41,7 @@ impl Accounts {
         let mut hash = blake3::Hasher::new();
         hash.update(&tensors.digest());
         if revision >= 2 {
-            HeldThen::hash(&self.pending, &mut hash);
+            HeldExamples::hash(&self.pending, &mut hash);
         }
         *hash.finalize().as_bytes()
     }

@@ -6,7 +6,7 @@ use crate::event::{Reason, Refusal, Time, Version};
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::places::Places;
 use crate::learn::versions::newest::Newest;
-use crate::learn::versions::retold::Retold;
+use crate::learn::versions::revised_tallies::RevisedTallies;
 use crate::learn::versions::tainted::Tainted;
 use crate::model::weights::{self, Tensors};
 
@@ -32,7 +32,7 @@ pub(super) struct Stream {
     /// Versions that hold feedback which was taken back since.
     pub tainted: Tainted,
     /// Versions that a retraction found to be the same without it, with their counts since.
-    pub retold: Retold,
+    pub revised_tallies: RevisedTallies,
 }
 
 impl Stream {
@@ -53,12 +53,12 @@ impl Stream {
         put_positions(tensors, "erasures", self.erasures.clone());
         self.newest.save(tensors);
         self.tainted.save(tensors);
-        self.retold.save(tensors);
+        self.revised_tallies.save(tensors);
     }
 
     pub(super) fn load(tensors: &mut Tensors) -> Result<Stream, weights::Error> {
         let numbers = tensors.take_u64("numbers", &[Some(5)])?;
-        let (newest, tainted, retold) = load_versions(tensors)?;
+        let (newest, tainted, revised_tallies) = load_versions(tensors)?;
         let refusals = take_positions(tensors, "refusals")?.into_iter();
         Ok(Stream {
             position: numbers[0],
@@ -73,7 +73,7 @@ impl Stream {
             erasures: take_positions(tensors, "erasures")?,
             newest,
             tainted,
-            retold,
+            revised_tallies,
         })
     }
 
@@ -99,10 +99,16 @@ fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights
 }
 
 /// What is known of versions. Earlier programs saved the tree of all, and every one that is tainted.
-fn load_versions(tensors: &mut Tensors) -> Result<(Newest, Tainted, Retold), weights::Error> {
+fn load_versions(
+    tensors: &mut Tensors,
+) -> Result<(Newest, Tainted, RevisedTallies), weights::Error> {
     if tensors.0.contains_key("newest") {
-        let retold = Retold::load(tensors, |_| 0)?;
-        return Ok((Newest::load(tensors)?, Tainted::load(tensors)?, retold));
+        let revised_tallies = RevisedTallies::load(tensors, |_| 0)?;
+        return Ok((
+            Newest::load(tensors)?,
+            Tainted::load(tensors)?,
+            revised_tallies,
+        ));
     }
     let tree = tensors.take_u64("lineage", &[None, Some(4)])?;
     let position = |version| {
@@ -113,7 +119,7 @@ fn load_versions(tensors: &mut Tensors) -> Result<(Newest, Tainted, Retold), wei
     Ok((
         Newest::of_tree(&tree)?,
         tainted,
-        Retold::load(tensors, position)?,
+        RevisedTallies::load(tensors, position)?,
     ))
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: a restore replaces what is learned and brings back its tallies; an order that derives
 //! another history moves its learning and its accounts here whole; the stream goes on.
 
-use super::super::join::HeldThen;
+use super::super::join::HeldExamples;
 use super::super::lookup::Lookup;
 use super::accounts::Accounts;
 use super::state::take_description;
@@ -74,7 +74,7 @@ impl Learner {
         let mut learned = state.unnest("learned");
         let learned = Learned::load(&self.spec, &mut weights, &mut learned).map_err(refuse)?;
         let mut world = state.unnest("world");
-        let mut then = match self.stream.retold.get(version) {
+        let mut then = match self.stream.revised_tallies.get(version) {
             Some(tallies) => tallies.clone(),
             None => {
                 let position = Stream::saved_position(&mut world).map_err(refuse)?;
@@ -85,9 +85,8 @@ impl Learner {
             let n_examples = learned.n_examples();
             then.held = Some(match then.held {
                 Some(held) => held,
-                None => {
-                    HeldThen::load(&mut world, described.revision, n_examples).map_err(refuse)?
-                }
+                None => HeldExamples::load(&mut world, described.revision, n_examples)
+                    .map_err(refuse)?,
             });
             self.credit_silence();
         } else {
@@ -124,7 +123,7 @@ impl Learner {
         let found = lookup.counterfactual(order, self.stream.position, &refused, unknown_from);
         let mut other = found.map_err(|what| self.missing(what))?;
         if let Order::Adopt(_) = order {
-            self.let_go(&mut other.learner);
+            self.carry_evictions(&mut other.learner);
         }
         let earlier = std::mem::replace(&mut self.spec, other.learner.spec);
         self.forget_ids();
@@ -139,8 +138,10 @@ impl Learner {
         self.close_windows(self.windows_max, lookup)?;
         let stream = &mut self.stream;
         let (known, successor) = (&stream.unrecorded, stream.newest_version + 1);
-        let (tainted, retold) = (&mut stream.tainted, &mut stream.retold);
-        other.comparison.bring(known, successor, tainted, retold);
+        let (tainted, revised_tallies) = (&mut stream.tainted, &mut stream.revised_tallies);
+        other
+            .comparison
+            .bring(known, successor, tainted, revised_tallies);
         Ok(Step {
             changed: true,
             version: self.make(reason),
@@ -151,7 +152,7 @@ impl Learner {
 
     /// What a restore of this version brings back, with what is counted of it by now. The rest is of
     /// a moment that knew feedback which is erased: it is left out, and nothing can be gone on from.
-    pub fn only_learned(&self, now: Option<Tallies>) -> Learner {
+    pub fn restorable_part(&self, now: Option<Tallies>) -> Learner {
         let stream = &self.stream;
         let own = self.tallies();
         let Tallies {
@@ -181,7 +182,7 @@ impl Learner {
 
     /// What has gone here stays gone in the history of an adopted description; and where its
     /// inputs or names are others, no answer given before is one of its own.
-    fn let_go(&self, adopted: &mut Learner) {
+    fn carry_evictions(&self, adopted: &mut Learner) {
         let names = self.learned.names();
         let fits =
             self.spec.has_inputs_of(&adopted.spec) && adopted.learned.names().starts_with(names);

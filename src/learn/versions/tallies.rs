@@ -2,7 +2,7 @@
 //!
 //! Invariant: versions of equal learning and equal tallies are restored to the same.
 
-use crate::learn::join::HeldThen;
+use crate::learn::join::HeldExamples;
 use crate::learn::records::ledger::Ledger;
 use crate::learn::records::sources::Sources;
 use crate::model::weights::{Error, Tensors};
@@ -14,7 +14,7 @@ pub struct Tallies {
     pub(crate) sources: Sources,
     /// The learned part of the predictions that waited; none where that is as the checkpoint of the
     /// version says, and under the first revision of the learning rules.
-    pub(crate) held: Option<HeldThen>,
+    pub(crate) held: Option<HeldExamples>,
 }
 
 impl Tallies {
@@ -40,7 +40,7 @@ impl Tallies {
         Ok(Tallies {
             ledger: Ledger::load(tensors)?,
             sources: Sources::load(tensors, position)?,
-            held: HeldThen::take(tensors)?,
+            held: HeldExamples::take(tensors)?,
         })
     }
 }

@@ -68,7 +68,7 @@ pub struct Nearest {
     pub memory: Neighbours,
     /// The base rates of the outputs.
     pub base_rates: BaseRates,
-    /// How they are heard.
+    /// The weighting of their votes.
     pub voters: Voters,
     /// How many of them.
     pub k: usize,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::refusal::Refusal;
-use crate::engine::Manner;
+use crate::engine::PredictOptions;
 use crate::proto::inference::InferParameter;
 use crate::proto::inference::infer_parameter::ParameterChoice as Choice;
 
@@ -28,21 +28,21 @@ pub(in crate::server) struct Parameters {
     /// Wait until everything up to here has been applied.
     pub min_position: Option<u64>,
     /// The options of the prediction: journaling, and exploration of a bandit.
-    pub manner: Manner,
+    pub options: PredictOptions,
 }
 
 impl Parameters {
     pub fn read(given: &HashMap<String, InferParameter>) -> Result<Parameters, Refusal> {
         let mut parameters = Parameters {
             min_position: None,
-            manner: Manner::default(),
+            options: PredictOptions::default(),
         };
         for (name, value) in given {
             let choice = value.parameter_choice.as_ref();
             match name.as_str() {
                 "min_position" => parameters.min_position = Some(position(choice)?),
-                "log" => parameters.manner.journal = flag(name, choice)?,
-                "explore" => parameters.manner.explore = flag(name, choice)?,
+                "log" => parameters.options.journal = flag(name, choice)?,
+                "explore" => parameters.options.explore = flag(name, choice)?,
                 other => check_spelling(other)?,
             }
         }
@@ -164,13 +164,13 @@ mod tests {
         let check = |name: &str, choice, min_position: Option<u64>, journal: bool| {
             let got = parameters(name, choice);
             assert_eq!(
-                (got.min_position, got.manner.journal),
+                (got.min_position, got.options.journal),
                 (min_position, journal)
             );
         };
         let explore = |flag| {
             parameters("explore", Choice::BoolParam(flag))
-                .manner
+                .options
                 .explore
         };
         assert_eq!([true, false].map(explore), [true, false]);

@@ -14,15 +14,15 @@ use crate::cli::csv;
 use crate::support::server::{
     Server, WAIT_MAX, ended, kill, program, refused, run, serve_args, text,
 };
-use crate::support::{AUTO, House};
+use crate::support::{AUTO, Workspace};
 
 #[test]
 fn an_order_and_its_refusal_stand_in_the_log_with_who_gave_it() {
-    let house = House::new(&[("m", AUTO)]);
-    let file = csv(&house, 5);
-    let log = house.data().with_file_name("log");
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let file = csv(&workspace, 5);
+    let log = workspace.data().with_file_name("log");
     let log_file = File::create(&log).expect("a log");
-    let server = Server::logging(&house.models(), &house.data(), log_file.into());
+    let server = Server::logging(&workspace.models(), &workspace.data(), log_file.into());
     server.json(&["stream", "m", text(&file), "--target", "target"]);
     server.json(&["checkpoint", "m", "--note", "before"]);
     server.json(&["restore", "m", "1"]);
@@ -48,7 +48,7 @@ fn an_order_and_its_refusal_stand_in_the_log_with_who_gave_it() {
         }
     }
     // An offline order names the system's user.
-    let data = house.data();
+    let data = workspace.data();
     let made = run(&["restore", "m", "2", "--data", text(&data)], 0).0;
     assert!(made.starts_with("made version 4 at position "), "{made}");
     let shown = run(&["show", "m", "4", "--data", text(&data), "--json"], 0).0;
@@ -60,10 +60,10 @@ fn an_order_and_its_refusal_stand_in_the_log_with_who_gave_it() {
 
 #[test]
 fn a_refused_order_is_announced_to_nobody_and_logged() {
-    let house = House::new(&[("m", AUTO)]);
-    let log = house.data().with_file_name("log");
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let log = workspace.data().with_file_name("log");
     let log_file = File::create(&log).expect("a log");
-    let server = Server::logging(&house.models(), &house.data(), log_file.into());
+    let server = Server::logging(&workspace.models(), &workspace.data(), log_file.into());
     let args = ["restore", "m", "99", "--server", &server.address];
     let (stdout, stderr) = run(&args, 1);
     assert_eq!(stdout, "");
@@ -92,10 +92,10 @@ fn a_refused_order_is_announced_to_nobody_and_logged() {
 
 #[test]
 fn a_port_in_use_is_told_before_the_models_are_recovered() {
-    let house = House::new(&[("m", AUTO)]);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let server = Server::of(&workspace);
     // The data directory is taken as well, which opening it would tell.
-    let (models, data) = (house.models(), house.data());
+    let (models, data) = (workspace.models(), workspace.data());
     let mut args = serve_args(&models, &data);
     let listen = args
         .iter()
@@ -111,8 +111,8 @@ fn a_port_in_use_is_told_before_the_models_are_recovered() {
 
 #[test]
 fn a_model_that_was_never_judged_has_no_score_and_what_was_labelled_waits_no_more() {
-    let house = House::new(&[("m", AUTO)]);
-    let server = Server::of(&house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let server = Server::of(&workspace);
     let status = server.json(&["status", "m"]);
     for score in ["score", "recent_score", "no_change_score"] {
         assert_eq!(status[score], Value::Null, "{score}");
@@ -123,7 +123,7 @@ fn a_model_that_was_never_judged_has_no_score_and_what_was_labelled_waits_no_mor
     let metrics = &server.json(&["show", "m", "2"])["metrics"];
     assert_eq!(metrics["judged"], 0.0);
     assert_eq!(metrics.get("score"), None);
-    let file = csv(&house, 20);
+    let file = csv(&workspace, 20);
     server.json(&["stream", "m", text(&file), "--target", "target"]);
     let status = server.json(&["status", "m"]);
     assert_eq!(
@@ -138,17 +138,17 @@ fn a_model_that_was_never_judged_has_no_score_and_what_was_labelled_waits_no_mor
 /// Rows without end, through a pipe with a name: what a run reads until it is stopped.
 struct EndlessRows {
     path: PathBuf,
-    house: House,
+    workspace: Workspace,
 }
 
 impl EndlessRows {
-    fn new(house: House) -> EndlessRows {
-        let path = house.data().with_file_name("rows");
+    fn new(workspace: Workspace) -> EndlessRows {
+        let path = workspace.data().with_file_name("rows");
         let name = CString::new(path.as_os_str().as_bytes()).expect("no zero byte");
         // SAFETY: the name is a live string with its end.
         let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
         assert_eq!(made, 0, "a pipe");
-        EndlessRows { path, house }
+        EndlessRows { path, workspace }
     }
 
     /// Starts a command that reads the rows, stops it by SIGINT once it is at work, and gives the
@@ -196,8 +196,8 @@ fn long_rows() -> String {
 
 #[test]
 fn ctrl_c_ends_a_run_with_what_it_had_reached() {
-    let rows = EndlessRows::new(House::new(&[("m", AUTO)]));
-    let (folder, path) = (rows.house.models().join("m"), rows.path.clone());
+    let rows = EndlessRows::new(Workspace::new(&[("m", AUTO)]));
+    let (folder, path) = (rows.workspace.models().join("m"), rows.path.clone());
     let target = ["--target", "target", "--json"];
     let args = ["evaluate", text(&folder), text(&path)];
     let evaluated = rows.stop(&[&args[..], &target].concat(), long_rows());
@@ -206,7 +206,7 @@ fn ctrl_c_ends_a_run_with_what_it_had_reached() {
         assert!(reached["progressive_accuracy"].is_number(), "{what}");
     };
     check(&evaluated, "evaluate");
-    let server = Server::of(&rows.house);
+    let server = Server::of(&rows.workspace);
     let address = ["--server", &server.address];
     for way in [&[][..], &["--open"]] {
         let args = ["stream", "m", text(&path)];
@@ -219,8 +219,8 @@ fn ctrl_c_ends_a_run_with_what_it_had_reached() {
 #[test]
 fn ctrl_c_ends_a_valuation_with_what_it_had_reached() {
     let bandit = "task = 'bandit'\nactions = ['a', 'b']\n[[input]]\nname = 'x'\nkind = 'number'\n";
-    let rows = EndlessRows::new(House::new(&[("m", bandit)]));
-    let folder = rows.house.models().join("m");
+    let rows = EndlessRows::new(Workspace::new(&[("m", bandit)]));
+    let folder = rows.workspace.models().join("m");
     let args = ["evaluate", text(&folder), text(&rows.path), "--json"];
     let columns = [
         "--action",

@@ -1,7 +1,7 @@
 //! What fits a terminal of 80 columns.
 
 use crate::support::server::{Server, run};
-use crate::support::{AUTO, House};
+use crate::support::{AUTO, Workspace};
 
 const COLUMNS: usize = 80;
 
@@ -21,8 +21,8 @@ fn the_demo_fits_80_columns() {
 
 #[test]
 fn versions_fit_80_columns_whatever_their_notes() {
-    let house = House::new(&[("m", AUTO)]);
-    let server = Server::start(&house.models(), &house.data());
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let server = Server::start(&workspace.models(), &workspace.data());
     server.ask(&["checkpoint", "m", "--note", &"a long note ".repeat(20)]);
     let (lines, header) = run(&["versions", "m", "--server", &server.address], 0);
     assert_eq!(lines.lines().count(), 2);

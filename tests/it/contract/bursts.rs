@@ -8,7 +8,7 @@ use perennial::learn::Fate;
 
 use super::rewards::{scores, serve};
 use crate::support::cases::{Case, SEED, case, gradient, learners};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 
 const ROUNDS: usize = 600;
 /// What each of two actions earns in the end.
@@ -67,7 +67,7 @@ fn batch(rows: Rows, batch: Batch) -> Batch {
 }
 
 struct Run {
-    room: Classroom,
+    room: LearnerHarness,
     /// The lowest and the highest estimate after any round.
     ends: [f64; 2],
 }
@@ -88,7 +88,7 @@ impl Run {
 
 fn run(case: &Case, aggregate: &str, comes: Comes, of: Rows) -> Run {
     let mut run = Run {
-        room: Classroom::new(&case.toml),
+        room: LearnerHarness::new(&case.toml),
         ends: [f64::INFINITY, f64::NEG_INFINITY],
     };
     let mut waiting = VecDeque::new();

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::{check_finite, mean, teach, truth};
 use crate::support::cases::remembered_max;
 use crate::support::cases::{Case, SEED, STRATEGIES, TASKS, case, cases, gradient, learners};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 
 /// Numbers that a sender may send, and should not.
 const WILD: [f64; 14] = [
@@ -179,7 +179,7 @@ fn check_sane(case: &Case, outputs: &Outputs) {
 }
 
 /// Predicts and learns the rows of some stretches.
-fn endure(room: &mut Classroom, case: &Case, stretches: &[Stretch]) {
+fn endure(room: &mut LearnerHarness, case: &Case, stretches: &[Stretch]) {
     let rows_each = stretches
         .iter()
         .flat_map(|stretch| vec![*stretch; stretch.n_rows]);
@@ -208,7 +208,7 @@ fn bytes(tensors: &Tensors) -> usize {
     tensors.0.values().map(|tensor| bytes(&tensor.data)).sum()
 }
 
-fn learned_bytes(room: &Classroom) -> usize {
+fn learned_bytes(room: &LearnerHarness) -> usize {
     let learned = room.learner.learned();
     bytes(&learned.weights()) + bytes(&learned.state())
 }
@@ -227,7 +227,7 @@ fn whatever_comes_the_state_stays_finite_and_answers_sane() {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
         let mut runner = TestRunner::new_with_rng(config, rng);
         let result = runner.run(&stretches(), |stretches| {
-            let mut room = Classroom::new(&case.toml);
+            let mut room = LearnerHarness::new(&case.toml);
             endure(&mut room, &case, &stretches);
             let before = room.learner.clone();
             room.reload();
@@ -308,7 +308,7 @@ fn good_rows_are_learned_after_bad_ones() {
                     // Somewhere in the range of what comes later.
                     *number = 100.0;
                 }
-                let mut room = Classroom::new(&case.toml);
+                let mut room = LearnerHarness::new(&case.toml);
                 endure(&mut room, &case, &[bad]);
                 let scores = teach(&mut room, &case, 0, 1500);
                 let last = mean(&scores[1200..]);
@@ -339,7 +339,7 @@ fn taught(feedback_id: u64, batch: Batch, label: &str) -> Event {
 }
 
 /// Teaches a row and forgets the entries before it: for streams longer than memory.
-fn teach_alone(room: &mut Classroom, feedback_id: u64, word: &str, label: &str) {
+fn teach_alone(room: &mut LearnerHarness, feedback_id: u64, word: &str, label: &str) {
     let n_old = room.journal.len() - 1;
     room.journal.drain(..n_old);
     let step = room.tell(taught(feedback_id, category(word), label));
@@ -353,7 +353,7 @@ fn a_class_that_was_alone_for_ten_thousand_rows_makes_room() {
         let forgetting = "\"analytic\"\nforgetting = 0.999\n";
         let learner = learner.replace("\"analytic\"\n", forgetting);
         let case = case("classification", &learner, SEED, remembered_max);
-        let mut room = Classroom::new(&case.toml.replace("= 100\n", "= 1000000\n"));
+        let mut room = LearnerHarness::new(&case.toml.replace("= 100\n", "= 1000000\n"));
         for (index, (batch, _)) in rows(10_000, 0.3).enumerate() {
             room.tell(taught(index as u64, batch, "a"));
         }
@@ -379,7 +379,7 @@ fn category(word: &str) -> Batch {
 }
 
 /// The probability of the second class.
-fn says(room: &Classroom, word: &str) -> f32 {
+fn says(room: &LearnerHarness, word: &str) -> f32 {
     let model = room.learner.model();
     match model.predict(&category(word), Choice::Best).unwrap() {
         Outputs::Probabilities(shares) => shares[1],
@@ -395,7 +395,7 @@ fn by_default() -> String {
 
 #[test]
 fn twenty_thousand_rows_of_one_category_leave_room_for_another_by_default() {
-    let mut room = Classroom::new(&by_default());
+    let mut room = LearnerHarness::new(&by_default());
     (0..20_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
     assert!(says(&room, "hot") < 0.01);
     (0..200).for_each(|index| teach_alone(&mut room, 2_000_000 + index, "cold", "b"));
@@ -405,7 +405,7 @@ fn twenty_thousand_rows_of_one_category_leave_room_for_another_by_default() {
 
 #[test]
 fn a_category_with_twenty_thousand_values_takes_bounded_room_by_default() {
-    let mut room = Classroom::new(&by_default());
+    let mut room = LearnerHarness::new(&by_default());
     let mut bytes_after = |n_words: std::ops::Range<u64>| {
         for index in n_words {
             teach_alone(&mut room, index, &format!("word {index}"), "a");
@@ -424,7 +424,7 @@ fn a_category_with_twenty_thousand_values_takes_bounded_room_by_default() {
 
 #[test]
 fn a_million_rows_of_one_category_leave_room_for_another() {
-    let mut room = Classroom::new(CATEGORY);
+    let mut room = LearnerHarness::new(CATEGORY);
     (0..1_000_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
     assert_eq!(room.learner.ledger().count(Fate::Applied), 1_000_000);
     assert!(says(&room, "hot") < 0.01);
@@ -434,7 +434,7 @@ fn a_million_rows_of_one_category_leave_room_for_another() {
 
 #[test]
 fn a_category_with_a_million_values_takes_bounded_room() {
-    let mut room = Classroom::new(CATEGORY);
+    let mut room = LearnerHarness::new(CATEGORY);
     let mut bytes_after = |n_words: std::ops::Range<u64>| {
         for index in n_words {
             teach_alone(&mut room, index, &format!("word {index}"), "a");
@@ -463,7 +463,7 @@ fn weights_that_explode_are_held_and_updates_without_end_are_counted() {
                 .replace(rate, "10.0")
                 .replace("[8]", "[8, 8, 8, 8, 8, 8, 8, 8]");
             let case = case(task, &learner, SEED, remembered_max(strategy));
-            let mut room = Classroom::new(&case.toml);
+            let mut room = LearnerHarness::new(&case.toml);
             let wild = Stretch {
                 x: Feed::Wild,
                 says: Says::Wild,

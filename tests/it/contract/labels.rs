@@ -9,7 +9,7 @@ use perennial::event::{
 };
 use perennial::model::{REVISION, Spec};
 
-use crate::support::Classroom;
+use crate::support::LearnerHarness;
 
 const KINDS: [&str; 4] = ["auto", "gradient", "analytic", "neighbours"];
 const N_ROWS: usize = 20;
@@ -28,13 +28,13 @@ enum Undone {
     ByRetraction,
 }
 
-fn room(kind: &str, revision: u32) -> Classroom {
+fn room(kind: &str, revision: u32) -> LearnerHarness {
     let toml = format!(
         "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 4\n\
          [[input]]\nname = \"x\"\nkind = \"vector\"\nlength = 4\n\
          [learner]\nkind = \"{kind}\"\n"
     );
-    Classroom::journaled(&Spec::pin(&toml, &[], revision))
+    LearnerHarness::journaled(&Spec::pin(&toml, &[], revision))
 }
 
 /// A row of one of four kinds, far from the others.
@@ -48,7 +48,7 @@ fn row(kind: usize) -> Batch {
 }
 
 /// Teaches that rows of this kind have this label.
-fn teach(room: &mut Classroom, kind: usize, label: &str, source: &str, n_rows: usize) {
+fn teach(room: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_rows: usize) {
     for _ in 0..n_rows {
         let feedback = Feedback {
             feedback_id: format!("row-{}", room.learner.position()),
@@ -66,7 +66,7 @@ fn teach(room: &mut Classroom, kind: usize, label: &str, source: &str, n_rows: u
     }
 }
 
-fn command(room: &mut Classroom, order: Order) {
+fn command(room: &mut LearnerHarness, order: Order) {
     let step = room.tell(Event::Command(Command {
         order,
         actor: String::new(),
@@ -76,7 +76,7 @@ fn command(room: &mut Classroom, order: Order) {
 }
 
 /// What is answered of a row: the label, and the prediction, which waits from now on.
-fn ask(room: &mut Classroom, kind: usize, written: Written) -> (String, PredictionId) {
+fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, PredictionId) {
     let model = room.learner.model();
     let position = room.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
@@ -188,7 +188,7 @@ fn an_answer_whose_label_is_not_known_any_more_is_not_judged() {
 #[test]
 fn the_newest_label_is_repeated_by_its_name() {
     let mut room = room("neighbours", REVISION);
-    let repeated = |room: &Classroom| {
+    let repeated = |room: &LearnerHarness| {
         let score = room.learner.evaluation().no_change();
         (score.sum, score.count)
     };

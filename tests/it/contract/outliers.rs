@@ -6,14 +6,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::value;
 use crate::support::cases::{SEED, STRATEGIES, case, gradient, remembered_max};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 
 const N_ROWS: usize = 3000;
 
 /// The median absolute error over the last rows, of which each hundredth before was told ten
 /// thousand times too large if `wild`.
 fn median_error(toml: &str, wild: bool) -> f64 {
-    let mut room = Classroom::new(toml);
+    let mut room = LearnerHarness::new(toml);
     let (mut errors, mut rng) = (Vec::new(), ChaCha8Rng::seed_from_u64(SEED));
     for (index, (batch, _)) in rows(N_ROWS, 0.3).enumerate() {
         let prediction = room.predict(batch.clone());

@@ -5,7 +5,7 @@ use perennial::model::Choice;
 
 use super::teach;
 use crate::support::cases::{POLICIES, SEED, policies};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 
 /// Rows that are asked about, and how often each.
 const N_ROWS: usize = 12;
@@ -33,7 +33,7 @@ struct Weighed {
 
 impl Weighed {
     /// Asks the same row again and again.
-    fn ask(&mut self, room: &Classroom, row: usize) {
+    fn ask(&mut self, room: &LearnerHarness, row: usize) {
         let batch = rows(row + 1, 0.3).last().expect("a row").0;
         let model = room.learner.model();
         let shares = model.distribution(&batch).unwrap();
@@ -92,7 +92,7 @@ fn served_propensities_are_those_of_the_draws() {
         let mut weighed = Weighed::default();
         for (_, case) in policies(SEED).iter().filter(|(of, _)| *of == policy) {
             println!("{}", case.name);
-            let mut room = Classroom::new(&case.toml);
+            let mut room = LearnerHarness::new(&case.toml);
             // Few examples: there is doubt left.
             teach(&mut room, case, 0, 20);
             (0..N_ROWS).for_each(|row| weighed.ask(&room, row));

@@ -8,11 +8,11 @@ use perennial::learn::{Fate, Learner, Step};
 use perennial::model::Choice;
 
 use crate::support::cases::{Case, SEED, case, learners};
-use crate::support::{Classroom, label, rows};
+use crate::support::{LearnerHarness, label, rows};
 
 /// Rows with a class, all answered before the first label comes.
 struct Desk {
-    room: Classroom,
+    room: LearnerHarness,
     ids: Vec<(PredictionId, &'static str)>,
     n_said: usize,
 }
@@ -23,7 +23,7 @@ fn other(class: &str) -> &'static str {
 
 impl Desk {
     fn new(case: &Case, n_rows: usize) -> Desk {
-        let mut room = Classroom::new(&case.toml);
+        let mut room = LearnerHarness::new(&case.toml);
         let ids = rows(n_rows, 0.3).map(|(batch, class)| (room.predict(batch).ids[0], class));
         let ids = ids.collect();
         Desk {

@@ -7,7 +7,7 @@ use perennial::learn::Fate;
 
 use super::rewards::{scores, serve};
 use crate::support::cases::{Case, SEED, case, learners};
-use crate::support::{Classroom, label, rows};
+use crate::support::{LearnerHarness, label, rows};
 
 const BACKGROUND: usize = 60;
 
@@ -46,24 +46,24 @@ fn bandit(learner: &str, feedback: &str) -> Case {
     )
 }
 
-fn order(room: &mut Classroom, order: Order) -> u64 {
+fn order(room: &mut LearnerHarness, order: Order) -> u64 {
     let (actor, note) = Default::default();
     let step = room.tell(Event::Command(Command { order, actor, note }));
     assert_eq!(step.refused, None);
     step.version.expect("a version").version
 }
 
-fn restore(room: &mut Classroom, version: u64) {
+fn restore(room: &mut LearnerHarness, version: u64) {
     order(room, Order::Restore { version });
 }
 
-fn reward(room: &mut Classroom, id: PredictionId, reward: f64) -> Option<Fate> {
+fn reward(room: &mut LearnerHarness, id: PredictionId, reward: f64) -> Option<Fate> {
     room.say(id, Signal::Reward(reward)).fate
 }
 
 /// What was learned before, and the prediction in question.
-fn background(toml: &str) -> (Classroom, u64, PredictionId) {
-    let mut room = Classroom::new(toml);
+fn background(toml: &str) -> (LearnerHarness, u64, PredictionId) {
+    let mut room = LearnerHarness::new(toml);
     for (index, (batch, class)) in rows(BACKGROUND, 0.3).enumerate() {
         let action = index as u32 % 2;
         let id = serve(&mut room, batch, action);
@@ -78,7 +78,7 @@ fn background(toml: &str) -> (Classroom, u64, PredictionId) {
 
 /// The rewards with a restore among them; what the prediction has earned in the end as far as the
 /// state holds it, and whether a version held some of it.
-fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (Classroom, Option<f64>, bool) {
+fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (LearnerHarness, Option<f64>, bool) {
     let (mut room, before, id) = background(&case.toml);
     let all = |rewards: &[f64]| {
         let all = rewards.iter().copied();
@@ -140,7 +140,7 @@ fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (Classroom, Option<f
 }
 
 /// A learner that saw the final reward from there on, and no other.
-fn final_reward(case: &Case, last: Option<f64>) -> Classroom {
+fn final_reward(case: &Case, last: Option<f64>) -> LearnerHarness {
     let (mut room, _, id) = background(&case.toml);
     if let Some(last) = last {
         reward(&mut room, id, last);
@@ -149,7 +149,7 @@ fn final_reward(case: &Case, last: Option<f64>) -> Classroom {
 }
 
 /// How far apart what two expect of an action is at most.
-fn apart(one: &Classroom, other: &Classroom) -> f64 {
+fn apart(one: &LearnerHarness, other: &LearnerHarness) -> f64 {
     let apart = |(batch, _)| {
         let each = scores(one, &batch).into_iter().zip(scores(other, &batch));
         each.map(|(one, other)| (one - other).abs())
@@ -208,7 +208,7 @@ fn p6_a_reward_that_is_taken_back_after_a_restore_was_never_there() {
     for (learner, _) in learners() {
         let case = bandit(&learner, "aggregate = \"sum\"");
         let (mut room, before, id) = background(&case.toml);
-        let from = |room: &mut Classroom, source: &str, reward: f64| {
+        let from = |room: &mut LearnerHarness, source: &str, reward: f64| {
             let feedback_id = format!("{source}-{}", room.learner.position());
             room.tell(Event::Feedback(Feedback {
                 signal: Signal::Reward(reward),

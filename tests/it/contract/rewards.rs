@@ -7,7 +7,7 @@ use perennial::model::Choice;
 
 use super::mean;
 use crate::support::cases::{Case, SEED, case, gradient, learners, remembered_max};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 
 /// Every learner as a bandit; a network, too.
 fn bandits(feedback: &str) -> Vec<Case> {
@@ -23,7 +23,7 @@ fn bandits(feedback: &str) -> Vec<Case> {
 }
 
 /// What a bandit expects of each action.
-pub fn scores(room: &Classroom, batch: &Batch) -> Vec<f64> {
+pub fn scores(room: &LearnerHarness, batch: &Batch) -> Vec<f64> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),
         _ => panic!("a bandit"),
@@ -31,7 +31,7 @@ pub fn scores(room: &Classroom, batch: &Batch) -> Vec<f64> {
 }
 
 /// The share of rows whose right action is expected to earn more.
-fn known(room: &Classroom) -> f64 {
+fn known(room: &LearnerHarness) -> f64 {
     let right = |(batch, class): (Batch, &str)| {
         let scores = scores(room, &batch);
         f64::from(u8::from((scores[0] > scores[1]) == (class == "a")))
@@ -44,7 +44,7 @@ fn known(room: &Classroom) -> f64 {
 fn labels_alone_teach_a_bandit_all_actions_at_once() {
     for case in bandits("") {
         println!("{}", case.name);
-        let mut room = Classroom::new(&case.toml);
+        let mut room = LearnerHarness::new(&case.toml);
         for (batch, class) in rows(600, 0.3) {
             let id = room.predict(batch).ids[0];
             room.say(id, Signal::Label(class.to_owned()));
@@ -78,8 +78,8 @@ enum Comes {
 }
 
 /// Rows that are served with an action by turns, and what each has earned in the end.
-fn rewarded(case: &Case, comes: Comes) -> Classroom {
-    let mut room = Classroom::new(&case.toml);
+fn rewarded(case: &Case, comes: Comes) -> LearnerHarness {
+    let mut room = LearnerHarness::new(&case.toml);
     let mut waiting = std::collections::VecDeque::new();
     for (index, (batch, class)) in rows(600, 0.3).enumerate() {
         let action = u32::from(index % 3 == 0);
@@ -106,7 +106,7 @@ fn rewarded(case: &Case, comes: Comes) -> Classroom {
 }
 
 /// Answers a row with this action.
-pub fn serve(room: &mut Classroom, batch: Batch, action: u32) -> PredictionId {
+pub fn serve(room: &mut LearnerHarness, batch: Batch, action: u32) -> PredictionId {
     let position = room.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
     let mut outputs = room
@@ -136,13 +136,13 @@ fn fates(comes: Comes) -> &'static [Fate] {
     }
 }
 
-fn say(room: &mut Classroom, id: PredictionId, reward: f64, fates: &[Fate]) {
+fn say(room: &mut LearnerHarness, id: PredictionId, reward: f64, fates: &[Fate]) {
     let fate = room.say(id, Signal::Reward(reward)).fate;
     assert!(fates.iter().any(|one| fate == Some(*one)), "{fate:?}");
 }
 
 /// How far apart what two expect of each action is, on the whole.
-fn apart(one: &Classroom, other: &Classroom) -> f64 {
+fn apart(one: &LearnerHarness, other: &LearnerHarness) -> f64 {
     let apart = |(batch, _): (Batch, _)| {
         let each = scores(one, &batch).into_iter().zip(scores(other, &batch));
         each.map(|(one, other)| (one - other).abs()).sum::<f64>() / 2.0
@@ -182,11 +182,11 @@ fn p10_a_preference_has_the_fate_of_both_its_examples() {
     // Two examples make up an update: those of the preference fill one, or wait.
     let learner = gradient("linear", "sgd", "none");
     let case = case("bandit", &learner, SEED, 0);
-    let mut room = Classroom::new(&case.toml);
+    let mut room = LearnerHarness::new(&case.toml);
     let ids: Vec<_> = rows(5, 0.3)
         .map(|(batch, _)| serve(&mut room, batch, 0))
         .collect();
-    let prefer = |room: &mut Classroom, over: [usize; 2]| {
+    let prefer = |room: &mut LearnerHarness, over: [usize; 2]| {
         let [id, other] = over.map(|index| ids[index]);
         room.say(id, Signal::PreferredOver(other)).fate
     };
@@ -194,7 +194,7 @@ fn p10_a_preference_has_the_fate_of_both_its_examples() {
     say(&mut room, ids[2], 1.0, &[Fate::Pending]);
     // The first fills an update, the second waits for the next.
     assert_eq!(prefer(&mut room, [3, 4]), Some(Fate::Pending));
-    let count = |room: &Classroom, fate| room.learner.ledger().count(fate);
+    let count = |room: &LearnerHarness, fate| room.learner.ledger().count(fate);
     assert_eq!(
         [Fate::Applied, Fate::Pending].map(|fate| count(&room, fate)),
         [2, 1]

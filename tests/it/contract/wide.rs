@@ -5,7 +5,7 @@ use perennial::event::{Batch, Column, Outputs, Signal};
 
 use super::{check_finite, mean};
 use crate::support::cases::{SEED, TASKS};
-use crate::support::{Classroom, rows};
+use crate::support::{LearnerHarness, rows};
 
 const LENGTH: usize = 64;
 
@@ -39,7 +39,7 @@ fn vector(batch: &Batch, length: usize, index: usize) -> ([f64; 2], Batch) {
 }
 
 /// Predicts and teaches rows; the scores of all: right, absolute error or reward.
-fn teach(room: &mut Classroom, range: std::ops::Range<usize>) -> Vec<f64> {
+fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
     let mut scores = Vec::new();
     let stream = rows(range.end, 0.3).enumerate().skip(range.start);
     for (index, (batch, class)) in stream {
@@ -70,7 +70,7 @@ fn teach(room: &mut Classroom, range: std::ops::Range<usize>) -> Vec<f64> {
 fn auto_learns_wide_rows_and_goes_on_as_it_was_saved() {
     for task in TASKS {
         let toml = description(task, LENGTH, "");
-        let mut room = Classroom::new(&toml);
+        let mut room = LearnerHarness::new(&toml);
         teach(&mut room, 0..300);
         let mut loaded = room.clone();
         loaded.reload();
@@ -104,7 +104,7 @@ fn wide_case(task: &'static str, toml: &str) -> super::Case {
 
 /// The members of `auto` that have a score.
 fn members(length: usize, task: &str) -> Vec<String> {
-    let mut room = Classroom::new(&description(task, length, ""));
+    let mut room = LearnerHarness::new(&description(task, length, ""));
     for (index, (batch, class)) in rows(3, 0.3).enumerate() {
         let id = room.predict(vector(&batch, length, index).1).ids[0];
         let truth = match task {
@@ -140,7 +140,7 @@ fn the_members_of_auto_follow_the_shape_of_rows() {
 /// class is drawn with a known probability.
 fn log_losses(learner: &str, length: usize) -> [f64; 2] {
     const N_ROWS: usize = 6000;
-    let mut room = Classroom::new(&description("classification", length, learner));
+    let mut room = LearnerHarness::new(&description("classification", length, learner));
     let mut sums = [0.0; 2];
     let mut state = 1u64;
     for (index, (batch, _)) in rows(N_ROWS, 0.3).enumerate() {

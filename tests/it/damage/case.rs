@@ -13,19 +13,21 @@ use uuid::Uuid;
 
 use crate::damage::flips::collect;
 use crate::damage::log::warnings;
-use crate::support::{AUTO, House, copy, digest, order, rows, syncing_nothing, teach, teach_rows};
+use crate::support::{
+    AUTO, Workspace, copy, digest, order, rows, syncing_nothing, teach, teach_rows,
+};
 
 const LIMITS: &str = "[feedback]\nwaiting_max = 5\n[journal]\nbytes_max = \"16MiB\"\n";
 
 /// What both models have lived through, and what "m" had learned.
 pub struct Lived {
-    pub house: House,
+    pub workspace: Workspace,
     pub digest: [u8; 32],
 }
 
-pub fn describe() -> House {
+pub fn describe() -> Workspace {
     let toml = format!("{AUTO}{LIMITS}");
-    House::new(&[("m", &toml), ("other", &toml)])
+    Workspace::new(&[("m", &toml), ("other", &toml)])
 }
 
 pub fn lived() -> &'static Lived {
@@ -45,9 +47,9 @@ fn on_a_thread_of_its_own(turn: f64) -> Lived {
 }
 
 fn live(turn: f64) -> Lived {
-    let house = describe();
+    let workspace = describe();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let engine = house.open_on(syncing_nothing());
+    let engine = workspace.open_on(syncing_nothing());
     let digest = runtime.block_on(async {
         teach_rows(engine.model("other").unwrap(), 5, turn, "row").await;
         let model = engine.model("m").unwrap();
@@ -61,7 +63,7 @@ fn live(turn: f64) -> Lived {
     });
     engine.close();
     drop(engine);
-    Lived { house, digest }
+    Lived { workspace, digest }
 }
 
 pub async fn large(model: &ServedModel, n: usize) {
@@ -71,13 +73,13 @@ pub async fn large(model: &ServedModel, n: usize) {
 }
 
 /// A copy of it, for one thing to be wrong.
-pub struct Case(pub House);
+pub struct Case(pub Workspace);
 
 impl Case {
     pub fn new() -> Case {
-        let house = describe();
-        copy(&lived().house.data(), &house.data());
-        Case(house)
+        let workspace = describe();
+        copy(&lived().workspace.data(), &workspace.data());
+        Case(workspace)
     }
 
     pub fn segments(&self) -> Vec<PathBuf> {
@@ -114,7 +116,7 @@ impl Case {
         let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
             panic!("it cannot be served: {words:?}")
         };
-        said(&reason, words);
+        check_sentence(&reason, words);
         let (batch, truth) = rows(1, 0.0).next().unwrap();
         let feedback_id = format!("goes on {}", Uuid::now_v7());
         teach(engine.model("other").unwrap(), batch, truth, &feedback_id).await;
@@ -126,7 +128,7 @@ impl Case {
     pub fn refuses_to_be_looked_at(&self, words: &[&str]) {
         let before = self.files();
         let error = Offline::open(&self.0.data(), "m").unwrap_err().to_string();
-        said(&error, words);
+        check_sentence(&error, words);
         assert!(self.files() == before, "something was changed: {error}");
     }
 
@@ -163,7 +165,7 @@ pub fn below(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-pub fn said(sentence: &str, words: &[&str]) {
+pub fn check_sentence(sentence: &str, words: &[&str]) {
     for word in words {
         assert!(sentence.contains(word), "{word:?} in {sentence:?}");
     }
@@ -191,7 +193,7 @@ pub fn restore(case: &Case, version: u64) -> Result<u64, String> {
 
 impl Lived {
     pub fn last_position(&self) -> u64 {
-        Offline::open(&self.house.data(), "m")
+        Offline::open(&self.workspace.data(), "m")
             .unwrap()
             .positions()
             .1

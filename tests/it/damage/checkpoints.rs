@@ -8,7 +8,7 @@ use std::fs;
 
 use perennial::engine::State;
 
-use crate::damage::case::{Case, large, lived, restore, said, stranger, truncate};
+use crate::damage::case::{Case, check_sentence, large, lived, restore, stranger, truncate};
 use crate::support::copy;
 use crate::support::server::{run, text};
 
@@ -46,7 +46,7 @@ async fn p5_a_damaged_version_is_not_restored_and_restored_once_mended() {
     let bytes = truncate(&weights);
     let before = case.files();
     let refused = restore(&case, 2).unwrap_err();
-    said(
+    check_sentence(
         &refused,
         &[
             "weights.safetensors",
@@ -94,21 +94,21 @@ async fn p9_a_checkpoint_of_another_journal() {
     // Whole, under the number of a version that is gone: it is not taken for it.
     let case = Case::new();
     let second = case.checkpoints().swap_remove(1);
-    let theirs = stranger().house.data().join("m/checkpoints");
+    let theirs = stranger().workspace.data().join("m/checkpoints");
     fs::remove_dir_all(&second).unwrap();
     copy(&theirs.join(second.file_name().unwrap()), &second);
     let words = "is of another journal; move it out of this folder";
     assert!(case.listed().contains(words), "{}", case.listed());
     damaged(&case, words);
     let refused = restore(&case, 2).unwrap_err();
-    said(&refused, &["version 2 is no longer kept"]);
+    check_sentence(&refused, &["version 2 is no longer kept"]);
     case.comes_back().await;
     restore(&case, 1).unwrap();
 
     // In the place of the newest, it is not gone on from.
     let case = Case::new();
     let newest = case.checkpoints().pop().unwrap();
-    let theirs = stranger().house.data().join("m/checkpoints");
+    let theirs = stranger().workspace.data().join("m/checkpoints");
     let theirs = theirs.join(newest.file_name().unwrap());
     let away = case.0.data().join("away");
     fs::rename(&newest, &away).unwrap();

@@ -154,8 +154,8 @@ impl Written {
                 found.whole += 1;
             }
             Some(cut) => {
-                let said = (cut.position, cut.offset, cut.bytes);
-                assert_eq!(said, (last + 1, end as u64, n_torn), "{place}");
+                let check_sentence = (cut.position, cut.offset, cut.bytes);
+                assert_eq!(check_sentence, (last + 1, end as u64, n_torn), "{place}");
                 found.torn += 1;
             }
         }
@@ -181,17 +181,20 @@ impl Written {
 
     /// The sentence says where and what to do, and nothing was changed.
     fn check_refused(&self, error: &Error, first: u64, left: &[u8], found: &mut Found) {
-        let said = error.to_string();
+        let check_sentence = error.to_string();
         let place = match error {
             Error::Damaged { .. } => "position ",
             Error::CheckpointAhead { .. } => "stands at position ",
             other => panic!("{other}"),
         };
         assert!(
-            said.contains(place) && said.contains("restore the"),
-            "{said}"
+            check_sentence.contains(place) && check_sentence.contains("restore the"),
+            "{check_sentence}"
         );
-        assert!(fs::read(self.path(first)).unwrap() == left, "{said}");
+        assert!(
+            fs::read(self.path(first)).unwrap() == left,
+            "{check_sentence}"
+        );
         found.refused += 1;
     }
 

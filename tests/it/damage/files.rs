@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread::JoinHandle;
 
-use perennial::engine::{Engine, Manner, Offline};
+use perennial::engine::{Engine, Offline, PredictOptions};
 
-use crate::damage::case::{Case, below, describe, large, lived, restore, said};
-use crate::support::{AUTO, House, digest, label, rows, teach_rows};
+use crate::damage::case::{Case, below, check_sentence, describe, large, lived, restore};
+use crate::support::{AUTO, Workspace, digest, label, rows, teach_rows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_stray_files() {
@@ -94,13 +94,13 @@ async fn p9_two_servers_on_one_directory() {
         Offline::open(&case.0.data(), "m").unwrap_err().to_string(),
         restore(&case, 1).unwrap_err(),
     ] {
-        said(&refused, &words);
+        check_sentence(&refused, &words);
     }
     large(engine.model("m").unwrap(), 62).await;
     engine.close();
     drop(engine);
     let looking = Offline::open(&case.0.data(), "m").unwrap();
-    said(
+    check_sentence(
         &Engine::open(case.0.config()).err().unwrap().to_string(),
         &words,
     );
@@ -152,7 +152,7 @@ async fn p1_a_process_that_is_being_started_does_not_keep_the_lock() {
     config.models = case.0.data().join("no such folder");
     for _ in 0..2 {
         let refused = Engine::open(config.clone()).err().unwrap().to_string();
-        said(&refused, &["cannot read the models in", "no such folder"]);
+        check_sentence(&refused, &["cannot read the models in", "no such folder"]);
     }
     large(case.open().0.model("m").unwrap(), 62).await;
     forked.run();
@@ -171,17 +171,17 @@ async fn p1_a_disk_that_is_full_at_the_start() {
         })
     };
     // Nothing is there yet: the sentence names the folder.
-    let house = describe();
+    let workspace = describe();
     let config = perennial::engine::Config {
         disk: full(),
-        ..house.config()
+        ..workspace.config()
     };
     let refused = Engine::open(config).err().unwrap().to_string();
-    said(
+    check_sentence(
         &refused,
         &["data: cannot create this folder", "No space left on device"],
     );
-    teach_rows(house.open().model("m").unwrap(), 1, 0.0, "row").await;
+    teach_rows(workspace.open().model("m").unwrap(), 1, 0.0, "row").await;
 
     // There is something: it is served, and feedback says why it cannot be taken.
     let case = Case::new();
@@ -191,7 +191,7 @@ async fn p1_a_disk_that_is_full_at_the_start() {
     let (batch, truth) = rows(1, 0.0).next().unwrap();
     let snapshot = model.snapshot("").unwrap();
     let answer = model
-        .predict(&snapshot, batch, Manner::default())
+        .predict(&snapshot, batch, PredictOptions::default())
         .await
         .unwrap();
     let receipt = model.accept(label(answer.ids[0], "no room", truth));
@@ -199,7 +199,7 @@ async fn p1_a_disk_that_is_full_at_the_start() {
         Ok(receipt) => receipt.wait().await.unwrap_err(),
         Err(error) => error,
     };
-    said(
+    check_sentence(
         &refused.to_string(),
         &["its journal failed", "No space left on device"],
     );
@@ -214,10 +214,10 @@ async fn p9_a_replay_under_a_description_of_another_shape() {
     let before = case.files();
     let offline = Offline::open(&case.0.data(), "m").unwrap();
     let check = |toml: &str, words: &[&str]| {
-        let other = House::new(&[("m", toml)]);
+        let other = Workspace::new(&[("m", toml)]);
         let described = perennial::engine::describe(&other.models().join("m/model.toml"));
         let mut replay = offline.replay_with(described.unwrap().description).unwrap();
-        said(
+        check_sentence(
             &replay.advance(u64::MAX >> 1).unwrap_err().to_string(),
             words,
         );

@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::damage::log::warnings;
 use crate::support::layout::groups;
 use crate::support::{
-    House, copy, digest, gradient, order, overwrite, syncing_nothing, teach_rows,
+    Workspace, copy, digest, gradient, order, overwrite, syncing_nothing, teach_rows,
 };
 
 /// The kinds of files, and how each is called.
@@ -58,7 +58,7 @@ pub fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
         let mut turned = sound.clone();
         turned[bit / 8] ^= 1 << (bit % 8);
         let place = format!("bit {bit} of {}", path.display());
-        overwrite(&lived.house.data().join(path), &turned);
+        overwrite(&lived.workspace.data().join(path), &turned);
         if !lived.verify(path, sound, bit / 8, &mut found) {
             println!("unseen: {place}");
             found.silent += 1;
@@ -66,14 +66,14 @@ pub fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
         if n % nth == 0 {
             lived.open(path, &place, &mut found);
         }
-        overwrite(&lived.house.data().join(path), sound);
+        overwrite(&lived.workspace.data().join(path), sound);
     }
     found
 }
 
 /// A data directory with three checkpoints, a journal and the weights of the start, closed.
 struct Lived {
-    house: House,
+    workspace: Workspace,
     digest: [u8; 32],
     /// By kind, with their paths.
     files: [Vec<(PathBuf, Vec<u8>)>; KINDS.len()],
@@ -85,11 +85,11 @@ impl Lived {
     fn new() -> Lived {
         let toml = gradient("adamw", "4", "der++");
         let arrived = "hidden = [4]\nweights = \"net.safetensors\"";
-        let house = House::new(&[("m", &toml.replace("hidden = [4]", arrived))]);
+        let workspace = Workspace::new(&[("m", &toml.replace("hidden = [4]", arrived))]);
         let weights = weights();
-        fs::write(house.models().join("m/net.safetensors"), &weights).unwrap();
+        fs::write(workspace.models().join("m/net.safetensors"), &weights).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let engine = house.open_on(syncing_nothing());
+        let engine = workspace.open_on(syncing_nothing());
         let model = engine.model("m").unwrap();
         let digest = runtime.block_on(async {
             teach_rows(model, 20, 0.3, "first").await;
@@ -99,13 +99,13 @@ impl Lived {
         });
         engine.close();
         let mut files = Vec::new();
-        collect(&house.data(), Path::new("m"), &mut files);
+        collect(&workspace.data(), Path::new("m"), &mut files);
         let files = KINDS.map(|(_, end)| {
             let of_kind = files.iter().filter(|(path, _)| path.ends_with(end));
             of_kind.cloned().collect()
         });
         Lived {
-            house,
+            workspace,
             digest,
             files,
             start: *blake3::hash(&weights).as_bytes(),
@@ -114,7 +114,7 @@ impl Lived {
 
     /// Whether the damage at this byte is seen by who verifies the file.
     fn verify(&self, path: &Path, sound: &[u8], at: usize, found: &mut Found) -> bool {
-        let data = self.house.data();
+        let data = self.workspace.data();
         if path.ends_with("start.safetensors") {
             return match checkpoint::load_start(&data.join(path), &self.start) {
                 Ok(_) => false,
@@ -131,7 +131,7 @@ impl Lived {
     }
 
     fn verify_segment(&self, path: &Path, sound: &[u8], at: usize, found: &mut Found) -> bool {
-        match verify(&self.house.data().join("m/journal")) {
+        match verify(&self.workspace.data().join("m/journal")) {
             Ok(report) if report.torn_tail.is_some() => {
                 let end = groups(sound).pop().unwrap();
                 assert!(end.entries.is_empty() && at >= end.start, "byte {at}");
@@ -148,10 +148,16 @@ impl Lived {
 
     /// The sentence names the file and says what to do.
     fn refused(&self, error: &Error, path: &Path, found: &mut Found) -> bool {
-        let said = error.to_string();
-        let file = self.house.data().join(path);
-        assert!(said.starts_with(file.to_str().unwrap()), "{said}");
-        assert!(said.contains("restore the file from a copy"), "{said}");
+        let check_sentence = error.to_string();
+        let file = self.workspace.data().join(path);
+        assert!(
+            check_sentence.starts_with(file.to_str().unwrap()),
+            "{check_sentence}"
+        );
+        assert!(
+            check_sentence.contains("restore the file from a copy"),
+            "{check_sentence}"
+        );
         let kind = KINDS.iter().find(|(_, end)| path.ends_with(end)).unwrap();
         *found.refused.entry(kind.0).or_default() += 1;
         true
@@ -161,7 +167,7 @@ impl Lived {
     fn open(&self, path: &Path, place: &str, found: &mut Found) {
         let copied = tempfile::tempdir().unwrap();
         let data = copied.path().join("data");
-        copy(&self.house.data(), &data);
+        copy(&self.workspace.data(), &data);
         if path.ends_with("start.safetensors") {
             // Where there is a checkpoint, nothing needs the start.
             fs::remove_dir_all(data.join("m/checkpoints")).unwrap();
@@ -169,7 +175,7 @@ impl Lived {
         let config = Config {
             data,
             disk: syncing_nothing(),
-            ..self.house.config()
+            ..self.workspace.config()
         };
         let (engine, log) = warnings(|| Engine::open(config));
         let engine = engine.expect("one model stops no engine");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use perennial::engine::{Accepted, Engine, Error, Manner, ServedModel, State};
+use perennial::engine::{Accepted, Engine, Error, PredictOptions, ServedModel, State};
 use perennial::event::{Batch, Column, Command as Asked, Order, PredictionId};
 use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, feedback_reply};
@@ -19,17 +19,17 @@ use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 use tonic::{Code, Status};
 
-use crate::damage::case::said;
+use crate::damage::case::check_sentence;
 use crate::support::server::{Client, Server, WAIT_MAX, run, text};
-use crate::support::{AUTO, House, digest, label, question, rows, syncing_nothing, wait};
+use crate::support::{AUTO, Workspace, digest, label, question, rows, syncing_nothing, wait};
 
 /// Segments of a megabyte.
 const SMALL: &str = "[journal]\nbytes_max = \"16MiB\"\n";
 /// Fifty of these do not fit into two of them.
 const N_LARGE: usize = 50;
 
-fn house() -> House {
-    House::new(&[("m", &format!("{AUTO}{SMALL}"))])
+fn workspace() -> Workspace {
+    Workspace::new(&[("m", &format!("{AUTO}{SMALL}"))])
 }
 
 /// A row of 50 kB.
@@ -53,7 +53,7 @@ fn until<T>(ask: impl Fn() -> Option<T>) -> T {
 
 fn predict(model: &ServedModel) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
-    let answer = wait(model.predict(&snapshot, large(), Manner::default()));
+    let answer = wait(model.predict(&snapshot, large(), PredictOptions::default()));
     answer.unwrap().ids.first().copied()
 }
 
@@ -90,9 +90,9 @@ fn applied(model: &ServedModel) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_journal_without_a_next_segment_waits_and_goes_on() {
     for code in [libc::EMFILE, libc::ENOSPC] {
-        let house = house();
+        let workspace = workspace();
         let (refuses, disk) = refusing(code);
-        let engine = house.open_on(disk);
+        let engine = workspace.open_on(disk);
         let model = engine.model("m").unwrap();
         let mut ids = vec![predict(model).unwrap()];
         refuses.store(true, Relaxed);
@@ -109,7 +109,7 @@ async fn p12_a_journal_without_a_next_segment_waits_and_goes_on() {
             &why,
             "takes no more now",
         ];
-        said(&refused.to_string(), &words);
+        check_sentence(&refused.to_string(), &words);
         let order = Asked {
             order: Order::Checkpoint,
             actor: String::new(),
@@ -128,16 +128,16 @@ async fn p12_a_journal_without_a_next_segment_waits_and_goes_on() {
         }
         model.wait_for_position(last).await.unwrap();
         assert_eq!(applied(model), ids.len() as u64, "{code}");
-        goes_on_after_a_restart(&house, engine, ids.len());
+        goes_on_after_a_restart(&workspace, engine, ids.len());
     }
 }
 
-fn goes_on_after_a_restart(house: &House, engine: Arc<Engine>, n_applied: usize) {
+fn goes_on_after_a_restart(workspace: &Workspace, engine: Arc<Engine>, n_applied: usize) {
     let learned = digest(engine.model("m").unwrap());
     engine.close();
     drop(engine);
-    run(&["verify", "--data", text(&house.data())], 0);
-    let engine = house.open_on(syncing_nothing());
+    run(&["verify", "--data", text(&workspace.data())], 0);
+    let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
     assert_eq!(digest(model), learned);
     assert_eq!(applied(model), n_applied as u64);
@@ -145,9 +145,9 @@ fn goes_on_after_a_restart(house: &House, engine: Arc<Engine>, n_applied: usize)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_server_that_stops_without_a_next_segment_loses_nothing_acknowledged() {
-    let house = house();
+    let workspace = workspace();
     let (refuses, disk) = refusing(libc::ENOSPC);
-    let engine = house.open_on(disk);
+    let engine = workspace.open_on(disk);
     let model = engine.model("m").unwrap();
     let mut ids = vec![predict(model).unwrap()];
     let last = feed(model, ids[0]).await.unwrap();
@@ -157,7 +157,7 @@ async fn p1_a_server_that_stops_without_a_next_segment_loses_nothing_acknowledge
         assert!(ids.len() < 10_000, "predictions come to be without an id");
     }
     model.wait_for_position(last).await.unwrap();
-    goes_on_after_a_restart(&house, engine, 1);
+    goes_on_after_a_restart(&workspace, engine, 1);
 }
 
 /// The limit of descriptors of another process, and what it was before.
@@ -183,7 +183,7 @@ fn limit(process: u32, soft: Option<u64>) -> libc::rlimit {
 }
 
 /// A server that begins with these limits.
-fn start(house: &House, soft: u64, hard: u64) -> Server {
+fn start(workspace: &Workspace, soft: u64, hard: u64) -> Server {
     let set = move || {
         let limit = libc::rlimit {
             rlim_cur: soft,
@@ -195,7 +195,7 @@ fn start(house: &House, soft: u64, hard: u64) -> Server {
             _ => Err(std::io::Error::last_os_error()),
         }
     };
-    Server::start_with(&house.models(), &house.data(), |command| {
+    Server::start_with(&workspace.models(), &workspace.data(), |command| {
         // SAFETY: it makes one system call, and allocates nothing.
         unsafe { command.pre_exec(set) };
     })
@@ -242,8 +242,8 @@ fn cpu(process: u32) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_server_without_descriptors_goes_on_once_it_has_some() {
-    let house = house();
-    let server = Server::of(&house);
+    let workspace = workspace();
+    let server = Server::of(&workspace);
     let process = server.child.id();
     let mut client = Client::connect(&server.address).await;
     let mut ids = vec![id(&client.predict(question("m", &large())).await).unwrap()];
@@ -285,16 +285,16 @@ async fn p12_a_server_without_descriptors_goes_on_once_it_has_some() {
     let status = server.status("m").await;
     assert_eq!(status.fates["applied"], ids.len() as u64, "{status:?}");
     server.stop();
-    run(&["verify", "--data", text(&house.data())], 0);
-    let again = Server::of(&house).status("m").await;
+    run(&["verify", "--data", text(&workspace.data())], 0);
+    let again = Server::of(&workspace).status("m").await;
     assert_eq!(again.digest, status.digest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_on() {
     for stops in [false, true] {
-        let house = house();
-        let server = Server::of(&house);
+        let workspace = workspace();
+        let server = Server::of(&workspace);
         let mut client = Client::connect(&server.address).await;
         let mut ids = Vec::new();
         for _ in 0..N_LARGE {
@@ -302,7 +302,7 @@ async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_
         }
         server.stop();
         // What follows the journal has its last segment open, and no other one.
-        let server = Server::of(&house);
+        let server = Server::of(&workspace);
         let process = server.child.id();
         let mut client = Client::connect(&server.address).await;
         // It has accepted the connection once it answers.
@@ -326,7 +326,7 @@ async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_
         submit_all(&mut client, &ids[1..2]).await;
         let server = if stops {
             server.stop();
-            Server::of(&house)
+            Server::of(&workspace)
         } else {
             server
         };
@@ -339,16 +339,16 @@ async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_
         assert_eq!(status.state, "READY", "{status:?}");
         assert_eq!(status.fates["applied"], ids.len() as u64, "{status:?}");
         server.stop();
-        run(&["verify", "--data", text(&house.data())], 0);
-        let again = Server::of(&house).status("m").await;
+        run(&["verify", "--data", text(&workspace.data())], 0);
+        let again = Server::of(&workspace).status("m").await;
         assert_eq!(again.digest, status.digest);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_silent_connections_leave_descriptors_to_files() {
-    let house = house();
-    let server = start(&house, 256, 256);
+    let workspace = workspace();
+    let server = start(&workspace, 256, 256);
     let mut client = Client::connect(&server.address).await;
     let silent: Vec<TcpStream> = (0..368)
         .map(|_| TcpStream::connect(&server.address).expect("it is listening"))
@@ -367,7 +367,7 @@ async fn p8_silent_connections_leave_descriptors_to_files() {
         ids.push(id(&answer).expect("it is journaled"));
     }
     submit_all(&mut client, &ids).await;
-    let segments = std::fs::read_dir(house.data().join("m/journal")).unwrap();
+    let segments = std::fs::read_dir(workspace.data().join("m/journal")).unwrap();
     assert!(segments.count() > 2, "it has gone on to other segments");
     drop(silent);
     let started = Instant::now();
@@ -395,8 +395,8 @@ fn is_kept(mut connection: TcpStream) -> std::io::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_server_takes_the_descriptors_that_it_may_have_and_memory_in_small_pages() {
-    let house = house();
-    let server = start(&house, 64, 4096);
+    let workspace = workspace();
+    let server = start(&workspace, 64, 4096);
     let process = server.child.id();
     assert_eq!(limit(process, None).rlim_cur, 4096);
     let proc = |file: &str| {

@@ -7,7 +7,7 @@ use std::fs;
 
 use perennial::engine::State;
 
-use crate::damage::case::{Case, said, truncate};
+use crate::damage::case::{Case, check_sentence, truncate};
 use crate::support::copy;
 use crate::support::layout::groups;
 
@@ -127,7 +127,7 @@ async fn p9_a_segment_of_another_journal() {
     let State::Unavailable(reason) = engine.model("other").unwrap().status(false).state else {
         panic!("its checkpoints are not of this journal")
     };
-    said(
+    check_sentence(
         &reason,
         &[
             "is of another journal",

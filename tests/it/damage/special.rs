@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use perennial::engine::{Engine, Offline, State};
 
-use crate::damage::case::{Case, lived, said};
+use crate::damage::case::{Case, check_sentence, lived};
 use crate::support::digest;
 use crate::support::server::{run, text};
 use crate::support::special::{ALL, Special, each};
@@ -32,13 +32,13 @@ impl Case {
         let name = place.file_name().unwrap().to_str().unwrap();
         let found = self.verify();
         assert!(found.contains("m: damaged: "), "{found}");
-        said(&found.replace('\n', " "), &[name, words]);
+        check_sentence(&found.replace('\n', " "), &[name, words]);
         assert!(found.contains("other: sound: "), "{found}");
         let (engine, _) = self.open();
         let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
             panic!("it cannot be served: {words}")
         };
-        said(&reason, &[name, words]);
+        check_sentence(&reason, &[name, words]);
         let other = engine.model("other").unwrap();
         assert_eq!(other.status(false).state, State::Ready);
     }
@@ -76,7 +76,7 @@ async fn p9_what_is_no_file_of_a_checkpoint_is_passed_over_with_a_warning() {
             let place = case.checkpoints().pop().unwrap().join(name);
             each(&place, &[special], |special| {
                 let found = case.verify();
-                said(&found.replace('\n', " "), &[name, special.words()]);
+                check_sentence(&found.replace('\n', " "), &[name, special.words()]);
                 let (engine, log) = case.open();
                 let model = engine.model("m").unwrap();
                 assert_eq!(model.status(false).state, State::Ready);
@@ -98,13 +98,13 @@ fn p9_what_is_no_lock_is_not_locked() {
         .collect();
     each(&lock, &kinds, |special| {
         let words = ["LOCK: cannot open it: ", special.words()];
-        said(
+        check_sentence(
             &Engine::open(case.0.config()).err().unwrap().to_string(),
             &words,
         );
         let offline = Offline::open(&case.0.data(), "m");
-        said(&offline.unwrap_err().to_string(), &words);
-        said(case.verify().trim_end(), &words);
+        check_sentence(&offline.unwrap_err().to_string(), &words);
+        check_sentence(case.verify().trim_end(), &words);
     });
     case.open();
 }
@@ -137,7 +137,7 @@ async fn p9_folders_that_lead_elsewhere_are_not_followed() {
     let moved = outside.path().join("newest");
     fs::rename(&newest, &moved).unwrap();
     symlink(&moved, &newest).unwrap();
-    said(
+    check_sentence(
         &case.verify().replace('\n', " "),
         &["manifest.json", "a link leads to "],
     );

@@ -17,13 +17,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::BANDIT;
-use crate::support::{Classroom, House, label, syncing_nothing};
+use crate::support::{LearnerHarness, Workspace, label, syncing_nothing};
 
 const SECOND: i64 = 1_000_000;
 
 /// A bandit's journal, and what its decisions have earned.
 struct Story {
-    room: Classroom,
+    room: LearnerHarness,
     revision: u32,
     has_default: bool,
     rng: ChaCha8Rng,
@@ -34,7 +34,7 @@ struct Story {
 impl Story {
     fn new(feedback: &str, revision: u32, seed: u64) -> Story {
         Story {
-            room: Classroom::journaled(&described(feedback, revision)),
+            room: LearnerHarness::journaled(&described(feedback, revision)),
             revision,
             has_default: is_default(feedback),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -142,8 +142,8 @@ impl Story {
 
     /// Compares the credits with the rewards of the journal's decisions.
     fn check(&self, place: &str) {
-        let house = House::new(&[]);
-        let directory = Directory::open(&house.data()).expect("a directory");
+        let workspace = Workspace::new(&[]);
+        let directory = Directory::open(&workspace.data()).expect("a directory");
         let config = Config {
             disk: syncing_nothing(),
             ..Config::default()
@@ -155,7 +155,7 @@ impl Story {
         }
         journal.close().expect("closed");
         drop(directory);
-        let offline = Offline::open(&house.data(), "m").expect("a sound journal");
+        let offline = Offline::open(&workspace.data(), "m").expect("a sound journal");
         let spec = Spec::parse(BANDIT).expect("a description");
         let mut valued = BTreeMap::new();
         for decided in offline.decisions(&spec).expect("a bandit's journal") {

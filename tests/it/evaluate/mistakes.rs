@@ -4,51 +4,51 @@ use super::*;
 
 #[test]
 fn p9_usual_mistakes_are_told_in_a_sentence() {
-    let house = House::new(&[("m", AUTO), ("bandit", BANDIT)]);
-    let (rows, folder) = (csv(&house, 5), house.models().join("m"));
+    let workspace = Workspace::new(&[("m", AUTO), ("bandit", BANDIT)]);
+    let (rows, folder) = (csv(&workspace, 5), workspace.models().join("m"));
     let (rows, m) = (text(&rows), text(&folder));
     let target = ["--target", "target"];
-    let told = |paths: &[&str], end: &[&str], code, expected: &str| {
+    let check = |paths: &[&str], end: &[&str], code, expected: &str| {
         refused(&[&["evaluate"], paths, end].concat(), code, expected);
     };
-    told(&[rows, m], &target, 2, "the file of rows comes last");
-    told(&[rows], &target, 2, "give a model folder");
-    told(&[m, rows], &[], 2, "--target");
-    told(&[m, rows], &["--action", "target"], 2, "--reward");
-    told(
+    check(&[rows, m], &target, 2, "the file of rows comes last");
+    check(&[rows], &target, 2, "give a model folder");
+    check(&[m, rows], &[], 2, "--target");
+    check(&[m, rows], &["--action", "target"], 2, "--reward");
+    check(
         &[m, rows],
         &["--target", "x", "--version", "2"],
         2,
         "cannot be used with",
     );
-    told(&[rows, rows], &target, 2, "expected a model folder");
+    check(&[rows, rows], &target, 2, "expected a model folder");
     let toml = folder.join("model.toml");
-    told(&[text(&toml), rows], &target, 2, "name the folder it is in");
-    let models = house.models();
-    told(&[text(&models), rows], &target, 1, "no model.toml in it");
+    check(&[text(&toml), rows], &target, 2, "name the folder it is in");
+    let models = workspace.models();
+    check(&[text(&models), rows], &target, 1, "no model.toml in it");
     let missing = models.join("missing");
-    told(&[text(&missing), rows], &target, 1, "no such model folder");
-    told(&[m, text(&missing)], &target, 1, "missing: No such file");
-    told(&[m, rows], &["--target", "z"], 1, "no column \"z\"");
+    check(&[text(&missing), rows], &target, 1, "no such model folder");
+    check(&[m, text(&missing)], &target, 1, "missing: No such file");
+    check(&[m, rows], &["--target", "z"], 1, "no column \"z\"");
     let svg = |end: &str| text(&models).to_owned() + end;
     let nowhere = svg("/nowhere/picture.svg");
     for name in ["/picture.png", "/picture.txt", "/picture", "/picture.SVG"] {
         let end = ["--target", "target", "--svg", &svg(name)];
-        told(&[m, rows], &end, 2, "does not end in .svg");
+        check(&[m, rows], &end, 2, "does not end in .svg");
         assert!(!Path::new(&svg(name)).exists());
     }
-    told(
+    check(
         &[m, rows],
         &["--target", "target", "--svg", &nowhere],
         1,
         "No such file",
     );
-    house.describe("other", &AUTO.replace("\"x\"", "\"w\""));
+    workspace.describe("other", &AUTO.replace("\"x\"", "\"w\""));
     let other = models.join("other");
-    told(&[m, text(&other), rows], &target, 1, "other: ");
-    told(&[m, text(&other), rows], &target, 1, "no column \"w\"");
+    check(&[m, text(&other), rows], &target, 1, "other: ");
+    check(&[m, text(&other), rows], &target, 1, "no column \"w\"");
     let bandit = models.join("bandit");
-    told(
+    check(
         &[m, text(&bandit), rows],
         &target,
         1,
@@ -60,10 +60,10 @@ fn p9_usual_mistakes_are_told_in_a_sentence() {
 fn p9_what_means_nothing_here_is_misuse() {
     let regression = AUTO.replacen("classification", "regression", 1);
     let regression = regression.replacen("classes = [\"a\", \"b\"]\n", "", 1);
-    let house = House::new(&[("m", BANDIT), ("value", &regression)]);
-    let (rows, models) = (logs(&house, 5), house.models());
+    let workspace = Workspace::new(&[("m", BANDIT), ("value", &regression)]);
+    let (rows, models) = (logs(&workspace, 5), workspace.models());
     let [bandit, value] = ["m", "value"].map(|name| models.join(name));
-    let journal = house.data().join("m");
+    let journal = workspace.data().join("m");
     for option in [["--test", text(&rows)], ["--correct", "0.5"]] {
         let expected = format!("{}: logged decisions take only", option[0]);
         let args = [&["evaluate", text(&bandit), text(&rows)], &DECISIONS[..]];
@@ -71,19 +71,19 @@ fn p9_what_means_nothing_here_is_misuse() {
         let args = ["evaluate", text(&bandit), "--journal", text(&journal)];
         refused(&[&args[..], &option[..]].concat(), 2, &expected);
     }
-    let rows = csv(&house, 5);
+    let rows = csv(&workspace, 5);
     let args = ["evaluate", text(&value), text(&rows), "--target", "target"];
     refused(&[&args[..], &["--classes"]].concat(), 2, "is a regression");
 }
 
 #[test]
 fn a_run_that_fails_leaves_no_picture() {
-    let house = House::new(&[("m", AUTO)]);
-    let (rows, folder) = (csv(&house, 5), house.models().join("m"));
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let (rows, folder) = (csv(&workspace, 5), workspace.models().join("m"));
     let mut lines = fs::read_to_string(&rows).expect("rows");
     lines += "0,0,red,neither\n";
     fs::write(&rows, lines).expect("rows");
-    let svg = house.data().with_file_name("picture.svg");
+    let svg = workspace.data().with_file_name("picture.svg");
     let args = ["evaluate", text(&folder), text(&rows), "--target", "target"];
     let args = [&args[..], &["--svg", text(&svg)]].concat();
     refused(&args, 1, "\"neither\" is not one of the model's classes");
@@ -99,30 +99,30 @@ fn a_run_that_fails_leaves_no_picture() {
 
 #[test]
 fn p9_a_bad_decision_is_named_with_its_line() {
-    let house = House::new(&[("m", BANDIT), ("classes", AUTO)]);
-    let folder = house.models().join("m");
-    let told = |row: &str, expected: &str| {
+    let workspace = Workspace::new(&[("m", BANDIT), ("classes", AUTO)]);
+    let folder = workspace.models().join("m");
+    let check = |row: &str, expected: &str| {
         let rows = file(
-            &house,
+            &workspace,
             "bad.csv",
             format!("x,act,p,earned\n1,left,0.5,1\n{row}\n"),
         );
         let args = [&["evaluate", text(&folder), text(&rows)], &DECISIONS[..]];
         refused(&args.concat(), 1, expected);
     };
-    told(
+    check(
         "1,up,0.5,1",
         "line 3: column \"act\": \"up\" is not one of the model's actions",
     );
-    told(
+    check(
         "1,left,0,1",
         "line 3: column \"p\": \"0\" is no probability in (0, 1]",
     );
-    told(
+    check(
         "1,left,0.5,much",
         "line 3: column \"earned\": \"much\" is not a finite number",
     );
-    let (folder, rows) = (house.models().join("classes"), logs(&house, 5));
+    let (folder, rows) = (workspace.models().join("classes"), logs(&workspace, 5));
     let args = [&["evaluate", text(&folder), text(&rows)], &DECISIONS[..]];
     refused(&args.concat(), 1, "only a bandit");
 }

@@ -3,12 +3,12 @@
 use std::fs;
 
 use crate::evaluate::{file, objects, run, text};
-use crate::support::{House, rows};
+use crate::support::{Workspace, rows};
 use perennial::event::Column;
 
 #[test]
 fn a_regression_is_described_by_init_and_beats_no_change() {
-    let house = House::new(&[]);
+    let workspace = Workspace::new(&[]);
     let mut lines = "x,y,c,target\n".to_owned();
     for (batch, _) in rows(3000, 0.4) {
         let [Column::Numbers(x), Column::Numbers(y), Column::Strings(c)] = &batch.columns[..]
@@ -19,8 +19,8 @@ fn a_regression_is_described_by_init_and_beats_no_change() {
         let value = 10.0 + 3.0 * x[0] - 2.0 * y[0] + extra;
         lines += &format!("{},{},{},{value}\n", x[0], y[0], c[0]);
     }
-    let rows = file(&house, "values.csv", lines);
-    let models = house.models();
+    let rows = file(&workspace, "values.csv", lines);
+    let models = workspace.models();
     let target = ["--target", "target"];
     let init = ["init", "m", text(&rows), "--models", text(&models)];
     run(&[&init[..], &target].concat(), 0);

@@ -13,7 +13,7 @@ use perennial::model::{Device, profile};
 use perennial::store::{Directory, Journal, verify};
 
 use super::entries;
-use crate::support::Classroom;
+use crate::support::LearnerHarness;
 use crate::support::histories::{History, descriptions};
 
 /// The journals whose digests are of this processor.
@@ -61,7 +61,7 @@ fn p2_a_journal_of_either_revision_leads_where_its_records_say() {
         let revision = if name.ends_with("-first") { 1 } else { 2 };
         let stated = format!("revision = {revision}");
         assert!(first.toml.contains(&stated), "{}", first.toml);
-        let mut room = Classroom::empty(&first.toml);
+        let mut room = LearnerHarness::empty(&first.toml);
         for entry in &entries {
             room.apply(entry.clone());
         }

@@ -5,7 +5,9 @@ use perennial::proto::inference::infer_parameter::ParameterChoice;
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 
-use crate::grpc::served::{Client, Said, Served, label, question, unjournaled, with, within};
+use crate::grpc::served::{
+    Client, PredictReply, Served, label, question, unjournaled, with, within,
+};
 use crate::support::{AUTO, rows};
 
 /// A question that waits for a position.
@@ -19,13 +21,13 @@ fn asking(position: u64) -> ModelInferRequest {
 async fn a_position_beyond_the_journal_is_waited_for() {
     let mut served = Served::start(&[("m", AUTO)]).await;
     let (batch, truth) = rows(1, 0.0).next().expect("a row");
-    let said = served.client.ask(question("m", &batch)).await;
-    let id = said.expect("an answer").ids.remove(0);
+    let reply = served.client.ask(question("m", &batch)).await;
+    let id = reply.expect("an answer").ids.remove(0);
     let last = served.client.status("m").await.journal_position;
     // The prediction may not be on disk yet; the label stands behind it, and a second one behind
     // that.
     let position = last.max(2) + 2;
-    let mut waiting: JoinSet<Result<Said, Status>> = JoinSet::new();
+    let mut waiting: JoinSet<Result<PredictReply, Status>> = JoinSet::new();
     for _ in 0..3 {
         let mut client = served.client.clone();
         waiting.spawn(async move { client.ask(asking(position)).await });
@@ -38,9 +40,9 @@ async fn a_position_beyond_the_journal_is_waited_for() {
         let event = label("m", &id, &format!("label-{index}"), truth);
         reached = served.client.submit(event).await.expect("taken").position;
     }
-    while let Some(said) = within(waiting.join_next()).await {
-        let said = said.expect("no panic").expect("it is reached");
-        assert!(said.position >= position, "{}", said.position);
+    while let Some(reply) = within(waiting.join_next()).await {
+        let reply = reply.expect("no panic").expect("it is reached");
+        assert!(reply.position >= position, "{}", reply.position);
     }
     served.goes_on_and_stops("m").await;
 }
@@ -72,11 +74,11 @@ async fn a_position_that_does_not_come_ends_with_the_deadline_and_what_was_reach
 }
 
 /// Waits until so many requests of the client are answered.
-async fn answered(all: &mut JoinSet<Result<Said, Status>>, n: usize) -> Vec<Status> {
+async fn answered(all: &mut JoinSet<Result<PredictReply, Status>>, n: usize) -> Vec<Status> {
     let mut refusals = Vec::new();
     for _ in 0..n {
-        let said = within(all.join_next()).await.expect("one is answered");
-        refusals.push(said.expect("no panic").expect_err("it is refused"));
+        let reply = within(all.join_next()).await.expect("one is answered");
+        refusals.push(reply.expect("no panic").expect_err("it is refused"));
     }
     refusals
 }
@@ -98,15 +100,16 @@ async fn p8_half_of_a_connections_requests_may_wait_and_a_stop_ends_them() {
         assert!(refusal.metadata().contains_key("retry-after-ms"));
     }
     // Others of the connection are answered meanwhile, and whoever waits on another one waits.
-    let said = served
+    let reply = served
         .client
         .ask(question("m", &rows(1, 0.0).next().expect("a row").0));
-    said.await.expect("an answer");
+    reply.await.expect("an answer");
     let mut other = Client::connect(served.grpc).await;
     other.teach_rows("m", 1, 0.0, "beside").await;
     drop(other);
     let stopped = served.stop();
-    let (refusals, _house) = within(async { tokio::join!(answered(&mut all, 512), stopped) }).await;
+    let (refusals, _workspace) =
+        within(async { tokio::join!(answered(&mut all, 512), stopped) }).await;
     for refusal in refusals {
         assert_eq!(refusal.code(), Code::Unavailable, "{refusal}");
         assert_eq!(refusal.message(), "the server is stopping");

@@ -50,8 +50,8 @@ async fn refused_feedback(
 ) {
     let mut served = Served::start(&[("m", model)]).await;
     let client = &mut served.client;
-    let said = client.ask(question("m", &row())).await.expect("an answer");
-    let mut event = label("m", &said.ids[0], "one", "a");
+    let reply = client.ask(question("m", &row())).await.expect("an answer");
+    let mut event = label("m", &reply.ids[0], "one", "a");
     change(&mut event);
     let refusal = client.submit(event.clone()).await.expect_err(culprit);
     assert_eq!(refusal.code(), code, "{refusal}");
@@ -171,15 +171,15 @@ async fn p9_a_gap_is_taken_where_the_mean_stands_in() {
     let mut served = Served::start(&[("m", &gaps)]).await;
     let mut request = question("m", &row());
     request.raw_input_contents[0] = numbers(&[f64::NAN]);
-    let said = served.client.ask(request).await.expect("an answer");
-    let probabilities = said.raw("probabilities").as_chunks::<4>().0;
+    let reply = served.client.ask(request).await.expect("an answer");
+    let probabilities = reply.raw("probabilities").as_chunks::<4>().0;
     assert_eq!(probabilities.len(), 2);
     assert!(
         probabilities
             .iter()
             .all(|raw| f32::from_le_bytes(*raw).is_finite())
     );
-    let event = label("m", &said.ids[0], "gap", "a");
+    let event = label("m", &reply.ids[0], "gap", "a");
     let position = served.client.submit(event).await.expect("taken").position;
     served.client.reach("m", position).await;
     served.goes_on_and_stops("m").await;

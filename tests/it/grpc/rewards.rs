@@ -48,8 +48,8 @@ impl Shop {
     async fn ask(&mut self, n: usize) -> Vec<String> {
         let mut ids = Vec::new();
         for (batch, _) in rows(n, 0.3) {
-            let said = self.client().ask(question("m", &batch)).await;
-            ids.extend(said.expect("an answer").ids);
+            let reply = self.client().ask(question("m", &batch)).await;
+            ids.extend(reply.expect("an answer").ids);
         }
         ids
     }
@@ -94,8 +94,8 @@ impl Shop {
 
     /// Stops the server; the rewards as they are read from its journal.
     async fn close(self, toml: &str) -> Vec<f64> {
-        let house = self.served.stop().await;
-        let data = Data::open(&house.data(), "m").expect("it is there");
+        let workspace = self.served.stop().await;
+        let data = Data::open(&workspace.data(), "m").expect("it is there");
         let asked = Spec::parse(toml).expect("a description");
         let decisions = data.decisions(&asked).expect("a journal");
         decisions.map(|one| one.expect("sound").reward).collect()
@@ -168,12 +168,12 @@ async fn a_shorter_window_after_a_restart_is_not_held_up_by_an_older_one() {
     let mut shop = Shop::open(BANDIT).await;
     let older = shop.ask(1).await;
     let shorter = BANDIT.replace("window_s = 60", "window_s = 10");
-    let house = shop.served.stop().await;
-    house.describe("m", &shorter);
+    let workspace = shop.served.stop().await;
+    workspace.describe("m", &shorter);
     let told = shop.now.clone();
     let clock = Clock::simulated(move || Reading::agreed(told.load(Relaxed)));
     let mut shop = Shop {
-        served: Served::in_house(house, clock).await,
+        served: Served::in_workspace(workspace, clock).await,
         ..shop
     };
     let newer = shop.ask(2).await;
@@ -252,10 +252,10 @@ async fn a_label_is_corrected_under_a_new_id_and_after_a_restart() {
         let count = |fate: &str| status.fates.get(fate).copied().unwrap_or(0);
         assert_eq!([count("applied"), count("superseded")], [1, n_superseded]);
         assert_eq!(status.judged, 1);
-        let house = shop.served.stop().await;
+        let workspace = shop.served.stop().await;
         let told = shop.now.clone();
         let clock = Clock::simulated(move || Reading::agreed(told.load(Relaxed)));
-        shop.served = Served::in_house(house, clock).await;
+        shop.served = Served::in_workspace(workspace, clock).await;
         assert_eq!(shop.client().status("m").await.fates, status.fates);
     }
     shop.served.stop().await;

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::{House, rows};
+use crate::support::{Workspace, rows};
 pub use crate::support::{numbers, question};
 
 /// Nothing here takes longer; what does has stopped.
@@ -67,7 +67,7 @@ pub struct Served {
     pub client: Client,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
-    house: House,
+    workspace: Workspace,
     engine: Arc<Engine>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), server::Error>>,
@@ -80,27 +80,27 @@ impl Served {
 
     /// On a disk that the test watches.
     pub async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
-        let house = House::new(models);
-        let engine = house.open_on(disk);
-        Served::serve(house, engine).await
+        let workspace = Workspace::new(models);
+        let engine = workspace.open_on(disk);
+        Served::serve(workspace, engine).await
     }
 
     /// By a clock that the test sets.
     pub async fn start_by(models: &[(&str, &str)], clock: Clock) -> Served {
-        Served::in_house(House::new(models), clock).await
+        Served::in_workspace(Workspace::new(models), clock).await
     }
 
     /// On what an earlier one stood on.
-    pub async fn in_house(house: House, clock: Clock) -> Served {
+    pub async fn in_workspace(workspace: Workspace, clock: Clock) -> Served {
         let config = engine::Config {
             clock,
-            ..house.config()
+            ..workspace.config()
         };
         let engine = Engine::open(config).expect("the engine opens");
-        Served::serve(house, engine).await
+        Served::serve(workspace, engine).await
     }
 
-    async fn serve(house: House, engine: Arc<Engine>) -> Served {
+    async fn serve(workspace: Workspace, engine: Arc<Engine>) -> Served {
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
             grpc: bind().await.expect("a free port"),
@@ -118,7 +118,7 @@ impl Served {
             client: Client::connect(grpc).await,
             grpc,
             http,
-            house,
+            workspace,
             engine,
             stop,
             running,
@@ -126,7 +126,7 @@ impl Served {
     }
 
     /// Stops it, finds every journal sound, and keeps what it stood on.
-    pub async fn stop(self) -> House {
+    pub async fn stop(self) -> Workspace {
         drop(self.client);
         self.stop.send(()).expect("it still runs");
         let ended = within(self.running).await;
@@ -135,19 +135,19 @@ impl Served {
         let models: Vec<String> = self.engine.models().map(|m| m.name().to_owned()).collect();
         drop(self.engine);
         for model in models {
-            let journal = self.house.data().join(&model).join("journal");
+            let journal = self.workspace.data().join(&model).join("journal");
             let report = perennial::store::verify(&journal).expect("a sound journal");
             assert!(report.torn_tail.is_none(), "{model}");
         }
-        self.house
+        self.workspace
     }
 
     /// The server predicts and learns as if nothing had been asked of it, and stops soundly.
     pub async fn goes_on_and_stops(mut self, model: &str) {
         let before = self.client.status(model).await;
         let (batch, truth) = rows(1, 0.0).next().expect("a row");
-        let said = self.client.teach(model, &batch, truth, "afterwards").await;
-        assert_eq!(said.ids.len(), 1);
+        let reply = self.client.teach(model, &batch, truth, "afterwards").await;
+        assert_eq!(reply.ids.len(), 1);
         let after = self.client.status(model).await;
         let applied = |status: &ModelStatus| status.fates.get("applied").copied().unwrap_or(0);
         assert_eq!(applied(&after), applied(&before) + 1);
@@ -169,9 +169,9 @@ impl Client {
         }
     }
 
-    pub async fn ask(&mut self, request: ModelInferRequest) -> Result<Said, Status> {
+    pub async fn ask(&mut self, request: ModelInferRequest) -> Result<PredictReply, Status> {
         let reply = within(self.inference.model_infer(request)).await?;
-        Ok(Said::read(reply.into_inner()))
+        Ok(PredictReply::read(reply.into_inner()))
     }
 
     pub async fn submit(&mut self, event: FeedbackRequest) -> Result<FeedbackReply, Status> {
@@ -192,13 +192,19 @@ impl Client {
     }
 
     /// Predicts a row, feeds back its label, and waits until it is learned.
-    pub async fn teach(&mut self, model: &str, batch: &Batch, truth: &str, id: &str) -> Said {
-        let said = self.ask(question(model, batch)).await.expect("an answer");
-        let event = label(model, &said.ids[0], id, truth);
+    pub async fn teach(
+        &mut self,
+        model: &str,
+        batch: &Batch,
+        truth: &str,
+        id: &str,
+    ) -> PredictReply {
+        let answer = self.ask(question(model, batch)).await.expect("an answer");
+        let event = label(model, &answer.ids[0], id, truth);
         let reply = self.submit(event).await.expect("it is taken");
         assert_eq!(reply.status(), feedback_reply::Status::Accepted);
         self.reach(model, reply.position).await;
-        said
+        answer
     }
 
     pub async fn teach_rows(&mut self, model: &str, n_rows: usize, turn: f64, prefix: &str) {
@@ -209,7 +215,7 @@ impl Client {
     }
 
     /// Waits until everything up to the position has been learned.
-    pub async fn reach(&mut self, model: &str, position: u64) -> Said {
+    pub async fn reach(&mut self, model: &str, position: u64) -> PredictReply {
         let (batch, _) = rows(1, 0.0).next().expect("a row");
         let request = unjournaled(question(model, &batch));
         let request = with(
@@ -217,13 +223,13 @@ impl Client {
             "min_position",
             ParameterChoice::Uint64Param(position),
         );
-        let said = self.ask(request).await.expect("it is reached");
+        let reply = self.ask(request).await.expect("it is reached");
         assert!(
-            said.position >= position,
+            reply.position >= position,
             "{} after {position}",
-            said.position
+            reply.position
         );
-        said
+        reply
     }
 
     pub async fn status(&mut self, model: &str) -> ModelStatus {
@@ -251,7 +257,7 @@ impl Client {
 
 /// An answer as a client reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
+pub struct PredictReply {
     pub version: String,
     pub position: u64,
     /// Names and raw bytes, in order.
@@ -259,8 +265,8 @@ pub struct Said {
     pub ids: Vec<String>,
 }
 
-impl Said {
-    fn read(reply: ModelInferResponse) -> Said {
+impl PredictReply {
+    fn read(reply: ModelInferResponse) -> PredictReply {
         let position = &reply.parameters["position"].parameter_choice;
         let Some(ParameterChoice::Int64Param(position)) = position else {
             panic!("position is {position:?}");
@@ -268,7 +274,7 @@ impl Said {
         let names = reply.outputs.into_iter().map(|output| output.name);
         let outputs: Vec<_> = names.zip(reply.raw_output_contents).collect();
         let ids = outputs.iter().find(|(name, _)| name == "prediction_id");
-        Said {
+        PredictReply {
             version: reply.model_version,
             position: *position as u64,
             ids: ids.map_or_else(Vec::new, |(_, raw)| strings(raw)),

@@ -122,10 +122,10 @@ async fn p6_an_answer_is_found_the_moment_it_was_given() {
     let client = &mut served.client;
     client.teach_rows("m", 10, 0.0, "row").await;
     let (batch, truth) = rows(11, 0.0).last().expect("a row");
-    let said = client.teach("m", &batch, truth, "asked").await;
-    let found = audit(client, &said.ids[0]).await.expect("it is found");
+    let reply = client.teach("m", &batch, truth, "asked").await;
+    let found = audit(client, &reply.ids[0]).await.expect("it is found");
     assert_eq!((found.model.as_str(), found.bit_equal), ("m", true));
-    assert_eq!(found.position, said.position);
+    assert_eq!(found.position, reply.position);
     assert_eq!(found.sources, [("test".to_owned(), 10)].into());
     assert_eq!(found.feedback.len(), 1);
     assert_eq!(found.feedback[0].feedback_id, "asked");
@@ -159,7 +159,7 @@ async fn p8_only_so_many_audits_and_dry_runs_are_under_way() {
     stalls.store(true, Relaxed);
     let (batch, _) = rows(1, 0.0).next().expect("a row");
     let question = crate::grpc::served::question("m", &batch);
-    let said = served
+    let reply = served
         .client
         .ask(question.clone())
         .await
@@ -167,7 +167,7 @@ async fn p8_only_so_many_audits_and_dry_runs_are_under_way() {
     // An audit waits until what was answered is on disk.
     let (ended, mut all) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..5 {
-        let (mut client, id, ended) = (served.client.clone(), said.ids[0].clone(), ended.clone());
+        let (mut client, id, ended) = (served.client.clone(), reply.ids[0].clone(), ended.clone());
         tokio::spawn(async move {
             let _ = ended.send(audit(&mut client, &id).await);
         });
@@ -223,15 +223,15 @@ async fn p8_a_full_journal_refuses_feedback_with_a_hint_and_answers_on() {
     client.teach_rows("m", 3, 0.0, "row").await;
     let (batch, truth) = rows(1, 0.0).next().expect("a row");
     let question = crate::grpc::served::question("m", &batch);
-    let said = client.ask(question.clone()).await.expect("it answers");
-    let event = label("m", &said.ids[0], "one too many", truth);
+    let reply = client.ask(question.clone()).await.expect("it answers");
+    let event = label("m", &reply.ids[0], "one too many", truth);
     let refusal = client.submit(event).await.expect_err("it is full");
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     let sentence = "3 feedback ids of the last day are known";
     assert!(refusal.message().contains(sentence), "{refusal}");
     assert!(refusal.metadata().contains_key("retry-after-ms"));
     // One that came before is known all the same, and predictions go on.
-    let again = label("m", &said.ids[0], "row-0", truth);
+    let again = label("m", &reply.ids[0], "row-0", truth);
     client.submit(again).await.expect("it is a duplicate");
     let last = client.status("m").await.journal_position;
     client.reach("m", last).await;

@@ -12,8 +12,8 @@ use crate::support::{AUTO, rows};
 async fn ask(client: &mut Client, n_rows: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for (batch, _) in rows(n_rows, 0.0) {
-        let said = client.ask(question("m", &batch)).await.expect("an answer");
-        ids.extend(said.ids);
+        let reply = client.ask(question("m", &batch)).await.expect("an answer");
+        ids.extend(reply.ids);
     }
     ids
 }
@@ -88,8 +88,8 @@ async fn p12_a_label_beyond_waiting_max_is_refused_at_once_and_says_what_to_do()
             .contains("feedback for those is refused")
     );
     // A start knows it before anything is asked.
-    let house = served.stop().await;
-    let mut served = Served::in_house(house, Clock::default()).await;
+    let workspace = served.stop().await;
+    let mut served = Served::in_workspace(workspace, Clock::default()).await;
     assert_eq!(bound(&served.client.status("m").await).level, "reached");
     let refusal = served
         .client

@@ -10,7 +10,7 @@ use perennial::model::weights::Data;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::Classroom;
+use crate::support::LearnerHarness;
 
 const SEED: u64 = 5;
 const LENGTH: usize = 16;
@@ -18,12 +18,12 @@ const LENGTH: usize = 16;
 const REPLAYING: [&str; 4] = ["er", "er-ace", "der++", "cls-er"];
 
 /// A small network under a strategy.
-fn network(task: &str, strategy: &str, memory: &str) -> Classroom {
+fn network(task: &str, strategy: &str, memory: &str) -> LearnerHarness {
     network_at(0.02, task, strategy, memory)
 }
 
-fn network_at(rate: f64, task: &str, strategy: &str, memory: &str) -> Classroom {
-    Classroom::new(&format!(
+fn network_at(rate: f64, task: &str, strategy: &str, memory: &str) -> LearnerHarness {
+    LearnerHarness::new(&format!(
         "{task}seed = {SEED}\n[[input]]\nname = \"x\"\nkind = \"vector\"\nlength = {LENGTH}\n\
          [network]\nkind = \"mlp\"\nhidden = [24]\n\
          [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\nlearning_rate = {rate}\n\
@@ -50,12 +50,12 @@ fn vector(values: impl Iterator<Item = f32>) -> Batch {
     Batch { n_rows: 1, columns }
 }
 
-fn learn(room: &mut Classroom, batch: Batch, truth: Signal) {
+fn learn(room: &mut LearnerHarness, batch: Batch, truth: Signal) {
     let id = room.predict(batch).ids[0];
     assert_eq!(room.say(id, truth).fate, Some(Fate::Applied));
 }
 
-fn outputs(room: &Classroom, batch: &Batch) -> Vec<f32> {
+fn outputs(room: &LearnerHarness, batch: &Batch) -> Vec<f32> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Probabilities(values) | Outputs::Values(values) => values,
         Outputs::Actions { scores, .. } => scores,
@@ -63,7 +63,7 @@ fn outputs(room: &Classroom, batch: &Batch) -> Vec<f32> {
 }
 
 /// The share of a hundred rows of each class that is answered rightly.
-fn accuracy(room: &Classroom, classes: [u64; 2]) -> f64 {
+fn accuracy(room: &LearnerHarness, classes: [u64; 2]) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED + 1);
     let mut right = 0;
     for class in classes {
@@ -157,7 +157,7 @@ fn remembered_values_are_held_to_what_was_said_of_them() {
 }
 
 /// Numbers of the learned state.
-fn numbers(room: &Classroom, name: &str) -> Vec<f64> {
+fn numbers(room: &LearnerHarness, name: &str) -> Vec<f64> {
     let state = room.learner.state();
     match &state.0[name].data {
         Data::F64(values) => values.clone(),
@@ -166,7 +166,7 @@ fn numbers(room: &Classroom, name: &str) -> Vec<f64> {
 }
 
 /// The share of the recent in what is replayed.
-fn share(room: &Classroom) -> f64 {
+fn share(room: &LearnerHarness) -> f64 {
     numbers(room, "learned.memory.balance.values")[0]
 }
 

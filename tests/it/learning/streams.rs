@@ -11,7 +11,7 @@ use perennial::event::{Batch, Column, Signal};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::Classroom;
+use crate::support::LearnerHarness;
 
 const N_ROWS: usize = 4000;
 
@@ -176,7 +176,7 @@ fn play(next: fn(&mut ChaCha8Rng, f64) -> Row, strings: &str, n_classes: usize) 
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let at = |row: usize| row as f64 / N_ROWS as f64;
     let toml = description(&next(&mut rng, 0.0), strings, n_classes);
-    let mut room = Classroom::new(&toml);
+    let mut room = LearnerHarness::new(&toml);
     for index in 0..N_ROWS {
         let row = next(&mut rng, at(index));
         let numbers = row.numbers.into_iter().map(|x| Column::Numbers(vec![x]));

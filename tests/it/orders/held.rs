@@ -10,7 +10,7 @@ use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::support::House;
+use crate::support::Workspace;
 
 /// Where an order can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub struct Held {
 }
 
 impl Held {
-    pub fn open(house: &House) -> Held {
+    pub fn open(workspace: &Workspace) -> Held {
         let (told, reached) = unbounded_channel();
         let (release, released) = channel();
         let gate = Arc::new(Gate {
@@ -105,7 +105,7 @@ impl Held {
         let config = Config {
             disk,
             stages,
-            ..house.config()
+            ..workspace.config()
         };
         Held {
             engine: Engine::open(config).expect("the engine opens"),

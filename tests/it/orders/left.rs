@@ -8,7 +8,7 @@ use perennial::engine::{Accepted, Disposal, Engine, Error, Retract, ServedModel}
 use perennial::event::{Batch, Column, Event, Feedback, Order, Selector, Signal, Subject};
 use perennial::store::{Reader, verify};
 
-use crate::support::{AUTO, House, copy, digest, gradient, label, order, overwrite, rows};
+use crate::support::{AUTO, Workspace, copy, digest, gradient, label, order, overwrite, rows};
 
 fn retract(source: &str, disposal: Disposal) -> Retract {
     Retract {
@@ -40,8 +40,8 @@ async fn teach(model: &ServedModel, which: std::ops::Range<usize>, sources: &[&s
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_erasures_of_what_was_retracted_before_take_turns() {
     let sources = ["one", "two", "three", "four"];
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach(model, 0..40, &sources).await;
     for source in sources {
@@ -57,14 +57,14 @@ async fn p6_erasures_of_what_was_retracted_before_take_turns() {
         assert_eq!(certificate.erased, 10);
     }
     engine.close();
-    let report = verify(&house.data().join("m/journal")).unwrap();
+    let report = verify(&workspace.data().join("m/journal")).unwrap();
     assert_eq!(report.erased, 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_no_more_retractions_wait_for_their_turn_than_may() {
-    let house = House::new(&[("m", AUTO)]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach(model, 0..4, &["one"]).await;
     let asked: Vec<_> = (0..200)
@@ -114,14 +114,14 @@ fn seen(model: &ServedModel) -> impl PartialEq + std::fmt::Debug + use<> {
     (digest(model), model.status(false).fates, refused)
 }
 
-fn killed(house: &House, toml: &str) -> House {
-    let killed = House::new(&[("m", toml)]);
-    copy(&house.data(), &killed.data());
+fn killed(workspace: &Workspace, toml: &str) -> Workspace {
+    let killed = Workspace::new(&[("m", toml)]);
+    copy(&workspace.data(), &killed.data());
     killed
 }
 
-fn opened(house: &House) -> (Arc<Engine>, Arc<ServedModel>) {
-    let engine = house.open();
+fn opened(workspace: &Workspace) -> (Arc<Engine>, Arc<ServedModel>) {
+    let engine = workspace.open();
     let model = engine.model("m").unwrap().clone();
     model.snapshot("").expect("it is recovered");
     (engine, model)
@@ -130,8 +130,8 @@ fn opened(house: &House) -> (Arc<Engine>, Arc<ServedModel>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_after_an_erasure_damaged_checkpoints_are_derived_again() {
     for toml in [AUTO.to_owned(), gradient("sgd", "6", "er")] {
-        let house = House::new(&[("m", &toml)]);
-        let (engine, model) = opened(&house);
+        let workspace = Workspace::new(&[("m", &toml)]);
+        let (engine, model) = opened(&workspace);
         teach(&model, 0..8, &["people"]).await;
         let clean = order(&model, Order::Checkpoint).await;
         teach(&model, 8..28, &["people", "batch", "clicks"]).await;
@@ -155,7 +155,7 @@ async fn p6_after_an_erasure_damaged_checkpoints_are_derived_again() {
             .audit(perennial::event::PredictionId(7), None)
             .unwrap();
         let expected = seen(&model);
-        let killed = killed(&house, &toml);
+        let killed = killed(&workspace, &toml);
         assert!(damage(&killed.data(), erased.plan.first_position) > 0);
         let (engine, model) = opened(&killed);
         assert_eq!(seen(&model), expected, "{toml}");
@@ -171,8 +171,8 @@ async fn p6_after_an_erasure_damaged_checkpoints_are_derived_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_restore_is_applied_again_although_its_version_is_damaged() {
     let toml = gradient("sgd", "6", "er");
-    let house = House::new(&[("m", &toml)]);
-    let (engine, model) = opened(&house);
+    let workspace = Workspace::new(&[("m", &toml)]);
+    let (engine, model) = opened(&workspace);
     teach(&model, 0..10, &["people"]).await;
     order(&model, Order::Checkpoint).await;
     teach(&model, 10..20, &["people"]).await;
@@ -183,8 +183,8 @@ async fn p2_a_restore_is_applied_again_although_its_version_is_damaged() {
     teach(&model, 30..35, &["people"]).await;
     let (learned, fates) = (digest(&model), model.status(false).fates);
     drop((engine, model));
-    assert!(damage(&house.data(), made.position) >= 2);
-    let (_engine, model) = opened(&house);
+    assert!(damage(&workspace.data(), made.position) >= 2);
+    let (_engine, model) = opened(&workspace);
     assert_eq!(
         (digest(&model), model.status(false).fates),
         (learned, fates)
@@ -193,8 +193,8 @@ async fn p2_a_restore_is_applied_again_although_its_version_is_damaged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
-    let house = House::new(&[("m", &AUTO.replacen('\n', "\nclasses_max = 3\n", 1))]);
-    let (engine, model) = opened(&house);
+    let workspace = Workspace::new(&[("m", &AUTO.replacen('\n', "\nclasses_max = 3\n", 1))]);
+    let (engine, model) = opened(&workspace);
     let receipts: Vec<_> = ["c", "d", "e", "c"]
         .iter()
         .enumerate()
@@ -238,7 +238,7 @@ async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
     let status = model.status(false);
     assert_eq!((status.fates["applied"], status.fates["unmatched"]), (2, 0));
     drop((engine, model));
-    let journal = house.data().join("m/journal");
+    let journal = workspace.data().join("m/journal");
     let last = verify(&journal).unwrap().last_position;
     let mut reader = Reader::from_start(&journal, last).unwrap();
     let entries = (1..=last).map(|_| reader.next(last).unwrap().unwrap().event);

@@ -19,7 +19,7 @@ use perennial::store::{Reader, verify};
 
 use crate::orders::{Held, Point};
 use crate::support::histories::{refused, retracted, twin};
-use crate::support::{House, copy, digest, gradient, label, order, rows, syncing_nothing};
+use crate::support::{Workspace, copy, digest, gradient, label, order, rows, syncing_nothing};
 
 /// What is asked of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +93,12 @@ impl Meeting {
     /// Lets them meet, and checks what comes of it; false where the first one has no such point.
     pub async fn check(self) -> bool {
         println!("{self:?}");
-        let house = House::new(&[("m", &described()[0])]);
-        let mut held = Held::open(&house);
+        let workspace = Workspace::new(&[("m", &described()[0])]);
+        let mut held = Held::open(&workspace);
         let model = held.engine.model("m").unwrap().clone();
         begin(&model).await;
         settled(&held.engine);
-        let before = Known::default().read(&house.data());
+        let before = Known::default().read(&workspace.data());
 
         held.arm(self.point);
         let first = tokio::spawn(ask(&model, self.first, "batch"));
@@ -122,8 +122,8 @@ impl Meeting {
             outcome = Some(second.as_mut().await);
         }
         // As a kill leaves it.
-        let killed = House::new(&[]);
-        copy(&house.data(), &killed.data());
+        let killed = Workspace::new(&[]);
+        copy(&workspace.data(), &killed.data());
         held.release();
         match outcome {
             Some(outcome) => self.plausible(outcome),
@@ -137,7 +137,7 @@ impl Meeting {
         third.unwrap_or_else(|error| panic!("{self:?}: {error}"));
         settled(&held.engine);
         let place = |when: &str| format!("{self:?}, {when}");
-        let known = before.read(&house.data());
+        let known = before.read(&workspace.data());
         known.check_answered(&place("live"));
         if ![Point::Surveyed, Point::HandedOver].contains(&self.point) {
             let orders = known.orders(before.last());
@@ -147,12 +147,12 @@ impl Meeting {
             );
         }
         assert_eq!(digest(&model), known.expected(), "{}", place("live"));
-        let later = House::new(&[]);
-        copy(&house.data(), &later.data());
+        let later = Workspace::new(&[]);
+        copy(&workspace.data(), &later.data());
         drop((held, model));
         restarted(&killed, &before, &place("killed between"));
         restarted(&later, &before, &place("killed after"));
-        restarted(&house, &before, &place("stopped"));
+        restarted(&workspace, &before, &place("stopped"));
         true
     }
 
@@ -239,8 +239,8 @@ async fn poll_once(asked: &mut Asked) -> Option<Result<(), Error>> {
 }
 
 fn adopted() -> Description {
-    let house = House::new(&[("m", &described()[1])]);
-    let described = describe(&house.models().join("m/model.toml"));
+    let workspace = Workspace::new(&[("m", &described()[1])]);
+    let described = describe(&workspace.models().join("m/model.toml"));
     described.expect("a description").description
 }
 
@@ -343,11 +343,11 @@ fn entries(data: &Path) -> Vec<Entry> {
 }
 
 /// Starts a server on what another has left, and checks that it is what that had come to.
-fn restarted(house: &House, before: &Known, place: &str) {
-    let data = house.data();
+fn restarted(workspace: &Workspace, before: &Known, place: &str) {
+    let data = workspace.data();
     let adopted = before.read(&data).adopted().is_some();
-    house.describe("m", &described()[usize::from(adopted)]);
-    let learned = opened(house, place);
+    workspace.describe("m", &described()[usize::from(adopted)]);
+    let learned = opened(workspace, place);
     let known = before.read(&data);
     known.check_answered(place);
     assert_eq!(learned, known.expected(), "{place}");
@@ -362,7 +362,7 @@ fn restarted(house: &House, before: &Known, place: &str) {
     if n_erased == 0 {
         std::fs::remove_dir_all(data.join("m/checkpoints")).unwrap();
         assert_eq!(
-            opened(house, place),
+            opened(workspace, place),
             learned,
             "from the journal alone: {place}"
         );
@@ -370,8 +370,8 @@ fn restarted(house: &House, before: &Known, place: &str) {
 }
 
 /// What a server has learned that starts and stops.
-fn opened(house: &House, place: &str) -> [u8; 32] {
-    let engine = house.open_on(syncing_nothing());
+fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
+    let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
     let ready = model.snapshot("").map(drop);
     ready.unwrap_or_else(|error| panic!("{error}: {place}"));

@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Described, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel, describe,
+    Accepted, Described, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel,
+    describe,
 };
 use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
@@ -18,7 +19,7 @@ use perennial::model::weights::Tensors;
 use perennial::model::{Adapters, Choice, LowRank, Pinned, TextEncoder};
 
 use crate::support::bert::{Bert, H, LAYERS};
-use crate::support::{AUTO, House, digest, label, order};
+use crate::support::{AUTO, Workspace, digest, label, order};
 
 const SHAPE: LowRank = LowRank {
     rank: 2,
@@ -36,14 +37,14 @@ fn toml(adapters: &str) -> String {
     )
 }
 
-fn house(adapters: &str) -> House {
-    let house = House::new(&[("m", &toml(adapters)), ("n", AUTO)]);
-    Bert::new().write(&house.data().with_file_name("bert"));
-    house
+fn workspace(adapters: &str) -> Workspace {
+    let workspace = Workspace::new(&[("m", &toml(adapters)), ("n", AUTO)]);
+    Bert::new().write(&workspace.data().with_file_name("bert"));
+    workspace
 }
 
-fn encoder(house: &House) -> Arc<TextEncoder> {
-    let described: Described = describe(&house.models().join("m/model.toml")).unwrap();
+fn encoder(workspace: &Workspace) -> Arc<TextEncoder> {
+    let described: Described = describe(&workspace.models().join("m/model.toml")).unwrap();
     let (_, pinned, _) = described.spec.adapted_encoders().next().unwrap();
     described.encoder(pinned).unwrap()
 }
@@ -66,7 +67,7 @@ fn check_close(found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn adapters_start_as_nothing() {
-    let encoder = encoder(&house(ADAPTED));
+    let encoder = encoder(&workspace(ADAPTED));
     let new = Adapters::new(SHAPE, H, 1);
     for text in TEXTS {
         let adapted = encoder.embed(&[text], Some(&new)).unwrap();
@@ -76,7 +77,7 @@ fn adapters_start_as_nothing() {
 
 #[test]
 fn adapters_are_products_added_to_queries_and_values() {
-    let (encoder, adapters) = (encoder(&house(ADAPTED)), learned());
+    let (encoder, adapters) = (encoder(&workspace(ADAPTED)), learned());
     let mut merged = Bert::new();
     let mut pairs = adapters.values.chunks_exact(2 * SHAPE.rank * H);
     for layer in 0..LAYERS {
@@ -101,7 +102,7 @@ fn adapters_are_products_added_to_queries_and_values() {
 
 #[test]
 fn every_value_of_the_adapters_has_its_derivative() {
-    let (encoder, adapters) = (encoder(&house(ADAPTED)), learned());
+    let (encoder, adapters) = (encoder(&workspace(ADAPTED)), learned());
     let tokens: Vec<Vec<u32>> = TEXTS.iter().map(|t| encoder.tokens(t).unwrap()).collect();
     let pull: Vec<f32> = (0..TEXTS.len() * H).map(|i| (i as f32).cos()).collect();
     let gradient = encoder
@@ -158,7 +159,7 @@ async fn teach(model: &ServedModel, lessons: Range<usize>, only: Option<&str>) {
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(&snapshot, batch(&text)).await.unwrap();
         let id = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap()
             .ids[0];
@@ -218,8 +219,8 @@ impl Lookup for Encoders {
 fn learned_share(adapters: &str) -> f64 {
     const LESSONS: u64 = 6000;
     const LAST: u64 = 500;
-    let house = house(adapters);
-    let described = describe(&house.models().join("m/model.toml")).unwrap();
+    let workspace = workspace(adapters);
+    let described = describe(&workspace.models().join("m/model.toml")).unwrap();
     let mut learner = described.learner();
     let mut lookup = Encoders(described.clone());
     let mut tell = |learner: &mut Learner, position, event| {
@@ -268,8 +269,8 @@ fn an_adapted_encoder_learns_what_a_frozen_one_cannot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_adapters_are_the_same_again_without_the_folder() {
-    let house = house(ADAPTED);
-    let engine = house.open();
+    let workspace = workspace(ADAPTED);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach(model, 0..70, None).await;
     order(model, Order::Checkpoint).await;
@@ -284,7 +285,9 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     };
     let mut learned = Adapters::new(SHAPE, H, 0);
     learned.values = adapters;
-    let expected = encoder(&house).embed(&["my card"], Some(&learned)).unwrap();
+    let expected = encoder(&workspace)
+        .embed(&["my card"], Some(&learned))
+        .unwrap();
     let expected: Vec<u8> = expected.iter().flat_map(|v| v.to_le_bytes()).collect();
     assert_eq!(vectors[..], expected[..]);
     order(model, Order::Restore { version: 2 }).await;
@@ -292,24 +295,24 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     assert_ne!(restored, before);
     drop(engine);
     assert_eq!(
-        crate::pretrained::replayed(&house, "m"),
+        crate::pretrained::replayed(&workspace, "m"),
         crate::support::hex(restored)
     );
-    let folder = house.data().with_file_name("bert");
+    let folder = workspace.data().with_file_name("bert");
     fs::rename(&folder, folder.with_extension("away")).unwrap();
     assert_eq!(
-        crate::pretrained::replayed(&house, "m"),
+        crate::pretrained::replayed(&workspace, "m"),
         crate::support::hex(restored)
     );
-    house.describe("m", &toml(ADAPTED).replace("bert", "bert.away"));
-    assert_eq!(digest(house.open().model("m").unwrap()), restored);
+    workspace.describe("m", &toml(ADAPTED).replace("bert", "bert.away"));
+    assert_eq!(digest(workspace.open().model("m").unwrap()), restored);
 }
 
 /// A request that arrived before the adapters changed is encoded and answered as of its arrival.
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_the_snapshot_that_answers_a_text_has_encoded_it() {
-    let house = house(ADAPTED);
-    let engine = house.open();
+    let workspace = workspace(ADAPTED);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     teach(model, 0..70, None).await;
     let arrived = model.snapshot("").unwrap();
@@ -320,7 +323,9 @@ async fn p4_the_snapshot_that_answers_a_text_has_encoded_it() {
     assert_ne!(embed(&newest).await, before);
     let encoded = embed(&arrived).await;
     assert_eq!(encoded, before);
-    let answer = model.predict(&arrived, encoded, Manner::default()).await;
+    let answer = model
+        .predict(&arrived, encoded, PredictOptions::default())
+        .await;
     let answer = answer.unwrap();
     assert_eq!(answer.position, arrived.position);
     let audit = engine.audit(answer.ids[0], None).unwrap().unwrap();
@@ -329,8 +334,8 @@ async fn p4_the_snapshot_that_answers_a_text_has_encoded_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_adapters_forget_a_retracted_source() {
-    let (house, other) = (house(ADAPTED), self::house(ADAPTED));
-    let (engine, twin) = (house.open(), other.open());
+    let (workspace, other) = (workspace(ADAPTED), self::workspace(ADAPTED));
+    let (engine, twin) = (workspace.open(), other.open());
     let (model, twin) = (engine.model("m").unwrap(), twin.model("m").unwrap());
     teach(model, 0..130, None).await;
     teach(twin, 0..130, Some("people")).await;
@@ -348,14 +353,14 @@ async fn p6_adapters_forget_a_retracted_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_adapters_are_adopted_and_given_up() {
-    let house = house("");
-    let engine = house.open();
+    let workspace = workspace("");
+    let engine = workspace.open();
     teach(engine.model("m").unwrap(), 0..70, None).await;
     drop(engine);
     for (adapters, lessons) in [(ADAPTED, 70..140), ("", 140..150)] {
-        house.describe("m", &toml(adapters));
-        let described = describe(&house.models().join("m/model.toml")).unwrap();
-        let offline = Offline::open(&house.data(), "m").unwrap();
+        workspace.describe("m", &toml(adapters));
+        let described = describe(&workspace.models().join("m/model.toml")).unwrap();
+        let offline = Offline::open(&workspace.data(), "m").unwrap();
         offline.keep_encoders(&described).unwrap();
         let mut other = offline.replay_with(described.description.clone()).unwrap();
         while other.advance(1000).unwrap() {}
@@ -366,15 +371,15 @@ async fn p4_adapters_are_adopted_and_given_up() {
             actor: String::new(),
             note: "a test asks".to_owned(),
         };
-        Offline::order(&house.data(), "m", command).unwrap();
-        let engine = house.open();
+        Offline::order(&workspace.data(), "m", command).unwrap();
+        let engine = workspace.open();
         let model = engine.model("m").unwrap();
         assert_eq!(crate::support::hex(digest(model)), expected);
         teach(model, lessons, None).await;
         let learned = digest(model);
         drop(engine);
         assert_eq!(
-            crate::pretrained::replayed(&house, "m"),
+            crate::pretrained::replayed(&workspace, "m"),
             crate::support::hex(learned)
         );
     }
@@ -383,11 +388,11 @@ async fn p4_adapters_are_adopted_and_given_up() {
 #[test]
 fn p9_adapters_that_cannot_be_are_refused() {
     let check = |adapters: &str, expected: &str| {
-        let house = house(adapters);
-        let error: Error = describe(&house.models().join("m/model.toml")).unwrap_err();
+        let workspace = workspace(adapters);
+        let error: Error = describe(&workspace.models().join("m/model.toml")).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(expected) && !error.contains('\n'), "{error}");
-        let engine = house.open();
+        let engine = workspace.open();
         assert!(engine.model("m").unwrap().snapshot("").is_err());
         assert!(engine.model("n").unwrap().snapshot("").is_ok());
     };
@@ -403,12 +408,12 @@ fn p9_adapters_that_cannot_be_are_refused() {
     check("adapters = { layers = 3 }", "8 wide, and 2 layers of it");
     check("adapters = { rank = 9 }", "8 wide, and 2 layers of it");
     check("adapters = { alpha = 2 }", "unknown field `alpha`");
-    let house = house(ADAPTED);
-    house.describe(
+    let workspace = workspace(ADAPTED);
+    workspace.describe(
         "m",
         &toml(ADAPTED).replace("encoder = \"../../bert\"\n", ""),
     );
-    let error = describe(&house.models().join("m/model.toml"))
+    let error = describe(&workspace.models().join("m/model.toml"))
         .unwrap_err()
         .to_string();
     assert!(
@@ -419,15 +424,15 @@ fn p9_adapters_that_cannot_be_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_kept_encoder_that_was_changed_is_named() {
-    let house = house(ADAPTED);
-    let engine = house.open();
+    let workspace = workspace(ADAPTED);
+    let engine = workspace.open();
     teach(engine.model("m").unwrap(), 0..10, None).await;
     drop(engine);
-    let kept = fs::read_dir(house.data().join("m/encoders")).unwrap();
+    let kept = fs::read_dir(workspace.data().join("m/encoders")).unwrap();
     let kept = kept.map(|one| one.unwrap().path()).next().unwrap();
     let config = fs::read_to_string(kept.join("config.json")).unwrap();
     fs::write(kept.join("config.json"), format!("{config} ")).unwrap();
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let mut replay = offline.replay(None).unwrap();
     let error = replay.advance(1000).unwrap_err().to_string();
     assert!(
@@ -436,7 +441,7 @@ async fn p9_a_kept_encoder_that_was_changed_is_named() {
     );
     drop((replay, offline));
     // A start with the folder that describes it mends what is kept.
-    let engine = house.open();
+    let engine = workspace.open();
     assert!(engine.model("m").unwrap().snapshot("").is_ok());
     drop(engine);
     assert_eq!(

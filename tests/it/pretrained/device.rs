@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Engine, Manner, Offline, ServedModel};
+use perennial::engine::{Engine, Offline, PredictOptions, ServedModel};
 use perennial::event::{Batch, Event, Order, Outputs, PredictionId, Signal};
 use perennial::learn::Error;
 use perennial::model::{Choice, Device, Encoded, Network, Parameters};
@@ -11,7 +11,8 @@ use perennial::store::{self, Directory, Journal};
 
 use crate::support::passed_over::pass_over;
 use crate::support::{
-    Classroom, House, digest, gradient, label, order, rows, syncing_nothing, teach_rows, wait,
+    LearnerHarness, Workspace, digest, gradient, label, order, rows, syncing_nothing, teach_rows,
+    wait,
 };
 
 /// The devices that answer here.
@@ -64,7 +65,7 @@ fn a_network_answers_alike_on_every_device() {
 
 /// What a learner answers that was taught on this device.
 fn taught(toml: &str, device: Device) -> (Vec<f32>, [u8; 32]) {
-    let mut room = Classroom::new(&on(toml, device));
+    let mut room = LearnerHarness::new(&on(toml, device));
     for (batch, truth) in rows(300, 0.0) {
         let id = room.predict(batch).ids[0];
         room.say(id, Signal::Label(truth.to_owned()));
@@ -109,7 +110,8 @@ fn ask(engine: &Arc<Engine>, n_callers: usize) -> Vec<(PredictionId, Batch, Outp
             let ask = |(batch, _): (Batch, _)| {
                 let snapshot = model.snapshot("").unwrap();
                 assert!(snapshot.model.elsewhere().is_some());
-                let answer = wait(model.predict(&snapshot, batch.clone(), Manner::default()));
+                let answer =
+                    wait(model.predict(&snapshot, batch.clone(), PredictOptions::default()));
                 let answer = answer.unwrap();
                 (answer.ids[0], batch, answer.outputs)
             };
@@ -133,8 +135,8 @@ async fn teach_and_save(model: &ServedModel, prefix: &str) -> ([u8; 32], u64) {
 async fn a_device_answers_callers_together_while_it_learns_and_can_give_each_answer_again() {
     for device in devices() {
         let toml = on(&gradient("adamw", "16", "er"), device);
-        let house = House::new(&[("m", &toml)]);
-        let engine = house.open();
+        let workspace = Workspace::new(&[("m", &toml)]);
+        let engine = workspace.open();
         let asking = engine.clone();
         let asking = tokio::task::spawn_blocking(move || ask(&asking, 8));
         let (learned, _) = teach_and_save(engine.model("m").unwrap(), "t").await;
@@ -148,8 +150,8 @@ async fn a_device_answers_callers_together_while_it_learns_and_can_give_each_ans
         engine.close();
         drop(engine);
         // The journal alone leads to the same.
-        std::fs::remove_dir_all(house.data().join("m/checkpoints")).unwrap();
-        let engine = house.open();
+        std::fs::remove_dir_all(workspace.data().join("m/checkpoints")).unwrap();
+        let engine = workspace.open();
         assert_eq!(digest(engine.model("m").unwrap()), learned, "{device}");
         engine.close();
     }
@@ -159,11 +161,11 @@ async fn a_device_answers_callers_together_while_it_learns_and_can_give_each_ans
 async fn a_checkpoint_moves_between_devices() {
     for device in devices() {
         let toml = gradient("adamw", "16", "der++");
-        let house = House::new(&[("m", &on(&toml, Device::Cpu))]);
+        let workspace = Workspace::new(&[("m", &on(&toml, Device::Cpu))]);
         let mut versions = Vec::new();
         for (index, device) in [Device::Cpu, device, Device::Cpu].into_iter().enumerate() {
-            house.describe("m", &on(&toml, device));
-            let engine = house.open();
+            workspace.describe("m", &on(&toml, device));
+            let engine = workspace.open();
             let model = engine.model("m").unwrap();
             if let Some((digest_before, version)) = versions.last() {
                 assert_eq!(digest(model), *digest_before, "as it was left");
@@ -186,10 +188,10 @@ async fn a_checkpoint_moves_between_devices() {
 
 #[test]
 fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
-    let mut room = Classroom::new(&on(&gradient("sgd", "4", "er"), Device::Cuda(63)));
+    let mut room = LearnerHarness::new(&on(&gradient("sgd", "4", "er"), Device::Cuda(63)));
     let (batch, truth) = rows(1, 0.0).next().unwrap();
     let elsewhere = on(&gradient("sgd", "4", "er"), Device::Cpu);
-    let prediction = Classroom::new(&elsewhere).predict(batch);
+    let prediction = LearnerHarness::new(&elsewhere).predict(batch);
     let id = prediction.ids[0];
     assert!(
         room.learner
@@ -214,13 +216,13 @@ fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
 #[test]
 fn a_model_leaves_a_device_that_is_gone() {
     let toml = gradient("adamw", "16", "er");
-    let mut room = Classroom::new(&on(&toml, Device::Cpu));
+    let mut room = LearnerHarness::new(&on(&toml, Device::Cpu));
     for (batch, truth) in rows(60, 0.0) {
         let id = room.predict(batch).ids[0];
         room.say(id, Signal::Label(truth.to_owned()));
     }
-    let house = House::new(&[("m", &on(&toml, Device::Cpu))]);
-    let directory = Directory::open(&house.data()).unwrap();
+    let workspace = Workspace::new(&[("m", &on(&toml, Device::Cpu))]);
+    let directory = Directory::open(&workspace.data()).unwrap();
     let config = store::Config {
         disk: syncing_nothing(),
         ..store::Config::default()
@@ -238,12 +240,12 @@ fn a_model_leaves_a_device_that_is_gone() {
     }
     journal.close().unwrap();
     drop(directory);
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let mut replay = offline.replay(None).unwrap();
     let error = replay.advance(u64::MAX).unwrap_err().to_string();
     assert!(error.contains("device cuda:63 is not "), "{error}");
     drop((replay, offline));
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     assert_eq!(digest(model), room.learner.learned().digest());
     engine.close();

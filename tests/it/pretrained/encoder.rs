@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use perennial::engine::{Engine, Manner, describe};
+use perennial::engine::{Engine, PredictOptions, describe};
 use perennial::event::{Batch, Column, Order};
 
 use crate::support::bert::{Bert, H};
 use crate::support::passed_over::pass_over;
 use crate::support::server::{Server, json, text};
-use crate::support::{AUTO, House, digest, order, teach};
+use crate::support::{AUTO, Workspace, digest, order, teach};
 
 const TEXTS: [&str; 6] = [
     "my card",
@@ -29,18 +29,18 @@ fn toml(learner: &str) -> String {
 }
 
 /// A house with a model of each kind that learns on the small BERT.
-fn house() -> House {
+fn workspace() -> Workspace {
     let kinds = ["auto", "analytic", "gradient"];
-    let house = House::new(&[("other", AUTO)]);
+    let workspace = Workspace::new(&[("other", AUTO)]);
     kinds
         .iter()
-        .for_each(|kind| house.describe(kind, &toml(kind)));
-    Bert::new().write(&folder(&house));
-    house
+        .for_each(|kind| workspace.describe(kind, &toml(kind)));
+    Bert::new().write(&folder(&workspace));
+    workspace
 }
 
-fn folder(house: &House) -> PathBuf {
-    house.data().with_file_name("bert")
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.data().with_file_name("bert")
 }
 
 fn batch(texts: &[&str]) -> Batch {
@@ -73,8 +73,8 @@ fn check_close(found: &[f32], expected: &[f32], tolerance: f32, of: &str) {
 
 #[test]
 fn vectors_are_those_of_the_formula_alone_and_together() {
-    let house = house();
-    let described = describe(&house.models().join("auto/model.toml")).unwrap();
+    let workspace = workspace();
+    let described = describe(&workspace.models().join("auto/model.toml")).unwrap();
     let mut together = batch(&TEXTS);
     described.embed(&mut together).unwrap();
     for (together, one) in vectors(&together, H).iter().zip(TEXTS) {
@@ -104,8 +104,8 @@ async fn learn(engine: &Engine, kind: &str, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
-    let house = house();
-    let engine = house.open();
+    let workspace = workspace();
+    let engine = workspace.open();
     let mut learned = Vec::new();
     for kind in ["auto", "analytic", "gradient"] {
         learn(&engine, kind, 40).await;
@@ -115,7 +115,7 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(&snapshot, batch(&["my cards"])).await.unwrap();
         let answer = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap();
         let perennial::event::Outputs::Probabilities(shares) = answer.outputs else {
@@ -124,19 +124,23 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
         assert!(shares[0] > 0.6, "{kind}: {shares:?}");
     }
     drop(engine);
-    fs::rename(folder(&house), folder(&house).with_extension("away")).unwrap();
+    fs::rename(
+        folder(&workspace),
+        folder(&workspace).with_extension("away"),
+    )
+    .unwrap();
     for (kind, digest) in &learned {
         assert_eq!(
-            crate::pretrained::replayed(&house, kind),
+            crate::pretrained::replayed(&workspace, kind),
             crate::support::hex(*digest),
             "{kind}"
         );
     }
     // The encoder itself may move: it is known by what it is.
     for (kind, _) in &learned {
-        house.describe(kind, &toml(kind).replace("bert", "bert.away"));
+        workspace.describe(kind, &toml(kind).replace("bert", "bert.away"));
     }
-    let engine = house.open();
+    let engine = workspace.open();
     for (kind, before) in learned {
         assert_eq!(digest(engine.model(kind).unwrap()), before, "{kind}");
     }
@@ -144,13 +148,13 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_holds_the_text_and_can_be_learned_as_words() {
-    let house = house();
-    let engine = house.open();
+    let workspace = workspace();
+    let engine = workspace.open();
     learn(&engine, "auto", 20).await;
     drop(engine);
-    let words = House::new(&[("m", &toml("auto").replace("encoder = \"../../bert\"\n", ""))]);
+    let words = Workspace::new(&[("m", &toml("auto").replace("encoder = \"../../bert\"\n", ""))]);
     let described = describe(&words.models().join("m/model.toml")).unwrap();
-    let offline = perennial::engine::Offline::open(&house.data(), "auto").unwrap();
+    let offline = perennial::engine::Offline::open(&workspace.data(), "auto").unwrap();
     let mut replay = offline.replay_with(described.description).unwrap();
     while replay.advance(1000).unwrap() {}
     assert_eq!(replay.outcome().evaluation.served().count, 20.0);
@@ -174,19 +178,19 @@ async fn the_journal_holds_the_text_and_can_be_learned_as_words() {
 
 #[test]
 fn p2_stream_equals_evaluate_with_an_encoder() {
-    let house = house();
-    let rows = house.data().with_file_name("rows.csv");
+    let workspace = workspace();
+    let rows = workspace.data().with_file_name("rows.csv");
     let mut lines = "text,target\n".to_owned();
     for index in 0..200 {
         let one = ["my card", "cards lost", "refund money", "money late please"][index % 4];
         lines += &format!("{one} {}\n", ["card,lost", "money,money"][index % 4 / 2]);
     }
     fs::write(&rows, lines).unwrap();
-    let folder = house.models().join("auto");
+    let folder = workspace.models().join("auto");
     let alone = ["evaluate", text(&folder), text(&rows), "--target", "target"];
     let test = ["--test", text(&rows), "--json"];
     let alone = json(&[&alone[..], &test[..]].concat());
-    let server = Server::of(&house);
+    let server = Server::of(&workspace);
     let served = server.json(&[
         "stream",
         "auto",
@@ -212,9 +216,9 @@ fn p2_stream_equals_evaluate_with_an_encoder() {
 #[test]
 fn p9_a_bad_folder_is_refused_in_a_sentence_and_others_serve() {
     let check = |spoil: &dyn Fn(&Path), expected: &str| {
-        let house = house();
-        spoil(&folder(&house));
-        let engine = house.open();
+        let workspace = workspace();
+        spoil(&folder(&workspace));
+        let engine = workspace.open();
         assert!(engine.model("other").unwrap().snapshot("").is_ok());
         let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
         let error = error.to_string();
@@ -286,11 +290,11 @@ fn p9_a_bad_folder_is_refused_in_a_sentence_and_others_serve() {
 
 #[test]
 fn p9_a_device_that_is_not_there_is_refused_and_others_serve() {
-    let house = house();
+    let workspace = workspace();
     let on = |device: &str| format!("{}[backend]\ndevice = \"{device}\"\n", toml("auto"));
-    house.describe("auto", &on("cuda:63"));
-    house.describe("gradient", &on("cpu").replace("auto", "gradient"));
-    let engine = house.open();
+    workspace.describe("auto", &on("cuda:63"));
+    workspace.describe("gradient", &on("cpu").replace("auto", "gradient"));
+    let engine = workspace.open();
     let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
     let error = error.to_string();
     let expected = if cfg!(feature = "cuda") {
@@ -309,9 +313,9 @@ fn p9_a_device_that_is_not_there_is_refused_and_others_serve() {
 /// Where a GPU answers, an encoder gives there what it gives on the processor.
 #[test]
 fn an_encoder_computes_alike_on_every_device() {
-    let house = house();
-    let path = house.models().join("auto/model.toml");
-    house.describe(
+    let workspace = workspace();
+    let path = workspace.models().join("auto/model.toml");
+    workspace.describe(
         "auto",
         &format!("{}[backend]\ndevice = \"cuda:0\"\n", toml("auto")),
     );
@@ -328,12 +332,12 @@ fn an_encoder_computes_alike_on_every_device() {
 
 #[test]
 fn another_encoder_is_another_model() {
-    let house = house();
-    drop(house.open());
+    let workspace = workspace();
+    drop(workspace.open());
     let mut other = Bert::new();
     other.0.get_mut("embeddings.LayerNorm.bias").unwrap().1[0] += 1.0;
-    other.write(&folder(&house));
-    let engine = house.open();
+    other.write(&folder(&workspace));
+    let engine = workspace.open();
     let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
     assert!(error.to_string().contains("a change of input"), "{error}");
 }
@@ -377,11 +381,11 @@ fn minilm_gives_what_sentence_transformers_gives() {
     };
     let encoder = fs::canonicalize(encoder).expect("PERENNIAL_ENCODER names a folder");
     let named = format!("encoder = {:?}", text(&encoder));
-    let house = House::new(&[(
+    let workspace = Workspace::new(&[(
         "m",
         &toml("auto").replace("encoder = \"../../bert\"", &named),
     )]);
-    let described = describe(&house.models().join("m/model.toml")).unwrap();
+    let described = describe(&workspace.models().join("m/model.toml")).unwrap();
     let long: Vec<String> = (0..200)
         .map(|i| format!("card payment {i} failed"))
         .collect();

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use perennial::engine::{Engine, Error, Manner, describe};
+use perennial::engine::{Engine, Error, PredictOptions, describe};
 use perennial::event::{Batch, Column, Order, Outputs};
 
 use crate::support::onnx::{Onnx, OperatorSetIdProto, Set, TensorProto};
 use crate::support::server::{Server, json, text};
-use crate::support::{AUTO, House, digest, order, teach};
+use crate::support::{AUTO, Workspace, digest, order, teach};
 
 /// Values that a row of the small networks comes with.
 const N_VALUES: usize = 6;
@@ -23,17 +23,17 @@ fn toml(learner: &str, n_values: usize) -> String {
 }
 
 /// A house with models that learn on this file, and another.
-pub fn house(file: &Onnx, n_values: usize) -> House {
-    let house = House::new(&[("other", AUTO)]);
+pub fn workspace(file: &Onnx, n_values: usize) -> Workspace {
+    let workspace = Workspace::new(&[("other", AUTO)]);
     for kind in ["auto", "analytic", "gradient"] {
-        house.describe(kind, &toml(kind, n_values));
+        workspace.describe(kind, &toml(kind, n_values));
     }
-    fs::write(path(&house), file.bytes()).unwrap();
-    house
+    fs::write(path(&workspace), file.bytes()).unwrap();
+    workspace
 }
 
-fn path(house: &House) -> PathBuf {
-    house.data().with_file_name("trunk.onnx")
+fn path(workspace: &Workspace) -> PathBuf {
+    workspace.data().with_file_name("trunk.onnx")
 }
 
 pub fn wave(n_values: usize, start: usize) -> Vec<f32> {
@@ -71,8 +71,8 @@ fn check_close(found: &[f32], expected: &[f32]) {
 
 /// Checks what a file gives for rows alone and together.
 pub fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec<f32>) {
-    let house = house(file, rows[0].len());
-    let described = describe(&house.models().join("auto/model.toml")).unwrap();
+    let workspace = workspace(file, rows[0].len());
+    let described = describe(&workspace.models().join("auto/model.toml")).unwrap();
     let mut together = batch(rows);
     described.embed(&mut together).unwrap();
     for (row, together) in rows.iter().zip(vectors(&together)) {
@@ -254,8 +254,8 @@ async fn learn(engine: &Engine, kind: &str, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nothing_that_learns_or_replays_asks_the_network() {
-    let house = house(&mlp(), N_VALUES);
-    let engine = house.open();
+    let workspace = workspace(&mlp(), N_VALUES);
+    let engine = workspace.open();
     let mut learned = Vec::new();
     for kind in ["auto", "analytic", "gradient"] {
         learn(&engine, kind, 60).await;
@@ -265,7 +265,7 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(&snapshot, batch(&[lesson(0).0])).await.unwrap();
         let answer = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap();
         let Outputs::Probabilities(shares) = answer.outputs else {
@@ -274,11 +274,11 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
         assert!(shares[0] > 0.6, "{kind}: {shares:?}");
     }
     drop(engine);
-    let away = path(&house).with_extension("away");
-    fs::rename(path(&house), &away).unwrap();
+    let away = path(&workspace).with_extension("away");
+    fs::rename(path(&workspace), &away).unwrap();
     for (kind, digest) in &learned {
         assert_eq!(
-            crate::pretrained::replayed(&house, kind),
+            crate::pretrained::replayed(&workspace, kind),
             crate::support::hex(*digest),
             "{kind}"
         );
@@ -286,9 +286,9 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
     // The file may move: it is known by what it is.
     for (kind, _) in &learned {
         let moved = toml(kind, N_VALUES).replace("trunk.onnx", "trunk.away");
-        house.describe(kind, &moved);
+        workspace.describe(kind, &moved);
     }
-    let engine = house.open();
+    let engine = workspace.open();
     for (kind, before) in &learned {
         assert_eq!(digest(engine.model(kind).unwrap()), *before, "{kind}");
     }
@@ -296,15 +296,15 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
     let mut other = mlp();
     other.floats("more", &[1], &[0.5]);
     fs::write(&away, other.bytes()).unwrap();
-    let engine = house.open();
+    let engine = workspace.open();
     let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
     assert!(error.to_string().contains("a change of input"), "{error}");
 }
 
 #[test]
 fn p2_stream_equals_evaluate_with_a_network() {
-    let house = house(&mlp(), N_VALUES);
-    let rows = house.data().with_file_name("rows.csv");
+    let workspace = workspace(&mlp(), N_VALUES);
+    let rows = workspace.data().with_file_name("rows.csv");
     let names = (0..N_VALUES).map(|index| format!("v[{index}],"));
     let mut lines = names.collect::<String>() + "target\n";
     for index in 0..200 {
@@ -313,14 +313,14 @@ fn p2_stream_equals_evaluate_with_a_network() {
         lines += &format!("{}{truth}\n", cells.collect::<String>());
     }
     fs::write(&rows, lines).unwrap();
-    let folder = house.models().join("auto");
+    let folder = workspace.models().join("auto");
     let target = [text(&rows), "--target", "target", "--test", text(&rows)];
     let alone = [&["evaluate", text(&folder)], &target[..], &["--json"]].concat();
     let alone = json(&alone);
-    let server = Server::of(&house);
+    let server = Server::of(&workspace);
     let served = server.json(&[&["stream", "auto"], &target[..]].concat());
     server.stop();
-    let server = Server::of(&house);
+    let server = Server::of(&workspace);
     let shown = server.ask(&["predict", "auto", "--set", "v=[0.1,3,0,0,0,0]"]);
     assert!(shown.contains("in"), "{shown}");
     server.stop();
@@ -349,8 +349,8 @@ async fn p9_a_row_that_cannot_be_encoded_is_refused_alone() {
     file.node("Mul", &["x", "x"], "square", &[]);
     file.node("Flatten", &["found"], "flat", &[]);
     file.node("Concat", &["square", "flat"], "y", &[("axis", Set::Int(1))]);
-    let house = house(&file, 2);
-    let engine = house.open();
+    let workspace = workspace(&file, 2);
+    let engine = workspace.open();
     let model = engine.model("auto").unwrap();
     let snapshot = model.snapshot("").unwrap();
     let embed = async |row: [f32; 2]| model.embed(&snapshot, batch(&[row.to_vec()])).await;
@@ -381,9 +381,9 @@ async fn p9_a_row_that_cannot_be_encoded_is_refused_alone() {
 
 /// Why a file is refused; other models serve.
 fn refusal(bytes: &[u8]) -> String {
-    let house = house(&mlp(), N_VALUES);
-    fs::write(path(&house), bytes).unwrap();
-    let engine = house.open();
+    let workspace = workspace(&mlp(), N_VALUES);
+    fs::write(path(&workspace), bytes).unwrap();
+    let engine = workspace.open();
     assert!(engine.model("other").unwrap().snapshot("").is_ok());
     let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
     let error = error.to_string();
@@ -534,8 +534,8 @@ fn p9_tensors_that_cannot_be_are_refused() {
 
 #[test]
 fn p9_inputs_and_outputs_that_do_not_fit_are_refused() {
-    let house = house(&mlp(), 12);
-    let engine = house.open();
+    let workspace = workspace(&mlp(), 12);
+    let engine = workspace.open();
     let error = engine.model("auto").unwrap().snapshot("").unwrap_err();
     let expected = "trunk.onnx: it takes 6 values a row, and the input has length = 12";
     assert!(error.to_string().contains(expected), "{error}");

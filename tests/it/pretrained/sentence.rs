@@ -8,7 +8,7 @@ use perennial::event::{Batch, Column};
 
 use crate::support::bert::{Bert, H, HEADS, LAYERS};
 use crate::support::onnx::{Onnx, Set};
-use crate::support::{AUTO, House, digest, teach};
+use crate::support::{AUTO, Workspace, digest, teach};
 
 const TEXTS: [&str; 4] = [
     "my card",
@@ -192,20 +192,20 @@ fn transform(file: &mut Onnx, layer: usize) {
 }
 
 /// A house whose encoder is this file.
-fn house(file: &Onnx) -> House {
-    let house = House::new(&[("m", TOML), ("other", AUTO)]);
-    Bert::new().write(&folder(&house));
-    fs::remove_file(folder(&house).join("model.safetensors")).unwrap();
-    fs::write(folder(&house).join("model.onnx"), file.bytes()).unwrap();
-    house
+fn workspace(file: &Onnx) -> Workspace {
+    let workspace = Workspace::new(&[("m", TOML), ("other", AUTO)]);
+    Bert::new().write(&folder(&workspace));
+    fs::remove_file(folder(&workspace).join("model.safetensors")).unwrap();
+    fs::write(folder(&workspace).join("model.onnx"), file.bytes()).unwrap();
+    workspace
 }
 
-fn folder(house: &House) -> PathBuf {
-    house.data().with_file_name("bert")
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.data().with_file_name("bert")
 }
 
-fn embedded(house: &House, texts: &[&str]) -> Vec<Vec<f32>> {
-    let described = describe(&house.models().join("m/model.toml")).unwrap();
+fn embedded(workspace: &Workspace, texts: &[&str]) -> Vec<Vec<f32>> {
+    let described = describe(&workspace.models().join("m/model.toml")).unwrap();
     let mut batch = batch(texts);
     described.embed(&mut batch).unwrap();
     let Column::Embedded { vectors, .. } = &batch.columns[0] else {
@@ -236,18 +236,18 @@ fn check_close(found: &[f32], expected: &[f32], of: &str) {
 
 #[test]
 fn an_exported_encoder_gives_what_the_formula_gives_alone_and_together() {
-    let house = house(&graph(&Bert::new(), Gives::Tokens));
-    for (together, one) in embedded(&house, &TEXTS).iter().zip(TEXTS) {
+    let workspace = workspace(&graph(&Bert::new(), Gives::Tokens));
+    for (together, one) in embedded(&workspace, &TEXTS).iter().zip(TEXTS) {
         let expected = Bert::new().embed(one);
-        check_close(&embedded(&house, &[one])[0], &expected, one);
+        check_close(&embedded(&workspace, &[one])[0], &expected, one);
         check_close(together, &expected, one);
     }
 }
 
 #[test]
 fn a_sentence_embedding_is_taken_as_it_is() {
-    let house = house(&graph(&Bert::new(), Gives::Sentence));
-    for (found, one) in embedded(&house, &TEXTS).iter().zip(TEXTS) {
+    let workspace = workspace(&graph(&Bert::new(), Gives::Sentence));
+    for (found, one) in embedded(&workspace, &TEXTS).iter().zip(TEXTS) {
         let tokens = Bert::new().tokens_of(one);
         check_close(found, &tokens[0], one);
     }
@@ -255,8 +255,8 @@ fn a_sentence_embedding_is_taken_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_learned_on_an_exported_encoder_survives_a_restart() {
-    let house = house(&graph(&Bert::new(), Gives::Tokens));
-    let engine = house.open();
+    let workspace = workspace(&graph(&Bert::new(), Gives::Tokens));
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     for index in 0..30 {
         let (one, truth) = [("my card", "lost"), ("money", "money")][index % 2];
@@ -266,12 +266,12 @@ async fn what_was_learned_on_an_exported_encoder_survives_a_restart() {
     }
     let before = digest(model);
     drop(engine);
-    let engine = house.open();
+    let engine = workspace.open();
     assert_eq!(digest(engine.model("m").unwrap()), before);
     drop(engine);
     // The same weights in another file are another encoder.
-    Bert::new().write_weights(&folder(&house));
-    let engine = house.open();
+    Bert::new().write_weights(&folder(&workspace));
+    let engine = workspace.open();
     let error = engine.model("m").unwrap().snapshot("").unwrap_err();
     assert!(error.to_string().contains("a change of input"), "{error}");
 }
@@ -280,10 +280,10 @@ async fn what_was_learned_on_an_exported_encoder_survives_a_restart() {
 fn p9_a_folder_whose_graph_does_not_fit_is_refused() {
     let check = |spoil: &dyn Fn(&mut Onnx, &Path), expected: &str| {
         let mut file = graph(&Bert::new(), Gives::Tokens);
-        let house = house(&file);
-        spoil(&mut file, &folder(&house));
-        fs::write(folder(&house).join("model.onnx"), file.bytes()).unwrap();
-        let engine = house.open();
+        let workspace = workspace(&file);
+        spoil(&mut file, &folder(&workspace));
+        fs::write(folder(&workspace).join("model.onnx"), file.bytes()).unwrap();
+        let engine = workspace.open();
         assert!(engine.model("other").unwrap().snapshot("").is_ok());
         let error = engine.model("m").unwrap().snapshot("").unwrap_err();
         let error = error.to_string();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use perennial::engine::{State, describe};
 
-use crate::support::House;
+use crate::support::Workspace;
 use crate::support::bert::Bert;
 use crate::support::server::{run, text};
 use crate::support::special::{ALL, each};
@@ -23,23 +23,24 @@ fn texts(encoder: &str) -> String {
 
 /// A house with the weights of `net` and three encoders: in the model's folder, among the models, and
 /// beside them.
-fn house() -> House {
-    let house = crate::pretrained::house(crate::pretrained::TOML, &crate::pretrained::state());
-    house.describe("inner", &texts("bert"));
-    house.describe("above", &texts("../shared/bert"));
-    house.describe("away", &texts("../../bert"));
+fn workspace() -> Workspace {
+    let workspace =
+        crate::pretrained::workspace(crate::pretrained::TOML, &crate::pretrained::state());
+    workspace.describe("inner", &texts("bert"));
+    workspace.describe("above", &texts("../shared/bert"));
+    workspace.describe("away", &texts("../../bert"));
     let vectors = "task = \"regression\"\n[[input]]\nname = \"v\"\nkind = \"vector\"\nlength = 3\n\
                    encoder = \"trunk.onnx\"\n";
-    house.describe("vectors", vectors);
+    workspace.describe("vectors", vectors);
     for folder in ["models/inner/bert", "models/shared/bert", "bert"] {
-        Bert::new().write(&house.data().with_file_name(folder));
+        Bert::new().write(&workspace.data().with_file_name(folder));
     }
-    house
+    workspace
 }
 
 /// A model of this house is not served, for this reason; another is.
-fn refused(house: &House, model: &str, words: &[&str]) {
-    let engine = house.open();
+fn refused(workspace: &Workspace, model: &str, words: &[&str]) {
+    let engine = workspace.open();
     let State::Unavailable(reason) = engine.model(model).unwrap().status(false).state else {
         panic!("{model} cannot be served: {words:?}")
     };
@@ -53,8 +54,8 @@ fn refused(house: &House, model: &str, words: &[&str]) {
 
 #[test]
 fn p9_what_is_no_description_or_is_named_by_one_is_refused_unread() {
-    let house = house();
-    let models = house.models();
+    let workspace = workspace();
+    let models = workspace.models();
     for (model, file) in [
         ("net", "model.toml"),
         ("net", "net.safetensors"),
@@ -70,7 +71,7 @@ fn p9_what_is_no_description_or_is_named_by_one_is_refused_unread() {
         let path = models.join(model).join(file);
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         each(&path, &ALL, |special| {
-            refused(&house, model, &[&name, special.words()]);
+            refused(&workspace, model, &[&name, special.words()]);
             let described = describe(&models.join(model).join("model.toml"));
             let error = described.unwrap_err().to_string();
             assert!(error.contains(special.words()), "{error}");
@@ -80,16 +81,16 @@ fn p9_what_is_no_description_or_is_named_by_one_is_refused_unread() {
     let onnx = models.join("inner/bert/model.onnx");
     fs::remove_file(models.join("inner/bert/model.safetensors")).unwrap();
     each(&onnx, &ALL, |special| {
-        refused(&house, "inner", &["model.onnx", special.words()]);
+        refused(&workspace, "inner", &["model.onnx", special.words()]);
     });
 }
 
 #[test]
 fn p9_links_of_models_are_followed_among_the_models() {
-    let house = house();
-    let (models, root) = (house.models(), house.data().with_file_name("root"));
+    let workspace = workspace();
+    let (models, root) = (workspace.models(), workspace.data().with_file_name("root"));
     let ready = |model: &str| {
-        let engine = house.open();
+        let engine = workspace.open();
         let state = engine.model(model).unwrap().status(false).state;
         assert_eq!(state, State::Ready, "{model}");
     };
@@ -108,16 +109,20 @@ fn p9_links_of_models_are_followed_among_the_models() {
     link(&models.join("kept/inner"), &models.join("inner"));
     ready("inner");
     // Outside of them: as it is named it may be anywhere, by a link it may not.
-    let outside = house.data().with_file_name("outside");
-    link(&outside, &house.data().with_file_name("bert"));
+    let outside = workspace.data().with_file_name("outside");
+    link(&outside, &workspace.data().with_file_name("bert"));
     ready("away");
     fs::rename(models.join("kept/inner"), &root).unwrap();
     fs::remove_file(models.join("inner")).unwrap();
     symlink(&root, models.join("inner")).unwrap();
-    refused(&house, "inner", &["inner/model.toml", "a link leads to "]);
+    refused(
+        &workspace,
+        "inner",
+        &["inner/model.toml", "a link leads to "],
+    );
     // One that leads nowhere is told of, too.
     fs::remove_dir_all(&root).unwrap();
-    refused(&house, "inner", &["inner/model.toml", "No such file"]);
+    refused(&workspace, "inner", &["inner/model.toml", "No such file"]);
 }
 
 /// The only folder in one.
@@ -128,17 +133,17 @@ fn only(folder: &Path) -> PathBuf {
 
 #[test]
 fn p9_what_is_kept_of_a_start_is_refused_unread() {
-    let house = house();
+    let workspace = workspace();
     let learns = "adapters = { rank = 2, layers = 1 }\n[learner]\nkind = \"gradient\"\n";
-    house.describe("inner", &(texts("bert") + learns));
-    house.open().close();
+    workspace.describe("inner", &(texts("bert") + learns));
+    workspace.open().close();
     for model in ["net", "inner"] {
-        fs::remove_dir_all(house.data().join(model).join("checkpoints")).unwrap();
+        fs::remove_dir_all(workspace.data().join(model).join("checkpoints")).unwrap();
     }
-    let encoder = only(&house.data().join("inner/encoders"));
-    let start = house.data().join("net/start.safetensors");
+    let encoder = only(&workspace.data().join("inner/encoders"));
+    let start = workspace.data().join("net/start.safetensors");
     let verify = || {
-        let (models, data) = (house.models(), house.data());
+        let (models, data) = (workspace.models(), workspace.data());
         let args = ["verify", "--data", text(&data), "--models", text(&models)];
         let (stdout, stderr) = run(&args, 1);
         stdout + &stderr

@@ -8,7 +8,7 @@ use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, Tensor};
 use perennial::store::Reader;
 
-use crate::pretrained::onnx::{house, vectors, wave};
+use crate::pretrained::onnx::{vectors, wave, workspace};
 use crate::support::onnx::{Onnx, Set};
 use crate::support::server::{Client, Server};
 
@@ -64,8 +64,8 @@ fn event(index: usize) -> FeedbackRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_in_a_stream_is_encoded_together() {
-    let house = house(&counting(), 1);
-    let server = Server::of(&house);
+    let workspace = workspace(&counting(), 1);
+    let server = Server::of(&workspace);
     let mut client = Client::connect(&server.address).await;
     let events = tokio_stream::iter((0..N_EVENTS).map(event));
     let replies = client.learning.stream_feedback(events).await;
@@ -85,7 +85,7 @@ async fn what_waits_in_a_stream_is_encoded_together() {
     assert!(positions.is_sorted(), "{positions:?}");
     server.stop();
     let last = *positions.last().expect("some were accepted");
-    let journal = house.data().join("auto/journal");
+    let journal = workspace.data().join("auto/journal");
     let mut reader = Reader::open(&journal, positions[0], last).expect("a sound journal");
     let mut n_calls = 0.0;
     while let Some(entry) = reader.next(last).expect("a sound entry") {

@@ -23,7 +23,7 @@ const CLIENTS: &str =
 /// The ports of the documents, for gRPC and for HTTP.
 const PORTS: [&str; 2] = ["8001", "8000"];
 
-pub struct Workspace {
+pub struct ShellWorkspace {
     folder: TempDir,
     shell: Child,
     stdin: ChildStdin,
@@ -35,8 +35,8 @@ pub struct Workspace {
     has_python: bool,
 }
 
-impl Workspace {
-    pub fn new(rows: &str) -> Workspace {
+impl ShellWorkspace {
+    pub fn new(rows: &str) -> ShellWorkspace {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         fs::write(path.join("rows.csv"), rows).expect("it is written");
@@ -53,7 +53,7 @@ impl Workspace {
         let lines = lines_of(&mut shell);
         let import = "import tritonclient.grpc, numpy, grpc_tools";
         let python = command(path, "python3").args(["-c", import]).output();
-        Workspace {
+        ShellWorkspace {
             shell,
             stdin,
             lines,
@@ -142,7 +142,7 @@ impl Workspace {
     }
 }
 
-impl Drop for Workspace {
+impl Drop for ShellWorkspace {
     fn drop(&mut self) {
         let children = self.server.iter_mut().chain([&mut self.shell]);
         for child in children {

@@ -15,10 +15,10 @@ const DAY: i64 = 24 * 60;
 const MINUTE_US: i64 = 60_000_000;
 
 fn open(clocked: &Clocked, wall_clock: WallClock) -> Arc<Engine> {
-    let (_, disk) = Recording::of(&clocked.house.data());
+    let (_, disk) = Recording::of(&clocked.workspace.data());
     let config = Config {
         wall_clock,
-        ..clocked.on(disk, clocked.house.data())
+        ..clocked.on(disk, clocked.workspace.data())
     };
     Engine::open(config).expect("the engine opens")
 }
@@ -60,7 +60,7 @@ async fn all_are_known(model: &ServedModel, sent: &[String]) {
 
 /// The journal time of the last entry, in minutes since the start.
 fn last_minute(clocked: &Clocked) -> i64 {
-    let journal = clocked.house.data().join("m/journal");
+    let journal = clocked.workspace.data().join("m/journal");
     let last = verify(&journal).unwrap().last_position;
     let mut reader = Reader::open(&journal, last, last).unwrap();
     let entry = reader.next(last).unwrap().unwrap();

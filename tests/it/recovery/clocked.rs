@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use perennial::engine::{Accepted, Clock, Config, Manner, Reading, ServedModel};
+use perennial::engine::{Accepted, Clock, Config, PredictOptions, Reading, ServedModel};
 use perennial::event::{Batch, Column, PredictionId};
 use perennial::store::{Disk, segments};
 
-use crate::support::{AUTO, House, label, rows, wait};
+use crate::support::{AUTO, Workspace, label, rows, wait};
 
 const MINUTE_US: i64 = 60 * 1_000_000;
 /// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
@@ -17,15 +17,15 @@ pub const SHORT: &str =
     "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
 
 pub struct Clocked {
-    pub house: House,
+    pub workspace: Workspace,
     pub now: Arc<Mutex<Reading>>,
 }
 
 impl Clocked {
     pub fn new(journal: &str) -> Clocked {
-        let house = House::new(&[("m", &format!("{AUTO}{journal}"))]);
+        let workspace = Workspace::new(&[("m", &format!("{AUTO}{journal}"))]);
         let now = Arc::new(Mutex::new(Reading::agreed(1_700_000_000_000_000)));
-        Clocked { house, now }
+        Clocked { workspace, now }
     }
 
     /// On a disk that is watched, and in a data directory that may be an image of a cut.
@@ -35,7 +35,7 @@ impl Clocked {
             disk,
             data,
             clock: Clock::simulated(move || *now.lock().unwrap()),
-            ..self.house.config()
+            ..self.workspace.config()
         }
     }
 
@@ -55,7 +55,7 @@ impl Clocked {
     }
 
     pub fn first_position(&self) -> u64 {
-        let journal = self.house.data().join("m/journal");
+        let journal = self.workspace.data().join("m/journal");
         segments(&journal).unwrap()[0].first_position
     }
 }
@@ -69,7 +69,7 @@ pub fn large(n_bytes: usize) -> Batch {
 
 pub fn predict(model: &ServedModel, n_bytes: usize) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
-    let answer = wait(model.predict(&snapshot, large(n_bytes), Manner::default())).unwrap();
+    let answer = wait(model.predict(&snapshot, large(n_bytes), PredictOptions::default())).unwrap();
     answer.ids.first().copied()
 }
 

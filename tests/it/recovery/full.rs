@@ -18,8 +18,8 @@ const SECOND_US: i64 = 1_000_000;
 const BRIEF: &str = "[journal]\nbytes_max = \"16MiB\"\nage_max = \"5s\"\nretract_within = \"1s\"\n";
 
 fn open(clocked: &Clocked) -> Arc<Engine> {
-    let (_, disk) = Recording::of(&clocked.house.data());
-    Engine::open(clocked.on(disk, clocked.house.data())).expect("the engine opens")
+    let (_, disk) = Recording::of(&clocked.workspace.data());
+    Engine::open(clocked.on(disk, clocked.workspace.data())).expect("the engine opens")
 }
 
 /// Fills a journal: predictions as long as they get an id, then feedback until it is refused.
@@ -102,7 +102,7 @@ async fn p12_one_group_that_fills_a_journal_is_let_go() {
     for _ in 0..16 {
         clocked.pass_us(SECOND_US / 2);
         model.retain_now().unwrap();
-        let journal = clocked.house.data().join("m/journal");
+        let journal = clocked.workspace.data().join("m/journal");
         n_segments.push(segments(&journal).unwrap().len());
     }
     assert!(
@@ -201,7 +201,7 @@ async fn p12_orders_are_taken_by_a_full_journal_and_give_it_room() {
     engine.close();
     drop(engine);
     let toml = format!("{}{long}", crate::support::AUTO).replace("16MiB", "48MiB");
-    clocked.house.describe("m", &toml);
+    clocked.workspace.describe("m", &toml);
     let engine = open(&clocked);
     let model = engine.model("m").unwrap();
     assert_eq!(
@@ -243,9 +243,9 @@ async fn p12_a_shorter_horizon_by_order_lets_segments_go() {
     feed_large(model, last, "taken").await.unwrap();
     assert!(predict(model, 900_000).is_some());
     let snapshot = model.snapshot("").unwrap();
-    let manner = perennial::engine::Manner::default();
+    let options = perennial::engine::PredictOptions::default();
     assert_eq!(
-        wait(model.predict(&snapshot, large(10), manner))
+        wait(model.predict(&snapshot, large(10), options))
             .unwrap()
             .ids
             .len(),
@@ -353,8 +353,8 @@ async fn p1_ids_are_known_after_a_kill() {
         stand.push(feed(model, id, &format!("id-{n}")).await.unwrap());
     }
     // What a kill leaves: nothing is closed.
-    let killed = clocked.house.data().with_file_name("killed");
-    copy(&clocked.house.data(), &killed);
+    let killed = clocked.workspace.data().with_file_name("killed");
+    copy(&clocked.workspace.data(), &killed);
     let (_, disk) = Recording::of(&killed);
     let after = Engine::open(clocked.on(disk, killed)).unwrap();
     for (n, position) in stand.into_iter().enumerate() {

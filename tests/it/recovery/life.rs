@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Certificate, Disposal, Engine, Error, Manner, Retract, ServedModel, State,
+    Accepted, Certificate, Disposal, Engine, Error, PredictOptions, Retract, ServedModel, State,
 };
 use perennial::event::{
     Batch, Column, Command, Entry, Event, Order, Outputs, PredictionId, Selector,
@@ -20,7 +20,7 @@ use perennial::store::{Disk, Reader, verify};
 
 use super::clocked::{Clocked, SHORT, feed, predict};
 use crate::support::disk::{Fault, Recording};
-use crate::support::{Classroom, label, rows, wait};
+use crate::support::{LearnerHarness, label, rows, wait};
 
 /// So large that three rows fill a segment.
 const LARGE: usize = 400_000;
@@ -28,11 +28,11 @@ const LARGE: usize = 400_000;
 /// What was acknowledged, and how many changes had been asked for by then.
 pub struct Acknowledged {
     changes: usize,
-    what: Said,
+    what: AcknowledgedEvent,
 }
 
 #[derive(Debug)]
-enum Said {
+enum AcknowledgedEvent {
     Feedback { feedback_id: String, position: u64 },
     Version(u64),
     Erased(Certificate),
@@ -46,7 +46,7 @@ struct Answered {
 }
 
 /// One model's life, and what came of it.
-pub struct Life {
+pub struct Scenario {
     pub clocked: Clocked,
     pub recording: Recording,
     disk: Disk,
@@ -63,11 +63,11 @@ pub struct Life {
 }
 
 /// Lives, on a disk with a fault or on a sound one.
-pub async fn live(fault: Option<Fault>) -> Life {
+pub async fn live(fault: Option<Fault>) -> Scenario {
     let clocked = Clocked::new(SHORT);
-    let root = clocked.house.data().parent().unwrap().to_owned();
+    let root = clocked.workspace.data().parent().unwrap().to_owned();
     let (recording, disk) = Recording::failing(&root, fault);
-    let mut life = Life {
+    let mut life = Scenario {
         clocked,
         recording,
         disk,
@@ -87,12 +87,12 @@ pub async fn live(fault: Option<Fault>) -> Life {
 }
 
 /// A sound life in which something of this did not happen would show less.
-pub fn shown(life: &Life) {
+pub fn shown(life: &Scenario) {
     assert!(!life.ever_failed);
     // Eighteen rows, five versions and an erasure.
     assert_eq!(life.acknowledged.len(), 18 + 5 + 1);
     let erased = life.acknowledged.iter().map(|one| match &one.what {
-        Said::Erased(certificate) => certificate.erased,
+        AcknowledgedEvent::Erased(certificate) => certificate.erased,
         _ => 0,
     });
     assert_eq!(erased.sum::<u64>(), 4);
@@ -118,7 +118,7 @@ fn appended(recording: &Recording) -> BTreeMap<u64, Entry> {
     entries
 }
 
-impl Life {
+impl Scenario {
     /// Fills two segments, and long after that learns, goes back, and takes back.
     async fn first(&mut self) {
         let Some(engine) = self.open() else { return };
@@ -154,7 +154,7 @@ impl Life {
         self.failed = false;
         let config = self
             .clocked
-            .on(self.disk.clone(), self.clocked.house.data());
+            .on(self.disk.clone(), self.clocked.workspace.data());
         let engine = match Engine::open(config) {
             Ok(engine) => engine,
             Err(error) => {
@@ -186,7 +186,7 @@ impl Life {
         self.ask(model);
         let snapshot = model.snapshot("").unwrap();
         let answer = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap();
         let id = answer.ids.first().copied();
@@ -199,7 +199,7 @@ impl Life {
         };
         match accepted {
             Ok(Accepted::Accepted { position }) => {
-                self.acknowledge(Said::Feedback {
+                self.acknowledge(AcknowledgedEvent::Feedback {
                     feedback_id,
                     position,
                 });
@@ -216,7 +216,7 @@ impl Life {
         let (actor, note) = Default::default();
         let command = Command { order, actor, note };
         match model.command(command).await {
-            Ok(made) => self.acknowledge(Said::Version(made.version)),
+            Ok(made) => self.acknowledge(AcknowledgedEvent::Version(made.version)),
             Err(error) => self.give_way(model, &error),
         }
         self.ask(model);
@@ -231,9 +231,9 @@ impl Life {
         };
         match model.retract(request).await {
             Ok(certificate) => {
-                self.acknowledge(Said::Version(certificate.version));
+                self.acknowledge(AcknowledgedEvent::Version(certificate.version));
                 if disposal == Disposal::Erase {
-                    self.acknowledge(Said::Erased(certificate));
+                    self.acknowledge(AcknowledgedEvent::Erased(certificate));
                 }
             }
             Err(error) => self.give_way(model, &error),
@@ -241,7 +241,7 @@ impl Life {
         self.ask(model);
     }
 
-    fn acknowledge(&mut self, what: Said) {
+    fn acknowledge(&mut self, what: AcknowledgedEvent) {
         if self.failed {
             self.after_failure.push(format!("{what:?}"));
         }
@@ -273,11 +273,11 @@ impl Life {
     fn ask(&mut self, model: &ServedModel) {
         let snapshot = model.snapshot("").unwrap();
         let outputs = says(|batch| {
-            let manner = Manner {
+            let options = PredictOptions {
                 journal: false,
                 explore: false,
             };
-            wait(model.predict(&snapshot, batch, manner))
+            wait(model.predict(&snapshot, batch, options))
                 .unwrap()
                 .outputs
         });
@@ -302,7 +302,7 @@ struct Found {
     erased: BTreeSet<u64>,
 }
 
-impl Life {
+impl Scenario {
     /// What is wrong with a data directory once all up to so many changes has happened to it, if
     /// anything is. It is opened for that, and goes on.
     pub async fn check(&self, n_changes: usize, data: &Path) -> Result<(), String> {
@@ -361,9 +361,14 @@ impl Life {
         })
     }
 
-    fn is_there(&self, what: &Said, model: &ServedModel, found: &Found) -> Result<(), String> {
+    fn is_there(
+        &self,
+        what: &AcknowledgedEvent,
+        model: &ServedModel,
+        found: &Found,
+    ) -> Result<(), String> {
         match what {
-            Said::Feedback {
+            AcknowledgedEvent::Feedback {
                 feedback_id,
                 position,
             } => {
@@ -382,13 +387,13 @@ impl Life {
                     Err(format!("{feedback:?}"))
                 }
             }
-            Said::Version(version) => match model.check_restore(*version) {
+            AcknowledgedEvent::Version(version) => match model.check_restore(*version) {
                 Err(error) if !error.to_string().contains("feedback that was retracted") => {
                     Err(error.to_string())
                 }
                 _ => Ok(()),
             },
-            Said::Erased(certificate) => {
+            AcknowledgedEvent::Erased(certificate) => {
                 let listed = model.versions().map_err(|error| error.to_string())?;
                 let tainted = &certificate.plan.tainted;
                 let kept = listed
@@ -410,7 +415,7 @@ impl Life {
         let Event::Description(first) = &found.entries[0].event else {
             return Err("the journal does not start with a description".to_owned());
         };
-        let mut room = Classroom::empty(&first.toml);
+        let mut room = LearnerHarness::empty(&first.toml);
         let answered = self.answered.iter().filter(|one| one.changes <= n_changes);
         let mut answered: Vec<&Answered> = answered.collect();
         for entry in &found.entries {
@@ -449,7 +454,7 @@ impl Life {
     /// Sent again, the newest is known by where it first stood; what is new is learned.
     async fn goes_on(&self, n_changes: usize, model: &ServedModel) -> Result<(), String> {
         let newest = self.until(n_changes).filter_map(|one| match &one.what {
-            Said::Feedback {
+            AcknowledgedEvent::Feedback {
                 feedback_id,
                 position,
             } => Some((feedback_id, *position)),

@@ -3,12 +3,12 @@
 //! Invariant: what was acknowledged before the cut is there after it, once, and what was learned
 //! is what the journal alone gives.
 
-use super::life::{Life, live, shown};
+use super::life::{Scenario, live, shown};
 
 /// Every `step`-th cut, on an honest disk or on one whose syncs do nothing: how many there were,
 /// and what went wrong after which.
-async fn cuts(life: &Life, step: usize, honest: bool) -> (usize, Vec<String>) {
-    let image = life.clocked.house.data().with_file_name("image");
+async fn cuts(life: &Scenario, step: usize, honest: bool) -> (usize, Vec<String>) {
+    let image = life.clocked.workspace.data().with_file_name("image");
     let mut wrong = Vec::new();
     let (n_changes, mut n_cuts) = (life.recording.len(), 0);
     for n in (0..=n_changes).rev().step_by(step) {

@@ -20,7 +20,7 @@ pub async fn refuse_each(step: usize, error: i32, for_ever: bool) {
         let life = live(Some(fault)).await;
         let after = &life.after_failure;
         assert!(after.is_empty(), "{fault:?}: acknowledged: {after:?}");
-        let data = life.clocked.house.data();
+        let data = life.clocked.workspace.data();
         let found = life.check(usize::MAX, &data).await;
         assert_eq!(found, Ok(()), "{fault:?}");
         (n_faults, n_failed) = (n_faults + 1, n_failed + usize::from(life.ever_failed));

@@ -13,7 +13,7 @@ use perennial::store::verify;
 
 use super::clocked::{Clocked, SHORT, feed, predict};
 use crate::support::disk::Recording;
-use crate::support::{AUTO, House, answers, copy, digest, gradient, label};
+use crate::support::{AUTO, Workspace, answers, copy, digest, gradient, label};
 
 /// A hundred years on.
 const FAR_US: i64 = 4_800_000_000_000_000;
@@ -21,8 +21,8 @@ const FAR_US: i64 = 4_800_000_000_000_000;
 impl Clocked {
     /// Syncs are pretended: no power is cut here.
     fn open(&self) -> Arc<Engine> {
-        let (_, disk) = Recording::of(&self.house.data());
-        Engine::open(self.on(disk, self.house.data())).expect("the engine opens")
+        let (_, disk) = Recording::of(&self.workspace.data());
+        Engine::open(self.on(disk, self.workspace.data())).expect("the engine opens")
     }
 }
 
@@ -102,7 +102,7 @@ async fn p6_whole_segments_go_once_nothing_needs_them() {
     }
     let first = clocked.first_position();
     assert!(first > 1, "something went");
-    let journal = clocked.house.data().join("m/journal");
+    let journal = clocked.workspace.data().join("m/journal");
     let report = verify(&journal).unwrap();
     assert_eq!(report.last_position - report.entries + 1, first);
     let engine = clocked.open();
@@ -126,7 +126,7 @@ async fn p6_whole_segments_go_once_nothing_needs_them() {
 
 /// Without the newer checkpoints, each one that is left leads to the same.
 fn every_state_of_the_horizon_goes_on(clocked: &Clocked, expected: [u8; 32]) {
-    let checkpoints = clocked.house.data().join("m/checkpoints");
+    let checkpoints = clocked.workspace.data().join("m/checkpoints");
     let mut positions: Vec<_> = fs::read_dir(&checkpoints)
         .unwrap()
         .map(|folder| folder.unwrap().file_name())
@@ -137,8 +137,8 @@ fn every_state_of_the_horizon_goes_on(clocked: &Clocked, expected: [u8; 32]) {
     while positions.len() > 2 {
         let newest = positions.pop().unwrap();
         fs::remove_dir_all(checkpoints.join(newest)).unwrap();
-        let other = House::new(&[("m", &format!("{AUTO}{SHORT}"))]);
-        copy(&clocked.house.data(), &other.data());
+        let other = Workspace::new(&[("m", &format!("{AUTO}{SHORT}"))]);
+        copy(&clocked.workspace.data(), &other.data());
         let engine = other.open();
         assert_eq!(
             digest(engine.model("m").unwrap()),
@@ -202,7 +202,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     feed(model, id, "after").await.unwrap();
     assert_eq!(model.status(false).fates["applied"], n_taught + 1);
     engine.close();
-    let report = verify(&clocked.house.data().join("m/journal")).unwrap();
+    let report = verify(&clocked.workspace.data().join("m/journal")).unwrap();
     assert!(report.torn_tail.is_none());
 }
 
@@ -245,7 +245,7 @@ async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
     let applied = engine.model("m").unwrap().status(false).fates["applied"];
     assert_eq!(applied, 60);
     // The learner needs no ids: what the journal says to be new is new.
-    let folder = clocked.house.data().join("m/ids");
+    let folder = clocked.workspace.data().join("m/ids");
     assert!(fs::read_dir(folder).unwrap().count() > 8);
     // Behind at half speed, two days are enough.
     clocked.pass(2 * 24 * 60 + 60);
@@ -300,9 +300,9 @@ async fn p12_a_flood_of_one_source_is_refused_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
     let slow = gradient("adamw", "1024, 1024", "er");
-    let house = House::new(&[("m", &format!("{slow}[journal]\nlag_max = 8\n"))]);
-    let (_, disk) = Recording::of(&house.data());
-    let engine = house.open_on(disk);
+    let workspace = Workspace::new(&[("m", &format!("{slow}[journal]\nlag_max = 8\n"))]);
+    let (_, disk) = Recording::of(&workspace.data());
+    let engine = workspace.open_on(disk);
     let model = engine.model("m").unwrap();
     let id = predict(model, 10).unwrap();
     let (mut last, mut refused) = (0, None);
@@ -346,14 +346,14 @@ async fn p6_what_an_adopted_description_waits_for_stays() {
         engine.close();
     }
     let wider = format!("{AUTO}{limits}");
-    clocked.house.describe("m", &wider);
-    let described = perennial::engine::describe(&clocked.house.models().join("m/model.toml"));
+    clocked.workspace.describe("m", &wider);
+    let described = perennial::engine::describe(&clocked.workspace.models().join("m/model.toml"));
     let command = Command {
         order: Order::Adopt(described.unwrap().description),
         actor: String::new(),
         note: String::new(),
     };
-    Offline::order(&clocked.house.data(), "m", command).unwrap();
+    Offline::order(&clocked.workspace.data(), "m", command).unwrap();
     for _ in 0..3 {
         let engine = clocked.open();
         let model = engine.model("m").unwrap();

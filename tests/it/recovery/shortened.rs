@@ -6,13 +6,13 @@
 use std::sync::{Arc, Mutex};
 
 use perennial::engine::{
-    Accepted, Config, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel,
+    Accepted, Config, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel,
 };
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Selector};
 use perennial::store::disk::{Change, Then};
 use perennial::store::{Directory, Disk, Journal, segments};
 
-use crate::support::{AUTO, House, digest, label, order, rows, syncing_nothing};
+use crate::support::{AUTO, Workspace, digest, label, order, rows, syncing_nothing};
 
 fn source(name: &str) -> Selector {
     Selector::Source(name.to_owned())
@@ -32,7 +32,7 @@ async fn live(model: &ServedModel, n_rows: usize, source: &str) -> Vec<Predictio
         let (batch, truth) = large(n);
         let snapshot = model.snapshot("").unwrap();
         let id = model
-            .predict(&snapshot, batch, Manner::default())
+            .predict(&snapshot, batch, PredictOptions::default())
             .await
             .unwrap()
             .ids[0];
@@ -52,7 +52,7 @@ async fn live(model: &ServedModel, n_rows: usize, source: &str) -> Vec<Predictio
 
 /// What a house was, before and after a version, and shortened up to shortly before it.
 struct Shortened {
-    house: House,
+    workspace: Workspace,
     version: u64,
     position: u64,
     first: u64,
@@ -64,15 +64,15 @@ async fn shortened(waiting_max: u64) -> Shortened {
     let limits = format!(
         "{AUTO}[feedback]\nwaiting_max = {waiting_max}\n[journal]\nbytes_max = \"16MiB\"\n"
     );
-    let house = House::new(&[("m", &limits)]);
-    let engine = house.open_on(syncing_nothing());
+    let workspace = Workspace::new(&[("m", &limits)]);
+    let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
     live(model, 60, "early").await;
     let made = order(model, Order::Checkpoint).await;
     let ids = live(model, 10, "late").await;
     engine.close();
     drop(engine);
-    let directory = Directory::open(&house.data()).unwrap();
+    let directory = Directory::open(&workspace.data()).unwrap();
     let folder = directory.journal("m");
     let (mut journal, _) = Journal::create_or_open(&folder, 0, Default::default()).unwrap();
     assert!(journal.trim(made.position - 10).unwrap() > 0);
@@ -80,7 +80,7 @@ async fn shortened(waiting_max: u64) -> Shortened {
     let first = segments(&folder).unwrap()[0].first_position;
     assert!(1 < first && first <= made.position - 10, "{first}");
     Shortened {
-        house,
+        workspace,
         version: made.version,
         position: made.position,
         first,
@@ -92,7 +92,7 @@ async fn shortened(waiting_max: u64) -> Shortened {
 async fn p6_a_state_whose_waiting_predictions_are_gone_is_refused_up_front() {
     let one = shortened(1000).await;
     let (first, position) = (one.first, one.position);
-    let offline = Offline::open(&one.house.data(), "m").unwrap();
+    let offline = Offline::open(&one.workspace.data(), "m").unwrap();
     let refused = offline.replay(Some(one.version)).err().unwrap().to_string();
     let expected = format!(
         "predictions from position 3 on wait in the state at {position}, but the journal was \
@@ -107,7 +107,7 @@ async fn p6_a_state_whose_waiting_predictions_are_gone_is_refused_up_front() {
     assert!(refused.contains(&expected), "{refused}");
     drop(offline);
     // The dry run and the order say the same, and the model goes on.
-    let engine = one.house.open();
+    let engine = one.workspace.open();
     let model = engine.model("m").unwrap();
     let before = digest(model);
     let planned = model.plan_retraction(&source("late")).unwrap_err();
@@ -127,7 +127,7 @@ async fn p6_a_state_whose_waiting_predictions_are_gone_is_refused_up_front() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_within_what_is_left_of_a_shortened_journal_all_goes_on() {
     let one = shortened(5).await;
-    let offline = Offline::open(&one.house.data(), "m").unwrap();
+    let offline = Offline::open(&one.workspace.data(), "m").unwrap();
     let audit = offline.audit(one.ids[8], Some("late")).unwrap().unwrap();
     assert!(audit.bit_equal(), "{:?}", audit.again);
     // What is gone has shaped the answer, too.
@@ -137,7 +137,7 @@ async fn p6_within_what_is_left_of_a_shortened_journal_all_goes_on() {
     let mut replay = offline.replay(Some(one.version)).unwrap();
     while replay.advance(100).unwrap() {}
     drop(offline);
-    let engine = one.house.open();
+    let engine = one.workspace.open();
     let model = engine.model("m").unwrap();
     let plan = model.plan_retraction(&source("late")).unwrap();
     assert_eq!((plan.base, plan.excluded), (one.position, 10));
@@ -162,10 +162,10 @@ type Look = Box<dyn Fn() + Send>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_who_reads_while_payloads_are_erased_finds_them_whole_or_erased() {
-    let house = House::new(&[("m", AUTO)]);
+    let workspace = Workspace::new(&[("m", AUTO)]);
     let look: Arc<Mutex<Option<Look>>> = Arc::default();
     let looking = look.clone();
-    let list = house.data().join("m/journal/erasing");
+    let list = workspace.data().join("m/journal/erasing");
     // What erases has a thread of its own; another that holds what is looked at must not look.
     let erases = || std::thread::current().name() == Some("retract");
     let disk = Disk::watched(move |change| {
@@ -182,7 +182,7 @@ async fn p6_who_reads_while_payloads_are_erased_finds_them_whole_or_erased() {
     });
     let config = Config {
         disk,
-        ..house.config()
+        ..workspace.config()
     };
     let engine = Engine::open(config).unwrap();
     let model = engine.model("m").unwrap();

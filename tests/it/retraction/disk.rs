@@ -10,7 +10,7 @@ use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 
 use super::{live, request, source};
-use crate::support::{House, gradient, order};
+use crate::support::{Workspace, gradient, order};
 
 /// A disk on which no state can be set aside while `fails` says so.
 fn failing(fails: Arc<AtomicBool>) -> Disk {
@@ -27,9 +27,9 @@ fn failing(fails: Arc<AtomicBool>) -> Disk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retraction_that_the_disk_fails_is_no_fault_of_the_request() {
-    let house = House::new(&[("m", &gradient("sgd", "8", "er"))]);
+    let workspace = Workspace::new(&[("m", &gradient("sgd", "8", "er"))]);
     let fails = Arc::new(AtomicBool::new(false));
-    let engine = house.open_on(failing(fails.clone()));
+    let engine = workspace.open_on(failing(fails.clone()));
     let model = engine.model("m").unwrap();
     live(model, 0, 10, None).await;
     let version = order(model, Order::Checkpoint).await.version;

@@ -16,7 +16,9 @@ const OPEN: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses
 async fn ask(model: &ServedModel) -> PredictionId {
     let (batch, _) = rows(1, 0.3).last().expect("a row");
     let snapshot = model.snapshot("").expect("it serves");
-    let answer = model.predict(&snapshot, batch, Manner::default()).await;
+    let answer = model
+        .predict(&snapshot, batch, PredictOptions::default())
+        .await;
     answer.expect("an answer").ids[0]
 }
 
@@ -43,7 +45,7 @@ async fn say(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
-    let (house, engine) = house(OPEN);
+    let (workspace, engine) = workspace(OPEN);
     let model = engine.model("m").unwrap();
     for n in 0..4 {
         let id = ask(model).await;
@@ -78,7 +80,7 @@ async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
     let kept = engine.audit(other, None).unwrap().unwrap();
     assert!(kept.erased.is_empty(), "{:?}", kept.erased);
     drop(engine);
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     check(
         offline.audit(id, None).unwrap().unwrap(),
         "without a server",
@@ -87,12 +89,12 @@ async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_an_audit_tells_what_became_of_each_event() {
-    let house = House::new(&[("m", OPEN)]);
+    let workspace = Workspace::new(&[("m", OPEN)]);
     let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
     let told = now.clone();
     let config = Config {
         clock: Clock::simulated(move || Reading::agreed(told.load(Relaxed))),
-        ..house.config()
+        ..workspace.config()
     };
     let engine = Engine::open(config).unwrap();
     let model = engine.model("m").unwrap();
@@ -138,7 +140,7 @@ async fn reward(model: &ServedModel, id: PredictionId, reward: f64, source: &str
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_a_version_kept_through_an_erasure_knows_what_it_learned_of_whom() {
-    let (kept, engine) = house(BANDIT);
+    let (kept, engine) = workspace(BANDIT);
     let model = engine.model("m").unwrap();
     let mut asked = Vec::new();
     for n in 0..12 {
@@ -152,11 +154,11 @@ async fn p5_a_version_kept_through_an_erasure_knows_what_it_learned_of_whom() {
         .await
         .version;
     drop(engine);
-    let erased = House::new(&[("m", BANDIT)]);
+    let erased = Workspace::new(&[("m", BANDIT)]);
     crate::support::copy(&kept.data(), &erased.data());
     let mut digests = Vec::new();
-    for (house, disposal) in [(&kept, Disposal::Keep), (&erased, Disposal::Erase)] {
-        let engine = house.open();
+    for (workspace, disposal) in [(&kept, Disposal::Keep), (&erased, Disposal::Erase)] {
+        let engine = workspace.open();
         let model = engine.model("m").unwrap();
         model
             .retract(request(source("batch"), disposal))

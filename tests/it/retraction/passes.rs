@@ -6,13 +6,13 @@ use perennial::engine::{Disposal, Offline, describe};
 use perennial::event::{Order, PredictionId, Selector};
 
 use super::{live, request, source};
-use crate::support::{House, gradient, order};
+use crate::support::{Workspace, gradient, order};
 
 /// A journal of two sources, with versions, a restore and a retraction, and its last predictions.
-async fn lived() -> (House, Vec<PredictionId>) {
+async fn lived() -> (Workspace, Vec<PredictionId>) {
     let versions = "[versions]\nevery_examples = 24\nkeep = 100\n";
-    let house = House::new(&[("m", &format!("{}{versions}", gradient("sgd", "8", "er")))]);
-    let engine = house.open();
+    let workspace = Workspace::new(&[("m", &format!("{}{versions}", gradient("sgd", "8", "er")))]);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     live(model, 0, 20, None).await;
     let early = Selector::FeedbackId("row-3".to_owned());
@@ -24,18 +24,18 @@ async fn lived() -> (House, Vec<PredictionId>) {
     order(model, Order::Restore { version }).await;
     let ids = live(model, 180, 120, None).await;
     engine.close();
-    (house, ids)
+    (workspace, ids)
 }
 
-fn last(house: &House) -> u64 {
-    Offline::open(&house.data(), "m").unwrap().positions().1
+fn last(workspace: &Workspace) -> u64 {
+    Offline::open(&workspace.data(), "m").unwrap().positions().1
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_reads_the_journal_twice() {
-    let (house, _) = lived().await;
-    let before = last(&house);
-    let engine = house.open();
+    let (workspace, _) = lived().await;
+    let before = last(&workspace);
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     let read = model.entries_read().unwrap();
     let done = model.retract(request(source("batch"), Disposal::Erase));
@@ -60,8 +60,8 @@ async fn an_erasure_reads_the_journal_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_without_a_source_reads_the_journal_twice() {
-    let (house, ids) = lived().await;
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let (workspace, ids) = lived().await;
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let (_, last) = offline.positions();
     let id = ids[ids.len() - 2];
     let audit = offline
@@ -82,10 +82,10 @@ async fn an_audit_without_a_source_reads_the_journal_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_adopted_reads_the_journal_once() {
-    let (house, _) = lived().await;
-    house.describe("other", &gradient("adamw", "8", "er"));
-    let described = describe(&house.models().join("other/model.toml")).unwrap();
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let (workspace, _) = lived().await;
+    workspace.describe("other", &gradient("adamw", "8", "er"));
+    let described = describe(&workspace.models().join("other/model.toml")).unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let (_, last) = offline.positions();
     let entries_read = offline.entries_read();
     let mut replay = offline.replay_with(described.description).unwrap();
@@ -96,7 +96,7 @@ async fn a_replay_that_is_adopted_reads_the_journal_once() {
     let read = entries_read.load(std::sync::atomic::Ordering::Relaxed);
     println!("{read} entries read of {last}");
     assert!(read <= last + 8, "{read} of {last}");
-    let offline = Offline::open(&house.data(), "m").unwrap();
+    let offline = Offline::open(&workspace.data(), "m").unwrap();
     let state = offline.version(made.version).unwrap();
     let adopted = blake3::Hash::from_bytes(state.learned().digest()).to_string();
     assert_eq!(adopted, digest);

@@ -47,7 +47,7 @@ async fn check(model: &ServedModel, ids: &[PredictionId], when: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
-    let (house, engine) = house(&gradient("sgd", "", "none"));
+    let (workspace, engine) = workspace(&gradient("sgd", "", "none"));
     let model = engine.model("m").unwrap();
     let ids = live(model, 0, 10, None).await;
     let again = send(model, ids[1], "row-1", "batch").await;
@@ -65,7 +65,7 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     assert_eq!(model.status(false).examples, examples + 1);
     drop(engine);
 
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     check(model, &ids, "after a restart").await;
     let again = send(model, ids[1], "row-1-corrected", "batch").await;
@@ -74,12 +74,12 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     check(model, &ids, "after the erasure").await;
     drop(engine);
 
-    let engine = house.open();
+    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     check(model, &ids, "after a restart behind the erasure").await;
     drop(engine);
     // What came again is known by where the first one stood: its key may have been erased.
-    let journal = house.data().join("m/journal");
+    let journal = workspace.data().join("m/journal");
     let last = verify(&journal).unwrap().last_position;
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     let mut keys = Vec::new();
@@ -96,12 +96,12 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_an_order_that_a_crash_interrupted_is_known_to_have_retracted() {
-    let (house, engine) = house(&gradient("sgd", "", "none"));
+    let (workspace, engine) = workspace(&gradient("sgd", "", "none"));
     let ids = live(engine.model("m").unwrap(), 0, 10, None).await;
     engine.close();
     drop(engine);
     // As a crash leaves it: the order is on disk, and nothing that came of it.
-    let directory = Directory::open(&house.data()).unwrap();
+    let directory = Directory::open(&workspace.data()).unwrap();
     let config = Config::default();
     let (mut journal, _) = Journal::create_or_open(&directory.journal("m"), 0, config).unwrap();
     let order = Event::Command(Command {
@@ -116,6 +116,6 @@ async fn p6_an_order_that_a_crash_interrupted_is_known_to_have_retracted() {
     journal.append(Time(0), &order).unwrap();
     journal.close().unwrap();
     drop(directory);
-    let engine = house.open();
+    let engine = workspace.open();
     check(engine.model("m").unwrap(), &ids, "after the crash").await;
 }

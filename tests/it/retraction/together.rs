@@ -10,8 +10,8 @@ use perennial::event::{Command, Order};
 use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 
-use crate::retraction::{house, live, request, source};
-use crate::support::{AUTO, House, copy, digest, label, order, rows};
+use crate::retraction::{live, request, source, workspace};
+use crate::support::{AUTO, Workspace, copy, digest, label, order, rows};
 
 fn restore(version: u64) -> Command {
     Command {
@@ -30,7 +30,7 @@ struct Held {
 }
 
 impl Held {
-    fn open(house: &House) -> Held {
+    fn open(workspace: &Workspace) -> Held {
         let hold = Arc::new(AtomicBool::new(false));
         let (told, reached) = channel();
         let (release, released) = channel();
@@ -48,7 +48,7 @@ impl Held {
             Ok(Then::Make)
         });
         Held {
-            engine: house.open_on(disk),
+            engine: workspace.open_on(disk),
             hold,
             reached,
             release,
@@ -58,8 +58,8 @@ impl Held {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
-    let house = House::new(&[("m", AUTO)]);
-    let held = Held::open(&house);
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let held = Held::open(&workspace);
     let model = held.engine.model("m").unwrap().clone();
     live(&model, 0, 30, None).await;
     let made = order(&model, Order::Checkpoint).await;
@@ -79,7 +79,7 @@ async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
     let certificate = retracting.await.unwrap().expect("it is retracted");
     assert_eq!(certificate.plan.excluded, 15);
 
-    let (_twin_house, twin_engine) = self::house(AUTO);
+    let (_twin_house, twin_engine) = self::workspace(AUTO);
     let twin = twin_engine.model("m").unwrap();
     live(twin, 0, 30, Some("people")).await;
     let made = order(twin, Order::Checkpoint).await;
@@ -93,7 +93,7 @@ async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_source_that_goes_on_is_erased_up_to_the_order() {
-    let (_house, engine) = house(AUTO);
+    let (_workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap().clone();
     live(&model, 0, 60, None).await;
     let done = Arc::new(AtomicBool::new(false));
@@ -127,7 +127,7 @@ async fn p6_a_source_that_goes_on_is_erased_up_to_the_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_what_is_erased_is_never_needed_again() {
-    let house = House::new(&[("m", AUTO)]);
+    let workspace = Workspace::new(&[("m", AUTO)]);
     let full = Arc::new(AtomicBool::new(false));
     let refuses = full.clone();
     let disk = Disk::watched(move |change| match change {
@@ -136,7 +136,7 @@ async fn p6_what_is_erased_is_never_needed_again() {
         }
         _ => Ok(Then::Make),
     });
-    let engine = house.open_on(disk);
+    let engine = workspace.open_on(disk);
     let model = engine.model("m").unwrap().clone();
     live(&model, 0, 40, None).await;
     full.store(true, Relaxed);
@@ -150,8 +150,8 @@ async fn p6_what_is_erased_is_never_needed_again() {
     assert_eq!(certificate.erased, 20);
     let learned = digest(&model);
     // As a kill leaves it.
-    let killed = House::new(&[("m", AUTO)]);
-    copy(&house.data(), &killed.data());
+    let killed = Workspace::new(&[("m", AUTO)]);
+    copy(&workspace.data(), &killed.data());
     let engine = killed.open();
     let model = engine.model("m").unwrap();
     assert_eq!(model.status(false).state, State::Ready);
@@ -160,7 +160,7 @@ async fn p6_what_is_erased_is_never_needed_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_retraction_that_nobody_waits_for_ends() {
-    let (_house, engine) = house(AUTO);
+    let (_workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap().clone();
     live(&model, 0, 400, None).await;
     let keep = || request(source("batch"), Disposal::Keep);

@@ -37,7 +37,7 @@ const TASKS: [&str; 3] = [
 
 /// What happens between the planted feedback and its erasure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Life {
+enum Scenario {
     Plain,
     Restored,
     RestoredTwice,
@@ -52,17 +52,17 @@ enum Life {
     ErasedLater,
 }
 
-const LIVES: [Life; 10] = [
-    Life::Plain,
-    Life::Restored,
-    Life::RestoredTwice,
-    Life::Resent,
-    Life::WithInputs,
-    Life::Corrected,
-    Life::Late,
-    Life::Stopped,
-    Life::WithAnother,
-    Life::ErasedLater,
+const LIVES: [Scenario; 10] = [
+    Scenario::Plain,
+    Scenario::Restored,
+    Scenario::RestoredTwice,
+    Scenario::Resent,
+    Scenario::WithInputs,
+    Scenario::Corrected,
+    Scenario::Late,
+    Scenario::Stopped,
+    Scenario::WithAnother,
+    Scenario::ErasedLater,
 ];
 
 /// How the feedback is chosen.
@@ -74,7 +74,7 @@ enum By {
 }
 
 struct Planted {
-    house: House,
+    workspace: Workspace,
     now: Arc<AtomicI64>,
     task: &'static str,
     n_sent: usize,
@@ -87,7 +87,7 @@ impl Planted {
             [[input]]\nname = \"c\"\nkind = \"category\"\n";
         let toml = format!("{task}{inputs}{kind}[versions]\nevery_examples = 4\nkeep = 100\n");
         Planted {
-            house: House::new(&[("m", &toml)]),
+            workspace: Workspace::new(&[("m", &toml)]),
             now: Arc::new(AtomicI64::new(1_700_000_000_000_000)),
             task,
             n_sent: 0,
@@ -98,7 +98,7 @@ impl Planted {
         let now = self.now.clone();
         let config = EngineConfig {
             clock: Clock::simulated(move || perennial::engine::Reading::agreed(now.load(Relaxed))),
-            ..self.house.config()
+            ..self.workspace.config()
         };
         Engine::open(config).expect("it opens")
     }
@@ -126,7 +126,9 @@ impl Planted {
     async fn ask(&self, model: &ServedModel) -> PredictionId {
         let (batch, _) = rows(self.n_sent + 1, 0.3).last().expect("a row");
         let snapshot = model.snapshot("").expect("it serves");
-        let answer = model.predict(&snapshot, batch, Manner::default()).await;
+        let answer = model
+            .predict(&snapshot, batch, PredictOptions::default())
+            .await;
         answer.expect("an answer").ids[0]
     }
 
@@ -176,13 +178,13 @@ impl Planted {
 }
 
 /// Lives, erases, and gives what was erased; the engine is closed.
-async fn live_and_erase(planted: &mut Planted, life: Life, by: By) -> u64 {
+async fn live_and_erase(planted: &mut Planted, life: Scenario, by: By) -> u64 {
     let mut engine = planted.open();
     let model = engine.model("m").unwrap();
     planted.teach(model, 5, "people").await;
     let before = order(model, Order::Checkpoint).await.version;
     let id = planted.ask(model).await;
-    if life == Life::Late {
+    if life == Scenario::Late {
         // Silence has become a reward by then.
         planted.now.fetch_add(100_000_000, Relaxed);
         planted.teach(model, 1, "people").await;
@@ -191,7 +193,7 @@ async fn live_and_erase(planted: &mut Planted, life: Life, by: By) -> u64 {
     let since = Time(planted.now.fetch_add(10_000_000, Relaxed) + 5_000_000);
     order(model, Order::Checkpoint).await;
     let first = match life {
-        Life::WithInputs => planted.planted_row(),
+        Scenario::WithInputs => planted.planted_row(),
         _ => planted.planted(id, 0),
     };
     planted.send(model, first.clone()).await;
@@ -199,8 +201,8 @@ async fn live_and_erase(planted: &mut Planted, life: Life, by: By) -> u64 {
     order(model, Order::Checkpoint).await;
     planted.teach(model, 2, "others").await;
     match life {
-        Life::Restored => drop(order(model, Order::Restore { version: before }).await),
-        Life::RestoredTwice => {
+        Scenario::Restored => drop(order(model, Order::Restore { version: before }).await),
+        Scenario::RestoredTwice => {
             let restored = order(model, Order::Restore { version: before }).await;
             planted.teach(model, 3, "people").await;
             order(
@@ -211,21 +213,21 @@ async fn live_and_erase(planted: &mut Planted, life: Life, by: By) -> u64 {
             )
             .await;
         }
-        Life::Resent => {
+        Scenario::Resent => {
             for _ in 0..2 {
                 let again = planted.send(model, first.clone()).await;
                 assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
             }
         }
-        Life::Corrected => {
+        Scenario::Corrected => {
             let second = planted.planted(id, 1);
             planted.send(model, second).await;
         }
-        Life::Stopped => {
+        Scenario::Stopped => {
             drop(engine);
             engine = planted.open();
         }
-        Life::WithAnother => {
+        Scenario::WithAnother => {
             let others = request(source("others"), Disposal::Keep);
             engine.model("m").unwrap().retract(others).await.unwrap();
         }
@@ -239,7 +241,7 @@ async fn live_and_erase(planted: &mut Planted, life: Life, by: By) -> u64 {
         By::Key => Selector::FeedbackId(format!("{KEY}-0")),
         By::Time => Selector::Accepted { since, until },
     };
-    if life == Life::ErasedLater {
+    if life == Scenario::ErasedLater {
         let selector = Selector::Accepted { since, until };
         model
             .retract(request(selector, Disposal::Keep))
@@ -249,12 +251,12 @@ async fn live_and_erase(planted: &mut Planted, life: Life, by: By) -> u64 {
     }
     let erased = model.retract(request(selector, Disposal::Erase)).await;
     let mut n_erased = erased.expect("it is erased").erased;
-    if life == Life::Corrected && !matches!(by, By::Source) {
+    if life == Scenario::Corrected && !matches!(by, By::Source) {
         let second = Selector::FeedbackId(format!("{KEY}-1"));
         let erased = model.retract(request(second, Disposal::Erase)).await;
         n_erased += erased.expect("it is erased").erased;
     }
-    if life == Life::Resent {
+    if life == Scenario::Resent {
         let again = planted.send(model, first).await;
         assert!(matches!(again, Accepted::Retracted { .. }), "{again:?}");
     }
@@ -326,24 +328,24 @@ async fn restores(planted: &Planted, name: &str) {
     }
 }
 
-async fn check(task: &'static str, kind: &str, life: Life, by: By) {
+async fn check(task: &'static str, kind: &str, life: Scenario, by: By) {
     let name = format!("{task} {kind} {life:?} by {by:?}");
     let mut planted = Planted::new(task, kind);
     let erased = live_and_erase(&mut planted, life, by).await;
     let expected = match life {
-        Life::Resent => 3,
-        Life::Corrected => 2,
+        Scenario::Resent => 3,
+        Scenario::Corrected => 2,
         _ => 1,
     };
     assert_eq!(erased, expected, "{name}");
-    let found = found_in(&planted.house.data());
+    let found = found_in(&planted.workspace.data());
     assert!(found.is_empty(), "{name}: {found:#?}");
-    let report = verify(&planted.house.data().join("m/journal")).unwrap();
+    let report = verify(&planted.workspace.data().join("m/journal")).unwrap();
     assert_eq!(report.erased, erased, "{name}");
     restores(&planted, &name).await;
-    let found = found_in(&planted.house.data());
+    let found = found_in(&planted.workspace.data());
     assert!(found.is_empty(), "{name}, after restores: {found:#?}");
-    let offline = Offline::open(&planted.house.data(), "m").unwrap();
+    let offline = Offline::open(&planted.workspace.data(), "m").unwrap();
     let mut replay = offline.replay(None).expect(&name);
     while replay.advance(1000).expect(&name) {}
 }
@@ -360,10 +362,10 @@ async fn p6_nothing_of_erased_feedback_is_left_in_any_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_however_it_is_chosen_and_learned_nothing_is_left() {
     let lives = [
-        Life::Restored,
-        Life::Resent,
-        Life::WithInputs,
-        Life::Corrected,
+        Scenario::Restored,
+        Scenario::Resent,
+        Scenario::WithInputs,
+        Scenario::Corrected,
     ];
     for kind in &KINDS[1..] {
         for (life, task) in lives.into_iter().zip(TASKS.into_iter().cycle()) {

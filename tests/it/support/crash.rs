@@ -20,14 +20,14 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::support::server::{Client, Server, WAIT_MAX, run, text};
-use crate::support::{AUTO, Classroom, House, gradient, question, rows};
+use crate::support::{AUTO, LearnerHarness, Workspace, gradient, question, rows};
 
 /// Predictions that a client asks for in one round at most, and in one that is not ended before
 /// its orders are carried out.
 const N_ASKED_MAX: usize = 2_000;
 const N_ASKED_PATIENT: usize = 40;
 /// Answers and acknowledgements before a kill, at most.
-const N_HEARD_MAX: u64 = 120;
+const N_MESSAGES_MAX: u64 = 120;
 /// A kill follows the last of them within this.
 const MICROS_MAX: u64 = 3_000;
 /// A server that is killed while it starts has run for this long at most.
@@ -41,7 +41,7 @@ const DOUBTFUL: &str = "doubtful";
 
 /// What has been seen so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Toll {
+pub struct Counts {
     /// Kills under load, and kills of a server that was just starting.
     pub kills: u64,
     pub early_kills: u64,
@@ -60,8 +60,8 @@ pub struct Toll {
     pub compared: u64,
 }
 
-impl AddAssign for Toll {
-    fn add_assign(&mut self, more: Toll) {
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Counts) {
         self.kills += more.kills;
         self.early_kills += more.early_kills;
         self.acknowledged += more.acknowledged;
@@ -75,20 +75,20 @@ impl AddAssign for Toll {
 }
 
 /// One data directory, and what is known of it from outside.
-pub struct Life {
-    house: House,
+pub struct Scenario {
+    workspace: Workspace,
     rng: ChaCha8Rng,
     witnesses: Vec<Witness>,
     /// Orders given in this round and not answered.
     n_orders: u64,
-    pub toll: Toll,
+    pub counts: Counts,
 }
 
 /// What is known of one model.
 struct Witness {
     model: &'static str,
     journal: PathBuf,
-    room: Option<Classroom>,
+    room: Option<LearnerHarness>,
     /// Where each feedback event stands.
     found: BTreeMap<String, u64>,
     /// What was acknowledged since the journal was last read, and where it is said to stand.
@@ -101,19 +101,19 @@ struct Witness {
     made: BTreeSet<u64>,
 }
 
-/// What a client tells.
-enum Heard {
+/// A message of a client to the scenario.
+enum ClientMessage {
     /// An answer; its model, and the id that takes feedback.
     Answer(usize, String),
     /// A reply to feedback.
     Reply(usize, FeedbackReply),
     /// An order was carried out and made this version, or was not.
-    Obeyed(usize, Deed, Option<u64>),
+    Obeyed(usize, OperatorOrder, Option<u64>),
 }
 
-/// What an operator does.
+/// An order of an operator.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum OperatorOrder {
     Save,
     Restore(u64),
     Retract,
@@ -122,11 +122,11 @@ enum Deed {
 /// Whoever sends something to one model.
 struct Senders {
     events: UnboundedSender<FeedbackRequest>,
-    deeds: UnboundedSender<Deed>,
+    orders: UnboundedSender<OperatorOrder>,
 }
 
-impl Life {
-    pub fn new(seed: u64) -> Life {
+impl Scenario {
+    pub fn new(seed: u64) -> Scenario {
         let small = "[versions]\nevery_examples = 16\n[journal]\nbytes_max = \"64MiB\"\n";
         let inputs = AUTO.split_once("[[input]]").expect("it has inputs").1;
         let bandit = format!("task = \"bandit\"\nactions = [\"a\", \"b\"]\n[[input]]{inputs}");
@@ -135,14 +135,15 @@ impl Life {
             ("bandit", format!("{bandit}{small}")),
             ("net", format!("{}{small}", gradient("adamw", "8", "der++"))),
         ];
-        let house = House::new(&models.each_ref().map(|(name, toml)| (*name, &toml[..])));
-        let witness = |(model, _)| Witness::new(model, house.data().join(model).join("journal"));
-        Life {
+        let workspace = Workspace::new(&models.each_ref().map(|(name, toml)| (*name, &toml[..])));
+        let witness =
+            |(model, _)| Witness::new(model, workspace.data().join(model).join("journal"));
+        Scenario {
             witnesses: models.map(witness).into(),
-            house,
+            workspace,
             rng: ChaCha8Rng::seed_from_u64(seed),
             n_orders: 0,
-            toll: Toll::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -150,8 +151,8 @@ impl Life {
     pub async fn round(&mut self) {
         if self.rng.random_bool(0.2) {
             let after = self.rng.random_range(0..START_MICROS_MAX);
-            Server::kill_early(&self.house, Duration::from_micros(after));
-            self.toll.early_kills += 1;
+            Server::kill_early(&self.workspace, Duration::from_micros(after));
+            self.counts.early_kills += 1;
         }
         let server = self.start().await;
         // Some kills come behind an order, and some while it is carried out.
@@ -162,56 +163,56 @@ impl Life {
             N_ASKED_MAX
         };
         self.n_orders = 0;
-        let (heard, mut hearing) = unbounded_channel();
+        let (sender, mut messages) = unbounded_channel();
         let mut clients = JoinSet::new();
         let mut senders = Vec::new();
         for (index, witness) in self.witnesses.iter().enumerate() {
-            let events = teach(index, &server.address, heard.clone(), &mut clients).await;
+            let events = teach(index, &server.address, sender.clone(), &mut clients).await;
             witness
                 .unanswered
                 .values()
                 .for_each(|event| drop(events.send(event.clone())));
-            let (deeds, given) = unbounded_channel();
+            let (orders, given) = unbounded_channel();
             let client = Client::connect(&server.address).await;
-            clients.spawn(operate(client, index, witness.model, given, heard.clone()));
-            senders.push(Senders { events, deeds });
+            clients.spawn(operate(client, index, witness.model, given, sender.clone()));
+            senders.push(Senders { events, orders });
             for _ in 0..N_ASKING {
-                let (model, heard) = (witness.model, heard.clone());
+                let (model, sender) = (witness.model, sender.clone());
                 let first = self.rng.random_range(0..1000);
                 let asked = first..first + n_asked;
                 let client = Client::connect(&server.address).await;
-                clients.spawn(ask(client, index, model, asked, heard));
+                clients.spawn(ask(client, index, model, asked, sender));
             }
         }
-        drop(heard);
-        let mut n_left = self.rng.random_range(0..=N_HEARD_MAX);
+        drop(sender);
+        let mut n_left = self.rng.random_range(0..=N_MESSAGES_MAX);
         while n_left > 0 || patient && self.n_orders > 0 {
-            let next = tokio::time::timeout(WAIT_MAX, hearing.recv()).await;
-            self.hear(next.expect("it answers").expect("clients go on"), &senders);
+            let next = tokio::time::timeout(WAIT_MAX, messages.recv()).await;
+            self.handle(next.expect("it answers").expect("clients go on"), &senders);
             n_left = n_left.saturating_sub(1);
         }
         let micros = Duration::from_micros(self.rng.random_range(0..MICROS_MAX));
         let more = async {
-            while let Some(next) = hearing.recv().await {
-                self.hear(next, &senders);
+            while let Some(next) = messages.recv().await {
+                self.handle(next, &senders);
             }
         };
         // The end of this wait is the moment of the kill.
         let _ = tokio::time::timeout(micros, more).await;
         drop(server);
-        self.toll.kills += 1;
+        self.counts.kills += 1;
         drop(senders);
-        self.drain(hearing).await;
+        self.drain(messages).await;
         while let Some(ended) = clients.join_next().await {
             ended.expect("no client panics");
         }
     }
 
     /// What was on its way to a client when the server was killed still counts.
-    async fn drain(&mut self, mut hearing: UnboundedReceiver<Heard>) {
+    async fn drain(&mut self, mut messages: UnboundedReceiver<ClientMessage>) {
         let all = async {
-            while let Some(next) = hearing.recv().await {
-                self.hear(next, &[]);
+            while let Some(next) = messages.recv().await {
+                self.handle(next, &[]);
             }
         };
         tokio::time::timeout(WAIT_MAX, all)
@@ -219,9 +220,9 @@ impl Life {
             .expect("clients end");
     }
 
-    fn hear(&mut self, heard: Heard, senders: &[Senders]) {
-        match heard {
-            Heard::Answer(index, id) => {
+    fn handle(&mut self, message: ClientMessage, senders: &[Senders]) {
+        match message {
+            ClientMessage::Answer(index, id) => {
                 let Some(sender) = senders.get(index) else {
                     return;
                 };
@@ -229,52 +230,52 @@ impl Life {
                 // One that cannot be sent any more is sent in the next round.
                 let _ = sender.events.send(event);
                 if self.rng.random_bool(ORDERS_SHARE) {
-                    let deed = self.deed(index);
-                    self.n_orders += u64::from(sender.deeds.send(deed).is_ok());
+                    let order = self.order(index);
+                    self.n_orders += u64::from(sender.orders.send(order).is_ok());
                 }
             }
-            Heard::Obeyed(index, deed, made) => {
+            ClientMessage::Obeyed(index, order, made) => {
                 self.n_orders = self.n_orders.saturating_sub(1);
                 let Some(version) = made else { return };
                 self.witnesses[index].versions.push(version);
-                self.toll.versions += 1;
-                self.toll.restored += u64::from(matches!(deed, Deed::Restore(_)));
-                self.toll.retracted += u64::from(matches!(deed, Deed::Retract));
+                self.counts.versions += 1;
+                self.counts.restored += u64::from(matches!(order, OperatorOrder::Restore(_)));
+                self.counts.retracted += u64::from(matches!(order, OperatorOrder::Retract));
             }
-            Heard::Reply(index, reply) => {
+            ClientMessage::Reply(index, reply) => {
                 let duplicate = self.witnesses[index].note(reply);
-                self.toll.acknowledged += 1;
-                self.toll.repeated += u64::from(duplicate);
+                self.counts.acknowledged += 1;
+                self.counts.repeated += u64::from(duplicate);
             }
         }
     }
 
-    fn deed(&mut self, index: usize) -> Deed {
+    fn order(&mut self, index: usize) -> OperatorOrder {
         let made = self.witnesses[index].versions.choose(&mut self.rng);
         match (self.rng.random_range(0..4), made) {
-            (0, _) => Deed::Retract,
-            (1, Some(version)) => Deed::Restore(*version),
-            _ => Deed::Save,
+            (0, _) => OperatorOrder::Retract,
+            (1, Some(version)) => OperatorOrder::Restore(*version),
+            _ => OperatorOrder::Save,
         }
     }
 
     /// Starts the server, and compares what it recovered.
     async fn start(&mut self) -> Server {
-        let server = Server::of(&self.house);
+        let server = Server::of(&self.workspace);
         for witness in &mut self.witnesses {
             let status = server.status(witness.model).await;
-            self.toll.entries += witness.read(status.journal_position);
+            self.counts.entries += witness.read(status.journal_position);
             witness.compare(&status);
-            self.toll.compared += 1;
+            self.counts.compared += 1;
         }
         server
     }
 
     /// The last start: all is still there, and a stop goes well.
-    pub async fn end(mut self) -> Toll {
+    pub async fn end(mut self) -> Counts {
         self.start().await.stop();
-        run(&["verify", "--data", text(&self.house.data())], 0);
-        self.toll
+        run(&["verify", "--data", text(&self.workspace.data())], 0);
+        self.counts
     }
 }
 
@@ -335,7 +336,7 @@ impl Witness {
                 assert_eq!(before, None, "{} applied twice", feedback.feedback_id);
             }
             let room = self.room.get_or_insert_with(|| match &entry.event {
-                Event::Description(description) => Classroom::empty(&description.toml),
+                Event::Description(description) => LearnerHarness::empty(&description.toml),
                 other => panic!("the journal starts with {other:?}"),
             });
             let made = room.apply(entry).version;
@@ -375,7 +376,7 @@ impl Witness {
 async fn teach(
     index: usize,
     address: &str,
-    heard: UnboundedSender<Heard>,
+    sender: UnboundedSender<ClientMessage>,
     clients: &mut JoinSet<()>,
 ) -> UnboundedSender<FeedbackRequest> {
     let (events, sent) = unbounded_channel();
@@ -387,7 +388,7 @@ async fn teach(
         };
         let mut replies = replies.into_inner();
         while let Ok(Some(reply)) = replies.message().await {
-            if heard.send(Heard::Reply(index, reply)).is_err() {
+            if sender.send(ClientMessage::Reply(index, reply)).is_err() {
                 return;
             }
         }
@@ -401,19 +402,19 @@ async fn operate(
     mut client: Client,
     index: usize,
     model: &'static str,
-    mut deeds: UnboundedReceiver<Deed>,
-    heard: UnboundedSender<Heard>,
+    mut orders: UnboundedReceiver<OperatorOrder>,
+    sender: UnboundedSender<ClientMessage>,
 ) {
     let model = model.to_owned();
-    while let Some(deed) = deeds.recv().await {
+    while let Some(order) = orders.recv().await {
         let (model, registry) = (model.clone(), &mut client.registry);
         let note = "a test asks".to_owned();
-        let made = match deed {
-            Deed::Save => {
+        let made = match order {
+            OperatorOrder::Save => {
                 let made = registry.checkpoint(CheckpointRequest { model, note }).await;
                 made.map(|made| made.into_inner().version)
             }
-            Deed::Restore(version) => {
+            OperatorOrder::Restore(version) => {
                 let request = RestoreRequest {
                     model,
                     version,
@@ -423,7 +424,7 @@ async fn operate(
                 let made = registry.restore(request).await;
                 made.map(|made| made.into_inner().version)
             }
-            Deed::Retract => {
+            OperatorOrder::Retract => {
                 let request = RetractRequest {
                     model,
                     source: Some(DOUBTFUL.to_owned()),
@@ -434,7 +435,10 @@ async fn operate(
                 done.map(|done| done.into_inner().version)
             }
         };
-        if heard.send(Heard::Obeyed(index, deed, made.ok())).is_err() {
+        if sender
+            .send(ClientMessage::Obeyed(index, order, made.ok()))
+            .is_err()
+        {
             return;
         }
     }
@@ -446,7 +450,7 @@ async fn ask(
     index: usize,
     model: &'static str,
     asked: Range<usize>,
-    heard: UnboundedSender<Heard>,
+    sender: UnboundedSender<ClientMessage>,
 ) {
     for (batch, _) in rows(asked.end, 0.4).skip(asked.start) {
         let Ok(answer) = client.inference.model_infer(question(model, &batch)).await else {
@@ -460,7 +464,7 @@ async fn ask(
         let raw = &answer.raw_output_contents[place.expect("it takes feedback")];
         let id = String::from_utf8(raw.slice(4..).to_vec()).expect("UTF-8");
         assert!(id.parse::<PredictionId>().is_ok(), "{id}");
-        if heard.send(Heard::Answer(index, id)).is_err() {
+        if sender.send(ClientMessage::Answer(index, id)).is_err() {
             return;
         }
     }

@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Classroom, label, rows};
+use super::{LearnerHarness, label, rows};
 
 pub const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
 const SECOND: i64 = 1_000_000;
@@ -42,7 +42,7 @@ pub fn descriptions() -> Vec<String> {
 
 /// One history, by its seed: a learner that lived through it, and its journal.
 pub struct History {
-    pub room: Classroom,
+    pub room: LearnerHarness,
     rng: ChaCha8Rng,
     /// Predictions that were served, and how many events were said.
     served: Vec<Prediction>,
@@ -55,7 +55,7 @@ impl History {
     /// Lives through `n_steps`.
     pub fn live(toml: &str, seed: u64, n_steps: usize) -> History {
         let mut history = History {
-            room: Classroom::new(toml),
+            room: LearnerHarness::new(toml),
             rng: ChaCha8Rng::seed_from_u64(seed),
             served: Vec::new(),
             n_said: 0,
@@ -233,9 +233,9 @@ pub fn refused(journal: &[Entry]) -> BTreeSet<u64> {
 /// A second learner, fed live from the start with what was retracted left out before it was
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
-pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
+pub fn twin(toml: &str, journal: &[Entry]) -> LearnerHarness {
     let (excluded, refused) = (retracted(journal), refused(journal));
-    let mut room = Classroom::empty(toml);
+    let mut room = LearnerHarness::empty(toml);
     // The twin's versions by the position of the first one's command.
     let mut made = BTreeMap::new();
     let position_of = |version: u64| {
@@ -273,11 +273,11 @@ pub fn twin(toml: &str, journal: &[Entry]) -> Classroom {
 }
 
 /// Checks everything that a history promises, in memory, and gives what lived through it.
-pub fn check(toml: &str, seed: u64, n_steps: usize) -> Classroom {
+pub fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     let history = History::live(toml, seed, n_steps);
     let learner = &history.room.learner;
     let journal = &history.room.journal;
-    let mut again = Classroom::empty(toml);
+    let mut again = LearnerHarness::empty(toml);
     journal
         .iter()
         .for_each(|entry| drop(again.apply(entry.clone())));

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 
 use bytes::Bytes;
-use perennial::engine::{Accepted, Config, Engine, Made, Manner, ServedModel};
+use perennial::engine::{Accepted, Config, Engine, NewVersion, PredictOptions, ServedModel};
 use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time,
@@ -54,18 +54,18 @@ pub fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
 }
 
 /// A folder of models and a data directory that go with the test.
-pub struct House {
+pub struct Workspace {
     folder: tempfile::TempDir,
 }
 
-impl House {
-    pub fn new(models: &[(&str, &str)]) -> House {
+impl Workspace {
+    pub fn new(models: &[(&str, &str)]) -> Workspace {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let house = House { folder };
+        let workspace = Workspace { folder };
         for (name, toml) in models {
-            house.describe(name, toml);
+            workspace.describe(name, toml);
         }
-        house
+        workspace
     }
 
     pub fn describe(&self, name: &str, toml: &str) {
@@ -143,7 +143,7 @@ pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
 pub async fn teach(model: &ServedModel, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
     let snapshot = model.snapshot("").expect("it serves");
     let answer = model
-        .predict(&snapshot, batch, Manner::default())
+        .predict(&snapshot, batch, PredictOptions::default())
         .await
         .unwrap();
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
@@ -163,7 +163,7 @@ pub async fn teach_rows(model: &ServedModel, n_rows: usize, turn: f64, prefix: &
     }
 }
 
-pub async fn order(model: &ServedModel, order: Order) -> Made {
+pub async fn order(model: &ServedModel, order: Order) -> NewVersion {
     let command = Command {
         order,
         actor: String::new(),
@@ -193,12 +193,12 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 /// What the model says of the same fifty rows, now.
 pub fn answers(model: &ServedModel) -> Vec<Outputs> {
     let snapshot = model.snapshot("").expect("it serves");
-    let manner = Manner {
+    let options = PredictOptions {
         journal: false,
         explore: false,
     };
     let ask = |(batch, _)| {
-        let answer = wait(model.predict(&snapshot, batch, manner));
+        let answer = wait(model.predict(&snapshot, batch, options));
         answer.unwrap().outputs
     };
     rows(50, 0.0).map(ask).collect()
@@ -215,7 +215,7 @@ pub fn hex(digest: [u8; 32]) -> String {
 
 /// A learner that is fed in memory, with the journal it was fed and the versions it made.
 #[derive(Clone)]
-pub struct Classroom {
+pub struct LearnerHarness {
     pub learner: Learner,
     pub journal: Vec<Entry>,
     versions: BTreeMap<u64, (Tensors, Tensors)>,
@@ -227,7 +227,7 @@ pub struct Classroom {
 }
 
 /// What a learner finds: the journal so far, the versions, and other histories from the start.
-struct Shelf<'a> {
+struct JournalLookup<'a> {
     journal: &'a [Entry],
     versions: &'a BTreeMap<u64, (Tensors, Tensors)>,
     exclusions: &'a [Exclusion],
@@ -238,7 +238,7 @@ fn absent(what: String) -> LookupError {
     LookupError::NotRetained(what)
 }
 
-impl Lookup for Shelf<'_> {
+impl Lookup for JournalLookup<'_> {
     fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
         match &self.journal[position as usize - 1].event {
             Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
@@ -310,7 +310,7 @@ impl Lookup for Shelf<'_> {
             .collect();
         exclusions.push(ours);
         let first = excluded.first().copied();
-        let other = Classroom::compare(journal, exclusions, refused, first);
+        let other = LearnerHarness::compare(journal, exclusions, refused, first);
         Ok(Counterfactual {
             learner: other.learner,
             excluded,
@@ -319,14 +319,14 @@ impl Lookup for Shelf<'_> {
     }
 }
 
-impl Classroom {
+impl LearnerHarness {
     /// What this journal leads to without some of its feedback, where these orders were refused.
     pub fn derive(
         journal: &[Entry],
         exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
-    ) -> Classroom {
-        Classroom::compare(journal, exclusions, refused, None)
+    ) -> LearnerHarness {
+        LearnerHarness::compare(journal, exclusions, refused, None)
     }
 
     /// The same, whose versions from a position on are compared with those of the journal.
@@ -335,11 +335,11 @@ impl Classroom {
         exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
         from: Option<u64>,
-    ) -> Classroom {
+    ) -> LearnerHarness {
         let Some(Event::Description(first)) = journal.first().map(|entry| &entry.event) else {
             panic!("a journal starts with a description")
         };
-        let mut room = Classroom::empty(&first.toml);
+        let mut room = LearnerHarness::empty(&first.toml);
         room.learner = room.learner.rederive(exclusions.clone());
         room.exclusions = exclusions;
         room.refused = refused;
@@ -363,9 +363,9 @@ impl Classroom {
     }
 
     /// Nothing was told yet, not even the description, which is as a journal holds it.
-    pub fn empty(toml: &str) -> Classroom {
+    pub fn empty(toml: &str) -> LearnerHarness {
         let spec = Spec::journaled(toml).expect("a description");
-        Classroom {
+        LearnerHarness {
             learner: Learner::new(Arc::new(spec)),
             journal: Vec::new(),
             versions: BTreeMap::new(),
@@ -376,13 +376,13 @@ impl Classroom {
     }
 
     /// Its first entry is the description, under the newest revision of the learning rules.
-    pub fn new(toml: &str) -> Classroom {
-        Classroom::journaled(&Spec::pin(toml, &[], REVISION))
+    pub fn new(toml: &str) -> LearnerHarness {
+        LearnerHarness::journaled(&Spec::pin(toml, &[], REVISION))
     }
 
     /// Its first entry is the description, as a journal holds it.
-    pub fn journaled(toml: &str) -> Classroom {
-        let mut room = Classroom::empty(toml);
+    pub fn journaled(toml: &str) -> LearnerHarness {
+        let mut room = LearnerHarness::empty(toml);
         room.tell(Event::Description(Description {
             toml: toml.to_owned(),
             build: "a build".to_owned(),
@@ -403,7 +403,7 @@ impl Classroom {
 
     /// The same, at a moment of its own.
     pub fn tell_at(&mut self, time: Time, event: Event) -> Step {
-        let at = |room: &Classroom, event| Entry {
+        let at = |room: &LearnerHarness, event| Entry {
             time,
             ..room.next(event)
         };
@@ -433,13 +433,13 @@ impl Classroom {
     }
 
     pub fn try_apply(&mut self, entry: Entry) -> Result<Step, Error> {
-        let mut shelf = Shelf {
+        let mut lookup = JournalLookup {
             journal: &self.journal,
             versions: &self.versions,
             exclusions: &self.exclusions,
             refused: &self.refused,
         };
-        let step = self.learner.apply(&entry, &mut shelf)?;
+        let step = self.learner.apply(&entry, &mut lookup)?;
         if let Some(version) = &step.version {
             let saved = (self.learner.learned().weights(), self.learner.state());
             self.versions.insert(version.version, saved);

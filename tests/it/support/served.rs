@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{
-    Accepted, Certificate, Clock, Disposal, Engine, Error, Manner, Reading, Retract, ServedModel,
-    State,
+    Accepted, Certificate, Clock, Disposal, Engine, Error, PredictOptions, Reading, Retract,
+    ServedModel, State,
 };
 use perennial::event::{Command, Entry, Feedback, Order, Outputs, Selector, Signal, Time};
 use perennial::learn::{Fate, Learner};
@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::runtime::Runtime;
 
 use super::histories::{SOURCES, retracted, twin};
-use super::{Classroom, House, digest, label, rows, syncing_nothing, wait};
+use super::{LearnerHarness, Workspace, digest, label, rows, syncing_nothing, wait};
 
 /// Rows that are served between two orders.
 const N_ROWS: usize = 3;
@@ -28,7 +28,7 @@ const SECOND: i64 = 1_000_000;
 
 /// A model of a history, and what decides how it goes on.
 struct Served<'a> {
-    house: House,
+    workspace: Workspace,
     runtime: &'a Runtime,
     rng: ChaCha8Rng,
     now: Arc<AtomicI64>,
@@ -36,9 +36,9 @@ struct Served<'a> {
 }
 
 /// Checks that what the engine makes of a history, live and recovered, is what it has to be.
-pub fn check(toml: &str, seed: u64, room: &Classroom, runtime: &Runtime) {
+pub fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runtime) {
     let mut served = Served {
-        house: House::new(&[("m", toml)]),
+        workspace: Workspace::new(&[("m", toml)]),
         runtime,
         rng: ChaCha8Rng::seed_from_u64(seed),
         now: Arc::default(),
@@ -56,7 +56,7 @@ pub fn check(toml: &str, seed: u64, room: &Classroom, runtime: &Runtime) {
     let saved = served.saved(lived.position());
     assert!(saved == lived, "{}", place("saved"));
 
-    fs::remove_dir_all(served.house.data().join("m/checkpoints")).unwrap();
+    fs::remove_dir_all(served.workspace.data().join("m/checkpoints")).unwrap();
     let engine = served.open(lived.time());
     same(&engine, &lived, &place("replayed"));
     let Some(selector) = selector else { return };
@@ -73,7 +73,7 @@ pub fn check(toml: &str, seed: u64, room: &Classroom, runtime: &Runtime) {
 /// What a learner comes to that applies these entries, which is what a second one learned that was
 /// fed live without what was taken back.
 fn expected(toml: &str, journal: &[Entry], place: &str) -> Learner {
-    let mut room = Classroom::empty(toml);
+    let mut room = LearnerHarness::empty(toml);
     let entries = journal.iter().cloned();
     entries.for_each(|entry| drop(room.apply(entry)));
     let learners = [&room.learner, &twin(toml, journal).learner];
@@ -99,7 +99,7 @@ fn same(engine: &Engine, learner: &Learner, place: &str) {
 
 impl Served<'_> {
     fn write(&self, entries: &[Entry]) {
-        let directory = Directory::open(&self.house.data()).unwrap();
+        let directory = Directory::open(&self.workspace.data()).unwrap();
         let config = Config {
             disk: syncing_nothing(),
             ..Config::default()
@@ -119,13 +119,13 @@ impl Served<'_> {
         let config = perennial::engine::Config {
             disk: syncing_nothing(),
             clock: Clock::simulated(move || Reading::agreed(now.load(Relaxed))),
-            ..self.house.config()
+            ..self.workspace.config()
         };
         Engine::open(config).expect("the engine opens")
     }
 
     fn journal(&self, first: u64) -> Vec<Entry> {
-        let journal = self.house.data().join("m/journal");
+        let journal = self.workspace.data().join("m/journal");
         let last = verify(&journal).unwrap().last_position;
         let mut reader = Reader::open(&journal, first, last).unwrap();
         let entries = (first..=last).map(|_| reader.next(last).unwrap().unwrap());
@@ -134,7 +134,7 @@ impl Served<'_> {
 
     /// The state that a clean stop saved.
     fn saved(&self, position: u64) -> Learner {
-        let folder = self.house.data().join("m/checkpoints");
+        let folder = self.workspace.data().join("m/checkpoints");
         let found = checkpoint::load(&folder, position).unwrap();
         Learner::load(found.weights, found.learner).unwrap()
     }
@@ -193,7 +193,7 @@ impl Served<'_> {
             let skip = self.rng.random_range(0..500);
             let (batch, truth) = rows(500, 0.3).nth(skip).expect("rows go on");
             let snapshot = model.snapshot("").unwrap();
-            let answer = wait(model.predict(&snapshot, batch, Manner::default())).unwrap();
+            let answer = wait(model.predict(&snapshot, batch, PredictOptions::default())).unwrap();
             self.n_said += 1;
             let source = SOURCES.choose(&mut self.rng).expect("there are three");
             let told = label(answer.ids[0], &format!("served-{}", self.n_said), truth);

@@ -21,7 +21,7 @@ use perennial::proto::perennial::v1::*;
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::{House, question, rows};
+use crate::support::{Workspace, question, rows};
 
 /// Nothing here takes longer; what does has stopped.
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -125,13 +125,13 @@ impl Server {
         server
     }
 
-    pub fn of(house: &House) -> Server {
-        Server::start(&house.models(), &house.data())
+    pub fn of(workspace: &Workspace) -> Server {
+        Server::start(&workspace.models(), &workspace.data())
     }
 
     /// Starts it, and kills it after this long, whatever it has come to.
-    pub fn kill_early(house: &House, after: Duration) {
-        let (models, data) = (house.models(), house.data());
+    pub fn kill_early(workspace: &Workspace, after: Duration) {
+        let (models, data) = (workspace.models(), workspace.data());
         let mut command = program(&serve_args(&models, &data));
         let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
         let (_never, wait) = channel::<()>();

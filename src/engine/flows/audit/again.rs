@@ -14,8 +14,8 @@ use crate::event::{
 use crate::learn::{Fate, Learner};
 use crate::model::{Choice, profile};
 
-/// A state derived again.
-pub(super) struct Again {
+/// A state derived again from the journal.
+pub(super) struct DerivedState {
     pub learner: Learner,
     /// The descriptions that were in force while it came to be, from the saved state on that it
     /// was derived from.
@@ -23,7 +23,11 @@ pub(super) struct Again {
 }
 
 /// The state as it was when it answered, whatever was retracted since.
-pub(super) fn state_at(versions: &Versions, position: u64, facts: &Facts) -> Result<Again, Error> {
+pub(super) fn state_at(
+    versions: &Versions,
+    position: u64,
+    facts: &Facts,
+) -> Result<DerivedState, Error> {
     let rebuild = Rebuild::again(versions, position, facts)?;
     let base = rebuild.base;
     let mut later = facts.descriptions(base, position).peekable();
@@ -33,7 +37,7 @@ pub(super) fn state_at(versions: &Versions, position: u64, facts: &Facts) -> Res
     }
     under.extend(later.map(|(_, description)| description.clone()));
     let learner = rebuild.finish(position)?.learner;
-    Ok(Again { learner, under })
+    Ok(DerivedState { learner, under })
 }
 
 /// The fate of the feedback at a position when it came, where that can be derived again.
@@ -51,7 +55,7 @@ pub(super) fn fate_at(versions: &Versions, position: u64, facts: &Facts) -> Opti
     Fate::ALL.into_iter().find(grown)
 }
 
-impl Again {
+impl DerivedState {
     /// Why it answers otherwise than was served.
     pub fn difference(&self) -> String {
         let now = Description {

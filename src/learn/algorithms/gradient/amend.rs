@@ -8,7 +8,7 @@
 use super::super::example::{Amendment, Outcome};
 use super::super::output_loss::OutputLoss;
 use super::GradientLearner;
-use super::influence::{Influence, Left, Pulled};
+use super::influence::{Influence, RemainingInfluence, UpdateRow};
 use super::replay_loss::ReplayLoss;
 use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
@@ -18,7 +18,7 @@ pub struct Amended {
     before: Target,
     after: Target,
     /// The part of its update that is left; none where that is not known, and of classes.
-    left: Option<Left>,
+    left: Option<RemainingInfluence>,
     /// The learning rate times the share that an example has in an update.
     rate: f32,
     is_learned_again: bool,
@@ -41,7 +41,12 @@ impl Amended {
         self.gradient_of(|left| left.averaged(horizon), replay_loss, row);
     }
 
-    fn gradient_of(&self, mass: impl Fn(&Left) -> f32, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
+    fn gradient_of(
+        &self,
+        mass: impl Fn(&RemainingInfluence) -> f32,
+        replay_loss: &ReplayLoss<'_>,
+        row: Row<'_>,
+    ) {
         if self.is_learned_again {
             replay_loss.new_row(self.after, row.outputs, row.gradient);
             return;
@@ -83,11 +88,11 @@ impl GradientLearner {
         let hold = |outputs: &mut [f32]| output_loss.shift(both, outputs);
         self.memory.amend(amendment.example, target, hold);
         let share = 1.0 / self.settings.examples_per_update as f32;
-        let left_of = |all: &Influence| all.left_of(amendment.example, amendment.before);
+        let remaining_of = |all: &Influence| all.remaining_of(amendment.example, amendment.before);
         let amended = Amended {
             before: amendment.before,
             after: target,
-            left: self.influence.as_ref().and_then(left_of),
+            left: self.influence.as_ref().and_then(remaining_of),
             rate: share * self.settings.learning_rate,
             is_learned_again: self.influence.is_none(),
         };
@@ -128,13 +133,13 @@ impl GradientLearner {
         let rows = examples.zip(self.network.reaches()).enumerate();
         // What is taken back is no pull towards a target.
         let rows = rows.skip(if amended.is_some() { n_new } else { 0 });
-        let pulled = rows.map(|(index, (stored, reach))| Pulled {
+        let pulled = rows.map(|(index, (stored, reach))| UpdateRow {
             example: stored.example,
             target: stored.target,
             reach: *reach,
             rate: self.settings.learning_rate * shares[usize::from(index >= n_new)],
         });
-        let pulled: Vec<Pulled> = pulled.collect();
+        let pulled: Vec<UpdateRow> = pulled.collect();
         influence.count(&pulled);
     }
 

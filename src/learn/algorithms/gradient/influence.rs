@@ -52,7 +52,7 @@ struct Mass {
 
 /// A row of an update.
 #[derive(Clone, Copy, Debug)]
-pub struct Pulled {
+pub struct UpdateRow {
     pub example: Option<u64>,
     pub target: Target,
     /// How far a derivative of one moves its outputs, for a learning rate and a share of one.
@@ -61,7 +61,7 @@ pub struct Pulled {
     pub rate: f32,
 }
 
-impl Pulled {
+impl UpdateRow {
     fn pull(&self) -> f64 {
         let pull = f64::from(self.reach) * f64::from(self.rate);
         if pull.is_finite() { pull.max(0.0) } else { 0.0 }
@@ -70,7 +70,7 @@ impl Pulled {
 
 /// The influence of an example that is left in an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Left {
+pub struct RemainingInfluence {
     /// In the network.
     pub mass: f32,
     /// How far a derivative of one moves the output, for a learning rate and a share of one.
@@ -81,7 +81,7 @@ pub struct Left {
     n_updates: u64,
 }
 
-impl Left {
+impl RemainingInfluence {
     /// In an average over the last `horizon` updates of the network, or over all while they are
     /// fewer, as [`super::average`] keeps them.
     pub fn averaged(&self, horizon: f32) -> f32 {
@@ -137,7 +137,7 @@ impl Influence {
     }
 
     /// Counts one update of these rows.
-    pub fn count(&mut self, rows: &[Pulled]) {
+    pub fn count(&mut self, rows: &[UpdateRow]) {
         self.n_updates += 1;
         let alike = self.likeness.mean();
         let mut pulls = vec![0.0; self.sums.len()];
@@ -181,13 +181,13 @@ impl Influence {
     }
 
     /// The influence that is left of an example; none of one whose mass is not known any more.
-    pub fn left_of(&self, example: u64, target: Target) -> Option<Left> {
+    pub fn remaining_of(&self, example: u64, target: Target) -> Option<RemainingInfluence> {
         let one = self.masses.get(&example)?;
         let sum = self.sum(target);
         let mass = one.mass * (one.sum - sum).min(0.0).exp();
         // Each update takes the same part of a mass away, on the whole.
         let part = 1.0 - (-sum / self.n_updates.max(1) as f64).exp();
-        Some(Left {
+        Some(RemainingInfluence {
             mass: mass as f32,
             reach: one.reach as f32,
             area: (one.pulls - mass).max(0.0) / part.max(1e-12),
@@ -259,8 +259,8 @@ impl Influence {
 mod tests {
     use super::*;
 
-    fn pulled(example: u64, action: u32, pull: f32) -> Pulled {
-        Pulled {
+    fn pulled(example: u64, action: u32, pull: f32) -> UpdateRow {
+        UpdateRow {
             example: Some(example),
             target: Target::Reward {
                 action,
@@ -274,7 +274,7 @@ mod tests {
     fn left(influence: &Influence, example: u64, action: u32) -> f32 {
         let target = pulled(example, action, 0.0).target;
         influence
-            .left_of(example, target)
+            .remaining_of(example, target)
             .map_or(0.0, |left| left.mass)
     }
 
@@ -308,7 +308,7 @@ mod tests {
             influence.count(&[pulled(u64::from(update), 0, 0.05)]);
             sum += left(&influence, 300, 0);
         }
-        let averaged = influence.left_of(300, target).unwrap().averaged(1e6);
+        let averaged = influence.remaining_of(300, target).unwrap().averaged(1e6);
         assert!((averaged / (sum / 400.0) - 1.0).abs() < 0.1, "{averaged}");
     }
 

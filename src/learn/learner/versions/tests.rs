@@ -157,7 +157,9 @@ fn full() -> Story {
     stream.refusals.push(Refusal { position: 7 });
     stream.erasures.push(8);
     stream.tainted.add(90..=91, 92);
-    stream.retold.push(93, story.learner.accounts.tallies());
+    stream
+        .revised_tallies
+        .push(93, story.learner.accounts.tallies());
     story
 }
 
@@ -187,7 +189,7 @@ fn assert_full(learner: &Learner) {
         erasures,
         newest,
         tainted,
-        retold,
+        revised_tallies,
     } = &learner.stream;
     let none = Stream::default();
     assert!(*position > 0 && *time > none.time && *version > 0 && *newest_version > 0);
@@ -197,7 +199,7 @@ fn assert_full(learner: &Learner) {
     assert_ne!(*places, none.places);
     assert_ne!(*newest, none.newest);
     assert_ne!(*tainted, none.tainted);
-    assert_ne!(*retold, none.retold);
+    assert_ne!(*revised_tallies, none.revised_tallies);
     assert_ne!(learner.description, Description::default());
 }
 
@@ -290,7 +292,7 @@ fn p6_another_history_brings_its_learning_and_its_accounts_whole() {
 #[test]
 fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone() {
     let Story { learner, .. } = full();
-    let kept = learner.only_learned(None);
+    let kept = learner.restorable_part(None);
     assert_eq!(kept.learned, learner.learned);
     assert_eq!(
         (&kept.spec, &kept.description),

@@ -95,7 +95,7 @@ impl BaseRates {
     }
 }
 
-/// How neighbours are heard.
+/// The weighting of neighbours' votes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voters {
     /// The weight of a vote beside a newer one from the same place: 1 counts them alike, 0 only the

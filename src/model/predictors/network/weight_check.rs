@@ -212,7 +212,7 @@ mod tests {
     fn what_was_saved_fits() {
         let matches = weight_check(&WIDTHS, &file());
         assert_eq!(matches.len(), 4);
-        assert!(matches.iter().all(|fitting| fitting.advice.is_none()));
+        assert!(matches.iter().all(|one| one.advice.is_none()));
         let shown = "0.weight: expected F32 [4, 3], found F32 [4, 3]";
         assert_eq!(matches[0].to_string(), shown);
         let parameters = Parameters::starting(&WIDTHS, 0, &file());

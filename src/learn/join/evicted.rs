@@ -1,7 +1,7 @@
-//! Which predictions have made room, for those who cannot look at the waiting ones themselves.
+//! Evicted predictions: those that made room, for readers that cannot look at the waiting ones.
 //!
-//! Invariant: what is said to have gone has gone for good. Bounded: where it would be long, less is
-//! said.
+//! Invariant: an evicted prediction never waits again. Bounded: where the list would be long, fewer
+//! are listed.
 
 use std::collections::VecDeque;
 
@@ -13,11 +13,11 @@ use crate::event::PredictionId;
 const LISTED_MAX: usize = 16 * 1024;
 const NEXT_MAX: usize = 4 * 1024;
 /// Predictions that may come before the next look.
-const COMING_MAX: usize = 64 * 1024;
+const ARRIVALS_MAX: usize = 64 * 1024;
 
-/// The waiting predictions at one moment, as far as others have to know them.
+/// The evicted predictions at one moment, and the next ones.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Gone {
+pub struct Evicted {
     /// No id up to this one waits, but for those of `waiting`, which rise.
     newest: u128,
     waiting: Vec<u128>,
@@ -26,9 +26,9 @@ pub struct Gone {
     next: Vec<u128>,
 }
 
-/// Predictions that came since, in their order.
+/// Predictions that were journaled since, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Coming {
+pub struct Arrivals {
     /// Each with the position of its entry.
     ids: VecDeque<(u64, u128)>,
     /// Up to where some came that are not listed.
@@ -36,8 +36,8 @@ pub struct Coming {
 }
 
 impl PendingPredictions {
-    /// Which have made room by now, where `waiting_max` may wait.
-    pub fn gone(&self, waiting_max: usize) -> Gone {
+    /// The predictions that have made room by now, where `waiting_max` may wait.
+    pub fn evicted(&self, waiting_max: usize) -> Evicted {
         let waiting = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
         let mut waiting: Vec<u128> = waiting.take(LISTED_MAX + 1).collect();
         let newest = if waiting.len() > LISTED_MAX {
@@ -45,9 +45,9 @@ impl PendingPredictions {
         } else {
             self.made_room
         };
-        let near = self.len() + COMING_MAX >= waiting_max;
+        let near = self.len() + ARRIVALS_MAX >= waiting_max;
         let n_next = if near { NEXT_MAX } else { 0 };
-        Gone {
+        Evicted {
             newest,
             waiting,
             n_waiting: self.len(),
@@ -56,38 +56,38 @@ impl PendingPredictions {
     }
 }
 
-impl Gone {
+impl Evicted {
     /// How many wait.
     pub fn n_waiting(&self) -> usize {
         self.n_waiting
     }
 
-    /// Whether a prediction waits no more, or will not once what is `coming` has come.
-    pub fn holds(&self, id: PredictionId, coming: &Coming, waiting_max: usize) -> bool {
+    /// True if a prediction waits no more, or will not once the `arrivals` are applied.
+    pub fn contains(&self, id: PredictionId, arrivals: &Arrivals, waiting_max: usize) -> bool {
         let id = id.0;
-        let is_older = id <= self.newest && coming.unlisted == 0;
+        let is_older = id <= self.newest && arrivals.unlisted == 0;
         // Within a millisecond ids do not rise.
-        if is_older && self.waiting.binary_search(&id).is_err() && coming.place(id).is_none() {
+        if is_older && self.waiting.binary_search(&id).is_err() && arrivals.place(id).is_none() {
             return true;
         }
         // Nothing makes room before another one comes, also where fewer may wait than before.
-        let n_leaving = match coming.ids.len() {
+        let n_leaving = match arrivals.ids.len() {
             0 => 0,
-            n_coming => (self.n_waiting + n_coming).saturating_sub(waiting_max),
+            n_arrivals => (self.n_waiting + n_arrivals).saturating_sub(waiting_max),
         };
         let mut leaving = self.next.iter().take(n_leaving);
-        let n_coming = n_leaving.saturating_sub(self.n_waiting);
+        let n_arrivals = n_leaving.saturating_sub(self.n_waiting);
         leaving.any(|next| *next == id)
-            || n_coming > 0 && coming.place(id).is_some_and(|place| place < n_coming)
+            || n_arrivals > 0 && arrivals.place(id).is_some_and(|place| place < n_arrivals)
     }
 }
 
-impl Coming {
+impl Arrivals {
     /// Predictions that stand at a position. Of too many the first are not known any more: then
     /// fewer are said to go.
     pub fn add(&mut self, ids: &[PredictionId], position: u64) {
         self.ids.extend(ids.iter().map(|id| (position, id.0)));
-        let n_over = self.ids.len().saturating_sub(COMING_MAX);
+        let n_over = self.ids.len().saturating_sub(ARRIVALS_MAX);
         if let Some((position, _)) = self.ids.drain(..n_over).next_back() {
             self.unlisted = position;
         }
@@ -104,7 +104,7 @@ impl Coming {
     }
 
     fn place(&self, id: u128) -> Option<usize> {
-        self.ids.iter().position(|(_, coming)| *coming == id)
+        self.ids.iter().position(|(_, arrivals)| *arrivals == id)
     }
 }
 
@@ -131,64 +131,65 @@ mod tests {
         // Within a millisecond ids do not rise.
         wait(&mut joins, &[14, 11, 19, 12], 1);
         joins.make_room(3);
-        let gone = joins.gone(3);
-        let mut coming = Coming::default();
-        let check = |gone: &Gone, coming: &Coming, expected: &[u128]| {
-            let holds = |id: &u128| gone.holds(PredictionId(*id), coming, 3);
-            let ids: Vec<u128> = (11..30).filter(holds).collect();
+        let evicted = joins.evicted(3);
+        let mut arrivals = Arrivals::default();
+        let check = |evicted: &Evicted, arrivals: &Arrivals, expected: &[u128]| {
+            let contains = |id: &u128| evicted.contains(PredictionId(*id), arrivals, 3);
+            let ids: Vec<u128> = (11..30).filter(contains).collect();
             assert_eq!(ids, expected);
         };
         // Nor is one known that never was.
-        check(&gone, &coming, &[13, 14]);
+        check(&evicted, &arrivals, &[13, 14]);
         // Fewer may wait from now on.
-        assert!(!gone.holds(PredictionId(11), &coming, 1));
-        assert_eq!(gone.n_waiting(), 3);
-        coming.add(&[PredictionId(25), PredictionId(21)], 2);
-        check(&gone, &coming, &[11, 13, 14, 19]);
-        coming.add(&[22, 23].map(PredictionId), 3);
-        check(&gone, &coming, &[11, 12, 13, 14, 19, 25]);
+        assert!(!evicted.contains(PredictionId(11), &arrivals, 1));
+        assert_eq!(evicted.n_waiting(), 3);
+        arrivals.add(&[PredictionId(25), PredictionId(21)], 2);
+        check(&evicted, &arrivals, &[11, 13, 14, 19]);
+        arrivals.add(&[22, 23].map(PredictionId), 3);
+        check(&evicted, &arrivals, &[11, 12, 13, 14, 19, 25]);
         // One of the same millisecond is on its way.
-        let mut other = Coming::default();
+        let mut other = Arrivals::default();
         other.add(&[PredictionId(13)], 2);
-        check(&gone, &other, &[11, 14]);
+        check(&evicted, &other, &[11, 14]);
         // What is said to go goes.
         wait(&mut joins, &[25, 21], 2);
         joins.make_room(3);
-        coming.pass(2);
+        arrivals.pass(2);
         check(
-            &joins.gone(3),
-            &coming,
+            &joins.evicted(3),
+            &arrivals,
             &(11..20).chain([25]).collect::<Vec<_>>(),
         );
         wait(&mut joins, &[22, 23], 3);
         joins.make_room(3);
-        coming.pass(3);
-        let gone = joins.gone(3);
-        let stay = |id: u128| !gone.holds(PredictionId(id), &coming, 3);
+        arrivals.pass(3);
+        let evicted = joins.evicted(3);
+        let stay = |id: u128| !evicted.contains(PredictionId(id), &arrivals, 3);
         assert_eq!([21, 22, 23].map(stay), [true; 3]);
         assert_eq!([12, 19, 25].map(stay), [false; 3]);
     }
 
     #[test]
     fn p8_where_many_come_less_is_known_and_nothing_wrong() {
-        let mut coming = Coming::default();
-        let many: Vec<PredictionId> = (0..COMING_MAX as u128 + 2).map(PredictionId).collect();
-        coming.add(&many, 7);
-        assert_eq!((coming.ids.len(), coming.unlisted), (COMING_MAX, 7));
-        let holds = |id: u128| Gone::default().holds(PredictionId(id), &coming, 10);
-        let last = COMING_MAX as u128 + 1;
-        assert_eq!([2, last - 10].map(holds), [true; 2]);
-        assert_eq!([last - 9, last].map(holds), [false; 2]);
+        let mut arrivals = Arrivals::default();
+        let many: Vec<PredictionId> = (0..ARRIVALS_MAX as u128 + 2).map(PredictionId).collect();
+        arrivals.add(&many, 7);
+        assert_eq!((arrivals.ids.len(), arrivals.unlisted), (ARRIVALS_MAX, 7));
+        let contains = |id: u128| Evicted::default().contains(PredictionId(id), &arrivals, 10);
+        let last = ARRIVALS_MAX as u128 + 1;
+        assert_eq!([2, last - 10].map(contains), [true; 2]);
+        assert_eq!([last - 9, last].map(contains), [false; 2]);
         let mut joins = PendingPredictions::default();
         let ids: Vec<u128> = (1..=2 * LISTED_MAX as u128).collect();
         wait(&mut joins, &[u128::MAX >> 1], 1);
         joins.make_room(0);
         wait(&mut joins, &ids, 2);
-        let gone = joins.gone(usize::MAX);
-        assert_eq!((gone.waiting.len(), gone.next.len()), (LISTED_MAX, 0));
-        assert!(
-            !ids.iter()
-                .any(|id| gone.holds(PredictionId(*id), &Coming::default(), 1 << 20))
-        );
+        let evicted = joins.evicted(usize::MAX);
+        assert_eq!((evicted.waiting.len(), evicted.next.len()), (LISTED_MAX, 0));
+        assert!(!ids.iter().any(|id| evicted.contains(
+            PredictionId(*id),
+            &Arrivals::default(),
+            1 << 20
+        )));
     }
 }

@@ -1,8 +1,7 @@
-//! Versions that a retraction found to be the same without what it took back, with what they count
-//! by now.
+//! Revised tallies: those of versions whose learned state a retraction left the same.
 //!
-//! Invariant: only those are here whose checkpoints count something else. Where their bytes have a
-//! bound, the oldest leave, and can no longer be restored: what they count is not known any more.
+//! Invariant: only versions are here whose checkpoints hold other tallies. Where their bytes have a
+//! bound, the oldest leave, and can no longer be restored: their tallies are not known any more.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -15,7 +14,7 @@ pub(crate) const BYTES_MAX: usize = 128 << 10;
 
 /// Tallies of versions, as runs of consecutive numbers that count the same.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Retold {
+pub struct RevisedTallies {
     /// By the first version of each.
     runs: BTreeMap<u64, Run>,
     /// Of all runs.
@@ -30,7 +29,7 @@ struct Run {
     n_bytes: usize,
 }
 
-impl Retold {
+impl RevisedTallies {
     /// The counts of a version by now, if its checkpoint has others.
     pub fn get(&self, version: u64) -> Option<&Tallies> {
         let (_, run) = self.runs.range(..=version).next_back()?;
@@ -43,7 +42,7 @@ impl Retold {
     }
 
     /// Takes over these instead of all from their first version on.
-    pub(crate) fn replace_from(&mut self, first: u64, others: Retold) {
+    pub(crate) fn replace_from(&mut self, first: u64, others: RevisedTallies) {
         let gone = self.runs.split_off(&first);
         self.n_bytes -= gone.values().map(|run| run.n_bytes).sum::<usize>();
         if let Some((_, run)) = self.runs.iter_mut().next_back() {
@@ -98,13 +97,13 @@ impl Retold {
     pub(crate) fn load(
         tensors: &mut Tensors,
         position: impl Fn(u64) -> u64,
-    ) -> Result<Retold, Error> {
+    ) -> Result<RevisedTallies, Error> {
         let mut all = tensors.unnest("retold");
         let number = |name: &String| name.split_once('.')?.0.parse::<u64>().ok();
         let mut firsts: Vec<u64> = all.0.keys().filter_map(number).collect();
         firsts.sort_unstable();
         firsts.dedup();
-        let mut retold = Retold::default();
+        let mut revised_tallies = RevisedTallies::default();
         for first in firsts {
             let mut counted = all.unnest(&first.to_string());
             let (last, position) = if counted.0.contains_key("run") {
@@ -113,14 +112,14 @@ impl Retold {
             } else {
                 (first, position(first))
             };
-            let before = retold.runs.last_key_value();
+            let before = revised_tallies.runs.last_key_value();
             if last < first || before.is_some_and(|(_, run)| first <= run.last) {
                 let what = format!("a run from {first} to {last}");
                 return Err(Error::value("retold", what));
             }
-            retold.join(first, last, Tallies::load(&mut counted, position)?);
+            revised_tallies.join(first, last, Tallies::load(&mut counted, position)?);
         }
-        Ok(retold)
+        Ok(revised_tallies)
     }
 }
 
@@ -138,39 +137,45 @@ mod tests {
         }
     }
 
-    fn counted(retold: &Retold, version: u64) -> Option<u64> {
-        let tallies = retold.get(version)?;
+    fn counted(revised_tallies: &RevisedTallies, version: u64) -> Option<u64> {
+        let tallies = revised_tallies.get(version)?;
         Some(tallies.ledger.count(Fate::Applied))
     }
 
     #[test]
     fn versions_that_count_the_same_are_one_run() {
-        let mut retold = Retold::default();
+        let mut revised_tallies = RevisedTallies::default();
         for (version, n_applied) in [(3, 1), (4, 1), (5, 2), (7, 2)] {
-            retold.push(version, tallies(n_applied));
+            revised_tallies.push(version, tallies(n_applied));
         }
-        assert_eq!(retold.runs.len(), 3);
-        let all = [2, 3, 4, 5, 6, 7, 8].map(|version| counted(&retold, version));
+        assert_eq!(revised_tallies.runs.len(), 3);
+        let all = [2, 3, 4, 5, 6, 7, 8].map(|version| counted(&revised_tallies, version));
         assert_eq!(all, [None, Some(1), Some(1), Some(2), None, Some(2), None]);
         let mut tensors = Tensors::default();
-        retold.save(&mut tensors);
-        assert_eq!(Retold::load(&mut tensors, |_| 0), Ok(retold.clone()));
-        let mut others = Retold::default();
+        revised_tallies.save(&mut tensors);
+        assert_eq!(
+            RevisedTallies::load(&mut tensors, |_| 0),
+            Ok(revised_tallies.clone())
+        );
+        let mut others = RevisedTallies::default();
         others.push(6, tallies(9));
-        retold.replace_from(4, others);
-        let all = [3, 4, 5, 6, 7].map(|version| counted(&retold, version));
+        revised_tallies.replace_from(4, others);
+        let all = [3, 4, 5, 6, 7].map(|version| counted(&revised_tallies, version));
         assert_eq!(all, [Some(1), None, None, Some(9), None]);
     }
 
     #[test]
     fn the_oldest_leave_where_there_is_no_room() {
-        let mut retold = Retold::default();
-        (1..=9).for_each(|version| retold.push(2 * version, tallies(version as usize)));
+        let mut revised_tallies = RevisedTallies::default();
+        (1..=9).for_each(|version| revised_tallies.push(2 * version, tallies(version as usize)));
         let one = tallies(1).n_bytes();
-        assert_eq!(retold.make_room(9 * one), []);
-        assert_eq!(retold.make_room(7 * one), [2..=2, 4..=4]);
-        assert_eq!((counted(&retold, 4), counted(&retold, 6)), (None, Some(3)));
-        assert_eq!(retold.make_room(0).len(), 7);
-        assert_eq!(retold, Retold::default());
+        assert_eq!(revised_tallies.make_room(9 * one), []);
+        assert_eq!(revised_tallies.make_room(7 * one), [2..=2, 4..=4]);
+        assert_eq!(
+            (counted(&revised_tallies, 4), counted(&revised_tallies, 6)),
+            (None, Some(3))
+        );
+        assert_eq!(revised_tallies.make_room(0).len(), 7);
+        assert_eq!(revised_tallies, RevisedTallies::default());
     }
 }
