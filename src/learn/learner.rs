@@ -98,7 +98,7 @@ pub enum Error {
 pub struct Step {
     /// The fate of a feedback event.
     pub fate: Option<Fate>,
-    /// Whether the function answers differently from here on.
+    /// True if the function answers differently from here on.
     pub changed: bool,
     /// A version that is due: to be saved and recorded.
     pub version: Option<Version>,
@@ -113,14 +113,14 @@ pub struct Step {
 /// Feedback that another history excludes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exclusion {
-    /// Which events.
+    /// The excluded events.
     pub selector: Selector,
     /// Of those that stand before this position.
     pub before: u64,
 }
 
 impl Exclusion {
-    /// Whether it excludes the event at a position, which was accepted at `time`.
+    /// True if it excludes the event at a position, which was accepted at `time`.
     pub fn excludes(&self, position: u64, time: Time, feedback: &Feedback) -> bool {
         position < self.before && self.selector.chooses(feedback, time)
     }
@@ -150,7 +150,7 @@ pub struct Learner {
     gap: Option<Gap>,
 }
 
-/// Which history a state is of.
+/// The history that a state is of.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum History {
     /// The one that the journal describes.
@@ -182,8 +182,8 @@ impl Learner {
         }
     }
 
-    /// The same, of a description whose network arrives trained: `file` holds what its weights
-    /// are pinned to.
+    /// A learner of a description whose network arrives trained: `file` holds the tensors that its
+    /// weights are pinned to.
     ///
     /// # Errors
     /// Names the first tensor that does not fit the description.
@@ -203,8 +203,8 @@ impl Learner {
         })
     }
 
-    /// The same, from here on in a history without this feedback. Before a state is rederived it
-    /// has to be older than all that is left out.
+    /// This state, to go on in a history without the excluded feedback. It has to be older than all
+    /// of that feedback.
     pub fn rederive(self, exclusions: Vec<Exclusion>) -> Learner {
         Learner {
             history: History::Other(exclusions),
@@ -299,8 +299,7 @@ impl Learner {
         &self.stream.tainted
     }
 
-    /// What is counted by now of versions that a retraction found to be the same without what it
-    /// took back.
+    /// The tallies by now of versions whose learned state a retraction left the same.
     pub fn revised_tallies(&self) -> &RevisedTallies {
         &self.stream.revised_tallies
     }
@@ -446,8 +445,8 @@ impl Learner {
         }
     }
 
-    /// What was erased had been retracted before: only a history that leaves it out can go on. That
-    /// it came again says nothing that is needed.
+    /// Passes over an erased entry. Its feedback had been retracted before, so only a history that
+    /// excludes it can go on; an erased duplicate says nothing that is needed.
     fn pass_over(&mut self, kind: Kind) -> Result<Step, Error> {
         match (&self.history, kind) {
             (_, Kind::Duplicate) => Ok(self.end(Fate::Duplicate)),

@@ -3,8 +3,8 @@
 //! Promise: equal states and equal entries give equal states, bit for bit within one numeric
 //! profile. Nothing here reads a clock, a file, a thread or the order of a hash table.
 //!
-//! In reading order: [`Learner`] (apply one entry), [`PendingPredictions`] (which prediction was meant),
-//! [`Learned`] (the state of any algorithm). The folders, each using those before it: `records` and
+//! In reading order: [`Learner`] (apply one entry), `PendingPredictions` (which prediction was meant),
+//! `Learned` (the state of any algorithm). The folders, each using those before it: `records` and
 //! `memory` (what is kept of the stream), `training` (how networks move), `algorithms` (one a kind of
 //! learner), `versions`.
 //!

@@ -3,8 +3,8 @@
 //! Promise: a [`Model`] never changes. Equal models give equal answers for equal batches, bit
 //! for bit within one numeric profile, on any thread.
 //!
-//! In reading order: [`Spec`] (the description), [`Encoder`] (values to features), [`Network`] and
-//! [`Portfolio`] (features to outputs), [`Model`] (all of it), [`Target`] (the label, value or
+//! In reading order: [`Spec`] (the description), `Encoder` (values to features), [`Network`] and
+//! `Portfolio` (features to outputs), [`Model`] (all of it), [`Target`] (the label, value or
 //! reward), [`weights`] (named tensors, the form of saved state). The folders: `linear_algebra`,
 //! `encoders`, `predictors`.
 //!
@@ -30,8 +30,7 @@ mod predictors;
 mod spec;
 pub mod weights;
 
-pub(crate) use crate::device::Error as DeviceError;
-pub use crate::device::{Device, profile};
+pub use crate::device::{Device, Error as DeviceError, profile};
 pub(crate) use answer::Function;
 pub use answer::{Choice, Model};
 pub use encoders::features::Encoded;

@@ -1,6 +1,6 @@
 //! The wire: the Open Inference Protocol, feedback and versions over gRPC, metrics over HTTP.
 //!
-//! Promise: a message that passes [`wire`] is valid, any other is refused with one sentence, and
+//! Promise: a message that passes `wire` is valid, any other is refused with one sentence, and
 //! nothing here waits without a bound. [`run`] owns no state of a model; the engine does.
 //!
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),

@@ -44,7 +44,7 @@ pub(crate) use checkpoint::Checkpoint;
 pub use checkpoint::Manifest;
 pub use directory::Directory;
 pub use disk::Disk;
-pub use error::Error;
+pub use error::{Error, Malformed};
 pub(crate) use ids::Ids;
 pub(crate) use journal::verify_each;
 pub use journal::{

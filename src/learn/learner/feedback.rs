@@ -67,7 +67,7 @@ impl Learner {
         Ok(step)
     }
 
-    /// Whether an id came within the last day; it has from now on.
+    /// True if an id came within the last day; it has from now on.
     fn has_seen(&mut self, feedback_id: &str) -> bool {
         let (position, time) = (self.stream.position, self.stream.time);
         let seen = &mut self.stream.feedback_ids;
@@ -134,7 +134,7 @@ impl Learner {
         }
     }
 
-    /// Whether an example of this fate is learned, or waits to be.
+    /// True if an example of this fate is learned, or waits to be.
     pub(super) fn is_held(fate: Fate) -> bool {
         matches!(fate, Fate::Applied | Fate::Pending)
     }

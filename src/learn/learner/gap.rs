@@ -1,9 +1,9 @@
 //! A stretch of the recorded history of which some feedback was erased: from the first erased
 //! event to the last order that took one back.
 //!
-//! Invariant: nothing that was learned there is claimed to be known. What is true of the world is
+//! Invariant: nothing that was learned there is claimed to be known. The accounts of the world are
 //! followed, versions are taken from their records, and the order at the end brings the state of
-//! the history that never saw what was erased.
+//! the history that never saw the erased feedback.
 
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
@@ -20,7 +20,7 @@ pub(super) struct Gap {
 }
 
 impl Learner {
-    /// Whether the entry stands in such a stretch, which it may begin or make longer.
+    /// True if the entry stands in such a stretch, which it may begin or make longer.
     pub(super) fn is_in_gap(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> bool {
         let erased = matches!(entry.event, Event::Erased(Kind::Feedback(_)));
         if erased

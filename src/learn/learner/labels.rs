@@ -1,4 +1,4 @@
-//! Whether what was served was right: by the label that was answered, whatever its place is now.
+//! The judgement of served answers: by the label that was answered, whatever its place is now.
 //!
 //! Invariant: a place means a label only within one history, up to the next order that brings
 //! other learning back. An answer is judged by its label, or not at all.
@@ -69,7 +69,7 @@ impl Learner {
         }
     }
 
-    /// Whether the answer `place` is this label.
+    /// True if the answer `place` is this label.
     fn is_right(&self, prediction: &Prediction, place: usize, label: &str) -> Option<bool> {
         let names = self.learned.names();
         let is_at = || names.get(place).is_some_and(|name| name == label);
@@ -118,7 +118,7 @@ impl Learner {
         }
     }
 
-    /// Whether labels can come in that the description does not name, and places are kept.
+    /// True if labels can come in that the description does not name, and places are kept.
     pub(super) fn takes_new_labels(&self) -> bool {
         let open = match &self.spec.task {
             Task::Classification {

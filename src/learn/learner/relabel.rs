@@ -33,12 +33,12 @@ enum Verdict {
 struct LastWord {
     feedback: Feedback,
     accepted: Time,
-    /// Whether it superseded another.
+    /// True if it superseded another.
     is_correction: bool,
 }
 
-/// Whether a sender may supersede what other sources said. Nobody is authenticated yet, and whoever
-/// is local has every right; a named sender is one that nothing gave a right to.
+/// True if a sender may supersede the labels of other sources. Nobody is authenticated yet, and
+/// whoever is local has every right; a named sender is one that nothing gave a right to.
 fn may_review(actor: &str) -> bool {
     actor.is_empty()
 }
@@ -63,8 +63,8 @@ impl LastWord {
         }
     }
 
-    /// By when they happened, where both say; else by where they stand. What happened before a
-    /// correction was accepted is filled in later, and corrects nothing.
+    /// Compares by the times of the events, where both have one; else by their positions. An event
+    /// from before a correction was accepted is filled in later, and corrects nothing.
     fn is_older_than(&self, next: &Feedback) -> bool {
         match (self.feedback.event_time, next.event_time) {
             (Some(last), Some(next)) => last <= next,

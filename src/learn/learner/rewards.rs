@@ -1,9 +1,9 @@
-//! What rewards, signals and preferences make a prediction earn, and what of that is learned.
+//! The credit of a prediction from rewards, signals and preferences, and the learned part of it.
 //!
-//! Invariant: what a prediction has earned is learned once. What it has earned is the world's; what
-//! of it is learned goes back with a restore. A reward teaches what the one is more than the other:
-//! a whole example where nothing is held, so that sums, late rewards and closed windows come out as
-//! if the final reward had been there from the start. (The first revision does not tell them apart.)
+//! Invariant: a credit is learned once. The credit is the world's and goes on; the learned part of
+//! it goes back with a restore. A reward teaches the difference of the two: a whole example where
+//! nothing is held, so that sums, late rewards and closed windows come out as if the final reward
+//! had been there from the start. (The first revision does not tell them apart.)
 
 use super::super::join::{Held, Waiting};
 use super::super::lookup::Lookup;
@@ -100,8 +100,8 @@ impl Learner {
         Ok(of_reward(*waiting, fate))
     }
 
-    /// A reward that is taken: what the prediction has earned by now is judged, and learned as far as
-    /// it is not held. None where it is held already.
+    /// Takes a reward: the credit of the prediction by now is judged, and learned as far as it is
+    /// not held. None where it is held already.
     fn earn(
         &mut self,
         id: PredictionId,
@@ -178,7 +178,7 @@ impl Learner {
         Some(fate)
     }
 
-    /// Under the first revision: what a prediction has earned `before` is taken for learned.
+    /// Under the first revision: the credit `before` is taken for learned.
     fn earn_more(
         &mut self,
         example: Example<'_>,
@@ -205,8 +205,8 @@ fn of_reward(waiting: Waiting, fate: Option<Fate>) -> Fate {
     }
 }
 
-/// What becomes of an event that teaches one example after the other: an update that the second
-/// fills is of the first as well.
+/// The fate of an event that teaches one example after the other: an update that the second fills
+/// is of the first as well.
 fn of_both(first: Option<Fate>, second: Option<Fate>) -> Option<Fate> {
     match (first, second) {
         (first, None) => first,

@@ -1,6 +1,6 @@
 //! A learner as tensors, and back.
 //!
-//! Invariant: what is loaded goes on, bit for bit, as what was saved would have gone on.
+//! Invariant: a loaded learner goes on, bit for bit, as the saved one would have gone on.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Learner {
         all
     }
 
-    /// The state that [`Learned::weights`] and [`Learner::state`] were taken of.
+    /// The state that `Learned::weights` and [`Learner::state`] were taken of.
     ///
     /// # Errors
     /// When the tensors are not of this description.

@@ -98,7 +98,7 @@ fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights
     }
 }
 
-/// What is known of versions. Earlier programs saved the tree of all, and every one that is tainted.
+/// The records of versions. Earlier programs saved the tree of all, and every one that is tainted.
 fn load_versions(
     tensors: &mut Tensors,
 ) -> Result<(Newest, Tainted, RevisedTallies), weights::Error> {

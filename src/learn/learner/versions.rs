@@ -150,8 +150,9 @@ impl Learner {
         })
     }
 
-    /// What a restore of this version brings back, with what is counted of it by now. The rest is of
-    /// a moment that knew feedback which is erased: it is left out, and nothing can be gone on from.
+    /// The part of this version that a restore brings back, with its tallies by now. The rest is of
+    /// a moment that knew feedback which is erased: it is left out, and no history can go on from
+    /// it.
     pub fn restorable_part(&self, now: Option<Tallies>) -> Learner {
         let stream = &self.stream;
         let own = self.tallies();
@@ -180,8 +181,8 @@ impl Learner {
         }
     }
 
-    /// What has gone here stays gone in the history of an adopted description; and where its
-    /// inputs or names are others, no answer given before is one of its own.
+    /// Evicts from the history of an adopted description the predictions that were evicted here;
+    /// where its inputs or names are others, also every prediction answered before.
     fn carry_evictions(&self, adopted: &mut Learner) {
         let names = self.learned.names();
         let fits =

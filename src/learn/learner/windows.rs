@@ -1,8 +1,8 @@
-//! Reward windows: how long predictions wait, and what silence earns when a window closes.
+//! Reward windows: the time that predictions wait, and the reward of silence when a window closes.
 //!
-//! Invariant: from the second revision on, what becomes of a prediction is decided by its own
-//! deadline. So many windows close within an entry at most; whatever is said of a prediction whose
-//! window is due closes that one first, and what silence has earned before an order counts before it.
+//! Invariant: from the second revision on, the fate of a prediction is decided by its own deadline.
+//! So many windows close within an entry at most; feedback on a prediction whose window is due
+//! closes that one first, and silence that was rewarded before an order counts before it.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::event::{Outputs, Prediction, PredictionId, Time};
 use crate::learn::records::ledger::Fate;
 use crate::model::Target;
 
-/// Windows that close within an entry at most: with the slower learners, a tenth of a second. What is
-/// due beyond it closes within the next entries, or with ticks.
+/// Windows that close within an entry at most: with the slower learners, a tenth of a second. The
+/// others that are due close within the next entries, or with ticks.
 pub const PER_ENTRY_MAX: usize = 64;
 
 impl Learner {
@@ -84,8 +84,8 @@ impl Learner {
         Ok(())
     }
 
-    /// What is due has earned its reward by silence; nothing of it is learned, since an order brings
-    /// back what was learned before.
+    /// Credits the silence of every window that is due; nothing of it is learned, since an order
+    /// brings back an earlier state.
     pub(super) fn credit_silence(&mut self) {
         let windows = Windows::at(&self.spec, self.stream.time);
         let joins = &mut self.accounts.pending;

@@ -12,7 +12,7 @@ pub(super) fn newest_format(kind: u8) -> u8 {
     }
 }
 
-/// The format version in which [`encode`](super::encode) writes an event: the oldest that can.
+/// The format version in which [`encode`](super::encode()) writes an event: the oldest that can.
 pub(in crate::store) fn format(event: &Event) -> u8 {
     match event {
         Event::Prediction(prediction) if !prediction.labels.is_empty() => 2,

@@ -1,6 +1,6 @@
 //! The bytes of a journal, by hand and versioned.
 //!
-//! Invariant: an entry that [`encode`] accepts, [`decode`] returns; any other bytes are refused.
+//! Invariant: an entry that [`encode()`] accepts, [`decode()`] returns; any other bytes are refused.
 //! Bytes that a released version wrote stay readable: a change is a new format version of its kind.
 //!
 //! A journal is a folder of segments, each a file named by the position of its first entry: 20

@@ -4,7 +4,7 @@
 //! no sync covered is cut when the journal is opened, and reported; damage anywhere else is
 //! refused.
 //!
-//! One [`Journal`] writes; any number of [`Reader`]s follow it from other threads. [`verify`]
+//! One [`Journal`] writes; any number of [`Reader`]s follow it from other threads. [`verify()`]
 //! reads everything of a journal that nobody has open.
 
 mod erase;

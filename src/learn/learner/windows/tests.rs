@@ -20,7 +20,7 @@ const TOML: &str = "task = 'bandit'\nactions = ['a', 'b']\n\
 /// Closing so many windows at a time.
 const BOUNDS: [usize; 4] = [1, 7, 64, 10_000];
 
-/// What a learner asks for.
+/// The journal and versions that a learner looks up.
 #[derive(Default)]
 struct Kept {
     journal: Vec<Entry>,
