@@ -6,7 +6,7 @@
 //!
 //! Invariant: bounded; a row stands here once, and as long as the state does.
 
-use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
+use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
 

@@ -3,7 +3,7 @@
 //!
 //! Invariant: bounded, and between [`LEAST`] and 1.
 
-use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
+use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
 

@@ -17,7 +17,7 @@ use crate::device::{self, Device, Use};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 use dense::DenseLayers;
-use layers::{Layer, Parameters};
+use layers::{Layer, Parameters, embed};
 pub use training::{Rule, Training};
 
 /// A multilayer perceptron that answers.
@@ -165,18 +165,6 @@ fn forward(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
             .for_each(|(z, bias)| *z += bias);
     }
     z
-}
-
-/// Adds the weighted rows of a row's hashed features.
-fn embed(sparse: &SparseTable, row: &Encoded, sum: &mut [f32]) {
-    for (bucket, value) in &row.sparse {
-        let Some(weights) = sparse.row(*bucket) else {
-            continue;
-        };
-        for (sum, weight) in sum.iter_mut().zip(weights) {
-            *sum += value * weight;
-        }
-    }
 }
 
 #[cfg(test)]

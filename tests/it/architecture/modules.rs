@@ -12,7 +12,20 @@ const ENGINE: [&str; 7] = [
     "error", "compute", "versions", "history", "host", "flows", "offline",
 ];
 /// The rooms, or parts of them, whose modules form no circle.
-const WITHOUT_CIRCLES: [&str; 5] = ["cli", "engine", "onnx", "server", "store"];
+const WITHOUT_CIRCLES: [&str; 12] = [
+    "cli",
+    "engine",
+    "learn::memory",
+    "learn::records",
+    "learn::training",
+    "learn::versions",
+    "model::encoders",
+    "model::linear_algebra",
+    "model::predictors",
+    "onnx",
+    "server",
+    "store",
+];
 
 /// Each module with the modules that it uses.
 type Graph = BTreeMap<String, BTreeSet<String>>;

@@ -13,8 +13,7 @@ use std::borrow::Borrow;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::embed;
-use super::layers::Layer;
+use super::layers::{Layer, embed};
 use crate::device::compute;
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;

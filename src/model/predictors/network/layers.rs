@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 use crate::model::weights::{Error, Tensors};
 
@@ -118,6 +119,18 @@ impl Parameters {
             _ => SparseTable::load(n_buckets, widths[1], tensors)?,
         };
         Ok(Parameters { layers, sparse })
+    }
+}
+
+/// Adds the weighted rows of a row's hashed features.
+pub(super) fn embed(sparse: &SparseTable, row: &Encoded, sum: &mut [f32]) {
+    for (bucket, value) in &row.sparse {
+        let Some(weights) = sparse.row(*bucket) else {
+            continue;
+        };
+        for (sum, weight) in sum.iter_mut().zip(weights) {
+            *sum += value * weight;
+        }
     }
 }
 
