@@ -1,13 +1,13 @@
 //! Generated messages and services; they stop in `server/wire`.
 
 /// The Open Inference Protocol, version 2.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod inference {
     tonic::include_proto!("inference");
 }
 
 /// Feedback and versions.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod perennial {
     /// Version 1.
     pub mod v1 {

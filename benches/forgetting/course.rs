@@ -16,7 +16,7 @@ use crate::worlds::{Task, World};
 const AT_ONCE: usize = 250;
 
 /// What came of it, as fractions.
-pub struct Report {
+pub(crate) struct Report {
     /// Over the test images of all tasks, at the end.
     pub accuracy: f64,
     /// How much of what was right just after its task was so no longer at the end.
@@ -24,7 +24,7 @@ pub struct Report {
 }
 
 /// Learns the tasks of a world one after the other.
-pub fn through(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<Report> {
+pub(crate) fn through(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<Report> {
     let tasks = world.tasks(&bench.train, &bench.test, bench.n_tasks, seed);
     let mut learner = events::described(&seeded(toml, seed))?;
     let mut index = 0;
@@ -54,7 +54,7 @@ pub fn through(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<Rep
 
 /// The same, where each event is scored by the answer given before it was learned. Returns the
 /// share of those that were right, and that of the test images at the end.
-pub fn one_by_one(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<[f64; 2]> {
+pub(crate) fn one_by_one(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<[f64; 2]> {
     let tasks = world.tasks(&bench.train, &bench.test, bench.n_tasks, seed);
     let mut learner = events::described(&seeded(toml, seed))?;
     let (mut right, mut asked, mut index) = (0, 0, 0);
@@ -90,7 +90,7 @@ pub fn one_by_one(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<
 
 /// Digits as actions: one that is right earns 1, any other 0. Returns the mean reward of the
 /// actions served, over all and over the last tenth.
-pub fn rewarded(bench: &Bench, toml: &str, seed: u64) -> Result<[f64; 2]> {
+pub(crate) fn rewarded(bench: &Bench, toml: &str, seed: u64) -> Result<[f64; 2]> {
     let tasks = World::Permuted.tasks(&bench.train, &bench.test, 1, seed);
     let order = &tasks[0].train;
     let mut learner = events::described(&seeded(toml, seed))?;

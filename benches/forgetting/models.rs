@@ -5,7 +5,7 @@
 use crate::events::of_images;
 
 /// How a strategy is run.
-pub struct Setting {
+pub(crate) struct Setting {
     pub strategy: &'static str,
     pub learning_rate: f64,
     /// Remembered examples in an update.
@@ -15,7 +15,7 @@ pub struct Setting {
 }
 
 /// MLP 784-100-100-10 under plain SGD, `per_update` new examples an update, `slots` remembered.
-pub fn network(setting: &Setting, per_update: usize, slots: usize) -> String {
+pub(crate) fn network(setting: &Setting, per_update: usize, slots: usize) -> String {
     let Setting {
         strategy,
         learning_rate,
@@ -32,12 +32,12 @@ pub fn network(setting: &Setting, per_update: usize, slots: usize) -> String {
 }
 
 /// Ridge regression on so many random features.
-pub fn analytic(features: usize) -> String {
+pub(crate) fn analytic(features: usize) -> String {
     let head = of_images("classification", "classes");
     format!("{head}[learner]\nkind = \"analytic\"\nfeatures = {features}\n")
 }
 
 /// Ten arms, under this policy and learner.
-pub fn arms(rest: &str) -> String {
+pub(crate) fn arms(rest: &str) -> String {
     format!("{}{rest}", of_images("bandit", "actions"))
 }

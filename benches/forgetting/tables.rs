@@ -48,7 +48,7 @@ const DOMAINS: [Setting; 5] = [
 ];
 
 /// Class-incremental, by strategy and slots.
-pub fn split(bench: &Bench) -> Result<()> {
+pub(crate) fn split(bench: &Bench) -> Result<()> {
     let mut title = Title::new(format!(
         "Split-MNIST, class-incremental: 5 tasks of 2 digits, one pass, MLP 784-100-100-10, sgd, \
          {PER_UPDATE} new examples an update\nstrategy | test accuracy, % with {SLOTS:?} slots"
@@ -67,7 +67,7 @@ pub fn split(bench: &Bench) -> Result<()> {
 }
 
 /// The same stream without a stored example.
-pub fn analytic(bench: &Bench) -> Result<()> {
+pub(crate) fn analytic(bench: &Bench) -> Result<()> {
     let mut title = Title::new(
         "Split-MNIST, class-incremental, kind = \"analytic\", no stored example\n\
          features | test accuracy, %"
@@ -84,7 +84,7 @@ pub fn analytic(bench: &Bench) -> Result<()> {
 }
 
 /// Domain-incremental, by strategy.
-pub fn domains(bench: &Bench) -> Result<()> {
+pub(crate) fn domains(bench: &Bench) -> Result<()> {
     for (world, name) in [(World::Rotated, "rotated"), (World::Permuted, "permuted")] {
         let mut title = Title::new(format!(
             "{world:?}-MNIST, domain-incremental: {} tasks, one pass, MLP 784-100-100-10, sgd, \
@@ -105,7 +105,7 @@ pub fn domains(bench: &Bench) -> Result<()> {
 }
 
 /// Event at a time.
-pub fn events(bench: &Bench) -> Result<()> {
+pub(crate) fn events(bench: &Bench) -> Result<()> {
     let mut title = Title::new(
         "Split-MNIST, event at a time: 1 new example and 16 replayed an update, 500 slots, each \
          scored before it is learned\nstrategy | progressive accuracy, % | test accuracy, %"
@@ -121,7 +121,7 @@ pub fn events(bench: &Bench) -> Result<()> {
 }
 
 /// Digits as actions.
-pub fn bandit(bench: &Bench) -> Result<()> {
+pub(crate) fn bandit(bench: &Bench) -> Result<()> {
     let mut title = Title::new(
         "MNIST as 10 arms, one pass: reward 1 for the right digit\n\
          model | mean reward of the actions served, % | of the last tenth, %"

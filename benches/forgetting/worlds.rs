@@ -7,7 +7,7 @@ use crate::data::{Images, Random};
 
 /// How the tasks differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum World {
+pub(crate) enum World {
     /// Two digits at a time, in order; asked for among all ten.
     Split,
     /// All digits, turned by an angle of the task, uniform in [0, 180) degrees.
@@ -17,7 +17,7 @@ pub enum World {
 }
 
 /// One of them.
-pub struct Task {
+pub(crate) struct Task {
     /// Training images in the order in which they come.
     pub train: Vec<usize>,
     /// Test images.
@@ -26,7 +26,7 @@ pub struct Task {
 }
 
 /// How images look.
-pub enum View {
+pub(crate) enum View {
     Plain,
     /// By so many degrees.
     Rotated(f64),
@@ -36,7 +36,13 @@ pub enum View {
 
 impl World {
     /// Its tasks, `n_tasks` of them where the world does not say.
-    pub fn tasks(self, train: &Images, test: &Images, n_tasks: usize, seed: u64) -> Vec<Task> {
+    pub(crate) fn tasks(
+        self,
+        train: &Images,
+        test: &Images,
+        n_tasks: usize,
+        seed: u64,
+    ) -> Vec<Task> {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // The first numbers of a small seed are small.
         (0..8).for_each(|_| {
@@ -67,7 +73,7 @@ impl World {
 
 impl View {
     /// An image as it looks here.
-    pub fn of(&self, pixels: &[u8; 784]) -> [u8; 784] {
+    pub(crate) fn of(&self, pixels: &[u8; 784]) -> [u8; 784] {
         match self {
             View::Plain => *pixels,
             View::Permuted(order) => std::array::from_fn(|place| pixels[order[place]]),

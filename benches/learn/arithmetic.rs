@@ -24,7 +24,7 @@ const N_CENTRES: usize = 100;
 
 /// Look-ups of the nearest rows, beside a loop over all rows that computes an inner product with
 /// each: the least that a search needs which leaves none out.
-pub fn neighbours(effort: &Effort) {
+pub(crate) fn neighbours(effort: &Effort) {
     for width in [784, 384] {
         for &n_rows in effort.n_remembered {
             let mut random = Random(0x5eed);
@@ -87,7 +87,7 @@ fn rate(rows: &[Encoded], act: impl FnMut(&Encoded)) -> f64 {
 /// inverse, and `n^2` each for the outer products into the halves of inverse and Gram matrix. All
 /// else (the features, estimates and scores, and every `4 n` examples both computed anew) is in
 /// the time and not among them.
-pub fn analytic(effort: &Effort, taught: &[Entry]) -> Result<()> {
+pub(crate) fn analytic(effort: &Effort, taught: &[Entry]) -> Result<()> {
     let head = events::of_images("classification", "classes");
     let toml = format!("{head}[learner]\nkind = \"analytic\"\nfeatures = {FEATURES}\n");
     let (mut speeds, mut plain, mut n_learned) = (Vec::new(), Vec::new(), 0);

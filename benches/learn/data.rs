@@ -12,13 +12,13 @@ use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
 
 /// Grey images of 28 x 28 with their digits.
-pub struct Images {
+pub(crate) struct Images {
     pub(crate) pixels: Vec<[u8; 784]>,
     pub(crate) digits: Vec<u8>,
 }
 
 /// Where the data are, if they are there.
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let named = std::env::var_os("PERENNIAL_DATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let folders = named.into_iter().chain([beside]);
@@ -29,7 +29,7 @@ pub fn folder() -> Option<PathBuf> {
 
 impl Images {
     /// Reads `<name>-images-idx3-ubyte.gz` and its labels.
-    pub fn read(folder: &Path, name: &str) -> Result<Images> {
+    pub(crate) fn read(folder: &Path, name: &str) -> Result<Images> {
         let images = unpacked(&folder.join(format!("mnist-{name}-images-idx3-ubyte.gz")))?;
         let labels = unpacked(&folder.join(format!("mnist-{name}-labels-idx1-ubyte.gz")))?;
         ensure!(images.len() > 16 && labels.len() > 8, "MNIST is cut off");
@@ -43,14 +43,14 @@ impl Images {
     }
 
     /// The first `n_images` of them.
-    pub fn first(mut self, n_images: usize) -> Images {
+    pub(crate) fn first(mut self, n_images: usize) -> Images {
         self.pixels.truncate(n_images);
         self.digits.truncate(n_images);
         self
     }
 
     /// Ten blurred shapes under noise.
-    pub fn generated(n_images: usize) -> Images {
+    pub(crate) fn generated(n_images: usize) -> Images {
         let mut random = Random(0x5eed);
         let shapes: Vec<Vec<u64>> = (0..10)
             .map(|_| (0..784).map(|_| random.below(5)).collect())
@@ -73,14 +73,14 @@ impl Images {
 }
 
 /// Rows of eight numbers with one of two labels.
-pub struct Rows {
+pub(crate) struct Rows {
     pub numbers: Vec<[f64; 8]>,
     pub labels: Vec<String>,
 }
 
 impl Rows {
     /// Reads elec2.csv.gz, whose last column is the label.
-    pub fn elec2(folder: &Path) -> Result<Rows> {
+    pub(crate) fn elec2(folder: &Path) -> Result<Rows> {
         let text = String::from_utf8(unpacked(&folder.join("elec2.csv.gz"))?)?;
         let mut rows = Rows {
             numbers: Vec::new(),
@@ -101,7 +101,7 @@ impl Rows {
     }
 
     /// As many rows, whose border turns slowly.
-    pub fn generated() -> Rows {
+    pub(crate) fn generated() -> Rows {
         let mut random = Random(0x5eed);
         let mut rows = Rows {
             numbers: Vec::new(),
@@ -120,7 +120,7 @@ impl Rows {
 }
 
 /// A small seeded generator (Marsaglia 2003).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -131,17 +131,17 @@ impl Random {
     }
 
     /// In [0, 1).
-    pub fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// In `0..n`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         (self.uniform() * n as f64) as u64
     }
 
     /// A random order of `0..n` (Fisher and Yates).
-    pub fn order(&mut self, n: usize) -> Vec<usize> {
+    pub(crate) fn order(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for place in (1..n).rev() {
             order.swap(place, self.below(place as u64 + 1) as usize);

@@ -15,7 +15,7 @@ use perennial::learn::Learner;
 use perennial::model::{REVISION, Spec};
 
 /// A learner whose first entry was the description.
-pub fn described(toml: &str) -> Result<Learner> {
+pub(crate) fn described(toml: &str) -> Result<Learner> {
     let mut learner = Learner::new(Arc::new(Spec::parse(toml)?));
     let description = Description {
         toml: Spec::pin(toml, &[], REVISION),
@@ -27,19 +27,24 @@ pub fn described(toml: &str) -> Result<Learner> {
 }
 
 /// Applies an event that brings all it needs.
-pub fn apply(learner: &mut Learner, entry: &Entry) -> Result<()> {
+pub(crate) fn apply(learner: &mut Learner, entry: &Entry) -> Result<()> {
     // The record of a version would stand in the journal; it is checked there, not here.
     learner.apply(entry, &mut ())?;
     Ok(())
 }
 
 /// The feedback that is the `index`th event behind the description, on a row that it brings.
-pub fn feedback(index: usize, columns: Vec<Column>, signal: Signal) -> Entry {
+pub(crate) fn feedback(index: usize, columns: Vec<Column>, signal: Signal) -> Entry {
     on(index, columns, None, signal)
 }
 
 /// The same on a decision that was taken for the row.
-pub fn decided(index: usize, columns: Vec<Column>, decision: Decision, signal: Signal) -> Entry {
+pub(crate) fn decided(
+    index: usize,
+    columns: Vec<Column>,
+    decision: Decision,
+    signal: Signal,
+) -> Entry {
     on(index, columns, Some(decision), signal)
 }
 
@@ -67,7 +72,7 @@ fn entry(position: u64, event: Event) -> Entry {
 }
 
 /// Images of 28 x 28 as the column of an input, each pixel between 0 and 1.
-pub fn pixels<'a>(images: impl Iterator<Item = &'a [u8; 784]>) -> Column {
+pub(crate) fn pixels<'a>(images: impl Iterator<Item = &'a [u8; 784]>) -> Column {
     let bytes = images
         .flatten()
         .flat_map(|pixel| (f32::from(*pixel) / 255.0).to_le_bytes());
@@ -75,7 +80,7 @@ pub fn pixels<'a>(images: impl Iterator<Item = &'a [u8; 784]>) -> Column {
 }
 
 /// The head of a description that names ten classes or actions and takes an image.
-pub fn of_images(task: &str, names: &str) -> String {
+pub(crate) fn of_images(task: &str, names: &str) -> String {
     let digits: Vec<String> = (0..10).map(|digit| format!("\"{digit}\"")).collect();
     format!(
         "task = \"{task}\"\n{names} = [{}]\n[[input]]\nname = \"image\"\nkind = \"vector\"\n\

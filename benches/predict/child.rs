@@ -26,7 +26,7 @@ const DESCRIPTION: &str = include_str!("../../models/digits/model.toml");
 
 /// Which server.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Answers every prediction at once with the same bytes.
     Echo,
     /// Predicts, journals and learns.
@@ -34,7 +34,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Kind::Echo => "echo",
             Kind::Perennial => "perennial",
@@ -43,7 +43,7 @@ impl Kind {
 }
 
 /// A server that runs; dropping it ends it.
-pub struct Running {
+pub(crate) struct Running {
     pub port: u16,
     child: Child,
     _folder: TempDir,
@@ -51,7 +51,7 @@ pub struct Running {
 
 impl Running {
     /// Starts a server on a fresh folder and waits until it listens.
-    pub fn start(kind: Kind) -> anyhow::Result<Running> {
+    pub(crate) fn start(kind: Kind) -> anyhow::Result<Running> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", kind.word()])
@@ -72,7 +72,7 @@ impl Running {
     }
 
     /// CPU time of all its threads, in user and in system mode.
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name of the program may hold spaces; the fields after it are numbered from 3.
         let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
@@ -93,7 +93,7 @@ impl Drop for Running {
 }
 
 /// Serves in this process until standard input closes.
-pub fn serve(kind: &str, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn serve(kind: &str, folder: &Path) -> anyhow::Result<()> {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         // What was journaled need not be learned: the folder goes with the measurement.

@@ -37,30 +37,30 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// One connection, and the rows to send on it.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     channel: Channel,
     rows: Arc<Vec<Bytes>>,
 }
 
 /// What a load saw.
-pub struct Seen {
+pub(crate) struct Seen {
     /// Sorted.
     pub latencies: Vec<Duration>,
     pub took: Duration,
 }
 
 impl Seen {
-    pub fn quantile_us(&self, share: f64) -> f64 {
+    pub(crate) fn quantile_us(&self, share: f64) -> f64 {
         quantile(&self.latencies, share).as_secs_f64() * 1e6
     }
 
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
 }
 
 impl Client {
-    pub async fn connect(server: &Running) -> anyhow::Result<Client> {
+    pub(crate) async fn connect(server: &Running) -> anyhow::Result<Client> {
         let address = format!("http://127.0.0.1:{}", server.port);
         let endpoint = Endpoint::from_shared(address)?.tcp_nodelay(true);
         Ok(Client {
@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// Sends `n_requests`, `in_flight` at a time.
-    pub async fn load(&self, in_flight: usize, n_requests: usize) -> anyhow::Result<Seen> {
+    pub(crate) async fn load(&self, in_flight: usize, n_requests: usize) -> anyhow::Result<Seen> {
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for task in 0..in_flight {
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// The position of the state that answers now.
-    pub async fn position(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn position(&self) -> anyhow::Result<u64> {
         let mut inference = GrpcInferenceServiceClient::new(self.channel.clone());
         let answer = inference.model_infer(self.request(0)).await?.into_inner();
         let position = answer.parameters.get("position");
@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    pub async fn status(&self) -> anyhow::Result<ModelStatus> {
+    pub(crate) async fn status(&self) -> anyhow::Result<ModelStatus> {
         let mut registry = RegistryClient::new(self.channel.clone());
         let asked = StatusRequest {
             model: "digits".to_owned(),
@@ -123,7 +123,7 @@ impl Client {
 
     /// Waits until what was asked so far is journaled and the learner has passed it, so that
     /// its cost falls into no interval but its own.
-    pub async fn settle(&self, kind: Kind) -> anyhow::Result<()> {
+    pub(crate) async fn settle(&self, kind: Kind) -> anyhow::Result<()> {
         if kind == Kind::Echo {
             tokio::time::sleep(QUIET).await;
             return Ok(());
@@ -144,7 +144,7 @@ impl Client {
 
     /// Streams at most `n_events` labelled rows until told to stop; the positions that they
     /// were taken at.
-    pub async fn teach(
+    pub(crate) async fn teach(
         &self,
         prefix: &'static str,
         n_events: usize,

@@ -20,7 +20,7 @@ use crate::support::server::Client;
 const UNSENT_MAX: usize = 1024;
 
 /// What came back.
-pub struct Fed {
+pub(crate) struct Fed {
     /// From due to acknowledged, rising; from the first event on where there is no rate.
     pub latencies: Vec<Duration>,
     pub took: Duration,
@@ -28,17 +28,17 @@ pub struct Fed {
 }
 
 impl Fed {
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
 
-    pub fn quantile(&self, share: f64) -> Duration {
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
         quantile(&self.latencies, share)
     }
 }
 
 /// Sends every event, `per_second` if given, and waits for every reply.
-pub async fn feed(
+pub(crate) async fn feed(
     client: &mut Client,
     events: impl Iterator<Item = FeedbackRequest> + Send + 'static,
     per_second: Option<f64>,

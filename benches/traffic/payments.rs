@@ -11,7 +11,7 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::{FeedbackRequest, Tensor};
 
-pub const DESCRIPTION: &str = include_str!("../../models/fraud/model.toml");
+pub(crate) const DESCRIPTION: &str = include_str!("../../models/fraud/model.toml");
 
 /// The inputs of a payment by name, datatype and contents, and whether it is fraud.
 fn payment(number: u64) -> ([(&'static str, &'static str, Bytes); 4], bool) {
@@ -51,7 +51,7 @@ fn text_bytes(text: &str) -> Bytes {
 }
 
 /// A labelled payment of one of ten teams.
-pub fn event(number: u64) -> FeedbackRequest {
+pub(crate) fn event(number: u64) -> FeedbackRequest {
     let (inputs, fraud) = payment(number);
     let tensor = |(name, datatype, contents): (&str, &str, Bytes)| Tensor {
         name: name.to_owned(),
@@ -71,7 +71,7 @@ pub fn event(number: u64) -> FeedbackRequest {
 }
 
 /// Asks about a payment.
-pub fn question(number: u64) -> ModelInferRequest {
+pub(crate) fn question(number: u64) -> ModelInferRequest {
     let (inputs, _) = payment(number);
     let (inputs, raw_input_contents) = inputs
         .map(|(name, datatype, contents)| {

@@ -10,19 +10,19 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code of a program that SIGINT ended, as shells expect it.
-pub const EXIT_CODE: u8 = 130;
+pub(crate) const EXIT_CODE: u8 = 130;
 
 /// A flag that ctrl-c sets; clones share it.
 #[derive(Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 /// The error of a run that ctrl-c ended after its results were printed.
 #[derive(Debug)]
-pub struct Interrupted;
+pub(crate) struct Interrupted;
 
 impl Interrupt {
     /// Listens from now on.
-    pub fn listen() -> anyhow::Result<Interrupt> {
+    pub(crate) fn listen() -> anyhow::Result<Interrupt> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -44,7 +44,7 @@ impl Interrupt {
     }
 
     /// True once ctrl-c was pressed.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Relaxed)
     }
 
@@ -52,7 +52,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// [`Interrupted`] where ctrl-c was pressed.
-    pub fn end(&self) -> anyhow::Result<()> {
+    pub(crate) fn end(&self) -> anyhow::Result<()> {
         if self.is_set() {
             Err(Interrupted.into())
         } else {

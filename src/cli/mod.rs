@@ -4,9 +4,9 @@
 
 mod client;
 mod commands;
-pub mod interrupt;
-pub mod output;
-pub mod process;
+pub(crate) mod interrupt;
+pub(crate) mod output;
+pub(crate) mod process;
 mod rows;
 mod run;
 
@@ -21,7 +21,7 @@ use commands::{
 /// An inference server whose models keep learning after deployment.
 #[derive(Parser)]
 #[command(version)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -76,7 +76,7 @@ impl Cli {
     ///
     /// # Errors
     /// The failure, as a chain from the action to its cause.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Init(args) => init::run(args),
             Command::Import(args) => import::run(args),

@@ -3,7 +3,7 @@
 //! Invariant: a refusal of the system is ignored; the program runs without the setting.
 
 /// Sets the process up; to be called first, while it has one thread.
-pub fn set_up() {
+pub(crate) fn set_up() {
     raise_descriptor_limit();
     // For speed alone, since the library computes in one thread anyway: without these candle counts
     // the processors anew at each product, from /proc/cpuinfo, and splits the product for all.

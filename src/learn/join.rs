@@ -14,8 +14,8 @@ use std::num::NonZeroU64;
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::Spec;
-pub use evicted::{Arrivals, Evicted};
-pub use saved::HeldExamples;
+pub(crate) use evicted::{Arrivals, Evicted};
+pub(crate) use saved::HeldExamples;
 
 /// One row that was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,14 +13,14 @@ use crate::model::{Spec, Task};
 
 /// The windows of one description at one moment.
 #[derive(Clone, Copy)]
-pub struct Windows<'a> {
+pub(crate) struct Windows<'a> {
     spec: &'a Spec,
     now: Time,
 }
 
 /// A reward for a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reward {
+pub(crate) struct Reward {
     /// The bit of its signal.
     signal: u64,
     amount: f64,
@@ -28,12 +28,17 @@ pub struct Reward {
 
 impl<'a> Windows<'a> {
     /// The windows of a description at journal time `now`.
-    pub fn at(spec: &'a Spec, now: Time) -> Windows<'a> {
+    pub(crate) fn at(spec: &'a Spec, now: Time) -> Windows<'a> {
         Windows { spec, now }
     }
 
     /// Carries the windows of waiting predictions over to a description that begins at `position`.
-    pub fn revise(joins: &mut PendingPredictions, position: u64, before: &Spec, next: &Spec) {
+    pub(crate) fn revise(
+        joins: &mut PendingPredictions,
+        position: u64,
+        before: &Spec,
+        next: &Spec,
+    ) {
         let (old, new) = (&before.rewards, &next.rewards);
         joins.carry_signals(|bits| signals::carry(bits, old, new));
         if next.revision >= 2 && new.window_s != old.window_s {
@@ -44,7 +49,12 @@ impl<'a> Windows<'a> {
 
     /// Keeps every row of a prediction, whose window opens now, and drops the oldest predictions
     /// beyond `feedback.waiting_max`.
-    pub fn open(&self, joins: &mut PendingPredictions, prediction: &Prediction, position: u64) {
+    pub(crate) fn open(
+        &self,
+        joins: &mut PendingPredictions,
+        prediction: &Prediction,
+        position: u64,
+    ) {
         let deadline = Time(self.now.0 + self.window_us());
         joins.wait(prediction, position, deadline);
         joins.make_room(self.spec.waiting_max);
@@ -52,7 +62,10 @@ impl<'a> Windows<'a> {
 
     /// The next window to close in silence, with the default reward; none where silence earns
     /// nothing, and before the end of the next window.
-    pub fn next_due(&self, joins: &mut PendingPredictions) -> Option<(PredictionId, Waiting, f64)> {
+    pub(crate) fn next_due(
+        &self,
+        joins: &mut PendingPredictions,
+    ) -> Option<(PredictionId, Waiting, f64)> {
         let reward = self.spec.rewards.default?;
         let (id, waiting) = joins.next_due(self.now)?;
         Some((id, waiting, reward))
@@ -60,7 +73,11 @@ impl<'a> Windows<'a> {
 
     /// The same of one prediction. Under the first revision windows close in the order of the
     /// predictions, and none before its turn.
-    pub fn due(&self, joins: &PendingPredictions, id: PredictionId) -> Option<(Waiting, f64)> {
+    pub(crate) fn due(
+        &self,
+        joins: &PendingPredictions,
+        id: PredictionId,
+    ) -> Option<(Waiting, f64)> {
         let reward = self.spec.rewards.default?;
         let waiting = self.find(joins, id).ok()?;
         let is_due = waiting.deadline < self.now && waiting.is_silent();
@@ -68,7 +85,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Credits the default reward to a prediction whose window closes in silence.
-    pub fn close(&self, joins: &mut PendingPredictions, id: PredictionId, reward: f64) {
+    pub(crate) fn close(&self, joins: &mut PendingPredictions, id: PredictionId, reward: f64) {
         joins.update(id, |waiting| {
             waiting.credited = Some(reward);
             waiting.closed = true;
@@ -76,13 +93,13 @@ impl<'a> Windows<'a> {
     }
 
     /// Drops the predictions that are older than `journal.age_max` allows.
-    pub fn expire(&self, joins: &mut PendingPredictions) {
+    pub(crate) fn expire(&self, joins: &mut PendingPredictions) {
         let has_ended = |one: &Waiting, window_us| self.takes_until(one, window_us) < self.now;
         joins.expire(has_ended);
     }
 
     /// Until when a prediction takes feedback.
-    pub fn ends(&self, joins: &PendingPredictions, waiting: &Waiting) -> Time {
+    pub(crate) fn ends(&self, joins: &PendingPredictions, waiting: &Waiting) -> Time {
         self.takes_until(waiting, joins.window_us(waiting.position))
     }
 
@@ -90,7 +107,11 @@ impl<'a> Windows<'a> {
     ///
     /// # Errors
     /// The fate of the feedback, where the prediction takes none.
-    pub fn find(&self, joins: &PendingPredictions, id: PredictionId) -> Result<Waiting, Fate> {
+    pub(crate) fn find(
+        &self,
+        joins: &PendingPredictions,
+        id: PredictionId,
+    ) -> Result<Waiting, Fate> {
         match joins.find(id) {
             // One whose window is still to be closed has not been dropped yet.
             Found::Waiting(waiting)
@@ -106,7 +127,7 @@ impl<'a> Windows<'a> {
 
     /// The reward that a signal stands for; none for a truth, for a preference, and for a name that
     /// is not described.
-    pub fn reward(&self, signal: &Signal) -> Option<Reward> {
+    pub(crate) fn reward(&self, signal: &Signal) -> Option<Reward> {
         let Task::Bandit { .. } = self.spec.task else {
             return None;
         };
@@ -120,7 +141,12 @@ impl<'a> Windows<'a> {
 
     /// Takes note that the truth of a prediction has come, if a signal is one: from then on silence
     /// earns nothing.
-    pub fn note_truth(&self, joins: &mut PendingPredictions, id: PredictionId, signal: &Signal) {
+    pub(crate) fn note_truth(
+        &self,
+        joins: &mut PendingPredictions,
+        id: PredictionId,
+        signal: &Signal,
+    ) {
         let is_truth = match signal {
             Signal::Label(label) => self.spec.task.index(label).is_some(),
             _ => false,
@@ -131,7 +157,7 @@ impl<'a> Windows<'a> {
     }
 
     /// The fate of a reward that a prediction does not take.
-    pub fn refuses(&self, waiting: &Waiting, reward: Reward) -> Option<Fate> {
+    pub(crate) fn refuses(&self, waiting: &Waiting, reward: Reward) -> Option<Fate> {
         if !signals::takes(self.spec.rewards.aggregate, waiting.signals, reward.signal) {
             return Some(match waiting.signals & reward.signal {
                 0 => Fate::Superseded,
@@ -144,7 +170,7 @@ impl<'a> Windows<'a> {
 
     /// Credits a reward that the prediction takes, and gives the sum of its rewards by then. The
     /// first reward replaces what silence earned.
-    pub fn credit(
+    pub(crate) fn credit(
         &self,
         joins: &mut PendingPredictions,
         id: PredictionId,
@@ -180,7 +206,7 @@ impl<'a> Windows<'a> {
 
 impl Reward {
     /// The rewards of two answers of which the first was preferred.
-    pub fn preference() -> [Reward; 2] {
+    pub(crate) fn preference() -> [Reward; 2] {
         [1.0, 0.0].map(|amount| Reward {
             signal: PREFERENCE,
             amount,
@@ -188,7 +214,7 @@ impl Reward {
     }
 
     /// The reward for this row alone.
-    pub fn amount(&self) -> f64 {
+    pub(crate) fn amount(&self) -> f64 {
         self.amount
     }
 }

@@ -3,12 +3,12 @@
 use crate::model::{Aggregate, Rewards};
 
 /// The bit of a plain reward among the signals that a prediction has had.
-pub const REWARD: u64 = 1;
+pub(crate) const REWARD: u64 = 1;
 /// The bit of a preference.
-pub const PREFERENCE: u64 = 1 << 63;
+pub(crate) const PREFERENCE: u64 = 1 << 63;
 
 /// A described signal's bit, and the reward that it stands for; none where nothing describes it.
-pub fn reward(rewards: &Rewards, name: &str, value: f64) -> Option<(u64, f64)> {
+pub(crate) fn reward(rewards: &Rewards, name: &str, value: f64) -> Option<(u64, f64)> {
     let index = rewards
         .signals
         .iter()
@@ -19,7 +19,7 @@ pub fn reward(rewards: &Rewards, name: &str, value: f64) -> Option<(u64, f64)> {
 }
 
 /// The bits of signals under a changed description.
-pub fn carry(bits: u64, from: &Rewards, to: &Rewards) -> u64 {
+pub(crate) fn carry(bits: u64, from: &Rewards, to: &Rewards) -> u64 {
     let mut carried = bits & (REWARD | PREFERENCE);
     for (index, signal) in to.signals.iter().enumerate() {
         let before = from.signals.iter().position(|old| old.name == signal.name);
@@ -31,7 +31,7 @@ pub fn carry(bits: u64, from: &Rewards, to: &Rewards) -> u64 {
 }
 
 /// True if a prediction that has had the signals of these bits takes another one.
-pub fn takes(aggregate: Aggregate, had: u64, signal: u64) -> bool {
+pub(crate) fn takes(aggregate: Aggregate, had: u64, signal: u64) -> bool {
     match aggregate {
         Aggregate::First => had == 0,
         // Plain rewards may come again.
@@ -40,7 +40,7 @@ pub fn takes(aggregate: Aggregate, had: u64, signal: u64) -> bool {
 }
 
 /// The reward of a prediction once `next` has come.
-pub fn combine(aggregate: Aggregate, earned: Option<f64>, next: f64) -> f64 {
+pub(crate) fn combine(aggregate: Aggregate, earned: Option<f64>, next: f64) -> f64 {
     match (aggregate, earned) {
         (_, None) | (Aggregate::Last, _) => next,
         (Aggregate::First, Some(earned)) => earned,

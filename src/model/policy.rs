@@ -83,7 +83,7 @@ impl Policy {
 }
 
 /// Draws an action from `distribution` for the prediction `id`.
-pub fn draw(distribution: &[f32], seed: u64, id: PredictionId) -> usize {
+pub(super) fn draw(distribution: &[f32], seed: u64, id: PredictionId) -> usize {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..24].copy_from_slice(&id.0.to_le_bytes());

@@ -8,7 +8,7 @@ use super::file::{Attribute, Node, quoted};
 use super::value::{Fault, Ints, Value, fault, n_elements};
 
 /// One node at work.
-pub struct Call<'a> {
+pub(super) struct Call<'a> {
     pub node: &'a Node,
     pub inputs: Vec<Option<&'a Value>>,
     /// The output of the operator that is asked for.
@@ -19,10 +19,10 @@ pub struct Call<'a> {
 }
 
 /// Multiplications that a pass may still take.
-pub struct Budget(Cell<u64>);
+pub(super) struct Budget(Cell<u64>);
 
 impl Budget {
-    pub fn new(n_products: u64) -> Budget {
+    pub(super) fn new(n_products: u64) -> Budget {
         Budget(Cell::new(n_products))
     }
 
@@ -39,23 +39,23 @@ impl Budget {
 
 impl<'a> Call<'a> {
     /// An input that must be there.
-    pub fn value(&self, index: usize) -> Result<&'a Value, Fault> {
+    pub(super) fn value(&self, index: usize) -> Result<&'a Value, Fault> {
         self.optional(index)
             .ok_or_else(|| Fault(format!("input {index} is missing")))
     }
 
-    pub fn optional(&self, index: usize) -> Option<&'a Value> {
+    pub(super) fn optional(&self, index: usize) -> Option<&'a Value> {
         self.inputs.get(index).copied().flatten()
     }
 
-    pub fn floats(&self, index: usize) -> Result<&'a Tensor, Fault> {
+    pub(super) fn floats(&self, index: usize) -> Result<&'a Tensor, Fault> {
         match self.value(index)? {
             Value::Floats(tensor) => Ok(tensor),
             Value::Ints(_) => fault(format!("input {index} has whole numbers, expected floats")),
         }
     }
 
-    pub fn ints(&self, index: usize) -> Result<&'a Ints, Fault> {
+    pub(super) fn ints(&self, index: usize) -> Result<&'a Ints, Fault> {
         match self.value(index)? {
             Value::Ints(ints) => Ok(ints),
             Value::Floats(_) => fault(format!("input {index} has floats, expected whole numbers")),
@@ -63,7 +63,11 @@ impl<'a> Call<'a> {
     }
 
     /// Numbers that were an attribute once, and became an input later.
-    pub fn list_or_input(&self, name: &str, index: usize) -> Result<Option<Vec<i64>>, Fault> {
+    pub(super) fn list_or_input(
+        &self,
+        name: &str,
+        index: usize,
+    ) -> Result<Option<Vec<i64>>, Fault> {
         match (self.list(name)?, self.optional(index)) {
             (Some(list), _) => Ok(Some(list.to_vec())),
             (None, Some(_)) => Ok(Some(self.ints(index)?.values.clone())),
@@ -71,7 +75,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub fn int(&self, name: &str, default: i64) -> Result<i64, Fault> {
+    pub(super) fn int(&self, name: &str, default: i64) -> Result<i64, Fault> {
         match self.node.attributes.get(name) {
             None => Ok(default),
             Some(Attribute::Int(value)) => Ok(*value),
@@ -79,7 +83,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub fn float(&self, name: &str, default: f32) -> Result<f64, Fault> {
+    pub(super) fn float(&self, name: &str, default: f32) -> Result<f64, Fault> {
         match self.node.attributes.get(name) {
             None => Ok(f64::from(default)),
             Some(Attribute::Float(value)) => Ok(f64::from(*value)),
@@ -87,7 +91,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub fn text(&self, name: &str, default: &'static str) -> Result<&'a str, Fault> {
+    pub(super) fn text(&self, name: &str, default: &'static str) -> Result<&'a str, Fault> {
         match self.node.attributes.get(name) {
             None => Ok(default),
             Some(Attribute::Text(value)) => Ok(value),
@@ -95,7 +99,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub fn list(&self, name: &str) -> Result<Option<&'a [i64]>, Fault> {
+    pub(super) fn list(&self, name: &str) -> Result<Option<&'a [i64]>, Fault> {
         match self.node.attributes.get(name) {
             None => Ok(None),
             Some(Attribute::Ints(values)) => Ok(Some(values)),
@@ -108,19 +112,19 @@ impl<'a> Call<'a> {
     }
 
     /// An axis that may be counted from behind.
-    pub fn axis(&self, name: &str, default: i64, rank: usize) -> Result<usize, Fault> {
+    pub(super) fn axis(&self, name: &str, default: i64, rank: usize) -> Result<usize, Fault> {
         axis(self.int(name, default)?, rank)
     }
 
     /// Makes sure of room for an output that takes `n_products` multiplications a value.
-    pub fn room(&self, shape: &[usize], n_products: usize) -> Result<(), Fault> {
+    pub(super) fn room(&self, shape: &[usize], n_products: usize) -> Result<(), Fault> {
         let n_values = n_elements(shape)? as u64;
         self.budget.take(n_values.saturating_mul(n_products as u64))
     }
 }
 
 /// An axis that may be counted from behind.
-pub fn axis(axis: i64, rank: usize) -> Result<usize, Fault> {
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, Fault> {
     let counted = if axis < 0 { axis + rank as i64 } else { axis };
     match usize::try_from(counted) {
         Ok(counted) if counted < rank => Ok(counted),

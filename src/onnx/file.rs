@@ -14,7 +14,7 @@ use super::scan;
 use super::value::{ELEMENTS_MAX, Value, n_elements};
 
 /// The messages of proto/onnx.proto.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
 }
@@ -28,17 +28,17 @@ const OPSETS: std::ops::RangeInclusive<i64> = 11..=22;
 const SHOWN_MAX: usize = 80;
 
 /// Types of values, by their numbers.
-pub mod element {
-    pub const FLOAT: i64 = 1;
-    pub const INT32: i64 = 6;
-    pub const INT64: i64 = 7;
-    pub const BOOL: i64 = 9;
-    pub const DOUBLE: i64 = 11;
+pub(crate) mod element {
+    pub(crate) const FLOAT: i64 = 1;
+    pub(crate) const INT32: i64 = 6;
+    pub(crate) const INT64: i64 = 7;
+    pub(crate) const BOOL: i64 = 9;
+    pub(crate) const DOUBLE: i64 = 11;
 }
 
 /// The content of a file.
 #[derive(Debug)]
-pub struct File {
+pub(super) struct File {
     pub opset: i64,
     pub nodes: Vec<Node>,
     pub tensors: Vec<(String, Value)>,
@@ -48,7 +48,7 @@ pub struct File {
 
 /// One operation.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Its name, if it has one, and its operator.
     pub title: String,
     /// Behind its domain, if that is not ONNX's own.
@@ -60,7 +60,7 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-pub enum Attribute {
+pub(super) enum Attribute {
     Int(i64),
     Float(f32),
     Text(String),
@@ -73,7 +73,7 @@ pub enum Attribute {
 
 /// An input that is no tensor of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Described {
+pub(crate) struct Described {
     pub name: String,
     /// One of [`element`], or another that is not computed with.
     pub element: i64,
@@ -83,7 +83,7 @@ pub struct Described {
 
 impl Described {
     /// Its name and shape, as in `"x" [*, 1, 28, 28]`.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let extents = self.dims.iter().take(SHOWN_MAX).map(|dim| match dim {
             Some(extent) => extent.to_string(),
             None => "*".to_owned(),
@@ -94,7 +94,7 @@ impl Described {
 }
 
 /// A name from a file, as it is shown.
-pub fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let mut shown: String = name.chars().take(SHOWN_MAX).collect();
     if shown.len() < name.len() {
         shown.push('…');
@@ -110,7 +110,7 @@ struct Reading<'a> {
 }
 
 impl File {
-    pub fn read(bytes: Bytes, device: &Device) -> Result<File, String> {
+    pub(super) fn read(bytes: Bytes, device: &Device) -> Result<File, String> {
         let room = Cell::new(ELEMENTS_MAX);
         let reading = Reading { device, room };
         scan::check(&bytes)?;

@@ -20,10 +20,10 @@ use candle_core::Tensor;
 
 use crate::device::{Device, Use, compute};
 use call::{Budget, Call};
-pub use file::{Described, element};
+pub(crate) use file::{Described, element};
 use file::{File, Node, quoted};
 use operators::{Operator, find};
-pub use value::Value;
+pub(crate) use value::Value;
 use value::{ELEMENTS_MAX, Fault};
 
 /// Nodes at most.
@@ -36,7 +36,7 @@ const PRODUCTS_MAX: u64 = 1 << 40;
 const NAMED_MAX: usize = 32;
 
 /// A network that computes.
-pub struct Graph {
+pub(crate) struct Graph {
     device: candle_core::Device,
     opset: i64,
     /// Values that are known before a pass, by their places.
@@ -62,7 +62,7 @@ impl Graph {
     ///
     /// # Errors
     /// One sentence that says what cannot be.
-    pub fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, String> {
+    pub(crate) fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, String> {
         let device = device.open(Use::Answers)?;
         let file = File::read(bytes, &device)?;
         if file.nodes.len() > NODES_MAX {
@@ -90,11 +90,11 @@ impl Graph {
         Ok(graph)
     }
 
-    pub fn inputs(&self) -> impl Iterator<Item = &Described> {
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &Described> {
         self.inputs.iter().map(|(described, _)| described)
     }
 
-    pub fn device(&self) -> &candle_core::Device {
+    pub(crate) fn device(&self) -> &candle_core::Device {
         &self.device
     }
 
@@ -102,7 +102,7 @@ impl Graph {
     ///
     /// # Errors
     /// One sentence that names the node.
-    pub fn run(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
+    pub(crate) fn run(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
         compute(&self.device, || self.run_here(inputs))
     }
 

@@ -20,7 +20,7 @@ use super::value::{Fault, Value};
 type Compute = fn(&Call) -> Result<Value, Fault>;
 
 /// One operator.
-pub struct Operator {
+pub(super) struct Operator {
     pub name: &'static str,
     pub attributes: &'static [&'static str],
     pub n_outputs_max: usize,
@@ -64,7 +64,7 @@ const RESIZED: &[&str] = &[
 
 /// In the order of their names.
 #[rustfmt::skip]
-pub const OPERATORS: &[Operator] = &[
+pub(super) const OPERATORS: &[Operator] = &[
     operator("Abs", &[], |call| arithmetic::each(call, |x| x.abs())),
     operator("Add", &[], arithmetic::add),
     operator("And", &[], |call| logic::both(call, |a, b| a & b)),
@@ -137,7 +137,7 @@ pub const OPERATORS: &[Operator] = &[
 ];
 
 /// The operator of this name, if it is one of them.
-pub fn find(name: &str) -> Option<&'static Operator> {
+pub(super) fn find(name: &str) -> Option<&'static Operator> {
     let place = OPERATORS.binary_search_by(|operator| operator.name.cmp(name));
     place.ok().map(|place| &OPERATORS[place])
 }

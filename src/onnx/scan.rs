@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Refuses a file of more parts than a network has.
-pub fn check(file: &[u8]) -> Result<(), String> {
+pub(super) fn check(file: &[u8]) -> Result<(), String> {
     let mut n_parts = 0;
     for field in Fields(file) {
         // The graph.

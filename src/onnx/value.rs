@@ -9,13 +9,13 @@ use candle_core::{DType, Device, Tensor};
 use crate::device::in_a_line;
 
 /// Values of one tensor at most.
-pub const ELEMENTS_MAX: usize = 1 << 27;
+pub(super) const ELEMENTS_MAX: usize = 1 << 27;
 /// Dimensions of one tensor at most.
 const RANK_MAX: usize = 8;
 
 /// Why a node cannot be computed, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Fault(pub String);
+pub(crate) struct Fault(pub String);
 
 impl From<candle_core::Error> for Fault {
     fn from(error: candle_core::Error) -> Fault {
@@ -24,13 +24,13 @@ impl From<candle_core::Error> for Fault {
 }
 
 /// A fault in words.
-pub fn fault<T>(what: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn fault<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault(what.into()))
 }
 
 /// A tensor of a graph.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub(crate) enum Value {
     /// 32 bits each, on the device.
     Floats(Tensor),
     /// In this process.
@@ -39,34 +39,38 @@ pub enum Value {
 
 /// Whole numbers or truths, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ints {
+pub(crate) struct Ints {
     pub shape: Vec<usize>,
     pub values: Vec<i64>,
 }
 
 impl Value {
-    pub fn floats(values: Vec<f32>, shape: &[usize], device: &Device) -> Result<Value, Fault> {
+    pub(crate) fn floats(
+        values: Vec<f32>,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Value, Fault> {
         Ok(Value::Floats(Tensor::from_vec(values, shape, device)?))
     }
 
-    pub fn ints(values: Vec<i64>, shape: &[usize]) -> Value {
+    pub(crate) fn ints(values: Vec<i64>, shape: &[usize]) -> Value {
         let shape = shape.to_vec();
         Value::Ints(Ints { shape, values })
     }
 
-    pub fn shape(&self) -> &[usize] {
+    pub(crate) fn shape(&self) -> &[usize] {
         match self {
             Value::Floats(tensor) => tensor.dims(),
             Value::Ints(ints) => &ints.shape,
         }
     }
 
-    pub fn n_elements(&self) -> usize {
+    pub(crate) fn n_elements(&self) -> usize {
         self.shape().iter().product()
     }
 
     /// The same values in another shape.
-    pub fn reshaped(&self, shape: &[usize]) -> Result<Value, Fault> {
+    pub(crate) fn reshaped(&self, shape: &[usize]) -> Result<Value, Fault> {
         if n_elements(shape)? != self.n_elements() {
             let own = self.shape();
             return fault(format!("a tensor {own:?} is none of {shape:?}"));
@@ -78,7 +82,7 @@ impl Value {
     }
 
     /// The values at these places along an axis.
-    pub fn select(&self, axis: usize, places: &[usize]) -> Result<Value, Fault> {
+    pub(crate) fn select(&self, axis: usize, places: &[usize]) -> Result<Value, Fault> {
         let own = self.shape();
         if let Some(place) = places.iter().find(|place| **place >= own[axis]) {
             return fault(format!("{place} of {own:?} along axis {axis}"));
@@ -103,7 +107,7 @@ impl Value {
     }
 
     /// The same repeated along dimensions of one.
-    pub fn expanded(&self, shape: &[usize]) -> Result<Value, Fault> {
+    pub(crate) fn expanded(&self, shape: &[usize]) -> Result<Value, Fault> {
         n_elements(shape)?;
         Ok(match self {
             Value::Floats(tensor) => Value::Floats(tensor.broadcast_as(shape)?.contiguous()?),
@@ -112,7 +116,7 @@ impl Value {
     }
 
     /// Floats, also of whole numbers.
-    pub fn to_floats(&self, device: &Device) -> Result<Tensor, Fault> {
+    pub(crate) fn to_floats(&self, device: &Device) -> Result<Tensor, Fault> {
         match self {
             Value::Floats(tensor) => Ok(tensor.clone()),
             Value::Ints(ints) => {
@@ -125,7 +129,7 @@ impl Value {
 
 impl Ints {
     /// The same with its axes in another order.
-    pub fn permuted(&self, order: &[usize]) -> Ints {
+    pub(crate) fn permuted(&self, order: &[usize]) -> Ints {
         let shape: Vec<usize> = order.iter().map(|axis| self.shape[*axis]).collect();
         let step = |axis: usize| self.shape[axis + 1..].iter().product::<usize>();
         let steps: Vec<usize> = order.iter().map(|axis| step(*axis)).collect();
@@ -142,7 +146,7 @@ impl Ints {
     }
 
     /// The values that a broadcast to `shape` has; it can be broadcast to it.
-    pub fn expanded(&self, shape: &[usize]) -> Vec<i64> {
+    pub(crate) fn expanded(&self, shape: &[usize]) -> Vec<i64> {
         let missing = shape.len() - self.shape.len();
         let mut values = self.values.clone();
         let mut inner = 1;
@@ -159,7 +163,7 @@ impl Ints {
 }
 
 /// The values at these places along an axis of a tensor that has them.
-pub fn select(tensor: &Tensor, axis: usize, places: &[usize]) -> Result<Tensor, Fault> {
+pub(super) fn select(tensor: &Tensor, axis: usize, places: &[usize]) -> Result<Tensor, Fault> {
     let in_a_row = places.windows(2).all(|pair| pair[0] + 1 == pair[1]);
     if let (true, Some(start)) = (in_a_row, places.first()) {
         return Ok(tensor.narrow(axis, *start, places.len())?.contiguous()?);
@@ -170,7 +174,7 @@ pub fn select(tensor: &Tensor, axis: usize, places: &[usize]) -> Result<Tensor, 
 }
 
 /// How many values a shape holds, if a tensor may have it.
-pub fn n_elements(shape: &[usize]) -> Result<usize, Fault> {
+pub(super) fn n_elements(shape: &[usize]) -> Result<usize, Fault> {
     let product = shape
         .iter()
         .try_fold(1usize, |product, extent| product.checked_mul(*extent));
@@ -186,7 +190,7 @@ pub fn n_elements(shape: &[usize]) -> Result<usize, Fault> {
 }
 
 /// The shape that both are broadcast to.
-pub fn broadcast(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Fault> {
+pub(super) fn broadcast(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Fault> {
     let rank = one.len().max(other.len());
     let extent = |shape: &[usize], axis: usize| {
         let missing = rank - shape.len();
@@ -205,7 +209,7 @@ pub fn broadcast(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Fault> {
 }
 
 /// The one value of a tensor, wherever it stands.
-pub fn one_float(tensor: &Tensor) -> Result<f32, Fault> {
+pub(super) fn one_float(tensor: &Tensor) -> Result<f32, Fault> {
     match tensor.elem_count() {
         1 => Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?[0]),
         _ => fault(format!("{:?} values, expected one", tensor.dims())),

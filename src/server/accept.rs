@@ -33,7 +33,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub fn new(listener: TcpListener, context: Arc<ServerContext>) -> Acceptor {
+    pub(super) fn new(listener: TcpListener, context: Arc<ServerContext>) -> Acceptor {
         Acceptor { listener, context }
     }
 
@@ -66,7 +66,7 @@ impl Acceptor {
     }
 
     /// The connections as a stream that never ends.
-    pub fn stream(self) -> impl Stream<Item = io::Result<TcpStream>> {
+    pub(super) fn stream(self) -> impl Stream<Item = io::Result<TcpStream>> {
         stream::unfold(self, |acceptor| async move {
             let (stream, _) = acceptor.next().await;
             Some((Ok(stream), acceptor))

@@ -35,7 +35,7 @@ pub(super) struct ServerContext {
 }
 
 impl ServerContext {
-    pub fn new(
+    pub(super) fn new(
         engine: Arc<Engine>,
         config: Config,
         draining: watch::Receiver<bool>,
@@ -53,7 +53,7 @@ impl ServerContext {
     }
 
     /// The model of that name; the refusal lists the models if they are few.
-    pub fn model(&self, name: &str) -> Result<&Arc<ServedModel>, Refusal> {
+    pub(super) fn model(&self, name: &str) -> Result<&Arc<ServedModel>, Refusal> {
         self.engine.model(name).map_err(|error| match error {
             Error::UnknownModel(_) => {
                 let names: Vec<&str> = self.engine.models().map(|model| model.name()).collect();
@@ -64,7 +64,7 @@ impl ServerContext {
     }
 
     /// Runs an audit, a dry run or a digest [`run_blocking`], unless too many are under way.
-    pub async fn inquire<T: Send + 'static>(
+    pub(super) async fn inquire<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Status> {
@@ -85,7 +85,7 @@ impl ServerContext {
 
     /// True if requests are taken and some model can answer; one broken model does not take the
     /// others out of service.
-    pub fn ready(&self) -> bool {
+    pub(super) fn ready(&self) -> bool {
         let mut models = self.engine.models().peekable();
         let empty = models.peek().is_none();
         !*self.draining.borrow() && (empty || models.any(|model| model.snapshot("").is_ok()))

@@ -21,7 +21,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    pub fn new(flow: &'static str) -> Refusals {
+    pub(super) fn new(flow: &'static str) -> Refusals {
         Refusals {
             flow,
             n: AtomicU64::new(0),
@@ -30,12 +30,12 @@ impl Refusals {
     }
 
     /// How many there were.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.n.load(Relaxed)
     }
 
     /// One more.
-    pub fn add(&self, refusal: &Refusal) {
+    pub(super) fn add(&self, refusal: &Refusal) {
         let total = self.n.fetch_add(1, Relaxed) + 1;
         if self.is_time(Instant::now()) {
             let (flow, code, field) = (self.flow, refusal.code, refusal.field);

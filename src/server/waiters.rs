@@ -28,7 +28,7 @@ pub(super) struct Waiter {
 
 impl Waiters {
     /// Lets one more wait, if there is room.
-    pub fn enter(&self, connection: Option<SocketAddr>) -> Result<Waiter, Refusal> {
+    pub(super) fn enter(&self, connection: Option<SocketAddr>) -> Result<Waiter, Refusal> {
         let mut all = self.0.lock().expect("nothing panics under it");
         let n = all.entry(connection).or_insert(0);
         if *n >= WAITERS_MAX {

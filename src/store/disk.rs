@@ -171,24 +171,24 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    pub fn len(&self) -> io::Result<u64> {
+    pub(super) fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
-    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk
             .make(Change::Write(&self.path, offset, bytes), || {
                 self.file.write_all_at(bytes, offset)
             })
     }
 
-    pub fn truncate(&self, n_bytes: u64) -> io::Result<()> {
+    pub(super) fn truncate(&self, n_bytes: u64) -> io::Result<()> {
         self.disk.make(Change::Truncate(&self.path, n_bytes), || {
             self.file.set_len(n_bytes)
         })
     }
 
-    pub fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.disk
             .make(Change::Sync(&self.path), || self.file.sync_data())
     }

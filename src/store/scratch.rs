@@ -19,14 +19,14 @@ const SCRATCH: &str = ".scratch-";
 
 /// A folder of its own, which is there from the first tensors until this is dropped.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     disk: Disk,
     folder: PathBuf,
 }
 
 impl Scratch {
     /// Makes nothing yet; `parent` is the folder that it is made in.
-    pub fn new(disk: &Disk, parent: &Path) -> Scratch {
+    pub(crate) fn new(disk: &Disk, parent: &Path) -> Scratch {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (process, count) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
         Scratch {
@@ -40,7 +40,7 @@ impl Scratch {
     /// # Errors
     /// [`Error::Io`]: the disk refused. [`Error::Checkpoint`]: these are not tensors that a
     /// checkpoint can hold.
-    pub fn put(&self, name: &str, tensors: Tensors) -> Result<(), Error> {
+    pub(crate) fn put(&self, name: &str, tensors: Tensors) -> Result<(), Error> {
         self.disk.create_folder(&self.folder)?;
         let path = self.folder.join(name);
         let failed = |error| Error::io(&path, "write it")(error);
@@ -62,7 +62,7 @@ impl Scratch {
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused. [`Error::Checkpoint`]: the file is not what was written.
-    pub fn get(&self, name: &str) -> Result<Tensors, Error> {
+    pub(crate) fn get(&self, name: &str) -> Result<Tensors, Error> {
         let path = self.folder.join(name);
         let failed = |error| Error::io(&path, "read it")(error);
         let mut file = File::open(&path).map_err(failed)?;
@@ -91,7 +91,7 @@ impl Scratch {
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused.
-    pub fn remove(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
         self.disk.discard(&self.folder.join(name))
     }
 }
@@ -107,7 +107,7 @@ impl Drop for Scratch {
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.
-pub fn sweep(disk: &Disk, parent: &Path) -> Result<(), Error> {
+pub(crate) fn sweep(disk: &Disk, parent: &Path) -> Result<(), Error> {
     if !parent.exists() {
         return Ok(());
     }

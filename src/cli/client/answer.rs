@@ -13,7 +13,7 @@ use crate::cli::rows::target::Target;
 
 /// The answer of a model to one row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The label, value or action.
     pub value: AnswerValue,
     /// Empty when the prediction was not journaled.
@@ -26,7 +26,7 @@ pub struct Answer {
 
 /// The label, value or action that a model answered.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AnswerValue {
+pub(crate) enum AnswerValue {
     Label { label: String, probability: f32 },
     Value(f32),
     Action { action: String, propensity: f32 },
@@ -34,7 +34,7 @@ pub enum AnswerValue {
 
 impl Answer {
     /// Decodes a response with one row.
-    pub fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
+    pub(crate) fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
         let outputs = Outputs(response);
         let value = if outputs.has("label") {
             let probabilities = outputs.floats("probabilities")?;
@@ -66,7 +66,7 @@ impl Answer {
     }
 
     /// The answer in the form of a target, for scoring.
-    pub fn target(&self, task: &Task) -> anyhow::Result<Target> {
+    pub(crate) fn target(&self, task: &Task) -> anyhow::Result<Target> {
         let name = match &self.value {
             AnswerValue::Value(value) => return Ok(Target::Value(f64::from(*value))),
             AnswerValue::Label { label, .. } => label,

@@ -14,10 +14,10 @@ use tonic::transport::Channel;
 use super::refusal::refusal;
 
 /// The most events, or rows, in flight.
-pub const IN_FLIGHT_MAX: usize = 64;
+pub(crate) const IN_FLIGHT_MAX: usize = 64;
 
 /// An open stream of feedback; `T` is the ticket of an event, which is handed over with its reply.
-pub struct FeedbackStream<T, S> {
+pub(crate) struct FeedbackStream<T, S> {
     events: mpsc::Sender<FeedbackRequest>,
     tickets: mpsc::Sender<T>,
     replies: JoinHandle<anyhow::Result<S>>,
@@ -25,7 +25,7 @@ pub struct FeedbackStream<T, S> {
 
 impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
     /// Opens a stream; each reply is folded into the state.
-    pub fn open(
+    pub(crate) fn open(
         mut learning: LearningClient<Channel>,
         state: S,
         fold: fn(&mut S, T, FeedbackReply),
@@ -59,7 +59,7 @@ impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
     ///
     /// # Errors
     /// Why the stream ended.
-    pub async fn send(&mut self, ticket: T, event: FeedbackRequest) -> anyhow::Result<()> {
+    pub(crate) async fn send(&mut self, ticket: T, event: FeedbackRequest) -> anyhow::Result<()> {
         if self.tickets.send(ticket).await.is_ok() && self.events.send(event).await.is_ok() {
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
     }
 
     /// Ends the stream, and returns the state after the last reply.
-    pub async fn finish(self) -> anyhow::Result<S> {
+    pub(crate) async fn finish(self) -> anyhow::Result<S> {
         drop((self.events, self.tickets));
         self.replies.await?
     }

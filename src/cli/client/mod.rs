@@ -18,10 +18,10 @@ use perennial::proto::perennial::v1::registry_client::RegistryClient;
 use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
 use tonic::transport::{Channel, Endpoint};
 
-pub use answer::{Answer, AnswerValue};
-pub use feedback::{FeedbackStream, IN_FLIGHT_MAX};
-pub use refusal::refusal;
-pub use request::{PredictRequest, tensors};
+pub(crate) use answer::{Answer, AnswerValue};
+pub(crate) use feedback::{FeedbackStream, IN_FLIGHT_MAX};
+pub(crate) use refusal::refusal;
+pub(crate) use request::{PredictRequest, tensors};
 
 use crate::cli::rows::signature::ModelSignature;
 
@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The options of every command that sends requests to a server.
 #[derive(clap::Args)]
 #[group(skip)]
-pub struct Args {
+pub(super) struct Args {
     /// The server's address for gRPC
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8001")]
     pub server: String,
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// The services of a server; a clone shares the connection.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     pub inference: GrpcInferenceServiceClient<Channel>,
     pub learning: LearningClient<Channel>,
     pub registry: RegistryClient<Channel>,
@@ -52,7 +52,7 @@ impl Client {
     ///
     /// # Errors
     /// The address is malformed, or no server listens there.
-    pub async fn connect(args: &Args) -> anyhow::Result<Client> {
+    pub(super) async fn connect(args: &Args) -> anyhow::Result<Client> {
         let server = &args.server;
         let endpoint = Endpoint::from_shared(format!("http://{server}"))
             .map_err(|_| anyhow!("--server {server}: expected HOST:PORT"))?
@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// The signature of a model.
-    pub async fn describe(&mut self, model: &str) -> anyhow::Result<ModelSignature> {
+    pub(super) async fn describe(&mut self, model: &str) -> anyhow::Result<ModelSignature> {
         let request = ModelMetadataRequest {
             name: model.to_owned(),
             version: String::new(),
@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// The status of a model, or of every model for an empty name.
-    pub async fn status(&mut self, model: &str) -> anyhow::Result<Vec<ModelStatus>> {
+    pub(super) async fn status(&mut self, model: &str) -> anyhow::Result<Vec<ModelStatus>> {
         let request = StatusRequest {
             model: model.to_owned(),
             digest: false,
@@ -89,7 +89,7 @@ impl Client {
     }
 
     /// Requests a prediction for one row.
-    pub async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
+    pub(super) async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
         let reply = self.inference.model_infer(request).await;
         Answer::decode(&reply.map_err(refusal)?.into_inner())
     }

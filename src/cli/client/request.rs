@@ -14,7 +14,7 @@ use perennial::proto::inference::model_infer_request::InferInputTensor;
 use crate::cli::rows::Input;
 
 /// A batch to be predicted by a model.
-pub struct PredictRequest<'a> {
+pub(crate) struct PredictRequest<'a> {
     pub model: &'a str,
     /// The model's inputs, in the order of the batch.
     pub inputs: &'a [Input],
@@ -28,7 +28,7 @@ pub struct PredictRequest<'a> {
 
 impl PredictRequest<'_> {
     /// The message for the wire.
-    pub fn message(&self) -> ModelInferRequest {
+    pub(crate) fn message(&self) -> ModelInferRequest {
         let (inputs, raw_input_contents) = tensors(self.inputs, self.batch);
         let mut parameters = HashMap::new();
         let mut put = |name: &str, choice| {
@@ -55,7 +55,7 @@ impl PredictRequest<'_> {
 }
 
 /// Converts a batch into tensors and their raw contents.
-pub fn tensors(inputs: &[Input], batch: &Batch) -> (Vec<InferInputTensor>, Vec<Bytes>) {
+pub(crate) fn tensors(inputs: &[Input], batch: &Batch) -> (Vec<InferInputTensor>, Vec<Bytes>) {
     let rows = batch.n_rows as i64;
     let tensor = |(input, column): (&Input, &Column)| {
         let (datatype, shape, raw) = match column {

@@ -15,7 +15,7 @@ use crate::cli::rows::{Input, Kind, quoted};
 ///
 /// # Errors
 /// An input that this client cannot fill, or a task that it does not know.
-pub fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignature> {
+pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignature> {
     let inputs = metadata.inputs.into_iter().map(|tensor| {
         let kind = match (tensor.datatype.as_str(), tensor.shape.as_slice()) {
             ("FP64", _) => Kind::Number,

@@ -23,7 +23,7 @@ use crate::cli::output::print;
 Examples:
   perennial audit 01890a5d-ac96-774b-bcce-b302099a8057
   perennial audit 01890a5d-ac96-774b-bcce-b302099a8057 --without team-7 --data data")]
-pub struct Args {
+pub(crate) struct Args {
     /// The id of the prediction, from its response
     prediction_id: String,
     /// Also compute the answer without the feedback of this source
@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 /// Audits the prediction, and prints the result.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let found = match &args.data {
         Some(data) => offline(data, &args.prediction_id, args.without.as_deref())?,
         None => {

@@ -10,7 +10,7 @@ use crate::cli::client::{self, Client, refusal};
 /// The model, and the reason for the version.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial checkpoint fraud --note \"before the holidays\"")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// The reason, shown in the list of versions
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Makes a version of the current state.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let request = CheckpointRequest {
         model: args.model,

@@ -49,7 +49,7 @@ flags override the file.
 Examples:
   perennial config
   perennial config --markdown > docs/model-toml.md")]
-pub struct Args {
+pub(crate) struct Args {
     /// Print Markdown, the text of docs/model-toml.md
     #[arg(long)]
     markdown: bool,
@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 /// Prints the keys.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let files = [("model.toml", keys::KEYS), ("perennial.toml", &serve::KEYS)];
     if args.markdown {
         return print::line(markdown(files).trim_end());

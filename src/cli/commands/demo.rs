@@ -36,10 +36,10 @@ const PROBES: usize = 200;
 /// The demo has no options.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial demo")]
-pub struct Args {}
+pub(crate) struct Args {}
 
 /// Runs the demonstration in a folder of its own, which it removes.
-pub fn run(_: Args) -> anyhow::Result<()> {
+pub(crate) fn run(_: Args) -> anyhow::Result<()> {
     let folder = TemporaryFolder::new()?;
     for model in ["learning", "frozen"] {
         let path = folder.0.join("models").join(model);

@@ -44,7 +44,7 @@ perennial evaluate [OPTIONS] --target <COLUMN> <MODEL_FOLDER>... <ROWS>
 /// The models, and the rows or decisions that they are evaluated on.
 #[derive(clap::Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folders that hold a model.toml, then the rows: CSV or JSON lines, plain or gzipped
     #[arg(value_name = "PATH", required_unless_present = "journal")]
     paths: Vec<PathBuf>,
@@ -89,7 +89,7 @@ struct Paths {
 }
 
 /// Runs every model over the stream and prints the reports.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let paths = paths(&args);
     let names = names(&paths.folders);
     match (&args.journal, args.columns.given(), &args.target) {

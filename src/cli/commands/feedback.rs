@@ -26,7 +26,7 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
     after_help = "Example: perennial feedback fraud --file labels.jsonl\n\n\
     A line: {\"feedback_id\": \"order-7\", \"prediction_id\": \"0190...\", \"label\": \"fraud\"}"
 )]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// JSON objects with the fields of FeedbackRequest, one a line; - reads stdin
@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 /// Sends the events, and prints the counts.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
     let mut reader = open(&args.file)?;

@@ -18,7 +18,7 @@ use crate::cli::output::print;
 /// The model folder, and the file of weights.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial import models/digits digits.safetensors")]
-pub struct Args {
+pub(crate) struct Args {
     /// The folder that holds the model.toml
     #[arg(value_name = "MODEL_FOLDER")]
     folder: PathBuf,
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// Prints the check of each tensor, and copies the file if all fit.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let description = args.folder.join("model.toml");
     let matches = tensor_matches(&description, &args.file)?;
     for one in &matches {

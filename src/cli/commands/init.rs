@@ -6,7 +6,7 @@
 mod column;
 mod column_stats;
 mod description;
-pub mod draft;
+pub(crate) mod draft;
 mod goal;
 mod logged_columns;
 mod selection;
@@ -35,7 +35,7 @@ use target::TargetStats;
 Examples:
   perennial init fraud payments.csv --target is_fraud
   perennial init shop logs.csv --action item --reward click --propensity p")]
-pub struct Args {
+pub(crate) struct Args {
     /// The name of the new model
     name: ModelName,
     /// CSV or JSON lines, plain or gzipped
@@ -55,7 +55,7 @@ pub struct Args {
 }
 
 /// Drafts a description from the file, and prints its path.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let goal = match (&args.target, args.columns.given()) {
         (Some(target), _) => Goal::Target(target, args.task),
         (None, Some(columns)) => Goal::Decisions(columns),
@@ -71,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// The file is malformed, has no such target or one that the task cannot learn, or has no column
 /// left as an input.
-pub fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
+pub(crate) fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
     let rows = Rows::open(path)?;
     let of_file = || path.display().to_string();
     let (target, task) = match goal {
@@ -140,7 +140,7 @@ fn listed(excluded: &[ExcludedColumn]) -> String {
 ///
 /// # Errors
 /// The model exists, or the file cannot be written.
-pub fn write(models: &Path, name: &ModelName, draft: &Draft) -> anyhow::Result<PathBuf> {
+pub(crate) fn write(models: &Path, name: &ModelName, draft: &Draft) -> anyhow::Result<PathBuf> {
     let folder = models.join(name.as_str());
     let path = folder.join("model.toml");
     let of_file = || path.display().to_string();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// A draft for the target `y`.
-    pub fn drafted(text: &str, task: Option<Task>) -> anyhow::Result<Draft> {
+    pub(super) fn drafted(text: &str, task: Option<Task>) -> anyhow::Result<Draft> {
         draft(file(text).path(), Goal::Target("y", task))
     }
 

@@ -15,7 +15,7 @@ Examples:
   perennial limits fraud
   perennial limits fraud --bytes-max 40GiB
   perennial limits fraud --retract-within 1d --dry-run")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// The largest size of the journal, in place of journal.bytes_max in model.toml
@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 /// Announces the loss, if any, and changes the bounds.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let changes = args.bytes_max.is_some() || args.retract_within.is_some();
     let request = SetLimitsRequest {

@@ -16,7 +16,7 @@ use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial predict fraud --set amount=12.5 --set country=DE")]
 #[command(group = clap::ArgGroup::new("request").required(true).args(["set", "file"]))]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// One value of one row; a vector as [1, 2, 3]
@@ -37,7 +37,7 @@ fn setting(text: &str) -> anyhow::Result<(String, String)> {
 }
 
 /// Requests the predictions, and prints the answers.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
     let batches: Box<dyn Iterator<Item = anyhow::Result<Batch>>> = match &args.file {

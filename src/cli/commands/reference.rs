@@ -19,10 +19,10 @@ after ctrl-c. The environment is not read, except for `NO_COLOR`.
 /// The command has no options.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial reference > docs/command-line.md")]
-pub struct Args {}
+pub(crate) struct Args {}
 
 /// Prints the document of a program.
-pub fn run(_: Args, program: clap::Command) -> anyhow::Result<()> {
+pub(crate) fn run(_: Args, program: clap::Command) -> anyhow::Result<()> {
     print::line(markdown(program).trim_end())
 }
 

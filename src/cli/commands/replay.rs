@@ -22,7 +22,7 @@ Examples:
   perennial replay fraud
   perennial replay fraud --with models/fraud-next/model.toml
   perennial replay fraud --with models/fraud-next/model.toml --adopt")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// The data directory; no server may have it open
@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 /// Applies the journal again, and prints the comparison.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let offline = Offline::open(&args.data, &args.model)?;
     let Some(with) = &args.with else {
         let started = Instant::now();

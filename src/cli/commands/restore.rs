@@ -16,7 +16,7 @@ use crate::cli::output::print;
 /// The version to restore, and the reason.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial restore fraud 3 --note \"bad labels since Friday\"")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// The number of the version to restore
@@ -76,7 +76,7 @@ fn announce(args: &Args, found: &Version) -> anyhow::Result<()> {
 }
 
 /// Restores a version, and prints the new one.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let made = match &args.data {
         Some(data) => restore_offline(&args, data)?,
         None => {

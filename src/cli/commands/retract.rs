@@ -18,7 +18,7 @@ Examples:
   perennial retract fraud --source team-7 --note \"their labels were swapped\"
   perennial retract fraud --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z")]
 #[command(group(clap::ArgGroup::new("choice").required(true).multiple(true)))]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// All feedback of this source
@@ -53,7 +53,7 @@ fn moment(text: &str) -> anyhow::Result<Timestamp> {
 }
 
 /// Announces the change, makes it, and prints the certificate.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let request = RetractRequest {
         model: args.model,

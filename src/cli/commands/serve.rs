@@ -29,7 +29,7 @@ const BACKLOG: u32 = 1024;
 /// The folders and the addresses. A flag overrides its key in the file.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial serve --models models --data data")]
-pub struct Args {
+pub(crate) struct Args {
     /// A file with the keys models, data, listen and http [default: perennial.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -61,7 +61,7 @@ struct File {
 }
 
 /// The keys of a configuration file; each has a flag of the same name.
-pub const KEYS: [Key; 4] = [
+pub(crate) const KEYS: [Key; 4] = [
     Key {
         name: "models",
         values: Values::Text("a folder"),
@@ -114,7 +114,7 @@ impl Settings {
 }
 
 /// Serves until SIGTERM or ctrl-c.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR")))

@@ -11,7 +11,7 @@ use crate::cli::output::print;
 /// The model, or every model.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial status fraud")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name; every model if absent
     model: Option<String>,
     #[command(flatten)]
@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 /// Requests the status, and prints it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let model = args.model.unwrap_or_default();
     for status in client.status(&model).await? {
@@ -165,7 +165,7 @@ fn object(status: &ModelStatus) -> Value {
 }
 
 /// A map of the wire in a fixed order.
-pub fn sorted<T: Copy + Into<Value>>(
+pub(crate) fn sorted<T: Copy + Into<Value>>(
     map: &std::collections::HashMap<String, T>,
 ) -> Vec<(String, Value)> {
     let mut fields: Vec<_> = map

@@ -21,7 +21,7 @@ use stream_run::{StreamRun, members};
 /// The model, its rows and its target.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial stream fraud payments.csv --target is_fraud")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// CSV or JSON lines, plain or gzipped
@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 /// Runs the loop and prints its report.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
     let rows = LabelledRows::open(&args.rows, &args.target, &described)?;

@@ -18,7 +18,7 @@ use crate::cli::output::print;
 /// The data directory, and the folder of models.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial verify --data data")]
-pub struct Args {
+pub(crate) struct Args {
     /// The data directory; no server may have it open
     #[arg(long, default_value = "data")]
     data: PathBuf,
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// Checks every model, each on its own thread, and prints a line for each.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let directory = Directory::inspect(&args.data)?;
     let models = directory.models()?;
     note_undescribed(&args.models, &models);

@@ -18,7 +18,7 @@ use crate::cli::output::print;
 /// The model, on a server or in a data directory.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial versions fraud")]
-pub struct Args {
+pub(crate) struct Args {
     /// The model's name
     model: String,
     /// Read this data directory instead of a server; no server may have it open
@@ -31,7 +31,7 @@ pub struct Args {
 /// The version, on a server or in a data directory.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial show fraud 3")]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The model's name
     model: String,
     /// The version's number
@@ -44,7 +44,7 @@ pub struct ShowArgs {
 }
 
 /// Prints the versions of a model; the served one is marked.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let versions = match &args.data {
         Some(data) => offline(data, &args.model)?,
         None => {
@@ -68,7 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Prints every field of one version.
-pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
+pub(crate) async fn show(args: ShowArgs) -> anyhow::Result<()> {
     let version = match &args.data {
         Some(data) => offline_version(data, &args.model, args.version)?,
         None => {
@@ -102,7 +102,7 @@ fn offline(data: &Path, model: &str) -> anyhow::Result<Vec<Version>> {
 }
 
 /// Reads one version of a model in a data directory.
-pub fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result<Version> {
+pub(crate) fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result<Version> {
     let mut versions = offline(data, model)?;
     match versions.iter().position(|known| known.version == version) {
         Some(index) => Ok(versions.swap_remove(index)),
@@ -114,7 +114,7 @@ pub fn offline_version(data: &Path, model: &str, version: u64) -> anyhow::Result
 }
 
 /// Prints the version that a command made.
-pub fn print_made(did: &str, made: &VersionMade, json: bool) -> anyhow::Result<()> {
+pub(crate) fn print_made(did: &str, made: &VersionMade, json: bool) -> anyhow::Result<()> {
     let VersionMade { version, position } = made;
     if json {
         print::line(json!({"version": version, "position": position}))

@@ -29,7 +29,7 @@ const DARK: &str = "\
 .c4{stroke:#f2b134}.c5{stroke:#4dd0e1}.c6{stroke:#f49ac2}.c7{stroke:#c5d86d}}";
 
 /// One line of the chart.
-pub struct Series {
+pub(crate) struct Series {
     /// The name in the legend.
     pub name: String,
     /// The number of examples, rising, and the score there; points that are not finite are skipped.
@@ -40,7 +40,7 @@ pub struct Series {
 
 /// The style of a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stroke {
+pub(crate) enum Stroke {
     /// A colour of its own.
     Model,
     /// Grey and dotted: the baseline.
@@ -48,7 +48,7 @@ pub enum Stroke {
 }
 
 /// A chart of scores over time.
-pub struct Chart {
+pub(crate) struct Chart {
     /// The title.
     pub title: String,
     /// The label of the vertical scale, with its unit.
@@ -59,7 +59,7 @@ pub struct Chart {
 
 impl Chart {
     /// The chart as SVG.
-    pub fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let all = self.series.iter().flat_map(|series| series.finite());
         let (mut x_max, mut low, mut high) = (0.0f64, f64::INFINITY, f64::NEG_INFINITY);
         for (x, y) in all {

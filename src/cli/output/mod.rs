@@ -1,5 +1,5 @@
 //! The output of commands: records on stdout, notes and progress on stderr, charts in files.
 
-pub mod chart;
-pub mod print;
-pub mod progress;
+pub(crate) mod chart;
+pub(crate) mod print;
+pub(crate) mod progress;

@@ -10,43 +10,43 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Prints one record, and flushes it: a reader may be waiting.
-pub fn line(record: impl Display) -> anyhow::Result<()> {
+pub(crate) fn line(record: impl Display) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{record}")?;
     Ok(stdout.flush()?)
 }
 
 /// Prints one line for people on stderr.
-pub fn note(text: impl Display) {
+pub(crate) fn note(text: impl Display) {
     // A closed stderr is ignored.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// The user who runs this command, as the journal records an actor without a server.
-pub fn user() -> String {
+pub(crate) fn user() -> String {
     // SAFETY: it takes nothing and cannot fail.
     let id = unsafe { libc::getuid() };
     format!("uid {id}")
 }
 
 /// True if a command failed only because its output was closed.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// A share or a mean for people; `-` where it is not known.
-pub fn shown(value: Option<f64>) -> String {
+pub(crate) fn shown(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.4}"))
 }
 
 /// A share or a mean as JSON; null where it is not known.
-pub fn json(value: Option<f64>) -> Value {
+pub(crate) fn json(value: Option<f64>) -> Value {
     value.map_or(Value::Null, Value::from)
 }
 
 /// The progress line of a command, on stderr.
-pub struct Progress {
+pub(crate) struct Progress {
     is_terminal: bool,
     period: Duration,
     shown: Instant,
@@ -56,7 +56,7 @@ pub struct Progress {
 
 impl Progress {
     /// On a terminal one line that is updated every second, elsewhere a new line every five.
-    pub fn new() -> Progress {
+    pub(crate) fn new() -> Progress {
         let is_terminal = io::stderr().is_terminal();
         Progress {
             is_terminal,
@@ -67,7 +67,7 @@ impl Progress {
     }
 
     /// Shows the text, if the period is over.
-    pub fn show(&mut self, text: impl FnOnce() -> String) {
+    pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if self.shown.elapsed() < self.period {
             return;
         }

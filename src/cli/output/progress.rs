@@ -17,7 +17,7 @@ struct SharedProgress {
 }
 
 /// The part of the line that one run updates.
-pub struct RunProgress {
+pub(crate) struct RunProgress {
     shared: Arc<Mutex<SharedProgress>>,
     index: usize,
     /// The prefix of each text; empty for a single run.
@@ -27,7 +27,7 @@ pub struct RunProgress {
 
 impl RunProgress {
     /// The line of a single run.
-    pub fn alone() -> RunProgress {
+    pub(crate) fn alone() -> RunProgress {
         let shared = SharedProgress {
             progress: Progress::new(),
             texts: vec![String::new()],
@@ -41,7 +41,7 @@ impl RunProgress {
     }
 
     /// A part for each run, prefixed by its name; a single run has no prefix.
-    pub fn of(names: &[String]) -> Vec<RunProgress> {
+    pub(crate) fn of(names: &[String]) -> Vec<RunProgress> {
         if names.len() == 1 {
             return vec![RunProgress::alone()];
         }
@@ -59,7 +59,7 @@ impl RunProgress {
     }
 
     /// Shows the text, if the last update is old enough.
-    pub fn show(&mut self, text: impl FnOnce() -> String) {
+    pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if self.updated.elapsed() < UPDATE_PERIOD {
             return;
         }

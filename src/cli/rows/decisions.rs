@@ -17,7 +17,7 @@ use crate::cli::rows::signature::ModelSignature;
 /// The columns of logged decisions, as options: all three or none.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
-pub struct DecisionColumns {
+pub(crate) struct DecisionColumns {
     /// For logged decisions: the column of the action that was taken
     #[arg(long, value_name = "COLUMN", requires_all = ["reward", "propensity"])]
     pub action: Option<String>,
@@ -31,7 +31,7 @@ pub struct DecisionColumns {
 
 impl DecisionColumns {
     /// Action, reward and propensity, if they were given.
-    pub fn given(&self) -> Option<[&str; 3]> {
+    pub(crate) fn given(&self) -> Option<[&str; 3]> {
         let [action, reward, propensity] = [&self.action, &self.reward, &self.propensity];
         Some([
             action.as_deref()?,
@@ -43,7 +43,7 @@ impl DecisionColumns {
 
 /// A decision that another system made.
 #[derive(Debug, PartialEq)]
-pub struct LoggedRow {
+pub(crate) struct LoggedRow {
     /// The features of the decision.
     pub batch: Batch,
     /// The place of its action among the model's.
@@ -55,7 +55,7 @@ pub struct LoggedRow {
 }
 
 /// The rows of a file as logged decisions.
-pub struct LoggedRows {
+pub(crate) struct LoggedRows {
     path: PathBuf,
     rows: Rows,
     layout: Layout,
@@ -71,7 +71,7 @@ impl LoggedRows {
     ///
     /// # Errors
     /// The model is no bandit; the file cannot be read, or lacks a column or an input.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         columns: [&str; 3],
         described: &ModelSignature,

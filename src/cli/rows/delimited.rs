@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::lines::Lines;
 
 /// The next record and the line it begins on; blank lines between records are passed over.
-pub fn next_record(lines: &mut Lines) -> anyhow::Result<Option<(u64, Vec<String>)>> {
+pub(super) fn next_record(lines: &mut Lines) -> anyhow::Result<Option<(u64, Vec<String>)>> {
     let mut line = loop {
         match lines.next(0)? {
             None => return Ok(None),

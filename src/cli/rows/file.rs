@@ -13,7 +13,7 @@ use super::lines::Lines;
 use super::row::{Cell, Row, quoted};
 
 /// The rows of a file, one after the other; they end after the first error.
-pub struct Rows {
+pub(crate) struct Rows {
     lines: Lines,
     format: Format,
     columns: Vec<String>,
@@ -33,7 +33,7 @@ impl Rows {
     ///
     /// # Errors
     /// The file cannot be read, has no columns, or has a name twice.
-    pub fn open(path: &Path) -> anyhow::Result<Rows> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Rows> {
         let mut lines = Lines::open(path)?;
         let format = match lines.first_byte() {
             Some(b'{') => Format::JsonLines,
@@ -70,7 +70,7 @@ impl Rows {
     }
 
     /// The names of the columns, in order, each once.
-    pub fn columns(&self) -> &[String] {
+    pub(crate) fn columns(&self) -> &[String] {
         &self.columns
     }
 

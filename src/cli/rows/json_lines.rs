@@ -16,7 +16,7 @@ use super::row::quoted;
 type Object = (u64, Vec<(String, Cell)>);
 
 /// The next object; blank lines between objects are passed over.
-pub fn next_object(lines: &mut Lines) -> anyhow::Result<Option<Object>> {
+pub(super) fn next_object(lines: &mut Lines) -> anyhow::Result<Option<Object>> {
     let line = loop {
         match lines.next(0)? {
             None => return Ok(None),

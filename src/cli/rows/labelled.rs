@@ -16,7 +16,7 @@ use super::target::Target;
 
 /// One row to predict, with its target.
 #[derive(Debug)]
-pub struct LabelledRow {
+pub(crate) struct LabelledRow {
     /// The number of the row, from 0.
     pub index: u64,
     /// Its features.
@@ -28,7 +28,7 @@ pub struct LabelledRow {
 }
 
 /// The labelled rows of a file.
-pub struct LabelledRows {
+pub(crate) struct LabelledRows {
     path: PathBuf,
     rows: Rows,
     layout: Layout,
@@ -42,7 +42,7 @@ impl LabelledRows {
     ///
     /// # Errors
     /// The file cannot be read, or lacks the target or an input.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         target: &str,
         described: &ModelSignature,

@@ -11,7 +11,7 @@ use super::row::{Cell, Row, find_column, number, quoted};
 
 /// The kind of an input of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A finite number or a gap.
     Number,
     /// A category or a text.
@@ -22,7 +22,7 @@ pub enum Kind {
 
 /// One input of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
+pub(crate) struct Input {
     /// The name of its column; a vector `v` may also come from `v[0]`, `v[1]` and so on.
     pub name: String,
     /// Its kind.
@@ -31,7 +31,7 @@ pub struct Input {
 
 /// Where in a file's rows each input of a model stands.
 #[derive(Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     places: Vec<Place>,
 }
 
@@ -49,7 +49,7 @@ impl Layout {
     ///
     /// # Errors
     /// Names the input that has no column, or the vector whose columns are too many.
-    pub fn new(columns: &[String], inputs: &[Input]) -> anyhow::Result<Layout> {
+    pub(crate) fn new(columns: &[String], inputs: &[Input]) -> anyhow::Result<Layout> {
         let places = inputs.iter().map(|input| Place::find(columns, input));
         Ok(Layout {
             places: places.collect::<anyhow::Result<_>>()?,
@@ -60,7 +60,7 @@ impl Layout {
     ///
     /// # Errors
     /// Names line, column and value of a cell that does not fit its input.
-    pub fn batch(&self, row: &Row) -> anyhow::Result<Batch> {
+    pub(crate) fn batch(&self, row: &Row) -> anyhow::Result<Batch> {
         let columns = self.places.iter().map(|place| place.read(row));
         Ok(Batch {
             n_rows: 1,

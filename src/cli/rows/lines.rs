@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use flate2::read::MultiGzDecoder;
 
 /// The longest row; one without an end must not fill the memory.
-pub const ROW_BYTES_MAX: usize = 16 << 20;
+pub(super) const ROW_BYTES_MAX: usize = 16 << 20;
 /// The bytes at the start of a file by which its format is recognised.
 const HEAD_BYTES: u64 = 4096;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -19,7 +19,7 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 type Source = Box<dyn Read + Send>;
 
 /// A file, read line by line.
-pub struct Lines {
+pub(super) struct Lines {
     path: PathBuf,
     reader: BufReader<Source>,
     /// The number of the line read last, from 1.
@@ -29,7 +29,7 @@ pub struct Lines {
 
 impl Lines {
     /// Opens a file and undoes its gzip, if its bytes say that it has one.
-    pub fn open(path: &Path) -> anyhow::Result<Lines> {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Lines> {
         Lines::start(path).with_context(|| path.display().to_string())
     }
 
@@ -52,14 +52,14 @@ impl Lines {
     }
 
     /// The first byte that is not blank, by which formats differ.
-    pub fn first_byte(&self) -> Option<u8> {
+    pub(super) fn first_byte(&self) -> Option<u8> {
         self.first_byte
     }
 
     /// The next line with its end, or nothing at the end of the file.
     ///
     /// `n_bytes_before` of its row have been read: rows are bounded, not only lines.
-    pub fn next(&mut self, n_bytes_before: usize) -> anyhow::Result<Option<String>> {
+    pub(super) fn next(&mut self, n_bytes_before: usize) -> anyhow::Result<Option<String>> {
         let n_bytes_max = ROW_BYTES_MAX.saturating_sub(n_bytes_before);
         let mut line = Vec::new();
         self.number += 1;
@@ -82,12 +82,12 @@ impl Lines {
     }
 
     /// The number of the line read last.
-    pub fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.number
     }
 
     /// The error that a line of this file deserves.
-    pub fn refusal(&self, line: u64, why: impl std::fmt::Display) -> anyhow::Error {
+    pub(super) fn refusal(&self, line: u64, why: impl std::fmt::Display) -> anyhow::Error {
         anyhow!("{}: line {line}: {why}", self.path.display())
     }
 }

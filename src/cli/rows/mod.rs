@@ -2,20 +2,20 @@
 //!
 //! Invariant: a row has one cell for each column, and memory does not grow with the file.
 
-pub mod decisions;
+pub(super) mod decisions;
 mod delimited;
 mod file;
 mod json_lines;
-pub mod labelled;
+pub(super) mod labelled;
 mod layout;
 mod lines;
 mod row;
-pub mod signature;
-pub mod target;
+pub(super) mod signature;
+pub(super) mod target;
 
-pub use file::Rows;
-pub use layout::{Input, Kind, Layout};
-pub use row::{Cell, Row, find_column, number, quoted};
+pub(crate) use file::Rows;
+pub(crate) use layout::{Input, Kind, Layout};
+pub(crate) use row::{Cell, Row, find_column, number, quoted};
 
 #[cfg(test)]
 mod tests {
@@ -24,24 +24,24 @@ mod tests {
 
     use super::*;
 
-    pub fn temporary(bytes: &[u8]) -> tempfile::NamedTempFile {
+    pub(super) fn temporary(bytes: &[u8]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         file
     }
 
-    pub fn error<T>(result: anyhow::Result<T>) -> String {
+    pub(super) fn error<T>(result: anyhow::Result<T>) -> String {
         format!("{:#}", result.err().expect("should be refused"))
     }
 
-    pub fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn gzipped(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
 
     /// Columns and rows in one line, rows with their line numbers.
-    pub fn read(bytes: &[u8]) -> anyhow::Result<String> {
+    pub(super) fn read(bytes: &[u8]) -> anyhow::Result<String> {
         let file = temporary(bytes);
         let mut rows = Rows::open(file.path())?;
         let mut shown = rows.columns().join("|");

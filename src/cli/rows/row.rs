@@ -4,7 +4,7 @@ use anyhow::bail;
 
 /// The value of one column in one row.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+pub(crate) enum Cell {
     /// As it stands in the file; JSON's numbers and booleans as their text, its null as nothing.
     Text(String),
     /// A JSON array.
@@ -13,7 +13,7 @@ pub enum Cell {
 
 /// One row of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     /// The line it begins on, from 1.
     pub line: u64,
     /// One for each column of the file, in their order.
@@ -25,7 +25,7 @@ impl Row {
     ///
     /// # Errors
     /// It is a list.
-    pub fn target(&self, column: usize) -> anyhow::Result<Option<&str>> {
+    pub(crate) fn target(&self, column: usize) -> anyhow::Result<Option<&str>> {
         match &self.cells[column] {
             Cell::List(_) => bail!("line {}: the target is a list", self.line),
             Cell::Text(text) if is_gap(text) => Ok(None),
@@ -38,7 +38,7 @@ impl Row {
 ///
 /// # Errors
 /// There is none of that name; the error lists those there are.
-pub fn find_column(columns: &[String], name: &str) -> anyhow::Result<usize> {
+pub(crate) fn find_column(columns: &[String], name: &str) -> anyhow::Result<usize> {
     const N_LISTED_MAX: usize = 40;
     if let Some(index) = columns.iter().position(|column| column == name) {
         return Ok(index);
@@ -52,13 +52,13 @@ pub fn find_column(columns: &[String], name: &str) -> anyhow::Result<usize> {
 }
 
 /// True if a cell holds no value: nothing, `NA` or `nan`. To a category all of these are texts.
-pub fn is_gap(text: &str) -> bool {
+pub(super) fn is_gap(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || text == "NA" || text.eq_ignore_ascii_case("nan")
 }
 
 /// The finite number that a text is, NaN for a gap, nothing for any other text.
-pub fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     if is_gap(text) {
         return Some(f64::NAN);
     }
@@ -69,7 +69,7 @@ pub fn number(text: &str) -> Option<f64> {
 }
 
 /// A text of a file as a message may show it: on one line, and not too much of it.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const N_SHOWN_MAX: usize = 60;
     match text.char_indices().nth(N_SHOWN_MAX) {
         None => format!("{text:?}"),

@@ -8,7 +8,7 @@ use super::layout::{Input, Kind};
 
 /// The inputs and the task of a model, as far as a client needs them.
 #[derive(Debug)]
-pub struct ModelSignature {
+pub(crate) struct ModelSignature {
     /// In the order of the description.
     pub inputs: Vec<Input>,
     /// The task, with its classes or actions.
@@ -19,7 +19,7 @@ pub struct ModelSignature {
 
 impl ModelSignature {
     /// The signature in a checked model.toml.
-    pub fn of(spec: &Spec) -> ModelSignature {
+    pub(crate) fn of(spec: &Spec) -> ModelSignature {
         let inputs = spec.inputs.iter().map(|input| Input {
             name: input.name.clone(),
             kind: match &input.kind {

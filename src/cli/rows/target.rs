@@ -4,7 +4,7 @@
 
 /// The target of a row, or the answer to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Target {
+pub(crate) enum Target {
     /// The place of a class or an action.
     Name(u32),
     /// A number.

@@ -11,7 +11,7 @@ const SCORE_MAX: f64 = 1e100;
 
 /// Scores in bins of one size, each a sum; the last may not be full.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
+pub(crate) struct Curve {
     bin_size: u64,
     n_in_last: u64,
     sums: Vec<f64>,
@@ -29,7 +29,7 @@ impl Default for Curve {
 
 impl Curve {
     /// Adds the next score.
-    pub fn add(&mut self, score: f64) {
+    pub(crate) fn add(&mut self, score: f64) {
         let score = score.clamp(-SCORE_MAX, SCORE_MAX);
         match self.sums.last_mut() {
             Some(last) if self.n_in_last < self.bin_size => {
@@ -48,12 +48,12 @@ impl Curve {
     }
 
     /// The number of scores in the mean of a point.
-    pub fn window(&self) -> u64 {
+    pub(crate) fn window(&self) -> u64 {
         self.n_bins() as u64 * self.bin_size
     }
 
     /// Number of scores and the mean of the last of them, from the first full window on.
-    pub fn points(&self) -> Vec<(f64, f64)> {
+    pub(crate) fn points(&self) -> Vec<(f64, f64)> {
         let (n_bins, n_before_last) = (self.n_bins(), self.sums.len().saturating_sub(1));
         let windows = self.sums.windows(n_bins).enumerate();
         let point = |(start, sums): (usize, &[f64])| {

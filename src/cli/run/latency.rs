@@ -10,27 +10,27 @@ const BUCKETS_PER_E: f64 = 40.0;
 const N_BUCKETS: usize = 900;
 
 /// Counts of durations, in buckets whose widths grow with them.
-pub struct Latencies {
+pub(crate) struct Latencies {
     counts: Vec<u64>,
 }
 
 impl Latencies {
     /// None yet.
-    pub fn new() -> Latencies {
+    pub(crate) fn new() -> Latencies {
         Latencies {
             counts: vec![0; N_BUCKETS],
         }
     }
 
     /// Takes in how long a call took.
-    pub fn add(&mut self, duration: Duration) {
+    pub(crate) fn add(&mut self, duration: Duration) {
         let micros = duration.as_micros().max(1) as f64;
         let bucket = (micros.ln() * BUCKETS_PER_E) as usize;
         self.counts[bucket.min(N_BUCKETS - 1)] += 1;
     }
 
     /// The duration that this share of the calls stayed below, if there was any.
-    pub fn quantile(&self, share: f64) -> Option<Duration> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let n: u64 = self.counts.iter().sum();
         let rank = ((n as f64 * share).ceil() as u64).clamp(1, n.max(1));
         let mut below = 0;
@@ -43,7 +43,7 @@ impl Latencies {
     }
 
     /// One line: the median and the slowest hundredth.
-    pub fn line(&self, name: &str) -> String {
+    pub(crate) fn line(&self, name: &str) -> String {
         let shown = |share| match self.quantile(share) {
             Some(duration) => format!("{:.2}", duration.as_secs_f64() * 1e3),
             None => "-".to_owned(),

@@ -23,7 +23,7 @@ use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::rows::target::Target;
 
 /// A learner with its snapshot and its open predictions.
-pub struct LocalModel {
+pub(crate) struct LocalModel {
     pub learner: Learner,
     /// The description of its folder; none for a version without one.
     pub described: Option<Arc<Described>>,
@@ -75,13 +75,13 @@ impl Lookup for OpenPredictions {
 
 impl LocalModel {
     /// A model that has learned nothing yet, as its folder describes it.
-    pub fn new(folder: &Path) -> anyhow::Result<LocalModel> {
+    pub(crate) fn new(folder: &Path) -> anyhow::Result<LocalModel> {
         let described = describe(folder)?;
         LocalModel::with(described.learner(), Some(described))
     }
 
     /// A model that continues from a state, under the description of a folder if one is given.
-    pub fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<LocalModel> {
+    pub(crate) fn resume(learner: Learner, folder: Option<&Path>) -> anyhow::Result<LocalModel> {
         let described = match folder {
             Some(folder) => {
                 let described = describe(folder)?;
@@ -118,18 +118,18 @@ impl LocalModel {
     }
 
     /// Its description.
-    pub fn spec(&self) -> &Arc<Spec> {
+    pub(crate) fn spec(&self) -> &Arc<Spec> {
         self.learner.spec()
     }
 
     /// The outputs for one row.
-    pub fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> anyhow::Result<Outputs> {
+    pub(crate) fn predict(&mut self, batch: &Batch, choice: Choice<'_>) -> anyhow::Result<Outputs> {
         let outputs = self.snapshot().predict(batch, choice);
         outputs.map_err(anyhow::Error::msg)
     }
 
     /// Encodes the texts of a row whose encoders learn, as they are by now.
-    pub fn embed(&mut self, batch: &mut Batch) -> anyhow::Result<()> {
+    pub(crate) fn embed(&mut self, batch: &mut Batch) -> anyhow::Result<()> {
         if let Some(described) = self.described.clone() {
             described.embed_adapted(batch, self.snapshot())?;
         }
@@ -142,7 +142,7 @@ impl LocalModel {
 
     /// `[actions]` each: the probabilities with which its policy takes each action for one row,
     /// and the rewards that it expects.
-    pub fn policy(&mut self, batch: &Batch) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
+    pub(crate) fn policy(&mut self, batch: &Batch) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
         match self.predict(batch, Choice::Best)? {
             Outputs::Actions { scores, .. } => {
                 let shares = self.snapshot().distribution(batch);
@@ -155,7 +155,7 @@ impl LocalModel {
     }
 
     /// Answers a row; its prediction stands at the position returned.
-    pub fn answer(&mut self, row: &LabelledRow) -> anyhow::Result<(Target, u64)> {
+    pub(crate) fn answer(&mut self, row: &LabelledRow) -> anyhow::Result<(Target, u64)> {
         let outputs = self.predict(&row.batch, Choice::Drawn(&[prediction_id(row.index)]))?;
         let answer = answer(&outputs);
         let prediction = Prediction {
@@ -176,7 +176,12 @@ impl LocalModel {
     }
 
     /// Learns the feedback for a row that was answered.
-    pub fn learn(&mut self, row: u64, prediction: u64, signal: Signal) -> anyhow::Result<()> {
+    pub(crate) fn learn(
+        &mut self,
+        row: u64,
+        prediction: u64,
+        signal: Signal,
+    ) -> anyhow::Result<()> {
         let subject = Subject::Prediction(prediction_id(row));
         self.apply(Event::Feedback(feedback(row, subject, signal)))?;
         self.open_predictions.predictions.remove(&prediction);
@@ -184,7 +189,7 @@ impl LocalModel {
     }
 
     /// Learns the reward of a logged decision.
-    pub fn learn_logged(&mut self, row: u64, logged: LoggedRow) -> anyhow::Result<()> {
+    pub(crate) fn learn_logged(&mut self, row: u64, logged: LoggedRow) -> anyhow::Result<()> {
         let Some(reward) = logged.reward else {
             return Ok(());
         };
@@ -254,7 +259,7 @@ fn prediction_id(row: u64) -> PredictionId {
 }
 
 /// The answer in the outputs for one row.
-pub fn answer(outputs: &Outputs) -> Target {
+pub(crate) fn answer(outputs: &Outputs) -> Target {
     match outputs {
         Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),
         Outputs::Values(values) => Target::Value(f64::from(values[0])),

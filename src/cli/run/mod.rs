@@ -1,10 +1,10 @@
 //! The prequential run (predict a row, score the answer, then learn its target), with a server or
 //! in process: the loop, its scores and its report.
 
-pub mod curve;
-pub mod latency;
-pub mod local_model;
-pub mod prefetch;
-pub mod prequential_run;
-pub mod report;
-pub mod scores;
+pub(super) mod curve;
+pub(super) mod latency;
+pub(super) mod local_model;
+pub(super) mod prefetch;
+pub(super) mod prequential_run;
+pub(super) mod report;
+pub(super) mod scores;

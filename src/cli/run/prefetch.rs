@@ -16,10 +16,10 @@ use rayon::prelude::*;
 const PREFETCH_ROWS: usize = 64;
 
 /// The batch of a row.
-pub type BatchOf<T> = fn(&mut T) -> &mut Batch;
+pub(crate) type BatchOf<T> = fn(&mut T) -> &mut Batch;
 
 /// Rows whose texts are encoded.
-pub struct Prefetch<I, T> {
+pub(crate) struct Prefetch<I, T> {
     rows: I,
     batch: BatchOf<T>,
     /// The encoders and their threads; none where no text has an encoder.
@@ -29,7 +29,7 @@ pub struct Prefetch<I, T> {
 
 impl<I, T> Prefetch<I, T> {
     /// Prefetches rows for a model of this description.
-    pub fn new(
+    pub(crate) fn new(
         rows: I,
         described: Option<&Arc<Described>>,
         batch: BatchOf<T>,

@@ -20,7 +20,7 @@ use crate::cli::rows::target::Target;
 /// The options that `stream` and `evaluate` share.
 #[derive(clap::Args)]
 #[group(skip)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Stop after N rows
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
@@ -45,7 +45,7 @@ fn share(text: &str) -> anyhow::Result<f64> {
 
 /// The feedback for an earlier answer.
 #[derive(Debug)]
-pub struct DueFeedback<K> {
+pub(crate) struct DueFeedback<K> {
     /// The row that was answered.
     pub row: u64,
     /// The key of its prediction.
@@ -56,7 +56,7 @@ pub struct DueFeedback<K> {
 }
 
 /// The state of a run.
-pub struct PrequentialRun<K> {
+pub(crate) struct PrequentialRun<K> {
     task: Task,
     delay: u64,
     correct: f64,
@@ -74,7 +74,7 @@ impl<K> PrequentialRun<K> {
     ///
     /// # Errors
     /// `--correct` is given for a task that is not a bandit.
-    pub fn new(
+    pub(crate) fn new(
         task: &Task,
         args: &RunArgs,
         progress: RunProgress,
@@ -101,7 +101,7 @@ impl<K> PrequentialRun<K> {
     }
 
     /// Scores the answer to a row; a row without a target is only counted as a row.
-    pub fn judge(&mut self, row: &LabelledRow, answer: Target, key: K) {
+    pub(crate) fn judge(&mut self, row: &LabelledRow, answer: Target, key: K) {
         self.n_rows += 1;
         if let Some(truth) = row.truth {
             let score = self.scores.judge(truth, answer);
@@ -126,7 +126,7 @@ impl<K> PrequentialRun<K> {
     }
 
     /// The next feedback that is due after `row` was scored; at the end, `u64::MAX`.
-    pub fn due(&mut self, row: u64) -> Option<DueFeedback<K>> {
+    pub(crate) fn due(&mut self, row: u64) -> Option<DueFeedback<K>> {
         let first = self.waiting.front()?;
         if first.row.saturating_add(self.delay) > row {
             return None;
@@ -137,17 +137,17 @@ impl<K> PrequentialRun<K> {
     }
 
     /// The time since the start.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
     /// The task, with the classes that have been admitted by now.
-    pub fn task(&self) -> &Task {
+    pub(crate) fn task(&self) -> &Task {
         &self.task
     }
 
     /// Ends the run: its scores, and its progress line for the next phase.
-    pub fn finish(self) -> (Scores, RunProgress) {
+    pub(crate) fn finish(self) -> (Scores, RunProgress) {
         (self.scores, self.progress)
     }
 

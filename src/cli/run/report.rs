@@ -13,7 +13,7 @@ const RARE: f64 = 0.1;
 const RARE_SHOWN: usize = 5;
 
 /// The results of a run.
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The names of its scores.
     pub names: ScoreNames,
     /// The scores of its answers.
@@ -36,7 +36,7 @@ pub struct RunReport {
 
 impl RunReport {
     /// Prints it: one object for machines, lines for people.
-    pub fn print(&self, json: bool) -> anyhow::Result<()> {
+    pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
         let fields = self.fields();
         if json {
             self.notes.iter().for_each(print::note);
@@ -84,7 +84,7 @@ impl RunReport {
     }
 
     /// Prints a line for each class, the frequent ones first.
-    pub fn print_classes(&self) -> anyhow::Result<()> {
+    pub(crate) fn print_classes(&self) -> anyhow::Result<()> {
         let classes = self.counted();
         let header = ["class", "count", "precision", "recall", "f1"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
@@ -98,7 +98,7 @@ impl RunReport {
     }
 
     /// The same as JSON.
-    pub fn fields(&self) -> Map<String, Value> {
+    pub(crate) fn fields(&self) -> Map<String, Value> {
         let RunReport { names, scores, .. } = self;
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
@@ -152,7 +152,7 @@ impl RunReport {
     }
 
     /// Examples a second.
-    pub fn rate(&self) -> Option<f64> {
+    pub(crate) fn rate(&self) -> Option<f64> {
         Some(self.scores.examples() as f64 / self.seconds)
     }
 
@@ -178,7 +178,7 @@ impl RunReport {
 }
 
 /// Lines of cells: the first column to the left, the others to the right.
-pub fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -204,14 +204,14 @@ fn number(value: &Value) -> String {
 }
 
 /// Processor time from here on, by the program itself and by the system for it.
-pub struct CpuClock {
+pub(crate) struct CpuClock {
     clock: libc::clockid_t,
     started: f64,
 }
 
 impl CpuClock {
     /// Of the whole process, since it began.
-    pub fn of_process() -> CpuClock {
+    pub(crate) fn of_process() -> CpuClock {
         CpuClock {
             clock: libc::CLOCK_PROCESS_CPUTIME_ID,
             started: 0.0,
@@ -219,14 +219,14 @@ impl CpuClock {
     }
 
     /// Of this thread, from now on.
-    pub fn of_thread() -> CpuClock {
+    pub(crate) fn of_thread() -> CpuClock {
         let clock = libc::CLOCK_THREAD_CPUTIME_ID;
         let started = read(clock);
         CpuClock { clock, started }
     }
 
     /// How much it has been.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         read(self.clock) - self.started
     }
 }

@@ -11,11 +11,11 @@ use super::curve::Curve;
 use crate::cli::rows::target::Target;
 
 /// A longer stream is also scored over this many of its last examples.
-pub const LAST_EXAMPLES: usize = 2000;
+pub(crate) const LAST_EXAMPLES: usize = 2000;
 
 /// The names of the scores of a task, in JSON.
 #[derive(Debug, PartialEq)]
-pub struct ScoreNames {
+pub(crate) struct ScoreNames {
     pub score: &'static str,
     /// True if a smaller score is better.
     pub is_error: bool,
@@ -29,7 +29,7 @@ pub struct ScoreNames {
 
 impl ScoreNames {
     /// The names for a task.
-    pub fn of(task: &Task) -> ScoreNames {
+    pub(crate) fn of(task: &Task) -> ScoreNames {
         match task {
             Task::Classification { .. } => ScoreNames {
                 score: "progressive_accuracy",
@@ -60,7 +60,7 @@ impl ScoreNames {
 }
 
 /// The score of an answer: 1 or 0 for a name, the absolute error for a value.
-pub fn score(truth: Target, answer: Target) -> f64 {
+pub(crate) fn score(truth: Target, answer: Target) -> f64 {
     match (truth, answer) {
         (Target::Name(truth), Target::Name(answer)) => f64::from(u8::from(truth == answer)),
         (Target::Value(truth), Target::Value(answer)) => (truth - answer).abs(),
@@ -70,27 +70,27 @@ pub fn score(truth: Target, answer: Target) -> f64 {
 
 /// A running mean.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mean {
+pub(crate) struct Mean {
     n: u64,
     sum: f64,
 }
 
 impl Mean {
     /// Adds one value.
-    pub fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         self.n += 1;
         self.sum += value;
     }
 
     /// The mean; none before the first value.
-    pub fn get(&self) -> Option<f64> {
+    pub(crate) fn get(&self) -> Option<f64> {
         (self.n > 0).then(|| self.sum / self.n as f64)
     }
 }
 
 /// The confusion counts of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ClassCount {
+pub(crate) struct ClassCount {
     /// Examples of the class.
     pub count: u64,
     /// Examples that were answered with the class.
@@ -101,17 +101,17 @@ pub struct ClassCount {
 
 impl ClassCount {
     /// The share of its answers that were right; none where it was never answered.
-    pub fn precision(&self) -> Option<f64> {
+    pub(crate) fn precision(&self) -> Option<f64> {
         (self.answered > 0).then(|| self.right as f64 / self.answered as f64)
     }
 
     /// The share of its examples that were answered with it; none without examples.
-    pub fn recall(&self) -> Option<f64> {
+    pub(crate) fn recall(&self) -> Option<f64> {
         (self.count > 0).then(|| self.right as f64 / self.count as f64)
     }
 
     /// The harmonic mean of precision and recall; 0 where no answer was right.
-    pub fn f1(&self) -> Option<f64> {
+    pub(crate) fn f1(&self) -> Option<f64> {
         let n = self.count + self.answered;
         (n > 0).then(|| 2.0 * self.right as f64 / n as f64)
     }
@@ -119,7 +119,7 @@ impl ClassCount {
 
 /// The scores of the answers so far.
 #[derive(Debug, Default)]
-pub struct Scores {
+pub(crate) struct Scores {
     mean: Mean,
     curve: Curve,
     no_change_curve: Curve,
@@ -135,7 +135,7 @@ pub struct Scores {
 
 impl Scores {
     /// Scores an answer, and gives its score.
-    pub fn judge(&mut self, truth: Target, answer: Target) -> f64 {
+    pub(crate) fn judge(&mut self, truth: Target, answer: Target) -> f64 {
         let score = self::score(truth, answer);
         self.mean.add(score);
         self.curve.add(score);
@@ -170,27 +170,27 @@ impl Scores {
     }
 
     /// Notes that a label was fed back: the no-change line repeats it from here on.
-    pub fn note_delivered(&mut self, label: Target) {
+    pub(crate) fn note_delivered(&mut self, label: Target) {
         self.newest = Some(label);
     }
 
     /// The number of scored examples.
-    pub fn examples(&self) -> u64 {
+    pub(crate) fn examples(&self) -> u64 {
         self.mean.n
     }
 
     /// The mean score.
-    pub fn score(&self) -> Option<f64> {
+    pub(crate) fn score(&self) -> Option<f64> {
         self.mean.get()
     }
 
     /// The mean score of the last tenth.
-    pub fn last_tenth(&self) -> Option<f64> {
+    pub(crate) fn last_tenth(&self) -> Option<f64> {
         mean(&self.last_tenth)
     }
 
     /// The mean score of the last [`LAST_EXAMPLES`], where there were more.
-    pub fn last(&self) -> Option<f64> {
+    pub(crate) fn last(&self) -> Option<f64> {
         if self.mean.n > LAST_EXAMPLES as u64 {
             mean(&self.last)
         } else {
@@ -199,23 +199,23 @@ impl Scores {
     }
 
     /// The counts of each class or action, by its place; those never seen may be missing.
-    pub fn classes(&self) -> &[ClassCount] {
+    pub(crate) fn classes(&self) -> &[ClassCount] {
         &self.classes
     }
 
     /// The score over time.
-    pub fn curve(&self) -> &Curve {
+    pub(crate) fn curve(&self) -> &Curve {
         &self.curve
     }
 
     /// The score over time of repeating the newest label that was fed back, and the number of
     /// examples before its first point.
-    pub fn no_change_curve(&self) -> (&Curve, u64) {
+    pub(crate) fn no_change_curve(&self) -> (&Curve, u64) {
         (&self.no_change_curve, self.mean.n - self.no_change.n)
     }
 
     /// The mean score of repeating the newest label that was fed back.
-    pub fn no_change(&self) -> Option<f64> {
+    pub(crate) fn no_change(&self) -> Option<f64> {
         self.no_change.get()
     }
 }

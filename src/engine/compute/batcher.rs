@@ -83,7 +83,7 @@ impl<R> Clone for Batcher<R> {
 
 impl<R: Request> Batcher<R> {
     /// Starts a thread that computes the rows of requests that share a batch, one behind the other.
-    pub fn new(
+    pub(crate) fn new(
         name: &str,
         bounds: Bounds,
         compute: impl Fn(&[&R]) -> Answer + Send + 'static,
@@ -105,7 +105,7 @@ impl<R: Request> Batcher<R> {
     /// # Errors
     /// [`ComputeError::Busy`]: too many rows wait. [`ComputeError::Bug`]: its thread has panicked.
     /// Those of the computation.
-    pub async fn compute(&self, request: R) -> Result<(R, Vec<f32>), ComputeError> {
+    pub(crate) async fn compute(&self, request: R) -> Result<(R, Vec<f32>), ComputeError> {
         let n_rows = request.n_rows();
         // Rows that are refused are never counted, so that they refuse no others.
         let with_these = |before: usize| {

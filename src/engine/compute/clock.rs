@@ -105,7 +105,7 @@ pub enum WallClock {
 
 /// The time of one journal, for every thread.
 #[derive(Debug)]
-pub struct JournalClock {
+pub(crate) struct JournalClock {
     clock: Clock,
     state: Mutex<State>,
 }
@@ -122,7 +122,7 @@ struct State {
 
 impl JournalClock {
     /// Goes on after the last entry; a journal without one starts with the wall clock.
-    pub fn start(clock: &Clock, last: Option<Time>, wall_clock: WallClock) -> JournalClock {
+    pub(crate) fn start(clock: &Clock, last: Option<Time>, wall_clock: WallClock) -> JournalClock {
         let reading = clock.read();
         let wall = reading.wall.0;
         let last = last.map_or(wall, |last| last.0);
@@ -140,23 +140,23 @@ impl JournalClock {
     }
 
     /// Journal time, now.
-    pub fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         self.look().0
     }
 
     /// The monotonic clock, in microseconds.
-    pub fn monotonic_us(&self) -> i64 {
+    pub(crate) fn monotonic_us(&self) -> i64 {
         self.clock.read().monotonic_us
     }
 
     /// Journal time and the wall clock.
-    pub fn both(&self) -> (Time, Time) {
+    pub(crate) fn both(&self) -> (Time, Time) {
         let (now, wall, _) = self.look();
         (now, wall)
     }
 
     /// How far the wall clock is ahead of journal time, in microseconds, and whether it is doubted.
-    pub fn offset(&self) -> (i64, bool) {
+    pub(crate) fn offset(&self) -> (i64, bool) {
         let (now, wall, doubted) = self.look();
         (wall.0.saturating_sub(now.0), doubted)
     }

@@ -71,7 +71,7 @@ pub(crate) struct Read {
 impl Embedders {
     /// Reads the encoder that an input names; the digest is over everything that was read. No link
     /// may lead out of `root`.
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         root: &Path,
         path: &Path,
@@ -139,7 +139,7 @@ impl Embedders {
 
 impl Encoder {
     /// The length of a vector.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Encoder::Texts(encoder) => encoder.width(),
             Encoder::Vectors(encoder) => encoder.width(),
@@ -147,7 +147,7 @@ impl Encoder {
     }
 
     /// True if this encoder reads such a column.
-    pub fn takes(&self, column: &Column) -> bool {
+    pub(crate) fn takes(&self, column: &Column) -> bool {
         match self {
             Encoder::Texts(_) => matches!(column, Column::Strings(_)),
             Encoder::Vectors(_) => matches!(column, Column::Vectors(_)),
@@ -156,7 +156,7 @@ impl Encoder {
 
     /// The vectors of all rows of columns that it takes, `[rows, width]`; texts as `adapters` have
     /// it.
-    pub fn embed<'a>(
+    pub(crate) fn embed<'a>(
         &self,
         columns: impl Iterator<Item = &'a Column>,
         adapters: Option<&Adapters>,
@@ -198,7 +198,7 @@ impl Embedder {
     ///
     /// # Errors
     /// Those of [`Batcher::compute`]; a row cannot be encoded.
-    pub async fn embed(
+    pub(crate) async fn embed(
         &self,
         column: Column,
         n_rows: usize,

@@ -20,7 +20,7 @@ const ONNX: &str = "model.onnx";
 
 /// The files of a folder as they came.
 #[derive(Clone, Debug)]
-pub struct EncoderFolder {
+pub(crate) struct EncoderFolder {
     config: Vec<u8>,
     tokenizer: Vec<u8>,
     sentence: Option<Vec<u8>>,
@@ -34,7 +34,10 @@ impl EncoderFolder {
     ///
     /// # Errors
     /// [`Error::Store`] and [`Error::Description`]: a file cannot be read.
-    pub fn read(root: &Path, folder: &Path) -> Result<(EncoderFolder, EncoderWeights), Error> {
+    pub(crate) fn read(
+        root: &Path,
+        folder: &Path,
+    ) -> Result<(EncoderFolder, EncoderWeights), Error> {
         if !folder.is_dir() {
             let what = if folder.exists() {
                 "a file; the encoder of a text is a folder"
@@ -76,7 +79,7 @@ impl EncoderFolder {
     ///
     /// # Errors
     /// [`Error::Description`]: a file is not sound.
-    pub fn encoder(
+    pub(crate) fn encoder(
         &self,
         path: &Path,
         weights: EncoderWeights,
@@ -95,7 +98,7 @@ impl EncoderFolder {
     ///
     /// # Errors
     /// [`Error::Store`]: the disk refused.
-    pub fn keep(&self, disk: &Disk, path: &Path) -> Result<(), Error> {
+    pub(crate) fn keep(&self, disk: &Disk, path: &Path) -> Result<(), Error> {
         let (name, weights) = &self.weights;
         let keep = |name: &str, bytes: &[u8]| keep_file(disk, &path.join(name), bytes);
         keep(CONFIG, &self.config)?;

@@ -28,12 +28,12 @@ pub(crate) enum ComputeError {
 impl ComputeError {
     /// The failure of values that the network was tried with when it was read: they are at fault,
     /// unless the device is.
-    pub fn of_input(device: Device, what: String) -> ComputeError {
+    pub(crate) fn of_input(device: Device, what: String) -> ComputeError {
         ComputeError::of_device(device, &what).unwrap_or(ComputeError::Input(what))
     }
 
     /// The failure of a network of our own, which takes all values.
-    pub fn of_network(error: &DeviceError) -> ComputeError {
+    pub(crate) fn of_network(error: &DeviceError) -> ComputeError {
         let what = error.to_string();
         match error {
             DeviceError::NotBuilt(_) | DeviceError::Absent { .. } => ComputeError::Device(what),
@@ -65,7 +65,7 @@ impl ComputeError {
     }
 
     /// The error of a request to this model whose computation failed.
-    pub fn of_model(self, model: &str) -> Error {
+    pub(crate) fn of_model(self, model: &str) -> Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match self {
             ComputeError::Busy(_) | ComputeError::NoRoom(_) => Error::Full { model, what },

@@ -9,7 +9,7 @@ const BOUNDS: usize = 20;
 
 /// Values counted by size, by any number of threads.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: [AtomicU64; BOUNDS],
     sum: AtomicU64,
 }
@@ -25,14 +25,14 @@ pub struct Counts {
 
 impl Histogram {
     /// Counts a value.
-    pub fn add(&self, value: u64) {
+    pub(crate) fn add(&self, value: u64) {
         let bound = value.max(1).next_power_of_two().trailing_zeros() as usize;
         self.counts[bound.min(BOUNDS - 1)].fetch_add(1, Relaxed);
         self.sum.fetch_add(value, Relaxed);
     }
 
     /// The counts so far.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         Counts {
             counts: std::array::from_fn(|bound| self.counts[bound].load(Relaxed)),
             sum: self.sum.load(Relaxed),

@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// The retrying of lookups where the system is short of descriptors; a clone retries and ends with
 /// the others. The default never retries.
 #[derive(Clone, Debug, Default)]
-pub struct ShortageRetry(Option<Arc<Shared>>);
+pub(crate) struct ShortageRetry(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -27,7 +27,7 @@ struct Shared {
 
 impl ShortageRetry {
     /// For the learner of a model that is served.
-    pub fn of(model: &str) -> ShortageRetry {
+    pub(crate) fn of(model: &str) -> ShortageRetry {
         ShortageRetry(Some(Arc::new(Shared {
             model: model.to_owned(),
             n_waiting: AtomicUsize::new(0),
@@ -37,7 +37,7 @@ impl ShortageRetry {
     }
 
     /// Ends every wait, for good.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Some(shared) = &self.0 {
             *shared.ended.lock().expect("nothing panics under it") = true;
             shared.end.notify_all();
@@ -45,7 +45,7 @@ impl ShortageRetry {
     }
 
     /// True while a lookup waits for a descriptor.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         let shared = self.0.as_ref();
         shared.is_some_and(|shared| shared.n_waiting.load(Relaxed) > 0)
     }
@@ -54,7 +54,7 @@ impl ShortageRetry {
     ///
     /// # Errors
     /// Those of the lookup; a shortage only where lookups do not wait, or no longer do.
-    pub fn run<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn run<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         let found = lookup();
         let Some(shared) = &self.0 else {
             return found;

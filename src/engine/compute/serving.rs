@@ -32,13 +32,13 @@ struct Slots {
 
 /// The slots of one model, and the position they have reached.
 #[derive(Debug)]
-pub struct ServingSlot {
+pub(crate) struct ServingSlot {
     slots: ArcSwap<Slots>,
     position: watch::Sender<u64>,
 }
 
 impl ServingSlot {
-    pub fn new(snapshot: Snapshot) -> ServingSlot {
+    pub(crate) fn new(snapshot: Snapshot) -> ServingSlot {
         let position = watch::Sender::new(snapshot.position);
         ServingSlot {
             slots: ArcSwap::from_pointee(both(snapshot)),
@@ -47,29 +47,29 @@ impl ServingSlot {
     }
 
     /// Swaps the snapshot, and wakes requests that wait for its position.
-    pub fn publish(&self, snapshot: Snapshot) {
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
         let position = snapshot.position;
         self.slots.store(Arc::new(both(snapshot)));
         self.position.send_replace(position);
     }
 
     /// Wakes every request that waits for a position.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.position.send_modify(|_| {});
     }
 
     /// The snapshot for requests that name no version.
-    pub fn served(&self) -> Arc<Snapshot> {
+    pub(crate) fn served(&self) -> Arc<Snapshot> {
         self.slots.load().candidate.clone()
     }
 
     /// The last confirmed version.
-    pub fn champion(&self) -> Arc<Snapshot> {
+    pub(crate) fn champion(&self) -> Arc<Snapshot> {
         self.slots.load().champion.clone()
     }
 
     /// The position that the snapshot has reached.
-    pub fn position(&self) -> watch::Receiver<u64> {
+    pub(crate) fn position(&self) -> watch::Receiver<u64> {
         self.position.subscribe()
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 ///
 /// # Panics
 /// When the system has no thread to give.
-pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let builder = std::thread::Builder::new().name(name.to_owned());
     builder
         .spawn(work)
@@ -23,7 +23,7 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()>
 
 /// Runs work that blocks on a thread of its own, where it goes on to its end also when the caller
 /// no longer waits; none where it panics, or the system has no thread to give.
-pub async fn run<T: Send + 'static>(
+pub(crate) async fn run<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
@@ -37,7 +37,7 @@ pub async fn run<T: Send + 'static>(
 }
 
 /// Waits for a future on a thread that has nothing else to do.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Parked(Thread);
     impl Wake for Parked {
         fn wake(self: Arc<Parked>) {

@@ -105,7 +105,7 @@ impl Audit {
 }
 
 /// Audits a prediction, if it stands in this journal, which is written up to `last`.
-pub fn audit(
+pub(crate) fn audit(
     versions: &Versions,
     last: u64,
     id: PredictionId,
@@ -164,7 +164,7 @@ pub fn audit(
 
 /// The first audit that is found in one journal after the other. A journal that cannot be read is
 /// passed over; where nothing is found its error is given, since it may hold the prediction.
-pub fn first(
+pub(crate) fn first(
     looks: impl Iterator<Item = Result<Option<Audit>, Error>>,
 ) -> Result<Option<Audit>, Error> {
     let mut nothing = Ok(None);

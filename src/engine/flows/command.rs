@@ -74,7 +74,7 @@ impl ServedModel {
 impl ModelRuntime {
     /// Journals a command and waits until it has been carried out: gives its position and all that
     /// it did. Once it is journaled it is carried out, whether anybody waits or not.
-    pub async fn carry_out(
+    pub(crate) async fn carry_out(
         self: &Arc<ModelRuntime>,
         command: Command,
     ) -> Result<(u64, Done), Error> {
@@ -107,7 +107,7 @@ impl ModelRuntime {
     /// Journals a command that can be carried out by now: gives its position, once it is synced,
     /// and the means to learn up to it. A pin of the version that it restores is the learner's to
     /// release from there on.
-    pub async fn journal(
+    pub(crate) async fn journal(
         self: &Arc<ModelRuntime>,
         command: Command,
         pinned: Option<Pin>,
@@ -124,7 +124,7 @@ impl ModelRuntime {
     }
 
     /// The outcome of the command at a position that has been reached. Waits for the follower.
-    pub fn outcome(&self, position: u64) -> Outcome {
+    pub(crate) fn outcome(&self, position: u64) -> Outcome {
         // A restored state is published before it is saved: the follower is free after both.
         let _saved = self.follower.lock();
         let outcome = self.orders.take(position);

@@ -20,7 +20,7 @@ use crate::store::{self, Journal, erase};
 impl ModelRuntime {
     /// Overwrites all that an order asks to be erased and no record says is; gives how many
     /// entries those were. The selection of the newest order may be known.
-    pub fn finish_erasures(
+    pub(crate) fn finish_erasures(
         self: &Arc<ModelRuntime>,
         mut newest: Option<(u64, Selection)>,
     ) -> Result<u64, Error> {

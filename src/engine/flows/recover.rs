@@ -31,7 +31,7 @@ use crate::store::{
 const DESCRIPTION: &str = "model.toml";
 
 /// A model that can be served.
-pub struct Opened {
+pub(crate) struct Opened {
     pub journal: Journal,
     pub follower: Follower,
     /// The feedback that was taken back, as far as its ids are remembered.
@@ -42,7 +42,7 @@ pub struct Opened {
 
 /// Why a model cannot be recovered: it is unavailable until that is mended.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub(crate) enum RecoverError {
     /// Mend what it names.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -65,14 +65,14 @@ pub enum RecoverError {
 
 /// The clock, and whether it is believed at a start.
 #[derive(Clone, Copy)]
-pub struct Clocks<'a> {
+pub(crate) struct Clocks<'a> {
     pub clock: &'a Clock,
     pub wall_clock: WallClock,
 }
 
 /// The models of a folder, in the order of their names. Those that only have data are not served, and
 /// named in the log.
-pub fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error> {
     let refuse = |error| Error::Models {
         path: models.to_owned(),
         error,
@@ -99,7 +99,7 @@ pub fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error>
 
 /// Recovers one model, or says why it cannot be served. A bug in one model's recovery does not
 /// stop the others.
-pub fn open(
+pub(crate) fn open(
     directory: &Directory,
     models: &Path,
     name: &str,
@@ -166,7 +166,7 @@ fn try_open(
 }
 
 /// Recovers one model as its journal describes it, or as it is `described` if it has none yet.
-pub fn reopen(
+pub(crate) fn reopen(
     directory: &Directory,
     name: &str,
     described: Option<&Described>,
@@ -341,7 +341,7 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, Recover
 }
 
 /// Applies the journal up to `last`, and saves the versions that a crash kept from being saved.
-pub fn apply(follower: &mut Follower, last: u64) -> Result<(), RecoverError> {
+pub(crate) fn apply(follower: &mut Follower, last: u64) -> Result<(), RecoverError> {
     follower.lookup.recovers_to = Some(last);
     while let Some((entry, step)) = follower.step(last)? {
         if let Some(version) = step.version {
@@ -387,7 +387,7 @@ fn adopt(
 }
 
 /// Journals the records that are still missing.
-pub fn record(
+pub(crate) fn record(
     follower: &mut Follower,
     journal: &mut Journal,
     time: Time,

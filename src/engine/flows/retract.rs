@@ -262,7 +262,7 @@ impl ModelRuntime {
 
     /// Refuses a version that holds feedback which was taken back, or of which that is no longer
     /// known.
-    pub fn check_untainted(&self, version: u64) -> Result<(), Error> {
+    pub(crate) fn check_untainted(&self, version: u64) -> Result<(), Error> {
         check_untainted(&self.retractions.tainted(), &self.name, version)
     }
 

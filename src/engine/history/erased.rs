@@ -14,7 +14,7 @@ use crate::store::checkpoint::UNNAMED;
 use crate::store::{Error, Manifest, checkpoint};
 
 /// The versions that a learner has made: which hold feedback that was taken back.
-pub struct Origins {
+pub(crate) struct Origins {
     tainted: Tainted,
     revised_tallies: RevisedTallies,
     unrecorded: Vec<Version>,
@@ -23,7 +23,7 @@ pub struct Origins {
 
 impl Origins {
     /// As far as the learner knows them.
-    pub fn of(learner: &Learner) -> Origins {
+    pub(crate) fn of(learner: &Learner) -> Origins {
         Origins {
             tainted: learner.tainted().clone(),
             revised_tallies: learner.revised_tallies().clone(),
@@ -34,7 +34,7 @@ impl Origins {
 
     /// These origins with the versions that the journal records since the feedback that was taken
     /// back.
-    pub fn with(mut self, lineage: Lineage) -> Origins {
+    pub(crate) fn with(mut self, lineage: Lineage) -> Origins {
         self.lineage = lineage;
         let unrecorded = self.unrecorded.iter();
         unrecorded.for_each(|version| self.lineage.add(version));
@@ -68,7 +68,7 @@ impl Origins {
 ///
 /// # Errors
 /// The disk refused: to be done again.
-pub fn remove(
+pub(crate) fn remove(
     versions: &Versions,
     origins: Origins,
     taken: &BTreeMap<u64, u64>,

@@ -10,7 +10,7 @@ use crate::store;
 
 /// Why a history cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Mend the disk or the file that it names.
     #[error(transparent)]
     Store(store::Error),
@@ -51,7 +51,7 @@ pub enum Error {
 
 /// The remedy that the caller of a history has for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// Mend the disk, and ask again.
     Mend,
     /// Restore a file from a copy, or another version.
@@ -86,7 +86,7 @@ impl From<SpecError> for Error {
 
 impl Error {
     /// The remedy for this error.
-    pub fn remedy(&self) -> Remedy {
+    pub(crate) fn remedy(&self) -> Remedy {
         match self {
             Error::Store(error) if is_of_disk(error) => Remedy::Mend,
             Error::Store(_) | Error::State(_) => Remedy::Restore,
@@ -110,7 +110,7 @@ impl Error {
     }
 
     /// The same for a request about a model, of which `field` asks for too much.
-    pub fn of_request(self, model: &str, field: &'static str) -> EngineError {
+    pub(crate) fn of_request(self, model: &str, field: &'static str) -> EngineError {
         let (model, what) = (model.to_owned(), self.to_string());
         match (self.remedy(), self) {
             (_, Error::Store(error)) => EngineError::Store(error),
@@ -121,7 +121,7 @@ impl Error {
     }
 
     /// The same for a learner that looks it up.
-    pub fn of_lookup(self) -> LookupError {
+    pub(crate) fn of_lookup(self) -> LookupError {
         let what = self.to_string();
         match self.remedy() {
             Remedy::Mend => LookupError::Unreadable(what),

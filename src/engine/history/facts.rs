@@ -15,7 +15,7 @@ use crate::store::Error;
 
 /// The facts of a stretch of a journal.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The first position of the stretch, and the last; an empty one ends before it begins.
     first: u64,
     last: u64,
@@ -36,7 +36,7 @@ pub struct Facts {
 
 impl Facts {
     /// None yet, of a stretch that begins at `first`.
-    pub fn from(first: u64) -> Facts {
+    pub(crate) fn from(first: u64) -> Facts {
         Facts {
             first,
             last: first.saturating_sub(1),
@@ -54,7 +54,7 @@ impl Facts {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn read(versions: &Versions, first: u64, last: u64) -> Result<Facts, Error> {
+    pub(crate) fn read(versions: &Versions, first: u64, last: u64) -> Result<Facts, Error> {
         let mut facts = Facts::from(first);
         facts.read_on(versions, last)?;
         Ok(facts)
@@ -64,7 +64,7 @@ impl Facts {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn read_on(&mut self, versions: &Versions, last: u64) -> Result<(), Error> {
+    pub(crate) fn read_on(&mut self, versions: &Versions, last: u64) -> Result<(), Error> {
         if last <= self.last {
             return Ok(());
         }
@@ -79,7 +79,12 @@ impl Facts {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn spanning(&self, versions: &Versions, first: u64, last: u64) -> Result<Facts, Error> {
+    pub(crate) fn spanning(
+        &self,
+        versions: &Versions,
+        first: u64,
+        last: u64,
+    ) -> Result<Facts, Error> {
         if self.first <= first && first <= self.last + 1 {
             let mut facts = self.clone();
             facts.read_on(versions, last)?;
@@ -89,7 +94,7 @@ impl Facts {
     }
 
     /// Takes note of an entry, which makes the stretch longer where it follows it.
-    pub fn note(&mut self, entry: &Entry) {
+    pub(crate) fn note(&mut self, entry: &Entry) {
         let position = entry.position;
         match &entry.event {
             Event::Description(description) => self.describe(position, description),
@@ -135,7 +140,7 @@ impl Facts {
     }
 
     /// Takes over those of an earlier stretch, where that reaches this one.
-    pub fn join(&mut self, earlier: &Facts) {
+    pub(crate) fn join(&mut self, earlier: &Facts) {
         if earlier.first <= self.first && self.first <= earlier.last + 1 {
             self.first = earlier.first;
             self.last = self.last.max(earlier.last);
@@ -144,7 +149,7 @@ impl Facts {
     }
 
     /// Takes over other facts of the same journal; the stretch stays as it is.
-    pub fn know(&mut self, others: &Facts) {
+    pub(crate) fn know(&mut self, others: &Facts) {
         let retractions = others.retractions.iter();
         self.retractions
             .extend(retractions.map(|(at, one)| (*at, one.clone())));
@@ -159,23 +164,26 @@ impl Facts {
     }
 
     /// True if an entry stands in the stretch.
-    pub fn span(&self, position: u64) -> bool {
+    pub(crate) fn span(&self, position: u64) -> bool {
         (self.first..=self.last).contains(&position)
     }
 
     /// The retraction that was ordered at a position.
-    pub fn retraction(&self, order: u64) -> Option<&Retraction> {
+    pub(crate) fn retraction(&self, order: u64) -> Option<&Retraction> {
         self.retractions.get(&order)
     }
 
     /// The retractions that were ordered behind a position, rising.
-    pub fn retractions_behind(&self, position: u64) -> impl Iterator<Item = (u64, &Retraction)> {
+    pub(crate) fn retractions_behind(
+        &self,
+        position: u64,
+    ) -> impl Iterator<Item = (u64, &Retraction)> {
         let behind = self.retractions.range(position + 1..);
         behind.map(|(order, retraction)| (*order, retraction))
     }
 
     /// The first order up to `until` that took an event back, by its position.
-    pub fn retracted_by(
+    pub(crate) fn retracted_by(
         &self,
         position: u64,
         time: Time,
@@ -191,7 +199,7 @@ impl Facts {
     }
 
     /// The last order that took back an event that is erased by now, by its position.
-    pub fn taken_back_by(&self, position: u64) -> Option<u64> {
+    pub(crate) fn taken_back_by(&self, position: u64) -> Option<u64> {
         let behind = self.retractions.range(position + 1..).rev();
         let mut took = behind.filter(|(_, one)| one.first_position <= position);
         took.next().map(|(order, _)| *order)
@@ -201,7 +209,7 @@ impl Facts {
     ///
     /// # Errors
     /// The order that concerns the state itself.
-    pub fn exclusions(&self, base: u64, last: u64) -> Result<Vec<Exclusion>, u64> {
+    pub(crate) fn exclusions(&self, base: u64, last: u64) -> Result<Vec<Exclusion>, u64> {
         let between = self.retractions.range(base + 1..=last.max(base + 1));
         let between = between.filter(|(order, _)| **order <= last);
         let exclusion = |(order, one): (&u64, &Retraction)| {
@@ -218,42 +226,46 @@ impl Facts {
     }
 
     /// The restores that were ordered behind a state, up to position `last`, each with its version.
-    pub fn restores(&self, base: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn restores(&self, base: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
         let behind = self.restores.range(base + 1..);
         let behind = behind.map(|(order, version)| (*order, *version));
         behind.take_while(move |(order, _)| *order <= last)
     }
 
     /// True if a restore is known to be carried out.
-    pub fn is_carried_out(&self, order: u64) -> bool {
+    pub(crate) fn is_carried_out(&self, order: u64) -> bool {
         self.carried_out.contains(&order)
     }
 
     /// The position of a version that an order made.
-    pub fn version_position(&self, version: u64) -> Option<u64> {
+    pub(crate) fn version_position(&self, version: u64) -> Option<u64> {
         self.made.get(&version).copied()
     }
 
     /// Orders that were refused.
-    pub fn refused(&self) -> &BTreeSet<u64> {
+    pub(crate) fn refused(&self) -> &BTreeSet<u64> {
         &self.refused
     }
 
     /// The description in force at a position.
-    pub fn description_at(&self, position: u64) -> Option<&Description> {
+    pub(crate) fn description_at(&self, position: u64) -> Option<&Description> {
         let (_, description) = self.descriptions.range(..=position).next_back()?;
         Some(description)
     }
 
     /// The descriptions that came behind a state, up to position `last`.
-    pub fn descriptions(&self, base: u64, last: u64) -> impl Iterator<Item = (u64, &Description)> {
+    pub(crate) fn descriptions(
+        &self,
+        base: u64,
+        last: u64,
+    ) -> impl Iterator<Item = (u64, &Description)> {
         let behind = self.descriptions.range(base + 1..);
         let behind = behind.map(|(position, one)| (*position, one));
         behind.take_while(move |(position, _)| *position <= last)
     }
 
     /// The position of the last erased entry that is needed to go on; 0 where none was erased.
-    pub fn last_erased(&self) -> u64 {
+    pub(crate) fn last_erased(&self) -> u64 {
         self.last_erased
     }
 }

@@ -22,10 +22,10 @@ use crate::model::{Device, Pinned, TextEncoder};
 use crate::store::{self, Reader};
 
 /// Where a rebuilt history is handed over to the learner that has to become it.
-pub type Prepared = Arc<Mutex<Option<Rebuild>>>;
+pub(crate) type Prepared = Arc<Mutex<Option<Rebuild>>>;
 
 /// The lookups of one learner that follows its journal.
-pub struct FollowerLookup {
+pub(crate) struct FollowerLookup {
     journal: JournalLookup,
     /// A history that has almost caught up with an order on its way.
     pub prepared: Prepared,
@@ -71,7 +71,7 @@ impl Ahead {
 }
 
 impl FollowerLookup {
-    pub fn new(reader: Reader, versions: Versions) -> FollowerLookup {
+    pub(crate) fn new(reader: Reader, versions: Versions) -> FollowerLookup {
         FollowerLookup {
             journal: JournalLookup::new(reader, versions),
             prepared: Prepared::default(),

@@ -10,7 +10,7 @@ use crate::model::{Input, InputKind, Spec};
 
 /// The columns at `places`, as the other description takes them: a text that it does not want
 /// encoded is the text that came.
-pub fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
+pub(crate) fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
     let columns = places.iter().zip(&asked.inputs);
     let column = |(place, input): (&usize, &Input)| match &batch.columns[*place] {
         Column::Embedded { texts, .. } if !matches!(input.kind, InputKind::Embedded { .. }) => {
@@ -22,7 +22,7 @@ pub fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
 }
 
 /// Where the inputs of one description stand in the batches of another.
-pub fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
+pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
     let refused = |what| Err(Error::Input(what));
     let places = asked.inputs.iter().map(|input| {
         let mut known = journaled.inputs.iter();

@@ -11,7 +11,7 @@ use crate::event::{Reason, Version};
 
 /// The versions whose records stand from a position on, with where their states came from.
 #[derive(Clone, Default)]
-pub struct Lineage {
+pub(crate) struct Lineage {
     origins: BTreeMap<u64, Origin>,
 }
 
@@ -24,7 +24,7 @@ struct Origin {
 
 impl Lineage {
     /// Takes note of the record of a version, or of a version that has none yet.
-    pub fn add(&mut self, version: &Version) {
+    pub(crate) fn add(&mut self, version: &Version) {
         let origin = Origin {
             parent: version.parent,
             position: version.position,
@@ -34,13 +34,13 @@ impl Lineage {
     }
 
     /// The position of a version's state; none of one that was made before, or never.
-    pub fn position(&self, version: u64) -> Option<u64> {
+    pub(crate) fn position(&self, version: u64) -> Option<u64> {
         self.origins.get(&version).map(|origin| origin.position)
     }
 
     /// The positions whose entries a version was made of, except for feedback that the order at
     /// `order` took back and entries before the first record that was noted.
-    pub fn spans(&self, mut version: u64, order: u64) -> Vec<RangeInclusive<u64>> {
+    pub(crate) fn spans(&self, mut version: u64, order: u64) -> Vec<RangeInclusive<u64>> {
         let mut spans = Vec::new();
         while let Some(origin) = self.origins.get(&version) {
             if origin.reason == Reason::Retract && origin.position >= order {
@@ -57,7 +57,7 @@ impl Lineage {
     }
 
     /// The versions made at this position or later, rising.
-    pub fn since(&self, position: u64) -> Vec<u64> {
+    pub(crate) fn since(&self, position: u64) -> Vec<u64> {
         let since = self
             .origins
             .iter()

@@ -17,7 +17,7 @@ use crate::model::Device;
 use crate::store::Reader;
 
 /// The journal and the versions of one model.
-pub struct JournalLookup {
+pub(crate) struct JournalLookup {
     pub reader: Reader,
     pub versions: Versions,
     /// The facts of the entries that were handed out, and of those that are known to follow.
@@ -33,7 +33,7 @@ pub struct JournalLookup {
 }
 
 impl JournalLookup {
-    pub fn new(reader: Reader, versions: Versions) -> JournalLookup {
+    pub(crate) fn new(reader: Reader, versions: Versions) -> JournalLookup {
         JournalLookup {
             facts: Facts::from(reader.next_position()),
             reader,
@@ -46,7 +46,7 @@ impl JournalLookup {
     }
 
     /// The next entry up to position `last`; none when all are applied.
-    pub fn next(&mut self, last: u64) -> Result<Option<Entry>, Error> {
+    pub(crate) fn next(&mut self, last: u64) -> Result<Option<Entry>, Error> {
         let (retry, reader) = (&self.versions.retry, &mut self.reader);
         let next = retry.run(|| reader.next(last))?;
         next.iter().for_each(|entry| self.facts.note(entry));
@@ -60,7 +60,7 @@ impl JournalLookup {
     }
 
     /// The prediction at a position, as the learner is to see it.
-    pub fn prediction_at(&mut self, position: u64) -> Result<Prediction, Error> {
+    pub(crate) fn prediction_at(&mut self, position: u64) -> Result<Prediction, Error> {
         match (self.entry(position)?.event, &self.translation) {
             (Event::Prediction(prediction), None) => Ok(prediction),
             (Event::Prediction(prediction), Some(translation)) => {
@@ -73,7 +73,7 @@ impl JournalLookup {
     }
 
     /// The feedback at a position, and when it was accepted.
-    pub fn feedback_at(&mut self, position: u64) -> Result<(Time, Feedback), Error> {
+    pub(crate) fn feedback_at(&mut self, position: u64) -> Result<(Time, Feedback), Error> {
         let entry = self.entry(position)?;
         match entry.event {
             Event::Feedback(feedback) => Ok((entry.time, feedback)),
@@ -84,7 +84,7 @@ impl JournalLookup {
     }
 
     /// The device that computes in place of the one that a description names, where that is gone.
-    pub fn device_for(&self, named: Device) -> Device {
+    pub(crate) fn device_for(&self, named: Device) -> Device {
         match self.versions.stand_in {
             Some(other) if other != named && named.check().is_err() => other,
             _ => named,
@@ -92,7 +92,7 @@ impl JournalLookup {
     }
 
     /// The position of a version's state, from its manifest or its record up to `last`.
-    pub fn position_of(&self, version: u64, last: u64) -> Result<u64, Error> {
+    pub(crate) fn position_of(&self, version: u64, last: u64) -> Result<u64, Error> {
         let versions = &self.versions;
         if let Some(manifest) = versions.retry.run(|| versions.find(version))? {
             return Ok(manifest.position);

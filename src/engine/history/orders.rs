@@ -15,7 +15,7 @@ use crate::learn::Exclusion;
 
 /// Facts of the recorded history besides the entries that a rebuild applies.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(crate) struct Known {
     /// Feedback that the history excludes which the rebuilt one is a part of.
     pub exclusions: Vec<Exclusion>,
     /// Orders that were refused, of which the journal need not say so yet.
@@ -31,7 +31,7 @@ pub struct Known {
 }
 
 /// The orders of the recorded history between a state and a position.
-pub struct Orders {
+pub(crate) struct Orders {
     /// Versions brought back, each with the position of the last order that does.
     restored: BTreeMap<u64, u64>,
     /// The same of orders whose outcome is not known, by their positions.
@@ -42,7 +42,7 @@ pub struct Orders {
 
 impl Known {
     /// Nothing but facts.
-    pub fn new(facts: Facts) -> Known {
+    pub(crate) fn new(facts: Facts) -> Known {
         Known {
             exclusions: Vec::new(),
             refused: BTreeSet::new(),
@@ -56,7 +56,7 @@ impl Known {
 
 impl Orders {
     /// Those ordered behind the state at `base`, up to position `last`.
-    pub fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> Orders {
+    pub(crate) fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> Orders {
         let mut orders = Orders {
             restored: BTreeMap::new(),
             undecided: BTreeMap::new(),
@@ -78,7 +78,7 @@ impl Orders {
 
     /// The states of versions that were brought back and that the rebuilt history makes itself; the
     /// others must be on disk.
-    pub fn wanted(
+    pub(crate) fn wanted(
         &self,
         versions: &Versions,
         facts: &Facts,
@@ -120,7 +120,7 @@ impl Orders {
 
 /// The exclusions of a history that `order` asks for: those of the retractions on the way, and last
 /// that of the order itself.
-pub fn exclusions(
+pub(crate) fn exclusions(
     order: Option<&Order>,
     facts: &Facts,
     base: u64,

@@ -12,7 +12,7 @@ use crate::event::{Entry, Event};
 use crate::store::{Error, Reader, segments};
 
 /// A reading of one journal.
-pub struct Pass {
+pub(crate) struct Pass {
     reader: Reader,
     retry: ShortageRetry,
     entries_read: Arc<AtomicU64>,
@@ -24,7 +24,7 @@ impl Pass {
     ///
     /// # Errors
     /// As [`Reader::open`].
-    pub fn from(versions: &Versions, first: u64, verify_to: u64) -> Result<Pass, Error> {
+    pub(crate) fn from(versions: &Versions, first: u64, verify_to: u64) -> Result<Pass, Error> {
         let retry = versions.retry.clone();
         let reader = retry.run(|| Reader::open(&versions.journal, first, verify_to))?;
         Ok(Pass {
@@ -38,12 +38,12 @@ impl Pass {
     ///
     /// # Errors
     /// As [`Reader::open`].
-    pub fn from_start(versions: &Versions, verify_to: u64) -> Result<Pass, Error> {
+    pub(crate) fn from_start(versions: &Versions, verify_to: u64) -> Result<Pass, Error> {
         Pass::from(versions, first_position(versions)?, verify_to)
     }
 
     /// The position of the entry that comes next.
-    pub fn next_position(&self) -> u64 {
+    pub(crate) fn next_position(&self) -> u64 {
         self.reader.next_position()
     }
 
@@ -51,7 +51,7 @@ impl Pass {
     ///
     /// # Errors
     /// As [`Reader::next`].
-    pub fn next(&mut self, last: u64) -> Result<Option<Entry>, Error> {
+    pub(crate) fn next(&mut self, last: u64) -> Result<Option<Entry>, Error> {
         let reader = &mut self.reader;
         let next = self.retry.run(|| reader.next(last))?;
         self.entries_read
@@ -63,7 +63,7 @@ impl Pass {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn read(&mut self, position: u64) -> Result<Entry, Error> {
+    pub(crate) fn read(&mut self, position: u64) -> Result<Entry, Error> {
         let reader = &mut self.reader;
         let entry = self.retry.run(|| reader.read(position))?;
         self.entries_read.fetch_add(1, Relaxed);
@@ -75,7 +75,7 @@ impl Pass {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn first_position(versions: &Versions) -> Result<u64, Error> {
+pub(crate) fn first_position(versions: &Versions) -> Result<u64, Error> {
     let segments = versions.retry.run(|| segments(&versions.journal))?;
     Ok(segments.first().map_or(1, |one| one.first_position))
 }
@@ -84,7 +84,7 @@ pub fn first_position(versions: &Versions) -> Result<u64, Error> {
 ///
 /// # Errors
 /// As [`Reader::next`].
-pub fn first_description(versions: &Versions) -> Result<Option<String>, Error> {
+pub(crate) fn first_description(versions: &Versions) -> Result<Option<String>, Error> {
     let first = Pass::from(versions, 1, 0)?.next(1)?;
     Ok(match first.map(|entry| entry.event) {
         Some(Event::Description(description)) => Some(description.toml),

@@ -24,7 +24,7 @@ use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::Reader;
 
 /// A history that is being rebuilt.
-pub struct Rebuild {
+pub(crate) struct Rebuild {
     /// The order that asks for it; none of the recorded history.
     order: Option<Order>,
     pub learner: Learner,
@@ -49,7 +49,7 @@ impl Rebuild {
     /// # Errors
     /// When no state is old enough, or the journal does not reach back to it or to a prediction
     /// that waits in it.
-    pub fn begin(
+    pub(crate) fn begin(
         versions: &Versions,
         order: &Order,
         last: u64,
@@ -69,7 +69,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
-    pub fn again(versions: &Versions, last: u64, facts: &Facts) -> Result<Rebuild, Error> {
+    pub(crate) fn again(versions: &Versions, last: u64, facts: &Facts) -> Result<Rebuild, Error> {
         let place = format!("up to position {last}");
         Rebuild::from_any(older(versions, last + 1)?, place, |base| {
             Rebuild::again_from(versions, last, base, facts)
@@ -80,7 +80,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
-    pub fn again_from(
+    pub(crate) fn again_from(
         versions: &Versions,
         last: u64,
         base: u64,
@@ -167,37 +167,37 @@ impl Rebuild {
     }
 
     /// The order that it is rebuilt for.
-    pub fn order(&self) -> Option<&Order> {
+    pub(crate) fn order(&self) -> Option<&Order> {
         self.order.as_ref()
     }
 
     /// Lookups from here on wait for descriptors where those of these versions do.
-    pub fn retry_like(&mut self, versions: &Versions) {
+    pub(crate) fn retry_like(&mut self, versions: &Versions) {
         self.lookup.versions.retry = versions.retry.clone();
     }
 
     /// Where the entries that it reads are counted.
-    pub fn entries_read(&self) -> Arc<AtomicU64> {
+    pub(crate) fn entries_read(&self) -> Arc<AtomicU64> {
         self.lookup.versions.entries_read.clone()
     }
 
     /// How often it has begun.
-    pub fn n_begun(&self) -> u64 {
+    pub(crate) fn n_begun(&self) -> u64 {
         self.n_begun
     }
 
     /// The position of the last entry applied.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.learner.position()
     }
 
     /// Where its answers first part from those served, under another description.
-    pub fn divergence(&self) -> Option<Divergence> {
+    pub(crate) fn divergence(&self) -> Option<Divergence> {
         self.lookup.translation.as_ref()?.divergence()
     }
 
     /// The order before which it stops until it is known whether that was refused.
-    pub fn undecided(&self) -> Option<u64> {
+    pub(crate) fn undecided(&self) -> Option<u64> {
         self.undecided
     }
 
@@ -206,7 +206,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// When the journal cannot be read, or does not fit the state.
-    pub fn advance(&mut self, last: u64, n_max: usize) -> Result<(), Error> {
+    pub(crate) fn advance(&mut self, last: u64, n_max: usize) -> Result<(), Error> {
         for _ in 0..n_max {
             let until = self.undecided.map_or(last, |order| last.min(order - 1));
             let Some(entry) = self.lookup.next(until)? else {
@@ -230,7 +230,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
-    pub fn begin_again(&mut self, last: u64) -> Result<(), Error> {
+    pub(crate) fn begin_again(&mut self, last: u64) -> Result<(), Error> {
         if let Some(order) = &self.order {
             let versions = &self.lookup.versions;
             let known = Known {
@@ -294,7 +294,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::advance`].
-    pub fn finish(mut self, last: u64) -> Result<Counterfactual, Error> {
+    pub(crate) fn finish(mut self, last: u64) -> Result<Counterfactual, Error> {
         self.advance(last, usize::MAX)?;
         match (self.learner.position() == last, self.undecided) {
             (true, _) => Ok(Counterfactual {
@@ -313,7 +313,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// As [`Rebuild::advance`].
-    pub fn finish_for(
+    pub(crate) fn finish_for(
         mut self,
         last: u64,
         refused: BTreeSet<u64>,

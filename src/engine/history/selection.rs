@@ -13,7 +13,7 @@ use crate::event::{Command, Disposal, Entry, Event, Kind, Order, Selector};
 use crate::store::Error;
 
 /// The positions of feedback that a selector chooses.
-pub struct Selection {
+pub(crate) struct Selection {
     versions: Versions,
     /// The position that is read next; no file stays open between two readings.
     next: u64,
@@ -43,7 +43,7 @@ impl Selection {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn begin(
+    pub(crate) fn begin(
         versions: &Versions,
         selector: &Selector,
         disposal: Disposal,
@@ -74,7 +74,7 @@ impl Selection {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn of_order(
+    pub(crate) fn of_order(
         versions: &Versions,
         position: u64,
         known: Facts,
@@ -97,7 +97,7 @@ impl Selection {
     }
 
     /// Orders behind this one take nothing back here.
-    pub fn end_at(&mut self, order: u64) {
+    pub(crate) fn end_at(&mut self, order: u64) {
         self.until = order;
     }
 
@@ -105,7 +105,7 @@ impl Selection {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn read_on(&mut self, last: u64) -> Result<(), Error> {
+    pub(crate) fn read_on(&mut self, last: u64) -> Result<(), Error> {
         if last < self.next {
             return Ok(());
         }
@@ -211,18 +211,18 @@ impl Selection {
     }
 
     /// The last position that was read.
-    pub fn last_position(&self) -> u64 {
+    pub(crate) fn last_position(&self) -> u64 {
         self.next - 1
     }
 
     /// The position of the newest order that took any of the chosen back.
-    pub fn order(&self) -> u64 {
+    pub(crate) fn order(&self) -> u64 {
         self.retracted.values().copied().max().unwrap_or(0)
     }
 
     /// All that is to be overwritten, with the positions of the orders: retracted events, and resent
     /// ones with their keys or those of events that were erased before.
-    pub fn erasable(&self) -> BTreeMap<u64, u64> {
+    pub(crate) fn erasable(&self) -> BTreeMap<u64, u64> {
         let mut all = self.retracted.clone();
         for (position, first) in &self.resent {
             let order = self.retracted.get(first).or(self.tombstones.get(first));

@@ -14,7 +14,7 @@ use crate::learn::Learner;
 use crate::model::{Choice, Model, Spec, Task, argmax};
 
 /// From the entries of a journal to those of another description.
-pub struct Translation {
+pub(crate) struct Translation {
     description: Description,
     spec: Spec,
     /// The descriptions in force, and the places of the inputs in their batches, by the positions
@@ -39,7 +39,7 @@ pub struct Divergence {
 }
 
 impl Translation {
-    pub fn new(description: Description) -> Result<Translation, Error> {
+    pub(crate) fn new(description: Description) -> Result<Translation, Error> {
         let spec = Spec::journaled(&description.toml)?;
         Ok(Translation {
             description,
@@ -52,17 +52,17 @@ impl Translation {
     }
 
     /// Where the answers first differ, if they do.
-    pub fn divergence(&self) -> Option<Divergence> {
+    pub(crate) fn divergence(&self) -> Option<Divergence> {
         self.divergence.clone()
     }
 
     /// Takes note that the learner answers differently from here on.
-    pub fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         self.model = None;
     }
 
     /// An entry as the learner is to see it.
-    pub fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, Error> {
+    pub(crate) fn entry(&mut self, mut entry: Entry, learner: &Learner) -> Result<Entry, Error> {
         let position = entry.position;
         entry.event = match entry.event {
             Event::Description(journaled) => {
@@ -98,7 +98,11 @@ impl Translation {
     }
 
     /// A journaled prediction, with the answer that was given instead.
-    pub fn prediction(&self, position: u64, journaled: Prediction) -> Result<Prediction, Error> {
+    pub(crate) fn prediction(
+        &self,
+        position: u64,
+        journaled: Prediction,
+    ) -> Result<Prediction, Error> {
         let answer = self.answers.get(&position).cloned();
         let (outputs, labels) = answer
             .ok_or_else(|| Error::NotRetained(format!("prediction {position} was given up")))?;

@@ -8,18 +8,18 @@ use std::sync::Mutex;
 
 /// How many wait, by position.
 #[derive(Debug, Default)]
-pub struct Awaited(Mutex<BTreeMap<u64, usize>>);
+pub(crate) struct Awaited(Mutex<BTreeMap<u64, usize>>);
 
 /// A request waits for a position as long as this lives.
 #[derive(Debug)]
-pub struct Waiter<'a> {
+pub(crate) struct Waiter<'a> {
     awaited: &'a Awaited,
     position: u64,
 }
 
 impl Awaited {
     /// Adds a request that waits for the position.
-    pub fn wait(&self, position: u64) -> Waiter<'_> {
+    pub(crate) fn wait(&self, position: u64) -> Waiter<'_> {
         let mut all = self.0.lock().expect("nothing panics under it");
         *all.entry(position).or_insert(0) += 1;
         Waiter {
@@ -29,7 +29,7 @@ impl Awaited {
     }
 
     /// True if a request waits for a position behind `published`, up to and with `reached`.
-    pub fn any(&self, published: u64, reached: u64) -> bool {
+    pub(crate) fn any(&self, published: u64, reached: u64) -> bool {
         let all = self.0.lock().expect("nothing panics under it");
         published < reached && all.range(published + 1..=reached).next().is_some()
     }

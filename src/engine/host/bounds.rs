@@ -47,7 +47,7 @@ pub struct Bound {
 
 /// The bounds, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Bytes of the journal that predictions may fill.
     PredictionBytes,
     /// Bytes of the journal that feedback may fill.
@@ -67,7 +67,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 8] = [
+    pub(crate) const ALL: [Kind; 8] = [
         Kind::PredictionBytes,
         Kind::FeedbackBytes,
         Kind::FeedbackIds,
@@ -78,7 +78,7 @@ impl Kind {
         Kind::Descriptors,
     ];
 
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Kind::PredictionBytes => "prediction_bytes",
             Kind::FeedbackBytes => "feedback_bytes",
@@ -92,7 +92,7 @@ impl Kind {
     }
 
     /// The level of a bound of which this fraction is used.
-    pub fn level(self, used: f64) -> Level {
+    pub(crate) fn level(self, used: f64) -> Level {
         match used {
             used if used >= 1.0 => Level::Reached,
             used if used >= self.near() => Level::Near,
@@ -114,7 +114,7 @@ impl Kind {
 
 /// The refusals at each bound, and its level at the newest check.
 #[derive(Default)]
-pub struct BoundCounts {
+pub(crate) struct BoundCounts {
     refused: [AtomicU64; Kind::ALL.len()],
     /// The refusals that the newest check has seen.
     checked: [AtomicU64; Kind::ALL.len()],
@@ -123,17 +123,17 @@ pub struct BoundCounts {
 
 impl BoundCounts {
     /// Something was refused, or gave way, at a bound.
-    pub fn count(&self, kind: Kind) {
+    pub(crate) fn count(&self, kind: Kind) {
         self.refused[kind as usize].fetch_add(1, Relaxed);
     }
 
     /// The level at the newest check.
-    pub fn level(&self, kind: Kind) -> Level {
+    pub(crate) fn level(&self, kind: Kind) -> Level {
         Level::ALL[self.levels[kind as usize].load(Relaxed)]
     }
 
     /// Checks a bound of which this fraction is used: gives its level before, and now.
-    pub fn check(&self, kind: Kind, used: f64) -> (Level, Level) {
+    pub(crate) fn check(&self, kind: Kind, used: f64) -> (Level, Level) {
         let refused = self.refused[kind as usize].load(Relaxed);
         let now = if refused > self.checked[kind as usize].swap(refused, Relaxed) {
             Level::Reached
@@ -146,7 +146,7 @@ impl BoundCounts {
 }
 
 /// The bounds of a journal's feedback ids.
-pub fn ids_bounds(limits: &JournalLimits) -> ids::Bounds {
+pub(crate) fn ids_bounds(limits: &JournalLimits) -> ids::Bounds {
     ids::Bounds {
         memory_max: limits.ids_max,
         bytes_max: limits.ids_bytes_max,

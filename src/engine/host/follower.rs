@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::store;
 
 /// A learner with the journal it follows.
-pub struct Follower {
+pub(crate) struct Follower {
     pub learner: Learner,
     pub lookup: FollowerLookup,
     pub retention: Retention,
@@ -30,7 +30,7 @@ pub struct Follower {
 
 /// The segments of a journal as retention has last seen them.
 #[derive(Default)]
-pub struct Retention {
+pub(crate) struct Retention {
     /// When the first entry of each segment was accepted.
     pub times: BTreeMap<u64, Time>,
     /// The first position that a state needs, by the position of the state.
@@ -38,7 +38,7 @@ pub struct Retention {
 }
 
 impl Follower {
-    pub fn new(learner: Learner, lookup: FollowerLookup) -> Follower {
+    pub(crate) fn new(learner: Learner, lookup: FollowerLookup) -> Follower {
         Follower {
             learner,
             lookup,
@@ -50,7 +50,7 @@ impl Follower {
     }
 
     /// Applies the next entry up to position `last`; none when all are applied.
-    pub fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, history::Error> {
+    pub(crate) fn step(&mut self, last: u64) -> Result<Option<(Entry, Step)>, history::Error> {
         let Some(entry) = self.lookup.next(last)? else {
             return Ok(None);
         };
@@ -65,12 +65,12 @@ impl Follower {
     }
 
     /// True if the newest snapshot is at least so old.
-    pub fn is_published_before(&self, age: Duration) -> bool {
+    pub(crate) fn is_published_before(&self, age: Duration) -> bool {
         self.last_publish.elapsed() >= age
     }
 
     /// The snapshot to be served: the function is copied only if it has changed.
-    pub fn snapshot(&mut self) -> Snapshot {
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
         self.last_publish = Instant::now();
         let learner = &self.learner;
         let model = self
@@ -85,12 +85,12 @@ impl Follower {
     }
 
     /// When the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
-    pub fn next_tick(&self) -> i64 {
+    pub(crate) fn next_tick(&self) -> i64 {
         self.learner.next_tick().map_or(i64::MAX, |due| due.0)
     }
 
     /// Saves the version that `entry` made.
-    pub fn save(&mut self, version: &Version, entry: &Entry) -> Result<(), store::Error> {
+    pub(crate) fn save(&mut self, version: &Version, entry: &Entry) -> Result<(), store::Error> {
         let chain = self.lookup.reader.chain();
         self.lookup
             .versions

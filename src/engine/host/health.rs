@@ -31,7 +31,7 @@ struct State {
 
 /// The readiness of a model for a further entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Intake {
+pub(crate) enum Intake {
     Open,
     /// Not until the next segment can be made, and why that cannot be.
     Stalled(String),
@@ -41,7 +41,7 @@ pub enum Intake {
 
 /// The health of one model, read without a lock.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     state: ArcSwap<State>,
     /// Set once feedback has stopped for any model of the engine.
     feedback_stopped: watch::Sender<bool>,
@@ -68,7 +68,7 @@ impl Phase {
 }
 
 impl Health {
-    pub fn new(feedback_stopped: watch::Sender<bool>) -> Health {
+    pub(crate) fn new(feedback_stopped: watch::Sender<bool>) -> Health {
         Health {
             state: ArcSwap::default(),
             feedback_stopped,
@@ -76,7 +76,7 @@ impl Health {
     }
 
     /// The readiness of the model for a further entry.
-    pub fn intake(&self) -> Intake {
+    pub(crate) fn intake(&self) -> Intake {
         let state = self.state.load();
         match (state.phase.closed(), &state.stalled) {
             (Some(why), _) => Intake::Closed(why.to_owned()),
@@ -86,12 +86,12 @@ impl Health {
     }
 
     /// Why no entry is taken any more.
-    pub fn closed(&self) -> Option<String> {
+    pub(crate) fn closed(&self) -> Option<String> {
         self.state.load().phase.closed().map(str::to_owned)
     }
 
     /// Why nothing is learned any more.
-    pub fn halted(&self) -> Option<String> {
+    pub(crate) fn halted(&self) -> Option<String> {
         match &self.state.load().phase {
             Phase::Halted(why) => Some(why.clone()),
             _ => None,
@@ -99,7 +99,7 @@ impl Health {
     }
 
     /// Why a position that was not reached never will be; one on `disk` needs the learner alone.
-    pub fn ended(&self, on_disk: bool) -> Option<String> {
+    pub(crate) fn ended(&self, on_disk: bool) -> Option<String> {
         if on_disk {
             self.halted()
         } else {
@@ -108,41 +108,41 @@ impl Health {
     }
 
     /// True once nothing can be written any more.
-    pub fn journal_has_failed(&self) -> bool {
+    pub(crate) fn journal_has_failed(&self) -> bool {
         matches!(self.state.load().phase, Phase::JournalFailed(_))
     }
 
-    pub fn is_halted(&self) -> bool {
+    pub(crate) fn is_halted(&self) -> bool {
         matches!(self.state.load().phase, Phase::Halted(_))
     }
 
     /// Why the next segment cannot be made now.
-    pub fn stalled(&self) -> Option<String> {
+    pub(crate) fn stalled(&self) -> Option<String> {
         self.state.load().stalled.clone()
     }
 
-    pub fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         self.state.load().stalled.is_some()
     }
 
-    pub fn is_starved(&self) -> bool {
+    pub(crate) fn is_starved(&self) -> bool {
         self.state.load().starved
     }
 
     /// True if learning to the end of the journal, or journaling its records, has to wait.
-    pub fn is_stuck(&self) -> bool {
+    pub(crate) fn is_stuck(&self) -> bool {
         let state = self.state.load();
         let failed = matches!(state.phase, Phase::JournalFailed(_) | Phase::Halted(_));
         failed || state.starved || state.stalled.is_some()
     }
 
     /// Takes no entry from here on.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.raise(Phase::Stopping);
     }
 
     /// Takes no entry from here on, since none can be written; whether any was taken until now.
-    pub fn fail_journal(&self, why: String) -> bool {
+    pub(crate) fn fail_journal(&self, why: String) -> bool {
         let was_open = self.raise(Phase::JournalFailed(why)) == Phase::Open;
         if was_open {
             self.feedback_stopped.send_replace(true);
@@ -151,13 +151,13 @@ impl Health {
     }
 
     /// Takes and learns nothing from here on.
-    pub fn halt(&self, why: String) {
+    pub(crate) fn halt(&self, why: String) {
         self.raise(Phase::Halted(why));
         self.feedback_stopped.send_replace(true);
     }
 
     /// Takes no entry until the next segment can be made; whether that is new.
-    pub fn stall(&self, why: String) -> bool {
+    pub(crate) fn stall(&self, why: String) -> bool {
         self.replace(|state| State {
             stalled: Some(why.clone()),
             ..state.clone()
@@ -167,7 +167,7 @@ impl Health {
     }
 
     /// The segment could be made, or never can be.
-    pub fn end_stall(&self) {
+    pub(crate) fn end_stall(&self) {
         self.replace(|state| State {
             stalled: None,
             ..state.clone()
@@ -175,7 +175,7 @@ impl Health {
     }
 
     /// Notes whether the learner waits for a descriptor; whether that is new.
-    pub fn set_starved(&self, starved: bool) -> bool {
+    pub(crate) fn set_starved(&self, starved: bool) -> bool {
         // Looked at every few entries, and hardly ever changed.
         if self.is_starved() == starved {
             return false;

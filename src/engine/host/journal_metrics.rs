@@ -10,7 +10,7 @@ use crate::engine::compute::histogram::{Counts, Histogram};
 
 /// The numbers of one journal, for every thread.
 #[derive(Debug, Default)]
-pub struct JournalMetrics {
+pub(crate) struct JournalMetrics {
     bytes: AtomicU64,
     /// Bytes of predictions on their way to the journal.
     promised_bytes: AtomicU64,
@@ -24,17 +24,17 @@ pub struct JournalMetrics {
 
 impl JournalMetrics {
     /// The size of the journal, with what is only appended.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
 
-    pub fn set_bytes(&self, bytes: u64) {
+    pub(crate) fn set_bytes(&self, bytes: u64) {
         self.bytes.store(bytes, Relaxed);
     }
 
     /// Promises room for a prediction, where the journal has no more than `bytes_max` with it;
     /// whether it does.
-    pub fn promise(&self, bytes: u64, bytes_max: u64) -> bool {
+    pub(crate) fn promise(&self, bytes: u64, bytes_max: u64) -> bool {
         // First, so that a request at the same time sees it.
         let promised = self.promised_bytes.fetch_add(bytes, Relaxed) + bytes;
         let fits = self.bytes() + promised <= bytes_max;
@@ -45,47 +45,47 @@ impl JournalMetrics {
     }
 
     /// A promised prediction is in the journal, or will not be.
-    pub fn end_promise(&self, bytes: u64) {
+    pub(crate) fn end_promise(&self, bytes: u64) {
         self.promised_bytes.fetch_sub(bytes, Relaxed);
     }
 
     /// Feedback ids that are remembered.
-    pub fn n_ids(&self) -> u64 {
+    pub(crate) fn n_ids(&self) -> u64 {
         self.n_ids.load(Relaxed)
     }
 
     /// The position of the oldest event whose id is remembered; `u64::MAX` where none is.
-    pub fn oldest_id(&self) -> u64 {
+    pub(crate) fn oldest_id(&self) -> u64 {
         self.oldest_id.load(Relaxed)
     }
 
-    pub fn set_ids(&self, n_ids: u64, oldest: Option<u64>) {
+    pub(crate) fn set_ids(&self, n_ids: u64, oldest: Option<u64>) {
         self.n_ids.store(n_ids, Relaxed);
         self.oldest_id.store(oldest.unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Predictions answered without an entry.
-    pub fn n_unjournaled(&self) -> u64 {
+    pub(crate) fn n_unjournaled(&self) -> u64 {
         self.n_unjournaled.load(Relaxed)
     }
 
-    pub fn count_unjournaled(&self) {
+    pub(crate) fn count_unjournaled(&self) {
         self.n_unjournaled.fetch_add(1, Relaxed);
     }
 
     /// A sync of so many entries took so long.
-    pub fn count_sync(&self, n_entries: u64, took: Duration) {
+    pub(crate) fn count_sync(&self, n_entries: u64, took: Duration) {
         self.sync_us.add(took.as_micros() as u64);
         self.group_entries.add(n_entries);
     }
 
     /// Entries of each synced group.
-    pub fn group_entries(&self) -> Counts {
+    pub(crate) fn group_entries(&self) -> Counts {
         self.group_entries.counts()
     }
 
     /// The duration of each sync, in microseconds.
-    pub fn sync_us(&self) -> Counts {
+    pub(crate) fn sync_us(&self) -> Counts {
         self.sync_us.counts()
     }
 }

@@ -28,7 +28,7 @@ const TURN: usize = 4096;
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 
 /// The loop of a learner thread: learns the models that are due, until it is stopped.
-pub fn run(due: &Receiver<Job>) {
+pub(crate) fn run(due: &Receiver<Job>) {
     stand_back();
     while let Ok(Job::Learn(runtime)) = due.recv() {
         runtime.unqueue();
@@ -47,7 +47,7 @@ impl ModelRuntime {
     }
 
     /// Learns up to an order on this thread, and publishes the state behind it.
-    pub fn learn_to(&self, position: u64) {
+    pub(crate) fn learn_to(&self, position: u64) {
         let _waiter = self.progress.wait(position);
         let reached = || *self.serving.position().borrow() >= position;
         while !reached() && !self.looks(reached) {}
@@ -221,12 +221,12 @@ impl ModelRuntime {
     }
 
     /// Journals a record. The writer never waits for a learner, so this wait ends.
-    pub fn record(&self, record: Event) {
+    pub(crate) fn record(&self, record: Event) {
         let _ = self.write_queue.insist(Work::Record(record));
     }
 
     /// Learns everything on disk, on this thread; true once no record is still to be written.
-    pub fn catch_up(&self) -> bool {
+    pub(crate) fn catch_up(&self) -> bool {
         while !self.looks(|| false) {}
         let is_recorded = || {
             let follower = self.follower.lock();
@@ -236,7 +236,7 @@ impl ModelRuntime {
     }
 
     /// Writes the checkpoint from which the next start goes on.
-    pub fn save_at_stop(&self) {
+    pub(crate) fn save_at_stop(&self) {
         let Ok(mut follower) = self.follower.lock() else {
             return;
         };
@@ -253,7 +253,7 @@ impl ModelRuntime {
 
     /// Waits until the segments that retention has decided to remove are gone, before anything
     /// starts from those that are there.
-    pub fn settle_trims(&self) -> Result<(), Error> {
+    pub(crate) fn settle_trims(&self) -> Result<(), Error> {
         drop(self.lock_follower()?);
         if self.write_queue.flush() {
             Ok(())
@@ -264,24 +264,24 @@ impl ModelRuntime {
 
     /// Waits until all up to a synced position is applied: on this thread, where no other one is
     /// at it. An engine that stops waits for this thread, and has no others any more.
-    pub fn await_applied(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
+    pub(crate) fn await_applied(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
         self.learn_to(position);
         block_on(self.wait_for_position(position))
     }
 }
 
 /// An order that a person waits for: as long as it lives, learner threads leave the model alone.
-pub struct Urgent(Arc<ModelRuntime>);
+pub(crate) struct Urgent(Arc<ModelRuntime>);
 
 impl Urgent {
     /// An order is on its way.
-    pub fn new(runtime: &Arc<ModelRuntime>) -> Urgent {
+    pub(crate) fn new(runtime: &Arc<ModelRuntime>) -> Urgent {
         runtime.urgency.begin();
         Urgent(runtime.clone())
     }
 
     /// Learns up to the order on this thread, which does not stand back.
-    pub fn learn_to(&self, position: u64) {
+    pub(crate) fn learn_to(&self, position: u64) {
         self.0.learn_to(position);
     }
 }

@@ -33,7 +33,7 @@ impl ModelRuntime {
     }
 
     /// Logs each bound whose level has changed since the last check.
-    pub fn check_bounds(&self) {
+    pub(crate) fn check_bounds(&self) {
         for kind in Kind::ALL {
             let used = self.used(kind);
             let (before, now) = self.bound_counts.check(kind, used);

@@ -11,11 +11,11 @@ use crate::model::Task;
 
 /// New labels on their way, each with the last position that it stands at.
 #[derive(Debug, Default)]
-pub struct NewLabels(BTreeMap<String, u64>);
+pub(crate) struct NewLabels(BTreeMap<String, u64>);
 
 impl NewLabels {
     /// Refuses a label for which those on their way have left no place.
-    pub fn check(&mut self, feedback: &Feedback, served: &Snapshot) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, feedback: &Feedback, served: &Snapshot) -> Result<(), Error> {
         let Some((label, classes_max)) = new_label(feedback, served) else {
             return Ok(());
         };
@@ -35,7 +35,7 @@ impl NewLabels {
     }
 
     /// Takes note of feedback that is journaled now.
-    pub fn note(&mut self, feedback: &Feedback, served: &Snapshot, position: u64) {
+    pub(crate) fn note(&mut self, feedback: &Feedback, served: &Snapshot, position: u64) {
         if let Some((label, _)) = new_label(feedback, served) {
             self.0.insert(label.to_owned(), position);
         }

@@ -11,11 +11,11 @@ use crate::engine::error::Error;
 const OUTCOMES_MAX: usize = 1024;
 
 /// The outcome of an order.
-pub type Outcome = Result<Done, Error>;
+pub(crate) type Outcome = Result<Done, Error>;
 
 /// An order that was carried out.
 #[derive(Debug, Default)]
-pub struct Done {
+pub(crate) struct Done {
     /// The version that it made.
     pub version: u64,
     /// The positions of the feedback that it took back, rising.
@@ -24,7 +24,7 @@ pub struct Done {
 
 /// The orders of one model.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub(crate) struct Orders {
     outcomes: Mutex<BTreeMap<u64, Outcome>>,
     /// Held by the order that changes the limits.
     limiting: tokio::sync::Mutex<()>,
@@ -32,7 +32,7 @@ pub struct Orders {
 
 impl Orders {
     /// Keeps the outcome of the order at this position.
-    pub fn finish(&self, position: u64, outcome: Outcome) {
+    pub(crate) fn finish(&self, position: u64, outcome: Outcome) {
         let mut outcomes = self.outcomes.lock().expect("nothing panics under it");
         outcomes.insert(position, outcome);
         while outcomes.len() > OUTCOMES_MAX {
@@ -41,13 +41,13 @@ impl Orders {
     }
 
     /// Takes the outcome of the order at this position.
-    pub fn take(&self, position: u64) -> Option<Outcome> {
+    pub(crate) fn take(&self, position: u64) -> Option<Outcome> {
         let mut outcomes = self.outcomes.lock().expect("nothing panics under it");
         outcomes.remove(&position)
     }
 
     /// Waits until no other order changes the limits.
-    pub async fn limiting(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(crate) async fn limiting(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.limiting.lock().await
     }
 }

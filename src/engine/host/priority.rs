@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 /// The orders on their way to a model, and the learner thread that has its turn.
 #[derive(Debug, Default)]
-pub struct Urgency {
+pub(crate) struct Urgency {
     /// Orders that persons wait for.
     n_orders: AtomicUsize,
     /// The learner thread that has the model's turn; 0 where none has.
@@ -16,13 +16,13 @@ pub struct Urgency {
 
 impl Urgency {
     /// True if learner threads are to leave the model to orders that are about to come.
-    pub fn is_urgent(&self) -> bool {
+    pub(crate) fn is_urgent(&self) -> bool {
         self.n_orders.load(Relaxed) > 0
     }
 
     /// An order is on its way. A learner thread in the middle of an entry is hastened, where the
     /// system allows that, so that the order does not wait for a thread that is not run.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.n_orders.fetch_add(1, Relaxed);
         let learner = self.learner.load(Relaxed);
         if learner != 0 {
@@ -31,12 +31,12 @@ impl Urgency {
     }
 
     /// An order has been carried out, or refused.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.n_orders.fetch_sub(1, Relaxed);
     }
 
     /// A learner thread's turn. Where it was hastened in the one before, it stands back again.
-    pub fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
+    pub(crate) fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
         if !policy::is_background() {
             stand_back();
         }
@@ -48,7 +48,7 @@ impl Urgency {
 }
 
 /// Lets the system run this thread only where no other thread wants the core.
-pub fn stand_back() {
+pub(crate) fn stand_back() {
     if !policy::stand_back() {
         tracing::warn!("learner threads keep the priority of the others");
     }
@@ -66,21 +66,21 @@ mod policy {
         unsafe { libc::sched_setscheduler(thread, policy, &parameters) == 0 }
     }
 
-    pub fn stand_back() -> bool {
+    pub(super) fn stand_back() -> bool {
         set(0, SCHED_IDLE)
     }
 
-    pub fn hasten(thread: i32) {
+    pub(super) fn hasten(thread: i32) {
         // Where that is not allowed, its entry ends when the system lets it.
         set(thread, SCHED_OTHER);
     }
 
-    pub fn is_background() -> bool {
+    pub(super) fn is_background() -> bool {
         // SAFETY: it takes no pointer, and 0 names the calling thread.
         unsafe { libc::sched_getscheduler(0) == SCHED_IDLE }
     }
 
-    pub fn this_thread() -> i32 {
+    pub(super) fn this_thread() -> i32 {
         // SAFETY: it takes nothing and cannot fail.
         unsafe { libc::gettid() }
     }

@@ -8,7 +8,7 @@ use crate::engine::host::awaited::{Awaited, Waiter};
 
 /// Positions and due times of one model, for every thread.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     synced: AtomicU64,
     awaited: Awaited,
     /// In microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
@@ -19,7 +19,7 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing is synced; `next_tick` is as [`Progress::next_tick`] gives it.
-    pub fn new(next_tick: i64) -> Progress {
+    pub(crate) fn new(next_tick: i64) -> Progress {
         Progress {
             synced: AtomicU64::new(0),
             awaited: Awaited::default(),
@@ -29,47 +29,47 @@ impl Progress {
     }
 
     /// The last position on disk.
-    pub fn synced(&self) -> u64 {
+    pub(crate) fn synced(&self) -> u64 {
         self.synced.load(Relaxed)
     }
 
     /// The journal is on disk up to this position.
-    pub fn set_synced(&self, position: u64) {
+    pub(crate) fn set_synced(&self, position: u64) {
         self.synced.fetch_max(position, Relaxed);
     }
 
     /// How many entries on disk are behind the position that is served.
-    pub fn lag(&self, served: u64) -> u64 {
+    pub(crate) fn lag(&self, served: u64) -> u64 {
         self.synced().saturating_sub(served)
     }
 
     /// A request waits for the position as long as the waiter lives.
-    pub fn wait(&self, position: u64) -> Waiter<'_> {
+    pub(crate) fn wait(&self, position: u64) -> Waiter<'_> {
         self.awaited.wait(position)
     }
 
     /// True if a request waits for a position behind `published`, up to and with `reached`.
-    pub fn is_awaited(&self, published: u64, reached: u64) -> bool {
+    pub(crate) fn is_awaited(&self, published: u64, reached: u64) -> bool {
         self.awaited.any(published, reached)
     }
 
     /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX` where
     /// none is.
-    pub fn next_tick(&self) -> i64 {
+    pub(crate) fn next_tick(&self) -> i64 {
         self.next_tick.load(Relaxed)
     }
 
-    pub fn set_next_tick(&self, time_us: i64) {
+    pub(crate) fn set_next_tick(&self, time_us: i64) {
         self.next_tick.store(time_us, Relaxed);
     }
 
     /// True if retention is due, by the monotonic clock.
-    pub fn is_retention_due(&self, monotonic_us: i64) -> bool {
+    pub(crate) fn is_retention_due(&self, monotonic_us: i64) -> bool {
         monotonic_us >= self.next_retention.load(Relaxed)
     }
 
     /// Retention is due from this moment of the monotonic clock on.
-    pub fn set_next_retention(&self, monotonic_us: i64) {
+    pub(crate) fn set_next_retention(&self, monotonic_us: i64) {
         self.next_retention.store(monotonic_us, Relaxed);
     }
 }

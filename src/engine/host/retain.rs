@@ -45,14 +45,14 @@ struct Look {
 impl ModelRuntime {
     /// Removes the segments that are due, if it is time for a review; a failure is logged, and tried
     /// again with the next review.
-    pub fn retain_if_due(&self, follower: &mut Follower) {
+    pub(crate) fn retain_if_due(&self, follower: &mut Follower) {
         if self.progress.is_retention_due(self.clock.monotonic_us()) {
             self.retain(follower);
         }
     }
 
     /// Removes the segments that are due.
-    pub fn retain(&self, follower: &mut Follower) {
+    pub(crate) fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
         if !self.health.journal_has_failed() && !self.retractions.is_under_way() {
             let synced = self.progress.synced();
@@ -250,7 +250,7 @@ impl Follower {
 
     /// When the first entry of a segment was accepted; of one that is not applied yet, no earlier
     /// than this.
-    pub fn time_of(&mut self, first_position: u64) -> Result<Time, history::Error> {
+    pub(crate) fn time_of(&mut self, first_position: u64) -> Result<Time, history::Error> {
         if first_position > self.learner.position() {
             return Ok(self.learner.time());
         }

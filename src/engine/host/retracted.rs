@@ -14,14 +14,18 @@ use crate::store::{Error, Ids};
 
 /// The positions of such feedback.
 #[derive(Debug, Default)]
-pub struct Retracted(Mutex<BTreeSet<u64>>);
+pub(crate) struct Retracted(Mutex<BTreeSet<u64>>);
 
 impl Retracted {
     /// The retracted feedback among these ids, up to the last entry that a learner has applied.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(learner: &Learner, lookup: &FollowerLookup, ids: &Ids) -> Result<Retracted, Error> {
+    pub(crate) fn read(
+        learner: &Learner,
+        lookup: &FollowerLookup,
+        ids: &Ids,
+    ) -> Result<Retracted, Error> {
         let last = learner.position();
         let Some(oldest) = ids.oldest_position() else {
             return Ok(Retracted::default());
@@ -54,20 +58,20 @@ impl Retracted {
     }
 
     /// True if the feedback at this position was taken back.
-    pub fn holds(&self, position: u64) -> bool {
+    pub(crate) fn holds(&self, position: u64) -> bool {
         let positions = self.0.lock().expect("nothing panics under it");
         positions.contains(&position)
     }
 
     /// All of them from this position on.
-    pub fn since(&self, oldest: u64) -> BTreeSet<u64> {
+    pub(crate) fn since(&self, oldest: u64) -> BTreeSet<u64> {
         let positions = self.0.lock().expect("nothing panics under it");
         positions.range(oldest..).copied().collect()
     }
 
     /// Takes over the events of an order, and drops those that stand before the oldest event whose
     /// id is remembered.
-    pub fn add(&self, excluded: &[u64], oldest: u64) {
+    pub(crate) fn add(&self, excluded: &[u64], oldest: u64) {
         let mut positions = self.0.lock().expect("nothing panics under it");
         positions.extend(excluded);
         *positions = positions.split_off(&oldest);

@@ -15,10 +15,10 @@ use crate::engine::host::retracted::Retracted;
 use crate::learn::Tainted;
 
 /// Retractions of a model that wait for their turn at a time.
-pub const TURNS_MAX: usize = 16;
+pub(crate) const TURNS_MAX: usize = 16;
 
 /// The retractions of one model.
-pub struct Retractions {
+pub(crate) struct Retractions {
     turn: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     /// True while a retraction has its turn.
@@ -34,7 +34,7 @@ pub struct Retractions {
 }
 
 /// The turn of a retraction: as long as it lives no other one begins.
-pub struct Turn {
+pub(crate) struct Turn {
     retractions: Arc<Retractions>,
     _permit: OwnedSemaphorePermit,
 }
@@ -49,7 +49,7 @@ impl Drop for Turn {
 }
 
 impl Retractions {
-    pub fn new(prepared: Prepared, tainted: Tainted, retracted: Retracted) -> Retractions {
+    pub(crate) fn new(prepared: Prepared, tainted: Tainted, retracted: Retracted) -> Retractions {
         Retractions {
             turn: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(TURNS_MAX)),
@@ -62,7 +62,7 @@ impl Retractions {
     }
 
     /// Waits until no other retraction is under way; none where too many wait already.
-    pub async fn take_turn(self: &Arc<Retractions>) -> Option<Turn> {
+    pub(crate) async fn take_turn(self: &Arc<Retractions>) -> Option<Turn> {
         let _waiting = self.waiting.clone().try_acquire_owned().ok()?;
         let permit = self.turn.clone().acquire_owned().await;
         let turn = Turn {
@@ -74,12 +74,12 @@ impl Retractions {
     }
 
     /// True while a retraction is under way: no state is removed that it may start from.
-    pub fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         self.under_way.load(Relaxed)
     }
 
     /// Runs a retraction on a thread of its own, which ends before the engine does.
-    pub fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         let thread = std::thread::Builder::new().name("retract".to_owned());
         let handle = thread.spawn(work)?;
         *self.thread.lock().expect("nothing panics under it") = Some(handle);
@@ -87,7 +87,7 @@ impl Retractions {
     }
 
     /// Waits until the thread of the newest one has ended.
-    pub fn join(&self) {
+    pub(crate) fn join(&self) {
         let mut thread = self.thread.lock().expect("nothing panics under it");
         let handle = thread.take();
         drop(thread);
@@ -95,26 +95,26 @@ impl Retractions {
     }
 
     /// Hands a rebuild over to the learner, until the turn ends.
-    pub fn prepare(&self, rebuild: Rebuild) {
+    pub(crate) fn prepare(&self, rebuild: Rebuild) {
         let mut prepared = self.prepared.lock().expect("nothing panics under it");
         *prepared = Some(rebuild);
     }
 
     /// The versions that hold retracted feedback.
-    pub fn tainted(&self) -> Tainted {
+    pub(crate) fn tainted(&self) -> Tainted {
         self.tainted
             .lock()
             .expect("nothing panics under it")
             .clone()
     }
 
-    pub fn set_tainted(&self, tainted: &Tainted) {
+    pub(crate) fn set_tainted(&self, tainted: &Tainted) {
         let mut all = self.tainted.lock().expect("nothing panics under it");
         all.clone_from(tainted);
     }
 
     /// The feedback that was taken back.
-    pub fn retracted(&self) -> &Retracted {
+    pub(crate) fn retracted(&self) -> &Retracted {
         &self.retracted
     }
 }

@@ -14,7 +14,7 @@ use crate::store::format::PAYLOAD_BYTES_MAX;
 
 impl ModelRuntime {
     /// Hands a prediction to the writer, if it may be journaled now.
-    pub fn journal_prediction(&self, prediction: Prediction) -> bool {
+    pub(crate) fn journal_prediction(&self, prediction: Prediction) -> bool {
         // Half, since the journal adds lengths and shapes.
         let fits = prediction_bytes(&prediction) <= PAYLOAD_BYTES_MAX / 2;
         if self.check_open().is_err() || !fits {
@@ -41,7 +41,7 @@ impl ModelRuntime {
     }
 
     /// Checks that feedback can be taken now.
-    pub fn check_feedback_room(&self) -> Result<(), Error> {
+    pub(crate) fn check_feedback_room(&self) -> Result<(), Error> {
         self.check_open()?;
         let served = self.serving.served();
         let limits = &served.model.spec.journal;
@@ -54,14 +54,14 @@ impl ModelRuntime {
     }
 
     /// Checks that an order can be taken now.
-    pub fn check_room(&self) -> Result<(), Error> {
+    pub(crate) fn check_room(&self) -> Result<(), Error> {
         self.check_open()?;
         let limits = &self.serving.served().model.spec.journal;
         self.check_bytes(self.metrics.bytes(), limits.bytes_max)
     }
 
     /// Checks that so many bytes are within a share of the journal.
-    pub fn check_bytes(&self, bytes: u64, max: u64) -> Result<(), Error> {
+    pub(crate) fn check_bytes(&self, bytes: u64, max: u64) -> Result<(), Error> {
         if bytes < max {
             Ok(())
         } else {
@@ -72,7 +72,7 @@ impl ModelRuntime {
     }
 
     /// How an operator gets room in the journal.
-    pub fn how_to_get_room(&self) -> String {
+    pub(crate) fn how_to_get_room(&self) -> String {
         let JournalLimits {
             age_max_s,
             retract_within_s,
@@ -95,7 +95,7 @@ impl ModelRuntime {
     }
 
     /// The refusal while the next segment of the journal cannot be made.
-    pub fn stalled(&self, why: &str) -> Error {
+    pub(crate) fn stalled(&self, why: &str) -> Error {
         Error::Full {
             model: self.name.clone(),
             what: format!("{why}; it is tried again: see to descriptors and room on the disk"),
@@ -103,7 +103,7 @@ impl ModelRuntime {
     }
 
     /// The refusal that names the bound.
-    pub fn full(&self, kind: Kind, what: String) -> Error {
+    pub(crate) fn full(&self, kind: Kind, what: String) -> Error {
         self.bound_counts.count(kind);
         Error::Full {
             model: self.name.clone(),
@@ -112,7 +112,7 @@ impl ModelRuntime {
     }
 
     /// Hands work to the writer.
-    pub fn send(&self, work: Work) -> Result<(), Error> {
+    pub(crate) fn send(&self, work: Work) -> Result<(), Error> {
         let offered = self.write_queue.offer(work);
         let what = || "the writer's queue is full".to_owned();
         offered.map_err(|_| self.full(Kind::WriteQueue, what()))

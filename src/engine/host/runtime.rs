@@ -36,7 +36,7 @@ use crate::store::Journal;
 const PANICKED: &str = "a learner thread has panicked";
 
 /// Work for a learner thread.
-pub enum Job {
+pub(crate) enum Job {
     Learn(Arc<ModelRuntime>),
     Stop,
 }
@@ -70,7 +70,7 @@ pub(crate) struct ModelRuntime {
 }
 
 /// A model as it was recovered.
-pub struct Recovered {
+pub(crate) struct Recovered {
     pub follower: Follower,
     pub embedders: Vec<Option<Embedder>>,
     pub clock: JournalClock,
@@ -79,7 +79,7 @@ pub struct Recovered {
 }
 
 /// The queues that the models of an engine share.
-pub struct Queues {
+pub(crate) struct Queues {
     pub write_queue: WriteQueue,
     pub jobs: Sender<Job>,
     /// Set once feedback has stopped for any model.
@@ -88,7 +88,12 @@ pub struct Queues {
 
 impl ModelRuntime {
     /// The model whose journal has this index among the writer's.
-    pub fn new(name: &str, index: usize, recovered: Recovered, queues: &Queues) -> ModelRuntime {
+    pub(crate) fn new(
+        name: &str,
+        index: usize,
+        recovered: Recovered,
+        queues: &Queues,
+    ) -> ModelRuntime {
         let Recovered {
             mut follower,
             embedders,
@@ -124,7 +129,7 @@ impl ModelRuntime {
     }
 
     /// Takes over how far the journal is on disk.
-    pub fn note_journal(&self, journal: &Journal) {
+    pub(crate) fn note_journal(&self, journal: &Journal) {
         self.metrics.set_bytes(journal.bytes());
         self.progress.set_synced(journal.synced());
     }
@@ -133,7 +138,7 @@ impl ModelRuntime {
     ///
     /// # Errors
     /// [`Error::Unavailable`]: its owner has panicked.
-    pub fn lock_follower(&self) -> Result<MutexGuard<'_, Follower>, Error> {
+    pub(crate) fn lock_follower(&self) -> Result<MutexGuard<'_, Follower>, Error> {
         self.follower.lock().map_err(|_| self.unavailable(PANICKED))
     }
 
@@ -142,7 +147,7 @@ impl ModelRuntime {
     ///
     /// # Errors
     /// Those of the work; [`Error::Unavailable`]: it has panicked.
-    pub async fn run_blocking<T: Send + 'static>(
+    pub(crate) async fn run_blocking<T: Send + 'static>(
         self: &Arc<ModelRuntime>,
         work: impl FnOnce(&Arc<ModelRuntime>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -152,7 +157,7 @@ impl ModelRuntime {
     }
 
     /// Stops learning for good, by a reason or a bug.
-    pub fn halt(&self, reason: Option<&str>) {
+    pub(crate) fn halt(&self, reason: Option<&str>) {
         let reason = reason.unwrap_or(PANICKED);
         tracing::error!(model = self.name, reason, "learning has stopped");
         self.health.halt(format!("learning has stopped: {reason}"));
@@ -160,26 +165,29 @@ impl ModelRuntime {
     }
 
     /// Refuses feedback and commands from here on.
-    pub fn stop_accepting(&self) {
+    pub(crate) fn stop_accepting(&self) {
         self.health.stop();
         self.retry.end();
         self.serving.wake();
     }
 
     /// Puts the model into the queue of the learner threads, where it is not there yet.
-    pub fn schedule(self: &Arc<ModelRuntime>) {
+    pub(crate) fn schedule(self: &Arc<ModelRuntime>) {
         if !self.queued.swap(true, AcqRel) {
             let _ = self.jobs.try_send(Job::Learn(self.clone()));
         }
     }
 
     /// A learner thread has taken it out of that queue.
-    pub fn unqueue(&self) {
+    pub(crate) fn unqueue(&self) {
         self.queued.swap(false, AcqRel);
     }
 
     /// Waits until what is served has reached `position`.
-    pub async fn wait_for_position(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
+    pub(crate) async fn wait_for_position(
+        self: &Arc<ModelRuntime>,
+        position: u64,
+    ) -> Result<(), Error> {
         let mut reached = self.serving.position();
         if *reached.borrow() >= position {
             return Ok(());
@@ -197,7 +205,7 @@ impl ModelRuntime {
     }
 
     /// The error that names this model and why it does not take a request.
-    pub fn unavailable(&self, reason: &str) -> Error {
+    pub(crate) fn unavailable(&self, reason: &str) -> Error {
         Error::Unavailable {
             model: self.name.clone(),
             reason: reason.to_owned(),

@@ -53,7 +53,7 @@ impl ModelRuntime {
     }
 
     /// Lets requests for the status go first; of no use to the thread that holds the follower.
-    pub fn yield_to_status(&self) {
+    pub(crate) fn yield_to_status(&self) {
         if self.last_status.is_read() {
             thread::park_timeout(2 * ATTEMPT);
         }

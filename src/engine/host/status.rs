@@ -91,32 +91,32 @@ pub struct MemberStatus {
 
 /// The newest status of a model, and how many requests are about to read another.
 #[derive(Debug, Default)]
-pub struct LastStatus {
+pub(crate) struct LastStatus {
     status: Mutex<Status>,
     n_readers: AtomicUsize,
 }
 
 /// A request that is about to read the status.
-pub struct Reader<'a>(&'a LastStatus);
+pub(crate) struct Reader<'a>(&'a LastStatus);
 
 impl LastStatus {
     /// The newest one.
-    pub fn get(&self) -> Status {
+    pub(crate) fn get(&self) -> Status {
         self.status.lock().expect("nothing panics under it").clone()
     }
 
-    pub fn set(&self, status: Status) {
+    pub(crate) fn set(&self, status: Status) {
         *self.status.lock().expect("nothing panics under it") = status;
     }
 
     /// A request is about to read another as long as the reader lives.
-    pub fn read(&self) -> Reader<'_> {
+    pub(crate) fn read(&self) -> Reader<'_> {
         self.n_readers.fetch_add(1, Relaxed);
         Reader(self)
     }
 
     /// True while any request is about to read another.
-    pub fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         self.n_readers.load(Relaxed) > 0
     }
 }

@@ -11,17 +11,17 @@ use crate::model::Spec;
 
 /// Predictions that are journaled and not learned from yet: each takes a place.
 #[derive(Debug, Default)]
-pub struct WaitingPlaces(Arrivals);
+pub(crate) struct WaitingPlaces(Arrivals);
 
 impl WaitingPlaces {
     /// Takes note of a prediction that is journaled now.
-    pub fn note(&mut self, prediction: &Prediction, position: u64, served: u64) {
+    pub(crate) fn note(&mut self, prediction: &Prediction, position: u64, served: u64) {
         self.0.pass(served);
         self.0.add(&prediction.ids, position);
     }
 
     /// Refuses feedback for a prediction that waits no more.
-    pub fn check(
+    pub(crate) fn check(
         &mut self,
         feedback: &Feedback,
         served: &Snapshot,

@@ -12,7 +12,7 @@ use crate::event::{Feedback, Outputs, Prediction, Signal, Subject};
 const MESSAGE_BYTES: usize = 512;
 
 /// One piece of work for the writer.
-pub enum Work {
+pub(crate) enum Work {
     Prediction(Prediction),
     Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
     Command(Command, oneshot::Sender<Result<u64, Error>>),
@@ -55,7 +55,7 @@ pub enum Accepted {
 }
 
 /// About how many bytes a prediction takes, here and in the journal.
-pub fn prediction_bytes(prediction: &Prediction) -> usize {
+pub(crate) fn prediction_bytes(prediction: &Prediction) -> usize {
     let outputs = match &prediction.outputs {
         Outputs::Probabilities(values) | Outputs::Values(values) => values.len(),
         Outputs::Actions { scores, .. } => scores.len() + 2 * prediction.ids.len(),
@@ -67,7 +67,7 @@ pub fn prediction_bytes(prediction: &Prediction) -> usize {
 }
 
 /// How many bytes a message holds, and its entry at most: that of a prediction, or of feedback.
-pub fn message_bytes(work: &Work) -> usize {
+pub(crate) fn message_bytes(work: &Work) -> usize {
     MESSAGE_BYTES
         + match work {
             Work::Prediction(prediction) => prediction_bytes(prediction),

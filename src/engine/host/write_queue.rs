@@ -19,7 +19,7 @@ const PARTS: usize = 16;
 const KEPT_FOR_FEEDBACK: usize = 4;
 const KEPT_FOR_ORDERS: usize = 1;
 /// Something to be written, for the model of this index.
-pub struct Message {
+pub(crate) struct Message {
     pub model: usize,
     pub work: Work,
     /// About how many it holds.
@@ -28,7 +28,7 @@ pub struct Message {
 
 /// The entrance for the messages of one model; all models share the queue.
 #[derive(Clone)]
-pub struct WriteQueue {
+pub(crate) struct WriteQueue {
     messages: SyncSender<Message>,
     n_messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
@@ -36,7 +36,7 @@ pub struct WriteQueue {
 }
 
 /// The exit, for the writer.
-pub struct WriteReceiver {
+pub(crate) struct WriteReceiver {
     messages: Receiver<Message>,
     n_messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
@@ -44,10 +44,10 @@ pub struct WriteReceiver {
 
 /// There is no room, or the writer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused;
+pub(crate) struct Refused;
 
 /// An empty queue.
-pub fn queue() -> (WriteQueue, WriteReceiver) {
+pub(crate) fn queue() -> (WriteQueue, WriteReceiver) {
     let (sender, receiver) = sync_channel(MESSAGES_MAX);
     let (n_messages, bytes) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let write_queue = WriteQueue {
@@ -66,7 +66,7 @@ pub fn queue() -> (WriteQueue, WriteReceiver) {
 
 impl WriteQueue {
     /// The entrance for the model whose journal has this index.
-    pub fn for_model(&self, model: usize) -> WriteQueue {
+    pub(crate) fn for_model(&self, model: usize) -> WriteQueue {
         WriteQueue {
             model,
             ..self.clone()
@@ -74,7 +74,7 @@ impl WriteQueue {
     }
 
     /// Puts work into the queue, if there is room for its kind.
-    pub fn offer(&self, work: Work) -> Result<(), Refused> {
+    pub(crate) fn offer(&self, work: Work) -> Result<(), Refused> {
         let bytes = message_bytes(&work);
         let parts = match &work {
             Work::Prediction(_) => PARTS - KEPT_FOR_FEEDBACK,
@@ -99,13 +99,13 @@ impl WriteQueue {
     }
 
     /// How much of the queue is taken, as a fraction.
-    pub fn used(&self) -> f64 {
+    pub(crate) fn used(&self) -> f64 {
         let bytes = self.bytes.load(Relaxed) as f64 / BYTES_MAX as f64;
         bytes.max(self.n_messages.load(Relaxed) as f64 / MESSAGES_MAX as f64)
     }
 
     /// Puts work into the queue, and waits for room: never on behalf of a prediction.
-    pub fn insist(&self, work: Work) -> Result<(), Refused> {
+    pub(crate) fn insist(&self, work: Work) -> Result<(), Refused> {
         let message = Message {
             model: self.model,
             work,
@@ -119,13 +119,13 @@ impl WriteQueue {
     }
 
     /// Waits until the feedback ids of what is synced are on disk; false where they are not.
-    pub fn write_ids(&self) -> bool {
+    pub(crate) fn write_ids(&self) -> bool {
         let (done, written) = sync_channel(1);
         self.insist(Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
     }
 
     /// Waits until all that was put in before is on disk; false where nobody writes any more.
-    pub fn flush(&self) -> bool {
+    pub(crate) fn flush(&self) -> bool {
         let (done, flushed) = sync_channel(1);
         self.insist(Work::Flush(done)).is_ok() && flushed.recv().is_ok()
     }
@@ -133,7 +133,7 @@ impl WriteQueue {
 
 impl WriteReceiver {
     /// The next message, which is waited for so long.
-    pub fn next(&self, wait: Duration) -> Result<Message, RecvTimeoutError> {
+    pub(crate) fn next(&self, wait: Duration) -> Result<Message, RecvTimeoutError> {
         let message = self.messages.recv_timeout(wait);
         self.n_messages
             .fetch_sub(usize::from(message.is_ok()), Relaxed);
@@ -141,13 +141,13 @@ impl WriteReceiver {
     }
 
     /// The messages that have come.
-    pub fn waiting(&self) -> impl Iterator<Item = Message> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Message> {
         let waiting = self.messages.try_iter();
         waiting.inspect(|_| _ = self.n_messages.fetch_sub(1, Relaxed))
     }
 
     /// Notes that messages of so many bytes have been taken out.
-    pub fn taken(&self, bytes: usize) {
+    pub(crate) fn taken(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Relaxed);
     }
 }

@@ -34,7 +34,7 @@ const HELD_BYTES_MAX: usize = 16 << 20;
 const BOUNDS_EVERY: Duration = Duration::from_secs(1);
 
 /// One journal with the state that its writing needs.
-pub struct JournalWriter {
+pub(crate) struct JournalWriter {
     journal: Journal,
     /// Labels that are to take a place among the classes.
     new_labels: NewLabels,
@@ -72,7 +72,7 @@ enum Reply {
 }
 
 /// The loop of the writer thread, until it is closed or every sender is gone.
-pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
+pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
     let mut last_sync = Instant::now();
     loop {
         let first = match write_receiver.next(SYNC_EVERY) {
@@ -131,7 +131,7 @@ pub fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWriter>) {
 }
 
 impl JournalWriter {
-    pub fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> JournalWriter {
+    pub(crate) fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> JournalWriter {
         JournalWriter {
             ids_written_in: journal.last_segment(),
             ids_failing: false,

@@ -7,7 +7,7 @@ use crate::store;
 
 /// Why a state cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Mend what it names.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -14,7 +14,7 @@ use crate::store::{Error, Scratch};
 
 /// The states of the wanted versions, as one history made them.
 #[derive(Default)]
-pub struct Kept {
+pub(crate) struct Kept {
     wanted: Wanted,
     /// Made once a version is wanted.
     scratch: Option<Scratch>,
@@ -25,7 +25,7 @@ pub struct Kept {
 
 /// Versions to be kept, by the positions of their states.
 #[derive(Default)]
-pub struct Wanted(BTreeMap<u64, Want>);
+pub(crate) struct Wanted(BTreeMap<u64, Want>);
 
 struct Want {
     version: u64,
@@ -35,14 +35,14 @@ struct Want {
 
 impl Wanted {
     /// A version whose state is made at `position` is brought back at `until`, or later again.
-    pub fn add(&mut self, position: u64, version: u64, until: u64) {
+    pub(crate) fn add(&mut self, position: u64, version: u64, until: u64) {
         let want = self.0.entry(position).or_insert(Want { version, until });
         want.until = want.until.max(until);
     }
 }
 
 impl Kept {
-    pub fn new(versions: &Versions, wanted: Wanted) -> Kept {
+    pub(crate) fn new(versions: &Versions, wanted: Wanted) -> Kept {
         let any = !wanted.0.is_empty();
         Kept {
             scratch: any.then(|| Scratch::new(&versions.disk, &versions.scratch)),
@@ -53,7 +53,7 @@ impl Kept {
 
     /// Sets the state aside if its version is wanted, and gives up those that no order needs any
     /// more. To be called after each entry.
-    pub fn follow(&mut self, learner: &Learner) -> Result<(), Error> {
+    pub(crate) fn follow(&mut self, learner: &Learner) -> Result<(), Error> {
         let Some(scratch) = &self.scratch else {
             return Ok(());
         };
@@ -79,7 +79,7 @@ impl Kept {
     }
 
     /// Weights and learner state of a version, if this history has made it.
-    pub fn find(&self, version: u64) -> Result<Option<(Tensors, Tensors)>, Error> {
+    pub(crate) fn find(&self, version: u64) -> Result<Option<(Tensors, Tensors)>, Error> {
         let scratch = self.scratch.as_ref();
         let Some(scratch) = scratch.filter(|_| self.aside.contains(&version)) else {
             return Ok(None);

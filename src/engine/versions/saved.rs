@@ -24,7 +24,7 @@ use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
-pub struct Versions {
+pub(crate) struct Versions {
     pub disk: Disk,
     pub folder: PathBuf,
     /// The journal that the positions are of.
@@ -52,7 +52,7 @@ pub struct Versions {
 
 impl Versions {
     /// Those of a model in a data directory.
-    pub fn new(directory: &Directory, model: &str, journal_id: [u8; 16]) -> Versions {
+    pub(crate) fn new(directory: &Directory, model: &str, journal_id: [u8; 16]) -> Versions {
         Versions {
             disk: directory.disk().clone(),
             folder: directory.checkpoints(model),
@@ -72,13 +72,13 @@ impl Versions {
     }
 
     /// Keeps a version until it is unpinned as often.
-    pub fn pin(&self, version: u64) {
+    pub(crate) fn pin(&self, version: u64) {
         let mut pinned = self.pinned.lock().expect("nothing panics under it");
         *pinned.entry(version).or_insert(0) += 1;
     }
 
     /// Lets the cadence remove a version again, unless another command needs it.
-    pub fn unpin(&self, version: u64) {
+    pub(crate) fn unpin(&self, version: u64) {
         let mut pinned = self.pinned.lock().expect("nothing panics under it");
         if let Some(n_commands) = pinned.get_mut(&version) {
             *n_commands -= 1;
@@ -90,7 +90,7 @@ impl Versions {
 
     /// Every checkpoint with its manifest or its damage, in the order of positions. One
     /// of another journal could pose as a version of this one: it is wrong here.
-    pub fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+    pub(crate) fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let listed = self.positions()?.into_iter().map(|position| Listed {
             position,
             manifest: self.manifest_at(position),
@@ -99,7 +99,7 @@ impl Versions {
     }
 
     /// The positions of all checkpoints, rising, also of those that are not sound.
-    pub fn positions(&self) -> Result<Vec<u64>, store::Error> {
+    pub(crate) fn positions(&self) -> Result<Vec<u64>, store::Error> {
         let _whole = self.whole.read().expect("nothing panics under it");
         checkpoint::positions(&self.folder)
     }
@@ -110,7 +110,7 @@ impl Versions {
     }
 
     /// The manifest of the checkpoint at a position.
-    pub fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
+    pub(crate) fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
         let manifest = {
             let _whole = self.whole.read().expect("nothing panics under it");
             checkpoint::manifest(&self.folder, position)?
@@ -129,7 +129,7 @@ impl Versions {
     }
 
     /// Every version with its manifest or its damage, in the order of positions.
-    pub fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+    pub(crate) fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = self.checkpoints()?;
         listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
         Ok(listed)
@@ -137,7 +137,7 @@ impl Versions {
 
     /// Every version, each with the damage of its checkpoint, if there is any, in the order
     /// of their numbers.
-    pub fn all(&self) -> Result<Vec<(Manifest, Option<String>)>, store::Error> {
+    pub(crate) fn all(&self) -> Result<Vec<(Manifest, Option<String>)>, store::Error> {
         let mut all = Vec::new();
         for one in self.list()? {
             all.push(match one.manifest {
@@ -157,7 +157,7 @@ impl Versions {
     }
 
     /// The manifest of a version, if it is there.
-    pub fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
+    pub(crate) fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
         let positions = self.positions()?;
         let found = self.search(&positions, version);
         Ok(found.unwrap_or_else(|| {
@@ -190,7 +190,7 @@ impl Versions {
     ///
     /// # Errors
     /// [`Error::NoVersion`] and [`Error::NoLongerKept`].
-    pub fn get(&self, version: u64, newest: u64) -> Result<Manifest, Error> {
+    pub(crate) fn get(&self, version: u64, newest: u64) -> Result<Manifest, Error> {
         if let Some(manifest) = self.find(version)? {
             return Ok(manifest);
         }
@@ -201,7 +201,7 @@ impl Versions {
     }
 
     /// Weights and learner state of a version, checked.
-    pub fn load(&self, version: u64) -> Result<(Tensors, Tensors), store::Error> {
+    pub(crate) fn load(&self, version: u64) -> Result<(Tensors, Tensors), store::Error> {
         let manifest = self.find(version)?.ok_or_else(|| store::Error::Foreign {
             path: self.folder.clone(),
             what: format!("version {version} is no longer kept"),
@@ -211,20 +211,24 @@ impl Versions {
     }
 
     /// The checkpoint at a position, checked.
-    pub fn read(&self, position: u64) -> Result<Checkpoint, store::Error> {
+    pub(crate) fn read(&self, position: u64) -> Result<Checkpoint, store::Error> {
         let _whole = self.whole.read().expect("nothing panics under it");
         checkpoint::load(&self.folder, position)
     }
 
     /// Writes this state and manifest in place of the checkpoint that stands there.
-    pub fn replace(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
+    pub(crate) fn replace(
+        &self,
+        learner: &Learner,
+        manifest: Manifest,
+    ) -> Result<(), store::Error> {
         let (weights, state) = (learner.learned().weights(), learner.state());
         let _alone = self.whole.write().expect("nothing panics under it");
         checkpoint::replace(&self.disk, &self.folder, manifest, &weights, &state).map(drop)
     }
 
     /// The state before the first entry, of a history that starts with this description.
-    pub fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, StateError> {
+    pub(crate) fn beginning(&self, spec: Arc<Spec>) -> Result<Learner, StateError> {
         let Some(pinned) = spec.weights() else {
             return Ok(Learner::new(spec));
         };
@@ -237,7 +241,7 @@ impl Versions {
     }
 
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
-    pub fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
+    pub(crate) fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
         for folder in &described.kept {
             let kept = folder.keep(&self.disk, &self.encoders.join(hex(folder.digest)));
             kept.map_err(|error| StateError::Encoder(error.to_string()))?;
@@ -252,7 +256,7 @@ impl Versions {
     }
 
     /// An encoder that was kept, on the processor: learning is the same wherever it serves.
-    pub fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, StateError> {
+    pub(crate) fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, StateError> {
         let mut read = self.read.lock().expect("nothing panics under it");
         if let Some(encoder) = read.get(&pinned.digest) {
             return Ok(encoder.clone());
@@ -274,12 +278,12 @@ impl Versions {
     }
 
     /// The learner as it was at a position that has a checkpoint.
-    pub fn state_at(&self, position: u64) -> Result<Learner, StateError> {
+    pub(crate) fn state_at(&self, position: u64) -> Result<Learner, StateError> {
         self.state_of(self.read(position)?)
     }
 
     /// The state at a position, to go on from.
-    pub fn base_at(&self, position: u64) -> Result<Learner, StateError> {
+    pub(crate) fn base_at(&self, position: u64) -> Result<Learner, StateError> {
         let checkpoint = self.retry.run(|| self.read(position))?;
         match checkpoint.manifest.erased_by {
             0 => self.state_of(checkpoint),
@@ -288,7 +292,7 @@ impl Versions {
     }
 
     /// The learner that a checkpoint holds, if that is of this journal.
-    pub fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, StateError> {
+    pub(crate) fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, StateError> {
         let manifest = checkpoint.manifest;
         let position = manifest.position;
         if manifest.journal_id != self.journal_id_text() {
@@ -303,7 +307,7 @@ impl Versions {
     }
 
     /// Saves the state as the version that `entry` made; one that stands there already stays.
-    pub fn save(
+    pub(crate) fn save(
         &self,
         learner: &Learner,
         version: &Version,
@@ -326,18 +330,18 @@ impl Versions {
     }
 
     /// Removes the oldest versions that the cadence made, beyond those to be kept.
-    pub fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
+    pub(crate) fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
         self.prune(Reason::Cadence.word(), learner.spec().cadence.keep)
     }
 
     /// Saves the state from which the next start goes on; it replaces the one before.
-    pub fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
+    pub(crate) fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
         self.save_unnamed(learner, STOP, chain)?;
         self.prune(STOP, 1)
     }
 
     /// Saves the state without making it a version, unless one stands there already.
-    pub fn save_unnamed(
+    pub(crate) fn save_unnamed(
         &self,
         learner: &Learner,
         reason: &str,
@@ -356,7 +360,7 @@ impl Versions {
     }
 
     /// Removes the checkpoints of this reason that stand before a position.
-    pub fn remove_before(&self, reason: &str, position: u64) -> Result<(), store::Error> {
+    pub(crate) fn remove_before(&self, reason: &str, position: u64) -> Result<(), store::Error> {
         for one in self.checkpoints()? {
             let old = one.position < position;
             if old && one.manifest.is_ok_and(|one| one.reason == reason) {
@@ -388,7 +392,7 @@ impl Versions {
         }
     }
 
-    pub fn is_whole(&self, position: u64) -> bool {
+    pub(crate) fn is_whole(&self, position: u64) -> bool {
         self.read(position).is_ok()
     }
 
@@ -445,6 +449,6 @@ fn is_named(manifest: &Manifest) -> bool {
 }
 
 /// A digest in lower-case hexadecimal digits.
-pub fn hex(digest: [u8; 32]) -> String {
+pub(crate) fn hex(digest: [u8; 32]) -> String {
     blake3::Hash::from(digest).to_string()
 }

@@ -39,7 +39,7 @@ const VOCABULARY_MAX: usize = 1 << 32;
 
 /// Adapters that learn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AdapterLearner {
+pub(crate) struct AdapterLearner {
     adapters: Arc<Adapters>,
     learning_rate: f32,
     /// Fading means of the gradient and of its square.
@@ -53,7 +53,7 @@ pub struct AdapterLearner {
 
 impl AdapterLearner {
     /// Adapters that change nothing yet, of an encoder whose vectors are `width` long.
-    pub fn new(shape: LowRank, width: usize, n_outputs: usize, seed: u64) -> AdapterLearner {
+    pub(crate) fn new(shape: LowRank, width: usize, n_outputs: usize, seed: u64) -> AdapterLearner {
         let adapters = Adapters::new(shape, width, seed);
         let zeros = vec![0.0; adapters.values.len()];
         AdapterLearner {
@@ -74,17 +74,17 @@ impl AdapterLearner {
     }
 
     /// As they are now, for good.
-    pub fn adapters(&self) -> &Arc<Adapters> {
+    pub(crate) fn adapters(&self) -> &Arc<Adapters> {
         &self.adapters
     }
 
     /// Takes the settings of a changed description of the same shape.
-    pub fn reconfigure(&mut self, settings: LowRank) {
+    pub(crate) fn reconfigure(&mut self, settings: LowRank) {
         self.learning_rate = settings.learning_rate;
     }
 
     /// Learns one example: a text, its vector as the adapters are now, and what was wanted.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         encoder: &TextEncoder,
         (text, vector): (&str, &[f32]),
@@ -125,7 +125,7 @@ impl AdapterLearner {
 
     /// Makes good what the guide learned of a text, whose vector is that of the adapters now, and
     /// what is remembered of it.
-    pub fn amend(&mut self, vector: &[f32], amendment: &Amendment, scale: &Scale) {
+    pub(crate) fn amend(&mut self, vector: &[f32], amendment: &Amendment, scale: &Scale) {
         let phi = features(vector);
         let scores = self.guide.scores(&phi);
         let [before, after] =
@@ -137,7 +137,7 @@ impl AdapterLearner {
     }
 
     /// Expresses what it learned in another scale of rewards.
-    pub fn rescale(&mut self, change: Rescale) {
+    pub(crate) fn rescale(&mut self, change: Rescale) {
         let bias = self.guide.settings().n_features - 1;
         let shifts = vec![change.shift; self.guide.settings().n_outputs];
         self.guide.rescale(change.factor, &shifts, bias);
@@ -187,14 +187,14 @@ impl AdapterLearner {
     }
 
     /// The adapters.
-    pub fn weights(&self) -> Tensors {
+    pub(crate) fn weights(&self) -> Tensors {
         let mut tensors = Tensors::default();
         self.adapters.save(&mut tensors);
         tensors
     }
 
     /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
+    pub(crate) fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_u64("numbers", &[2], vec![self.n_steps, self.n_examples]);
         let n_values = self.moments[0].len();
@@ -206,7 +206,7 @@ impl AdapterLearner {
     }
 
     /// Replaces everything learned by what was saved.
-    pub fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
+    pub(crate) fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
         Arc::make_mut(&mut self.adapters).load(weights)?;
         let numbers = state.take_u64("numbers", &[Some(2)])?;
         [self.n_steps, self.n_examples] = [numbers[0], numbers[1]];

@@ -19,8 +19,8 @@ use crate::model::{
     self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
     Target, Task,
 };
-pub use inverse_temperature::InverseTemperature;
-pub use recursion::{Recursion, Settings};
+pub(crate) use inverse_temperature::InverseTemperature;
+pub(crate) use recursion::{Recursion, Settings};
 
 /// Bytes that the matrices and weights of all outputs may take; features give way to it.
 const BYTES_MAX: f64 = 512.0 * 1024.0 * 1024.0;
@@ -28,13 +28,13 @@ const BYTES_MAX: f64 = 512.0 * 1024.0 * 1024.0;
 /// would cost more than computing with it.
 const SINGLE_MAX: usize = 1024;
 /// The feature that is one in every row.
-pub const BIAS: usize = 0;
+pub(crate) const BIAS: usize = 0;
 /// Examples in such a block.
 const BLOCK: usize = 64;
 
 /// Regressions that learn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AnalyticLearner {
+pub(crate) struct AnalyticLearner {
     settings: Analytic,
     features: RandomFeatures,
     /// One, or one for each action.
@@ -48,7 +48,7 @@ pub struct AnalyticLearner {
 
 impl AnalyticLearner {
     /// Regressions that have learned nothing.
-    pub fn new(spec: &Spec, settings: &Analytic, n_dense: usize) -> AnalyticLearner {
+    pub(crate) fn new(spec: &Spec, settings: &Analytic, n_dense: usize) -> AnalyticLearner {
         let n_outputs = spec.task.n_outputs();
         let is_bandit = matches!(spec.task, Task::Bandit { .. });
         let n_recursions = if is_bandit { n_outputs } else { 1 };
@@ -78,12 +78,12 @@ impl AnalyticLearner {
     }
 
     /// How many buckets the hashed features of this description fall into.
-    pub fn n_buckets(spec: &Spec) -> usize {
+    pub(crate) fn n_buckets(spec: &Spec) -> usize {
         model::n_buckets(spec, 1)
     }
 
     /// The function as it is now; matrices are shared, not copied.
-    pub fn ridge(&self) -> Ridge {
+    pub(crate) fn ridge(&self) -> Ridge {
         let posteriors = || self.recursions.iter().map(Recursion::posterior).collect();
         let weights = self.recursions.iter().flat_map(Recursion::served);
         Ridge {
@@ -98,12 +98,12 @@ impl AnalyticLearner {
     }
 
     /// Examples that wait for an update.
-    pub fn n_waiting(&self) -> usize {
+    pub(crate) fn n_waiting(&self) -> usize {
         self.pending.len()
     }
 
     /// Takes the settings of a changed description of the same shape.
-    pub fn reconfigure(&mut self, settings: &Analytic) {
+    pub(crate) fn reconfigure(&mut self, settings: &Analytic) {
         self.settings = settings.clone();
         for recursion in &mut self.recursions {
             recursion.reconfigure(settings.forgetting, settings.ridge);
@@ -120,7 +120,7 @@ impl AnalyticLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, known: Known, scale: &Scale) -> Outcome {
+    pub(crate) fn observe(&mut self, row: Encoded, known: Known, scale: &Scale) -> Outcome {
         let Known { target, example } = known;
         if let Target::Correction { action, by, .. } = target {
             return match self.correct(&row, action as usize, by, scale) {
@@ -169,7 +169,7 @@ impl AnalyticLearner {
 
     /// Makes good an example that turned out to be another: every regression is as if it had been
     /// that from the start.
-    pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> Outcome {
+    pub(crate) fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> Outcome {
         let waits = |stored: &&mut StoredExample| stored.example == Some(amendment.example);
         if let Some(stored) = self.pending.iter_mut().find(waits) {
             stored.target = amendment.after;
@@ -198,7 +198,7 @@ impl AnalyticLearner {
     }
 
     /// Expresses what is learned in another scale of rewards.
-    pub fn rescale(&mut self, change: Rescale) {
+    pub(crate) fn rescale(&mut self, change: Rescale) {
         for recursion in &mut self.recursions {
             let shifts = vec![change.shift; recursion.settings().n_outputs];
             recursion.rescale(change.factor, &shifts, BIAS);
@@ -207,7 +207,7 @@ impl AnalyticLearner {
 
     /// Corrects a learned row whose reward or value was larger by `delta`, in the unit of
     /// the target. No new example is counted. False where a number is not finite.
-    pub fn correct(
+    pub(crate) fn correct(
         &mut self,
         row: &Encoded,
         output_index: usize,
@@ -226,7 +226,7 @@ impl AnalyticLearner {
     }
 
     /// The weights that are served.
-    pub fn weights(&self) -> Tensors {
+    pub(crate) fn weights(&self) -> Tensors {
         let mut tensors = Tensors::default();
         for (name, recursion) in self.named() {
             tensors.nest(&name, recursion.weights());
@@ -238,7 +238,7 @@ impl AnalyticLearner {
     }
 
     /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
+    pub(crate) fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         for (name, recursion) in self.named() {
             tensors.nest(&name, recursion.state());
@@ -253,7 +253,7 @@ impl AnalyticLearner {
     }
 
     /// Replaces everything learned by what was saved.
-    pub fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
+    pub(crate) fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let mut weights = weights.unnest(&name(index));
             let mut state = state.unnest(&name(index));

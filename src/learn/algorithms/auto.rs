@@ -34,7 +34,7 @@ const LEAST_EXPECTED: f32 = 0.01;
 
 /// A portfolio that learns.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AutoLearner {
+pub(crate) struct AutoLearner {
     pub portfolio: Portfolio,
     /// Those of each forgetting stand together.
     recursions: Vec<Recursion>,
@@ -57,7 +57,7 @@ pub struct AutoLearner {
 
 impl AutoLearner {
     /// Members that know nothing.
-    pub fn new(spec: &Spec, n_dense: usize) -> AutoLearner {
+    pub(crate) fn new(spec: &Spec, n_dense: usize) -> AutoLearner {
         let portfolio = Portfolio::new(spec, n_dense, Self::n_buckets(spec));
         // Each action has a regression of its own; classes share one.
         let n_outputs = portfolio.n_outputs();
@@ -98,7 +98,7 @@ impl AutoLearner {
     }
 
     /// Takes the settings of a changed description of the same shape.
-    pub fn reconfigure(&mut self, spec: &Spec) {
+    pub(crate) fn reconfigure(&mut self, spec: &Spec) {
         self.revision = spec.revision;
         if spec.revision >= 2 {
             self.answers.get_or_insert_default();
@@ -113,18 +113,18 @@ impl AutoLearner {
     }
 
     /// How many buckets the hashed features of this description fall into.
-    pub fn n_buckets(spec: &Spec) -> usize {
+    pub(crate) fn n_buckets(spec: &Spec) -> usize {
         let plan = model::Plan::new(spec, 0);
         model::n_buckets(spec, plan.n_linear_members() * spec.task.n_outputs())
     }
 
     /// The network as it is now, where there is one.
-    pub fn network(&self) -> Option<Network> {
+    pub(crate) fn network(&self) -> Option<Network> {
         self.network.as_ref().map(|learner| learner.network())
     }
 
     /// Examples in memory.
-    pub fn n_remembered(&self) -> usize {
+    pub(crate) fn n_remembered(&self) -> usize {
         let replayed = self
             .network
             .as_ref()
@@ -136,7 +136,7 @@ impl AutoLearner {
     ///
     /// `scores` receives what each single member earned: 1 or 0 for a class, its absolute error for a
     /// value or reward, in the unit of the target.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         row: &Encoded,
         known: Known,

@@ -4,7 +4,7 @@ use crate::model::{Remembered, Spec, Target, Task};
 
 /// The truth of a row that is learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Known {
+pub(crate) struct Known {
     /// The truth.
     pub target: Target,
     /// The number of the example; none under the first revision.
@@ -23,7 +23,7 @@ impl From<Target> for Known {
 
 impl Known {
     /// The part that neighbours remember.
-    pub fn remembered(self) -> Remembered {
+    pub(crate) fn remembered(self) -> Remembered {
         Remembered {
             target: self.target,
             number: self.example,
@@ -33,7 +33,7 @@ impl Known {
 
 /// An example that was learned, and turns out to be another one than it was learned as.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Amendment {
+pub(crate) struct Amendment {
     /// The number of the example: see [`super::learned::Learned::next_number`].
     pub example: u64,
     /// The target that it was learned with.
@@ -46,7 +46,7 @@ pub struct Amendment {
 
 /// The effect of an example on its learner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It waits until an update is full.
     Waits,
     /// An update of so many new examples was made.

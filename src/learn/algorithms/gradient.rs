@@ -35,7 +35,7 @@ use replay_loss::ReplayLoss;
 
 /// A network that learns.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GradientLearner {
+pub(crate) struct GradientLearner {
     settings: Gradient,
     strategy: Strategy,
     replay: usize,
@@ -73,7 +73,7 @@ struct Losses {
 
 impl GradientLearner {
     /// A network that has learned nothing.
-    pub fn new(spec: &Spec, settings: &Gradient, n_dense: usize) -> GradientLearner {
+    pub(crate) fn new(spec: &Spec, settings: &Gradient, n_dense: usize) -> GradientLearner {
         let widths = widths(spec, settings, n_dense);
         let n_buckets = model::n_buckets(spec, widths[1]);
         let parameters = Parameters::new(&widths, n_buckets, spec.seed);
@@ -99,7 +99,7 @@ impl GradientLearner {
     }
 
     /// Takes these parameters for its own, before anything is learned.
-    pub fn start(&mut self, parameters: Parameters) {
+    pub(crate) fn start(&mut self, parameters: Parameters) {
         let device = self.network.device();
         if let Some(averages) = &mut self.averages {
             **averages = Averages::new(&parameters, device);
@@ -108,32 +108,32 @@ impl GradientLearner {
     }
 
     /// How many buckets the hashed features of this description fall into.
-    pub fn n_buckets(spec: &Spec, settings: &Gradient) -> usize {
+    pub(crate) fn n_buckets(spec: &Spec, settings: &Gradient) -> usize {
         model::n_buckets(spec, widths(spec, settings, 0)[1])
     }
 
     /// The function as it is now.
-    pub fn network(&self) -> Network {
+    pub(crate) fn network(&self) -> Network {
         Network::new(&self.served())
     }
 
     /// The network, to be served from a device.
-    pub fn network_on(&self, device: Device) -> Network {
+    pub(crate) fn network_on(&self, device: Device) -> Network {
         Network::on(&self.served(), device)
     }
 
     /// Examples in memory.
-    pub fn n_remembered(&self) -> usize {
+    pub(crate) fn n_remembered(&self) -> usize {
         self.memory.len()
     }
 
     /// Examples that wait for an update.
-    pub fn n_waiting(&self) -> usize {
+    pub(crate) fn n_waiting(&self) -> usize {
         self.pending.len()
     }
 
     /// Takes the settings of a changed description of the same shape.
-    pub fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
+    pub(crate) fn reconfigure(&mut self, spec: &Spec, settings: &Gradient) {
         self.settings = settings.clone();
         self.replay = spec.memory.replay;
         if amend::has_influence(spec) {
@@ -149,7 +149,7 @@ impl GradientLearner {
     }
 
     /// Has it computed on this device from now on.
-    pub fn move_to(&mut self, device: Device) {
+    pub(crate) fn move_to(&mut self, device: Device) {
         self.network.move_to(device);
         if let Some(averages) = &mut self.averages {
             averages.move_to(device);
@@ -157,7 +157,12 @@ impl GradientLearner {
     }
 
     /// Learns one example, now or once enough have come.
-    pub fn observe(&mut self, row: Encoded, known: Known, output_loss: OutputLoss<'_>) -> Outcome {
+    pub(crate) fn observe(
+        &mut self,
+        row: Encoded,
+        known: Known,
+        output_loss: OutputLoss<'_>,
+    ) -> Outcome {
         let Known { target, example } = known;
         if let Target::Class(class) = target {
             self.let_in(class);
@@ -357,12 +362,12 @@ impl GradientLearner {
     }
 
     /// The weights that are served.
-    pub fn weights(&self) -> Tensors {
+    pub(crate) fn weights(&self) -> Tensors {
         self.served().save()
     }
 
     /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
+    pub(crate) fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_u64("n_updates", &[2], vec![self.n_updates, self.n_live as u64]);
         self.recent_classes.save(&mut tensors);
@@ -380,7 +385,7 @@ impl GradientLearner {
     }
 
     /// Replaces everything learned by what was saved.
-    pub fn load(
+    pub(crate) fn load(
         &mut self,
         spec: &Spec,
         weights: &mut Tensors,

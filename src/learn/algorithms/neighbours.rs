@@ -16,13 +16,13 @@ const REPEAT: f32 = 0.2;
 
 /// A memory that learns.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NeighboursLearner {
+pub(crate) struct NeighboursLearner {
     pub nearest: Nearest,
 }
 
 impl NeighboursLearner {
     /// Nothing remembered.
-    pub fn new(spec: &Spec, settings: &Neighbourhood, n_dense: usize) -> NeighboursLearner {
+    pub(crate) fn new(spec: &Spec, settings: &Neighbourhood, n_dense: usize) -> NeighboursLearner {
         let window = Window {
             n_dense,
             n_rows: settings.examples,
@@ -39,12 +39,12 @@ impl NeighboursLearner {
     }
 
     /// Takes the settings of a changed description of the same shape.
-    pub fn reconfigure(&mut self, settings: &Neighbourhood) {
+    pub(crate) fn reconfigure(&mut self, settings: &Neighbourhood) {
         self.nearest.k = settings.nearest;
     }
 
     /// Remembers one example; false where it was not finite, and then nothing has changed.
-    pub fn observe(&mut self, row: &Encoded, known: Known) -> bool {
+    pub(crate) fn observe(&mut self, row: &Encoded, known: Known) -> bool {
         let target = known.target;
         if !row.is_finite() {
             return false;
@@ -58,7 +58,7 @@ impl NeighboursLearner {
     }
 
     /// Puts right what is remembered of one example.
-    pub fn amend(&mut self, amendment: &Amendment) -> bool {
+    pub(crate) fn amend(&mut self, amendment: &Amendment) -> bool {
         let Amendment {
             example,
             before,
@@ -71,12 +71,17 @@ impl NeighboursLearner {
     }
 
     /// The weights that are served: the examples themselves.
-    pub fn weights(&self) -> Tensors {
+    pub(crate) fn weights(&self) -> Tensors {
         save(&self.nearest.memory, &self.nearest.base_rates)
     }
 
     /// Replaces everything learned by what was saved.
-    pub fn load(&mut self, task: &Task, form: Form, weights: &mut Tensors) -> Result<(), Error> {
+    pub(crate) fn load(
+        &mut self,
+        task: &Task,
+        form: Form,
+        weights: &mut Tensors,
+    ) -> Result<(), Error> {
         let Nearest {
             memory, base_rates, ..
         } = &mut self.nearest;
@@ -85,7 +90,7 @@ impl NeighboursLearner {
 }
 
 /// A memory and what was true on the whole, as tensors.
-pub fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
+pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
     let examples: Vec<StoredExample> = memory
         .rows()
         .map(|(row, example)| StoredExample {
@@ -103,7 +108,7 @@ pub fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
 }
 
 /// Reads back what [`save`] wrote into an empty memory of the same shape.
-pub fn load(
+pub(crate) fn load(
     memory: &mut Neighbours,
     base_rates: &mut BaseRates,
     (task, form): (&Task, Form),

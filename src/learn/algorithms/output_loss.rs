@@ -4,7 +4,7 @@ use crate::model::{Range, Scale, Target};
 
 /// A loss of each kind of target.
 #[derive(Clone, Copy, Debug)]
-pub enum OutputLoss<'a> {
+pub(crate) enum OutputLoss<'a> {
     /// Outputs are scores of classes, or values and rewards in this scale.
     Plain(&'a Scale),
     /// Outputs are rewards as shares of this range, on a logistic scale.
@@ -13,7 +13,7 @@ pub enum OutputLoss<'a> {
 
 impl OutputLoss<'_> {
     /// Writes the gradient of the loss with respect to the outputs of a row, and returns the loss.
-    pub fn gradient(self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
+    pub(crate) fn gradient(self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         match self {
             OutputLoss::Plain(scale) => target.gradient(outputs, scale, gradient),
             OutputLoss::Shares(range) => range.gradient(target, outputs, gradient),
@@ -22,7 +22,7 @@ impl OutputLoss<'_> {
 
     /// Moves outputs of a row by what its target has moved. Of classes, and of shares, whose scores
     /// have no end, they stay.
-    pub fn shift(self, [before, after]: [Target; 2], outputs: &mut [f32]) {
+    pub(crate) fn shift(self, [before, after]: [Target; 2], outputs: &mut [f32]) {
         if outputs.is_empty() || matches!(self, OutputLoss::Shares(_)) {
             return;
         }
@@ -43,7 +43,7 @@ impl OutputLoss<'_> {
     /// Writes the gradient that makes good what an example taught, which was `before` and is `after`:
     /// the part `left` of an update on it is taught anew. A step moves an output by `-reach` times
     /// its gradient, and never past what the example is by now.
-    pub fn amended(
+    pub(crate) fn amended(
         self,
         [before, after]: [Target; 2],
         [left, reach]: [f32; 2],

@@ -19,7 +19,7 @@ type HeldPair = (PredictionId, Option<Held>, Option<Held>);
 
 /// The learned examples of the predictions that waited in a version, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeldExamples(Vec<HeldPair>);
+pub(crate) struct HeldExamples(Vec<HeldPair>);
 
 impl PendingPredictions {
     pub(in super::super) fn save(&self, tensors: &mut Tensors) {
@@ -109,7 +109,7 @@ impl PendingPredictions {
 
 impl HeldExamples {
     /// Of the predictions that wait.
-    pub fn of(joins: &PendingPredictions) -> HeldExamples {
+    pub(crate) fn of(joins: &PendingPredictions) -> HeldExamples {
         HeldExamples(HeldExamples::each(joins).collect())
     }
 
@@ -121,7 +121,7 @@ impl HeldExamples {
     }
 
     /// The bytes that what is held of those that wait takes in a state.
-    pub fn n_bytes_of(joins: &PendingPredictions) -> usize {
+    pub(crate) fn n_bytes_of(joins: &PendingPredictions) -> usize {
         let n_held = |(_, reward, label): HeldPair| {
             usize::from(reward.is_some()) + usize::from(label.is_some())
         };
@@ -129,7 +129,7 @@ impl HeldExamples {
     }
 
     /// Hashes what is held of those that wait, of which no copy is made.
-    pub fn hash(joins: &PendingPredictions, hash: &mut blake3::Hasher) {
+    pub(crate) fn hash(joins: &PendingPredictions, hash: &mut blake3::Hasher) {
         for (id, reward, label) in HeldExamples::each(joins) {
             for (kind, one) in [(REWARD, reward), (LABEL, label)] {
                 if let Some(one) = one {
@@ -143,7 +143,7 @@ impl HeldExamples {
     }
 
     /// Of these predictions alone, with nothing but what of them was learned.
-    pub fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
+    pub(crate) fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
         let stripped = |(id, reward, label): &HeldPair| {
             let waiting = joins.waiting.get(&id.0)?;
             let stripped = Waiting {
@@ -207,7 +207,7 @@ impl HeldExamples {
 
     /// Of the saved world of a version. Under the first revision all that was earned by then is
     /// taken for learned, as one of `n_examples`.
-    pub fn load(
+    pub(crate) fn load(
         tensors: &mut Tensors,
         revision: u32,
         n_examples: u64,

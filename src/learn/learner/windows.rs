@@ -17,7 +17,7 @@ use crate::model::Target;
 
 /// Windows that close within an entry at most: with the slower learners, a tenth of a second. The
 /// others that are due close within the next entries, or with ticks.
-pub const PER_ENTRY_MAX: usize = 64;
+pub(super) const PER_ENTRY_MAX: usize = 64;
 
 impl Learner {
     /// The windows of the description in force at the time of the entry.

@@ -23,7 +23,7 @@ const LOSS_MAX: f64 = 20.0;
 
 /// The share, and the evidence.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Balance {
+pub(super) struct Balance {
     share: f64,
     /// Losses of new examples before they were learned, and of long-remembered ones.
     new: Trend,
@@ -41,7 +41,7 @@ struct Trend {
 }
 
 impl Balance {
-    pub fn new() -> Balance {
+    pub(super) fn new() -> Balance {
         Balance {
             share: CALM,
             new: Trend::default(),
@@ -50,18 +50,18 @@ impl Balance {
     }
 
     /// The share of the recent, 0 to 1.
-    pub fn share(&self) -> f64 {
+    pub(super) fn share(&self) -> f64 {
         self.share
     }
 
     /// The world has changed: the recent matters most.
-    pub fn alarm(&mut self) {
+    pub(super) fn alarm(&mut self) {
         self.share = MOST;
         self.new.settle();
     }
 
     /// Takes the mean loss of an update's new examples, before they were learned.
-    pub fn observe_new(&mut self, loss: f64) {
+    pub(super) fn observe_new(&mut self, loss: f64) {
         self.share += RETURN * (CALM - self.share);
         self.new.observe(loss);
         if self.new.rises() {
@@ -70,14 +70,14 @@ impl Balance {
     }
 
     /// Takes the mean loss of the long-remembered examples of an update.
-    pub fn observe_remembered(&mut self, loss: f64) {
+    pub(super) fn observe_remembered(&mut self, loss: f64) {
         self.remembered.observe(loss);
         if self.remembered.rises() {
             self.share = (self.share * RETREAT).max(LEAST);
         }
     }
 
-    pub fn save(&self) -> Tensors {
+    pub(super) fn save(&self) -> Tensors {
         let mut values = vec![self.share];
         for trend in [self.new, self.remembered] {
             values.extend([trend.count, trend.fast, trend.slow, trend.variance]);
@@ -88,7 +88,7 @@ impl Balance {
     }
 
     /// Reads back what [`Balance::save`] wrote.
-    pub fn load(tensors: &mut Tensors) -> Result<Balance, Error> {
+    pub(super) fn load(tensors: &mut Tensors) -> Result<Balance, Error> {
         let values = tensors.take_f64("values", &[Some(9)])?;
         let sound = values
             .iter()

@@ -15,29 +15,29 @@ const ROWS: usize = 256;
 
 /// Encoded rows by the numbers of their examples.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct FirstRows(Vec<(u64, Encoded)>);
+pub(crate) struct FirstRows(Vec<(u64, Encoded)>);
 
 impl FirstRows {
     /// Keeps a row that is learned, while there is room.
-    pub fn observe(&mut self, example: u64, row: &Encoded) {
+    pub(crate) fn observe(&mut self, example: u64, row: &Encoded) {
         if self.0.len() < ROWS {
             self.0.push((example, row.clone()));
         }
     }
 
     /// Forgets the rows of examples after this number, which were not learned after all.
-    pub fn forget_after(&mut self, number: u64) {
+    pub(crate) fn forget_after(&mut self, number: u64) {
         self.0.retain(|(example, _)| *example <= number);
     }
 
     /// The row of an example, where it is one of the first.
-    pub fn row(&self, example: u64) -> Option<&Encoded> {
+    pub(crate) fn row(&self, example: u64) -> Option<&Encoded> {
         let found = self.0.iter().find(|(number, _)| *number == example);
         found.map(|(_, row)| row)
     }
 
     /// As examples without a target.
-    pub fn save(&self) -> Tensors {
+    pub(crate) fn save(&self) -> Tensors {
         let examples = self.0.iter().map(|(number, row)| StoredExample {
             row: row.clone(),
             target: Target::Value(0.0),
@@ -48,7 +48,7 @@ impl FirstRows {
     }
 
     /// Reads back what [`FirstRows::save`] wrote.
-    pub fn load(form: Form, tensors: &mut Tensors) -> Result<FirstRows, Error> {
+    pub(crate) fn load(form: Form, tensors: &mut Tensors) -> Result<FirstRows, Error> {
         let examples = load_examples(form, tensors)?;
         if examples.len() > ROWS {
             let what = format!("{} first rows, at most {ROWS}", examples.len());

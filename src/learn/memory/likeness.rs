@@ -14,7 +14,7 @@ const LEAST: f64 = 0.05;
 
 /// The mean of `(x . y + 1) / (y . y + 1)` over rows `x` and their successors `y`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Likeness {
+pub(crate) struct Likeness {
     count: f64,
     mean: f64,
     previous: Option<Encoded>,
@@ -22,7 +22,7 @@ pub struct Likeness {
 
 impl Likeness {
     /// Takes in the next row.
-    pub fn observe(&mut self, row: &Encoded) {
+    pub(crate) fn observe(&mut self, row: &Encoded) {
         if !row.is_finite() {
             return;
         }
@@ -37,7 +37,7 @@ impl Likeness {
     }
 
     /// The mean; 1 before the second row.
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         if self.count > 0.0 {
             self.mean.clamp(LEAST, 1.0)
         } else {
@@ -46,7 +46,7 @@ impl Likeness {
     }
 
     /// F64 `likeness` `[2]`, and `likeness.previous`.
-    pub fn save(&self, tensors: &mut Tensors) {
+    pub(crate) fn save(&self, tensors: &mut Tensors) {
         tensors.put_f64("likeness", &[2], vec![self.count, self.mean]);
         let previous = self.previous.iter().map(|row| StoredExample {
             row: row.clone(),
@@ -59,7 +59,7 @@ impl Likeness {
     }
 
     /// Reads back what [`Likeness::save`] wrote.
-    pub fn load(form: Form, tensors: &mut Tensors) -> Result<Likeness, Error> {
+    pub(crate) fn load(form: Form, tensors: &mut Tensors) -> Result<Likeness, Error> {
         let numbers = tensors.take_f64("likeness", &[Some(2)])?;
         let previous = load_examples(form, &mut tensors.unnest("likeness.previous"))?;
         let sound = (0.0..=HORIZON).contains(&numbers[0]) && numbers[1].abs() <= 1.0;

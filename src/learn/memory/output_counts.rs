@@ -18,7 +18,7 @@ const EVERY: u32 = u32::MAX;
 
 /// Examples by the output that they tell of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OutputCounts {
+pub(crate) struct OutputCounts {
     /// `[n_outputs]`.
     counts: Vec<u64>,
     /// The output that each of the newest examples shows, the newest last.
@@ -27,7 +27,7 @@ pub struct OutputCounts {
 
 impl OutputCounts {
     /// No example yet.
-    pub fn new(n_outputs: usize) -> OutputCounts {
+    pub(crate) fn new(n_outputs: usize) -> OutputCounts {
         OutputCounts {
             counts: vec![0; n_outputs],
             newest: VecDeque::new(),
@@ -35,7 +35,7 @@ impl OutputCounts {
     }
 
     /// Of a learner that had learned `n_examples` before they were counted.
-    pub fn begun(n_outputs: usize, n_examples: u64) -> OutputCounts {
+    pub(crate) fn begun(n_outputs: usize, n_examples: u64) -> OutputCounts {
         OutputCounts {
             counts: vec![n_examples; n_outputs],
             newest: VecDeque::new(),
@@ -43,7 +43,7 @@ impl OutputCounts {
     }
 
     /// Counts an example.
-    pub fn observe(&mut self, target: Target) {
+    pub(crate) fn observe(&mut self, target: Target) {
         let output = match target {
             Target::Reward { action, .. } => action,
             _ => EVERY,
@@ -59,7 +59,7 @@ impl OutputCounts {
     }
 
     /// The `n_examples` newest were not learned after all.
-    pub fn forget(&mut self, n_examples: u64) {
+    pub(crate) fn forget(&mut self, n_examples: u64) {
         for _ in 0..n_examples.min(self.newest.len() as u64) {
             let output = self.newest.pop_back().unwrap_or(EVERY);
             match self.counts.get_mut(output as usize) {
@@ -70,12 +70,12 @@ impl OutputCounts {
     }
 
     /// Examples that told of each output, `[n_outputs]`.
-    pub fn counts(&self) -> &[u64] {
+    pub(crate) fn counts(&self) -> &[u64] {
         &self.counts
     }
 
     /// Of the `n_since` newest examples, how many told of what this target tells of.
-    pub fn since(&self, target: Target, n_since: u64) -> u64 {
+    pub(crate) fn since(&self, target: Target, n_since: u64) -> u64 {
         let Target::Reward { action, .. } = target else {
             return n_since;
         };
@@ -90,7 +90,7 @@ impl OutputCounts {
     }
 
     /// U64 `output_counts` `[n_outputs]` and U32 `output_counts.newest`.
-    pub fn save(&self, tensors: &mut Tensors) {
+    pub(crate) fn save(&self, tensors: &mut Tensors) {
         let n_outputs = self.counts.len();
         tensors.put_u64("output_counts", &[n_outputs], self.counts.clone());
         let newest: Vec<u32> = self.newest.iter().copied().collect();
@@ -98,7 +98,7 @@ impl OutputCounts {
     }
 
     /// Reads back what [`OutputCounts::save`] wrote.
-    pub fn load(n_outputs: usize, tensors: &mut Tensors) -> Result<OutputCounts, Error> {
+    pub(crate) fn load(n_outputs: usize, tensors: &mut Tensors) -> Result<OutputCounts, Error> {
         let counts = tensors.take_u64("output_counts", &[Some(n_outputs)])?;
         let newest = tensors.take_u32("output_counts.newest", &[None])?;
         let known = |one: &u32| *one == EVERY || (*one as usize) < n_outputs;

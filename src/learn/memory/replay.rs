@@ -17,7 +17,7 @@ use crate::model::{Encoded, Rescale, Target};
 
 /// Remembered examples.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Memory {
+pub(crate) struct Memory {
     short_term_max: usize,
     short_term: VecDeque<Arc<StoredExample>>,
     long_term: Reservoir,
@@ -26,21 +26,21 @@ pub struct Memory {
 
 /// How many examples each part holds at most.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub(crate) struct Room {
     pub short_term: usize,
     pub long_term: usize,
 }
 
 /// An example to be learned again.
 #[derive(Clone, Debug)]
-pub struct Drawn {
+pub(crate) struct Drawn {
     pub stored: Arc<StoredExample>,
     /// True if it comes from the reservoir of all.
     pub is_long_term: bool,
 }
 
 impl Memory {
-    pub fn new(room: Room) -> Memory {
+    pub(crate) fn new(room: Room) -> Memory {
         Memory {
             short_term_max: room.short_term,
             short_term: VecDeque::new(),
@@ -50,17 +50,17 @@ impl Memory {
     }
 
     /// How many examples are remembered; those in both parts count twice.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.short_term.len() + self.long_term.examples().len()
     }
 
     /// The share of a class's examples that is in the reservoir, 0 to 1.
-    pub fn share_of(&self, class: usize) -> f32 {
+    pub(crate) fn share_of(&self, class: usize) -> f32 {
         self.long_term.share_of(class)
     }
 
     /// Draws `n_examples` with replacement into `drawn`.
-    pub fn draw(&self, n_examples: usize, rng: &mut ChaCha8Rng, drawn: &mut Vec<Drawn>) {
+    pub(crate) fn draw(&self, n_examples: usize, rng: &mut ChaCha8Rng, drawn: &mut Vec<Drawn>) {
         drawn.clear();
         let long_term = self.long_term.examples();
         if long_term.is_empty() {
@@ -82,7 +82,7 @@ impl Memory {
     }
 
     /// Takes an example in: always among the recent, and perhaps for long.
-    pub fn offer(&mut self, stored: &Arc<StoredExample>, rng: &mut ChaCha8Rng) {
+    pub(crate) fn offer(&mut self, stored: &Arc<StoredExample>, rng: &mut ChaCha8Rng) {
         self.long_term.offer(stored, rng);
         if self.short_term_max > 0 {
             if self.short_term.len() == self.short_term_max {
@@ -94,7 +94,7 @@ impl Memory {
 
     /// Puts the reward of an example right where it is remembered: learned again as it was first told,
     /// it would undo what the correction taught.
-    pub fn correct(&mut self, row: &Encoded, correction: Target) {
+    pub(crate) fn correct(&mut self, row: &Encoded, correction: Target) {
         let Target::Correction { action, reward, .. } = correction else {
             return;
         };
@@ -108,7 +108,7 @@ impl Memory {
 
     /// Puts the target of one example right where it is remembered, and what the network gave for it
     /// by `outputs`.
-    pub fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
+    pub(crate) fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
         let put_right = |stored: &mut Arc<StoredExample>| {
             let stored = Arc::make_mut(stored);
             stored.target = target;
@@ -122,7 +122,7 @@ impl Memory {
     }
 
     /// Expresses the outputs that examples had in another scale of the target.
-    pub fn rescale(&mut self, change: Rescale) {
+    pub(crate) fn rescale(&mut self, change: Rescale) {
         let short_term = self.short_term.iter_mut();
         for stored in short_term.chain(self.long_term.examples_mut()) {
             if !stored.outputs.is_empty() {
@@ -134,14 +134,14 @@ impl Memory {
 
     /// Takes the mean loss of new examples before they were learned, and of long-remembered ones
     /// where there were any.
-    pub fn weigh(&mut self, new: f64, remembered: Option<f64>) {
+    pub(crate) fn weigh(&mut self, new: f64, remembered: Option<f64>) {
         self.balance.observe_new(new);
         if let Some(remembered) = remembered {
             self.balance.observe_remembered(remembered);
         }
     }
 
-    pub fn save(&self) -> Tensors {
+    pub(crate) fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         let recent = self.short_term.iter().map(Arc::as_ref);
         tensors.nest("short_term", save_examples(recent));
@@ -151,7 +151,7 @@ impl Memory {
     }
 
     /// Reads back what [`Memory::save`] wrote.
-    pub fn load(room: Room, form: Form, tensors: &mut Tensors) -> Result<Memory, Error> {
+    pub(crate) fn load(room: Room, form: Form, tensors: &mut Tensors) -> Result<Memory, Error> {
         let recent = load_examples(form, &mut tensors.unnest("short_term"))?;
         if recent.len() > room.short_term {
             let what = format!("{} recent examples in {}", recent.len(), room.short_term);

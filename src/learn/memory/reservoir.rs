@@ -20,7 +20,7 @@ const HORIZON: f64 = 1000.0;
 
 /// Remembered examples, at most so many.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reservoir {
+pub(super) struct Reservoir {
     capacity: usize,
     examples: Vec<Arc<StoredExample>>,
     /// For each stratum: the slots that it holds, and how many examples of it have come.
@@ -36,7 +36,7 @@ struct Stratum {
 }
 
 impl Reservoir {
-    pub fn new(capacity: usize) -> Reservoir {
+    pub(super) fn new(capacity: usize) -> Reservoir {
         Reservoir {
             capacity,
             examples: Vec::new(),
@@ -46,16 +46,16 @@ impl Reservoir {
     }
 
     /// The examples that are remembered.
-    pub fn examples(&self) -> &[Arc<StoredExample>] {
+    pub(super) fn examples(&self) -> &[Arc<StoredExample>] {
         &self.examples
     }
 
-    pub fn examples_mut(&mut self) -> impl Iterator<Item = &mut Arc<StoredExample>> {
+    pub(super) fn examples_mut(&mut self) -> impl Iterator<Item = &mut Arc<StoredExample>> {
         self.examples.iter_mut()
     }
 
     /// The share of what has come of a stratum that is still held, 0 to 1.
-    pub fn share_of(&self, stratum: usize) -> f32 {
+    pub(super) fn share_of(&self, stratum: usize) -> f32 {
         let stratum = self.strata.get(stratum);
         stratum.map_or(0.0, |stratum| {
             stratum.slots.len() as f32 / stratum.n_seen.max(1) as f32
@@ -63,7 +63,7 @@ impl Reservoir {
     }
 
     /// Offers an example, which is kept or not.
-    pub fn offer(&mut self, stored: &Arc<StoredExample>, rng: &mut ChaCha8Rng) {
+    pub(super) fn offer(&mut self, stored: &Arc<StoredExample>, rng: &mut ChaCha8Rng) {
         let stratum = self.stratum(stored.target);
         if self.strata.len() <= stratum {
             self.strata.resize_with(stratum + 1, Stratum::default);
@@ -90,7 +90,7 @@ impl Reservoir {
     }
 
     /// Puts the target of one example right where it is held; it moves to the stratum that it is of.
-    pub fn amend(
+    pub(super) fn amend(
         &mut self,
         example: u64,
         target: Target,
@@ -169,7 +169,7 @@ impl Reservoir {
         sizes.enumerate().fold((0, 0), larger).0
     }
 
-    pub fn save(&self) -> Tensors {
+    pub(super) fn save(&self) -> Tensors {
         let n = self.examples.len();
         let mut tensors = save_examples(self.examples.iter().map(Arc::as_ref));
         let (mut owners, mut places) = (vec![0; n], vec![0; n]);
@@ -189,7 +189,11 @@ impl Reservoir {
     }
 
     /// Reads back what [`Reservoir::save`] wrote.
-    pub fn load(capacity: usize, form: Form, tensors: &mut Tensors) -> Result<Reservoir, Error> {
+    pub(super) fn load(
+        capacity: usize,
+        form: Form,
+        tensors: &mut Tensors,
+    ) -> Result<Reservoir, Error> {
         let examples = load_examples(form, tensors)?;
         if examples.len() > capacity {
             let what = format!("{} examples in {capacity} slots", examples.len());

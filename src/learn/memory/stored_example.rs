@@ -7,7 +7,7 @@ use crate::model::{Encoded, Target};
 
 /// An example as a network learns it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StoredExample {
+pub(crate) struct StoredExample {
     /// As it was encoded when it came.
     pub row: Encoded,
     /// The target.
@@ -19,7 +19,7 @@ pub struct StoredExample {
 }
 
 /// Examples as tensors: rows of features, targets, and the outputs they had.
-pub fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + Clone) -> Tensors {
+pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + Clone) -> Tensors {
     let mut tensors = Tensors::default();
     // Room at once: a memory of images is tens of megabytes.
     let n_dense = all.clone().map(|stored| stored.row.dense.len()).sum();
@@ -86,7 +86,7 @@ fn load_numbers(n: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Err
 
 /// The bounds on an example of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
+pub(crate) struct Form {
     pub n_dense: usize,
     pub n_buckets: usize,
     pub n_outputs: usize,
@@ -159,7 +159,10 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
 }
 
 /// Reads back what [`save_examples`] wrote.
-pub fn load_examples(form: Form, tensors: &mut Tensors) -> Result<Vec<StoredExample>, Error> {
+pub(crate) fn load_examples(
+    form: Form,
+    tensors: &mut Tensors,
+) -> Result<Vec<StoredExample>, Error> {
     let kinds = tensors.take_u8("target.kinds", &[None])?;
     let n = Some(kinds.len());
     let dense = tensors.take_f32("dense", &[n, None])?;

@@ -10,15 +10,15 @@ use crate::event::Time;
 use crate::model::weights::{Error, Tensors};
 
 /// How long an id is remembered, in microseconds: a day.
-pub const WINDOW_US: i64 = 24 * 3600 * 1_000_000;
+pub(crate) const WINDOW_US: i64 = 24 * 3600 * 1_000_000;
 
 /// True if an id whose first event was accepted at this time is known no more.
-pub fn is_forgotten(accepted: Time, now: Time) -> bool {
+pub(crate) fn is_forgotten(accepted: Time, now: Time) -> bool {
     now.0.saturating_sub(accepted.0) > WINDOW_US
 }
 
 /// The key of a feedback id: the first half of its BLAKE3.
-pub fn feedback_key(feedback_id: &str) -> u128 {
+pub(crate) fn feedback_key(feedback_id: &str) -> u128 {
     let hash = blake3::hash(feedback_id.as_bytes());
     let half = hash.as_bytes()[..16].try_into().expect("sixteen bytes");
     u128::from_le_bytes(half)

@@ -14,7 +14,7 @@ const HASH_BYTES: usize = 16;
 
 /// The labels of the places, as they were while such answers were given.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Places {
+pub(crate) struct Places {
     /// Where the newest such answer may stand.
     newest: u64,
     /// Rising, without a gap but for those forgotten.
@@ -32,12 +32,12 @@ struct Stretch {
 
 impl Places {
     /// An answer without labels stands at `position`, or may stand at any before it.
-    pub fn wait(&mut self, position: u64) {
+    pub(crate) fn wait(&mut self, position: u64) {
         self.newest = position;
     }
 
     /// The order at `until` has changed what places mean, which was the same since that at `since`.
-    pub fn end(&mut self, since: u64, until: u64, labels: &[String]) {
+    pub(crate) fn end(&mut self, since: u64, until: u64, labels: &[String]) {
         if self.newest > 0 {
             let labels = labels.iter().map(|label| hash(label)).collect();
             self.stretches.push_back(Stretch {
@@ -52,7 +52,7 @@ impl Places {
     }
 
     /// Forgets what stands before the oldest prediction that waits: it is judged no more.
-    pub fn forget(&mut self, oldest_waiting: Option<u64>) {
+    pub(crate) fn forget(&mut self, oldest_waiting: Option<u64>) {
         if oldest_waiting.is_none_or(|oldest| oldest > self.newest) {
             *self = Places::default();
         }
@@ -60,7 +60,7 @@ impl Places {
 
     /// True if a place had this label in the state at `position`; none where no order has changed
     /// places since, or it is not known any more.
-    pub fn had(&self, place: usize, position: u64, label: &str) -> Option<bool> {
+    pub(crate) fn had(&self, place: usize, position: u64, label: &str) -> Option<bool> {
         let known = |stretch: &&Stretch| (stretch.since..stretch.until).contains(&position);
         let stretch = self.stretches.iter().find(known)?;
         let then = stretch.labels.get(place)?;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use crate::model::weights::{Error, Tensors};
 
 /// Sources that are counted by their names; examples of further ones are counted together.
-pub const SOURCES_MAX: usize = 1000;
+pub(crate) const SOURCES_MAX: usize = 1000;
 /// The name that further sources are counted under.
-pub const OTHERS: &str = "(further sources)";
+pub(crate) const OTHERS: &str = "(further sources)";
 
 /// Examples by the source of the feedback that they came of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,14 +13,14 @@ use kernels::{Affine, Combine, Factors, Terms};
 
 /// A row's own gradient, all parameters together, is never longer than this: one wild row does not
 /// drown the others of its batch.
-pub const LENGTH_MAX: f32 = 50.0;
+pub(crate) const LENGTH_MAX: f32 = 50.0;
 /// The longest gradient that a softmax has in its outputs, squared: it was sure, and wrong.
 const WORST_SQUARED: f32 = 2.0;
 
 /// A forward and a backward pass of a batch. Its room is used again by the next, so that an update
 /// allocates nothing.
 #[derive(Default)]
-pub struct Pass {
+pub(crate) struct Pass {
     n_rows: usize,
     /// `[rows, width]` each: the dense features, the output of each ReLU, the outputs.
     values: Vec<Vec<f32>>,
@@ -34,7 +34,7 @@ pub struct Pass {
 }
 
 /// How long one row's gradient is, all parameters together, and may be.
-pub struct Lengths {
+pub(crate) struct Lengths {
     own: f32,
     /// A row moves a network no further than the worst answer to it moves a linear model (clipped
     /// as by Abadi et al. 2016, algorithm 1). Layers multiply gradients, most of all those of rows of
@@ -49,7 +49,7 @@ impl Lengths {
     /// Each layer's gradient is the product of two vectors: from the first layer to the last, the
     /// sums of squares of what goes into it, with the one that a bias is multiplied by, and of the
     /// gradient with respect to its outputs.
-    pub fn of(layers: impl IntoIterator<Item = (f32, f32)>) -> Lengths {
+    pub(crate) fn of(layers: impl IntoIterator<Item = (f32, f32)>) -> Lengths {
         let (mut sum, mut inputs, mut outputs) = (0.0, None, 0.0);
         for (before, gradient) in layers {
             let _ = inputs.get_or_insert(before);
@@ -65,7 +65,7 @@ impl Lengths {
     }
 
     /// How far a derivative of one moves an output of the row, for a rate and a share of one.
-    pub fn reach(&self) -> f32 {
+    pub(crate) fn reach(&self) -> f32 {
         let reach = self.own * self.own.min(self.most) / self.outputs;
         if self.outputs > 0.0 && reach.is_finite() {
             reach
@@ -76,21 +76,21 @@ impl Lengths {
 
     /// The factor on the row's gradient for this share of it; none where they
     /// are not finite.
-    pub fn factor(&self, share: f32) -> Option<f32> {
+    pub(crate) fn factor(&self, share: f32) -> Option<f32> {
         let factor = share * (self.most / self.own).min(1.0);
         self.own.is_finite().then_some(factor)
     }
 }
 
 /// The sum of squares of what a row brings into the first layer, with its bias's one.
-pub fn squared_inputs(row: &Encoded) -> f32 {
+pub(crate) fn squared_inputs(row: &Encoded) -> f32 {
     let hashed = row.sparse.iter().map(|(_, value)| value * value);
     squares(&row.dense) + 1.0 + hashed.sum::<f32>()
 }
 
 impl Pass {
     /// Computes the outputs for `rows`, and keeps what [`Pass::backward`] needs.
-    pub fn forward(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
+    pub(crate) fn forward(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
         let n_layers = parameters.layers.len();
         self.n_rows = rows.len();
         self.values.resize_with(n_layers + 1, Vec::new);
@@ -122,19 +122,24 @@ impl Pass {
     }
 
     /// `[rows, n_outputs]`.
-    pub fn outputs(&self) -> &[f32] {
+    pub(crate) fn outputs(&self) -> &[f32] {
         self.values.last().expect("a pass was made")
     }
 
     /// The outputs, and the gradient of each row's loss with respect to them, to be written.
-    pub fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
+    pub(crate) fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
         let outputs = self.values.last().expect("a pass was made");
         (outputs, self.gradients.last_mut().expect("a pass was made"))
     }
 
     /// From the gradient with respect to the outputs to those with respect to what each layer gives;
     /// every row's then counts by its share. False where they are not finite.
-    pub fn backward(&mut self, parameters: &Parameters, rows: &[&Encoded], shares: &[f32]) -> bool {
+    pub(crate) fn backward(
+        &mut self,
+        parameters: &Parameters,
+        rows: &[&Encoded],
+        shares: &[f32],
+    ) -> bool {
         for (index, layer) in parameters.layers.iter().enumerate().skip(1).rev() {
             let (before, after) = self.gradients.split_at_mut(index);
             let back = &mut before[index - 1];
@@ -178,7 +183,7 @@ impl Pass {
 
     /// How far a derivative of one moves the outputs of each row of the last backward pass, for a rate
     /// and a share of one, `[rows]`.
-    pub fn reaches(&self) -> &[f32] {
+    pub(crate) fn reaches(&self) -> &[f32] {
         &self.reaches
     }
 
@@ -195,7 +200,7 @@ impl Pass {
     }
 
     /// Moves the parameters by `-rate` times the gradient.
-    pub fn descend(&mut self, parameters: &mut Parameters, rows: &[&Encoded], rate: f32) {
+    pub(crate) fn descend(&mut self, parameters: &mut Parameters, rows: &[&Encoded], rate: f32) {
         for (index, layer) in parameters.layers.iter_mut().enumerate() {
             self.add_products(index, &mut layer.weight, -rate);
             for gradient in self.gradients[index].chunks_exact(layer.n_out) {
@@ -216,7 +221,11 @@ impl Pass {
     }
 
     /// Gradient of the weights `[n_out, n_in]` and then of the biases `[n_out]` of one layer.
-    pub fn layer_gradient(&mut self, parameters: &Parameters, index: usize) -> (&[f32], &[f32]) {
+    pub(crate) fn layer_gradient(
+        &mut self,
+        parameters: &Parameters,
+        index: usize,
+    ) -> (&[f32], &[f32]) {
         let layer = &parameters.layers[index];
         let n_weights = layer.weight.len();
         let mut gradient = std::mem::take(&mut self.gradient);
@@ -232,7 +241,7 @@ impl Pass {
     }
 
     /// Gradient with respect to the outputs of the first layer, `[rows, its outputs]`.
-    pub fn first_gradient(&self) -> &[f32] {
+    pub(crate) fn first_gradient(&self) -> &[f32] {
         &self.gradients[0]
     }
 
@@ -257,7 +266,7 @@ impl Pass {
 
 /// Gradient of the rows of hashed features that a batch touched, in the order of the buckets, from
 /// those in what the first layer gives, `[rows, width]`.
-pub fn sparse_gradient(
+pub(crate) fn sparse_gradient(
     rows: &[&Encoded],
     first_gradient: &[f32],
     width: usize,
@@ -275,7 +284,7 @@ pub fn sparse_gradient(
 }
 
 /// The sum of squares over sixteen lanes, so that its order is the same on every CPU.
-pub fn squares(values: &[f32]) -> f32 {
+pub(crate) fn squares(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 16];
     let chunks = values.chunks_exact(16);
     let rest: f32 = chunks.remainder().iter().map(|v| v * v).sum();

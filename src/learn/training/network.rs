@@ -13,7 +13,7 @@ use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters
 
 /// A network that takes steps.
 #[derive(Clone, Debug)]
-pub struct TrainingNetwork {
+pub(crate) struct TrainingNetwork {
     /// Its dense layers are those of the last copy while a device has them.
     parameters: Parameters,
     optimizer: State,
@@ -34,7 +34,11 @@ struct Buffers {
 
 impl TrainingNetwork {
     /// A network that has made no step.
-    pub fn new(parameters: Parameters, optimizer: Optimizer, device: Device) -> TrainingNetwork {
+    pub(crate) fn new(
+        parameters: Parameters,
+        optimizer: Optimizer,
+        device: Device,
+    ) -> TrainingNetwork {
         TrainingNetwork {
             optimizer: State::new(optimizer, &parameters),
             parameters,
@@ -48,7 +52,7 @@ impl TrainingNetwork {
     ///
     /// # Panics
     /// When a device cannot be read any more.
-    pub fn parameters(&self) -> Cow<'_, Parameters> {
+    pub(crate) fn parameters(&self) -> Cow<'_, Parameters> {
         let Some(training) = &self.elsewhere else {
             return Cow::Borrowed(&self.parameters);
         };
@@ -59,7 +63,7 @@ impl TrainingNetwork {
     }
 
     /// The state of the optimiser; panics as [`TrainingNetwork::parameters`].
-    pub fn optimizer(&self) -> Cow<'_, State> {
+    pub(crate) fn optimizer(&self) -> Cow<'_, State> {
         let moments = self.elsewhere.as_ref().map(Training::moments);
         let moments = moments.map(|read| read.expect("a device that computes is read"));
         let Some(moments) = moments.flatten() else {
@@ -71,27 +75,31 @@ impl TrainingNetwork {
     }
 
     /// `[input, hidden.., output]`.
-    pub fn widths(&self) -> Vec<usize> {
+    pub(crate) fn widths(&self) -> Vec<usize> {
         self.parameters.widths()
     }
 
     /// The device that trains it.
-    pub fn device(&self) -> Device {
+    pub(crate) fn device(&self) -> Device {
         self.device
     }
 
     /// Width of the output.
-    pub fn n_outputs(&self) -> usize {
+    pub(crate) fn n_outputs(&self) -> usize {
         self.parameters.layers.last().map_or(1, |layer| layer.n_out)
     }
 
     /// Buckets that hashed features fall into.
-    pub fn n_buckets(&self) -> usize {
+    pub(crate) fn n_buckets(&self) -> usize {
         self.parameters.sparse.n_buckets()
     }
 
     /// Replaces all of it.
-    pub fn load(&mut self, parameters: Parameters, optimizer: &mut Tensors) -> Result<(), Error> {
+    pub(crate) fn load(
+        &mut self,
+        parameters: Parameters,
+        optimizer: &mut Tensors,
+    ) -> Result<(), Error> {
         self.optimizer.load(&parameters, optimizer)?;
         self.parameters = parameters;
         self.elsewhere = None;
@@ -102,7 +110,7 @@ impl TrainingNetwork {
     ///
     /// # Errors
     /// The device is not there, has no room, or fails.
-    pub fn forward(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
+    pub(crate) fn forward(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
         let buffers = &mut self.buffers.0;
         if self.device == Device::Cpu {
             buffers.pass.forward(&self.parameters, rows);
@@ -122,7 +130,7 @@ impl TrainingNetwork {
     }
 
     /// `[rows, n_outputs]`.
-    pub fn outputs(&self) -> &[f32] {
+    pub(crate) fn outputs(&self) -> &[f32] {
         match self.elsewhere {
             Some(_) => &self.buffers.0.outputs,
             None => self.buffers.0.pass.outputs(),
@@ -130,7 +138,7 @@ impl TrainingNetwork {
     }
 
     /// The outputs, and the gradient of each row's loss with respect to them, to be written.
-    pub fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
+    pub(crate) fn outputs_and_gradient(&mut self) -> (&[f32], &mut [f32]) {
         let buffers = &mut self.buffers.0;
         match self.elsewhere {
             Some(_) => (&buffers.outputs, &mut buffers.gradient),
@@ -140,7 +148,7 @@ impl TrainingNetwork {
 
     /// How far a derivative of one moved the outputs of each row of the last step, for a rate and a share
     /// of one, `[rows]`.
-    pub fn reaches(&self) -> &[f32] {
+    pub(crate) fn reaches(&self) -> &[f32] {
         match self.elsewhere {
             Some(_) => &self.buffers.0.reaches,
             None => self.buffers.0.pass.reaches(),
@@ -152,7 +160,7 @@ impl TrainingNetwork {
     ///
     /// # Errors
     /// As [`TrainingNetwork::forward`].
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         settings: &Gradient,
         rows: &[&Encoded],
@@ -192,7 +200,7 @@ impl TrainingNetwork {
 
     /// Expresses the outputs in another scale: the shift of output `index` is `shift(index)`.
     /// Panics as [`TrainingNetwork::parameters`].
-    pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
+    pub(crate) fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
         self.take_back();
         let Some(layer) = self.parameters.layers.last_mut() else {
             return;
@@ -209,7 +217,7 @@ impl TrainingNetwork {
     }
 
     /// Has it computed on this device from now on; panics as [`TrainingNetwork::parameters`].
-    pub fn move_to(&mut self, device: Device) {
+    pub(crate) fn move_to(&mut self, device: Device) {
         if device != self.device {
             self.take_back();
             self.device = device;
@@ -217,7 +225,7 @@ impl TrainingNetwork {
     }
 
     /// Halves the weights of every layer; panics as [`TrainingNetwork::parameters`].
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.take_back();
         self.parameters.shrink();
     }
@@ -234,7 +242,7 @@ impl TrainingNetwork {
     ///
     /// # Errors
     /// As [`TrainingNetwork::forward`].
-    pub fn approach(
+    pub(crate) fn approach(
         &mut self,
         other: &TrainingNetwork,
         share: f32,
@@ -265,7 +273,7 @@ impl TrainingNetwork {
     }
 
     /// Takes over what another network has learned of the hashed features of these rows.
-    pub fn take_sparse(&mut self, other: &TrainingNetwork, rows: &[&Encoded]) {
+    pub(crate) fn take_sparse(&mut self, other: &TrainingNetwork, rows: &[&Encoded]) {
         for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
             if let Some(row) = other.parameters.sparse.row(*bucket) {
                 self.parameters.sparse.row_mut(*bucket).copy_from_slice(row);

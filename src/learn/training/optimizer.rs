@@ -19,14 +19,14 @@ const WEIGHT_DECAY: f32 = 0.01;
 
 /// The state of an optimiser between steps.
 #[derive(Clone, Debug, PartialEq)]
-pub enum State {
+pub(crate) enum State {
     Sgd,
     AdamW(Box<Moments>),
 }
 
 /// Fading means of the gradient and of its square.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
+pub(crate) struct Moments {
     n_steps: u64,
     first: Parameters,
     second: Parameters,
@@ -34,7 +34,7 @@ pub struct Moments {
 
 impl State {
     /// The state before the first step.
-    pub fn new(optimizer: Optimizer, parameters: &Parameters) -> State {
+    pub(crate) fn new(optimizer: Optimizer, parameters: &Parameters) -> State {
         match optimizer {
             Optimizer::Sgd => State::Sgd,
             Optimizer::AdamW => State::AdamW(Box::new(Moments {
@@ -46,7 +46,7 @@ impl State {
     }
 
     /// Moves the parameters against the gradient that the pass of `rows` led to.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         settings: &Gradient,
         parameters: &mut Parameters,
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// The means of the gradient of dense layers, and of its square.
-    pub fn moments(&self) -> Option<[&[Layer]; 2]> {
+    pub(crate) fn moments(&self) -> Option<[&[Layer]; 2]> {
         match self {
             State::Sgd => None,
             State::AdamW(moments) => Some([&moments.first.layers, &moments.second.layers]),
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// Replaces them.
-    pub fn set_moments(&mut self, [first, second]: [Vec<Layer>; 2]) {
+    pub(crate) fn set_moments(&mut self, [first, second]: [Vec<Layer>; 2]) {
         if let State::AdamW(moments) = self {
             moments.first.layers = first;
             moments.second.layers = second;
@@ -77,7 +77,7 @@ impl State {
     }
 
     /// The rule of the next step, which a device is to make of the dense layers.
-    pub fn next_rule(&self, rate: f32) -> Rule {
+    pub(crate) fn next_rule(&self, rate: f32) -> Rule {
         match self {
             State::Sgd => Rule::Descent {
                 rate: f64::from(rate),
@@ -87,14 +87,14 @@ impl State {
     }
 
     /// Counts the step that a device has made.
-    pub fn count_step(&mut self) {
+    pub(crate) fn count_step(&mut self) {
         if let State::AdamW(moments) = self {
             moments.n_steps += 1;
         }
     }
 
     /// Moves the rows of hashed features, in the last step counted.
-    pub fn step_sparse(
+    pub(crate) fn step_sparse(
         &mut self,
         rate: f32,
         table: &mut SparseTable,
@@ -112,7 +112,7 @@ impl State {
         }
     }
 
-    pub fn save(&self) -> Tensors {
+    pub(crate) fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         if let State::AdamW(moments) = self {
             tensors.put_u64("n_steps", &[1], vec![moments.n_steps]);
@@ -123,7 +123,11 @@ impl State {
     }
 
     /// Replaces the state by what [`State::save`] wrote.
-    pub fn load(&mut self, parameters: &Parameters, tensors: &mut Tensors) -> Result<(), Error> {
+    pub(crate) fn load(
+        &mut self,
+        parameters: &Parameters,
+        tensors: &mut Tensors,
+    ) -> Result<(), Error> {
         if let State::AdamW(moments) = self {
             let (widths, n_buckets) = (parameters.widths(), parameters.sparse.n_buckets());
             let load = |mut part| Parameters::load(&widths, n_buckets, &mut part);
@@ -180,14 +184,14 @@ impl Moments {
 }
 
 /// One step's factors.
-pub struct Adam {
+pub(crate) struct Adam {
     rate: f32,
     correction: f32,
 }
 
 impl Adam {
     /// Those of the step number `n_steps`, of which there is no zeroth.
-    pub fn new(rate: f32, n_steps: u64) -> Adam {
+    pub(crate) fn new(rate: f32, n_steps: u64) -> Adam {
         let power = n_steps.min(1_000_000) as i32;
         Adam {
             rate: rate / (1.0 - BETA_1.powi(power)),
@@ -207,7 +211,7 @@ impl Adam {
     }
 
     /// Moves weights against their gradient, and the fading means of these and of their squares.
-    pub fn step(
+    pub(crate) fn step(
         &self,
         weights: &mut [f32],
         gradient: &[f32],

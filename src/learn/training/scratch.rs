@@ -7,7 +7,7 @@ use std::fmt;
 
 /// A value kept for its allocation alone.
 #[derive(Default)]
-pub struct Scratch<T>(pub T);
+pub(crate) struct Scratch<T>(pub T);
 
 impl<T: Default> Clone for Scratch<T> {
     fn clone(&self) -> Scratch<T> {

@@ -18,7 +18,7 @@ const ROWS_AT_ONCE: usize = 256;
 const WIDTH_MAX: usize = 65_536;
 
 /// From vectors to vectors.
-pub struct VectorEncoder {
+pub(crate) struct VectorEncoder {
     graph: Graph,
     /// Of a row.
     dims: Vec<usize>,
@@ -31,7 +31,7 @@ impl VectorEncoder {
     ///
     /// # Errors
     /// One sentence that names the node or tensor that cannot be.
-    pub fn new(file: Bytes, device: &Device) -> Result<VectorEncoder, String> {
+    pub(crate) fn new(file: Bytes, device: &Device) -> Result<VectorEncoder, String> {
         let graph = Graph::new(file, device, &[])?;
         let dims = {
             let mut inputs = graph.inputs();
@@ -60,12 +60,12 @@ impl VectorEncoder {
     }
 
     /// How many values a row comes with.
-    pub fn n_values(&self) -> usize {
+    pub(crate) fn n_values(&self) -> usize {
         self.dims.iter().product()
     }
 
     /// The length of what it gives for a row.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
@@ -74,7 +74,7 @@ impl VectorEncoder {
     ///
     /// # Errors
     /// One sentence: the device has no room for a row, or cannot compute it.
-    pub fn embed(&self, rows: &[f32]) -> Result<Vec<f32>, String> {
+    pub(crate) fn embed(&self, rows: &[f32]) -> Result<Vec<f32>, String> {
         let mut vectors = Vec::with_capacity(rows.len() / self.n_values() * self.width);
         for rows in rows.chunks(ROWS_AT_ONCE * self.n_values()) {
             self.append(rows, &mut vectors)?;

@@ -20,8 +20,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::model::encoders::features::{Encoded, Scale};
 use crate::model::loss::Target;
 use block::Block;
-pub use block::Remembered;
-pub use vote::{BaseRates, Neighbour, Voters};
+pub(crate) use block::Remembered;
+pub(crate) use vote::{BaseRates, Neighbour, Voters};
 
 /// Rows with more dense inputs than these are searched by their projection.
 const DENSE_MAX: usize = 96;

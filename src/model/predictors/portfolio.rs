@@ -19,9 +19,11 @@ use crate::model::encoders::features::{Encoded, Scale};
 use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
 use crate::model::spec::{Spec, Task};
-pub use plan::{Member, Plan};
-pub use pool::{Pool, log};
-pub use range::{Range, logistic_share};
+pub(crate) use plan::{Member, Plan};
+pub(crate) use pool::Pool;
+pub(crate) use pool::log;
+pub(crate) use range::Range;
+pub(crate) use range::logistic_share;
 
 /// How many neighbours answer.
 const NEAREST: usize = 10;

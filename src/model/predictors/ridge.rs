@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::matrix::{Symmetric, dot, dot_f32, take_outer};
 use crate::model::loss::softmax;
-pub use random::{Form, RandomFeatures};
+pub(crate) use random::{Form, RandomFeatures};
 
 /// A weight for every output and feature.
 #[derive(Clone, Debug, PartialEq)]

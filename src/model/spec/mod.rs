@@ -13,7 +13,8 @@ use super::policy::Policy;
 use crate::device::Device;
 pub use error::Error;
 use keys::{Key, Values};
-pub use parse::{Named, NamedEncoder, OrderedLimits};
+pub use parse::OrderedLimits;
+pub(crate) use parse::{Named, NamedEncoder};
 
 /// The newest revision of the learning rules: the mapping from a journal's entries to a state.
 ///

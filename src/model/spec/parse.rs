@@ -18,7 +18,7 @@ use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
 pub use ordered::OrderedLimits;
 pub(super) use ordered::{carry, order};
 use pinned::Pins;
-pub use pinned::{Named, NamedEncoder};
+pub(crate) use pinned::{Named, NamedEncoder};
 pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
 use values::{bytes, count, count_or, not_here, refused, size, time, unavailable, unknown, value};

@@ -8,7 +8,7 @@ use super::super::value::{Fault, Ints, Value, broadcast, fault, one_float};
 type Floats = candle_core::Result<Tensor>;
 
 /// One function of each float.
-pub fn each(call: &Call, function: impl Fn(&Tensor) -> Floats) -> Result<Value, Fault> {
+pub(super) fn each(call: &Call, function: impl Fn(&Tensor) -> Floats) -> Result<Value, Fault> {
     Ok(Value::Floats(function(call.floats(0)?)?))
 }
 
@@ -41,28 +41,28 @@ fn combine(
     }
 }
 
-pub fn add(call: &Call) -> Result<Value, Fault> {
+pub(super) fn add(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_add, i64::checked_add)
 }
 
-pub fn sub(call: &Call) -> Result<Value, Fault> {
+pub(super) fn sub(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_sub, i64::checked_sub)
 }
 
-pub fn mul(call: &Call) -> Result<Value, Fault> {
+pub(super) fn mul(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_mul, i64::checked_mul)
 }
 
 /// Of whole numbers it is towards zero.
-pub fn div(call: &Call) -> Result<Value, Fault> {
+pub(super) fn div(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_div, i64::checked_div)
 }
 
-pub fn max(call: &Call) -> Result<Value, Fault> {
+pub(super) fn max(call: &Call) -> Result<Value, Fault> {
     all(call, Tensor::broadcast_maximum, |a, b| Some(a.max(b)))
 }
 
-pub fn min(call: &Call) -> Result<Value, Fault> {
+pub(super) fn min(call: &Call) -> Result<Value, Fault> {
     all(call, Tensor::broadcast_minimum, |a, b| Some(a.min(b)))
 }
 
@@ -80,7 +80,7 @@ fn all(
 }
 
 /// The exponent is one number: exports use no powers of other shapes.
-pub fn pow(call: &Call) -> Result<Value, Fault> {
+pub(super) fn pow(call: &Call) -> Result<Value, Fault> {
     let exponent = match call.value(1)? {
         Value::Floats(tensor) => one_float(tensor)?,
         Value::Ints(Ints { values, .. }) if values.len() == 1 => values[0] as f32,
@@ -93,7 +93,7 @@ pub fn pow(call: &Call) -> Result<Value, Fault> {
     })
 }
 
-pub fn clip(call: &Call) -> Result<Value, Fault> {
+pub(super) fn clip(call: &Call) -> Result<Value, Fault> {
     let mut clipped = call.floats(0)?.clone();
     if call.optional(1).is_some() {
         clipped = clipped.broadcast_maximum(call.floats(1)?)?;
@@ -108,12 +108,12 @@ pub fn clip(call: &Call) -> Result<Value, Fault> {
     }
 }
 
-pub fn elu(call: &Call) -> Result<Value, Fault> {
+pub(super) fn elu(call: &Call) -> Result<Value, Fault> {
     let alpha = call.float("alpha", 1.0)?;
     each(call, |x| x.elu(alpha))
 }
 
-pub fn gelu(call: &Call) -> Result<Value, Fault> {
+pub(super) fn gelu(call: &Call) -> Result<Value, Fault> {
     match call.text("approximate", "none")? {
         "none" => each(call, |x| x.gelu_erf()),
         "tanh" => each(call, |x| x.gelu()),
@@ -121,21 +121,21 @@ pub fn gelu(call: &Call) -> Result<Value, Fault> {
     }
 }
 
-pub fn hard_sigmoid(call: &Call) -> Result<Value, Fault> {
+pub(super) fn hard_sigmoid(call: &Call) -> Result<Value, Fault> {
     let (alpha, beta) = (call.float("alpha", 0.2)?, call.float("beta", 0.5)?);
     each(call, |x| x.affine(alpha, beta)?.clamp(0f32, 1f32))
 }
 
-pub fn hard_swish(call: &Call) -> Result<Value, Fault> {
+pub(super) fn hard_swish(call: &Call) -> Result<Value, Fault> {
     each(call, |x| x * x.affine(1.0 / 6.0, 0.5)?.clamp(0f32, 1f32)?)
 }
 
-pub fn leaky_relu(call: &Call) -> Result<Value, Fault> {
+pub(super) fn leaky_relu(call: &Call) -> Result<Value, Fault> {
     let alpha = call.float("alpha", 0.01)?;
     each(call, |x| x.relu()? - (x.neg()?.relu()? * alpha)?)
 }
 
-pub fn p_relu(call: &Call) -> Result<Value, Fault> {
+pub(super) fn p_relu(call: &Call) -> Result<Value, Fault> {
     let slope = call.floats(1)?;
     broadcast(call.value(0)?.shape(), slope.dims())?;
     each(call, |x| {

@@ -6,7 +6,7 @@ use super::super::call::Call;
 use super::super::value::{Fault, Value, broadcast, fault};
 
 /// `alpha A B + beta C`.
-pub fn gemm(call: &Call) -> Result<Value, Fault> {
+pub(super) fn gemm(call: &Call) -> Result<Value, Fault> {
     let matrix = |index: usize, transposed: &str| -> Result<Tensor, Fault> {
         let tensor = call.floats(index)?;
         match (tensor.rank(), call.int(transposed, 0)?) {
@@ -43,7 +43,7 @@ pub fn gemm(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Of the last two dimensions, those before them broadcast.
-pub fn mat_mul(call: &Call) -> Result<Value, Fault> {
+pub(super) fn mat_mul(call: &Call) -> Result<Value, Fault> {
     let (a, b) = (call.floats(0)?, call.floats(1)?);
     if a.rank() == 0 || b.rank() == 0 {
         return fault("a product with a single number");
@@ -87,7 +87,7 @@ pub fn mat_mul(call: &Call) -> Result<Value, Fault> {
 }
 
 /// With the means and variances of the file (Ioffe and Szegedy 2015).
-pub fn batch_norm(call: &Call) -> Result<Value, Fault> {
+pub(super) fn batch_norm(call: &Call) -> Result<Value, Fault> {
     if call.int("training_mode", 0)? != 0 {
         return fault("training_mode = 1: export it for inference (model.eval())");
     }
@@ -115,7 +115,7 @@ pub fn batch_norm(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Over all dimensions from the axis on (Ba, Kiros and Hinton 2016).
-pub fn layer_norm(call: &Call) -> Result<Value, Fault> {
+pub(super) fn layer_norm(call: &Call) -> Result<Value, Fault> {
     let x = call.floats(0)?;
     let axis = call.axis("axis", -1, x.rank())?;
     let epsilon = call.float("epsilon", 1e-5)? as f32;

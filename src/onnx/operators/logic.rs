@@ -7,7 +7,7 @@ use super::super::file::element;
 use super::super::value::{Fault, Ints, Value, broadcast, fault};
 
 /// One function of two truths.
-pub fn both(call: &Call, function: fn(i64, i64) -> i64) -> Result<Value, Fault> {
+pub(super) fn both(call: &Call, function: fn(i64, i64) -> i64) -> Result<Value, Fault> {
     let (one, other) = (call.ints(0)?, call.ints(1)?);
     zipped(one, other, function)
 }
@@ -19,7 +19,7 @@ fn zipped(one: &Ints, other: &Ints, function: impl Fn(i64, i64) -> i64) -> Resul
     Ok(Value::ints(values.collect(), &shape))
 }
 
-pub fn compare(
+pub(super) fn compare(
     call: &Call,
     ints: fn(i64, i64) -> bool,
     floats: fn(f32, f32) -> bool,
@@ -47,13 +47,13 @@ fn bits(tensor: &Tensor) -> Result<Ints, Fault> {
     })
 }
 
-pub fn not(call: &Call) -> Result<Value, Fault> {
+pub(super) fn not(call: &Call) -> Result<Value, Fault> {
     let Ints { shape, values } = call.ints(0)?;
     let values = values.iter().map(|value| i64::from(*value == 0));
     Ok(Value::ints(values.collect(), shape))
 }
 
-pub fn is_nan(call: &Call) -> Result<Value, Fault> {
+pub(super) fn is_nan(call: &Call) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
     let values = values.iter().map(|value| i64::from(value.is_nan()));
@@ -61,7 +61,7 @@ pub fn is_nan(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Floats of 64 bits are computed in 32.
-pub fn cast(call: &Call) -> Result<Value, Fault> {
+pub(super) fn cast(call: &Call) -> Result<Value, Fault> {
     let to = call.int("to", 0)?;
     let value = call.value(0)?;
     match (to, value) {
@@ -90,7 +90,7 @@ pub fn cast(call: &Call) -> Result<Value, Fault> {
 }
 
 /// The second where the first is true, else the third.
-pub fn choose(call: &Call) -> Result<Value, Fault> {
+pub(super) fn choose(call: &Call) -> Result<Value, Fault> {
     let (of, yes, no) = (call.ints(0)?, call.value(1)?, call.value(2)?);
     let shape = broadcast(&of.shape, &broadcast(yes.shape(), no.shape())?)?;
     let of = of.expanded(&shape);

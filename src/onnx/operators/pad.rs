@@ -12,7 +12,7 @@ const PAD_MAX: i64 = 1 << 24;
 type Place = fn(i64, i64) -> i64;
 
 /// Below 0, a pad takes away what is there.
-pub fn pad(call: &Call) -> Result<Value, Fault> {
+pub(super) fn pad(call: &Call) -> Result<Value, Fault> {
     let place: Option<Place> = match call.text("mode", "constant")? {
         "constant" => None,
         "edge" => Some(|place, extent| place.clamp(0, extent - 1)),

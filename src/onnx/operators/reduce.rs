@@ -32,15 +32,15 @@ fn reduce(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Va
     Ok(Value::Floats(reduced.reshape(shape)?))
 }
 
-pub fn mean(call: &Call) -> Result<Value, Fault> {
+pub(super) fn mean(call: &Call) -> Result<Value, Fault> {
     reduce(call, |tensor, axes| tensor.mean_keepdim(axes))
 }
 
-pub fn sum(call: &Call) -> Result<Value, Fault> {
+pub(super) fn sum(call: &Call) -> Result<Value, Fault> {
     reduce(call, |tensor, axes| tensor.sum_keepdim(axes))
 }
 
-pub fn l2(call: &Call) -> Result<Value, Fault> {
+pub(super) fn l2(call: &Call) -> Result<Value, Fault> {
     reduce(call, |tensor, axes| tensor.sqr()?.sum_keepdim(axes)?.sqrt())
 }
 
@@ -53,11 +53,11 @@ fn global(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Va
     }
 }
 
-pub fn global_average(call: &Call) -> Result<Value, Fault> {
+pub(super) fn global_average(call: &Call) -> Result<Value, Fault> {
     global(call, |tensor, axes| tensor.mean_keepdim(axes))
 }
 
-pub fn global_max(call: &Call) -> Result<Value, Fault> {
+pub(super) fn global_max(call: &Call) -> Result<Value, Fault> {
     global(call, |tensor, axes| {
         let largest = |tensor: Tensor, axis| tensor.max_keepdim(axis);
         axes.into_iter().try_fold(tensor.clone(), largest)
@@ -65,7 +65,7 @@ pub fn global_max(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Until opset 12 it is over all dimensions from the axis on.
-pub fn softmax(call: &Call) -> Result<Value, Fault> {
+pub(super) fn softmax(call: &Call) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     let rank = tensor.rank();
     if call.opset < 13 {

@@ -21,7 +21,7 @@ struct Along {
 type Place = fn(f32, &Along) -> f32;
 
 /// Places take 32 bits, as where models are trained: others would round to other neighbours.
-pub fn resize(call: &Call) -> Result<Value, Fault> {
+pub(super) fn resize(call: &Call) -> Result<Value, Fault> {
     let place: Place = match call.text("coordinate_transformation_mode", "half_pixel")? {
         "asymmetric" => |at, along| at * along.from / along.to,
         "half_pixel" => half_pixel,

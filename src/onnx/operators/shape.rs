@@ -6,11 +6,11 @@ use super::super::call::{Call, axis};
 use super::super::file::Attribute;
 use super::super::value::{Fault, Value, broadcast, fault, n_elements};
 
-pub fn identity(call: &Call) -> Result<Value, Fault> {
+pub(super) fn identity(call: &Call) -> Result<Value, Fault> {
     Ok(call.value(0)?.clone())
 }
 
-pub fn constant(call: &Call) -> Result<Value, Fault> {
+pub(super) fn constant(call: &Call) -> Result<Value, Fault> {
     match call.node.attributes.values().next() {
         Some(Attribute::Tensor(value)) => Ok(value.clone()),
         Some(Attribute::Float(value)) => Value::floats(vec![*value], &[], call.device),
@@ -32,7 +32,7 @@ fn extents(values: &[i64]) -> Result<Vec<usize>, Fault> {
     Ok(extents)
 }
 
-pub fn constant_of_shape(call: &Call) -> Result<Value, Fault> {
+pub(super) fn constant_of_shape(call: &Call) -> Result<Value, Fault> {
     let shape = extents(&call.ints(0)?.values)?;
     let value = match call.node.attributes.get("value") {
         None => Value::floats(vec![0.0], &[1], call.device)?,
@@ -42,7 +42,7 @@ pub fn constant_of_shape(call: &Call) -> Result<Value, Fault> {
     value.reshaped(&[])?.expanded(&shape)
 }
 
-pub fn shape(call: &Call) -> Result<Value, Fault> {
+pub(super) fn shape(call: &Call) -> Result<Value, Fault> {
     let shape = call.value(0)?.shape();
     let rank = shape.len() as i64;
     let place = |name: &str, default: i64| -> Result<usize, Fault> {
@@ -57,7 +57,7 @@ pub fn shape(call: &Call) -> Result<Value, Fault> {
     Ok(Value::ints(extents, &[n_extents]))
 }
 
-pub fn reshape(call: &Call) -> Result<Value, Fault> {
+pub(super) fn reshape(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let (own, asked) = (value.shape(), &call.ints(1)?.values);
     let keeps = call.int("allowzero", 0)? == 0;
@@ -85,7 +85,7 @@ pub fn reshape(call: &Call) -> Result<Value, Fault> {
     value.reshaped(&shape)
 }
 
-pub fn flatten(call: &Call) -> Result<Value, Fault> {
+pub(super) fn flatten(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let shape = value.shape();
     let place = call.int("axis", 1)?;
@@ -99,7 +99,7 @@ pub fn flatten(call: &Call) -> Result<Value, Fault> {
     value.reshaped(&[rows, columns])
 }
 
-pub fn squeeze(call: &Call) -> Result<Value, Fault> {
+pub(super) fn squeeze(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let shape = value.shape();
     let axes: Vec<usize> = match call.list_or_input("axes", 1)? {
@@ -117,7 +117,7 @@ pub fn squeeze(call: &Call) -> Result<Value, Fault> {
     value.reshaped(&kept)
 }
 
-pub fn unsqueeze(call: &Call) -> Result<Value, Fault> {
+pub(super) fn unsqueeze(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let named = call.list_or_input("axes", 1)?;
     let named = named.ok_or_else(|| Fault("it names no axes".to_owned()))?;
@@ -136,7 +136,7 @@ pub fn unsqueeze(call: &Call) -> Result<Value, Fault> {
     value.reshaped(&shape.ok_or_else(|| Fault(format!("axes {named:?} name one twice")))?)
 }
 
-pub fn transpose(call: &Call) -> Result<Value, Fault> {
+pub(super) fn transpose(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let rank = value.shape().len();
     let order: Vec<usize> = match call.list("perm")? {
@@ -155,7 +155,7 @@ pub fn transpose(call: &Call) -> Result<Value, Fault> {
     }
 }
 
-pub fn concat(call: &Call) -> Result<Value, Fault> {
+pub(super) fn concat(call: &Call) -> Result<Value, Fault> {
     let first = call.value(0)?;
     let rank = first.shape().len();
     let axis = axis(call.int("axis", 0)?, rank)?;
@@ -194,7 +194,7 @@ pub fn concat(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Along an axis, parts of the lengths that are named, or equal ones: the last is what is left.
-pub fn split(call: &Call) -> Result<Value, Fault> {
+pub(super) fn split(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let own = value.shape();
     let along = call.axis("axis", 0, own.len())?;
@@ -221,7 +221,7 @@ pub fn split(call: &Call) -> Result<Value, Fault> {
     value.select(along, &places)
 }
 
-pub fn gather(call: &Call) -> Result<Value, Fault> {
+pub(super) fn gather(call: &Call) -> Result<Value, Fault> {
     let (value, places) = (call.value(0)?, call.ints(1)?);
     let own = value.shape();
     let along = call.axis("axis", 0, own.len())?;
@@ -235,7 +235,7 @@ pub fn gather(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Each place names a value along the axis; along the others it stands where the value does.
-pub fn gather_elements(call: &Call) -> Result<Value, Fault> {
+pub(super) fn gather_elements(call: &Call) -> Result<Value, Fault> {
     let (value, places) = (call.value(0)?, call.ints(1)?);
     let own = value.shape();
     let along = call.axis("axis", 0, own.len())?;
@@ -263,7 +263,7 @@ pub fn gather_elements(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Each row of the last dimension of the places names one value, or one part.
-pub fn gather_nd(call: &Call) -> Result<Value, Fault> {
+pub(super) fn gather_nd(call: &Call) -> Result<Value, Fault> {
     if call.int("batch_dims", 0)? != 0 {
         return fault("batch_dims other than 0");
     }
@@ -288,7 +288,7 @@ pub fn gather_nd(call: &Call) -> Result<Value, Fault> {
     flat.select(0, &rows)?.reshaped(&shape)
 }
 
-pub fn slice(call: &Call) -> Result<Value, Fault> {
+pub(super) fn slice(call: &Call) -> Result<Value, Fault> {
     let (starts, ends) = (&call.ints(1)?.values, &call.ints(2)?.values);
     let list = |index: usize, default: fn(usize) -> i64| -> Result<Vec<i64>, Fault> {
         match call.optional(index) {
@@ -338,14 +338,14 @@ fn stepped(start: i64, end: i64, step: i64, extent: usize) -> Result<Vec<usize>,
     }
 }
 
-pub fn expand(call: &Call) -> Result<Value, Fault> {
+pub(super) fn expand(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let asked = extents(&call.ints(1)?.values)?;
     value.expanded(&broadcast(value.shape(), &asked)?)
 }
 
 /// Of whole numbers: exports count places with it.
-pub fn range(call: &Call) -> Result<Value, Fault> {
+pub(super) fn range(call: &Call) -> Result<Value, Fault> {
     let one = |index: usize| match call.ints(index)?.values.as_slice() {
         [value] => Ok(*value),
         _ => fault(format!("input {index} is not one number")),

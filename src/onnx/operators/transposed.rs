@@ -21,7 +21,7 @@ struct Spread {
     count: usize,
 }
 
-pub fn conv_transpose(call: &Call) -> Result<Value, Fault> {
+pub(super) fn conv_transpose(call: &Call) -> Result<Value, Fault> {
     let (x, kernel) = (call.floats(0)?, call.floats(1)?);
     let n_groups = usize::try_from(call.int("group", 1)?).unwrap_or(0);
     let (dims, weights) = (x.dims(), kernel.dims());

@@ -94,7 +94,12 @@ impl Windows {
 }
 
 /// An attribute of so many numbers, each the least where it is left out.
-pub fn list(call: &Call, name: &str, length: usize, least: i64) -> Result<Vec<usize>, Fault> {
+pub(super) fn list(
+    call: &Call,
+    name: &str,
+    length: usize,
+    least: i64,
+) -> Result<Vec<usize>, Fault> {
     let list = call
         .list(name)?
         .map_or(vec![least; length], <[i64]>::to_vec);
@@ -175,7 +180,7 @@ fn kernel_shape(call: &Call) -> Result<Vec<usize>, Fault> {
     }
 }
 
-pub fn conv(call: &Call) -> Result<Value, Fault> {
+pub(super) fn conv(call: &Call) -> Result<Value, Fault> {
     let (x, kernel) = (call.floats(0)?, call.floats(1)?);
     let n_groups = call.int("group", 1)?;
     let (n_batch, n_in) = match x.dims() {
@@ -222,7 +227,7 @@ pub fn conv(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Plus a bias for each channel, if there is one.
-pub fn biased(call: &Call, y: Tensor) -> Result<Value, Fault> {
+pub(super) fn biased(call: &Call, y: Tensor) -> Result<Value, Fault> {
     if call.optional(2).is_none() {
         return Ok(Value::Floats(y));
     }
@@ -323,7 +328,7 @@ fn pool(call: &Call) -> Result<(Tensor, [Windows; 2]), Fault> {
 }
 
 /// The largest along one dimension, then along the other.
-pub fn max_pool(call: &Call) -> Result<Value, Fault> {
+pub(super) fn max_pool(call: &Call) -> Result<Value, Fault> {
     let (mut x, along) = pool(call)?;
     for (axis, windows) in [3, 2].into_iter().zip(along.into_iter().rev()) {
         // Padding is never the largest: another value of the window stands for it.
@@ -348,7 +353,7 @@ pub fn max_pool(call: &Call) -> Result<Value, Fault> {
 }
 
 /// The means of windows are products with matrices of shares, along each dimension.
-pub fn average_pool(call: &Call) -> Result<Value, Fault> {
+pub(super) fn average_pool(call: &Call) -> Result<Value, Fault> {
     let (x, [high, wide]) = pool(call)?;
     let counts_padding = call.int("count_include_pad", 0)? != 0;
     let shares = |windows: Windows| -> Result<Tensor, Fault> {

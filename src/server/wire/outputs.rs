@@ -30,7 +30,7 @@ pub(super) enum Output {
 
 impl Output {
     /// Every tensor that models of this task answer with, in order.
-    pub fn of(task: &Task) -> &'static [Output] {
+    pub(super) fn of(task: &Task) -> &'static [Output] {
         use Output::*;
         match task {
             Task::Classification { .. } => &[Label, Probabilities, PredictionId],
@@ -39,7 +39,7 @@ impl Output {
         }
     }
 
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Output::Label => "label",
             Output::Probabilities => "probabilities",
@@ -51,7 +51,7 @@ impl Output {
         }
     }
 
-    pub fn datatype(self) -> &'static str {
+    pub(super) fn datatype(self) -> &'static str {
         match self {
             Output::Label | Output::Action | Output::PredictionId => "BYTES",
             _ => "FP32",
@@ -59,7 +59,7 @@ impl Output {
     }
 
     /// The shape for so many classes or actions, and rows; -1 in metadata.
-    pub fn shape(self, n_names: i64, n_rows: i64) -> Vec<i64> {
+    pub(super) fn shape(self, n_names: i64, n_rows: i64) -> Vec<i64> {
         match self {
             Output::Probabilities | Output::Scores => vec![n_rows, n_names],
             _ => vec![n_rows],
@@ -73,7 +73,10 @@ pub(in crate::server) struct Selection(Vec<Output>);
 
 impl Selection {
     /// All of the task's, or exactly the named ones.
-    pub fn read(task: &Task, named: &[InferRequestedOutputTensor]) -> Result<Selection, Refusal> {
+    pub(crate) fn read(
+        task: &Task,
+        named: &[InferRequestedOutputTensor],
+    ) -> Result<Selection, Refusal> {
         let offered = Output::of(task);
         if named.is_empty() {
             return Ok(Selection(offered.to_vec()));

@@ -32,7 +32,7 @@ pub(in crate::server) struct Parameters {
 }
 
 impl Parameters {
-    pub fn read(given: &HashMap<String, InferParameter>) -> Result<Parameters, Refusal> {
+    pub(crate) fn read(given: &HashMap<String, InferParameter>) -> Result<Parameters, Refusal> {
         let mut parameters = Parameters {
             min_position: None,
             options: PredictOptions::default(),

@@ -30,7 +30,7 @@ pub fn version(manifest: Manifest, damage: Option<String>, served: Option<u64>) 
 }
 
 /// A moment as the wire has it.
-pub fn timestamp(time: Time) -> Timestamp {
+pub(super) fn timestamp(time: Time) -> Timestamp {
     Timestamp {
         seconds: time.0.div_euclid(1_000_000),
         nanos: (time.0.rem_euclid(1_000_000) * 1000) as i32,

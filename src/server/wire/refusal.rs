@@ -23,7 +23,7 @@ pub(in crate::server) struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(code: Code, field: &'static str, message: impl Into<String>) -> Refusal {
+    pub(crate) fn new(code: Code, field: &'static str, message: impl Into<String>) -> Refusal {
         let message = message.into();
         Refusal {
             code,
@@ -33,7 +33,7 @@ impl Refusal {
     }
 
     /// The request itself is wrong.
-    pub fn invalid(field: &'static str, message: impl Into<String>) -> Refusal {
+    pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Refusal {
         Refusal::new(Code::InvalidArgument, field, message)
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Tensor {
 
 impl Tensor {
     /// A sentence about this tensor.
-    pub fn refuse(&self, what: impl std::fmt::Display) -> Refusal {
+    pub(super) fn refuse(&self, what: impl std::fmt::Display) -> Refusal {
         refuse(&self.name, what)
     }
 }

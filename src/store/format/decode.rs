@@ -21,7 +21,7 @@ use crate::store::error::Malformed;
 /// # Errors
 /// [`Malformed`]: an unknown kind or format version (a newer program wrote it), or bytes that
 /// [`encode`](super::encode()) never writes.
-pub fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
+pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
     if !matches!(kind, 1..=6 | 16 | 20 | 21) {
         return Err(Malformed(format!(
             "unknown kind {kind}; a newer version of the program wrote it"

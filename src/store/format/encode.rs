@@ -15,7 +15,7 @@ use crate::store::error::Malformed;
 /// # Errors
 /// [`Malformed`]: columns or outputs do not fit the rows, or a length is over 32 bits. Then `out`
 /// holds a part of the payload, which the caller removes.
-pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> {
     match event {
         Event::Description(description) => put_description(out, description),
         Event::Prediction(prediction) => put_prediction(out, prediction),

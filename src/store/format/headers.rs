@@ -29,7 +29,7 @@ pub(in crate::store) struct SegmentHeader {
 }
 
 impl SegmentHeader {
-    pub fn to_bytes(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+    pub(crate) fn to_bytes(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[12..16].copy_from_slice(&SEGMENT_FORMAT.to_le_bytes());
@@ -42,11 +42,11 @@ impl SegmentHeader {
     }
 
     /// True if the header was written to its end; it may still be of a newer format.
-    pub fn is_whole(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> bool {
+    pub(crate) fn is_whole(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> bool {
         bytes[..8] == SEGMENT_MAGIC && bytes[8..12] == crc32c::crc32c(&bytes[12..]).to_le_bytes()
     }
 
-    pub fn parse(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Result<SegmentHeader, Malformed> {
+    pub(crate) fn parse(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Result<SegmentHeader, Malformed> {
         if bytes[..8] != SEGMENT_MAGIC {
             return Err(Malformed("no segment header".to_owned()));
         }
@@ -77,7 +77,7 @@ pub(in crate::store) struct GroupHeader {
 }
 
 impl GroupHeader {
-    pub fn to_bytes(&self, journal_id: &[u8; 16]) -> [u8; GROUP_HEADER_BYTES] {
+    pub(crate) fn to_bytes(&self, journal_id: &[u8; 16]) -> [u8; GROUP_HEADER_BYTES] {
         let mut bytes = [0; GROUP_HEADER_BYTES];
         bytes[..8].copy_from_slice(&GROUP_MAGIC);
         bytes[12..16].copy_from_slice(&self.n_bytes.to_le_bytes());
@@ -88,7 +88,7 @@ impl GroupHeader {
         bytes
     }
 
-    pub fn parse(
+    pub(crate) fn parse(
         bytes: &[u8; GROUP_HEADER_BYTES],
         journal_id: &[u8; 16],
     ) -> Result<GroupHeader, Malformed> {
@@ -131,7 +131,7 @@ pub(in crate::store) struct EntryHeader {
 
 impl EntryHeader {
     /// The header's bytes; `chain` is computed from `before`, the chain of the entry before.
-    pub fn link(&mut self, before: &[u8; 32]) -> [u8; ENTRY_HEADER_BYTES] {
+    pub(crate) fn link(&mut self, before: &[u8; 32]) -> [u8; ENTRY_HEADER_BYTES] {
         let mut bytes = [0; ENTRY_HEADER_BYTES];
         bytes[4..8].copy_from_slice(&self.payload_bytes.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
@@ -146,7 +146,7 @@ impl EntryHeader {
         bytes
     }
 
-    pub fn parse(bytes: &[u8; ENTRY_HEADER_BYTES]) -> Result<EntryHeader, Malformed> {
+    pub(crate) fn parse(bytes: &[u8; ENTRY_HEADER_BYTES]) -> Result<EntryHeader, Malformed> {
         check("entry header", bytes, 0, crc32c::crc32c(&bytes[4..]))?;
         if bytes[26..32] != [0; 6] {
             return Err(Malformed("entry header uses reserved bytes".to_owned()));

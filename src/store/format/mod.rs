@@ -83,8 +83,8 @@ mod kinds;
 mod samples;
 mod shapes;
 
-pub use decode::decode;
-pub use encode::encode;
+pub(crate) use decode::decode;
+pub(crate) use encode::encode;
 pub(super) use erased::{ERASED_MAGIC, Overwritten, erasable, erased, parse_erased};
 pub(super) use erased::{list_to_bytes, parse_list};
 pub(super) use headers::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
@@ -93,7 +93,7 @@ pub(super) use headers::{chain_after, genesis};
 pub(super) use kinds::{format, kind};
 
 /// The largest payload: room for any request that the server takes in, and a bound for readers.
-pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {

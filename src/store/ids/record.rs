@@ -53,36 +53,36 @@ pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 pub(super) struct Counts(BTreeMap<u32, u64>);
 
 impl Counts {
-    pub fn of(&self, source: u32) -> u64 {
+    pub(super) fn of(&self, source: u32) -> u64 {
         self.0.get(&source).copied().unwrap_or(0)
     }
 
-    pub fn knows(&self, source: u32) -> bool {
+    pub(super) fn knows(&self, source: u32) -> bool {
         self.0.contains_key(&source)
     }
 
-    pub fn n_sources(&self) -> usize {
+    pub(super) fn n_sources(&self) -> usize {
         self.0.len()
     }
 
-    pub fn add(&mut self, source: u32) {
+    pub(super) fn add(&mut self, source: u32) {
         *self.0.entry(source).or_insert(0) += 1;
     }
 
-    pub fn add_all(&mut self, others: &Counts) {
+    pub(super) fn add_all(&mut self, others: &Counts) {
         for (source, n) in &others.0 {
             *self.0.entry(*source).or_insert(0) += n;
         }
     }
 
-    pub fn remove_all(&mut self, others: &Counts) {
+    pub(super) fn remove_all(&mut self, others: &Counts) {
         others
             .0
             .iter()
             .for_each(|(source, n)| self.remove(*source, *n));
     }
 
-    pub fn remove(&mut self, source: u32, n: u64) {
+    pub(super) fn remove(&mut self, source: u32, n: u64) {
         if let Some(held) = self.0.get_mut(&source) {
             *held = held.saturating_sub(n);
             if *held == 0 {

@@ -34,7 +34,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Writes a file of these records, which it sorts.
-    pub fn write(
+    pub(super) fn write(
         disk: &Disk,
         folder: &Path,
         journal_id: &[u8; 16],
@@ -63,7 +63,7 @@ impl Run {
     }
 
     /// Opens a file, checks all of it, and gives each of its records.
-    pub fn open(
+    pub(super) fn open(
         path: &Path,
         journal_id: &[u8; 16],
         mut found: impl FnMut(Record),
@@ -132,12 +132,12 @@ impl Run {
         self.filter.add(record.key);
     }
 
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.len
     }
 
     /// The record of an id, if it is here.
-    pub fn find(&self, key: u128) -> Result<Option<Record>, Error> {
+    pub(super) fn find(&self, key: u128) -> Result<Option<Record>, Error> {
         if !self.filter.may_hold(key) {
             return Ok(None);
         }
@@ -164,7 +164,7 @@ impl Run {
         find().map_err(Error::io(&self.path, "read it"))
     }
 
-    pub fn remove(&self, disk: &Disk) -> Result<(), Error> {
+    pub(super) fn remove(&self, disk: &Disk) -> Result<(), Error> {
         disk.remove(&self.path)
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Begins a new file with these records; it takes the place of the one that is there.
-    pub fn begin(
+    pub(super) fn begin(
         disk: &Disk,
         path: &Path,
         journal_id: &[u8; 16],
@@ -54,7 +54,7 @@ impl Tail {
     }
 
     /// Opens the file where there is one, and gives the records of each batch with what it covers.
-    pub fn open(
+    pub(super) fn open(
         disk: &Disk,
         path: &Path,
         journal_id: &[u8; 16],
@@ -80,7 +80,7 @@ impl Tail {
     }
 
     /// Appends a batch; it is on disk when this returns.
-    pub fn append(&mut self, covers: u64, records: &[Record]) -> Result<(), Error> {
+    pub(super) fn append(&mut self, covers: u64, records: &[Record]) -> Result<(), Error> {
         let bytes = batch(covers, records);
         let append = || {
             self.file.write_at(self.n_bytes, &bytes)?;

@@ -28,7 +28,7 @@ pub(super) struct SegmentIndex {
 }
 
 impl SegmentIndex {
-    pub fn new(segment: Segment, used: u64) -> SegmentIndex {
+    pub(super) fn new(segment: Segment, used: u64) -> SegmentIndex {
         SegmentIndex {
             segment,
             offsets: Vec::new(),
@@ -39,7 +39,11 @@ impl SegmentIndex {
     }
 
     /// Where the entry starts; `None` when the segment ends before it.
-    pub fn locate(&mut self, position: u64, buffer: &mut ReadBuffer) -> Result<Option<u64>, Error> {
+    pub(super) fn locate(
+        &mut self,
+        position: u64,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Option<u64>, Error> {
         let index = position - self.segment.header.first_position;
         while self.offsets.len() as u64 <= index {
             if !self.index_next(buffer)? {
@@ -81,7 +85,7 @@ impl SegmentIndex {
         Ok(true)
     }
 
-    pub fn header(
+    pub(super) fn header(
         &self,
         position: u64,
         offset: u64,
@@ -97,7 +101,7 @@ impl SegmentIndex {
     }
 
     /// A copy: whoever keeps a vector of the event keeps this payload, not the whole buffer.
-    pub fn payload(
+    pub(super) fn payload(
         &self,
         header: &EntryHeader,
         offset: u64,
@@ -115,7 +119,7 @@ impl SegmentIndex {
     }
 
     /// The event in the payload, which is compared with its digest unless it is trusted.
-    pub fn event(
+    pub(super) fn event(
         &self,
         header: &EntryHeader,
         offset: u64,

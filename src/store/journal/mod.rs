@@ -23,5 +23,6 @@ mod writer;
 pub use erase::erase;
 pub use reader::Reader;
 pub use segment::{SegmentFile, segments};
-pub use verify::{JournalReport, verify, verify_each};
+pub(crate) use verify::verify_each;
+pub use verify::{JournalReport, verify};
 pub use writer::{Config, Journal, Recovered};

@@ -21,7 +21,7 @@ pub(super) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    pub fn new(chunk: usize) -> ReadBuffer {
+    pub(super) fn new(chunk: usize) -> ReadBuffer {
         ReadBuffer {
             chunk,
             segment: 0,
@@ -31,7 +31,7 @@ impl ReadBuffer {
     }
 
     /// The `n_bytes` at `offset`; `None` where the file ends before them.
-    pub fn get(
+    pub(super) fn get(
         &mut self,
         segment: &Segment,
         offset: u64,
@@ -49,7 +49,7 @@ impl ReadBuffer {
     }
 
     /// As [`get`](ReadBuffer::get), for extents known when the program was written.
-    pub fn array<const N: usize>(
+    pub(super) fn array<const N: usize>(
         &mut self,
         segment: &Segment,
         offset: u64,

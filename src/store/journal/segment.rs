@@ -48,7 +48,7 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Opens the segment of this name.
-    pub fn open(dir: &Path, first_position: u64) -> Result<Segment, Error> {
+    pub(super) fn open(dir: &Path, first_position: u64) -> Result<Segment, Error> {
         let path = path(dir, first_position);
         let mut file = regular::open(dir, &path).map_err(Error::io(&path, "open it"))?;
         let n_bytes = file.metadata().map_err(Error::io(&path, "read it"))?.len();
@@ -87,12 +87,12 @@ impl Segment {
         Ok(Segment { path, file, header })
     }
 
-    pub fn len(&self) -> Result<u64, Error> {
+    pub(super) fn len(&self) -> Result<u64, Error> {
         let metadata = self.file.metadata();
         Ok(metadata.map_err(Error::io(&self.path, "read it"))?.len())
     }
 
-    pub fn damaged(&self, position: u64, offset: u64, malformed: Malformed) -> Error {
+    pub(super) fn damaged(&self, position: u64, offset: u64, malformed: Malformed) -> Error {
         damaged(&self.path, position, offset, malformed)
     }
 }
@@ -117,7 +117,7 @@ pub(super) struct LastSegment {
 impl LastSegment {
     /// An empty segment that goes on after `before`; it is on disk when this returns. Where it
     /// fails it can be called again, as long as nothing else is written after `before`.
-    pub fn create(
+    pub(super) fn create(
         disk: &Disk,
         dir: &Path,
         journal_id: [u8; 16],
@@ -138,7 +138,7 @@ impl LastSegment {
         LastSegment::open(disk, dir, header.first_position)
     }
 
-    pub fn open(disk: &Disk, dir: &Path, first_position: u64) -> Result<LastSegment, Error> {
+    pub(super) fn open(disk: &Disk, dir: &Path, first_position: u64) -> Result<LastSegment, Error> {
         let path = path(dir, first_position);
         let open = || {
             let file = disk.open(&path)?;
@@ -155,14 +155,14 @@ impl LastSegment {
     }
 
     /// Writes after the last byte.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let written = self.file.write_at(self.n_bytes, bytes);
         written.map_err(Error::io(&self.path, "write to it"))?;
         self.n_bytes += bytes.len() as u64;
         Ok(())
     }
 
-    pub fn sync(&self) -> Result<(), Error> {
+    pub(super) fn sync(&self) -> Result<(), Error> {
         let synced = self.file.sync();
         synced.map_err(Error::io(&self.path, "sync it"))
     }

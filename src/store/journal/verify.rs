@@ -48,7 +48,7 @@ pub fn verify(dir: &Path) -> Result<JournalReport, Error> {
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<JournalReport, Error> {
+pub(crate) fn verify_each(dir: &Path, mut see: impl FnMut(Entry)) -> Result<JournalReport, Error> {
     // The list of an erasure is checked even if no entry has changed.
     erasure_list::read(dir)?;
     // A journal need not reach back to position 1.

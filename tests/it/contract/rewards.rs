@@ -23,7 +23,7 @@ fn bandits(feedback: &str) -> Vec<Case> {
 }
 
 /// What a bandit expects of each action.
-pub fn scores(room: &LearnerHarness, batch: &Batch) -> Vec<f64> {
+pub(super) fn scores(room: &LearnerHarness, batch: &Batch) -> Vec<f64> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),
         _ => panic!("a bandit"),
@@ -106,7 +106,7 @@ fn rewarded(case: &Case, comes: Comes) -> LearnerHarness {
 }
 
 /// Answers a row with this action.
-pub fn serve(room: &mut LearnerHarness, batch: Batch, action: u32) -> PredictionId {
+pub(super) fn serve(room: &mut LearnerHarness, batch: Batch, action: u32) -> PredictionId {
     let position = room.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
     let mut outputs = room

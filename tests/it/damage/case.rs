@@ -20,23 +20,23 @@ use crate::support::{
 const LIMITS: &str = "[feedback]\nwaiting_max = 5\n[journal]\nbytes_max = \"16MiB\"\n";
 
 /// What both models have lived through, and what "m" had learned.
-pub struct Lived {
+pub(super) struct Lived {
     pub workspace: Workspace,
     pub digest: [u8; 32],
 }
 
-pub fn describe() -> Workspace {
+pub(super) fn describe() -> Workspace {
     let toml = format!("{AUTO}{LIMITS}");
     Workspace::new(&[("m", &toml), ("other", &toml)])
 }
 
-pub fn lived() -> &'static Lived {
+pub(super) fn lived() -> &'static Lived {
     static LIVED: OnceLock<Lived> = OnceLock::new();
     LIVED.get_or_init(|| on_a_thread_of_its_own(0.3))
 }
 
 /// Another one, which lived through other rows: its positions are the same, its journal is not.
-pub fn stranger() -> &'static Lived {
+pub(super) fn stranger() -> &'static Lived {
     static STRANGER: OnceLock<Lived> = OnceLock::new();
     STRANGER.get_or_init(|| on_a_thread_of_its_own(1.3))
 }
@@ -66,51 +66,51 @@ fn live(turn: f64) -> Lived {
     Lived { workspace, digest }
 }
 
-pub async fn large(model: &ServedModel, n: usize) {
+pub(super) async fn large(model: &ServedModel, n: usize) {
     let (mut batch, truth) = rows(n + 1, 0.7).nth(n).unwrap();
     batch.columns[2] = Column::Strings(vec!["c".repeat(50_000)]);
     teach(model, batch, truth, &format!("large-{n}")).await;
 }
 
 /// A copy of it, for one thing to be wrong.
-pub struct Case(pub Workspace);
+pub(super) struct Case(pub Workspace);
 
 impl Case {
-    pub fn new() -> Case {
+    pub(super) fn new() -> Case {
         let workspace = describe();
         copy(&lived().workspace.data(), &workspace.data());
         Case(workspace)
     }
 
-    pub fn segments(&self) -> Vec<PathBuf> {
+    pub(super) fn segments(&self) -> Vec<PathBuf> {
         let segments = below(&self.0.data().join("m/journal"));
         assert_eq!(segments.len(), 3, "{segments:?}");
         segments
     }
 
-    pub fn segment(&self, index: usize) -> PathBuf {
+    pub(super) fn segment(&self, index: usize) -> PathBuf {
         self.segments().swap_remove(index)
     }
 
     /// Of version 1, of version 2 and of the clean stop.
-    pub fn checkpoints(&self) -> Vec<PathBuf> {
+    pub(super) fn checkpoints(&self) -> Vec<PathBuf> {
         below(&self.0.data().join("m/checkpoints"))
     }
 
     /// Without what makes an older part of the journal needless.
-    pub fn forget(self, n_checkpoints: usize) -> Case {
+    pub(super) fn forget(self, n_checkpoints: usize) -> Case {
         for newer in self.checkpoints().split_off(n_checkpoints) {
             fs::remove_dir_all(newer).unwrap();
         }
         self
     }
 
-    pub fn open(&self) -> (Arc<Engine>, String) {
+    pub(super) fn open(&self) -> (Arc<Engine>, String) {
         warnings(|| self.0.open_on(syncing_nothing()))
     }
 
     /// The model is not served, with these words; its files stay, and the other one learns.
-    pub async fn refuses(&self, words: &[&str]) {
+    pub(super) async fn refuses(&self, words: &[&str]) {
         let before = self.files();
         let (engine, _) = self.open();
         let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
@@ -125,21 +125,21 @@ impl Case {
     }
 
     /// Who looks at the journal without a server is told the same.
-    pub fn refuses_to_be_looked_at(&self, words: &[&str]) {
+    pub(super) fn refuses_to_be_looked_at(&self, words: &[&str]) {
         let before = self.files();
         let error = Offline::open(&self.0.data(), "m").unwrap_err().to_string();
         check_sentence(&error, words);
         assert!(self.files() == before, "something was changed: {error}");
     }
 
-    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         collect(&self.0.data(), Path::new("m"), &mut files);
         files
     }
 
     /// The model comes to the same digest and learns on; gives what was warned of.
-    pub async fn comes_back(&self) -> String {
+    pub(super) async fn comes_back(&self) -> String {
         let (engine, log) = self.open();
         let model = engine.model("m").unwrap();
         assert_eq!(model.status(false).state, State::Ready, "{log}");
@@ -150,7 +150,7 @@ impl Case {
     }
 
     /// What is wrong with the versions, as they are listed.
-    pub fn listed(&self) -> String {
+    pub(super) fn listed(&self) -> String {
         let offline = Offline::open(&self.0.data(), "m").unwrap();
         let wrong = offline.versions().unwrap().into_iter();
         let wrong: Vec<String> = wrong.filter_map(|(_, wrong)| wrong).collect();
@@ -158,14 +158,14 @@ impl Case {
     }
 }
 
-pub fn below(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
 }
 
-pub fn check_sentence(sentence: &str, words: &[&str]) {
+pub(super) fn check_sentence(sentence: &str, words: &[&str]) {
     for word in words {
         assert!(sentence.contains(word), "{word:?} in {sentence:?}");
     }
@@ -173,14 +173,14 @@ pub fn check_sentence(sentence: &str, words: &[&str]) {
 }
 
 /// Half of a file; gives all of it.
-pub fn truncate(path: &Path) -> Vec<u8> {
+pub(super) fn truncate(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     bytes
 }
 
 /// Brings a version back without a server.
-pub fn restore(case: &Case, version: u64) -> Result<u64, String> {
+pub(super) fn restore(case: &Case, version: u64) -> Result<u64, String> {
     let command = Command {
         order: Order::Restore { version },
         actor: String::new(),
@@ -192,7 +192,7 @@ pub fn restore(case: &Case, version: u64) -> Result<u64, String> {
 }
 
 impl Lived {
-    pub fn last_position(&self) -> u64 {
+    pub(super) fn last_position(&self) -> u64 {
         Offline::open(&self.workspace.data(), "m")
             .unwrap()
             .positions()

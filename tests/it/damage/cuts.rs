@@ -21,7 +21,7 @@ use crate::support::{overwrite, syncing_nothing};
 
 /// A journal of several segments that holds every kind of entry, with the chain after each of its
 /// positions.
-pub struct Written {
+pub(super) struct Written {
     folder: TempDir,
     segment_bytes: u32,
     chains: Vec<[u8; 32]>,
@@ -31,7 +31,7 @@ pub struct Written {
 
 /// How the cuts ended.
 #[derive(Debug, Default, PartialEq)]
-pub struct Found {
+pub(super) struct Found {
     /// Bytes that it was cut at.
     pub cuts: u64,
     /// Refused with position and advice, nothing changed.
@@ -54,7 +54,7 @@ fn config(segment_bytes: u32) -> Config {
 impl Written {
     /// A random history of so many steps in random groups, some of them synced; of what it took
     /// back, the payloads are erased.
-    pub fn new(seed: u64, n_steps: usize, segment_bytes: u32) -> Written {
+    pub(super) fn new(seed: u64, n_steps: usize, segment_bytes: u32) -> Written {
         println!("seed {seed}");
         let folder = tempfile::tempdir().unwrap();
         let config = config(segment_bytes);
@@ -92,7 +92,7 @@ impl Written {
     }
 
     /// Cuts at every `step`-th byte, without a checkpoint and with one.
-    pub fn cut_each(&self, step: usize) -> Found {
+    pub(super) fn cut_each(&self, step: usize) -> Found {
         let mut found = Found::default();
         for (index, (first, bytes)) in self.segments.iter().enumerate().rev() {
             let last = index + 1 == self.segments.len();

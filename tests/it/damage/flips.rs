@@ -31,7 +31,7 @@ const KINDS: [(&str, &str); 5] = [
 
 /// How the flips ended, by file; one that went unseen is `silent`.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     /// Refused when verified, by kind of file.
     pub refused: BTreeMap<&'static str, u64>,
     /// In the empty group at the end, which holds no entry: reported as torn.
@@ -46,7 +46,7 @@ pub struct Found {
 }
 
 /// Turns `n_flips` bits, each in a file of its own, and opens the model with every `nth` of them.
-pub fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
+pub(super) fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
     println!("{n_flips} flips, seed {seed}");
     let lived = Lived::new();
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -242,7 +242,7 @@ fn position(folder: &Path) -> Option<u64> {
 }
 
 /// Every file below a folder, by its path from the root.
-pub fn collect(root: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+pub(super) fn collect(root: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in fs::read_dir(root.join(folder)).unwrap() {
         let entry = entry.unwrap();
         let path = folder.join(entry.file_name());

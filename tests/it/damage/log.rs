@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 /// What a function gives, and what was logged meanwhile.
-pub fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
+pub(super) fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -11,7 +11,7 @@ use perennial::event::*;
 /// A function that names the variants of a type, and the list of all names, from one table.
 macro_rules! names {
     ($function:ident, $all:ident, $type:ty, { $($pattern:pat => $name:literal,)+ }) => {
-        pub const $all: &[&str] = &[$($name),+];
+        pub(super) const $all: &[&str] = &[$($name),+];
         fn $function(value: &$type) -> &'static str {
             match value {
                 $($pattern => $name,)+
@@ -80,13 +80,13 @@ names!(reason, REASONS, Reason, {
 });
 
 /// The names of all that there is.
-pub fn all_names() -> BTreeSet<&'static str> {
+pub(super) fn all_names() -> BTreeSet<&'static str> {
     let all = [KINDS, OUTPUTS, COLUMNS, SUBJECTS, SIGNALS, ORDERS, REASONS];
     all.into_iter().flatten().copied().collect()
 }
 
 /// The names of what an event is and holds.
-pub fn names(event: &Event) -> Vec<&'static str> {
+pub(super) fn names(event: &Event) -> Vec<&'static str> {
     let mut names = vec![kind(event)];
     match event {
         Event::Prediction(prediction) => {
@@ -109,10 +109,10 @@ pub fn names(event: &Event) -> Vec<&'static str> {
 }
 
 /// The positions whose payloads are erased once all is written.
-pub const ERASED: [u64; 3] = [2, 3, 4];
+pub(super) const ERASED: [u64; 3] = [2, 3, 4];
 
 /// Every kind in every variant; none of them was ever learned from.
-pub fn samples() -> Vec<Event> {
+pub(super) fn samples() -> Vec<Event> {
     let mut all = vec![Event::Description(description())];
     all.extend([answer(values()), said(label(), None), came_again()]);
     all.extend([values(), probabilities(), actions()].map(answer));
@@ -149,7 +149,7 @@ pub fn samples() -> Vec<Event> {
 }
 
 /// Variants that came after the first format was released; older ones stand beside them.
-pub fn later() -> Vec<Event> {
+pub(super) fn later() -> Vec<Event> {
     let mut batch = batch(2);
     batch.columns.push(Column::Embedded {
         texts: vec!["ü".to_owned(), "two".to_owned()],
@@ -166,7 +166,7 @@ pub fn later() -> Vec<Event> {
 }
 
 /// An answer with its labels, some of which no description names: a prediction's second format.
-pub fn labelled() -> Event {
+pub(super) fn labelled() -> Event {
     Event::Prediction(Prediction {
         ids: vec![PredictionId(1), PredictionId(2)],
         batch: batch(2),
@@ -178,7 +178,7 @@ pub fn labelled() -> Event {
 }
 
 /// Orders that say what becomes of them, and what is recorded of that.
-pub fn answered() -> Vec<Event> {
+pub(super) fn answered() -> Vec<Event> {
     let selector = || Selector::Source("web".to_owned());
     let retraction = Retraction {
         selector: selector(),
@@ -207,7 +207,7 @@ pub fn answered() -> Vec<Event> {
 }
 
 /// Orders that name nobody.
-pub fn hashed() -> [Event; 2] {
+pub(super) fn hashed() -> [Event; 2] {
     let selectors = [
         Selector::Source("web".to_owned()),
         Selector::FeedbackId("f-1".to_owned()),
@@ -226,7 +226,7 @@ pub fn hashed() -> [Event; 2] {
 }
 
 /// The same as it is read.
-pub fn samples_read() -> Vec<Event> {
+pub(super) fn samples_read() -> Vec<Event> {
     let mut all = samples();
     let feedback = Kind::Feedback(Tombstone::default());
     let kinds = [Kind::Prediction, feedback, Kind::Duplicate];
@@ -346,7 +346,7 @@ fn version(reason: Reason) -> Event {
 }
 
 /// A version whose record says what it counts.
-pub fn counted() -> Event {
+pub(super) fn counted() -> Event {
     Event::Version(Version {
         version: 2,
         parent: 1,
@@ -358,7 +358,7 @@ pub fn counted() -> Event {
 }
 
 /// What the model `lived` is: two actions, rewards, and silence that earns nothing.
-pub const LIVED: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]\n\
+pub(super) const LIVED: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]\n\
     [[input]]\nname = \"x\"\nkind = \"number\"\n\
     [network]\nkind = \"linear\"\n\
     [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\nexamples_per_update = 1\n\
@@ -367,7 +367,7 @@ pub const LIVED: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]\n\
 
 /// A short life of it, up to a checkpoint: answers, rewards of two sources, an event that came
 /// again, a version, a version brought back, and a source taken back. Records come by themselves.
-pub fn life() -> Vec<Event> {
+pub(super) fn life() -> Vec<Event> {
     let command = |order| {
         Event::Command(Command {
             order,
@@ -399,7 +399,7 @@ pub fn life() -> Vec<Event> {
 }
 
 /// What came after the checkpoint: a reward, and silence that is noticed.
-pub fn after() -> Vec<Event> {
+pub(super) fn after() -> Vec<Event> {
     let mut after = rewarded(10, "people").to_vec();
     after.push(shown(11));
     after.push(Event::Tick(Time(3_600_000_000)));
@@ -439,14 +439,14 @@ fn shown(n: u64) -> Event {
 }
 
 /// A model that arrived trained, as its author wrote it.
-pub const TRAINED: &str = "task = \"classification\"\nclasses = [\"no\", \"yes\"]\n\
+pub(super) const TRAINED: &str = "task = \"classification\"\nclasses = [\"no\", \"yes\"]\n\
     [[input]]\nname = \"x\"\nkind = \"number\"\n\
     [network]\nkind = \"linear\"\nweights = \"net.safetensors\"\n\
     [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\nexamples_per_update = 1\n\
     [memory]\nstrategy = \"none\"\n";
 
 /// The weights that it arrived with, byte for byte.
-pub fn start() -> Vec<u8> {
+pub(super) fn start() -> Vec<u8> {
     let mut header = "{\"0.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\
         \"0.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[8,16]}}"
         .to_owned();
@@ -459,7 +459,7 @@ pub fn start() -> Vec<u8> {
 }
 
 /// What it learned: its description, which pins the weights, and rows with their classes.
-pub fn trained() -> Vec<Event> {
+pub(super) fn trained() -> Vec<Event> {
     let digest = blake3::hash(&start()).to_hex();
     let mut all = vec![Event::Description(Description {
         toml: format!("{TRAINED}\n[pinned.\"net.safetensors\"]\nblake3 = \"{digest}\"\n"),

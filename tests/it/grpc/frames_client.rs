@@ -41,7 +41,7 @@ struct Call {
 }
 
 /// A connection with calls of StreamFeedback on it, the first of which is stream 1.
-pub struct FramesClient {
+pub(super) struct FramesClient {
     socket: TcpStream,
     window: i64,
     initial_window: i64,
@@ -50,7 +50,7 @@ pub struct FramesClient {
 }
 
 /// Each message as one frame of at most `bytes_max`, or as many.
-pub fn frames(events: &[FeedbackRequest], bytes_max: usize) -> VecDeque<Vec<u8>> {
+pub(super) fn frames(events: &[FeedbackRequest], bytes_max: usize) -> VecDeque<Vec<u8>> {
     let message = |event: &FeedbackRequest| {
         let body = event.encode_to_vec();
         let length = (body.len() as u32).to_be_bytes();
@@ -63,7 +63,7 @@ pub fn frames(events: &[FeedbackRequest], bytes_max: usize) -> VecDeque<Vec<u8>>
 
 impl FramesClient {
     /// Connects and opens a call for each list of frames; none of them is sent yet.
-    pub fn open(server: SocketAddr, calls: Vec<VecDeque<Vec<u8>>>) -> FramesClient {
+    pub(super) fn open(server: SocketAddr, calls: Vec<VecDeque<Vec<u8>>>) -> FramesClient {
         let socket = TcpStream::connect(server).expect("it listens");
         socket.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
@@ -101,7 +101,7 @@ impl FramesClient {
     }
 
     /// Sends what the windows allow, until the server has read all of it; the bytes that are left.
-    pub fn send_what_fits(&mut self) -> usize {
+    pub(super) fn send_what_fits(&mut self) -> usize {
         for index in 0..self.calls.len() {
             while let Some(frame) = self.next_frame(index) {
                 self.send(DATA, 0, stream(index), &frame);
@@ -118,7 +118,7 @@ impl FramesClient {
     }
 
     /// Sends the rest as the server reads, and gives what it replied to each call.
-    pub fn finish(mut self) -> Vec<Vec<FeedbackReply>> {
+    pub(super) fn finish(mut self) -> Vec<Vec<FeedbackReply>> {
         while self.calls.iter().any(|call| !call.is_ended) {
             if self.calls.iter().any(|call| !call.is_sent) {
                 self.send_what_fits();

@@ -29,18 +29,18 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{Workspace, rows};
-pub use crate::support::{numbers, question};
+pub(crate) use crate::support::{numbers, question};
 
 /// Nothing here takes longer; what does has stopped.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(WAIT_MAX, work).await;
     done.expect("it ends within a minute")
 }
 
 /// A disk that syncs nothing from the moment that it is told to until the sender is dropped.
-pub fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
+pub(super) fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel();
     let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
     let stalled = stalls.clone();
@@ -55,7 +55,7 @@ pub fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
 
 /// The services of a server; a clone shares the connection.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     pub inference: GrpcInferenceServiceClient<Channel>,
     pub learning: LearningClient<Channel>,
     pub registry: RegistryClient<Channel>,
@@ -63,7 +63,7 @@ pub struct Client {
 }
 
 /// A running server and what it stands on.
-pub struct Served {
+pub(super) struct Served {
     pub client: Client,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
@@ -74,24 +74,24 @@ pub struct Served {
 }
 
 impl Served {
-    pub async fn start(models: &[(&str, &str)]) -> Served {
+    pub(super) async fn start(models: &[(&str, &str)]) -> Served {
         Served::start_on(models, Disk::default()).await
     }
 
     /// On a disk that the test watches.
-    pub async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
+    pub(super) async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
         let workspace = Workspace::new(models);
         let engine = workspace.open_on(disk);
         Served::serve(workspace, engine).await
     }
 
     /// By a clock that the test sets.
-    pub async fn start_by(models: &[(&str, &str)], clock: Clock) -> Served {
+    pub(super) async fn start_by(models: &[(&str, &str)], clock: Clock) -> Served {
         Served::in_workspace(Workspace::new(models), clock).await
     }
 
     /// On what an earlier one stood on.
-    pub async fn in_workspace(workspace: Workspace, clock: Clock) -> Served {
+    pub(super) async fn in_workspace(workspace: Workspace, clock: Clock) -> Served {
         let config = engine::Config {
             clock,
             ..workspace.config()
@@ -126,7 +126,7 @@ impl Served {
     }
 
     /// Stops it, finds every journal sound, and keeps what it stood on.
-    pub async fn stop(self) -> Workspace {
+    pub(super) async fn stop(self) -> Workspace {
         drop(self.client);
         self.stop.send(()).expect("it still runs");
         let ended = within(self.running).await;
@@ -143,7 +143,7 @@ impl Served {
     }
 
     /// The server predicts and learns as if nothing had been asked of it, and stops soundly.
-    pub async fn goes_on_and_stops(mut self, model: &str) {
+    pub(super) async fn goes_on_and_stops(mut self, model: &str) {
         let before = self.client.status(model).await;
         let (batch, truth) = rows(1, 0.0).next().expect("a row");
         let reply = self.client.teach(model, &batch, truth, "afterwards").await;
@@ -158,7 +158,7 @@ impl Served {
 
 impl Client {
     /// On a connection of its own.
-    pub async fn connect(server: SocketAddr) -> Client {
+    pub(super) async fn connect(server: SocketAddr) -> Client {
         let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
         let channel = within(endpoint.connect()).await.expect("it listens");
         Client {
@@ -169,18 +169,18 @@ impl Client {
         }
     }
 
-    pub async fn ask(&mut self, request: ModelInferRequest) -> Result<PredictReply, Status> {
+    pub(super) async fn ask(&mut self, request: ModelInferRequest) -> Result<PredictReply, Status> {
         let reply = within(self.inference.model_infer(request)).await?;
         Ok(PredictReply::read(reply.into_inner()))
     }
 
-    pub async fn submit(&mut self, event: FeedbackRequest) -> Result<FeedbackReply, Status> {
+    pub(super) async fn submit(&mut self, event: FeedbackRequest) -> Result<FeedbackReply, Status> {
         let reply = within(self.learning.submit_feedback(event)).await?;
         Ok(reply.into_inner())
     }
 
     /// Replies to a stream of these events, in their order.
-    pub async fn stream(&mut self, events: Vec<FeedbackRequest>) -> Vec<FeedbackReply> {
+    pub(super) async fn stream(&mut self, events: Vec<FeedbackRequest>) -> Vec<FeedbackReply> {
         let events = tokio_stream::iter(events);
         let replies = within(self.learning.stream_feedback(events)).await;
         let mut replies = replies.expect("a stream").into_inner();
@@ -192,7 +192,7 @@ impl Client {
     }
 
     /// Predicts a row, feeds back its label, and waits until it is learned.
-    pub async fn teach(
+    pub(super) async fn teach(
         &mut self,
         model: &str,
         batch: &Batch,
@@ -207,7 +207,7 @@ impl Client {
         answer
     }
 
-    pub async fn teach_rows(&mut self, model: &str, n_rows: usize, turn: f64, prefix: &str) {
+    pub(super) async fn teach_rows(&mut self, model: &str, n_rows: usize, turn: f64, prefix: &str) {
         for (index, (batch, truth)) in rows(n_rows, turn).enumerate() {
             let id = format!("{prefix}-{index}");
             self.teach(model, &batch, truth, &id).await;
@@ -215,7 +215,7 @@ impl Client {
     }
 
     /// Waits until everything up to the position has been learned.
-    pub async fn reach(&mut self, model: &str, position: u64) -> PredictReply {
+    pub(super) async fn reach(&mut self, model: &str, position: u64) -> PredictReply {
         let (batch, _) = rows(1, 0.0).next().expect("a row");
         let request = unjournaled(question(model, &batch));
         let request = with(
@@ -232,7 +232,7 @@ impl Client {
         reply
     }
 
-    pub async fn status(&mut self, model: &str) -> ModelStatus {
+    pub(super) async fn status(&mut self, model: &str) -> ModelStatus {
         let request = StatusRequest {
             model: model.to_owned(),
             digest: false,
@@ -243,7 +243,11 @@ impl Client {
         models.remove(0)
     }
 
-    pub async fn restore(&mut self, model: &str, version: u64) -> Result<VersionMade, Status> {
+    pub(super) async fn restore(
+        &mut self,
+        model: &str,
+        version: u64,
+    ) -> Result<VersionMade, Status> {
         let request = RestoreRequest {
             model: model.to_owned(),
             version,
@@ -257,7 +261,7 @@ impl Client {
 
 /// An answer as a client reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PredictReply {
+pub(super) struct PredictReply {
     pub version: String,
     pub position: u64,
     /// Names and raw bytes, in order.
@@ -282,19 +286,19 @@ impl PredictReply {
         }
     }
 
-    pub fn names(&self) -> Vec<&str> {
+    pub(super) fn names(&self) -> Vec<&str> {
         let names = self.outputs.iter().map(|(name, _)| name.as_str());
         names.collect()
     }
 
-    pub fn raw(&self, output: &str) -> &Bytes {
+    pub(super) fn raw(&self, output: &str) -> &Bytes {
         let found = self.outputs.iter().find(|(name, _)| name == output);
         &found.expect("it was asked for").1
     }
 }
 
 /// The elements of a raw BYTES tensor.
-pub fn strings(mut raw: &[u8]) -> Vec<String> {
+pub(super) fn strings(mut raw: &[u8]) -> Vec<String> {
     let mut all = Vec::new();
     while let Some((length, rest)) = raw.split_first_chunk() {
         let (text, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
@@ -304,7 +308,7 @@ pub fn strings(mut raw: &[u8]) -> Vec<String> {
     all
 }
 
-pub fn with(
+pub(super) fn with(
     mut request: ModelInferRequest,
     name: &str,
     choice: ParameterChoice,
@@ -317,12 +321,12 @@ pub fn with(
 }
 
 /// The same question, of which nothing will be learned.
-pub fn unjournaled(request: ModelInferRequest) -> ModelInferRequest {
+pub(super) fn unjournaled(request: ModelInferRequest) -> ModelInferRequest {
     with(request, "log", ParameterChoice::BoolParam(false))
 }
 
 /// The same question, answered by these outputs.
-pub fn asking_for(mut request: ModelInferRequest, outputs: &[&str]) -> ModelInferRequest {
+pub(super) fn asking_for(mut request: ModelInferRequest, outputs: &[&str]) -> ModelInferRequest {
     let named = outputs.iter().map(|name| InferRequestedOutputTensor {
         name: (*name).to_owned(),
         ..Default::default()
@@ -331,7 +335,7 @@ pub fn asking_for(mut request: ModelInferRequest, outputs: &[&str]) -> ModelInfe
     request
 }
 
-pub fn label(model: &str, id: &str, feedback_id: &str, label: &str) -> FeedbackRequest {
+pub(super) fn label(model: &str, id: &str, feedback_id: &str, label: &str) -> FeedbackRequest {
     FeedbackRequest {
         model: model.to_owned(),
         feedback_id: feedback_id.to_owned(),

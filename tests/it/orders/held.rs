@@ -14,7 +14,7 @@ use crate::support::Workspace;
 
 /// Where an order can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
+pub(super) enum Point {
     /// A retraction has looked at the journal.
     Surveyed,
     /// It is about to be journaled.
@@ -30,7 +30,7 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Point; 6] = [
+    pub(super) const ALL: [Point; 6] = [
         Point::Surveyed,
         Point::HandedOver,
         Point::Appended,
@@ -71,7 +71,7 @@ impl Gate {
 }
 
 /// An engine, and the gate that holds it.
-pub struct Held {
+pub(super) struct Held {
     pub engine: Arc<Engine>,
     gate: Arc<Gate>,
     pub reached: UnboundedReceiver<()>,
@@ -79,7 +79,7 @@ pub struct Held {
 }
 
 impl Held {
-    pub fn open(workspace: &Workspace) -> Held {
+    pub(super) fn open(workspace: &Workspace) -> Held {
         let (told, reached) = unbounded_channel();
         let (release, released) = channel();
         let gate = Arc::new(Gate {
@@ -116,16 +116,16 @@ impl Held {
     }
 
     /// Holds the next that comes to this point.
-    pub fn arm(&self, point: Point) {
+    pub(super) fn arm(&self, point: Point) {
         *self.gate.armed.lock().expect("nothing panics under it") = Some(point);
     }
 
     /// Holds nothing any more that has not been held yet.
-    pub fn disarm(&self) {
+    pub(super) fn disarm(&self) {
         *self.gate.armed.lock().expect("nothing panics under it") = None;
     }
 
-    pub fn release(&self) {
+    pub(super) fn release(&self) {
         self.release.send(()).expect("the gate is there");
     }
 }

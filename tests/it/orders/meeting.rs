@@ -23,7 +23,7 @@ use crate::support::{Workspace, copy, digest, gradient, label, order, rows, sync
 
 /// What is asked of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asks {
+pub(super) enum Asks {
     Checkpoint,
     /// Of the version that was made in the middle.
     Restore,
@@ -35,7 +35,7 @@ pub enum Asks {
 }
 
 impl Asks {
-    pub const ALL: [Asks; 6] = [
+    pub(super) const ALL: [Asks; 6] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
@@ -65,14 +65,14 @@ impl Asks {
 
 /// What the first one who asks does while it is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum People {
+pub(super) enum People {
     Stay,
     Leave,
 }
 
 /// Two orders, and where they meet.
 #[derive(Clone, Copy, Debug)]
-pub struct Meeting {
+pub(super) struct Meeting {
     pub first: Asks,
     pub second: Asks,
     pub point: Point,
@@ -91,7 +91,7 @@ fn described() -> [String; 2] {
 
 impl Meeting {
     /// Lets them meet, and checks what comes of it; false where the first one has no such point.
-    pub async fn check(self) -> bool {
+    pub(super) async fn check(self) -> bool {
         println!("{self:?}");
         let workspace = Workspace::new(&[("m", &described()[0])]);
         let mut held = Held::open(&workspace);

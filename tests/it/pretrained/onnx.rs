@@ -23,7 +23,7 @@ fn toml(learner: &str, n_values: usize) -> String {
 }
 
 /// A house with models that learn on this file, and another.
-pub fn workspace(file: &Onnx, n_values: usize) -> Workspace {
+pub(super) fn workspace(file: &Onnx, n_values: usize) -> Workspace {
     let workspace = Workspace::new(&[("other", AUTO)]);
     for kind in ["auto", "analytic", "gradient"] {
         workspace.describe(kind, &toml(kind, n_values));
@@ -36,7 +36,7 @@ fn path(workspace: &Workspace) -> PathBuf {
     workspace.data().with_file_name("trunk.onnx")
 }
 
-pub fn wave(n_values: usize, start: usize) -> Vec<f32> {
+pub(super) fn wave(n_values: usize, start: usize) -> Vec<f32> {
     let values = (start..start + n_values).map(|index| (index as f32 * 0.7).sin());
     values.collect()
 }
@@ -51,7 +51,7 @@ fn batch(rows: &[Vec<f32>]) -> Batch {
 }
 
 /// What a batch became, `[rows, width]`.
-pub fn vectors(batch: &Batch) -> Vec<Vec<f32>> {
+pub(super) fn vectors(batch: &Batch) -> Vec<Vec<f32>> {
     let Column::Vectors(bytes) = &batch.columns[0] else {
         panic!("vectors stay vectors")
     };
@@ -70,7 +70,7 @@ fn check_close(found: &[f32], expected: &[f32]) {
 }
 
 /// Checks what a file gives for rows alone and together.
-pub fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec<f32>) {
+pub(super) fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec<f32>) {
     let workspace = workspace(file, rows[0].len());
     let described = describe(&workspace.models().join("auto/model.toml")).unwrap();
     let mut together = batch(rows);
@@ -395,7 +395,7 @@ fn refusal(bytes: &[u8]) -> String {
     error
 }
 
-pub fn check_refused(spoil: impl Fn(&mut Onnx), expected: &str) {
+pub(super) fn check_refused(spoil: impl Fn(&mut Onnx), expected: &str) {
     let mut file = mlp();
     spoil(&mut file);
     let error = refusal(&file.bytes());

@@ -23,7 +23,7 @@ const CLIENTS: &str =
 /// The ports of the documents, for gRPC and for HTTP.
 const PORTS: [&str; 2] = ["8001", "8000"];
 
-pub struct ShellWorkspace {
+pub(super) struct ShellWorkspace {
     folder: TempDir,
     shell: Child,
     stdin: ChildStdin,
@@ -36,7 +36,7 @@ pub struct ShellWorkspace {
 }
 
 impl ShellWorkspace {
-    pub fn new(rows: &str) -> ShellWorkspace {
+    pub(super) fn new(rows: &str) -> ShellWorkspace {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         fs::write(path.join("rows.csv"), rows).expect("it is written");
@@ -65,16 +65,16 @@ impl ShellWorkspace {
         }
     }
 
-    pub fn has_python(&self) -> bool {
+    pub(super) fn has_python(&self) -> bool {
         self.has_python
     }
 
-    pub fn write(&self, file: &str, text: &str) {
+    pub(super) fn write(&self, file: &str, text: &str) {
         fs::write(self.folder.path().join(file), text).expect("it is written");
     }
 
     /// Runs a block in the shell of the document.
-    pub fn run(&mut self, place: &str, text: &str) {
+    pub(super) fn run(&mut self, place: &str, text: &str) {
         self.n_blocks += 1;
         let block = format!(".block-{}.sh", self.n_blocks);
         self.write(&block, &self.with_ports(text));
@@ -90,14 +90,14 @@ impl ShellWorkspace {
         panic!("{place}: `{}`\n{}", text.trim(), stderr.unwrap_or_default());
     }
 
-    pub fn run_python(&mut self, place: &str, text: &str) {
+    pub(super) fn run_python(&mut self, place: &str, text: &str) {
         let file = format!(".block-{}.py", self.n_blocks + 1);
         self.write(&file, &self.with_ports(text));
         self.run(place, &format!("python3 {file}\n"));
     }
 
     /// Starts a server, and waits until it listens.
-    pub fn serve(&mut self, place: &str, text: &str) {
+    pub(super) fn serve(&mut self, place: &str, text: &str) {
         assert!(self.server.is_none(), "{place}: a server runs already");
         let mut server = command(self.folder.path(), "sh");
         server.arg("-c").arg(format!("exec {}", text.trim()));
@@ -123,7 +123,7 @@ impl ShellWorkspace {
     }
 
     /// Stops the server, where one runs, and waits for its end.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             kill(server.id(), libc::SIGTERM);
             assert!(ended(server).status.success(), "the server stops cleanly");

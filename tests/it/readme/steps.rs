@@ -4,13 +4,13 @@
 
 /// One step, with the line of its mark or block.
 #[derive(Debug, PartialEq)]
-pub struct Step {
+pub(super) struct Step {
     pub line: usize,
     pub action: Action,
 }
 
 #[derive(Debug, PartialEq)]
-pub enum Action {
+pub(super) enum Action {
     Shell(String),
     PythonShell(String),
     Python(String),
@@ -23,7 +23,7 @@ pub enum Action {
 ///
 /// # Panics
 /// A mark is unknown, or no block follows it.
-pub fn steps(document: &str) -> Vec<Step> {
+pub(super) fn steps(document: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut mark: Option<(usize, &str)> = None;
     let mut lines = document.lines().zip(1..);

@@ -13,23 +13,23 @@ use crate::support::{AUTO, Workspace, label, rows, wait};
 
 const MINUTE_US: i64 = 60 * 1_000_000;
 /// An hour in which predictions take feedback, and ten minutes in which it can be retracted.
-pub const SHORT: &str =
+pub(super) const SHORT: &str =
     "[journal]\nbytes_max = \"16MiB\"\nage_max = \"1h\"\nretract_within = \"10m\"\n";
 
-pub struct Clocked {
+pub(super) struct Clocked {
     pub workspace: Workspace,
     pub now: Arc<Mutex<Reading>>,
 }
 
 impl Clocked {
-    pub fn new(journal: &str) -> Clocked {
+    pub(super) fn new(journal: &str) -> Clocked {
         let workspace = Workspace::new(&[("m", &format!("{AUTO}{journal}"))]);
         let now = Arc::new(Mutex::new(Reading::agreed(1_700_000_000_000_000)));
         Clocked { workspace, now }
     }
 
     /// On a disk that is watched, and in a data directory that may be an image of a cut.
-    pub fn on(&self, disk: Disk, data: PathBuf) -> Config {
+    pub(super) fn on(&self, disk: Disk, data: PathBuf) -> Config {
         let now = self.now.clone();
         Config {
             disk,
@@ -39,41 +39,45 @@ impl Clocked {
         }
     }
 
-    pub fn pass(&self, minutes: i64) {
+    pub(super) fn pass(&self, minutes: i64) {
         self.pass_us(minutes * MINUTE_US);
     }
 
-    pub fn pass_us(&self, us: i64) {
+    pub(super) fn pass_us(&self, us: i64) {
         let mut now = self.now.lock().unwrap();
         now.wall.0 += us;
         now.monotonic_us += us;
     }
 
     /// The wall clock jumps, and no time passes.
-    pub fn jump(&self, minutes: i64) {
+    pub(super) fn jump(&self, minutes: i64) {
         self.now.lock().unwrap().wall.0 += minutes * MINUTE_US;
     }
 
-    pub fn first_position(&self) -> u64 {
+    pub(super) fn first_position(&self) -> u64 {
         let journal = self.workspace.data().join("m/journal");
         segments(&journal).unwrap()[0].first_position
     }
 }
 
 /// A row of so many bytes.
-pub fn large(n_bytes: usize) -> Batch {
+pub(super) fn large(n_bytes: usize) -> Batch {
     let (mut batch, _) = rows(1, 0.0).next().unwrap();
     batch.columns[2] = Column::Strings(vec!["c".repeat(n_bytes)]);
     batch
 }
 
-pub fn predict(model: &ServedModel, n_bytes: usize) -> Option<PredictionId> {
+pub(super) fn predict(model: &ServedModel, n_bytes: usize) -> Option<PredictionId> {
     let snapshot = model.snapshot("").unwrap();
     let answer = wait(model.predict(&snapshot, large(n_bytes), PredictOptions::default())).unwrap();
     answer.ids.first().copied()
 }
 
-pub async fn feed(model: &ServedModel, id: PredictionId, feedback_id: &str) -> Result<u64, String> {
+pub(super) async fn feed(
+    model: &ServedModel,
+    id: PredictionId,
+    feedback_id: &str,
+) -> Result<u64, String> {
     let receipt = model.accept(label(id, feedback_id, "a"));
     let receipt = receipt.map_err(|error| error.to_string())?;
     match receipt.wait().await.map_err(|error| error.to_string())? {

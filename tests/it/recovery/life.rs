@@ -26,7 +26,7 @@ use crate::support::{LearnerHarness, label, rows, wait};
 const LARGE: usize = 400_000;
 
 /// What was acknowledged, and how many changes had been asked for by then.
-pub struct Acknowledged {
+pub(super) struct Acknowledged {
     changes: usize,
     what: AcknowledgedEvent,
 }
@@ -46,7 +46,7 @@ struct Answered {
 }
 
 /// One model's life, and what came of it.
-pub struct Scenario {
+pub(super) struct Scenario {
     pub clocked: Clocked,
     pub recording: Recording,
     disk: Disk,
@@ -63,7 +63,7 @@ pub struct Scenario {
 }
 
 /// Lives, on a disk with a fault or on a sound one.
-pub async fn live(fault: Option<Fault>) -> Scenario {
+pub(super) async fn live(fault: Option<Fault>) -> Scenario {
     let clocked = Clocked::new(SHORT);
     let root = clocked.workspace.data().parent().unwrap().to_owned();
     let (recording, disk) = Recording::failing(&root, fault);
@@ -87,7 +87,7 @@ pub async fn live(fault: Option<Fault>) -> Scenario {
 }
 
 /// A sound life in which something of this did not happen would show less.
-pub fn shown(life: &Scenario) {
+pub(super) fn shown(life: &Scenario) {
     assert!(!life.ever_failed);
     // Eighteen rows, five versions and an erasure.
     assert_eq!(life.acknowledged.len(), 18 + 5 + 1);
@@ -305,7 +305,7 @@ struct Found {
 impl Scenario {
     /// What is wrong with a data directory once all up to so many changes has happened to it, if
     /// anything is. It is opened for that, and goes on.
-    pub async fn check(&self, n_changes: usize, data: &Path) -> Result<(), String> {
+    pub(super) async fn check(&self, n_changes: usize, data: &Path) -> Result<(), String> {
         let (_, disk) = Recording::of(data);
         let config = self.clocked.on(disk, data.to_owned());
         let engine = Engine::open(config).map_err(|error| error.to_string())?;

@@ -23,7 +23,7 @@ async fn cuts(life: &Scenario, step: usize, honest: bool) -> (usize, Vec<String>
 }
 
 /// Cuts a life after every `step`-th change.
-pub async fn cut_each(step: usize) {
+pub(super) async fn cut_each(step: usize) {
     let life = live(None).await;
     shown(&life);
     let (n_cuts, wrong) = cuts(&life, step, true).await;
@@ -32,7 +32,7 @@ pub async fn cut_each(step: usize) {
 }
 
 /// Cuts after every `step`-th change on a disk whose syncs do nothing: what is lost.
-pub async fn cut_each_unsynced(step: usize) -> usize {
+pub(super) async fn cut_each_unsynced(step: usize) -> usize {
     let life = live(None).await;
     let (n_cuts, wrong) = cuts(&life, step, false).await;
     println!("{} of {n_cuts} power cuts are found", wrong.len());

@@ -7,10 +7,10 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
-pub const H: usize = 8;
-pub const HEADS: usize = 2;
+pub(crate) const H: usize = 8;
+pub(crate) const HEADS: usize = 2;
 const INNER: usize = 16;
-pub const LAYERS: usize = 2;
+pub(crate) const LAYERS: usize = 2;
 const POSITIONS: usize = 12;
 const EPSILON: f32 = 1e-12;
 const WORDS: [&str; 12] = [
@@ -20,10 +20,10 @@ const WORDS: [&str; 12] = [
 
 /// Tensors by name, `[rows, columns]` or `[columns]`.
 #[derive(Clone)]
-pub struct Bert(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+pub(crate) struct Bert(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Bert {
-    pub fn new() -> Bert {
+    pub(crate) fn new() -> Bert {
         let mut bert = Bert(BTreeMap::new());
         let mut seed = 0x9e37_79b9u64;
         let mut put = |name: &str, shape: &[usize], middle: f32| {
@@ -69,7 +69,7 @@ impl Bert {
     }
 
     /// Writes config.json, tokenizer.json and model.safetensors.
-    pub fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         fs::create_dir_all(folder).expect("a folder");
         let config = json!({
             "model_type": "bert", "vocab_size": WORDS.len(), "hidden_size": H,
@@ -106,7 +106,7 @@ impl Bert {
         self.write_weights(folder);
     }
 
-    pub fn write_weights(&self, folder: &Path) {
+    pub(crate) fn write_weights(&self, folder: &Path) {
         let bytes: BTreeMap<&String, Vec<u8>> = self
             .0
             .iter()
@@ -147,7 +147,7 @@ impl Bert {
     }
 
     /// What the last layer gives for each token of a text, one number after the other.
-    pub fn tokens_of(&self, text: &str) -> Vec<Vec<f32>> {
+    pub(crate) fn tokens_of(&self, text: &str) -> Vec<Vec<f32>> {
         let ids = Bert::tokens(text);
         let row = |name: &str, index: usize| {
             let (_, values) = &self.0[&format!("embeddings.{name}_embeddings.weight")];
@@ -170,7 +170,7 @@ impl Bert {
     }
 
     /// What sentence-transformers makes of a text.
-    pub fn embed(&self, text: &str) -> Vec<f32> {
+    pub(crate) fn embed(&self, text: &str) -> Vec<f32> {
         let x = self.tokens_of(text);
         let mean: Vec<f32> = (0..H)
             .map(|i| x.iter().map(|row| row[i]).sum::<f32>() / x.len() as f32)

@@ -3,19 +3,19 @@
 //!
 //! Invariant: one list, and every combination that a description can ask for is on it.
 
-pub const SEED: u64 = 17;
-pub const LONG_TERM: usize = 24;
-pub const SHORT_TERM: usize = 8;
-pub const TASKS: [&str; 3] = ["classification", "regression", "bandit"];
+pub(crate) const SEED: u64 = 17;
+pub(crate) const LONG_TERM: usize = 24;
+pub(crate) const SHORT_TERM: usize = 8;
+pub(crate) const TASKS: [&str; 3] = ["classification", "regression", "bandit"];
 
-pub const STRATEGIES: [&str; 5] = ["none", "er", "er-ace", "der++", "cls-er"];
-pub const POLICIES: [&str; 6] = [
+pub(crate) const STRATEGIES: [&str; 5] = ["none", "er", "er-ace", "der++", "cls-er"];
+pub(crate) const POLICIES: [&str; 6] = [
     "greedy", "epsilon", "softmax", "squarecb", "thompson", "linucb",
 ];
 
 /// A description, and what to call it when it fails.
 #[derive(Clone)]
-pub struct Case {
+pub(crate) struct Case {
     pub name: String,
     pub task: &'static str,
     pub toml: String,
@@ -23,7 +23,7 @@ pub struct Case {
     pub remembered_max: usize,
 }
 
-pub fn case(task: &'static str, learner: &str, seed: u64, remembered_max: usize) -> Case {
+pub(crate) fn case(task: &'static str, learner: &str, seed: u64, remembered_max: usize) -> Case {
     let names = match task {
         "classification" => "classes = [\"a\", \"b\"]\n",
         "bandit" => "actions = [\"a\", \"b\"]\n",
@@ -43,7 +43,7 @@ pub fn case(task: &'static str, learner: &str, seed: u64, remembered_max: usize)
     }
 }
 
-pub fn gradient(network: &str, optimizer: &str, strategy: &str) -> String {
+pub(crate) fn gradient(network: &str, optimizer: &str, strategy: &str) -> String {
     let hidden = match network {
         "mlp" => "hidden = [8]\n",
         _ => "",
@@ -60,7 +60,7 @@ pub fn gradient(network: &str, optimizer: &str, strategy: &str) -> String {
     )
 }
 
-pub fn remembered_max(strategy: &str) -> usize {
+pub(crate) fn remembered_max(strategy: &str) -> usize {
     match strategy {
         "none" => 0,
         _ => LONG_TERM + SHORT_TERM,
@@ -68,7 +68,7 @@ pub fn remembered_max(strategy: &str) -> usize {
 }
 
 /// The kinds with default settings, `gradient` with each strategy, and the most they remember.
-pub fn learners() -> Vec<(String, usize)> {
+pub(crate) fn learners() -> Vec<(String, usize)> {
     let mut learners = vec![(String::new(), 1200)];
     let neighbours = "[learner]\nkind = \"neighbours\"\nexamples = 600\nnearest = 7\n";
     learners.push((neighbours.to_owned(), 600));
@@ -81,7 +81,7 @@ pub fn learners() -> Vec<(String, usize)> {
 }
 
 /// Every learner with every policy that it can have.
-pub fn policies(seed: u64) -> Vec<(&'static str, Case)> {
+pub(crate) fn policies(seed: u64) -> Vec<(&'static str, Case)> {
     let mut cases = Vec::new();
     for (learner, remembered_max) in learners() {
         for policy in POLICIES {
@@ -96,7 +96,7 @@ pub fn policies(seed: u64) -> Vec<(&'static str, Case)> {
 }
 
 /// Every combination, with this seed.
-pub fn cases(seed: u64) -> Vec<Case> {
+pub(crate) fn cases(seed: u64) -> Vec<Case> {
     let policies = policies(seed).into_iter().map(|(_, case)| case);
     let mut cases: Vec<Case> = policies.collect();
     for task in TASKS {

@@ -41,7 +41,7 @@ const DOUBTFUL: &str = "doubtful";
 
 /// What has been seen so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Kills under load, and kills of a server that was just starting.
     pub kills: u64,
     pub early_kills: u64,
@@ -75,7 +75,7 @@ impl AddAssign for Counts {
 }
 
 /// One data directory, and what is known of it from outside.
-pub struct Scenario {
+pub(crate) struct Scenario {
     workspace: Workspace,
     rng: ChaCha8Rng,
     witnesses: Vec<Witness>,
@@ -126,7 +126,7 @@ struct Senders {
 }
 
 impl Scenario {
-    pub fn new(seed: u64) -> Scenario {
+    pub(crate) fn new(seed: u64) -> Scenario {
         let small = "[versions]\nevery_examples = 16\n[journal]\nbytes_max = \"64MiB\"\n";
         let inputs = AUTO.split_once("[[input]]").expect("it has inputs").1;
         let bandit = format!("task = \"bandit\"\nactions = [\"a\", \"b\"]\n[[input]]{inputs}");
@@ -148,7 +148,7 @@ impl Scenario {
     }
 
     /// Starts, compares, serves until it is killed.
-    pub async fn round(&mut self) {
+    pub(crate) async fn round(&mut self) {
         if self.rng.random_bool(0.2) {
             let after = self.rng.random_range(0..START_MICROS_MAX);
             Server::kill_early(&self.workspace, Duration::from_micros(after));
@@ -272,7 +272,7 @@ impl Scenario {
     }
 
     /// The last start: all is still there, and a stop goes well.
-    pub async fn end(mut self) -> Counts {
+    pub(crate) async fn end(mut self) -> Counts {
         self.start().await.stop();
         run(&["verify", "--data", text(&self.workspace.data())], 0);
         self.counts

@@ -19,7 +19,7 @@ use rand::{Rng, SeedableRng};
 
 /// What happens at the n-th change.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
+pub(crate) struct Fault {
     pub at: usize,
     pub error: i32,
     pub for_ever: bool,
@@ -43,19 +43,19 @@ enum Done {
 
 /// Every change below a folder, in order.
 #[derive(Clone)]
-pub struct Recording {
+pub(crate) struct Recording {
     root: PathBuf,
     done: Arc<Mutex<Vec<Done>>>,
 }
 
 impl Recording {
     /// Of a disk that makes every change; syncs are only pretended.
-    pub fn of(root: &Path) -> (Recording, Disk) {
+    pub(crate) fn of(root: &Path) -> (Recording, Disk) {
         Recording::failing(root, None)
     }
 
     /// The same, with a fault.
-    pub fn failing(root: &Path, fault: Option<Fault>) -> (Recording, Disk) {
+    pub(crate) fn failing(root: &Path, fault: Option<Fault>) -> (Recording, Disk) {
         let recording = Recording {
             root: root.to_owned(),
             done: Arc::default(),
@@ -66,12 +66,12 @@ impl Recording {
     }
 
     /// How many changes have been asked for.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.done.lock().unwrap().len()
     }
 
     /// Every segment of a journal, by its name, as if nothing had been overwritten or removed.
-    pub fn segments(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn segments(&self) -> BTreeMap<String, Vec<u8>> {
         let mut segments: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for done in self.done.lock().unwrap().iter() {
             let (Done::Create(path) | Done::Write(path, ..) | Done::Truncate(path, _)) = done
@@ -141,7 +141,7 @@ impl Recording {
 
     /// Writes to `to` what a cut after `n` changes leaves. A disk that is not `honest` has taken
     /// every sync for nothing.
-    pub fn image(&self, n: usize, honest: bool, seed: u64, to: &Path) {
+    pub(crate) fn image(&self, n: usize, honest: bool, seed: u64, to: &Path) {
         let mut state = State::default();
         for done in &self.done.lock().unwrap()[..n] {
             match done {

@@ -14,11 +14,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{LearnerHarness, label, rows};
 
-pub const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
+pub(crate) const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
 const SECOND: i64 = 1_000_000;
 
 /// The descriptions that histories are of.
-pub fn descriptions() -> Vec<String> {
+pub(crate) fn descriptions() -> Vec<String> {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [[input]]\nname = \"y\"\nkind = \"number\"\n\
         [[input]]\nname = \"c\"\nkind = \"category\"\n";
@@ -41,7 +41,7 @@ pub fn descriptions() -> Vec<String> {
 }
 
 /// One history, by its seed: a learner that lived through it, and its journal.
-pub struct History {
+pub(crate) struct History {
     pub room: LearnerHarness,
     rng: ChaCha8Rng,
     /// Predictions that were served, and how many events were said.
@@ -53,7 +53,7 @@ pub struct History {
 
 impl History {
     /// Lives through `n_steps`.
-    pub fn live(toml: &str, seed: u64, n_steps: usize) -> History {
+    pub(crate) fn live(toml: &str, seed: u64, n_steps: usize) -> History {
         let mut history = History {
             room: LearnerHarness::new(toml),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -195,7 +195,7 @@ impl History {
 }
 
 /// The positions of feedback that was ever retracted.
-pub fn retracted(journal: &[Entry]) -> BTreeSet<u64> {
+pub(crate) fn retracted(journal: &[Entry]) -> BTreeSet<u64> {
     let mut all = BTreeSet::new();
     for (index, entry) in journal.iter().enumerate() {
         if let Event::Command(Command {
@@ -222,7 +222,7 @@ fn chosen(journal: &[Entry], selector: &Selector) -> BTreeSet<u64> {
 }
 
 /// The positions of orders that were refused.
-pub fn refused(journal: &[Entry]) -> BTreeSet<u64> {
+pub(crate) fn refused(journal: &[Entry]) -> BTreeSet<u64> {
     let refused = journal.iter().filter_map(|entry| match &entry.event {
         Event::Refusal(refusal) => Some(refusal.position),
         _ => None,
@@ -233,7 +233,7 @@ pub fn refused(journal: &[Entry]) -> BTreeSet<u64> {
 /// A second learner, fed live from the start with what was retracted left out before it was
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
-pub fn twin(toml: &str, journal: &[Entry]) -> LearnerHarness {
+pub(crate) fn twin(toml: &str, journal: &[Entry]) -> LearnerHarness {
     let (excluded, refused) = (retracted(journal), refused(journal));
     let mut room = LearnerHarness::empty(toml);
     // The twin's versions by the position of the first one's command.
@@ -273,7 +273,7 @@ pub fn twin(toml: &str, journal: &[Entry]) -> LearnerHarness {
 }
 
 /// Checks everything that a history promises, in memory, and gives what lived through it.
-pub fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
+pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     let history = History::live(toml, seed, n_steps);
     let learner = &history.room.learner;
     let journal = &history.room.journal;

@@ -4,7 +4,7 @@
 
 /// One group: where it lies, and what its header says.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub(crate) struct Group {
     pub start: usize,
     pub end: usize,
     pub first_position: u64,
@@ -15,7 +15,7 @@ pub struct Group {
 
 /// What an entry's header says.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Header {
+pub(crate) struct Header {
     pub position: u64,
     pub time: i64,
     pub kind: u8,
@@ -26,7 +26,7 @@ pub struct Header {
 }
 
 /// The groups of a segment that are there whole.
-pub fn groups(segment: &[u8]) -> Vec<Group> {
+pub(crate) fn groups(segment: &[u8]) -> Vec<Group> {
     let mut groups = Vec::new();
     let mut start = 80;
     while start + 32 <= segment.len() {

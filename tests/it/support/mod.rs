@@ -2,17 +2,17 @@
 
 #![allow(dead_code)]
 
-pub mod bert;
-pub mod cases;
-pub mod crash;
-pub mod disk;
-pub mod histories;
-pub mod layout;
-pub mod onnx;
-pub mod passed_over;
-pub mod served;
-pub mod server;
-pub mod special;
+pub(crate) mod bert;
+pub(crate) mod cases;
+pub(crate) mod crash;
+pub(crate) mod disk;
+pub(crate) mod histories;
+pub(crate) mod layout;
+pub(crate) mod onnx;
+pub(crate) mod passed_over;
+pub(crate) mod served;
+pub(crate) mod server;
+pub(crate) mod special;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,12 +37,12 @@ use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::store::Disk;
 
 /// Two classes from two numbers and a category.
-pub const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+pub(crate) const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
     [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n";
 
 /// The same, learned by a small network with replay.
-pub fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
+pub(crate) fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
     let network = match hidden {
         "" => "kind = \"linear\"".to_owned(),
         hidden => format!("kind = \"mlp\"\nhidden = [{hidden}]"),
@@ -54,12 +54,12 @@ pub fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
 }
 
 /// A folder of models and a data directory that go with the test.
-pub struct Workspace {
+pub(crate) struct Workspace {
     folder: tempfile::TempDir,
 }
 
 impl Workspace {
-    pub fn new(models: &[(&str, &str)]) -> Workspace {
+    pub(crate) fn new(models: &[(&str, &str)]) -> Workspace {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let workspace = Workspace { folder };
         for (name, toml) in models {
@@ -68,26 +68,26 @@ impl Workspace {
         workspace
     }
 
-    pub fn describe(&self, name: &str, toml: &str) {
+    pub(crate) fn describe(&self, name: &str, toml: &str) {
         let model = self.models().join(name);
         std::fs::create_dir_all(&model).expect("a model folder");
         std::fs::write(model.join("model.toml"), toml).expect("a description");
     }
 
-    pub fn models(&self) -> PathBuf {
+    pub(crate) fn models(&self) -> PathBuf {
         self.folder.path().join("models")
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    pub fn open(&self) -> Arc<Engine> {
+    pub(crate) fn open(&self) -> Arc<Engine> {
         Engine::open(self.config()).expect("the engine opens")
     }
 
     /// On a disk that the test watches.
-    pub fn open_on(&self, disk: Disk) -> Arc<Engine> {
+    pub(crate) fn open_on(&self, disk: Disk) -> Arc<Engine> {
         let config = Config {
             disk,
             ..self.config()
@@ -95,7 +95,7 @@ impl Workspace {
         Engine::open(config).expect("the engine opens")
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config {
             models: self.models(),
             data: self.data(),
@@ -106,7 +106,7 @@ impl Workspace {
 }
 
 /// A seeded stream of rows with their true class: the border turns with `turn`.
-pub fn rows(n_rows: usize, turn: f64) -> impl Iterator<Item = (Batch, &'static str)> {
+pub(crate) fn rows(n_rows: usize, turn: f64) -> impl Iterator<Item = (Batch, &'static str)> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = move || {
         state ^= state << 13;
@@ -127,7 +127,7 @@ pub fn rows(n_rows: usize, turn: f64) -> impl Iterator<Item = (Batch, &'static s
     })
 }
 
-pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
+pub(crate) fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
     Feedback {
         feedback_id: feedback_id.to_owned(),
         subject: Subject::Prediction(id),
@@ -140,7 +140,12 @@ pub fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedback {
 }
 
 /// Predicts a row, feeds back its label, and waits until it is learned.
-pub async fn teach(model: &ServedModel, batch: Batch, truth: &str, feedback_id: &str) -> Outputs {
+pub(crate) async fn teach(
+    model: &ServedModel,
+    batch: Batch,
+    truth: &str,
+    feedback_id: &str,
+) -> Outputs {
     let snapshot = model.snapshot("").expect("it serves");
     let answer = model
         .predict(&snapshot, batch, PredictOptions::default())
@@ -157,13 +162,13 @@ pub async fn teach(model: &ServedModel, batch: Batch, truth: &str, feedback_id: 
 }
 
 /// Teaches `n_rows` rows.
-pub async fn teach_rows(model: &ServedModel, n_rows: usize, turn: f64, prefix: &str) {
+pub(crate) async fn teach_rows(model: &ServedModel, n_rows: usize, turn: f64, prefix: &str) {
     for (index, (batch, truth)) in rows(n_rows, turn).enumerate() {
         teach(model, batch, truth, &format!("{prefix}-{index}")).await;
     }
 }
 
-pub async fn order(model: &ServedModel, order: Order) -> NewVersion {
+pub(crate) async fn order(model: &ServedModel, order: Order) -> NewVersion {
     let command = Command {
         order,
         actor: String::new(),
@@ -173,7 +178,7 @@ pub async fn order(model: &ServedModel, order: Order) -> NewVersion {
 }
 
 /// What a future comes to, for a thread that has nothing else to do.
-pub fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     struct Sleeper(Thread);
     impl Wake for Sleeper {
         fn wake(self: Arc<Self>) {
@@ -191,7 +196,7 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What the model says of the same fifty rows, now.
-pub fn answers(model: &ServedModel) -> Vec<Outputs> {
+pub(crate) fn answers(model: &ServedModel) -> Vec<Outputs> {
     let snapshot = model.snapshot("").expect("it serves");
     let options = PredictOptions {
         journal: false,
@@ -204,18 +209,18 @@ pub fn answers(model: &ServedModel) -> Vec<Outputs> {
     rows(50, 0.0).map(ask).collect()
 }
 
-pub fn digest(model: &ServedModel) -> [u8; 32] {
+pub(crate) fn digest(model: &ServedModel) -> [u8; 32] {
     model.status(true).digest.expect("it was asked for")
 }
 
 /// A digest as manifests and reports show it.
-pub fn hex(digest: [u8; 32]) -> String {
+pub(crate) fn hex(digest: [u8; 32]) -> String {
     blake3::Hash::from(digest).to_string()
 }
 
 /// A learner that is fed in memory, with the journal it was fed and the versions it made.
 #[derive(Clone)]
-pub struct LearnerHarness {
+pub(crate) struct LearnerHarness {
     pub learner: Learner,
     pub journal: Vec<Entry>,
     versions: BTreeMap<u64, (Tensors, Tensors)>,
@@ -321,7 +326,7 @@ impl Lookup for JournalLookup<'_> {
 
 impl LearnerHarness {
     /// What this journal leads to without some of its feedback, where these orders were refused.
-    pub fn derive(
+    pub(crate) fn derive(
         journal: &[Entry],
         exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
@@ -363,7 +368,7 @@ impl LearnerHarness {
     }
 
     /// Nothing was told yet, not even the description, which is as a journal holds it.
-    pub fn empty(toml: &str) -> LearnerHarness {
+    pub(crate) fn empty(toml: &str) -> LearnerHarness {
         let spec = Spec::journaled(toml).expect("a description");
         LearnerHarness {
             learner: Learner::new(Arc::new(spec)),
@@ -376,12 +381,12 @@ impl LearnerHarness {
     }
 
     /// Its first entry is the description, under the newest revision of the learning rules.
-    pub fn new(toml: &str) -> LearnerHarness {
+    pub(crate) fn new(toml: &str) -> LearnerHarness {
         LearnerHarness::journaled(&Spec::pin(toml, &[], REVISION))
     }
 
     /// Its first entry is the description, as a journal holds it.
-    pub fn journaled(toml: &str) -> LearnerHarness {
+    pub(crate) fn journaled(toml: &str) -> LearnerHarness {
         let mut room = LearnerHarness::empty(toml);
         room.tell(Event::Description(Description {
             toml: toml.to_owned(),
@@ -392,7 +397,7 @@ impl LearnerHarness {
     }
 
     /// Writes a cause down, one second after the one before, and the records that follow.
-    pub fn tell(&mut self, event: Event) -> Step {
+    pub(crate) fn tell(&mut self, event: Event) -> Step {
         let step = self.apply(self.next(event));
         // Time goes on with a record, too, and may make the next version due.
         while let Some(record) = self.learner.unrecorded().into_iter().next() {
@@ -402,7 +407,7 @@ impl LearnerHarness {
     }
 
     /// The same, at a moment of its own.
-    pub fn tell_at(&mut self, time: Time, event: Event) -> Step {
+    pub(crate) fn tell_at(&mut self, time: Time, event: Event) -> Step {
         let at = |room: &LearnerHarness, event| Entry {
             time,
             ..room.next(event)
@@ -414,7 +419,7 @@ impl LearnerHarness {
         step
     }
 
-    pub fn next(&self, event: Event) -> Entry {
+    pub(crate) fn next(&self, event: Event) -> Entry {
         let last = self.journal.last().map_or(0, |entry| entry.time.0);
         let time = match event {
             Event::Tick(time) => Time(time.0.max(last)),
@@ -428,11 +433,11 @@ impl LearnerHarness {
     }
 
     /// Applies the next entry, with what it needs.
-    pub fn apply(&mut self, entry: Entry) -> Step {
+    pub(crate) fn apply(&mut self, entry: Entry) -> Step {
         self.try_apply(entry).expect("an entry of this state")
     }
 
-    pub fn try_apply(&mut self, entry: Entry) -> Result<Step, Error> {
+    pub(crate) fn try_apply(&mut self, entry: Entry) -> Result<Step, Error> {
         let mut lookup = JournalLookup {
             journal: &self.journal,
             versions: &self.versions,
@@ -450,20 +455,20 @@ impl LearnerHarness {
     }
 
     /// Of what had been learned at a version, where the state is still there.
-    pub fn digest_of(&self, version: u64) -> Option<[u8; 32]> {
+    pub(crate) fn digest_of(&self, version: u64) -> Option<[u8; 32]> {
         let (weights, state) = self.versions.get(&version)?.clone();
         let learner = Learner::load(weights, state).expect("what was saved");
         Some(learner.learned().digest())
     }
 
     /// Goes on from what was saved.
-    pub fn reload(&mut self) {
+    pub(crate) fn reload(&mut self) {
         let (weights, state) = (self.learner.learned().weights(), self.learner.state());
         self.learner = Learner::load(weights, state).expect("what was saved");
     }
 
     /// Answers rows, which then wait for feedback.
-    pub fn predict(&mut self, batch: Batch) -> Prediction {
+    pub(crate) fn predict(&mut self, batch: Batch) -> Prediction {
         let position = self.learner.position();
         let first = u128::from(position) << 16;
         let ids: Vec<_> = (0..batch.n_rows as u128)
@@ -484,7 +489,7 @@ impl LearnerHarness {
     }
 
     /// Says something of a prediction, under an id of its own.
-    pub fn say(&mut self, id: PredictionId, signal: Signal) -> Step {
+    pub(crate) fn say(&mut self, id: PredictionId, signal: Signal) -> Step {
         let feedback_id = format!("feedback-{}", self.learner.position());
         let feedback = Feedback {
             signal,
@@ -495,7 +500,7 @@ impl LearnerHarness {
 }
 
 /// Rows of the fixture's x, y and c as a request.
-pub fn question(model: &str, batch: &Batch) -> ModelInferRequest {
+pub(crate) fn question(model: &str, batch: &Batch) -> ModelInferRequest {
     let tensor = |(name, column): (&str, &Column)| {
         let (datatype, raw) = match column {
             Column::Numbers(values) => ("FP64", numbers(values)),
@@ -525,7 +530,7 @@ pub fn question(model: &str, batch: &Batch) -> ModelInferRequest {
     }
 }
 
-pub fn numbers(values: &[f64]) -> Bytes {
+pub(crate) fn numbers(values: &[f64]) -> Bytes {
     values
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -539,7 +544,7 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 /// Copies a folder and all in it.
-pub fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
@@ -553,7 +558,7 @@ pub fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 /// A disk that makes every change and only pretends to sync: where no power is cut.
-pub fn syncing_nothing() -> Disk {
+pub(crate) fn syncing_nothing() -> Disk {
     use perennial::store::disk::{Change, Then};
     Disk::watched(|change| {
         Ok(match change {
@@ -564,7 +569,7 @@ pub fn syncing_nothing() -> Disk {
 }
 
 /// Writes these bytes over those of a file that is there, which is faster than to empty it first.
-pub fn overwrite(path: &std::path::Path, bytes: &[u8]) {
+pub(crate) fn overwrite(path: &std::path::Path, bytes: &[u8]) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new()
         .write(true)

@@ -2,20 +2,20 @@
 
 use prost::Message;
 
-#[allow(clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
 }
 
-pub use proto::*;
+pub(crate) use proto::*;
 
 /// A file in the making: its nodes stand in the order in which they are added.
 #[derive(Clone, Default)]
-pub struct Onnx(pub ModelProto);
+pub(crate) struct Onnx(pub ModelProto);
 
 /// The value of an attribute.
 #[derive(Clone)]
-pub enum Set {
+pub(crate) enum Set {
     Int(i64),
     Float(f32),
     Ints(Vec<i64>),
@@ -24,7 +24,7 @@ pub enum Set {
 
 impl Onnx {
     /// A file of opset 17 without nodes, whose first output is `y`.
-    pub fn new() -> Onnx {
+    pub(crate) fn new() -> Onnx {
         let mut file = Onnx::default();
         file.0.opset_import.push(OperatorSetIdProto {
             domain: String::new(),
@@ -35,11 +35,11 @@ impl Onnx {
         file
     }
 
-    pub fn graph(&mut self) -> &mut GraphProto {
+    pub(crate) fn graph(&mut self) -> &mut GraphProto {
         self.0.graph.as_mut().expect("it was made")
     }
 
-    pub fn output(&mut self, name: &str) {
+    pub(crate) fn output(&mut self, name: &str) {
         let described = ValueInfoProto {
             name: name.to_owned(),
             r#type: None,
@@ -48,7 +48,7 @@ impl Onnx {
     }
 
     /// An input of floats (1) or whole numbers (7); a free dimension is -1.
-    pub fn input(&mut self, name: &str, elem_type: i32, dims: &[i64]) {
+    pub(crate) fn input(&mut self, name: &str, elem_type: i32, dims: &[i64]) {
         use tensor_shape_proto::{Dimension, dimension};
         let dim = dims.iter().map(|extent| Dimension {
             value: Some(match extent {
@@ -68,7 +68,13 @@ impl Onnx {
         self.graph().input.push(described);
     }
 
-    pub fn node(&mut self, op_type: &str, inputs: &[&str], output: &str, set: &[(&str, Set)]) {
+    pub(crate) fn node(
+        &mut self,
+        op_type: &str,
+        inputs: &[&str],
+        output: &str,
+        set: &[(&str, Set)],
+    ) {
         let attribute = set.iter().map(|(name, set)| {
             let mut attribute = AttributeProto {
                 name: (*name).to_owned(),
@@ -93,7 +99,7 @@ impl Onnx {
         self.graph().node.push(node);
     }
 
-    pub fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+    pub(crate) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         let raw: Vec<u8> = values
             .iter()
             .flat_map(|value| value.to_le_bytes())
@@ -105,7 +111,7 @@ impl Onnx {
         self.graph().initializer.push(tensor);
     }
 
-    pub fn ints(&mut self, name: &str, shape: &[usize], values: &[i64]) {
+    pub(crate) fn ints(&mut self, name: &str, shape: &[usize], values: &[i64]) {
         let tensor = TensorProto {
             int64_data: values.to_vec(),
             ..tensor(name, 7, shape)
@@ -113,13 +119,13 @@ impl Onnx {
         self.graph().initializer.push(tensor);
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.encode_to_vec()
     }
 }
 
 /// A tensor without values.
-pub fn tensor(name: &str, data_type: i32, shape: &[usize]) -> TensorProto {
+pub(crate) fn tensor(name: &str, data_type: i32, shape: &[usize]) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         data_type,

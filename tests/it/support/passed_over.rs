@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Says that the test on this thread is passed over, and what it lacks.
 #[allow(dead_code)]
-pub fn pass_over(lacks: &str) {
+pub(crate) fn pass_over(lacks: &str) {
     let thread = std::thread::current();
     let line = format!("{}: {lacks}\n", thread.name().unwrap_or("a test"));
     // Not by a macro, whose output would be captured.
@@ -21,7 +21,7 @@ pub fn pass_over(lacks: &str) {
 }
 
 /// Where the tests that were started by this process are noted: beside the programs.
-pub fn note_of(runner: u32) -> PathBuf {
+pub(crate) fn note_of(runner: u32) -> PathBuf {
     let program = std::env::current_exe().expect("it has a path");
     let folder = program
         .ancestors()
@@ -31,6 +31,6 @@ pub fn note_of(runner: u32) -> PathBuf {
 }
 
 /// What started this program: one run of cargo starts all programs of tests.
-pub fn parent() -> u32 {
+pub(crate) fn parent() -> u32 {
     std::os::unix::process::parent_id()
 }

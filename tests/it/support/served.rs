@@ -36,7 +36,7 @@ struct Served<'a> {
 }
 
 /// Checks that what the engine makes of a history, live and recovered, is what it has to be.
-pub fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runtime) {
+pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runtime) {
     let mut served = Served {
         workspace: Workspace::new(&[("m", toml)]),
         runtime,

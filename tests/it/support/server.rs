@@ -24,22 +24,22 @@ use tonic::transport::{Channel, Endpoint};
 use crate::support::{Workspace, question, rows};
 
 /// Nothing here takes longer; what does has stopped.
-pub const WAIT_MAX: Duration = Duration::from_secs(120);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
 
-pub fn kill(process: u32, signal: libc::c_int) {
+pub(crate) fn kill(process: u32, signal: libc::c_int) {
     // SAFETY: it sends a signal to a child of ours that has not been waited for.
     let sent = unsafe { libc::kill(process as libc::pid_t, signal) };
     assert_eq!(sent, 0, "the process is there");
 }
 
-pub fn program(args: &[&str]) -> Command {
+pub(crate) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
     command.args(args).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-pub fn ended(child: Child) -> Output {
+pub(crate) fn ended(child: Child) -> Output {
     let process = child.id();
     let (sender, done) = channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
@@ -53,7 +53,7 @@ pub fn ended(child: Child) -> Output {
 }
 
 /// Runs a command to its end; its stdout and stderr.
-pub fn run(args: &[&str], code: i32) -> (String, String) {
+pub(crate) fn run(args: &[&str], code: i32) -> (String, String) {
     let output = ended(program(args).spawn().expect("the program starts"));
     let stdout = String::from_utf8(output.stdout).expect("UTF-8");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
@@ -62,7 +62,7 @@ pub fn run(args: &[&str], code: i32) -> (String, String) {
 }
 
 /// Runs a command that fails, and expects these words on stderr.
-pub fn refused(args: &[&str], expected: &str) {
+pub(crate) fn refused(args: &[&str], expected: &str) {
     let (stdout, stderr) = run(args, 1);
     assert_eq!(stdout, "", "{args:?}");
     assert!(stderr.contains("error: "), "{stderr}");
@@ -70,18 +70,18 @@ pub fn refused(args: &[&str], expected: &str) {
 }
 
 /// The last line of stdout as an object.
-pub fn json(args: &[&str]) -> Value {
+pub(crate) fn json(args: &[&str]) -> Value {
     let (stdout, _) = run(args, 0);
     let last = stdout.lines().last().expect("a line");
     serde_json::from_str(last).expect("an object")
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 /// A serving process; it does not outlive this.
-pub struct Server {
+pub(crate) struct Server {
     pub child: Child,
     lines: Receiver<String>,
     pub address: String,
@@ -89,19 +89,23 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(models: &Path, data: &Path) -> Server {
+    pub(crate) fn start(models: &Path, data: &Path) -> Server {
         Server::start_with(models, data, |_| {})
     }
 
     /// Its log goes there.
-    pub fn logging(models: &Path, data: &Path, log: Stdio) -> Server {
+    pub(crate) fn logging(models: &Path, data: &Path, log: Stdio) -> Server {
         Server::start_with(models, data, |command| {
             command.stderr(log);
         })
     }
 
     /// As a process that is set up like this.
-    pub fn start_with(models: &Path, data: &Path, set_up: impl FnOnce(&mut Command)) -> Server {
+    pub(crate) fn start_with(
+        models: &Path,
+        data: &Path,
+        set_up: impl FnOnce(&mut Command),
+    ) -> Server {
         let mut command = program(&serve_args(models, data));
         command.stderr(Stdio::null());
         set_up(&mut command);
@@ -125,12 +129,12 @@ impl Server {
         server
     }
 
-    pub fn of(workspace: &Workspace) -> Server {
+    pub(crate) fn of(workspace: &Workspace) -> Server {
         Server::start(&workspace.models(), &workspace.data())
     }
 
     /// Starts it, and kills it after this long, whatever it has come to.
-    pub fn kill_early(workspace: &Workspace, after: Duration) {
+    pub(crate) fn kill_early(workspace: &Workspace, after: Duration) {
         let (models, data) = (workspace.models(), workspace.data());
         let mut command = program(&serve_args(&models, &data));
         let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
@@ -141,27 +145,27 @@ impl Server {
     }
 
     /// Tells it to stop, and expects that it did well.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         kill(self.child.id(), libc::SIGTERM);
         let said = self.lines.recv_timeout(WAIT_MAX);
         assert_eq!(said, Err(RecvTimeoutError::Disconnected), "one line only");
         assert_eq!(self.child.wait().expect("its status").code(), Some(0));
     }
 
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         json(&[args, &["--json", "--server", &self.address]].concat())
     }
 
-    pub fn ask(&self, args: &[&str]) -> String {
+    pub(crate) fn ask(&self, args: &[&str]) -> String {
         run(&[args, &["--server", &self.address]].concat(), 0).0
     }
 
-    pub fn refuses(&self, args: &[&str], expected: &str) {
+    pub(crate) fn refuses(&self, args: &[&str], expected: &str) {
         refused(&[args, &["--server", &self.address]].concat(), expected);
     }
 
     /// The page for Prometheus.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let mut http = TcpStream::connect(&self.http).expect("it listens");
         let request = "GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
         http.write_all(request.as_bytes()).expect("it reads");
@@ -172,13 +176,13 @@ impl Server {
     }
 
     /// The status with the digest, once everything that is on disk was learned.
-    pub async fn status(&self, model: &str) -> ModelStatus {
+    pub(crate) async fn status(&self, model: &str) -> ModelStatus {
         let (batch, _) = rows(1, 0.0).next().expect("a row");
         self.status_of(question(model, &batch)).await
     }
 
     /// The same of a model that another question suits.
-    pub async fn status_of(&self, question: ModelInferRequest) -> ModelStatus {
+    pub(crate) async fn status_of(&self, question: ModelInferRequest) -> ModelStatus {
         let model = question.model_name.clone();
         let mut client = Client::connect(&self.address).await;
         let behind = client.status(&model, false).await;
@@ -195,7 +199,7 @@ impl Drop for Server {
     }
 }
 
-pub fn serve_args<'a>(models: &'a Path, data: &'a Path) -> [&'a str; 9] {
+pub(crate) fn serve_args<'a>(models: &'a Path, data: &'a Path) -> [&'a str; 9] {
     let any = "127.0.0.1:0";
     let (models, data) = (text(models), text(data));
     [
@@ -203,14 +207,14 @@ pub fn serve_args<'a>(models: &'a Path, data: &'a Path) -> [&'a str; 9] {
     ]
 }
 
-pub struct Client {
+pub(crate) struct Client {
     pub inference: GrpcInferenceServiceClient<Channel>,
     pub learning: LearningClient<Channel>,
     pub registry: RegistryClient<Channel>,
 }
 
 impl Client {
-    pub async fn connect(address: &str) -> Client {
+    pub(crate) async fn connect(address: &str) -> Client {
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let endpoint = endpoint.expect("an address").timeout(WAIT_MAX);
         let channel = endpoint.connect().await.expect("it listens");
@@ -221,19 +225,19 @@ impl Client {
         }
     }
 
-    pub async fn status(&mut self, model: &str, digest: bool) -> ModelStatus {
+    pub(crate) async fn status(&mut self, model: &str, digest: bool) -> ModelStatus {
         let model = model.to_owned();
         let reply = self.registry.status(StatusRequest { model, digest }).await;
         reply.expect("a status").into_inner().models.remove(0)
     }
 
-    pub async fn predict(&mut self, request: ModelInferRequest) -> ModelInferResponse {
+    pub(crate) async fn predict(&mut self, request: ModelInferRequest) -> ModelInferResponse {
         let reply = self.inference.model_infer(request).await;
         reply.expect("an answer").into_inner()
     }
 
     /// Waits until everything up to the position was learned; the question is not journaled.
-    pub async fn reach(&mut self, mut request: ModelInferRequest, position: u64) {
+    pub(crate) async fn reach(&mut self, mut request: ModelInferRequest, position: u64) {
         let parameters = [
             ("log", ParameterChoice::BoolParam(false)),
             ("min_position", ParameterChoice::Uint64Param(position)),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Something else than a file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Special {
+pub(crate) enum Special {
     Pipe,
     Zeros,
     Folder,
@@ -20,7 +20,7 @@ pub enum Special {
     Link,
 }
 
-pub const ALL: [Special; 6] = [
+pub(crate) const ALL: [Special; 6] = [
     Special::Pipe,
     Special::Zeros,
     Special::Folder,
@@ -31,7 +31,7 @@ pub const ALL: [Special; 6] = [
 
 impl Special {
     /// How it is named in a sentence.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Special::Pipe => "a named pipe, expected a regular file",
             Special::Zeros => "a link leads to /dev/zero, out of ",
@@ -61,7 +61,7 @@ fn make(place: &Path, kind: libc::mode_t) {
 }
 
 /// Puts each of them where a file is, or would be, and looks at it.
-pub fn each(place: &Path, kinds: &[Special], mut look: impl FnMut(Special)) {
+pub(crate) fn each(place: &Path, kinds: &[Special], mut look: impl FnMut(Special)) {
     let outside = tempfile::tempdir().unwrap();
     let moved = outside.path().join("outside");
     let was_there = place.exists();

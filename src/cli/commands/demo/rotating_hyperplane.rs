@@ -16,11 +16,11 @@ const NOISE: f64 = 0.05;
 const TURN: f64 = 0.0012;
 
 /// The names of the two classes.
-pub const CLASSES: [&str; 2] = ["keep", "leave"];
+pub(super) const CLASSES: [&str; 2] = ["keep", "leave"];
 
 /// The drift of the concept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drift {
+pub(super) enum Drift {
     /// None.
     Steady,
     /// The hyperplane turned at once, and stays.
@@ -30,7 +30,7 @@ pub enum Drift {
 }
 
 impl Drift {
-    pub fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Drift::Steady => "steady",
             Drift::Abrupt => "abrupt drift",
@@ -40,13 +40,13 @@ impl Drift {
 }
 
 /// The stream.
-pub struct RotatingHyperplane {
+pub(super) struct RotatingHyperplane {
     rng: ChaCha8Rng,
     angle: f64,
 }
 
 impl RotatingHyperplane {
-    pub fn new(seed: u64) -> RotatingHyperplane {
+    pub(super) fn new(seed: u64) -> RotatingHyperplane {
         RotatingHyperplane {
             rng: ChaCha8Rng::seed_from_u64(seed),
             angle: 0.4,
@@ -54,12 +54,12 @@ impl RotatingHyperplane {
     }
 
     /// Turns the hyperplane at once.
-    pub fn drift_abruptly(&mut self) {
+    pub(super) fn drift_abruptly(&mut self) {
         self.angle += 2.5;
     }
 
     /// The next rows, with the class of each.
-    pub fn rows(&mut self, n_rows: usize, drift: Drift) -> (Batch, Vec<&'static str>) {
+    pub(super) fn rows(&mut self, n_rows: usize, drift: Drift) -> (Batch, Vec<&'static str>) {
         let mut columns = vec![Vec::new(); N_INPUTS];
         let mut labels = Vec::with_capacity(n_rows);
         for _ in 0..n_rows {
@@ -82,7 +82,7 @@ impl RotatingHyperplane {
 }
 
 /// The names under which the numbers are sent.
-pub fn inputs() -> Vec<Input> {
+pub(super) fn inputs() -> Vec<Input> {
     let input = |index| Input {
         name: format!("x{index}"),
         kind: Kind::Number,
@@ -91,7 +91,7 @@ pub fn inputs() -> Vec<Input> {
 }
 
 /// The description of a model for these rows, with nothing set.
-pub fn description() -> String {
+pub(super) fn description() -> String {
     let mut toml = format!("task = \"classification\"\nclasses = {CLASSES:?}\n");
     for input in inputs() {
         toml += &format!("\n[[input]]\nname = {:?}\nkind = \"number\"\n", input.name);

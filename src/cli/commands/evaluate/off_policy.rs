@@ -22,7 +22,7 @@ use crate::cli::run::report::CpuClock;
 
 /// The learning of a model during its evaluation: off, or from the decisions themselves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mode {
+pub(super) enum Mode {
     /// It learns each decision, `delay` decisions later.
     Learning {
         /// 0: before the next decision.
@@ -43,7 +43,7 @@ impl Mode {
 }
 
 /// A model and its mode.
-pub struct OffPolicyEvaluation {
+pub(super) struct OffPolicyEvaluation {
     pub model: LocalModel,
     pub mode: Mode,
     pub progress: RunProgress,
@@ -51,7 +51,7 @@ pub struct OffPolicyEvaluation {
 
 /// The estimates of a model's policy.
 #[derive(Debug)]
-pub struct OffPolicyReport {
+pub(super) struct OffPolicyReport {
     estimates: OffPolicy,
     n_without_reward: u64,
     /// The number of decisions that a frozen model may have learned.
@@ -62,7 +62,7 @@ pub struct OffPolicyReport {
 
 impl OffPolicyEvaluation {
     /// Runs over the decisions to their end, or until ctrl-c.
-    pub fn run(
+    pub(super) fn run(
         self,
         decisions: impl Iterator<Item = anyhow::Result<LoggedRow>>,
         clock: CpuClock,
@@ -127,7 +127,7 @@ impl OffPolicyEvaluation {
 ///
 /// # Errors
 /// The model does not know its action.
-pub fn logged(decided: LoggedDecision, task: &Task) -> anyhow::Result<LoggedRow> {
+pub(super) fn logged(decided: LoggedDecision, task: &Task) -> anyhow::Result<LoggedRow> {
     let action = task.index(&decided.action);
     Ok(LoggedRow {
         batch: decided.batch,
@@ -153,7 +153,7 @@ impl OffPolicyReport {
     }
 
     /// The report as JSON.
-    pub fn fields(&self) -> Map<String, Value> {
+    pub(super) fn fields(&self) -> Map<String, Value> {
         let mut values = Map::new();
         for (name, _, estimate) in self.named() {
             let value = estimate.map_or(Value::Null, |estimate| {
@@ -184,7 +184,7 @@ impl OffPolicyReport {
     }
 
     /// Prints the report for people.
-    pub fn print(&self) -> anyhow::Result<()> {
+    pub(super) fn print(&self) -> anyhow::Result<()> {
         let of = &self.estimates;
         let line = |name: &str, value: String| print::line(format_args!("{name:<28} {value}"));
         line("decisions", of.n_decisions().to_string())?;
@@ -201,7 +201,7 @@ impl OffPolicyReport {
     }
 
     /// Warnings about the estimates.
-    pub fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.n_without_reward > 0 {
             let n = self.n_without_reward;
@@ -233,7 +233,7 @@ impl OffPolicyReport {
 }
 
 /// A table with a header and a row for each model.
-pub fn table(names: &[String], reports: &[OffPolicyReport]) -> Vec<Vec<String>> {
+pub(super) fn table(names: &[String], reports: &[OffPolicyReport]) -> Vec<Vec<String>> {
     let titles = [
         "model",
         "decisions",
@@ -264,7 +264,7 @@ fn within(estimate: Option<Estimate>) -> String {
 }
 
 /// Refuses a model that is not a bandit.
-pub fn ensure_bandit(task: &Task) -> anyhow::Result<()> {
+pub(super) fn ensure_bandit(task: &Task) -> anyhow::Result<()> {
     let word = task.word();
     ensure!(
         matches!(task, Task::Bandit { .. }),

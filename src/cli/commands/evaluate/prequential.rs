@@ -20,7 +20,7 @@ use crate::cli::run::report::{CpuClock, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
 
 /// A model and its rows, before the first.
-pub struct PrequentialEvaluation<'a> {
+pub(super) struct PrequentialEvaluation<'a> {
     model: LocalModel,
     signature: ModelSignature,
     rows: LabelledRows,
@@ -34,7 +34,7 @@ impl<'a> PrequentialEvaluation<'a> {
     ///
     /// # Errors
     /// The model is not sound, or the rows lack its inputs or the target.
-    pub fn open(
+    pub(super) fn open(
         folder: &Path,
         rows: &Path,
         target: &'a str,
@@ -55,13 +55,13 @@ impl<'a> PrequentialEvaluation<'a> {
     }
 
     /// Its task.
-    pub fn task(&self) -> &Task {
+    pub(super) fn task(&self) -> &Task {
         &self.signature.task
     }
 
     /// Runs the loop to its end, or until ctrl-c: then the targets of all answers are still learned,
     /// and there is no test.
-    pub fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<RunReport> {
+    pub(super) fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<RunReport> {
         let PrequentialEvaluation {
             mut model,
             mut signature,
@@ -144,7 +144,7 @@ fn test(
 }
 
 /// A table with a header and a row for each model.
-pub fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>> {
+pub(super) fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for (name, report) in names.iter().zip(reports) {
         let (scores, titles) = (&report.scores, &report.names);
@@ -172,7 +172,7 @@ pub fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>> {
 }
 
 /// The score of each model over time on a file of rows, beside the no-change line.
-pub fn chart(names: &[String], reports: &[RunReport], rows: Option<&Path>) -> Option<Chart> {
+pub(super) fn chart(names: &[String], reports: &[RunReport], rows: Option<&Path>) -> Option<Chart> {
     let first = reports.first()?;
     let models = names.iter().zip(reports);
     let models = models.map(|(name, report)| Series {

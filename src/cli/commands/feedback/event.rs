@@ -12,7 +12,7 @@ use crate::cli::rows::{Cell, Input, Layout, Row};
 
 /// The refusal of an event.
 #[derive(Debug, PartialEq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The field at fault; empty for the whole event.
     pub field: String,
     /// The reason, as a sentence.
@@ -27,7 +27,7 @@ fn refuse(field: &str, sentence: impl ToString) -> Refusal {
 }
 
 /// Parses an event; its values are checked by the server.
-pub fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackRequest, Refusal> {
+pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackRequest, Refusal> {
     let fields = serde_json::from_str::<Map<String, Value>>(line);
     let mut fields = Fields(fields.map_err(|error| refuse("", error))?);
     let named = fields.text("model")?;

@@ -14,7 +14,7 @@ const ROW_ID_ROWS_MIN: u64 = 20;
 const ROW_NUMBER_ROWS_MIN: u64 = 3;
 
 /// The reason to exclude a column, if there is one.
-pub fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) -> Option<String> {
+pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) -> Option<String> {
     if column.name.is_empty() {
         return Some("it has no name".into());
     }
@@ -50,7 +50,7 @@ pub fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) -> Option
 }
 
 /// The value that all rows share, or that they have none, as a reason.
-pub fn constant(column: &ColumnStats) -> Option<String> {
+pub(super) fn constant(column: &ColumnStats) -> Option<String> {
     match (kind(column), column.range, &column.first_text) {
         (DraftKind::Number, None, _) => Some("it has no value in any row".into()),
         (DraftKind::Number, Some((min, max)), _) if min == max => {
@@ -78,7 +78,7 @@ fn kind(column: &ColumnStats) -> DraftKind {
 }
 
 /// The input for a column.
-pub fn input(column: &ColumnStats) -> DraftInput {
+pub(super) fn input(column: &ColumnStats) -> DraftInput {
     let kind = kind(column);
     let n_values = column.n_numbers + column.n_texts;
     let reason = match (kind, &column.first_text, column.distinct.count()) {

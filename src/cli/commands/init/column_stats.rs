@@ -9,10 +9,10 @@ use super::target::Label;
 use crate::cli::rows::{Cell, number, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
-pub const N_DISTINCT_MAX: usize = 10_000;
+pub(super) const N_DISTINCT_MAX: usize = 10_000;
 
 /// The statistics of one column.
-pub struct ColumnStats {
+pub(super) struct ColumnStats {
     /// The header.
     pub name: String,
     /// Rows with nothing, `NA` or `nan`.
@@ -41,7 +41,7 @@ pub struct ColumnStats {
 
 impl ColumnStats {
     /// The statistics before the first row.
-    pub fn new(name: &str) -> ColumnStats {
+    pub(super) fn new(name: &str) -> ColumnStats {
         ColumnStats {
             name: name.to_owned(),
             n_gaps: 0,
@@ -59,7 +59,7 @@ impl ColumnStats {
     }
 
     /// Adds the next cell, in the row `row_index` from 0, with the label of the row if it has one.
-    pub fn add(&mut self, row_index: u64, cell: &Cell, label: Option<&Label>) {
+    pub(super) fn add(&mut self, row_index: u64, cell: &Cell, label: Option<&Label>) {
         let text = match cell {
             Cell::Text(text) => text,
             Cell::List(values) => return self.add_list(row_index, values.len()),
@@ -107,7 +107,7 @@ impl ColumnStats {
 ///
 /// The sample keeps or drops a value in every row alike, so it shows repetition at any distance.
 #[derive(Default)]
-pub struct DistinctValues {
+pub(super) struct DistinctValues {
     hashes: HashSet<u64>,
     n_zeros: u32,
     has_repeated: bool,
@@ -127,18 +127,18 @@ impl DistinctValues {
     }
 
     /// The number of distinct values; none where it is over the bound.
-    pub fn count(&self) -> Option<usize> {
+    pub(super) fn count(&self) -> Option<usize> {
         (self.n_zeros == 0).then_some(self.hashes.len())
     }
 
     /// True if a value was repeated; beyond the bound, a value of the sample.
-    pub fn has_repeated(&self) -> bool {
+    pub(super) fn has_repeated(&self) -> bool {
         self.has_repeated
     }
 }
 
 /// The comparison of a column with the target: equal, or equal up to a renaming of the classes.
-pub struct TargetCopy {
+pub(super) struct TargetCopy {
     n_rows: usize,
     is_equal: bool,
     is_renaming: bool,
@@ -178,12 +178,12 @@ impl TargetCopy {
     }
 
     /// True if the column equals the target in every row that has one.
-    pub fn is_equal(&self) -> bool {
+    pub(super) fn is_equal(&self) -> bool {
         self.is_equal && self.n_rows > 0
     }
 
     /// True if each class has its own value in every row; few rows are no evidence of it.
-    pub fn is_renaming(&self) -> bool {
+    pub(super) fn is_renaming(&self) -> bool {
         const N_ROWS_MIN: usize = 20;
         let n_classes = self.value_of_class.len();
         self.is_renaming && self.n_rows >= N_ROWS_MIN.max(2 * n_classes)

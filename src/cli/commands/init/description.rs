@@ -23,7 +23,7 @@ const ENCODER: &str = "# encoder = \"FOLDER\"        # a pretrained BERT takes i
 
 impl Draft {
     /// The text of the model.toml.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         let source = self.source.escape_debug();
         let mut toml = format!(
             "# Drafted by `perennial init` from {source} ({} rows). \
@@ -84,7 +84,7 @@ impl fmt::Display for ExcludedColumn {
 }
 
 /// The numbers that a column lies between, as a comment shows them.
-pub fn shown_range(range: Option<(f64, f64)>) -> String {
+pub(super) fn shown_range(range: Option<(f64, f64)>) -> String {
     match range {
         Some((min, max)) => format!("{} .. {}", shown(min), shown(max)),
         None => "no numbers".into(),
@@ -92,7 +92,7 @@ pub fn shown_range(range: Option<(f64, f64)>) -> String {
 }
 
 /// A number as a comment shows it.
-pub fn shown(number: f64) -> String {
+pub(super) fn shown(number: f64) -> String {
     if number == 0.0 || (1e-5..1e16).contains(&number.abs()) {
         number.to_string()
     } else {

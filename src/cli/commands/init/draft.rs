@@ -4,7 +4,7 @@
 
 /// The task of a drafted model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Task {
+pub(crate) enum Task {
     /// Predict the class of a row.
     Classification,
     /// Predict a number.
@@ -15,7 +15,7 @@ pub enum Task {
 
 /// A drafted model description, with its reasons.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// The name of the file of rows.
     pub source: String,
     /// The number of rows in the file.
@@ -34,7 +34,7 @@ pub struct Draft {
 
 /// One input of a drafted model.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DraftInput {
+pub(crate) struct DraftInput {
     /// The header of its column, verbatim.
     pub name: String,
     /// Its kind.
@@ -47,7 +47,7 @@ pub struct DraftInput {
 
 /// The kind of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DraftKind {
+pub(crate) enum DraftKind {
     /// A number, or a gap.
     Number,
     /// A value from a set.
@@ -60,7 +60,7 @@ pub enum DraftKind {
 
 /// A column that is not an input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ExcludedColumn {
+pub(crate) struct ExcludedColumn {
     /// Its header, verbatim.
     pub name: String,
     /// The reason for the exclusion.

@@ -6,7 +6,7 @@ use crate::cli::rows::quoted;
 
 /// The goal of a drafted model.
 #[derive(Clone, Copy, Debug)]
-pub enum Goal<'a> {
+pub(crate) enum Goal<'a> {
     /// To predict a column, with the task if it was given.
     Target(&'a str, Option<Task>),
     /// To choose an action, from logged decisions: the columns of action, reward and propensity.
@@ -15,7 +15,7 @@ pub enum Goal<'a> {
 
 impl Goal<'_> {
     /// The reason of the task, for a comment in the description.
-    pub fn reason(&self, choice: &TaskChoice) -> String {
+    pub(crate) fn reason(&self, choice: &TaskChoice) -> String {
         match self {
             Goal::Target(..) => choice.reason.clone(),
             Goal::Decisions([action, ..]) => {

@@ -9,7 +9,7 @@ use super::goal::Goal;
 use crate::cli::rows::{Cell, Row, find_column, number, quoted};
 
 /// A column of the outcome of a decision, which a model cannot know when it decides.
-pub struct LoggedColumn {
+pub(super) struct LoggedColumn {
     /// Its place in the file.
     pub column: usize,
     name: String,
@@ -20,7 +20,7 @@ pub struct LoggedColumn {
 }
 
 /// The columns of reward and propensity among those of a file.
-pub fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
+pub(super) fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
     let Goal::Decisions([action, reward, propensity]) = goal else {
         return Ok(Vec::new());
     };
@@ -48,7 +48,7 @@ pub fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<Vec<Logg
 
 impl LoggedColumn {
     /// Refuses a value out of range.
-    pub fn check(&self, row: &Row) -> anyhow::Result<()> {
+    pub(super) fn check(&self, row: &Row) -> anyhow::Result<()> {
         let (line, name) = (row.line, quoted(&self.name));
         let Cell::Text(text) = &row.cells[self.column] else {
             bail!("line {line}: column {name}: a list, expected one value");
@@ -63,7 +63,7 @@ impl LoggedColumn {
     }
 
     /// The column as an excluded one.
-    pub fn excluded(&self) -> ExcludedColumn {
+    pub(super) fn excluded(&self) -> ExcludedColumn {
         ExcludedColumn {
             name: self.name.clone(),
             reason: self.reason.to_owned(),

@@ -10,13 +10,13 @@ use super::column_stats::ColumnStats;
 use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
 
 /// The inputs and the excluded columns of a file.
-pub struct Selection {
+pub(super) struct Selection {
     pub inputs: Vec<DraftInput>,
     pub excluded: Vec<ExcludedColumn>,
 }
 
 /// Selects the inputs; columns of no use for the task are excluded.
-pub fn select(stats: &[ColumnStats], task: Task, n_rows: u64) -> Selection {
+pub(super) fn select(stats: &[ColumnStats], task: Task, n_rows: u64) -> Selection {
     let mut selection = Selection {
         inputs: Vec::new(),
         excluded: Vec::new(),

@@ -18,7 +18,7 @@ const LABEL_BYTES_MAX: usize = 1024;
 const N_INTEGER_CLASSES_MAX: usize = 20;
 
 /// The target of one row.
-pub struct Label<'a> {
+pub(super) struct Label<'a> {
     /// The text in the file.
     pub text: &'a str,
     /// Its value, if it is a number.
@@ -28,7 +28,7 @@ pub struct Label<'a> {
 }
 
 /// The statistics of the target.
-pub struct TargetStats {
+pub(super) struct TargetStats {
     name: String,
     n_rows: u64,
     labels: Vec<String>,
@@ -42,7 +42,7 @@ pub struct TargetStats {
 }
 
 /// The task for a target, with its reason.
-pub struct TaskChoice {
+pub(crate) struct TaskChoice {
     pub task: Task,
     pub reason: String,
     /// Classes or actions; none for a regression.
@@ -51,7 +51,7 @@ pub struct TaskChoice {
 
 impl TargetStats {
     /// The statistics before the first row.
-    pub fn new(name: &str) -> TargetStats {
+    pub(super) fn new(name: &str) -> TargetStats {
         TargetStats {
             name: quoted(name),
             n_rows: 0,
@@ -65,7 +65,7 @@ impl TargetStats {
     }
 
     /// Adds the next value that is not a gap, and returns it as a label.
-    pub fn add<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
+    pub(super) fn add<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
         self.n_rows += 1;
         let number = number(text);
         match number {
@@ -109,7 +109,7 @@ impl TargetStats {
     ///
     /// # Errors
     /// The values leave nothing to learn, or do not suit the task.
-    pub fn choose(self, asked: Option<Task>) -> anyhow::Result<TaskChoice> {
+    pub(super) fn choose(self, asked: Option<Task>) -> anyhow::Result<TaskChoice> {
         let name = &self.name;
         ensure!(self.n_rows > 0, "target {name} has no value in any row");
         let n_labels = self.labels.len();

@@ -18,7 +18,7 @@ use crate::cli::run::latency::Latencies;
 
 impl StreamRun {
     /// Keeps many rows and events in flight; answers are still scored in the order of the rows.
-    pub async fn open(
+    pub(super) async fn open(
         &mut self,
         rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
     ) -> anyhow::Result<()> {

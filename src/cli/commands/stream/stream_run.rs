@@ -39,7 +39,7 @@ pub(super) struct StreamRun {
 
 impl StreamRun {
     /// One row after the other.
-    pub async fn closed(
+    pub(super) async fn closed(
         &mut self,
         rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
     ) -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ impl StreamRun {
         Ok(())
     }
 
-    pub fn judge(
+    pub(super) fn judge(
         &mut self,
         row: &LabelledRow,
         answer: Answer,
@@ -72,7 +72,7 @@ impl StreamRun {
         Ok(())
     }
 
-    pub async fn submit(&mut self, due: DueFeedback<String>) -> anyhow::Result<()> {
+    pub(super) async fn submit(&mut self, due: DueFeedback<String>) -> anyhow::Result<()> {
         let started = Instant::now();
         let row = due.row;
         let event = self.feedback(due);
@@ -84,7 +84,7 @@ impl StreamRun {
         Ok(())
     }
 
-    pub fn feedback(&self, due: DueFeedback<String>) -> FeedbackRequest {
+    pub(super) fn feedback(&self, due: DueFeedback<String>) -> FeedbackRequest {
         let mut event = FeedbackRequest {
             model: self.model.clone(),
             feedback_id: format!("{}-{}", self.id, due.row),
@@ -103,7 +103,7 @@ impl StreamRun {
     }
 
     /// A journaled request that waits for everything acknowledged so far.
-    pub fn request<'a>(&'a self, batch: &'a Batch) -> PredictRequest<'a> {
+    pub(super) fn request<'a>(&'a self, batch: &'a Batch) -> PredictRequest<'a> {
         PredictRequest {
             model: &self.model,
             inputs: &self.described.inputs,
@@ -114,7 +114,7 @@ impl StreamRun {
     }
 
     /// A request that is not journaled.
-    pub fn unjournaled(&self, batch: &Batch) -> ModelInferRequest {
+    pub(super) fn unjournaled(&self, batch: &Batch) -> ModelInferRequest {
         let request = PredictRequest {
             is_journaled: false,
             ..self.request(batch)
@@ -123,7 +123,7 @@ impl StreamRun {
     }
 
     /// Waits until everything acknowledged has been learned.
-    pub async fn catch_up(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn catch_up(&mut self) -> anyhow::Result<()> {
         if let Some(batch) = &self.last {
             let request = self.unjournaled(batch);
             self.client.predict(request).await?;
@@ -132,7 +132,7 @@ impl StreamRun {
     }
 
     /// The mean score on rows that are not learned.
-    pub async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
+    pub(super) async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
         self.described.task = self.run.task().clone();
         let interrupt = self.interrupt.clone();
@@ -149,7 +149,7 @@ impl StreamRun {
     }
 
     /// The report; `before` are the members at the start of the run.
-    pub async fn report(
+    pub(super) async fn report(
         mut self,
         before: Vec<MemberStatus>,
         seconds: f64,
@@ -174,7 +174,7 @@ impl StreamRun {
 }
 
 /// The members of a model, with their scores so far.
-pub async fn members(client: &mut Client, model: &str) -> anyhow::Result<Vec<MemberStatus>> {
+pub(super) async fn members(client: &mut Client, model: &str) -> anyhow::Result<Vec<MemberStatus>> {
     let models = client.status(model).await?;
     Ok(models.into_iter().flat_map(|model| model.members).collect())
 }

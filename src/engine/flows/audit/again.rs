@@ -57,7 +57,7 @@ pub(super) fn fate_at(versions: &Versions, position: u64, facts: &Facts) -> Opti
 
 impl DerivedState {
     /// Why it answers otherwise than was served.
-    pub fn difference(&self) -> String {
+    pub(super) fn difference(&self) -> String {
         let now = Description {
             toml: String::new(),
             build: BUILD.to_owned(),
@@ -99,7 +99,7 @@ pub(super) struct OfSource {
 }
 
 impl OfSource {
-    pub fn new(source: &str) -> OfSource {
+    pub(super) fn new(source: &str) -> OfSource {
         OfSource {
             selector: Selector::Source(source.to_owned()),
             first_position: None,
@@ -108,7 +108,7 @@ impl OfSource {
     }
 
     /// Takes note of an entry.
-    pub fn note(&mut self, entry: &Entry) {
+    pub(super) fn note(&mut self, entry: &Entry) {
         match &entry.event {
             Event::Feedback(feedback)
                 if self.first_position.is_none() && self.selector.chooses(feedback, entry.time) =>
@@ -122,7 +122,7 @@ impl OfSource {
 
     /// The state at a position without the feedback of the source, and how many events that
     /// excludes; the journal is written up to `last`.
-    pub fn state_without(
+    pub(super) fn state_without(
         &self,
         versions: &Versions,
         position: u64,
@@ -186,7 +186,7 @@ pub(super) fn answer(
 }
 
 /// The outputs of one row of `n_rows`.
-pub fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
+pub(super) fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
     let cut = |values: &[f32]| {
         let width = values.len() / n_rows;
         values[row * width..(row + 1) * width].to_vec()
@@ -206,7 +206,7 @@ pub fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
     }
 }
 
-pub fn same_bits(one: &Outputs, other: &Outputs) -> bool {
+pub(super) fn same_bits(one: &Outputs, other: &Outputs) -> bool {
     let equal = |one: &[f32], other: &[f32]| {
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         bits(one) == bits(other)

@@ -21,7 +21,7 @@ const PRIOR: f64 = 1.0;
 
 /// The factor on estimates before the softmax.
 #[derive(Clone, Debug, PartialEq)]
-pub struct InverseTemperature {
+pub(crate) struct InverseTemperature {
     logarithm: f64,
     curvature: f64,
 }
@@ -37,12 +37,12 @@ impl Default for InverseTemperature {
 
 impl InverseTemperature {
     /// The factor as it is now.
-    pub fn factor(&self) -> f32 {
+    pub(crate) fn factor(&self) -> f32 {
         self.logarithm.exp() as f32
     }
 
     /// Learns from estimates `[classes]` that were made before their class was known.
-    pub fn observe(&mut self, estimates: &[f32], class: usize) {
+    pub(crate) fn observe(&mut self, estimates: &[f32], class: usize) {
         let factor = self.factor();
         let mut p: Vec<f32> = estimates.iter().map(|z| factor * z).collect();
         softmax(&mut p);
@@ -65,7 +65,7 @@ impl InverseTemperature {
     }
 
     /// F64 `sharpness` `[2]`.
-    pub fn save(&self, tensors: &mut Tensors) {
+    pub(crate) fn save(&self, tensors: &mut Tensors) {
         tensors.put_f64("sharpness", &[2], vec![self.logarithm, self.curvature]);
     }
 
@@ -73,7 +73,7 @@ impl InverseTemperature {
     ///
     /// # Errors
     /// When it is out of bounds.
-    pub fn load(tensors: &mut Tensors) -> Result<InverseTemperature, Error> {
+    pub(crate) fn load(tensors: &mut Tensors) -> Result<InverseTemperature, Error> {
         let values = tensors.take_f64("sharpness", &[Some(2)])?;
         let bounds = MIN.ln()..=MAX.ln();
         if !bounds.contains(&values[0]) || !(PRIOR..f64::INFINITY).contains(&values[1]) {

@@ -33,7 +33,7 @@ const TARGET_MAX: f32 = 1e4;
 
 /// The shape and the settings of a regression.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Features of a row.
     pub n_features: usize,
     /// Targets of a row, regressed on the same features.
@@ -46,7 +46,7 @@ pub struct Settings {
 
 /// A regression that learns.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recursion {
+pub(crate) struct Recursion {
     settings: Settings,
     /// Present from the first example on.
     matrices: Option<Matrices>,
@@ -77,7 +77,7 @@ struct Matrices {
 
 impl Recursion {
     /// Weights zero.
-    pub fn new(settings: Settings) -> Recursion {
+    pub(crate) fn new(settings: Settings) -> Recursion {
         let n_weights = settings.n_outputs * settings.n_features;
         Recursion {
             settings,
@@ -95,19 +95,19 @@ impl Recursion {
     }
 
     /// Its shape and settings.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         self.settings
     }
 
     /// The estimate of every output, `[n_outputs]`.
-    pub fn scores(&self, phi: &[f32]) -> Vec<f32> {
+    pub(crate) fn scores(&self, phi: &[f32]) -> Vec<f32> {
         let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
         let scores = self.estimates(&phi).into_iter();
         scores.map(|score| score as f32).collect()
     }
 
     /// Takes other settings of the same shape; the weights follow at once.
-    pub fn reconfigure(&mut self, forgetting: f64, ridge: f64) {
+    pub(crate) fn reconfigure(&mut self, forgetting: f64, ridge: f64) {
         let before = self.settings;
         if (before.forgetting, before.ridge) != (forgetting, ridge) {
             self.fold();
@@ -118,12 +118,12 @@ impl Recursion {
     }
 
     /// The weights as they are served, `[n_outputs, n_features]`.
-    pub fn served(&self) -> impl Iterator<Item = f32> {
+    pub(crate) fn served(&self) -> impl Iterator<Item = f32> {
         self.weight.iter().map(|weight| *weight as f32)
     }
 
     /// How far it can be trusted, without a copy of the matrix.
-    pub fn posterior(&self) -> Posterior {
+    pub(crate) fn posterior(&self) -> Posterior {
         let (inverse, growth) = match &self.matrices {
             Some(matrices) => (Some(matrices.inverse.clone()), self.growth),
             None => (None, 1.0 / self.settings.ridge),
@@ -139,7 +139,7 @@ impl Recursion {
 
     /// Learns one example, or several at once: `phi` `[rows, n_features]` and `targets`
     /// `[rows, n_outputs]`. False where a number is not finite, and then nothing has changed.
-    pub fn observe(&mut self, phi: &[f32], targets: &[f32]) -> bool {
+    pub(crate) fn observe(&mut self, phi: &[f32], targets: &[f32]) -> bool {
         let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
         debug_assert_eq!(phi.len() / n, targets.len() / n_outputs);
         if !phi.iter().chain(targets).all(|value| value.is_finite()) {
@@ -159,7 +159,7 @@ impl Recursion {
 
     /// One example that was learned had a target that was larger by `delta`: `C += phi delta`,
     /// `W += P phi delta`, and no new example is counted.
-    pub fn correct(&mut self, phi: &[f32], output_index: usize, delta: f32) -> bool {
+    pub(crate) fn correct(&mut self, phi: &[f32], output_index: usize, delta: f32) -> bool {
         if !phi.iter().all(|x| x.is_finite()) || !delta.is_finite() {
             return false;
         }
@@ -180,14 +180,14 @@ impl Recursion {
     }
 
     /// How much of an example's weight is left after so many later ones.
-    pub fn left_after(&self, n_later: u64) -> f64 {
+    pub(crate) fn left_after(&self, n_later: u64) -> f64 {
         self.settings.forgetting.powf(n_later as f64)
     }
 
     /// One example, of which a part `left` has not faded, had targets `after` `[n_outputs]` and not
     /// `before`: the weights become those of the batch problem with the targets that it had.
     /// False where a number is not finite, and then nothing has changed.
-    pub fn amend(&mut self, phi: &[f32], [before, after]: [&[f32]; 2], left: f64) -> bool {
+    pub(crate) fn amend(&mut self, phi: &[f32], [before, after]: [&[f32]; 2], left: f64) -> bool {
         let finite = phi.iter().chain(before).chain(after).all(|x| x.is_finite());
         if !finite || !left.is_finite() {
             return false;
@@ -222,7 +222,7 @@ impl Recursion {
     /// Expresses the targets in another scale, in which target `y` of an output is `factor * y` and
     /// its shift; `shifts` `[n_outputs]`. Feature `bias` is one in every row; the penalty goes on to
     /// hold the weights at zero, which is the mean of the new scale.
-    pub fn rescale(&mut self, factor: f64, shifts: &[f64], bias: usize) {
+    pub(crate) fn rescale(&mut self, factor: f64, shifts: &[f64], bias: usize) {
         if self.matrices.is_none() {
             return;
         }

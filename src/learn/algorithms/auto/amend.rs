@@ -22,7 +22,7 @@ impl AutoLearner {
     /// Ridge regressions of classes and rewards, and neighbours, are as if it had been from the
     /// start what it is; linear members and the network as far as that can be told. A regression's
     /// rows hold the value before them, and its errors are held: it learns the example once more.
-    pub fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> bool {
+    pub(crate) fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> bool {
         let Amendment {
             example,
             before,
@@ -168,7 +168,7 @@ impl AutoLearner {
 
     /// Expresses linear members and regressions in another scale of the rewards; `counts` are the
     /// examples that showed each output. An output that never learned stays at the mean.
-    pub fn rescale(&mut self, change: Rescale, counts: &[u64]) {
+    pub(crate) fn rescale(&mut self, change: Rescale, counts: &[u64]) {
         let plan = &self.portfolio.plan;
         let shift = |step: f32, count: &u64| {
             let unlearned = f64::from(1.0 + step).powf(-(*count as f64));

@@ -15,7 +15,7 @@ const EXAMPLES: usize = 128;
 
 /// Answers by example, the newest last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answers(VecDeque<Answered>);
+pub(super) struct Answers(VecDeque<Answered>);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Answered {
@@ -29,7 +29,7 @@ struct Answered {
 
 /// The answer of a member with these outputs to a target: the index of a class or of the best
 /// action, or the expected reward or value.
-pub fn answer(outputs: &[f32], target: Target) -> f32 {
+pub(super) fn answer(outputs: &[f32], target: Target) -> f32 {
     match target {
         Target::Class(_) | Target::BestAction(_) => argmax(outputs) as f32,
         Target::Value(_) => outputs[0],
@@ -41,7 +41,7 @@ pub fn answer(outputs: &[f32], target: Target) -> f32 {
 
 impl Answers {
     /// Keeps the answers to one example.
-    pub fn keep(&mut self, example: u64, target: Target, answers: Vec<f32>) {
+    pub(super) fn keep(&mut self, example: u64, target: Target, answers: Vec<f32>) {
         if self.0.len() == EXAMPLES {
             self.0.pop_front();
         }
@@ -53,14 +53,14 @@ impl Answers {
     }
 
     /// The answers to one example, `[members]`.
-    pub fn to(&self, example: u64) -> Option<&[f32]> {
+    pub(super) fn to(&self, example: u64) -> Option<&[f32]> {
         let mut newest = self.0.iter().rev();
         let found = newest.find(|one| one.example == example)?;
         Some(&found.answers)
     }
 
     /// Expresses values in another scale of the target.
-    pub fn rescale(&mut self, change: Rescale) {
+    pub(super) fn rescale(&mut self, change: Rescale) {
         let values = self.0.iter_mut().filter(|one| !one.are_indexes);
         for answer in values.flat_map(|one| &mut one.answers) {
             *answer = change.apply(*answer);
@@ -69,7 +69,7 @@ impl Answers {
 
     /// U64 `answers.examples` `[n]`, U8 `answers.are_indexes` `[n]` and F32 `answers`
     /// `[n, members]`.
-    pub fn save(&self, tensors: &mut Tensors) {
+    pub(super) fn save(&self, tensors: &mut Tensors) {
         let n = self.0.len();
         let examples = self.0.iter().map(|one| one.example).collect();
         tensors.put_u64("answers.examples", &[n], examples);
@@ -82,7 +82,7 @@ impl Answers {
     }
 
     /// Reads back what [`Answers::save`] wrote of so many members.
-    pub fn load(n_members: usize, tensors: &mut Tensors) -> Result<Answers, Error> {
+    pub(super) fn load(n_members: usize, tensors: &mut Tensors) -> Result<Answers, Error> {
         let are_indexes = tensors.take_u8("answers.are_indexes", &[None])?;
         let n = are_indexes.len();
         let examples = tensors.take_u64("answers.examples", &[Some(n)])?;

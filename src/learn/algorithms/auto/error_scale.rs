@@ -24,7 +24,7 @@ const FULL: f32 = 4.0;
 
 /// The usual errors, in deviations of the target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ErrorScale {
+pub(super) struct ErrorScale {
     /// Of every member, and of the mixture behind them.
     medians: Vec<f32>,
     /// Errors of each so far, up to a bound.
@@ -33,7 +33,7 @@ pub struct ErrorScale {
 
 impl ErrorScale {
     /// One deviation each.
-    pub fn new(n_members: usize) -> ErrorScale {
+    pub(super) fn new(n_members: usize) -> ErrorScale {
         ErrorScale {
             medians: vec![1.0; n_members + 1],
             count: 0.0,
@@ -41,19 +41,19 @@ impl ErrorScale {
     }
 
     /// An error as its member learns from it.
-    pub fn held(&self, member: usize, error: f32) -> f32 {
+    pub(super) fn held(&self, member: usize, error: f32) -> f32 {
         let reach = HELD * self.medians[member];
         error.clamp(-reach, reach)
     }
 
     /// The loss of an error, in [0, 1].
-    pub fn loss(&self, error: f32) -> f64 {
+    pub(super) fn loss(&self, error: f32) -> f64 {
         let mixture = self.medians[self.medians.len() - 1];
         f64::from((error.abs() / (FULL * mixture)).min(1.0))
     }
 
     /// Follows the error of every member, and of the mixture behind them.
-    pub fn observe(&mut self, errors: impl Iterator<Item = f32>) {
+    pub(super) fn observe(&mut self, errors: impl Iterator<Item = f32>) {
         let [least, most] = BOUNDS;
         let rate = (RATES[0] / (1.0 + self.count / SETTLING)).max(RATES[1]);
         self.count = (self.count + 1.0).min(COUNT_MAX);
@@ -64,13 +64,13 @@ impl ErrorScale {
     }
 
     /// The tensors that [`ErrorScale::load`] reads.
-    pub fn save(&self, tensors: &mut Tensors) {
+    pub(super) fn save(&self, tensors: &mut Tensors) {
         tensors.put_f32("spread", &[self.medians.len()], self.medians.clone());
         tensors.put_f32("spread.count", &[1], vec![self.count]);
     }
 
     /// Reads back what was saved of as many members.
-    pub fn load(&mut self, tensors: &mut Tensors) -> Result<(), Error> {
+    pub(super) fn load(&mut self, tensors: &mut Tensors) -> Result<(), Error> {
         let medians = tensors.take_f32("spread", &[Some(self.medians.len())])?;
         let count = tensors.take_f32("spread.count", &[Some(1)])?[0];
         let [least, most] = BOUNDS;

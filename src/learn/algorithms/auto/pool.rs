@@ -34,7 +34,7 @@ const INVERSE_TEMPERATURE: [f32; 2] = [0.05, 50.0];
 const WEIGHT_MAX: f32 = 4.0;
 
 /// Learns from what was said of a row and what was true.
-pub fn observe(
+pub(super) fn observe(
     portfolio: &mut Portfolio,
     member_outputs: &MemberOutputs,
     losses: &[f64],
@@ -72,7 +72,7 @@ pub fn observe(
 }
 
 /// Learns by how much more, or less, each member has lost than was learned of it.
-pub fn amend(weights: &mut [f64], losses: &[f64]) {
+pub(super) fn amend(weights: &mut [f64], losses: &[f64]) {
     reweigh(weights, losses, ETA);
 }
 
@@ -130,7 +130,7 @@ fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: f32) {
     }
 }
 
-pub fn save(pool: &Pool) -> Tensors {
+pub(super) fn save(pool: &Pool) -> Tensors {
     let mut tensors = Tensors::default();
     tensors.put_f64("shares", &[pool.weights.len()], pool.weights.clone());
     tensors.put_f32(
@@ -142,7 +142,7 @@ pub fn save(pool: &Pool) -> Tensors {
     tensors
 }
 
-pub fn load(pool: &mut Pool, tensors: &mut Tensors) -> Result<(), Error> {
+pub(super) fn load(pool: &mut Pool, tensors: &mut Tensors) -> Result<(), Error> {
     let wrong = |name: &str, what: String| Err(Error::value(name, what));
     let weights = tensors.take_f64("shares", &[Some(pool.weights.len())])?;
     let sum: f64 = weights.iter().sum();

@@ -13,7 +13,7 @@ use crate::model::{NoChange, Portfolio, Range, Spec};
 
 impl AutoLearner {
     /// The weights that are served.
-    pub fn weights(&self) -> Tensors {
+    pub(crate) fn weights(&self) -> Tensors {
         let portfolio = &self.portfolio;
         let mut tensors = portfolio
             .linear_members
@@ -44,7 +44,7 @@ impl AutoLearner {
     }
 
     /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
+    pub(crate) fn state(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_f64("length", &[2], self.length.to_vec());
         self.error_scale.save(&mut tensors);
@@ -68,7 +68,7 @@ impl AutoLearner {
     }
 
     /// Replaces everything learned by what was saved.
-    pub fn load(
+    pub(crate) fn load(
         &mut self,
         spec: &Spec,
         form: Form,

@@ -14,7 +14,7 @@ use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
 
 /// An example on its way into an update that makes it good.
-pub struct Amended {
+pub(super) struct Amended {
     before: Target,
     after: Target,
     /// The part of its update that is left; none where that is not known, and of classes.
@@ -25,19 +25,24 @@ pub struct Amended {
 }
 
 /// A row's outputs, and their gradients to be written.
-pub struct Row<'a> {
+pub(super) struct Row<'a> {
     pub outputs: &'a [f32],
     pub gradient: &'a mut [f32],
 }
 
 impl Amended {
     /// Writes the gradient of its row with respect to the outputs of the network.
-    pub fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
+    pub(super) fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
         self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
     /// The same in what an average over so many updates gives.
-    pub fn averaged_gradient(&self, replay_loss: &ReplayLoss<'_>, horizon: f32, row: Row<'_>) {
+    pub(super) fn averaged_gradient(
+        &self,
+        replay_loss: &ReplayLoss<'_>,
+        horizon: f32,
+        row: Row<'_>,
+    ) {
         self.gradient_of(|left| left.averaged(horizon), replay_loss, row);
     }
 
@@ -62,13 +67,13 @@ impl Amended {
 }
 
 /// True if a network keeps the influence of its examples, so that one can be amended.
-pub fn has_influence(spec: &Spec) -> bool {
+pub(super) fn has_influence(spec: &Spec) -> bool {
     spec.revision >= 2 && !matches!(spec.task, Task::Classification { .. })
 }
 
 impl GradientLearner {
     /// Makes good an example that turned out to be another.
-    pub fn amend(
+    pub(crate) fn amend(
         &mut self,
         row: Encoded,
         amendment: &Amendment,
@@ -145,7 +150,7 @@ impl GradientLearner {
 
     /// Expresses the learned weights in another scale of rewards. The initial output is at the mean
     /// of whichever scale there is.
-    pub fn rescale(&mut self, change: Rescale) {
+    pub(crate) fn rescale(&mut self, change: Rescale) {
         let Some(influence) = &self.influence else {
             return;
         };

@@ -26,7 +26,7 @@ const RECENT: f64 = 100.0;
 
 /// Both averages.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Averages {
+pub(super) struct Averages {
     /// Plastic and stable.
     pair: [Average; 2],
     n_updates: u64,
@@ -50,7 +50,7 @@ impl Average {
 
 impl Averages {
     /// Of a network that has learned nothing.
-    pub fn new(parameters: &Parameters, device: Device) -> Averages {
+    pub(super) fn new(parameters: &Parameters, device: Device) -> Averages {
         // It takes no steps of its own: the rule that remembers nothing is enough.
         let average = || Average {
             network: TrainingNetwork::new(parameters.clone(), Optimizer::Sgd, device),
@@ -64,13 +64,13 @@ impl Averages {
     }
 
     /// Has both computed on this device from now on.
-    pub fn move_to(&mut self, device: Device) {
+    pub(super) fn move_to(&mut self, device: Device) {
         let networks = self.pair.iter_mut().map(|average| &mut average.network);
         networks.for_each(|network| network.move_to(device));
     }
 
     /// Expresses the outputs of both in another scale, as [`TrainingNetwork::rescale`].
-    pub fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
+    pub(super) fn rescale(&mut self, factor: f32, shift: impl Fn(usize) -> f32) {
         for average in &mut self.pair {
             average.network.rescale(factor, &shift);
             average.loss *= f64::from(factor * factor);
@@ -83,7 +83,7 @@ impl Averages {
     }
 
     /// The weights that serve.
-    pub fn served(&self) -> Cow<'_, Parameters> {
+    pub(super) fn served(&self) -> Cow<'_, Parameters> {
         self.pair[self.best()].network.parameters()
     }
 
@@ -91,13 +91,13 @@ impl Averages {
     ///
     /// # Errors
     /// Their device fails.
-    pub fn answer(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
+    pub(super) fn answer(&mut self, rows: &[&Encoded]) -> Result<(), DeviceError> {
         let mut each = self.pair.iter_mut();
         each.try_for_each(|average| average.network.forward(rows))
     }
 
     /// The answer to one row by the average that does better on it.
-    pub fn anchor(&self, row: usize, target: Target, output_loss: OutputLoss<'_>) -> &[f32] {
+    pub(super) fn anchor(&self, row: usize, target: Target, output_loss: OutputLoss<'_>) -> &[f32] {
         let [plastic, stable] = [0, 1].map(|index| self.pair[index].outputs(row));
         let mut gradient = vec![0.0; plastic.len()];
         let plastic_loss = output_loss.gradient(target, plastic, &mut gradient);
@@ -110,7 +110,7 @@ impl Averages {
 
     /// Scores both on the rows that they answered, of which the first `n_new` are new. The loss is
     /// that of an update: a mean over the new and one over the remembered.
-    pub fn judge(&mut self, targets: &[Target], n_new: usize, output_loss: OutputLoss<'_>) {
+    pub(super) fn judge(&mut self, targets: &[Target], n_new: usize, output_loss: OutputLoss<'_>) {
         let share = 1.0 / RECENT.min(self.n_updates as f64 + 1.0);
         for average in &mut self.pair {
             let mut losses = [0.0; 2];
@@ -132,7 +132,7 @@ impl Averages {
     ///
     /// # Errors
     /// As [`Averages::answer`].
-    pub fn amend(
+    pub(super) fn amend(
         &mut self,
         amended: &Amended,
         settings: &Gradient,
@@ -156,14 +156,14 @@ impl Averages {
     }
 
     /// Lets these outputs follow as if they were new: their classes have just come.
-    pub fn let_in(&mut self, outputs: Range<usize>) {
+    pub(super) fn let_in(&mut self, outputs: Range<usize>) {
         let outputs = outputs.map(|output| (output as u64, self.n_updates));
         self.late.extend(outputs);
     }
 
     /// Follows a network that has made one more update, with these rows; errors as
     /// [`Averages::answer`].
-    pub fn follow(
+    pub(super) fn follow(
         &mut self,
         network: &TrainingNetwork,
         rows: &[&Encoded],
@@ -187,7 +187,7 @@ impl Averages {
     }
 
     /// All but the served weights.
-    pub fn save(&self) -> Tensors {
+    pub(super) fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         let losses = self.pair.iter().map(|average| average.loss).collect();
         tensors.put_f64("losses", &[2], losses);
@@ -207,7 +207,7 @@ impl Averages {
     }
 
     /// Replaces both by what [`Averages::save`] wrote and the served weights.
-    pub fn load(&mut self, served: Parameters, tensors: &mut Tensors) -> Result<(), Error> {
+    pub(super) fn load(&mut self, served: Parameters, tensors: &mut Tensors) -> Result<(), Error> {
         let losses = tensors.take_f64("losses", &[Some(2)])?;
         if !losses.iter().all(|loss| loss.is_finite()) {
             return Err(Error::value("losses", format!("{losses:?}")));

@@ -24,7 +24,7 @@ const BEGUN: f64 = 100.0;
 
 /// The influence of the newest examples on the outputs of a network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Influence {
+pub(super) struct Influence {
     /// Of each output, the sum of `-ln(1 - p)` over all updates; `[n_outputs]`.
     sums: Vec<f64>,
     n_updates: u64,
@@ -52,7 +52,7 @@ struct Mass {
 
 /// A row of an update.
 #[derive(Clone, Copy, Debug)]
-pub struct UpdateRow {
+pub(super) struct UpdateRow {
     pub example: Option<u64>,
     pub target: Target,
     /// How far a derivative of one moves its outputs, for a learning rate and a share of one.
@@ -70,7 +70,7 @@ impl UpdateRow {
 
 /// The influence of an example that is left in an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RemainingInfluence {
+pub(super) struct RemainingInfluence {
     /// In the network.
     pub mass: f32,
     /// How far a derivative of one moves the output, for a learning rate and a share of one.
@@ -84,7 +84,7 @@ pub struct RemainingInfluence {
 impl RemainingInfluence {
     /// In an average over the last `horizon` updates of the network, or over all while they are
     /// fewer, as [`super::average`] keeps them.
-    pub fn averaged(&self, horizon: f32) -> f32 {
+    pub(super) fn averaged(&self, horizon: f32) -> f32 {
         let horizon = f64::from(horizon);
         let reach = horizon.min(self.n_updates as f64).max(1.0);
         let faded = (-(self.n_since as f64) / (2.0 * horizon)).exp();
@@ -94,7 +94,7 @@ impl RemainingInfluence {
 
 impl Influence {
     /// Of a network that has learned nothing.
-    pub fn new(n_outputs: usize) -> Influence {
+    pub(super) fn new(n_outputs: usize) -> Influence {
         Influence {
             sums: vec![0.0; n_outputs],
             n_updates: 0,
@@ -105,7 +105,7 @@ impl Influence {
     }
 
     /// Of a network that has learned without it.
-    pub fn begun(n_outputs: usize) -> Influence {
+    pub(super) fn begun(n_outputs: usize) -> Influence {
         Influence {
             sums: vec![BEGUN; n_outputs],
             ..Influence::new(n_outputs)
@@ -113,7 +113,7 @@ impl Influence {
     }
 
     /// The part of how an output began that is left, 0 to 1.
-    pub fn of_beginning(&self, output: usize) -> f64 {
+    pub(super) fn of_beginning(&self, output: usize) -> f64 {
         (-self.sums[output]).exp()
     }
 
@@ -132,12 +132,12 @@ impl Influence {
     }
 
     /// Takes in the next row that is learned.
-    pub fn observe(&mut self, row: &Encoded) {
+    pub(super) fn observe(&mut self, row: &Encoded) {
         self.likeness.observe(row);
     }
 
     /// Counts one update of these rows.
-    pub fn count(&mut self, rows: &[UpdateRow]) {
+    pub(super) fn count(&mut self, rows: &[UpdateRow]) {
         self.n_updates += 1;
         let alike = self.likeness.mean();
         let mut pulls = vec![0.0; self.sums.len()];
@@ -181,7 +181,7 @@ impl Influence {
     }
 
     /// The influence that is left of an example; none of one whose mass is not known any more.
-    pub fn remaining_of(&self, example: u64, target: Target) -> Option<RemainingInfluence> {
+    pub(super) fn remaining_of(&self, example: u64, target: Target) -> Option<RemainingInfluence> {
         let one = self.masses.get(&example)?;
         let sum = self.sum(target);
         let mass = one.mass * (one.sum - sum).min(0.0).exp();
@@ -198,7 +198,7 @@ impl Influence {
 
     /// F64 `sums` `[n_outputs]`, U64 `updates` `[1]`, and of every example U64 `examples` `[n]`,
     /// F64 `masses` `[n, 4]` and U64 `first` `[n]`.
-    pub fn save(&self) -> Tensors {
+    pub(super) fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_f64("sums", &[self.sums.len()], self.sums.clone());
         tensors.put_u64("updates", &[1], vec![self.n_updates]);
@@ -218,7 +218,7 @@ impl Influence {
     }
 
     /// Reads back what [`Influence::save`] wrote.
-    pub fn load(form: Form, tensors: &mut Tensors) -> Result<Influence, Error> {
+    pub(super) fn load(form: Form, tensors: &mut Tensors) -> Result<Influence, Error> {
         let n_outputs = form.n_outputs;
         let sums = tensors.take_f64("sums", &[Some(n_outputs)])?;
         let ids = tensors.take_u64("examples", &[None])?;

@@ -14,7 +14,7 @@ const REACH: u64 = 10;
 
 /// When each class came last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RecentClasses {
+pub(super) struct RecentClasses {
     n_seen: u64,
     /// By class: how many new examples there were when it came last; 0 where it never did.
     last: Vec<u64>,
@@ -22,7 +22,7 @@ pub struct RecentClasses {
 
 impl RecentClasses {
     /// Takes note of the class of a new example.
-    pub fn observe(&mut self, class: usize) {
+    pub(super) fn observe(&mut self, class: usize) {
         if self.last.len() <= class {
             self.last.resize(class + 1, 0);
         }
@@ -33,7 +33,7 @@ impl RecentClasses {
     /// Writes what is added to the outputs of a new row for each of `n_classes`: nothing for
     /// those seen of late, for the others the logarithm of the share of their examples that is
     /// still remembered, as `remembered` tells.
-    pub fn logit_offsets(
+    pub(super) fn logit_offsets(
         &self,
         n_classes: usize,
         remembered: impl Fn(usize) -> f32,
@@ -50,14 +50,14 @@ impl RecentClasses {
     }
 
     /// U64 `recent_classes` `[classes + 1]`.
-    pub fn save(&self, tensors: &mut Tensors) {
+    pub(super) fn save(&self, tensors: &mut Tensors) {
         let mut values = vec![self.n_seen];
         values.extend(&self.last);
         tensors.put_u64("rivals", &[values.len()], values);
     }
 
     /// Reads back what [`RecentClasses::save`] wrote for at most `n_classes`.
-    pub fn load(n_classes: usize, tensors: &mut Tensors) -> Result<RecentClasses, Error> {
+    pub(super) fn load(n_classes: usize, tensors: &mut Tensors) -> Result<RecentClasses, Error> {
         let values = tensors.take_u64("rivals", &[None])?;
         let sound = |n_seen: &u64| values[1..].iter().all(|last| last <= n_seen);
         match values.first() {

@@ -19,7 +19,7 @@ const DARK: f32 = 0.06;
 const CONSISTENCY: f32 = 0.2;
 
 /// The loss of the rows of one update.
-pub struct ReplayLoss<'a> {
+pub(super) struct ReplayLoss<'a> {
     pub strategy: Strategy,
     pub output_loss: OutputLoss<'a>,
     /// Outputs from this one on have no class yet: they take no part.
@@ -30,7 +30,7 @@ pub struct ReplayLoss<'a> {
 
 impl ReplayLoss<'_> {
     /// The loss of a new row; writes its gradient in `outputs`.
-    pub fn new_row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
+    pub(super) fn new_row(&self, target: Target, outputs: &[f32], gradient: &mut [f32]) -> f32 {
         if self.logit_offsets.is_empty() {
             return self.row(target, outputs, gradient);
         }
@@ -39,7 +39,7 @@ impl ReplayLoss<'_> {
     }
 
     /// The loss of a remembered row, which is also held to `anchor`, where there is one.
-    pub fn old_row(
+    pub(super) fn old_row(
         &self,
         target: Target,
         outputs: &[f32],

@@ -20,7 +20,7 @@ const SOURCES_AT_ONCE: usize = 32;
 const TILE: usize = 8;
 
 /// `Z [rows, out] = X [rows, in] W^T + b`.
-pub struct Affine<'a> {
+pub(super) struct Affine<'a> {
     /// `X`.
     pub x: &'a [f32],
     /// `W`, `[out, in]`.
@@ -33,7 +33,7 @@ pub struct Affine<'a> {
 
 impl Affine<'_> {
     /// Computes `Z`.
-    pub fn compute(self) {
+    pub(super) fn compute(self) {
         if self.weight.is_empty() {
             let rows = self.z.chunks_exact_mut(self.bias.len());
             return rows.for_each(|z| z.copy_from_slice(self.bias));
@@ -141,7 +141,7 @@ impl WithSimd for Affine<'_> {
 
 /// The factors of a [`Combine`]: `values[target * target_stride + source * source_stride]`.
 #[derive(Clone, Copy)]
-pub struct Factors<'a> {
+pub(super) struct Factors<'a> {
     /// All of them.
     pub values: &'a [f32],
     /// From one target row to the next.
@@ -154,7 +154,7 @@ pub struct Factors<'a> {
 
 /// Adds to each target row the source rows by its factors; a factor of zero costs nothing, and
 /// behind a ReLU half of them are.
-pub struct Combine<'a> {
+pub(super) struct Combine<'a> {
     /// `[targets, width]`.
     pub targets: &'a mut [f32],
     /// `[sources, width]`.
@@ -169,7 +169,7 @@ pub struct Combine<'a> {
 
 /// The factors that are not zero, by target.
 #[derive(Default)]
-pub struct Terms {
+pub(super) struct Terms {
     /// How many each target has.
     counts: Vec<u32>,
     /// Where a source starts, and its factor: room for every source, target by target.
@@ -179,7 +179,7 @@ pub struct Terms {
 
 impl Combine<'_> {
     /// Adds.
-    pub fn compute(self) {
+    pub(super) fn compute(self) {
         if !self.targets.is_empty() && !self.sources.is_empty() {
             Arch::new().dispatch(self);
         }

@@ -9,7 +9,7 @@ mod text;
 use crate::event::{Batch, Column};
 use crate::model::spec::{Input, InputKind, Spec};
 use crate::model::weights::{Error, Tensors};
-pub use scale::{Rescale, Scale};
+pub(crate) use scale::{Rescale, Scale};
 use text::Idf;
 
 /// One row as a network sees it.
@@ -245,7 +245,7 @@ impl Spec {
 }
 
 /// The floats of row `row` in a column of vectors.
-pub fn floats(bytes: &[u8], row: usize, length: usize) -> impl Iterator<Item = f32> + Clone {
+pub(crate) fn floats(bytes: &[u8], row: usize, length: usize) -> impl Iterator<Item = f32> + Clone {
     let width = length * size_of::<f32>();
     bytes[row * width..(row + 1) * width]
         .chunks_exact(size_of::<f32>())
@@ -266,7 +266,7 @@ fn merge(sparse: &mut Vec<(u32, f32)>) {
 
 /// How many buckets the hashed features of `spec` get when each has `row_len` weights: as many
 /// as fit into 512 MiB if all were written, between 2^10 and 2^18; none where nothing is hashed.
-pub fn n_buckets(spec: &Spec, row_len: usize) -> usize {
+pub(crate) fn n_buckets(spec: &Spec, row_len: usize) -> usize {
     let hashed = |input: &Input| matches!(input.kind, InputKind::Category | InputKind::Text);
     if !spec.inputs.iter().any(hashed) {
         return 0;

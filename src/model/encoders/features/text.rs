@@ -10,13 +10,13 @@ const BYTES_MAX: usize = 16 * 1024;
 
 /// How many texts held each feature.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Idf {
+pub(super) struct Idf {
     documents: u64,
     frequencies: SparseTable,
 }
 
 impl Idf {
-    pub fn new(n_buckets: usize) -> Idf {
+    pub(super) fn new(n_buckets: usize) -> Idf {
         Idf {
             documents: 0,
             frequencies: SparseTable::new(n_buckets, 1),
@@ -24,7 +24,7 @@ impl Idf {
     }
 
     /// Counts one text by the buckets of its features.
-    pub fn observe(&mut self, mut buckets: Vec<u64>) {
+    pub(super) fn observe(&mut self, mut buckets: Vec<u64>) {
         buckets.sort_unstable();
         buckets.dedup();
         self.documents += 1;
@@ -34,7 +34,7 @@ impl Idf {
     }
 
     /// Appends the features of one text: `(1 + ln tf) * idf`, then scaled to length one.
-    pub fn weigh(&self, buckets: &[u32], out: &mut Vec<(u32, f32)>) {
+    pub(super) fn weigh(&self, buckets: &[u32], out: &mut Vec<(u32, f32)>) {
         let mut buckets = buckets.to_vec();
         buckets.sort_unstable();
         let start = out.len();
@@ -55,13 +55,13 @@ impl Idf {
         1.0 + ((self.documents as f32 + 1.0) / (frequency + 1.0)).ln()
     }
 
-    pub fn save(&self) -> Tensors {
+    pub(super) fn save(&self) -> Tensors {
         let mut tensors = self.frequencies.save();
         tensors.put_u64("documents", &[1], vec![self.documents]);
         tensors
     }
 
-    pub fn load(n_buckets: usize, tensors: &mut Tensors) -> Result<Idf, Error> {
+    pub(super) fn load(n_buckets: usize, tensors: &mut Tensors) -> Result<Idf, Error> {
         Ok(Idf {
             documents: tensors.take_u64("documents", &[Some(1)])?[0],
             frequencies: SparseTable::load(n_buckets, 1, tensors)?,
@@ -70,7 +70,7 @@ impl Idf {
 }
 
 /// The hashes of every n-gram of a text, with repeats.
-pub fn hashes(seed: u64, text: &str) -> Vec<u64> {
+pub(super) fn hashes(seed: u64, text: &str) -> Vec<u64> {
     let mut end = text.len().min(BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -99,7 +99,7 @@ pub fn hashes(seed: u64, text: &str) -> Vec<u64> {
 }
 
 /// FNV-1a over the bytes, then mixed. It names buckets on disk: it must never change.
-pub fn hash(seed: u64, bytes: &[u8]) -> u64 {
+pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed;
     let step = |state: u64, byte: &u8| (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     mix(bytes.iter().fold(start, step))

@@ -18,7 +18,7 @@ const MASKED: f32 = -1e9;
 const LENGTH_MIN: f64 = 1e-12;
 
 /// A BERT on its device.
-pub struct Bert {
+pub(super) struct Bert {
     words: Tensor,
     positions: Tensor,
     /// Of the first kind: texts come alone, not in pairs.
@@ -48,7 +48,7 @@ struct Norm {
 
 impl Bert {
     /// Takes the tensors that `config` asks for; others may be there, and do not count.
-    pub fn new(
+    pub(super) fn new(
         config: &Config,
         weights: Foreign,
         device: &ComputeDevice,
@@ -80,12 +80,12 @@ impl Bert {
         })
     }
 
-    pub fn n_layers(&self) -> usize {
+    pub(super) fn n_layers(&self) -> usize {
         self.layers.len()
     }
 
     /// `[b, h]` for texts as tokens; a text without any gives zeros.
-    pub fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>> {
+    pub(super) fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>> {
         let adapters = match adapters {
             Some(adapters) => adapters.on(&self.device)?,
             None => Vec::new(),
@@ -97,7 +97,7 @@ impl Bert {
 
     /// The gradient of a loss with respect to every value of the adapters, where `loss` returns its
     /// gradient with respect to the vectors `[b, h]` of the texts.
-    pub fn gradient(
+    pub(super) fn gradient(
         &self,
         texts: &[&[u32]],
         adapters: &Adapters,
@@ -165,13 +165,13 @@ impl Bert {
 }
 
 /// The tokens of the longest text, at least one.
-pub fn longest(texts: &[&[u32]]) -> usize {
+pub(super) fn longest(texts: &[&[u32]]) -> usize {
     let lengths = texts.iter().map(|text| text.len());
     lengths.fold(1, usize::max)
 }
 
 /// The mean of `[b, t, h]` over the tokens that are `present`, `[b, t, 1]`, of length one.
-pub fn pooled(x: &Tensor, present: &Tensor) -> Result<Tensor> {
+pub(super) fn pooled(x: &Tensor, present: &Tensor) -> Result<Tensor> {
     let x = x.broadcast_mul(present)?.sum(1)?;
     let counts = present.sum(1)?.maximum(1.0)?;
     let mean = x.broadcast_div(&counts)?;

@@ -12,7 +12,7 @@ const POSITIONS_MAX: usize = 1 << 13;
 
 /// The shape of a BERT.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Config {
+pub(super) struct Config {
     model_type: String,
     pub vocab_size: usize,
     pub hidden_size: usize,
@@ -30,14 +30,14 @@ pub struct Config {
 
 /// The sizes that every network has, whatever its format.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Sizes {
+pub(super) struct Sizes {
     pub vocab_size: usize,
     pub max_position_embeddings: usize,
 }
 
 /// The nonlinearities of the layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
+pub(super) enum Activation {
     Gelu,
     GeluTanh,
     Relu,
@@ -57,7 +57,7 @@ struct Sentence {
 }
 
 impl Config {
-    pub fn parse(json: &[u8]) -> Result<Config, String> {
+    pub(super) fn parse(json: &[u8]) -> Result<Config, String> {
         let config: Config = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let kind = &config.model_type;
         if kind != "bert" {
@@ -98,7 +98,7 @@ impl Config {
         }
     }
 
-    pub fn activation(&self) -> Result<Activation, String> {
+    pub(super) fn activation(&self) -> Result<Activation, String> {
         match self.hidden_act.as_str() {
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
@@ -111,7 +111,7 @@ impl Config {
 }
 
 impl Sizes {
-    pub fn parse(json: &[u8]) -> Result<Sizes, String> {
+    pub(super) fn parse(json: &[u8]) -> Result<Sizes, String> {
         let sizes: Sizes = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         check_within("vocab_size", sizes.vocab_size, VOCAB_MAX)?;
         check_within(
@@ -123,7 +123,7 @@ impl Sizes {
     }
 
     /// The tokens of a text that are read, by what sentence-transformers wrote down.
-    pub fn n_tokens(&self, sentence: &[u8]) -> Result<usize, String> {
+    pub(super) fn n_tokens(&self, sentence: &[u8]) -> Result<usize, String> {
         let sentence: Sentence =
             serde_json::from_slice(sentence).map_err(|error| error.to_string())?;
         let max = self.max_position_embeddings;

@@ -21,7 +21,7 @@ const OUTPUTS: [&str; 3] = [
 const WIDTH_MAX: usize = 65_536;
 
 /// A graph from tokens to vectors.
-pub struct SentenceGraph {
+pub(super) struct SentenceGraph {
     graph: Graph,
     /// Its inputs, in its order.
     asked: Vec<Asked>,
@@ -35,7 +35,7 @@ enum Asked {
 }
 
 impl SentenceGraph {
-    pub fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, String> {
+    pub(super) fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, String> {
         let graph = Graph::new(file, device, &OUTPUTS)?;
         let asked: Vec<Asked> = graph.inputs().map(asked).collect::<Result<_, _>>()?;
         if asked.contains(&Asked::Ids) {
@@ -47,7 +47,7 @@ impl SentenceGraph {
 
     /// The width of a vector: tried on as long a text as there can be, of the highest token, and on
     /// two of different lengths.
-    pub fn probe(&self, n_tokens: usize, vocab_size: usize) -> Result<usize, String> {
+    pub(super) fn probe(&self, n_tokens: usize, vocab_size: usize) -> Result<usize, String> {
         let long = vec![vocab_size as u32 - 1; n_tokens];
         let width = self.embed(&[&long])?.len();
         let both = self.embed(&[&long[..1], &long[..n_tokens.min(2)]])?.len();
@@ -59,7 +59,7 @@ impl SentenceGraph {
     }
 
     /// `[b, width]` for texts as tokens.
-    pub fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
+    pub(super) fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
         let b = texts.len();
         let t = longest(texts);
         let (mut ids, mut mask) = (vec![0; b * t], vec![0; b * t]);

@@ -58,7 +58,7 @@ pub struct Blend {
 }
 
 /// Replaces what was there.
-pub const REPLACE: Blend = Blend {
+pub(super) const REPLACE: Blend = Blend {
     keep: 0.0,
     factor: 1.0,
 };

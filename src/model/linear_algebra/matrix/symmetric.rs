@@ -217,7 +217,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Seeded numbers between -1 and 1.
-    pub fn numbers(n: usize) -> Vec<f64> {
+    pub(crate) fn numbers(n: usize) -> Vec<f64> {
         let mut state = 0x2545_f491_4f6c_dd1du64;
         let mut draw = || {
             state ^= state << 13;

@@ -29,7 +29,7 @@ impl From<Target> for Remembered {
 
 /// Some rows, in the order in which they came.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Block {
+pub(super) struct Block {
     n_rows_max: usize,
     /// The features that are searched, `[features, n_rows_max]`.
     searched: Vec<f32>,
@@ -52,7 +52,7 @@ struct Posting {
 }
 
 impl Block {
-    pub fn new(n_searched: usize, n_rows_max: usize) -> Block {
+    pub(super) fn new(n_searched: usize, n_rows_max: usize) -> Block {
         Block {
             n_rows_max,
             searched: vec![0.0; n_searched * n_rows_max],
@@ -64,29 +64,29 @@ impl Block {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.targets.len()
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.len() == self.n_rows_max
     }
 
-    pub fn target(&self, place: usize) -> Target {
+    pub(super) fn target(&self, place: usize) -> Target {
         self.targets[place]
     }
 
-    pub fn target_mut(&mut self, place: usize) -> &mut Target {
+    pub(super) fn target_mut(&mut self, place: usize) -> &mut Target {
         &mut self.targets[place]
     }
 
     /// The place of the example with this number.
-    pub fn place_of(&self, number: u64) -> Option<usize> {
+    pub(super) fn place_of(&self, number: u64) -> Option<usize> {
         self.numbers.iter().rposition(|one| *one == number)
     }
 
     /// Adds a row; `projected` stands for its dense part where that is searched by projection.
-    pub fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, example: Remembered) {
+    pub(super) fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, example: Remembered) {
         let place = self.len();
         if projected.is_some() {
             self.whole.extend_from_slice(&row.dense);
@@ -124,7 +124,7 @@ impl Block {
     }
 
     /// Appends the squared distance of every row, the oldest first.
-    pub fn distances(&self, dense: &[f32], sparse: &[(u32, f32)], out: &mut Vec<f32>) {
+    pub(super) fn distances(&self, dense: &[f32], sparse: &[(u32, f32)], out: &mut Vec<f32>) {
         let start = out.len();
         out.resize(start + self.n_rows_max, 0.0);
         let sums = &mut out[start..];
@@ -160,7 +160,7 @@ impl Block {
     }
 
     /// The squared distance of one whole row.
-    pub fn measure(&self, place: usize, row: &Encoded) -> f32 {
+    pub(super) fn measure(&self, place: usize, row: &Encoded) -> f32 {
         let n_dense = row.dense.len();
         let whole = &self.whole[place * n_dense..(place + 1) * n_dense];
         let mut squared = squared_distance(whole, &row.dense);
@@ -185,7 +185,7 @@ impl Block {
     }
 
     /// Every row as it was given.
-    pub fn rows(&self) -> impl Iterator<Item = (Encoded, Remembered)> + Clone {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Encoded, Remembered)> + Clone {
         let mut rows = vec![Encoded::default(); self.len()];
         for one in &self.postings {
             rows[one.place as usize]
@@ -237,7 +237,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `into += inputs weights`, weights `[inputs, into]`.
-pub fn add_products(into: &mut [f32], inputs: &[f32], weights: &[f32]) {
+pub(super) fn add_products(into: &mut [f32], inputs: &[f32], weights: &[f32]) {
     Arch::new().dispatch(
         #[inline(always)]
         || {

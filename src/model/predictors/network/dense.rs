@@ -25,7 +25,7 @@ const ALIGNMENT: usize = 4;
 
 /// A network's dense layers, in one buffer on one device. They never change.
 #[derive(Clone, Debug)]
-pub struct DenseLayers {
+pub(super) struct DenseLayers {
     device: Device,
     places: Vec<Place>,
     /// Every layer's matrix `[rows, columns]`, one behind the other.
@@ -34,7 +34,7 @@ pub struct DenseLayers {
 
 /// Where a layer stands in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Inputs, without the constant one.
     pub n_in: usize,
     /// Outputs, without the one that is handed on.
@@ -49,12 +49,12 @@ pub struct Place {
 
 impl Place {
     /// Values of the matrix.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows * self.columns
     }
 
     /// Where the weights `[n_out, n_in]` and the biases `[n_out]` stand in the buffer, by output.
-    pub fn outputs(&self) -> impl Iterator<Item = (std::ops::Range<usize>, usize)> + use<> {
+    pub(super) fn outputs(&self) -> impl Iterator<Item = (std::ops::Range<usize>, usize)> + use<> {
         let (start, columns, n_in) = (self.start, self.columns, self.n_in);
         (0..self.n_out).map(move |output| {
             let first = start + output * columns;
@@ -68,7 +68,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's: the device has no room for them, or fails.
-    pub fn new(layers: &[Layer], device: &Device) -> Result<DenseLayers> {
+    pub(super) fn new(layers: &[Layer], device: &Device) -> Result<DenseLayers> {
         DenseLayers::copy(layers, 1.0, device)
     }
 
@@ -76,7 +76,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// As [`DenseLayers::new`].
-    pub fn means(layers: &[Layer], device: &Device) -> Result<DenseLayers> {
+    pub(super) fn means(layers: &[Layer], device: &Device) -> Result<DenseLayers> {
         DenseLayers::copy(layers, 0.0, device)
     }
 
@@ -101,22 +101,22 @@ impl DenseLayers {
     }
 
     /// Where it computes.
-    pub fn device(&self) -> &Device {
+    pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
     /// Where each layer stands in the buffer.
-    pub fn places(&self) -> &[Place] {
+    pub(super) fn places(&self) -> &[Place] {
         &self.places
     }
 
     /// The buffer, `[values]`.
-    pub fn values(&self) -> &Tensor {
+    pub(super) fn values(&self) -> &Tensor {
         &self.values
     }
 
     /// The same layers with another buffer.
-    pub fn with(&self, values: Tensor) -> DenseLayers {
+    pub(super) fn with(&self, values: Tensor) -> DenseLayers {
         DenseLayers {
             device: self.device.clone(),
             places: self.places.clone(),
@@ -128,7 +128,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's: the device fails.
-    pub fn read(&self, values: &Tensor) -> Result<Vec<Layer>> {
+    pub(super) fn read(&self, values: &Tensor) -> Result<Vec<Layer>> {
         let values: Vec<f32> = values.to_vec1()?;
         let layer = |place: &Place| Layer {
             n_in: place.n_in,
@@ -147,7 +147,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's.
-    pub fn matrices(&self, values: &Tensor) -> Result<Vec<Tensor>> {
+    pub(super) fn matrices(&self, values: &Tensor) -> Result<Vec<Tensor>> {
         let matrix = |place: &Place| {
             let matrix = values.narrow(0, place.start, place.len())?;
             matrix.reshape((place.rows, place.columns))
@@ -160,7 +160,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's: the device has no room, or fails.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         sparse: &SparseTable,
         rows: &[impl Borrow<Encoded>],
@@ -206,7 +206,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// candle's: the device has no room for a block of rows, or fails.
-    pub fn answer(
+    pub(super) fn answer(
         &self,
         sparse: &SparseTable,
         rows: &[impl Borrow<Encoded> + Sync],

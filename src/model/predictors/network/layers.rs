@@ -12,7 +12,7 @@ use crate::model::linear_algebra::sparse::SparseTable;
 use crate::model::weights::{Error, Tensors};
 
 /// Weights are held within this: a step too far is cut short before anything overflows.
-pub const WEIGHT_MAX: f32 = 1e4;
+pub(crate) const WEIGHT_MAX: f32 = 1e4;
 
 /// `y = x W^T + b`.
 #[derive(Clone, Debug, PartialEq)]

@@ -37,7 +37,7 @@ impl fmt::Display for TensorMatch {
 }
 
 /// `[input, hidden.., output]` of the network that a description has.
-pub fn widths(spec: &Spec, settings: &Gradient) -> Vec<usize> {
+pub(crate) fn widths(spec: &Spec, settings: &Gradient) -> Vec<usize> {
     let n_dense = spec.inputs.iter().map(|input| input.kind.n_dense()).sum();
     let mut widths = vec![n_dense];
     widths.extend(&settings.hidden);
@@ -46,7 +46,7 @@ pub fn widths(spec: &Spec, settings: &Gradient) -> Vec<usize> {
 }
 
 /// Every tensor of a network of these widths, then those that only the file has.
-pub fn weight_check(widths: &[usize], file: &Foreign) -> Vec<TensorMatch> {
+pub(crate) fn weight_check(widths: &[usize], file: &Foreign) -> Vec<TensorMatch> {
     let mut matches = Vec::new();
     for (index, pair) in widths.windows(2).enumerate() {
         let (n_in, n_out) = (pair[0], pair[1]);

@@ -31,7 +31,7 @@ const RIDGE_WIDE: usize = 400;
 /// one pass, accuracy of the regression alone with 400, 1200 and 1600: 0.855, 0.880, 0.881).
 const RIDGE_EMBEDDED: usize = 1600;
 /// The factor of the second one on the weight of an example with each later one.
-pub const FORGETTING: f64 = 0.999;
+pub(super) const FORGETTING: f64 = 0.999;
 /// From so many dense inputs on, a row counts as wide.
 const WIDE: usize = 64;
 /// A bandit with more actions than these has logistic members alone. Rewards of one action are too

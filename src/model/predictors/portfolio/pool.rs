@@ -79,12 +79,12 @@ impl Pool {
 }
 
 /// The logarithm of a probability that is not too small.
-pub fn log(p: f32) -> f32 {
+pub(crate) fn log(p: f32) -> f32 {
     p.max(P_MIN).ln()
 }
 
 /// Multiplies the logarithms of probabilities.
-pub fn sharpen(p: &mut [f32], inverse_temperature: f32) {
+pub(super) fn sharpen(p: &mut [f32], inverse_temperature: f32) {
     p.iter_mut()
         .for_each(|p| *p = inverse_temperature * p.max(f32::MIN_POSITIVE).ln());
     softmax(p);

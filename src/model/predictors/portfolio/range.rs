@@ -88,7 +88,7 @@ impl Range {
 }
 
 /// The share that a logistic member's score stands for.
-pub fn logistic_share(score: f32) -> f32 {
+pub(crate) fn logistic_share(score: f32) -> f32 {
     1.0 / (1.0 + (-score).exp())
 }
 

@@ -10,7 +10,7 @@ use crate::model::weights::{Error, Tensors};
 
 impl Recursion {
     /// The weights, F64 `weight` `[n_outputs, n_features]`.
-    pub fn weights(&self) -> Tensors {
+    pub(crate) fn weights(&self) -> Tensors {
         let mut tensors = Tensors::default();
         let shape = [self.settings.n_outputs, self.settings.n_features];
         tensors.put_f64("weight", &shape, self.weight.clone());
@@ -18,7 +18,7 @@ impl Recursion {
     }
 
     /// All else that learning goes on from.
-    pub fn state(&self) -> Tensors {
+    pub(crate) fn state(&self) -> Tensors {
         let (n, n_outputs) = (self.settings.n_features, self.settings.n_outputs);
         let mut tensors = Tensors::default();
         if let Some(matrices) = &self.matrices {
@@ -41,7 +41,7 @@ impl Recursion {
     ///
     /// # Errors
     /// When the tensors are not of these settings, or hold what cannot have been learned.
-    pub fn load(
+    pub(crate) fn load(
         settings: Settings,
         weights: &mut Tensors,
         state: &mut Tensors,

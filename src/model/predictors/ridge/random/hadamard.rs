@@ -22,7 +22,7 @@ const WINDOW: usize = 256;
 
 /// `[n_units, n_inputs]`, as a product.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hadamard {
+pub(super) struct Hadamard {
     n_dense: usize,
     /// Dense inputs that a block sees.
     window: usize,
@@ -38,7 +38,11 @@ pub struct Hadamard {
 
 impl Hadamard {
     /// Rows for `n_dense` inputs and a sketch of `n_sketch` behind them.
-    pub fn new([n_dense, n_sketch]: [usize; 2], n_units: usize, rng: &mut ChaCha8Rng) -> Hadamard {
+    pub(super) fn new(
+        [n_dense, n_sketch]: [usize; 2],
+        n_units: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Hadamard {
         let window = if n_dense > 2 * WINDOW {
             WINDOW
         } else {
@@ -62,7 +66,7 @@ impl Hadamard {
     }
 
     /// Adds the projection of `inputs` to `units`.
-    pub fn add(&self, units: &mut [f32], inputs: &[f32]) {
+    pub(super) fn add(&self, units: &mut [f32], inputs: &[f32]) {
         let mut buffer = vec![0.0f32; self.width];
         let (dense, sketch) = inputs.split_at(self.n_dense);
         Arch::new().dispatch(
