@@ -32,6 +32,7 @@ pub mod weights;
 
 pub use crate::device::{Device, Error as DeviceError, profile};
 pub use answer::{Choice, Function, Model};
+pub use encoders::error::Error as EncoderError;
 pub use encoders::features::{Encoded, Encoder, Rescale, Scale, floats, n_buckets};
 pub use encoders::text::{Adapters, EncoderFiles, EncoderWeights, TextEncoder};
 pub use encoders::vector::VectorEncoder;
