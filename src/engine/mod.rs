@@ -68,7 +68,7 @@ pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};
 use compute::threads::spawn;
 pub use error::{Error, Remedy};
-pub use flows::audit::{Audit, PredictionFeedback, Without};
+pub use flows::audit::{Audit, NotDerived, PredictionFeedback, Without};
 pub use flows::command::Made;
 pub use flows::feedback::Receipt;
 pub use flows::limits::Limits;

@@ -264,7 +264,12 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     // An answer from before is not computed again; one from after is.
     let audit = offline.audit(ids[15], None).unwrap().unwrap();
     assert!(
-        audit.again.as_ref().unwrap_err().contains("erased"),
+        audit
+            .again
+            .as_ref()
+            .unwrap_err()
+            .to_string()
+            .contains("erased"),
         "{audit:?}"
     );
     // What was asked, and of whom, is still known.
@@ -275,6 +280,7 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     // Nor is it known what it would have been without the other source.
     let audit = offline.audit(ids[15], Some("people")).unwrap().unwrap();
     let why = audit.without.expect("it was asked for").unwrap_err();
+    let why = why.to_string();
     assert!(why.contains("no order up to position"), "{why}");
     let audit = offline.audit(later[3], Some("people")).unwrap().unwrap();
     assert!(audit.bit_equal());
