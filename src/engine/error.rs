@@ -64,6 +64,17 @@ pub enum Error {
         /// Its fault.
         what: String,
     },
+    /// Describe a model with more places, or send a label that is a class.
+    #[error(
+        "label: \"{label:.64}\" is new, and all {classes_max} places are taken; \
+         describe a model with a larger classes_max"
+    )]
+    NoPlace {
+        /// The label.
+        label: String,
+        /// How many classes there can be.
+        classes_max: usize,
+    },
     /// Send the row with its feedback.
     #[error("{field}: {what}")]
     Gone {
@@ -154,6 +165,7 @@ impl Error {
             | Error::NoLongerKept { .. }
             | Error::Refused { .. }
             | Error::Description { .. }
+            | Error::NoPlace { .. }
             | Error::Gone { .. } => Remedy::Change,
             Error::Internal { .. } | Error::Models { .. } => Remedy::Report,
             Error::Store(error) => remedy_of_store(error),

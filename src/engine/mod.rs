@@ -78,6 +78,7 @@ pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
 pub use host::bounds::{Bound, Level};
+pub(crate) use host::new_labels::check_place;
 use host::runtime::{Job, ModelRuntime, Queues, Recovered};
 pub use host::served_model::ServedModel;
 pub use host::status::{MemberStatus, State, Status};

@@ -78,7 +78,7 @@ impl ModelRuntime {
         self: &Arc<ModelRuntime>,
         command: Command,
     ) -> Result<(u64, Done), Error> {
-        self.check_room()?;
+        self.check_order_room()?;
         let pinned = match command.order.restored() {
             Some(version) => Some(self.pin_whole(version).await?),
             None => None,
@@ -112,7 +112,7 @@ impl ModelRuntime {
         command: Command,
         pinned: Option<Pin>,
     ) -> Result<(u64, Urgent), Error> {
-        self.check_room()?;
+        self.check_order_room()?;
         let urgent = Urgent::new(self);
         let (reply, done) = oneshot::channel();
         self.send(Work::Command(command, reply))?;
