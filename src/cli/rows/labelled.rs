@@ -9,7 +9,7 @@ use perennial::event::Batch;
 use perennial::model::Task;
 
 use super::signature::ModelSignature;
-use super::target::Target;
+use super::target::{Target, admit};
 use super::{Layout, Row, Rows, find_column, number, quoted};
 
 /// One row to predict, with its target.
@@ -100,7 +100,7 @@ fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
             _ => bail!("{} is not a finite number", quoted(text)),
         };
     }
-    match (task.admit(text), task) {
+    match (admit(task, text), task) {
         (Some(place), _) => Ok(Target::Name(place)),
         (None, Task::Bandit { .. }) => {
             bail!("{} is not one of the model's actions", quoted(text))
