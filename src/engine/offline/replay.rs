@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::error::Error;
-use crate::engine::history::error::{self as history, Remedy};
+use crate::engine::error::{Error, Remedy};
+use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::orders::Known;
 use crate::engine::history::pass::first_position;
@@ -116,8 +116,10 @@ impl Replay {
             let stop = next.map_or(until, |position| until.min(*position));
             let advanced = self.rebuild.advance(stop, usize::MAX);
             advanced.map_err(|error| match error.remedy() {
-                Remedy::Mend => error.of_request(&self.versions.model, "journal"),
-                Remedy::Restore | Remedy::Ask => self.damaged(error.to_string()),
+                Remedy::Wait | Remedy::Mend => error.of_request(&self.versions.model, "journal"),
+                Remedy::Restore | Remedy::Change | Remedy::Report => {
+                    self.damaged(error.to_string())
+                }
             })?;
             self.compare(stop)?;
         }
