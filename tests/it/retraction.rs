@@ -6,6 +6,7 @@
 mod disk;
 mod erased;
 mod passes;
+mod profiles;
 mod resent;
 mod together;
 mod traces;
@@ -15,9 +16,9 @@ use perennial::engine::{
     Accepted, Audit, Disposal, Engine, Error, Manner, Offline, Retract, ServedModel,
 };
 use perennial::event::{
-    Command, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal, Time,
+    Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Signal, Time,
 };
-use perennial::store::{Config, Directory, Journal, Reader, verify};
+use perennial::store::{Config, Directory, Journal, verify};
 
 const SOURCES: [&str; 2] = ["people", "batch"];
 
@@ -393,73 +394,6 @@ async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
     let offline = Offline::open(&house.data(), "m").unwrap();
     let found = offline.audit(after[3], None).unwrap().unwrap();
     assert_eq!((found.sources, found.sources_from), (count(6, 6), 1));
-}
-
-/// The first journal of a model written again with some of its events changed, as a data directory
-/// of its own.
-fn rewritten(house: &House, change: impl Fn(&mut Event)) -> House {
-    let other = House::new(&[]);
-    let journal = |house: &House| house.data().join("m/journal");
-    drop(Directory::open(&other.data()).expect("a directory"));
-    let (mut copy, _) =
-        Journal::create_or_open(&journal(&other), 0, Config::default()).expect("a journal");
-    let mut reader = Reader::from_start(&journal(house), 0).expect("a journal");
-    let last = verify(&journal(house)).expect("it is sound").last_position;
-    while let Some(mut entry) = reader.next(last).expect("an entry") {
-        change(&mut entry.event);
-        copy.append(entry.time, &entry.event).expect("room");
-    }
-    copy.close().expect("it is closed");
-    other
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_differs_is_explained() {
-    let (house, engine) = house(AUTO);
-    let ids = live(engine.model("m").unwrap(), 0, 10, None).await;
-    engine.close();
-    drop(engine);
-    let check = |change: &dyn Fn(&mut Event), expected: Option<&str>| {
-        let other = rewritten(&house, change);
-        let offline = Offline::open(&other.data(), "m").unwrap();
-        let found = offline.audit(ids[7], None).unwrap().expect("it is there");
-        assert_eq!(found.bit_equal(), expected.is_none(), "{found:?}");
-        match (found.difference, expected) {
-            (None, None) => {}
-            (Some(said), Some(expected)) => assert!(said.contains(expected), "{said}"),
-            (said, _) => panic!("{said:?}, expected {expected:?}"),
-        }
-    };
-    let answered = |event: &mut Event| {
-        if let Event::Prediction(prediction) = event
-            && prediction.ids[0] == ids[7]
-        {
-            let Outputs::Probabilities(shares) = &mut prediction.outputs else {
-                panic!("probabilities")
-            };
-            shares[0] = f32::from_bits(shares[0].to_bits() ^ 1);
-        }
-    };
-    let profiled = |event: &mut Event| {
-        if let Event::Description(description) = event {
-            description.profile = "an abacus".to_owned();
-        }
-    };
-    check(&|_| {}, None);
-    check(&profiled, None);
-    check(&answered, Some("damage that nothing explains"));
-    let both = |event: &mut Event| {
-        answered(event);
-        profiled(event);
-    };
-    check(&both, Some("under the numeric profile an abacus, which is"));
-    let built = |event: &mut Event| {
-        answered(event);
-        if let Event::Description(description) = event {
-            description.build = "another program".to_owned();
-        }
-    };
-    check(&built, Some("by another program, which is perennial"));
 }
 
 /// Changes a letter of a feedback id in the only segment of a model's journal.
