@@ -126,7 +126,7 @@ impl ModelRuntime {
     /// The outcome of the command at a position that has been reached. Waits for the follower.
     pub fn outcome(&self, position: u64) -> Outcome {
         // A restored state is published before it is saved: the follower is free after both.
-        let _saved = self.follower.lock();
+        let _saved = self.lock_follower();
         let outcome = self.orders.take(position);
         outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
     }
