@@ -73,14 +73,14 @@ fn rows(n_rows: usize) -> Vec<Encoded> {
 }
 
 /// How often a second something is done: the median of a few times so long.
-fn rate(long: Duration, mut once: impl FnMut() -> Result<(), String>) -> anyhow::Result<f64> {
+fn rate(long: Duration, mut once: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     // The first time loads what the device runs.
-    once().map_err(anyhow::Error::msg)?;
+    once()?;
     let mut rates = Vec::new();
     for _ in 0..N_TIMES {
         let (started, mut n_done) = (Instant::now(), 0);
         while started.elapsed() < long / N_TIMES as u32 || n_done == 0 {
-            once().map_err(anyhow::Error::msg)?;
+            once()?;
             n_done += 1;
         }
         rates.push(f64::from(n_done) / started.elapsed().as_secs_f64());
@@ -104,7 +104,7 @@ fn updates(
     };
     let moments = Some([&zeros.layers[..], &zeros.layers[..]]);
     let training = Training::new(&parameters.layers, moments, device);
-    let mut training = training.map_err(anyhow::Error::msg)?;
+    let mut training = training?;
     let factors = vec![1.0 / n_rows as f32; n_rows];
     rate(long, || {
         let mut gradient = training.forward(&parameters.sparse, &rows)?;
@@ -136,7 +136,7 @@ fn encoder(folder: &std::path::Path, device: Device, long: Duration) -> anyhow::
         folder.display().to_string()
     );
     std::fs::write(&path, toml)?;
-    let described = describe(&path).map_err(anyhow::Error::msg)?;
+    let described = describe(&path)?;
     for n_tokens in TOKENS {
         let text = vec!["card"; n_tokens - 2].join(" ");
         for n_rows in TEXTS {
@@ -145,7 +145,7 @@ fn encoder(folder: &std::path::Path, device: Device, long: Duration) -> anyhow::
                     n_rows,
                     columns: vec![Column::Strings(vec![text.clone(); n_rows])],
                 };
-                described.embed(&mut batch).map_err(|e| e.to_string())
+                Ok(described.embed(&mut batch)?)
             })?;
             println!("encoder-{n_tokens} {n_rows} {rate:.1}");
         }

@@ -33,7 +33,15 @@ pub enum Error {
         /// The refusal of the driver.
         why: String,
     },
-    /// It has no room, or failed: the same call may succeed later.
+    /// It has no room: a smaller task may succeed, or the same later.
+    #[error("the device cannot {task}: {why}")]
+    NoRoom {
+        /// The task that it was given, as a verb.
+        task: &'static str,
+        /// The error of candle.
+        why: String,
+    },
+    /// Its driver or a library of it failed: it takes a repair.
     #[error("the device cannot {task}: {why}")]
     Failed {
         /// The task that it was given, as a verb.
@@ -41,22 +49,64 @@ pub enum Error {
         /// The error of candle.
         why: String,
     },
+    /// The tensors do not fit the operation, on any device.
+    #[error("the device cannot {task}: {why}")]
+    Unfit {
+        /// The task that it was given, as a verb.
+        task: &'static str,
+        /// The error of candle.
+        why: String,
+    },
+}
+
+/// The cause of an error of candle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The memory of the device is taken.
+    NoRoom,
+    /// The driver of the device, or a library of it.
+    Driver,
+    /// The tensors: they do not fit the operation.
+    Tensors,
+}
+
+impl Cause {
+    /// Candle passes on the errors of a driver in a box whose types exist only where it is built
+    /// with that driver, so they are told apart here, and only here, by the driver's constants.
+    pub(crate) fn of(error: &candle_core::Error) -> Cause {
+        use candle_core::Error;
+        let what = match error {
+            Error::WithBacktrace { inner, .. }
+            | Error::Context { inner, .. }
+            | Error::WithPath { inner, .. } => return Cause::of(inner),
+            Error::Cuda(by_driver) => by_driver.to_string(),
+            Error::Wrapped(by_driver) => by_driver.to_string(),
+            _ => return Cause::Tensors,
+        };
+        let names = |word: &&str| what.contains(word);
+        if ["OUT_OF_MEMORY", "ALLOC_FAILED"].iter().any(names) {
+            return Cause::NoRoom;
+        }
+        let by_driver = ["CUDA_ERROR_", "CUBLAS_STATUS_", "CURAND_STATUS_"];
+        if by_driver.iter().any(names) {
+            Cause::Driver
+        } else {
+            Cause::Tensors
+        }
+    }
 }
 
 impl Error {
     /// A failure of candle at this task.
     pub(crate) fn failed(task: &'static str) -> impl Fn(candle_core::Error) -> Error {
-        move |error| Error::Failed {
-            task,
-            why: in_a_line(&error),
+        move |error| {
+            let why = in_a_line(&error);
+            match Cause::of(&error) {
+                Cause::NoRoom => Error::NoRoom { task, why },
+                Cause::Driver => Error::Failed { task, why },
+                Cause::Tensors => Error::Unfit { task, why },
+            }
         }
-    }
-}
-
-/// For callers whose error is a sentence.
-impl From<Error> for String {
-    fn from(error: Error) -> String {
-        error.to_string()
     }
 }
 
@@ -226,6 +276,24 @@ mod tests {
             backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
         };
         assert_eq!(in_a_line(&error), "no room");
+    }
+
+    #[test]
+    fn p9_an_error_is_of_the_driver_or_of_the_tensors() {
+        let check = |what: &str, expected: Cause| {
+            let error = candle_core::Error::Cuda(what.into());
+            assert_eq!(Cause::of(&error.context("a node")), expected, "{what}");
+        };
+        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        check(full, Cause::NoRoom);
+        check("CUBLAS_STATUS_ALLOC_FAILED", Cause::NoRoom);
+        let lost = "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal address\")";
+        check(lost, Cause::Driver);
+        check("missing kernel 'sum'", Cause::Tensors);
+        let of_tensors = candle_core::Error::Msg(full.to_owned());
+        assert_eq!(Cause::of(&of_tensors), Cause::Tensors);
+        let failed = Error::failed("answer")(candle_core::Error::Cuda(lost.into()));
+        assert!(matches!(failed, Error::Failed { task: "answer", .. }));
     }
 
     #[test]

@@ -64,6 +64,17 @@ pub enum Error {
         /// Its fault.
         what: String,
     },
+    /// Describe a model with more places, or send a label that is a class.
+    #[error(
+        "label: \"{label:.64}\" is new, and all {classes_max} places are taken; \
+         describe a model with a larger classes_max"
+    )]
+    NoPlace {
+        /// The label.
+        label: String,
+        /// How many classes there can be.
+        classes_max: usize,
+    },
     /// Send the row with its feedback.
     #[error("{field}: {what}")]
     Gone {
@@ -130,6 +141,30 @@ pub enum Remedy {
     Report,
 }
 
+impl Remedy {
+    /// The remedy for an error of the store: a full disk and a shortage of descriptors end; bytes
+    /// that are not what was written do not.
+    pub(crate) fn of_store(error: &store::Error) -> Remedy {
+        match error {
+            error if error.is_passing() => Remedy::Wait,
+            store::Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Remedy::Wait
+            }
+            store::Error::Io { .. }
+            | store::Error::NoSegment { .. }
+            | store::Error::Poisoned { .. }
+            | store::Error::Locked { .. } => Remedy::Mend,
+            store::Error::Damaged { .. }
+            | store::Error::CheckpointAhead { .. }
+            | store::Error::Missing { .. }
+            | store::Error::Checkpoint { .. }
+            | store::Error::Foreign { .. } => Remedy::Restore,
+            store::Error::TooLarge { .. } => Remedy::Change,
+            store::Error::Entry { .. } | store::Error::Exists { .. } => Remedy::Report,
+        }
+    }
+}
+
 impl Error {
     /// The error of a description, in one sentence.
     pub(crate) fn description(what: impl Display) -> Error {
@@ -154,9 +189,10 @@ impl Error {
             | Error::NoLongerKept { .. }
             | Error::Refused { .. }
             | Error::Description { .. }
+            | Error::NoPlace { .. }
             | Error::Gone { .. } => Remedy::Change,
             Error::Internal { .. } | Error::Models { .. } => Remedy::Report,
-            Error::Store(error) => remedy_of_store(error),
+            Error::Store(error) => Remedy::of_store(error),
         }
     }
 
@@ -190,25 +226,6 @@ impl Error {
                 known,
             }
         }
-    }
-}
-
-/// A full disk and a shortage of descriptors end; bytes that are not what was written do not.
-fn remedy_of_store(error: &store::Error) -> Remedy {
-    match error {
-        error if error.is_passing() => Remedy::Wait,
-        store::Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => Remedy::Wait,
-        store::Error::Io { .. }
-        | store::Error::NoSegment { .. }
-        | store::Error::Poisoned { .. }
-        | store::Error::Locked { .. } => Remedy::Mend,
-        store::Error::Damaged { .. }
-        | store::Error::CheckpointAhead { .. }
-        | store::Error::Missing { .. }
-        | store::Error::Checkpoint { .. }
-        | store::Error::Foreign { .. } => Remedy::Restore,
-        store::Error::TooLarge { .. } => Remedy::Change,
-        store::Error::Entry { .. } | store::Error::Exists { .. } => Remedy::Report,
     }
 }
 

@@ -144,6 +144,9 @@ pub struct Learner {
     request: Scratch<Option<(u64, Arc<Prediction>)>>,
     /// Windows that close within an entry at most: only tests choose another bound.
     windows_max: usize,
+    /// True if it comes of entries that were written under another numeric profile than the one that
+    /// computes here, under a description that is no longer in force.
+    has_moved: bool,
     /// Why the device that learns has failed, while the entry is applied that it failed at.
     failed: Option<String>,
     /// The stretch of erased feedback that is being passed.
@@ -176,6 +179,7 @@ impl Learner {
             encoders: Scratch::default(),
             request: Scratch::default(),
             windows_max: windows::PER_ENTRY_MAX,
+            has_moved: false,
             failed: None,
             gap: None,
             spec,
@@ -197,6 +201,7 @@ impl Learner {
             encoders: Scratch::default(),
             request: Scratch::default(),
             windows_max: windows::PER_ENTRY_MAX,
+            has_moved: false,
             failed: None,
             gap: None,
             spec,
@@ -363,7 +368,7 @@ impl Learner {
             Event::Duplicate(_) => self.end(Fate::Duplicate),
             Event::Command(command) => self.obey(command, lookup)?,
             Event::Tick(_) => Step::default(),
-            Event::Version(version) => self.check(version)?,
+            Event::Version(version) => self.check(version, lookup)?,
             Event::Refusal(refusal) => self.check_refusal(*refusal)?,
             Event::Erasure(erasure) => {
                 self.end_erasure(*erasure);
@@ -426,6 +431,7 @@ impl Learner {
             joins.hold_credited(self.learned.n_examples());
         }
         Windows::revise(joins, position, &self.spec, &spec);
+        self.has_moved = self.has_other_bits(lookup);
         let earlier = std::mem::replace(&mut self.spec, Arc::new(spec));
         self.forget_ids();
         self.description = description.clone();

@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Comparison, Learner};
-use crate::event::{Feedback, Order, Prediction, Time, Version};
+use crate::event::{Description, Feedback, Order, Prediction, Time, Version};
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, TextEncoder};
+use crate::model::{Device, Pinned, Spec, TextEncoder};
 
 /// Why a lookup failed; each is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,12 @@ pub trait Lookup {
     /// unless that is gone.
     fn device(&self, named: Device) -> Device {
         named
+    }
+
+    /// True if the bits of a description's numeric profile are computed here: the digests of another
+    /// profile's records say nothing of what is derived here.
+    fn has_profile(&self, _description: &Description, _spec: &Spec) -> bool {
+        true
     }
 
     /// True if the recorded history refused the order at this position; other histories ask.

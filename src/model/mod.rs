@@ -33,6 +33,7 @@ pub mod weights;
 pub use crate::device::{Device, Error as DeviceError, profile};
 pub(crate) use answer::Function;
 pub use answer::{Choice, Model};
+pub use encoders::error::Error as EncoderError;
 pub use encoders::features::Encoded;
 pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
 pub use encoders::text::{Adapters, TextEncoder};

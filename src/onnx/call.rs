@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
     /// An input that must be there.
     pub(super) fn value(&self, index: usize) -> Result<&'a Value, Fault> {
         self.optional(index)
-            .ok_or_else(|| Fault(format!("input {index} is missing")))
+            .ok_or_else(|| Fault::Node(format!("input {index} is missing")))
     }
 
     pub(super) fn optional(&self, index: usize) -> Option<&'a Value> {

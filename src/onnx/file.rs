@@ -10,6 +10,7 @@ use bytes::Bytes;
 use candle_core::Device;
 use prost::Message;
 
+use super::error::Error;
 use super::scan;
 use super::value::{ELEMENTS_MAX, Value, n_elements};
 
@@ -110,30 +111,31 @@ struct Reading<'a> {
 }
 
 impl File {
-    pub(super) fn read(bytes: Bytes, device: &Device) -> Result<File, String> {
+    pub(super) fn read(bytes: Bytes, device: &Device) -> Result<File, Error> {
         let room = Cell::new(ELEMENTS_MAX);
         let reading = Reading { device, room };
         scan::check(&bytes)?;
         let model = proto::ModelProto::decode(bytes)
-            .map_err(|error| format!("no ONNX file: {}", error.to_string().replace('\n', " ")))?;
-        let graph = model.graph.ok_or("it has no graph")?;
+            .map_err(|error| unsound(format!("no ONNX file: {}", in_a_line(&error))))?;
+        let graph = model.graph.ok_or_else(|| unsound("it has no graph"))?;
         let mut own = model.opset_import.iter();
         let own = own.find(|opset| own_domain(&opset.domain));
         let opset = own.map_or(1, |opset| opset.version);
         if !OPSETS.contains(&opset) {
             let (first, last) = (OPSETS.start(), OPSETS.end());
-            return Err(format!(
+            return Err(Error::Unsupported(format!(
                 "it is of opset {opset}: export it with one from {first} to {last}"
-            ));
+            )));
         }
         if !graph.sparse_initializer.is_empty() {
-            return Err("it has sparse tensors: export it with dense ones".to_owned());
+            let what = "it has sparse tensors: export it with dense ones";
+            return Err(Error::Unsupported(what.to_owned()));
         }
         let tensors = graph.initializer.into_iter().map(|tensor| {
             let name = tensor.name.clone();
             let read = reading.tensor(tensor);
             read.map(|value| (name.clone(), value))
-                .map_err(|what| format!("tensor {}: {what}", quoted(&name)))
+                .map_err(|error| error.of(format_args!("tensor {}", quoted(&name))))
         });
         let tensors: Vec<(String, Value)> = tensors.collect::<Result<_, _>>()?;
         let inputs: Vec<_> = graph.input.into_iter().map(described).collect();
@@ -146,6 +148,14 @@ impl File {
             outputs: graph.output.into_iter().map(|output| output.name).collect(),
         })
     }
+}
+
+fn unsound(what: impl Into<String>) -> Error {
+    Error::Unsound(what.into())
+}
+
+fn in_a_line(error: &prost::DecodeError) -> String {
+    error.to_string().replace('\n', " ")
 }
 
 fn own_domain(domain: &str) -> bool {
@@ -171,7 +181,7 @@ fn described(info: ValueInfoProto) -> Described {
 }
 
 impl Reading<'_> {
-    fn node(&self, node: NodeProto) -> Result<Node, String> {
+    fn node(&self, node: NodeProto) -> Result<Node, Error> {
         let operator = if own_domain(&node.domain) {
             node.op_type
         } else {
@@ -186,7 +196,7 @@ impl Reading<'_> {
             let name = attribute.name.clone();
             match self.attribute(attribute) {
                 Ok(read) => Ok((name, read)),
-                Err(what) => Err(format!("{title}: attribute {}: {what}", quoted(&name))),
+                Err(error) => Err(error.of(format_args!("{title}: attribute {}", quoted(&name)))),
             }
         });
         Ok(Node {
@@ -198,7 +208,7 @@ impl Reading<'_> {
         })
     }
 
-    fn attribute(&self, attribute: AttributeProto) -> Result<Attribute, String> {
+    fn attribute(&self, attribute: AttributeProto) -> Result<Attribute, Error> {
         Ok(match attribute.r#type {
             1 => Attribute::Float(attribute.f),
             2 => Attribute::Int(attribute.i),
@@ -210,26 +220,30 @@ impl Reading<'_> {
         })
     }
 
-    fn tensor(&self, tensor: TensorProto) -> Result<Value, String> {
+    fn tensor(&self, tensor: TensorProto) -> Result<Value, Error> {
         if tensor.data_location != 0 {
             let instead = "export it as one file (external_data=False)";
-            return Err(format!("its values stand in another file: {instead}"));
+            return Err(Error::Unsupported(format!(
+                "its values stand in another file: {instead}"
+            )));
         }
         let shape = tensor.dims.iter().map(|extent| usize::try_from(*extent));
         let shape: Vec<usize> = shape
             .collect::<Result<_, _>>()
-            .map_err(|_| "a dimension below 0".to_owned())?;
-        let n_values = n_elements(&shape).map_err(|fault| fault.0)?;
+            .map_err(|_| unsound("a dimension below 0"))?;
+        let of_tensor = |fault| Error::of_node(fault, Error::Unsupported);
+        let n_values = n_elements(&shape).map_err(of_tensor)?;
         match values(tensor, n_values)? {
             // How old exports leave an input out: nothing of whatever type.
             Values::Floats(floats) if floats.is_empty() => Ok(Value::ints(Vec::new(), &shape)),
             Values::Floats(floats) => {
                 check_finite(&floats)?;
-                Value::floats(floats, &shape, self.device).map_err(|fault| fault.0)
+                Value::floats(floats, &shape, self.device).map_err(of_tensor)
             }
             Values::Ints(ints) => {
                 let room = self.room.get().checked_sub(ints.len());
-                let room = room.ok_or_else(|| format!("more than {ELEMENTS_MAX} whole numbers"));
+                let too_many = || format!("more than {ELEMENTS_MAX} whole numbers");
+                let room = room.ok_or_else(|| Error::Unsupported(too_many()));
                 self.room.set(room?);
                 Ok(Value::ints(ints, &shape))
             }
@@ -243,7 +257,7 @@ enum Values {
 }
 
 /// The values of a tensor, as many as its shape says.
-fn values(tensor: TensorProto, n_values: usize) -> Result<Values, String> {
+fn values(tensor: TensorProto, n_values: usize) -> Result<Values, Error> {
     let raw = &tensor.raw_data;
     let is_raw = !raw.is_empty();
     let values = match i64::from(tensor.data_type) {
@@ -271,7 +285,10 @@ fn values(tensor: TensorProto, n_values: usize) -> Result<Values, String> {
         }
         other => {
             let types = "FLOAT, DOUBLE, INT32, INT64 or BOOL";
-            return Err(format!("values of type {}, expected {types}", named(other)));
+            return Err(Error::Unsupported(format!(
+                "values of type {}, expected {types}",
+                named(other)
+            )));
         }
     };
     let n_found = match &values {
@@ -281,9 +298,9 @@ fn values(tensor: TensorProto, n_values: usize) -> Result<Values, String> {
     if n_found == n_values {
         Ok(values)
     } else {
-        Err(format!(
+        Err(unsound(format!(
             "{n_found} values, expected {n_values} by its shape"
-        ))
+        )))
     }
 }
 
@@ -292,25 +309,25 @@ fn each<T, const N: usize>(
     raw: &[u8],
     n_values: usize,
     value: impl Fn([u8; N]) -> T,
-) -> Result<Vec<T>, String> {
+) -> Result<Vec<T>, Error> {
     match raw.as_chunks::<N>() {
         (chunks, []) if chunks.len() == n_values => {
             Ok(chunks.iter().map(|chunk| value(*chunk)).collect())
         }
-        _ => Err(format!(
+        _ => Err(unsound(format!(
             "{} bytes, expected {} by its shape",
             raw.len(),
             N * n_values
-        )),
+        ))),
     }
 }
 
 /// A single value may be infinite: masks are made of it.
-fn check_finite(values: &[f32]) -> Result<(), String> {
+fn check_finite(values: &[f32]) -> Result<(), Error> {
     let allowed = |value: &f32| value.is_finite() || (values.len() == 1 && !value.is_nan());
     match values.iter().position(|value| !allowed(value)) {
         None => Ok(()),
-        Some(index) => Err(format!("the value at index {index} is not finite")),
+        Some(index) => Err(unsound(format!("the value at index {index} is not finite"))),
     }
 }
 

@@ -8,6 +8,7 @@
 //! go in circles. File, nodes, values that stand at a time and multiplications are bounded.
 
 mod call;
+mod error;
 mod file;
 mod operators;
 mod scan;
@@ -20,6 +21,7 @@ use candle_core::Tensor;
 
 use crate::device::{Device, Use, compute};
 use call::{Budget, Call};
+pub(crate) use error::Error;
 pub(crate) use file::{Described, element};
 use file::{File, Node, quoted};
 use operators::{Operator, find};
@@ -61,19 +63,21 @@ impl Graph {
     /// Reads a file, to compute the first of `outputs` that it has, or else its first output.
     ///
     /// # Errors
-    /// One sentence that says what cannot be.
-    pub(crate) fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, String> {
+    /// [`Error::Unsound`] and [`Error::Unsupported`] of the file; [`Error::NoRoom`] and
+    /// [`Error::Device`] of the device.
+    pub(crate) fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, Error> {
         let device = device.open(Use::Answers)?;
         let file = File::read(bytes, &device)?;
         if file.nodes.len() > NODES_MAX {
-            return Err(format!("it has more than {NODES_MAX} nodes"));
+            let what = format!("it has more than {NODES_MAX} nodes");
+            return Err(Error::Unsupported(what));
         }
         check_operators(&file.nodes)?;
         let has = |name: &&&str| file.outputs.iter().any(|output| output == **name);
         let output = match (outputs.iter().find(has), file.outputs.first()) {
             (Some(name), _) => (*name).to_owned(),
             (None, Some(first)) => first.clone(),
-            (None, None) => return Err("it has no output".to_owned()),
+            (None, None) => return Err(Error::Unsound("it has no output".to_owned())),
         };
         let mut graph = Graph {
             device,
@@ -101,12 +105,13 @@ impl Graph {
     /// The output for a batch; values for all inputs, in their order.
     ///
     /// # Errors
-    /// One sentence that names the node.
-    pub(crate) fn run(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
+    /// [`Error::Values`], which names the node; [`Error::NoRoom`] and [`Error::Device`] of the
+    /// device. [`Error::Unsupported`] where the graph gives no floats for any values.
+    pub(crate) fn run(&self, inputs: Vec<Value>) -> Result<Tensor, Error> {
         compute(&self.device, || self.run_here(inputs))
     }
 
-    fn run_here(&self, inputs: Vec<Value>) -> Result<Tensor, String> {
+    fn run_here(&self, inputs: Vec<Value>) -> Result<Tensor, Error> {
         let mut values = self.known.clone();
         for ((_, place), value) in self.inputs.iter().zip(inputs) {
             values[*place] = Some(value);
@@ -114,10 +119,13 @@ impl Graph {
         let budget = Budget::new(PRODUCTS_MAX);
         let mut n_standing = 0;
         for step in &self.steps {
-            for (place, value) in self.compute(step, &values, &budget)? {
+            let computed = self.compute(step, &values, &budget);
+            let of_step = |fault| Error::of_node(fault, Error::Values).of(&step.node.title);
+            for (place, value) in computed.map_err(of_step)? {
                 n_standing += value.n_elements();
                 if n_standing > STANDING_MAX {
-                    return Err(format!("more than {STANDING_MAX} values stand at a time"));
+                    let what = format!("more than {STANDING_MAX} values stand at a time");
+                    return Err(Error::Values(what));
                 }
                 values[place] = Some(value);
             }
@@ -128,14 +136,17 @@ impl Graph {
         }
         match values[self.output].take() {
             Some(Value::Floats(tensor)) => Ok(tensor),
-            Some(Value::Ints(_)) => Err("its output is of whole numbers".to_owned()),
-            None => Err("nothing gives its output".to_owned()),
+            Some(Value::Ints(_)) => {
+                let what = "its output is of whole numbers".to_owned();
+                Err(Error::Unsupported(what))
+            }
+            None => Err(Error::Unsound("nothing gives its output".to_owned())),
         }
     }
 }
 
 /// Names all that is missing.
-fn check_operators(nodes: &[Node]) -> Result<(), String> {
+fn check_operators(nodes: &[Node]) -> Result<(), Error> {
     let missing = nodes.iter().filter(|node| find(&node.operator).is_none());
     let missing: BTreeSet<&str> = missing.map(|node| node.operator.as_str()).collect();
     if missing.is_empty() {
@@ -149,15 +160,15 @@ fn check_operators(nodes: &[Node]) -> Result<(), String> {
     if missing.len() > NAMED_MAX {
         named.push(format!("{} more", missing.len() - NAMED_MAX));
     }
-    Err(format!(
+    Err(Error::Unsupported(format!(
         "it needs operators that are not supported: {}",
         named.join(", ")
-    ))
+    )))
 }
 
 impl Graph {
     /// Gives every value a place.
-    fn place(&mut self, file: File, output: &str) -> Result<(), String> {
+    fn place(&mut self, file: File, output: &str) -> Result<(), Error> {
         let mut places = BTreeMap::new();
         for (name, value) in file.tensors {
             self.name(&mut places, name, Some(value))?;
@@ -173,26 +184,23 @@ impl Graph {
             let operator = find(&node.operator).expect("all were looked for");
             let known = |name: &&String| operator.attributes.contains(&name.as_str());
             if let Some(other) = node.attributes.keys().find(|name| !known(name)) {
-                let other = quoted(other);
-                return Err(format!(
-                    "{}: attribute {other} is not supported",
-                    node.title
-                ));
+                let what = format!("attribute {} is not supported", quoted(other));
+                return Err(Error::Unsupported(what).of(&node.title));
             }
             let inputs = node.inputs.iter().map(|name| match places.get(name) {
                 _ if name.is_empty() => Ok(None),
                 Some(place) => Ok(Some(*place)),
-                None => Err(format!(
+                None => Err(Error::Unsound(format!(
                     "{}: nothing before it gives its input {}; it is in a cycle, or out of order",
                     node.title,
                     quoted(name)
-                )),
+                ))),
             });
             let inputs = inputs.collect::<Result<_, _>>()?;
             let mut more = node.outputs.iter().skip(operator.n_outputs_max);
             if let Some(other) = more.find(|name| !name.is_empty()) {
-                let other = quoted(other);
-                return Err(format!("{}: output {other} is not supported", node.title));
+                let what = format!("output {} is not supported", quoted(other));
+                return Err(Error::Unsupported(what).of(&node.title));
             }
             let mut named = |name: &String| {
                 if name.is_empty() {
@@ -212,8 +220,8 @@ impl Graph {
             });
         }
         let place = places.get(output).copied();
-        self.output =
-            place.ok_or_else(|| format!("nothing gives its output {}", quoted(output)))?;
+        let missing = || format!("nothing gives its output {}", quoted(output));
+        self.output = place.ok_or_else(|| Error::Unsound(missing()))?;
         Ok(())
     }
 
@@ -222,12 +230,15 @@ impl Graph {
         places: &mut BTreeMap<String, usize>,
         name: String,
         value: Option<Value>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, Error> {
         let place = self.known.len();
         self.known.push(value);
         match places.insert(name.clone(), place) {
             None => Ok(place),
-            Some(_) => Err(format!("two values are named {}", quoted(&name))),
+            Some(_) => {
+                let what = format!("two values are named {}", quoted(&name));
+                Err(Error::Unsound(what))
+            }
         }
     }
 
@@ -253,7 +264,7 @@ impl Graph {
     }
 
     /// Computes what depends on the file alone.
-    fn fold(&mut self) -> Result<(), String> {
+    fn fold(&mut self) -> Result<(), Error> {
         let budget = Budget::new(PRODUCTS_MAX);
         let mut n_standing = 0;
         let mut later = Vec::new();
@@ -263,10 +274,13 @@ impl Graph {
                 later.push(step);
                 continue;
             }
-            for (place, value) in self.compute(&step, &self.known, &budget)? {
+            let computed = self.compute(&step, &self.known, &budget);
+            let of_step = |fault| Error::of_node(fault, Error::Unsupported).of(&step.node.title);
+            for (place, value) in computed.map_err(of_step)? {
                 n_standing += value.n_elements();
                 if n_standing > STANDING_MAX {
-                    return Err(format!("it unfolds into more than {STANDING_MAX} values"));
+                    let what = format!("it unfolds into more than {STANDING_MAX} values");
+                    return Err(Error::Unsupported(what));
                 }
                 self.known[place] = Some(value);
             }
@@ -293,7 +307,7 @@ impl Graph {
         step: &Step,
         values: &[Option<Value>],
         budget: &Budget,
-    ) -> Result<Vec<(usize, Value)>, String> {
+    ) -> Result<Vec<(usize, Value)>, Fault> {
         let of = |place: &Option<usize>| place.and_then(|place| values[place].as_ref());
         let mut call = Call {
             node: &step.node,
@@ -310,14 +324,14 @@ impl Graph {
             let value = (step.operator.compute)(&call).and_then(|value| {
                 call.room(value.shape(), 1)?;
                 match &value {
-                    Value::Floats(tensor) if tensor.elem_count() == 0 => {
-                        Err(Fault(format!("it gives no values, {:?}", tensor.dims())))
-                    }
+                    Value::Floats(tensor) if tensor.elem_count() == 0 => Err(Fault::Node(format!(
+                        "it gives no values, {:?}",
+                        tensor.dims()
+                    ))),
                     _ => Ok(value),
                 }
             });
-            let value = value.map_err(|Fault(what)| format!("{}: {what}", step.node.title))?;
-            given.push((place, value));
+            given.push((place, value?));
         }
         Ok(given)
     }

@@ -3,6 +3,8 @@
 //!
 //! Invariant: it reads each level that is counted once, and allocates nothing.
 
+use super::error::Error;
+
 /// Nodes, inputs, attributes and tensors at most, together.
 const PARTS_MAX: usize = 1 << 18;
 
@@ -10,7 +12,7 @@ const PARTS_MAX: usize = 1 << 18;
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, &'a [u8]), String>;
+    type Item = Result<(u64, &'a [u8]), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -18,7 +20,7 @@ impl<'a> Iterator for Fields<'a> {
         } else {
             Some(self.field().ok_or_else(|| {
                 self.0 = &[];
-                "it is cut short, or no ONNX file".to_owned()
+                Error::Unsound("it is cut short, or no ONNX file".to_owned())
             }))
         }
     }
@@ -57,7 +59,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Refuses a file of more parts than a network has.
-pub(super) fn check(file: &[u8]) -> Result<(), String> {
+pub(super) fn check(file: &[u8]) -> Result<(), Error> {
     let mut n_parts = 0;
     for field in Fields(file) {
         // The graph.
@@ -70,14 +72,15 @@ pub(super) fn check(file: &[u8]) -> Result<(), String> {
                 _ => 1,
             };
             if n_parts > PARTS_MAX {
-                return Err(format!("it has more than {PARTS_MAX} parts"));
+                let what = format!("it has more than {PARTS_MAX} parts");
+                return Err(Error::Unsupported(what));
             }
         }
     }
     Ok(())
 }
 
-fn count(message: &[u8]) -> Result<usize, String> {
+fn count(message: &[u8]) -> Result<usize, Error> {
     Fields(message).try_fold(0, |count, field| field.map(|_| count + 1))
 }
 
@@ -102,7 +105,7 @@ mod tests {
         let nodes = |n: usize| field(7, &[0x0a, 0].repeat(n));
         assert_eq!(check(&nodes(1000)), Ok(()));
         let many = check(&nodes(PARTS_MAX + 1)).unwrap_err();
-        assert_eq!(many, "it has more than 262144 parts");
+        assert_eq!(many.to_string(), "it has more than 262144 parts");
         let attributes = field(1, &[0x2a, 0].repeat(PARTS_MAX));
         assert_eq!(check(&field(7, &attributes)), Err(many.clone()));
         let dimensions = field(11, &[0x0a, 0].repeat(PARTS_MAX));
@@ -118,7 +121,8 @@ mod tests {
         assert_eq!(check(&file), Ok(()));
         for end in 1..file.len() {
             let error = check(&file[..end]).unwrap_err();
-            assert_eq!(error, "it is cut short, or no ONNX file");
+            let expected = "it is cut short, or no ONNX file".to_owned();
+            assert_eq!(error, Error::Unsound(expected));
         }
         assert!(check(&[0xff; 20]).is_err());
     }

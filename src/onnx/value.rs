@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::device::in_a_line;
+use crate::device::{Cause, in_a_line};
 
 /// Values of one tensor at most.
 pub(super) const ELEMENTS_MAX: usize = 1 << 27;
@@ -15,17 +15,29 @@ const RANK_MAX: usize = 8;
 
 /// Why a node cannot be computed, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault(pub String);
+pub(crate) enum Fault {
+    /// The node asks for what is not computed here, or its inputs do not fit.
+    Node(String),
+    /// The device has no room.
+    NoRoom(String),
+    /// The driver of the device failed.
+    Driver(String),
+}
 
 impl From<candle_core::Error> for Fault {
     fn from(error: candle_core::Error) -> Fault {
-        Fault(in_a_line(&error))
+        let what = in_a_line(&error);
+        match Cause::of(&error) {
+            Cause::Tensors => Fault::Node(what),
+            Cause::NoRoom => Fault::NoRoom(what),
+            Cause::Driver => Fault::Driver(what),
+        }
     }
 }
 
-/// A fault in words.
+/// The fault of a node in words.
 pub(super) fn fault<T>(what: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault(what.into()))
+    Err(Fault::Node(what.into()))
 }
 
 /// A tensor of a graph.
@@ -203,7 +215,8 @@ pub(super) fn broadcast(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Fa
         _ => None,
     });
     let shape: Option<Vec<usize>> = extents.collect();
-    let shape = shape.ok_or_else(|| Fault(format!("shapes {one:?} and {other:?} do not fit")))?;
+    let shape =
+        shape.ok_or_else(|| Fault::Node(format!("shapes {one:?} and {other:?} do not fit")))?;
     n_elements(&shape)?;
     Ok(shape)
 }

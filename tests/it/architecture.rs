@@ -270,6 +270,78 @@ fn only_the_binary_uses_anyhow() {
     });
 }
 
+/// The lines of code where an error is a bare `String`: the last argument of a `Result`, however
+/// its lines are broken.
+fn errors_without_a_type(file: &Source) -> Vec<usize> {
+    const OPENS: &str = "Result<";
+    let mut text = String::new();
+    let mut starts = Vec::new();
+    for (number, line) in file.code() {
+        starts.push((text.len(), number));
+        text.push_str(&line.replace("->", "  "));
+        text.push(' ');
+    }
+    let is_untyped = |inside: &str| {
+        let (mut depth, mut last) = (0, 0);
+        for (place, sign) in inside.char_indices() {
+            match sign {
+                '>' | ')' | ']' if depth == 0 => {
+                    return last > 0 && inside[last..place].trim_matches([' ', ',']) == "String";
+                }
+                '<' | '(' | '[' => depth += 1,
+                '>' | ')' | ']' => depth -= 1,
+                ',' if depth == 0 && !inside[place + 1..].trim_start().starts_with('>') => {
+                    last = place + 1;
+                }
+                _ => {}
+            }
+        }
+        false
+    };
+    let found = text.match_indices(OPENS);
+    let found = found.filter(|(place, _)| is_untyped(&text[place + OPENS.len()..]));
+    let line = |place: usize| starts.partition_point(|(start, _)| *start <= place) - 1;
+    found.map(|(place, _)| starts[line(place)].1).collect()
+}
+
+#[test]
+fn an_error_is_a_type_and_no_sentence() {
+    check("errors", &sources(&["src"]), |file| {
+        let lines = if ROOMS.contains(&file.room()) {
+            errors_without_a_type(file)
+        } else {
+            Vec::new()
+        };
+        let untyped = |line| (line, "a Result whose error is a String".to_owned());
+        lines.into_iter().map(untyped).collect()
+    });
+}
+
+#[test]
+fn errors_without_a_type_are_found() {
+    let check = |text: &str, expected: &[usize]| {
+        let file = Source {
+            path: "src/model/a.rs".to_owned(),
+            lines: text.lines().map(str::to_owned).collect(),
+            of_tests: false,
+        };
+        assert_eq!(errors_without_a_type(&file), expected, "{text}");
+    };
+    check("fn a() -> Result<u8, String> {", &[1]);
+    check(
+        "// Result<u8, String>\nfn a() -> Result<Vec<(u8, f32)>, String>;",
+        &[2],
+    );
+    check("fn a() -> Result<\n    (u8, u8),\n    String,\n> {", &[1]);
+    check("a: Option<Result<fn(u8) -> u8, String>>,", &[1]);
+    check("fn a() -> Result<BTreeMap<u8, String>, Error> {", &[]);
+    check("fn a() -> Result<(u8, String), Error> {", &[]);
+    check(
+        "fn a() -> Result<String> { Result<Option<String>, Error> }",
+        &[],
+    );
+}
+
 #[test]
 fn nothing_unwraps_outside_tests() {
     check("unwrap", &sources(&["src"]), |file| {

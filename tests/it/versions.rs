@@ -245,7 +245,7 @@ fn p12_a_version_of_which_nothing_is_known_is_refused_and_the_refusal_recorded()
 fn audited(workspace: &Workspace, id: PredictionId) -> Result<bool, String> {
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let audit = offline.audit(id, None).unwrap().expect("it is there");
-    audit.again.as_ref().map_err(Clone::clone)?;
+    audit.again.as_ref().map_err(ToString::to_string)?;
     Ok(audit.bit_equal())
 }
 

@@ -110,6 +110,9 @@ fn verified(args: &Args, replayed: &Replayed, seconds: f64) -> anyhow::Result<()
         }));
     }
     let compared = match replayed.compared {
+        0 if replayed.has_other_bits => "no digest compared, since the journal was written under \
+             another numeric profile"
+            .to_owned(),
         0 => "no checkpoint to be compared with".to_owned(),
         n => format!("{n} checkpoints compared, every digest bit-equal"),
     };

@@ -12,7 +12,7 @@ use super::file::Rows;
 use super::layout::Layout;
 use super::row::{Row, find_column, number, quoted};
 use super::signature::ModelSignature;
-use super::target::Target;
+use super::target::{Target, admit};
 
 /// One row to predict, with its target.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
             _ => bail!("{} is not a finite number", quoted(text)),
         };
     }
-    match (task.admit(text), task) {
+    match (admit(task, text), task) {
         (Some(place), _) => Ok(Target::Name(place)),
         (None, Task::Bandit { .. }) => {
             bail!("{} is not one of the model's actions", quoted(text))

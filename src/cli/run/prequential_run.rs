@@ -15,7 +15,7 @@ use super::scores::{ScoreNames, Scores};
 use crate::cli::output::print::shown;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::LabelledRow;
-use crate::cli::rows::target::Target;
+use crate::cli::rows::target::{Target, admit};
 
 /// The options that `stream` and `evaluate` share.
 #[derive(clap::Args)]
@@ -106,7 +106,7 @@ impl<K> PrequentialRun<K> {
         if let Some(truth) = row.truth {
             let score = self.scores.judge(truth, answer);
             // The rows have admitted it at the same place.
-            self.task.admit(&row.label);
+            admit(&mut self.task, &row.label);
             let signal = self.signal(row.index, truth, score);
             self.waiting.push_back(DueFeedback {
                 row: row.index,

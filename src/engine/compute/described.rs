@@ -156,8 +156,8 @@ impl Described {
         let Some(embedder) = embedder.filter(|one| one.encoder.takes(column)) else {
             return Ok(());
         };
-        let (columns, device) = (std::iter::once(&*column), self.spec.device);
-        let vectors = embedder.encoder.embed(columns, adapters, device);
+        let columns = std::iter::once(&*column);
+        let vectors = embedder.encoder.embed(columns, adapters);
         let vectors = vectors.map_err(|error| Error::Refused {
             field: "inputs",
             what: error.to_string(),

@@ -131,7 +131,7 @@ impl Embedders {
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
         }
-        let embedder = Embedder::new(make()?, key.1);
+        let embedder = Embedder::new(make()?);
         self.0.insert(key, embedder.clone());
         Ok(embedder)
     }
@@ -160,7 +160,6 @@ impl Encoder {
         &self,
         columns: impl Iterator<Item = &'a Column>,
         adapters: Option<&Adapters>,
-        device: Device,
     ) -> Result<Vec<f32>, ComputeError> {
         let (mut texts, mut values) = (Vec::new(), Vec::new());
         for column in columns {
@@ -177,18 +176,18 @@ impl Encoder {
             Encoder::Texts(encoder) => encoder.embed(&texts, adapters),
             Encoder::Vectors(encoder) => encoder.embed(&values),
         };
-        embedded.map_err(|what| ComputeError::of_input(device, what))
+        embedded.map_err(ComputeError::of_encoder)
     }
 }
 
 impl Embedder {
-    fn new(encoder: Encoder, device: Device) -> Embedder {
+    fn new(encoder: Encoder) -> Embedder {
         let encoder = Arc::new(encoder);
         let encodes = encoder.clone();
         let batcher = Batcher::new("encoder", BOUNDS, move |requests: &[&Rows]| {
             let columns = requests.iter().map(|request| &request.column);
             let adapters = requests.first().and_then(|first| first.adapters.as_deref());
-            encodes.embed(columns, adapters, device)
+            encodes.embed(columns, adapters)
         });
         Embedder { encoder, batcher }
     }

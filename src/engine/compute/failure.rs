@@ -3,7 +3,7 @@
 //! Invariant: only a failure that passes by itself asks the caller to try the same again.
 
 use crate::engine::error::Error;
-use crate::model::{Device, DeviceError};
+use crate::model::{DeviceError, EncoderError};
 
 /// Why rows were not computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,45 +26,31 @@ pub(crate) enum ComputeError {
 }
 
 impl ComputeError {
-    /// The failure of values that the network was tried with when it was read: they are at fault,
-    /// unless the device is.
-    pub(crate) fn of_input(device: Device, what: String) -> ComputeError {
-        ComputeError::of_device(device, &what).unwrap_or(ComputeError::Input(what))
+    /// The failure of an encoder, which was tried when it was read: the values are at fault, unless
+    /// the device is.
+    pub(crate) fn of_encoder(error: EncoderError) -> ComputeError {
+        match error {
+            EncoderError::NoRoom(what) => ComputeError::NoRoom(what),
+            EncoderError::Device(what) => ComputeError::Device(what),
+            EncoderError::Values(what)
+            | EncoderError::Unsound(what)
+            | EncoderError::Unsupported(what) => ComputeError::Input(what),
+        }
     }
 
     /// The failure of a network of our own, which takes all values.
     pub(crate) fn of_network(error: &DeviceError) -> ComputeError {
         let what = error.to_string();
         match error {
-            DeviceError::NotBuilt(_) | DeviceError::Absent { .. } => ComputeError::Device(what),
-            DeviceError::Failed { .. } => {
-                ComputeError::of_driver(&what).unwrap_or(ComputeError::Bug(what))
+            DeviceError::NoRoom { .. } => ComputeError::NoRoom(what),
+            DeviceError::NotBuilt(_) | DeviceError::Absent { .. } | DeviceError::Failed { .. } => {
+                ComputeError::Device(what)
             }
+            DeviceError::Unfit { .. } => ComputeError::Bug(what),
         }
     }
 
-    /// The failure as one of the device, if it is.
-    fn of_device(device: Device, what: &str) -> Option<ComputeError> {
-        if !matches!(device, Device::Cuda(_)) {
-            return None;
-        }
-        let is_gone = device.check().is_err();
-        let gone = is_gone.then(|| ComputeError::Device(what.to_owned()));
-        ComputeError::of_driver(what).or(gone)
-    }
-
-    /// The failure as one of a GPU's driver or its libraries, which name theirs by constants.
-    fn of_driver(what: &str) -> Option<ComputeError> {
-        let names = |word: &str| what.contains(word);
-        if names("OUT_OF_MEMORY") || names("ALLOC_FAILED") {
-            return Some(ComputeError::NoRoom(what.to_owned()));
-        }
-        let by_driver = ["CUDA_ERROR_", "CUBLAS_STATUS_", "CURAND_STATUS_"];
-        let is_lost = by_driver.into_iter().any(names);
-        is_lost.then(|| ComputeError::Device(what.to_owned()))
-    }
-
-    /// The error of a request to this model whose computation failed.
+    /// The same, of a request to this model.
     pub(crate) fn of_model(self, model: &str) -> Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match self {
@@ -82,23 +68,19 @@ impl ComputeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Device;
 
     #[test]
-    fn p9_a_failure_is_the_devices_or_the_inputs_or_ours() {
-        let gpu = Device::Cuda(63);
-        let check = |device: Device, what: &str, expected: fn(String) -> ComputeError| {
-            let found = ComputeError::of_input(device, what.to_owned());
-            assert_eq!(found, expected(what.to_owned()), "{device}");
+    fn p9_an_encoder_fails_by_its_device_or_by_the_values() {
+        type Of<E> = fn(String) -> E;
+        let check = |error: Of<EncoderError>, expected: Of<ComputeError>| {
+            let what = || "so".to_owned();
+            assert_eq!(ComputeError::of_encoder(error(what())), expected(what()));
         };
-        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
-        check(gpu, full, ComputeError::NoRoom);
-        check(gpu, "CUBLAS_STATUS_ALLOC_FAILED", ComputeError::NoRoom);
-        let lost = "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal address\")";
-        check(gpu, lost, ComputeError::Device);
-        // No machine has so many.
-        check(gpu, "node \"a\": index 9", ComputeError::Device);
-        check(Device::Candle, "node \"a\": index 9", ComputeError::Input);
-        check(Device::Cpu, full, ComputeError::Input);
+        check(EncoderError::NoRoom, ComputeError::NoRoom);
+        check(EncoderError::Device, ComputeError::Device);
+        check(EncoderError::Values, ComputeError::Input);
+        check(EncoderError::Unsupported, ComputeError::Input);
     }
 
     #[test]
@@ -107,14 +89,18 @@ mod tests {
             let what = error.to_string();
             assert_eq!(ComputeError::of_network(&error), expected(what));
         };
-        let failed = |why: &str| DeviceError::Failed {
-            task: "answer",
-            why: why.to_owned(),
-        };
-        check(DeviceError::NotBuilt(Device::Cuda(0)), ComputeError::Device);
-        check(failed("CUDA_ERROR_OUT_OF_MEMORY"), ComputeError::NoRoom);
-        check(failed("CUDA_ERROR_LAUNCH_FAILED"), ComputeError::Device);
-        check(failed("a shape"), ComputeError::Bug);
+        let (task, why) = ("answer", || "so".to_owned());
+        let device = Device::Cuda(0);
+        check(DeviceError::NotBuilt(device), ComputeError::Device);
+        check(
+            DeviceError::NoRoom { task, why: why() },
+            ComputeError::NoRoom,
+        );
+        check(
+            DeviceError::Failed { task, why: why() },
+            ComputeError::Device,
+        );
+        check(DeviceError::Unfit { task, why: why() }, ComputeError::Bug);
     }
 
     #[test]

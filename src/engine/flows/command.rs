@@ -78,7 +78,7 @@ impl ModelRuntime {
         self: &Arc<ModelRuntime>,
         command: Command,
     ) -> Result<(u64, Done), Error> {
-        self.check_room()?;
+        self.check_order_room()?;
         let pinned = match command.order.restored() {
             Some(version) => Some(self.pin_whole(version).await?),
             None => None,
@@ -112,7 +112,7 @@ impl ModelRuntime {
         command: Command,
         pinned: Option<Pin>,
     ) -> Result<(u64, Urgent), Error> {
-        self.check_room()?;
+        self.check_order_room()?;
         let urgent = Urgent::new(self);
         let (reply, done) = oneshot::channel();
         self.send(Work::Command(command, reply))?;
@@ -126,7 +126,7 @@ impl ModelRuntime {
     /// The outcome of the command at a position that has been reached. Waits for the follower.
     pub(crate) fn outcome(&self, position: u64) -> Outcome {
         // A restored state is published before it is saved: the follower is free after both.
-        let _saved = self.follower.lock();
+        let _saved = self.lock_follower();
         let outcome = self.orders.take(position);
         outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
     }

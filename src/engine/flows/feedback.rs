@@ -21,7 +21,7 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the journal failed: nothing was acknowledged.
-    /// [`Error::Full`] when as many feedback ids are remembered as may be. [`Error::Refused`]: others
+    /// [`Error::Full`] when as many feedback ids are remembered as may be. [`Error::NoPlace`]: others
     /// took the last places among the classes at the same time. [`Error::Gone`]: the prediction has
     /// made room for newer ones.
     pub async fn wait(self) -> Result<Accepted, Error> {

@@ -128,7 +128,7 @@ impl ServedModel {
             model: runtime.name.clone(),
             what: format!("{TURNS_MAX} retractions wait for their turn"),
         })?;
-        runtime.check_room()?;
+        runtime.check_order_room()?;
         let (asked, done) = oneshot::channel();
         let (retractions, retracting) = (runtime.retractions.clone(), runtime.clone());
         let spawned = retractions.run(move || {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an error of the disk stays one, however deep in a rebuild it comes up.
 
-use crate::engine::error::Error as EngineError;
+use crate::engine::error::{Error as EngineError, Remedy};
 use crate::engine::versions::error::Error as StateError;
 use crate::learn::{self, LookupError};
 use crate::model::SpecError;
@@ -49,17 +49,6 @@ pub(crate) enum Error {
     },
 }
 
-/// The remedy that the caller of a history has for an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// Mend the disk, and ask again.
-    Mend,
-    /// Restore a file from a copy, or another version.
-    Restore,
-    /// Ask for something else.
-    Ask,
-}
-
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         match error {
@@ -88,22 +77,22 @@ impl Error {
     /// The remedy for this error.
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
-            Error::Store(error) if is_of_disk(error) => Remedy::Mend,
-            Error::Store(_) | Error::State(_) => Remedy::Restore,
+            Error::Store(error) => Remedy::of_store(error),
+            Error::State(_) => Remedy::Restore,
             Error::NotRetained(_)
             | Error::Undecided(_)
             | Error::Description(_)
-            | Error::Input(_) => Remedy::Ask,
+            | Error::Input(_) => Remedy::Change,
             Error::Learner(learn::Error::Lookup { cause, .. }) => match cause {
                 LookupError::Unreadable(_) => Remedy::Mend,
-                LookupError::NotRetained(_) => Remedy::Ask,
+                LookupError::NotRetained(_) => Remedy::Change,
             },
             Error::Answer(_) | Error::Learner(learn::Error::Device { .. }) => Remedy::Mend,
             Error::Learner(_) => Remedy::Restore,
             Error::NoBase {
                 nearest, oldest, ..
             } => match nearest.as_ref().map(|nearest| nearest.remedy()) {
-                Some(Remedy::Mend) => Remedy::Mend,
+                Some(remedy @ (Remedy::Wait | Remedy::Mend)) => remedy,
                 _ => oldest.remedy(),
             },
         }
@@ -114,9 +103,9 @@ impl Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match (self.remedy(), self) {
             (_, Error::Store(error)) => EngineError::Store(error),
-            (Remedy::Mend, _) => EngineError::Unreadable { model, what },
-            (Remedy::Restore, _) => EngineError::Damaged { model, what },
-            (Remedy::Ask, _) => EngineError::Refused { field, what },
+            (Remedy::Wait | Remedy::Mend, _) => EngineError::Unreadable { model, what },
+            (Remedy::Restore | Remedy::Report, _) => EngineError::Damaged { model, what },
+            (Remedy::Change, _) => EngineError::Refused { field, what },
         }
     }
 
@@ -124,19 +113,10 @@ impl Error {
     pub(crate) fn of_lookup(self) -> LookupError {
         let what = self.to_string();
         match self.remedy() {
-            Remedy::Mend => LookupError::Unreadable(what),
-            Remedy::Restore | Remedy::Ask => LookupError::NotRetained(what),
+            Remedy::Wait | Remedy::Mend => LookupError::Unreadable(what),
+            Remedy::Restore | Remedy::Change | Remedy::Report => LookupError::NotRetained(what),
         }
     }
-}
-
-/// True if the operating system refused.
-fn is_of_disk(error: &store::Error) -> bool {
-    use store::Error;
-    matches!(
-        error,
-        Error::Io { .. } | Error::NoSegment { .. } | Error::Poisoned { .. }
-    )
 }
 
 /// Of the nearest and of the oldest: those between tell nothing new.
@@ -187,8 +167,8 @@ mod tests {
         check(looked_up(io_error().into()), Remedy::Mend);
         check(no_base(Some(io_error().into()), gone()), Remedy::Mend);
         check(no_base(None, io_error().into()), Remedy::Mend);
-        check(no_base(Some(gone()), gone()), Remedy::Ask);
-        check(looked_up(gone()), Remedy::Ask);
+        check(no_base(Some(gone()), gone()), Remedy::Change);
+        check(looked_up(gone()), Remedy::Change);
         check(StateError::Digest(5).into(), Remedy::Restore);
     }
 

@@ -1,7 +1,8 @@
 //! Facts of a journal: its orders and their outcomes, its descriptions, its erasures.
 //!
 //! Invariant: one pass gathers them all, and a fact that is noted twice counts once. They grow with
-//! the orders and descriptions, never with predictions, feedback or the versions of the cadence.
+//! the orders and descriptions that the journal holds, never with predictions, feedback or the versions
+//! of the cadence, and what retention removes is dropped here as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -161,6 +162,26 @@ impl Facts {
         self.descriptions
             .extend(descriptions.map(|(at, one)| (*at, one.clone())));
         self.last_erased = self.last_erased.max(others.last_erased);
+    }
+
+    /// Drops the facts of entries before `first`, which the journal is to hold no longer. Nothing asks
+    /// for them: an order concerns the events and states before it, and those that are left stand from
+    /// `first - 1` on. The description that is in force at `first` stays.
+    pub(crate) fn forget_before(&mut self, first: u64) {
+        if first <= self.first {
+            return;
+        }
+        self.first = first;
+        self.last = self.last.max(first - 1);
+        self.retractions = self.retractions.split_off(&first);
+        self.restores = self.restores.split_off(&first);
+        self.carried_out = self.carried_out.split_off(&first);
+        self.refused = self.refused.split_off(&first);
+        self.made.retain(|_, position| *position >= first);
+        let in_force = self.descriptions.range(..=first).next_back();
+        if let Some(in_force) = in_force.map(|(position, _)| *position) {
+            self.descriptions = self.descriptions.split_off(&in_force);
+        }
     }
 
     /// True if an entry stands in the stretch.
@@ -374,6 +395,69 @@ mod tests {
             [8, 9].map(|version| facts.version_position(version)),
             [None, Some(3)]
         );
+    }
+
+    #[test]
+    fn p8_facts_of_what_retention_removes_are_dropped() {
+        let description = |toml: &str| {
+            let (build, profile) = Default::default();
+            let toml = toml.to_owned();
+            Event::Description(Description {
+                toml,
+                build,
+                profile,
+            })
+        };
+        let version = |version, position| {
+            Event::Version(crate::event::Version {
+                version,
+                parent: 1,
+                position,
+                reason: Reason::Restore,
+                digest: [0; 32],
+                tallies: None,
+            })
+        };
+        let all = facts(&[
+            entry(1, description("one")),
+            retraction(2, "a", 1),
+            entry(3, description("two")),
+            order(4, Order::Restore { version: 1 }),
+            entry(5, version(7, 4)),
+            order(6, Order::Restore { version: 9 }),
+            entry(7, Event::Refusal(Refusal { position: 6 })),
+            retraction(8, "b", 7),
+            order(9, Order::Restore { version: 7 }),
+            entry(10, version(8, 9)),
+        ]);
+        let mut left = all.clone();
+        left.forget_before(8);
+        let counts = |facts: &Facts| {
+            [
+                facts.retractions.len(),
+                facts.restores.len(),
+                facts.carried_out.len(),
+                facts.refused.len(),
+                facts.made.len(),
+                facts.descriptions.len(),
+            ]
+        };
+        assert_eq!(counts(&all), [2, 3, 2, 1, 2, 2]);
+        assert_eq!(counts(&left), [1, 1, 1, 0, 1, 1]);
+        // What can still be asked for is answered as before.
+        let toml = |facts: &Facts| facts.description_at(8).map(|one| one.toml.clone());
+        assert_eq!(
+            (toml(&left).as_deref(), toml(&all)),
+            (Some("two"), toml(&left))
+        );
+        let restores = |facts: &Facts| facts.restores(7, 10).collect::<Vec<_>>();
+        assert_eq!(restores(&left), restores(&all));
+        assert_eq!(left.exclusions(7, 10), all.exclusions(7, 10));
+        assert_eq!(left.taken_back_by(7), Some(8));
+        assert_eq!([7, 8, 10].map(|at| left.span(at)), [false, true, true]);
+        // An earlier first position brings nothing back.
+        left.forget_before(3);
+        assert_eq!(counts(&left), [1, 1, 1, 0, 1, 1]);
     }
 
     #[test]

@@ -15,10 +15,10 @@ use crate::engine::history::orders::Known;
 use crate::engine::history::pass::Pass;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
-use crate::event::{Event, Feedback, Order, Prediction, Time, Version};
+use crate::event::{Description, Event, Feedback, Order, Prediction, Time, Version};
 use crate::learn::{Counterfactual, Lookup, LookupError};
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, TextEncoder};
+use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::{self, Reader};
 
 /// Where a rebuilt history is handed over to the learner that has to become it.
@@ -161,6 +161,10 @@ impl Lookup for FollowerLookup {
 
     fn device(&self, named: Device) -> Device {
         self.journal.device(named)
+    }
+
+    fn has_profile(&self, description: &Description, spec: &Spec) -> bool {
+        self.journal.has_profile(description, spec)
     }
 
     fn refused(&mut self, position: u64) -> bool {

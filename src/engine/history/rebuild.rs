@@ -17,10 +17,10 @@ use crate::engine::history::pass::{first_description, first_position};
 use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
-use crate::event::{Command, Entry, Event, Feedback, Order, Prediction, Time};
+use crate::event::{Command, Description, Entry, Event, Feedback, Order, Prediction, Time};
 use crate::learn::{Comparison, Counterfactual, Learner, Lookup, LookupError};
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, Spec, TextEncoder};
+use crate::model::{Device, Pinned, Spec, TextEncoder, profile};
 use crate::store::Reader;
 
 /// A history that is being rebuilt.
@@ -184,6 +184,11 @@ impl Rebuild {
     /// How often it has begun.
     pub(crate) fn n_begun(&self) -> u64 {
         self.n_begun
+    }
+
+    /// True if what it applied was written under another numeric profile than the one here.
+    pub(crate) fn has_other_bits(&self) -> bool {
+        self.learner.has_other_bits(&self.lookup)
     }
 
     /// The position of the last entry applied.
@@ -420,6 +425,11 @@ impl Lookup for JournalLookup {
     fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
         let found = self.versions.encoder(pinned);
         found.map_err(|error| LookupError::Unreadable(error.to_string()))
+    }
+
+    fn has_profile(&self, description: &Description, spec: &Spec) -> bool {
+        let written = &description.profile;
+        written.is_empty() || *written == profile(spec.device, spec.revision)
     }
 
     fn device(&self, named: Device) -> Device {

@@ -70,7 +70,7 @@ impl ModelRuntime {
             }
             // A request for the status gets in between two looks.
             self.yield_to_status();
-            let Ok(mut follower) = self.follower.lock() else {
+            let Ok(mut follower) = self.lock_follower() else {
                 self.halt(None);
                 return true;
             };
@@ -229,7 +229,7 @@ impl ModelRuntime {
     pub(crate) fn catch_up(&self) -> bool {
         while !self.looks(|| false) {}
         let is_recorded = || {
-            let follower = self.follower.lock();
+            let follower = self.lock_follower();
             follower.map_or(true, |follower| follower.learner.unrecorded().is_empty())
         };
         self.health.is_stuck() || is_recorded()
@@ -237,7 +237,7 @@ impl ModelRuntime {
 
     /// Writes the checkpoint from which the next start goes on.
     pub(crate) fn save_at_stop(&self) {
-        let Ok(mut follower) = self.follower.lock() else {
+        let Ok(mut follower) = self.lock_follower() else {
             return;
         };
         if self.health.is_halted() {

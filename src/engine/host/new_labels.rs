@@ -22,16 +22,11 @@ impl NewLabels {
         let names = &served.model.names;
         self.0
             .retain(|label, position| *position > served.position && !names.contains(label));
-        if self.0.contains_key(label) || names.len() + self.0.len() < classes_max {
-            return Ok(());
+        if self.0.contains_key(label) {
+            Ok(())
+        } else {
+            check_place(label, names.len() + self.0.len(), classes_max)
         }
-        Err(Error::Refused {
-            field: "label",
-            what: format!(
-                "\"{label:.64}\" is new, and all {classes_max} places are taken; \
-                 describe a model with a larger classes_max"
-            ),
-        })
     }
 
     /// Takes note of feedback that is journaled now.
@@ -39,6 +34,18 @@ impl NewLabels {
         if let Some((label, _)) = new_label(feedback, served) {
             self.0.insert(label.to_owned(), position);
         }
+    }
+}
+
+/// Refuses a label that is no class yet, where so many places are taken that none is left for it.
+pub(crate) fn check_place(label: &str, n_taken: usize, classes_max: usize) -> Result<(), Error> {
+    if n_taken < classes_max {
+        Ok(())
+    } else {
+        Err(Error::NoPlace {
+            label: label.to_owned(),
+            classes_max,
+        })
     }
 }
 

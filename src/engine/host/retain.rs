@@ -61,6 +61,9 @@ impl ModelRuntime {
                     if look.room > Room::Ample {
                         every = LOOK_EVERY_SHORT_US;
                     }
+                    if let Some(first) = look.keep_from {
+                        follower.lookup.facts.forget_before(first);
+                    }
                     // The writer never waits for a learner, so these waits end.
                     let trim = look.keep_from.map(Work::Trim);
                     let tick = look.waits_for_time.then_some(Work::Tick);

@@ -54,7 +54,7 @@ impl ModelRuntime {
     }
 
     /// Checks that an order can be taken now.
-    pub(crate) fn check_room(&self) -> Result<(), Error> {
+    pub(crate) fn check_order_room(&self) -> Result<(), Error> {
         self.check_open()?;
         let limits = &self.serving.served().model.spec.journal;
         self.check_bytes(self.metrics.bytes(), limits.bytes_max)

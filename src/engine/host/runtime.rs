@@ -4,7 +4,7 @@
 //! reads is an immutable snapshot or an atomic number.
 
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockResult};
 
 use crossbeam::channel::Sender;
 use tokio::sync::watch;
@@ -49,7 +49,6 @@ pub(crate) struct ModelRuntime {
     /// The forward passes, where a device computes them.
     pub forwarder: Option<Batcher<Rows>>,
     pub serving: ServingSlot,
-    pub follower: Mutex<Follower>,
     pub versions: Versions,
     pub write_queue: WriteQueue,
     pub clock: JournalClock,
@@ -64,6 +63,8 @@ pub(crate) struct ModelRuntime {
     pub retry: ShortageRetry,
     /// Where a test holds orders.
     pub stages: Stages,
+    /// Behind [`ModelRuntime::lock_follower`], which says that an owner has panicked.
+    follower: Mutex<Follower>,
     jobs: Sender<Job>,
     /// True while the model stands in the queue of the learner threads.
     queued: AtomicBool,
@@ -140,6 +141,11 @@ impl ModelRuntime {
     /// [`Error::Unavailable`]: its owner has panicked.
     pub(crate) fn lock_follower(&self) -> Result<MutexGuard<'_, Follower>, Error> {
         self.follower.lock().map_err(|_| self.unavailable(PANICKED))
+    }
+
+    /// The same for who does not wait for its owner.
+    pub(crate) fn try_lock_follower(&self) -> TryLockResult<MutexGuard<'_, Follower>> {
+        self.follower.try_lock()
     }
 
     /// Runs what reads the disk or waits for the follower on a thread of its own: requests share

@@ -14,21 +14,27 @@ use crate::model::Spec;
 /// A model of the folder, whether it can be served or not.
 pub struct ServedModel {
     name: String,
-    runtime: Result<Arc<ModelRuntime>, String>,
+    state: State,
+}
+
+enum State {
+    Available(Arc<ModelRuntime>),
+    /// It could not be recovered, for this reason.
+    Unavailable(String),
 }
 
 impl ServedModel {
     pub(crate) fn available(name: &str, runtime: Arc<ModelRuntime>) -> ServedModel {
         ServedModel {
             name: name.to_owned(),
-            runtime: Ok(runtime),
+            state: State::Available(runtime),
         }
     }
 
     pub(crate) fn unavailable(name: &str, reason: String) -> ServedModel {
         ServedModel {
             name: name.to_owned(),
-            runtime: Err(reason),
+            state: State::Unavailable(reason),
         }
     }
 
@@ -47,10 +53,13 @@ impl ServedModel {
     }
 
     pub(crate) fn get(&self) -> Result<&Arc<ModelRuntime>, Error> {
-        self.runtime.as_ref().map_err(|reason| Error::Unavailable {
-            model: self.name.clone(),
-            reason: reason.clone(),
-        })
+        match &self.state {
+            State::Available(runtime) => Ok(runtime),
+            State::Unavailable(reason) => Err(Error::Unavailable {
+                model: self.name.clone(),
+                reason: reason.clone(),
+            }),
+        }
     }
 
     /// The description in force.

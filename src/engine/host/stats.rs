@@ -43,7 +43,7 @@ impl ModelRuntime {
     fn follower_now(&self) -> Option<MutexGuard<'_, Follower>> {
         let _reader = self.last_status.read();
         loop {
-            match self.follower.try_lock() {
+            match self.try_lock_follower() {
                 Ok(follower) => return Some(follower),
                 Err(TryLockError::Poisoned(_)) => return None,
                 Err(TryLockError::WouldBlock) if self.retry.is_waiting() => return None,

@@ -251,7 +251,7 @@ impl JournalWriter {
 
     /// Journals feedback, or that it came again.
     fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Accepted, Error> {
-        self.check_room(bytes)?;
+        self.check_feedback_bytes(bytes)?;
         self.ids.forget(self.now);
         let known = self.ids.position(&feedback.feedback_id, self.now);
         let known = known.map_err(|error| self.runtime.unavailable(&error.to_string()))?;
@@ -289,7 +289,7 @@ impl JournalWriter {
     }
 
     /// Refuses what [`ModelRuntime::check_feedback_room`] let in together with others.
-    fn check_room(&self, bytes: u64) -> Result<(), Error> {
+    fn check_feedback_bytes(&self, bytes: u64) -> Result<(), Error> {
         let max = self.limits().feedback_bytes_max();
         self.runtime.check_bytes(self.journal.bytes() + bytes, max)
     }

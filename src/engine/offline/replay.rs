@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::error::Error;
-use crate::engine::history::error::{self as history, Remedy};
+use crate::engine::error::{Error, Remedy};
+use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::orders::Known;
 use crate::engine::history::pass::first_position;
@@ -35,6 +35,9 @@ pub struct Replayed {
     pub entries: u64,
     /// Checkpoints whose digests were compared, every one of them equal.
     pub compared: u64,
+    /// True if entries were written under another numeric profile than the one here: behind those no
+    /// digest is compared.
+    pub has_other_bits: bool,
     /// BLAKE3 of the learned state, in hexadecimal digits.
     pub digest: String,
     /// The scores of the answers: those served, or those that the other description gives.
@@ -116,8 +119,10 @@ impl Replay {
             let stop = next.map_or(until, |position| until.min(*position));
             let advanced = self.rebuild.advance(stop, usize::MAX);
             advanced.map_err(|error| match error.remedy() {
-                Remedy::Mend => error.of_request(&self.versions.model, "journal"),
-                Remedy::Restore | Remedy::Ask => self.damaged(error.to_string()),
+                Remedy::Wait | Remedy::Mend => error.of_request(&self.versions.model, "journal"),
+                Remedy::Restore | Remedy::Change | Remedy::Report => {
+                    self.damaged(error.to_string())
+                }
             })?;
             self.compare(stop)?;
         }
@@ -132,6 +137,10 @@ impl Replay {
         let Ok(Manifest { digest: saved, .. }) = self.versions.manifest_at(position) else {
             return Ok(());
         };
+        if self.rebuild.has_other_bits() {
+            // A checkpoint of another numeric profile holds other bits.
+            return Ok(());
+        }
         let digest = hex(self.rebuild.learner.learned().digest());
         if digest != saved {
             return Err(self.damaged(format!(
@@ -161,6 +170,7 @@ impl Replay {
         Replayed {
             entries: learner.position() - self.base,
             compared: self.compared,
+            has_other_bits: self.rebuild.has_other_bits(),
             digest: hex(learner.learned().digest()),
             evaluation: learner.evaluation().clone(),
             divergence: self.rebuild.divergence(),

@@ -5,7 +5,8 @@
 //! [`EXAMPLES_PER_STEP`] examples the adapters take one step of Adam down the squared error that the
 //! guide makes on remembered texts, its weights held; it follows, since what it learned fades.
 //!
-//! Invariant: a step whose gradient is not finite changes nothing.
+//! Invariant: a step whose gradient is not finite changes nothing, and a device that fails is no
+//! outcome of a step: the state ends there.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::example::{Amendment, Known};
 use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Adapters, Encoded, LowRank, Rescale, Scale, Target, TextEncoder};
+use crate::model::{Adapters, Encoded, EncoderError, LowRank, Rescale, Scale, Target, TextEncoder};
 
 /// New examples before the adapters take a step.
 const EXAMPLES_PER_STEP: u64 = 32;
@@ -84,20 +85,23 @@ impl AdapterLearner {
     }
 
     /// Learns one example: a text, its vector as the adapters are now, and what was wanted.
+    ///
+    /// # Errors
+    /// Of the device: what was learned is not to be used further.
     pub(crate) fn observe(
         &mut self,
         encoder: &TextEncoder,
         (text, vector): (&str, &[f32]),
         known: Known,
         scale: &Scale,
-    ) {
+    ) -> Result<(), EncoderError> {
         let Known { target, example } = known;
         // A correction is of one moment, and the vector of it is not known any more.
         let Ok(mut tokens) = encoder.tokens(text) else {
-            return;
+            return Ok(());
         };
         if let Target::Correction { .. } = target {
-            return;
+            return Ok(());
         }
         let phi = features(vector);
         let wanted = wanted(target, scale, self.guide.scores(&phi));
@@ -119,8 +123,9 @@ impl AdapterLearner {
         if self.n_examples.is_multiple_of(EXAMPLES_PER_STEP) {
             let mut drawn = Vec::new();
             self.memory.draw(ROWS_PER_STEP, &mut rng, &mut drawn);
-            self.step(encoder, &drawn, scale);
+            self.step(encoder, &drawn, scale)?;
         }
+        Ok(())
     }
 
     /// Makes good what the guide learned of a text, whose vector is that of the adapters now, and
@@ -143,22 +148,26 @@ impl AdapterLearner {
         self.guide.rescale(change.factor, &shifts, bias);
     }
 
-    /// One step on remembered texts.
-    fn step(&mut self, encoder: &TextEncoder, drawn: &[Drawn], scale: &Scale) {
+    /// One step on remembered texts; none where the gradient is not finite.
+    fn step(
+        &mut self,
+        encoder: &TextEncoder,
+        drawn: &[Drawn],
+        scale: &Scale,
+    ) -> Result<(), EncoderError> {
         let tokens = |drawn: &Drawn| drawn.stored.row.sparse.iter().map(|(id, _)| *id).collect();
         let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
         let loss = |vectors: &[f32]| self.gradient(drawn, vectors, scale);
-        let gradient = encoder.gradient(&tokens, &self.adapters, loss);
-        let Some(gradient) = gradient
-            .ok()
-            .filter(|all| all.iter().all(|s| s.is_finite()))
-        else {
-            return;
+        let gradient = match encoder.gradient(&tokens, &self.adapters, loss) {
+            Ok(gradient) if gradient.iter().all(|slope| slope.is_finite()) => gradient,
+            Err(error) if error.is_of_device() => return Err(error),
+            Ok(_) | Err(_) => return Ok(()),
         };
         self.n_steps += 1;
         let [first, second] = &mut self.moments;
         let values = &mut Arc::make_mut(&mut self.adapters).values;
         Adam::new(self.learning_rate, self.n_steps).step(values, &gradient, first, second);
+        Ok(())
     }
 
     /// The gradient of the guide's mean squared error with respect to the vectors `[rows, width]`.

@@ -20,8 +20,8 @@ use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Foreign};
 use crate::model::{
-    self, Adapters, Device, Encoder, Function, Input, InputKind, LearnerKind, Model, Parameters,
-    Scale, Spec, Target, TextEncoder,
+    self, Adapters, Device, Encoder, EncoderError, Function, Input, InputKind, LearnerKind, Model,
+    Parameters, Scale, Spec, Target, TextEncoder,
 };
 
 /// The state of a learner of any kind.
@@ -269,15 +269,19 @@ impl Learned {
             return self.learn(batch, row, target, scores);
         }
         let adapters: Vec<_> = self.adapters().collect();
-        let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
-            return Outcome::Rejected(1);
+        let batch = match embed_again(batch.row(row), encoders, &adapters) {
+            Ok(batch) => batch,
+            Err(error) => return not_encoded(&error, 1),
         };
         let example = self.next_known();
-        let outcome = self.learn(&batch, 0, target, scores);
+        let mut outcome = self.learn(&batch, 0, target, scores);
         if !matches!(outcome, Outcome::Rejected(_)) {
             let (scale, known) = (self.target, Known { target, example });
             self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
-                learner.observe(encoder, (text, vector), known, &scale);
+                let observed = learner.observe(encoder, (text, vector), known, &scale);
+                if let Err(error) = observed {
+                    outcome = Outcome::Failed(error.to_string());
+                }
             });
         }
         outcome
@@ -295,8 +299,9 @@ impl Learned {
             return self.amend_row(batch, row, amendment);
         }
         let adapters: Vec<_> = self.adapters().collect();
-        let Ok(batch) = embed_again(batch.row(row), encoders, &adapters) else {
-            return Outcome::Rejected(0);
+        let batch = match embed_again(batch.row(row), encoders, &adapters) {
+            Ok(batch) => batch,
+            Err(error) => return not_encoded(&error, 0),
         };
         let outcome = self.amend_row(&batch, 0, amendment);
         if !matches!(outcome, Outcome::Rejected(_)) {
@@ -429,7 +434,7 @@ fn embed_again(
     mut row: Batch,
     encoders: &[Option<Arc<TextEncoder>>],
     adapters: &[Option<Arc<Adapters>>],
-) -> Result<Batch, String> {
+) -> Result<Batch, EncoderError> {
     for ((column, encoder), adapters) in row.columns.iter_mut().zip(encoders).zip(adapters) {
         if let (Column::Embedded { texts, vectors }, Some(encoder)) = (column, encoder) {
             let again = encoder.embed(&[&texts[0]], adapters.as_deref())?;
@@ -438,6 +443,16 @@ fn embed_again(
         }
     }
     Ok(row)
+}
+
+/// The outcome of an example whose texts cannot be encoded again: a text that its encoder refuses is
+/// refused by every replay, and a device that fails is of this one alone.
+fn not_encoded(error: &EncoderError, n_rejected: u64) -> Outcome {
+    if error.is_of_device() {
+        Outcome::Failed(error.to_string())
+    } else {
+        Outcome::Rejected(n_rejected)
+    }
 }
 
 /// The outcome of an example that is amended at once, or not at all.
@@ -455,5 +470,21 @@ fn taken(learned: bool, target: Target) -> Outcome {
         (false, _) => Outcome::Rejected(1),
         (true, Target::Correction { .. }) => Outcome::Updated(0),
         (true, _) => Outcome::Updated(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p2_a_text_is_rejected_only_where_every_replay_rejects_it() {
+        let check = |error: fn(String) -> EncoderError, expected: Outcome| {
+            assert_eq!(not_encoded(&error("so".to_owned()), 1), expected);
+        };
+        check(EncoderError::Values, Outcome::Rejected(1));
+        check(EncoderError::Unsupported, Outcome::Rejected(1));
+        check(EncoderError::NoRoom, Outcome::Failed("so".to_owned()));
+        check(EncoderError::Device, Outcome::Failed("so".to_owned()));
     }
 }

@@ -62,7 +62,7 @@ impl Learner {
                     _ => {}
                 }
             }
-            Event::Version(version) => drop(self.check(version)?),
+            Event::Version(version) => drop(self.check(version, lookup)?),
             Event::Refusal(refusal) => drop(self.check_refusal(*refusal)?),
             Event::Erasure(erasure) => self.end_erasure(*erasure),
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}

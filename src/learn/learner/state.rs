@@ -55,6 +55,7 @@ impl Learner {
             encoders: Default::default(),
             request: Default::default(),
             windows_max: PER_ENTRY_MAX,
+            has_moved: false,
             failed: None,
             gap: None,
         })

@@ -128,6 +128,7 @@ impl Learner {
         let earlier = std::mem::replace(&mut self.spec, other.learner.spec);
         self.forget_ids();
         self.description = other.learner.description;
+        self.has_moved |= other.learner.has_moved;
         self.encoders = other.learner.encoders;
         let before = std::mem::replace(&mut self.learned, other.learner.learned);
         self.accounts = other.learner.accounts;
@@ -216,18 +217,27 @@ impl Learner {
         Some(version)
     }
 
+    /// True if it was derived, or is, under another numeric profile than the journal was written under.
+    pub(crate) fn has_other_bits(&self, lookup: &dyn Lookup) -> bool {
+        self.has_moved || !lookup.has_profile(&self.description, &self.spec)
+    }
+
     /// Compares a record with what was derived. Tallies are counted from where a program began to,
-    /// which a record does not say: they are not compared.
-    pub(super) fn check(&mut self, recorded: &Version) -> Result<Step, Error> {
+    /// which a record does not say: they are not compared. Nor are digests of other bits.
+    pub(super) fn check(&mut self, recorded: &Version, lookup: &dyn Lookup) -> Result<Step, Error> {
         if self.history != History::Recorded {
             return Ok(Step::default());
         }
         let derived = self.stream.unrecorded.first();
         let same = |derived: &Version| {
-            let tallies = recorded.tallies;
+            let (tallies, mut digest) = (recorded.tallies, derived.digest);
+            if digest != recorded.digest && self.has_other_bits(lookup) {
+                digest = recorded.digest;
+            }
             *recorded
                 == Version {
                     tallies,
+                    digest,
                     ..derived.clone()
                 }
         };

@@ -1,5 +1,6 @@
 //! Encoders: from the values of a row, a text or a vector to numbers.
 
+pub(crate) mod error;
 pub(crate) mod features;
 pub(crate) mod text;
 pub(crate) mod vector;

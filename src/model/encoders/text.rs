@@ -15,7 +15,8 @@ mod graph;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::device::{Device, in_a_line};
+use super::error::Error;
+use crate::device::Device;
 use crate::model::weights::Foreign;
 pub use adapters::Adapters;
 use bert::Bert;
@@ -63,12 +64,9 @@ enum Network {
 
 impl Network {
     /// `[texts, width]` for texts as tokens.
-    fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>, String> {
+    fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>, Error> {
         match self {
-            Network::Bert(bert) => {
-                let vectors = bert.embed(texts, adapters);
-                vectors.map_err(|error| in_a_line(&error))
-            }
+            Network::Bert(bert) => Ok(bert.embed(texts, adapters)?),
             Network::Graph(graph) => graph.embed(texts),
         }
     }
@@ -78,27 +76,28 @@ impl TextEncoder {
     /// Checks and takes what a folder holds.
     ///
     /// # Errors
-    /// One sentence that names the file, and in it the key or tensor, that cannot be.
+    /// [`Error::Unsound`] and [`Error::Unsupported`], which name the file; [`Error::NoRoom`] and
+    /// [`Error::Device`] of the device.
     pub fn new(
         files: EncoderFiles<'_>,
         weights: EncoderWeights,
         device: &Device,
-    ) -> Result<TextEncoder, String> {
-        let of_config = |what: String| format!("config.json: {what}");
+    ) -> Result<TextEncoder, Error> {
+        let of_config = |error: Error| error.of("config.json");
         let sizes = Sizes::parse(files.config).map_err(of_config)?;
         let n_tokens = match files.sentence {
             Some(sentence) => sizes
                 .n_tokens(sentence)
-                .map_err(|what| format!("sentence_bert_config.json: {what}"))?,
+                .map_err(|error| error.of("sentence_bert_config.json"))?,
             None => sizes.max_position_embeddings,
         };
         let tokenizer = tokenizer(files.tokenizer, n_tokens, sizes.vocab_size);
-        let tokenizer = tokenizer.map_err(|what| format!("tokenizer.json: {what}"))?;
+        let tokenizer = tokenizer.map_err(|error| error.of("tokenizer.json"))?;
         let (network, width) = match weights {
             EncoderWeights::Safetensors(weights) => {
                 let config = Config::parse(files.config).map_err(of_config)?;
                 let bert = Bert::new(&config, weights, device);
-                let bert = bert.map_err(|what| format!("model.safetensors: {what}"))?;
+                let bert = bert.map_err(|error| error.of("model.safetensors"))?;
                 (Network::Bert(bert), config.hidden_size)
             }
             EncoderWeights::Onnx(file) => {
@@ -107,7 +106,7 @@ impl TextEncoder {
                     let width = graph.probe(n_tokens, sizes.vocab_size)?;
                     Ok((Network::Graph(graph), width))
                 });
-                tried.map_err(|what| format!("model.onnx: {what}"))?
+                tried.map_err(|error| error.of_trial().of("model.onnx"))?
             }
         };
         Ok(TextEncoder {
@@ -134,11 +133,12 @@ impl TextEncoder {
     /// for is split, down to one text.
     ///
     /// # Errors
-    /// One sentence: a text cannot be encoded, or the device has no room for it.
+    /// [`Error::Values`]: a text cannot be encoded. [`Error::NoRoom`] and [`Error::Device`] of the
+    /// device.
     ///
     /// # Panics
     /// When there are adapters for more layers than it has.
-    pub fn embed(&self, texts: &[&str], adapters: Option<&Adapters>) -> Result<Vec<f32>, String> {
+    pub fn embed(&self, texts: &[&str], adapters: Option<&Adapters>) -> Result<Vec<f32>, Error> {
         let tokens = texts.iter().map(|text| self.tokens(text));
         let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
         // Texts of like length share a pass: what is padded is computed for nothing.
@@ -163,7 +163,7 @@ impl TextEncoder {
         tokens: &[Vec<u32>],
         adapters: Option<&Adapters>,
         vectors: &mut [f32],
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let batch: Vec<&[u32]> = places.iter().map(|place| &*tokens[*place]).collect();
         match self.network.embed(&batch, adapters) {
             Ok(computed) => {
@@ -178,7 +178,7 @@ impl TextEncoder {
                 self.fill(first, tokens, adapters, vectors)?;
                 self.fill(second, tokens, adapters, vectors)
             }
-            Err(what) => Err(format!("the device cannot encode a text: {what}")),
+            Err(error) => Err(error.of("the device cannot encode a text")),
         }
     }
 
@@ -186,7 +186,8 @@ impl TextEncoder {
     /// `[texts, width]` of texts as tokens, and returns its gradient with respect to them.
     ///
     /// # Errors
-    /// One sentence: it cannot be computed.
+    /// [`Error::Unsupported`]: an ONNX file has no layers to adapt. Those of
+    /// [`TextEncoder::embed`].
     ///
     /// # Panics
     /// As [`TextEncoder::embed`].
@@ -195,26 +196,26 @@ impl TextEncoder {
         tokens: &[Vec<u32>],
         adapters: &Adapters,
         loss: impl FnOnce(&[f32]) -> Vec<f32> + Send,
-    ) -> Result<Vec<f32>, String> {
+    ) -> Result<Vec<f32>, Error> {
         let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
         let Network::Bert(bert) = &self.network else {
-            return Err("it has no layers to adapt".to_owned());
+            return Err(Error::Unsupported("it has no layers to adapt".to_owned()));
         };
-        let gradient = bert.gradient(&tokens, adapters, loss);
-        gradient.map_err(|error| in_a_line(&error))
+        Ok(bert.gradient(&tokens, adapters, loss)?)
     }
 
     /// A text as tokens, as many as it reads.
     ///
     /// # Errors
-    /// One sentence: it cannot be read.
-    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+    /// [`Error::Values`]: the tokenizer refuses it.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut end = text.len().min(BYTES_MAX);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
         let encoding = self.tokenizer.encode_fast(&text[..end], true);
-        let encoding = encoding.map_err(|error| format!("a text makes no tokens: {error}"))?;
+        let refused = |error| Error::Values(format!("a text makes no tokens: {error}"));
+        let encoding = encoding.map_err(refused)?;
         Ok(encoding.get_ids().to_vec())
     }
 }
@@ -226,9 +227,9 @@ impl std::fmt::Debug for TextEncoder {
 }
 
 /// The tokenizer of a folder, which cuts at `n_tokens` and pads nothing, whatever its file says.
-fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokenizer, String> {
-    let in_one_line = |error: tokenizers::Error| error.to_string().replace('\n', " ");
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(in_one_line)?;
+fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokenizer, Error> {
+    let unsound = |error: tokenizers::Error| Error::Unsound(error.to_string().replace('\n', " "));
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unsound)?;
     tokenizer.with_padding(None);
     let truncation = TruncationParams {
         max_length: n_tokens,
@@ -238,13 +239,13 @@ fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokeniz
     };
     tokenizer
         .with_truncation(Some(truncation))
-        .map_err(in_one_line)?;
+        .map_err(unsound)?;
     let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
     if (highest as usize) < vocab_size {
         Ok(tokenizer)
     } else {
-        Err(format!(
+        Err(Error::Unsound(format!(
             "it has a token {highest}, and config.json a vocab_size of {vocab_size}"
-        ))
+        )))
     }
 }

@@ -9,7 +9,8 @@
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use crate::device::{Device, in_a_line};
+use super::error::Error;
+use crate::device::Device;
 use crate::onnx::{Described, Graph, Value, element};
 
 /// Rows of one forward pass at most.
@@ -30,19 +31,20 @@ impl VectorEncoder {
     /// that an input which cannot be computed is refused here.
     ///
     /// # Errors
-    /// One sentence that names the node or tensor that cannot be.
-    pub(crate) fn new(file: Bytes, device: &Device) -> Result<VectorEncoder, String> {
+    /// [`Error::Unsound`] and [`Error::Unsupported`] of the file; [`Error::NoRoom`] and
+    /// [`Error::Device`] of the device.
+    pub(crate) fn new(file: Bytes, device: &Device) -> Result<VectorEncoder, Error> {
         let graph = Graph::new(file, device, &[])?;
         let dims = {
             let mut inputs = graph.inputs();
             match (inputs.next(), inputs.next()) {
                 (Some(input), None) => dims(input)?,
-                (None, _) => return Err("it has no input".to_owned()),
+                (None, _) => return Err(Error::Unsupported("it has no input".to_owned())),
                 (Some(_), Some(_)) => {
-                    return Err(format!(
+                    return Err(Error::Unsupported(format!(
                         "it has {} inputs, expected one",
                         2 + inputs.count()
-                    ));
+                    )));
                 }
             }
         };
@@ -55,7 +57,8 @@ impl VectorEncoder {
         if encoder.probe(2)? == encoder.width {
             Ok(encoder)
         } else {
-            Err("its output for two rows is not two rows".to_owned())
+            let what = "its output for two rows is not two rows".to_owned();
+            Err(Error::Unsupported(what))
         }
     }
 
@@ -73,8 +76,9 @@ impl VectorEncoder {
     /// for is split, down to one row.
     ///
     /// # Errors
-    /// One sentence: the device has no room for a row, or cannot compute it.
-    pub(crate) fn embed(&self, rows: &[f32]) -> Result<Vec<f32>, String> {
+    /// [`Error::Values`]: a row cannot be computed. [`Error::NoRoom`] and [`Error::Device`] of the
+    /// device.
+    pub(crate) fn embed(&self, rows: &[f32]) -> Result<Vec<f32>, Error> {
         let mut vectors = Vec::with_capacity(rows.len() / self.n_values() * self.width);
         for rows in rows.chunks(ROWS_AT_ONCE * self.n_values()) {
             self.append(rows, &mut vectors)?;
@@ -82,59 +86,64 @@ impl VectorEncoder {
         Ok(vectors)
     }
 
-    fn append(&self, rows: &[f32], vectors: &mut Vec<f32>) -> Result<(), String> {
+    fn append(&self, rows: &[f32], vectors: &mut Vec<f32>) -> Result<(), Error> {
         let n_rows = rows.len() / self.n_values();
         let computed = self.compute(rows).and_then(|output| {
             let values = output.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-            values.map_err(|error| in_a_line(&error))
+            Ok(values?)
         });
         match computed {
             Ok(computed) if computed.len() == n_rows * self.width => {
                 vectors.extend(computed);
                 Ok(())
             }
-            Ok(computed) => Err(format!("{} values for {n_rows} rows", computed.len())),
+            Ok(computed) => {
+                let what = format!("{} values for {n_rows} rows", computed.len());
+                Err(Error::Unsupported(what))
+            }
             Err(_) if n_rows > 1 => {
                 let (first, second) = rows.split_at(n_rows / 2 * self.n_values());
                 self.append(first, vectors)?;
                 self.append(second, vectors)
             }
-            Err(what) => Err(format!("the device cannot encode a row: {what}")),
+            Err(error) => Err(error.of("the device cannot encode a row")),
         }
     }
 
-    fn compute(&self, rows: &[f32]) -> Result<Tensor, String> {
+    fn compute(&self, rows: &[f32]) -> Result<Tensor, Error> {
         let shape = [&[rows.len() / self.n_values()], &self.dims[..]].concat();
-        let rows = Value::floats(rows.to_vec(), &shape, self.graph.device());
-        self.graph.run(vec![rows.map_err(|fault| fault.0)?])
+        let rows = Tensor::from_vec(rows.to_vec(), shape, self.graph.device())?;
+        Ok(self.graph.run(vec![Value::Floats(rows)])?)
     }
 
     /// The width of a row's output, tried on zeros.
-    fn probe(&self, n_rows: usize) -> Result<usize, String> {
-        let output = self.compute(&vec![0.0; n_rows * self.n_values()])?;
+    fn probe(&self, n_rows: usize) -> Result<usize, Error> {
+        let zeros = vec![0.0; n_rows * self.n_values()];
+        let output = self.compute(&zeros).map_err(Error::of_trial)?;
         let dims = output.dims();
         let width: usize = dims.iter().skip(1).product();
         if dims.first() == Some(&n_rows) && (1..=WIDTH_MAX).contains(&width) {
             Ok(width)
         } else {
-            Err(format!(
+            Err(Error::Unsupported(format!(
                 "its output for {n_rows} rows is {dims:?}, expected [{n_rows}, ...] with 1 to \
                  {WIDTH_MAX} values a row"
-            ))
+            )))
         }
     }
 }
 
 /// The dimensions behind the batch, which must be free.
-fn dims(input: &Described) -> Result<Vec<usize>, String> {
+fn dims(input: &Described) -> Result<Vec<usize>, Error> {
     if !matches!(input.element, element::FLOAT | element::DOUBLE) {
-        return Err(format!("its input {} is not of floats", input.shown()));
+        let what = format!("its input {} is not of floats", input.shown());
+        return Err(Error::Unsupported(what));
     }
     let Some((None, dims)) = input.dims.split_first().map(|(batch, dims)| (*batch, dims)) else {
-        return Err(format!(
+        return Err(Error::Unsupported(format!(
             "its input {} has no free first dimension: export it with a dynamic batch",
             input.shown()
-        ));
+        )));
     };
     let fixed: Option<Vec<usize>> = dims.iter().copied().collect();
     let n_values = fixed.as_ref().and_then(|dims| {
@@ -143,10 +152,10 @@ fn dims(input: &Described) -> Result<Vec<usize>, String> {
     });
     match (fixed, n_values) {
         (Some(dims), Some(1..=WIDTH_MAX)) => Ok(dims),
-        _ => Err(format!(
+        _ => Err(Error::Unsupported(format!(
             "its input {} needs fixed dimensions behind the batch, 1 to {WIDTH_MAX} values a row",
             input.shown()
-        )),
+        ))),
     }
 }
 

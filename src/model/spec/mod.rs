@@ -68,21 +68,6 @@ impl Task {
         Some(place as u32)
     }
 
-    /// The place of a class or action; a class that is new takes the next free place.
-    pub fn admit(&mut self, name: &str) -> Option<u32> {
-        let place = self.index(name);
-        match self {
-            Task::Classification {
-                classes,
-                classes_max,
-            } if place.is_none() && classes.len() < *classes_max => {
-                classes.push(name.to_owned());
-                Some(classes.len() as u32 - 1)
-            }
-            _ => place,
-        }
-    }
-
     /// The word for it in model.toml.
     pub fn word(&self) -> &'static str {
         match self {

@@ -34,7 +34,7 @@ fn combine(
             let (a, b) = (a.expanded(&shape), b.expanded(&shape));
             let values = a.iter().zip(&b).map(|(a, b)| ints(*a, *b));
             let values: Option<Vec<i64>> = values.collect();
-            let values = values.ok_or_else(|| Fault("whole numbers overflow".to_owned()))?;
+            let values = values.ok_or_else(|| Fault::Node("whole numbers overflow".to_owned()))?;
             Ok(Value::ints(values, &shape))
         }
         _ => fault("floats and whole numbers together"),

@@ -27,7 +27,7 @@ pub(super) fn constant(call: &Call) -> Result<Value, Fault> {
 fn extents(values: &[i64]) -> Result<Vec<usize>, Fault> {
     let extents = values.iter().map(|value| usize::try_from(*value));
     let extents = extents.collect::<Result<Vec<usize>, _>>();
-    let extents = extents.map_err(|_| Fault(format!("an extent below 0 in {values:?}")))?;
+    let extents = extents.map_err(|_| Fault::Node(format!("an extent below 0 in {values:?}")))?;
     n_elements(&extents)?;
     Ok(extents)
 }
@@ -68,7 +68,7 @@ pub(super) fn reshape(call: &Call) -> Result<Value, Fault> {
             // The others leave it so much.
             (-1, _) => 1,
             (extent, _) => usize::try_from(*extent)
-                .map_err(|_| Fault(format!("an extent {extent} in a shape")))?,
+                .map_err(|_| Fault::Node(format!("an extent {extent} in a shape")))?,
         });
     }
     let mut free = asked
@@ -120,7 +120,7 @@ pub(super) fn squeeze(call: &Call) -> Result<Value, Fault> {
 pub(super) fn unsqueeze(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let named = call.list_or_input("axes", 1)?;
-    let named = named.ok_or_else(|| Fault("it names no axes".to_owned()))?;
+    let named = named.ok_or_else(|| Fault::Node("it names no axes".to_owned()))?;
     let rank = value.shape().len() + named.len();
     let axes = named.iter().map(|named| axis(*named, rank));
     let axes: Vec<usize> = axes.collect::<Result<_, _>>()?;
@@ -133,7 +133,7 @@ pub(super) fn unsqueeze(call: &Call) -> Result<Value, Fault> {
         }
     });
     let shape: Option<Vec<usize>> = shape.collect();
-    value.reshaped(&shape.ok_or_else(|| Fault(format!("axes {named:?} name one twice")))?)
+    value.reshaped(&shape.ok_or_else(|| Fault::Node(format!("axes {named:?} name one twice")))?)
 }
 
 pub(super) fn transpose(call: &Call) -> Result<Value, Fault> {
@@ -228,7 +228,7 @@ pub(super) fn gather(call: &Call) -> Result<Value, Fault> {
     let found = places.values.iter().map(|place| axis(*place, own[along]));
     let found: Vec<usize> = found
         .collect::<Result<_, _>>()
-        .map_err(|_| Fault(format!("a place outside of {own:?} along axis {along}")))?;
+        .map_err(|_| Fault::Node(format!("a place outside of {own:?} along axis {along}")))?;
     let shape = [&own[..along], &places.shape, &own[along + 1..]].concat();
     n_elements(&shape)?;
     value.select(along, &found)?.reshaped(&shape)

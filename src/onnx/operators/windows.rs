@@ -334,7 +334,7 @@ pub(super) fn max_pool(call: &Call) -> Result<Value, Fault> {
         // Padding is never the largest: another value of the window stands for it.
         let of_window = |index| (0..windows.kernel).find_map(|offset| windows.place(index, offset));
         let others: Option<Vec<usize>> = (0..windows.count).map(of_window).collect();
-        let others = others.ok_or_else(|| Fault("a window of nothing but padding".into()))?;
+        let others = others.ok_or_else(|| Fault::Node("a window of nothing but padding".into()))?;
         let mut largest: Option<Tensor> = None;
         for offset in 0..windows.kernel {
             let places = others.iter().enumerate();

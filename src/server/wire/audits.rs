@@ -88,7 +88,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
             Some(answered(again)),
             audit.difference.clone().unwrap_or_default(),
         ),
-        Err(reason) => (None, reason.clone()),
+        Err(reason) => (None, reason.to_string()),
     };
     let (without, left_out, without_reason) = match &audit.without {
         None => (None, 0, String::new()),
@@ -96,7 +96,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
             let answer = output(&without.answer, &without.names);
             (Some(answer), without.excluded, String::new())
         }
-        Some(Err(reason)) => (None, 0, reason.clone()),
+        Some(Err(reason)) => (None, 0, reason.to_string()),
     };
     AuditResponse {
         entry: audit.entry,

@@ -150,12 +150,11 @@ fn n_slips(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn read(name: &str, choice: Choice) -> Result<Parameters, String> {
+    fn read(name: &str, choice: Choice) -> Result<Parameters, Refusal> {
         let value = InferParameter {
             parameter_choice: Some(choice),
         };
-        let read = Parameters::read(&HashMap::from([(name.to_owned(), value)]));
-        read.map_err(|refusal| refusal.message)
+        Parameters::read(&HashMap::from([(name.to_owned(), value)]))
     }
 
     #[test]
@@ -205,7 +204,8 @@ mod tests {
     #[test]
     fn p9_parameters_of_the_wrong_type_or_spelling_are_refused() {
         let check = |name: &str, choice, expected: &str| {
-            assert_eq!(read(name, choice), Err(expected.to_owned()), "{name}");
+            let refusal = read(name, choice).unwrap_err();
+            assert_eq!(refusal.message, expected, "{name}");
         };
         let position = "parameter \"min_position\": ";
         let check_position = |choice, expected: &str| {

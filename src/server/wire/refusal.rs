@@ -50,6 +50,7 @@ impl From<engine::Error> for Refusal {
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
             Error::Description { .. } => (Code::InvalidArgument, "description"),
+            Error::NoPlace { .. } => (Code::FailedPrecondition, "label"),
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
             Error::Internal { .. } => (Code::Internal, "model"),
@@ -114,6 +115,11 @@ mod tests {
             what: what(),
         };
         check(refused, Code::InvalidArgument);
+        let no_place = engine::Error::NoPlace {
+            label: "d".to_owned(),
+            classes_max: 3,
+        };
+        check(no_place, Code::FailedPrecondition);
         let bug = engine::Error::Internal {
             model: model(),
             what: what(),

@@ -3,9 +3,8 @@
 //! Invariant: exactly one signal; a label is a known class or action, a number is finite, and a
 //! reward or the value of a signal within the range that the model describes.
 
-use tonic::Code;
-
 use super::refusal::Refusal;
+use crate::engine::check_place;
 use crate::event::Signal;
 use crate::model::{Spec, Task};
 use crate::proto::perennial::v1::FeedbackRequest;
@@ -110,14 +109,7 @@ fn new_label(label: &str, task: &Task, names: &[String]) -> Result<(), Refusal> 
         let what = format!("label: {got} bytes, expected 1 to {LABEL_BYTES_MAX}");
         return Err(Refusal::invalid("label", what));
     }
-    if names.len() >= classes_max {
-        let what = format!(
-            "label: \"{label:.64}\" is new, and all {classes_max} places are taken; \
-             describe a model with a larger classes_max"
-        );
-        return Err(Refusal::new(Code::FailedPrecondition, "label", what));
-    }
-    Ok(())
+    Ok(check_place(label, names.len(), classes_max)?)
 }
 
 fn check_named(name: &str, value: f64, spec: &Spec) -> Result<(), Refusal> {

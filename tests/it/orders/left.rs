@@ -226,9 +226,8 @@ async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
                 model.wait_for_position(position).await.unwrap();
                 true
             }
-            Err(Error::Refused { field, what }) => {
-                assert_eq!(field, "label");
-                assert!(what.contains("all 3 places are taken"), "{what}");
+            Err(Error::NoPlace { classes_max, .. }) => {
+                assert_eq!(classes_max, 3);
                 false
             }
             other => panic!("{other:?}"),

@@ -193,7 +193,7 @@ async fn p6_who_reads_while_payloads_are_erased_finds_them_whole_or_erased() {
     *look.lock().unwrap() = Some(Box::new(move || {
         let audit = watched.audit(ids[5], Some("people")).unwrap().unwrap();
         if let Err(reason) = &audit.again {
-            assert!(reason.contains("erased"), "{reason}");
+            assert!(reason.to_string().contains("erased"), "{reason}");
         }
         let model = watched.model("m").unwrap();
         let plan = model.plan_retraction(&source("people")).unwrap();

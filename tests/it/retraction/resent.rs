@@ -2,6 +2,7 @@
 
 use super::*;
 use perennial::event::{Duplicate, Kind};
+use perennial::store::Reader;
 
 /// What became of a label that comes under this key.
 async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str, source: &str) -> Accepted {

@@ -9,7 +9,8 @@ use candle_nn::{LayerNorm, Linear, Module, ops};
 
 use super::adapters::{Adapters, LayerAdapters};
 use super::config::{Activation, Config};
-use crate::device::{Device as ComputeDevice, Use, compute, in_a_line};
+use crate::device::{Device as ComputeDevice, Use, compute};
+use crate::model::encoders::error::Error;
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
 
 /// Added to the score of a token that is only padding.
@@ -52,7 +53,7 @@ impl Bert {
         config: &Config,
         weights: Foreign,
         device: &ComputeDevice,
-    ) -> std::result::Result<Bert, String> {
+    ) -> std::result::Result<Bert, Error> {
         let mut read = Reading {
             tensors: weights.tensors.0,
             others: weights.others,
@@ -72,7 +73,7 @@ impl Bert {
         Ok(Bert {
             words,
             positions,
-            kind: kinds.narrow(0, 0, 1).map_err(|error| in_a_line(&error))?,
+            kind: kinds.narrow(0, 0, 1)?,
             norm,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             n_heads: config.num_attention_heads,
@@ -267,7 +268,7 @@ impl Reading {
         index: usize,
         h: usize,
         n_inner: usize,
-    ) -> std::result::Result<Layer, String> {
+    ) -> std::result::Result<Layer, Error> {
         let name = |part: &str| format!("encoder.layer.{index}.{part}");
         Ok(Layer {
             query: self.linear(&name("attention.self.query"), h, h)?,
@@ -287,13 +288,13 @@ impl Reading {
         name: &str,
         n_in: usize,
         n_out: usize,
-    ) -> std::result::Result<Linear, String> {
+    ) -> std::result::Result<Linear, Error> {
         let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in])?;
         let bias = self.tensor(&format!("{name}.bias"), &[n_out])?;
         Ok(Linear::new(weight, Some(bias)))
     }
 
-    fn norm(&mut self, name: &str, h: usize) -> std::result::Result<Norm, String> {
+    fn norm(&mut self, name: &str, h: usize) -> std::result::Result<Norm, Error> {
         let weight = self.tensor(&format!("{name}.weight"), &[h])?;
         let bias = self.tensor(&format!("{name}.bias"), &[h])?;
         Ok(Norm {
@@ -303,31 +304,31 @@ impl Reading {
     }
 
     /// A tensor of 32-bit floats, also where a model with a head keeps it: behind `bert.`.
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> std::result::Result<Tensor, String> {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> std::result::Result<Tensor, Error> {
         let behind = format!("bert.{name}");
         let taken = self.tensors.remove(name);
         let Some(taken) = taken.or_else(|| self.tensors.remove(&behind)) else {
             let other = self.others.get(name).or_else(|| self.others.get(&behind));
-            return Err(match other {
+            return Err(Error::Unsound(match other {
                 Some(form) => format!("tensor {name:?} is {form}, expected F32 {shape:?}"),
                 None => format!("tensor {name:?} is missing"),
-            });
+            }));
         };
         let Weights { shape: found, data } = taken;
         let (Data::F32(values), true) = (&data, found == shape) else {
             let dtype = data.dtype();
-            return Err(format!(
+            return Err(Error::Unsound(format!(
                 "tensor {name:?} is {dtype} {found:?}, expected F32 {shape:?}"
-            ));
+            )));
         };
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(format!(
+            return Err(Error::Unsound(format!(
                 "tensor {name:?} has a value at index {index} that is not finite"
-            ));
+            )));
         }
         let Data::F32(values) = data else {
             unreachable!("it was compared")
         };
-        Tensor::from_vec(values, shape, &self.device).map_err(|error| in_a_line(&error))
+        Ok(Tensor::from_vec(values, shape, &self.device)?)
     }
 }

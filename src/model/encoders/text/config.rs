@@ -4,6 +4,9 @@
 //! overflows.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::encoders::error::Error;
 
 /// Tokens of a vocabulary at most.
 const VOCAB_MAX: usize = 1 << 20;
@@ -57,18 +60,19 @@ struct Sentence {
 }
 
 impl Config {
-    pub(super) fn parse(json: &[u8]) -> Result<Config, String> {
-        let config: Config = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    pub(super) fn parse(json: &[u8]) -> Result<Config, Error> {
+        let config: Config = read(json)?;
         let kind = &config.model_type;
         if kind != "bert" {
-            return Err(format!("model_type = {kind:?}: take \"bert\""));
+            let what = format!("model_type = {kind:?}: take \"bert\"");
+            return Err(Error::Unsupported(what));
         }
         if let Some(other) = config.position_embedding_type.as_deref()
             && other != "absolute"
         {
-            return Err(format!(
+            return Err(Error::Unsupported(format!(
                 "position_embedding_type = {other:?}: take \"absolute\""
-            ));
+            )));
         }
         config.activation()?;
         for (key, value, max) in [
@@ -88,31 +92,33 @@ impl Config {
         }
         let (width, n_heads) = (config.hidden_size, config.num_attention_heads);
         if !width.is_multiple_of(n_heads) {
-            return Err(format!("{n_heads} attention heads do not divide {width}"));
+            let what = format!("{n_heads} attention heads do not divide {width}");
+            return Err(Error::Unsound(what));
         }
         let epsilon = config.layer_norm_eps;
         if epsilon > 0.0 && epsilon < 1.0 {
             Ok(config)
         } else {
-            Err(format!("layer_norm_eps = {epsilon}: above 0, below 1"))
+            let what = format!("layer_norm_eps = {epsilon}: above 0, below 1");
+            Err(Error::Unsupported(what))
         }
     }
 
-    pub(super) fn activation(&self) -> Result<Activation, String> {
+    pub(super) fn activation(&self) -> Result<Activation, Error> {
         match self.hidden_act.as_str() {
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),
-            other => Err(format!(
+            other => Err(Error::Unsupported(format!(
                 "hidden_act = {other:?}: take gelu, gelu_new or relu"
-            )),
+            ))),
         }
     }
 }
 
 impl Sizes {
-    pub(super) fn parse(json: &[u8]) -> Result<Sizes, String> {
-        let sizes: Sizes = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    pub(super) fn parse(json: &[u8]) -> Result<Sizes, Error> {
+        let sizes: Sizes = read(json)?;
         check_within("vocab_size", sizes.vocab_size, VOCAB_MAX)?;
         check_within(
             "max_position_embeddings",
@@ -123,24 +129,28 @@ impl Sizes {
     }
 
     /// The tokens of a text that are read, by what sentence-transformers wrote down.
-    pub(super) fn n_tokens(&self, sentence: &[u8]) -> Result<usize, String> {
-        let sentence: Sentence =
-            serde_json::from_slice(sentence).map_err(|error| error.to_string())?;
+    pub(super) fn n_tokens(&self, sentence: &[u8]) -> Result<usize, Error> {
+        let sentence: Sentence = read(sentence)?;
         let max = self.max_position_embeddings;
         let n_tokens = sentence.max_seq_length.unwrap_or(max);
         if (4..=max).contains(&n_tokens) {
             Ok(n_tokens)
         } else {
-            Err(format!("max_seq_length = {n_tokens}: 4 to {max}"))
+            let what = format!("max_seq_length = {n_tokens}: 4 to {max}");
+            Err(Error::Unsound(what))
         }
     }
 }
 
-fn check_within(key: &str, value: usize, max: usize) -> Result<(), String> {
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(json).map_err(|error| Error::Unsound(error.to_string()))
+}
+
+fn check_within(key: &str, value: usize, max: usize) -> Result<(), Error> {
     if (1..=max).contains(&value) {
         Ok(())
     } else {
-        Err(format!("{key} = {value}: 1 to {max}"))
+        Err(Error::Unsupported(format!("{key} = {value}: 1 to {max}")))
     }
 }
 
@@ -158,7 +168,7 @@ mod tests {
         let check = |from: &str, to: &str, message: &str| {
             let json = JSON.replace(from, to);
             assert_ne!(json, JSON);
-            let error = Config::parse(json.as_bytes()).unwrap_err();
+            let error = Config::parse(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         };
         check("\"bert\"", "\"t5\"", "model_type = \"t5\": take \"bert\"");

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use candle_core::Tensor;
 
 use super::bert::{longest, pooled};
-use crate::device::{Device, in_a_line};
+use crate::device::Device;
+use crate::model::encoders::error::Error;
 use crate::onnx::{Described, Graph, Value, element};
 
 /// Outputs, the first that is there; without any of these a graph's first is taken.
@@ -35,31 +36,33 @@ enum Asked {
 }
 
 impl SentenceGraph {
-    pub(super) fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, String> {
+    pub(super) fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, Error> {
         let graph = Graph::new(file, device, &OUTPUTS)?;
         let asked: Vec<Asked> = graph.inputs().map(asked).collect::<Result<_, _>>()?;
         if asked.contains(&Asked::Ids) {
             Ok(SentenceGraph { graph, asked })
         } else {
-            Err("it has no input \"input_ids\"".to_owned())
+            let what = "it has no input \"input_ids\"".to_owned();
+            Err(Error::Unsupported(what))
         }
     }
 
     /// The width of a vector: tried on as long a text as there can be, of the highest token, and on
     /// two of different lengths.
-    pub(super) fn probe(&self, n_tokens: usize, vocab_size: usize) -> Result<usize, String> {
+    pub(super) fn probe(&self, n_tokens: usize, vocab_size: usize) -> Result<usize, Error> {
         let long = vec![vocab_size as u32 - 1; n_tokens];
         let width = self.embed(&[&long])?.len();
         let both = self.embed(&[&long[..1], &long[..n_tokens.min(2)]])?.len();
         if both == 2 * width && (1..=WIDTH_MAX).contains(&width) {
             Ok(width)
         } else {
-            Err(format!("{width} values for one text, {both} for two"))
+            let what = format!("{width} values for one text, {both} for two");
+            Err(Error::Unsupported(what))
         }
     }
 
     /// `[b, width]` for texts as tokens.
-    pub(super) fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, String> {
+    pub(super) fn embed(&self, texts: &[&[u32]]) -> Result<Vec<f32>, Error> {
         let b = texts.len();
         let t = longest(texts);
         let (mut ids, mut mask) = (vec![0; b * t], vec![0; b * t]);
@@ -84,37 +87,36 @@ impl SentenceGraph {
                     .and_then(|present| pooled(&output, &present.reshape((b, t, 1))?))
             }
             dims => {
-                return Err(format!(
+                return Err(Error::Unsupported(format!(
                     "its output for {b} texts of {t} tokens is {dims:?}, expected [{b}, {t}, width] \
                      or [{b}, width]"
-                ));
+                )));
             }
         };
-        let vectors = vectors.and_then(|vectors| vectors.flatten_all()?.to_vec1());
-        vectors.map_err(|error| in_a_line(&error))
+        Ok(vectors?.flatten_all()?.to_vec1()?)
     }
 }
 
-fn asked(input: &Described) -> Result<Asked, String> {
+fn asked(input: &Described) -> Result<Asked, Error> {
     if !matches!(input.element, element::INT32 | element::INT64) || input.dims.len() != 2 {
-        return Err(format!(
+        return Err(Error::Unsupported(format!(
             "its input {} is not of whole numbers [batch, tokens]",
             input.shown()
-        ));
+        )));
     }
     if input.dims.iter().any(Option::is_some) {
-        return Err(format!(
+        return Err(Error::Unsupported(format!(
             "its input {} has fixed dimensions: export it with dynamic ones",
             input.shown()
-        ));
+        )));
     }
     match input.name.as_str() {
         "input_ids" => Ok(Asked::Ids),
         "attention_mask" => Ok(Asked::Mask),
         "token_type_ids" => Ok(Asked::Kinds),
-        _ => Err(format!(
+        _ => Err(Error::Unsupported(format!(
             "its input {} is none of input_ids, attention_mask and token_type_ids",
             input.shown()
-        )),
+        ))),
     }
 }

@@ -67,9 +67,9 @@ fn raw(given: Vec<Given>) -> Tensors {
     }
 }
 
-fn read(tensors: Tensors) -> Result<Batch, String> {
+fn read(tensors: Tensors) -> Result<Batch, Refusal> {
     let spec = Spec::parse(SPEC).expect("a sound description");
-    batch(&spec, tensors, 4).map_err(|refusal| refusal.message)
+    batch(&spec, tensors, 4)
 }
 
 #[test]
@@ -95,8 +95,8 @@ fn rows_are_read_in_any_order_and_vectors_are_not_copied() {
 fn check_refused(index: usize, bad: Given, expected: &str) {
     let mut given = sound();
     given[index] = bad;
-    let message = read(raw(given)).expect_err(expected);
-    assert_eq!(message, format!("input {expected}"));
+    let refusal = read(raw(given)).expect_err(expected);
+    assert_eq!(refusal.message, format!("input {expected}"));
 }
 
 fn n(datatype: &'static str, shape: &[i64], bytes: Vec<u8>) -> Given {
@@ -248,7 +248,7 @@ fn p9_tensors_must_be_complete_and_all_of_one_form() {
     let check = |change: fn(&mut Tensors), expected: &str| {
         let mut tensors = raw(sound());
         change(&mut tensors);
-        assert_eq!(read(tensors), Err(expected.to_owned()));
+        assert_eq!(read(tensors).unwrap_err().message, expected);
     };
     check(
         |t| drop((t.inputs.pop(), t.raw.pop())),
