@@ -1,7 +1,8 @@
 //! The keys of model.toml: values, default, unit and meaning of each.
 //!
-//! Invariant: this table is the only place of a default and of a range. The parser takes them from
-//! here, `perennial config` prints them, and docs/model-toml.md is generated from them.
+//! Invariant: this table is the only place of a default and of a range, but for those that it has in
+//! words, which the parser computes. The parser takes all others from here, `perennial config` prints
+//! them, and docs/model-toml.md is generated from them.
 
 mod table;
 #[cfg(test)]

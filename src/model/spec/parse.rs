@@ -21,7 +21,9 @@ use pinned::Pins;
 pub(crate) use pinned::{Named, NamedEncoder};
 pub(super) use pinned::{named, pin};
 use rewards::{RawFeedback, RawPolicy, policy, rewards};
-use values::{bytes, count, count_or, not_here, refused, size, time, unavailable, unknown, value};
+use values::{
+    bytes, count, count_or, not_here, refused, size, time, unavailable, unknown, value, word,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,12 +212,10 @@ fn device(raw: &Raw) -> Result<Device, Error> {
 }
 
 fn publish(publish: &RawPublish) -> Result<(), Error> {
-    match publish.policy.as_deref() {
-        None | Some("live") => Ok(()),
-        Some(later @ ("gated" | "manual")) => {
-            Err(unavailable("publish.policy", later, "take \"live\""))
-        }
-        Some(other) => Err(unknown("publish.policy", other)),
+    match word("publish.policy", publish.policy.as_deref()) {
+        "live" => Ok(()),
+        later @ ("gated" | "manual") => Err(unavailable("publish.policy", later, "take \"live\"")),
+        other => Err(unknown("publish.policy", other)),
     }
 }
 

@@ -2,6 +2,12 @@
 //!
 //! Invariant: a key stands once, with the other keys of its table; a default that was measured has
 //! its numbers above it.
+//!
+//! The parser takes a default from here by the name of its key. A default that depends on other
+//! keys, or on the revision of the rules, stands here in words and is computed where its table is
+//! read, in `src/model/spec/parse.rs` and `src/model/spec/parse/`. A description in a journal leaves
+//! a default out, so a changed one would change what old entries lead to: where learning reads it,
+//! it stays as it was under every older revision, as that of `journal.ids_max` does.
 
 use super::super::REVISION;
 use super::{Key, Values};

@@ -89,3 +89,49 @@ fn every_word_of_the_table_is_known_to_the_parser() {
         }
     }
 }
+
+/// A description is the same with and without a default, unless the table has it in words.
+#[test]
+fn the_parser_takes_the_defaults_of_the_table() {
+    let bandit = |keys: &str, kind: &str| {
+        let named = "task = 'bandit'\nactions = ['a', 'b']\n";
+        format!("{named}{keys}\n[[input]]\nname = 'x'\n{kind}\n")
+    };
+    let number = "kind = 'number'";
+    let bases = [
+        bandit("", number),
+        bandit("", "kind = 'vector'\nlength = 2"),
+        bandit("learner.kind = 'gradient'", number),
+        bandit("learner.kind = 'neighbours'", number),
+        bandit("learner.kind = 'analytic'\npolicy.kind = 'linucb'", number),
+        bandit("policy.kind = 'epsilon'", number),
+        bandit("policy.kind = 'softmax'", number),
+    ];
+    let is_in_words = |key: &Key| key.default.is_empty() || key.default.contains(' ');
+    // Of these every default is a number, read as those of the other tables are.
+    let is_nested = |key: &Key| key.name.matches('.').count() > 1;
+    for key in KEYS {
+        if is_in_words(key) || is_nested(key) {
+            continue;
+        }
+        let default = match key.values {
+            Values::Words(_) | Values::Text(_) | Values::Size(_) | Values::Time => {
+                format!("'{}'", key.default)
+            }
+            _ => key.default.to_owned(),
+        };
+        let written = |base: &String| match key.name.strip_prefix("input.") {
+            Some(name) => format!("{base}{name} = {default}\n"),
+            None => format!("{} = {default}\n{base}", key.name),
+        };
+        let accepted = bases.iter().filter_map(|base| {
+            let spec = Spec::parse(&written(base)).ok()?;
+            Some((spec, Spec::parse(base).expect("a base is valid")))
+        });
+        let accepted: Vec<_> = accepted.collect();
+        assert!(!accepted.is_empty(), "no base has {}", key.name);
+        for (written, left_out) in accepted {
+            assert_eq!(written, left_out, "{}", key.name);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::super::{Input, InputKind, LowRank};
 use super::pinned::{encoder, vector_encoder};
-use super::values::{count, count_or, not_here, number, refused, unknown, value};
+use super::values::{count, count_or, flag, not_here, number, refused, unknown, value};
 use super::{Error, Raw};
 
 #[derive(Deserialize)]
@@ -107,7 +107,7 @@ fn vector(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
         }
         (None, standardise) => Ok(InputKind::Vector {
             length,
-            standardise: standardise.unwrap_or(true),
+            standardise: flag("input.standardise", standardise),
         }),
     }
 }

@@ -214,14 +214,14 @@ pub(super) fn memory(raw: &Raw) -> Result<Memory, Error> {
         let instead = "leave [memory] out, or set learner.kind = \"gradient\"";
         return Err(unavailable("memory", "{ .. }", instead));
     }
-    let strategy = match memory.strategy.as_deref() {
-        None if auto => Strategy::None,
-        None | Some("er") => Strategy::Er,
-        Some("none") => Strategy::None,
-        Some("er-ace") => Strategy::ErAce,
-        Some("der++") => Strategy::DerPlusPlus,
-        Some("cls-er") => Strategy::ClsEr,
-        Some(other) => return Err(unknown("memory.strategy", other)),
+    let strategy = match word("memory.strategy", memory.strategy.as_deref()) {
+        _ if auto => Strategy::None,
+        "none" => Strategy::None,
+        "er" => Strategy::Er,
+        "er-ace" => Strategy::ErAce,
+        "der++" => Strategy::DerPlusPlus,
+        "cls-er" => Strategy::ClsEr,
+        other => return Err(unknown("memory.strategy", other)),
     };
     Ok(Memory {
         strategy,

@@ -24,6 +24,17 @@ pub(super) struct RawPolicy {
 }
 
 impl RawPolicy {
+    /// The table of a bandit that describes none.
+    fn default_table() -> RawPolicy {
+        RawPolicy {
+            kind: word("policy.kind", None).to_owned(),
+            epsilon: None,
+            temperature: None,
+            scale: None,
+            width: None,
+        }
+    }
+
     pub(super) fn kind(&self) -> &str {
         &self.kind
     }
@@ -55,15 +66,13 @@ struct RawSignal {
 
 /// The policy of a bandit; other tasks have none, and get the greedy one.
 pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
-    let Some(policy) = &raw.policy else {
-        return Ok(match raw.task.as_str() {
-            "bandit" => Policy::SquareCb(SQUARECB_SCALE),
-            _ => Policy::Greedy,
-        });
-    };
     if raw.task != "bandit" {
-        not_here("policy.kind", &Some(&policy.kind), "a bandit")?;
+        let kind = raw.policy.as_ref().map(RawPolicy::kind);
+        not_here("policy.kind", &kind, "a bandit")?;
+        return Ok(Policy::Greedy);
     }
+    let default = RawPolicy::default_table();
+    let policy = raw.policy.as_ref().unwrap_or(&default);
     let keys = [
         ("policy.epsilon", policy.epsilon, "epsilon"),
         ("policy.temperature", policy.temperature, "softmax"),
@@ -80,15 +89,12 @@ pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
         "greedy" => Ok(Policy::Greedy),
         "epsilon" => number("policy.epsilon", policy.epsilon).map(Policy::Epsilon),
         "softmax" => number("policy.temperature", policy.temperature).map(Policy::Softmax),
-        "squarecb" => scale(SQUARECB_SCALE).map(Policy::SquareCb),
+        "squarecb" => scale(30.0).map(Policy::SquareCb),
         "thompson" => scale(1.0).map(Policy::Thompson),
         "linucb" => number("policy.width", policy.width).map(Policy::LinUcb),
         other => Err(unknown("policy.kind", other)),
     }
 }
-
-/// How fast the default policy of a bandit narrows.
-const SQUARECB_SCALE: f64 = 30.0;
 
 /// The widest range that can be described: squares of what lies in it are finite as 32-bit floats.
 const RANGE_MAX: f64 = 1e15;

@@ -62,6 +62,14 @@ pub(super) fn word<'a>(key: &str, written: Option<&'a str>) -> &'a str {
     written.unwrap_or(Key::named(key).default)
 }
 
+/// The choice written, or the default.
+pub(super) fn flag(key: &str, written: Option<bool>) -> bool {
+    written.unwrap_or_else(|| {
+        let default = Key::named(key).default.parse();
+        default.expect("the table has true or false")
+    })
+}
+
 /// A whole number within its range.
 pub(super) fn count(key: &str, written: Option<u64>) -> Result<u64, Error> {
     count_or(key, written, || {
