@@ -1,6 +1,7 @@
 //! Metrics for Prometheus and health for load balancers, over plain HTTP.
 //!
-//! Invariant: a metric is one line of the tables below; its value is read when asked for.
+//! Invariant: a metric of a model without further labels is one line of the tables below; every value
+//! is read when it is asked for.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

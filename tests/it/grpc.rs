@@ -2,6 +2,7 @@
 
 mod frames;
 mod frames_client;
+mod metrics;
 mod positions;
 mod priority;
 mod refusals;
@@ -11,8 +12,6 @@ mod undoing;
 mod waiting;
 
 use std::collections::HashSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -298,11 +297,7 @@ async fn health_says_what_can_be_asked() {
         .unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
     assert!(refusal.message().contains("task = \"magic\""), "{refusal}");
-    let mut http = TcpStream::connect(served.http).unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
-    http.write_all(request.as_bytes()).unwrap();
-    let mut text = String::new();
-    http.read_to_string(&mut text).unwrap();
+    let text = served.get("/metrics");
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     drop(health);
     served.client.teach_rows("good", 1, 0.0, "row").await;
@@ -474,19 +469,11 @@ async fn p12_limits_are_shown_and_changed_over_the_wire_and_health_names_a_bound
         refusal.message().contains("journal.bytes_max = much"),
         "{refusal}"
     );
-    let get = |path: &str| {
-        let mut http = TcpStream::connect(served.http).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
-        http.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        http.read_to_string(&mut text).unwrap();
-        text
-    };
-    let health = get("/v2/health/ready");
+    let health = served.get("/v2/health/ready");
     assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
     let expected = "m: waiting_predictions is reached: 1 predictions may wait for feedback";
     assert!(health.contains(expected), "{health}");
-    let metrics = get("/metrics");
+    let metrics = served.get("/metrics");
     let expected = "perennial_bound_level{model=\"m\",bound=\"waiting_predictions\"} 2";
     assert!(metrics.contains(expected), "{metrics}");
 }

@@ -1,7 +1,8 @@
 //! A server behind a real socket, and the client that asks it.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub(super) struct Client {
 pub(super) struct Served {
     pub client: Client,
     pub grpc: SocketAddr,
-    pub http: SocketAddr,
+    http: SocketAddr,
     workspace: Workspace,
     engine: Arc<Engine>,
     stop: oneshot::Sender<()>,
@@ -123,6 +124,16 @@ impl Served {
             stop,
             running,
         }
+    }
+
+    /// The answer of its HTTP server to a request for this path, with its headers.
+    pub(super) fn get(&self, path: &str) -> String {
+        let mut http = TcpStream::connect(self.http).expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        http.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        http.read_to_string(&mut answer).expect("UTF-8");
+        answer
     }
 
     /// Stops it, finds every journal sound, and keeps what it stood on.
