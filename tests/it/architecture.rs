@@ -475,3 +475,15 @@ fn documents_name_files_that_are_there() {
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
+
+#[test]
+fn every_bench_is_in_the_document_of_measurements() {
+    let document = std::fs::read_to_string(root().join("docs/measured.md")).unwrap();
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let benches = manifest.split("[[bench]]\nname = \"").skip(1);
+    let benches: Vec<&str> = benches.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!benches.is_empty(), "Cargo.toml lists no bench");
+    let is_missing = |name: &&str| !document.contains(&format!("--bench {name}"));
+    let missing: Vec<&str> = benches.into_iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "docs/measured.md names no {missing:?}");
+}
