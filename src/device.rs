@@ -224,8 +224,10 @@ impl std::fmt::Display for Device {
     }
 }
 
-/// The numeric profile: within one, the same journal gives the same bits. It names the revision of
-/// the learning rules from the second on. Of a model that computes on a device it names that, too: the GPU, whichever its number, and the interface it is driven by.
+/// The numeric profile: within one, the same journal gives the same bits. It names the architecture
+/// and the level of the processor; from the second revision of the learning rules on, the revision;
+/// and the device of a model that computes on one: a GPU by its model, whichever its number, and by
+/// the interface of its driver.
 pub fn profile(device: Device, revision: u32) -> String {
     #[cfg(target_arch = "x86_64")]
     let level = if is_x86_feature_detected!("avx512f") {

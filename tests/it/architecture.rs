@@ -487,3 +487,29 @@ fn every_bench_is_in_the_document_of_measurements() {
     let missing: Vec<&str> = benches.into_iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "docs/measured.md names no {missing:?}");
 }
+
+#[test]
+fn every_promise_has_tests_that_carry_its_number() {
+    let design = std::fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let promises = design.lines().filter_map(|line| {
+        let number = line.strip_prefix("| P")?.split(' ').next()?;
+        number.parse::<u32>().ok()
+    });
+    let files = sources(&["src", "tests"]);
+    let is_tested = |number: &u32| {
+        let name = format!("fn p{number}_");
+        files
+            .iter()
+            .any(|file| file.code().any(|(_, line)| line.contains(&name)))
+    };
+    let promises: Vec<u32> = promises.collect();
+    assert!(!promises.is_empty(), "docs/design.md lists no promise");
+    let untested: Vec<u32> = promises
+        .into_iter()
+        .filter(|number| !is_tested(number))
+        .collect();
+    assert!(
+        untested.is_empty(),
+        "no test carries the number of {untested:?}"
+    );
+}

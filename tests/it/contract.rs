@@ -192,7 +192,7 @@ const HOSTILE: [Hostile; 6] = [
 ];
 
 #[test]
-fn hostile_streams_leave_everything_finite() {
+fn p7_hostile_streams_leave_everything_finite() {
     each(|case| {
         for (what, stream) in HOSTILE {
             let mut room = LearnerHarness::new(&case.toml);

@@ -214,7 +214,7 @@ fn learned_bytes(room: &LearnerHarness) -> usize {
 }
 
 #[test]
-fn whatever_comes_the_state_stays_finite_and_answers_sane() {
+fn p7_whatever_comes_the_state_stays_finite_and_answers_sane() {
     for (index, case) in cases(SEED).into_iter().enumerate() {
         // Each case has sequences of its own.
         let seed = [index as u8; 32];
