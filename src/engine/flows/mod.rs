@@ -1,4 +1,4 @@
-//! One file a flow: predict, feedback, command, limits, retract, audit, recover.
+//! One file a flow: predict, feedback, command, limits, retract, erase, audit, recover.
 
 pub(crate) mod audit;
 pub(crate) mod command;
