@@ -105,6 +105,14 @@ pub enum Error {
         /// The failure.
         what: String,
     },
+    /// Send the same later: the system is short of descriptors, memory or room on the disk.
+    #[error("model {model:?}: {what}")]
+    Shortage {
+        /// The model.
+        model: String,
+        /// The failed read or computation.
+        what: String,
+    },
     /// Mend what the sentence names, and ask again.
     #[error("model {model:?}: {what}")]
     Unreadable {
@@ -180,7 +188,7 @@ impl Error {
     /// The remedy.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Error::Full { .. } => Remedy::Wait,
+            Error::Full { .. } | Error::Shortage { .. } => Remedy::Wait,
             Error::Unavailable { .. } | Error::Unreadable { .. } => Remedy::Mend,
             Error::Damaged { .. } => Remedy::Restore,
             Error::UnknownModel(_)

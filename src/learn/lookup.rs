@@ -15,10 +15,17 @@ use crate::model::{Device, Pinned, Spec, TextEncoder};
 /// Why a lookup failed; each is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
+    /// The system is short of descriptors, memory or room on the disk: the same lookup may succeed
+    /// later.
+    #[error("{0}")]
+    Shortage(String),
     /// The disk or an encoder could not be read: mend it.
     #[error("{0}")]
     Unreadable(String),
-    /// It is no longer kept, or not as it was written.
+    /// It is not as it was written: restore the file from a copy.
+    #[error("{0}")]
+    Damaged(String),
+    /// It is no longer kept.
     #[error("{0}")]
     NotRetained(String),
 }

@@ -1,6 +1,6 @@
 //! Why a history cannot be rebuilt, by what the caller can do.
 //!
-//! Invariant: an error of the disk stays one, however deep in a rebuild it comes up.
+//! Invariant: an error keeps its remedy, however deep in a rebuild it comes up.
 
 use crate::engine::error::{Error as EngineError, Remedy};
 use crate::engine::versions::error::Error as StateError;
@@ -84,7 +84,9 @@ impl Error {
             | Error::Description(_)
             | Error::Input(_) => Remedy::Change,
             Error::Learner(learn::Error::Lookup { cause, .. }) => match cause {
+                LookupError::Shortage(_) => Remedy::Wait,
                 LookupError::Unreadable(_) => Remedy::Mend,
+                LookupError::Damaged(_) => Remedy::Restore,
                 LookupError::NotRetained(_) => Remedy::Change,
             },
             Error::Answer(_) | Error::Learner(learn::Error::Device { .. }) => Remedy::Mend,
@@ -103,7 +105,8 @@ impl Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match (self.remedy(), self) {
             (_, Error::Store(error)) => EngineError::Store(error),
-            (Remedy::Wait | Remedy::Mend, _) => EngineError::Unreadable { model, what },
+            (Remedy::Wait, _) => EngineError::Shortage { model, what },
+            (Remedy::Mend, _) => EngineError::Unreadable { model, what },
             (Remedy::Restore | Remedy::Report, _) => EngineError::Damaged { model, what },
             (Remedy::Change, _) => EngineError::Refused { field, what },
         }
@@ -112,9 +115,18 @@ impl Error {
     /// The same for a learner that looks it up.
     pub(crate) fn of_lookup(self) -> LookupError {
         let what = self.to_string();
-        match self.remedy() {
-            Remedy::Wait | Remedy::Mend => LookupError::Unreadable(what),
-            Remedy::Restore | Remedy::Change | Remedy::Report => LookupError::NotRetained(what),
+        self.remedy().of_lookup(what)
+    }
+}
+
+impl Remedy {
+    /// The error of a lookup that has this remedy.
+    pub(crate) fn of_lookup(self, what: String) -> LookupError {
+        match self {
+            Remedy::Wait => LookupError::Shortage(what),
+            Remedy::Mend => LookupError::Unreadable(what),
+            Remedy::Restore | Remedy::Report => LookupError::Damaged(what),
+            Remedy::Change => LookupError::NotRetained(what),
         }
     }
 }
@@ -142,12 +154,29 @@ mod tests {
         }
     }
 
+    fn damaged() -> store::Error {
+        store::Error::Damaged {
+            path: "data/m".into(),
+            position: 5,
+            offset: 9,
+            what: "another digest".to_owned(),
+        }
+    }
+
+    fn short() -> store::Error {
+        store::Error::Io {
+            path: "data/m".into(),
+            doing: "open it",
+            source: io::Error::from_raw_os_error(libc::EMFILE),
+        }
+    }
+
     fn gone() -> Error {
         Error::NotRetained("it is gone".to_owned())
     }
 
     #[test]
-    fn an_error_of_the_disk_stays_one_however_deep_it_comes_up() {
+    fn an_error_keeps_its_remedy_however_deep_it_comes_up() {
         let no_base = |nearest: Option<Error>, oldest: Error| Error::NoBase {
             place: "before position 5".to_owned(),
             nearest: nearest.map(Box::new),
@@ -169,6 +198,9 @@ mod tests {
         check(no_base(None, io_error().into()), Remedy::Mend);
         check(no_base(Some(gone()), gone()), Remedy::Change);
         check(looked_up(gone()), Remedy::Change);
+        check(looked_up(damaged().into()), Remedy::Restore);
+        check(looked_up(short().into()), Remedy::Wait);
+        check(no_base(Some(gone()), damaged().into()), Remedy::Restore);
         check(StateError::Digest(5).into(), Remedy::Restore);
     }
 
@@ -178,8 +210,18 @@ mod tests {
         assert!(matches!(of(io_error().into()), EngineError::Store(_)));
         let device = Error::Answer("the device is gone".to_owned());
         assert!(matches!(of(device), EngineError::Unreadable { .. }));
-        let damaged = Error::State(StateError::Digest(5));
-        assert!(matches!(of(damaged), EngineError::Damaged { .. }));
+        let other = Error::State(StateError::Digest(5));
+        assert!(matches!(of(other), EngineError::Damaged { .. }));
+        let looked_up = |error: Error| {
+            of(Error::Learner(learn::Error::Lookup {
+                position: 7,
+                cause: error.of_lookup(),
+            }))
+        };
+        let error = looked_up(damaged().into());
+        assert!(matches!(error, EngineError::Damaged { .. }), "{error}");
+        let error = looked_up(short().into());
+        assert_eq!(error.remedy(), Remedy::Wait, "{error}");
         let EngineError::Refused { field, what } = of(gone()) else {
             panic!("it asks for what is gone")
         };

@@ -398,11 +398,8 @@ impl JournalLookup {
             let model = &self.versions.model;
             tracing::warn!(model, version, %error, "rebuilt a version that is not whole");
             again.map_err(|why| {
-                let both = |why: String| format!("{error}; and it cannot be made again: {why}");
-                match why.of_lookup() {
-                    LookupError::Unreadable(why) => LookupError::Unreadable(both(why)),
-                    LookupError::NotRetained(why) => LookupError::NotRetained(both(why)),
-                }
+                let both = format!("{error}; and it cannot be made again: {why}");
+                why.remedy().of_lookup(both)
             })
         })
     }

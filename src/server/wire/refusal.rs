@@ -54,9 +54,10 @@ impl From<engine::Error> for Refusal {
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),
             Error::Damaged { .. } => (Code::DataLoss, "version"),
             Error::Internal { .. } => (Code::Internal, "model"),
-            Error::Unreadable { .. } | Error::Models { .. } | Error::Store(_) => {
-                (code_of(error.remedy()), "")
-            }
+            Error::Shortage { .. }
+            | Error::Unreadable { .. }
+            | Error::Models { .. }
+            | Error::Store(_) => (code_of(error.remedy()), ""),
         };
         Refusal::new(code, field, error.to_string())
     }
@@ -105,6 +106,11 @@ mod tests {
             what: what(),
         };
         check(full, Code::ResourceExhausted);
+        let short = engine::Error::Shortage {
+            model: model(),
+            what: what(),
+        };
+        check(short, Code::ResourceExhausted);
         let lost = engine::Error::Unavailable {
             model: model(),
             reason: what(),
