@@ -78,7 +78,7 @@ impl Error {
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
             Error::Store(error) => Remedy::of_store(error),
-            Error::State(_) => Remedy::Restore,
+            Error::State(error) => error.remedy(),
             Error::NotRetained(_)
             | Error::Undecided(_)
             | Error::Description(_)

@@ -421,7 +421,7 @@ impl Lookup for JournalLookup {
 
     fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
         let found = self.versions.encoder(pinned);
-        found.map_err(|error| LookupError::Unreadable(error.to_string()))
+        found.map_err(|error| Error::from(error).of_lookup())
     }
 
     fn has_profile(&self, description: &Description, spec: &Spec) -> bool {

@@ -152,7 +152,7 @@ impl Offline {
     /// is tried or adopted.
     ///
     /// # Errors
-    /// [`Error::Refused`]: the disk refused.
+    /// [`Error::Store`]: the disk refused.
     pub fn keep_encoders(&self, described: &Described) -> Result<(), Error> {
         let field = "description";
         let kept = self.versions.keep_encoders(described);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::engine::error::{Error as EngineError, Remedy};
 use crate::model::weights;
 use crate::store;
 
@@ -47,7 +48,61 @@ pub(crate) enum Error {
         /// The tensor at fault.
         error: weights::Error,
     },
+    /// Put the encoder back that the model started with: a file of it is not sound.
+    #[error(transparent)]
+    Encoder(EngineError),
     /// Put the encoder back that the model started with.
-    #[error("{0}")]
-    Encoder(String),
+    #[error("{}: not the encoder that the model started with; restore it from a copy", .0.display())]
+    OtherEncoder(PathBuf),
+}
+
+impl Error {
+    /// The error of an encoder that is kept; one of the disk stays one.
+    pub(crate) fn of_encoder(error: EngineError) -> Error {
+        match error {
+            EngineError::Store(error) => Error::Store(error),
+            error => Error::Encoder(error),
+        }
+    }
+
+    /// The remedy for this error.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Error::Store(error) => Remedy::of_store(error),
+            Error::Encoder(error) => match error.remedy() {
+                // The file is the model's own: no request can change it.
+                Remedy::Change => Remedy::Restore,
+                remedy => remedy,
+            },
+            Error::Erased { .. } => Remedy::Change,
+            Error::OfAnotherJournal(_)
+            | Error::Unfit { .. }
+            | Error::Digest(_)
+            | Error::Start { .. }
+            | Error::OtherEncoder(_) => Remedy::Restore,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoder_fails_by_its_cause() {
+        let check = |error: EngineError, expected: Remedy| {
+            let error = Error::of_encoder(error);
+            assert_eq!(error.remedy(), expected, "{error}");
+        };
+        let refused = |code: i32| {
+            EngineError::Store(store::Error::Io {
+                path: PathBuf::from("encoders"),
+                doing: "read it",
+                source: std::io::Error::from_raw_os_error(code),
+            })
+        };
+        check(refused(libc::EMFILE), Remedy::Wait);
+        check(refused(libc::EIO), Remedy::Mend);
+        check(EngineError::description("no tokenizer"), Remedy::Restore);
+    }
 }

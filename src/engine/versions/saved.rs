@@ -244,7 +244,7 @@ impl Versions {
     pub(crate) fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
         for folder in &described.kept {
             let kept = folder.keep(&self.disk, &self.encoders.join(hex(folder.digest)));
-            kept.map_err(|error| StateError::Encoder(error.to_string()))?;
+            kept.map_err(StateError::of_encoder)?;
         }
         if described.spec.device == Device::Cpu {
             let mut read = self.read.lock().expect("nothing panics under it");
@@ -263,16 +263,12 @@ impl Versions {
         }
         let path = self.encoders.join(hex(pinned.digest));
         let found = EncoderFolder::read(&self.encoders, &path);
-        let (folder, weights) = found.map_err(|error| StateError::Encoder(error.to_string()))?;
+        let (folder, weights) = found.map_err(StateError::of_encoder)?;
         if folder.digest != pinned.digest {
-            return Err(StateError::Encoder(format!(
-                "{}: not the encoder that the model started with; restore it from a copy",
-                path.display()
-            )));
+            return Err(StateError::OtherEncoder(path));
         }
         let encoder = folder.encoder(&path, weights, Device::Cpu);
-        let encoder = encoder.map_err(|error| StateError::Encoder(error.to_string()));
-        let encoder = Arc::new(encoder?);
+        let encoder = Arc::new(encoder.map_err(StateError::of_encoder)?);
         read.insert(pinned.digest, encoder.clone());
         Ok(encoder)
     }
