@@ -95,7 +95,7 @@ impl ModelRuntime {
         let first = first.first().map_or(1, |first| first.first_position);
         let held_since = follower
             .time_of(first)
-            .map_err(|error| self.unavailable(&error.to_string()))?;
+            .map_err(|error| error.of_request(&self.name, "model"))?;
         let now = self.clock.now().0;
         let horizon = |spec: &Spec| {
             let within_us = spec.journal.retract_within_s as i64 * 1_000_000;

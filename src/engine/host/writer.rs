@@ -253,8 +253,7 @@ impl JournalWriter {
     fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Accepted, Error> {
         self.check_feedback_bytes(bytes)?;
         self.ids.forget(self.now);
-        let known = self.ids.position(&feedback.feedback_id, self.now);
-        let known = known.map_err(|error| self.runtime.unavailable(&error.to_string()))?;
+        let known = self.ids.position(&feedback.feedback_id, self.now)?;
         if let Some(position) = known {
             let retracted = self.runtime.retractions.retracted().holds(position);
             let duplicate = Duplicate {
