@@ -62,7 +62,7 @@ pub enum Error {
 /// The cause of an error of candle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The memory of the device is taken.
+    /// The memory of the device is taken, or the system has no thread to compute in.
     NoRoom,
     /// The driver of the device, or a library of it.
     Driver,
@@ -79,6 +79,9 @@ impl Cause {
             Error::WithBacktrace { inner, .. }
             | Error::Context { inner, .. }
             | Error::WithPath { inner, .. } => return Cause::of(inner),
+            Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<NoThread>()) => {
+                return Cause::NoRoom;
+            }
             Error::Cuda(by_driver) => by_driver.to_string(),
             Error::Wrapped(by_driver) => by_driver.to_string(),
             _ => return Cause::Tensors,
@@ -158,28 +161,54 @@ impl Device {
     }
 }
 
+/// The system gives no thread to compute in: the same may succeed later.
+#[derive(Debug, thiserror::Error)]
+#[error("no thread can be started to compute in: {0}")]
+pub(crate) struct NoThread(rayon::ThreadPoolBuildError);
+
+impl From<NoThread> for candle_core::Error {
+    fn from(error: NoThread) -> candle_core::Error {
+        candle_core::Error::Io(std::io::Error::other(error))
+    }
+}
+
 /// Pools of one thread each that nobody computes in; as many as were ever needed at a time.
-static IDLE_POOLS: Mutex<Vec<rayon::ThreadPool>> = Mutex::new(Vec::new());
+struct IdlePools(Mutex<Vec<rayon::ThreadPool>>);
+
+static IDLE_POOLS: IdlePools = IdlePools(Mutex::new(Vec::new()));
 
 /// Computes with candle on this device: on the processor in one thread, where candle by itself
 /// would spread each operation over as many threads as the process has; callers at the same time
 /// have a thread each.
-pub(crate) fn compute<R: Send>(
+///
+/// # Errors
+/// Those of the computation; [`NoThread`], and then nothing was computed: the order of candle's
+/// sums in the caller's thread would depend on the settings of the process.
+pub(crate) fn compute<R: Send, E: Send + From<NoThread>>(
     device: &candle_core::Device,
-    computation: impl FnOnce() -> R + Send,
-) -> R {
-    if !device.is_cpu() {
-        return computation();
+    computation: impl FnOnce() -> Result<R, E> + Send,
+) -> Result<R, E> {
+    if device.is_cpu() {
+        IDLE_POOLS.compute(rayon::ThreadPoolBuilder::build, computation)
+    } else {
+        computation()
     }
-    let idle = || IDLE_POOLS.lock().expect("nothing panics under it");
-    let pool = idle().pop();
-    let start = || rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    let Some(pool) = pool.or_else(|| start().ok()) else {
-        return computation();
-    };
-    let result = pool.install(computation);
-    idle().push(pool);
-    result
+}
+
+impl IdlePools {
+    fn compute<R: Send, E: Send + From<NoThread>>(
+        &self,
+        start: fn(rayon::ThreadPoolBuilder) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError>,
+        computation: impl FnOnce() -> Result<R, E> + Send,
+    ) -> Result<R, E> {
+        let idle = || self.0.lock().expect("nothing panics under it");
+        let pool = idle().pop();
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1);
+        let pool = pool.map_or_else(|| start(one).map_err(NoThread), Ok)?;
+        let result = pool.install(computation);
+        idle().push(pool);
+        result
+    }
 }
 
 /// The message of an error of candle in one line, without the backtrace that it may carry.
@@ -296,6 +325,29 @@ mod tests {
         assert_eq!(Cause::of(&of_tensors), Cause::Tensors);
         let failed = Error::failed("answer")(candle_core::Error::Cuda(lost.into()));
         assert!(matches!(failed, Error::Failed { task: "answer", .. }));
+    }
+
+    #[test]
+    fn without_a_thread_of_its_own_nothing_is_computed() {
+        let idle = IdlePools(Mutex::new(Vec::new()));
+        let refused = |one: rayon::ThreadPoolBuilder| {
+            let again = || std::io::Error::from_raw_os_error(libc::EAGAIN);
+            one.spawn_handler(|_| Err(again())).build()
+        };
+        let computed = idle.compute(refused, || -> candle_core::Result<()> {
+            panic!("it computes in the thread of the caller")
+        });
+        let failed = Error::failed("answer")(computed.unwrap_err());
+        let Error::NoRoom { why, .. } = failed else {
+            panic!("a thread may be there later: {failed}")
+        };
+        assert!(why.starts_with("no thread can be started"), "{why}");
+
+        // Where a pool is idle none is started.
+        let threads = || Ok::<_, candle_core::Error>(rayon::current_num_threads());
+        let start = rayon::ThreadPoolBuilder::build;
+        assert_eq!(idle.compute(start, threads).unwrap(), 1);
+        assert_eq!(idle.compute(refused, threads).unwrap(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use super::value::Fault;
-use crate::device;
+use crate::device::{self, NoThread};
 
 /// Why a graph is not read, or does not compute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,12 @@ pub enum Error {
     /// See to the device: it is not there, or its driver fails.
     #[error("{0}")]
     Device(String),
+}
+
+impl From<NoThread> for Error {
+    fn from(error: NoThread) -> Error {
+        Error::NoRoom(error.to_string())
+    }
 }
 
 impl Error {
