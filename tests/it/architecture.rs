@@ -3,6 +3,7 @@
 //!
 //! Invariant: one rule, one test; a failure lists every place as `file:line`.
 
+mod ci;
 mod modules;
 
 use std::path::{Path, PathBuf};
