@@ -1,7 +1,8 @@
 //! A pass over the journal: its entries, one after the other.
 //!
-//! Invariant: every loop over entries but the learner's own goes through here, and each entry is
-//! counted, so that a test can say how often a journal is read.
+//! Invariant: every loop over entries goes through here and counts them, but for those of learners.
+//! A rebuild counts the entries that its learner applies; a follower's are counted nowhere, nor is
+//! the single entry that a learner looks up. So a test can tell how often a journal is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
