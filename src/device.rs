@@ -198,7 +198,9 @@ pub(crate) fn compute<R: Send, E: Send + From<NoThread>>(
 impl IdlePools {
     fn compute<R: Send, E: Send + From<NoThread>>(
         &self,
-        start: fn(rayon::ThreadPoolBuilder) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError>,
+        start: fn(
+            rayon::ThreadPoolBuilder,
+        ) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError>,
         computation: impl FnOnce() -> Result<R, E> + Send,
     ) -> Result<R, E> {
         let idle = || self.0.lock().expect("nothing panics under it");

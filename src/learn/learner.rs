@@ -352,7 +352,7 @@ impl Learner {
         }
         self.stream.position = entry.position;
         self.stream.time = entry.time;
-        if self.is_in_gap(entry, lookup) {
+        if self.is_in_gap(entry, lookup)? {
             return self.pass(entry, lookup);
         }
         self.bring_encoders(lookup)?;
@@ -464,7 +464,7 @@ impl Learner {
         }
     }
 
-    fn missing(&self, cause: LookupError) -> Error {
+    pub(super) fn missing(&self, cause: LookupError) -> Error {
         Error::Lookup {
             position: self.stream.position,
             cause,

@@ -84,14 +84,21 @@ pub trait Lookup {
     }
 
     /// The last order that took back what stood at this position before it was erased, by its
-    /// position; none where the journal does not say.
-    fn taken_back(&mut self, _position: u64) -> Option<u64> {
-        None
+    /// position; none where the journal has no record of one.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn taken_back(&mut self, _position: u64) -> Result<Option<u64>, LookupError> {
+        Ok(None)
     }
 
-    /// The version that the journal says was made at this position; asked where it is not derived.
-    fn recorded(&mut self, _position: u64) -> Option<Version> {
-        None
+    /// The version that was made at this position by its record in the journal; asked where it is
+    /// not derived.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn recorded(&mut self, _position: u64) -> Result<Option<Version>, LookupError> {
+        Ok(None)
     }
 
     /// The state before the entry at `position` as the history that `order` asks for would have

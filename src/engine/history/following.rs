@@ -81,18 +81,15 @@ impl FollowerLookup {
     }
 
     /// Reads the entries that a recovery is still to apply.
-    fn look_ahead(&mut self) {
+    fn look_ahead(&mut self) -> Result<(), store::Error> {
         let Some(last) = self.recovers_to.filter(|_| self.ahead.is_none()) else {
-            return;
+            return Ok(());
         };
         let first = self.journal.reader.next_position();
-        match Ahead::read(&self.journal.versions, first, last) {
-            Ok(ahead) => {
-                self.journal.refused.extend(ahead.facts.refused());
-                self.ahead = Some(ahead);
-            }
-            Err(error) => tracing::error!(%error, "the journal could not be looked through"),
-        }
+        let ahead = Ahead::read(&self.journal.versions, first, last)?;
+        self.journal.refused.extend(ahead.facts.refused());
+        self.ahead = Some(ahead);
+        Ok(())
     }
 
     /// The history that was rebuilt for this order, and for no other, beside the learner.
@@ -171,17 +168,19 @@ impl Lookup for FollowerLookup {
         self.journal.refused.contains(&position)
     }
 
-    fn taken_back(&mut self, position: u64) -> Option<u64> {
-        self.look_ahead();
-        self.ahead.as_ref()?.facts.taken_back_by(position)
+    fn taken_back(&mut self, position: u64) -> Result<Option<u64>, LookupError> {
+        let read = self.look_ahead();
+        read.map_err(|error| Error::from(error).of_lookup())?;
+        let ahead = self.ahead.as_ref();
+        Ok(ahead.and_then(|ahead| ahead.facts.taken_back_by(position)))
     }
 
-    fn recorded(&mut self, position: u64) -> Option<Version> {
-        let recorded = self.ahead.as_mut()?.recorded(position);
-        recorded.unwrap_or_else(|error| {
-            tracing::error!(%error, "the journal could not be looked through");
-            None
-        })
+    fn recorded(&mut self, position: u64) -> Result<Option<Version>, LookupError> {
+        let Some(ahead) = &mut self.ahead else {
+            return Ok(None);
+        };
+        let recorded = ahead.recorded(position);
+        recorded.map_err(|error| Error::from(error).of_lookup())
     }
 
     fn counterfactual(

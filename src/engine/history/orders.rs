@@ -1,6 +1,6 @@
 //! The orders of the recorded history that a rebuild has to obey.
 //!
-//! Invariant: they are told from facts; only where the cadence made a version that was brought back,
+//! Invariant: they are known from facts; only where the cadence made a version that was brought back,
 //! and its manifest is gone, is the journal read for its record.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,9 +93,9 @@ impl Orders {
                 positions.insert(*version, position);
                 continue;
             }
-            match versions.retry.run(|| versions.find(*version)) {
-                Ok(Some(manifest)) => drop(positions.insert(*version, manifest.position)),
-                _ => drop(missing.insert(*version)),
+            match versions.retry.run(|| versions.find(*version))? {
+                Some(manifest) => drop(positions.insert(*version, manifest.position)),
+                None => drop(missing.insert(*version)),
             }
         }
         positions.extend(recorded(versions, base, last, &missing)?);

@@ -159,12 +159,19 @@ impl Versions {
     /// The manifest of a version, if it is there.
     pub(crate) fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
         let positions = self.positions()?;
-        let found = self.search(&positions, version);
-        Ok(found.unwrap_or_else(|| {
-            // One that is damaged stands in the way.
-            let mut manifests = positions.iter().filter_map(|at| self.manifest_at(*at).ok());
-            manifests.find(|one| one.version == version && is_named(one))
-        }))
+        if let Some(found) = self.search(&positions, version) {
+            return Ok(found);
+        }
+        // One that is damaged stands in the way.
+        for position in positions {
+            match self.manifest_at(position) {
+                Ok(one) if one.version == version && is_named(&one) => return Ok(Some(one)),
+                // A shortage decides nothing.
+                Err(error) if error.is_passing() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// The same by halves, since versions rise with their positions: few manifests are read. None

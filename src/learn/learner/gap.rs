@@ -21,17 +21,24 @@ pub(super) struct Gap {
 
 impl Learner {
     /// True if the entry stands in such a stretch, which it may begin or make longer.
-    pub(super) fn is_in_gap(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> bool {
+    pub(super) fn is_in_gap(
+        &mut self,
+        entry: &Entry,
+        lookup: &mut dyn Lookup,
+    ) -> Result<bool, Error> {
         let erased = matches!(entry.event, Event::Erased(Kind::Feedback(_)));
-        if erased
-            && self.history == History::Recorded
-            && let Some(until) = lookup.taken_back(entry.position)
-        {
+        let until = if erased && self.history == History::Recorded {
+            let order = lookup.taken_back(entry.position);
+            order.map_err(|cause| self.missing(cause))?
+        } else {
+            None
+        };
+        if let Some(until) = until {
             let first = entry.position;
             let gap = self.gap.get_or_insert(Gap { first, until });
             gap.until = gap.until.max(until);
         }
-        self.gap.is_some_and(|gap| entry.position < gap.until)
+        Ok(self.gap.is_some_and(|gap| entry.position < gap.until))
     }
 
     /// Passes an entry of it.
@@ -67,7 +74,8 @@ impl Learner {
             Event::Erasure(erasure) => self.end_erasure(*erasure),
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}
         }
-        if let Some(version) = lookup.recorded(entry.position) {
+        let recorded = lookup.recorded(entry.position);
+        if let Some(version) = recorded.map_err(|cause| self.missing(cause))? {
             self.stream.newest_version = version.version;
             self.stream.version = version.version;
             self.stream.newest.add(&version);
