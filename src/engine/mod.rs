@@ -79,7 +79,7 @@ pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
 pub use host::bounds::{Bound, Level};
 pub(crate) use host::new_labels::check_place;
-use host::runtime::{Job, ModelRuntime, Queues, Recovered};
+use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
 pub use host::served_model::ServedModel;
 pub use host::status::{MemberStatus, State, Status};
 pub use host::work::Accepted;
@@ -143,7 +143,7 @@ pub struct Engine {
 
 struct Threads {
     write_queue: WriteQueue,
-    jobs: Sender<Job>,
+    jobs: Sender<LearnerTask>,
     writer: JoinHandle<()>,
     learners: Vec<JoinHandle<()>>,
 }
@@ -255,7 +255,7 @@ impl Engine {
         runtime.iter().for_each(|model| model.stop_accepting());
         for _ in &threads.learners {
             // The queue has room: each model is in it once, and each thread takes one of these.
-            let _ = threads.jobs.send(Job::Stop);
+            let _ = threads.jobs.send(LearnerTask::Stop);
         }
         for learner in threads.learners {
             let _ = learner.join();
@@ -278,7 +278,7 @@ fn serve(
     embedders: Vec<Option<Embedder>>,
     queues: &Queues,
 ) -> (Arc<ModelRuntime>, JournalWriter) {
-    let recovered = Recovered {
+    let recovered = RecoveredModel {
         follower: opened.follower,
         embedders,
         clock: opened.clock,
@@ -302,7 +302,7 @@ impl Drop for Engine {
     }
 }
 
-fn spawn_learner(due: &Receiver<Job>) -> JoinHandle<()> {
+fn spawn_learner(due: &Receiver<LearnerTask>) -> JoinHandle<()> {
     let due = due.clone();
     spawn("learner", move || host::learning::run(&due))
 }

@@ -43,7 +43,7 @@ pub(super) struct File {
     pub opset: i64,
     pub nodes: Vec<Node>,
     pub tensors: Vec<(String, Value)>,
-    pub inputs: Vec<Described>,
+    pub inputs: Vec<GraphInput>,
     pub outputs: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Attribute {
 
 /// An input that is no tensor of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Described {
+pub(crate) struct GraphInput {
     pub name: String,
     /// One of [`element`], or another that is not computed with.
     pub element: i64,
@@ -82,7 +82,7 @@ pub(crate) struct Described {
     pub dims: Vec<Option<usize>>,
 }
 
-impl Described {
+impl GraphInput {
     /// Its name and shape, as in `"x" [*, 1, 28, 28]`.
     pub(crate) fn shown(&self) -> String {
         let extents = self.dims.iter().take(SHOWN_MAX).map(|dim| match dim {
@@ -138,7 +138,7 @@ impl File {
                 .map_err(|error| error.of(format_args!("tensor {}", quoted(&name))))
         });
         let tensors: Vec<(String, Value)> = tensors.collect::<Result<_, _>>()?;
-        let inputs: Vec<_> = graph.input.into_iter().map(described).collect();
+        let inputs: Vec<_> = graph.input.into_iter().map(graph_input).collect();
         let nodes = graph.node.into_iter().map(|node| reading.node(node));
         Ok(File {
             opset,
@@ -162,7 +162,7 @@ fn own_domain(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
-fn described(info: ValueInfoProto) -> Described {
+fn graph_input(info: ValueInfoProto) -> GraphInput {
     let tensor = info.r#type.and_then(|kind| kind.value);
     let tensor = tensor.map(|type_proto::Value::TensorType(tensor)| tensor);
     let dims = tensor.as_ref().and_then(|tensor| tensor.shape.as_ref());
@@ -171,7 +171,7 @@ fn described(info: ValueInfoProto) -> Described {
         Some(dimension::Value::DimValue(extent)) => usize::try_from(extent).ok(),
         _ => None,
     };
-    Described {
+    GraphInput {
         name: info.name,
         element: tensor
             .as_ref()

@@ -22,8 +22,8 @@ use candle_core::Tensor;
 use crate::device::{Device, Use, compute};
 use call::{Budget, Call};
 pub(crate) use error::Error;
-pub(crate) use file::{Described, element};
 use file::{File, Node, quoted};
+pub(crate) use file::{GraphInput, element};
 use operators::{Operator, find};
 pub(crate) use value::Value;
 use value::{ELEMENTS_MAX, Fault};
@@ -44,7 +44,7 @@ pub(crate) struct Graph {
     /// Values that are known before a pass, by their places.
     known: Vec<Option<Value>>,
     steps: Vec<Step>,
-    inputs: Vec<(Described, usize)>,
+    inputs: Vec<(GraphInput, usize)>,
     output: usize,
 }
 
@@ -94,8 +94,8 @@ impl Graph {
         Ok(graph)
     }
 
-    pub(crate) fn inputs(&self) -> impl Iterator<Item = &Described> {
-        self.inputs.iter().map(|(described, _)| described)
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &GraphInput> {
+        self.inputs.iter().map(|(input, _)| input)
     }
 
     pub(crate) fn device(&self) -> &candle_core::Device {
@@ -173,11 +173,11 @@ impl Graph {
         for (name, value) in file.tensors {
             self.name(&mut places, name, Some(value))?;
         }
-        for described in file.inputs {
+        for input in file.inputs {
             // Old files list their tensors among the inputs, too.
-            if !places.contains_key(&described.name) {
-                let place = self.name(&mut places, described.name.clone(), None)?;
-                self.inputs.push((described, place));
+            if !places.contains_key(&input.name) {
+                let place = self.name(&mut places, input.name.clone(), None)?;
+                self.inputs.push((input, place));
             }
         }
         for node in file.nodes {

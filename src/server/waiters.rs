@@ -21,14 +21,14 @@ pub(super) struct Waiters(Arc<Mutex<BTreeMap<Option<SocketAddr>, usize>>>);
 
 /// One that waits as long as this lives.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct WaitPermit {
     waiters: Waiters,
     connection: Option<SocketAddr>,
 }
 
 impl Waiters {
     /// Lets one more wait, if there is room.
-    pub(super) fn enter(&self, connection: Option<SocketAddr>) -> Result<Waiter, Refusal> {
+    pub(super) fn enter(&self, connection: Option<SocketAddr>) -> Result<WaitPermit, Refusal> {
         let mut all = self.0.lock().expect("nothing panics under it");
         let n = all.entry(connection).or_insert(0);
         if *n >= WAITERS_MAX {
@@ -39,14 +39,14 @@ impl Waiters {
             return Err(Refusal::new(Code::ResourceExhausted, "parameters", what));
         }
         *n += 1;
-        Ok(Waiter {
+        Ok(WaitPermit {
             waiters: self.clone(),
             connection,
         })
     }
 }
 
-impl Drop for Waiter {
+impl Drop for WaitPermit {
     fn drop(&mut self) {
         let Ok(mut all) = self.waiters.0.lock() else {
             return;
@@ -68,7 +68,7 @@ mod tests {
     fn p8_so_many_of_a_connection_wait_and_no_more() {
         let waiters = Waiters::default();
         let [one, other] = [1, 2].map(|port| Some(SocketAddr::from(([127, 0, 0, 1], port))));
-        let mut all: Vec<Waiter> = (0..WAITERS_MAX)
+        let mut all: Vec<WaitPermit> = (0..WAITERS_MAX)
             .map(|_| waiters.enter(one).expect("there is room"))
             .collect();
         let refusal = waiters.enter(one).expect_err("it is full");

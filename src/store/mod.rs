@@ -48,6 +48,6 @@ pub use error::{Error, Malformed};
 pub(crate) use ids::Ids;
 pub(crate) use journal::verify_each;
 pub use journal::{
-    Config, Journal, JournalReport, Reader, Recovered, SegmentFile, erase, segments, verify,
+    Config, Journal, JournalRecovery, JournalReport, Reader, SegmentFile, erase, segments, verify,
 };
 pub(crate) use scratch::{Scratch, sweep as sweep_scratch};

@@ -41,14 +41,14 @@ pub(crate) trait Request: Send + 'static {
 /// The queue of a batch thread; a clone shares it.
 #[derive(Debug)]
 pub(crate) struct Batcher<R> {
-    jobs: SyncSender<Job<R>>,
+    jobs: SyncSender<QueuedRequest<R>>,
     n_waiting: Arc<AtomicUsize>,
     bounds: Bounds,
 }
 
 /// A request, and where its answer is waited for.
 #[derive(Debug)]
-struct Job<R> {
+struct QueuedRequest<R> {
     /// Its rows among those that wait, until its batch is computed; given up before the caller wakes.
     place: Option<Place>,
     request: R,
@@ -119,7 +119,7 @@ impl<R: Request> Batcher<R> {
             n_rows,
         });
         let (reply, done) = oneshot::channel();
-        let job = Job {
+        let job = QueuedRequest {
             place,
             request,
             reply,
@@ -138,7 +138,11 @@ fn stopped() -> ComputeError {
 }
 
 /// The loop of the batch thread, until every sender is gone.
-fn run<R: Request>(due: &Receiver<Job<R>>, bounds: Bounds, compute: impl Fn(&[&R]) -> Answer) {
+fn run<R: Request>(
+    due: &Receiver<QueuedRequest<R>>,
+    bounds: Bounds,
+    compute: impl Fn(&[&R]) -> Answer,
+) {
     let (mut after_several, mut left) = (false, None);
     while let Some(first) = left.take().or_else(|| due.recv().ok()) {
         let until = Instant::now() + bounds.wait_max;
@@ -178,7 +182,7 @@ fn run<R: Request>(due: &Receiver<Job<R>>, bounds: Bounds, compute: impl Fn(&[&R
 }
 
 /// Computes a batch, and sends each request its values.
-fn answer<R: Request>(jobs: Vec<Job<R>>, compute: impl Fn(&[&R]) -> Answer) {
+fn answer<R: Request>(jobs: Vec<QueuedRequest<R>>, compute: impl Fn(&[&R]) -> Answer) {
     let requests: Vec<&R> = jobs.iter().map(|job| &job.request).collect();
     let n_rows: usize = requests.iter().map(|request| request.n_rows()).sum();
     let values = compute(&requests);

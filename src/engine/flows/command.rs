@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
 use crate::engine::host::learning::Urgent;
-use crate::engine::host::orders::{Done, Outcome};
+use crate::engine::host::orders::{Done, OrderResult};
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::work::Work;
@@ -124,7 +124,7 @@ impl ModelRuntime {
     }
 
     /// The outcome of the command at a position that has been reached. Waits for the follower.
-    pub(crate) fn outcome(&self, position: u64) -> Outcome {
+    pub(crate) fn outcome(&self, position: u64) -> OrderResult {
         // A restored state is published before it is saved: the follower is free after both.
         let _saved = self.lock_follower();
         let outcome = self.orders.take(position);

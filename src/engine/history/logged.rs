@@ -43,18 +43,18 @@ pub struct LoggedDecisions<'a> {
     facts: Facts,
     asked: Spec,
     /// The descriptions, by the positions from which they were in force.
-    described: BTreeMap<u64, Described>,
+    described: BTreeMap<u64, LoggedDescription>,
     /// The newest of them, and the predictions that wait under it.
     spec: Option<Spec>,
     joins: PendingPredictions,
     /// The outcome of every prediction that has one, by its entry and its row there.
     credits: BTreeMap<(u64, u32), Credit>,
     /// The outcomes of all predictions, once the whole journal was read.
-    outcomes: Option<std::vec::IntoIter<Outcome>>,
+    outcomes: Option<std::vec::IntoIter<CreditedReward>>,
 }
 
 /// The parts of a description that a decision needs.
-struct Described {
+struct LoggedDescription {
     actions: Vec<String>,
     /// For each input that is asked for, its place in the journal's batches.
     places: Vec<usize>,
@@ -69,7 +69,7 @@ struct Credit {
 }
 
 /// The outcome of a prediction that has a reward.
-struct Outcome {
+struct CreditedReward {
     at: (u64, u32),
     position: u64,
     reward: f64,
@@ -121,17 +121,17 @@ impl<'a> LoggedDecisions<'a> {
     }
 
     /// Reads the whole journal; outcomes by the positions of their rewards.
-    fn gather(&mut self) -> Result<Vec<Outcome>, Error> {
+    fn gather(&mut self) -> Result<Vec<CreditedReward>, Error> {
         while let Some(entry) = self.pass.next(self.last_position)? {
             self.take(entry)?;
         }
         let credits = std::mem::take(&mut self.credits).into_iter();
-        let outcomes = credits.map(|(at, Credit { since, reward })| Outcome {
+        let outcomes = credits.map(|(at, Credit { since, reward })| CreditedReward {
             at,
             position: since,
             reward,
         });
-        let mut outcomes: Vec<Outcome> = outcomes.collect();
+        let mut outcomes: Vec<CreditedReward> = outcomes.collect();
         outcomes.sort_by_key(|outcome| (outcome.position, outcome.at));
         Ok(outcomes)
     }
@@ -178,7 +178,7 @@ impl<'a> LoggedDecisions<'a> {
     fn describe(&mut self, description: &Description, position: u64) -> Result<(), Error> {
         let spec = Spec::journaled(&description.toml)
             .map_err(|error| self.damaged(format!("entry {position}: {error}")))?;
-        let described = Described {
+        let described = LoggedDescription {
             actions: actions(&spec)?,
             places: places(&spec, &self.asked).map_err(|error| match error {
                 history::Error::Input(what) => Error::Refused {
@@ -243,8 +243,8 @@ impl<'a> LoggedDecisions<'a> {
         }
     }
 
-    fn decided(&mut self, outcome: Outcome) -> Result<LoggedDecision, Error> {
-        let Outcome {
+    fn decided(&mut self, outcome: CreditedReward) -> Result<LoggedDecision, Error> {
+        let CreditedReward {
             at: (at, row),
             position,
             reward,
@@ -277,7 +277,7 @@ impl<'a> LoggedDecisions<'a> {
     }
 
     /// The description in force where an entry stands.
-    fn described(&self, position: u64) -> Result<&Described, Error> {
+    fn described(&self, position: u64) -> Result<&LoggedDescription, Error> {
         let mut described = self.described.range(..=position);
         let (_, described) = described
             .next_back()

@@ -31,7 +31,7 @@ pub(crate) struct Known {
 }
 
 /// The orders of the recorded history between a state and a position.
-pub(crate) struct Orders {
+pub(crate) struct RecordedOrders {
     /// Versions brought back, each with the position of the last order that does.
     restored: BTreeMap<u64, u64>,
     /// The same of orders whose outcome is not known, by their positions.
@@ -54,10 +54,10 @@ impl Known {
     }
 }
 
-impl Orders {
+impl RecordedOrders {
     /// Those ordered behind the state at `base`, up to position `last`.
-    pub(crate) fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> Orders {
-        let mut orders = Orders {
+    pub(crate) fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> RecordedOrders {
+        let mut orders = RecordedOrders {
             restored: BTreeMap::new(),
             undecided: BTreeMap::new(),
             refused: known.refused.union(facts.refused()).copied().collect(),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::lookup::JournalLookup;
-use crate::engine::history::orders::{Known, Orders, exclusions};
+use crate::engine::history::orders::{Known, RecordedOrders, exclusions};
 use crate::engine::history::pass::{first_description, first_position};
 use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::versions::kept::Kept;
@@ -118,11 +118,11 @@ impl Rebuild {
     ) -> Result<Rebuild, Error> {
         let first = reaches_back(versions, base)?;
         let mut facts = known.facts.spanning(versions, base + 1, last)?;
-        let mut orders = Orders::between(&facts, base, last, known);
+        let mut orders = RecordedOrders::between(&facts, base, last, known);
         if !orders.undecided.is_empty() {
             // Records of what became of them may stand behind.
             facts.read_on(versions, known.written)?;
-            orders = Orders::between(&facts, base, last, known);
+            orders = RecordedOrders::between(&facts, base, last, known);
         }
         let own = exclusions(order, &facts, base, last)?;
         let exclusions = [&known.exclusions[..], &own].concat();

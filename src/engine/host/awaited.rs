@@ -12,17 +12,17 @@ pub(crate) struct Awaited(Mutex<BTreeMap<u64, usize>>);
 
 /// A request waits for a position as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Waiter<'a> {
+pub(crate) struct AwaitedPosition<'a> {
     awaited: &'a Awaited,
     position: u64,
 }
 
 impl Awaited {
     /// Adds a request that waits for the position.
-    pub(crate) fn wait(&self, position: u64) -> Waiter<'_> {
+    pub(crate) fn wait(&self, position: u64) -> AwaitedPosition<'_> {
         let mut all = self.0.lock().expect("nothing panics under it");
         *all.entry(position).or_insert(0) += 1;
-        Waiter {
+        AwaitedPosition {
             awaited: self,
             position,
         }
@@ -35,7 +35,7 @@ impl Awaited {
     }
 }
 
-impl Drop for Waiter<'_> {
+impl Drop for AwaitedPosition<'_> {
     fn drop(&mut self) {
         let Ok(mut all) = self.awaited.0.lock() else {
             return;

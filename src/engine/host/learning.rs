@@ -14,7 +14,7 @@ use crate::engine::history::error as history;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
-use crate::engine::host::runtime::{Job, ModelRuntime};
+use crate::engine::host::runtime::{LearnerTask, ModelRuntime};
 use crate::engine::host::work::Work;
 use crate::event::{Entry, Event, Order, Reason, Refusal, Version};
 use crate::learn::Step;
@@ -28,9 +28,9 @@ const TURN: usize = 4096;
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 
 /// The loop of a learner thread: learns the models that are due, until it is stopped.
-pub(crate) fn run(due: &Receiver<Job>) {
+pub(crate) fn run(due: &Receiver<LearnerTask>) {
     stand_back();
-    while let Ok(Job::Learn(runtime)) = due.recv() {
+    while let Ok(LearnerTask::Learn(runtime)) = due.recv() {
         runtime.unqueue();
         if !runtime.urgency.turn(|| runtime.turn()) {
             runtime.schedule();

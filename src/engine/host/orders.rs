@@ -11,7 +11,7 @@ use crate::engine::error::Error;
 const OUTCOMES_MAX: usize = 1024;
 
 /// The outcome of an order.
-pub(crate) type Outcome = Result<Done, Error>;
+pub(crate) type OrderResult = Result<Done, Error>;
 
 /// An order that was carried out.
 #[derive(Debug, Default)]
@@ -22,17 +22,17 @@ pub(crate) struct Done {
     pub excluded: Vec<u64>,
 }
 
-/// The orders of one model.
+/// The outcomes of the orders of one model.
 #[derive(Debug, Default)]
-pub(crate) struct Orders {
-    outcomes: Mutex<BTreeMap<u64, Outcome>>,
+pub(crate) struct OrderOutcomes {
+    outcomes: Mutex<BTreeMap<u64, OrderResult>>,
     /// Held by the order that changes the limits.
     limiting: tokio::sync::Mutex<()>,
 }
 
-impl Orders {
+impl OrderOutcomes {
     /// Keeps the outcome of the order at this position.
-    pub(crate) fn finish(&self, position: u64, outcome: Outcome) {
+    pub(crate) fn finish(&self, position: u64, outcome: OrderResult) {
         let mut outcomes = self.outcomes.lock().expect("nothing panics under it");
         outcomes.insert(position, outcome);
         while outcomes.len() > OUTCOMES_MAX {
@@ -41,7 +41,7 @@ impl Orders {
     }
 
     /// Takes the outcome of the order at this position.
-    pub(crate) fn take(&self, position: u64) -> Option<Outcome> {
+    pub(crate) fn take(&self, position: u64) -> Option<OrderResult> {
         let mut outcomes = self.outcomes.lock().expect("nothing panics under it");
         outcomes.remove(&position)
     }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use crate::engine::host::awaited::{Awaited, Waiter};
+use crate::engine::host::awaited::{Awaited, AwaitedPosition};
 
 /// Positions and due times of one model, for every thread.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Progress {
     }
 
     /// A request waits for the position as long as the waiter lives.
-    pub(crate) fn wait(&self, position: u64) -> Waiter<'_> {
+    pub(crate) fn wait(&self, position: u64) -> AwaitedPosition<'_> {
         self.awaited.wait(position)
     }
 

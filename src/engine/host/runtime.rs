@@ -22,7 +22,7 @@ use crate::engine::host::bounds::BoundCounts;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::health::Health;
 use crate::engine::host::journal_metrics::JournalMetrics;
-use crate::engine::host::orders::Orders;
+use crate::engine::host::orders::OrderOutcomes;
 use crate::engine::host::priority::Urgency;
 use crate::engine::host::progress::Progress;
 use crate::engine::host::retracted::Retracted;
@@ -36,7 +36,7 @@ use crate::store::Journal;
 const PANICKED: &str = "a learner thread has panicked";
 
 /// Work for a learner thread.
-pub(crate) enum Job {
+pub(crate) enum LearnerTask {
     Learn(Arc<ModelRuntime>),
     Stop,
 }
@@ -56,7 +56,7 @@ pub(crate) struct ModelRuntime {
     pub progress: Progress,
     pub metrics: JournalMetrics,
     pub bound_counts: BoundCounts,
-    pub orders: Orders,
+    pub orders: OrderOutcomes,
     pub retractions: Arc<Retractions>,
     pub urgency: Urgency,
     pub last_status: LastStatus,
@@ -65,13 +65,13 @@ pub(crate) struct ModelRuntime {
     pub stages: Stages,
     /// Behind [`ModelRuntime::lock_follower`], which says that an owner has panicked.
     follower: Mutex<Follower>,
-    jobs: Sender<Job>,
+    jobs: Sender<LearnerTask>,
     /// True while the model stands in the queue of the learner threads.
     queued: AtomicBool,
 }
 
 /// A model as it was recovered.
-pub(crate) struct Recovered {
+pub(crate) struct RecoveredModel {
     pub follower: Follower,
     pub embedders: Vec<Option<Embedder>>,
     pub clock: JournalClock,
@@ -82,7 +82,7 @@ pub(crate) struct Recovered {
 /// The queues that the models of an engine share.
 pub(crate) struct Queues {
     pub write_queue: WriteQueue,
-    pub jobs: Sender<Job>,
+    pub jobs: Sender<LearnerTask>,
     /// Set once feedback has stopped for any model.
     pub feedback_stopped: watch::Sender<bool>,
 }
@@ -92,10 +92,10 @@ impl ModelRuntime {
     pub(crate) fn new(
         name: &str,
         index: usize,
-        recovered: Recovered,
+        recovered: RecoveredModel,
         queues: &Queues,
     ) -> ModelRuntime {
-        let Recovered {
+        let RecoveredModel {
             mut follower,
             embedders,
             clock,
@@ -117,7 +117,7 @@ impl ModelRuntime {
             progress: Progress::new(follower.next_tick()),
             metrics: JournalMetrics::default(),
             bound_counts: BoundCounts::default(),
-            orders: Orders::default(),
+            orders: OrderOutcomes::default(),
             retractions: Arc::new(Retractions::new(prepared, tainted, retracted)),
             urgency: Urgency::default(),
             last_status: LastStatus::default(),
@@ -180,7 +180,7 @@ impl ModelRuntime {
     /// Puts the model into the queue of the learner threads, where it is not there yet.
     pub(crate) fn schedule(self: &Arc<ModelRuntime>) {
         if !self.queued.swap(true, AcqRel) {
-            let _ = self.jobs.try_send(Job::Learn(self.clone()));
+            let _ = self.jobs.try_send(LearnerTask::Learn(self.clone()));
         }
     }
 

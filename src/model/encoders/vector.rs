@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use super::error::Error;
 use crate::device::Device;
-use crate::onnx::{Described, Graph, Value, element};
+use crate::onnx::{Graph, GraphInput, Value, element};
 
 /// Rows of one forward pass at most.
 const ROWS_AT_ONCE: usize = 256;
@@ -134,7 +134,7 @@ impl VectorEncoder {
 }
 
 /// The dimensions behind the batch, which must be free.
-fn dims(input: &Described) -> Result<Vec<usize>, Error> {
+fn dims(input: &GraphInput) -> Result<Vec<usize>, Error> {
     if !matches!(input.element, element::FLOAT | element::DOUBLE) {
         let what = format!("its input {} is not of floats", input.shown());
         return Err(Error::Unsupported(what));

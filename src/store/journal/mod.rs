@@ -25,4 +25,4 @@ pub use reader::Reader;
 pub use segment::{SegmentFile, segments};
 pub(crate) use verify::verify_each;
 pub use verify::{JournalReport, verify};
-pub use writer::{Config, Journal, Recovered};
+pub use writer::{Config, Journal, JournalRecovery};

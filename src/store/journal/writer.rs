@@ -42,7 +42,7 @@ impl Default for Config {
 
 /// The state of a journal when it was opened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recovered {
+pub struct JournalRecovery {
     /// Names the journal: the same in its segments and its checkpoints.
     pub journal_id: [u8; 16],
     /// The last position; 0 in a new journal.
@@ -92,7 +92,7 @@ impl Journal {
         dir: &Path,
         from: u64,
         config: Config,
-    ) -> Result<(Journal, Recovered), Error> {
+    ) -> Result<(Journal, JournalRecovery), Error> {
         let disk = &config.disk;
         disk.create_folder(dir)?;
         erase::finish(disk, dir)?;
@@ -118,7 +118,7 @@ impl Journal {
         // What a process wrote and did not sync before it died is read from memory, not disk.
         last.sync()?;
         disk.sync_folder(dir)?;
-        let recovered = Recovered {
+        let recovered = JournalRecovery {
             journal_id,
             last_position: head.position,
             last_time: head.time,

@@ -10,7 +10,7 @@ use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use perennial::event::{Command, Event, Order};
-use perennial::store::{Config, Error, Journal, Reader, Recovered, erase, segments, verify};
+use perennial::store::{Config, Error, Journal, JournalRecovery, Reader, erase, segments, verify};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
@@ -119,7 +119,7 @@ impl Written {
         path(self.folder.path(), first)
     }
 
-    fn open(&self, checkpoint: u64) -> Result<Recovered, Error> {
+    fn open(&self, checkpoint: u64) -> Result<JournalRecovery, Error> {
         let config = config(self.segment_bytes);
         let opened = Journal::create_or_open(self.folder.path(), checkpoint, config);
         opened.map(|(_, recovered)| recovered)

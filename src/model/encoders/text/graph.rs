@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use super::bert::{longest, pooled};
 use crate::device::Device;
 use crate::model::encoders::error::Error;
-use crate::onnx::{Described, Graph, Value, element};
+use crate::onnx::{Graph, GraphInput, Value, element};
 
 /// Outputs, the first that is there; without any of these a graph's first is taken.
 const OUTPUTS: [&str; 3] = [
@@ -97,7 +97,7 @@ impl SentenceGraph {
     }
 }
 
-fn asked(input: &Described) -> Result<Asked, Error> {
+fn asked(input: &GraphInput) -> Result<Asked, Error> {
     if !matches!(input.element, element::INT32 | element::INT64) || input.dims.len() != 2 {
         return Err(Error::Unsupported(format!(
             "its input {} is not of whole numbers [batch, tokens]",

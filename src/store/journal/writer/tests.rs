@@ -19,7 +19,7 @@ fn new() -> (TempDir, Journal) {
     (dir, journal)
 }
 
-fn reopen(dir: &TempDir, from: u64) -> Result<(Journal, Recovered), Error> {
+fn reopen(dir: &TempDir, from: u64) -> Result<(Journal, JournalRecovery), Error> {
     Journal::create_or_open(dir.path(), from, Config::default())
 }
 
@@ -36,7 +36,7 @@ fn what_was_synced_is_there_after_opening_again() {
 
     let (mut journal, recovered) = reopen(&dir, 2).unwrap();
     let at_two = recovered.from_chain;
-    let expected = Recovered {
+    let expected = JournalRecovery {
         journal_id: id,
         last_position: 4,
         last_time: Time(4),
@@ -279,7 +279,7 @@ fn full(fails: usize, code: i32) -> (TempDir, Journal, Arc<AtomicBool>) {
 }
 
 /// The journal as a crash would leave it now, opened.
-fn crashed(dir: &TempDir) -> Recovered {
+fn crashed(dir: &TempDir) -> JournalRecovery {
     let copy = tempdir().unwrap();
     for file in fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
