@@ -100,7 +100,7 @@ impl Comparison {
             |moment: &Moment| version.reason != Reason::Cadence && moment.digest == version.digest;
         match moment.filter(same) {
             Some(moment) if version.tallies == Some(moment.counted) => {}
-            // What an older program's version holds is taken as its checkpoint says.
+            // The tallies of an older program's version are taken from its checkpoint.
             Some(moment) if moment.whole || version.tallies.is_none() => {
                 self.revised_tallies.push(number, moment.tallies);
             }

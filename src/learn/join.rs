@@ -326,7 +326,7 @@ impl PendingPredictions {
             let (window, id) = open.first_key_value()?;
             return (window.0 < now).then(|| (PredictionId(*id), self.waiting[id]));
         }
-        // What needs no look any more is passed over for good, so that the next look is short.
+        // Predictions that need no look any more are passed over for good: the next look is short.
         while let Some(id) = self.order.get(self.n_closed) {
             match self.silent(*id) {
                 Some(deadline) if deadline < now => {

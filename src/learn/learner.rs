@@ -358,7 +358,7 @@ impl Learner {
         self.bring_encoders(lookup)?;
         self.learned.move_to(lookup.device(self.spec.device));
         let n_before = self.learned.n_examples();
-        // What ends a gap brings the windows that are open.
+        // The order that ends a gap brings the windows that are open.
         let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
         self.expire();
         let mut step = match &entry.event {
@@ -422,7 +422,7 @@ impl Learner {
         let spec = Spec::journaled(&description.toml).map_err(refuse)?;
         self.spec.check_change(&spec).map_err(refuse)?;
         if spec.rewards.default != self.spec.rewards.default {
-            // What is due by now has earned what silence meant until now.
+            // A window that is due by now earns the reward that silence had until now.
             self.close_windows(usize::MAX, lookup)?;
         }
         self.learned.reconfigure(&spec);

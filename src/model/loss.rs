@@ -97,7 +97,7 @@ impl Target {
     pub fn observe(&self, scale: &mut Scale) {
         match *self {
             Target::Value(value) | Target::Reward { reward: value, .. } => scale.observe(value),
-            // What has no more than one value has no scale.
+            // A single value has no scale.
             Target::BestAction(_) => [0.0, 1.0].into_iter().for_each(|one| scale.observe(one)),
             Target::Correction { reward, .. } => scale.observe(reward),
             Target::Class(_) => {}
@@ -129,7 +129,7 @@ impl Target {
                 losses.sum()
             }
             Target::Correction { action, by, .. } => {
-                // What the gradient of the squared error lacked when the example was learned.
+                // The gradient of the squared error lacked this part when the example was learned.
                 gradient[action as usize] = -scale.deviations(by);
                 0.0
             }

@@ -195,7 +195,7 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let (_, mut pins) = encoders(&models, folder, &named, &mut Embedders::default())?;
-    // What the description names may not be there yet.
+    // The file that the description names may not be there yet.
     pins.extend(named.weights.map(|path| Pinned {
         path,
         digest: [0; 32],

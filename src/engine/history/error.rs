@@ -21,9 +21,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     NotRetained(String),
     /// Ask again once a server has run.
-    #[error(
-        "the journal does not say yet whether order {0} was refused; it does once a server has run"
-    )]
+    #[error("the journal has no outcome of order {0} yet; it has one once a server has run")]
     Undecided(u64),
     /// Bring a description that fits the journal.
     #[error("{0}")]

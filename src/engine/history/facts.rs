@@ -444,7 +444,7 @@ mod tests {
         };
         assert_eq!(counts(&all), [2, 3, 2, 1, 2, 2]);
         assert_eq!(counts(&left), [1, 1, 1, 0, 1, 1]);
-        // What can still be asked for is answered as before.
+        // Answers from the kept positions on stay as before.
         let toml = |facts: &Facts| facts.description_at(8).map(|one| one.toml.clone());
         assert_eq!(
             (toml(&left).as_deref(), toml(&all)),

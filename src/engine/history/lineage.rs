@@ -107,7 +107,7 @@ mod tests {
             assert_eq!(holds.collect::<Vec<_>>(), expected, "{position} of {from}");
         };
         check(0, 5, &[2, 3, 4, 5]);
-        // What stands from the first record on is told the same without those before.
+        // Records before the first one that is asked for change no answer.
         for from in [0, 10, 15] {
             check(from, 15, &[3]);
             check(from, 22, &[]);

@@ -105,7 +105,7 @@ impl JournalLookup {
                 return Ok(record.position);
             }
         }
-        let what = format!("nothing says where version {version} was made");
+        let what = format!("version {version} has neither a manifest nor a record in the journal");
         Err(Error::NotRetained(what))
     }
 }

@@ -151,7 +151,7 @@ mod tests {
         let mut other = Arrivals::default();
         other.add(&[PredictionId(13)], 2);
         check(&evicted, &other, &[11, 14]);
-        // What is said to go goes.
+        // A prediction that is named as evicted is evicted.
         wait(&mut joins, &[25, 21], 2);
         joins.make_room(3);
         arrivals.pass(2);

@@ -76,7 +76,7 @@ impl Learner {
         if let Some(answered) = prediction.labels.get(&(place as u32)) {
             return Some(answered == label);
         }
-        // What the description names has its place for good.
+        // A label of the description has its place for good.
         if self.spec.revision < BY_LABEL || place < self.spec.task.names().len() {
             return Some(is_at());
         }

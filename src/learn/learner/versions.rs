@@ -36,7 +36,7 @@ impl Learner {
                 }
                 Ok(step)
             }
-            // What the recorded history decided is obeyed, whatever this one would have decided.
+            // The decision of the recorded history is obeyed, whatever this one would have decided.
             Order::Restore { .. } if lookup.refused(self.stream.position) => Ok(Step::default()),
             Order::Restore { version } => self.restore(*version, lookup),
             Order::EarlierRestore { version } => self.restore_untainted(*version, lookup),

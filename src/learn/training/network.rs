@@ -261,7 +261,7 @@ impl TrainingNetwork {
         let mine = self.parameters.layers.last_mut().into_iter();
         for (mine, theirs) in mine.zip(theirs.layers.last()) {
             for (output, own) in late {
-                // What it has come nearer already counts.
+                // The share that it has come nearer already counts.
                 let share = (own - share) / (1.0 - share).max(f32::EPSILON);
                 let row = output * mine.n_in..(output + 1) * mine.n_in;
                 approach(&mut mine.weight[row.clone()], &theirs.weight[row], share);

@@ -50,7 +50,7 @@ impl Tainted {
             ));
         }
         let mut successor = self.successor(version)?;
-        // What came after may hold what was retracted later.
+        // A later version may hold feedback that was retracted later.
         while let Some(next) = self.successor(successor) {
             successor = next;
         }

@@ -253,7 +253,7 @@ fn convolve(
     let pads = [high.before, high.behind, wide.before, wide.behind];
     let (n_batch, n_in, ..) = x.dims4()?;
     let padded = [high, wide].map(|one| one.extent + one.before + one.behind);
-    // What a convolution unfolds into.
+    // The rows that a convolution unfolds into.
     let unfolded = n_in * high.kernel * wide.kernel;
     let stride = if high.stride == wide.stride {
         high.stride

@@ -161,7 +161,7 @@ fn values(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
             },
         )
         | (Output::Scores, Outputs::Actions { scores: values, .. }) => floats(values),
-        _ => unreachable!("a model answers what its task says"),
+        _ => unreachable!("a model's answer is of its task"),
     }
 }
 

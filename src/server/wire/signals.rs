@@ -136,7 +136,7 @@ fn check_range(
     let what = match number {
         number if (min..=max).contains(&number) => return Ok(()),
         number if number.is_finite() => {
-            format!("{field}: {number:e}, expected {min} to {max}, as {keys} say")
+            format!("{field}: {number:e}, expected {min} to {max}, the range of {keys}")
         }
         number => format!("{field}: {number}, expected a finite number"),
     };

@@ -110,7 +110,7 @@ fn labels(rest: &mut Rest) -> Result<BTreeMap<u32, String>, Malformed> {
     }
     if labels.is_empty() {
         Err(Malformed(
-            "no label, which format version 1 says".to_owned(),
+            "no label; an entry without labels is of format version 1".to_owned(),
         ))
     } else {
         Ok(labels)

@@ -89,7 +89,7 @@ impl Run {
         let len = u64::from_le_bytes(array(&header[32..40]));
         let n_bytes = file.metadata().map_err(failed)?.len();
         if len.checked_mul(RECORD_BYTES as u64) != n_bytes.checked_sub(HEADER_BYTES as u64) {
-            return Err(damaged("it is not as long as its header says"));
+            return Err(damaged("its length is not that in its header"));
         }
         let mut run = Run::empty(path.to_owned(), covers, len as usize);
         let (mut checksum, mut left) = (0, len as usize);

@@ -170,7 +170,7 @@ fn p9_what_is_damaged_or_of_another_journal_is_refused() {
         refused(25, JOURNAL, "not what was written");
     }
     std::fs::write(&path, &sound[..sound.len() - 1]).unwrap();
-    refused(25, JOURNAL, "not as long");
+    refused(25, JOURNAL, "its length is not that in its header");
     std::fs::write(&path, &sound).unwrap();
     assert_eq!(open(&folder, 25).unwrap().len(), 25);
 }

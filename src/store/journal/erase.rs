@@ -321,7 +321,7 @@ mod tests {
         let (half, rest) = places[0].bytes.split_at(9);
         let file = file.unwrap();
         file.write_all_at(rest, places[0].offset + 9).unwrap();
-        // What stands behind the first entry is now in the reader's memory.
+        // The entries behind the first one are now in the reader's memory.
         let mut reader = Reader::open(dir.path(), 1, 7).unwrap();
         assert_eq!(reader.next(7).unwrap().unwrap().event, duplicate(1));
         file.write_all_at(half, places[0].offset).unwrap();

@@ -382,7 +382,7 @@ mod tests {
         );
         check(
             &|dir| fs::rename(segment(dir, 6), segment(dir, 7)).unwrap(),
-            "its name says position 7, its header 6",
+            "its name has position 7, its header 6",
         );
         check(
             &|dir| fs::remove_file(segment(dir, 6)).unwrap(),

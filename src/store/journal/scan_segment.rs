@@ -87,7 +87,7 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> SegmentScan<'_, V> {
             let got = group.synced_position;
             return corruption(
                 start,
-                format!("the group of position {next} says that {got} was synced"),
+                format!("the group of position {next} records {got} as synced"),
             );
         }
         let mut at = start + GROUP_HEADER_BYTES as u64;

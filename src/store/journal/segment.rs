@@ -74,7 +74,7 @@ impl Segment {
         })?;
         if header.first_position != first_position {
             let what = format!(
-                "its name says position {first_position}, its header {}; \
+                "its name has position {first_position}, its header {}; \
                  give it its name back, or move it away if it is a copy",
                 header.first_position
             );
@@ -129,7 +129,7 @@ impl LastSegment {
             chain: before.chain,
         };
         let path = path(dir, header.first_position);
-        // What an earlier attempt has left holds no entry.
+        // A file that an earlier attempt has left holds no entry.
         if regular::is_there(&path) {
             disk.remove(&path)?;
         }

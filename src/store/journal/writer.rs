@@ -115,7 +115,7 @@ impl Journal {
             None => begin(disk, dir, &mut head)?,
         };
         let first_chain = found.headers.first().map(|first| first.chain);
-        // What a process wrote and did not sync before it died is read from memory, not disk.
+        // Bytes that a process wrote and did not sync before it died are read from memory, not disk.
         last.sync()?;
         disk.sync_folder(dir)?;
         let recovered = JournalRecovery {

@@ -66,7 +66,7 @@ async fn p9_a_renamed_segment() {
     let other = second.with_file_name("00000000000000000077.seg");
     fs::rename(&second, &other).unwrap();
     let words = [
-        "its name says position 77, its header",
+        "its name has position 77, its header",
         "give it its name back",
     ];
     case.refuses(&words).await;

@@ -171,7 +171,7 @@ fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
             );
         }
     }
-    // What is short stays as it is.
+    // A short gradient stays as it is.
     let steep = |derivative: f32| length(&deep, 0.1, [derivative, derivative]);
     assert!((steep(2e-3) / steep(1e-3) - 2.0).abs() < 1e-3);
 }

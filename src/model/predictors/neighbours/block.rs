@@ -155,7 +155,7 @@ impl Block {
                 sums[one.place as usize] -= 2.0 * value * one.value;
             }
         }
-        // What cancels may leave a little less than nothing.
+        // Rounding may leave a little less than zero where terms cancel.
         sums.iter_mut().for_each(|sum| *sum = sum.max(0.0));
     }
 

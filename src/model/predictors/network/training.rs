@@ -154,7 +154,7 @@ impl Training {
         let mut gradient = Tensor::from_slice(gradient, shape, self.layers.device())?;
         let mut gradients = vec![gradient.clone()];
         for (weight, input) in weights.iter().zip(&self.inputs).skip(1).rev() {
-            // What a ReLU let through is above zero.
+            // A ReLU passed the units that are above zero.
             gradient = (gradient.matmul(weight)? * input.sign()?)?;
             gradients.push(gradient.clone());
         }

@@ -166,9 +166,9 @@ impl Place<'_> {
         let n_last = widths.len() - 2;
         match (differs(0), index == n_last, index) {
             (true, true, _) => format!("the task has {} outputs", widths[index + 1]),
-            (true, false, _) => format!("network.hidden says {}", widths[index + 1]),
+            (true, false, _) => format!("network.hidden has {}", widths[index + 1]),
             (false, _, 0) => format!("the inputs make {} numbers a row", widths[0]),
-            (false, _, _) => format!("network.hidden says {}", widths[index]),
+            (false, _, _) => format!("network.hidden has {}", widths[index]),
         }
     }
 
@@ -251,7 +251,7 @@ mod tests {
         );
         check(
             &put("0.bias", &[5], 0.0),
-            "tensor \"0.bias\": expected F32 [4], found F32 [5]: network.hidden says 4",
+            "tensor \"0.bias\": expected F32 [4], found F32 [5]: network.hidden has 4",
         );
         check(
             &put("2.weight", &[3, 4], 0.0),

@@ -332,7 +332,7 @@ fn p9_rewards_and_signals_are_in_the_range_that_is_described() {
         assert!(read(BANDIT, reward(taken)).is_ok(), "{taken}");
         assert!(read(SIGNALS, signalled("click", taken)).is_ok(), "{taken}");
     }
-    let keys = "as [feedback] reward_min and reward_max say";
+    let keys = "the range of [feedback] reward_min and reward_max";
     let expected = format!("reward: 1e308, expected -1000000 to 1000000, {keys}");
     check(BANDIT, reward(1e308), "reward", &expected);
     let logged = FeedbackRequest {
@@ -360,7 +360,7 @@ fn p9_rewards_and_signals_are_in_the_range_that_is_described() {
         format!("reward: -5e-1, expected 0 to 5, {keys}")
     );
     let expected =
-        "signal: 1e308, expected -1000000 to 1000000, as its value_min and value_max say";
+        "signal: 1e308, expected -1000000 to 1000000, the range of its value_min and value_max";
     check(SIGNALS, signalled("click", 1e308), "signal", expected);
 }
 

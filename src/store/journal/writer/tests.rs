@@ -300,7 +300,7 @@ fn p12_a_segment_that_cannot_be_made_now_is_made_later() {
                     matches!(refused, Err(Error::NoSegment { .. })),
                     "{code}, {fails}: {refused:?}"
                 );
-                // What was taken before is safe, and can be acknowledged.
+                // Entries appended before are safe, and can be acknowledged.
                 assert_eq!(journal.synced(), 3);
                 assert_eq!(journal.sync().unwrap(), 3);
                 assert!(matches!(
