@@ -19,12 +19,12 @@ fn main() {
         .iter()
         .map(|(test, lacks)| format!("{test} ({lacks})"));
     let named: Vec<String> = named.collect();
-    let told = match named.len() {
+    let summary = match named.len() {
         0 => "none passed over".to_owned(),
         n => format!("{n} passed over: {}", named.join("; ")),
     };
-    println!("{told}");
-    fs::write(note.with_file_name("passed-over"), told).expect("it is kept");
+    println!("{summary}");
+    fs::write(note.with_file_name("passed-over"), summary).expect("it is kept");
     clear(note.parent().expect("a note lies in a folder"));
 }
 

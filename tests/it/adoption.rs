@@ -52,7 +52,7 @@ fn answer(model: &ServedModel, n: usize) -> (PredictionId, Outputs) {
     (answer.ids[0], answer.outputs)
 }
 
-async fn say(model: &ServedModel, feedback: Feedback) {
+async fn submit(model: &ServedModel, feedback: Feedback) {
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
         Accepted::Accepted { position } => {
@@ -63,21 +63,21 @@ async fn say(model: &ServedModel, feedback: Feedback) {
 }
 
 /// Says what is true of row `n`, as `source`.
-async fn tell(model: &ServedModel, id: PredictionId, n: usize, source: &str) {
+async fn submit_row(model: &ServedModel, id: PredictionId, n: usize, source: &str) {
     let truth = rows(n + 1, 0.3).nth(n).expect("rows go on").1;
     let feedback = Feedback {
         source: source.to_owned(),
         ..label(id, &format!("{source}-{n}"), truth)
     };
-    say(model, feedback).await;
+    submit(model, feedback).await;
 }
 
 /// Rows and their truths, of two sources in turn or of one.
-async fn live(model: &ServedModel, range: std::ops::Range<usize>, only: Option<&str>) {
+async fn serve_rows(model: &ServedModel, range: std::ops::Range<usize>, only: Option<&str>) {
     for n in range {
         let (id, source) = (ask(model, n), ["people", "batch"][n % 2]);
         if only.is_none_or(|only| only == source) {
-            tell(model, id, n, source).await;
+            submit_row(model, id, n, source).await;
         }
     }
 }
@@ -107,15 +107,15 @@ fn adopt(workspace: &Workspace, engine: Arc<Engine>, toml: &str) -> Arc<Engine> 
 async fn cross(workspace: &Workspace, toml: &str, only: Option<&str>) -> (Arc<Engine>, u64) {
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    live(model, 0..30, only).await;
+    serve_rows(model, 0..30, only).await;
     let waiting: Vec<_> = (30..36).map(|n| ask(model, n)).collect();
     let engine = adopt(workspace, engine, toml);
     let model = engine.model("m").unwrap();
     for (n, id) in (30..).zip(waiting) {
-        tell(model, id, n, "people").await;
+        submit_row(model, id, n, "people").await;
     }
     let late = model.status(false).fates["expired"];
-    live(model, 40..60, only).await;
+    serve_rows(model, 40..60, only).await;
     (engine, late)
 }
 
@@ -169,7 +169,7 @@ async fn p10_what_had_gone_stays_gone_under_a_description_that_keeps_more() {
     let model = engine.model("m").unwrap();
     for (n, id) in ids.into_iter().enumerate() {
         if n >= 3 {
-            tell(model, id, n, "people").await;
+            submit_row(model, id, n, "people").await;
             continue;
         }
         let receipt = model.accept(label(id, &format!("people-{n}"), "a"));
@@ -184,7 +184,7 @@ async fn p5_a_version_of_other_inputs_is_not_restored() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    live(model, 0..10, None).await;
+    serve_rows(model, 0..10, None).await;
     let version = order(model, Order::Checkpoint).await.version;
     let turned = classes("classes = [\"a\", \"b\"]", &["y", "x", "c"]);
     let engine = adopt(&workspace, engine, &turned);
@@ -209,11 +209,11 @@ async fn asked_on_both_sides(
 ) -> (Arc<Engine>, [(PredictionId, Outputs); 2]) {
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    live(model, 0..30, only).await;
+    serve_rows(model, 0..30, only).await;
     let before = answer(model, 30);
     let engine = adopt(workspace, engine, toml);
     let model = engine.model("m").unwrap();
-    live(model, 40..60, only).await;
+    serve_rows(model, 40..60, only).await;
     let after = answer(model, 60);
     (engine, [before, after])
 }
@@ -245,9 +245,9 @@ async fn p4_an_answer_is_explained_across_an_adoption() {
             let sources = ["people", "batch"].map(|source| (source.to_owned(), n_each));
             assert_eq!(found.sources, sources.into());
             let other = found.without.clone().unwrap().unwrap();
-            let (told, excluded) = (other.answer, other.excluded);
+            let (decisions, excluded) = (other.answer, other.excluded);
             assert_eq!(
-                (told, excluded),
+                (decisions, excluded),
                 (without[index].1.clone(), n_each),
                 "{toml}"
             );
@@ -279,12 +279,12 @@ async fn p4_what_if_finds_each_answer_s_inputs_as_they_stood_then() {
         let twin = Workspace::new(&[("m", asked)]);
         let engine = twin.open();
         let model = engine.model("m").unwrap();
-        live(model, 0..30, None).await;
+        serve_rows(model, 0..30, None).await;
         let waiting: Vec<_> = (30..36).map(|n| ask(model, n)).collect();
         for (n, id) in (30..).zip(waiting) {
-            tell(model, id, n, "people").await;
+            submit_row(model, id, n, "people").await;
         }
-        live(model, 40..60, None).await;
+        serve_rows(model, 40..60, None).await;
         let alone = blake3::Hash::from_bytes(digest(model)).to_string();
         let offline = Offline::open(&workspace.data(), "m").unwrap();
         let mut replay = offline.replay_with(description(asked)).unwrap();
@@ -318,7 +318,7 @@ async fn decisions_are_told_as_they_were_taken() {
                 source: source.to_owned(),
                 ..label(id, &format!("row-{n}"), "")
             };
-            say(model, feedback).await;
+            submit(model, feedback).await;
         }
         taken
     };
@@ -344,14 +344,17 @@ async fn decisions_are_told_as_they_were_taken() {
     drop(engine);
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let asked = Spec::parse(&bandit("\"a\", \"b\"", &["x"])).unwrap();
-    let told: Vec<_> = offline
+    let decisions: Vec<_> = offline
         .decisions(&asked)
         .unwrap()
         .map(|decided| decided.expect("it is there"))
         .collect();
-    let actions: Vec<_> = told.iter().map(|decided| decided.action.clone()).collect();
+    let actions: Vec<_> = decisions
+        .iter()
+        .map(|decided| decided.action.clone())
+        .collect();
     assert_eq!(actions, expected);
-    for (decided, n) in told.iter().zip((0..8).chain(12..24)) {
+    for (decided, n) in decisions.iter().zip((0..8).chain(12..24)) {
         assert_eq!(decided.batch, row(&asked, n), "row {n}");
     }
 }

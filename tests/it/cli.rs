@@ -136,9 +136,9 @@ async fn versions_are_made_shown_and_brought_back() {
     assert_eq!(status["fates"]["undone"], 60);
     // How fast the journal grows, and that there is room for it.
     assert!(status["journal_bytes_a_day"].as_f64().expect("a rate") > 0.0);
-    let told = server.ask(&["status", "m"]);
-    assert!(told.contains(" bytes a day, "), "{told}");
-    assert!(told.contains("undone"), "{told}");
+    let shown = server.ask(&["status", "m"]);
+    assert!(shown.contains(" bytes a day, "), "{shown}");
+    assert!(shown.contains("undone"), "{shown}");
     let metrics = server.metrics();
     for measured in [
         "perennial_group_entries_sum",

@@ -73,10 +73,10 @@ fn teach(room: &mut LearnerHarness, case: &Case, from: usize, n_rows: usize) -> 
                 action = 1 - action;
                 chosen[0] = action;
                 prediction.ids[0].0 += 1;
-                room.tell(perennial::event::Event::Prediction(prediction.clone()));
+                room.append(perennial::event::Event::Prediction(prediction.clone()));
             }
         }
-        let step = room.say(prediction.ids[0], truth(case, &batch, class, action));
+        let step = room.submit(prediction.ids[0], truth(case, &batch, class, action));
         let learned = matches!(step.fate, Some(Fate::Applied | Fate::Pending));
         assert!(learned, "{}: {:?}", case.name, step.fate);
         let n_remembered = room.learner.learned().n_remembered();
@@ -207,7 +207,7 @@ fn p7_hostile_streams_leave_everything_finite() {
                 check_outputs(case, what, &prediction.outputs);
                 // One class for long, then the other.
                 let class = ["a", "b"][usize::from(index > 150)];
-                room.say(
+                room.submit(
                     prediction.ids[0],
                     match case.task {
                         "classification" => Signal::Label(class.to_owned()),
@@ -233,7 +233,7 @@ fn a_balanced_stream_is_learned_after_one_class_for_long() {
         // One class for long.
         for (batch, _) in rows(300, 0.3) {
             let id = room.predict(batch).ids[0];
-            room.say(id, Signal::Label("a".to_owned()));
+            room.submit(id, Signal::Label("a".to_owned()));
         }
         let scores = teach(&mut room, case, 300, 1200);
         let last = mean(&scores[900..]);

@@ -5,11 +5,11 @@ const N_KILLS: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_fifty_kills_lose_nothing_and_repeat_nothing() {
-    let mut life = crate::support::crash::Scenario::new(1);
+    let mut scenario = crate::support::crash::Scenario::new(1);
     for _ in 0..N_KILLS {
-        life.round().await;
+        scenario.round().await;
     }
-    let counts = life.end().await;
+    let counts = scenario.end().await;
     println!("{counts:?}");
     assert_eq!(counts.kills, N_KILLS);
     // Kills that hit nothing would show nothing.

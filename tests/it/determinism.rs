@@ -74,7 +74,7 @@ fn course(toml: &str) -> LearnerHarness {
         let feedback_id = format!("label-{index}");
         let prediction = room.predict(batch.clone());
         let (id, signal) = (prediction.ids[0], truth(&prediction.outputs, class));
-        let told = |id| Feedback {
+        let labelled = |id| Feedback {
             signal: signal.clone(),
             ..label(id, &feedback_id, class)
         };
@@ -84,16 +84,16 @@ fn course(toml: &str) -> LearnerHarness {
             3 => {}
             // Said twice: under the same id, then under another.
             5 => {
-                room.tell(Event::Feedback(told(id)));
+                room.append(Event::Feedback(labelled(id)));
                 let first_position = room.learner.position();
-                room.tell(Event::Duplicate(Duplicate {
+                room.append(Event::Duplicate(Duplicate {
                     feedback_id,
                     first_position,
                 }));
-                room.say(id, signal);
+                room.submit(id, signal);
             }
             7 => {
-                room.tell(unmatched(&feedback_id));
+                room.append(unmatched(&feedback_id));
             }
             // A row that comes with its truth; a bandit's is the right action.
             9 => {
@@ -103,38 +103,38 @@ fn course(toml: &str) -> LearnerHarness {
                 };
                 let mut taught = Feedback {
                     subject: row,
-                    ..told(id)
+                    ..labelled(id)
                 };
                 if let Signal::Reward(_) = taught.signal {
                     taught.signal = Signal::Label(class.to_owned());
                 }
-                room.tell(Event::Feedback(taught));
+                room.append(Event::Feedback(taught));
                 let later = format!("later-{index}");
-                room.tell(Event::Feedback(Feedback {
+                room.append(Event::Feedback(Feedback {
                     feedback_id: later,
-                    ..told(id)
+                    ..labelled(id)
                 }));
             }
             // Of a prediction that made room long ago, in the later rows.
             11 => {
                 let old = ids[index.saturating_sub(60)];
-                room.tell(Event::Feedback(told(old)));
+                room.append(Event::Feedback(labelled(old)));
             }
             13 => {
-                room.tell(Event::Feedback(label(id, &feedback_id, "no class")));
+                room.append(Event::Feedback(label(id, &feedback_id, "no class")));
             }
             _ => {
-                room.tell(Event::Feedback(told(id)));
+                room.append(Event::Feedback(labelled(id)));
             }
         }
         match index {
             80 | 170 => {
-                let step = room.tell(command(Order::Checkpoint));
+                let step = room.append(command(Order::Checkpoint));
                 checkpoint = step.version.unwrap().version;
             }
             120 | 200 => {
                 let version = checkpoint;
-                room.tell(command(Order::Restore { version }));
+                room.append(command(Order::Restore { version }));
             }
             _ => {}
         }
@@ -248,12 +248,12 @@ fn printed(test: &str, n_threads: Option<usize>) -> Vec<String> {
 
 #[test]
 fn p2_a_second_process_comes_to_the_same() {
-    let said = printed("p2_summaries_are_printed", None);
+    let output = printed("p2_summaries_are_printed", None);
     let own: Vec<String> = descriptions()
         .iter()
         .map(|toml| summary(&course(toml).learner))
         .collect();
-    assert_eq!(said, own);
+    assert_eq!(output, own);
 }
 
 /// Networks so wide that candle would spread their products over threads: learned in updates of
@@ -381,9 +381,9 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
         // Records are derived again.
         let causes = room.journal.iter().map(|entry| &entry.event);
         for cause in causes.filter(|event| !matches!(event, Event::Version(_))) {
-            other.tell(rename(cause));
+            other.append(rename(cause));
             if other.learner.position().is_multiple_of(3) {
-                other.tell(unmatched(&format!("more-{n_more}")));
+                other.append(unmatched(&format!("more-{n_more}")));
                 n_more += 1;
             }
         }
@@ -432,21 +432,21 @@ fn p10_rewards_count_once_and_only_within_their_window() {
         match index % 3 {
             0 => waiting.push(id),
             1 => {
-                room.say(id, Signal::Reward(1.0));
-                let again = room.say(id, Signal::Reward(1.0));
+                room.submit(id, Signal::Reward(1.0));
+                let again = room.submit(id, Signal::Reward(1.0));
                 assert_eq!(again.fate, Some(Fate::Duplicate));
             }
             // The truth joins besides a reward, and whenever it comes.
             _ => {
-                room.say(id, Signal::Reward(0.0));
-                let told = room.say(waiting[index / 6], Signal::Label("a".to_owned()));
+                room.submit(id, Signal::Reward(0.0));
+                let labelled = room.submit(waiting[index / 6], Signal::Label("a".to_owned()));
                 let expected = [Fate::Applied, Fate::Duplicate][usize::from(index % 6 == 5)];
-                assert_eq!(told.fate, Some(expected), "{index}");
+                assert_eq!(labelled.fate, Some(expected), "{index}");
             }
         }
     }
     for id in &waiting[..15] {
-        assert_eq!(room.say(*id, Signal::Reward(1.0)).fate, Some(Fate::Late));
+        assert_eq!(room.submit(*id, Signal::Reward(1.0)).fate, Some(Fate::Late));
     }
     let ledger = room.learner.ledger();
     let met = [Fate::Applied, Fate::Duplicate, Fate::Late].map(|fate| ledger.count(fate));

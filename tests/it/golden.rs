@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, counted, hashed, labelled, later, life,
-    names, samples, samples_read, start, trained,
+    ERASED, LIVED, TRAINED, after, all_names, answered, counted, hashed, labelled, later, names,
+    samples, samples_read, short_history, start, trained,
 };
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
@@ -151,7 +151,9 @@ fn write(data: &Path) {
 
     let (mut journal, recovered) = create(&directory.journal("lived"));
     let mut room = LearnerHarness::journaled(LIVED);
-    life().into_iter().for_each(|event| drop(room.tell(event)));
+    short_history()
+        .into_iter()
+        .for_each(|event| drop(room.append(event)));
     append(&mut journal, &room);
     journal.sync().unwrap();
     let learner = &room.learner;
@@ -173,7 +175,9 @@ fn write(data: &Path) {
     let (weights, state) = (learner.learned().weights(), learner.state());
     let folder = directory.checkpoints("lived");
     checkpoint::save(&Disk::default(), &folder, manifest, &weights, &state).unwrap();
-    after().into_iter().for_each(|event| drop(room.tell(event)));
+    after()
+        .into_iter()
+        .for_each(|event| drop(room.append(event)));
     append(&mut journal, &room);
     journal.close().unwrap();
 }
@@ -282,13 +286,13 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
         read.push(entry.event);
     }
     read.retain(|event| !matches!(event, Event::Version(_) | Event::Description(_)));
-    assert_eq!(read, [life(), after()].concat());
+    assert_eq!(read, [short_history(), after()].concat());
 }
 
 #[test]
 fn the_golden_checkpoints_load_to_their_digest_and_are_written_again_to_the_byte() {
     let before = check_checkpoint(&golden(), LIVED_DIGEST, Form::Earlier);
-    says_what_it_said(&before);
+    answers_as_it_did(&before);
     assert_eq!(
         (before.sources().since(), before.sources().learned().count()),
         (27, 0)
@@ -351,7 +355,7 @@ fn check_checkpoint(golden: &Path, digest: &str, form: Form) -> Learner {
 }
 
 /// The answer may differ in its last bits where another processor computes it.
-fn says_what_it_said(learner: &Learner) {
+fn answers_as_it_did(learner: &Learner) {
     let batch = Batch {
         n_rows: 1,
         columns: vec![Column::Numbers(vec![1.0])],

@@ -27,8 +27,8 @@ fn predictions(room: &mut LearnerHarness, n: usize) -> Vec<Prediction> {
         .collect()
 }
 
-fn say(room: &mut LearnerHarness, prediction: &Prediction, signal: Signal) -> Option<Fate> {
-    room.say(prediction.ids[0], signal).fate
+fn submit(room: &mut LearnerHarness, prediction: &Prediction, signal: Signal) -> Option<Fate> {
+    room.submit(prediction.ids[0], signal).fate
 }
 
 fn named(name: &str, value: f64) -> Signal {
@@ -47,7 +47,8 @@ fn rewards_of_a_prediction_become_one() {
     let check = |aggregate: &str, fates: [Fate; 3], reward: f64| {
         let mut room = bandit(&format!("aggregate = \"{aggregate}\"\n"));
         let prediction = &predictions(&mut room, 1)[0];
-        let got = [2.0, 5.0, 1.0].map(|reward| say(&mut room, prediction, Signal::Reward(reward)));
+        let got =
+            [2.0, 5.0, 1.0].map(|reward| submit(&mut room, prediction, Signal::Reward(reward)));
         assert_eq!(got, fates.map(Some), "{aggregate}");
         assert_eq!(served(&room), (reward, 1.0), "{aggregate}");
         assert_eq!(room.learner.learned().n_examples(), 1, "{aggregate}");
@@ -67,24 +68,24 @@ fn implicit_signals_earn_what_the_description_says() {
     let mut room = bandit(signals);
     let all = predictions(&mut room, 2);
     assert_eq!(
-        say(&mut room, &all[0], named("click", 1.0)),
+        submit(&mut room, &all[0], named("click", 1.0)),
         Some(Fate::Applied)
     );
     assert_eq!(
-        say(&mut room, &all[0], named("dwell_seconds", 30.0)),
+        submit(&mut room, &all[0], named("dwell_seconds", 30.0)),
         Some(Fate::Applied)
     );
     assert_eq!(
-        say(&mut room, &all[0], named("click", 1.0)),
+        submit(&mut room, &all[0], named("click", 1.0)),
         Some(Fate::Duplicate)
     );
     assert_eq!(
-        say(&mut room, &all[0], named("smile", 1.0)),
+        submit(&mut room, &all[0], named("smile", 1.0)),
         Some(Fate::Unmatched)
     );
     assert_eq!(served(&room), (1.5, 1.0));
     assert_eq!(
-        say(&mut room, &all[1], named("thumbs_down", 1.0)),
+        submit(&mut room, &all[1], named("thumbs_down", 1.0)),
         Some(Fate::Applied)
     );
     assert_eq!(served(&room), (-0.25, 2.0));
@@ -92,11 +93,11 @@ fn implicit_signals_earn_what_the_description_says() {
     let mut room = bandit("[feedback.signals]\nclick = { reward = 1.0 }\n");
     let prediction = &predictions(&mut room, 1)[0];
     assert_eq!(
-        say(&mut room, prediction, named("click", 0.0)),
+        submit(&mut room, prediction, named("click", 0.0)),
         Some(Fate::Applied)
     );
     assert_eq!(
-        say(&mut room, prediction, Signal::Reward(1.0)),
+        submit(&mut room, prediction, Signal::Reward(1.0)),
         Some(Fate::Superseded)
     );
     assert_eq!(served(&room), (0.0, 1.0));
@@ -106,23 +107,23 @@ fn implicit_signals_earn_what_the_description_says() {
 fn silence_earns_the_default_and_a_late_reward_corrects_it() {
     let mut room = bandit("window_s = 100\ndefault_reward = -1.0\n");
     let all = predictions(&mut room, 3);
-    say(&mut room, &all[0], Signal::Reward(1.0));
+    submit(&mut room, &all[0], Signal::Reward(1.0));
     let due = room.learner.next_tick().expect("two of them are silent");
     // The second of them stands behind the description, a version and the first one.
     assert_eq!(due, Time(104 * SECOND + 1));
-    let early = room.tell(Event::Tick(Time(due.0 - 1)));
+    let early = room.append(Event::Tick(Time(due.0 - 1)));
     assert!(!early.changed && served(&room) == (1.0, 1.0));
-    room.tell(Event::Tick(Time(due.0 + SECOND)));
+    room.append(Event::Tick(Time(due.0 + SECOND)));
     assert_eq!(room.learner.next_tick(), None);
     assert_eq!(served(&room), (-1.0 / 3.0, 3.0));
     // Its window has closed: the reward is counted as late, and corrects.
     assert_eq!(
-        say(&mut room, &all[1], Signal::Reward(2.0)),
+        submit(&mut room, &all[1], Signal::Reward(2.0)),
         Some(Fate::Late)
     );
     assert_eq!(served(&room), (2.0 / 3.0, 3.0));
     assert_eq!(
-        say(&mut room, &all[1], Signal::Reward(3.0)),
+        submit(&mut room, &all[1], Signal::Reward(3.0)),
         Some(Fate::Duplicate)
     );
     let before = room.learner.clone();
@@ -137,12 +138,12 @@ fn a_window_that_closed_with_a_reward_takes_no_other() {
             let feedback = format!("window_s = 100\naggregate = \"{aggregate}\"\n{default}");
             let mut room = bandit(&feedback);
             let all = predictions(&mut room, 2);
-            say(&mut room, &all[0], Signal::Reward(1.0));
-            let again = say(&mut room, &all[0], Signal::Reward(2.0));
+            submit(&mut room, &all[0], Signal::Reward(1.0));
+            let again = submit(&mut room, &all[0], Signal::Reward(2.0));
             assert_eq!(again, Some(Fate::Applied), "it is open: {feedback}");
-            room.tell(Event::Tick(Time(300 * SECOND)));
+            room.append(Event::Tick(Time(300 * SECOND)));
             let (digest, earned) = (room.learner.learned().digest(), served(&room));
-            let late = say(&mut room, &all[0], Signal::Reward(4.0));
+            let late = submit(&mut room, &all[0], Signal::Reward(4.0));
             assert_eq!(late, Some(Fate::Late), "{feedback}");
             assert_eq!(room.learner.learned().digest(), digest, "{feedback}");
             assert_eq!(served(&room), earned, "{feedback}");
@@ -157,7 +158,7 @@ fn a_late_reward_without_a_default_changes_nothing() {
     assert_eq!(room.learner.next_tick(), None);
     let digest = room.learner.learned().digest();
     assert_eq!(
-        say(&mut room, &all[0], Signal::Reward(1.0)),
+        submit(&mut room, &all[0], Signal::Reward(1.0)),
         Some(Fate::Late)
     );
     assert_eq!(room.learner.learned().digest(), digest);
@@ -168,12 +169,12 @@ fn a_preference_rewards_one_answer_and_not_the_other() {
     let mut room = bandit("");
     let all = predictions(&mut room, 4);
     let over = |index: usize| Signal::PreferredOver(all[index].ids[0]);
-    assert_eq!(say(&mut room, &all[0], over(1)), Some(Fate::Applied));
+    assert_eq!(submit(&mut room, &all[0], over(1)), Some(Fate::Applied));
     assert_eq!(served(&room), (0.5, 2.0));
-    assert_eq!(say(&mut room, &all[0], over(1)), Some(Fate::Duplicate));
-    assert_eq!(say(&mut room, &all[2], over(2)), Some(Fate::Applied));
+    assert_eq!(submit(&mut room, &all[0], over(1)), Some(Fate::Duplicate));
+    assert_eq!(submit(&mut room, &all[2], over(2)), Some(Fate::Applied));
     let unknown = Signal::PreferredOver(perennial::event::PredictionId(u128::MAX));
-    assert_eq!(say(&mut room, &all[3], unknown), Some(Fate::Unmatched));
+    assert_eq!(submit(&mut room, &all[3], unknown), Some(Fate::Unmatched));
 }
 
 #[test]
@@ -204,13 +205,13 @@ fn a_new_class_takes_its_place_and_is_predicted_within_a_few_examples() {
             assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             let best = shares.iter().copied().fold(0.0, f32::max);
             right += usize::from(index >= 310 && shares.last() == Some(&best));
-            say(&mut room, &prediction, Signal::Label(class.to_owned()));
+            submit(&mut room, &prediction, Signal::Label(class.to_owned()));
         }
         println!("{learner}: {right} of 90");
         assert!(right > 80, "{learner}: {right} of 90");
         assert_eq!(room.learner.learned().names()[..], ["a", "b", "c"]);
         let id = predictions(&mut room, 1);
-        let full = say(&mut room, &id[0], Signal::Label("d".to_owned()));
+        let full = submit(&mut room, &id[0], Signal::Label("d".to_owned()));
         assert_eq!(full, Some(Fate::Unmatched));
         let before = room.learner.clone();
         room.reload();
@@ -249,7 +250,7 @@ fn every_policy_finds_the_better_action() {
             if index >= 300 {
                 earned += reward;
             }
-            say(&mut room, &prediction, Signal::Reward(reward));
+            submit(&mut room, &prediction, Signal::Reward(reward));
         }
         println!("{policy} {learner}: {earned} of 300");
         assert!(earned > 225.0, "{policy} with {learner}: {earned} of 300");

@@ -83,7 +83,7 @@ fn row(x: [f32; 3]) -> Batch {
     Batch { n_rows: 1, columns }
 }
 
-fn says(engine: &Engine, x: [f32; 3]) -> Vec<f32> {
+fn outputs(engine: &Engine, x: [f32; 3]) -> Vec<f32> {
     let model = engine.model("net").unwrap();
     let snapshot = model.snapshot("").unwrap();
     let options = PredictOptions {
@@ -113,9 +113,12 @@ fn a_model_serves_what_it_was_trained_to() {
     let workspace = workspace(TOML, &state());
     let engine = workspace.open();
     for x in ROWS {
-        let (said, expected) = (says(&engine, x), forward(&state(), x));
-        for (said, expected) in said.iter().zip(expected) {
-            assert!((said - expected).abs() < 1e-5, "{x:?}: {said} {expected}");
+        let (answered, expected) = (outputs(&engine, x), forward(&state(), x));
+        for (answered, expected) in answered.iter().zip(expected) {
+            assert!(
+                (answered - expected).abs() < 1e-5,
+                "{x:?}: {answered} {expected}"
+            );
         }
     }
 }
@@ -136,12 +139,12 @@ fn a_value_is_answered_in_the_unit_it_was_trained_in() {
     let answer = wait(model.predict(&snapshot, row(ROWS[2]), PredictOptions::default())).unwrap();
     let hidden = values(&parts[1]).into_iter().enumerate();
     let expected: f32 = hidden.map(|(i, z)| 300.0 * i as f32 * z.max(0.0)).sum();
-    let Outputs::Values(said) = answer.outputs else {
+    let Outputs::Values(answered) = answer.outputs else {
         panic!("a regression")
     };
     assert!(
-        (said[0] - expected - 5000.0).abs() < 0.01,
-        "{said:?} {expected}"
+        (answered[0] - expected - 5000.0).abs() < 0.01,
+        "{answered:?} {expected}"
     );
 }
 
@@ -152,14 +155,14 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
         let workspace = workspace(&toml, &state());
         let engine = workspace.open();
         let model = engine.model("net").unwrap();
-        let before = says(&engine, ROWS[0]);
+        let before = outputs(&engine, ROWS[0]);
         for index in 0..30 {
             let truth = ["no", "yes"][index % 2];
             teach(model, row(ROWS[index % 3]), truth, &index.to_string()).await;
         }
         order(model, Order::Checkpoint).await;
-        assert_ne!(says(&engine, ROWS[0]), before);
-        let (learned, said) = (digest(model), says(&engine, ROWS[1]));
+        assert_ne!(outputs(&engine, ROWS[0]), before);
+        let (learned, answered) = (digest(model), outputs(&engine, ROWS[1]));
         drop(engine);
 
         // The file is needed no more for what was; the folder still has to be what it was.
@@ -170,7 +173,7 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
         fs::rename(file.with_extension("away"), &file).unwrap();
         let engine = workspace.open();
         assert_eq!(digest(engine.model("net").unwrap()), learned, "{strategy}");
-        assert_eq!(says(&engine, ROWS[1]), said);
+        assert_eq!(outputs(&engine, ROWS[1]), answered);
     }
 }
 
@@ -386,6 +389,6 @@ fn import_tells_of_each_tensor_and_brings_only_what_fits() {
         "{notes}"
     );
     let engine = workspace.open();
-    let (said, expected) = (says(&engine, ROWS[0]), forward(&state(), ROWS[0]));
-    assert!((said[0] - expected[0]).abs() < 1e-5);
+    let (answered, expected) = (outputs(&engine, ROWS[0]), forward(&state(), ROWS[0]));
+    assert!((answered[0] - expected[0]).abs() < 1e-5);
 }

@@ -5,10 +5,10 @@
 mod clock;
 mod clocked;
 mod full;
-mod life;
 mod power;
 mod refusing;
 mod room;
+mod scenario;
 mod shortened;
 
 use crate::support::{
@@ -44,13 +44,13 @@ async fn p2_a_clean_restart_goes_on_with_an_equal_digest() {
         let engine = workspace.open();
         let model = engine.model(name).unwrap();
         teach_rows(model, 60, 0.3, "first").await;
-        let (before, said) = (digest(model), answers(model));
+        let (before, answered) = (digest(model), answers(model));
         engine.close();
         drop(engine);
         let engine = workspace.open();
         let model = engine.model(name).unwrap();
         assert_eq!(digest(model), before, "{name}");
-        assert_eq!(answers(model), said, "{name}");
+        assert_eq!(answers(model), answered, "{name}");
         teach_rows(model, 5, 0.3, "second").await;
         assert_ne!(digest(model), before, "{name}");
     }
@@ -63,9 +63,9 @@ async fn p5_a_restored_version_answers_as_it_did() {
     let model = engine.model("m").unwrap();
     teach_rows(model, 40, 0.0, "first").await;
     let made = order(model, Order::Checkpoint).await;
-    let (then, said) = (digest(model), answers(model));
+    let (then, answered) = (digest(model), answers(model));
     teach_rows(model, 40, 2.0, "second").await;
-    assert_ne!(answers(model), said);
+    assert_ne!(answers(model), answered);
     let restored = order(
         model,
         Order::Restore {
@@ -74,7 +74,7 @@ async fn p5_a_restored_version_answers_as_it_did() {
     )
     .await;
     assert_eq!(restored.version, made.version + 1);
-    assert_eq!(answers(model), said);
+    assert_eq!(answers(model), answered);
     assert_eq!(digest(model), then);
     let status = model.status(false);
     assert_eq!(status.version, restored.version);
@@ -83,11 +83,11 @@ async fn p5_a_restored_version_answers_as_it_did() {
     assert_eq!(status.fates.values().sum::<u64>(), 80);
     // Learning goes on from there, and a restart finds all of it.
     teach_rows(model, 10, 0.0, "third").await;
-    let (last, said) = (digest(model), answers(model));
+    let (last, answered) = (digest(model), answers(model));
     drop(engine);
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    assert_eq!((digest(model), answers(model)), (last, said));
+    assert_eq!((digest(model), answers(model)), (last, answered));
     let parents: Vec<_> = model
         .versions()
         .unwrap()
@@ -211,7 +211,7 @@ async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
     let model = engine.model("m").unwrap();
     teach_rows(model, 20, 0.0, "first").await;
     let made = order(model, Order::Checkpoint).await;
-    let said = answers(model);
+    let answered = answers(model);
     teach_rows(model, 20, 0.0, "second").await;
     let before = digest(model);
     drop(engine);
@@ -230,7 +230,7 @@ async fn p2_a_damaged_version_that_replay_derives_again_is_replaced() {
     assert_eq!(digest(model), before);
     let version = made.version;
     order(model, Order::Restore { version }).await;
-    assert_eq!(answers(model), said);
+    assert_eq!(answers(model), answered);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ fn request(selector: Selector, disposal: Disposal) -> Retract {
 
 /// Predicts rows and says of each what is true, in turn from either source, or from `only` one;
 /// what is "batch"'s is wrong.
-async fn live(
+async fn serve_rows(
     model: &ServedModel,
     from: usize,
     n_rows: usize,
@@ -59,10 +59,10 @@ async fn live(
             continue;
         }
         let wrong = if truth == "a" { "b" } else { "a" };
-        let said = if source == "batch" { wrong } else { truth };
+        let class = if source == "batch" { wrong } else { truth };
         let feedback = Feedback {
             source: source.to_owned(),
-            ..label(id, &format!("row-{index}"), said)
+            ..label(id, &format!("row-{index}"), class)
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
@@ -86,11 +86,11 @@ async fn p6_a_retracted_source_was_never_there() {
     for toml in [AUTO.to_owned(), gradient("adamw", "8", "der++")] {
         let (workspace, engine) = workspace(&toml);
         let model = engine.model("m").unwrap();
-        live(model, 0, 20, Some("people")).await;
+        serve_rows(model, 0, 20, Some("people")).await;
         let before = order(model, Order::Checkpoint).await;
-        live(model, 20, 60, None).await;
+        serve_rows(model, 20, 60, None).await;
         let after = order(model, Order::Checkpoint).await;
-        live(model, 80, 10, None).await;
+        serve_rows(model, 80, 10, None).await;
 
         let plan = model.plan_retraction(&source("batch")).unwrap();
         assert_eq!((plan.excluded, plan.base), (35, before.position));
@@ -111,7 +111,7 @@ async fn p6_a_retracted_source_was_never_there() {
 
         let (_, other) = self::workspace(&toml);
         let twin = other.model("m").unwrap();
-        live(twin, 0, 90, Some("people")).await;
+        serve_rows(twin, 0, 90, Some("people")).await;
         assert_eq!(digest(model), digest(twin), "{toml}");
         assert_eq!(answers(model), answers(twin), "{toml}");
 
@@ -129,8 +129,8 @@ async fn p6_a_retracted_source_was_never_there() {
             refused.contains("that was not retracted already"),
             "{refused}"
         );
-        live(model, 90, 10, Some("people")).await;
-        live(twin, 90, 10, Some("people")).await;
+        serve_rows(model, 90, 10, Some("people")).await;
+        serve_rows(twin, 90, 10, Some("people")).await;
         assert_eq!(digest(model), digest(twin), "{toml}");
         engine.close();
         drop(engine);
@@ -156,7 +156,7 @@ async fn p6_a_retracted_source_was_never_there() {
 async fn p6_a_crash_behind_the_order_derives_the_same() {
     let toml = gradient("sgd", "8", "er");
     let (workspace, engine) = workspace(&toml);
-    live(engine.model("m").unwrap(), 0, 60, None).await;
+    serve_rows(engine.model("m").unwrap(), 0, 60, None).await;
     engine.close();
     drop(engine);
     // As a crash leaves it: the order is on disk, and nothing that came of it.
@@ -182,7 +182,7 @@ async fn p6_a_crash_behind_the_order_derives_the_same() {
     let model = engine.model("m").unwrap();
     let (_, other) = self::workspace(&toml);
     let twin = other.model("m").unwrap();
-    live(twin, 0, 60, Some("people")).await;
+    serve_rows(twin, 0, 60, Some("people")).await;
     assert_eq!(digest(model), digest(twin));
     let versions = model.versions().unwrap();
     assert_eq!(versions.last().unwrap().0.reason, "retract");
@@ -192,7 +192,7 @@ async fn p6_a_crash_behind_the_order_derives_the_same() {
 async fn p6_what_cannot_be_retracted_is_refused_in_a_sentence() {
     let (_workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap();
-    live(model, 0, 4, None).await;
+    serve_rows(model, 0, 4, None).await;
     let check = |selector: Selector, sentence: &str| {
         let error = model.plan_retraction(&selector).unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error:?}");
@@ -224,9 +224,9 @@ async fn p6_what_cannot_be_retracted_is_refused_in_a_sentence() {
 async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
     let (workspace, engine) = workspace(&gradient("sgd", "8", "none"));
     let model = engine.model("m").unwrap();
-    live(model, 0, 20, None).await;
+    serve_rows(model, 0, 20, None).await;
     let tainted = order(model, Order::Checkpoint).await;
-    let ids = live(model, 20, 20, None).await;
+    let ids = serve_rows(model, 20, 20, None).await;
     let kept = model
         .retract(request(source("batch"), Disposal::Keep))
         .await
@@ -255,7 +255,7 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
         .collect();
     assert!(!numbers.contains(&tainted.version), "{numbers:?}");
     let before = digest(model);
-    let later = live(model, 40, 5, Some("people")).await;
+    let later = serve_rows(model, 40, 5, Some("people")).await;
     let last = digest(model);
     engine.close();
     drop(engine);
@@ -303,9 +303,9 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
     for toml in [AUTO.to_owned(), gradient("adamw", "8", "er")] {
         let (workspace, engine) = workspace(&toml);
         let model = engine.model("m").unwrap();
-        let mut ids = live(model, 0, 30, None).await;
+        let mut ids = serve_rows(model, 0, 30, None).await;
         let made = order(model, Order::Checkpoint).await;
-        ids.extend(live(model, 30, 30, None).await);
+        ids.extend(serve_rows(model, 30, 30, None).await);
         order(
             model,
             Order::Restore {
@@ -313,12 +313,12 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
             },
         )
         .await;
-        ids.extend(live(model, 60, 10, None).await);
+        ids.extend(serve_rows(model, 60, 10, None).await);
         model
             .retract(request(source("batch"), Disposal::Keep))
             .await
             .unwrap();
-        ids.extend(live(model, 70, 10, None).await);
+        ids.extend(serve_rows(model, 70, 10, None).await);
         let audit = |id: &PredictionId| -> Audit {
             engine
                 .audit(*id, Some("batch"))
@@ -368,7 +368,7 @@ async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
     let by_four = "[learner]\nexamples_per_update = 4\n";
     let (workspace, engine) = workspace(&toml.replace("[learner]\n", by_four));
     let model = engine.model("m").unwrap();
-    let ids = live(model, 0, 10, None).await;
+    let ids = serve_rows(model, 0, 10, None).await;
     // It came of no prediction, and another had its label: nothing is learned of either.
     for (source, id) in [("stray", PredictionId(7)), ("again", ids[0])] {
         let feedback = Feedback {
@@ -381,17 +381,17 @@ async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
     let made = order(model, Order::Checkpoint).await.version;
     let sources = |id| engine.audit(id, None).unwrap().unwrap().sources;
     let count = |people, batch| [("people".to_owned(), people), ("batch".to_owned(), batch)].into();
-    let after = live(model, 10, 4, None).await;
+    let after = serve_rows(model, 10, 4, None).await;
     // Two updates, and two examples that wait for the third.
     assert_eq!(sources(after[0]), count(4, 4));
     assert_eq!(sources(after[3]), count(6, 6));
     assert_eq!(model.status(false).fates["pending"], 2);
     order(model, Order::Restore { version: made }).await;
-    let restored = live(model, 20, 1, Some("people")).await;
+    let restored = serve_rows(model, 20, 1, Some("people")).await;
     assert_eq!(sources(restored[0]), count(4, 4));
     let batch = request(source("batch"), Disposal::Keep);
     model.retract(batch).await.unwrap();
-    let without = live(model, 30, 1, Some("people")).await;
+    let without = serve_rows(model, 30, 1, Some("people")).await;
     assert_eq!(sources(without[0]), [("people".to_owned(), 4)].into());
     // Told from what is on disk alone, it is the same.
     engine.close();
@@ -418,8 +418,8 @@ fn damage(workspace: &Workspace, model: &str) {
 async fn a_damaged_journal_keeps_no_other_from_being_audited() {
     let workspace = Workspace::new(&[("a", AUTO), ("b", AUTO)]);
     let engine = workspace.open();
-    let ids = live(engine.model("b").unwrap(), 0, 4, None).await;
-    live(engine.model("a").unwrap(), 0, 4, None).await;
+    let ids = serve_rows(engine.model("b").unwrap(), 0, 4, None).await;
+    serve_rows(engine.model("a").unwrap(), 0, 4, None).await;
     let unknown = PredictionId(7);
     assert!(engine.audit(unknown, None).unwrap().is_none());
     damage(&workspace, "a");

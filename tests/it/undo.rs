@@ -180,11 +180,11 @@ async fn p5_a_source_is_taken_back_and_stays_so() {
         "--server",
         &server.address,
     ];
-    let (told, why) = run(&audit, 1);
+    let (report, why) = run(&audit, 1);
     assert!(why.contains("it was erased"), "{why}");
-    let told: Value = serde_json::from_str(&told).expect("an object");
+    let report: Value = serde_json::from_str(&report).expect("an object");
     assert_eq!(
-        (&told["again"], &told["bit_equal"]),
+        (&report["again"], &report["bit_equal"]),
         (&Value::Null, &json!(false))
     );
     server.refuses(&["show", "m", "3"], "version 3 is no longer kept; it has");
@@ -200,18 +200,18 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
     let server = Server::of(&workspace);
     let taught = Taught::new(&server, workspace);
     let without = ["audit", &taught.after, "--without", "bad"];
-    let told = server.json(&without);
-    assert_eq!(told["bit_equal"], true);
-    assert_eq!(told["sources"], json!({"bad": N_BAD, "people": N_TAUGHT}));
-    assert_eq!(told["left_out"], N_BAD);
-    assert_ne!(told["without"]["values"], told["answer"]["values"]);
+    let report = server.json(&without);
+    assert_eq!(report["bit_equal"], true);
+    assert_eq!(report["sources"], json!({"bad": N_BAD, "people": N_TAUGHT}));
+    assert_eq!(report["left_out"], N_BAD);
+    assert_ne!(report["without"]["values"], report["answer"]["values"]);
     let heard = server.json(&["audit", &taught.before])["feedback"].clone();
     assert_eq!(heard[0]["source"], "bad");
     assert_eq!(heard[0]["retracted"], false);
     server.json(&["retract", "m", "--source", "bad"]);
     // What was answered then stays so; what shaped it is told, too.
     let later = server.json(&without);
-    assert_eq!(later["again"], told["answer"]);
+    assert_eq!(later["again"], report["answer"]);
     let heard = server.json(&["audit", &taught.before])["feedback"].clone();
     assert_eq!(heard[0]["retracted"], true);
     let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -227,8 +227,11 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
     let compared_with_none = taught.offline(&["replay", "m"]);
     assert_eq!(compared_with_none["digest"], replayed["digest"]);
     assert_eq!(compared_with_none["bit_equal"], Value::Null);
-    let (told, _) = run(&["replay", "m", "--data", text(&data)], 0);
-    assert!(told.contains("no checkpoint to be compared with"), "{told}");
+    let (report, _) = run(&["replay", "m", "--data", text(&data)], 0);
+    assert!(
+        report.contains("no checkpoint to be compared with"),
+        "{report}"
+    );
     refused(&["audit", unknown, "--data", text(&data)], unknown);
 }
 

@@ -29,7 +29,7 @@ fn every_example(keep: usize) -> String {
 }
 
 fn give(room: &mut LearnerHarness, order: Order) -> Step {
-    room.tell(Event::Command(Command {
+    room.append(Event::Command(Command {
         order,
         actor: String::new(),
         note: String::new(),
@@ -37,16 +37,16 @@ fn give(room: &mut LearnerHarness, order: Order) -> Step {
 }
 
 /// Says the truth of the `n`th row, and where that stands.
-fn say(room: &mut LearnerHarness, n: usize, source: &str) -> (PredictionId, u64) {
+fn submit(room: &mut LearnerHarness, n: usize, source: &str) -> (PredictionId, u64) {
     let (batch, truth) = rows(n % 50 + 1, 0.3).last().expect("a row");
     let id = room.predict(batch).ids[0];
-    room.tell(Event::Feedback(Feedback {
+    room.append(Event::Feedback(Feedback {
         source: source.to_owned(),
         ..label(id, &format!("said-{n}"), truth)
     }));
     let feedback = |entry: &&perennial::event::Entry| matches!(entry.event, Event::Feedback(_));
-    let said = room.journal.iter().rev().find(feedback);
-    (id, said.expect("it was said").position)
+    let entry = room.journal.iter().rev().find(feedback);
+    (id, entry.expect("it was said").position)
 }
 
 fn retract(room: &mut LearnerHarness, source: &str, first_position: u64) {
@@ -85,7 +85,7 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
     let mut bytes = Vec::new();
     for n in 0..4000 {
         let source = format!("source-{}", n / 1000);
-        let (_, position) = say(&mut room, n, &source);
+        let (_, position) = submit(&mut room, n, &source);
         if n % 1000 == 500 {
             // What was said since the last thousand began.
             give(&mut room, Order::Checkpoint);
@@ -107,17 +107,17 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
 }
 
 /// A long life with what a restore can ask for: versions of every kind, restored, taken back.
-fn life() -> (LearnerHarness, BTreeSet<u64>) {
+fn long_history() -> (LearnerHarness, BTreeSet<u64>) {
     let mut room = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     let mut excluded = BTreeSet::new();
-    let mut said = Vec::new();
+    let mut submitted = Vec::new();
     for n in 0..240 {
         let source = ["people", "clicks", "batch"][n % 3].to_owned() + &(n / 24).to_string();
-        let (id, position) = say(&mut room, n, &source);
-        said.push((source, position));
+        let (id, position) = submit(&mut room, n, &source);
+        submitted.push((source, position));
         // A second word of somebody else, which contradicts the first.
         if n % 7 == 0 {
-            room.tell(Event::Feedback(Feedback {
+            room.append(Event::Feedback(Feedback {
                 source: format!("clicks{}", n / 24),
                 ..label(id, &format!("against-{n}"), "b")
             }));
@@ -132,7 +132,7 @@ fn life() -> (LearnerHarness, BTreeSet<u64>) {
         }
         if n % 24 == 23 {
             let source = format!("clicks{}", n / 24 / 2);
-            let of_source = said.iter().filter(|(by, _)| *by == source);
+            let of_source = submitted.iter().filter(|(by, _)| *by == source);
             let positions: Vec<u64> = of_source.map(|(_, position)| *position).collect();
             if !positions.iter().any(|position| excluded.contains(position)) {
                 retract(&mut room, &source, positions[0]);
@@ -148,7 +148,7 @@ fn life() -> (LearnerHarness, BTreeSet<u64>) {
 
 #[test]
 fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
-    let (room, excluded) = life();
+    let (room, excluded) = long_history();
     assert!(excluded.len() > 20);
     let retractions = room.journal.iter().filter_map(|entry| match &entry.event {
         Event::Command(Command {
@@ -205,7 +205,7 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
 
 #[test]
 fn p2_what_is_known_of_versions_is_derived_again_bit_for_bit() {
-    let (room, _) = life();
+    let (room, _) = long_history();
     let mut again = LearnerHarness::empty(&Spec::pin(&format!("{AUTO}{SMALL}"), &[], REVISION));
     for (index, entry) in room.journal.iter().enumerate() {
         again.apply(entry.clone());
@@ -224,7 +224,7 @@ fn p2_what_is_known_of_versions_is_derived_again_bit_for_bit() {
 fn p12_a_version_of_which_nothing_is_known_is_refused_and_the_refusal_recorded() {
     let mut room = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     for n in 0..6 {
-        say(&mut room, n, "people");
+        submit(&mut room, n, "people");
         give(&mut room, Order::Checkpoint);
     }
     let (weights, mut state) = (room.learner.learned().weights(), room.learner.state());

@@ -17,11 +17,11 @@ pub async fn search(n_kills: Option<u64>, first_seed: u64) {
         if n_left == 0 {
             break;
         }
-        let mut life = Scenario::new(seed);
+        let mut scenario = Scenario::new(seed);
         for _ in 0..n_left.min(KILLS_A_LIFE) {
-            life.round().await;
+            scenario.round().await;
         }
-        counts += life.end().await;
+        counts += scenario.end().await;
         let Counts {
             kills,
             early_kills,

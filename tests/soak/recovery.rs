@@ -2,9 +2,9 @@
 
 #[path = "../it/recovery/clocked.rs"]
 pub mod clocked;
-#[path = "../it/recovery/life.rs"]
-pub mod life;
 #[path = "../it/recovery/power.rs"]
 pub mod power;
 #[path = "../it/recovery/refusing.rs"]
 pub mod refusing;
+#[path = "../it/recovery/scenario.rs"]
+pub mod scenario;

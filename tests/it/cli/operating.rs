@@ -34,17 +34,17 @@ fn an_order_and_its_refusal_stand_in_the_log_with_who_gave_it() {
     server.stop();
     let log = fs::read_to_string(log).expect("a log");
     for order in ["checkpoint", "restore"] {
-        let told = log.lines().find(|line| {
+        let line = log.lines().find(|line| {
             line.contains("order carried out") && line.contains(&format!("order=\"{order}\""))
         });
-        let told = told.unwrap_or_else(|| panic!("{order}: {log}"));
+        let line = line.unwrap_or_else(|| panic!("{order}: {log}"));
         for field in [
             "model=\"m\"",
             "actor=\"127.0.0.1\"",
             "version=",
             "position=",
         ] {
-            assert!(told.contains(field), "{field}: {told}");
+            assert!(line.contains(field), "{field}: {line}");
         }
     }
     // An offline order names the system's user.
@@ -83,10 +83,10 @@ fn a_refused_order_is_announced_to_nobody_and_logged() {
     });
     server.stop();
     let log = fs::read_to_string(log).expect("a log");
-    let told = log.lines().find(|line| line.contains("order refused"));
-    let told = told.unwrap_or_else(|| panic!("{log}"));
+    let line = log.lines().find(|line| line.contains("order refused"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
     for field in ["order=\"restore\"", "model=\"m\"", "NotFound", "version 99"] {
-        assert!(told.contains(field), "{field}: {told}");
+        assert!(line.contains(field), "{field}: {line}");
     }
 }
 

@@ -74,7 +74,7 @@ struct Run {
 
 impl Run {
     fn reward(&mut self, id: PredictionId, reward: f64) {
-        let fate = self.room.say(id, Signal::Reward(reward)).fate;
+        let fate = self.room.submit(id, Signal::Reward(reward)).fate;
         let taken = [Fate::Applied, Fate::Pending, Fate::Late];
         assert!(taken.iter().any(|one| fate == Some(*one)), "{fate:?}");
     }
@@ -112,7 +112,7 @@ fn run(case: &Case, aggregate: &str, comes: Comes, of: Rows) -> Run {
                 waiting.push_back((id, earned));
                 if waiting.len() == rounds {
                     let due = Time(run.room.learner.time().0 + 5_000_000);
-                    run.room.tell(Event::Tick(due));
+                    run.room.append(Event::Tick(due));
                     for (id, earned) in waiting.drain(..) {
                         run.reward(id, earned);
                         run.look(&row);

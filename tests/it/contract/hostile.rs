@@ -64,7 +64,7 @@ struct Stretch {
     x: Feed,
     y: Feed,
     word: Word,
-    says: Says,
+    probability: Says,
     n_rows: usize,
 }
 
@@ -72,7 +72,7 @@ const GOOD: Stretch = Stretch {
     x: Feed::Good,
     y: Feed::Good,
     word: Word::Good,
-    says: Says::True,
+    probability: Says::True,
     n_rows: 200,
 };
 
@@ -83,13 +83,13 @@ fn stretches() -> impl Strategy<Value = Vec<Stretch>> {
     };
     let word = prop_oneof![Just(Word::Good), Just(Word::Hot), Just(Word::New)];
     let same = proptest::sample::select(&WILD[..]).prop_map(Says::Same);
-    let says = prop_oneof![Just(Says::True), same, Just(Says::Wild)];
-    let stretch = (feed(), feed(), word, says, 1..40_usize);
-    let stretch = stretch.prop_map(|(x, y, word, says, n_rows)| Stretch {
+    let probability = prop_oneof![Just(Says::True), same, Just(Says::Wild)];
+    let stretch = (feed(), feed(), word, probability, 1..40_usize);
+    let stretch = stretch.prop_map(|(x, y, word, probability, n_rows)| Stretch {
         x,
         y,
         word,
-        says,
+        probability,
         n_rows,
     });
     proptest::collection::vec(stretch, 1..5)
@@ -136,7 +136,7 @@ impl Stretch {
         outputs: &Outputs,
         i: usize,
     ) -> Signal {
-        let number = match self.says {
+        let number = match self.probability {
             Says::True => {
                 let action = match outputs {
                     Outputs::Actions { chosen, .. } => chosen[0],
@@ -188,7 +188,7 @@ fn endure(room: &mut LearnerHarness, case: &Case, stretches: &[Stretch]) {
         let prediction = room.predict(stretch.batch(&good, index));
         check_sane(case, &prediction.outputs);
         let signal = stretch.signal(case, &good, class, &prediction.outputs, index);
-        let fate = room.say(prediction.ids[0], signal).fate;
+        let fate = room.submit(prediction.ids[0], signal).fate;
         let met = matches!(
             fate,
             Some(Fate::Applied | Fate::Pending | Fate::Quarantined)
@@ -270,14 +270,14 @@ const BAD: [(&str, Stretch); 7] = [
     (
         "one class, one value, equal rewards",
         Stretch {
-            says: Says::Same(1.0),
+            probability: Says::Same(1.0),
             ..GOOD
         },
     ),
     (
         "wild truths",
         Stretch {
-            says: Says::Wild,
+            probability: Says::Wild,
             ..GOOD
         },
     ),
@@ -304,7 +304,7 @@ fn good_rows_are_learned_after_bad_ones() {
             let case = case(task, &learner, SEED, remembered_max);
             println!("{}", case.name);
             for (what, mut bad) in BAD {
-                if let (Says::Same(number), "regression") = (&mut bad.says, task) {
+                if let (Says::Same(number), "regression") = (&mut bad.probability, task) {
                     // Somewhere in the range of what comes later.
                     *number = 100.0;
                 }
@@ -342,7 +342,7 @@ fn taught(feedback_id: u64, batch: Batch, label: &str) -> Event {
 fn teach_alone(room: &mut LearnerHarness, feedback_id: u64, word: &str, label: &str) {
     let n_old = room.journal.len() - 1;
     room.journal.drain(..n_old);
-    let step = room.tell(taught(feedback_id, category(word), label));
+    let step = room.append(taught(feedback_id, category(word), label));
     assert_eq!(step.fate, Some(Fate::Applied));
 }
 
@@ -355,7 +355,7 @@ fn a_class_that_was_alone_for_ten_thousand_rows_makes_room() {
         let case = case("classification", &learner, SEED, remembered_max);
         let mut room = LearnerHarness::new(&case.toml.replace("= 100\n", "= 1000000\n"));
         for (index, (batch, _)) in rows(10_000, 0.3).enumerate() {
-            room.tell(taught(index as u64, batch, "a"));
+            room.append(taught(index as u64, batch, "a"));
         }
         check_finite(&case, "weights", &room.learner.learned().weights());
         let scores = teach(&mut room, &case, 0, 2000);
@@ -379,7 +379,7 @@ fn category(word: &str) -> Batch {
 }
 
 /// The probability of the second class.
-fn says(room: &LearnerHarness, word: &str) -> f32 {
+fn probability(room: &LearnerHarness, word: &str) -> f32 {
     let model = room.learner.model();
     match model.predict(&category(word), Choice::Best).unwrap() {
         Outputs::Probabilities(shares) => shares[1],
@@ -397,10 +397,14 @@ fn by_default() -> String {
 fn twenty_thousand_rows_of_one_category_leave_room_for_another_by_default() {
     let mut room = LearnerHarness::new(&by_default());
     (0..20_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
-    assert!(says(&room, "hot") < 0.01);
+    assert!(probability(&room, "hot") < 0.01);
     (0..200).for_each(|index| teach_alone(&mut room, 2_000_000 + index, "cold", "b"));
-    println!("{} and {}", says(&room, "hot"), says(&room, "cold"));
-    assert!(says(&room, "hot") < 0.5 && says(&room, "cold") > 0.9);
+    println!(
+        "{} and {}",
+        probability(&room, "hot"),
+        probability(&room, "cold")
+    );
+    assert!(probability(&room, "hot") < 0.5 && probability(&room, "cold") > 0.9);
 }
 
 #[test]
@@ -427,9 +431,9 @@ fn a_million_rows_of_one_category_leave_room_for_another() {
     let mut room = LearnerHarness::new(CATEGORY);
     (0..1_000_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
     assert_eq!(room.learner.ledger().count(Fate::Applied), 1_000_000);
-    assert!(says(&room, "hot") < 0.01);
+    assert!(probability(&room, "hot") < 0.01);
     (0..200).for_each(|index| teach_alone(&mut room, 2_000_000 + index, "cold", "b"));
-    assert!(says(&room, "hot") < 0.5 && says(&room, "cold") > 0.9);
+    assert!(probability(&room, "hot") < 0.5 && probability(&room, "cold") > 0.9);
 }
 
 #[test]
@@ -466,7 +470,7 @@ fn weights_that_explode_are_held_and_updates_without_end_are_counted() {
             let mut room = LearnerHarness::new(&case.toml);
             let wild = Stretch {
                 x: Feed::Wild,
-                says: Says::Wild,
+                probability: Says::Wild,
                 ..GOOD
             };
             endure(&mut room, &case, &[GOOD, wild]);

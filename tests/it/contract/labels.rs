@@ -62,12 +62,12 @@ fn teach(room: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_ro
             tags: BTreeMap::new(),
             actor: String::new(),
         };
-        room.tell(Event::Feedback(feedback));
+        room.append(Event::Feedback(feedback));
     }
 }
 
 fn command(room: &mut LearnerHarness, order: Order) {
-    let step = room.tell(Event::Command(Command {
+    let step = room.append(Event::Command(Command {
         order,
         actor: String::new(),
         note: String::new(),
@@ -89,7 +89,7 @@ fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, Pre
     let place = perennial::model::argmax(shares);
     let label = model.names[place].clone();
     assert_eq!(labels, BTreeMap::from([(place as u32, label.clone())]));
-    room.tell(Event::Prediction(Prediction {
+    room.append(Event::Prediction(Prediction {
         ids: ids.clone(),
         batch: row(kind),
         outputs,
@@ -132,7 +132,7 @@ fn judged(kind: &str, revision: u32, written: Written, undone: Undone) -> (f64, 
     // A restart in between changes nothing.
     room.reload();
     for (label, id) in answered {
-        room.say(id, Signal::Label(label));
+        room.submit(id, Signal::Label(label));
     }
     assert_eq!(room.learner.learned().names()[2], "d");
     let served = room.learner.evaluation().served();
@@ -173,10 +173,10 @@ fn an_answer_whose_label_is_not_known_any_more_is_not_judged() {
     // From here on labels count, and those of the answer before the restore are gone.
     let mut next = room.learner.description().clone();
     next.toml = format!("{}[rules]\nrevision = {REVISION}\n", next.toml);
-    room.tell(Event::Description(next));
+    room.append(Event::Description(next));
     assert_eq!(room.learner.spec().revision, REVISION);
     let mut check = |(label, id): (String, PredictionId), expected: (f64, f64)| {
-        room.say(id, Signal::Label(label));
+        room.submit(id, Signal::Label(label));
         let served = room.learner.evaluation().served();
         assert_eq!((served.sum, served.count), expected);
     };

@@ -18,22 +18,22 @@ fn median_error(toml: &str, wild: bool) -> f64 {
     for (index, (batch, _)) in rows(N_ROWS, 0.3).enumerate() {
         let prediction = room.predict(batch.clone());
         let noise = rng.random_range(-1.0..1.0);
-        let (said, truth) = (said(&prediction.outputs), value(&batch) + noise);
+        let (answered, truth) = (answered(&prediction.outputs), value(&batch) + noise);
         if index >= N_ROWS - 600 {
-            errors.push((said - truth).abs());
+            errors.push((answered - truth).abs());
         }
-        let told = if wild && index % 100 == 37 {
+        let target = if wild && index % 100 == 37 {
             1e4 * truth
         } else {
             truth
         };
-        room.say(prediction.ids[0], Signal::Value(told));
+        room.submit(prediction.ids[0], Signal::Value(target));
     }
     errors.sort_by(f64::total_cmp);
     errors[errors.len() / 2]
 }
 
-fn said(outputs: &Outputs) -> f64 {
+fn answered(outputs: &Outputs) -> f64 {
     match outputs {
         Outputs::Values(values) => f64::from(values[0]),
         _ => panic!("a regression"),

@@ -48,7 +48,7 @@ fn bandit(learner: &str, feedback: &str) -> Case {
 
 fn order(room: &mut LearnerHarness, order: Order) -> u64 {
     let (actor, note) = Default::default();
-    let step = room.tell(Event::Command(Command { order, actor, note }));
+    let step = room.append(Event::Command(Command { order, actor, note }));
     assert_eq!(step.refused, None);
     step.version.expect("a version").version
 }
@@ -58,7 +58,7 @@ fn restore(room: &mut LearnerHarness, version: u64) {
 }
 
 fn reward(room: &mut LearnerHarness, id: PredictionId, reward: f64) -> Option<Fate> {
-    room.say(id, Signal::Reward(reward)).fate
+    room.submit(id, Signal::Reward(reward)).fate
 }
 
 /// What was learned before, and the prediction in question.
@@ -189,7 +189,7 @@ fn p5_after_a_restore_a_late_reward_teaches_what_silence_no_longer_does() {
         for held in [false, true] {
             let (mut room, before, id) = background(&case.toml);
             let time = Time(room.learner.time().0 + 5_000_000);
-            room.tell(Event::Tick(time));
+            room.append(Event::Tick(time));
             let after = order(&mut room, Order::Checkpoint);
             restore(&mut room, if held { after } else { before });
             assert_eq!(reward(&mut room, id, 1.0), Some(Fate::Late));
@@ -210,7 +210,7 @@ fn p6_a_reward_that_is_taken_back_after_a_restore_was_never_there() {
         let (mut room, before, id) = background(&case.toml);
         let from = |room: &mut LearnerHarness, source: &str, reward: f64| {
             let feedback_id = format!("{source}-{}", room.learner.position());
-            room.tell(Event::Feedback(Feedback {
+            room.append(Event::Feedback(Feedback {
                 signal: Signal::Reward(reward),
                 source: source.to_owned(),
                 ..label(id, &feedback_id, "")

@@ -47,7 +47,7 @@ fn labels_alone_teach_a_bandit_all_actions_at_once() {
         let mut room = LearnerHarness::new(&case.toml);
         for (batch, class) in rows(600, 0.3) {
             let id = room.predict(batch).ids[0];
-            room.say(id, Signal::Label(class.to_owned()));
+            room.submit(id, Signal::Label(class.to_owned()));
         }
         let known = known(&room);
         assert!(known > 0.9, "{known}: {}", case.name);
@@ -57,7 +57,7 @@ fn labels_alone_teach_a_bandit_all_actions_at_once() {
         let before = scores(&room, &batch);
         for _ in 0..100 {
             let id = serve(&mut room, batch.clone(), 0);
-            room.say(id, Signal::Label(label.to_owned()));
+            room.submit(id, Signal::Label(label.to_owned()));
         }
         let after = scores(&room, &batch);
         let moved = [best, 1 - best].map(|action| after[action] - before[action]);
@@ -86,21 +86,21 @@ fn rewarded(case: &Case, comes: Comes) -> LearnerHarness {
         let id = serve(&mut room, batch, action);
         let reward = f64::from(u8::from((action == 0) == (class == "a")));
         match comes {
-            Comes::AtOnce => say(&mut room, id, reward, &[Fate::Applied, Fate::Pending]),
+            Comes::AtOnce => submit(&mut room, id, reward, &[Fate::Applied, Fate::Pending]),
             Comes::Late => waiting.push_back((id, reward)),
             Comes::InParts => {
-                say(&mut room, id, 0.5 * reward, &[Fate::Applied, Fate::Pending]);
+                submit(&mut room, id, 0.5 * reward, &[Fate::Applied, Fate::Pending]);
                 waiting.push_back((id, 0.5 * reward));
             }
         }
         if waiting.len() > 5
             && let Some((id, reward)) = waiting.pop_front()
         {
-            say(&mut room, id, reward, fates(comes));
+            submit(&mut room, id, reward, fates(comes));
         }
     }
     for (id, reward) in waiting {
-        say(&mut room, id, reward, &Fate::ALL);
+        submit(&mut room, id, reward, &Fate::ALL);
     }
     room
 }
@@ -125,7 +125,7 @@ pub(super) fn serve(room: &mut LearnerHarness, batch: Batch, action: u32) -> Pre
         outputs,
         labels: Default::default(),
     };
-    room.tell(Event::Prediction(prediction));
+    room.append(Event::Prediction(prediction));
     ids[0]
 }
 
@@ -136,8 +136,8 @@ fn fates(comes: Comes) -> &'static [Fate] {
     }
 }
 
-fn say(room: &mut LearnerHarness, id: PredictionId, reward: f64, fates: &[Fate]) {
-    let fate = room.say(id, Signal::Reward(reward)).fate;
+fn submit(room: &mut LearnerHarness, id: PredictionId, reward: f64, fates: &[Fate]) {
+    let fate = room.submit(id, Signal::Reward(reward)).fate;
     assert!(fates.iter().any(|one| fate == Some(*one)), "{fate:?}");
 }
 
@@ -188,10 +188,10 @@ fn p10_a_preference_has_the_fate_of_both_its_examples() {
         .collect();
     let prefer = |room: &mut LearnerHarness, over: [usize; 2]| {
         let [id, other] = over.map(|index| ids[index]);
-        room.say(id, Signal::PreferredOver(other)).fate
+        room.submit(id, Signal::PreferredOver(other)).fate
     };
     assert_eq!(prefer(&mut room, [0, 1]), Some(Fate::Applied));
-    say(&mut room, ids[2], 1.0, &[Fate::Pending]);
+    submit(&mut room, ids[2], 1.0, &[Fate::Pending]);
     // The first fills an update, the second waits for the next.
     assert_eq!(prefer(&mut room, [3, 4]), Some(Fate::Pending));
     let count = |room: &LearnerHarness, fate| room.learner.ledger().count(fate);

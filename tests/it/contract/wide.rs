@@ -61,7 +61,7 @@ fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
             }
         };
         scores.push(score);
-        room.say(prediction.ids[0], truth);
+        room.submit(prediction.ids[0], truth);
     }
     scores
 }
@@ -112,7 +112,7 @@ fn members(length: usize, task: &str) -> Vec<String> {
             "regression" => Signal::Value(index as f64),
             _ => Signal::Reward(1.0),
         };
-        room.say(id, truth);
+        room.submit(id, truth);
     }
     let members = room.learner.evaluation().members().iter();
     members.map(|member| member.name.clone()).collect()
@@ -149,15 +149,15 @@ fn log_losses(learner: &str, length: usize) -> [f64; 2] {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         let is_a = ((state >> 11) as f64 / (1u64 << 53) as f64) < p;
         let prediction = room.predict(batch);
-        let Outputs::Probabilities(said) = &prediction.outputs else {
+        let Outputs::Probabilities(probabilities) = &prediction.outputs else {
             panic!("a classification")
         };
         if index >= N_ROWS / 2 {
-            sums[0] -= f64::from(said[usize::from(!is_a)]).max(1e-9).ln();
+            sums[0] -= f64::from(probabilities[usize::from(!is_a)]).max(1e-9).ln();
             sums[1] -= if is_a { p.ln() } else { (1.0 - p).ln() };
         }
         let class = if is_a { "a" } else { "b" };
-        room.say(prediction.ids[0], Signal::Label(class.to_owned()));
+        room.submit(prediction.ids[0], Signal::Label(class.to_owned()));
     }
     sums.map(|sum| sum / (N_ROWS / 2) as f64)
 }

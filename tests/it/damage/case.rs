@@ -20,7 +20,7 @@ use crate::support::{
 const LIMITS: &str = "[feedback]\nwaiting_max = 5\n[journal]\nbytes_max = \"16MiB\"\n";
 
 /// What both models have lived through, and what "m" had learned.
-pub(super) struct Lived {
+pub(super) struct Taught {
     pub workspace: Workspace,
     pub digest: [u8; 32],
 }
@@ -30,23 +30,23 @@ pub(super) fn describe() -> Workspace {
     Workspace::new(&[("m", &toml), ("other", &toml)])
 }
 
-pub(super) fn lived() -> &'static Lived {
-    static LIVED: OnceLock<Lived> = OnceLock::new();
-    LIVED.get_or_init(|| on_a_thread_of_its_own(0.3))
+pub(super) fn taught() -> &'static Taught {
+    static TAUGHT: OnceLock<Taught> = OnceLock::new();
+    TAUGHT.get_or_init(|| on_a_thread_of_its_own(0.3))
 }
 
 /// Another one, which lived through other rows: its positions are the same, its journal is not.
-pub(super) fn stranger() -> &'static Lived {
-    static STRANGER: OnceLock<Lived> = OnceLock::new();
+pub(super) fn stranger() -> &'static Taught {
+    static STRANGER: OnceLock<Taught> = OnceLock::new();
     STRANGER.get_or_init(|| on_a_thread_of_its_own(1.3))
 }
 
 /// Tests run within a runtime, which none can be started in.
-fn on_a_thread_of_its_own(turn: f64) -> Lived {
-    std::thread::spawn(move || live(turn)).join().unwrap()
+fn on_a_thread_of_its_own(turn: f64) -> Taught {
+    std::thread::spawn(move || run(turn)).join().unwrap()
 }
 
-fn live(turn: f64) -> Lived {
+fn run(turn: f64) -> Taught {
     let workspace = describe();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let engine = workspace.open_on(syncing_nothing());
@@ -63,7 +63,7 @@ fn live(turn: f64) -> Lived {
     });
     engine.close();
     drop(engine);
-    Lived { workspace, digest }
+    Taught { workspace, digest }
 }
 
 pub(super) async fn large(model: &ServedModel, n: usize) {
@@ -78,7 +78,7 @@ pub(super) struct Case(pub Workspace);
 impl Case {
     pub(super) fn new() -> Case {
         let workspace = describe();
-        copy(&lived().workspace.data(), &workspace.data());
+        copy(&taught().workspace.data(), &workspace.data());
         Case(workspace)
     }
 
@@ -143,7 +143,7 @@ impl Case {
         let (engine, log) = self.open();
         let model = engine.model("m").unwrap();
         assert_eq!(model.status(false).state, State::Ready, "{log}");
-        assert_eq!(digest(model), lived().digest, "{log}");
+        assert_eq!(digest(model), taught().digest, "{log}");
         large(model, 60).await;
         engine.close();
         log
@@ -191,7 +191,7 @@ pub(super) fn restore(case: &Case, version: u64) -> Result<u64, String> {
         .map_err(|error| error.to_string())
 }
 
-impl Lived {
+impl Taught {
     pub(super) fn last_position(&self) -> u64 {
         Offline::open(&self.workspace.data(), "m")
             .unwrap()

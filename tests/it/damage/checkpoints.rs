@@ -8,7 +8,7 @@ use std::fs;
 
 use perennial::engine::State;
 
-use crate::damage::case::{Case, check_sentence, large, lived, restore, stranger, truncate};
+use crate::damage::case::{Case, check_sentence, large, restore, stranger, taught, truncate};
 use crate::support::copy;
 use crate::support::server::{run, text};
 
@@ -182,6 +182,6 @@ async fn p9_a_checkpoint_ahead_of_its_journal_goes_as_the_sentence_says() {
     let (engine, _) = case.open();
     let model = engine.model("m").unwrap();
     assert_eq!(model.status(false).state, State::Ready);
-    assert!(model.status(false).position < lived().last_position());
+    assert!(model.status(false).position < taught().last_position());
     large(model, 61).await;
 }

@@ -61,7 +61,7 @@ impl Written {
         let (mut journal, _) = Journal::create_or_open(folder.path(), 0, config).unwrap();
         let mut chains = vec![journal.chain()];
         let mut rng = SmallRng::seed_from_u64(seed);
-        let history = History::live(&descriptions()[2], seed, n_steps);
+        let history = History::run(&descriptions()[2], seed, n_steps);
         for entry in &history.room.journal {
             journal.append(entry.time, &entry.event).unwrap();
             chains.push(journal.chain());

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use perennial::engine::{Engine, Offline, PredictOptions};
 
-use crate::damage::case::{Case, below, check_sentence, describe, large, lived, restore};
+use crate::damage::case::{Case, below, check_sentence, describe, large, restore, taught};
 use crate::support::{AUTO, Workspace, digest, label, rows, teach_rows};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +67,7 @@ async fn p1_what_a_crash_leaves_is_cleared_away() {
     assert!(!case.checkpoints().iter().any(hidden));
 
     let case = Case::new();
-    let position = lived().last_position() + 1;
+    let position = taught().last_position() + 1;
     let next = case.0.data().join(format!("m/journal/{position:020}.seg"));
     fs::write(&next, [0; 40]).unwrap();
     let log = case.comes_back().await;
@@ -116,12 +116,12 @@ struct Forked {
 
 impl Forked {
     fn new() -> Forked {
-        let (mut told, go) = io::pipe().unwrap();
-        let (mut forked, mut tell) = io::pipe().unwrap();
+        let (mut pipe, go) = io::pipe().unwrap();
+        let (mut forked, mut append) = io::pipe().unwrap();
         let mut command = Command::new("true");
         let wait = move || {
-            tell.write_all(b"1")?;
-            told.read_exact(&mut [0])
+            append.write_all(b"1")?;
+            pipe.read_exact(&mut [0])
         };
         // SAFETY: it writes to a pipe and reads from another, and allocates nothing.
         unsafe { command.pre_exec(wait) };
@@ -187,7 +187,7 @@ async fn p1_a_disk_that_is_full_at_the_start() {
     let case = Case::new();
     let engine = case.0.open_on(full());
     let model = engine.model("m").unwrap();
-    assert_eq!(digest(model), lived().digest);
+    assert_eq!(digest(model), taught().digest);
     let (batch, truth) = rows(1, 0.0).next().unwrap();
     let snapshot = model.snapshot("").unwrap();
     let answer = model

@@ -48,31 +48,31 @@ pub(super) struct Found {
 /// Turns `n_flips` bits, each in a file of its own, and opens the model with every `nth` of them.
 pub(super) fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
     println!("{n_flips} flips, seed {seed}");
-    let lived = Lived::new();
+    let intact = Intact::new();
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut found = Found::default();
     for n in 0..n_flips {
-        let of_kind = &lived.files[n as usize % lived.files.len()];
+        let of_kind = &intact.files[n as usize % intact.files.len()];
         let (path, sound) = &of_kind[rng.random_range(0..of_kind.len())];
         let bit = rng.random_range(0..sound.len() * 8);
         let mut turned = sound.clone();
         turned[bit / 8] ^= 1 << (bit % 8);
         let place = format!("bit {bit} of {}", path.display());
-        overwrite(&lived.workspace.data().join(path), &turned);
-        if !lived.verify(path, sound, bit / 8, &mut found) {
+        overwrite(&intact.workspace.data().join(path), &turned);
+        if !intact.verify(path, sound, bit / 8, &mut found) {
             println!("unseen: {place}");
             found.silent += 1;
         }
         if n % nth == 0 {
-            lived.open(path, &place, &mut found);
+            intact.open(path, &place, &mut found);
         }
-        overwrite(&lived.workspace.data().join(path), sound);
+        overwrite(&intact.workspace.data().join(path), sound);
     }
     found
 }
 
 /// A data directory with three checkpoints, a journal and the weights of the start, closed.
-struct Lived {
+struct Intact {
     workspace: Workspace,
     digest: [u8; 32],
     /// By kind, with their paths.
@@ -81,8 +81,8 @@ struct Lived {
     start: [u8; 32],
 }
 
-impl Lived {
-    fn new() -> Lived {
+impl Intact {
+    fn new() -> Intact {
         let toml = gradient("adamw", "4", "der++");
         let arrived = "hidden = [4]\nweights = \"net.safetensors\"";
         let workspace = Workspace::new(&[("m", &toml.replace("hidden = [4]", arrived))]);
@@ -104,7 +104,7 @@ impl Lived {
             let of_kind = files.iter().filter(|(path, _)| path.ends_with(end));
             of_kind.cloned().collect()
         });
-        Lived {
+        Intact {
             workspace,
             digest,
             files,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use perennial::engine::{Engine, Offline, State};
 
-use crate::damage::case::{Case, check_sentence, lived};
+use crate::damage::case::{Case, check_sentence, taught};
 use crate::support::digest;
 use crate::support::server::{run, text};
 use crate::support::special::{ALL, Special, each};
@@ -80,7 +80,7 @@ async fn p9_what_is_no_file_of_a_checkpoint_is_passed_over_with_a_warning() {
                 let (engine, log) = case.open();
                 let model = engine.model("m").unwrap();
                 assert_eq!(model.status(false).state, State::Ready);
-                assert_eq!(digest(model), lived().digest);
+                assert_eq!(digest(model), taught().digest);
                 assert!(log.contains("passing over a damaged checkpoint"), "{log}");
                 assert!(log.contains(special.words()), "{log}");
             });
@@ -128,7 +128,11 @@ async fn p9_folders_that_lead_elsewhere_are_not_followed() {
         let mut config = case.0.config();
         config.data = data.clone();
         let engine = Engine::open(config).unwrap();
-        assert_eq!(digest(engine.model("m").unwrap()), lived().digest, "{path}");
+        assert_eq!(
+            digest(engine.model("m").unwrap()),
+            taught().digest,
+            "{path}"
+        );
         drop(engine);
         fs::remove_file(&data).unwrap();
     }
@@ -142,7 +146,7 @@ async fn p9_folders_that_lead_elsewhere_are_not_followed() {
         &["manifest.json", "a link leads to "],
     );
     let (engine, log) = case.open();
-    assert_eq!(digest(engine.model("m").unwrap()), lived().digest);
+    assert_eq!(digest(engine.model("m").unwrap()), taught().digest);
     assert!(log.contains("a link leads to "), "{log}");
 }
 
@@ -167,8 +171,8 @@ fn p1_a_model_with_data_and_no_description_is_told_of() {
     let args = ["verify", "--data", text(&data), "--models", text(&models)];
     let (stdout, stderr) = run(&args, 0);
     assert!(stdout.contains("m: sound: "), "{stdout}");
-    let told = "m has data, and no model.toml: it is not served";
-    assert!(stderr.contains(told), "{stderr}");
+    let sentence = "m has data, and no model.toml: it is not served";
+    assert!(stderr.contains(sentence), "{stderr}");
     let (engine, log) = case.open();
     assert!(engine.model("m").is_err());
     assert!(

@@ -22,7 +22,7 @@ use crate::support::{LearnerHarness, Workspace, label, syncing_nothing};
 const SECOND: i64 = 1_000_000;
 
 /// A bandit's journal, and what its decisions have earned.
-struct Story {
+struct JournaledBandit {
     room: LearnerHarness,
     revision: u32,
     has_default: bool,
@@ -31,9 +31,9 @@ struct Story {
     credits: BTreeMap<PredictionId, f64>,
 }
 
-impl Story {
-    fn new(feedback: &str, revision: u32, seed: u64) -> Story {
-        Story {
+impl JournaledBandit {
+    fn new(feedback: &str, revision: u32, seed: u64) -> JournaledBandit {
+        JournaledBandit {
             room: LearnerHarness::journaled(&described(feedback, revision)),
             revision,
             has_default: is_default(feedback),
@@ -43,8 +43,8 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, event: Event) {
-        self.room.tell(event);
+    fn append(&mut self, event: Event) {
+        self.room.append(event);
         self.look();
     }
 
@@ -68,16 +68,16 @@ impl Story {
         prediction.ids[0]
     }
 
-    fn say(&mut self, id: PredictionId, signal: Signal) {
+    fn submit(&mut self, id: PredictionId, signal: Signal) {
         let feedback_id = format!("said-{}", self.room.learner.position());
-        self.tell(Event::Feedback(Feedback {
+        self.append(Event::Feedback(Feedback {
             signal,
             ..label(id, &feedback_id, "")
         }));
     }
 
     fn describe(&mut self, feedback: &str) {
-        self.tell(Event::Description(Description {
+        self.append(Event::Description(Description {
             toml: described(feedback, self.revision),
             ..Description::default()
         }));
@@ -86,7 +86,7 @@ impl Story {
     /// Time passes, one tick a second.
     fn pass(&mut self, seconds: i64) {
         for _ in 0..seconds {
-            self.tell(Event::Tick(Time(self.room.learner.time().0 + SECOND)));
+            self.append(Event::Tick(Time(self.room.learner.time().0 + SECOND)));
         }
     }
 
@@ -97,11 +97,11 @@ impl Story {
         let reward = f64::from(self.rng.random_range(-3..4));
         match self.rng.random_range(0..100) {
             0..25 => drop(self.predict()),
-            25..50 => self.say(id, Signal::Reward(reward)),
+            25..50 => self.submit(id, Signal::Reward(reward)),
             50..65 => {
                 let name = ["click", "dwell", "unknown"].choose(&mut self.rng);
                 let name = (*name.expect("three")).to_owned();
-                self.say(
+                self.submit(
                     id,
                     Signal::Named {
                         name,
@@ -111,11 +111,11 @@ impl Story {
             }
             65..72 => {
                 let other = self.ids[recent..].choose(&mut self.rng);
-                self.say(id, Signal::PreferredOver(other.copied().unwrap_or(id)));
+                self.submit(id, Signal::PreferredOver(other.copied().unwrap_or(id)));
             }
             72..80 => {
                 let label = ["left", "right", "neither"].choose(&mut self.rng);
-                self.say(id, Signal::Label((*label.expect("three")).to_owned()));
+                self.submit(id, Signal::Label((*label.expect("three")).to_owned()));
             }
             80..95 => {
                 let seconds = self.rng.random_range(1..12);
@@ -135,7 +135,7 @@ impl Story {
             }
             _ => {
                 let (order, actor, note) = (Order::Checkpoint, String::new(), String::new());
-                self.tell(Event::Command(Command { order, actor, note }));
+                self.append(Event::Command(Command { order, actor, note }));
             }
         }
     }
@@ -193,21 +193,21 @@ const DESCRIPTIONS: [&str; 5] = [
 ];
 
 /// Of a first description under a revision of the learning rules: who says what, and the credits.
-fn check(revision: u32, feedback: &str, say: impl Fn(&mut Story), expected: &[f64]) {
-    let mut story = Story::new(feedback, revision, 0);
-    say(&mut story);
-    story.check(&format!("revision {revision}, {feedback}"));
-    let credits: Vec<f64> = story.credits.values().copied().collect();
+fn check(revision: u32, feedback: &str, steps: impl Fn(&mut JournaledBandit), expected: &[f64]) {
+    let mut bandit = JournaledBandit::new(feedback, revision, 0);
+    steps(&mut bandit);
+    bandit.check(&format!("revision {revision}, {feedback}"));
+    let credits: Vec<f64> = bandit.credits.values().copied().collect();
     assert_eq!(credits, expected, "revision {revision}, {feedback}");
 }
 
 #[test]
 fn a_late_reward_counts_as_it_does_for_the_learner() {
     let [silence, .., open] = DESCRIPTIONS;
-    let late = |story: &mut Story| {
-        let id = story.predict();
-        story.pass(30);
-        story.say(id, Signal::Reward(3.0));
+    let late = |bandit: &mut JournaledBandit| {
+        let id = bandit.predict();
+        bandit.pass(30);
+        bandit.submit(id, Signal::Reward(3.0));
     };
     for revision in 1..=REVISION {
         // It corrects what silence earned; without a default its window has ended.
@@ -218,10 +218,10 @@ fn a_late_reward_counts_as_it_does_for_the_learner() {
 
 #[test]
 fn a_reward_beyond_the_age_of_its_prediction_counts_nowhere() {
-    let old = |story: &mut Story| {
-        let id = story.predict();
-        story.pass(60);
-        story.say(id, Signal::Reward(3.0));
+    let old = |bandit: &mut JournaledBandit| {
+        let id = bandit.predict();
+        bandit.pass(60);
+        bandit.submit(id, Signal::Reward(3.0));
     };
     for revision in 1..=REVISION {
         check(revision, DESCRIPTIONS[0], old, &[0.25]);
@@ -230,10 +230,10 @@ fn a_reward_beyond_the_age_of_its_prediction_counts_nowhere() {
 
 #[test]
 fn a_label_that_is_no_action_leaves_silence_its_reward() {
-    let strange = |story: &mut Story| {
-        let id = story.predict();
-        story.say(id, Signal::Label("neither".to_owned()));
-        story.pass(30);
+    let strange = |bandit: &mut JournaledBandit| {
+        let id = bandit.predict();
+        bandit.submit(id, Signal::Label("neither".to_owned()));
+        bandit.pass(30);
     };
     for revision in 1..=REVISION {
         check(revision, DESCRIPTIONS[0], strange, &[0.25]);
@@ -245,10 +245,10 @@ fn any_decision_is_worth_what_the_learner_credited() {
     for revision in 1..=REVISION {
         for seed in 0..40 {
             let first = DESCRIPTIONS[seed as usize % DESCRIPTIONS.len()];
-            let mut story = Story::new(first, revision, seed);
-            (0..150).for_each(|_| story.step());
-            story.pass(30);
-            story.check(&format!("revision {revision}, seed {seed}"));
+            let mut bandit = JournaledBandit::new(first, revision, seed);
+            (0..150).for_each(|_| bandit.step());
+            bandit.pass(30);
+            bandit.check(&format!("revision {revision}, seed {seed}"));
         }
     }
 }

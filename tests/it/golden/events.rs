@@ -114,7 +114,7 @@ pub(super) const ERASED: [u64; 3] = [2, 3, 4];
 /// Every kind in every variant; none of them was ever learned from.
 pub(super) fn samples() -> Vec<Event> {
     let mut all = vec![Event::Description(description())];
-    all.extend([answer(values()), said(label(), None), came_again()]);
+    all.extend([answer(values()), feedback(label(), None), came_again()]);
     all.extend([values(), probabilities(), actions()].map(answer));
     let inputs = |decision| Subject::Inputs {
         batch: batch(1),
@@ -129,11 +129,11 @@ pub(super) fn samples() -> Vec<Event> {
         value: 2.5,
     };
     all.extend([
-        said(label(), None),
-        said(Signal::Value(-0.0), Some(inputs(None))),
-        said(Signal::Reward(1e300), Some(inputs(Some(decision)))),
-        said(named, None),
-        said(Signal::PreferredOver(PredictionId(0x1122)), None),
+        feedback(label(), None),
+        feedback(Signal::Value(-0.0), Some(inputs(None))),
+        feedback(Signal::Reward(1e300), Some(inputs(Some(decision)))),
+        feedback(named, None),
+        feedback(Signal::PreferredOver(PredictionId(0x1122)), None),
     ]);
     all.push(came_again());
     all.extend(orders().map(|order| {
@@ -288,7 +288,7 @@ fn label() -> Signal {
 }
 
 /// Of a prediction, with all that is optional; with inputs, without.
-fn said(signal: Signal, inputs: Option<Subject>) -> Event {
+fn feedback(signal: Signal, inputs: Option<Subject>) -> Event {
     let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let all = inputs.is_none();
     Event::Feedback(Feedback {
@@ -367,7 +367,7 @@ pub(super) const LIVED: &str = "task = \"bandit\"\nactions = [\"left\", \"right\
 
 /// A short life of it, up to a checkpoint: answers, rewards of two sources, an event that came
 /// again, a version, a version brought back, and a source taken back. Records come by themselves.
-pub(super) fn life() -> Vec<Event> {
+pub(super) fn short_history() -> Vec<Event> {
     let command = |order| {
         Event::Command(Command {
             order,
@@ -380,22 +380,22 @@ pub(super) fn life() -> Vec<Event> {
         first_position: 6,
         disposal: Disposal::Keep,
     };
-    let mut life = Vec::new();
-    life.extend(rewarded(1, "people"));
-    life.extend(rewarded(2, "batch"));
-    life.push(Event::Duplicate(Duplicate {
+    let mut short_history = Vec::new();
+    short_history.extend(rewarded(1, "people"));
+    short_history.extend(rewarded(2, "batch"));
+    short_history.push(Event::Duplicate(Duplicate {
         feedback_id: "reward-1".to_owned(),
         first_position: 4,
     }));
-    life.push(command(Order::Checkpoint));
-    life.extend(rewarded(3, "people"));
-    life.push(command(Order::EarlierRestore { version: 1 }));
+    short_history.push(command(Order::Checkpoint));
+    short_history.extend(rewarded(3, "people"));
+    short_history.push(command(Order::EarlierRestore { version: 1 }));
     for n in 4..9 {
-        life.extend(rewarded(n, "people"));
+        short_history.extend(rewarded(n, "people"));
     }
-    life.push(command(Order::Retract(retraction)));
-    life.push(shown(9));
-    life
+    short_history.push(command(Order::Retract(retraction)));
+    short_history.push(shown(9));
+    short_history
 }
 
 /// What came after the checkpoint: a reward, and silence that is noticed.

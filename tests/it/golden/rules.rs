@@ -77,7 +77,7 @@ fn p2_a_journal_of_either_revision_leads_where_its_records_say() {
 #[test]
 fn a_journal_that_is_written_for_good_is_applied() {
     for (index, (name, toml)) in models().into_iter().enumerate() {
-        let history = History::live(&toml, 71 + index as u64, 240);
+        let history = History::run(&toml, 71 + index as u64, 240);
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let directory = Directory::open(&data).unwrap();

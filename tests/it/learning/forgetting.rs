@@ -52,7 +52,7 @@ fn vector(values: impl Iterator<Item = f32>) -> Batch {
 
 fn learn(room: &mut LearnerHarness, batch: Batch, truth: Signal) {
     let id = room.predict(batch).ids[0];
-    assert_eq!(room.say(id, truth).fate, Some(Fate::Applied));
+    assert_eq!(room.submit(id, truth).fate, Some(Fate::Applied));
 }
 
 fn outputs(room: &LearnerHarness, batch: &Batch) -> Vec<f32> {
@@ -68,8 +68,8 @@ fn accuracy(room: &LearnerHarness, classes: [u64; 2]) -> f64 {
     let mut right = 0;
     for class in classes {
         for _ in 0..100 {
-            let said = outputs(room, &of_class(class, &mut rng));
-            let best = (0..said.len()).max_by(|a, b| said[*a].total_cmp(&said[*b]));
+            let scores = outputs(room, &of_class(class, &mut rng));
+            let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
             right += usize::from(best == Some(class as usize));
         }
     }
@@ -137,7 +137,7 @@ fn new_and_replayed_examples_are_two_means() {
 #[test]
 fn remembered_values_are_held_to_what_was_said_of_them() {
     // Of values nothing else tells one from the other: there are no classes to compete.
-    let said = |strategy: &str| {
+    let scores = |strategy: &str| {
         let mut room = network("task = \"regression\"\n", strategy, SMALL);
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         for index in 0..400 {
@@ -147,10 +147,10 @@ fn remembered_values_are_held_to_what_was_said_of_them() {
         }
         outputs(&room, &of_class(1, &mut rng))
     };
-    let er = said("er");
-    assert_eq!(apart(&er, &said("er-ace")), 0.0);
+    let er = scores("er");
+    assert_eq!(apart(&er, &scores("er-ace")), 0.0);
     for strategy in ["der++", "cls-er"] {
-        let apart = apart(&er, &said(strategy));
+        let apart = apart(&er, &scores(strategy));
         println!("{strategy}: {apart}");
         assert!(apart > 1e-3, "{strategy}: {apart}");
     }
@@ -202,12 +202,12 @@ fn the_stable_average_serves_among_wrong_labels() {
         for index in 0..3000 {
             let class = rng.random_range(0..4);
             let batch = of_class(class, &mut rng);
-            let told = if rng.random::<f64>() < 0.7 {
+            let target = if rng.random::<f64>() < 0.7 {
                 rng.random_range(0..4)
             } else {
                 class
             };
-            learn(&mut room, batch, Signal::Label(told.to_string()));
+            learn(&mut room, batch, Signal::Label(target.to_string()));
             if index >= 1000 && index % 100 == 0 {
                 known += (accuracy(&room, [0, 1]) + accuracy(&room, [2, 3])) / 40.0;
                 if strategy == "cls-er" {

@@ -183,7 +183,7 @@ fn play(next: fn(&mut ChaCha8Rng, f64) -> Row, strings: &str, n_classes: usize) 
         let strings = row.strings.into_iter().map(|s| Column::Strings(vec![s]));
         let columns = numbers.chain(strings).collect();
         let id = room.predict(Batch { n_rows: 1, columns }).ids[0];
-        room.say(id, row.truth);
+        room.submit(id, row.truth);
     }
     let evaluation = room.learner.evaluation();
     let members = evaluation.members().iter();

@@ -80,11 +80,11 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn open(workspace: &Workspace) -> Held {
-        let (told, reached) = unbounded_channel();
+        let (sender, reached) = unbounded_channel();
         let (release, released) = channel();
         let gate = Arc::new(Gate {
             armed: Mutex::new(None),
-            reached: told,
+            reached: sender,
             released: Mutex::new(released),
         });
         let (of_disk, of_stages) = (gate.clone(), gate.clone());

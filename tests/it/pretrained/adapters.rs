@@ -139,7 +139,7 @@ fn batch(text: &str) -> Batch {
 }
 
 /// Texts of two words each, and whether these are the same: no sum of words tells.
-fn lesson(index: usize) -> (String, &'static str) {
+fn labelled_text(index: usize) -> (String, &'static str) {
     const WORDS: [&str; 4] = ["card", "late", "refund", "money"];
     let draw = index * 7 % 16;
     let (first, second) = (draw / 4, draw % 4);
@@ -153,9 +153,9 @@ fn lesson(index: usize) -> (String, &'static str) {
 }
 
 /// Teaches lessons, in turn from either source, or from `only` one.
-async fn teach(model: &ServedModel, lessons: Range<usize>, only: Option<&str>) {
-    for index in lessons {
-        let (text, truth) = lesson(index);
+async fn teach(model: &ServedModel, range: Range<usize>, only: Option<&str>) {
+    for index in range {
+        let (text, truth) = labelled_text(index);
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(&snapshot, batch(&text)).await.unwrap();
         let id = model
@@ -223,7 +223,7 @@ fn learned_share(adapters: &str) -> f64 {
     let described = describe(&workspace.models().join("m/model.toml")).unwrap();
     let mut learner = described.learner();
     let mut lookup = Encoders(described.clone());
-    let mut tell = |learner: &mut Learner, position, event| {
+    let mut append = |learner: &mut Learner, position, event| {
         let entry = Entry {
             position,
             time: Time(0),
@@ -231,14 +231,14 @@ fn learned_share(adapters: &str) -> f64 {
         };
         learner.apply(&entry, &mut lookup).unwrap();
     };
-    tell(
+    append(
         &mut learner,
         1,
         Event::Description(described.description.clone()),
     );
     let mut n_right = 0;
     for index in 0..LESSONS {
-        let (text, truth) = lesson(index as usize);
+        let (text, truth) = labelled_text(index as usize);
         let mut batch = batch(&text);
         let model = learner.model();
         described.embed(&mut batch).unwrap();
@@ -255,7 +255,7 @@ fn learned_share(adapters: &str) -> f64 {
             },
             ..label(PredictionId(1), &index.to_string(), truth)
         };
-        tell(&mut learner, index + 2, Event::Feedback(feedback));
+        append(&mut learner, index + 2, Event::Feedback(feedback));
     }
     n_right as f64 / LAST as f64
 }
@@ -357,7 +357,7 @@ async fn p4_adapters_are_adopted_and_given_up() {
     let engine = workspace.open();
     teach(engine.model("m").unwrap(), 0..70, None).await;
     drop(engine);
-    for (adapters, lessons) in [(ADAPTED, 70..140), ("", 140..150)] {
+    for (adapters, range) in [(ADAPTED, 70..140), ("", 140..150)] {
         workspace.describe("m", &toml(adapters));
         let described = describe(&workspace.models().join("m/model.toml")).unwrap();
         let offline = Offline::open(&workspace.data(), "m").unwrap();
@@ -375,7 +375,7 @@ async fn p4_adapters_are_adopted_and_given_up() {
         let engine = workspace.open();
         let model = engine.model("m").unwrap();
         assert_eq!(crate::support::hex(digest(model)), expected);
-        teach(model, lessons, None).await;
+        teach(model, range, None).await;
         let learned = digest(model);
         drop(engine);
         assert_eq!(

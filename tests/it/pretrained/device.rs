@@ -68,7 +68,7 @@ fn taught(toml: &str, device: Device) -> (Vec<f32>, [u8; 32]) {
     let mut room = LearnerHarness::new(&on(toml, device));
     for (batch, truth) in rows(300, 0.0) {
         let id = room.predict(batch).ids[0];
-        room.say(id, Signal::Label(truth.to_owned()));
+        room.submit(id, Signal::Label(truth.to_owned()));
     }
     let model = room.learner.model();
     let answers =
@@ -199,7 +199,7 @@ fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
             .predict(&prediction.batch, Choice::Best)
             .is_err()
     );
-    room.tell(Event::Prediction(prediction));
+    room.append(Event::Prediction(prediction));
     let entry = room.next(Event::Feedback(label(id, "f", truth)));
     let position = entry.position;
     let error = room.try_apply(entry).unwrap_err();
@@ -219,7 +219,7 @@ fn a_model_leaves_a_device_that_is_gone() {
     let mut room = LearnerHarness::new(&on(&toml, Device::Cpu));
     for (batch, truth) in rows(60, 0.0) {
         let id = room.predict(batch).ids[0];
-        room.say(id, Signal::Label(truth.to_owned()));
+        room.submit(id, Signal::Label(truth.to_owned()));
     }
     let workspace = Workspace::new(&[("m", &on(&toml, Device::Cpu))]);
     let directory = Directory::open(&workspace.data()).unwrap();

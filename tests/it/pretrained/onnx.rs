@@ -236,7 +236,7 @@ fn a_batch_without_room_is_split() {
 }
 
 /// Rows of two kinds, and what they are.
-fn lesson(index: usize) -> (Vec<f32>, &'static str) {
+fn labelled_row(index: usize) -> (Vec<f32>, &'static str) {
     let mut row = wave(N_VALUES, index % 4);
     row[1] += [3.0, -3.0][index % 2];
     (row, ["in", "out"][index % 2])
@@ -245,7 +245,7 @@ fn lesson(index: usize) -> (Vec<f32>, &'static str) {
 async fn learn(engine: &Engine, kind: &str, rounds: usize) {
     let model = engine.model(kind).unwrap();
     for index in 0..rounds {
-        let (row, truth) = lesson(index);
+        let (row, truth) = labelled_row(index);
         let snapshot = model.snapshot("").unwrap();
         let batch = model.embed(&snapshot, batch(&[row])).await.unwrap();
         teach(model, batch, truth, &format!("{index}")).await;
@@ -263,7 +263,10 @@ async fn p2_nothing_that_learns_or_replays_asks_the_network() {
         order(model, Order::Checkpoint).await;
         learned.push((kind, digest(model)));
         let snapshot = model.snapshot("").unwrap();
-        let batch = model.embed(&snapshot, batch(&[lesson(0).0])).await.unwrap();
+        let batch = model
+            .embed(&snapshot, batch(&[labelled_row(0).0]))
+            .await
+            .unwrap();
         let answer = model
             .predict(&snapshot, batch, PredictOptions::default())
             .await
@@ -308,7 +311,7 @@ fn p2_stream_equals_evaluate_with_a_network() {
     let names = (0..N_VALUES).map(|index| format!("v[{index}],"));
     let mut lines = names.collect::<String>() + "target\n";
     for index in 0..200 {
-        let (row, truth) = lesson(index);
+        let (row, truth) = labelled_row(index);
         let cells = row.iter().map(|value| format!("{value},"));
         lines += &format!("{}{truth}\n", cells.collect::<String>());
     }

@@ -37,7 +37,7 @@ async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str) -> bool 
 }
 
 /// Predicts, has it labelled, and sends that again: it is learned once.
-async fn live(model: &ServedModel, prefix: &str) -> Vec<String> {
+async fn serve_rows(model: &ServedModel, prefix: &str) -> Vec<String> {
     let mut sent = Vec::new();
     for n in 0..3 {
         let id = predict(model, 10).expect("there is room");
@@ -73,12 +73,12 @@ async fn p12_a_clock_that_was_a_day_ahead_for_a_second_moves_nothing() {
     let clocked = Clocked::new("");
     let engine = open(&clocked, WallClock::Checked);
     let model = engine.model("m").unwrap();
-    let mut sent = live(model, "before").await;
+    let mut sent = serve_rows(model, "before").await;
     clocked.jump(DAY);
     clocked.pass_us(1_000_000);
-    sent.extend(live(model, "ahead").await);
+    sent.extend(serve_rows(model, "ahead").await);
     clocked.jump(-DAY);
-    sent.extend(live(model, "after").await);
+    sent.extend(serve_rows(model, "after").await);
     clocked.pass(1);
     all_are_known(model, &sent).await;
     let status = model.status(false);
@@ -101,22 +101,22 @@ async fn p12_a_clock_that_was_a_day_ahead_for_a_second_moves_nothing() {
 async fn p12_a_year_ahead_over_restarts_is_not_believed() {
     let clocked = Clocked::new("");
     let engine = open(&clocked, WallClock::Checked);
-    let mut sent = live(engine.model("m").unwrap(), "before").await;
+    let mut sent = serve_rows(engine.model("m").unwrap(), "before").await;
     engine.close();
     drop(engine);
     clocked.jump(365 * DAY);
-    for life in 0..3 {
+    for start in 0..3 {
         let engine = open(&clocked, WallClock::Checked);
         let model = engine.model("m").unwrap();
         clocked.pass(30);
-        sent.extend(live(model, &format!("life-{life}")).await);
+        sent.extend(serve_rows(model, &format!("life-{start}")).await);
         all_are_known(model, &sent).await;
         engine.close();
     }
     clocked.jump(-365 * DAY);
     let engine = open(&clocked, WallClock::Checked);
     let model = engine.model("m").unwrap();
-    sent.extend(live(model, "after").await);
+    sent.extend(serve_rows(model, "after").await);
     all_are_known(model, &sent).await;
     assert_eq!(model.status(false).fates["applied"], 15);
     engine.close();
@@ -131,7 +131,7 @@ async fn p12_a_year_that_was_believed_does_not_stop_time() {
     let clocked = Clocked::new(toml);
     clocked.jump(365 * DAY);
     let engine = open(&clocked, WallClock::Checked);
-    let sent = live(engine.model("m").unwrap(), "ahead").await;
+    let sent = serve_rows(engine.model("m").unwrap(), "ahead").await;
     engine.close();
     drop(engine);
     clocked.jump(-365 * DAY);
@@ -139,10 +139,10 @@ async fn p12_a_year_that_was_believed_does_not_stop_time() {
     let model = engine.model("m").unwrap();
     let early = predict(model, 10).unwrap();
     all_are_known(model, &sent).await;
-    live(model, "behind").await;
+    serve_rows(model, "behind").await;
     // Half speed: two days pass in four.
     clocked.pass(2 * DAY + 1);
-    live(model, "a day later").await;
+    serve_rows(model, "a day later").await;
     assert!(!send(model, predict(model, 10).unwrap(), &sent[0]).await);
     clocked.pass(2 * DAY + 1);
     let expired = model.status(false).fates["expired"];
@@ -155,14 +155,14 @@ async fn p12_a_year_that_was_believed_does_not_stop_time() {
 async fn p12_forty_days_back_feedback_is_taken_and_time_goes_on() {
     let clocked = Clocked::new("");
     let engine = open(&clocked, WallClock::Checked);
-    let sent = live(engine.model("m").unwrap(), "before").await;
+    let sent = serve_rows(engine.model("m").unwrap(), "before").await;
     engine.close();
     drop(engine);
     clocked.jump(-40 * DAY);
     let engine = open(&clocked, WallClock::Checked);
     let model = engine.model("m").unwrap();
     all_are_known(model, &sent).await;
-    live(model, "after").await;
+    serve_rows(model, "after").await;
     clocked.pass(3 * DAY);
     assert!(!send(model, predict(model, 10).unwrap(), &sent[0]).await);
     assert!(
@@ -180,14 +180,14 @@ async fn p12_forty_days_back_feedback_is_taken_and_time_goes_on() {
 async fn p12_a_machine_that_was_off_for_sixty_days_is_believed_after_an_hour_or_by_order() {
     let clocked = Clocked::new("");
     let engine = open(&clocked, WallClock::Checked);
-    let sent = live(engine.model("m").unwrap(), "before").await;
+    let sent = serve_rows(engine.model("m").unwrap(), "before").await;
     engine.close();
     drop(engine);
     clocked.pass(60 * DAY);
     let engine = open(&clocked, WallClock::Checked);
     let model = engine.model("m").unwrap();
     all_are_known(model, &sent).await;
-    let mut later = live(model, "doubted").await;
+    let mut later = serve_rows(model, "doubted").await;
     clocked.pass(59);
     all_are_known(model, &sent).await;
     let (journal, wall) = model.times().unwrap();
@@ -197,18 +197,18 @@ async fn p12_a_machine_that_was_off_for_sixty_days_is_believed_after_an_hour_or_
     assert_eq!(last_minute(&clocked), 59);
     let engine = open(&clocked, WallClock::Checked);
     let model = engine.model("m").unwrap();
-    later.extend(live(model, "still doubted").await);
+    later.extend(serve_rows(model, "still doubted").await);
     clocked.pass(60);
     let (journal, wall) = model.times().unwrap();
     assert_eq!(journal, wall);
-    live(model, "believed").await;
+    serve_rows(model, "believed").await;
     engine.close();
     drop(engine);
     clocked.pass(60 * DAY);
     let engine = open(&clocked, WallClock::Believed);
     let (journal, wall) = engine.model("m").unwrap().times().unwrap();
     assert_eq!(journal, wall);
-    live(engine.model("m").unwrap(), "by order").await;
+    serve_rows(engine.model("m").unwrap(), "by order").await;
     assert_eq!(
         engine.model("m").unwrap().status(false).fates["applied"],
         15

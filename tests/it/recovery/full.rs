@@ -52,15 +52,15 @@ async fn feed_large(
 async fn p12_time_alone_opens_a_full_journal() {
     let clocked = Clocked::new(BRIEF);
     let mut engine = open(&clocked);
-    for life in 0..3 {
+    for start in 0..3 {
         let model = engine.model("m").unwrap();
-        let (last, refused) = fill(model, &format!("life-{life}")).await;
+        let (last, refused) = fill(model, &format!("life-{start}")).await;
         assert!(refused.contains("takes no more now: the journal holds"));
         assert!(
             refused.contains("perennial limits m --bytes-max"),
             "{refused}"
         );
-        if life == 1 {
+        if start == 1 {
             // A restart finds it as full, and lets it go just as well.
             engine.close();
             drop(engine);
@@ -69,7 +69,7 @@ async fn p12_time_alone_opens_a_full_journal() {
         let model = engine.model("m").unwrap();
         assert!(feed_large(model, last, "none").await.is_err());
         let mut waited = 0;
-        while feed_large(model, last, &format!("again-{life}"))
+        while feed_large(model, last, &format!("again-{start}"))
             .await
             .is_err()
         {
@@ -82,12 +82,12 @@ async fn p12_time_alone_opens_a_full_journal() {
         assert!(model.status(false).journal_bytes < 4 << 20);
     }
     let model = engine.model("m").unwrap();
-    let (before, said) = (digest(model), answers(model));
+    let (before, answered) = (digest(model), answers(model));
     engine.close();
     drop(engine);
     let engine = open(&clocked);
     let model = engine.model("m").unwrap();
-    assert_eq!((digest(model), answers(model)), (before, said));
+    assert_eq!((digest(model), answers(model)), (before, answered));
 }
 
 #[tokio::test(flavor = "multi_thread")]

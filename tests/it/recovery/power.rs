@@ -3,17 +3,17 @@
 //! Invariant: what was acknowledged before the cut is there after it, once, and what was learned
 //! is what the journal alone gives.
 
-use super::life::{Scenario, live, shown};
+use super::scenario::{Scenario, run, shown};
 
 /// Every `step`-th cut, on an honest disk or on one whose syncs do nothing: how many there were,
 /// and what went wrong after which.
-async fn cuts(life: &Scenario, step: usize, honest: bool) -> (usize, Vec<String>) {
-    let image = life.clocked.workspace.data().with_file_name("image");
+async fn cuts(scenario: &Scenario, step: usize, honest: bool) -> (usize, Vec<String>) {
+    let image = scenario.clocked.workspace.data().with_file_name("image");
     let mut wrong = Vec::new();
-    let (n_changes, mut n_cuts) = (life.recording.len(), 0);
+    let (n_changes, mut n_cuts) = (scenario.recording.len(), 0);
     for n in (0..=n_changes).rev().step_by(step) {
-        life.recording.image(n, honest, n as u64, &image);
-        if let Err(what) = life.check(n, &image.join("data")).await {
+        scenario.recording.image(n, honest, n as u64, &image);
+        if let Err(what) = scenario.check(n, &image.join("data")).await {
             wrong.push(format!("cut after {n} of {n_changes} changes: {what}"));
         }
         std::fs::remove_dir_all(&image).unwrap();
@@ -24,17 +24,20 @@ async fn cuts(life: &Scenario, step: usize, honest: bool) -> (usize, Vec<String>
 
 /// Cuts a life after every `step`-th change.
 pub(super) async fn cut_each(step: usize) {
-    let life = live(None).await;
-    shown(&life);
-    let (n_cuts, wrong) = cuts(&life, step, true).await;
-    println!("{n_cuts} power cuts, of {} changes", life.recording.len());
+    let scenario = run(None).await;
+    shown(&scenario);
+    let (n_cuts, wrong) = cuts(&scenario, step, true).await;
+    println!(
+        "{n_cuts} power cuts, of {} changes",
+        scenario.recording.len()
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Cuts after every `step`-th change on a disk whose syncs do nothing: what is lost.
 pub(super) async fn cut_each_unsynced(step: usize) -> usize {
-    let life = live(None).await;
-    let (n_cuts, wrong) = cuts(&life, step, false).await;
+    let scenario = run(None).await;
+    let (n_cuts, wrong) = cuts(&scenario, step, false).await;
     println!("{} of {n_cuts} power cuts are found", wrong.len());
     let lost = wrong.iter().filter(|what| what.contains("is lost"));
     lost.count()

@@ -3,12 +3,12 @@
 //! Invariant: after the journal's failure nothing is acknowledged, every prediction is answered as
 //! what was learned says, and a restart finds everything that was acknowledged.
 
-use super::life::{live, shown};
+use super::scenario::{run, shown};
 use crate::support::disk::Fault;
 
 /// Every `step`-th change in turn fails like this.
 pub(super) async fn refuse_each(step: usize, error: i32, for_ever: bool) {
-    let sound = live(None).await;
+    let sound = run(None).await;
     shown(&sound);
     let (mut n_faults, mut n_failed) = (0, 0);
     for at in (1..).step_by(step) {
@@ -17,14 +17,14 @@ pub(super) async fn refuse_each(step: usize, error: i32, for_ever: bool) {
             error,
             for_ever,
         };
-        let life = live(Some(fault)).await;
-        let after = &life.after_failure;
+        let scenario = run(Some(fault)).await;
+        let after = &scenario.after_failure;
         assert!(after.is_empty(), "{fault:?}: acknowledged: {after:?}");
-        let data = life.clocked.workspace.data();
-        let found = life.check(usize::MAX, &data).await;
+        let data = scenario.clocked.workspace.data();
+        let found = scenario.check(usize::MAX, &data).await;
         assert_eq!(found, Ok(()), "{fault:?}");
-        (n_faults, n_failed) = (n_faults + 1, n_failed + usize::from(life.ever_failed));
-        if life.recording.len() < at {
+        (n_faults, n_failed) = (n_faults + 1, n_failed + usize::from(scenario.ever_failed));
+        if scenario.recording.len() < at {
             break;
         }
         assert!(at < 10_000, "a life has some hundred changes");

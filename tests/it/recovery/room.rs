@@ -67,12 +67,12 @@ async fn p8_near_its_bound_predictions_give_way_first_and_then_feedback_is_refus
         "{}",
         status.journal_bytes
     );
-    let said = answers(model);
+    let answered = answers(model);
     engine.close();
     drop(engine);
     let engine = clocked.open();
     let model = engine.model("m").unwrap();
-    assert_eq!(answers(model), said);
+    assert_eq!(answers(model), answered);
     assert!(model.status(false).position > position);
     assert_eq!(predict(model, 10), None);
 }
@@ -81,7 +81,7 @@ async fn p8_near_its_bound_predictions_give_way_first_and_then_feedback_is_refus
 async fn p6_whole_segments_go_once_nothing_needs_them() {
     let clocked = Clocked::new(SHORT);
     let mut old = Vec::new();
-    for life in 0..6 {
+    for start in 0..6 {
         let engine = clocked.open();
         let model = engine.model("m").unwrap();
         for n in 0..40 {
@@ -89,7 +89,7 @@ async fn p6_whole_segments_go_once_nothing_needs_them() {
             let id = predict(model, 50_000).expect("there is room");
             old.push(id);
             if n % 2 == 0 {
-                feed(model, id, &format!("{life}-{n}")).await.unwrap();
+                feed(model, id, &format!("{start}-{n}")).await.unwrap();
             }
         }
         let before = (digest(model), answers(model));
@@ -97,7 +97,7 @@ async fn p6_whole_segments_go_once_nothing_needs_them() {
         drop(engine);
         let engine = clocked.open();
         let model = engine.model("m").unwrap();
-        assert_eq!((digest(model), answers(model)), before, "life {life}");
+        assert_eq!((digest(model), answers(model)), before, "life {start}");
         engine.close();
     }
     let first = clocked.first_position();
@@ -188,7 +188,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     }
     let status = model.status(true);
     assert_eq!(status.fates["applied"], n_taught);
-    let said = answers(model);
+    let answered = answers(model);
     engine.close();
     drop(engine);
     clocked.jump(-DAY);
@@ -196,7 +196,7 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
     let model = engine.model("m").unwrap();
     assert_eq!(
         (model.status(true).digest, answers(model)),
-        (status.digest, said)
+        (status.digest, answered)
     );
     let id = predict(model, 10).unwrap();
     feed(model, id, "after").await.unwrap();
@@ -222,15 +222,15 @@ async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
     let mut engine = clocked.open();
     let mut stand = Vec::new();
     // Across a clean stop, a clock that jumps, and an end without a word.
-    for life in 0..3 {
+    for start in 0..3 {
         let model = engine.model("m").unwrap();
         for n in 0..20 {
             clocked.pass(1);
-            let sent = send(model, &format!("id-{life}-{n}")).await.unwrap();
+            let sent = send(model, &format!("id-{start}-{n}")).await.unwrap();
             assert!(!sent.1);
-            stand.push((format!("id-{life}-{n}"), sent.0));
+            stand.push((format!("id-{start}-{n}"), sent.0));
         }
-        match life {
+        match start {
             0 => engine.close(),
             1 => clocked.jump(400 * 24 * 60),
             _ => clocked.jump(-500 * 24 * 60),
@@ -401,7 +401,7 @@ async fn p6_a_retracted_id_is_known_as_such_when_its_segment_has_gone() {
     }
     engine.close();
     drop(engine);
-    for life in ["the next", "one after"] {
+    for start in ["the next", "one after"] {
         let engine = clocked.open();
         let model = engine.model("m").unwrap();
         for (n, (id, accepted)) in first.iter().enumerate() {
@@ -413,7 +413,7 @@ async fn p6_a_retracted_id_is_known_as_such_when_its_segment_has_gone() {
                 0 => Accepted::Duplicate { position },
                 _ => Accepted::Retracted { position },
             };
-            assert_eq!(again.wait().await.unwrap(), expected, "{n} in {life} life");
+            assert_eq!(again.wait().await.unwrap(), expected, "{n} in {start} life");
         }
         engine.close();
     }

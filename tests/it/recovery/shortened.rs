@@ -26,7 +26,7 @@ fn large(n: usize) -> (Batch, &'static str) {
 }
 
 /// Predicts `n_rows` rows and says the truth of each, as from this source.
-async fn live(model: &ServedModel, n_rows: usize, source: &str) -> Vec<PredictionId> {
+async fn serve_rows(model: &ServedModel, n_rows: usize, source: &str) -> Vec<PredictionId> {
     let mut ids = Vec::new();
     for n in 0..n_rows {
         let (batch, truth) = large(n);
@@ -67,9 +67,9 @@ async fn shortened(waiting_max: u64) -> Shortened {
     let workspace = Workspace::new(&[("m", &limits)]);
     let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
-    live(model, 60, "early").await;
+    serve_rows(model, 60, "early").await;
     let made = order(model, Order::Checkpoint).await;
-    let ids = live(model, 10, "late").await;
+    let ids = serve_rows(model, 10, "late").await;
     engine.close();
     drop(engine);
     let directory = Directory::open(&workspace.data()).unwrap();
@@ -121,7 +121,7 @@ async fn p6_a_state_whose_waiting_predictions_are_gone_is_refused_up_front() {
     let refused = model.retract(request).await.unwrap_err();
     assert_eq!(refused.to_string(), planned.to_string());
     assert_eq!(digest(model), before);
-    live(model, 2, "later").await;
+    serve_rows(model, 2, "later").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,8 +186,8 @@ async fn p6_who_reads_while_payloads_are_erased_finds_them_whole_or_erased() {
     };
     let engine = Engine::open(config).unwrap();
     let model = engine.model("m").unwrap();
-    live(model, 6, "people").await;
-    let ids = live(model, 6, "batch").await;
+    serve_rows(model, 6, "people").await;
+    let ids = serve_rows(model, 6, "batch").await;
     let seen = Arc::new(Mutex::new(0));
     let (count, watched) = (seen.clone(), engine.clone());
     *look.lock().unwrap() = Some(Box::new(move || {

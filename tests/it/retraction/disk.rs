@@ -9,7 +9,7 @@ use perennial::event::Order;
 use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 
-use super::{live, request, source};
+use super::{request, serve_rows, source};
 use crate::support::{Workspace, gradient, order};
 
 /// A disk on which no state can be set aside while `fails` says so.
@@ -31,12 +31,12 @@ async fn a_retraction_that_the_disk_fails_is_no_fault_of_the_request() {
     let fails = Arc::new(AtomicBool::new(false));
     let engine = workspace.open_on(failing(fails.clone()));
     let model = engine.model("m").unwrap();
-    live(model, 0, 10, None).await;
+    serve_rows(model, 0, 10, None).await;
     let version = order(model, Order::Checkpoint).await.version;
-    live(model, 10, 10, None).await;
+    serve_rows(model, 10, 10, None).await;
     order(model, Order::Restore { version }).await;
     // More than the learner is left to catch up with: the rebuild beside it begins first.
-    live(model, 20, 180, None).await;
+    serve_rows(model, 20, 180, None).await;
 
     fails.store(true, Relaxed);
     let asked = request(source("batch"), Disposal::Keep);

@@ -22,16 +22,16 @@ async fn ask(model: &ServedModel) -> PredictionId {
     answer.expect("an answer").ids[0]
 }
 
-async fn say(
+async fn submit(
     model: &ServedModel,
     id: PredictionId,
     feedback_id: &str,
-    said: &str,
+    truth: &str,
     source: &str,
 ) -> u64 {
     let feedback = Feedback {
         source: source.to_owned(),
-        ..label(id, feedback_id, said)
+        ..label(id, feedback_id, truth)
     };
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
@@ -49,18 +49,18 @@ async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
     let model = engine.model("m").unwrap();
     for n in 0..4 {
         let id = ask(model).await;
-        say(model, id, &format!("batch-{n}"), "late label", "batch").await;
+        submit(model, id, &format!("batch-{n}"), "late label", "batch").await;
     }
     // Answered with a label that only came with feedback.
     let id = ask(model).await;
-    say(model, id, "first", "late label", "batch").await;
+    submit(model, id, "first", "late label", "batch").await;
     let other = ask(model).await;
-    say(model, other, "second", "a", "people").await;
+    submit(model, other, "second", "a", "people").await;
     let erase = |selector| request(selector, Disposal::Erase);
     let by_key = Selector::FeedbackId("first".to_owned());
     let first = model.retract(erase(by_key)).await.unwrap();
-    say(model, id, "third", "late label", "batch").await;
-    say(model, id, "fourth", "b", "people").await;
+    submit(model, id, "third", "late label", "batch").await;
+    submit(model, id, "fourth", "b", "people").await;
     let second = model.retract(erase(source("batch"))).await.unwrap();
     assert_eq!((first.erased, second.erased), (1, 5));
     let check = |audit: Audit, when: &str| {
@@ -91,18 +91,18 @@ async fn p4_an_audit_tells_what_was_erased_and_by_which_order() {
 async fn p4_an_audit_tells_what_became_of_each_event() {
     let workspace = Workspace::new(&[("m", OPEN)]);
     let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
-    let told = now.clone();
+    let reading = now.clone();
     let config = Config {
-        clock: Clock::simulated(move || Reading::agreed(told.load(Relaxed))),
+        clock: Clock::simulated(move || Reading::agreed(reading.load(Relaxed))),
         ..workspace.config()
     };
     let engine = Engine::open(config).unwrap();
     let model = engine.model("m").unwrap();
     let [first, second] = [ask(model).await, ask(model).await];
-    say(model, first, "in time", "a", "people").await;
+    submit(model, first, "in time", "a", "people").await;
     now.fetch_add(2 * 3600 * 1_000_000, Relaxed);
-    say(model, first, "again", "b", "people").await;
-    say(model, second, "too late", "b", "people").await;
+    submit(model, first, "again", "b", "people").await;
+    submit(model, second, "too late", "b", "people").await;
     let fates = |id| {
         let audit = engine.audit(id, None).unwrap().unwrap();
         let fates = audit.feedback.into_iter();

@@ -5,24 +5,24 @@
 use perennial::engine::{Disposal, Offline, describe};
 use perennial::event::{Order, PredictionId, Selector};
 
-use super::{live, request, source};
+use super::{request, serve_rows, source};
 use crate::support::{Workspace, gradient, order};
 
 /// A journal of two sources, with versions, a restore and a retraction, and its last predictions.
-async fn lived() -> (Workspace, Vec<PredictionId>) {
+async fn workspace() -> (Workspace, Vec<PredictionId>) {
     let versions = "[versions]\nevery_examples = 24\nkeep = 100\n";
     let workspace = Workspace::new(&[("m", &format!("{}{versions}", gradient("sgd", "8", "er")))]);
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    live(model, 0, 20, None).await;
+    serve_rows(model, 0, 20, None).await;
     let early = Selector::FeedbackId("row-3".to_owned());
     model.retract(request(early, Disposal::Keep)).await.unwrap();
-    live(model, 20, 60, Some("people")).await;
+    serve_rows(model, 20, 60, Some("people")).await;
     let made = order(model, Order::Checkpoint).await;
-    live(model, 80, 100, None).await;
+    serve_rows(model, 80, 100, None).await;
     let version = made.version;
     order(model, Order::Restore { version }).await;
-    let ids = live(model, 180, 120, None).await;
+    let ids = serve_rows(model, 180, 120, None).await;
     engine.close();
     (workspace, ids)
 }
@@ -33,7 +33,7 @@ fn last(workspace: &Workspace) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_reads_the_journal_twice() {
-    let (workspace, _) = lived().await;
+    let (workspace, _) = workspace().await;
     let before = last(&workspace);
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
@@ -60,7 +60,7 @@ async fn an_erasure_reads_the_journal_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_without_a_source_reads_the_journal_twice() {
-    let (workspace, ids) = lived().await;
+    let (workspace, ids) = workspace().await;
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let (_, last) = offline.positions();
     let id = ids[ids.len() - 2];
@@ -82,7 +82,7 @@ async fn an_audit_without_a_source_reads_the_journal_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_adopted_reads_the_journal_once() {
-    let (workspace, _) = lived().await;
+    let (workspace, _) = workspace().await;
     workspace.describe("other", &gradient("adamw", "8", "er"));
     let described = describe(&workspace.models().join("other/model.toml")).unwrap();
     let offline = Offline::open(&workspace.data(), "m").unwrap();

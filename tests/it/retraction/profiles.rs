@@ -4,7 +4,7 @@ use perennial::engine::{Error, Offline};
 use perennial::event::{Event, Order, Outputs};
 use perennial::store::{Config, Directory, Journal, Reader, verify};
 
-use super::{live, workspace};
+use super::{serve_rows, workspace};
 use crate::support::{AUTO, Workspace, order};
 
 /// The first journal of a model written again with some of its events changed, as a data directory
@@ -30,7 +30,7 @@ fn rewritten(workspace: &Workspace, change: impl Fn(&mut Event)) -> Workspace {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_differs_is_explained() {
     let (workspace, engine) = workspace(AUTO);
-    let ids = live(engine.model("m").unwrap(), 0, 10, None).await;
+    let ids = serve_rows(engine.model("m").unwrap(), 0, 10, None).await;
     engine.close();
     drop(engine);
     let check = |change: &dyn Fn(&mut Event), expected: Option<&str>| {
@@ -40,8 +40,8 @@ async fn an_answer_that_differs_is_explained() {
         assert_eq!(found.bit_equal(), expected.is_none(), "{found:?}");
         match (found.difference, expected) {
             (None, None) => {}
-            (Some(said), Some(expected)) => assert!(said.contains(expected), "{said}"),
-            (said, _) => panic!("{said:?}, expected {expected:?}"),
+            (Some(reason), Some(expected)) => assert!(reason.contains(expected), "{reason}"),
+            (reason, _) => panic!("{reason:?}, expected {expected:?}"),
         }
     };
     let answered = |event: &mut Event| {
@@ -80,9 +80,9 @@ async fn an_answer_that_differs_is_explained() {
 async fn p4_digests_of_another_numeric_profile_are_not_compared() {
     let (workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap();
-    live(model, 0, 10, None).await;
+    serve_rows(model, 0, 10, None).await;
     order(model, Order::Checkpoint).await;
-    let ids = live(model, 10, 4, None).await;
+    let ids = serve_rows(model, 10, 4, None).await;
     engine.close();
     drop(engine);
     let of_other_bits = |event: &mut Event| {
@@ -121,7 +121,7 @@ async fn p4_digests_of_another_numeric_profile_are_not_compared() {
     for from in [20, 30] {
         let engine = moved.open();
         let model = engine.model("m").unwrap();
-        live(model, from, 2, None).await;
+        serve_rows(model, from, 2, None).await;
         order(model, Order::Checkpoint).await;
         engine.close();
         drop(engine);

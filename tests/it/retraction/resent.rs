@@ -50,7 +50,7 @@ async fn check(model: &ServedModel, ids: &[PredictionId], when: &str) {
 async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     let (workspace, engine) = workspace(&gradient("sgd", "", "none"));
     let model = engine.model("m").unwrap();
-    let ids = live(model, 0, 10, None).await;
+    let ids = serve_rows(model, 0, 10, None).await;
     let again = send(model, ids[1], "row-1", "batch").await;
     assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
     let retract = |disposal| request(source("batch"), disposal);
@@ -98,7 +98,7 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_an_order_that_a_crash_interrupted_is_known_to_have_retracted() {
     let (workspace, engine) = workspace(&gradient("sgd", "", "none"));
-    let ids = live(engine.model("m").unwrap(), 0, 10, None).await;
+    let ids = serve_rows(engine.model("m").unwrap(), 0, 10, None).await;
     engine.close();
     drop(engine);
     // As a crash leaves it: the order is on disk, and nothing that came of it.

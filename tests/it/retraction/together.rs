@@ -10,7 +10,7 @@ use perennial::event::{Command, Order};
 use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 
-use crate::retraction::{live, request, source, workspace};
+use crate::retraction::{request, serve_rows, source, workspace};
 use crate::support::{AUTO, Workspace, copy, digest, label, order, rows};
 
 fn restore(version: u64) -> Command {
@@ -32,7 +32,7 @@ struct Held {
 impl Held {
     fn open(workspace: &Workspace) -> Held {
         let hold = Arc::new(AtomicBool::new(false));
-        let (told, reached) = channel();
+        let (sender, reached) = channel();
         let (release, released) = channel();
         let (held, released) = (hold.clone(), Mutex::new(released));
         let disk = Disk::watched(move |change| {
@@ -41,7 +41,7 @@ impl Held {
                 Change::Sync(path) if path.extension().is_some_and(|it| it == "seg")
             );
             if of_segment && held.swap(false, Relaxed) {
-                told.send(()).expect("the test waits");
+                sender.send(()).expect("the test waits");
                 let released = released.lock().expect("one at a time");
                 released.recv().expect("the test releases");
             }
@@ -61,9 +61,9 @@ async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let held = Held::open(&workspace);
     let model = held.engine.model("m").unwrap().clone();
-    live(&model, 0, 30, None).await;
+    serve_rows(&model, 0, 30, None).await;
     let made = order(&model, Order::Checkpoint).await;
-    live(&model, 30, 60, Some("people")).await;
+    serve_rows(&model, 30, 60, Some("people")).await;
     held.hold.store(true, Relaxed);
     let (one, other) = (model.clone(), model.clone());
     let restoring = tokio::spawn(async move { one.command(restore(made.version)).await });
@@ -81,9 +81,9 @@ async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
 
     let (_twin_house, twin_engine) = self::workspace(AUTO);
     let twin = twin_engine.model("m").unwrap();
-    live(twin, 0, 30, Some("people")).await;
+    serve_rows(twin, 0, 30, Some("people")).await;
     let made = order(twin, Order::Checkpoint).await;
-    live(twin, 30, 60, Some("people")).await;
+    serve_rows(twin, 30, 60, Some("people")).await;
     twin.command(restore(made.version)).await.unwrap();
     assert_eq!(digest(&model), digest(twin));
     let tainted = |version| model.check_restore(version).unwrap_err().to_string();
@@ -95,7 +95,7 @@ async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
 async fn p6_a_source_that_goes_on_is_erased_up_to_the_order() {
     let (_workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap().clone();
-    live(&model, 0, 60, None).await;
+    serve_rows(&model, 0, 60, None).await;
     let done = Arc::new(AtomicBool::new(false));
     let (sender, stop) = (model.clone(), done.clone());
     let sending = tokio::spawn(async move {
@@ -138,7 +138,7 @@ async fn p6_what_is_erased_is_never_needed_again() {
     });
     let engine = workspace.open_on(disk);
     let model = engine.model("m").unwrap().clone();
-    live(&model, 0, 40, None).await;
+    serve_rows(&model, 0, 40, None).await;
     full.store(true, Relaxed);
     let erase = || request(source("batch"), Disposal::Erase);
     let unsaved = model.retract(erase()).await.unwrap_err();
@@ -162,7 +162,7 @@ async fn p6_what_is_erased_is_never_needed_again() {
 async fn p8_a_retraction_that_nobody_waits_for_ends() {
     let (_workspace, engine) = workspace(AUTO);
     let model = engine.model("m").unwrap().clone();
-    live(&model, 0, 400, None).await;
+    serve_rows(&model, 0, 400, None).await;
     let keep = || request(source("batch"), Disposal::Keep);
     let left = tokio::time::timeout(Duration::ZERO, model.retract(keep())).await;
     assert!(left.is_err(), "nothing is retracted in no time");

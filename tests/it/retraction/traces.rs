@@ -52,7 +52,7 @@ enum Scenario {
     ErasedLater,
 }
 
-const LIVES: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 10] = [
     Scenario::Plain,
     Scenario::Restored,
     Scenario::RestoredTwice,
@@ -178,13 +178,13 @@ impl Planted {
 }
 
 /// Lives, erases, and gives what was erased; the engine is closed.
-async fn live_and_erase(planted: &mut Planted, life: Scenario, by: By) -> u64 {
+async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64 {
     let mut engine = planted.open();
     let model = engine.model("m").unwrap();
     planted.teach(model, 5, "people").await;
     let before = order(model, Order::Checkpoint).await.version;
     let id = planted.ask(model).await;
-    if life == Scenario::Late {
+    if scenario == Scenario::Late {
         // Silence has become a reward by then.
         planted.now.fetch_add(100_000_000, Relaxed);
         planted.teach(model, 1, "people").await;
@@ -192,7 +192,7 @@ async fn live_and_erase(planted: &mut Planted, life: Scenario, by: By) -> u64 {
     // A gap on either side, and an order in it: the writer reads the clock once for many events.
     let since = Time(planted.now.fetch_add(10_000_000, Relaxed) + 5_000_000);
     order(model, Order::Checkpoint).await;
-    let first = match life {
+    let first = match scenario {
         Scenario::WithInputs => planted.planted_row(),
         _ => planted.planted(id, 0),
     };
@@ -200,7 +200,7 @@ async fn live_and_erase(planted: &mut Planted, life: Scenario, by: By) -> u64 {
     let until = Time(planted.now.fetch_add(10_000_000, Relaxed) + 5_000_000);
     order(model, Order::Checkpoint).await;
     planted.teach(model, 2, "others").await;
-    match life {
+    match scenario {
         Scenario::Restored => drop(order(model, Order::Restore { version: before }).await),
         Scenario::RestoredTwice => {
             let restored = order(model, Order::Restore { version: before }).await;
@@ -241,7 +241,7 @@ async fn live_and_erase(planted: &mut Planted, life: Scenario, by: By) -> u64 {
         By::Key => Selector::FeedbackId(format!("{KEY}-0")),
         By::Time => Selector::Accepted { since, until },
     };
-    if life == Scenario::ErasedLater {
+    if scenario == Scenario::ErasedLater {
         let selector = Selector::Accepted { since, until };
         model
             .retract(request(selector, Disposal::Keep))
@@ -251,12 +251,12 @@ async fn live_and_erase(planted: &mut Planted, life: Scenario, by: By) -> u64 {
     }
     let erased = model.retract(request(selector, Disposal::Erase)).await;
     let mut n_erased = erased.expect("it is erased").erased;
-    if life == Scenario::Corrected && !matches!(by, By::Source) {
+    if scenario == Scenario::Corrected && !matches!(by, By::Source) {
         let second = Selector::FeedbackId(format!("{KEY}-1"));
         let erased = model.retract(request(second, Disposal::Erase)).await;
         n_erased += erased.expect("it is erased").erased;
     }
-    if life == Scenario::Resent {
+    if scenario == Scenario::Resent {
         let again = planted.send(model, first).await;
         assert!(matches!(again, Accepted::Retracted { .. }), "{again:?}");
     }
@@ -328,11 +328,11 @@ async fn restores(planted: &Planted, name: &str) {
     }
 }
 
-async fn check(task: &'static str, kind: &str, life: Scenario, by: By) {
-    let name = format!("{task} {kind} {life:?} by {by:?}");
+async fn check(task: &'static str, kind: &str, scenario: Scenario, by: By) {
+    let name = format!("{task} {kind} {scenario:?} by {by:?}");
     let mut planted = Planted::new(task, kind);
-    let erased = live_and_erase(&mut planted, life, by).await;
-    let expected = match life {
+    let erased = run_and_erase(&mut planted, scenario, by).await;
+    let expected = match scenario {
         Scenario::Resent => 3,
         Scenario::Corrected => 2,
         _ => 1,
@@ -353,24 +353,24 @@ async fn check(task: &'static str, kind: &str, life: Scenario, by: By) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_nothing_of_erased_feedback_is_left_in_any_file() {
     for task in TASKS {
-        for life in LIVES {
-            check(task, KINDS[0], life, By::Source).await;
+        for scenario in SCENARIOS {
+            check(task, KINDS[0], scenario, By::Source).await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_however_it_is_chosen_and_learned_nothing_is_left() {
-    let lives = [
+    let scenarios = [
         Scenario::Restored,
         Scenario::Resent,
         Scenario::WithInputs,
         Scenario::Corrected,
     ];
     for kind in &KINDS[1..] {
-        for (life, task) in lives.into_iter().zip(TASKS.into_iter().cycle()) {
+        for (scenario, task) in scenarios.into_iter().zip(TASKS.into_iter().cycle()) {
             for by in [By::Key, By::Time] {
-                check(task, kind, life, by).await;
+                check(task, kind, scenario, by).await;
             }
         }
     }

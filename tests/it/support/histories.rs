@@ -46,19 +46,19 @@ pub(crate) struct History {
     rng: ChaCha8Rng,
     /// Predictions that were served, and how many events were said.
     served: Vec<Prediction>,
-    n_said: usize,
+    n_submitted: usize,
     /// Whether versions are asked for that hold what was retracted, which is refused.
     asks_tainted: bool,
 }
 
 impl History {
     /// Lives through `n_steps`.
-    pub(crate) fn live(toml: &str, seed: u64, n_steps: usize) -> History {
+    pub(crate) fn run(toml: &str, seed: u64, n_steps: usize) -> History {
         let mut history = History {
             room: LearnerHarness::new(toml),
             rng: ChaCha8Rng::seed_from_u64(seed),
             served: Vec::new(),
-            n_said: 0,
+            n_submitted: 0,
             asks_tainted: seed.is_multiple_of(4),
         };
         for _ in 0..n_steps {
@@ -70,11 +70,11 @@ impl History {
     fn step(&mut self) {
         match self.rng.random_range(0..100) {
             0..30 => self.predict(),
-            30..70 => self.say(),
+            30..70 => self.submit(),
             70..78 => self.bring(),
             78..82 => self.repeat(),
             82..88 => self.pass(),
-            88..92 => drop(self.room.tell(command(Order::Checkpoint))),
+            88..92 => drop(self.room.append(command(Order::Checkpoint))),
             92..95 => self.restore(),
             95..98 => self.retract(),
             _ => self.room.reload(),
@@ -88,7 +88,7 @@ impl History {
         self.served.push(prediction);
     }
 
-    fn say(&mut self) {
+    fn submit(&mut self) {
         let recent = self.served.len().saturating_sub(16);
         let Some(prediction) = self.served[recent..].choose(&mut self.rng).cloned() else {
             return;
@@ -98,7 +98,7 @@ impl History {
             _ => prediction.ids[0],
         };
         let signal = self.signal(&prediction.outputs);
-        self.tell(Subject::Prediction(id), signal);
+        self.append(Subject::Prediction(id), signal);
     }
 
     fn signal(&mut self, outputs: &Outputs) -> Signal {
@@ -118,24 +118,24 @@ impl History {
             batch,
             decision: None,
         };
-        self.tell(subject, Signal::Label(class.to_owned()));
+        self.append(subject, Signal::Label(class.to_owned()));
     }
 
-    fn tell(&mut self, subject: Subject, signal: Signal) {
-        self.n_said += 1;
+    fn append(&mut self, subject: Subject, signal: Signal) {
+        self.n_submitted += 1;
         let source = SOURCES.choose(&mut self.rng).expect("there are three");
-        self.room.tell(Event::Feedback(Feedback {
+        self.room.append(Event::Feedback(Feedback {
             subject,
             signal,
             source: (*source).to_owned(),
-            ..label(PredictionId(0), &format!("said-{}", self.n_said), "")
+            ..label(PredictionId(0), &format!("said-{}", self.n_submitted), "")
         }));
     }
 
     fn repeat(&mut self) {
-        if self.n_said > 0 {
-            self.room.tell(Event::Duplicate(Duplicate {
-                feedback_id: format!("said-{}", self.rng.random_range(1..=self.n_said)),
+        if self.n_submitted > 0 {
+            self.room.append(Event::Duplicate(Duplicate {
+                feedback_id: format!("said-{}", self.rng.random_range(1..=self.n_submitted)),
                 first_position: 1,
             }));
         }
@@ -146,7 +146,7 @@ impl History {
         let last = self.room.journal.last().map_or(0, |entry| entry.time.0);
         let now = Time(last + self.rng.random_range(0..40) * SECOND);
         if self.room.learner.next_tick().is_some_and(|due| due <= now) {
-            self.room.tell(Event::Tick(now));
+            self.room.append(Event::Tick(now));
         }
     }
 
@@ -167,14 +167,17 @@ impl History {
             .collect();
         if let Some(version) = whole.choose(&mut self.rng) {
             self.room
-                .tell(command(Order::Restore { version: *version }));
+                .append(command(Order::Restore { version: *version }));
         }
     }
 
     fn retract(&mut self) {
         let selector = match self.rng.random_range(0..3) {
             0 => Selector::Source(SOURCES.choose(&mut self.rng).expect("three").to_string()),
-            1 => Selector::FeedbackId(format!("said-{}", self.rng.random_range(0..=self.n_said))),
+            1 => Selector::FeedbackId(format!(
+                "said-{}",
+                self.rng.random_range(0..=self.n_submitted)
+            )),
             _ => {
                 let last = self.room.journal.last().map_or(0, |entry| entry.time.0);
                 let since = Time(self.rng.random_range(0..=last));
@@ -185,7 +188,7 @@ impl History {
         let retracted = retracted(&self.room.journal);
         let chosen = chosen(&self.room.journal, &selector);
         if let Some(first_position) = chosen.difference(&retracted).next() {
-            self.room.tell(command(Order::Retract(Retraction {
+            self.room.append(command(Order::Retract(Retraction {
                 selector,
                 first_position: *first_position,
                 disposal: Disposal::Keep,
@@ -260,21 +263,21 @@ pub(crate) fn twin(toml: &str, journal: &[Entry]) -> LearnerHarness {
             }),
             event => event.clone(),
         };
-        let step = room.tell_at(entry.time, event);
+        let step = room.append_at(entry.time, event);
         if let Some(version) = step.version.filter(|v| v.reason != Reason::Cadence) {
             made.insert(entry.position, version.version);
         }
     }
     if let Some(last) = journal.last() {
         // The first one's newest record may have let time go on.
-        room.tell_at(last.time, Event::Tick(last.time));
+        room.append_at(last.time, Event::Tick(last.time));
     }
     room
 }
 
 /// Checks everything that a history promises, in memory, and gives what lived through it.
 pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
-    let history = History::live(toml, seed, n_steps);
+    let history = History::run(toml, seed, n_steps);
     let learner = &history.room.learner;
     let journal = &history.room.journal;
     let mut again = LearnerHarness::empty(toml);

@@ -388,7 +388,7 @@ impl LearnerHarness {
     /// Its first entry is the description, as a journal holds it.
     pub(crate) fn journaled(toml: &str) -> LearnerHarness {
         let mut room = LearnerHarness::empty(toml);
-        room.tell(Event::Description(Description {
+        room.append(Event::Description(Description {
             toml: toml.to_owned(),
             build: "a build".to_owned(),
             profile: "a profile".to_owned(),
@@ -397,7 +397,7 @@ impl LearnerHarness {
     }
 
     /// Writes a cause down, one second after the one before, and the records that follow.
-    pub(crate) fn tell(&mut self, event: Event) -> Step {
+    pub(crate) fn append(&mut self, event: Event) -> Step {
         let step = self.apply(self.next(event));
         // Time goes on with a record, too, and may make the next version due.
         while let Some(record) = self.learner.unrecorded().into_iter().next() {
@@ -407,7 +407,7 @@ impl LearnerHarness {
     }
 
     /// The same, at a moment of its own.
-    pub(crate) fn tell_at(&mut self, time: Time, event: Event) -> Step {
+    pub(crate) fn append_at(&mut self, time: Time, event: Event) -> Step {
         let at = |room: &LearnerHarness, event| Entry {
             time,
             ..room.next(event)
@@ -484,18 +484,18 @@ impl LearnerHarness {
             position,
             batch,
         };
-        self.tell(Event::Prediction(prediction.clone()));
+        self.append(Event::Prediction(prediction.clone()));
         prediction
     }
 
     /// Says something of a prediction, under an id of its own.
-    pub(crate) fn say(&mut self, id: PredictionId, signal: Signal) -> Step {
+    pub(crate) fn submit(&mut self, id: PredictionId, signal: Signal) -> Step {
         let feedback_id = format!("feedback-{}", self.learner.position());
         let feedback = Feedback {
             signal,
             ..label(id, &feedback_id, "")
         };
-        self.tell(Event::Feedback(feedback))
+        self.append(Event::Feedback(feedback))
     }
 }
 

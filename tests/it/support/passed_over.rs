@@ -13,11 +13,11 @@ pub(crate) fn pass_over(lacks: &str) {
     let thread = std::thread::current();
     let line = format!("{}: {lacks}\n", thread.name().unwrap_or("a test"));
     // Not by a macro, whose output would be captured.
-    let told = std::io::stderr().write_all(format!("passed over: {line}").as_bytes());
+    let written = std::io::stderr().write_all(format!("passed over: {line}").as_bytes());
     let mut note = OpenOptions::new();
     let noted = note.create(true).append(true).open(note_of(parent()));
     let noted = noted.and_then(|mut note| note.write_all(line.as_bytes()));
-    told.and(noted).expect("it is noted");
+    written.and(noted).expect("it is noted");
 }
 
 /// Where the tests that were started by this process are noted: beside the programs.

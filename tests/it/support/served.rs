@@ -32,7 +32,7 @@ struct Served<'a> {
     runtime: &'a Runtime,
     rng: ChaCha8Rng,
     now: Arc<AtomicI64>,
-    n_said: usize,
+    n_submitted: usize,
 }
 
 /// Checks that what the engine makes of a history, live and recovered, is what it has to be.
@@ -42,30 +42,30 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
         runtime,
         rng: ChaCha8Rng::seed_from_u64(seed),
         now: Arc::default(),
-        n_said: 0,
+        n_submitted: 0,
     };
     let place = |what: &str| format!("seed {seed}, {what}: {toml}");
     served.write(&room.journal);
     let engine = served.open(room.learner.time());
     same(&engine, &room.learner, &place("recovered"));
-    let selector = served.live(&engine);
+    let selector = served.run(&engine);
     engine.close();
     drop(engine);
     let mut journal = served.journal(1);
-    let lived = expected(toml, &journal, &place("lived"));
-    let saved = served.saved(lived.position());
-    assert!(saved == lived, "{}", place("saved"));
+    let learner = expected(toml, &journal, &place("lived"));
+    let saved = served.saved(learner.position());
+    assert!(saved == learner, "{}", place("saved"));
 
     fs::remove_dir_all(served.workspace.data().join("m/checkpoints")).unwrap();
-    let engine = served.open(lived.time());
-    same(&engine, &lived, &place("replayed"));
+    let engine = served.open(learner.time());
+    same(&engine, &learner, &place("replayed"));
     let Some(selector) = selector else { return };
     // What came of the source since is taken back as well.
     let done = served.retract(&engine, selector, Disposal::Erase).unwrap();
     assert!(done.erased > 0, "{}", place("erased"));
     engine.close();
     drop(engine);
-    journal.extend(served.journal(lived.position() + 1));
+    journal.extend(served.journal(learner.position() + 1));
     let erased = expected(toml, &journal, &place("erased"));
     same(&served.open(erased.time()), &erased, &place("erased"));
 }
@@ -140,7 +140,7 @@ impl Served<'_> {
     }
 
     /// Rows, versions, and between them a source is taken back, if there is anything of it.
-    fn live(&mut self, engine: &Engine) -> Option<Selector> {
+    fn run(&mut self, engine: &Engine) -> Option<Selector> {
         let model = engine.model("m").unwrap();
         self.teach(model);
         let made = self.order(model, Order::Checkpoint).expect("it is made");
@@ -194,17 +194,21 @@ impl Served<'_> {
             let (batch, truth) = rows(500, 0.3).nth(skip).expect("rows go on");
             let snapshot = model.snapshot("").unwrap();
             let answer = wait(model.predict(&snapshot, batch, PredictOptions::default())).unwrap();
-            self.n_said += 1;
+            self.n_submitted += 1;
             let source = SOURCES.choose(&mut self.rng).expect("there are three");
-            let told = label(answer.ids[0], &format!("served-{}", self.n_said), truth);
+            let feedback = label(
+                answer.ids[0],
+                &format!("served-{}", self.n_submitted),
+                truth,
+            );
             let signal = match answer.outputs {
                 Outputs::Actions { .. } => Signal::Reward(self.rng.random_range(0..3).into()),
-                _ => told.signal.clone(),
+                _ => feedback.signal.clone(),
             };
             let feedback = Feedback {
                 source: (*source).to_owned(),
                 signal,
-                ..told
+                ..feedback
             };
             let receipt = model.accept(feedback).expect("there is room");
             let accepted = self.runtime.block_on(receipt.wait());

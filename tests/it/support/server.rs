@@ -147,8 +147,8 @@ impl Server {
     /// Tells it to stop, and expects that it did well.
     pub(crate) fn stop(mut self) {
         kill(self.child.id(), libc::SIGTERM);
-        let said = self.lines.recv_timeout(WAIT_MAX);
-        assert_eq!(said, Err(RecvTimeoutError::Disconnected), "one line only");
+        let line = self.lines.recv_timeout(WAIT_MAX);
+        assert_eq!(line, Err(RecvTimeoutError::Disconnected), "one line only");
         assert_eq!(self.child.wait().expect("its status").code(), Some(0));
     }
 

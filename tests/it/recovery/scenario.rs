@@ -63,11 +63,11 @@ pub(super) struct Scenario {
 }
 
 /// Lives, on a disk with a fault or on a sound one.
-pub(super) async fn live(fault: Option<Fault>) -> Scenario {
+pub(super) async fn run(fault: Option<Fault>) -> Scenario {
     let clocked = Clocked::new(SHORT);
     let root = clocked.workspace.data().parent().unwrap().to_owned();
     let (recording, disk) = Recording::failing(&root, fault);
-    let mut life = Scenario {
+    let mut scenario = Scenario {
         clocked,
         recording,
         disk,
@@ -79,24 +79,24 @@ pub(super) async fn live(fault: Option<Fault>) -> Scenario {
         after_failure: Vec::new(),
         appended: BTreeMap::new(),
     };
-    life.first().await;
-    life.clocked.pass(20);
-    life.second().await;
-    life.appended = appended(&life.recording);
-    life
+    scenario.first().await;
+    scenario.clocked.pass(20);
+    scenario.second().await;
+    scenario.appended = appended(&scenario.recording);
+    scenario
 }
 
 /// A sound life in which something of this did not happen would show less.
-pub(super) fn shown(life: &Scenario) {
-    assert!(!life.ever_failed);
+pub(super) fn shown(scenario: &Scenario) {
+    assert!(!scenario.ever_failed);
     // Eighteen rows, five versions and an erasure.
-    assert_eq!(life.acknowledged.len(), 18 + 5 + 1);
-    let erased = life.acknowledged.iter().map(|one| match &one.what {
+    assert_eq!(scenario.acknowledged.len(), 18 + 5 + 1);
+    let erased = scenario.acknowledged.iter().map(|one| match &one.what {
         AcknowledgedEvent::Erased(certificate) => certificate.erased,
         _ => 0,
     });
     assert_eq!(erased.sum::<u64>(), 4);
-    assert!(life.clocked.first_position() > 1, "segments went");
+    assert!(scenario.clocked.first_position() > 1, "segments went");
 }
 
 /// What stands in every segment that there ever was.
@@ -272,7 +272,7 @@ impl Scenario {
     /// Asks what is not journaled.
     fn ask(&mut self, model: &ServedModel) {
         let snapshot = model.snapshot("").unwrap();
-        let outputs = says(|batch| {
+        let outputs = answers(|batch| {
             let options = PredictOptions {
                 journal: false,
                 explore: false,
@@ -289,7 +289,7 @@ impl Scenario {
     }
 }
 
-fn says(answer: impl Fn(Batch) -> Outputs) -> Vec<Outputs> {
+fn answers(answer: impl Fn(Batch) -> Outputs) -> Vec<Outputs> {
     rows(8, 0.0).map(|(batch, _)| answer(batch)).collect()
 }
 
@@ -337,15 +337,15 @@ impl Scenario {
     }
 
     fn found(&self, journal: &Path, last: u64) -> Result<Found, String> {
-        let said = |error: perennial::store::Error| error.to_string();
-        let mut reader = Reader::from_start(journal, last).map_err(said)?;
+        let sentence = |error: perennial::store::Error| error.to_string();
+        let mut reader = Reader::from_start(journal, last).map_err(sentence)?;
         let first = reader.next_position();
         let mut erased = BTreeSet::new();
         let mut entries = Vec::new();
         for position in 1..first {
             entries.push(self.appended[&position].clone());
         }
-        while let Some(entry) = reader.next(last).map_err(said)? {
+        while let Some(entry) = reader.next(last).map_err(sentence)? {
             match entry.event {
                 Event::Erased(_) => {
                     erased.insert(entry.position);
@@ -425,7 +425,7 @@ impl Scenario {
             for one in answered.extract_if(.., |one| one.position == position) {
                 let learned = room.learner.model();
                 let ours = ours.get_or_insert_with(|| {
-                    says(|row| learned.predict(&row, Choice::Best).unwrap())
+                    answers(|row| learned.predict(&row, Choice::Best).unwrap())
                 });
                 if *ours != one.outputs {
                     return Err(format!("at {position} it answered otherwise"));
