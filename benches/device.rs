@@ -1,4 +1,4 @@
-//! What a device makes of a network and of an encoder: rows answered and updates made a second.
+//! The rate of a device on a network and an encoder: rows answered and updates made a second.
 //!
 //! `cargo bench --bench device` computes on the processor, by the steps of a GPU; `cargo bench
 //! --features cuda --bench device -- cuda:0` on a GPU. `benches/device.py` runs it beside PyTorch on

@@ -1,4 +1,4 @@
-//! What a pretrained encoder costs a prediction: latency at two lengths, and texts a second one at
+//! The cost of a pretrained encoder to a prediction: latency at two lengths, and texts a second one at
 //! a time, from many callers at once, and in one request.
 //!
 //! `PERENNIAL_ENCODER=FOLDER cargo bench --bench encoder`, with a folder like all-MiniLM-L6-v2.

@@ -1,4 +1,4 @@
-//! What feedback costs: events a second through one stream, and how long until it is on disk.
+//! The cost of feedback: events a second through one stream, and how long until it is on disk.
 //!
 //! Invariant: the server is the program itself, in a process of its own, with every sync real.
 //!
@@ -80,7 +80,7 @@ async fn measure(n_events: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an acknowledgement may take.
+/// The longest time that an acknowledgement may take.
 fn limit(sync: Duration) -> Duration {
     (sync * 4).max(Duration::from_millis(10))
 }

@@ -1,4 +1,4 @@
-//! What is kept of the past: the tables of continual learning on MNIST, through the real learner.
+//! Forgetting: the tables of continual learning on MNIST, through the real learner.
 //!
 //! Invariant: nothing here learns. Events go through `Learner::apply` under a description that
 //! stands below in the open, and what is scored is what `learner.model()` answers, on all test
@@ -7,8 +7,6 @@
 //! `cargo bench --bench forgetting`, or some of it: `cargo bench --bench forgetting -- split/der`.
 //! With `--quick`, a smoke test of seconds whose figures mean nothing.
 
-#[path = "forgetting/course.rs"]
-mod course;
 #[path = "learn/data.rs"]
 mod data;
 #[path = "learn/events.rs"]
@@ -17,8 +15,10 @@ mod events;
 mod models;
 #[path = "forgetting/tables.rs"]
 mod tables;
-#[path = "forgetting/worlds.rs"]
-mod worlds;
+#[path = "forgetting/task_run.rs"]
+mod task_run;
+#[path = "forgetting/task_sequence.rs"]
+mod task_sequence;
 
 use anyhow::Result;
 
@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Seeds of every figure: of the stream's order and views, and of the learner.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// What is asked for, and on what.
+/// The options and the data.
 pub struct Bench {
     pub(crate) train: Images,
     pub(crate) test: Images,

@@ -1,5 +1,5 @@
-//! What learning costs: `Learner::apply` on events in memory, per second of CPU; and what wide
-//! inputs cost beside their arithmetic.
+//! The cost of learning: `Learner::apply` on events in memory, per second of CPU; and that of wide
+//! inputs beside their arithmetic.
 //!
 //! Invariant: only what a row names is timed, by the CPU time of its own thread; every run of
 //! `apply` starts from a learner that has learned nothing and takes the same events. The events

@@ -1,4 +1,4 @@
-//! What a prediction costs beside a bare gRPC echo, and what a learner beside it costs.
+//! The cost of a prediction beside a bare gRPC echo, and that of a learner beside it.
 //!
 //! Invariant: every figure compares servers of the same run, taken in turn; CPU time is the
 //! server's alone, because it runs in a process of its own.
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::child::{Kind, Running};
-use crate::load::{Client, Seen};
+use crate::child::{Kind, ServerProcess};
+use crate::load::{Client, LoadResult};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -95,7 +95,7 @@ impl Figures {
     }
 }
 
-/// What is known of one server, or of one condition.
+/// The measurements of one server, or of one condition.
 #[derive(Default)]
 struct Table {
     cpu_us: Figures,
@@ -105,10 +105,10 @@ struct Table {
 }
 
 impl Table {
-    fn add(&mut self, seen: &Seen) {
-        self.p50_us.0.push(seen.quantile_us(0.5));
-        self.p99_us.0.push(seen.quantile_us(0.99));
-        self.per_second.0.push(seen.per_second());
+    fn add(&mut self, result: &LoadResult) {
+        self.p50_us.0.push(result.quantile_us(0.5));
+        self.p99_us.0.push(result.quantile_us(0.99));
+        self.per_second.0.push(result.per_second());
     }
 
     fn print(&self, name: &str) {
@@ -145,21 +145,21 @@ async fn cost(
     n_requests: usize,
     table: &mut Table,
 ) -> anyhow::Result<f64> {
-    let server = Running::start(kind)?;
+    let server = ServerProcess::start(kind)?;
     let client = Client::connect(&server).await?;
     client.load(in_flight, n_requests.div_ceil(8)).await?;
     client.settle(kind).await?;
     let before = server.cpu()?;
-    let seen = client.load(in_flight, n_requests).await?;
+    let result = client.load(in_flight, n_requests).await?;
     client.settle(kind).await?;
     let cpu = server.cpu()? - before;
     let cpu_us = cpu.as_secs_f64() * 1e6 / n_requests as f64;
     table.cpu_us.0.push(cpu_us);
-    table.add(&seen);
+    table.add(&result);
     Ok(cpu_us)
 }
 
-/// What happens beside the predictions.
+/// The work beside the predictions.
 #[derive(Clone, Copy, PartialEq)]
 enum Beside {
     Nothing,
@@ -178,19 +178,19 @@ async fn beside_learner(n_requests: usize) -> anyhow::Result<()> {
             "the learner works, feedback comes as fast as it is taken",
         ),
     ];
-    let mut tables: [Lesson; 3] = Default::default();
+    let mut tables: [LearningTable; 3] = Default::default();
     for _ in 0..N_ROUNDS {
         for ((beside, _), table) in conditions.iter().zip(&mut tables) {
-            lesson(*beside, n_requests, table).await?;
+            learn_beside(*beside, n_requests, table).await?;
         }
     }
     println!("{BESIDE} in flight, {N_ROUNDS} x {n_requests} requests each, in turn");
-    for ((beside, name), lesson) in conditions.iter().zip(&tables) {
-        lesson.table.print(name);
+    for ((beside, name), measured) in conditions.iter().zip(&tables) {
+        measured.table.print(name);
         if *beside != Beside::Nothing {
-            println!("  learned         {}", lesson.learned.shown(1.0, 0));
-            println!("  learned/s       {}", lesson.per_second.shown(1.0, 0));
-            println!("  not yet learned {}", lesson.left.shown(1.0, 0));
+            println!("  learned         {}", measured.learned.shown(1.0, 0));
+            println!("  learned/s       {}", measured.per_second.shown(1.0, 0));
+            println!("  not yet learned {}", measured.left.shown(1.0, 0));
         }
     }
     println!();
@@ -199,7 +199,7 @@ async fn beside_learner(n_requests: usize) -> anyhow::Result<()> {
 
 /// Predictions beside a learner.
 #[derive(Default)]
-struct Lesson {
+struct LearningTable {
     table: Table,
     /// Examples learned while the predictions were made, and those that waited at their end.
     learned: Figures,
@@ -207,8 +207,12 @@ struct Lesson {
     left: Figures,
 }
 
-async fn lesson(beside: Beside, n_requests: usize, lesson: &mut Lesson) -> anyhow::Result<()> {
-    let server = Running::start(Kind::Perennial)?;
+async fn learn_beside(
+    beside: Beside,
+    n_requests: usize,
+    table: &mut LearningTable,
+) -> anyhow::Result<()> {
+    let server = ServerProcess::start(Kind::Perennial)?;
     let client = Client::connect(&server).await?;
     client.load(BESIDE, n_requests.div_ceil(4)).await?;
     client.settle(Kind::Perennial).await?;
@@ -225,13 +229,13 @@ async fn lesson(beside: Beside, n_requests: usize, lesson: &mut Lesson) -> anyho
         tokio::spawn(async move { teacher.teach("beside", N_EVENTS_MAX, stop).await })
     });
     let from = client.position().await?;
-    let seen = client.load(BESIDE, n_requests).await?;
+    let result = client.load(BESIDE, n_requests).await?;
     let to = client.position().await?;
     stop.store(true, Relaxed);
     if let Some(streaming) = streaming {
         positions.extend(streaming.await??);
     }
-    lesson.table.add(&seen);
+    table.table.add(&result);
     if beside == Beside::Nothing {
         return Ok(());
     }
@@ -244,11 +248,11 @@ async fn lesson(beside: Beside, n_requests: usize, lesson: &mut Lesson) -> anyho
         "{} examples learned, expected {learned}",
         status.examples
     );
-    lesson.learned.0.push(learned as f64);
-    lesson
+    table.learned.0.push(learned as f64);
+    table
         .per_second
         .0
-        .push(learned as f64 / seen.took.as_secs_f64());
-    lesson.left.0.push(left as f64);
+        .push(learned as f64 / result.took.as_secs_f64());
+    table.left.0.push(left as f64);
     Ok(())
 }

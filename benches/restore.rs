@@ -1,4 +1,4 @@
-//! What a restore takes where the machine is busy: on one core that two other processes of the same
+//! The time of a restore where the machine is busy: on one core that two other processes of the same
 //! niceness never leave.
 //!
 //! Invariant: everything, this program included, is bound to one core; every restore is followed by
@@ -24,7 +24,7 @@ use crate::support::server::{Client, Server};
 
 const N_RESTORES: usize = 20;
 const N_BUSY: usize = 2;
-/// What each of them may take, in effect and until it is answered.
+/// The limit of each of them, in effect and until it is answered.
 const LIMIT: Duration = Duration::from_secs(1);
 /// Between two answers: to ask without a pause would be one more busy process.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

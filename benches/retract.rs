@@ -1,4 +1,4 @@
-//! What it takes to take a source back, and what predictions feel of it.
+//! The cost of retracting a source, and its effect on predictions.
 //!
 //! Invariant: predictions go on without a pause from before the order until after its version is
 //! served.

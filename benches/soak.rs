@@ -28,7 +28,7 @@ const WARM_UP: Duration = Duration::from_secs(60);
 const LIMITS: &str =
     "\n[journal]\nbytes_max = \"64MiB\"\nretract_within = \"1s\"\nage_max = \"5s\"\n";
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 struct Count {
     predictions: u64,

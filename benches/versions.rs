@@ -1,4 +1,4 @@
-//! What many versions leave behind: the bytes of a state that has made them all, and the memory
+//! The cost of many versions: the bytes of a state that has made them all, and the memory
 //! that a replay of their journal takes.
 //!
 //! Invariant: a version after each example, of which ten are kept; the replay is a process of its

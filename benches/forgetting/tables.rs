@@ -5,9 +5,9 @@
 use anyhow::Result;
 
 use crate::Bench;
-use crate::course;
 use crate::models::{self, Setting};
-use crate::worlds::World;
+use crate::task_run;
+use crate::task_sequence::TaskSequence;
 
 /// Slots of memory.
 const SLOTS: [usize; 3] = [200, 500, 5120];
@@ -58,7 +58,8 @@ pub(crate) fn split(bench: &Bench) -> Result<()> {
         for slots in SLOTS {
             let toml = models::network(setting, PER_UPDATE, slots);
             let name = format!("split/{}/{slots}", setting.strategy);
-            let accuracy = |seed| Ok(course::through(bench, World::Split, &toml, seed)?.accuracy);
+            let accuracy =
+                |seed| Ok(task_run::through(bench, TaskSequence::Split, &toml, seed)?.accuracy);
             cells.push(figure(bench, &name, accuracy)?);
         }
         title.line(setting.strategy, &cells);
@@ -76,7 +77,8 @@ pub(crate) fn analytic(bench: &Bench) -> Result<()> {
     for features in [1000, 2000, 4000] {
         let toml = models::analytic(features);
         let name = format!("analytic/{features}");
-        let accuracy = |seed| Ok(course::through(bench, World::Split, &toml, seed)?.accuracy);
+        let accuracy =
+            |seed| Ok(task_run::through(bench, TaskSequence::Split, &toml, seed)?.accuracy);
         let cell = figure(bench, &name, accuracy)?;
         title.line(&features.to_string(), &[cell]);
     }
@@ -85,9 +87,12 @@ pub(crate) fn analytic(bench: &Bench) -> Result<()> {
 
 /// Domain-incremental, by strategy.
 pub(crate) fn domains(bench: &Bench) -> Result<()> {
-    for (world, name) in [(World::Rotated, "rotated"), (World::Permuted, "permuted")] {
+    for (sequence, name) in [
+        (TaskSequence::Rotated, "rotated"),
+        (TaskSequence::Permuted, "permuted"),
+    ] {
         let mut title = Title::new(format!(
-            "{world:?}-MNIST, domain-incremental: {} tasks, one pass, MLP 784-100-100-10, sgd, \
+            "{sequence:?}-MNIST, domain-incremental: {} tasks, one pass, MLP 784-100-100-10, sgd, \
              128 new examples an update, 500 slots\nstrategy | test accuracy, % | forgotten, %",
             bench.n_tasks
         ));
@@ -95,7 +100,7 @@ pub(crate) fn domains(bench: &Bench) -> Result<()> {
             let toml = models::network(setting, 128, 500);
             let name = format!("{name}/{}", setting.strategy);
             let both = |seed| {
-                let report = course::through(bench, world, &toml, seed)?;
+                let report = task_run::through(bench, sequence, &toml, seed)?;
                 Ok([report.accuracy, report.forgotten])
             };
             title.line(setting.strategy, &figures(bench, &name, both)?);
@@ -113,7 +118,7 @@ pub(crate) fn events(bench: &Bench) -> Result<()> {
     );
     for strategy in ["er", "er-ace", "der++", "cls-er"] {
         let toml = models::network(&setting(strategy, 0.05, 16), 1, 500);
-        let both = |seed| course::one_by_one(bench, World::Split, &toml, seed);
+        let both = |seed| task_run::one_by_one(bench, TaskSequence::Split, &toml, seed);
         let cells = figures(bench, &format!("event/{strategy}"), both)?;
         title.line(strategy, &cells);
     }
@@ -128,7 +133,7 @@ pub(crate) fn bandit(bench: &Bench) -> Result<()> {
             .to_owned(),
     );
     let auto = models::arms("");
-    let both = |seed| course::rewarded(bench, &auto, seed);
+    let both = |seed| task_run::rewarded(bench, &auto, seed);
     title.line("the defaults", &figures(bench, "bandit/defaults", both)?);
     Ok(())
 }

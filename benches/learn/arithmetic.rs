@@ -1,4 +1,4 @@
-//! What wide inputs cost beside the arithmetic that they need.
+//! The cost of wide inputs beside the arithmetic that they need.
 //!
 //! Invariant: what is measured and what it stands beside take turns in the same run, by the same
 //! clock: the CPU time of one thread.

@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status};
 
 const DESCRIPTION: &str = include_str!("../../models/digits/model.toml");
 
-/// Which server.
+/// The kind of server.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     /// Answers every prediction at once with the same bytes.
@@ -43,15 +43,15 @@ impl Kind {
 }
 
 /// A server that runs; dropping it ends it.
-pub(crate) struct Running {
+pub(crate) struct ServerProcess {
     pub port: u16,
     child: Child,
     _folder: TempDir,
 }
 
-impl Running {
+impl ServerProcess {
     /// Starts a server on a fresh folder and waits until it listens.
-    pub(crate) fn start(kind: Kind) -> anyhow::Result<Running> {
+    pub(crate) fn start(kind: Kind) -> anyhow::Result<ServerProcess> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", kind.word()])
@@ -64,7 +64,7 @@ impl Running {
         let stdout = child.stdout.take().context("its stdout is piped")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let port = line.trim().parse().context("the server told no port")?;
-        Ok(Running {
+        Ok(ServerProcess {
             port,
             child,
             _folder: folder,
@@ -85,7 +85,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
@@ -96,7 +96,7 @@ impl Drop for Running {
 pub(crate) fn serve(kind: &str, folder: &Path) -> anyhow::Result<()> {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        // What was journaled need not be learned: the folder goes with the measurement.
+        // Journaled entries need not be learned: the folder goes with the measurement.
         std::process::exit(0);
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()

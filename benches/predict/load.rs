@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::child::{Kind, Running};
+use crate::child::{Kind, ServerProcess};
 use crate::quantile::quantile;
 
 /// Different rows, sent in turn.
@@ -42,14 +42,14 @@ pub(crate) struct Client {
     rows: Arc<Vec<Bytes>>,
 }
 
-/// What a load saw.
-pub(crate) struct Seen {
+/// The result of a load: its latencies and its time.
+pub(crate) struct LoadResult {
     /// Sorted.
     pub latencies: Vec<Duration>,
     pub took: Duration,
 }
 
-impl Seen {
+impl LoadResult {
     pub(crate) fn quantile_us(&self, share: f64) -> f64 {
         quantile(&self.latencies, share).as_secs_f64() * 1e6
     }
@@ -60,7 +60,7 @@ impl Seen {
 }
 
 impl Client {
-    pub(crate) async fn connect(server: &Running) -> anyhow::Result<Client> {
+    pub(crate) async fn connect(server: &ServerProcess) -> anyhow::Result<Client> {
         let address = format!("http://127.0.0.1:{}", server.port);
         let endpoint = Endpoint::from_shared(address)?.tcp_nodelay(true);
         Ok(Client {
@@ -70,7 +70,11 @@ impl Client {
     }
 
     /// Sends `n_requests`, `in_flight` at a time.
-    pub(crate) async fn load(&self, in_flight: usize, n_requests: usize) -> anyhow::Result<Seen> {
+    pub(crate) async fn load(
+        &self,
+        in_flight: usize,
+        n_requests: usize,
+    ) -> anyhow::Result<LoadResult> {
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for task in 0..in_flight {
@@ -96,7 +100,7 @@ impl Client {
         let took = started.elapsed();
         latencies.sort_unstable();
         ensure!(!latencies.is_empty(), "no requests");
-        Ok(Seen { latencies, took })
+        Ok(LoadResult { latencies, took })
     }
 
     /// The position of the state that answers now.

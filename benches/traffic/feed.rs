@@ -19,7 +19,7 @@ use crate::support::server::Client;
 /// Events that wait to be sent.
 const UNSENT_MAX: usize = 1024;
 
-/// What came back.
+/// The replies.
 pub(crate) struct Fed {
     /// From due to acknowledged, rising; from the first event on where there is no rate.
     pub latencies: Vec<Duration>,

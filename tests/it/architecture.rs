@@ -14,7 +14,7 @@ const ROOMS: [&str; 10] = [
 ];
 /// Rooms that are functions of their arguments and nothing else.
 const PURE: [&str; 5] = ["event", "device", "onnx", "model", "learn"];
-/// What stands before code that only tests have.
+/// The attribute of code that only tests have.
 const TESTS: &str = "#[cfg(test)]";
 const LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 60;
@@ -255,7 +255,7 @@ fn pure_rooms_name_no_world() {
     let pure = |file: &Source| PURE.contains(&file.room());
     check_words("pure rooms", &files, &words, pure);
     check("pure rooms", &files, |file| {
-        // What the program was built for is known before it runs.
+        // The target of the build is a constant.
         let reads = |line: &str| mentions(&line.replace("std::env::consts", ""), "std::env");
         let lines = file.code().filter(|(_, line)| pure(file) && reads(line));
         lines

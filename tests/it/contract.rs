@@ -1,4 +1,4 @@
-//! What every learner keeps to, whatever its kind, network, optimizer, strategy and task.
+//! The contract of every learner, whatever its kind, network, optimizer, strategy and task.
 //!
 //! Invariant: one list of checks, and every combination passes all of it.
 
@@ -38,7 +38,7 @@ fn value(batch: &Batch) -> f64 {
     100.0 + 3.0 * x - 2.0 * y
 }
 
-/// What the world says of an answer; `action` is what a bandit did.
+/// The truth of an answer; `action` is that of a bandit.
 fn truth(case: &Case, batch: &Batch, class: &str, action: u32) -> Signal {
     match case.task {
         "classification" => Signal::Label(class.to_owned()),

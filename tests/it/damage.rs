@@ -1,4 +1,4 @@
-//! What is damaged: a journal cut at any byte, any bit turned, and every kind of file that does
+//! Damage: a journal cut at any byte, any bit turned, and every kind of file that does
 //! not belong.
 //!
 //! Invariant: nothing that had been synced goes unseen. `cargo test --release --test soak -- damage` does the same

@@ -14,7 +14,7 @@ use perennial::model::{Choice, Spec};
 const N_ROWS: usize = 230;
 const TURN: f64 = 0.3;
 
-/// What is compared everywhere: every learner of the contract with every task, and networks with
+/// The descriptions compared everywhere: every learner of the contract with every task, and networks with
 /// updates of more than one example.
 fn descriptions() -> Vec<String> {
     let batches = |toml: String| {
@@ -40,7 +40,7 @@ fn descriptions() -> Vec<String> {
     all
 }
 
-/// What is true of a row; a bandit is told what it earned.
+/// The truth of a row; for a bandit its reward.
 fn truth(outputs: &Outputs, class: &str) -> Signal {
     let is_a = class == "a";
     match outputs {

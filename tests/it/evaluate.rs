@@ -70,7 +70,7 @@ fn csv(workspace: &Workspace, n_rows: usize) -> PathBuf {
     file(workspace, "rows.csv", lines)
 }
 
-/// What does not depend on the machine.
+/// The fields that do not depend on the machine.
 fn result(object: &Value) -> Value {
     let mut object = object.clone();
     let fields = object.as_object_mut().expect("an object");
@@ -204,7 +204,7 @@ fn classes_that_were_never_described_are_let_in() {
     assert!(number("last_2000_accuracy") > 0.98, "{report}");
     assert!(report["classes"]["new"]["recall"].as_f64() > Some(0.98));
     assert_eq!(report["classes"]["rare"]["count"], 20);
-    // What is rare is told of without being asked for.
+    // Rare classes are reported without an option.
     let rare = report["rare_classes"].as_object().expect("rare classes");
     assert_eq!(rare.keys().collect::<Vec<_>>(), ["rare"]);
     assert_eq!(rare["rare"]["recall"], report["classes"]["rare"]["recall"]);
@@ -272,7 +272,7 @@ fn a_policy_is_valued_on_decisions_of_another() {
     let size = of["effective_sample_size"].as_f64().expect("a number");
     assert!((900.0..1100.0).contains(&size), "{report}");
     assert_eq!(of["largest_weight"], 2.0);
-    // What is learned later values later decisions less well.
+    // Delayed feedback values later decisions less well.
     let late = objects(&[&args[..], &["--delay", "1000"]].concat()).remove(0);
     let value = late["off_policy"]["snips"]["value"]
         .as_f64()

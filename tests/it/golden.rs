@@ -32,7 +32,7 @@ use perennial::store::{
     Config, Directory, Disk, Journal, Manifest, Reader, checkpoint, erase, verify,
 };
 
-/// What never changes of a golden journal: its last position, how many payloads are erased, and
+/// The constants of a golden journal: its last position, how many payloads are erased, and
 /// the chain over all entries.
 const SAMPLES: (u64, u64, &str) = (
     26,

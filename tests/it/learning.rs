@@ -1,4 +1,4 @@
-//! What learning comes to: rewards as they arrive, silence, preferences, classes that come later.
+//! Learning from rewards as they arrive, silence, preferences, and classes that come later.
 //!
 //! Invariant: whatever order signals come in, a prediction counts with what it earned in the end.
 

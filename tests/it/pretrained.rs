@@ -61,7 +61,7 @@ fn values(part: &Part) -> Vec<f32> {
         .collect()
 }
 
-/// What the network of these parts says of a row, written out.
+/// The outputs of the network of these parts for a row, written out.
 fn forward(parts: &[Part], x: [f32; 3]) -> [f32; 2] {
     let layer = |x: &[f32], weight: &Part, bias: &Part| -> Vec<f32> {
         let rows = values(weight);

@@ -1,4 +1,4 @@
-//! What survives: restarts, restores, damage, power cuts and a disk that refuses.
+//! Recovery from restarts, restores, damage, power cuts and a disk that refuses.
 //!
 //! `cargo test --release --test soak -- damage` cuts and refuses after every change, and not only every few.
 
@@ -285,7 +285,7 @@ async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
     let learned = digest(good);
     engine.close();
     drop(engine);
-    // What cannot be learned is durable, and stands in the way of the next start.
+    // An entry that cannot be learned is durable, and stands in the way of the next start.
     let engine = workspace.open();
     let State::Unavailable(why) = state(&engine, "bad") else {
         panic!("it cannot be recovered")

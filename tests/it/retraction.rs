@@ -115,7 +115,7 @@ async fn p6_a_retracted_source_was_never_there() {
         assert_eq!(digest(model), digest(twin), "{toml}");
         assert_eq!(answers(model), answers(twin), "{toml}");
 
-        // What holds it is not restored, what does not is, and it stays away after a restart.
+        // Versions with it are not restored, others are, and it stays excluded after a restart.
         let refused = model.check_restore(after.version).unwrap_err().to_string();
         assert!(
             refused.contains("holds feedback that was retracted; version 4"),
@@ -278,7 +278,7 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
             .contains("erased"),
         "{audit:?}"
     );
-    // What was asked, and of whom, is still known.
+    // The inputs and the version are still known.
     let inputs: Vec<&str> = audit.inputs.iter().map(|(name, _)| &name[..]).collect();
     assert_eq!(inputs, ["x", "y", "c"]);
     assert_eq!(audit.names, ["a", "b"]);

@@ -209,7 +209,7 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
     assert_eq!(heard[0]["source"], "bad");
     assert_eq!(heard[0]["retracted"], false);
     server.json(&["retract", "m", "--source", "bad"]);
-    // What was answered then stays so; what shaped it is told, too.
+    // The recorded answer stays so, and the feedback that led to it is named, too.
     let later = server.json(&without);
     assert_eq!(later["again"], report["answer"]);
     let heard = server.json(&["audit", &taught.before])["feedback"].clone();

@@ -1,4 +1,4 @@
-//! What is known of versions: all that a restore, a retraction or an audit can still ask, and no
+//! The facts kept of versions: all that a restore, a retraction or an audit can still ask, and no
 //! more.
 //!
 //! Invariant: its bytes do not grow with the versions that were made; a version that was not
@@ -87,7 +87,7 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
         let source = format!("source-{}", n / 1000);
         let (_, position) = submit(&mut room, n, &source);
         if n % 1000 == 500 {
-            // What was said since the last thousand began.
+            // Feedback since the last thousand began.
             give(&mut room, Order::Checkpoint);
             retract(&mut room, &source, position - 1000);
             give(&mut room, Order::Restore { version: 1 });
@@ -272,7 +272,7 @@ async fn p12_a_version_that_is_gone_is_told_of_and_keeps_nothing_from_being_audi
     assert!(matches!(gone, Error::NoLongerKept { .. }), "{gone}");
     let expected = "model \"m\": version 4 is no longer kept; it has 1, 12, 13";
     assert_eq!(gone.to_string(), expected);
-    // What was said before it is taken back through it.
+    // Feedback from before it is taken back through it.
     let request = Retract {
         selector: Selector::FeedbackId("first-1".to_owned()),
         actor: String::new(),

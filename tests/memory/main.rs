@@ -1,4 +1,4 @@
-//! What replay and retraction hold in memory of the versions that a history makes and brings back.
+//! The memory that replay and retraction take for the versions that a history makes and brings back.
 //!
 //! Invariant: their peak does not depend on how many there are, nor on how many were made.
 
@@ -84,7 +84,7 @@ async fn p8_p12_the_peak_of_a_replay_does_not_depend_on_the_versions_brought_bac
 }
 
 async fn brought_back() {
-    // What is made once in a process is no part of it.
+    // Allocations made once in a process are no part of it.
     peaks(0).await;
     let [retract, replay, state] = peaks(0).await;
     let [retract_many, replay_many, _] = peaks(30).await;

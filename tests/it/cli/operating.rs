@@ -1,4 +1,4 @@
-//! What whoever runs the program is told: of orders, of refusals, of a run that is stopped.
+//! The log and the messages for an operator: orders, refusals, and a run that is stopped.
 
 use std::ffi::CString;
 use std::fs::{self, File};

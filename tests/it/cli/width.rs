@@ -1,4 +1,4 @@
-//! What fits a terminal of 80 columns.
+//! Output fits a terminal of 80 columns.
 
 use crate::support::server::{Server, run};
 use crate::support::{AUTO, Workspace};

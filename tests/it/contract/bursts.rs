@@ -11,10 +11,10 @@ use crate::support::cases::{Case, SEED, case, gradient, learners};
 use crate::support::{LearnerHarness, rows};
 
 const ROUNDS: usize = 600;
-/// What each of two actions earns in the end.
+/// The final reward of each of two actions.
 const EARNED: [f64; 2] = [1.8, 0.4];
 
-/// What a round looks like.
+/// The rows of a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rows {
     /// All alike.

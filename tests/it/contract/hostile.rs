@@ -49,7 +49,7 @@ enum Word {
     New,
 }
 
-/// What the world says.
+/// The signals of a stream.
 #[derive(Clone, Copy, Debug)]
 enum Says {
     True,
@@ -241,7 +241,7 @@ fn p7_whatever_comes_the_state_stays_finite_and_answers_sane() {
     }
 }
 
-/// What goes wrong for long.
+/// Faults that last.
 const BAD: [(&str, Stretch); 7] = [
     (
         "wild numbers",

@@ -21,7 +21,7 @@ enum Written {
     ByPlace,
 }
 
-/// What changes the places of labels.
+/// The order that changes the places of labels.
 #[derive(Clone, Copy, Debug)]
 enum Undone {
     ByRestore,
@@ -75,7 +75,7 @@ fn command(room: &mut LearnerHarness, order: Order) {
     assert_eq!(step.refused, None);
 }
 
-/// What is answered of a row: the label, and the prediction, which waits from now on.
+/// The answer to a row: the label, and the prediction, which waits from now on.
 fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, PredictionId) {
     let model = room.learner.model();
     let position = room.learner.position();
@@ -151,7 +151,7 @@ fn an_answer_is_judged_by_its_label_whatever_its_place_is_by_then() {
             let old = judged(kind, REVISION, Written::ByPlace, undone);
             assert_eq!(old, all, "{kind}, {undone:?}, without labels");
         }
-        // What an older program made of its entries stays.
+        // The state that an older program made of its entries stays.
         let old = judged("neighbours", 1, Written::ByPlace, undone);
         assert_eq!(old, (0.0, N_ROWS as f64), "{undone:?}");
     }

@@ -15,8 +15,8 @@ const RARE: f64 = 0.02;
 /// Deviations that chance does not reach.
 const SURE: f64 = 5.0;
 
-/// What each action's draws, divided by the propensities that were served with them, come to
-/// beside what they should: one for every draw that was asked for.
+/// The sum of each action's draws, divided by the propensities that were served with them,
+/// beside the expected one: one for every draw that was asked for.
 #[derive(Default)]
 struct Weighed {
     off: f64,

@@ -219,9 +219,9 @@ fn the_newer_label_counts_whichever_comes_first() {
     }
     // Where one says nothing of when it happened, the one that came later is the newer.
     assert_eq!(reversed.submit(0, "b", |_| {}).fate, Some(Fate::Applied));
-    // What happened before that correction came is filled in later, and corrects nothing.
+    // A label of an earlier time than that correction is filled in later, and corrects nothing.
     assert_eq!(reversed.submit(0, "a", at(30)).fate, Some(Fate::Superseded));
-    // What happened since does.
+    // One of a later time does.
     let now = reversed.learner().time().0;
     assert_eq!(reversed.submit(0, "a", at(now)).fate, Some(Fate::Applied));
 }

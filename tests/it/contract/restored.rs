@@ -11,10 +11,10 @@ use crate::support::{LearnerHarness, label, rows};
 
 const BACKGROUND: usize = 60;
 
-/// Which rewards come of the prediction in question.
+/// The rewards of the prediction in question.
 const REWARDS: [f64; 3] = [0.25, 0.5, 0.125];
 
-/// Which version is brought back, and when.
+/// The version that is restored, and the time of the order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Restore {
     /// That before the prediction, after its first reward.
@@ -61,7 +61,7 @@ fn reward(room: &mut LearnerHarness, id: PredictionId, reward: f64) -> Option<Fa
     room.submit(id, Signal::Reward(reward)).fate
 }
 
-/// What was learned before, and the prediction in question.
+/// A learner with a history, and the prediction in question.
 fn background(toml: &str) -> (LearnerHarness, u64, PredictionId) {
     let mut room = LearnerHarness::new(toml);
     for (index, (batch, class)) in rows(BACKGROUND, 0.3).enumerate() {

@@ -1,4 +1,4 @@
-//! What a bandit learns besides the first reward of an action that it served: labels, which tell
+//! A bandit's feedback besides the first reward of an action that it served: labels, which are rewards
 //! of all actions at once, and rewards that turn out to be others.
 
 use perennial::event::{Batch, Event, Outputs, Prediction, PredictionId, Signal};
@@ -22,7 +22,7 @@ fn bandits(feedback: &str) -> Vec<Case> {
     learners.map(bandit).collect()
 }
 
-/// What a bandit expects of each action.
+/// The reward that a bandit expects of each action.
 pub(super) fn scores(room: &LearnerHarness, batch: &Batch) -> Vec<f64> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),

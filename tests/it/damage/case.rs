@@ -19,7 +19,7 @@ use crate::support::{
 
 const LIMITS: &str = "[feedback]\nwaiting_max = 5\n[journal]\nbytes_max = \"16MiB\"\n";
 
-/// What both models have lived through, and what "m" had learned.
+/// A data directory in which both models have learned, and the digest of "m".
 pub(super) struct Taught {
     pub workspace: Workspace,
     pub digest: [u8; 32],
@@ -149,7 +149,7 @@ impl Case {
         log
     }
 
-    /// What is wrong with the versions, as they are listed.
+    /// The damage of the versions, as they are listed.
     pub(super) fn listed(&self) -> String {
         let offline = Offline::open(&self.0.data(), "m").unwrap();
         let wrong = offline.versions().unwrap().into_iter();

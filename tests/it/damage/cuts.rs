@@ -38,7 +38,7 @@ pub(super) struct Found {
     pub refused: u64,
     /// A torn last group was cut and reported.
     pub torn: u64,
-    /// What is left ends with a whole group, as the journal of an earlier moment did.
+    /// The rest ends with a whole group, as the journal of an earlier moment did.
     pub whole: u64,
     /// Damage before the segment of the checkpoint: opening needs none of it, verifying refuses.
     pub unread: u64,

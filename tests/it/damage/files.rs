@@ -1,4 +1,4 @@
-//! What else may be wrong with a data directory: stray files, what a crash leaves, two servers, a
+//! Other faults of a data directory: stray files, the files that a crash leaves, two servers, a
 //! full disk, and a replay under another shape.
 //!
 //! Invariant: a sentence says what it is, and afterwards all is there.

@@ -163,7 +163,7 @@ impl Intact {
         true
     }
 
-    /// What becomes of the model on a copy.
+    /// Opens the model on a copy.
     fn open(&self, path: &Path, place: &str, found: &mut Found) {
         let copied = tempfile::tempdir().unwrap();
         let data = copied.path().join("data");

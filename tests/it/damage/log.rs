@@ -1,9 +1,9 @@
-//! What is logged as a warning, or worse, while something runs on this thread.
+//! The log of this thread, from warnings upwards.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// What a function gives, and what was logged meanwhile.
+/// The result of a function, and the log of its run.
 pub(super) fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
     let log = Log::default();
     let writer = log.clone();

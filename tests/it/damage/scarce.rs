@@ -1,4 +1,4 @@
-//! What the system is short of for a while: descriptors, and room for another file.
+//! Shortages that pass: descriptors, and room for another file.
 //!
 //! Invariant: predictions go on, feedback is told to come again, nothing that was taken is lost, and
 //! once there is some again all is well without a restart.
@@ -301,7 +301,7 @@ async fn p12_learning_waits_for_a_descriptor_to_look_something_up_with_and_goes_
             ids.push(id(&client.predict(question("m", &large())).await).unwrap());
         }
         server.stop();
-        // What follows the journal has its last segment open, and no other one.
+        // The learner's reader has the last segment open, and no other one.
         let server = Server::of(&workspace);
         let process = server.child.id();
         let mut client = Client::connect(&server.address).await;

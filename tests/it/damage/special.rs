@@ -1,4 +1,4 @@
-//! What stands where a file of a data directory should: a pipe, a device, a socket, a folder, a
+//! Special files in the place of a file of a data directory: a pipe, a device, a socket, a folder, a
 //! file without end, a link that leads elsewhere.
 //!
 //! Invariant: nobody waits for it and nobody reads it; a sentence names it, and the other model
@@ -15,7 +15,7 @@ use crate::support::digest;
 use crate::support::server::{run, text};
 use crate::support::special::{ALL, Special, each};
 
-/// What is wrong with the data directory, as `verify` says.
+/// The output of `verify` on a faulty data directory.
 fn verify(data: &Path, models: &Path) -> String {
     let args = ["verify", "--data", text(data), "--models", text(models)];
     let (stdout, stderr) = run(&args, 1);

@@ -1,4 +1,4 @@
-//! What is wrong with a call is told in a sentence, with the right code, and leaves nothing behind.
+//! A faulty call is refused in a sentence, with the right code, and leaves nothing behind.
 
 use super::*;
 
@@ -88,7 +88,7 @@ fn a_run_that_fails_leaves_no_picture() {
     let args = [&args[..], &["--svg", text(&svg)]].concat();
     refused(&args, 1, "\"neither\" is not one of the model's classes");
     assert!(!svg.exists());
-    // What stood there stands there still.
+    // The file that was there is left as it was.
     fs::write(&svg, "another picture").expect("a file");
     refused(&args, 1, "\"neither\"");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What stands in the golden journals: every kind of event in every variant, and a short life.
+//! The events of the golden journals: every kind in every variant, and a short history.
 //!
 //! Invariant: a variant that is added to an event does not compile until it has a name here, and
 //! a name without an event in [`samples`] fails the test.
@@ -357,7 +357,7 @@ pub(super) fn counted() -> Event {
     })
 }
 
-/// What the model `lived` is: two actions, rewards, and silence that earns nothing.
+/// The description of the model `lived`: two actions, rewards, and silence that earns nothing.
 pub(super) const LIVED: &str = "task = \"bandit\"\nactions = [\"left\", \"right\"]\n\
     [[input]]\nname = \"x\"\nkind = \"number\"\n\
     [network]\nkind = \"linear\"\n\
@@ -398,7 +398,7 @@ pub(super) fn short_history() -> Vec<Event> {
     short_history
 }
 
-/// What came after the checkpoint: a reward, and silence that is noticed.
+/// The events after the checkpoint: a reward, and silence that is noticed.
 pub(super) fn after() -> Vec<Event> {
     let mut after = rewarded(10, "people").to_vec();
     after.push(shown(11));
@@ -458,7 +458,7 @@ pub(super) fn start() -> Vec<u8> {
     bytes
 }
 
-/// What it learned: its description, which pins the weights, and rows with their classes.
+/// The events that it learned: its description, which pins the weights, and rows with their classes.
 pub(super) fn trained() -> Vec<Event> {
     let digest = blake3::hash(&start()).to_hex();
     let mut all = vec![Event::Description(Description {

@@ -31,7 +31,7 @@ const MODELS: [&str; 7] = [
     "replayed",
 ];
 
-/// What a model has learned, and how many events met each fate.
+/// The learned state of a model, and the number of events of each fate.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     digest: String,

@@ -14,7 +14,7 @@ use prost::Message;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The window that both sides begin with.
 const WINDOW: i64 = 65_535;
-/// What this side lets the server send without asking.
+/// The window that this side grants to the server.
 const OURS: u32 = i32::MAX as u32;
 /// Nothing takes longer; what does has stopped.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ const END_HEADERS: u8 = 4;
 /// One call of StreamFeedback.
 struct Call {
     window: i64,
-    /// What is still to be sent, a frame each; all of it, then the end of the stream.
+    /// The frames still to be sent; after all of them the end of the stream.
     frames: VecDeque<Vec<u8>>,
     is_sent: bool,
     received: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Which scheduling policy work is done under: learning in the background, orders not.
+//! The scheduling policies of threads: learning runs in the background, orders do not.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What a bandit's answers earn over the wire: signals, silence, and what comes late.
+//! Rewards of a bandit's answers over the wire: signals, silence, and late rewards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -132,7 +132,7 @@ async fn signals_silence_and_late_rewards_are_what_the_description_says() {
     assert_eq!(earned(&status), (6, 2.5 + 3.0 - 1.0));
     assert_eq!(status.fates["late"], 1);
     assert_eq!(status.fates["applied"], 5);
-    // What evaluates versions offline reads the same rewards.
+    // The offline evaluation of versions reads the same rewards.
     assert_eq!(server.close(BANDIT).await, [3.5, -2.0, 1.0, 0.0, 3.0, -1.0]);
 }
 

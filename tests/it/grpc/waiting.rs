@@ -67,7 +67,7 @@ async fn p12_a_label_beyond_waiting_max_is_refused_at_once_and_says_what_to_do()
     // A second look at the same: alone, once all is learned.
     let refusal = client.submit(label("m", &ids[0], "alone", "a")).await;
     assert_eq!(refusal.unwrap_err().code(), Code::FailedPrecondition);
-    // What was taken while its prediction waited is known, and the advice works.
+    // Feedback accepted while its prediction waited is known, and the advice works.
     let again = client.submit(label("m", &first, "early", "a")).await;
     let again = again.expect("known");
     assert_eq!((again.status(), again.position), (Fate::Duplicate, early));

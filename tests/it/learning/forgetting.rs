@@ -179,7 +179,7 @@ fn the_recent_is_replayed_more_once_new_rows_are_of_another_kind() {
         learn(&mut room, batch, Signal::Label((index % 2).to_string()));
     }
     let calm = share(&room);
-    // What is remembered is still known then: its loss is no evidence.
+    // Examples in memory are still known then: their loss is no evidence.
     let mut most: f64 = 0.0;
     for index in 0..4 {
         let class = 2 + index % 2;

@@ -15,7 +15,7 @@ use crate::support::LearnerHarness;
 
 const N_ROWS: usize = 4000;
 
-/// What a row holds, and what is true of it.
+/// The inputs of a row, and its truth.
 struct Row {
     numbers: Vec<f64>,
     strings: Vec<String>,
@@ -154,7 +154,7 @@ fn friedman(rng: &mut ChaCha8Rng, at: f64) -> Row {
     }
 }
 
-/// What learns a stream: its description, with the classes by their names.
+/// The description of a stream's learner, with the classes by their names.
 fn description(first: &Row, strings: &str, n_classes: usize) -> String {
     let classes: Vec<String> = (0..n_classes).map(|class| class.to_string()).collect();
     let mut toml = match n_classes {

@@ -25,7 +25,7 @@ pub(super) enum Point {
     Synced,
     /// The learner is about to apply it.
     Applying,
-    /// What it erases is about to be overwritten.
+    /// The payloads that it erases are about to be overwritten.
     Erasing,
 }
 

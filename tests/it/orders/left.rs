@@ -1,4 +1,4 @@
-//! What orders leave behind: erasures beside each other, checkpoints that are damaged later, and
+//! The traces of orders: erasures beside each other, checkpoints that are damaged later, and
 //! labels that race for a place.
 
 use std::path::Path;
@@ -103,7 +103,7 @@ fn damage(data: &Path, from: u64) -> usize {
     damaged.count()
 }
 
-/// What it has learned, what became of its feedback, and which versions are refused, and why.
+/// The learned state, the fates of its feedback, and the versions that are refused, with the reasons.
 fn seen(model: &ServedModel) -> impl PartialEq + std::fmt::Debug + use<> {
     let refused: Vec<String> = (1..20)
         .filter_map(|version| match model.check_restore(version) {

@@ -21,7 +21,7 @@ use crate::orders::{Held, Point};
 use crate::support::histories::{refused, retracted, twin};
 use crate::support::{Workspace, copy, digest, gradient, label, order, rows, syncing_nothing};
 
-/// What is asked of the engine.
+/// A request to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asks {
     Checkpoint,
@@ -63,7 +63,7 @@ impl Asks {
     }
 }
 
-/// What the first one who asks does while it is held.
+/// The action of the first caller while it is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum People {
     Stay,
@@ -84,7 +84,7 @@ type Asked = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 /// The version that restores bring back: of half of what was learned.
 const MIDDLE: u64 = 3;
 
-/// What is learned, and what is adopted in its place: no version of one is one of the other.
+/// The first description, and the adopted one: no version of one is one of the other.
 fn described() -> [String; 2] {
     ["4", "6"].map(|hidden| gradient("sgd", hidden, "er"))
 }
@@ -227,7 +227,7 @@ fn retracting(model: Arc<ServedModel>, request: Retract) -> Asked {
     Box::pin(async move { model.retract(request).await.map(drop) })
 }
 
-/// What one look at an order comes to; none where it waits.
+/// The outcome of polling an order once; none where it waits.
 async fn poll_once(asked: &mut Asked) -> Option<Result<(), Error>> {
     poll_fn(|context| {
         Poll::Ready(match asked.as_mut().poll(context) {
@@ -284,7 +284,7 @@ impl Known {
         adopted.next_back()
     }
 
-    /// What has been learned at the end of it.
+    /// The digest of the learned state at its end.
     fn expected(&self) -> [u8; 32] {
         // It lives under the last description from the start.
         let mut journal: Vec<Entry> = self.0.values().cloned().collect();
@@ -369,7 +369,7 @@ fn restarted(workspace: &Workspace, before: &Known, place: &str) {
     }
 }
 
-/// What a server has learned that starts and stops.
+/// The digest of a server that starts and stops.
 fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
     let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();

@@ -277,7 +277,7 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     teach(model, 70..140, None).await;
     let (before, adapters) = (digest(model), values(&engine));
     assert_ne!(adapters, Adapters::new(SHAPE, H, 0).values);
-    // What is served is encoded as it was learned.
+    // Served texts are encoded as they were learned.
     let snapshot = model.snapshot("").unwrap();
     let served = model.embed(&snapshot, batch("my card")).await.unwrap();
     let Column::Embedded { vectors, .. } = &served.columns[0] else {

@@ -63,7 +63,7 @@ fn a_network_answers_alike_on_every_device() {
     }
 }
 
-/// What a learner answers that was taught on this device.
+/// The answers of a learner that was taught on this device.
 fn taught(toml: &str, device: Device) -> (Vec<f32>, [u8; 32]) {
     let mut room = LearnerHarness::new(&on(toml, device));
     for (batch, truth) in rows(300, 0.0) {

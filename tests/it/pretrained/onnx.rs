@@ -50,7 +50,7 @@ fn batch(rows: &[Vec<f32>]) -> Batch {
     }
 }
 
-/// What a batch became, `[rows, width]`.
+/// The vectors of a batch, `[rows, width]`.
 pub(super) fn vectors(batch: &Batch) -> Vec<Vec<f32>> {
     let Column::Vectors(bytes) = &batch.columns[0] else {
         panic!("vectors stay vectors")

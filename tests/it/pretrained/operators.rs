@@ -159,7 +159,7 @@ fn pads_may_be_turned_around_in_the_file() {
     check(&file, &expected);
 }
 
-/// What exports of `F.interpolate` write.
+/// The attributes in exports of `F.interpolate`.
 fn interpolated(mode: &'static str, place: &'static str) -> Vec<(&'static str, Set)> {
     vec![
         ("coordinate_transformation_mode", Set::Text(place)),

@@ -1,4 +1,4 @@
-//! What stands where a file should that a model.toml is, or names, and what is kept of such files.
+//! Special files in the place of a model.toml or a file that it names, and the copies kept of such files.
 //!
 //! Invariant: nobody waits for it and nobody reads it; a sentence names it, and the other model
 //! goes on.

@@ -154,7 +154,7 @@ async fn p12_orders_are_taken_by_a_full_journal_and_give_it_room() {
     .await;
     assert!(feed_large(model, last, "none").await.is_err());
 
-    // What would be lost is said first, and nothing is changed by asking.
+    // A dry run reports the loss, and changes nothing.
     clocked.pass(60);
     let shorter = OrderedLimits {
         retract_within: Some("10m".to_owned()),
@@ -268,7 +268,7 @@ async fn p12_a_journal_too_small_for_its_traffic_takes_all_feedback() {
                 n_asked += 1;
                 n_with_id += usize::from(id.is_some());
             }
-            // What was predicted a moment ago is corrected, and always taken.
+            // The correction of a recent prediction is always accepted.
             if let (Some(id), 0) = (before, part % 7) {
                 feed(model, id, &format!("{second}-{part}")).await.unwrap();
                 n_fed += 1;
@@ -352,7 +352,7 @@ async fn p1_ids_are_known_after_a_kill() {
         let id = predict(model, 10).unwrap();
         stand.push(feed(model, id, &format!("id-{n}")).await.unwrap());
     }
-    // What a kill leaves: nothing is closed.
+    // The files after a kill: nothing is closed.
     let killed = clocked.workspace.data().with_file_name("killed");
     copy(&clocked.workspace.data(), &killed);
     let (_, disk) = Recording::of(&killed);

@@ -1,4 +1,4 @@
-//! What a model lives through while its disk is watched, so that every kind of change is among it:
+//! The scenario of a model whose disk is watched, so that every kind of change is among it:
 //! predictions, feedback, versions, a restore, a retraction, segments that go, and an erasure.
 //!
 //! Invariant: what has to be there afterwards is told from what was acknowledged and from every
@@ -25,7 +25,7 @@ use crate::support::{LearnerHarness, label, rows, wait};
 /// So large that three rows fill a segment.
 const LARGE: usize = 400_000;
 
-/// What was acknowledged, and how many changes had been asked for by then.
+/// A request that was acknowledged, and the number of changes asked for by then.
 pub(super) struct Acknowledged {
     changes: usize,
     what: AcknowledgedEvent,
@@ -38,7 +38,7 @@ enum AcknowledgedEvent {
     Erased(Certificate),
 }
 
-/// What a few rows were answered, by the state at a position.
+/// The answers to a few rows, by the state at a position.
 struct Answered {
     changes: usize,
     position: u64,
@@ -56,7 +56,7 @@ pub(super) struct Scenario {
     /// Whether the journal that is open has failed, and whether any ever did.
     failed: bool,
     pub ever_failed: bool,
-    /// What was acknowledged although the journal had failed.
+    /// The requests acknowledged although the journal had failed.
     pub after_failure: Vec<String>,
     /// Every entry as it was appended.
     appended: BTreeMap<u64, Entry>,
@@ -99,7 +99,7 @@ pub(super) fn shown(scenario: &Scenario) {
     assert!(scenario.clocked.first_position() > 1, "segments went");
 }
 
-/// What stands in every segment that there ever was.
+/// The entries of every segment that there ever was.
 fn appended(recording: &Recording) -> BTreeMap<u64, Entry> {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in recording.segments() {
@@ -251,7 +251,7 @@ impl Scenario {
         });
     }
 
-    /// What cannot be acknowledged is so because of the journal, which the status says.
+    /// A request is refused because of the journal, and the status has the reason.
     fn fail(&mut self, model: &ServedModel, error: &Error) {
         // A segment that cannot be made now is waited for: that is no failure yet.
         let waits = error.to_string().contains("cannot make this segment now");
@@ -293,7 +293,7 @@ fn answers(answer: impl Fn(Batch) -> Outputs) -> Vec<Outputs> {
     rows(8, 0.0).map(|(batch, _)| answer(batch)).collect()
 }
 
-/// What a journal holds, with what it held before segments went and payloads were erased.
+/// The entries of a journal, with those from before segments went and payloads were erased.
 struct Found {
     /// The first position that is still there.
     first: u64,
@@ -303,7 +303,7 @@ struct Found {
 }
 
 impl Scenario {
-    /// What is wrong with a data directory once all up to so many changes has happened to it, if
+    /// The fault of a data directory once all up to so many changes has happened to it, if
     /// anything is. It is opened for that, and goes on.
     pub(super) async fn check(&self, n_changes: usize, data: &Path) -> Result<(), String> {
         let (_, disk) = Recording::of(data);

@@ -50,7 +50,7 @@ async fn serve_rows(model: &ServedModel, n_rows: usize, source: &str) -> Vec<Pre
     ids
 }
 
-/// What a house was, before and after a version, and shortened up to shortly before it.
+/// A data directory before and after a version, and shortened up to shortly before it.
 struct Shortened {
     workspace: Workspace,
     version: u64,
@@ -130,7 +130,7 @@ async fn p6_within_what_is_left_of_a_shortened_journal_all_goes_on() {
     let offline = Offline::open(&one.workspace.data(), "m").unwrap();
     let audit = offline.audit(one.ids[8], Some("late")).unwrap().unwrap();
     assert!(audit.bit_equal(), "{:?}", audit.again);
-    // What is gone has shaped the answer, too.
+    // Removed feedback has led to the answer, too.
     let sources = [("early".to_owned(), 60), ("late".to_owned(), 8)];
     assert_eq!((audit.sources_from, audit.sources), (1, sources.into()));
     assert_eq!(audit.without.unwrap().unwrap().excluded, 8);
@@ -157,7 +157,7 @@ fn request(selector: Selector, disposal: Disposal) -> Retract {
     }
 }
 
-/// What looks while payloads are overwritten.
+/// The check that runs while payloads are overwritten.
 type Look = Box<dyn Fn() + Send>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +166,7 @@ async fn p6_who_reads_while_payloads_are_erased_finds_them_whole_or_erased() {
     let look: Arc<Mutex<Option<Look>>> = Arc::default();
     let looking = look.clone();
     let list = workspace.data().join("m/journal/erasing");
-    // What erases has a thread of its own; another that holds what is looked at must not look.
+    // Erasure has a thread of its own; another that holds the files must not run the check.
     let erases = || std::thread::current().name() == Some("retract");
     let disk = Disk::watched(move |change| {
         if erases()

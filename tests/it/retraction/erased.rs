@@ -172,7 +172,7 @@ async fn p5_a_version_kept_through_an_erasure_knows_what_it_learned_of_whom() {
         assert_eq!(manifest.erased_by > 0, disposal == Disposal::Erase);
         order(model, Order::Restore { version }).await;
         let restored = digest(model);
-        // What they earned first is taken off, since the version has learned it.
+        // Their first rewards are taken off, since the version has learned them.
         for id in &asked {
             reward(model, *id, 0.9375, "people").await;
         }

@@ -4,7 +4,7 @@ use super::*;
 use perennial::event::{Duplicate, Kind};
 use perennial::store::Reader;
 
-/// What became of a label that comes under this key.
+/// The reply to a label under this key.
 async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str, source: &str) -> Accepted {
     let feedback = Feedback {
         source: source.to_owned(),
@@ -79,7 +79,7 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     let model = engine.model("m").unwrap();
     check(model, &ids, "after a restart behind the erasure").await;
     drop(engine);
-    // What came again is known by where the first one stood: its key may have been erased.
+    // A resent event is known by the position of the first one: its key may have been erased.
     let journal = workspace.data().join("m/journal");
     let last = verify(&journal).unwrap().last_position;
     let mut reader = Reader::open(&journal, 1, 0).unwrap();

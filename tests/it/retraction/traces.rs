@@ -1,4 +1,4 @@
-//! What is left of erased feedback: numbers, texts, tags, keys and sources that stand nowhere else
+//! The traces of erased feedback: numbers, texts, tags, keys and sources that stand nowhere else
 //! are planted, and looked for in every file.
 
 use std::fs;
@@ -15,7 +15,7 @@ const SOURCE: &str = "planted-source-7f3a91";
 const KEY: &str = "planted-key-9c41d0";
 const TAG: &str = "planted-tag-e5d277";
 const TEXT: &str = "planted-text-b7e013";
-/// What is said of a prediction, what corrects it, and an input that comes with feedback.
+/// The value of a prediction's feedback, that of its correction, and an input that comes with feedback.
 const NUMBERS: [f64; 3] = [
     0.841_470_984_807_896_5,
     0.141_120_008_059_867_2,
@@ -35,7 +35,7 @@ const TASKS: [&str; 3] = [
      default_reward = 0.0\naggregate = \"sum\"\n",
 ];
 
-/// What happens between the planted feedback and its erasure.
+/// The events between the planted feedback and its erasure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scenario {
     Plain,
@@ -103,7 +103,7 @@ impl Planted {
         Engine::open(config).expect("it opens")
     }
 
-    /// What is said of a row: a label, or a number.
+    /// The signal of a row: a label, or a number.
     fn signal(&self, number: f64) -> Signal {
         match self.task {
             task if task == TASKS[0] => Signal::Label("b".to_owned()),

@@ -146,7 +146,7 @@ impl Bert {
         ids
     }
 
-    /// What the last layer gives for each token of a text, one number after the other.
+    /// The outputs of the last layer for each token of a text, one number after the other.
     pub(crate) fn tokens_of(&self, text: &str) -> Vec<Vec<f32>> {
         let ids = Bert::tokens(text);
         let row = |name: &str, index: usize| {
@@ -169,7 +169,7 @@ impl Bert {
         x
     }
 
-    /// What sentence-transformers makes of a text.
+    /// The vector of a text by sentence-transformers.
     pub(crate) fn embed(&self, text: &str) -> Vec<f32> {
         let x = self.tokens_of(text);
         let mean: Vec<f32> = (0..H)

@@ -36,10 +36,10 @@ const START_MICROS_MAX: u64 = 30_000;
 const N_ASKING: usize = 2;
 /// The share of answers behind which an operator gives an order.
 const ORDERS_SHARE: f64 = 0.03;
-/// What some of the feedback comes from, which is taken back now and then.
+/// The source of some of the feedback, which is taken back now and then.
 const DOUBTFUL: &str = "doubtful";
 
-/// What has been seen so far.
+/// The counts so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     /// Kills under load, and kills of a server that was just starting.
@@ -84,16 +84,16 @@ pub(crate) struct Scenario {
     pub counts: Counts,
 }
 
-/// What is known of one model.
+/// The known state of one model.
 struct Witness {
     model: &'static str,
     journal: PathBuf,
     room: Option<LearnerHarness>,
     /// Where each feedback event stands.
     found: BTreeMap<String, u64>,
-    /// What was acknowledged since the journal was last read, and where it is said to stand.
+    /// The feedback acknowledged since the journal was last read, with its position in the reply.
     acknowledged: Vec<(String, u64)>,
-    /// What was sent and not acknowledged.
+    /// The feedback that was sent and not acknowledged.
     unanswered: BTreeMap<String, FeedbackRequest>,
     n_sent: usize,
     /// The versions that orders were acknowledged with, and those that the journal leads to.
@@ -208,7 +208,7 @@ impl Scenario {
         }
     }
 
-    /// What was on its way to a client when the server was killed still counts.
+    /// A reply that was on its way to a client when the server was killed still counts.
     async fn drain(&mut self, mut messages: UnboundedReceiver<ClientMessage>) {
         let all = async {
             while let Some(next) = messages.recv().await {

@@ -17,7 +17,7 @@ use perennial::store::disk::{Change, Then};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// What happens at the n-th change.
+/// The fault at the n-th change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub at: usize,

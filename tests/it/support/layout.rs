@@ -13,7 +13,7 @@ pub(crate) struct Group {
     pub entries: Vec<Header>,
 }
 
-/// What an entry's header says.
+/// The header of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
     pub position: u64,

@@ -177,7 +177,7 @@ pub(crate) async fn order(model: &ServedModel, order: Order) -> NewVersion {
     model.command(command).await.expect("it is carried out")
 }
 
-/// What a future comes to, for a thread that has nothing else to do.
+/// Blocks this thread on a future.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     struct Sleeper(Thread);
     impl Wake for Sleeper {
@@ -195,7 +195,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// What the model says of the same fifty rows, now.
+/// The model's answers to the same fifty rows, now.
 pub(crate) fn answers(model: &ServedModel) -> Vec<Outputs> {
     let snapshot = model.snapshot("").expect("it serves");
     let options = PredictOptions {
@@ -231,7 +231,7 @@ pub(crate) struct LearnerHarness {
     comparison: Comparison,
 }
 
-/// What a learner finds: the journal so far, the versions, and other histories from the start.
+/// The lookups of a learner: the journal so far, the versions, and other histories from the start.
 struct JournalLookup<'a> {
     journal: &'a [Entry],
     versions: &'a BTreeMap<u64, (Tensors, Tensors)>,
@@ -325,7 +325,7 @@ impl Lookup for JournalLookup<'_> {
 }
 
 impl LearnerHarness {
-    /// What this journal leads to without some of its feedback, where these orders were refused.
+    /// The state of this journal without some of its feedback, where these orders were refused.
     pub(crate) fn derive(
         journal: &[Entry],
         exclusions: Vec<Exclusion>,

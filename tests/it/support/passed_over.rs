@@ -30,7 +30,7 @@ pub(crate) fn note_of(runner: u32) -> PathBuf {
     folder.join(format!("passed-over-{runner}"))
 }
 
-/// What started this program: one run of cargo starts all programs of tests.
+/// The parent of this program: one run of cargo starts all programs of tests.
 pub(crate) fn parent() -> u32 {
     std::os::unix::process::parent_id()
 }

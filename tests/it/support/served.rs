@@ -60,7 +60,7 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
     let engine = served.open(learner.time());
     same(&engine, &learner, &place("replayed"));
     let Some(selector) = selector else { return };
-    // What came of the source since is taken back as well.
+    // Later feedback of the source is taken back as well.
     let done = served.retract(&engine, selector, Disposal::Erase).unwrap();
     assert!(done.erased > 0, "{}", place("erased"));
     engine.close();
@@ -70,7 +70,7 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
     same(&served.open(erased.time()), &erased, &place("erased"));
 }
 
-/// What a learner comes to that applies these entries, which is what a second one learned that was
+/// The learner that applies these entries; it equals a second one that was
 /// fed live without what was taken back.
 fn expected(toml: &str, journal: &[Entry], place: &str) -> Learner {
     let mut room = LearnerHarness::empty(toml);

@@ -1,4 +1,4 @@
-//! What can stand where a regular file should.
+//! Special files that can stand where a regular file should.
 //!
 //! Invariant: once it was looked at, the file stands there again as it was, if its folder does.
 

@@ -1,13 +1,13 @@
-//! Worlds that change: streams of tasks over the same images.
+//! Sequences of tasks over the same images.
 //!
-//! Invariant: a function of world and seed. Every image of the training set comes once in each
+//! Invariant: a function of kind and seed. Every image of the training set comes once in each
 //! task that has it, and every test image is asked for in each task that has it.
 
 use crate::data::{Images, Random};
 
 /// How the tasks differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum World {
+pub(crate) enum TaskSequence {
     /// Two digits at a time, in order; asked for among all ten.
     Split,
     /// All digits, turned by an angle of the task, uniform in [0, 180) degrees.
@@ -30,12 +30,12 @@ pub(crate) enum View {
     Plain,
     /// By so many degrees.
     Rotated(f64),
-    /// Which pixel comes to each place.
+    /// The pixel for each place.
     Permuted(Vec<usize>),
 }
 
-impl World {
-    /// Its tasks, `n_tasks` of them where the world does not say.
+impl TaskSequence {
+    /// Its tasks, `n_tasks` of them where the kind has no number of its own.
     pub(crate) fn tasks(
         self,
         train: &Images,
@@ -49,11 +49,11 @@ impl World {
             random.uniform();
         });
         let n_tasks = match self {
-            World::Split => 5,
-            World::Rotated | World::Permuted => n_tasks,
+            TaskSequence::Split => 5,
+            TaskSequence::Rotated | TaskSequence::Permuted => n_tasks,
         };
         let task = |task: usize| {
-            let here = |digit: u8| self != World::Split || usize::from(digit) / 2 == task;
+            let here = |digit: u8| self != TaskSequence::Split || usize::from(digit) / 2 == task;
             let order = random.order(train.digits.len()).into_iter();
             Task {
                 train: order.filter(|index| here(train.digits[*index])).collect(),
@@ -61,9 +61,9 @@ impl World {
                     .filter(|index| here(test.digits[*index]))
                     .collect(),
                 view: match self {
-                    World::Split => View::Plain,
-                    World::Rotated => View::Rotated(180.0 * random.uniform()),
-                    World::Permuted => View::Permuted(random.order(784)),
+                    TaskSequence::Split => View::Plain,
+                    TaskSequence::Rotated => View::Rotated(180.0 * random.uniform()),
+                    TaskSequence::Permuted => View::Permuted(random.order(784)),
                 },
             }
         };

@@ -1,4 +1,4 @@
-//! One learner on its way through a world.
+//! One learner on its way through a sequence of tasks.
 //!
 //! Invariant: the learner sees events, and nothing tells it where a task begins or ends.
 
@@ -10,12 +10,12 @@ use perennial::model::Choice;
 use crate::Bench;
 use crate::data::Images;
 use crate::events::{self, pixels};
-use crate::worlds::{Task, World};
+use crate::task_sequence::{Task, TaskSequence};
 
 /// Rows asked for at a time.
 const AT_ONCE: usize = 250;
 
-/// What came of it, as fractions.
+/// The results, as fractions.
 pub(crate) struct Report {
     /// Over the test images of all tasks, at the end.
     pub accuracy: f64,
@@ -23,17 +23,22 @@ pub(crate) struct Report {
     pub forgotten: f64,
 }
 
-/// Learns the tasks of a world one after the other.
-pub(crate) fn through(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<Report> {
-    let tasks = world.tasks(&bench.train, &bench.test, bench.n_tasks, seed);
+/// Learns the tasks of a sequence one after the other.
+pub(crate) fn through(
+    bench: &Bench,
+    sequence: TaskSequence,
+    toml: &str,
+    seed: u64,
+) -> Result<Report> {
+    let tasks = sequence.tasks(&bench.train, &bench.test, bench.n_tasks, seed);
     let mut learner = events::described(&seeded(toml, seed))?;
     let mut index = 0;
     let (mut just_after, mut n_asked) = (0, 0);
     for task in &tasks {
         for image in &task.train {
-            let seen = task.view.of(&bench.train.pixels[*image]);
+            let view = task.view.of(&bench.train.pixels[*image]);
             let label = Signal::Label(bench.train.digits[*image].to_string());
-            let column = pixels([&seen].into_iter());
+            let column = pixels([&view].into_iter());
             let event = events::feedback(index, vec![column], label);
             events::apply(&mut learner, &event)?;
             index += 1;
@@ -54,14 +59,19 @@ pub(crate) fn through(bench: &Bench, world: World, toml: &str, seed: u64) -> Res
 
 /// The same, where each event is scored by the answer given before it was learned. Returns the
 /// share of those that were right, and that of the test images at the end.
-pub(crate) fn one_by_one(bench: &Bench, world: World, toml: &str, seed: u64) -> Result<[f64; 2]> {
-    let tasks = world.tasks(&bench.train, &bench.test, bench.n_tasks, seed);
+pub(crate) fn one_by_one(
+    bench: &Bench,
+    sequence: TaskSequence,
+    toml: &str,
+    seed: u64,
+) -> Result<[f64; 2]> {
+    let tasks = sequence.tasks(&bench.train, &bench.test, bench.n_tasks, seed);
     let mut learner = events::described(&seeded(toml, seed))?;
     let (mut right, mut asked, mut index) = (0, 0, 0);
     for task in &tasks {
         for image in &task.train {
-            let seen = task.view.of(&bench.train.pixels[*image]);
-            let column = || vec![pixels([&seen].into_iter())];
+            let view = task.view.of(&bench.train.pixels[*image]);
+            let column = || vec![pixels([&view].into_iter())];
             let batch = Batch {
                 n_rows: 1,
                 columns: column(),
@@ -91,7 +101,7 @@ pub(crate) fn one_by_one(bench: &Bench, world: World, toml: &str, seed: u64) -> 
 /// Digits as actions: one that is right earns 1, any other 0. Returns the mean reward of the
 /// actions served, over all and over the last tenth.
 pub(crate) fn rewarded(bench: &Bench, toml: &str, seed: u64) -> Result<[f64; 2]> {
-    let tasks = World::Permuted.tasks(&bench.train, &bench.test, 1, seed);
+    let tasks = TaskSequence::Permuted.tasks(&bench.train, &bench.test, 1, seed);
     let order = &tasks[0].train;
     let mut learner = events::described(&seeded(toml, seed))?;
     let mut rewards = Vec::with_capacity(order.len());
@@ -139,13 +149,13 @@ fn n_right(learner: &Learner, test: &Images, task: &Task) -> Result<usize> {
     let model = learner.model();
     let mut n_right = 0;
     for images in task.test.chunks(AT_ONCE) {
-        let seen: Vec<[u8; 784]> = images
+        let view: Vec<[u8; 784]> = images
             .iter()
             .map(|image| task.view.of(&test.pixels[*image]))
             .collect();
         let batch = Batch {
             n_rows: images.len(),
-            columns: vec![pixels(seen.iter())],
+            columns: vec![pixels(view.iter())],
         };
         let answers = digits(
             &model
