@@ -76,39 +76,60 @@ async fn measure(n_restores: usize) -> anyhow::Result<()> {
         .collect::<Result<_, _>>()?;
     for index in 0..n_restores {
         teach(&mut client, 100 + index).await?;
-        let version = client.status("m", false).await.version;
-        let mut restoring = Client::connect(&server.address).await;
-        let started = Instant::now();
-        let restore = async move {
-            let request = RestoreRequest {
-                model: "m".to_owned(),
-                version: made.version,
-                ..Default::default()
-            };
-            restoring.registry.restore(request).await?;
-            anyhow::Ok(started.elapsed())
-        };
-        let effect = async {
-            let before = version.to_string();
-            while client.predict(question()).await.model_version == before {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            started.elapsed()
-        };
-        let (returned, effect) = tokio::join!(restore, effect);
-        returns.push(returned?);
+        let restoring = Client::connect(&server.address).await;
+        let (effect, returned) = restore(&mut client, restoring, made.version).await?;
         effects.push(effect);
+        returns.push(returned);
     }
+    print_table([("effect", effects), ("return", returns)]);
+    retract(&mut client).await?;
+    drop(busy);
+    server.stop();
+    Ok(())
+}
+
+/// Restores a version; the times until its answers are served, and until the call returns.
+async fn restore(
+    client: &mut Client,
+    mut restoring: Client,
+    version: u64,
+) -> anyhow::Result<(Duration, Duration)> {
+    let before = client.status("m", false).await.version.to_string();
+    let started = Instant::now();
+    let restore = async move {
+        let request = RestoreRequest {
+            model: "m".to_owned(),
+            version,
+            ..Default::default()
+        };
+        restoring.registry.restore(request).await?;
+        anyhow::Ok(started.elapsed())
+    };
+    let effect = async {
+        while client.predict(question()).await.model_version == before {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        started.elapsed()
+    };
+    let (returned, effect) = tokio::join!(restore, effect);
+    Ok((effect, returned?))
+}
+
+fn print_table(rows: [(&str, Vec<Duration>); 2]) {
     println!(
         "{:>8} {:>10} {:>10} {:>10}",
         "", "median", "most", "over 1 s"
     );
-    for (what, mut took) in [("effect", effects), ("return", returns)] {
+    for (name, mut took) in rows {
         took.sort_unstable();
         let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
         let n_over = took.iter().filter(|took| **took > LIMIT).count();
-        println!("{what:>8} {median:>10.2?} {most:>10.2?} {n_over:>10}");
+        println!("{name:>8} {median:>10.2?} {most:>10.2?} {n_over:>10}");
     }
+}
+
+/// Retracts one label, and prints the time of it.
+async fn retract(client: &mut Client) -> anyhow::Result<()> {
     let started = Instant::now();
     let retract = RetractRequest {
         model: "m".to_owned(),
@@ -121,8 +142,6 @@ async fn measure(n_restores: usize) -> anyhow::Result<()> {
         done.entries,
         started.elapsed()
     );
-    drop(busy);
-    server.stop();
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! `cargo bench --bench soak -- 600` for ten minutes; one by default.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,21 +58,26 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn soak(duration: Duration) -> anyhow::Result<Count> {
-    let folder = tempfile::tempdir()?;
-    let (models, data) = (folder.path().join("models"), folder.path().join("data"));
+/// An engine that serves the digits from this folder, with a small journal.
+fn open(folder: &Path) -> anyhow::Result<Arc<Engine>> {
+    let (models, data) = (folder.join("models"), folder.join("data"));
     std::fs::create_dir_all(models.join("digits"))?;
     let toml = std::fs::read_to_string("models/digits/model.toml")?;
     std::fs::write(models.join("digits/model.toml"), toml + LIMITS)?;
-    let engine = Engine::open(Config {
+    Ok(Engine::open(Config {
         models,
         data,
         ..Config::default()
-    })?;
+    })?)
+}
+
+async fn soak(duration: Duration) -> anyhow::Result<Count> {
+    let folder = tempfile::tempdir()?;
+    let engine = open(folder.path())?;
     let model = engine.model("digits")?.clone();
     let mut rng = SmallRng::seed_from_u64(1);
     let (mut count, mut waiting) = (Count::default(), VecDeque::new());
-    let (started, mut told) = (Instant::now(), Instant::now());
+    let (started, mut printed) = (Instant::now(), Instant::now());
     let (ids, due) = mpsc::channel(4096);
     let corrections = tokio::spawn(correct(model.clone(), due));
     let mut pace = tokio::time::interval(Duration::from_millis(10));
@@ -97,8 +103,8 @@ async fn soak(duration: Duration) -> anyhow::Result<Count> {
                 ids.send(id).await?;
             }
         }
-        if told.elapsed() > Duration::from_secs(10) {
-            told = Instant::now();
+        if printed.elapsed() > Duration::from_secs(10) {
+            printed = Instant::now();
             let status = model.status(false);
             count.bytes_max = count.bytes_max.max(status.journal_bytes);
             println!(

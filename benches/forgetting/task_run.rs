@@ -149,13 +149,13 @@ fn n_right(learner: &Learner, test: &Images, task: &Task) -> Result<usize> {
     let model = learner.model();
     let mut n_right = 0;
     for images in task.test.chunks(AT_ONCE) {
-        let view: Vec<[u8; 784]> = images
+        let views: Vec<[u8; 784]> = images
             .iter()
             .map(|image| task.view.of(&test.pixels[*image]))
             .collect();
         let batch = Batch {
             n_rows: images.len(),
-            columns: vec![pixels(view.iter())],
+            columns: vec![pixels(views.iter())],
         };
         let answers = digits(
             &model

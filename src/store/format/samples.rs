@@ -15,7 +15,9 @@ pub(in crate::store) fn samples() -> Vec<Sample> {
     [
         predictions_by_output(),
         feedback_by_subject(),
-        small_kinds(),
+        orders(),
+        retractions(),
+        records(),
     ]
     .concat()
 }
@@ -162,24 +164,9 @@ fn feedback_by_subject() -> Vec<Sample> {
     ]
 }
 
-/// The kinds without rows.
-fn small_kinds() -> Vec<Sample> {
+/// Orders but for retractions.
+fn orders() -> Vec<Sample> {
     vec![
-        (
-            Event::Description(Description {
-                toml: "a".into(),
-                build: "bc".into(),
-                profile: String::new(),
-            }),
-            "01000000 61 02000000 6263 00000000",
-        ),
-        (
-            Event::Duplicate(Duplicate {
-                feedback_id: "f".into(),
-                first_position: 258,
-            }),
-            "01000000 66 0201000000000000",
-        ),
         (
             Event::Command(Command {
                 order: Order::Checkpoint,
@@ -205,20 +192,38 @@ fn small_kinds() -> Vec<Sample> {
             "05 0700000000000000 00000000 00000000",
         ),
         (
-            retract(Selector::Source("s".into()), Disposal::Keep),
-            "03 01 01000000 73 0500000000000000 00000000 00000000",
-        ),
-        (
-            retract(Selector::Source("s".into()), Disposal::Erase),
-            "06 01 01000000 73 0500000000000000 00000000 00000000",
-        ),
-        (
             Event::Command(Command {
                 order: Order::Erase(Selector::Source("s".into())),
                 actor: String::new(),
                 note: String::new(),
             }),
             "07 01 01000000 73 00000000 00000000",
+        ),
+        (
+            Event::Command(Command {
+                order: Order::Adopt(Description {
+                    toml: "a".into(),
+                    build: "bc".into(),
+                    profile: String::new(),
+                }),
+                actor: String::new(),
+                note: String::new(),
+            }),
+            "04 01000000 61 02000000 6263 00000000 00000000 00000000",
+        ),
+    ]
+}
+
+/// Retractions by every kind of selector.
+fn retractions() -> Vec<Sample> {
+    vec![
+        (
+            retract(Selector::Source("s".into()), Disposal::Keep),
+            "03 01 01000000 73 0500000000000000 00000000 00000000",
+        ),
+        (
+            retract(Selector::Source("s".into()), Disposal::Erase),
+            "06 01 01000000 73 0500000000000000 00000000 00000000",
         ),
         (
             retract(Selector::FeedbackId("f".into()), Disposal::Keep),
@@ -242,17 +247,26 @@ fn small_kinds() -> Vec<Sample> {
             ),
             "03 03 0100000000000000 ffffffffffffffff 0500000000000000 00000000 00000000",
         ),
+    ]
+}
+
+/// Descriptions, duplicates, ticks, and records of what orders made.
+fn records() -> Vec<Sample> {
+    vec![
         (
-            Event::Command(Command {
-                order: Order::Adopt(Description {
-                    toml: "a".into(),
-                    build: "bc".into(),
-                    profile: String::new(),
-                }),
-                actor: String::new(),
-                note: String::new(),
+            Event::Description(Description {
+                toml: "a".into(),
+                build: "bc".into(),
+                profile: String::new(),
             }),
-            "04 01000000 61 02000000 6263 00000000 00000000 00000000",
+            "01000000 61 02000000 6263 00000000",
+        ),
+        (
+            Event::Duplicate(Duplicate {
+                feedback_id: "f".into(),
+                first_position: 258,
+            }),
+            "01000000 66 0201000000000000",
         ),
         (Event::Tick(Time(258)), "0201000000000000"),
         (

@@ -177,9 +177,49 @@ impl Planted {
     }
 }
 
-/// Lives, erases, and gives what was erased; the engine is closed.
+/// The part of a scenario between the planted event and its erasure. The prediction is of `id`;
+/// `before` is a version that has not learned the event.
+async fn go_on(
+    planted: &mut Planted,
+    scenario: Scenario,
+    mut engine: Arc<Engine>,
+    (before, id, first): (u64, PredictionId, Feedback),
+) -> Arc<Engine> {
+    let model = engine.model("m").unwrap();
+    match scenario {
+        Scenario::Restored => drop(order(model, Order::Restore { version: before }).await),
+        Scenario::RestoredTwice => {
+            let restored = order(model, Order::Restore { version: before }).await;
+            planted.teach(model, 3, "people").await;
+            let version = restored.version;
+            order(model, Order::Restore { version }).await;
+        }
+        Scenario::Resent => {
+            for _ in 0..2 {
+                let again = planted.send(model, first.clone()).await;
+                assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+            }
+        }
+        Scenario::Corrected => {
+            let second = planted.planted(id, 1);
+            planted.send(model, second).await;
+        }
+        Scenario::Stopped => {
+            drop(engine);
+            engine = planted.open();
+        }
+        Scenario::WithAnother => {
+            let others = request(source("others"), Disposal::Keep);
+            model.retract(others).await.unwrap();
+        }
+        _ => {}
+    }
+    engine
+}
+
+/// Runs the scenario, erases, and gives the number of erased entries; the engine is closed.
 async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64 {
-    let mut engine = planted.open();
+    let engine = planted.open();
     let model = engine.model("m").unwrap();
     planted.teach(model, 5, "people").await;
     let before = order(model, Order::Checkpoint).await.version;
@@ -200,39 +240,7 @@ async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64
     let until = Time(planted.now.fetch_add(10_000_000, Relaxed) + 5_000_000);
     order(model, Order::Checkpoint).await;
     planted.teach(model, 2, "others").await;
-    match scenario {
-        Scenario::Restored => drop(order(model, Order::Restore { version: before }).await),
-        Scenario::RestoredTwice => {
-            let restored = order(model, Order::Restore { version: before }).await;
-            planted.teach(model, 3, "people").await;
-            order(
-                model,
-                Order::Restore {
-                    version: restored.version,
-                },
-            )
-            .await;
-        }
-        Scenario::Resent => {
-            for _ in 0..2 {
-                let again = planted.send(model, first.clone()).await;
-                assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
-            }
-        }
-        Scenario::Corrected => {
-            let second = planted.planted(id, 1);
-            planted.send(model, second).await;
-        }
-        Scenario::Stopped => {
-            drop(engine);
-            engine = planted.open();
-        }
-        Scenario::WithAnother => {
-            let others = request(source("others"), Disposal::Keep);
-            engine.model("m").unwrap().retract(others).await.unwrap();
-        }
-        _ => {}
-    }
+    let engine = go_on(planted, scenario, engine, (before, id, first.clone())).await;
     let model = engine.model("m").unwrap();
     planted.teach(model, 5, "people").await;
     order(model, Order::Checkpoint).await;
