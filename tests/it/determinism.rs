@@ -64,69 +64,79 @@ fn unmatched(feedback_id: &str) -> Event {
     Event::Feedback(label(PredictionId(u128::MAX), feedback_id, "a"))
 }
 
+/// Feedback about the last of these predictions, by its index: its label, none, or a faulty one.
+fn feed_back(
+    room: &mut LearnerHarness,
+    index: usize,
+    batch: Batch,
+    (class, signal): (&str, Signal),
+    ids: &[PredictionId],
+) {
+    let (id, feedback_id) = (ids[index], format!("label-{index}"));
+    let labelled = |id| Feedback {
+        signal: signal.clone(),
+        ..label(id, &feedback_id, class)
+    };
+    match index % 16 {
+        // A prediction without feedback.
+        3 => {}
+        // Sent twice: under the same id, then under another.
+        5 => {
+            room.append(Event::Feedback(labelled(id)));
+            let first_position = room.learner.position();
+            room.append(Event::Duplicate(Duplicate {
+                feedback_id,
+                first_position,
+            }));
+            room.submit(id, signal);
+        }
+        7 => {
+            room.append(unmatched(&feedback_id));
+        }
+        // A row that comes with its truth; a bandit's is the right action.
+        9 => {
+            let row = Subject::Inputs {
+                batch,
+                decision: None,
+            };
+            let mut taught = Feedback {
+                subject: row,
+                ..labelled(id)
+            };
+            if let Signal::Reward(_) = taught.signal {
+                taught.signal = Signal::Label(class.to_owned());
+            }
+            room.append(Event::Feedback(taught));
+            room.append(Event::Feedback(Feedback {
+                feedback_id: format!("later-{index}"),
+                ..labelled(id)
+            }));
+        }
+        // Of a prediction that made room long ago, in the later rows.
+        11 => {
+            let old = ids[index.saturating_sub(60)];
+            room.append(Event::Feedback(labelled(old)));
+        }
+        13 => {
+            room.append(Event::Feedback(label(id, &feedback_id, "no class")));
+        }
+        _ => {
+            room.append(Event::Feedback(labelled(id)));
+        }
+    }
+}
+
 /// About five hundred entries: labels, some of them late, double, wrong or without a prediction,
 /// rows that come with their label, commands, and a restore to the first version by command.
-fn course(toml: &str) -> LearnerHarness {
+fn varied_history(toml: &str) -> LearnerHarness {
     let mut room = LearnerHarness::new(toml);
     let mut ids = Vec::new();
     let mut checkpoint = 0;
     for (index, (batch, class)) in rows(N_ROWS, TURN).enumerate() {
-        let feedback_id = format!("label-{index}");
         let prediction = room.predict(batch.clone());
         let (id, signal) = (prediction.ids[0], truth(&prediction.outputs, class));
-        let labelled = |id| Feedback {
-            signal: signal.clone(),
-            ..label(id, &feedback_id, class)
-        };
         ids.push(id);
-        match index % 16 {
-            // No one says anything of it.
-            3 => {}
-            // Said twice: under the same id, then under another.
-            5 => {
-                room.append(Event::Feedback(labelled(id)));
-                let first_position = room.learner.position();
-                room.append(Event::Duplicate(Duplicate {
-                    feedback_id,
-                    first_position,
-                }));
-                room.submit(id, signal);
-            }
-            7 => {
-                room.append(unmatched(&feedback_id));
-            }
-            // A row that comes with its truth; a bandit's is the right action.
-            9 => {
-                let row = Subject::Inputs {
-                    batch,
-                    decision: None,
-                };
-                let mut taught = Feedback {
-                    subject: row,
-                    ..labelled(id)
-                };
-                if let Signal::Reward(_) = taught.signal {
-                    taught.signal = Signal::Label(class.to_owned());
-                }
-                room.append(Event::Feedback(taught));
-                let later = format!("later-{index}");
-                room.append(Event::Feedback(Feedback {
-                    feedback_id: later,
-                    ..labelled(id)
-                }));
-            }
-            // Of a prediction that made room long ago, in the later rows.
-            11 => {
-                let old = ids[index.saturating_sub(60)];
-                room.append(Event::Feedback(labelled(old)));
-            }
-            13 => {
-                room.append(Event::Feedback(label(id, &feedback_id, "no class")));
-            }
-            _ => {
-                room.append(Event::Feedback(labelled(id)));
-            }
-        }
+        feed_back(&mut room, index, batch, (class, signal), &ids);
         match index {
             80 | 170 => {
                 let step = room.append(command(Order::Checkpoint));
@@ -173,7 +183,7 @@ fn summary(learner: &Learner) -> String {
 #[test]
 fn p2_the_fixed_list_meets_every_fate_it_is_meant_to() {
     for toml in descriptions() {
-        let room = course(&toml);
+        let room = varied_history(&toml);
         let n_entries = room.journal.len();
         assert!((450..550).contains(&n_entries), "{n_entries} entries");
         let ledger = room.learner.ledger();
@@ -193,7 +203,7 @@ fn p2_the_fixed_list_meets_every_fate_it_is_meant_to() {
 #[test]
 fn p2_a_replay_from_the_start_is_equal() {
     for toml in descriptions() {
-        let room = course(&toml);
+        let room = varied_history(&toml);
         check_equal(&replay(&toml, &room.journal, |_| {}), &room, &toml);
     }
 }
@@ -201,7 +211,7 @@ fn p2_a_replay_from_the_start_is_equal() {
 #[test]
 fn p2_going_on_from_what_was_saved_is_never_having_stopped() {
     for toml in descriptions() {
-        let room = course(&toml);
+        let room = varied_history(&toml);
         // Once at each place, and once at all of them.
         for stop in (50..room.journal.len() as u64).step_by(50) {
             let resumed = replay(&toml, &room.journal, |room| {
@@ -223,7 +233,7 @@ fn p2_going_on_from_what_was_saved_is_never_having_stopped() {
 #[test]
 fn p2_summaries_are_printed() {
     for toml in descriptions() {
-        println!("\n{}", summary(&course(&toml).learner));
+        println!("\n{}", summary(&varied_history(&toml).learner));
     }
 }
 
@@ -251,7 +261,7 @@ fn p2_a_second_process_comes_to_the_same() {
     let output = printed("p2_summaries_are_printed", None);
     let own: Vec<String> = descriptions()
         .iter()
-        .map(|toml| summary(&course(toml).learner))
+        .map(|toml| summary(&varied_history(toml).learner))
         .collect();
     assert_eq!(output, own);
 }
@@ -375,7 +385,7 @@ fn rename(event: &Event) -> Event {
 #[test]
 fn p2_what_is_learned_knows_no_names_and_no_positions() {
     for toml in descriptions() {
-        let room = course(&toml);
+        let room = varied_history(&toml);
         let mut other = LearnerHarness::empty(&toml);
         let mut n_more = 0;
         // Records are derived again.
@@ -402,7 +412,7 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
 #[test]
 fn p10_every_accepted_event_has_one_fate_at_every_moment() {
     for toml in descriptions() {
-        let room = course(&toml);
+        let room = varied_history(&toml);
         let mut n_accepted = 0;
         replay(&toml, &room.journal, |room| {
             let last = room.journal.last().unwrap();

@@ -116,39 +116,28 @@ fn write(data: &Path) {
     let erased = ERASED.map(|position| (position, 0));
     erase(&Disk::default(), &samples_folder, &erased.into()).unwrap();
 
-    let (mut journal, _) = create(&directory.journal("later"));
-    for event in later() {
-        journal.append(Time(1), &event).unwrap();
+    let kinds = [
+        ("later", later()),
+        ("labelled", vec![labelled()]),
+        ("answered", answered()),
+        ("hashed", hashed().into()),
+        ("counted", vec![counted()]),
+        ("trained", trained()),
+    ];
+    for (name, events) in kinds {
+        let (mut journal, _) = create(&directory.journal(name));
+        for event in events {
+            journal.append(Time(1), &event).unwrap();
+        }
+        journal.close().unwrap();
     }
-    journal.close().unwrap();
-
-    let (mut journal, _) = create(&directory.journal("labelled"));
-    journal.append(Time(1), &labelled()).unwrap();
-    journal.close().unwrap();
-
-    let (mut journal, _) = create(&directory.journal("answered"));
-    for event in answered() {
-        journal.append(Time(1), &event).unwrap();
-    }
-    journal.close().unwrap();
-
-    let (mut journal, _) = create(&directory.journal("hashed"));
-    for event in hashed() {
-        journal.append(Time(1), &event).unwrap();
-    }
-    journal.close().unwrap();
-
-    let (mut journal, _) = create(&directory.journal("counted"));
-    journal.append(Time(1), &counted()).unwrap();
-    journal.close().unwrap();
-
-    let (mut journal, _) = create(&directory.journal("trained"));
-    for event in trained() {
-        journal.append(Time(1), &event).unwrap();
-    }
-    journal.close().unwrap();
     checkpoint::keep_file(&Disk::default(), &directory.start("trained"), &start()).unwrap();
+    write_lived(&directory);
+}
 
+/// Writes the journal and the checkpoint of the model `lived`.
+fn write_lived(directory: &Directory) {
+    let create = |folder: &Path| Journal::create_or_open(folder, 0, Config::default()).unwrap();
     let (mut journal, recovered) = create(&directory.journal("lived"));
     let mut room = LearnerHarness::journaled(LIVED);
     short_history()
