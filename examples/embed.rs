@@ -1,6 +1,6 @@
 //! The library within a program, without a server: predict, feed back, and wait for what was learned.
 //!
-//! `cargo run --release --example embed`
+//! `cargo run --release --example embed`. A test of this repository runs it too.
 
 use perennial::engine::{Accepted, Config, Engine, PredictOptions};
 use perennial::event::{Batch, Column, Feedback, Outputs, Signal, Subject};
@@ -8,7 +8,7 @@ use perennial::event::{Batch, Column, Feedback, Outputs, Signal, Subject};
 const MODEL: &str = "task = 'regression'\n[[input]]\nname = 'celsius'\nkind = 'number'";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("perennial-embed-{}", std::process::id()));
     let (models, data) = (folder.join("models"), folder.join("data"));
     std::fs::create_dir_all(models.join("thermometer"))?;

@@ -12,6 +12,7 @@ mod damage;
 mod determinism;
 mod embedded;
 mod evaluate;
+mod examples;
 mod golden;
 mod grpc;
 mod histories;
