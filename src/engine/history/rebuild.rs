@@ -461,7 +461,59 @@ impl Lookup for JournalLookup {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
     use super::*;
+    use crate::engine::error::Error as EngineError;
+    use crate::event::{Batch, Outputs, PredictionId};
+    use crate::learn;
+    use crate::store::{Config, Directory, Journal};
+
+    /// A prediction of no column.
+    fn prediction() -> Event {
+        Event::Prediction(Prediction {
+            ids: vec![PredictionId(7)],
+            batch: Batch {
+                n_rows: 1,
+                columns: Vec::new(),
+            },
+            outputs: Outputs::Values(vec![0.7]),
+            labels: BTreeMap::new(),
+            version: 1,
+            position: 0,
+        })
+    }
+
+    #[test]
+    fn a_damaged_prediction_is_no_fault_of_a_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let path = directory.journal("m");
+        let (mut journal, opened) = Journal::create_or_open(&path, 0, Config::default()).unwrap();
+        let position = journal.append(Time(0), &prediction()).unwrap();
+        journal.append(Time(1), &Event::Tick(Time(1))).unwrap();
+        journal.close().unwrap();
+        let look_up = || {
+            let versions = Versions::new(&directory, "m", opened.journal_id);
+            let reader = Reader::open(&path, position, u64::MAX).unwrap();
+            let mut lookup = JournalLookup::new(reader, versions);
+            lookup.prediction(position).map(Cow::into_owned)
+        };
+        assert_eq!(look_up().unwrap().ids, [PredictionId(7)]);
+
+        let segment = path.join("00000000000000000001.seg");
+        let mut bytes = fs::read(&segment).unwrap();
+        let value = 0.7_f32.to_le_bytes();
+        let at = bytes.windows(4).position(|window| *window == value);
+        bytes[at.expect("the answer is in it")] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+        let cause = look_up().unwrap_err();
+        assert!(matches!(cause, LookupError::Damaged(_)), "{cause}");
+        let error = Error::Learner(learn::Error::Lookup { position: 9, cause });
+        let error = error.of_request("m", "selector");
+        assert!(matches!(error, EngineError::Damaged { .. }), "{error}");
+    }
 
     #[test]
     fn the_nearest_state_and_the_oldest_say_why_they_do_not_do() {
