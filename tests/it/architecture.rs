@@ -4,6 +4,7 @@
 //! Invariant: one rule, one test; a failure lists every place as `file:line`.
 
 mod modules;
+mod promises;
 
 use std::path::{Path, PathBuf};
 
