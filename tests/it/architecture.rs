@@ -5,6 +5,7 @@
 
 mod modules;
 mod promises;
+mod wire_document;
 
 use std::path::{Path, PathBuf};
 
