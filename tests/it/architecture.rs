@@ -5,6 +5,8 @@
 
 mod ci;
 mod modules;
+mod promises;
+mod wire_document;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
