@@ -51,7 +51,8 @@ pub use predictors::network::weight_check::TensorMatch;
 pub(crate) use predictors::network::weight_check::{weight_check, widths};
 pub use predictors::network::{Network, Rule, Training};
 pub(crate) use predictors::portfolio::{
-    Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log, logistic_share,
+    Kept, KeptAnswers, Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log,
+    logistic_share,
 };
 pub(crate) use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
 pub use spec::keys;
@@ -60,6 +61,6 @@ pub(crate) use spec::{
     Optimizer, Rewards, Strategy,
 };
 pub use spec::{
-    Error as SpecError, ImplicitSignal, InputKind, LearnerKind, LowRank, OrderedLimits, Pinned,
-    REVISION, Spec, Task,
+    Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank, OrderedLimits,
+    Pinned, REVISION, Spec, Task,
 };

@@ -250,7 +250,8 @@ fn the_example_models_are_sound() {
         spec.unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     for name in ["fraud", "tickets", "recommend"] {
-        assert_eq!(spec(name).learner, perennial::model::LearnerKind::Auto);
+        let auto = perennial::model::LearnerKind::Auto(perennial::model::Keep::Balanced);
+        assert_eq!(spec(name).learner, auto);
     }
     let digits = spec("digits");
     let perennial::model::LearnerKind::Gradient(settings) = &digits.learner else {

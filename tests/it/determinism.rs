@@ -8,7 +8,7 @@ use perennial::event::{
     PredictionId, Signal, Subject, Time,
 };
 use perennial::learn::{Fate, Learner};
-use perennial::model::{Choice, Spec};
+use perennial::model::{Choice, REVISION, Spec};
 
 /// Rows of the fixed list.
 const N_ROWS: usize = 230;
@@ -158,7 +158,7 @@ fn replay(
     journal: &[Entry],
     mut between: impl FnMut(&mut LearnerHarness),
 ) -> LearnerHarness {
-    let mut room = LearnerHarness::empty(toml);
+    let mut room = LearnerHarness::empty(&Spec::pin(toml, &[], REVISION));
     for entry in journal {
         room.apply(entry.clone());
         between(&mut room);
@@ -386,7 +386,7 @@ fn rename(event: &Event) -> Event {
 fn p2_what_is_learned_knows_no_names_and_no_positions() {
     for toml in descriptions() {
         let room = varied_history(&toml);
-        let mut other = LearnerHarness::empty(&toml);
+        let mut other = LearnerHarness::empty(&Spec::pin(&toml, &[], REVISION));
         let mut n_more = 0;
         // Records are derived again.
         let causes = room.journal.iter().map(|entry| &entry.event);

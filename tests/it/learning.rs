@@ -3,6 +3,7 @@
 //! Invariant: whatever order signals come in, a prediction counts with what it earned in the end.
 
 mod forgetting;
+mod retention;
 mod streams;
 
 use crate::support::{LearnerHarness, rows};

@@ -95,7 +95,9 @@ impl AdapterLearner {
         known: Known,
         scale: &Scale,
     ) -> Result<(), EncoderError> {
-        let Known { target, example } = known;
+        let Known {
+            target, example, ..
+        } = known;
         // A correction is of one moment, and the vector of it is not known any more.
         let Ok(mut tokens) = encoder.tokens(text) else {
             return Ok(());
@@ -114,6 +116,7 @@ impl AdapterLearner {
             },
             target,
             example,
+            is_anchor: false,
             outputs: Vec::new(),
         });
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

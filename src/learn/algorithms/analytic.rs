@@ -13,11 +13,12 @@ mod recursion;
 use std::ops::Range;
 
 use super::example::{Amendment, Known, Outcome};
+use super::retention::Asked;
 use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
-    Target, Task,
+    Target, Task, argmax,
 };
 pub(crate) use inverse_temperature::InverseTemperature;
 pub(crate) use recursion::{Recursion, Settings};
@@ -97,6 +98,17 @@ impl AnalyticLearner {
         }
     }
 
+    /// Asks an anchor of the retention set: whether the answer is right, as if the row had not been
+    /// learned.
+    pub(crate) fn ask(&self, anchor: &Asked) -> bool {
+        let phi = self.features.phi(&anchor.row);
+        let targets = anchor.one_hot(self.n_outputs);
+        // Of those that wait for an update, the newest are not among the ones learned since.
+        let n_since = anchor.n_since.saturating_sub(self.pending.len() as u64);
+        let estimates = self.recursions[0].estimates_without(&phi, &targets, n_since);
+        argmax(&estimates) == anchor.class as usize
+    }
+
     /// Examples that wait for an update.
     pub(crate) fn n_waiting(&self) -> usize {
         self.pending.len()
@@ -121,7 +133,9 @@ impl AnalyticLearner {
 
     /// Learns one example, now or once enough have come.
     pub(crate) fn observe(&mut self, row: Encoded, known: Known, scale: &Scale) -> Outcome {
-        let Known { target, example } = known;
+        let Known {
+            target, example, ..
+        } = known;
         if let Target::Correction { action, by, .. } = target {
             return match self.correct(&row, action as usize, by, scale) {
                 false => Outcome::Rejected(1),
@@ -133,6 +147,7 @@ impl AnalyticLearner {
             row,
             target,
             example,
+            is_anchor: false,
             outputs: Vec::new(),
         });
         if self.pending.len() < self.examples_per_update() {

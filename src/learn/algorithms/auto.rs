@@ -5,6 +5,7 @@
 mod amend;
 mod answers;
 mod error_scale;
+mod kept;
 mod linear_members;
 mod pool;
 mod saved;
@@ -13,13 +14,15 @@ use super::analytic::{Recursion, Settings};
 use super::example::{Known, amends_rewards};
 use super::gradient::GradientLearner;
 use super::output_loss::OutputLoss;
+use super::retention::Asked;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
-    self, Encoded, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights, Scale, Spec,
-    Target, Task,
+    self, Encoded, LearnerKind, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights,
+    Scale, Spec, Target, Task, argmax,
 };
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
+use kept::Evidence;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
@@ -100,6 +103,9 @@ impl AutoLearner {
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
         self.revision = spec.revision;
+        if let (Some(kept), LearnerKind::Auto(keep)) = (&mut self.portfolio.kept, &spec.learner) {
+            kept.keep = *keep;
+        }
         if spec.revision >= 2 {
             self.answers.get_or_insert_default();
         }
@@ -147,12 +153,7 @@ impl AutoLearner {
         let network = self.network();
         let member_outputs = self.portfolio.member_outputs(row, scale, network.as_ref());
         let n_outputs = self.portfolio.n_outputs();
-        if !member_outputs
-            .outputs
-            .iter()
-            .all(|output| output.is_finite())
-            || !row.is_finite()
-        {
+        if !member_outputs.is_finite() || !row.is_finite() {
             return false;
         }
         if let Target::Correction { .. } = target {
@@ -171,6 +172,7 @@ impl AutoLearner {
         let n_members = self.portfolio.n_members();
         scores.extend_from_slice(&earned[..n_members]);
         let mixed = self.portfolio.mix(&member_outputs);
+        self.observe_kept(&member_outputs, target, Evidence::New);
         pool::observe(&mut self.portfolio, &member_outputs, &losses, target, scale);
         let member_outputs = &mut { member_outputs };
         self.widen(row, member_outputs, target);
@@ -187,7 +189,7 @@ impl AutoLearner {
                 .observe(answered.map(|answered| answered - wanted));
         }
         let portfolio = &mut self.portfolio;
-        if !portfolio.plan.windows().is_empty() {
+        if !known.is_anchor && !portfolio.plan.windows().is_empty() {
             portfolio.memory.push(row, known.remembered());
         }
         portfolio.base_rates.observe(target);
@@ -195,6 +197,42 @@ impl AutoLearner {
             learn_no_change(last, target);
         }
         true
+    }
+
+    /// Asks an anchor of the retention set: whether the model's answer is right, and each member's;
+    /// none where an output is not finite. Ridge regressions answer as if they had not learned it.
+    pub(crate) fn ask(&mut self, anchor: &Asked, scale: &Scale) -> Option<Vec<bool>> {
+        let (network, n_outputs) = (self.network(), self.portfolio.n_outputs());
+        let is_ridge = |member: &Member| matches!(member, Member::Analytic(_));
+        let ridges = self.portfolio.plan.places(is_ridge);
+        let targets = anchor.one_hot(n_outputs);
+        let without = |scores: &mut [f32], phi: &[f32]| {
+            let scores = scores.chunks_exact_mut(n_outputs).skip(ridges.start);
+            for (scores, recursion) in scores.zip(&self.recursions) {
+                let without = recursion.estimates_without(phi, &targets, anchor.n_since);
+                scores.copy_from_slice(&without);
+            }
+        };
+        let (portfolio, row) = (&self.portfolio, &anchor.row);
+        let outputs = portfolio.adjusted_outputs(row, scale, network.as_ref(), without);
+        if !outputs.is_finite() {
+            return None;
+        }
+        let (class, mixed) = (anchor.class as usize, portfolio.mix(&outputs));
+        let members = outputs.outputs.chunks_exact(n_outputs);
+        let members = members.take(portfolio.n_members());
+        let all = std::iter::once(&mixed[..]).chain(members);
+        let right = all.map(|outputs| argmax(outputs) == class).collect();
+        self.observe_kept(&outputs, Target::Class(anchor.class), Evidence::Anchor);
+        Some(right)
+    }
+
+    fn observe_kept(&mut self, outputs: &MemberOutputs, target: Target, evidence: Evidence) {
+        if let (Some(kept), Target::Class(class)) = (&self.portfolio.kept, target) {
+            let answers = self.portfolio.kept_answers(kept, outputs);
+            let kept = self.portfolio.kept.iter_mut();
+            kept.for_each(|kept| kept::observe(kept, &answers, class, evidence));
+        }
     }
 
     /// Learns the part of a reward that was missing when its example came, in every member that
@@ -393,7 +431,11 @@ fn replaying(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
     // One of several members, all of which learn beside it.
     spec.device = model::Device::Cpu;
-    spec.memory.strategy = model::Strategy::Er;
+    spec.memory.strategy = if spec.retains() {
+        model::Strategy::ClsEr
+    } else {
+        model::Strategy::Er
+    };
     spec.memory.replay = match spec.task {
         Task::Bandit { .. } => 32,
         _ => 16,

@@ -9,6 +9,8 @@ pub(crate) struct Known {
     pub target: Target,
     /// The number of the example; none under the first revision.
     pub example: Option<u64>,
+    /// Whether its row is an anchor of the retention set: no memory stores it.
+    pub is_anchor: bool,
 }
 
 impl From<Target> for Known {
@@ -17,6 +19,7 @@ impl From<Target> for Known {
         Known {
             target,
             example: None,
+            is_anchor: false,
         }
     }
 }

@@ -18,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::example::{Known, Outcome};
 use super::output_loss::OutputLoss;
+use super::retention::Asked;
 use crate::learn::memory::{
     Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
 };
@@ -26,6 +27,7 @@ use crate::learn::training::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target,
+    argmax,
 };
 use amend::{Amended, Row};
 use average::Averages;
@@ -156,6 +158,13 @@ impl GradientLearner {
         }
     }
 
+    /// Asks an anchor of the retention set: whether the answer is right; none where it is not finite.
+    pub(crate) fn ask(&self, anchor: &Asked) -> Option<bool> {
+        let outputs = self.network().forward(&[&anchor.row]).ok()?;
+        let finite = outputs.iter().all(|output| output.is_finite());
+        finite.then(|| argmax(&outputs) == anchor.class as usize)
+    }
+
     /// Learns one example, now or once enough have come.
     pub(crate) fn observe(
         &mut self,
@@ -163,7 +172,11 @@ impl GradientLearner {
         known: Known,
         output_loss: OutputLoss<'_>,
     ) -> Outcome {
-        let Known { target, example } = known;
+        let Known {
+            target,
+            example,
+            is_anchor,
+        } = known;
         if let Target::Class(class) = target {
             self.let_in(class);
             self.recent_classes.observe(class as usize);
@@ -174,6 +187,7 @@ impl GradientLearner {
             row,
             target,
             example,
+            is_anchor,
             outputs: Vec::new(),
         });
         if self.pending.len() < self.settings.examples_per_update {
@@ -231,7 +245,8 @@ impl GradientLearner {
                     stored.outputs = outputs.to_vec();
                 }
                 // A correction is of one moment: learned again and again it would add up.
-                if !matches!(stored.target, Target::Correction { .. }) {
+                let is_moment = matches!(stored.target, Target::Correction { .. });
+                if !is_moment && !stored.is_anchor {
                     self.memory.offer(&Arc::new(stored), rng);
                 }
             }

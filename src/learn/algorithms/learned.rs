@@ -15,6 +15,7 @@ use super::example::{Amendment, Known, Outcome, amends_rewards};
 use super::gradient::GradientLearner;
 use super::neighbours::NeighboursLearner;
 use super::output_loss::OutputLoss;
+use super::retention::Retention;
 use crate::event::{Batch, Column};
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
@@ -40,6 +41,8 @@ pub struct Learned {
     counts: Option<OutputCounts>,
     /// None under the first revision.
     first_rows: Option<FirstRows>,
+    /// None where [`Spec::retains`] is false.
+    retention: Option<Retention>,
     kind: Kind,
     n_examples: u64,
     /// The classes or actions known by now, in the order of the outputs.
@@ -59,7 +62,7 @@ impl Learned {
     /// Nothing yet.
     pub fn new(spec: &Spec) -> Learned {
         let n_buckets = match &spec.learner {
-            LearnerKind::Auto => AutoLearner::n_buckets(spec),
+            LearnerKind::Auto(_) => AutoLearner::n_buckets(spec),
             LearnerKind::Gradient(settings) => GradientLearner::n_buckets(spec, settings),
             LearnerKind::Neighbours(_) => model::n_buckets(spec, 1),
             LearnerKind::Analytic(_) => AnalyticLearner::n_buckets(spec),
@@ -67,7 +70,7 @@ impl Learned {
         let encoder = Encoder::new(spec, n_buckets);
         let n_dense = encoder.n_dense();
         let kind = match &spec.learner {
-            LearnerKind::Auto => Kind::Auto(Box::new(AutoLearner::new(spec, n_dense))),
+            LearnerKind::Auto(_) => Kind::Auto(Box::new(AutoLearner::new(spec, n_dense))),
             LearnerKind::Gradient(settings) => {
                 Kind::Gradient(Box::new(GradientLearner::new(spec, settings, n_dense)))
             }
@@ -97,6 +100,7 @@ impl Learned {
             target: spec.scale(),
             newest: amends_rewards(spec).then(|| spec.scale()),
             first_rows: (spec.revision >= 2).then(FirstRows::default),
+            retention: spec.retains().then(|| Retention::new(spec)),
             counts: amends_rewards(spec).then(|| OutputCounts::new(spec.task.n_outputs())),
             kind,
             n_examples: 0,
@@ -206,12 +210,45 @@ impl Learned {
         }
     }
 
+    /// The share of the anchors of the retention set that are answered right, fading; none where
+    /// none was asked.
+    pub fn retention(&self) -> Option<f64> {
+        self.retention.as_ref()?.scores().first().copied()
+    }
+
+    /// The same of each member of a portfolio.
+    pub fn member_retention(&self) -> &[f64] {
+        let scores = self.retention.as_ref().map_or(&[][..], Retention::scores);
+        scores.get(1..).unwrap_or_default()
+    }
+
+    /// Asks the anchor whose turn it is.
+    fn ask_anchor(&mut self) {
+        let number = self.next_number();
+        let Some(retention) = &mut self.retention else {
+            return;
+        };
+        let Some(anchor) = retention.due(number) else {
+            return;
+        };
+        let right = match &mut self.kind {
+            Kind::Gradient(learner) => learner.ask(&anchor).map(|right| vec![right]),
+            Kind::Analytic(learner) => Some(vec![learner.ask(&anchor)]),
+            Kind::Auto(learner) => learner.ask(&anchor, &self.target),
+            Kind::Neighbours(_) => None,
+        };
+        retention.score(right.into_iter().flatten());
+    }
+
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
         if spec.revision >= 2 {
             _ = self.first_rows.get_or_insert_default();
         } else {
             self.first_rows = None;
+        }
+        if spec.retains() {
+            self.retention.get_or_insert_with(|| Retention::new(spec));
         }
         if amends_rewards(spec) {
             self.begin_amending(spec);
@@ -233,7 +270,7 @@ impl Learned {
             (Kind::Neighbours(learner), LearnerKind::Neighbours(settings)) => {
                 learner.reconfigure(settings);
             }
-            (Kind::Auto(learner), LearnerKind::Auto) => learner.reconfigure(spec),
+            (Kind::Auto(learner), LearnerKind::Auto(_)) => learner.reconfigure(spec),
             _ => {}
         }
     }
@@ -276,7 +313,12 @@ impl Learned {
         let example = self.next_known();
         let mut outcome = self.learn(&batch, 0, target, scores);
         if !matches!(outcome, Outcome::Rejected(_)) {
-            let (scale, known) = (self.target, Known { target, example });
+            let scale = self.target;
+            let known = Known {
+                target,
+                example,
+                is_anchor: false,
+            };
             self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
                 let observed = learner.observe(encoder, (text, vector), known, &scale);
                 if let Err(error) = observed {
@@ -344,6 +386,9 @@ impl Learned {
             Some(row) => row.clone(),
             None => self.encoder.encode(batch, row),
         };
+        if let Some(retention) = &mut self.retention {
+            retention.amend(amendment.example, amendment.after);
+        }
         let scale = &self.target;
         let since = |counts: &OutputCounts| counts.since(amendment.before, amendment.n_since);
         let amendment = &Amendment {
@@ -398,11 +443,20 @@ impl Learned {
         self.rescale();
         let row = self.encoder.encode(batch, row);
         let example = self.next_known();
+        self.ask_anchor();
+        let mut is_anchor = false;
+        if let Some(retention) = &mut self.retention {
+            is_anchor = row.is_finite() && retention.observe(&row, target, example);
+        }
         if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
             first_rows.observe(example, &row);
         }
         let scale = &self.target;
-        let known = Known { target, example };
+        let known = Known {
+            target,
+            example,
+            is_anchor,
+        };
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(row, known, OutputLoss::Plain(scale)),
             Kind::Analytic(learner) => learner.observe(row, known, scale),
@@ -416,6 +470,8 @@ impl Learned {
                 self.counts.iter_mut().for_each(|all| all.forget(before));
                 let first_rows = self.first_rows.iter_mut();
                 first_rows.for_each(|rows| rows.forget_after(self.n_examples));
+                let retention = self.retention.iter_mut();
+                retention.for_each(|all| all.forget_after(self.n_examples));
             }
             Outcome::Updated(n_examples) => {
                 self.counts.iter_mut().for_each(|all| all.observe(target));

@@ -8,3 +8,4 @@ pub(crate) mod gradient;
 pub(crate) mod learned;
 pub(crate) mod neighbours;
 pub(crate) mod output_loss;
+pub(crate) mod retention;

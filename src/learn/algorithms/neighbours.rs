@@ -97,6 +97,7 @@ pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
             row,
             target: example.target,
             example: example.number,
+            is_anchor: false,
             outputs: Vec::new(),
         })
         .collect();

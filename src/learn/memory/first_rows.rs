@@ -42,6 +42,7 @@ impl FirstRows {
             row: row.clone(),
             target: Target::Value(0.0),
             example: Some(*number),
+            is_anchor: false,
             outputs: Vec::new(),
         });
         save_examples(examples.collect::<Vec<_>>().iter())

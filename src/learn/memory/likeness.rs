@@ -52,6 +52,7 @@ impl Likeness {
             row: row.clone(),
             target: Target::Value(0.0),
             example: None,
+            is_anchor: false,
             outputs: Vec::new(),
         });
         let previous: Vec<StoredExample> = previous.collect();

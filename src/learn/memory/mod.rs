@@ -1,5 +1,6 @@
 //! Examples that are kept to be learned again or amended, and statistics of the rows that came.
 
+pub(crate) mod anchors;
 mod balance;
 pub(crate) mod first_rows;
 pub(crate) mod likeness;

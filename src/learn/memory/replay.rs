@@ -188,6 +188,7 @@ mod tests {
                 },
                 target: Target::Class(index % 2),
                 example: Some(u64::from(index) + 1),
+                is_anchor: false,
                 outputs: vec![],
             };
             memory.offer(&Arc::new(stored), &mut rng);

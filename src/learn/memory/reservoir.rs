@@ -250,6 +250,7 @@ mod tests {
             },
             target,
             example: None,
+            is_anchor: false,
             outputs: vec![value, -value, 0.0],
         })
     }

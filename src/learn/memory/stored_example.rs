@@ -14,6 +14,9 @@ pub(crate) struct StoredExample {
     pub target: Target,
     /// The number of its example; none under the first revision.
     pub example: Option<u64>,
+    /// Whether it is an anchor of the retention set, which waits for its update here and is not
+    /// remembered.
+    pub is_anchor: bool,
     /// The outputs of the network when it was remembered; empty where no strategy needs them.
     pub outputs: Vec<f32>,
 }
@@ -28,8 +31,10 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
     let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
     let mut corrected = Vec::new();
     let mut examples = Vec::new();
+    let mut anchors = Vec::new();
     for stored in all {
         examples.push(stored.example.unwrap_or(0));
+        anchors.push(u8::from(stored.is_anchor));
         dense.extend_from_slice(&stored.row.dense);
         buckets.extend(stored.row.sparse.iter().map(|(bucket, _)| *bucket));
         values.extend(stored.row.sparse.iter().map(|(_, value)| *value));
@@ -63,6 +68,9 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
         tensors.put_f64("target.corrected", &[corrected.len()], corrected);
     }
     save_numbers(examples, &mut tensors);
+    if anchors.contains(&1) {
+        tensors.put_u8("anchors", &[n], anchors);
+    }
     tensors
 }
 
@@ -172,6 +180,11 @@ pub(crate) fn load_examples(
     let targets = load_targets(&kinds, tensors)?;
     let outputs = tensors.take_f32("outputs", &[n, None])?;
     let examples = load_numbers(kinds.len(), tensors)?;
+    let anchors = if tensors.0.contains_key("anchors") {
+        tensors.take_u8("anchors", &[n])?
+    } else {
+        vec![0; kinds.len()]
+    };
     let part = |all: &[f32], at: usize| {
         let width = all.len() / kinds.len();
         all[at * width..(at + 1) * width].to_vec()
@@ -194,6 +207,7 @@ pub(crate) fn load_examples(
             },
             target: targets[at],
             example: examples[at],
+            is_anchor: anchors[at] == 1,
             outputs: part(&outputs, at),
         };
         form.check(&stored)?;
@@ -219,6 +233,7 @@ mod tests {
                 reward,
             },
             example: None,
+            is_anchor: false,
             outputs: Vec::new(),
         };
         let form = Form {

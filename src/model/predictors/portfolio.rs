@@ -6,6 +6,7 @@
 //!
 //! Invariant: a member answers from the row and what it has learned, never from another member.
 
+mod kept;
 mod plan;
 mod pool;
 mod range;
@@ -18,7 +19,8 @@ use super::ridge::{RandomFeatures, RidgeWeights};
 use crate::model::encoders::features::{Encoded, Scale};
 use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
-use crate::model::spec::{Spec, Task};
+use crate::model::spec::{Keep, LearnerKind, Spec, Task};
+pub(crate) use kept::{Kept, KeptAnswers};
 pub(crate) use plan::{Member, Plan};
 pub(crate) use pool::Pool;
 pub(crate) use pool::log;
@@ -51,6 +53,9 @@ pub struct Portfolio {
     pub no_change: Option<NoChange>,
     /// How they are mixed.
     pub pool: Pool,
+    /// What is kept beside; none of values and rewards, and none under earlier revisions of the
+    /// learning rules than the third.
+    pub(crate) kept: Option<Kept>,
     classes: bool,
     n_outputs: usize,
 }
@@ -77,6 +82,13 @@ pub struct MemberOutputs {
     pub outputs: Vec<f32>,
     /// The features of the ridge regressions.
     pub phi: Vec<f32>,
+}
+
+impl MemberOutputs {
+    /// True if every output is finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.outputs.iter().all(|output| output.is_finite())
+    }
 }
 
 impl Portfolio {
@@ -118,6 +130,12 @@ impl Portfolio {
                 Pool::new(plan.members.len())
             } else {
                 Pool::without_stack(plan.members.len())
+            },
+            kept: match spec.learner {
+                LearnerKind::Auto(keep) if spec.retains() => {
+                    Some(Kept::new(keep, plan.members.len(), n_outputs))
+                }
+                _ => None,
             },
             classes: matches!(spec.task, Task::Classification { .. }),
             n_outputs,
@@ -187,11 +205,24 @@ impl Portfolio {
         scale: &Scale,
         network: Option<&Network>,
     ) -> MemberOutputs {
+        self.adjusted_outputs(row, scale, network, |_, _| {})
+    }
+
+    /// The same where `adjust` changes the members' scores `[members, n_outputs]`, from the features
+    /// of the ridge regressions.
+    pub(crate) fn adjusted_outputs(
+        &self,
+        row: &Encoded,
+        scale: &Scale,
+        network: Option<&Network>,
+        adjust: impl FnOnce(&mut [f32], &[f32]),
+    ) -> MemberOutputs {
         let wider = self.with_newest(row, scale);
         let phi = self.features.as_ref().map(|features| features.phi(&wider));
         let phi = phi.unwrap_or_default();
         let linear = self.linear_members.scores(&wider);
-        let scores = self.scores((row, &linear, &phi), scale, network);
+        let mut scores = self.scores((row, &linear, &phi), scale, network);
+        adjust(&mut scores, &phi);
         let mut outputs = scores.clone();
         self.restore_shares(&mut outputs, scale);
         if self.classes {
@@ -316,8 +347,24 @@ impl Portfolio {
 
     /// The answer of all members, `[n_outputs]`.
     pub fn mix(&self, member_outputs: &MemberOutputs) -> Vec<f32> {
-        self.pool
-            .mix(&member_outputs.outputs, self.n_outputs, self.classes)
+        match &self.kept {
+            Some(kept) if kept.keep != Keep::Recent => {
+                kept.mix(&self.kept_answers(kept, member_outputs).answers)
+            }
+            _ => self.current(member_outputs),
+        }
+    }
+
+    /// The answer of the pool, `[n_outputs]`.
+    pub(crate) fn current(&self, member_outputs: &MemberOutputs) -> Vec<f32> {
+        let outputs = &member_outputs.outputs;
+        self.pool.mix(outputs, self.n_outputs, self.classes)
+    }
+
+    /// The answers that `kept` mixes.
+    pub(crate) fn kept_answers(&self, kept: &Kept, member_outputs: &MemberOutputs) -> KeptAnswers {
+        let (current, counts) = (self.current(member_outputs), &self.base_rates.counts);
+        kept.answers(current, &member_outputs.outputs, counts)
     }
 }
 
@@ -348,6 +395,12 @@ mod tests {
         );
         check(
             CLASSES,
+            TEXT,
+            "linear-1.25 linear-2.5 linear-5 linear-10 \
+             neighbours-200 neighbours-1000 network last-label stack",
+        );
+        check(
+            &format!("{CLASSES}[rules]\nrevision = 2\n"),
             TEXT,
             "linear-1.25 linear-2.5 linear-5 linear-10 \
              neighbours-200 neighbours-1000 last-label stack",

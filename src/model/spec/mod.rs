@@ -21,7 +21,11 @@ pub(crate) use parse::{Named, NamedEncoder};
 /// Under each revision a journal leads, bit for bit, to what it led to under the program that wrote
 /// it. 1: the rules before revisions were stated. 2: rewards that change later are learned as whole
 /// examples where nothing is held of them, and a corrected label supersedes the older one.
-pub const REVISION: u32 = 2;
+/// 3: a classifier has a retention set, whose anchors are withheld from memories, and `auto` answers
+/// for what is kept as well as for what comes, with a network that keeps.
+pub const REVISION: u32 = 3;
+/// The first revision with a retention set.
+const RETAINS: u32 = 3;
 
 /// The task of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,14 +156,25 @@ pub struct Pinned {
 /// How a model learns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LearnerKind {
-    /// A portfolio mixed by its own losses; nothing to set.
-    Auto,
+    /// A portfolio mixed by its own losses.
+    Auto(Keep),
     /// One network, trained by gradient steps.
     Gradient(Gradient),
     /// Ridge regression on random features, by recursion.
     Analytic(Analytic),
     /// The newest examples; the nearest of them answer.
     Neighbours(Neighbourhood),
+}
+
+/// The balance of `kind = "auto"` between the examples that come and those that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The newest examples alone decide.
+    Recent,
+    /// Both decide.
+    Balanced,
+    /// The answer is the one that keeps best.
+    Everything,
 }
 
 /// Settings of `kind = "neighbours"`.
@@ -438,7 +453,7 @@ impl Spec {
     pub fn weights(&self) -> Option<&Pinned> {
         match &self.learner {
             LearnerKind::Gradient(settings) => settings.weights.as_ref(),
-            LearnerKind::Auto | LearnerKind::Analytic(_) | LearnerKind::Neighbours(_) => None,
+            LearnerKind::Auto(_) | LearnerKind::Analytic(_) | LearnerKind::Neighbours(_) => None,
         }
     }
 
@@ -466,7 +481,11 @@ impl Spec {
         same("seed", self.seed == next.seed)?;
         same("rules.revision", self.revision <= next.revision)?;
         match (&self.learner, &next.learner) {
-            (LearnerKind::Auto, LearnerKind::Auto) => Ok(()),
+            // The third revision has other members.
+            (LearnerKind::Auto(_), LearnerKind::Auto(_)) => same(
+                "rules.revision",
+                (self.revision < RETAINS) == (next.revision < RETAINS),
+            ),
             (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {
                 same("network", old.hidden == new.hidden)?;
                 let digest = |gradient: &Gradient| gradient.weights.as_ref().map(|w| w.digest);
@@ -485,6 +504,16 @@ impl Spec {
 }
 
 impl Spec {
+    /// Whether a retention set is kept: of classes, from the third revision of the rules on. Not of
+    /// neighbours, whose only learning is a memory, and not where an encoder learns, which gives its
+    /// texts other vectors than they had.
+    pub(crate) fn retains(&self) -> bool {
+        self.revision >= RETAINS
+            && matches!(self.task, Task::Classification { .. })
+            && !matches!(self.learner, LearnerKind::Neighbours(_))
+            && self.adapted_encoders().next().is_none()
+    }
+
     /// The encoders whose adapters learn, with the places of their inputs.
     pub fn adapted_encoders(&self) -> impl Iterator<Item = (usize, &Pinned, LowRank)> {
         let inputs = self.inputs.iter().enumerate();

@@ -242,7 +242,7 @@ fn journal(raw: &RawJournal, revision: u32) -> Result<JournalLimits, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{InputKind, REVISION, Strategy};
+    use super::super::{InputKind, Keep, REVISION, Strategy};
     use super::*;
 
     fn parse(text: &str) -> Result<Spec, Error> {
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn the_short_form_works() {
         let spec = parse(SHORT).unwrap();
-        assert_eq!(spec.learner, LearnerKind::Auto);
+        assert_eq!(spec.learner, LearnerKind::Auto(Keep::Balanced));
         assert_eq!(spec.task.index("b"), Some(1));
         assert_eq!(spec.journal.bytes_max, 20 << 30);
         assert_eq!(spec.journal.reserve, (20 << 30) / 16);
@@ -389,11 +389,14 @@ mod tests {
             "{error}"
         );
         let at = |revision| super::parse(SHORT, revision).unwrap();
-        assert_eq!(at(1).check_change(&at(REVISION)), Ok(()));
-        assert_eq!(
-            at(REVISION).check_change(&at(1)),
-            Err(Error::Shape("rules.revision"))
-        );
+        let refused = Err(Error::Shape("rules.revision"));
+        assert_eq!(at(1).check_change(&at(2)), Ok(()));
+        assert_eq!(at(REVISION).check_change(&at(1)), refused);
+        // Under the third one `auto` has other members; other kinds go over to it.
+        assert_eq!(at(2).check_change(&at(3)), refused);
+        let linear = format!("{SHORT}[learner]\nkind = \"gradient\"\n");
+        let at = |revision| super::parse(&linear, revision).unwrap();
+        assert_eq!(at(1).check_change(&at(3)), Ok(()));
     }
 
     #[test]

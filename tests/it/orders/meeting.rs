@@ -296,8 +296,7 @@ impl Known {
         if let Some(adopted) = self.adopted() {
             *first = adopted;
         }
-        let toml = first.toml.clone();
-        twin(&toml, &journal).learner.learned().digest()
+        twin(&journal).learner.learned().digest()
     }
 
     /// Of every order it is recorded what became of it.

@@ -236,9 +236,9 @@ pub(crate) fn refused(journal: &[Entry]) -> BTreeSet<u64> {
 /// A second learner, fed live from the start with what was retracted left out before it was
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
-pub(crate) fn twin(toml: &str, journal: &[Entry]) -> LearnerHarness {
+pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     let (excluded, refused) = (retracted(journal), refused(journal));
-    let mut room = LearnerHarness::empty(toml);
+    let mut room = LearnerHarness::before(journal);
     // The twin's versions by the position of the first one's command.
     let mut made = BTreeMap::new();
     let position_of = |version: u64| {
@@ -280,7 +280,7 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     let history = History::run(toml, seed, n_steps);
     let learner = &history.room.learner;
     let journal = &history.room.journal;
-    let mut again = LearnerHarness::empty(toml);
+    let mut again = LearnerHarness::before(journal);
     journal
         .iter()
         .for_each(|entry| drop(again.apply(entry.clone())));
@@ -291,7 +291,7 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     let counted = |entry: &&Entry| matches!(entry.event, Event::Feedback(_) | Event::Duplicate(_));
     let n_events = journal.iter().filter(counted).count() as u64;
     assert_eq!(learner.ledger().total(), n_events, "seed {seed}: {toml}");
-    let twin = twin(toml, journal);
+    let twin = twin(journal);
     let digests = [learner, &twin.learner].map(|learner| learner.learned().digest());
     assert_eq!(
         digests[0], digests[1],

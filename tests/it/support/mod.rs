@@ -341,10 +341,7 @@ impl LearnerHarness {
         refused: BTreeSet<u64>,
         from: Option<u64>,
     ) -> LearnerHarness {
-        let Some(Event::Description(first)) = journal.first().map(|entry| &entry.event) else {
-            panic!("a journal starts with a description")
-        };
-        let mut room = LearnerHarness::empty(&first.toml);
+        let mut room = LearnerHarness::before(journal);
         room.learner = room.learner.rederive(exclusions.clone());
         room.exclusions = exclusions;
         room.refused = refused;
@@ -377,6 +374,14 @@ impl LearnerHarness {
             exclusions: Vec::new(),
             refused: BTreeSet::new(),
             comparison: Comparison::default(),
+        }
+    }
+
+    /// A learner before the first entry of a journal, which is its description.
+    pub(crate) fn before(journal: &[Entry]) -> LearnerHarness {
+        match journal.first().map(|entry| &entry.event) {
+            Some(Event::Description(first)) => LearnerHarness::empty(&first.toml),
+            other => panic!("a journal starts with a description, not {other:?}"),
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
     engine.close();
     drop(engine);
     let mut journal = served.journal(1);
-    let learner = expected(toml, &journal, &place("lived"));
+    let learner = expected(&journal, &place("lived"));
     let saved = served.saved(learner.position());
     assert!(saved == learner, "{}", place("saved"));
 
@@ -66,17 +66,17 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
     engine.close();
     drop(engine);
     journal.extend(served.journal(learner.position() + 1));
-    let erased = expected(toml, &journal, &place("erased"));
+    let erased = expected(&journal, &place("erased"));
     same(&served.open(erased.time()), &erased, &place("erased"));
 }
 
 /// The learner that applies these entries; it equals a second one that was
 /// fed live without what was taken back.
-fn expected(toml: &str, journal: &[Entry], place: &str) -> Learner {
-    let mut room = LearnerHarness::empty(toml);
+fn expected(journal: &[Entry], place: &str) -> Learner {
+    let mut room = LearnerHarness::before(journal);
     let entries = journal.iter().cloned();
     entries.for_each(|entry| drop(room.apply(entry)));
-    let learners = [&room.learner, &twin(toml, journal).learner];
+    let learners = [&room.learner, &twin(journal).learner];
     let digests = learners.map(|learner| learner.learned().digest());
     assert_eq!(digests[0], digests[1], "{place}");
     let n_retracted = retracted(journal).len() as u64;

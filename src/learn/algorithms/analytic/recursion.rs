@@ -28,6 +28,8 @@ const FOLD: usize = 32;
 const BLOCK_MIN: usize = 8;
 /// A ridge smaller than this part of the largest sum of squares would be lost in rounding.
 const ROUNDING: f64 = 1e-12;
+/// A row that decides its own estimate has this leverage at most.
+const LEVERAGE_MAX: f64 = 0.99;
 /// Targets are clipped here, in the scale that they come in.
 const TARGET_MAX: f32 = 1e4;
 
@@ -104,6 +106,27 @@ impl Recursion {
         let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
         let scores = self.estimates(&phi).into_iter();
         scores.map(|score| score as f32).collect()
+    }
+
+    /// The estimates for a row as if it had not been learned, `n_since` examples ago with these
+    /// targets, `[n_outputs]`: `(estimate - h y) / (1 - h)` with its leverage `h` (Golub, Heath and
+    /// Wahba 1979), which is exact but for rounding.
+    pub(crate) fn estimates_without(&self, phi: &[f32], targets: &[f32], n_since: u64) -> Vec<f32> {
+        let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
+        let weight = self.settings.forgetting.powf(n_since as f64);
+        let leverage = match &self.matrices {
+            Some(matrices) => {
+                let mut spread = matrices.inverse.times(&phi);
+                take_outer(&mut spread, &self.gains, &phi);
+                (weight * self.growth * dot(&spread, &phi)).clamp(0.0, LEVERAGE_MAX)
+            }
+            None => 0.0,
+        };
+        let estimates = self.estimates(&phi).into_iter().zip(targets);
+        let without = |(estimate, target): (f64, &f32)| {
+            (estimate - leverage * f64::from(*target)) / (1.0 - leverage)
+        };
+        estimates.map(|pair| without(pair) as f32).collect()
     }
 
     /// Takes other settings of the same shape; the weights follow at once.

@@ -31,12 +31,7 @@ impl AutoLearner {
         } = *amendment;
         let network = self.network();
         let member_outputs = self.portfolio.member_outputs(row, scale, network.as_ref());
-        if !member_outputs
-            .outputs
-            .iter()
-            .all(|output| output.is_finite())
-            || !row.is_finite()
-        {
+        if !member_outputs.is_finite() || !row.is_finite() {
             return false;
         }
         self.amend_shares(amendment, scale);

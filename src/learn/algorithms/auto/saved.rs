@@ -5,7 +5,7 @@
 use super::super::analytic::Recursion;
 use super::super::neighbours;
 use super::answers::Answers;
-use super::{AutoLearner, pool, replaying};
+use super::{AutoLearner, kept, pool, replaying};
 use crate::learn::memory::Form;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::weights::{Error, Tensors};
@@ -22,6 +22,9 @@ impl AutoLearner {
             tensors.put_f64("range", &[2], ends.to_vec());
         }
         tensors.nest("pool", pool::save(&portfolio.pool));
+        if let Some(kept) = &portfolio.kept {
+            tensors.nest("kept", kept::save(kept));
+        }
         tensors.nest(
             "memory",
             neighbours::save(&portfolio.memory, &portfolio.base_rates),
@@ -81,6 +84,9 @@ impl AutoLearner {
             .load(&portfolio.linear_member_names(), weights)?;
         portfolio.range = load_range(weights)?;
         pool::load(&mut portfolio.pool, &mut weights.unnest("pool"))?;
+        if let Some(kept) = &mut portfolio.kept {
+            kept::load(kept, &mut weights.unnest("kept"))?;
+        }
         let (memory, base_rates) = (&mut portfolio.memory, &mut portfolio.base_rates);
         neighbours::load(
             memory,

@@ -105,6 +105,7 @@ impl GradientLearner {
             row,
             target,
             example,
+            is_anchor: false,
             outputs: Vec::new(),
         };
         match self.update(&mut vec![stored], Some(&amended), output_loss) {

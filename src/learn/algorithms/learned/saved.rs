@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::super::adapters::AdapterLearner;
 use super::super::example::amends_rewards;
+use super::super::retention::Retention;
 use super::{Kind, Learned};
 use crate::learn::memory::Form;
 use crate::learn::memory::first_rows::FirstRows;
@@ -57,6 +58,9 @@ impl Learned {
         if let Some(first_rows) = &self.first_rows {
             tensors.nest("first_rows", first_rows.save());
         }
+        if let Some(retention) = &self.retention {
+            tensors.nest("retention", retention.save());
+        }
         tensors.nest("encoder", self.encoder.save());
         let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
         tensors.put_u32("names.lengths", &[lengths.len()], lengths);
@@ -101,6 +105,10 @@ impl Learned {
         } else {
             Some(FirstRows::load(form, &mut first_rows)?)
         };
+        let mut retention = state.unnest("retention");
+        if learned.retention.is_some() && !retention.0.is_empty() {
+            learned.retention = Some(Retention::load(spec, form, &mut retention)?);
+        }
         learned.names = Arc::new(load_names(spec, state)?);
         for (place, learner) in learned.adapters.iter_mut().enumerate() {
             if let Some(learner) = learner {

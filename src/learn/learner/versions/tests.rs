@@ -14,7 +14,7 @@ use crate::event::{
 use crate::learn::Comparison;
 use crate::learn::records::ledger::{Fate, Ledger};
 use crate::model::weights::Tensors;
-use crate::model::{Choice, Spec};
+use crate::model::{Choice, REVISION, Spec};
 
 /// A class may come that a version does not know.
 const TOML: &str = "task = 'classification'\nclasses = ['low', 'high']\nclasses_max = 9\n\
@@ -73,7 +73,7 @@ impl Story {
             kept: Kept::default(),
         };
         story.apply(Event::Description(Description {
-            toml: Spec::pin(toml, &[], 2),
+            toml: Spec::pin(toml, &[], REVISION),
             build: "a build".to_owned(),
             profile: "a profile".to_owned(),
         }));

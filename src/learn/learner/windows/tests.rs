@@ -11,7 +11,7 @@ use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
 };
 use crate::model::weights::Tensors;
-use crate::model::{Choice, Spec};
+use crate::model::{Choice, REVISION, Spec};
 
 const TOML: &str = "task = 'bandit'\nactions = ['a', 'b']\n\
     [[input]]\nname = 'x'\nkind = 'number'\n[learner]\nkind = 'analytic'\nfeatures = 8\n\
@@ -92,7 +92,7 @@ impl Room {
 
     fn describe(&mut self, at_s: i64, toml: &str) {
         let description = Description {
-            toml: Spec::pin(toml, &[], 2),
+            toml: Spec::pin(toml, &[], REVISION),
             ..Description::default()
         };
         self.tell(at_s, Event::Description(description));

@@ -160,6 +160,15 @@ pub const KEYS: &[Key] = &[
                   regression on random features; or the nearest of the newest examples.",
     },
     Key {
+        name: "learner.keep",
+        values: Values::Words(&["recent", "balanced", "everything"]),
+        default: "balanced",
+        unit: "",
+        meaning: "For learner.kind = \"auto\" and a classification, under rules.revision = 3: whether \
+                  the newest rows alone decide how the members are mixed, or the rows of a retention \
+                  set as well, or whether the answer is the one that keeps best.",
+    },
+    Key {
         name: "learner.optimizer",
         values: Values::Words(&["sgd", "adamw"]),
         default: "sgd",

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
-use super::super::{Analytic, Gradient, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy};
+use super::super::{
+    Analytic, Gradient, Keep, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy,
+};
 use super::pinned::pinned;
 use super::values::{
     count, count_or, not_yet, number, number_or, refused, unavailable, unknown, value, word,
@@ -22,6 +24,7 @@ pub(super) struct RawNetwork {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLearner {
     kind: Option<String>,
+    keep: Option<String>,
     optimizer: Option<String>,
     learning_rate: Option<f64>,
     examples_per_update: Option<u64>,
@@ -44,6 +47,10 @@ pub(super) struct RawMemory {
 pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
     let learner = &raw.learner;
     let kind = word("learner.kind", learner.kind.as_deref());
+    if let (true, Some(written)) = (kind != "auto", &learner.keep) {
+        let belongs = "belongs to learner.kind = \"auto\"";
+        return Err(value("learner.keep", written, belongs));
+    }
     if kind != "neighbours" {
         for (key, written) in [
             ("learner.examples", learner.examples),
@@ -66,7 +73,7 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
             )?;
             refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
             refuse_unused(learner, &NEIGHBOURS_KEYS, "neighbours")?;
-            Ok(LearnerKind::Auto)
+            Ok(LearnerKind::Auto(keep(learner)?))
         }
         "gradient" => {
             refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
@@ -91,6 +98,15 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
             Ok(LearnerKind::Neighbours(neighbourhood(learner)?))
         }
         other => Err(unknown("learner.kind", other)),
+    }
+}
+
+fn keep(learner: &RawLearner) -> Result<Keep, Error> {
+    match word("learner.keep", learner.keep.as_deref()) {
+        "recent" => Ok(Keep::Recent),
+        "balanced" => Ok(Keep::Balanced),
+        "everything" => Ok(Keep::Everything),
+        other => Err(unknown("learner.keep", other)),
     }
 }
 

@@ -203,6 +203,37 @@ fn a_deviation_is_that_of_the_formula() {
 }
 
 #[test]
+fn an_estimate_without_a_row_is_that_of_a_regression_that_never_saw_it() {
+    for forgetting in [1.0, 0.99] {
+        for n_after in [0, 3, 40, 300] {
+            let mut numbers = Numbers(7);
+            let [mut with, mut without] =
+                [(); 2].map(|()| Recursion::new(settings(20, forgetting)));
+            let mut asked = None;
+            for index in 0..60 + n_after {
+                let (phi, targets) = numbers.example(20);
+                with.observe(&phi, &targets);
+                if index == 59 {
+                    // In its place a row that says nothing, so that ages are alike.
+                    without.observe(&[0.0; 20], &[0.0; 2]);
+                    asked = Some((phi, targets));
+                } else {
+                    without.observe(&phi, &targets);
+                }
+            }
+            let (phi, targets) = asked.expect("it came");
+            let found = with.estimates_without(&phi, &targets, n_after as u64);
+            for (found, expected) in found.iter().zip(without.scores(&phi)) {
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{forgetting} {n_after}: {found} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_correction_is_as_if_it_had_been_learned_so() {
     for forgetting in [1.0, 0.99] {
         for n_after in [0, 3, 40, 2000] {

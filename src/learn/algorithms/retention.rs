@@ -1,0 +1,125 @@
+//! Retention: how much a classifier still knows of what it learned once.
+//!
+//! Before every second example an anchor of the retention set is asked. The share of right answers,
+//! fading, stands beside progressive accuracy: it falls where what comes drives out what was learned,
+//! while progressive accuracy stays high.
+
+use crate::learn::memory::Form;
+use crate::learn::memory::anchors::Anchors;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Encoded, Spec, Target};
+
+/// An anchor is asked before one of so many examples.
+pub(crate) const ASKED_EVERY: u64 = 2;
+/// Answers over which retention is a plain mean; older ones fade.
+const HORIZON: f64 = 512.0;
+
+/// An anchor that is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asked {
+    /// As it was encoded when it came.
+    pub row: Encoded,
+    pub class: u32,
+    /// Examples that have come since.
+    pub n_since: u64,
+}
+
+impl Asked {
+    /// One for its class, and zero for the others.
+    pub(crate) fn one_hot(&self, n_outputs: usize) -> Vec<f32> {
+        let mut targets = vec![0.0; n_outputs];
+        targets[self.class as usize] = 1.0;
+        targets
+    }
+}
+
+/// The retention set, and the scores on it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Retention {
+    anchors: Anchors,
+    n_asked: u64,
+    /// Of the model, and then of each member of a portfolio: shares of right answers.
+    scores: Vec<f64>,
+}
+
+impl Retention {
+    /// Nothing is retained yet.
+    pub(crate) fn new(spec: &Spec) -> Retention {
+        Retention {
+            anchors: Anchors::new(spec.seed, spec.task.n_outputs()),
+            n_asked: 0,
+            scores: Vec::new(),
+        }
+    }
+
+    /// Takes note of an example; true where its row becomes an anchor, which no memory stores.
+    pub(crate) fn observe(&mut self, row: &Encoded, target: Target, example: Option<u64>) -> bool {
+        match (target, example) {
+            (Target::Class(class), Some(example)) => self.anchors.observe(row, class, example),
+            _ => false,
+        }
+    }
+
+    /// The anchor to be asked before example `number`.
+    pub(crate) fn due(&self, number: u64) -> Option<Asked> {
+        if !number.is_multiple_of(ASKED_EVERY) {
+            return None;
+        }
+        let anchor = self.anchors.of_turn(number)?;
+        Some(Asked {
+            row: anchor.row.clone(),
+            class: anchor.target.stratum(),
+            n_since: (number - 1).saturating_sub(anchor.example.unwrap_or(0)),
+        })
+    }
+
+    /// Follows the answers to an anchor: whether that of the model was right, and of each member.
+    pub(crate) fn score(&mut self, right: impl Iterator<Item = bool>) {
+        self.n_asked += 1;
+        let share = 1.0 / HORIZON.min(self.n_asked as f64);
+        for (place, right) in right.enumerate() {
+            if place == self.scores.len() {
+                self.scores.push(0.0);
+            }
+            let score = &mut self.scores[place];
+            *score += share * (f64::from(u8::from(right)) - *score);
+        }
+    }
+
+    /// Of the model and of each member; none before the first anchor was asked.
+    pub(crate) fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
+    /// An example is of another class than it was learned as.
+    pub(crate) fn amend(&mut self, example: u64, after: Target) {
+        if let Target::Class(class) = after {
+            self.anchors.amend(example, class);
+        }
+    }
+
+    /// The examples after this number were not learned after all.
+    pub(crate) fn forget_after(&mut self, number: u64) {
+        self.anchors.forget_after(number);
+    }
+
+    pub(crate) fn save(&self) -> Tensors {
+        let mut tensors = self.anchors.save();
+        tensors.put_u64("asked", &[1], vec![self.n_asked]);
+        tensors.put_f64("scores", &[self.scores.len()], self.scores.clone());
+        tensors
+    }
+
+    pub(crate) fn load(spec: &Spec, form: Form, tensors: &mut Tensors) -> Result<Retention, Error> {
+        let n_asked = tensors.take_u64("asked", &[Some(1)])?[0];
+        let scores = tensors.take_f64("scores", &[None])?;
+        if !scores.iter().all(|score| (0.0..=1.0).contains(score)) {
+            return Err(Error::value("scores", format!("{scores:?}")));
+        }
+        Ok(Retention {
+            anchors: Anchors::load(spec.seed, form, tensors)?,
+            n_asked,
+            scores,
+        })
+    }
+}
