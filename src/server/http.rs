@@ -109,7 +109,7 @@ struct Score {
     value: fn(&Status) -> Option<f64>,
 }
 
-const SCORES: [Score; 3] = [
+const SCORES: [Score; 4] = [
     Score {
         name: "perennial_score",
         help: "Progressive score over everything judged; absent before.",
@@ -124,6 +124,11 @@ const SCORES: [Score; 3] = [
         name: "perennial_no_change_score",
         help: "Score of repeating the newest label; absent before.",
         value: |s| s.no_change_score,
+    },
+    Score {
+        name: "perennial_retention",
+        help: "Share of the retention set that is answered right; absent without one.",
+        value: |s| s.retention,
     },
 ];
 

@@ -123,7 +123,7 @@ fn models_side_by_side_are_those_that_run_alone() {
 }
 
 #[test]
-fn the_picture_has_a_line_for_each_model_and_for_no_change() {
+fn the_picture_has_a_line_for_each_score_each_retention_and_no_change() {
     let workspace = Workspace::new(&[("auto", AUTO), ("net", &gradient("sgd", "", "none"))]);
     let (rows, svg) = (
         csv(&workspace, 300),
@@ -132,7 +132,7 @@ fn the_picture_has_a_line_for_each_model_and_for_no_change() {
     let [auto, net] = ["auto", "net"].map(|name| workspace.models().join(name));
     let mut args = vec!["evaluate", text(&auto), text(&net), text(&rows)];
     args.extend(["--target", "target", "--svg", text(&svg)]);
-    for (folder, n_paths) in [(Some(text(&net)), 3), (None, 2)] {
+    for (folder, n_paths) in [(Some(text(&net)), 5), (None, 3)] {
         if folder.is_none() {
             args.retain(|arg| *arg != text(&net));
         }
@@ -141,6 +141,7 @@ fn the_picture_has_a_line_for_each_model_and_for_no_change() {
         assert_eq!(picture.matches("<path ").count(), n_paths, "{picture}");
         assert!(!picture.contains("NaN"), "{picture}");
         assert!(picture.contains(">no change</text>"), "{picture}");
+        assert!(picture.contains(">auto, retention</text>"), "{picture}");
     }
     let nowhere = workspace.data().join("no/such/picture.svg");
     *args.last_mut().expect("a path") = text(&nowhere);
@@ -159,11 +160,8 @@ fn the_best_member_is_marked() {
     let is_member = |line: &&str| line.starts_with("* ") || line.starts_with("  ");
     let members: Vec<&str> = stdout.lines().filter(is_member).collect();
     let score = |line: &str| {
-        line.split_whitespace()
-            .last()
-            .unwrap()
-            .parse::<f64>()
-            .unwrap()
+        let mut words = line.trim_start_matches("* ").split_whitespace();
+        words.nth(1).unwrap().parse::<f64>().unwrap()
     };
     assert!(members.len() > 3, "{stdout}");
     assert!(members[0].starts_with("* "), "{stdout}");

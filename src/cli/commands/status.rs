@@ -72,6 +72,10 @@ fn block(status: &ModelStatus) -> Vec<String> {
         0 => put("judged", "no answer yet".to_owned()),
         judged => put("judged", format!("{judged} answers: {score}")),
     }
+    if let Some(retention) = status.retention {
+        let retained = print::shown(Some(retention));
+        put("retention", format!("{retained} of what was learned once"));
+    }
     put(
         "predictions",
         format!(
@@ -81,15 +85,22 @@ fn block(status: &ModelStatus) -> Vec<String> {
     );
     put("feedback", fates(status));
     for member in &status.members {
-        let mean = print::shown(mean(member));
-        put(
-            "member",
-            format!("{:<20} share {:.3}, {mean}", member.name, member.share),
-        );
+        put("member", member_line(member));
     }
     put("computed by", status.profile.clone());
     lines.extend(bounds(status));
     lines
+}
+
+/// The weight, the score and the retention of a member.
+fn member_line(member: &MemberStatus) -> String {
+    let mean = print::shown(mean(member));
+    let retained = member.retention.map(|one| print::shown(Some(one)));
+    let retained = retained.map_or(String::new(), |one| format!(", retention {one}"));
+    format!(
+        "{:<20} share {:.3}, {mean}{retained}",
+        member.name, member.share
+    )
 }
 
 /// A line for each bound that is near or reached.
@@ -154,6 +165,7 @@ fn object(status: &ModelStatus) -> Value {
         "score": print::json(status.score),
         "recent_score": print::json(status.recent_score),
         "no_change_score": print::json(status.no_change_score),
+        "retention": print::json(status.retention),
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "waiting": status.waiting,

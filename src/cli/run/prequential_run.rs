@@ -125,6 +125,13 @@ impl<K> PrequentialRun<K> {
         });
     }
 
+    /// Notes the retention of the model after a row, if it has one.
+    pub(crate) fn note_retention(&mut self, retention: Option<f64>) {
+        retention
+            .iter()
+            .for_each(|one| self.scores.note_retention(*one));
+    }
+
     /// The next feedback that is due after `row` was scored; at the end, `u64::MAX`.
     pub(crate) fn due(&mut self, row: u64) -> Option<DueFeedback<K>> {
         let first = self.waiting.front()?;

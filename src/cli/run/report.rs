@@ -22,8 +22,10 @@ pub(crate) struct RunReport {
     pub seconds: f64,
     /// The processor time of the run.
     pub cpu_seconds: f64,
+    /// The share of the retention set that is answered right in the end, of a classification.
+    pub retention: Option<f64>,
     /// The mean score of each member of a portfolio.
-    pub members: Vec<(String, f64)>,
+    pub members: Vec<MemberScore>,
     /// The names of the classes or actions.
     pub classes: Vec<String>,
     /// True if each class is printed, and not only the rare ones.
@@ -32,6 +34,16 @@ pub(crate) struct RunReport {
     pub test: Option<Option<f64>>,
     /// Further lines for people.
     pub notes: Vec<String>,
+}
+
+/// A member of a portfolio.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MemberScore {
+    pub name: String,
+    /// Its mean score.
+    pub score: f64,
+    /// Its share of the retention set, of a classification.
+    pub retention: Option<f64>,
 }
 
 impl RunReport {
@@ -45,11 +57,13 @@ impl RunReport {
         for (name, value) in &fields {
             let name = name.replace('_', " ");
             match value {
-                Value::Object(_) if name.ends_with("classes") => {}
+                Value::Object(_) if name.ends_with("classes") || name == "member retention" => {}
                 Value::Object(members) => {
                     for (index, (member, score)) in members.iter().enumerate() {
                         let mark = if index == 0 { '*' } else { ' ' };
-                        print::line(format_args!("{mark} {member:<26} {}", number(score)))?;
+                        let retained = self.retained(member);
+                        let score = number(score);
+                        print::line(format_args!("{mark} {member:<26} {score}{retained}"))?;
                     }
                 }
                 value => print::line(format_args!("{name:<28} {}", number(value)))?,
@@ -61,6 +75,15 @@ impl RunReport {
             self.print_rare()?;
         }
         self.notes.iter().try_for_each(print::line)
+    }
+
+    /// What a member retains, behind its score.
+    fn retained(&self, member: &str) -> String {
+        let found = self.members.iter().find(|one| one.name == member);
+        let retention = found.and_then(|one| one.retention);
+        retention.map_or(String::new(), |one| {
+            format!("  retention {}", print::shown(Some(one)))
+        })
     }
 
     /// Prints the rare classes of which the most examples were missed, a line each.
@@ -111,18 +134,14 @@ impl RunReport {
         if let Some(no_change) = names.no_change {
             put(no_change, print::json(scores.no_change()));
         }
-        if !self.members.is_empty() {
-            let mut members: Vec<_> = self.members.iter().collect();
-            members.sort_by(|(_, a), (_, b)| {
-                if names.is_error {
-                    a.total_cmp(b)
-                } else {
-                    b.total_cmp(a)
-                }
-            });
-            let members = members.into_iter();
-            let members = members.map(|(name, score)| (name.clone(), (*score).into()));
-            put("members", Value::Object(members.collect()));
+        if let Some(retention) = self.retention {
+            put("retention", retention.into());
+        }
+        let (scored, retained) = self.member_fields();
+        for (name, members) in [("members", scored), ("member_retention", retained)] {
+            if !members.is_empty() {
+                put(name, Value::Object(members));
+            }
         }
         let rare = self.rare().into_iter().map(|(name, class)| {
             let counts = json!({"count": class.count, "recall": class.recall()});
@@ -149,6 +168,26 @@ impl RunReport {
             put(names.test, print::json(test));
         }
         fields
+    }
+
+    /// The scores of the members, the best first, and what each retains.
+    fn member_fields(&self) -> (Map<String, Value>, Map<String, Value>) {
+        let mut members: Vec<_> = self.members.iter().collect();
+        members.sort_by(|a, b| {
+            let order = a.score.total_cmp(&b.score);
+            if self.names.is_error {
+                order
+            } else {
+                order.reverse()
+            }
+        });
+        let score = |member: &&MemberScore| (member.name.clone(), member.score.into());
+        let retention = |member: &&MemberScore| {
+            let retention = member.retention?;
+            Some((member.name.clone(), retention.into()))
+        };
+        let retained = members.iter().filter_map(retention).collect();
+        (members.iter().map(score).collect(), retained)
     }
 
     /// Examples a second.
@@ -247,7 +286,7 @@ mod tests {
     use super::*;
     use crate::cli::rows::target::Target;
 
-    fn keys(task: Task, members: Vec<(String, f64)>, test: Option<Option<f64>>) -> String {
+    fn keys(task: Task, members: Vec<MemberScore>, test: Option<Option<f64>>) -> String {
         let mut scores = Scores::default();
         scores.judge(Target::Name(0), Target::Name(0));
         let report = RunReport {
@@ -255,6 +294,7 @@ mod tests {
             scores,
             seconds: 1.0,
             cpu_seconds: 1.0,
+            retention: members.first().and_then(|member| member.retention),
             members,
             classes: Vec::new(),
             each_class: false,
@@ -269,7 +309,11 @@ mod tests {
     fn the_names_are_those_of_the_contract() {
         let classes = vec!["a".to_owned()];
         let actions = classes.clone();
-        let members = vec![("linear".to_owned(), 0.5)];
+        let members = vec![MemberScore {
+            name: "linear".to_owned(),
+            score: 0.5,
+            retention: Some(0.25),
+        }];
         let end = "examples_per_second cpu_seconds";
         assert_eq!(
             keys(
@@ -281,8 +325,8 @@ mod tests {
                 Some(None)
             ),
             format!(
-                "examples progressive_accuracy last_tenth_accuracy no_change_accuracy members \
-                 {end} test_accuracy"
+                "examples progressive_accuracy last_tenth_accuracy no_change_accuracy retention \
+                 members member_retention {end} test_accuracy"
             )
         );
         assert_eq!(
@@ -305,8 +349,13 @@ mod tests {
             scores: Scores::default(),
             seconds: 1.0,
             cpu_seconds: 1.0,
+            retention: None,
             members: members
-                .map(|(name, score)| ((*name).to_owned(), *score))
+                .map(|(name, score)| MemberScore {
+                    name: (*name).to_owned(),
+                    score: *score,
+                    retention: None,
+                })
                 .collect(),
             classes: Vec::new(),
             each_class: false,

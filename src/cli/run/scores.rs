@@ -123,6 +123,8 @@ pub(crate) struct Scores {
     mean: Mean,
     curve: Curve,
     no_change_curve: Curve,
+    retention_curve: Curve,
+    n_retained: u64,
     /// By the place of a class or an action; none for values.
     classes: Vec<ClassCount>,
     /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
@@ -206,6 +208,18 @@ impl Scores {
     /// The score over time.
     pub(crate) fn curve(&self) -> &Curve {
         &self.curve
+    }
+
+    /// Notes the retention of the model after an example, of a classification.
+    pub(crate) fn note_retention(&mut self, retention: f64) {
+        self.retention_curve.add(retention);
+        self.n_retained += 1;
+    }
+
+    /// Retention over time, and the number of examples before its first point.
+    pub(crate) fn retention_curve(&self) -> (&Curve, u64) {
+        let n_before = self.mean.n.saturating_sub(self.n_retained);
+        (&self.retention_curve, n_before)
     }
 
     /// The score over time of repeating the newest label that was fed back, and the number of

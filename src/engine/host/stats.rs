@@ -133,14 +133,17 @@ impl Follower {
         status.recent_score = known(served.count, evaluation.recent());
         status.no_change_score = known(no_change.count, no_change.mean());
         let scored = |name: &str| evaluation.members().iter().find(|m| m.name == name);
-        let member = |(name, share): (String, f64)| MemberStatus {
+        status.retention = learner.learned().retention();
+        let retained = learner.learned().member_retention();
+        let member = |(place, (name, share)): (usize, (String, f64))| MemberStatus {
             examples: scored(&name).map_or(0, |member| member.examples),
             sum: scored(&name).map_or(0.0, |member| member.sum),
+            retention: retained.get(place).copied(),
             name,
             share,
         };
         let shares = learner.learned().member_weights().into_iter();
-        status.members = shares.map(member).collect();
+        status.members = shares.enumerate().map(member).collect();
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();
         status.waiting = learner.joins().n_silent() as u64;

@@ -54,6 +54,9 @@ pub struct Status {
     pub recent_score: Option<f64>,
     /// Of repeating the newest label or value; none before there was one to repeat.
     pub no_change_score: Option<f64>,
+    /// The share of the retention set that is answered right; none of other tasks than
+    /// classification, and before any of it was asked.
+    pub retention: Option<f64>,
     /// The members of a portfolio.
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
@@ -87,6 +90,8 @@ pub struct MemberStatus {
     pub examples: u64,
     /// The sum of its scores.
     pub sum: f64,
+    /// Its own retention.
+    pub retention: Option<f64>,
 }
 
 /// The newest status of a model, and how many requests are about to read another.

@@ -84,6 +84,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         score: status.score,
         recent_score: status.recent_score,
         no_change_score: status.no_change_score,
+        retention: status.retention,
         members: status.members.into_iter().map(member).collect(),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         waiting: status.waiting,
@@ -102,5 +103,6 @@ fn member(member: engine::MemberStatus) -> MemberStatus {
         share: member.share,
         examples: member.examples,
         sum: member.sum,
+        retention: member.retention,
     }
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use perennial::learn::Learner;
 use perennial::model::{Choice, Task};
 
 use crate::cli::interrupt::Interrupt;
@@ -13,10 +14,11 @@ use crate::cli::output::print::shown;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::signature::ModelSignature;
+use crate::cli::run::curve::Curve;
 use crate::cli::run::local_model::{LocalModel, answer};
 use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
-use crate::cli::run::report::{CpuClock, RunReport};
+use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
 
 /// A model and its rows, before the first.
@@ -86,6 +88,7 @@ impl<'a> PrequentialEvaluation<'a> {
             while let Some(due) = run.due(row.index) {
                 model.learn(due.row, due.key, due.signal)?;
             }
+            run.note_retention(model.learner.learned().retention());
         }
         while let Some(due) = run.due(u64::MAX) {
             model.learn(due.row, due.key, due.signal)?;
@@ -104,22 +107,32 @@ impl<'a> PrequentialEvaluation<'a> {
         };
         // Part of a test is no estimate of the whole.
         let test = test.filter(|_| !interrupt.is_set());
-        let members = model.learner.evaluation().members().iter();
         Ok(RunReport {
             names: ScoreNames::of(&signature.task),
             scores,
             seconds,
             cpu_seconds: clock.seconds(),
-            members: members
-                .filter(|member| member.examples > 0)
-                .map(|member| (member.name.clone(), member.sum / member.examples as f64))
-                .collect(),
+            retention: model.learner.learned().retention(),
+            members: members(&model.learner),
             classes: signature.task.names().to_vec(),
             each_class: false,
             test,
             notes: Vec::new(),
         })
     }
+}
+
+/// The scores of the members of a portfolio.
+fn members(learner: &Learner) -> Vec<MemberScore> {
+    let retained = learner.learned().member_retention();
+    let members = learner.evaluation().members().iter().enumerate();
+    let scored = members.filter(|(_, member)| member.examples > 0);
+    let scored = scored.map(|(place, member)| MemberScore {
+        name: member.name.clone(),
+        score: member.sum / member.examples as f64,
+        retention: retained.get(place).copied(),
+    });
+    scored.collect()
 }
 
 /// The mean score on rows that are not learned.
@@ -157,6 +170,9 @@ pub(super) fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>>
         if let Some(no_change) = titles.no_change {
             cells.push((no_change, shown(scores.no_change())));
         }
+        if let Some(retention) = report.retention {
+            cells.push(("retention", shown(Some(retention))));
+        }
         if let Some(test) = report.test {
             cells.push((titles.test, shown(test)));
         }
@@ -171,6 +187,17 @@ pub(super) fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>>
     rows
 }
 
+/// A curve that begins after some examples.
+fn later(name: String, (curve, n_before): (&Curve, u64), stroke: Stroke) -> Series {
+    let points = curve.points().into_iter();
+    let points = points.map(|(n, score)| (n + n_before as f64, score));
+    Series {
+        name,
+        points: points.collect(),
+        stroke,
+    }
+}
+
 /// The score of each model over time on a file of rows, beside the no-change line.
 pub(super) fn chart(names: &[String], reports: &[RunReport], rows: Option<&Path>) -> Option<Chart> {
     let first = reports.first()?;
@@ -181,16 +208,15 @@ pub(super) fn chart(names: &[String], reports: &[RunReport], rows: Option<&Path>
         stroke: Stroke::Model,
     });
     let mut series: Vec<Series> = models.collect();
+    for (name, report) in names.iter().zip(reports) {
+        if report.retention.is_some() {
+            let name = format!("{name}, retention");
+            series.push(later(name, report.scores.retention_curve(), Stroke::Model));
+        }
+    }
     if first.names.no_change.is_some() {
-        let (curve, n_before) = first.scores.no_change_curve();
-        let points = curve.points().into_iter();
-        series.push(Series {
-            name: "no change".to_owned(),
-            points: points
-                .map(|(n, score)| (n + n_before as f64, score))
-                .collect(),
-            stroke: Stroke::Reference,
-        });
+        let (name, curve) = ("no change".to_owned(), first.scores.no_change_curve());
+        series.push(later(name, curve, Stroke::Reference));
     }
     let rows = rows.and_then(Path::file_name);
     let score = first.names.score.replace('_', " ");

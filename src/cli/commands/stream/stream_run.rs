@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use perennial::event::{Batch, Signal};
 use perennial::proto::inference::ModelInferRequest;
-use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus};
+use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus, ModelStatus};
 use uuid::Uuid;
 
 use crate::cli::client::{Answer, Client, PredictRequest, refusal};
@@ -17,7 +17,7 @@ use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun};
-use crate::cli::run::report::{CpuClock, RunReport};
+use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
 
 /// A run against a server.
@@ -155,7 +155,7 @@ impl StreamRun {
         seconds: f64,
         test: Option<Option<f64>>,
     ) -> anyhow::Result<RunReport> {
-        let after = members(&mut self.client, &self.model).await?;
+        let after = status(&mut self.client, &self.model).await?;
         Ok(RunReport {
             names: ScoreNames::of(&self.described.task),
             classes: self.run.task().names().to_vec(),
@@ -163,7 +163,8 @@ impl StreamRun {
             scores: self.run.finish().0,
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
-            members: scores_since(&before, &after),
+            retention: after.retention,
+            members: scores_since(&before, &after.members),
             test,
             notes: vec![
                 self.predictions.line("predict latency"),
@@ -175,17 +176,25 @@ impl StreamRun {
 
 /// The members of a model, with their scores so far.
 pub(super) async fn members(client: &mut Client, model: &str) -> anyhow::Result<Vec<MemberStatus>> {
+    Ok(status(client, model).await?.members)
+}
+
+async fn status(client: &mut Client, model: &str) -> anyhow::Result<ModelStatus> {
     let models = client.status(model).await?;
-    Ok(models.into_iter().flat_map(|model| model.members).collect())
+    Ok(models.into_iter().next().unwrap_or_default())
 }
 
 /// The mean score of each member over the examples since `before`.
-fn scores_since(before: &[MemberStatus], after: &[MemberStatus]) -> Vec<(String, f64)> {
+fn scores_since(before: &[MemberStatus], after: &[MemberStatus]) -> Vec<MemberScore> {
     let mean = |member: &MemberStatus| {
         let earlier = before.iter().find(|earlier| earlier.name == member.name);
         let (n, sum) = earlier.map_or((0, 0.0), |earlier| (earlier.examples, earlier.sum));
         let n_gained = member.examples.checked_sub(n).filter(|&n| n > 0)?;
-        Some((member.name.clone(), (member.sum - sum) / n_gained as f64))
+        Some(MemberScore {
+            name: member.name.clone(),
+            score: (member.sum - sum) / n_gained as f64,
+            retention: member.retention,
+        })
     };
     after.iter().filter_map(mean).collect()
 }
@@ -208,7 +217,11 @@ mod tests {
             member("b", 10, 5.0),
             member("c", 2, 1.0),
         ];
-        let expected = [("a".to_owned(), 0.75), ("c".to_owned(), 0.5)];
+        let expected = [("a", 0.75), ("c", 0.5)].map(|(name, score)| MemberScore {
+            name: name.to_owned(),
+            score,
+            retention: None,
+        });
         assert_eq!(scores_since(&before, &after), expected);
     }
 }
