@@ -3,6 +3,8 @@
 //! Invariant: a function of kind and seed. Every image of the training set comes once in each
 //! task that has it, and every test image is asked for in each task that has it.
 
+#![allow(dead_code, reason = "each bench takes what it needs")]
+
 use crate::data::{Images, Random};
 
 /// How the tasks differ.

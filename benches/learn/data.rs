@@ -150,7 +150,7 @@ impl Random {
     }
 }
 
-fn unpacked(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn unpacked(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(|| path.display().to_string())?;
     GzDecoder::new(file).read_to_end(&mut bytes)?;
