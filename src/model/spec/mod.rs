@@ -504,6 +504,12 @@ impl Spec {
 }
 
 impl Spec {
+    /// Whether the scale of inputs is judged robustly by their first values: from the third revision
+    /// of the rules on, where inputs are standardised.
+    pub(crate) fn judges_first_values(&self) -> bool {
+        self.revision >= RETAINS && self.weights().is_none()
+    }
+
     /// Whether a retention set is kept: of classes, from the third revision of the rules on. Not of
     /// neighbours, whose only learning is a memory, and not where an encoder learns, which gives its
     /// texts other vectors than they had.

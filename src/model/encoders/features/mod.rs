@@ -3,13 +3,16 @@
 //! Invariant: [`Encoder::encode`] reads, [`Encoder::observe`] learns; a row is encoded once, and
 //! whatever is learned from it borrows the result.
 
+mod first_values;
 mod scale;
 mod text;
 
 use crate::event::{Batch, Column};
 use crate::model::spec::{Input, InputKind, Spec};
 use crate::model::weights::{Error, Tensors};
+use first_values::FirstValues;
 pub(crate) use scale::{Rescale, Scale};
+use scale::{bounded, row_moments};
 use text::Idf;
 
 /// One row as a network sees it.
@@ -69,20 +72,40 @@ pub struct Encoder {
 
 #[derive(Clone, Debug, PartialEq)]
 enum ColumnEncoder {
-    Number { scale: Scale, gaps: bool },
-    Category { seed: u64 },
-    Text { seed: u64, idf: Idf },
-    Vector { scale: Scale, length: usize },
+    Number {
+        scale: Scale,
+        /// None under earlier revisions than the third, and of values that are taken as they are.
+        first: Option<FirstValues>,
+        gaps: bool,
+    },
+    Category {
+        seed: u64,
+    },
+    Text {
+        seed: u64,
+        idf: Idf,
+    },
+    Vector {
+        scale: Scale,
+        /// As of a number.
+        first: Option<FirstValues>,
+        length: usize,
+    },
 }
 
 impl Encoder {
     /// An encoder that has seen nothing; hashed features fall into `n_buckets`.
     pub fn new(spec: &Spec, n_buckets: usize) -> Encoder {
         let scale = spec.scale();
+        let first = spec.judges_first_values().then(FirstValues::default);
         let column = |input: &Input| {
             let seed = text::hash(0, input.name.as_bytes());
             match input.kind {
-                InputKind::Number { gaps } => ColumnEncoder::Number { scale, gaps },
+                InputKind::Number { gaps } => ColumnEncoder::Number {
+                    scale,
+                    first: first.clone(),
+                    gaps,
+                },
                 InputKind::Category => ColumnEncoder::Category { seed },
                 InputKind::Text => ColumnEncoder::Text {
                     seed,
@@ -93,13 +116,16 @@ impl Encoder {
                     standardise: false,
                 } => ColumnEncoder::Vector {
                     scale: Scale::plain(),
+                    first: None,
                     length,
                 },
                 InputKind::Vector { length, .. }
                 | InputKind::Embedded { length, .. }
-                | InputKind::EmbeddedVector { length, .. } => {
-                    ColumnEncoder::Vector { scale, length }
-                }
+                | InputKind::EmbeddedVector { length, .. } => ColumnEncoder::Vector {
+                    scale,
+                    first: first.clone(),
+                    length,
+                },
             }
         };
         let columns: Vec<_> = spec.inputs.iter().map(column).collect();
@@ -128,7 +154,7 @@ impl Encoder {
         };
         for (encoder, column) in self.columns.iter().zip(&batch.columns) {
             match (encoder, column) {
-                (ColumnEncoder::Number { scale, gaps }, Column::Numbers(values)) => {
+                (ColumnEncoder::Number { scale, gaps, .. }, Column::Numbers(values)) => {
                     let value = values[row];
                     encoded.dense.push(scale.standardise(value));
                     if *gaps {
@@ -136,7 +162,7 @@ impl Encoder {
                     }
                 }
                 (
-                    ColumnEncoder::Vector { scale, length },
+                    ColumnEncoder::Vector { scale, length, .. },
                     Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
                 ) => {
                     scale.standardise_all(floats(bytes, row, *length), &mut encoded.dense);
@@ -161,14 +187,29 @@ impl Encoder {
         let n_buckets = self.n_buckets as u64;
         for (encoder, column) in self.columns.iter_mut().zip(&batch.columns) {
             match (encoder, column) {
-                (ColumnEncoder::Number { scale, .. }, Column::Numbers(values)) => {
-                    scale.observe(values[row]);
+                (ColumnEncoder::Number { scale, first, .. }, Column::Numbers(values)) => {
+                    let value = values[row];
+                    let judge = |first: &mut FirstValues| first.observe([bounded(value), 0.0]);
+                    let known = first.as_mut().filter(|_| !value.is_nan());
+                    match known.and_then(judge) {
+                        Some(robust) => *scale = robust,
+                        None => scale.observe(value),
+                    }
                 }
                 (
-                    ColumnEncoder::Vector { scale, length },
+                    ColumnEncoder::Vector {
+                        scale,
+                        first,
+                        length,
+                    },
                     Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
                 ) => {
-                    scale.observe_all(floats(bytes, row, *length), *length);
+                    let values = floats(bytes, row, *length);
+                    let moments = row_moments(values, *length);
+                    match first.as_mut().and_then(|first| first.observe(moments)) {
+                        Some(robust) => *scale = robust,
+                        None => scale.observe_row(moments),
+                    }
                 }
                 (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {
                     let mut buckets = text::hashes(*seed, &values[row]);
@@ -194,8 +235,12 @@ impl Encoder {
         let mut tensors = Tensors::default();
         for (index, column) in self.columns.iter().enumerate() {
             match column {
-                ColumnEncoder::Number { scale, .. } | ColumnEncoder::Vector { scale, .. } => {
+                ColumnEncoder::Number { scale, first, .. }
+                | ColumnEncoder::Vector { scale, first, .. } => {
                     scale.save(&format!("{index}.moments"), &mut tensors);
+                    if let Some(first) = first {
+                        first.save(&format!("{index}.first"), &mut tensors);
+                    }
                 }
                 ColumnEncoder::Text { idf, .. } => tensors.nest(&index.to_string(), idf.save()),
                 ColumnEncoder::Category { .. } => {}
@@ -212,8 +257,10 @@ impl Encoder {
         let mut encoder = Encoder::new(spec, n_buckets);
         for (index, column) in encoder.columns.iter_mut().enumerate() {
             match column {
-                ColumnEncoder::Number { scale, .. } | ColumnEncoder::Vector { scale, .. } => {
+                ColumnEncoder::Number { scale, first, .. }
+                | ColumnEncoder::Vector { scale, first, .. } => {
                     *scale = Scale::load(&format!("{index}.moments"), tensors)?;
+                    *first = FirstValues::load(&format!("{index}.first"), tensors)?;
                 }
                 ColumnEncoder::Text { idf, .. } => {
                     *idf = Idf::load(n_buckets, &mut tensors.unnest(&index.to_string()))?;

@@ -199,7 +199,7 @@ impl Scale {
     /// Learns one value; a gap teaches nothing.
     pub fn observe(&mut self, value: f64) {
         if !value.is_nan() {
-            self.learn(value.clamp(-HUGE, HUGE), 0.0);
+            self.learn(bounded(value), 0.0);
         }
     }
 
@@ -245,12 +245,25 @@ impl Scale {
         theirs > 0.0 && (apart > FAR_MEAN * theirs || !NEAR_DEVIATION.contains(&(mine / theirs)))
     }
 
-    /// Learns the components of one vector, which count as one row.
-    pub fn observe_all(&mut self, values: impl Iterator<Item = f32> + Clone, length: usize) {
-        let n = length as f64;
-        let mean = lanes(values.clone().map(f64::from)) / n;
-        let variance = lanes(values.map(|value| (f64::from(value) - mean).powi(2))) / n;
+    /// Learns the components of one vector, which count as one row, by their mean and variance.
+    pub(crate) fn observe_row(&mut self, [mean, variance]: [f64; 2]) {
         self.learn(mean, variance);
+    }
+
+    /// The scale of rows, each of a mean and a variance within, all of which are believed.
+    pub(crate) fn of_rows(rows: impl Iterator<Item = [f64; 2]>) -> Scale {
+        let mut scale = Scale::default();
+        for [mean, variance] in rows {
+            scale.all.combine(mean, variance, HORIZON);
+            scale.block.combine(mean, variance, BLOCK);
+        }
+        scale
+    }
+
+    /// The standard deviation.
+    #[cfg(test)]
+    pub(crate) fn deviation(&self) -> f64 {
+        self.all.variance.sqrt()
     }
 
     /// Merges a row of this mean and variance.
@@ -295,6 +308,19 @@ impl Moments {
         self.mean += share * delta;
         self.variance += share * (variance + (1.0 - share) * delta * delta - self.variance);
     }
+}
+
+/// Mean and variance of the components of one vector.
+pub(crate) fn row_moments(values: impl Iterator<Item = f32> + Clone, length: usize) -> [f64; 2] {
+    let n = length as f64;
+    let mean = lanes(values.clone().map(f64::from)) / n;
+    let variance = lanes(values.map(|value| (f64::from(value) - mean).powi(2))) / n;
+    [mean, variance]
+}
+
+/// The value as it is learned: its square has to stay finite.
+pub(crate) fn bounded(value: f64) -> f64 {
+    value.clamp(-HUGE, HUGE)
 }
 
 /// The sum over eight lanes: fast, and its order is the same on every CPU.
@@ -368,7 +394,7 @@ mod tests {
     #[test]
     fn a_vanishing_deviation_gives_no_nan() {
         let mut scale = Scale::default();
-        scale.observe_all([1e-40f32, 0.0].into_iter(), 2);
+        scale.observe_row(row_moments([1e-40f32, 0.0].into_iter(), 2));
         let mut out = Vec::new();
         scale.standardise_all([1e-40f32, 0.0, 1.0].into_iter(), &mut out);
         assert!(out.iter().all(|value| value.is_finite()), "{out:?}");
@@ -428,7 +454,7 @@ mod tests {
     fn what_is_plain_is_taken_as_it_is_and_stays_so() {
         let mut scale = Scale::plain();
         scale.observe(1000.0);
-        scale.observe_all([7.0f32, 9.0].into_iter(), 2);
+        scale.observe_row(row_moments([7.0f32, 9.0].into_iter(), 2));
         assert_eq!(scale, Scale::plain());
         let mut saved = Tensors::default();
         scale.save("it", &mut saved);
