@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::join::HeldExamples;
-use super::learner::Learner;
 use crate::event::{Command, Entry, Event, Order, Reason, Version};
+use crate::learn::algorithms::learned::Learned;
 use crate::learn::versions::revised_tallies::{self, RevisedTallies};
 use crate::learn::versions::tainted::{RUNS_MAX, Tainted};
 use crate::learn::versions::tallies::Tallies;
@@ -17,7 +16,7 @@ const UNMADE: u64 = 0;
 
 /// The state of a history at an order.
 #[derive(Clone, Debug, PartialEq)]
-struct Moment {
+pub(super) struct Moment {
     /// Of what had been learned.
     digest: [u8; 32],
     /// Of the tallies.
@@ -26,6 +25,26 @@ struct Moment {
     /// True if these are all; the learned examples of waiting predictions can be too many to be
     /// kept.
     whole: bool,
+}
+
+impl Moment {
+    /// What was learned by then, and all tallies, with their digest.
+    pub(super) fn whole(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> Moment {
+        Moment {
+            digest: learned.digest(),
+            counted,
+            tallies,
+            whole: true,
+        }
+    }
+
+    /// The same of tallies that lack the learned examples of waiting predictions.
+    pub(super) fn partial(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> Moment {
+        Moment {
+            whole: false,
+            ..Moment::whole(learned, counted, tallies)
+        }
+    }
 }
 
 /// The comparison of two histories so far.
@@ -53,35 +72,21 @@ impl Comparison {
         self.since = Some(since.min(position));
     }
 
-    /// Takes note of an entry that the other history has just applied.
-    pub fn observe(&mut self, entry: &Entry, other: &Learner) {
+    /// Takes note of an entry that the other history has just applied, under a revision of the
+    /// learning rules: `moment` is its state by then.
+    pub(super) fn note(&mut self, entry: &Entry, revision: u32, moment: impl FnOnce() -> Moment) {
         let compares = self.since.is_some_and(|since| since <= entry.position);
-        self.bounded = other.spec().revision >= 2;
+        self.bounded = revision >= 2;
         match &entry.event {
             Event::Command(Command { order, .. }) => match order {
                 // It makes no version.
                 Order::Erase(_) => {}
-                _ if compares => drop(self.moments.insert(entry.position, self.moment(other))),
+                _ if compares => drop(self.moments.insert(entry.position, moment())),
                 _ => {}
             },
             Event::Version(version) => self.judge(version),
             Event::Refusal(refusal) => drop(self.moments.remove(&refusal.position)),
             _ => {}
-        }
-    }
-
-    fn moment(&self, other: &Learner) -> Moment {
-        let whole =
-            !self.bounded || HeldExamples::n_bytes_of(other.joins()) <= revised_tallies::BYTES_MAX;
-        Moment {
-            digest: other.learned().digest(),
-            counted: other.counted(),
-            tallies: if whole {
-                other.tallies()
-            } else {
-                other.tallies_unheld()
-            },
-            whole,
         }
     }
 
@@ -142,6 +147,7 @@ impl Comparison {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::learner::Learner;
     use super::*;
     use crate::event::{Refusal, Time};
     use crate::model::Spec;

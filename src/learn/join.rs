@@ -309,6 +309,17 @@ impl PendingPredictions {
         open.find_map(|id| self.silent(*id))
     }
 
+    /// The predictions that have made room by now, where `waiting_max` may wait.
+    pub fn evicted(&self, waiting_max: usize) -> Evicted {
+        let older = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
+        Evicted::new(
+            self.made_room,
+            waiting_max,
+            older,
+            self.order.iter().copied(),
+        )
+    }
+
     /// How many are kept without any feedback; looks at each of them.
     pub fn n_silent(&self) -> usize {
         self.waiting.values().filter(|one| one.is_silent()).count()

@@ -4,6 +4,7 @@
 //! order of their positions, and its result depends on nothing but state and entry.
 
 mod accounts;
+mod counterfactual;
 mod feedback;
 mod gap;
 mod labels;
@@ -35,6 +36,7 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use accounts::Accounts;
+pub use counterfactual::{Counterfactual, CounterfactualLookup};
 use gap::Gap;
 use stream::Stream;
 
@@ -318,11 +320,6 @@ impl Learner {
         }
     }
 
-    /// The same without what is learned of the predictions that wait.
-    pub(super) fn tallies_unheld(&self) -> Tallies {
-        self.accounts.tallies()
-    }
-
     /// BLAKE3 of the tallies.
     pub fn counted(&self) -> [u8; 32] {
         self.accounts.tallies_digest(self.spec.revision)
@@ -343,7 +340,11 @@ impl Learner {
     ///
     /// # Panics
     /// When the fates of feedback do not add up to the events that have come: a bug.
-    pub fn apply(&mut self, entry: &Entry, lookup: &mut dyn Lookup) -> Result<Step, Error> {
+    pub fn apply(
+        &mut self,
+        entry: &Entry,
+        lookup: &mut dyn CounterfactualLookup,
+    ) -> Result<Step, Error> {
         if entry.position != self.stream.position + 1 {
             return Err(Error::Order {
                 last: self.stream.position,

@@ -1,5 +1,4 @@
-//! Lookups of a learner: answers in the journal, states of versions, and the states that another
-//! history would have led to.
+//! Lookups of a learner: answers in the journal, and states of versions.
 //!
 //! Invariant: the journal alone decides what a lookup finds, so that a learner that asks stays a
 //! function of state and entry; but for a device that is gone, with which a numeric profile ends.
@@ -7,8 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Comparison, Learner};
-use crate::event::{Description, Feedback, Order, Prediction, Time, Version};
+use crate::event::{Description, Feedback, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 
@@ -100,33 +98,6 @@ pub trait Lookup {
     fn recorded(&mut self, _position: u64) -> Result<Option<Version>, LookupError> {
         Ok(None)
     }
-
-    /// The state before the entry at `position` as the history that `order` asks for would have
-    /// made it. The learner that asks carried out the orders before that position, but for those
-    /// that the journal says were refused, and for the ones `refused` that it does not say yet. Its
-    /// versions are compared with those of the other history from the first position on that this
-    /// leaves out, or from the earlier one on from which it does not know what it learned.
-    ///
-    /// # Errors
-    /// When the journal does not reach back far enough.
-    fn counterfactual(
-        &mut self,
-        order: &Order,
-        position: u64,
-        refused: &[u64],
-        unknown_from: Option<u64>,
-    ) -> Result<Counterfactual, LookupError>;
-}
-
-/// The state that another history would have led to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Counterfactual {
-    /// The state, as [`Learner::rederive`] led to it.
-    pub learner: Learner,
-    /// The positions of the feedback that it excludes and the recorded history did not, rising.
-    pub excluded: Vec<u64>,
-    /// The versions of the recorded history beside what it had come to in their places.
-    pub comparison: Comparison,
 }
 
 /// Nothing is kept: for streams whose feedback brings its own rows.
@@ -140,18 +111,6 @@ impl Lookup for () {
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
         Err(LookupError::NotRetained(format!(
             "no version is kept, as is {version}"
-        )))
-    }
-
-    fn counterfactual(
-        &mut self,
-        _: &Order,
-        position: u64,
-        _: &[u64],
-        _: Option<u64>,
-    ) -> Result<Counterfactual, LookupError> {
-        Err(LookupError::NotRetained(format!(
-            "no journal is kept to derive entry {position} from"
         )))
     }
 }

@@ -14,7 +14,7 @@ use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
     Signal, Subject, Time,
 };
-use perennial::learn::{Counterfactual, Learner, Lookup, LookupError};
+use perennial::learn::{Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
 use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
 
@@ -61,7 +61,9 @@ impl Lookup for OpenPredictions {
         let what = "the encoder of this model learns: name the model folder too";
         encoder.ok_or_else(|| not_kept(what))
     }
+}
 
+impl CounterfactualLookup for OpenPredictions {
     fn counterfactual(
         &mut self,
         _: &Order,

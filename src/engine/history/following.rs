@@ -16,7 +16,7 @@ use crate::engine::history::pass::Pass;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Description, Event, Feedback, Order, Prediction, Time, Version};
-use crate::learn::{Counterfactual, Lookup, LookupError};
+use crate::learn::{Counterfactual, CounterfactualLookup, Lookup, LookupError};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
 use crate::store::{self, Reader};
@@ -182,7 +182,9 @@ impl Lookup for FollowerLookup {
         let recorded = ahead.recorded(position);
         recorded.map_err(|error| Error::from(error).of_lookup())
     }
+}
 
+impl CounterfactualLookup for FollowerLookup {
     fn counterfactual(
         &mut self,
         order: &Order,

@@ -18,7 +18,9 @@ use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Entry, Event, Feedback, Order, Prediction, Time};
-use crate::learn::{Comparison, Counterfactual, Learner, Lookup, LookupError};
+use crate::learn::{
+    Comparison, Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError,
+};
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder, profile};
 use crate::store::Reader;
@@ -436,7 +438,9 @@ impl Lookup for JournalLookup {
     fn refused(&mut self, position: u64) -> bool {
         self.refused.contains(&position)
     }
+}
 
+impl CounterfactualLookup for JournalLookup {
     fn counterfactual(
         &mut self,
         order: &Order,

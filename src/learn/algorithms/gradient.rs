@@ -5,6 +5,7 @@
 //! loss or gradient is not finite is rejected whole.
 
 mod amend;
+mod amended;
 mod average;
 mod influence;
 mod recent_classes;
@@ -29,7 +30,7 @@ use crate::model::{
     self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target,
     argmax,
 };
-use amend::{Amended, Row};
+use amended::{Amended, Row};
 use average::Averages;
 use influence::Influence;
 use recent_classes::RecentClasses;

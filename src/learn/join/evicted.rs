@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 
-use super::PendingPredictions;
 use crate::event::PredictionId;
 
 /// Ids that are listed at most of those that still wait, which one request can bring at once, and of
@@ -35,28 +34,33 @@ pub struct Arrivals {
     unlisted: u64,
 }
 
-impl PendingPredictions {
-    /// The predictions that have made room by now, where `waiting_max` may wait.
-    pub fn evicted(&self, waiting_max: usize) -> Evicted {
-        let waiting = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
-        let mut waiting: Vec<u128> = waiting.take(LISTED_MAX + 1).collect();
-        let newest = if waiting.len() > LISTED_MAX {
-            waiting.pop().map_or(0, |id| id - 1)
+impl Evicted {
+    /// The predictions that have made room by now, of which the newest has this id, where
+    /// `waiting_max` may wait: `waiting` are the ids that wait in the order in which they came, and
+    /// `older` those of them up to the newest that has made room, rising.
+    pub(super) fn new(
+        newest: u128,
+        waiting_max: usize,
+        older: impl Iterator<Item = u128>,
+        waiting: impl ExactSizeIterator<Item = u128>,
+    ) -> Evicted {
+        let n_waiting = waiting.len();
+        let mut older: Vec<u128> = older.take(LISTED_MAX + 1).collect();
+        let newest = if older.len() > LISTED_MAX {
+            older.pop().map_or(0, |id| id - 1)
         } else {
-            self.made_room
+            newest
         };
-        let near = self.len() + ARRIVALS_MAX >= waiting_max;
+        let near = n_waiting + ARRIVALS_MAX >= waiting_max;
         let n_next = if near { NEXT_MAX } else { 0 };
         Evicted {
             newest,
-            waiting,
-            n_waiting: self.len(),
-            next: self.order.iter().take(n_next).copied().collect(),
+            waiting: older,
+            n_waiting,
+            next: waiting.take(n_next).collect(),
         }
     }
-}
 
-impl Evicted {
     /// How many wait.
     pub fn n_waiting(&self) -> usize {
         self.n_waiting
@@ -110,6 +114,7 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PendingPredictions;
     use super::*;
     use crate::event::{Batch, Outputs, Prediction, Time};
 

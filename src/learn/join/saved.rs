@@ -22,7 +22,7 @@ type HeldPair = (PredictionId, Option<Held>, Option<Held>);
 pub(crate) struct HeldExamples(Vec<HeldPair>);
 
 impl PendingPredictions {
-    pub(in super::super) fn save(&self, tensors: &mut Tensors) {
+    pub(in crate::learn) fn save(&self, tensors: &mut Tensors) {
         let (mut columns, mut rewards) = (Vec::with_capacity(7 * self.len()), Vec::new());
         let (mut labels, mut held, mut values) = (Vec::new(), Vec::new(), Vec::new());
         let all = self.order.iter();
@@ -63,7 +63,7 @@ impl PendingPredictions {
     }
 
     /// As they were saved; windows are kept open once they are reconfigured.
-    pub(in super::super) fn load(tensors: &mut Tensors) -> Result<PendingPredictions, Error> {
+    pub(in crate::learn) fn load(tensors: &mut Tensors) -> Result<PendingPredictions, Error> {
         let all = take_waiting(tensors)?;
         let numbers = tensors.take_u64("expired", &[Some(3)])?;
         let expired = id(&numbers);
@@ -95,7 +95,7 @@ impl PendingPredictions {
     }
 
     /// Holds of each what was learned of it then, and nothing of those that did not wait yet.
-    pub(in super::super) fn hold(&mut self, then: HeldExamples) {
+    pub(in crate::learn) fn hold(&mut self, then: HeldExamples) {
         for waiting in self.waiting.values_mut() {
             (waiting.held_reward, waiting.held_label) = (None, None);
         }
@@ -166,7 +166,7 @@ impl HeldExamples {
         }
     }
 
-    pub(in super::super) fn save(&self, tensors: &mut Tensors) {
+    pub(in crate::learn) fn save(&self, tensors: &mut Tensors) {
         let (mut columns, mut values) = (Vec::new(), Vec::new());
         for (id, reward, label) in &self.0 {
             for (kind, one) in [(REWARD, reward), (LABEL, label)] {
@@ -181,7 +181,7 @@ impl HeldExamples {
     }
 
     /// As it was saved; none where nothing was.
-    pub(in super::super) fn take(tensors: &mut Tensors) -> Result<Option<HeldExamples>, Error> {
+    pub(in crate::learn) fn take(tensors: &mut Tensors) -> Result<Option<HeldExamples>, Error> {
         if !tensors.0.contains_key("held") {
             return Ok(None);
         }

@@ -8,7 +8,7 @@ use super::super::lookup::Lookup;
 use super::accounts::Accounts;
 use super::state::take_description;
 use super::stream::Stream;
-use super::{Error, History, Learner, Step};
+use super::{CounterfactualLookup, Error, History, Learner, Step};
 use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::versions::tallies::Tallies;
@@ -17,7 +17,7 @@ impl Learner {
     pub(super) fn obey(
         &mut self,
         command: &Command,
-        lookup: &mut dyn Lookup,
+        lookup: &mut dyn CounterfactualLookup,
     ) -> Result<Step, Error> {
         let recorded = self.history == History::Recorded;
         if recorded && command.order.erased().is_some() {
@@ -115,7 +115,7 @@ impl Learner {
         &mut self,
         order: &Order,
         reason: Reason,
-        lookup: &mut dyn Lookup,
+        lookup: &mut dyn CounterfactualLookup,
     ) -> Result<Step, Error> {
         let refusals = self.stream.refusals.iter();
         let refused: Vec<u64> = refusals.map(|refusal| refusal.position).collect();

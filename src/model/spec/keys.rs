@@ -4,87 +4,14 @@
 //! words, which the parser computes. The parser takes all others from here, `perennial config` prints
 //! them, and docs/model-toml.md is generated from them.
 
+mod key;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
+pub use key::{Key, Values};
 pub use table::KEYS;
 pub(super) use table::NAMES_MAX;
-
-/// One key of model.toml.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// The key with its table, as in `journal.lag_max`.
-    pub name: &'static str,
-    /// The values that it accepts.
-    pub values: Values,
-    /// Its default as it would be written, or in words where it depends on other keys; empty for a
-    /// key that must be given.
-    pub default: &'static str,
-    /// The unit of its value; empty for none.
-    pub unit: &'static str,
-    /// Its meaning, in a sentence.
-    pub meaning: &'static str,
-}
-
-/// The values that a key accepts.
-#[derive(Clone, Copy, Debug)]
-pub enum Values {
-    /// A text; the words say which.
-    Text(&'static str),
-    /// A list; the words say of what.
-    List(&'static str),
-    /// A table; the words say of what.
-    Table(&'static str),
-    /// `true` or `false`.
-    Bool,
-    /// One of these words.
-    Words(&'static [&'static str]),
-    /// A whole number between two, both included.
-    Count(u64, u64),
-    /// A number between two, both included.
-    Between(f64, f64),
-    /// A number above the first, and at most the second.
-    Above(f64, f64),
-    /// A finite number; the words say more.
-    Finite(&'static str),
-    /// A size of at least so many MiB, with its unit.
-    Size(u64),
-    /// A size with its unit; the words bound it.
-    SizeBelow(&'static str),
-    /// A time of at most a century, with its unit.
-    Time,
-}
-
-impl fmt::Display for Values {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Values::Text(words) | Values::List(words) | Values::Table(words) => f.write_str(words),
-            Values::Bool => f.write_str("true or false"),
-            Values::Words([one]) => write!(f, "{one}"),
-            Values::Words(words) => {
-                let (last, others) = words.split_last().expect("a key accepts a word");
-                write!(f, "{} or {last}", others.join(", "))
-            }
-            Values::Count(min, max) => write!(f, "{min} to {max}"),
-            Values::Between(min, max) => write!(f, "{min} to {max}"),
-            Values::Above(min, f64::MAX) => write!(f, "larger than {min}"),
-            Values::Above(min, max) => write!(f, "larger than {min}, at most {max}"),
-            Values::Finite("") => f.write_str("a finite number"),
-            Values::Finite(words) => write!(f, "a finite number, {words}"),
-            Values::Size(mib) => write!(
-                f,
-                "a size of at least {mib}MiB, as in \"500MiB\" or \"20GiB\""
-            ),
-            Values::SizeBelow(words) => write!(f, "a size of {words}, as in \"100MiB\""),
-            Values::Time => {
-                f.write_str("a time of at most 36500d, as in \"90d\", \"12h\", \"30m\" or \"45s\"")
-            }
-        }
-    }
-}
 
 impl Key {
     /// The key of this name in the table; a name of an author stands for `NAME`.

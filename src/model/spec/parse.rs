@@ -1,136 +1,101 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
 mod inputs;
+mod journal;
 mod learner;
+pub(super) mod named;
 mod ordered;
-mod pinned;
+mod pins;
+mod raw;
 mod rewards;
 mod values;
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
-
+use super::description::Spec;
+use super::error::Error;
+use super::input::Pinned;
 use super::keys::NAMES_MAX;
-use super::{Cadence, Device, Error, JournalLimits, Key, LearnerKind, Policy, Spec, Task};
-use inputs::{RawInput, inputs};
-use learner::{RawLearner, RawMemory, RawNetwork, learner, memory};
-pub use ordered::OrderedLimits;
-pub(super) use ordered::{carry, order};
-use pinned::Pins;
-pub(crate) use pinned::{Named, NamedEncoder};
-pub(super) use pinned::{named, pin};
-use rewards::{RawFeedback, RawPolicy, policy, rewards};
-use values::{
-    bytes, count, count_or, not_here, refused, size, time, unavailable, unknown, value, word,
-};
+use super::learning::LearnerKind;
+use super::limits::{Cadence, OrderedLimits};
+use super::revision::REVISION;
+use super::task::Task;
+use inputs::inputs;
+use journal::{apply, journal};
+use learner::{learner, memory};
+use named::{Named, device, named, pin};
+use ordered::{carry, order};
+use raw::{Raw, RawPublish, raw};
+use rewards::{policy, rewards};
+use values::{count, count_or, not_here, refused, unavailable, unknown, value, word};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    task: String,
-    classes: Option<Vec<String>>,
-    actions: Option<Vec<String>>,
-    classes_max: Option<u64>,
-    seed: Option<u64>,
-    #[serde(default)]
-    input: Vec<RawInput>,
-    network: Option<RawNetwork>,
-    #[serde(default)]
-    learner: RawLearner,
-    #[serde(default)]
-    memory: RawMemory,
-    policy: Option<RawPolicy>,
-    #[serde(default)]
-    backend: RawBackend,
-    #[serde(default)]
-    publish: RawPublish,
-    #[serde(default)]
-    feedback: RawFeedback,
-    #[serde(default)]
-    journal: RawJournal,
-    #[serde(default)]
-    versions: RawVersions,
-    #[serde(default)]
-    rules: RawRules,
-    #[serde(default)]
-    ordered: OrderedLimits,
-    #[serde(default)]
-    pinned: Pins,
-}
+impl Spec {
+    /// Reads and checks a model.toml; without a stated revision it is of the newest one.
+    ///
+    /// ```
+    /// let spec = perennial::model::Spec::parse(r#"
+    ///     task = "regression"
+    ///     [[input]]
+    ///     name = "temperature"
+    ///     kind = "number"
+    /// "#)?;
+    /// assert_eq!(spec.inputs[0].name, "temperature");
+    /// # Ok::<(), perennial::model::SpecError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// One sentence that names key, value and what is allowed.
+    pub fn parse(toml: &str) -> Result<Spec, Error> {
+        parse(toml, REVISION)
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRules {
-    revision: Option<u64>,
-}
+    /// The same of a description as it stands in a journal: without a stated revision it is of
+    /// the first one.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`].
+    pub fn journaled(toml: &str) -> Result<Spec, Error> {
+        parse(toml, 1)
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBackend {
-    device: Option<String>,
-}
+    /// The files that the text of a model.toml names.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`], of what has to be known to tell.
+    pub fn named(toml: &str) -> Result<Named, Error> {
+        named(toml)
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPublish {
-    policy: Option<String>,
-}
+    /// The text of a model.toml as a journal holds it: with the files that it names pinned, and
+    /// with `revision` where it states none.
+    pub fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
+        pin(toml, pins, revision)
+    }
 
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawJournal {
-    bytes_max: Option<String>,
-    reserve: Option<String>,
-    age_max: Option<String>,
-    retract_within: Option<String>,
-    lag_max: Option<u64>,
-    ids_max: Option<u64>,
-    ids_bytes_max: Option<String>,
-}
+    /// The text of a description with limits that an operator orders, which hold in place of those
+    /// of its author.
+    ///
+    /// # Errors
+    /// When the text is no description; limits that cannot be are found by [`Spec::journaled`].
+    pub fn order_limits(toml: &str, limits: &OrderedLimits) -> Result<String, Error> {
+        order(toml, limits)
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawVersions {
-    every_examples: Option<u64>,
-    keep: Option<u64>,
-}
-
-/// The keys as they are written.
-fn raw(text: &str) -> Result<Raw, Error> {
-    toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let message = error.message().replace('\n', " ");
-        let what = match wrong_type(text, start) {
-            Some(what) if message.starts_with("invalid type") => what,
-            _ => message,
-        };
-        Error::Toml {
-            line: 1 + text[..start].matches('\n').count(),
-            what,
-        }
-    })
-}
-
-/// The key on the line of a value of the wrong type, with the values that the table allows.
-fn wrong_type(text: &str, start: usize) -> Option<String> {
-    let line_start = text[..start].rfind('\n').map_or(0, |end| end + 1);
-    let (key, written) = text[line_start..].lines().next()?.split_once('=')?;
-    let mut earlier = text[..line_start].lines().rev();
-    let table = earlier.find_map(|line| line.trim().strip_prefix('['));
-    let table = table.map_or("", |table| table.trim_matches(['[', ']']));
-    let name = format!("{table}.{}", key.trim());
-    let key = Key::find(name.trim_start_matches('.'))?;
-    let name = name.trim_start_matches('.');
-    Some(format!("{name} = {}: {}", written.trim(), key.values))
+    /// The text of a description with the limits that were ordered for the `journaled` one, unless
+    /// its author has changed the same limits since.
+    pub fn carry_limits(journaled: &str, toml: &str) -> String {
+        carry(journaled, toml)
+    }
 }
 
 /// The description, under the revision `absent` where it states none.
-pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
+fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let raw = raw(text)?;
     publish(&raw.publish)?;
-    let inputs = inputs(&raw)?;
-    let (learner, policy) = (learner(&raw)?, policy(&raw)?);
+    let inputs = inputs(&raw.input, &raw.pinned)?;
+    let network = raw.network.as_ref();
+    let learner = learner(&raw.learner, network, &raw.pinned)?;
+    let policy = policy(&raw.task, raw.policy.as_ref())?;
     if policy.needs_posterior() && !matches!(learner, LearnerKind::Analytic(_)) {
         let kind = raw.policy.as_ref().map_or("", |policy| policy.kind());
         let needs = "only learner.kind = \"analytic\" has the posterior that it needs";
@@ -141,16 +106,16 @@ pub(super) fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         task: task(&raw)?,
         inputs,
         learner,
-        memory: memory(&raw)?,
+        memory: memory(&raw.memory, &raw.learner)?,
         policy,
-        rewards: rewards(&raw, revision)?,
+        rewards: rewards(&raw.task, &raw.feedback, revision)?,
         waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
         cadence: Cadence {
             examples: count("versions.every_examples", raw.versions.every_examples)?,
             keep: count("versions.keep", raw.versions.keep)? as usize,
         },
-        device: device(&raw)?,
-        journal: journal(&ordered::apply(&raw.journal, &raw.ordered), revision)?,
+        device: device(&raw.backend)?,
+        journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
         seed: count("seed", raw.seed)?,
         revision,
     })
@@ -205,12 +170,6 @@ fn task(raw: &Raw) -> Result<Task, Error> {
     }
 }
 
-fn device(raw: &Raw) -> Result<Device, Error> {
-    let key = Key::named("backend.device");
-    let written = raw.backend.device.as_deref().unwrap_or(key.default);
-    Device::parse(written).ok_or_else(|| unknown(key.name, written))
-}
-
 fn publish(publish: &RawPublish) -> Result<(), Error> {
     match word("publish.policy", publish.policy.as_deref()) {
         "live" => Ok(()),
@@ -219,30 +178,9 @@ fn publish(publish: &RawPublish) -> Result<(), Error> {
     }
 }
 
-fn journal(raw: &RawJournal, revision: u32) -> Result<JournalLimits, Error> {
-    let bytes_max = size("journal.bytes_max", raw.bytes_max.as_deref())?;
-    let reserve = match raw.reserve.as_deref() {
-        None => bytes_max / 16,
-        Some(written) => bytes(written)
-            .filter(|reserve| *reserve <= bytes_max / 2)
-            .ok_or_else(|| refused("journal.reserve", written))?,
-    };
-    // The first revision knows no more than these: the others would be refused.
-    let ids_max = if revision == 1 { 1_000_000 } else { 250_000 };
-    Ok(JournalLimits {
-        bytes_max,
-        reserve,
-        age_max_s: time("journal.age_max", raw.age_max.as_deref())?,
-        retract_within_s: time("journal.retract_within", raw.retract_within.as_deref())?,
-        lag_max: count("journal.lag_max", raw.lag_max)?,
-        ids_max: count_or("journal.ids_max", raw.ids_max, || ids_max)? as usize,
-        ids_bytes_max: size("journal.ids_bytes_max", raw.ids_bytes_max.as_deref())?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{InputKind, Keep, REVISION, Strategy};
+    use super::super::{InputKind, Keep, Strategy};
     use super::*;
 
     fn parse(text: &str) -> Result<Spec, Error> {

@@ -14,7 +14,7 @@ use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
     Selector, Subject, Time,
 };
-use perennial::learn::{Counterfactual, Learner, Lookup, LookupError};
+use perennial::learn::{Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
 use perennial::model::{Adapters, Choice, LowRank, Pinned, TextEncoder};
 
@@ -203,7 +203,9 @@ impl Lookup for Encoders {
     fn version(&mut self, _: u64) -> Result<(Tensors, Tensors), LookupError> {
         Err(absent("nothing is restored"))
     }
+}
 
+impl CounterfactualLookup for Encoders {
     fn counterfactual(
         &mut self,
         _: &Order,

@@ -29,7 +29,8 @@ use perennial::event::{
     PredictionId, Signal, Subject, Time,
 };
 use perennial::learn::{
-    Comparison, Counterfactual, Error, Exclusion, Learner, Lookup, LookupError, Step,
+    Comparison, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Lookup,
+    LookupError, Step,
 };
 use perennial::model::{Choice, REVISION, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
@@ -267,7 +268,9 @@ impl Lookup for JournalLookup<'_> {
     fn refused(&mut self, position: u64) -> bool {
         self.refused.contains(&position)
     }
+}
 
+impl CounterfactualLookup for JournalLookup<'_> {
     fn counterfactual(
         &mut self,
         order: &Order,

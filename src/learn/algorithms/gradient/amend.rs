@@ -8,63 +8,10 @@
 use super::super::example::{Amendment, Outcome};
 use super::super::output_loss::OutputLoss;
 use super::GradientLearner;
-use super::influence::{Influence, RemainingInfluence, UpdateRow};
-use super::replay_loss::ReplayLoss;
+use super::amended::Amended;
+use super::influence::UpdateRow;
 use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Encoded, Rescale, Spec, Target, Task};
-
-/// An example on its way into an update that makes it good.
-pub(super) struct Amended {
-    before: Target,
-    after: Target,
-    /// The part of its update that is left; none where that is not known, and of classes.
-    left: Option<RemainingInfluence>,
-    /// The learning rate times the share that an example has in an update.
-    rate: f32,
-    is_learned_again: bool,
-}
-
-/// A row's outputs, and their gradients to be written.
-pub(super) struct Row<'a> {
-    pub outputs: &'a [f32],
-    pub gradient: &'a mut [f32],
-}
-
-impl Amended {
-    /// Writes the gradient of its row with respect to the outputs of the network.
-    pub(super) fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
-        self.gradient_of(|left| left.mass, replay_loss, row);
-    }
-
-    /// The same in what an average over so many updates gives.
-    pub(super) fn averaged_gradient(
-        &self,
-        replay_loss: &ReplayLoss<'_>,
-        horizon: f32,
-        row: Row<'_>,
-    ) {
-        self.gradient_of(|left| left.averaged(horizon), replay_loss, row);
-    }
-
-    fn gradient_of(
-        &self,
-        mass: impl Fn(&RemainingInfluence) -> f32,
-        replay_loss: &ReplayLoss<'_>,
-        row: Row<'_>,
-    ) {
-        if self.is_learned_again {
-            replay_loss.new_row(self.after, row.outputs, row.gradient);
-            return;
-        }
-        row.gradient.fill(0.0);
-        if let Some(left) = &self.left {
-            let reach = (left.reach * self.rate).max(f32::MIN_POSITIVE);
-            let (both, parts) = ([self.before, self.after], [mass(left) / reach, reach]);
-            let output_loss = replay_loss.output_loss;
-            output_loss.amended(both, parts, row.outputs, row.gradient);
-        }
-    }
-}
 
 /// True if a network keeps the influence of its examples, so that one can be amended.
 pub(super) fn has_influence(spec: &Spec) -> bool {
@@ -93,14 +40,8 @@ impl GradientLearner {
         let hold = |outputs: &mut [f32]| output_loss.shift(both, outputs);
         self.memory.amend(amendment.example, target, hold);
         let share = 1.0 / self.settings.examples_per_update as f32;
-        let remaining_of = |all: &Influence| all.remaining_of(amendment.example, amendment.before);
-        let amended = Amended {
-            before: amendment.before,
-            after: target,
-            left: self.influence.as_ref().and_then(remaining_of),
-            rate: share * self.settings.learning_rate,
-            is_learned_again: self.influence.is_none(),
-        };
+        let rate = share * self.settings.learning_rate;
+        let amended = Amended::new(amendment, self.influence.as_ref(), rate);
         let stored = StoredExample {
             row,
             target,

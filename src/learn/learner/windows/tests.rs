@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::super::super::join::Found;
-use super::super::super::lookup::{Counterfactual, LookupError};
+use super::super::super::lookup::LookupError;
+use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
 use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
@@ -41,7 +42,9 @@ impl Lookup for Kept {
     fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
         Ok(self.versions[&version].clone())
     }
+}
 
+impl CounterfactualLookup for Kept {
     fn counterfactual(
         &mut self,
         _: &Order,

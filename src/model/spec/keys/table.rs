@@ -9,8 +9,8 @@
 //! a default out, so a changed one would change what old entries lead to: where learning reads it,
 //! it stays as it was under every older revision, as that of `journal.ids_max` does.
 
-use super::super::REVISION;
-use super::{Key, Values};
+use super::key::{Key, Values};
+use crate::model::spec::revision::REVISION;
 
 /// Classes or actions at most.
 pub(in crate::model::spec) const NAMES_MAX: u64 = 100_000;

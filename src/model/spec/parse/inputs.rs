@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::super::{Input, InputKind, LowRank};
-use super::pinned::{encoder, vector_encoder};
+use super::pins::{Pins, encoder, vector_encoder};
 use super::values::{count, count_or, flag, not_here, number, refused, unknown, value};
-use super::{Error, Raw};
+use crate::model::spec::error::Error;
+use crate::model::spec::input::{Input, InputKind, LowRank};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,29 +42,29 @@ fn adapters(input: &RawInput) -> Result<Option<LowRank>, Error> {
 }
 
 /// The inputs, in their order.
-pub(super) fn inputs(raw: &Raw) -> Result<Vec<Input>, Error> {
-    let n_inputs = raw.input.len();
+pub(super) fn inputs(written: &[RawInput], pins: &Pins) -> Result<Vec<Input>, Error> {
+    let n_inputs = written.len();
     if n_inputs == 0 || n_inputs > 4096 {
         let allowed = "1 to 4096 [[input]] tables are needed";
         return Err(value("input", format!("{n_inputs} tables"), allowed));
     }
     let mut names = BTreeSet::new();
     let mut inputs = Vec::new();
-    for input in &raw.input {
+    for input in written {
         let of_input = |error: Error| error.renamed("input.", &format!("input {:?}: ", input.name));
         if input.name.is_empty() || input.name.len() > 200 || !names.insert(&input.name) {
             return Err(of_input(refused("input.name", &input.name)));
         }
         inputs.push(Input {
             name: input.name.clone(),
-            kind: kind(raw, input).map_err(of_input)?,
+            kind: kind(input, pins).map_err(of_input)?,
         });
     }
     Ok(inputs)
 }
 
 /// The kind of an input; an error has its key as the table names it.
-fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
+fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
     if !matches!(input.kind.as_str(), "text" | "vector") {
         not_here("input.encoder", &input.encoder, "a text or a vector")?;
     }
@@ -89,18 +89,18 @@ fn kind(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
         "number" => InputKind::Number { gaps },
         "category" => InputKind::Category,
         "text" => match &input.encoder {
-            Some(path) => encoder(raw, &input.name, path, adapters(input)?)?,
+            Some(path) => encoder(pins, &input.name, path, adapters(input)?)?,
             None => InputKind::Text,
         },
-        "vector" => vector(raw, input)?,
+        "vector" => vector(input, pins)?,
         other => return Err(unknown("input.kind", other)),
     })
 }
 
-fn vector(raw: &Raw, input: &RawInput) -> Result<InputKind, Error> {
+fn vector(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
     let length = count_or("input.length", input.length, || 0)? as usize;
     match (&input.encoder, input.standardise) {
-        (Some(path), None) => vector_encoder(raw, &input.name, path, length),
+        (Some(path), None) => vector_encoder(pins, &input.name, path, length),
         (Some(_), Some(standardise)) => {
             let allowed = "the output of an encoder is standardised; leave it out";
             Err(value("input.standardise", standardise, allowed))

@@ -2,14 +2,14 @@
 
 use serde::Deserialize;
 
-use super::super::{
-    Analytic, Gradient, Keep, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy,
-};
-use super::pinned::pinned;
+use super::pins::{Pins, pinned};
 use super::values::{
     count, count_or, not_yet, number, number_or, refused, unavailable, unknown, value, word,
 };
-use super::{Error, Raw};
+use crate::model::spec::error::Error;
+use crate::model::spec::learning::{
+    Analytic, Gradient, Keep, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,8 +44,11 @@ pub(super) struct RawMemory {
     replay: Option<u64>,
 }
 
-pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
-    let learner = &raw.learner;
+pub(super) fn learner(
+    learner: &RawLearner,
+    network: Option<&RawNetwork>,
+    pins: &Pins,
+) -> Result<LearnerKind, Error> {
     let kind = word("learner.kind", learner.kind.as_deref());
     if let (true, Some(written)) = (kind != "auto", &learner.keep) {
         let belongs = "belongs to learner.kind = \"auto\"";
@@ -63,8 +66,8 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
     match kind {
         "auto" => {
             let instead = "under learner.kind = \"auto\" leave it out, or set \"gradient\"";
-            let network = raw.network.as_ref().map(|network| &network.kind);
-            not_yet("network.kind", &network, instead)?;
+            let kind = network.map(|network| &network.kind);
+            not_yet("network.kind", &kind, instead)?;
             refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
             refuse_unused(
                 learner,
@@ -78,16 +81,16 @@ pub(super) fn learner(raw: &Raw) -> Result<LearnerKind, Error> {
         "gradient" => {
             refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
             refuse_unused(learner, &NEIGHBOURS_KEYS, "neighbours")?;
-            Ok(LearnerKind::Gradient(gradient(raw)?))
+            Ok(LearnerKind::Gradient(gradient(learner, network, pins)?))
         }
         "analytic" => {
-            refuse_network(raw)?;
+            refuse_network(network)?;
             refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
             refuse_unused(learner, &NEIGHBOURS_KEYS, "neighbours")?;
             Ok(LearnerKind::Analytic(analytic(learner)?))
         }
         "neighbours" => {
-            refuse_network(raw)?;
+            refuse_network(network)?;
             refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
             refuse_unused(learner, &ANALYTIC_KEYS, "analytic")?;
             refuse_unused(
@@ -115,9 +118,9 @@ const GRADIENT_KEYS: [&str; 2] = ["optimizer", "learning_rate"];
 const ANALYTIC_KEYS: [&str; 3] = ["features", "forgetting", "ridge"];
 const NEIGHBOURS_KEYS: [&str; 2] = ["examples", "nearest"];
 
-fn refuse_network(raw: &Raw) -> Result<(), Error> {
+fn refuse_network(network: Option<&RawNetwork>) -> Result<(), Error> {
     let instead = "it belongs to learner.kind = \"gradient\"";
-    match &raw.network {
+    match network {
         None => Ok(()),
         Some(network) => Err(value("network.kind", &network.kind, instead)),
     }
@@ -166,8 +169,11 @@ fn analytic(learner: &RawLearner) -> Result<Analytic, Error> {
     })
 }
 
-fn gradient(raw: &Raw) -> Result<Gradient, Error> {
-    let learner = &raw.learner;
+fn gradient(
+    learner: &RawLearner,
+    network: Option<&RawNetwork>,
+    pins: &Pins,
+) -> Result<Gradient, Error> {
     let optimizer = match word("learner.optimizer", learner.optimizer.as_deref()) {
         "sgd" => Optimizer::Sgd,
         "adamw" => Optimizer::AdamW,
@@ -180,13 +186,10 @@ fn gradient(raw: &Raw) -> Result<Gradient, Error> {
         Optimizer::AdamW => 0.001,
     };
     let rate = number_or("learner.learning_rate", learner.learning_rate, default_rate)?;
-    let weights = raw
-        .network
-        .as_ref()
-        .and_then(|network| network.weights.as_deref());
-    let weights = weights.map(|path| pinned(raw, "network.weights", path));
+    let weights = network.and_then(|network| network.weights.as_deref());
+    let weights = weights.map(|path| pinned(pins, "network.weights", path));
     Ok(Gradient {
-        hidden: hidden(raw.network.as_ref())?,
+        hidden: hidden(network)?,
         weights: weights.transpose()?,
         optimizer,
         learning_rate: rate as f32,
@@ -221,9 +224,8 @@ fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
     }
 }
 
-pub(super) fn memory(raw: &Raw) -> Result<Memory, Error> {
-    let memory = &raw.memory;
-    let auto = !matches!(raw.learner.kind.as_deref(), Some("gradient"));
+pub(super) fn memory(memory: &RawMemory, learner: &RawLearner) -> Result<Memory, Error> {
+    let auto = !matches!(learner.kind.as_deref(), Some("gradient"));
     let sizes = [memory.short_term, memory.long_term, memory.replay];
     let written = memory.strategy.is_some() || sizes.iter().any(Option::is_some);
     if auto && written {

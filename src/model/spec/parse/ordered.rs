@@ -4,25 +4,15 @@
 //! Invariant: an order holds, over restarts, until model.toml states other limits than it did when
 //! the order was given.
 
-use serde::Deserialize;
-
+use super::raw::{Raw, raw};
 use super::values::value;
-use super::{Error, Raw, RawJournal, raw};
-
-/// The limits that were ordered; the others are those of `[journal]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OrderedLimits {
-    /// In place of `journal.bytes_max`, with its unit.
-    pub bytes_max: Option<String>,
-    /// In place of `journal.retract_within`, with its unit.
-    pub retract_within: Option<String>,
-}
+use crate::model::spec::error::Error;
+use crate::model::spec::limits::OrderedLimits;
 
 const HEAD: &str = "\n[ordered]\n";
 
 /// The text with these limits, beside those that were ordered before.
-pub(in super::super) fn order(toml: &str, limits: &OrderedLimits) -> Result<String, Error> {
+pub(super) fn order(toml: &str, limits: &OrderedLimits) -> Result<String, Error> {
     let earlier = raw(toml)?.ordered;
     Ok(write(
         toml,
@@ -34,27 +24,11 @@ pub(in super::super) fn order(toml: &str, limits: &OrderedLimits) -> Result<Stri
 }
 
 /// The text with what `journaled` has ordered, unless its author has changed the same keys since.
-pub(in super::super) fn carry(journaled: &str, toml: &str) -> String {
-    let stated = |raw: &Raw| {
-        let journal = &raw.journal;
-        (journal.bytes_max.clone(), journal.retract_within.clone())
-    };
+pub(super) fn carry(journaled: &str, toml: &str) -> String {
+    let stated = |raw: &Raw| raw.journal.orderable();
     match (raw(journaled), raw(toml)) {
         (Ok(before), Ok(now)) if stated(&before) == stated(&now) => write(toml, &before.ordered),
         _ => toml.to_owned(),
-    }
-}
-
-/// The limits in force.
-pub(super) fn apply(journal: &RawJournal, ordered: &OrderedLimits) -> RawJournal {
-    let OrderedLimits {
-        bytes_max,
-        retract_within,
-    } = ordered.clone();
-    RawJournal {
-        bytes_max: bytes_max.or_else(|| journal.bytes_max.clone()),
-        retract_within: retract_within.or_else(|| journal.retract_within.clone()),
-        ..journal.clone()
     }
 }
 
@@ -96,8 +70,8 @@ fn write(toml: &str, limits: &OrderedLimits) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Spec;
     use super::*;
+    use crate::model::Spec;
 
     const TOML: &str = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [journal]\nbytes_max = \"64MiB\"\n";

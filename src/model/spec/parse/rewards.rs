@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::{Aggregate, ImplicitSignal, Rewards};
 use super::values::{count, not_here, number, number_or, unknown, value, word};
-use super::{Error, Policy, Raw};
+use crate::model::spec::error::Error;
+use crate::model::spec::policy::Policy;
+use crate::model::spec::rewards::{Aggregate, ImplicitSignal, Rewards};
 
 /// Signals that a prediction can tell apart.
 const SIGNALS_MAX: usize = 62;
@@ -65,14 +66,14 @@ struct RawSignal {
 }
 
 /// The policy of a bandit; other tasks have none, and get the greedy one.
-pub(super) fn policy(raw: &Raw) -> Result<Policy, Error> {
-    if raw.task != "bandit" {
-        let kind = raw.policy.as_ref().map(RawPolicy::kind);
+pub(super) fn policy(task: &str, policy: Option<&RawPolicy>) -> Result<Policy, Error> {
+    if task != "bandit" {
+        let kind = policy.map(RawPolicy::kind);
         not_here("policy.kind", &kind, "a bandit")?;
         return Ok(Policy::Greedy);
     }
     let default = RawPolicy::default_table();
-    let policy = raw.policy.as_ref().unwrap_or(&default);
+    let policy = policy.unwrap_or(&default);
     let keys = [
         ("policy.epsilon", policy.epsilon, "epsilon"),
         ("policy.temperature", policy.temperature, "softmax"),
@@ -130,9 +131,8 @@ fn range(
 }
 
 /// How long a prediction waits, and what its rewards and signals are.
-pub(super) fn rewards(raw: &Raw, revision: u32) -> Result<Rewards, Error> {
-    let feedback = &raw.feedback;
-    if raw.task != "bandit" {
+pub(super) fn rewards(task: &str, feedback: &RawFeedback, revision: u32) -> Result<Rewards, Error> {
+    if task != "bandit" {
         let of = "a bandit";
         not_here("feedback.aggregate", &feedback.aggregate, of)?;
         not_here("feedback.default_reward", &feedback.default_reward, of)?;
@@ -210,10 +210,9 @@ fn signal(name: &str, raw: &RawSignal) -> Result<ImplicitSignal, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::REVISION;
     use super::super::parse as parse_at;
     use super::*;
-    use crate::model::Spec;
+    use crate::model::{REVISION, Spec};
 
     fn parse(text: &str) -> Result<Spec, Error> {
         parse_at(text, REVISION)

@@ -4,7 +4,8 @@
 
 use std::fmt::{Debug, Display};
 
-use super::super::{Error, Key, Values};
+use crate::model::spec::error::Error;
+use crate::model::spec::keys::{Key, Values};
 
 /// A refusal whose allowed values depend on other keys.
 pub(super) fn value(key: &str, value: impl Display, allowed: impl Display) -> Error {

@@ -1,16 +1,15 @@
-//! Files that a description names, pinned to what was read: a table `[pinned."path"]` each, behind
-//! the text as its author wrote it.
+//! The files and the device that the text of a model.toml names, and the text with its files pinned.
 //!
-//! Invariant: a description that names a file is possible only with its digest, so that nothing
-//! that learns or is replayed depends on what stands in the file by then.
+//! Invariant: an author writes no table that the program writes behind a description.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-
-use super::super::{Device, InputKind, LowRank, Pinned};
-use super::values::{count_or, value};
-use super::{Error, Raw, device, ordered, raw};
+use super::ordered;
+use super::pins::{check_path, length};
+use super::raw::{RawBackend, raw};
+use super::values::{unknown, value};
+use crate::device::Device;
+use crate::model::spec::error::Error;
+use crate::model::spec::input::Pinned;
+use crate::model::spec::keys::Key;
 
 /// The files that a description names, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,17 +31,8 @@ pub struct NamedEncoder {
     pub n_values: Option<usize>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawPinned {
-    blake3: String,
-    length: Option<u64>,
-}
-
-pub(super) type Pins = BTreeMap<String, RawPinned>;
-
 /// The files that the text of a model.toml names.
-pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
+pub(super) fn named(toml: &str) -> Result<Named, Error> {
     let raw = raw(toml)?;
     if let Some(path) = raw.pinned.keys().next() {
         let allowed = "it is written behind a description by the program; leave it out";
@@ -69,13 +59,13 @@ pub(in super::super) fn named(toml: &str) -> Result<Named, Error> {
     Ok(Named {
         weights,
         encoders: encoders.collect::<Result<_, _>>()?,
-        device: device(&raw)?,
+        device: device(&raw.backend)?,
     })
 }
 
 /// The text with its files pinned, and with the revision of the learning rules: the first is not
 /// written, since older journals state none.
-pub(in super::super) fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
+pub(super) fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
     let mut text = toml.to_owned();
     let stated = raw(toml).is_ok_and(|raw| raw.rules.revision.is_some());
     if revision > 1 && !stated {
@@ -101,86 +91,17 @@ pub(in super::super) fn pin(toml: &str, pins: &[Pinned], revision: u32) -> Strin
     text
 }
 
-/// A file that `key` names, with its digest.
-pub(super) fn pinned(raw: &Raw, key: &str, path: &str) -> Result<Pinned, Error> {
-    check_path(key, path)?;
-    let pin = raw.pinned.get(path).ok_or_else(|| {
-        let allowed = "it was not read yet; a model is described by its folder";
-        value(key, format!("{path:?}"), allowed)
-    })?;
-    let digest = digest(&pin.blake3).ok_or_else(|| {
-        let allowed = "64 hexadecimal digits";
-        value(&format!("pinned.{path:?}.blake3"), &pin.blake3, allowed)
-    })?;
-    Ok(Pinned {
-        path: path.to_owned(),
-        digest,
-        length: pin.length.map(|length| length as usize),
-    })
-}
-
-/// An encoder that an input names: its vectors have the length that its folder states.
-pub(super) fn encoder(
-    raw: &Raw,
-    name: &str,
-    path: &str,
-    adapters: Option<LowRank>,
-) -> Result<InputKind, Error> {
-    let (encoder, length) = sized(raw, name, path)?;
-    Ok(InputKind::Embedded {
-        encoder,
-        length,
-        adapters,
-    })
-}
-
-/// The same of vectors that come with `n_values`.
-pub(super) fn vector_encoder(
-    raw: &Raw,
-    name: &str,
-    path: &str,
-    n_values: usize,
-) -> Result<InputKind, Error> {
-    let (encoder, length) = sized(raw, name, path)?;
-    Ok(InputKind::EmbeddedVector {
-        n_values,
-        encoder,
-        length,
-    })
-}
-
-/// An encoder with the length of what it gives.
-fn sized(raw: &Raw, name: &str, path: &str) -> Result<(Pinned, usize), Error> {
-    let encoder = pinned(raw, &format!("input {name:?}: encoder"), path)?;
-    let key = format!("pinned.{path:?}.length");
-    let length = encoder.length.unwrap_or(0) as u64;
-    let length = self::length(&key, Some(length))?;
-    Ok((encoder, length))
-}
-
-/// The length of a vector or of an encoder's output, under the name of its key.
-fn length(key: &str, written: Option<u64>) -> Result<usize, Error> {
-    let length = count_or("input.length", written, || 0);
-    Ok(length.map_err(|error| error.renamed("input.length", key))? as usize)
-}
-
-fn check_path(key: &str, path: &str) -> Result<(), Error> {
-    let sound = (1..=1024).contains(&path.len()) && !path.contains(char::is_control);
-    if sound {
-        Ok(())
-    } else {
-        Err(value(key, format!("{path:?}"), "a path of 1 to 1024 bytes"))
-    }
-}
-
-fn digest(text: &str) -> Option<[u8; 32]> {
-    blake3::Hash::from_hex(text).ok().map(Into::into)
+/// The device that the text of a model.toml names, or the default.
+pub(super) fn device(backend: &RawBackend) -> Result<Device, Error> {
+    let key = Key::named("backend.device");
+    let written = backend.device.as_deref().unwrap_or(key.default);
+    Device::parse(written).ok_or_else(|| unknown(key.name, written))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{LearnerKind, Spec};
     use super::*;
+    use crate::model::{LearnerKind, Spec};
 
     const TOML: &str = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [learner]\nkind = \"gradient\"\n[network]\nkind = \"linear\"\nweights = \"a \\\"b\\\".st\"";

@@ -1,0 +1,133 @@
+//! A description: all that a model.toml says, checked.
+//!
+//! Invariant: what a state learned under one description goes on under another only where
+//! [`Spec::check_change`] takes it.
+
+use super::error::Error;
+use super::input::{Input, InputKind, LowRank, Pinned};
+use super::learning::{Gradient, LearnerKind, Memory};
+use super::limits::{Cadence, JournalLimits};
+use super::policy::Policy;
+use super::revision::RETAINS;
+use super::rewards::Rewards;
+use super::task::Task;
+use crate::device::Device;
+
+/// A model, described and possible.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Its task.
+    pub task: Task,
+    /// Its inputs, in the order of the description.
+    pub inputs: Vec<Input>,
+    /// How it learns.
+    pub learner: LearnerKind,
+    /// Its memory.
+    pub memory: Memory,
+    /// How a bandit chooses.
+    pub policy: Policy,
+    /// Its rewards.
+    pub rewards: Rewards,
+    /// Predictions that wait for feedback at a time; the oldest expires.
+    pub waiting_max: usize,
+    /// When versions are made.
+    pub cadence: Cadence,
+    /// The device of encoders and served networks.
+    pub device: Device,
+    /// The bounds of its journal.
+    pub journal: JournalLimits,
+    /// Where its randomness starts.
+    pub seed: u64,
+    /// The revision of the learning rules, 1 to [`crate::model::REVISION`].
+    pub revision: u32,
+}
+
+impl Spec {
+    /// The weights that its network starts with, if it arrives trained.
+    pub fn weights(&self) -> Option<&Pinned> {
+        match &self.learner {
+            LearnerKind::Gradient(settings) => settings.weights.as_ref(),
+            LearnerKind::Auto(_) | LearnerKind::Analytic(_) | LearnerKind::Neighbours(_) => None,
+        }
+    }
+
+    /// Checks that a state of this description can go on under `next`.
+    ///
+    /// # Errors
+    /// Names the key whose change would need another shape of state.
+    pub fn check_change(&self, next: &Spec) -> Result<(), Error> {
+        let same =
+            |key: &'static str, same: bool| if same { Ok(()) } else { Err(Error::Shape(key)) };
+        same("task, classes and actions", self.task == next.task)?;
+        same("input", self.has_inputs_of(next))?;
+        same(
+            "memory.strategy",
+            self.memory.strategy == next.memory.strategy,
+        )?;
+        same(
+            "memory.short_term",
+            self.memory.short_term == next.memory.short_term,
+        )?;
+        same(
+            "memory.long_term",
+            self.memory.long_term == next.memory.long_term,
+        )?;
+        same("seed", self.seed == next.seed)?;
+        same("rules.revision", self.revision <= next.revision)?;
+        match (&self.learner, &next.learner) {
+            // The third revision has other members.
+            (LearnerKind::Auto(_), LearnerKind::Auto(_)) => same(
+                "rules.revision",
+                (self.revision < RETAINS) == (next.revision < RETAINS),
+            ),
+            (LearnerKind::Gradient(old), LearnerKind::Gradient(new)) => {
+                same("network", old.hidden == new.hidden)?;
+                let digest = |gradient: &Gradient| gradient.weights.as_ref().map(|w| w.digest);
+                same("network.weights", digest(old) == digest(new))?;
+                same("learner.optimizer", old.optimizer == new.optimizer)
+            }
+            (LearnerKind::Analytic(old), LearnerKind::Analytic(new)) => {
+                same("learner.features", old.features == new.features)
+            }
+            (LearnerKind::Neighbours(old), LearnerKind::Neighbours(new)) => {
+                same("learner.examples", old.examples == new.examples)
+            }
+            _ => same("learner.kind", false),
+        }
+    }
+}
+
+impl Spec {
+    /// Whether the scale of inputs is judged robustly by their first values: from the third revision
+    /// of the rules on, where inputs are standardised.
+    pub(crate) fn judges_first_values(&self) -> bool {
+        self.revision >= RETAINS && self.weights().is_none()
+    }
+
+    /// Whether a retention set is kept: of classes, from the third revision of the rules on. Not of
+    /// neighbours, whose only learning is a memory, and not where an encoder learns, which gives its
+    /// texts other vectors than they had.
+    pub(crate) fn retains(&self) -> bool {
+        self.revision >= RETAINS
+            && matches!(self.task, Task::Classification { .. })
+            && !matches!(self.learner, LearnerKind::Neighbours(_))
+            && self.adapted_encoders().next().is_none()
+    }
+
+    /// The encoders whose adapters learn, with the places of their inputs.
+    pub fn adapted_encoders(&self) -> impl Iterator<Item = (usize, &Pinned, LowRank)> {
+        let inputs = self.inputs.iter().enumerate();
+        inputs.filter_map(|(place, input)| match &input.kind {
+            InputKind::Embedded {
+                encoder, adapters, ..
+            } => Some((place, encoder, (*adapters)?)),
+            _ => None,
+        })
+    }
+
+    /// True if the rows of one description are rows of the other.
+    pub fn has_inputs_of(&self, other: &Spec) -> bool {
+        let mut pairs = self.inputs.iter().zip(&other.inputs);
+        pairs.all(|(one, other)| one.is_alike(other)) && self.inputs.len() == other.inputs.len()
+    }
+}

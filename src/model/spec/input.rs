@@ -1,0 +1,138 @@
+//! The inputs of a model, and the files that a description names for them.
+//!
+//! Invariant: inputs that are alike make rows that are alike to the learned state.
+
+use std::fmt;
+
+/// One described input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The name of its tensor.
+    pub name: String,
+    /// The kind of its values.
+    pub kind: InputKind,
+}
+
+/// The kind of the values of an input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputKind {
+    /// A number a row, standardised online.
+    Number {
+        /// True if NaN stands for a gap: the running mean and an indicator take its place.
+        gaps: bool,
+    },
+    /// A name a row, hashed.
+    Category,
+    /// A text a row: hashed words, word pairs and character 4-grams.
+    Text,
+    /// A text a row: the vector of a pretrained encoder, standardised as a whole.
+    Embedded {
+        /// The folder of the encoder.
+        encoder: Pinned,
+        /// The length of what it gives, at least one.
+        length: usize,
+        /// The adapters of its encoder, if they learn.
+        adapters: Option<LowRank>,
+    },
+    /// A vector a row: the output of a pretrained network for it, standardised as a whole.
+    EmbeddedVector {
+        /// How many 32-bit floats come, at least one.
+        n_values: usize,
+        /// The file of the network.
+        encoder: Pinned,
+        /// The length of what it gives, at least one.
+        length: usize,
+    },
+    /// This many 32-bit floats a row.
+    Vector {
+        /// At least one.
+        length: usize,
+        /// True if the values are standardised online, as a whole; they are taken as they are
+        /// otherwise.
+        standardise: bool,
+    },
+}
+
+/// Low-rank adapters of the last layers of an encoder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LowRank {
+    /// At least one.
+    pub rank: usize,
+    /// At least one.
+    pub layers: usize,
+    /// The step size.
+    pub learning_rate: f32,
+}
+
+/// A file that a description names, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// Where, from the folder of the model.
+    pub path: String,
+    /// BLAKE3 of what was read.
+    pub digest: [u8; 32],
+    /// The length of what an encoder gives; none of other files.
+    pub length: Option<usize>,
+}
+
+impl Input {
+    /// True if the input is the same to the learned state: an encoder may have moved.
+    pub(super) fn is_alike(&self, other: &Input) -> bool {
+        match (&self.kind, &other.kind) {
+            (
+                InputKind::Embedded {
+                    encoder, adapters, ..
+                },
+                InputKind::Embedded {
+                    encoder: next,
+                    adapters: next_adapters,
+                    ..
+                },
+            ) => {
+                let shape = |one: &LowRank| (one.rank, one.layers);
+                let same = adapters.as_ref().map(shape) == next_adapters.as_ref().map(shape);
+                same && self.name == other.name && encoder.digest == next.digest
+            }
+            (
+                InputKind::EmbeddedVector { encoder, .. },
+                InputKind::EmbeddedVector { encoder: next, .. },
+            ) => self.name == other.name && encoder.digest == next.digest,
+            _ => self == other,
+        }
+    }
+}
+
+impl InputKind {
+    /// True if it has an encoder that learns.
+    pub fn is_adapted(&self) -> bool {
+        matches!(
+            self,
+            InputKind::Embedded {
+                adapters: Some(_),
+                ..
+            }
+        )
+    }
+
+    /// How many dense features a row of it makes.
+    pub fn n_dense(&self) -> usize {
+        match self {
+            InputKind::Number { gaps } => 1 + usize::from(*gaps),
+            InputKind::Vector { length, .. }
+            | InputKind::Embedded { length, .. }
+            | InputKind::EmbeddedVector { length, .. } => *length,
+            InputKind::Category | InputKind::Text => 0,
+        }
+    }
+}
+
+impl fmt::Display for InputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InputKind::Number { .. } => "number",
+            InputKind::Category => "category",
+            InputKind::Text | InputKind::Embedded { .. } => "text",
+            InputKind::Vector { .. } | InputKind::EmbeddedVector { .. } => "vector",
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! The revisions of the learning rules.
+//!
+//! Invariant: a released revision never changes; a change of the rules is a new one.
+
+/// The newest revision of the learning rules: the mapping from a journal's entries to a state.
+///
+/// Under each revision a journal leads, bit for bit, to what it led to under the program that wrote
+/// it. 1: the rules before revisions were stated. 2: rewards that change later are learned as whole
+/// examples where nothing is held of them, and a corrected label supersedes the older one.
+/// 3: a classifier has a retention set, whose anchors are withheld from memories, and `auto` answers
+/// for what is kept as well as for what comes, with a network that keeps; the scale of a column is
+/// judged robustly by its first values.
+pub const REVISION: u32 = 3;
+
+/// The first revision with a retention set.
+pub(super) const RETAINS: u32 = 3;

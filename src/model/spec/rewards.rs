@@ -1,0 +1,52 @@
+//! Rewards and implicit signals, as described.
+//!
+//! Invariant: settings are data; `learn` gives them their meaning.
+
+/// Rewards, and how long a prediction waits for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewards {
+    /// Seconds that a prediction waits for its reward.
+    pub window_s: u64,
+    /// How several rewards of a prediction become one.
+    pub aggregate: Aggregate,
+    /// The reward of a prediction whose window closes in silence; none: nothing is learned.
+    pub default: Option<f64>,
+    /// The least reward that is taken from now on.
+    pub min: f64,
+    /// The largest reward that is taken from now on.
+    pub max: f64,
+    /// Implicit signals by name, at most 62.
+    pub signals: Vec<ImplicitSignal>,
+}
+
+/// How several rewards of a prediction become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregate {
+    /// The first counts, the others do not.
+    First,
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The newest.
+    Last,
+}
+
+/// How the value of an implicit signal becomes a reward: `reward * clamp(value / scale, min, max)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImplicitSignal {
+    /// As events name it.
+    pub name: String,
+    /// The reward of a full signal.
+    pub reward: f64,
+    /// The value of a full signal, larger than 0.
+    pub scale: f64,
+    /// The least share of a full signal that counts.
+    pub min: f64,
+    /// The largest share of a full signal that counts.
+    pub max: f64,
+    /// The least value that is taken from now on.
+    pub value_min: f64,
+    /// The largest value that is taken from now on.
+    pub value_max: f64,
+}
