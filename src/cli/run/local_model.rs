@@ -157,14 +157,13 @@ impl LocalModel {
     }
 
     /// Answers a row; its prediction stands at the position returned.
-    pub(crate) fn answer(&mut self, row: &LabelledRow) -> anyhow::Result<(Target, u64)> {
+    pub(crate) fn answer(&mut self, row: &LabelledRow) -> anyhow::Result<(Outputs, u64)> {
         let outputs = self.predict(&row.batch, Choice::Drawn(&[prediction_id(row.index)]))?;
-        let answer = answer(&outputs);
         let prediction = Prediction {
             ids: vec![prediction_id(row.index)],
             batch: row.batch.clone(),
             labels: self.snapshot().labels(&outputs),
-            outputs,
+            outputs: outputs.clone(),
             version: 0,
             position: self.position,
         };
@@ -174,7 +173,7 @@ impl LocalModel {
                 .insert(self.position + 1, prediction.clone());
         }
         self.apply(Event::Prediction(prediction))?;
-        Ok((answer, self.position))
+        Ok((outputs, self.position))
     }
 
     /// Learns the feedback for a row that was answered.

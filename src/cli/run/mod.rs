@@ -6,5 +6,6 @@ pub(super) mod latency;
 pub(super) mod local_model;
 pub(super) mod prefetch;
 pub(super) mod prequential_run;
+mod probabilities;
 pub(super) mod report;
 pub(super) mod scores;

@@ -125,6 +125,13 @@ impl<K> PrequentialRun<K> {
         });
     }
 
+    /// Scores the probabilities of an answer, of a row that has a target.
+    pub(crate) fn judge_probabilities(&mut self, row: &LabelledRow, p: &[f32]) {
+        if let Some(truth) = row.truth {
+            self.scores.judge_probabilities(truth, p);
+        }
+    }
+
     /// Notes the retention of the model after a row, if it has one.
     pub(crate) fn note_retention(&mut self, retention: Option<f64>) {
         retention

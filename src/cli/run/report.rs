@@ -134,6 +134,9 @@ impl RunReport {
         if let Some(no_change) = names.no_change {
             put(no_change, print::json(scores.no_change()));
         }
+        for (name, score) in self.class_scores() {
+            put(name, score.into());
+        }
         if let Some(retention) = self.retention {
             put("retention", retention.into());
         }
@@ -168,6 +171,27 @@ impl RunReport {
             put(names.test, print::json(test));
         }
         fields
+    }
+
+    /// The scores of a classifier beside its accuracy, those that there are.
+    fn class_scores(&self) -> Vec<(&'static str, f64)> {
+        if self.classes.is_empty() || self.names.no_change.is_none() {
+            return Vec::new();
+        }
+        let p = self.scores.probabilities();
+        let all = [
+            ("commonest_class_accuracy", self.scores.commonest()),
+            ("balanced_accuracy", self.scores.balanced()),
+            ("kappa", self.scores.kappa()),
+            ("log_loss", p.log_loss()),
+            ("brier_score", p.brier()),
+            ("calibration_error", p.calibration_error()),
+            ("auc", p.auc()),
+        ];
+        let known = all.into_iter();
+        known
+            .filter_map(|(name, score)| Some((name, score?)))
+            .collect()
     }
 
     /// The scores of the members, the best first, and what each retains.

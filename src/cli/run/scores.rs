@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use perennial::model::Task;
 
 use super::curve::Curve;
+use super::probabilities::ProbabilityScores;
 use crate::cli::rows::target::Target;
 
 /// A longer stream is also scored over this many of its last examples.
@@ -123,6 +124,7 @@ pub(crate) struct Scores {
     mean: Mean,
     curve: Curve,
     no_change_curve: Curve,
+    probabilities: ProbabilityScores,
     retention_curve: Curve,
     n_retained: u64,
     /// By the place of a class or an action; none for values.
@@ -208,6 +210,41 @@ impl Scores {
     /// The score over time.
     pub(crate) fn curve(&self) -> &Curve {
         &self.curve
+    }
+
+    /// Scores the probabilities of the classes for a row of this class.
+    pub(crate) fn judge_probabilities(&mut self, truth: Target, p: &[f32]) {
+        if let Target::Name(truth) = truth {
+            self.probabilities.judge(truth as usize, p);
+        }
+    }
+
+    /// The scores of the probabilities.
+    pub(crate) fn probabilities(&self) -> &ProbabilityScores {
+        &self.probabilities
+    }
+
+    /// The score of always answering the commonest class, in hindsight.
+    pub(crate) fn commonest(&self) -> Option<f64> {
+        let most = self.classes.iter().map(|class| class.count).max()?;
+        (self.mean.n > 0).then(|| most as f64 / self.mean.n as f64)
+    }
+
+    /// The mean recall of the classes that have come.
+    pub(crate) fn balanced(&self) -> Option<f64> {
+        let mut mean = Mean::default();
+        let recalls = self.classes.iter().filter_map(ClassCount::recall);
+        recalls.for_each(|recall| mean.add(recall));
+        mean.get()
+    }
+
+    /// Cohen's kappa (1960): the accuracy beyond that of answers drawn by their own frequencies.
+    pub(crate) fn kappa(&self) -> Option<f64> {
+        let n = self.mean.n as f64;
+        let by_chance = |class: &ClassCount| class.count as f64 * class.answered as f64 / (n * n);
+        let chance: f64 = self.classes.iter().map(by_chance).sum();
+        let accuracy = self.mean.get()?;
+        (chance < 1.0).then(|| (accuracy - chance) / (1.0 - chance))
     }
 
     /// Notes the retention of the model after an example, of a classification.

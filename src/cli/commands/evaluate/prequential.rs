@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use perennial::event::Outputs;
 use perennial::learn::Learner;
 use perennial::model::{Choice, Task};
 
@@ -83,8 +84,11 @@ impl<'a> PrequentialEvaluation<'a> {
         for row in rows.take_while(|_| !interrupt.is_set()) {
             let mut row = row?;
             model.embed(&mut row.batch)?;
-            let (answer, position) = model.answer(&row)?;
-            run.judge(&row, answer, position);
+            let (outputs, position) = model.answer(&row)?;
+            if let Outputs::Probabilities(p) = &outputs {
+                run.judge_probabilities(&row, p);
+            }
+            run.judge(&row, answer(&outputs), position);
             while let Some(due) = run.due(row.index) {
                 model.learn(due.row, due.key, due.signal)?;
             }
