@@ -72,7 +72,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Candle passes on the errors of a driver in a box whose types exist only where it is built
-    /// with that driver, so they are told apart here, and only here, by the driver's constants.
+    /// with that driver, so they are distinguished here alone, by the driver's constants.
     pub(crate) fn of(error: &candle_core::Error) -> Cause {
         use candle_core::Error;
         let what = match error {

@@ -28,7 +28,7 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// What was learned by then, and all tallies, with their digest.
+    /// The digest of the learned state by then, and all tallies with their digest.
     pub(super) fn whole(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> Moment {
         Moment {
             digest: learned.digest(),

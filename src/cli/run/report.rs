@@ -77,7 +77,7 @@ impl RunReport {
         self.notes.iter().try_for_each(print::line)
     }
 
-    /// What a member retains, behind its score.
+    /// The retention of a member, as the text behind its score.
     fn retained(&self, member: &str) -> String {
         let found = self.members.iter().find(|one| one.name == member);
         let retention = found.and_then(|one| one.retention);

@@ -87,8 +87,8 @@ impl Evicted {
 }
 
 impl Arrivals {
-    /// Predictions that stand at a position. Of too many the first are not known any more: then
-    /// fewer are said to go.
+    /// Adds predictions that stand at a position. Beyond the bound the first are dropped, and fewer are
+    /// then reported as evicted.
     pub fn add(&mut self, ids: &[PredictionId], position: u64) {
         self.ids.extend(ids.iter().map(|id| (position, id.0)));
         let n_over = self.ids.len().saturating_sub(ARRIVALS_MAX);

@@ -53,7 +53,7 @@ pub struct Portfolio {
     pub no_change: Option<NoChange>,
     /// How they are mixed.
     pub pool: Pool,
-    /// What is kept beside; none of values and rewards, and none under earlier revisions of the
+    /// The kept answer and its weights; none of values and rewards, and none under earlier revisions of the
     /// learning rules than the third.
     pub(crate) kept: Option<Kept>,
     classes: bool,

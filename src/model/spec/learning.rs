@@ -63,8 +63,8 @@ pub struct Analytic {
     pub forgetting: f64,
     /// The weight of the penalty on squared weights, above 0, at most 1e9.
     pub ridge: f64,
-    /// New examples that make up one update, 1 to 4096; by the number of features where not
-    /// said.
+    /// New examples that make up one update, 1 to 4096; by the number of features where it is
+    /// not set.
     pub examples_per_update: Option<usize>,
 }
 

@@ -24,7 +24,7 @@ const KEPT: f64 = 0.2;
 /// Examples over which the recent distribution fades.
 const RECENT: f32 = 50.0;
 
-/// What a class is known of.
+/// The row whose class is known: a new example or an anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Evidence {
     /// A new example, before it is learned.

@@ -26,7 +26,7 @@ const FIRST_WEIGHTS: [f64; 3] = [0.8, 0.1, 0.1];
 /// A class is current by half where its recent share is this part of an even one.
 const CURRENT: f32 = 0.05;
 
-/// What a portfolio of classes keeps beside its pool.
+/// The kept answer of a portfolio of classes, and the weights of the three answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Kept {
     /// The balance between what comes and what is kept.
