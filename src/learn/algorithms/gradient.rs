@@ -159,11 +159,21 @@ impl GradientLearner {
         }
     }
 
-    /// Asks an anchor of the retention set: whether the answer is right; none where it is not finite.
-    pub(crate) fn ask(&self, anchor: &Asked) -> Option<bool> {
-        let outputs = self.network().forward(&[&anchor.row]).ok()?;
-        let finite = outputs.iter().all(|output| output.is_finite());
-        finite.then(|| argmax(&outputs) == anchor.class as usize)
+    /// Asks anchors of the retention set: whether each answer is right, of those that are finite.
+    pub(crate) fn ask(&self, anchors: &[Asked]) -> Vec<bool> {
+        let rows: Vec<&Encoded> = anchors.iter().map(|anchor| &anchor.row).collect();
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let Ok(outputs) = self.network().forward(&rows) else {
+            return Vec::new();
+        };
+        let answers = outputs.chunks_exact(outputs.len() / rows.len());
+        let finite = |outputs: &[f32]| outputs.iter().all(|output| output.is_finite());
+        let answered = answers.zip(anchors).filter(|(outputs, _)| finite(outputs));
+        answered
+            .map(|(outputs, anchor)| argmax(outputs) == anchor.class as usize)
+            .collect()
     }
 
     /// Learns one example, now or once enough have come.

@@ -222,20 +222,26 @@ impl Learned {
         scores.get(1..).unwrap_or_default()
     }
 
-    /// Asks the anchor whose turn it is.
-    fn ask_anchor(&mut self) {
+    /// Asks the anchors whose turn it is.
+    fn ask_anchors(&mut self) {
         let number = self.next_number();
         let Some(retention) = &mut self.retention else {
             return;
         };
+        if let Kind::Gradient(learner) = &self.kind {
+            let right = learner.ask(&retention.batch_due(number));
+            right
+                .into_iter()
+                .for_each(|right| retention.score([right].into_iter()));
+            return;
+        }
         let Some(anchor) = retention.due(number) else {
             return;
         };
         let right = match &mut self.kind {
-            Kind::Gradient(learner) => learner.ask(&anchor).map(|right| vec![right]),
             Kind::Analytic(learner) => Some(vec![learner.ask(&anchor)]),
             Kind::Auto(learner) => learner.ask(&anchor, &self.target),
-            Kind::Neighbours(_) => None,
+            Kind::Gradient(_) | Kind::Neighbours(_) => None,
         };
         retention.score(right.into_iter().flatten());
     }
@@ -443,7 +449,7 @@ impl Learned {
         self.rescale();
         let row = self.encoder.encode(batch, row);
         let example = self.next_known();
-        self.ask_anchor();
+        self.ask_anchors();
         let mut is_anchor = false;
         if let Some(retention) = &mut self.retention {
             is_anchor = row.is_finite() && retention.observe(&row, target, example);

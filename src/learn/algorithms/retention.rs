@@ -1,8 +1,9 @@
 //! Retention: how much a classifier still knows of what it learned once.
 //!
-//! Before every second example an anchor of the retention set is asked. The share of right answers,
-//! fading, stands beside progressive accuracy: it falls where what comes drives out what was learned,
-//! while progressive accuracy stays high.
+//! Before every second example an anchor of the retention set is asked, and of a network 16 in one
+//! forward pass before every 64th: passes of single rows cost as much as its learning. The share of
+//! right answers, fading, stands beside progressive accuracy: it falls where what comes drives out
+//! what was learned, while progressive accuracy stays high.
 
 use crate::learn::memory::Form;
 use crate::learn::memory::anchors::Anchors;
@@ -11,6 +12,9 @@ use crate::model::{Encoded, Spec, Target};
 
 /// An anchor is asked before one of so many examples.
 pub(crate) const ASKED_EVERY: u64 = 2;
+/// So many anchors are asked of a network at once, before one of so many examples.
+const BATCH: u64 = 16;
+const BATCH_EVERY: u64 = 64;
 /// Answers over which retention is a plain mean; older ones fade.
 const HORIZON: f64 = 512.0;
 
@@ -65,7 +69,22 @@ impl Retention {
         if !number.is_multiple_of(ASKED_EVERY) {
             return None;
         }
-        let anchor = self.anchors.of_turn(number)?;
+        self.of_turn(number, number)
+    }
+
+    /// The anchors that a network is asked before example `number`.
+    pub(crate) fn batch_due(&self, number: u64) -> Vec<Asked> {
+        if !number.is_multiple_of(BATCH_EVERY) {
+            return Vec::new();
+        }
+        let turns = number..number.saturating_add(BATCH);
+        turns
+            .filter_map(|turn| self.of_turn(turn, number))
+            .collect()
+    }
+
+    fn of_turn(&self, turn: u64, number: u64) -> Option<Asked> {
+        let anchor = self.anchors.of_turn(turn)?;
         Some(Asked {
             row: anchor.row.clone(),
             class: anchor.target.stratum(),
