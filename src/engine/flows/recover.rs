@@ -299,12 +299,7 @@ fn known_ids(
             if let Event::Feedback(feedback) = entry.event
                 && !is_forgotten(entry.time, now)
             {
-                ids.insert(
-                    &feedback.feedback_id,
-                    &feedback.source,
-                    entry.position,
-                    entry.time,
-                );
+                ids.insert(&feedback, entry.position, entry.time);
             }
         }
     }

@@ -253,9 +253,13 @@ impl JournalWriter {
     fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Accepted, Error> {
         self.check_feedback_bytes(bytes)?;
         self.ids.forget(self.now);
-        let known = self.ids.position(&feedback.feedback_id, self.now)?;
-        if let Some(position) = known {
+        let known = self.ids.find(&feedback.feedback_id, self.now)?;
+        if let Some(known) = known {
+            let position = known.position;
             let retracted = self.runtime.retractions.retracted().holds(position);
+            if !retracted && known.mark != 0 && known.mark != ids::mark(&feedback) {
+                return Err(other_content(&feedback.feedback_id, position));
+            }
             let duplicate = Duplicate {
                 feedback_id: if retracted {
                     // The first one may have been erased: then its id stands nowhere any more.
@@ -280,8 +284,7 @@ impl JournalWriter {
         let feedback = Event::Feedback(feedback);
         let position = self.append(&feedback)?;
         if let Event::Feedback(feedback) = &feedback {
-            let (id, source) = (&feedback.feedback_id, &feedback.source);
-            self.ids.insert(id, source, position, self.now);
+            self.ids.insert(feedback, position, self.now);
             self.new_labels.note(feedback, &served, position);
         }
         Ok(Accepted::Accepted { position })
@@ -475,5 +478,16 @@ impl JournalWriter {
             self.runtime.serving.wake();
         }
         reason
+    }
+}
+
+/// The refusal of an id that was used for something else before.
+fn other_content(feedback_id: &str, position: u64) -> Error {
+    Error::Refused {
+        field: "feedback_id",
+        what: format!(
+            "{feedback_id:?} was accepted at position {position} with another subject or signal; send \
+             a correction under an id of its own"
+        ),
     }
 }

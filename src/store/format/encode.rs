@@ -129,8 +129,7 @@ fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Malformed> {
 
 fn put_feedback(out: &mut Vec<u8>, feedback: &Feedback) -> Result<(), Malformed> {
     put_text(out, &feedback.feedback_id)?;
-    put_subject(out, &feedback.subject)?;
-    put_signal(out, &feedback.signal)?;
+    put_content(out, feedback)?;
     put_text(out, &feedback.source)?;
     match feedback.event_time {
         None => out.push(0),
@@ -145,6 +144,12 @@ fn put_feedback(out: &mut Vec<u8>, feedback: &Feedback) -> Result<(), Malformed>
         put_text(out, value)?;
     }
     put_text(out, &feedback.actor)
+}
+
+/// The subject and the signal of feedback, as they stand in its entry.
+pub(crate) fn put_content(out: &mut Vec<u8>, feedback: &Feedback) -> Result<(), Malformed> {
+    put_subject(out, &feedback.subject)?;
+    put_signal(out, &feedback.signal)
 }
 
 fn put_subject(out: &mut Vec<u8>, subject: &Subject) -> Result<(), Malformed> {

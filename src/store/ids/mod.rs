@@ -13,12 +13,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 pub use record::Record;
+pub(crate) use record::mark;
 use record::{Counts, RECORD_BYTES};
 use run::Run;
 use tail::Tail;
 
 use super::regular::is_there;
-use crate::event::Time;
+use crate::event::{Feedback, Time};
 use crate::learn::{feedback_key, is_forgotten};
 use crate::store::disk::Disk;
 use crate::store::error::Error;
@@ -192,19 +193,19 @@ impl Ids {
         self.n_ids == 0
     }
 
-    /// The position of the first event with an id, if it was accepted within the last day.
+    /// The first event with an id, if it was accepted within the last day.
     ///
     /// # Errors
     /// [`Error::Io`]: a file cannot be read.
-    pub fn position(&self, feedback_id: &str, now: Time) -> Result<Option<u64>, Error> {
+    pub fn find(&self, feedback_id: &str, now: Time) -> Result<Option<Record>, Error> {
         let key = feedback_key(feedback_id);
         let known = |record: &Record| !is_forgotten(record.time, now);
         if let Some(record) = self.recent.get(&key).filter(|record| known(record)) {
-            return Ok(Some(record.position));
+            return Ok(Some(*record));
         }
         for run in self.runs.iter().rev() {
             if let Some(record) = run.find(key)?.filter(known) {
-                return Ok(Some(record.position));
+                return Ok(Some(record));
             }
         }
         Ok(None)
@@ -229,20 +230,31 @@ impl Ids {
         }
     }
 
-    /// Holds an id that is new.
-    pub fn insert(&mut self, feedback_id: &str, source: &str, position: u64, time: Time) {
-        self.insert_key(feedback_key(feedback_id), source, position, time);
+    /// Holds the id of feedback that is new.
+    pub fn insert(&mut self, feedback: &Feedback, position: u64, time: Time) {
+        let source = self.counted_as(&feedback.source);
+        self.add(Record {
+            key: feedback_key(&feedback.feedback_id),
+            position,
+            time,
+            source,
+            mark: mark(feedback),
+        });
     }
 
-    /// Inserts an id by its key.
+    /// Inserts an id by its key, of an event whose content is not known.
     pub fn insert_key(&mut self, key: u128, source: &str, position: u64, time: Time) {
         let source = self.counted_as(source);
-        let record = Record {
+        self.add(Record {
             key,
             position,
             time,
             source,
-        };
+            mark: 0,
+        });
+    }
+
+    fn add(&mut self, record: Record) {
         self.hold(record);
         self.unwritten.push(record);
     }

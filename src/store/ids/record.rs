@@ -1,10 +1,12 @@
 //! One feedback id as it lies on disk.
 //!
-//! Invariant: forty bytes, little-endian; four of them are not used yet, and zero: room for a mark.
+//! Invariant: forty bytes, little-endian. The last four are a mark of the content, and zero in files
+//! of programs that wrote none.
 
 use std::collections::BTreeMap;
 
-use crate::event::Time;
+use crate::event::{Feedback, Time};
+use crate::store::format::put_content;
 
 pub(super) const RECORD_BYTES: usize = 40;
 
@@ -19,6 +21,18 @@ pub struct Record {
     pub time: Time,
     /// The number of its source in the counts.
     pub source: u32,
+    /// A hash of subject and signal; 0 where it is not known.
+    pub mark: u32,
+}
+
+/// The first four bytes of the BLAKE3 of the subject and signal of feedback, but never 0.
+pub(crate) fn mark(feedback: &Feedback) -> u32 {
+    let mut content = Vec::new();
+    match put_content(&mut content, feedback) {
+        Ok(()) => u32::from_le_bytes(array(&blake3::hash(&content).as_bytes()[..4])).max(1),
+        // It is refused when it is journaled.
+        Err(_) => 0,
+    }
 }
 
 impl Record {
@@ -29,6 +43,7 @@ impl Record {
         bytes[16..24].copy_from_slice(&self.position.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.time.0.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.source.to_le_bytes());
+        bytes[36..].copy_from_slice(&self.mark.to_le_bytes());
         bytes
     }
 
@@ -39,6 +54,7 @@ impl Record {
             position: u64::from_le_bytes(array(&bytes[16..24])),
             time: Time(i64::from_le_bytes(array(&bytes[24..32]))),
             source: u32::from_le_bytes(array(&bytes[32..36])),
+            mark: u32::from_le_bytes(array(&bytes[36..40])),
         }
     }
 }

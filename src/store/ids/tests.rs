@@ -1,8 +1,11 @@
 //! Ids that are many, old, shared, torn and cut.
 
+use std::collections::BTreeMap;
+
 use tempfile::{TempDir, tempdir};
 
 use super::*;
+use crate::event::{PredictionId, Signal, Subject};
 use crate::learn::feedback_key;
 
 const HOUR: i64 = 3_600_000_000;
@@ -25,12 +28,17 @@ fn name(n: u64) -> String {
     format!("id-{n}")
 }
 
+fn position(ids: &Ids, feedback_id: &str, now: Time) -> Option<u64> {
+    let found = ids.find(feedback_id, now).expect("the files can be read");
+    found.map(|record| record.position)
+}
+
 /// Ids as a writer inserts them: one a position, a second apart, from hour zero on.
 fn insert(ids: &mut Ids, positions: std::ops::RangeInclusive<u64>, bounds: &Bounds) {
     for n in positions {
         let now = Time(n as i64 * 1_000_000);
-        assert_eq!(ids.position(&name(n), now).unwrap(), None, "{n}");
-        ids.insert(&name(n), "s", n, now);
+        assert_eq!(position(ids, &name(n), now), None, "{n}");
+        ids.insert_key(feedback_key(&name(n)), "s", n, now);
         if ids.is_due(bounds) {
             ids.flush(n, now, bounds).unwrap();
         }
@@ -43,7 +51,7 @@ fn p1_three_million_ids_are_known_in_bounded_memory() {
     let folder = tempdir().unwrap();
     let mut ids = open(&folder, 0).unwrap();
     for n in 1..=N {
-        ids.insert(&name(n), "s", n, Time(n as i64));
+        ids.insert_key(feedback_key(&name(n)), "s", n, Time(n as i64));
         if ids.is_due(&LARGE) {
             ids.flush(n, Time(n as i64), &LARGE).unwrap();
         }
@@ -53,10 +61,10 @@ fn p1_three_million_ids_are_known_in_bounded_memory() {
     let check = |ids: &Ids| {
         let now = Time(N as i64);
         for n in (1..=N).step_by(29_989).chain([1, N]) {
-            assert_eq!(ids.position(&name(n), now).unwrap(), Some(n));
+            assert_eq!(position(&ids, &name(n), now), Some(n));
         }
         for n in (N + 1..2 * N).step_by(29_989) {
-            assert_eq!(ids.position(&name(n), now).unwrap(), None);
+            assert_eq!(position(&ids, &name(n), now), None);
         }
     };
     check(&ids);
@@ -75,17 +83,17 @@ fn ids_are_forgotten_by_age_alone() {
     assert!(ids.runs.len() > 5, "{}", ids.runs.len());
     let at = |n: i64| Time(24 * HOUR + n * 1_000_000);
     for n in [1, 50, 95] {
-        assert_eq!(ids.position(&name(n), at(n as i64)).unwrap(), Some(n));
+        assert_eq!(position(&ids, &name(n), at(n as i64)), Some(n));
         let later = Time(at(n as i64).0 + 1);
-        assert_eq!(ids.position(&name(n), later).unwrap(), None);
+        assert_eq!(position(&ids, &name(n), later), None);
     }
     // Whole files go once all in them are forgotten; the others stay.
     ids.flush(95, at(60), &SMALL).unwrap();
-    assert!(ids.len() < 50 && ids.position(&name(61), at(60)).unwrap() == Some(61));
+    assert!(ids.len() < 50 && position(&ids, &name(61), at(60)) == Some(61));
     ids.flush(95, at(200), &SMALL).unwrap();
     assert_eq!((ids.len(), ids.runs.len()), (0, 0));
     let reopened = open(&folder, 95).unwrap();
-    assert_eq!(reopened.position(&name(95), at(200)).unwrap(), None);
+    assert_eq!(position(&reopened, &name(95), at(200)), None);
 }
 
 #[test]
@@ -102,7 +110,7 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
         for _ in 0..n {
             if ids.check_share(source, &bounds).is_ok() {
                 position += 1;
-                ids.insert(&name(position), source, position, Time(0));
+                ids.insert_key(feedback_key(&name(position)), source, position, Time(0));
                 n_taken += 1;
             }
             if ids.is_due(&bounds) {
@@ -180,13 +188,13 @@ fn p1_an_id_whose_event_is_not_synced_is_not_written() {
     let folder = tempdir().unwrap();
     let mut ids = open(&folder, 0).unwrap();
     for n in 1..=15 {
-        ids.insert(&name(n), "s", n, Time(0));
+        ids.insert_key(feedback_key(&name(n)), "s", n, Time(0));
     }
     ids.flush(12, Time(0), &SMALL).unwrap();
-    assert_eq!(ids.position(&name(13), Time(0)).unwrap(), Some(13));
+    assert_eq!(position(&ids, &name(13), Time(0)), Some(13));
     let after = open(&folder, 12).unwrap();
     assert_eq!((after.covers(), after.len(), after.runs.len()), (12, 12, 1));
-    assert_eq!(after.position(&name(13), Time(0)).unwrap(), None);
+    assert_eq!(position(&after, &name(13), Time(0)), None);
     ids.flush(15, Time(0), &SMALL).unwrap();
     assert_eq!(open(&folder, 15).unwrap().len(), 15);
 }
@@ -205,7 +213,7 @@ fn ids_of_events_that_the_journal_has_lost_are_not_known() {
             assert_eq!((ids.covers(), ids.len()), (last, last));
             for n in 1..=25 {
                 let expected = (n <= last).then_some(n);
-                assert_eq!(ids.position(&name(n), Time(0)).unwrap(), expected);
+                assert_eq!(position(&ids, &name(n), Time(0)), expected);
             }
         }
     }
@@ -223,7 +231,7 @@ fn what_a_crash_left_sorted_and_unsorted_counts_once() {
     std::fs::write(folder.path().join("tail"), tail).unwrap();
     let ids = open(&folder, 9).unwrap();
     assert_eq!((ids.len(), ids.recent.len()), (9, 0));
-    assert_eq!(ids.position(&name(4), Time(0)).unwrap(), Some(4));
+    assert_eq!(position(&ids, &name(4), Time(0)), Some(4));
     assert_eq!(ids.runs[0].find(feedback_key("none")).unwrap(), None);
 }
 
@@ -289,4 +297,39 @@ fn p9_damage_to_ids_is_found_and_a_torn_end_is_none() {
     std::fs::write(&path, &bytes).unwrap();
     let error = verify(folder.path(), &JOURNAL).unwrap_err().to_string();
     assert!(error.contains("a batch is not what was written"), "{error}");
+}
+
+/// The mark of the content survives files that are sorted, a restart, and another event time; a file
+/// of a program that wrote none has 0.
+#[test]
+fn an_id_knows_the_mark_of_its_content() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    let feedback = |n: u64, value: f64| Feedback {
+        feedback_id: name(n),
+        subject: Subject::Prediction(PredictionId(n.into())),
+        signal: Signal::Value(value),
+        source: "s".to_owned(),
+        event_time: Some(Time(n as i64)),
+        tags: BTreeMap::new(),
+        actor: String::new(),
+    };
+    for n in 1..=25 {
+        ids.insert(&feedback(n, 0.5), n, Time(0));
+        ids.flush(n, Time(0), &SMALL).unwrap();
+    }
+    let reopened = open(&folder, 25).unwrap();
+    assert!(!reopened.runs.is_empty());
+    for n in 1..=25 {
+        let found = reopened.find(&name(n), Time(0)).unwrap().unwrap();
+        let later = Feedback {
+            event_time: None,
+            ..feedback(n, 0.5)
+        };
+        assert_eq!(found.mark, mark(&later));
+        assert_ne!(found.mark, mark(&feedback(n, 0.25)));
+        assert_ne!(found.mark, mark(&feedback(n + 1, 0.5)));
+    }
+    ids.insert_key(feedback_key("other"), "s", 26, Time(0));
+    assert_eq!(ids.find("other", Time(0)).unwrap().unwrap().mark, 0);
 }

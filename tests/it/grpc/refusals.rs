@@ -294,3 +294,47 @@ async fn p9_a_position_below_zero_is_refused() {
     let culprit = "parameter \"min_position\": -1, expected 0 or more";
     refused_question(change, Code::InvalidArgument, culprit).await;
 }
+
+/// A retry is DUPLICATE; an id that was used for something else is refused, and the refused event is
+/// taken under an id of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_feedback_id_that_comes_again_with_other_content_is_refused() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let client = &mut served.client;
+    let mut ids = Vec::new();
+    for (batch, _) in rows(2, 0.0) {
+        ids.extend(
+            client
+                .ask(question("m", &batch))
+                .await
+                .expect("an answer")
+                .ids,
+        );
+    }
+    let first = label("m", &ids[0], "order-7", "a");
+    let position = client.submit(first.clone()).await.expect("new").position;
+    let again = client.submit(first).await.expect("known");
+    assert_eq!(
+        (again.status(), again.position),
+        (Fate::Duplicate, position)
+    );
+    let changed = [
+        label("m", &ids[0], "order-7", "b"),
+        label("m", &ids[1], "order-7", "a"),
+    ];
+    for event in &changed {
+        let refusal = client.submit(event.clone()).await.expect_err("another");
+        assert_eq!(refusal.code(), Code::InvalidArgument);
+        let expected = format!(
+            "feedback_id: \"order-7\" was accepted at position {position} with another subject or \
+             signal; send a correction under an id of its own"
+        );
+        assert_eq!(refusal.message(), expected);
+    }
+    let replies = client.stream(changed.to_vec()).await;
+    assert!(replies.iter().all(|reply| reply.status() == Fate::Refused));
+    let correction = label("m", &ids[0], "order-7-corrected", "b");
+    let taken = client.submit(correction).await.expect("new");
+    client.reach("m", taken.position).await;
+    served.goes_on_and_stops("m").await;
+}
