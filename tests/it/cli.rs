@@ -286,6 +286,10 @@ fn p9_misuse_exits_2_and_failure_1_with_the_reason() {
     refused_target("target", "line 7: 2 fields, expected 5");
     let status = ["status", "--server", "127.0.0.1:1"];
     refused(&status, "cannot reach 127.0.0.1:1");
+    refused(
+        &["status", "--server", "127.0.0.1"],
+        "--server 127.0.0.1: expected HOST:PORT",
+    );
 }
 
 #[test]

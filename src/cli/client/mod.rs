@@ -10,7 +10,7 @@ mod signature;
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest};
 use perennial::proto::perennial::v1::learning_client::LearningClient;
@@ -53,7 +53,7 @@ impl Client {
     /// # Errors
     /// The address is malformed, or no server listens there.
     pub(super) async fn connect(args: &Args) -> anyhow::Result<Client> {
-        let server = &args.server;
+        let server = address(&args.server)?;
         let endpoint = Endpoint::from_shared(format!("http://{server}"))
             .map_err(|_| anyhow!("--server {server}: expected HOST:PORT"))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -92,5 +92,42 @@ impl Client {
     pub(super) async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
         let reply = self.inference.model_infer(request).await;
         Answer::decode(&reply.map_err(refusal)?.into_inner())
+    }
+}
+
+/// The host and port of a server, which may be written as a URL.
+fn address(written: &str) -> anyhow::Result<&str> {
+    ensure!(
+        !written.starts_with("https://"),
+        "--server {written}: this program speaks no TLS; expected HOST:PORT of plain gRPC"
+    );
+    let address = written.strip_prefix("http://").unwrap_or(written);
+    let address = address.trim_end_matches('/');
+    let port = address
+        .rsplit_once(':')
+        .map(|(_, port)| port.parse::<u16>());
+    ensure!(
+        matches!(port, Some(Ok(_))),
+        "--server {written}: expected HOST:PORT, as in 127.0.0.1:8001"
+    );
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_server_may_be_a_url_and_needs_a_port() {
+        let refusal = |written| address(written).unwrap_err().to_string();
+        for written in ["host:8001", "http://host:8001", "http://host:8001/"] {
+            assert_eq!(address(written).unwrap(), "host:8001");
+        }
+        assert_eq!(address("[::1]:8001").unwrap(), "[::1]:8001");
+        for written in ["host", "http://host", "host:", "host:70000", "host:8001/v2"] {
+            let expected = format!("--server {written}: expected HOST:PORT, as in 127.0.0.1:8001");
+            assert_eq!(refusal(written), expected);
+        }
+        assert!(refusal("https://host:8001").contains("speaks no TLS"));
     }
 }

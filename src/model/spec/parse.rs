@@ -9,6 +9,7 @@ mod pins;
 mod raw;
 mod rewards;
 mod values;
+mod written;
 
 use std::collections::BTreeSet;
 
@@ -235,16 +236,20 @@ mod tests {
             assert!(error.contains(message), "{extra:?} gave {error:?}");
             assert!(!error.contains('\n'), "{error:?}");
         };
-        check("colour = \"red\"\n", "line 6: unknown field `colour`");
+        check(
+            "colour = \"red\"\n",
+            "line 6: [[input]] has no key \"colour\"; expected name, kind",
+        );
         check("encoder = \"minilm\"\n", "only a text or a vector has it");
         check(
             "[backend]\ndevice = \"gpu\"\n",
-            "backend.device = \"gpu\": take \"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\"",
+            "backend.device = \"gpu\": expected a text in quotes: \"cpu\", \"cuda:0\" to \
+             \"cuda:63\", or \"candle\"",
         );
-        check("[learner]\nspeed = 1\n", "unknown field `speed`");
+        check("[learner]\nspeed = 1\n", "[learner] has no key \"speed\"");
         check(
             "missing = \"zero\"\n",
-            "input \"x\": missing = zero: \"mean\"",
+            "input \"x\": missing = \"zero\": expected \"mean\"",
         );
         check("length = 4\n", "only a vector has a length");
         check(
@@ -253,15 +258,15 @@ mod tests {
         );
         check(
             "[[input]]\nname = \"y\"\nkind = \"picture\"\n",
-            "take number, category",
+            "expected \"number\", \"category\"",
         );
         check(
             "[[input]]\nname = \"y\"\nkind = \"vector\"\n",
-            "length = 0: 1 to 65536",
+            "length = 0: expected a whole number of values from 1 to 65536",
         );
         check(
             "[learner]\nkind = \"forest\"\n",
-            "take auto, gradient, analytic or neighbours",
+            "expected \"auto\", \"gradient\", \"analytic\" or \"neighbours\"",
         );
         let analytic = |keys: &str| format!("[learner]\nkind = \"analytic\"\n{keys}\n");
         check(&analytic("learning_rate = 1"), "belongs to learner.kind");
@@ -271,36 +276,45 @@ mod tests {
         let neighbours = |keys: &str| format!("[learner]\nkind = \"neighbours\"\n{keys}\n");
         check(&neighbours("learning_rate = 1"), "belongs to learner.kind");
         check(&neighbours("ridge = 1"), "belongs to learner.kind");
-        check(&neighbours("nearest = 0"), "1 to 1000");
+        check(&neighbours("nearest = 0"), "from 1 to 1000");
         check("[learner]\nnearest = 9\n", "belongs to learner.kind");
         check("[learner]\nfeatures = 9\n", "belongs to learner.kind");
         check("[learner]\nlearning_rate = 1\n", "belongs to learner.kind");
         check(
             "[network]\nkind = \"mlp\"\nhidden = [4]\n",
-            "not available yet",
+            "network.kind = \"mlp\": only learner.kind = \"gradient\" has it",
         );
-        check("[memory]\nreplay = 3\n", "not available yet");
+        check(
+            "[memory]\nreplay = 3\n",
+            "memory.replay = 3: only learner.kind = \"gradient\" has it",
+        );
         check(
             "[publish]\npolicy = \"gated\"\n",
             "not available yet; take \"live\"",
         );
-        check("[publish]\npolicy = \"dead\"\n", "take live");
-        check("[feedback]\nwindow_s = 0\n", "feedback.window_s = 0: 1 to");
+        check("[publish]\npolicy = \"dead\"\n", "expected \"live\"");
+        check(
+            "[feedback]\nwindow_s = 0\n",
+            "feedback.window_s = 0: expected a whole number of seconds from 1 to",
+        );
         check("[journal]\nbytes_max = \"1MB\"\n", "at least 16MiB");
         check("[journal]\nreserve = \"11GiB\"\n", "at most half of");
         check("[journal]\nage_max = \"1y\"\n", "as in \"90d\"");
         check(
             "[journal]\nretract_within = \"99999d\"\n",
-            "journal.retract_within = 99999d: a time of at most 36500d",
+            "journal.retract_within = 99999d: expected a time of at most 36500d",
         );
         let gradient = "[learner]\nkind = \"gradient\"\n";
         let check = |extra: &str, message: &str| check(&format!("{gradient}{extra}"), message);
         check("learning_rate = nan\n", "larger than 0");
-        check("optimizer = \"magic\"\n", "sgd or adamw");
+        check("optimizer = \"magic\"\n", "\"sgd\" or \"adamw\"");
         check("[network]\nkind = \"mlp\"\n", "1 to 8 widths");
         check("[network]\nkind = \"linear\"\nhidden = [3]\n", "has none");
-        check("[memory]\nstrategy = \"ewc\"\n", "er-ace, der++ or cls-er");
-        check("[memory]\nlong_term = 0\n", "memory.long_term = 0: 1 to");
+        check("[memory]\nstrategy = \"ewc\"\n", "\"der++\" or \"cls-er\"");
+        check(
+            "[memory]\nlong_term = 0\n",
+            "memory.long_term = 0: expected a whole number of examples from 1 to",
+        );
     }
 
     #[test]
@@ -323,7 +337,10 @@ mod tests {
         let unknown = format!("{SHORT}[rules]\nrevision = {}\n", REVISION + 1);
         let error = parse(&unknown).unwrap_err().to_string();
         assert!(
-            error.contains(&format!("rules.revision = {}: 1 to", REVISION + 1)),
+            error.contains(&format!(
+                "rules.revision = {}: expected a whole number from 1 to",
+                REVISION + 1
+            )),
             "{error}"
         );
         let at = |revision| super::parse(SHORT, revision).unwrap();

@@ -20,6 +20,33 @@ pub struct Key {
     pub meaning: &'static str,
 }
 
+impl Key {
+    /// The values that the key accepts, with their type and unit, as a refusal names them.
+    pub(in crate::model::spec) fn expected(&self) -> String {
+        let of_unit = match self.unit {
+            "" => String::new(),
+            unit => format!(" of {unit}"),
+        };
+        match self.values {
+            Values::Text(words) => format!("a text in quotes: {words}"),
+            Values::List(words) => format!("a list: {words}"),
+            Values::Words(words) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+                match &quoted[..] {
+                    [others @ .., last] if !others.is_empty() => {
+                        format!("{} or {last}", others.join(", "))
+                    }
+                    words => words.concat(),
+                }
+            }
+            Values::Count(min, max) => format!("a whole number{of_unit} from {min} to {max}"),
+            Values::Between(min, max) => format!("a number{of_unit} from {min} to {max}"),
+            values @ Values::Above(..) => format!("a number{of_unit} {values}"),
+            values => values.to_string(),
+        }
+    }
+}
+
 /// The values that a key accepts.
 #[derive(Clone, Copy, Debug)]
 pub enum Values {

@@ -28,14 +28,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "classes",
-        values: Values::List("1 to 100000 names, none twice"),
+        values: Values::List("1 to 100000 names in quotes, none twice"),
         default: "",
         unit: "",
         meaning: "For a classification: its classes, in the order of the probabilities.",
     },
     Key {
         name: "actions",
-        values: Values::List("1 to 100000 names, none twice"),
+        values: Values::List("1 to 100000 names in quotes, none twice"),
         default: "",
         unit: "",
         meaning: "For a bandit: its actions, in the order of the scores.",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::pins::{Pins, encoder, vector_encoder};
-use super::values::{count, count_or, flag, not_here, number, refused, unknown, value};
+use super::values::{count, count_or, flag, is_word, not_here, number, refused, unknown, value};
 use crate::model::spec::error::Error;
 use crate::model::spec::input::{Input, InputKind, LowRank};
 
@@ -65,6 +65,9 @@ pub(super) fn inputs(written: &[RawInput], pins: &Pins) -> Result<Vec<Input>, Er
 
 /// The kind of an input; an error has its key as the table names it.
 fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
+    if !is_word("input.kind", &input.kind) {
+        return Err(unknown("input.kind", &input.kind));
+    }
     if !matches!(input.kind.as_str(), "text" | "vector") {
         not_here("input.encoder", &input.encoder, "a text or a vector")?;
     }
@@ -75,7 +78,11 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
     let gaps = match input.missing.as_deref() {
         None => false,
         Some("mean") if input.kind == "number" => true,
-        Some(other) => return Err(value("input.missing", other, "\"mean\", on a number")),
+        Some("mean") => {
+            let allowed = "only a number has it";
+            return Err(value("input.missing", "\"mean\"", allowed));
+        }
+        Some(other) => return Err(unknown("input.missing", other)),
     };
     if input.length.is_some() && input.kind != "vector" {
         let allowed = "only a vector has a length";

@@ -3,9 +3,7 @@
 use serde::Deserialize;
 
 use super::pins::{Pins, pinned};
-use super::values::{
-    count, count_or, not_yet, number, number_or, refused, unavailable, unknown, value, word,
-};
+use super::values::{count, count_or, not_here, number, number_or, refused, unknown, value, word};
 use crate::model::spec::error::Error;
 use crate::model::spec::learning::{
     Analytic, Gradient, Keep, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy,
@@ -65,9 +63,8 @@ pub(super) fn learner(
     }
     match kind {
         "auto" => {
-            let instead = "under learner.kind = \"auto\" leave it out, or set \"gradient\"";
             let kind = network.map(|network| &network.kind);
-            not_yet("network.kind", &kind, instead)?;
+            not_here("network.kind", &kind, "learner.kind = \"gradient\"")?;
             refuse_unused(learner, &GRADIENT_KEYS, "gradient")?;
             refuse_unused(
                 learner,
@@ -226,11 +223,12 @@ fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
 
 pub(super) fn memory(memory: &RawMemory, learner: &RawLearner) -> Result<Memory, Error> {
     let auto = !matches!(learner.kind.as_deref(), Some("gradient"));
-    let sizes = [memory.short_term, memory.long_term, memory.replay];
-    let written = memory.strategy.is_some() || sizes.iter().any(Option::is_some);
-    if auto && written {
-        let instead = "leave [memory] out, or set learner.kind = \"gradient\"";
-        return Err(unavailable("memory", "{ .. }", instead));
+    if auto {
+        let of = "learner.kind = \"gradient\"";
+        not_here("memory.strategy", &memory.strategy, of)?;
+        not_here("memory.short_term", &memory.short_term, of)?;
+        not_here("memory.long_term", &memory.long_term, of)?;
+        not_here("memory.replay", &memory.replay, of)?;
     }
     let strategy = match word("memory.strategy", memory.strategy.as_deref()) {
         _ if auto => Strategy::None,

@@ -9,8 +9,8 @@ use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
 use super::pins::Pins;
 use super::rewards::{RawFeedback, RawPolicy};
+use super::written::{first_fault, missing as missing_key, single_brackets};
 use crate::model::spec::error::Error;
-use crate::model::spec::keys::Key;
 use crate::model::spec::limits::OrderedLimits;
 
 /// The tables of a model.toml.
@@ -75,29 +75,70 @@ pub(super) struct RawVersions {
 
 /// The keys as they are written.
 pub(super) fn raw(text: &str) -> Result<Raw, Error> {
-    toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let message = error.message().replace('\n', " ");
-        let what = match wrong_type(text, start) {
-            Some(what) if message.starts_with("invalid type") => what,
-            _ => message,
-        };
-        Error::Toml {
-            line: 1 + text[..start].matches('\n').count(),
-            what,
-        }
-    })
+    toml::from_str(text).map_err(|error| refusal(text, &error))
 }
 
-/// The key on the line of a value of the wrong type, with the values that the table allows.
-fn wrong_type(text: &str, start: usize) -> Option<String> {
+fn refusal(text: &str, error: &toml::de::Error) -> Error {
+    let start = error.span().map_or(0, |span| span.start);
     let line_start = text[..start].rfind('\n').map_or(0, |end| end + 1);
-    let (key, written) = text[line_start..].lines().next()?.split_once('=')?;
-    let mut earlier = text[..line_start].lines().rev();
-    let table = earlier.find_map(|line| line.trim().strip_prefix('['));
-    let table = table.map_or("", |table| table.trim_matches(['[', ']']));
-    let name = format!("{table}.{}", key.trim());
-    let key = Key::find(name.trim_start_matches('.'))?;
-    let name = name.trim_start_matches('.');
-    Some(format!("{name} = {}: {}", written.trim(), key.values))
+    let message = error.message().replace('\n', " ");
+    let missing = message.strip_prefix("missing field `");
+    let missing = missing.and_then(|field| missing_key(field.trim_end_matches('`')));
+    let (start, what) = match (first_fault(text), missing) {
+        (Some(fault), _) => fault,
+        (None, Some(what)) => (start, what),
+        (None, None) => {
+            let what = single_brackets(&text[line_start..]);
+            (start, what.map_or(message, str::to_owned))
+        }
+    };
+    Error::Toml {
+        line: 1 + text[..start].matches('\n').count(),
+        what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::spec::keys::KEYS;
+
+    /// The parser lists the keys of a table when it refuses another.
+    #[test]
+    fn the_table_and_the_parser_have_the_same_keys() {
+        let check = |table: &str, toml: &str| {
+            let refusal = toml::from_str::<Raw>(toml)
+                .err()
+                .map(|error| error.to_string());
+            let refusal = refusal.unwrap_or_default();
+            let (_, listed) = refusal.split_once("expected ").expect(&refusal);
+            let listed: BTreeSet<&str> = listed.split('`').skip(1).step_by(2).collect();
+            let known = KEYS.iter().filter_map(|key| key.name.strip_prefix(table));
+            let known = known.filter_map(|rest| rest.split('.').next());
+            let of_program = ["ordered", "pinned"]
+                .into_iter()
+                .filter(|_| table.is_empty());
+            let known: BTreeSet<&str> = known.chain(of_program).collect();
+            assert_eq!(known, listed, "{table}: {refusal}");
+        };
+        let input = "[[input]]\nname = 'x'\nkind = 'text'\n";
+        check("", "colour = 'red'");
+        check("input.", &format!("{input}colour = 'red'"));
+        check(
+            "input.adapters.",
+            &format!("{input}adapters = {{ colour = 1 }}"),
+        );
+        check(
+            "feedback.signals.NAME.",
+            "[feedback.signals]\nclick = { colour = 1 }",
+        );
+        for table in KEYS.iter().filter_map(|key| key.name.split_once('.')) {
+            let table = table.0;
+            if table != "input" {
+                check(&format!("{table}."), &format!("[{table}]\ncolour = 'red'"));
+            }
+        }
+    }
 }

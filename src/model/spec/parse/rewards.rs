@@ -258,10 +258,10 @@ mod tests {
             "[policy]\nkind = \"linucb\"\n",
             "only learner.kind = \"analytic\"",
         );
-        check("[policy]\nkind = \"bold\"\n", "take greedy, epsilon");
+        check("[policy]\nkind = \"bold\"\n", "expected \"greedy\", \"epsilon\"");
         check(
             "[policy]\nkind = \"epsilon\"\nepsilon = 2\n",
-            "policy.epsilon = 2: 0 to 1",
+            "policy.epsilon = 2: expected a number from 0 to 1",
         );
         check(
             "[policy]\nkind = \"greedy\"\nepsilon = 0.1\n",
@@ -271,7 +271,7 @@ mod tests {
             "[policy]\nkind = \"softmax\"\ntemperature = 0\n",
             "larger than 0",
         );
-        check("[feedback]\naggregate = \"mean\"\n", "take first, sum");
+        check("[feedback]\naggregate = \"mean\"\n", "expected \"first\", \"sum\"");
         check("[feedback]\ndefault_reward = inf\n", "a finite number");
         check(
             "[feedback]\nreward_max = 1e16\n",
@@ -295,7 +295,7 @@ mod tests {
         );
         check(
             "[feedback.signals]\nclick = { scale = -1 }\n",
-            "click.scale = -1: larger than 0",
+            "click.scale = -1: expected a number larger than 0",
         );
         check(
             "[feedback.signals]\nclick = { min = 2 }\n",
@@ -303,12 +303,12 @@ mod tests {
         );
         check(
             "[feedback.signals]\nclick = 1.0\n",
-            "line 7: feedback.signals.click = 1.0: a table of reward, scale, min, max, value_min and \
+            "line 7: feedback.signals.click = 1.0: expected a table of reward, scale, min, max, value_min and \
              value_max, as in { reward = 1.0 }",
         );
         check(
             "[feedback.signals.click]\nreward = \"high\"\n",
-            "line 7: feedback.signals.click.reward = \"high\": a finite number",
+            "line 7: feedback.signals.click.reward = \"high\": expected a finite number",
         );
         let classes = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n";
         for extra in [

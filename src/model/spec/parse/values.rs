@@ -18,13 +18,21 @@ pub(super) fn value(key: &str, value: impl Display, allowed: impl Display) -> Er
 
 /// A refusal with the allowed values of the table.
 pub(super) fn refused(key: &str, written: impl Display) -> Error {
-    value(key, written, Key::named(key).values)
+    let allowed = format!("expected {}", Key::named(key).expected());
+    value(key, written, allowed)
 }
 
 /// A refusal of a word, with the words of the table.
 pub(super) fn unknown(key: &str, written: &str) -> Error {
-    let words = Key::named(key).values;
-    value(key, format!("{written:?}"), format!("take {words}"))
+    refused(key, format!("{written:?}"))
+}
+
+/// Whether a word is among those of the table.
+pub(super) fn is_word(key: &str, written: &str) -> bool {
+    match Key::named(key).values {
+        Values::Words(words) => words.contains(&written),
+        _ => unreachable!("{key} takes words in the table"),
+    }
 }
 
 pub(super) fn unavailable(key: &str, written: &str, instead: &str) -> Error {
@@ -43,18 +51,6 @@ pub(super) fn not_here<T: Debug>(key: &str, written: &Option<T>, of: &str) -> Re
             let allowed = format!("only {of} has it");
             Err(value(key, format!("{written:?}"), allowed))
         }
-    }
-}
-
-/// Refuses a key that is known, but has no effect yet.
-pub(super) fn not_yet<T: Debug>(
-    key: &str,
-    written: &Option<T>,
-    instead: &str,
-) -> Result<(), Error> {
-    match written {
-        None => Ok(()),
-        Some(written) => Err(unavailable(key, &format!("{written:?}"), instead)),
     }
 }
 
