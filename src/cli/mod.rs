@@ -14,8 +14,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    audit, checkpoint, config, demo, evaluate, feedback, import, init, limits, predict, reference,
-    replay, restore, retract, serve, status, stream, verify, versions,
+    audit, checkpoint, config, demo, evaluate, fate, feedback, import, init, limits, predict,
+    reference, replay, restore, retract, serve, status, stream, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -58,6 +58,8 @@ enum Command {
     Retract(retract::Args),
     /// Compute a prediction again from the journal, and show the feedback that shaped it
     Audit(audit::Args),
+    /// Show what became of a feedback event
+    Fate(fate::Args),
     /// Apply a journal again, to verify it or under another description
     Replay(replay::Args),
     /// Show every key of model.toml and perennial.toml, with its default and range
@@ -93,6 +95,7 @@ impl Cli {
             Command::Limits(args) => block_on(limits::run(args)),
             Command::Retract(args) => block_on(retract::run(args)),
             Command::Audit(args) => block_on(audit::run(args)),
+            Command::Fate(args) => block_on(fate::run(args)),
             Command::Replay(args) => replay::run(args),
             Command::Config(args) => config::run(args),
             Command::Verify(args) => verify::run(args),

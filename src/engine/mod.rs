@@ -3,9 +3,10 @@
 //! Promise: predictions never wait for learning, saving or restoring; feedback is acknowledged
 //! only once it is on disk; everything has a bound.
 //!
-//! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then one file a flow:
-//! `predict`, `feedback`, `writer` (the journal's only writer), `learning` (apply and publish),
-//! `command`, `recover`. [`Offline`] reads what a server has left.
+//! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then `flows`, one file a
+//! flow (predict, feedback, command, limits, retract, erase, audit, fate, recover), and `host`, with the
+//! journal's only writer (`writer`) and the learner (`learning`: apply and publish). [`Offline`] reads the
+//! data of a server that has stopped.
 //!
 //! ```
 //! use perennial::engine::{Accepted, Config, Engine, PredictOptions};
@@ -70,6 +71,7 @@ use compute::threads::spawn;
 pub use error::{Error, Remedy};
 pub use flows::audit::{Audit, NotDerived, PredictionFeedback, Without};
 pub use flows::command::NewVersion;
+pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};

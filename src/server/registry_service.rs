@@ -147,6 +147,22 @@ impl registry_server::Registry for RegistryService {
         Ok(Response::new(found.await?))
     }
 
+    async fn fate(&self, request: Request<FateRequest>) -> Result<Response<FateResponse>, Status> {
+        let FateRequest { model, feedback_id } = request.into_inner();
+        let served = self.0.model(&model)?.clone();
+        let found = self.0.inquire(move || match served.fate(&feedback_id)? {
+            Some(found) => Ok(wire::fate(found)),
+            None => {
+                let what = format!(
+                    "the journal of {model:?} holds no feedback {feedback_id:.128?}; it was never \
+                     accepted, or is no longer retained, or was erased"
+                );
+                Err(Refusal::new(Code::NotFound, "feedback_id", what))
+            }
+        });
+        Ok(Response::new(found.await?))
+    }
+
     async fn set_limits(
         &self,
         request: Request<SetLimitsRequest>,

@@ -139,7 +139,7 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
 }
 
 /// A feedback event about the row, with its fate.
-fn feedback_line(feedback: &AuditedFeedback) -> String {
+pub(super) fn feedback_line(feedback: &AuditedFeedback) -> String {
     let AuditedFeedback {
         position,
         source,
@@ -198,17 +198,7 @@ fn object(found: &AuditResponse, without: bool) -> Value {
         .iter()
         .map(|input| (input.name.clone(), json!(input.value)))
         .collect();
-    let feedback = found.feedback.iter().map(|event| {
-        json!({
-            "position": event.position,
-            "time": event.time.map(|time| time.to_string()),
-            "source": event.source,
-            "feedback_id": event.feedback_id,
-            "signal": event.signal,
-            "retracted": event.retracted,
-            "fate": event.fate,
-        })
-    });
+    let feedback = found.feedback.iter().map(feedback_object);
     let erased = found.erased.iter();
     let erased = erased.map(|one| json!({ "events": one.events, "order": one.order }));
     let mut object = json!({
@@ -236,6 +226,18 @@ fn object(found: &AuditResponse, without: bool) -> Value {
         object["without_reason"] = json!(found.without_reason);
     }
     object
+}
+
+pub(super) fn feedback_object(event: &AuditedFeedback) -> Value {
+    json!({
+        "position": event.position,
+        "time": event.time.map(|time| time.to_string()),
+        "source": event.source,
+        "feedback_id": event.feedback_id,
+        "signal": event.signal,
+        "retracted": event.retracted,
+        "fate": event.fate,
+    })
 }
 
 fn output(output: Option<&Output>) -> Value {

@@ -5,6 +5,7 @@ pub(super) mod checkpoint;
 pub(super) mod config;
 pub(super) mod demo;
 pub(super) mod evaluate;
+pub(super) mod fate;
 pub(super) mod feedback;
 pub(super) mod import;
 pub(super) mod init;

@@ -64,8 +64,8 @@ pub struct Audit {
     pub without: Option<Result<Without, NotDerived>>,
 }
 
-/// The reason why an answer cannot be derived: what it takes is not kept any more, or cannot be read
-/// or computed now.
+/// The reason why an answer cannot be derived: the journal or a checkpoint is no longer kept, or cannot
+/// be read or computed now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotDerived(String);
@@ -242,7 +242,7 @@ impl Trail {
                     let row = prediction.ids.iter().position(|known| *known == id);
                     found = row.map(|row| (position, row, time, prediction));
                 }
-                Event::Feedback(feedback) if found.is_some() && speaks_of(&feedback, id) => {
+                Event::Feedback(feedback) if found.is_some() && concerns(&feedback, id) => {
                     events.push((position, time, feedback));
                 }
                 Event::Erased(Kind::Feedback(tombstone))
@@ -278,23 +278,14 @@ impl Trail {
     fn feedback(self, versions: &Versions) -> Vec<PredictionFeedback> {
         let facts = self.facts;
         let events = self.events.into_iter().enumerate();
-        let feedback_events =
-            events.map(|(index, (position, time, feedback))| PredictionFeedback {
-                position,
-                time,
-                retracted: facts
-                    .retracted_by(position, time, &feedback, u64::MAX)
-                    .is_some(),
-                fate: if index < FATES_MAX {
-                    fate_at(versions, position, &facts)
-                } else {
-                    None
-                },
-                source: feedback.source,
-                feedback_id: feedback.feedback_id,
-                signal: feedback.signal,
-            });
-        feedback_events.collect()
+        let events = events.map(|(index, event)| {
+            if index < FATES_MAX {
+                with_fate(versions, &facts, event)
+            } else {
+                without_fate(&facts, event)
+            }
+        });
+        events.collect()
     }
 
     /// The answer without the feedback of a source.
@@ -314,7 +305,35 @@ impl Trail {
     }
 }
 
-fn speaks_of(feedback: &Feedback, id: PredictionId) -> bool {
+/// An event as an audit shows it, with its fate when it came.
+pub(super) fn with_fate(
+    versions: &Versions,
+    facts: &Facts,
+    event: (u64, Time, Feedback),
+) -> PredictionFeedback {
+    PredictionFeedback {
+        fate: fate_at(versions, event.0, facts),
+        ..without_fate(facts, event)
+    }
+}
+
+fn without_fate(
+    facts: &Facts,
+    (position, time, feedback): (u64, Time, Feedback),
+) -> PredictionFeedback {
+    let retracted_by = facts.retracted_by(position, time, &feedback, u64::MAX);
+    PredictionFeedback {
+        position,
+        time,
+        retracted: retracted_by.is_some(),
+        fate: None,
+        source: feedback.source,
+        feedback_id: feedback.feedback_id,
+        signal: feedback.signal,
+    }
+}
+
+fn concerns(feedback: &Feedback, id: PredictionId) -> bool {
     let over = matches!(feedback.signal, Signal::PreferredOver(other) if other == id);
     over || matches!(feedback.subject, Subject::Prediction(subject) if subject == id)
 }

@@ -1,8 +1,9 @@
-//! One file a flow: predict, feedback, command, limits, retract, erase, audit, recover.
+//! One file a flow: predict, feedback, command, limits, retract, erase, audit, fate, recover.
 
 pub(crate) mod audit;
 pub(crate) mod command;
 pub(crate) mod erase;
+pub(crate) mod fate;
 pub(crate) mod feedback;
 pub(crate) mod limits;
 pub(crate) mod predict;

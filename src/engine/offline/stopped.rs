@@ -12,6 +12,7 @@ use crate::engine::compute::described::Described;
 use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::NewVersion;
+use crate::engine::flows::fate::{self, FeedbackFate};
 use crate::engine::flows::recover::{self, Clocks, RecoverError};
 use crate::engine::flows::retract::check_untainted;
 use crate::engine::history::error as history;
@@ -132,6 +133,14 @@ impl Offline {
         audit::audit(&self.versions, self.last_position, id, without)
     }
 
+    /// The newest feedback event with this id, and its fate; none where the journal holds none.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the journal cannot be read.
+    pub fn fate(&self, feedback_id: &str) -> Result<Option<FeedbackFate>, Error> {
+        fate::fate(&self.versions, self.last_position, feedback_id)
+    }
+
     /// The journal to be applied again, from a version or from as early as it can be.
     ///
     /// # Errors
@@ -239,7 +248,7 @@ fn carry_out(
     let position = journal.append(now, &Event::Command(command))?;
     let last = journal.sync()?;
     let step = follower.step(last);
-    let step = step.map_err(|error| unavailable(error.to_string()))?;
+    let step = step.map_err(|error| error.of_request(model, "order"))?;
     let Some((entry, step)) = step else {
         return Err(unavailable(format!("the journal has no entry {last}")));
     };

@@ -2,11 +2,11 @@
 //!
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
-use crate::engine::{Audit, Certificate, Plan, PredictionFeedback};
+use crate::engine::{Audit, Certificate, FeedbackFate, Plan, PredictionFeedback};
 use crate::event::{Column, Outputs, Selector, Signal, Time};
 use crate::model::argmax;
 use crate::proto::perennial::v1::{
-    self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, Named, Output,
+    self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, FateResponse, Named, Output,
 };
 
 use super::feedback::time;
@@ -168,6 +168,17 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
             names: names.to_vec(),
             values: scores.clone(),
         },
+    }
+}
+
+/// A feedback event, and its fate.
+pub fn fate(found: FeedbackFate) -> FateResponse {
+    FateResponse {
+        feedback: Some(audited(found.feedback)),
+        prediction_id: found
+            .prediction
+            .map_or_else(String::new, |id| id.to_string()),
+        resent: found.resent,
     }
 }
 

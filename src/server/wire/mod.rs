@@ -21,7 +21,7 @@ mod tensor;
 mod tensors;
 mod texts;
 
-pub use audits::audit;
+pub use audits::{audit, fate};
 pub(super) use audits::{certificate, plan, selector};
 pub(super) use feedback::{feedback, reply};
 pub(super) use metadata::{model_metadata, server_metadata};
