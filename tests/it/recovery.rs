@@ -15,7 +15,7 @@ use crate::support::{
     AUTO, Workspace, answers, digest, gradient, label, order, rows, teach, teach_rows,
 };
 use perennial::engine::{Accepted, Engine, PredictOptions, ServedModel, State};
-use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Subject};
+use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Signal, Subject};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_no_power_cut_loses_what_was_acknowledged() {
@@ -102,9 +102,6 @@ async fn p5_a_restored_version_answers_as_it_did() {
 async fn p1_a_resent_event_is_known_across_a_restart() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let engine = workspace.open();
-    teach_rows(engine.model("m").unwrap(), 3, 0.0, "row").await;
-    drop(engine);
-    let engine = workspace.open();
     let model = engine.model("m").unwrap();
     let snapshot = model.snapshot("").unwrap();
     let (batch, truth) = rows(1, 0.0).next().unwrap();
@@ -113,14 +110,24 @@ async fn p1_a_resent_event_is_known_across_a_restart() {
         .await
         .unwrap()
         .ids[0];
-    let receipt = model
-        .accept(crate::support::label(id, "row-1", truth))
-        .unwrap();
-    let accepted = receipt.wait().await.unwrap();
-    assert!(
-        matches!(accepted, perennial::engine::Accepted::Duplicate { .. }),
-        "{accepted:?}"
-    );
+    let event = crate::support::label(id, "row-1", truth);
+    let accepted = model.accept(event.clone()).unwrap().wait().await.unwrap();
+    let Accepted::Accepted { position } = accepted else {
+        panic!("{accepted:?}")
+    };
+    drop(engine);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let again = model.accept(event.clone()).unwrap().wait().await.unwrap();
+    assert_eq!(again, Accepted::Duplicate { position });
+    // Another label under the same id is no retry, also after a restart.
+    let other = Feedback {
+        signal: Signal::Label("another".to_owned()),
+        ..event
+    };
+    let refusal = model.accept(other).unwrap().wait().await.unwrap_err();
+    let expected = format!("\"row-1\" was accepted at position {position} with another");
+    assert!(refusal.to_string().contains(&expected), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use perennial::event::PredictionId;
 use perennial::proto::perennial::v1::{
-    AuditRequest, AuditResponse, Certificate, FeedbackRequest, RestoreRequest, RetractRequest,
-    StatusRequest, feedback_reply,
+    AuditRequest, AuditResponse, Certificate, FateRequest, FateResponse, FeedbackRequest,
+    RestoreRequest, RetractRequest, StatusRequest, feedback_reply,
 };
 use prost_types::Timestamp;
 use tonic::{Code, Status};
@@ -136,6 +136,51 @@ async fn p6_an_answer_is_found_the_moment_it_was_given() {
     served.goes_on_and_stops("m").await;
 }
 
+async fn fate(client: &mut Client, feedback_id: &str) -> Result<FateResponse, Status> {
+    let request = FateRequest {
+        model: "m".to_owned(),
+        feedback_id: feedback_id.to_owned(),
+    };
+    Ok(within(client.registry.fate(request)).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_the_fate_of_a_feedback_event_is_found_by_its_id() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 5, 0.0, "row").await;
+    let unknown = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+    let stray = label("m", unknown, "stray", "a");
+    let position = client
+        .submit(stray.clone())
+        .await
+        .expect("accepted")
+        .position;
+    client.submit(stray).await.expect("known");
+    client.reach("m", position).await;
+    let found = fate(client, "stray").await.expect("it is found");
+    let event = found.feedback.expect("it is there");
+    assert_eq!((&*event.fate, &*event.signal), ("unmatched", "label a"));
+    assert_eq!((&*found.prediction_id, found.resent), (unknown, 1));
+    assert_eq!(event.position, position);
+    let applied = fate(client, "row-2").await.expect("it is found");
+    let event = applied.feedback.expect("it is there");
+    assert_eq!((&*event.fate, event.retracted), ("applied", false));
+    let one = |request: &mut RetractRequest| request.feedback_id = Some("row-2".to_owned());
+    retract(client, one).await.expect("it is retracted");
+    let retracted = fate(client, "row-2").await.expect("it is found");
+    assert!(retracted.feedback.expect("it is there").retracted);
+    let refusal = fate(client, "row-77").await.expect_err("unknown");
+    assert_eq!(refusal.code(), Code::NotFound);
+    assert!(
+        refusal
+            .message()
+            .contains("\"m\" holds no feedback \"row-77\""),
+        "{refusal}"
+    );
+    served.goes_on_and_stops("m").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_an_audit_of_what_was_never_answered_is_refused() {
     let mut served = Served::start(&[("m", AUTO)]).await;
@@ -220,7 +265,11 @@ async fn p8_a_full_journal_refuses_feedback_with_a_hint_and_answers_on() {
     let limits = format!("{AUTO}[journal]\nids_max = 3\n[rules]\nrevision = 1\n");
     let mut served = Served::start(&[("m", &limits)]).await;
     let client = &mut served.client;
-    client.teach_rows("m", 3, 0.0, "row").await;
+    let mut taught = Vec::new();
+    for (n, (batch, truth)) in rows(3, 0.0).enumerate() {
+        let reply = client.teach("m", &batch, truth, &format!("row-{n}")).await;
+        taught.extend(reply.ids);
+    }
     let (batch, truth) = rows(1, 0.0).next().expect("a row");
     let question = crate::grpc::served::question("m", &batch);
     let reply = client.ask(question.clone()).await.expect("it answers");
@@ -231,7 +280,7 @@ async fn p8_a_full_journal_refuses_feedback_with_a_hint_and_answers_on() {
     assert!(refusal.message().contains(sentence), "{refusal}");
     assert!(refusal.metadata().contains_key("retry-after-ms"));
     // One that came before is known all the same, and predictions go on.
-    let again = label("m", &reply.ids[0], "row-0", truth);
+    let again = label("m", &taught[0], "row-0", truth);
     client.submit(again).await.expect("it is a duplicate");
     let last = client.status("m").await.journal_position;
     client.reach("m", last).await;

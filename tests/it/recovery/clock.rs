@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use perennial::engine::{Accepted, Config, Engine, ServedModel, WallClock};
-use perennial::event::{Event, PredictionId};
+use perennial::event::{Event, Feedback, PredictionId, Signal};
 use perennial::store::{Reader, verify};
 
 use super::clocked::{Clocked, predict};
 use crate::support::disk::Recording;
-use crate::support::label;
+use crate::support::{AUTO, label};
 
 const DAY: i64 = 24 * 60;
 const MINUTE_US: i64 = 60_000_000;
@@ -37,24 +37,21 @@ async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str) -> bool 
 }
 
 /// Predicts, has it labelled, and sends that again: it is learned once.
-async fn serve_rows(model: &ServedModel, prefix: &str) -> Vec<String> {
+async fn serve_rows(model: &ServedModel, prefix: &str) -> Vec<(PredictionId, String)> {
     let mut sent = Vec::new();
     for n in 0..3 {
         let id = predict(model, 10).expect("there is room");
         let feedback_id = format!("{prefix}-{n}");
         assert!(!send(model, id, &feedback_id).await, "{feedback_id}");
         assert!(send(model, id, &feedback_id).await, "{feedback_id}");
-        sent.push(feedback_id);
+        sent.push((id, feedback_id));
     }
     sent
 }
 
-async fn all_are_known(model: &ServedModel, sent: &[String]) {
-    for feedback_id in sent {
-        assert!(
-            send(model, PredictionId(1), feedback_id).await,
-            "{feedback_id}"
-        );
+async fn all_are_known(model: &ServedModel, sent: &[(PredictionId, String)]) {
+    for (id, feedback_id) in sent {
+        assert!(send(model, *id, feedback_id).await, "{feedback_id}");
     }
 }
 
@@ -93,7 +90,45 @@ async fn p12_a_clock_that_was_a_day_ahead_for_a_second_moves_nothing() {
     all_are_known(model, &sent).await;
     clocked.pass(2 * 60);
     let id = predict(model, 10).unwrap();
-    assert!(!send(model, id, &sent[0]).await);
+    assert!(!send(model, id, &sent[0].1).await);
+    engine.close();
+}
+
+/// Windows close by journal time: a wall clock that is a day ahead for a second closes none, silence is
+/// learned once the hour has passed, and a reward after that is late.
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_clock_that_was_a_day_ahead_closes_no_window() {
+    let bandit = AUTO
+        .replace("classification", "bandit")
+        .replace("classes", "actions");
+    let clocked = Clocked::of(&format!("{bandit}[feedback]\ndefault_reward = 0.25\n"));
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    let first = predict(model, 10).unwrap();
+    clocked.jump(DAY);
+    clocked.pass_us(1_000_000);
+    let rewarded = predict(model, 10).unwrap();
+    let reward = |id, feedback_id: &str| Feedback {
+        signal: Signal::Reward(1.0),
+        ..label(id, feedback_id, "")
+    };
+    let send = async |event| {
+        let receipt = model.accept(event).expect("room");
+        let Ok(Accepted::Accepted { position }) = receipt.wait().await else {
+            panic!("it is new")
+        };
+        model.wait_for_position(position).await.unwrap();
+        model.status(false)
+    };
+    let status = send(reward(rewarded, "in time")).await;
+    assert_eq!((status.examples, status.fates["applied"]), (1, 1));
+    clocked.jump(-DAY);
+    clocked.pass(59);
+    let status = send(reward(predict(model, 10).unwrap(), "still in time")).await;
+    assert_eq!((status.examples, status.fates["applied"]), (2, 2));
+    clocked.pass(2);
+    let status = send(reward(first, "too late")).await;
+    assert_eq!((status.examples, status.fates["late"]), (3, 1));
     engine.close();
 }
 
@@ -143,7 +178,7 @@ async fn p12_a_year_that_was_believed_does_not_stop_time() {
     // Half speed: two days pass in four.
     clocked.pass(2 * DAY + 1);
     serve_rows(model, "a day later").await;
-    assert!(!send(model, predict(model, 10).unwrap(), &sent[0]).await);
+    assert!(!send(model, predict(model, 10).unwrap(), &sent[0].1).await);
     clocked.pass(2 * DAY + 1);
     let expired = model.status(false).fates["expired"];
     send(model, early, "too late").await;
@@ -164,7 +199,7 @@ async fn p12_forty_days_back_feedback_is_taken_and_time_goes_on() {
     all_are_known(model, &sent).await;
     serve_rows(model, "after").await;
     clocked.pass(3 * DAY);
-    assert!(!send(model, predict(model, 10).unwrap(), &sent[0]).await);
+    assert!(!send(model, predict(model, 10).unwrap(), &sent[0].1).await);
     assert!(
         model
             .clock_note()

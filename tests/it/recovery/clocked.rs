@@ -23,7 +23,12 @@ pub(super) struct Clocked {
 
 impl Clocked {
     pub(super) fn new(journal: &str) -> Clocked {
-        let workspace = Workspace::new(&[("m", &format!("{AUTO}{journal}"))]);
+        Clocked::of(&format!("{AUTO}{journal}"))
+    }
+
+    /// A model of this description.
+    pub(super) fn of(toml: &str) -> Clocked {
+        let workspace = Workspace::new(&[("m", toml)]);
         let now = Arc::new(Mutex::new(Reading::agreed(1_700_000_000_000_000)));
         Clocked { workspace, now }
     }

@@ -180,7 +180,7 @@ async fn p12_orders_are_taken_by_a_full_journal_and_give_it_room() {
     };
     let error = model.change_limits(&small).await.unwrap_err().to_string();
     assert!(
-        error.contains("journal.bytes_max = 1MB: a size of at least 16MiB"),
+        error.contains("journal.bytes_max = 1MB: expected a size of at least 16MiB"),
         "{error}"
     );
 
@@ -350,15 +350,15 @@ async fn p1_ids_are_known_after_a_kill() {
     let mut stand = Vec::new();
     for n in 0..33 {
         let id = predict(model, 10).unwrap();
-        stand.push(feed(model, id, &format!("id-{n}")).await.unwrap());
+        stand.push((id, feed(model, id, &format!("id-{n}")).await.unwrap()));
     }
     // The files after a kill: nothing is closed.
     let killed = clocked.workspace.data().with_file_name("killed");
     copy(&clocked.workspace.data(), &killed);
     let (_, disk) = Recording::of(&killed);
     let after = Engine::open(clocked.on(disk, killed)).unwrap();
-    for (n, position) in stand.into_iter().enumerate() {
-        let again = label(PredictionId(1), &format!("id-{n}"), "a");
+    for (n, (id, position)) in stand.into_iter().enumerate() {
+        let again = label(id, &format!("id-{n}"), "a");
         let accepted = after
             .model("m")
             .unwrap()

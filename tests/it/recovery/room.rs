@@ -207,8 +207,11 @@ async fn p1_a_clock_that_jumps_by_a_day_loses_nothing() {
 }
 
 /// Sends an event, and gives where it stands and whether it had come before.
-async fn send(model: &ServedModel, feedback_id: &str) -> Result<(u64, bool), String> {
-    let id = predict(model, 10).unwrap();
+async fn send(
+    model: &ServedModel,
+    id: PredictionId,
+    feedback_id: &str,
+) -> Result<(u64, bool), String> {
     let receipt = model.accept(label(id, feedback_id, "a")).unwrap();
     match receipt.wait().await.map_err(|error| error.to_string())? {
         Accepted::Accepted { position } => Ok((position, false)),
@@ -226,9 +229,10 @@ async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
         let model = engine.model("m").unwrap();
         for n in 0..20 {
             clocked.pass(1);
-            let sent = send(model, &format!("id-{start}-{n}")).await.unwrap();
+            let (id, feedback_id) = (predict(model, 10).unwrap(), format!("id-{start}-{n}"));
+            let sent = send(model, id, &feedback_id).await.unwrap();
             assert!(!sent.1);
-            stand.push((format!("id-{start}-{n}"), sent.0));
+            stand.push((id, feedback_id, sent.0));
         }
         match start {
             0 => engine.close(),
@@ -238,8 +242,9 @@ async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
         drop(engine);
         engine = clocked.open();
         let model = engine.model("m").unwrap();
-        for (id, position) in &stand {
-            assert_eq!(send(model, id).await, Ok((*position, true)), "{id}");
+        for (id, feedback_id, position) in &stand {
+            let again = send(model, *id, feedback_id).await;
+            assert_eq!(again, Ok((*position, true)), "{feedback_id}");
         }
     }
     let applied = engine.model("m").unwrap().status(false).fates["applied"];
@@ -249,11 +254,9 @@ async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
     assert!(fs::read_dir(folder).unwrap().count() > 8);
     // Behind at half speed, two days are enough.
     clocked.pass(2 * 24 * 60 + 60);
-    for (id, _) in &stand[..3] {
-        assert!(
-            !send(engine.model("m").unwrap(), id).await.unwrap().1,
-            "{id}"
-        );
+    for (id, feedback_id, _) in &stand[..3] {
+        let again = send(engine.model("m").unwrap(), *id, feedback_id).await;
+        assert!(!again.unwrap().1, "{feedback_id}");
     }
 }
 
@@ -286,9 +289,10 @@ async fn p12_a_flood_of_one_source_is_refused_alone() {
         "{refused}"
     );
     // Others go on, and what was sent is known.
-    let (position, again) = send(model, "honest").await.unwrap();
+    let id = predict(model, 10).unwrap();
+    let (position, again) = send(model, id, "honest").await.unwrap();
     assert!(!again);
-    assert!(send(model, "honest").await.unwrap().1);
+    assert!(send(model, id, "honest").await.unwrap().1);
     model.wait_for_position(position).await.unwrap();
     let mut first = label(unknown, "flood-0", "a");
     first.source = "flood".to_owned();

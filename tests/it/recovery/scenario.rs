@@ -12,7 +12,7 @@ use perennial::engine::{
     Accepted, Certificate, Disposal, Engine, Error, PredictOptions, Retract, ServedModel, State,
 };
 use perennial::event::{
-    Batch, Column, Command, Entry, Event, Order, Outputs, PredictionId, Selector,
+    Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, PredictionId, Selector,
 };
 use perennial::learn::Fate;
 use perennial::model::Choice;
@@ -33,7 +33,7 @@ pub(super) struct Acknowledged {
 
 #[derive(Debug)]
 enum AcknowledgedEvent {
-    Feedback { feedback_id: String, position: u64 },
+    Feedback { event: Box<Feedback>, position: u64 },
     Version(u64),
     Erased(Certificate),
 }
@@ -193,14 +193,14 @@ impl Scenario {
         // Without an id there is nothing to speak of, and nothing would be taken.
         let mut event = label(id.unwrap_or(PredictionId(1)), &feedback_id, truth);
         event.source = source.to_owned();
-        let accepted = match model.accept(event) {
+        let accepted = match model.accept(event.clone()) {
             Ok(receipt) => receipt.wait().await,
             Err(error) => Err(error),
         };
         match accepted {
             Ok(Accepted::Accepted { position }) => {
                 self.acknowledge(AcknowledgedEvent::Feedback {
-                    feedback_id,
+                    event: Box::new(event),
                     position,
                 });
                 model.wait_for_position(position).await.unwrap();
@@ -368,10 +368,7 @@ impl Scenario {
         found: &Found,
     ) -> Result<(), String> {
         match what {
-            AcknowledgedEvent::Feedback {
-                feedback_id,
-                position,
-            } => {
+            AcknowledgedEvent::Feedback { event, position } => {
                 let entry = found.entries.get(*position as usize - 1);
                 let Some(Event::Feedback(feedback)) = entry.map(|entry| &entry.event) else {
                     return Err(format!("{entry:?}"));
@@ -381,7 +378,7 @@ impl Scenario {
                     "clicks" => *position >= found.first,
                     _ => *position >= found.first && !found.erased.contains(position),
                 };
-                if may_go && feedback.feedback_id == *feedback_id {
+                if may_go && feedback.feedback_id == event.feedback_id {
                     Ok(())
                 } else {
                     Err(format!("{feedback:?}"))
@@ -454,15 +451,13 @@ impl Scenario {
     /// Sent again, the newest is known by where it first stood; what is new is learned.
     async fn goes_on(&self, n_changes: usize, model: &ServedModel) -> Result<(), String> {
         let newest = self.until(n_changes).filter_map(|one| match &one.what {
-            AcknowledgedEvent::Feedback {
-                feedback_id,
-                position,
-            } => Some((feedback_id, *position)),
+            AcknowledgedEvent::Feedback { event, position } => Some((event, *position)),
             _ => None,
         });
-        if let Some((feedback_id, position)) = newest.last() {
-            let again = label(PredictionId(1), feedback_id, "a");
-            let accepted = model.accept(again).map_err(|error| error.to_string())?;
+        if let Some((event, position)) = newest.last() {
+            let feedback_id = &event.feedback_id;
+            let accepted = model.accept(Feedback::clone(event));
+            let accepted = accepted.map_err(|error| error.to_string())?;
             match accepted.wait().await {
                 Ok(
                     Accepted::Duplicate { position: first }
