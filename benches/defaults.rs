@@ -1,4 +1,4 @@
-//! What a user gets who changes nothing: `perennial init` and `perennial evaluate` on streams in
+//! The default learner: `perennial init` and `perennial evaluate`, with nothing changed, on streams in
 //! blocks, turned, shuffled and drifting.
 //!
 //! Invariant: every figure comes from the program's own commands on the drafted description.

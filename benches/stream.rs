@@ -61,9 +61,12 @@ fn main() -> anyhow::Result<()> {
     shares.sort_unstable_by(f64::total_cmp);
     let median = shares[N_ROUNDS / 2];
     println!(
-        "all {n_events} were acknowledged in each round; median {median:.2} of the echo's rate,"
+        "all {n_events} were acknowledged in each round; median {median:.2} of the echo's rate"
     );
-    println!("where {SHARE} is to be reached");
+    ensure!(
+        median >= SHARE,
+        "{SHARE} of the rate of the echo is to be reached"
+    );
     Ok(())
 }
 

@@ -237,7 +237,7 @@ fn opened(number: usize, purpose: Use) -> candle_core::Result<candle_core::Devic
     }
     let device = candle_core::Device::new_cuda_with_stream(number)?;
     if let candle_core::Device::Cuda(cuda) = &device {
-        // SAFETY: what a hold makes is used on its own stream alone, in the order of that stream;
+        // SAFETY: the tensors of a hold are used on its own stream alone, in the order of that stream;
         // candle refuses to mix tensors of two holds.
         unsafe { cuda.disable_event_tracking() };
     }

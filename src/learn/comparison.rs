@@ -98,7 +98,7 @@ impl Comparison {
         }
         let number = version.version;
         self.first.get_or_insert(number);
-        // Records come in the order of positions: what stands before has made no version.
+        // Records come in the order of positions: an earlier moment has made no version.
         self.moments = self.moments.split_off(&version.position);
         let moment = self.moments.remove(&version.position);
         let same =
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_otherwise_is_bounded_and_then_no_longer_restored() {
-        let told = |revision| {
+        let kept_exactly = |revision| {
             let other = learner(revision);
             let mut comparison = Comparison::default();
             comparison.begin(1);
@@ -277,11 +277,11 @@ mod tests {
             let kept = (1..800).filter(|version| revised_tallies.get(*version).is_some());
             (tainted.by(999).len(), kept.count(), n_bytes)
         };
-        let (n_tainted, n_kept, n_bytes) = told(2);
+        let (n_tainted, n_kept, n_bytes) = kept_exactly(2);
         assert_eq!(n_tainted + n_kept, 399);
         assert!(n_kept > 100, "{n_kept}");
         assert!(n_bytes <= revised_tallies::BYTES_MAX, "{n_bytes}");
-        let (n_tainted, n_kept, _) = told(1);
+        let (n_tainted, n_kept, _) = kept_exactly(1);
         assert_eq!((n_tainted, n_kept), (0, 399));
     }
 }

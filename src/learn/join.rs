@@ -79,11 +79,11 @@ impl Waiting {
 /// Where the search for a prediction ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Found {
-    /// It waits.
+    /// The prediction waits.
     Waiting(Waiting),
-    /// It waited, and made room.
+    /// The prediction waited, and made room.
     Expired,
-    /// It is not known here.
+    /// No prediction of this id is known.
     Unknown,
 }
 

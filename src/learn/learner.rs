@@ -367,7 +367,7 @@ impl Learner {
             Event::Prediction(prediction) => self.wait(prediction, lookup)?,
             Event::Feedback(feedback) => self.take(feedback, lookup)?,
             Event::Duplicate(_) => self.end(Fate::Duplicate),
-            Event::Command(command) => self.obey(command, lookup)?,
+            Event::Command(command) => self.carry_out(command, lookup)?,
             Event::Tick(_) => Step::default(),
             Event::Version(version) => self.check(version, lookup)?,
             Event::Refusal(refusal) => self.check_refusal(*refusal)?,

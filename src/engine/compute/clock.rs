@@ -48,13 +48,13 @@ impl Clock {
     pub(crate) const SYSTEM: Clock = Clock(None);
 
     /// Clocks for tests.
-    pub fn simulated(tell: impl Fn() -> Reading + Send + Sync + 'static) -> Clock {
-        Clock(Some(Arc::new(tell)))
+    pub fn simulated(read: impl Fn() -> Reading + Send + Sync + 'static) -> Clock {
+        Clock(Some(Arc::new(read)))
     }
 
     pub(crate) fn read(&self) -> Reading {
-        if let Some(tell) = &self.0 {
-            return tell();
+        if let Some(read) = &self.0 {
+            return read();
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Reading {

@@ -84,10 +84,12 @@ fn models_of(path: &Path) -> Result<PathBuf, Error> {
 /// models; for a path that leaves it by name, the folder named there.
 fn root_of<'a>(models: &'a Path, path: &'a Path, named: &str) -> &'a Path {
     let mut parts = Path::new(named).components();
-    match parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        true => models,
-        false if path.is_dir() => path,
-        false => path.parent().unwrap_or(models),
+    if parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        models
+    } else if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(models)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::engine::error::Error;
 use crate::engine::host::learning::Urgent;
 use crate::engine::host::orders::{Done, OrderResult};
+use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::work::Work;
@@ -78,7 +79,7 @@ impl ModelRuntime {
         self: &Arc<ModelRuntime>,
         command: Command,
     ) -> Result<(u64, Done), Error> {
-        self.check_order_room()?;
+        self.check_room(EntryClass::Order)?;
         let pinned = match command.order.restored() {
             Some(version) => Some(self.pin_whole(version).await?),
             None => None,
@@ -112,7 +113,7 @@ impl ModelRuntime {
         command: Command,
         pinned: Option<Pin>,
     ) -> Result<(u64, Urgent), Error> {
-        self.check_order_room()?;
+        self.check_room(EntryClass::Order)?;
         let urgent = Urgent::new(self);
         let (reply, done) = oneshot::channel();
         self.send(Work::Command(command, reply))?;
@@ -128,7 +129,9 @@ impl ModelRuntime {
         // A restored state is published before it is saved: the follower is free after both.
         let _saved = self.lock_follower();
         let outcome = self.orders.take(position);
-        outcome.unwrap_or_else(|| Err(self.unavailable("the learner stopped before it obeyed")))
+        outcome.unwrap_or_else(|| {
+            Err(self.unavailable("the learner stopped before it carried out the order"))
+        })
     }
 
     fn check_restore(&self, version: u64) -> Result<Manifest, Error> {

@@ -6,6 +6,7 @@
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
+use crate::engine::host::room::EntryClass;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::work::{Accepted, Work};
 use crate::event::Feedback;
@@ -41,7 +42,7 @@ impl ServedModel {
     /// [`Error::Full`] and [`Error::Unavailable`]: nothing was taken.
     pub fn accept(&self, feedback: Feedback) -> Result<Receipt, Error> {
         let runtime = self.get()?;
-        runtime.check_feedback_room()?;
+        runtime.check_room(EntryClass::Feedback)?;
         let (reply, done) = oneshot::channel();
         runtime.send(Work::Feedback(feedback, reply))?;
         Ok(Receipt { done })

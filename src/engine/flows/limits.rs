@@ -6,6 +6,7 @@
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
+use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::work::Work;
@@ -50,7 +51,7 @@ impl ServedModel {
     /// As [`ServedModel::limits`] and [`ServedModel::command`].
     pub async fn change_limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
         let runtime = self.get()?;
-        runtime.check_order_room()?;
+        runtime.check_room(EntryClass::Order)?;
         let _one_at_a_time = runtime.orders.limiting().await;
         let changes = changes.clone();
         let described = runtime.run_blocking(move |runtime| runtime.described_with(&changes));

@@ -55,6 +55,9 @@ pub(crate) enum RecoverError {
     /// Mend the description.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// As it says of the description, or of a file that it names.
+    #[error(transparent)]
+    Description(Error),
     /// Mend what it names: the model's name, its folder or its journal.
     #[error("{0}")]
     Unfit(String),
@@ -81,7 +84,7 @@ pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>,
     for folder in std::fs::read_dir(models).map_err(refuse)? {
         let folder = folder.map_err(refuse)?;
         let path = folder.path();
-        // Whatever has that name, or is a link that leads nowhere, is told of when it is opened.
+        // A file of another kind, or a link that leads nowhere, is refused when it is opened.
         if is_there(&path.join(DESCRIPTION)) || !path.exists() {
             names.push(folder.file_name().to_string_lossy().into_owned());
         }
@@ -124,8 +127,7 @@ fn try_open(
 ) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
-    let described = read(models, &path, embedders);
-    let described = described.map_err(|error| RecoverError::Unfit(error.to_string()))?;
+    let described = read(models, &path, embedders).map_err(RecoverError::Description)?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
     let Opened {
         journal,

@@ -19,6 +19,7 @@ use crate::engine::history::orders::Known;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::history::selection::Selection;
 use crate::engine::host::retractions::TURNS_MAX;
+use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::event::{Command, Disposal, Order, Reason, Retraction, Selector};
@@ -128,7 +129,7 @@ impl ServedModel {
             model: runtime.name.clone(),
             what: format!("{TURNS_MAX} retractions wait for their turn"),
         })?;
-        runtime.check_order_room()?;
+        runtime.check_room(EntryClass::Order)?;
         let (asked, done) = oneshot::channel();
         let (retractions, retracting) = (runtime.retractions.clone(), runtime.clone());
         let spawned = retractions.run(move || {

@@ -111,7 +111,7 @@ fn reduce(
         erased_by: order,
         ..manifest
     };
-    // The scores are of what was said of its answers.
+    // The scores count the erased feedback.
     manifest.metrics.retain(|name, _| name == "examples");
     versions.replace(&learner, manifest)?;
     Ok(true)

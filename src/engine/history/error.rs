@@ -2,6 +2,7 @@
 //!
 //! Invariant: an error keeps its remedy, however deep in a rebuild it comes up.
 
+use crate::device;
 use crate::engine::error::{Error as EngineError, Remedy};
 use crate::engine::versions::error::Error as StateError;
 use crate::learn::{self, LookupError};
@@ -29,9 +30,10 @@ pub(crate) enum Error {
     /// Bring a description whose inputs the journal holds.
     #[error("input: {0}")]
     Input(String),
-    /// Repair the device: a model could not compute an answer.
-    #[error("{0}")]
-    Answer(String),
+    /// A device could not compute an answer: ask again where it has no room, and repair it where it
+    /// failed.
+    #[error(transparent)]
+    Answer(#[from] device::Error),
     /// The journal and the state do not belong together, or the device has failed.
     #[error(transparent)]
     Learner(#[from] learn::Error),
@@ -87,6 +89,8 @@ impl Error {
                 LookupError::Damaged(_) => Remedy::Restore,
                 LookupError::NotRetained(_) => Remedy::Change,
             },
+            Error::Answer(device::Error::NoRoom { .. }) => Remedy::Wait,
+            Error::Answer(device::Error::Unfit { .. }) => Remedy::Report,
             Error::Answer(_) | Error::Learner(learn::Error::Device { .. }) => Remedy::Mend,
             Error::Learner(_) => Remedy::Restore,
             Error::NoBase {
@@ -129,7 +133,7 @@ impl Remedy {
     }
 }
 
-/// Of the nearest and of the oldest: those between tell nothing new.
+/// Of the nearest and of the oldest: those between add nothing.
 fn reasons(nearest: &Option<Box<Error>>, oldest: &Error) -> String {
     let oldest = oldest.to_string();
     match nearest.as_ref().map(|nearest| nearest.to_string()) {
@@ -206,8 +210,22 @@ mod tests {
     fn a_request_is_at_fault_only_where_it_asks_for_too_much() {
         let of = |error: Error| error.of_request("m", "selector");
         assert!(matches!(of(io_error().into()), EngineError::Store(_)));
-        let device = Error::Answer("the device is gone".to_owned());
+        let failed = |task, why: &str| device::Error::Failed {
+            task,
+            why: why.to_owned(),
+        };
+        let device = Error::Answer(failed("answer", "it is gone"));
         assert!(matches!(of(device), EngineError::Unreadable { .. }));
+        let without_room = Error::Answer(device::Error::NoRoom {
+            task: "answer",
+            why: "it is full".to_owned(),
+        });
+        assert!(matches!(of(without_room), EngineError::Shortage { .. }));
+        let bug = Error::Answer(device::Error::Unfit {
+            task: "answer",
+            why: "2 rows, expected 3".to_owned(),
+        });
+        assert!(matches!(of(bug), EngineError::Damaged { .. }));
         let other = Error::State(StateError::Digest(5));
         assert!(matches!(of(other), EngineError::Damaged { .. }));
         let looked_up = |error: Error| {

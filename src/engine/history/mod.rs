@@ -1,6 +1,6 @@
 //! The history of a journal: its facts, and the states and answers that follow from its entries.
 //!
-//! Invariant: whatever is told of the past is read from the journal and the checkpoints alone, and
+//! Invariant: the past is read from the journal and the checkpoints alone, and
 //! nothing is changed but what an erasure removes.
 
 pub(crate) mod erased;

@@ -155,9 +155,7 @@ impl Translation {
     ) -> Result<Prediction, Error> {
         let batch = self.batch(position, journaled.batch)?;
         let model = self.model.get_or_insert_with(|| learner.model());
-        let mut outputs = model
-            .predict(&batch, Choice::Best)
-            .map_err(|error| Error::Answer(error.to_string()))?;
+        let mut outputs = model.predict(&batch, Choice::Best)?;
         let labels = model.labels(&outputs);
         let names = model.names.clone();
         let (spec, _) = self.journaled(position)?;

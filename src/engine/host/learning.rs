@@ -98,13 +98,13 @@ impl ModelRuntime {
             let prepared = follower.lookup.reader.prepare(last);
             let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
             if self.health.set_starved(waits) {
-                let error = prepared.err().map(|error| error.to_string());
-                tracing::warn!(
-                    model = self.name,
-                    error,
-                    waits,
-                    "learning waits for descriptors"
-                );
+                let model = &self.name;
+                match &prepared {
+                    Err(error) if waits => {
+                        tracing::warn!(model, %error, "learning waits for descriptors");
+                    }
+                    _ => tracing::info!(model, "learning goes on"),
+                }
             }
             if waits {
                 // The writer, which never waits, wakes the learner to try again.

@@ -49,7 +49,7 @@ impl ModelRuntime {
                     "a bound is near or reached"
                 );
             } else if now == Level::Ample && before > now {
-                tracing::info!(model, bound, used, "a bound is far again");
+                tracing::info!(model, bound, used, "a bound has ample room again");
             }
         }
     }
@@ -121,7 +121,8 @@ impl ModelRuntime {
                 .to_owned(),
             Kind::Clock => {
                 let (ahead_us, doubted) = self.clock.offset();
-                let days = ahead_us as f64 / DAY_US;
+                let days = ahead_us.abs() as f64 / DAY_US;
+                let side = if ahead_us < 0 { "behind" } else { "ahead of" };
                 let then = if doubted {
                     "it is believed after an hour, or at once when the server is started with \
                          --believe-clock"
@@ -129,7 +130,7 @@ impl ModelRuntime {
                     "journal time approaches it slowly"
                 };
                 format!(
-                    "the clock of this machine is {days:.1} days ahead of the journal's; set it \
+                    "the clock of this machine is {days:.1} days {side} the journal's; set it \
                      right, or leave it: {then}"
                 )
             }

@@ -12,6 +12,14 @@ use crate::event::Prediction;
 use crate::model::JournalLimits;
 use crate::store::format::PAYLOAD_BYTES_MAX;
 
+/// The entries that somebody waits for, by the room that the journal keeps for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryClass {
+    Feedback,
+    /// Orders have a reserve that feedback cannot use.
+    Order,
+}
+
 impl ModelRuntime {
     /// Hands a prediction to the writer, if it may be journaled now.
     pub(crate) fn journal_prediction(&self, prediction: Prediction) -> bool {
@@ -40,35 +48,35 @@ impl ModelRuntime {
         handed
     }
 
-    /// Checks that feedback can be taken now.
-    pub(crate) fn check_feedback_room(&self) -> Result<(), Error> {
+    /// Checks that an entry of this class can be taken now.
+    pub(crate) fn check_room(&self, class: EntryClass) -> Result<(), Error> {
         self.check_open()?;
         let served = self.serving.served();
-        let limits = &served.model.spec.journal;
         let lag = self.progress.lag(served.position);
-        if lag >= limits.lag_max {
+        if class == EntryClass::Feedback && lag >= served.model.spec.journal.lag_max {
             let what = format!("the learner is {lag} entries behind");
             return Err(self.full(Kind::Lag, what));
         }
-        self.check_bytes(self.metrics.bytes(), limits.feedback_bytes_max())
+        self.check_bytes(class, self.metrics.bytes())
     }
 
-    /// Checks that an order can be taken now.
-    pub(crate) fn check_order_room(&self) -> Result<(), Error> {
-        self.check_open()?;
-        let limits = &self.serving.served().model.spec.journal;
-        self.check_bytes(self.metrics.bytes(), limits.bytes_max)
-    }
-
-    /// Checks that so many bytes are within a share of the journal.
-    pub(crate) fn check_bytes(&self, bytes: u64, max: u64) -> Result<(), Error> {
+    /// Checks that a journal of so many bytes has room for an entry of this class.
+    pub(crate) fn check_bytes(&self, class: EntryClass, bytes: u64) -> Result<(), Error> {
+        let served = self.serving.served();
+        let limits = &served.model.spec.journal;
+        let max = match class {
+            EntryClass::Feedback => limits.feedback_bytes_max(),
+            EntryClass::Order => limits.bytes_max,
+        };
         if bytes < max {
-            Ok(())
-        } else {
-            let how = self.how_to_get_room();
-            let what = format!("the journal holds {bytes} of {max} bytes; {how}");
-            Err(self.full(Kind::FeedbackBytes, what))
+            return Ok(());
         }
+        let how = self.how_to_get_room();
+        let what = format!("the journal holds {bytes} of {max} bytes; {how}");
+        if class == EntryClass::Feedback {
+            self.bound_counts.count(Kind::FeedbackBytes);
+        }
+        Err(self.no_room(what))
     }
 
     /// How an operator gets room in the journal.
@@ -102,9 +110,13 @@ impl ModelRuntime {
         }
     }
 
-    /// The refusal that names the bound.
+    /// The refusal that names the bound, which is counted.
     pub(crate) fn full(&self, kind: Kind, what: String) -> Error {
         self.bound_counts.count(kind);
+        self.no_room(what)
+    }
+
+    fn no_room(&self, what: String) -> Error {
         Error::Full {
             model: self.name.clone(),
             what,

@@ -37,17 +37,17 @@ pub(crate) enum Work {
 /// The acknowledgement of a feedback event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is on disk, and will be learned.
+    /// New: the event is on disk, and will be learned.
     Accepted {
         /// Where it stands.
         position: u64,
     },
-    /// It had come before.
+    /// Sent before.
     Duplicate {
         /// Where the first one stands.
         position: u64,
     },
-    /// It had come before, and was taken back since: it is not learned again under this id.
+    /// Sent before, and retracted since: the event is not learned again under this id.
     Retracted {
         /// Where the first one stands.
         position: u64,

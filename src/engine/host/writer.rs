@@ -14,6 +14,7 @@ use crate::engine::error::Error;
 use crate::engine::host::bounds::{Kind, ids_bounds};
 use crate::engine::host::health::Intake;
 use crate::engine::host::new_labels::NewLabels;
+use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::waiting::WaitingPlaces;
 use crate::engine::host::work::{Accepted, Work, message_bytes, prediction_bytes};
@@ -122,7 +123,7 @@ pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWrite
         let name = written.runtime.name.clone();
         let n_held = written.held.events.len();
         if n_held > 0 {
-            tracing::warn!(model = name, n_held, "lost what waited for a segment");
+            tracing::warn!(model = name, n_held, "held entries are lost");
         }
         if let Err(error) = written.journal.close() {
             tracing::error!(model = name, %error, "journal was not closed");
@@ -177,9 +178,9 @@ impl JournalWriter {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Work::Command(command, reply) => self.obey(&Event::Command(command), reply),
+            Work::Command(command, reply) => self.append_order(&Event::Command(command), reply),
             Work::Describe(description, reply) => {
-                self.obey(&Event::Description(description), reply);
+                self.append_order(&Event::Description(description), reply);
             }
             Work::Record(record) => self.append_or_hold(record),
             Work::Tick => drop(self.tick_once()),
@@ -192,9 +193,9 @@ impl JournalWriter {
     }
 
     /// Journals an order, if the bytes that are kept for orders are not used up.
-    fn obey(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
-        let bytes_max = self.limits().bytes_max;
-        let room = self.runtime.check_bytes(self.journal.bytes(), bytes_max);
+    fn append_order(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
+        let bytes = self.journal.bytes();
+        let room = self.runtime.check_bytes(EntryClass::Order, bytes);
         match room.and_then(|()| self.append(event)) {
             Ok(position) => {
                 self.runtime.stages.pass(Stage::Appended(position));
@@ -290,10 +291,10 @@ impl JournalWriter {
         Ok(Accepted::Accepted { position })
     }
 
-    /// Refuses what [`ModelRuntime::check_feedback_room`] let in together with others.
+    /// Refuses what [`ModelRuntime::check_room`] let in together with others.
     fn check_feedback_bytes(&self, bytes: u64) -> Result<(), Error> {
-        let max = self.limits().feedback_bytes_max();
-        self.runtime.check_bytes(self.journal.bytes() + bytes, max)
+        let bytes = self.journal.bytes() + bytes;
+        self.runtime.check_bytes(EntryClass::Feedback, bytes)
     }
 
     /// Checks that the ids of this source leave room for those of others.

@@ -55,7 +55,7 @@ impl Learner {
                 };
                 (target.map_or(Fate::Unmatched, learn), None)
             }
-            Subject::Prediction(id) => self.speak(*id, feedback, lookup)?,
+            Subject::Prediction(id) => self.take_signal(*id, feedback, lookup)?,
         };
         let mut step = self.end(fate);
         step.contradicts = contradicts;
@@ -89,7 +89,7 @@ impl Learner {
     }
 
     /// A signal about a prediction, and what it contradicts.
-    fn speak(
+    fn take_signal(
         &mut self,
         id: PredictionId,
         feedback: &Feedback,

@@ -18,14 +18,15 @@ use crate::model::{Target, Task};
 /// The effect of a second truth on the one that counts so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It says the same, and is the newer of the two or is not.
+    /// The same truth, of an older event.
     Repeats,
+    /// The same truth, of a newer event.
     Confirms,
-    /// It counts from now on.
+    /// Another truth, which counts from now on.
     Supersedes,
-    /// It is older than what counts.
+    /// Another truth, older than the one that counts.
     IsOlder,
-    /// It says another thing than another source did, whose word it may not supersede.
+    /// Another truth than that of another source, which its sender may not supersede.
     Contradicts,
 }
 
@@ -56,10 +57,11 @@ impl LastWord {
             };
         }
         let (newer, older) = if is_newer { (next, last) } else { (last, next) };
-        match newer.source == older.source || may_review(&newer.actor) {
-            true if is_newer => Verdict::Supersedes,
-            true => Verdict::IsOlder,
-            false => Verdict::Contradicts,
+        let may_supersede = newer.source == older.source || may_review(&newer.actor);
+        match (may_supersede, is_newer) {
+            (true, true) => Verdict::Supersedes,
+            (true, false) => Verdict::IsOlder,
+            (false, _) => Verdict::Contradicts,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::learn::algorithms::learned::Learned;
 use crate::learn::versions::tallies::Tallies;
 
 impl Learner {
-    pub(super) fn obey(
+    pub(super) fn carry_out(
         &mut self,
         command: &Command,
         lookup: &mut dyn CounterfactualLookup,

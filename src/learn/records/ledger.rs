@@ -12,19 +12,19 @@ pub enum Fate {
     Applied,
     /// Joined, and waiting until enough examples make up an update.
     Pending,
-    /// It came before, or its prediction has had this signal.
+    /// Sent before, or a signal that its prediction has had.
     Duplicate,
-    /// Another signal of its prediction counts instead: it was learned once and a newer one took its
-    /// place, or one that counts was there.
+    /// Another signal of its prediction counts instead: a newer one took the place of one that was
+    /// learned, or one that counts was there.
     Superseded,
-    /// Nothing here is meant by it: no prediction of this id, no such class, action or signal.
+    /// About nothing here: no prediction of this id, no such class, action or signal.
     Unmatched,
-    /// Its prediction waited too long or made room for newer ones.
+    /// About a prediction that waited too long or made room for newer ones.
     Expired,
     /// A reward after its window had closed; it corrects the default reward, where there is one.
     Late,
-    /// Its update was not finite and was rejected; or it contradicts what another source said, which
-    /// its sender may not supersede.
+    /// Rejected since its update was not finite; or a contradiction of another source, which its sender
+    /// may not supersede.
     Quarantined,
     /// Learned once, and taken back by a restore.
     Undone,

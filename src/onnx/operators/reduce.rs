@@ -13,13 +13,14 @@ fn reduce(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Va
     let tensor = call.floats(0)?;
     let rank = tensor.rank();
     let named = call.list_or_input("axes", 1)?.unwrap_or_default();
-    let mut axes: Vec<usize> = match named.is_empty() {
-        true if call.int("noop_with_empty_axes", 0)? != 0 => return Ok(call.value(0)?.clone()),
-        true => (0..rank).collect(),
-        false => named
-            .iter()
-            .map(|named| axis(*named, rank))
-            .collect::<Result<_, _>>()?,
+    if named.is_empty() && call.int("noop_with_empty_axes", 0)? != 0 {
+        return Ok(call.value(0)?.clone());
+    }
+    let mut axes: Vec<usize> = if named.is_empty() {
+        (0..rank).collect()
+    } else {
+        let named = named.iter().map(|named| axis(*named, rank));
+        named.collect::<Result<_, _>>()?
     };
     axes.sort_unstable();
     axes.dedup();

@@ -209,7 +209,7 @@ pub fn remove(disk: &Disk, checkpoints: &Path, position: u64) -> Result<(), Erro
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.
-pub fn sweep(disk: &Disk, checkpoints: &Path) -> Result<usize, Error> {
+pub(crate) fn sweep(disk: &Disk, checkpoints: &Path) -> Result<usize, Error> {
     let mut n_found = 0;
     for (path, file_name) in names(checkpoints)? {
         if !PASSING.iter().any(|prefix| file_name.starts_with(prefix)) {

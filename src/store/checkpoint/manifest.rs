@@ -24,11 +24,11 @@ const REASONS: [&str; 8] = [
 ];
 
 /// The reason that a checkpoint written at a clean stop gives.
-pub const STOP: &str = "stop";
+pub(crate) const STOP: &str = "stop";
 /// The reason that one gives which retention asked for.
-pub const RETAIN: &str = "retain";
+pub(crate) const RETAIN: &str = "retain";
 /// The reasons that make no version.
-pub const UNNAMED: [&str; 2] = [STOP, RETAIN];
+pub(crate) const UNNAMED: [&str; 2] = [STOP, RETAIN];
 
 /// The manifest of a checkpoint. Digests are in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -21,11 +21,10 @@ mod manifest;
 mod start;
 mod tensors;
 
-pub use folder::{
-    Checkpoint, Listed, list, load, manifest, positions, remove, replace, save, sweep,
-};
-pub use manifest::{Manifest, RETAIN, STOP, UNNAMED};
-pub use start::{
-    FOREIGN_BYTES_MAX, keep_file, load_start, read_foreign_file, read_onnx_file, read_text_file,
-};
-pub use tensors::{read_foreign, read_tensors, write_tensors};
+pub(crate) use folder::sweep;
+pub use folder::{Checkpoint, Listed, list, load, manifest, positions, remove, replace, save};
+pub use manifest::Manifest;
+pub(crate) use manifest::{RETAIN, STOP, UNNAMED};
+pub use start::{FOREIGN_BYTES_MAX, keep_file, load_start};
+pub(crate) use start::{read_foreign_file, read_onnx_file, read_text_file};
+pub(crate) use tensors::{read_tensors, write_tensors};

@@ -56,7 +56,7 @@ pub fn load_start(path: &Path, digest: &[u8; 32]) -> Result<Foreign, Error> {
 ///
 /// # Errors
 /// [`Error::Foreign`]: no such file. [`Error::Io`]: it cannot be read, or is too large.
-pub fn read_foreign_file(root: &Path, path: &Path) -> Result<(Vec<u8>, Foreign), Error> {
+pub(crate) fn read_foreign_file(root: &Path, path: &Path) -> Result<(Vec<u8>, Foreign), Error> {
     let bytes = read_whole(root, path, FOREIGN_BYTES_MAX)?;
     let foreign = read_foreign(&bytes).map_err(|malformed| Error::foreign(path, malformed.0))?;
     Ok((bytes, foreign))
@@ -66,7 +66,7 @@ pub fn read_foreign_file(root: &Path, path: &Path) -> Result<(Vec<u8>, Foreign),
 ///
 /// # Errors
 /// [`Error::Io`]: it cannot be read, or is too large.
-pub fn read_text_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_text_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
     read_whole(root, path, TEXT_BYTES_MAX)
 }
 
@@ -74,7 +74,7 @@ pub fn read_text_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read_text_file`].
-pub fn read_onnx_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_onnx_file(root: &Path, path: &Path) -> Result<Vec<u8>, Error> {
     read_whole(root, path, ONNX_BYTES_MAX)
 }
 

@@ -24,7 +24,7 @@ const RANK_MAX: usize = 8;
 ///
 /// # Errors
 /// [`Malformed`]: [`read_tensors`] would refuse the file.
-pub fn write_tensors(tensors: &Tensors) -> Result<Vec<u8>, Malformed> {
+pub(crate) fn write_tensors(tensors: &Tensors) -> Result<Vec<u8>, Malformed> {
     for (name, tensor) in &tensors.0 {
         check_name(name)?;
         check_shape(name, &tensor.shape, tensor.data.len() as u64)?;
@@ -43,7 +43,7 @@ pub fn write_tensors(tensors: &Tensors) -> Result<Vec<u8>, Malformed> {
 /// [`Malformed`]: a header over 1 MiB, over 4096 tensors, a name used twice or with other
 /// characters than `[A-Za-z0-9._-]`, a rank over 8, a type other than F32, F64, U32, U64 and U8,
 /// or places that do not cover the data exactly.
-pub fn read_tensors(bytes: &[u8]) -> Result<Tensors, Malformed> {
+pub(crate) fn read_tensors(bytes: &[u8]) -> Result<Tensors, Malformed> {
     check_header(bytes, width)?;
     let Foreign { tensors, others } = parse(bytes)?;
     match others.iter().next() {
@@ -57,7 +57,7 @@ pub fn read_tensors(bytes: &[u8]) -> Result<Tensors, Malformed> {
 ///
 /// # Errors
 /// As [`read_tensors`], but for the types.
-pub fn read_foreign(bytes: &[u8]) -> Result<Foreign, Malformed> {
+pub(crate) fn read_foreign(bytes: &[u8]) -> Result<Foreign, Malformed> {
     check_header(bytes, |dtype| {
         width(dtype).or(match dtype {
             "BOOL" | "I8" => Some(1),

@@ -93,7 +93,7 @@ fn the_default_keeps_the_classes_of_earlier_blocks() {
         "recent: {progressive:.3} on the way, {forgotten:.3} afterwards, retention {retention:.3}"
     );
     assert!(progressive > 0.95 && forgotten < kept - 0.1);
-    // What the stream's own score hides, this one shows.
+    // Retention shows the loss that progressive accuracy hides.
     assert!(retention < kept - 0.1);
 
     let mut everything = model("[learner]\nkeep = \"everything\"\n");

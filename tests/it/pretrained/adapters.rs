@@ -412,7 +412,10 @@ fn p9_adapters_that_cannot_be_are_refused() {
     );
     check("adapters = { layers = 3 }", "8 wide, and 2 layers of it");
     check("adapters = { rank = 9 }", "8 wide, and 2 layers of it");
-    check("adapters = { alpha = 2 }", "[input.adapters] has no key \"alpha\"");
+    check(
+        "adapters = { alpha = 2 }",
+        "[input.adapters] has no key \"alpha\"",
+    );
     let workspace = workspace(ADAPTED);
     workspace.describe(
         "m",

@@ -166,8 +166,7 @@ pub(super) fn answer(
 ) -> Result<Outputs, Error> {
     let (model, n_rows) = (learner.model(), prediction.ids.len());
     let of_row = |choice| {
-        let outputs = model.predict(&prediction.batch, choice);
-        let outputs = outputs.map_err(|error| Error::Answer(error.to_string()))?;
+        let outputs = model.predict(&prediction.batch, choice)?;
         Ok(row_of(&outputs, row, n_rows))
     };
     let drawn: Outputs = of_row(Choice::Drawn(&prediction.ids))?;

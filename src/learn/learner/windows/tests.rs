@@ -58,26 +58,26 @@ impl CounterfactualLookup for Kept {
     }
 }
 
-struct Room {
+struct Fixture {
     learner: Learner,
     kept: Kept,
 }
 
-impl Room {
-    fn new(toml: &str, windows_max: usize) -> Room {
+impl Fixture {
+    fn new(toml: &str, windows_max: usize) -> Fixture {
         let spec = Spec::parse(toml).expect("a description");
         let mut learner = Learner::new(Arc::new(spec));
         learner.windows_max = windows_max;
-        let mut room = Room {
+        let mut fixture = Fixture {
             learner,
             kept: Kept::default(),
         };
-        room.describe(0, toml);
-        room
+        fixture.describe(0, toml);
+        fixture
     }
 
     /// At so many seconds.
-    fn tell(&mut self, at_s: i64, event: Event) -> Step {
+    fn apply(&mut self, at_s: i64, event: Event) -> Step {
         let entry = Entry {
             position: self.learner.position() + 1,
             time: Time(at_s * 1_000_000),
@@ -88,7 +88,7 @@ impl Room {
         if let Some(version) = step.version.clone() {
             let state = (self.learner.learned().weights(), self.learner.state());
             self.kept.versions.insert(version.version, state);
-            self.tell(at_s, Event::Version(version));
+            self.apply(at_s, Event::Version(version));
         }
         step
     }
@@ -98,12 +98,12 @@ impl Room {
             toml: Spec::pin(toml, &[], REVISION),
             ..Description::default()
         };
-        self.tell(at_s, Event::Description(description));
+        self.apply(at_s, Event::Description(description));
     }
 
     fn order(&mut self, at_s: i64, order: Order) -> Step {
         let (actor, note) = Default::default();
-        self.tell(at_s, Event::Command(Command { order, actor, note }))
+        self.apply(at_s, Event::Command(Command { order, actor, note }))
     }
 
     /// Rows answered within one request.
@@ -130,11 +130,11 @@ impl Room {
             version: self.learner.version(),
             position,
         };
-        self.tell(at_s, Event::Prediction(prediction));
+        self.apply(at_s, Event::Prediction(prediction));
         ids
     }
 
-    fn say(&mut self, at_s: i64, id: PredictionId, signal: Signal) -> Option<Fate> {
+    fn feed_back(&mut self, at_s: i64, id: PredictionId, signal: Signal) -> Option<Fate> {
         let feedback = Feedback {
             feedback_id: format!("{}", self.learner.position()),
             subject: Subject::Prediction(id),
@@ -144,7 +144,7 @@ impl Room {
             tags: BTreeMap::new(),
             actor: String::new(),
         };
-        self.tell(at_s, Event::Feedback(feedback)).fate
+        self.apply(at_s, Event::Feedback(feedback)).fate
     }
 
     /// Ticks until nothing is due; how many it took.
@@ -152,7 +152,7 @@ impl Room {
         let now = Time(at_s * 1_000_000);
         let mut n_ticks = 0;
         while self.learner.next_tick().is_some_and(|due| due <= now) {
-            self.tell(at_s, Event::Tick(now));
+            self.apply(at_s, Event::Tick(now));
             n_ticks += 1;
         }
         n_ticks
@@ -166,166 +166,173 @@ impl Room {
 }
 
 /// The same story leads to the same under every bound, to the bit; gives the last.
-fn alike(toml: &str, story: impl Fn(&mut Room)) -> Room {
-    let rooms = BOUNDS.map(|windows_max| {
-        let mut room = Room::new(toml, windows_max);
-        story(&mut room);
-        room
+fn alike(toml: &str, story: impl Fn(&mut Fixture)) -> Fixture {
+    let fixtures = BOUNDS.map(|windows_max| {
+        let mut fixture = Fixture::new(toml, windows_max);
+        story(&mut fixture);
+        fixture
     });
-    let what = |room: &Room| {
+    let what = |fixture: &Fixture| {
         let (ledger, digest) = (
-            room.learner.ledger().clone(),
-            room.learner.learned().digest(),
+            fixture.learner.ledger().clone(),
+            fixture.learner.learned().digest(),
         );
-        (room.served(), ledger, digest, room.learner.next_tick())
+        (
+            fixture.served(),
+            ledger,
+            digest,
+            fixture.learner.next_tick(),
+        )
     };
-    for (room, bound) in rooms.iter().zip(BOUNDS) {
-        assert_eq!(what(room), what(&rooms[3]), "{bound} at a time");
+    for (fixture, bound) in fixtures.iter().zip(BOUNDS) {
+        assert_eq!(what(fixture), what(&fixtures[3]), "{bound} at a time");
     }
-    let [.., last] = rooms;
+    let [.., last] = fixtures;
     last
 }
 
 #[test]
 fn p8_windows_close_a_few_at_a_time_and_a_request_is_decoded_once() {
     for (bound, expected) in BOUNDS.into_iter().zip([45, 7, 1, 1]) {
-        let mut room = Room::new(TOML, bound);
-        room.predict(0, 40);
-        room.predict(1, 5);
-        assert_eq!(room.tick(30), expected, "{bound} at a time");
-        assert_eq!(room.learner.learned().n_examples(), 45);
-        assert_eq!(room.kept.n_read, 2, "{bound} at a time");
+        let mut fixture = Fixture::new(TOML, bound);
+        fixture.predict(0, 40);
+        fixture.predict(1, 5);
+        assert_eq!(fixture.tick(30), expected, "{bound} at a time");
+        assert_eq!(fixture.learner.learned().n_examples(), 45);
+        assert_eq!(fixture.kept.n_read, 2, "{bound} at a time");
     }
 }
 
 #[test]
 fn p2_the_bound_on_windows_does_not_show_in_what_is_learned() {
-    let room = alike(TOML, |room| {
-        room.predict(0, 40);
-        room.predict(1, 5);
-        room.tick(30);
+    let fixture = alike(TOML, |fixture| {
+        fixture.predict(0, 40);
+        fixture.predict(1, 5);
+        fixture.tick(30);
     });
-    assert_eq!(room.served(), (45.0, 11.25));
+    assert_eq!(fixture.served(), (45.0, 11.25));
 }
 
 #[test]
 fn p5_silence_before_a_restore_is_undone_by_it_whether_it_was_learned_yet_or_not() {
-    let room = alike(TOML, |room| {
-        let first = room.predict(0, 3)[0];
-        room.say(1, first, Signal::Reward(1.0));
-        room.order(2, Order::Checkpoint);
-        let ids = room.predict(3, 40);
-        room.order(30, Order::Restore { version: 2 });
-        room.tick(30);
-        let fate = room.say(31, ids[39], Signal::Reward(1.0));
+    let fixture = alike(TOML, |fixture| {
+        let first = fixture.predict(0, 3)[0];
+        fixture.feed_back(1, first, Signal::Reward(1.0));
+        fixture.order(2, Order::Checkpoint);
+        let ids = fixture.predict(3, 40);
+        fixture.order(30, Order::Restore { version: 2 });
+        fixture.tick(30);
+        let fate = fixture.feed_back(31, ids[39], Signal::Reward(1.0));
         assert_eq!(fate, Some(Fate::Late));
-        room.tick(60);
+        fixture.tick(60);
     });
     assert_eq!(
-        room.learner.learned().n_examples(),
+        fixture.learner.learned().n_examples(),
         2,
         "the reward and the late one"
     );
-    assert_eq!(room.served(), (43.0, 1.0 + 41.0 * 0.25 + 1.0));
+    assert_eq!(fixture.served(), (43.0, 1.0 + 41.0 * 0.25 + 1.0));
 }
 
 #[test]
 fn silence_earns_what_it_meant_when_its_window_ended() {
-    let room = alike(TOML, |room| {
-        room.predict(0, 40);
-        room.describe(30, &TOML.replace("0.25", "0.75"));
-        room.tick(30);
+    let fixture = alike(TOML, |fixture| {
+        fixture.predict(0, 40);
+        fixture.describe(30, &TOML.replace("0.25", "0.75"));
+        fixture.tick(30);
     });
-    assert_eq!(room.served(), (40.0, 10.0));
+    assert_eq!(fixture.served(), (40.0, 10.0));
 }
 
 #[test]
 fn what_makes_room_has_closed_before() {
     let toml = format!("{TOML}waiting_max = 20\n");
-    let room = alike(&toml, |room| {
-        room.predict(0, 20);
-        room.predict(30, 20);
-        assert_eq!(room.tick(30), 0);
+    let fixture = alike(&toml, |fixture| {
+        fixture.predict(0, 20);
+        fixture.predict(30, 20);
+        assert_eq!(fixture.tick(30), 0);
     });
-    assert_eq!(room.learner.learned().n_examples(), 20);
+    assert_eq!(fixture.learner.learned().n_examples(), 20);
 }
 
 #[test]
 fn what_has_waited_too_long_takes_no_feedback_whether_it_was_closed_yet_or_not() {
     let toml = format!("{TOML}[journal]\nage_max = '10s'\n");
-    let room = alike(&toml, |room| {
-        let ids = room.predict(0, 40);
-        let fate = room.say(30, ids[39], Signal::Label("a".to_owned()));
+    let fixture = alike(&toml, |fixture| {
+        let ids = fixture.predict(0, 40);
+        let fate = fixture.feed_back(30, ids[39], Signal::Label("a".to_owned()));
         assert_eq!(fate, Some(Fate::Expired));
-        room.tick(30);
-        room.tick(31);
+        fixture.tick(30);
+        fixture.tick(31);
     });
-    assert_eq!(room.learner.learned().n_examples(), 40);
+    assert_eq!(fixture.learner.learned().n_examples(), 40);
 }
 
 #[test]
 fn feedback_on_a_window_that_is_due_finds_it_closed() {
-    let rooms = BOUNDS.map(|windows_max| {
-        let mut room = Room::new(TOML, windows_max);
-        let ids = room.predict(0, 40);
+    let fixtures = BOUNDS.map(|windows_max| {
+        let mut fixture = Fixture::new(TOML, windows_max);
+        let ids = fixture.predict(0, 40);
         let fates = [
-            room.say(30, ids[39], Signal::Label("a".to_owned())),
-            room.say(30, ids[38], Signal::Reward(1.0)),
-            room.say(30, ids[37], Signal::PreferredOver(ids[36])),
+            fixture.feed_back(30, ids[39], Signal::Label("a".to_owned())),
+            fixture.feed_back(30, ids[38], Signal::Reward(1.0)),
+            fixture.feed_back(30, ids[37], Signal::PreferredOver(ids[36])),
         ];
         assert_eq!(
             fates,
             [Some(Fate::Applied), Some(Fate::Late), Some(Fate::Late)]
         );
-        room.tick(30);
-        let credited = ids.iter().map(|id| match room.learner.joins().find(*id) {
-            Found::Waiting(waiting) => waiting.credited,
-            other => panic!("{other:?}"),
-        });
+        fixture.tick(30);
+        let credited = ids
+            .iter()
+            .map(|id| match fixture.learner.joins().find(*id) {
+                Found::Waiting(waiting) => waiting.credited,
+                other => panic!("{other:?}"),
+            });
         assert_eq!(
-            room.served(),
+            fixture.served(),
             (40.0, 37.0 * 0.25 + 2.0),
             "{windows_max} at a time"
         );
         credited.collect::<Vec<_>>()
     });
-    rooms
+    fixtures
         .iter()
-        .for_each(|credited| assert_eq!(*credited, rooms[3]));
+        .for_each(|credited| assert_eq!(*credited, fixtures[3]));
 }
 
 #[test]
 fn a_shorter_window_is_not_held_up_by_an_older_longer_one() {
-    let room = alike(TOML, |room| {
-        let older = room.predict(0, 1)[0];
-        room.describe(1, &TOML.replace("window_s = 10", "window_s = 2"));
-        let newer = room.predict(2, 2);
-        let in_time = room.say(4, newer[0], Signal::Reward(1.0));
+    let fixture = alike(TOML, |fixture| {
+        let older = fixture.predict(0, 1)[0];
+        fixture.describe(1, &TOML.replace("window_s = 10", "window_s = 2"));
+        let newer = fixture.predict(2, 2);
+        let in_time = fixture.feed_back(4, newer[0], Signal::Reward(1.0));
         assert_eq!(in_time, Some(Fate::Applied));
         // It has ended, whatever still waits before it, and its silence is learned first.
-        let late = room.say(5, newer[1], Signal::Reward(1.0));
+        let late = fixture.feed_back(5, newer[1], Signal::Reward(1.0));
         assert_eq!(late, Some(Fate::Late));
-        assert_eq!(room.served(), (2.0, 2.0));
-        assert_eq!(room.learner.learned().n_examples(), 2);
-        let in_time = room.say(9, older, Signal::Reward(0.5));
+        assert_eq!(fixture.served(), (2.0, 2.0));
+        assert_eq!(fixture.learner.learned().n_examples(), 2);
+        let in_time = fixture.feed_back(9, older, Signal::Reward(0.5));
         assert_eq!(in_time, Some(Fate::Applied));
-        assert_eq!(room.served(), (3.0, 2.5));
+        assert_eq!(fixture.served(), (3.0, 2.5));
     });
-    assert_eq!(room.learner.next_tick(), None);
+    assert_eq!(fixture.learner.next_tick(), None);
 }
 
 #[test]
 fn p2_open_windows_are_those_of_the_state_that_was_saved() {
-    let mut room = Room::new(TOML, 1);
-    room.predict(0, 4);
-    room.describe(1, &TOML.replace("window_s = 10", "window_s = 2"));
-    let ids = room.predict(2, 3);
-    room.say(3, ids[1], Signal::Reward(1.0));
-    room.tell(7, Event::Tick(Time(7_000_000)));
-    let (weights, state) = (room.learner.learned().weights(), room.learner.state());
+    let mut fixture = Fixture::new(TOML, 1);
+    fixture.predict(0, 4);
+    fixture.describe(1, &TOML.replace("window_s = 10", "window_s = 2"));
+    let ids = fixture.predict(2, 3);
+    fixture.feed_back(3, ids[1], Signal::Reward(1.0));
+    fixture.apply(7, Event::Tick(Time(7_000_000)));
+    let (weights, state) = (fixture.learner.learned().weights(), fixture.learner.state());
     let mut loaded = Learner::load(weights, state).expect("what was saved");
     loaded.windows_max = 1;
-    assert!(loaded == room.learner);
+    assert!(loaded == fixture.learner);
 }
 
 #[test]
@@ -336,18 +343,18 @@ fn a_prediction_waits_as_long_as_it_may_whatever_the_window_became() {
         format!("{class}[feedback]\nwindow_s = {window_s}\n[journal]\nage_max = '100s'\n")
     };
     for others in [[10, 500, 20], [500, 10, 500], [10, 10, 700]] {
-        let mut room = Room::new(&toml(others[0]), 64);
+        let mut fixture = Fixture::new(&toml(others[0]), 64);
         let a = || Signal::Label("a".to_owned());
-        let first = room.predict(0, 2);
-        room.describe(1, &toml(others[1]));
-        let second = room.predict(40, 2);
-        room.describe(41, &toml(others[2]));
-        let third = room.predict(60, 1);
-        let (weights, state) = (room.learner.learned().weights(), room.learner.state());
-        assert!(Learner::load(weights, state).expect("what was saved") == room.learner);
+        let first = fixture.predict(0, 2);
+        fixture.describe(1, &toml(others[1]));
+        let second = fixture.predict(40, 2);
+        fixture.describe(41, &toml(others[2]));
+        let third = fixture.predict(60, 1);
+        let (weights, state) = (fixture.learner.learned().weights(), fixture.learner.state());
+        assert!(Learner::load(weights, state).expect("what was saved") == fixture.learner);
         let mut check = |at_s: i64, id: PredictionId, expected: Fate| {
             assert_eq!(
-                room.say(at_s, id, a()),
+                fixture.feed_back(at_s, id, a()),
                 Some(expected),
                 "{others:?} at {at_s}"
             );
@@ -357,18 +364,18 @@ fn a_prediction_waits_as_long_as_it_may_whatever_the_window_became() {
         check(140, second[0], Fate::Applied);
         check(141, second[1], Fate::Expired);
         check(160, third[0], Fate::Applied);
-        assert_eq!(room.learner.joins().len(), 1);
+        assert_eq!(fixture.learner.joins().len(), 1);
     }
     // A reward counts until its own window has ended.
     let bandit = |window_s: u64| {
         let toml = TOML.replace("window_s = 10", &format!("window_s = {window_s}"));
         format!("{toml}[journal]\nage_max = '20s'\n")
     };
-    let mut room = Room::new(&bandit(100), 64);
-    let ids = room.predict(0, 2);
-    room.describe(1, &bandit(10));
-    let fate = room.say(99, ids[0], Signal::Reward(1.0));
+    let mut fixture = Fixture::new(&bandit(100), 64);
+    let ids = fixture.predict(0, 2);
+    fixture.describe(1, &bandit(10));
+    let fate = fixture.feed_back(99, ids[0], Signal::Reward(1.0));
     assert_eq!(fate, Some(Fate::Applied));
-    let fate = room.say(101, ids[1], Signal::Reward(1.0));
+    let fate = fixture.feed_back(101, ids[1], Signal::Reward(1.0));
     assert_eq!(fate, Some(Fate::Expired));
 }

@@ -443,7 +443,7 @@ mod tests {
         }
         assert!(one.is_far_from(&other) && !one.is_far_from(&one));
         assert!(!one.is_far_from(&Scale::default()), "it has no scale yet");
-        // A constant had no scale: what was learned of it was its mean.
+        // A constant had no scale: only its mean was learned.
         let constant = observed(&[3.0; 5]);
         assert_eq!(constant.to(&other).apply(0.0), other.standardise(3.0));
         let wild = observed(&[-1e30, 1e30]);

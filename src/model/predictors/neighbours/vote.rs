@@ -214,15 +214,15 @@ fn estimates(
             }
         })
         .collect();
-    let mut hear = |action: usize, reward: f64, weight: f32| {
+    let mut add_reward = |action: usize, reward: f64, weight: f32| {
         sums[action].0 += weight / nearest * scale.standardise(reward);
         sums[action].1 += weight / nearest;
     };
     for (target, weight) in voters {
         match target {
-            Target::Reward { action, reward } => hear(action as usize, reward, weight),
+            Target::Reward { action, reward } => add_reward(action as usize, reward, weight),
             Target::BestAction(best) => (0..base_rates.counts.len()).for_each(|action| {
-                hear(action, f64::from(u8::from(action == best as usize)), weight);
+                add_reward(action, f64::from(u8::from(action == best as usize)), weight);
             }),
             Target::Class(_) | Target::Value(_) | Target::Correction { .. } => {}
         }

@@ -258,7 +258,10 @@ mod tests {
             "[policy]\nkind = \"linucb\"\n",
             "only learner.kind = \"analytic\"",
         );
-        check("[policy]\nkind = \"bold\"\n", "expected \"greedy\", \"epsilon\"");
+        check(
+            "[policy]\nkind = \"bold\"\n",
+            "expected \"greedy\", \"epsilon\"",
+        );
         check(
             "[policy]\nkind = \"epsilon\"\nepsilon = 2\n",
             "policy.epsilon = 2: expected a number from 0 to 1",
@@ -271,7 +274,10 @@ mod tests {
             "[policy]\nkind = \"softmax\"\ntemperature = 0\n",
             "larger than 0",
         );
-        check("[feedback]\naggregate = \"mean\"\n", "expected \"first\", \"sum\"");
+        check(
+            "[feedback]\naggregate = \"mean\"\n",
+            "expected \"first\", \"sum\"",
+        );
         check("[feedback]\ndefault_reward = inf\n", "a finite number");
         check(
             "[feedback]\nreward_max = 1e16\n",
