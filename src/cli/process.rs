@@ -2,9 +2,18 @@
 //!
 //! Invariant: a refusal of the system is ignored; the program runs without the setting.
 
+use super::rows::parquet_rows;
+
 /// Sets the process up; to be called first, while it has one thread.
 pub(crate) fn set_up() {
     raise_descriptor_limit();
+    // A panic there means that a file is damaged, and the command says so.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(parquet_rows::THREAD) {
+            report(panic);
+        }
+    }));
     // For speed alone, since the library computes in one thread anyway: without these candle counts
     // the processors anew at each product, from /proc/cpuinfo, and splits the product for all.
     // SAFETY: no other thread has been started, so nothing can read the environment meanwhile.

@@ -98,6 +98,7 @@ mod tests {
             let inputs = [Input {
                 name: "x".into(),
                 kind,
+                gaps: false,
             }];
             let batch = Batch {
                 n_rows: 1,

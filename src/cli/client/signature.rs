@@ -29,6 +29,7 @@ pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<Model
         Ok(Input {
             name: tensor.name,
             kind,
+            gaps: false,
         })
     });
     Ok(ModelSignature {

@@ -20,10 +20,12 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::output::print;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::decisions::{DecisionColumns, LoggedRows};
+use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::local_model::LocalModel;
 use crate::cli::run::prequential_run::RunArgs;
 use crate::cli::run::report::{CpuClock, RunReport, aligned};
+use crate::cli::run::usable::UnusableRows;
 use off_policy::{Mode, OffPolicyEvaluation, OffPolicyReport};
 use prequential::PrequentialEvaluation;
 
@@ -45,7 +47,7 @@ perennial evaluate [OPTIONS] --target <COLUMN> <MODEL_FOLDER>... <ROWS>
 #[derive(clap::Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folders that hold a model.toml, then the rows: CSV or JSON lines, plain or gzipped
+    /// Folders that hold a model.toml, then the rows: CSV, JSON or Parquet, packed or not; - reads stdin
     #[arg(value_name = "PATH", required_unless_present = "journal")]
     paths: Vec<PathBuf>,
     /// The column to predict
@@ -182,7 +184,9 @@ fn evaluate_logged(
     let mut opened = Vec::new();
     for (folder, progress) in paths.folders.iter().zip(RunProgress::of(names)) {
         let model = LocalModel::new(folder)?;
-        let decisions = LoggedRows::open(rows, columns, &ModelSignature::of(model.spec()))?;
+        let options = ReadOptions::of(&args.run_args.read);
+        let described = ModelSignature::of(model.spec());
+        let decisions = LoggedRows::open(rows, columns, &described, &options)?;
         opened.push((off_policy_evaluation(args, model, progress), decisions));
     }
     let interrupt = Interrupt::listen()?;
@@ -264,6 +268,7 @@ fn off_policy_evaluation(
         model,
         mode,
         progress,
+        unusable: UnusableRows::new(args.run_args.strict),
     }
 }
 

@@ -4,21 +4,17 @@
 
 mod event;
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use perennial::proto::perennial::v1::FeedbackReply;
 use perennial::proto::perennial::v1::feedback_reply::Status;
 use serde_json::json;
 
 use crate::cli::client::{self, Client, FeedbackStream};
 use crate::cli::output::print::{self, Progress};
+use crate::cli::rows::lines::Lines;
 use event::Refusal;
-
-/// A longer line is not an event.
-const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// The model, and the file of events.
 #[derive(clap::Args)]
@@ -40,17 +36,15 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
-    let mut reader = open(&args.file)?;
+    let mut lines = Lines::open(&args.file)?;
     let mut stream = FeedbackStream::open(
         client.learning.clone(),
         ReplyCounts::new(),
         ReplyCounts::take,
     );
     let mut n_malformed = 0;
-    for number in 1.. {
-        let line = next_line(&mut reader);
-        let line = line.with_context(|| format!("{}: line {number}", args.file.display()))?;
-        let Some(line) = line else { break };
+    while let Some(line) = lines.next(0)? {
+        let number = lines.number();
         if line.trim().is_empty() {
             continue;
         }
@@ -148,30 +142,5 @@ fn note(line: u64, refusal: &Refusal) {
     match field.as_str() {
         "" => print::note(format_args!("line {line}: {sentence}")),
         field => print::note(format_args!("line {line}: {field}: {sentence}")),
-    }
-}
-
-fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    Ok(Box::new(BufReader::new(file)))
-}
-
-/// The next line, or nothing at the end.
-fn next_line(reader: &mut dyn BufRead) -> anyhow::Result<Option<String>> {
-    let mut line = Vec::new();
-    let n_bytes = reader
-        .take(LINE_BYTES_MAX + 1)
-        .read_until(b'\n', &mut line)?;
-    ensure!(
-        n_bytes as u64 <= LINE_BYTES_MAX,
-        "longer than {} MiB",
-        LINE_BYTES_MAX >> 20
-    );
-    match n_bytes {
-        0 => Ok(None),
-        _ => Ok(Some(String::from_utf8(line)?)),
     }
 }

@@ -21,13 +21,20 @@ use perennial::event::ModelName;
 
 use crate::cli::output::print;
 use crate::cli::rows::decisions::DecisionColumns;
-use crate::cli::rows::{Rows, find_column};
+use crate::cli::rows::lines::shown;
+use crate::cli::rows::options::{ReadArgs, ReadOptions};
+use crate::cli::rows::{Cell, Rows};
+use crate::cli::run::usable::UnusableRows;
 use column_stats::ColumnStats;
 use draft::{Draft, ExcludedColumn, Task};
 use goal::Goal;
 use logged_columns::{LoggedColumn, logged_columns};
 use selection::Selection;
 use target::TargetStats;
+
+/// The hint where a file may have no header.
+const LOOKS_LIKE_DATA: &str = "the first row looks like data, and was read as the header: with \
+    --no-header it is a row, and the columns are column_1, column_2 and so on";
 
 /// The file of rows, and the target or the columns of logged decisions.
 #[derive(clap::Args)]
@@ -38,7 +45,7 @@ Examples:
 pub(crate) struct Args {
     /// The name of the new model
     name: ModelName,
-    /// CSV or JSON lines, plain or gzipped
+    /// CSV, JSON or Parquet, packed or not
     rows: PathBuf,
     /// The column to predict
     #[arg(long, value_name = "COLUMN", required_unless_present = "action")]
@@ -52,6 +59,8 @@ pub(crate) struct Args {
     /// The folder of models
     #[arg(long, default_value = "models")]
     models: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
 }
 
 /// Drafts a description from the file, and prints its path.
@@ -61,7 +70,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(columns)) => Goal::Decisions(columns),
         (None, None) => bail!("--target is missing"),
     };
-    let draft = draft(&args.rows, goal)?;
+    let draft = draft(&args.rows, goal, &ReadOptions::of(&args.read))?;
+    draft.notes.iter().for_each(print::note);
     let path = write(&args.models, &args.name, &draft)?;
     print::line(path.display())
 }
@@ -71,41 +81,59 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// The file is malformed, has no such target or one that the task cannot learn, or has no column
 /// left as an input.
-pub(crate) fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
-    let rows = Rows::open(path)?;
-    let of_file = || path.display().to_string();
+pub(crate) fn draft(path: &Path, goal: Goal, options: &ReadOptions) -> anyhow::Result<Draft> {
+    let mut rows = Rows::open(path, options)?;
+    let decimals = rows.form().decimals;
+    let mut notes = rows.notes();
+    if rows.looks_like_data() {
+        notes.push(LOOKS_LIKE_DATA.to_owned());
+    }
+    let of_file = || shown(path);
     let (target, task) = match goal {
         Goal::Target(target, task) => (target, task),
         Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
     };
-    let target_index = find_column(rows.columns(), target).with_context(of_file)?;
-    let logged_columns = logged_columns(rows.columns(), goal).with_context(of_file)?;
-    let names = rows.columns().iter().enumerate();
-    let mut stats: Vec<(usize, ColumnStats)> = names
-        .filter(|&(index, _)| index != target_index)
-        .filter(|&(index, _)| logged_columns.iter().all(|logged| logged.column != index))
-        .map(|(index, name)| (index, ColumnStats::new(name)))
-        .collect();
-    ensure!(
-        !stats.is_empty(),
-        "{}: no column besides the target",
-        of_file()
-    );
-    let mut target_stats = TargetStats::new(target);
-    let mut n_rows = 0;
-    for row in rows {
-        let row = row?;
+    let target_index = rows.column(target).with_context(of_file)?;
+    let logged_columns = logged_columns(&mut rows, goal).with_context(of_file)?;
+    let nothing = Cell::Text(String::new());
+    let is_feature = |index: usize| {
+        index != target_index && logged_columns.iter().all(|logged| logged.column != index)
+    };
+    let mut stats: Vec<(usize, ColumnStats)> = Vec::new();
+    let mut target_stats = TargetStats::new(target, decimals);
+    let mut unusable = UnusableRows::new(false);
+    let (mut n_rows, mut n_known) = (0, 0);
+    while let Some(row) = rows.next() {
+        let Some(row) = unusable.sort(row)? else {
+            continue;
+        };
+        // Keys of JSON may come later.
+        let new = rows.columns().iter().enumerate().skip(n_known);
+        let new = new.filter(|(index, _)| is_feature(*index));
+        stats.extend(new.map(|(index, name)| (index, ColumnStats::new(name, n_rows, decimals))));
+        n_known = rows.columns().len();
         for logged in &logged_columns {
             logged.check(&row).with_context(of_file)?;
         }
         let label = row.target(target_index).with_context(of_file)?;
         let label = label.map(|text| target_stats.add(row.line, text));
         for (index, column) in &mut stats {
-            column.add(n_rows, &row.cells[*index], label.as_ref());
+            let cell = row.cells.get(*index).unwrap_or(&nothing);
+            column.add(n_rows, cell, label.as_ref());
         }
         n_rows += 1;
     }
+    notes.extend(rows.closing_notes());
+    notes.extend(unusable.notes());
+    if n_rows == 0 && unusable.n_rows() > 0 {
+        bail!("{}", unusable.notes().join("; "));
+    }
     ensure!(n_rows > 0, "{}: no rows below the header", of_file());
+    ensure!(
+        !stats.is_empty(),
+        "{}: no column besides the target",
+        of_file()
+    );
     let choice = target_stats.choose(task).with_context(of_file)?;
     let stats: Vec<ColumnStats> = stats.into_iter().map(|(_, column)| column).collect();
     let Selection {
@@ -128,6 +156,7 @@ pub(crate) fn draft(path: &Path, goal: Goal) -> anyhow::Result<Draft> {
         labels: choice.labels,
         inputs,
         excluded,
+        notes,
     })
 }
 
@@ -178,7 +207,11 @@ mod tests {
 
     /// A draft for the target `y`.
     pub(super) fn drafted(text: &str, task: Option<Task>) -> anyhow::Result<Draft> {
-        draft(file(text).path(), Goal::Target("y", task))
+        draft(
+            file(text).path(),
+            Goal::Target("y", task),
+            &ReadOptions::default(),
+        )
     }
 
     #[test]
@@ -191,7 +224,7 @@ mod tests {
         check("x,z\n1,2\n", ": no column \"y\"; the file has \"x\", \"z\"");
         check("y\na\nb\n", ": no column besides the target");
         check(
-            ",x,y\n0,1,a\n1,1,b\n",
+            ",x,y\n,1,a\n,1,b\n",
             ": no column to learn from: \"\": it has no name; \"x\": constant (1)",
         );
         check(
@@ -203,7 +236,10 @@ mod tests {
 
     #[test]
     fn decisions_make_a_bandit_that_sees_neither_reward_nor_propensity() {
-        let drafted = |text: &str| draft(file(text).path(), Goal::Decisions(["y", "r", "p"]));
+        let drafted = |text: &str| {
+            let goal = Goal::Decisions(["y", "r", "p"]);
+            draft(file(text).path(), goal, &ReadOptions::default())
+        };
         let sound = drafted("x,r,y,p\n5,0,b,0.5\n2,,a,1\n3,2,b,0.25\n").unwrap();
         assert_eq!(sound.task, Task::Bandit);
         assert_eq!(sound.task_reason, "logged decisions; 2 actions in \"y\"");
@@ -253,7 +289,7 @@ mod tests {
         if !path.exists() {
             return passed_over::pass_over(&format!("no {}; set PERENNIAL_DATA", path.display()));
         }
-        let draft = draft(&path, Goal::Target("label", None)).unwrap();
+        let draft = draft(&path, Goal::Target("label", None), &ReadOptions::default()).unwrap();
         let got = draft.inputs.iter();
         let got = got.map(|input| format!("{:?} {}", input.kind, input.name));
         assert_eq!(got.collect::<Vec<_>>(), inputs, "{name}");

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
 use crate::cli::output::print;
+use crate::cli::rows::lines;
+use crate::cli::rows::options::{ReadArgs, ReadOptions};
 use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
+use crate::cli::run::usable::UnusableRows;
 
 /// The model, and the rows.
 #[derive(clap::Args)]
@@ -22,9 +25,14 @@ pub(crate) struct Args {
     /// One value of one row; a vector as [1, 2, 3]
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// Rows: CSV or JSON lines, plain or gzipped
+    /// Rows: CSV, JSON or Parquet, packed or not; - reads stdin
     #[arg(long)]
     file: Option<PathBuf>,
+    /// Stop at the first row that cannot be used
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    read: ReadArgs,
     #[command(flatten)]
     client: client::Args,
 }
@@ -40,31 +48,49 @@ fn setting(text: &str) -> anyhow::Result<(String, String)> {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let inputs = client.describe(&args.model).await?.inputs;
-    let batches: Box<dyn Iterator<Item = anyhow::Result<Batch>>> = match &args.file {
-        None => Box::new(std::iter::once(row(&args.set, &inputs))),
-        Some(path) => {
-            let rows = Rows::open(path)?;
-            let of_file = || path.display().to_string();
-            let layout = Layout::new(rows.columns(), &inputs).with_context(of_file)?;
-            Box::new(rows.map(move |row| layout.batch(&row?).with_context(of_file)))
-        }
+    let Some(path) = &args.file else {
+        return answer(&mut client, &args, &inputs, &row(&args.set, &inputs)?).await;
     };
-    for batch in batches {
-        let request = PredictRequest {
-            model: &args.model,
-            inputs: &inputs,
-            batch: &batch?,
-            min_position: 0,
-            is_journaled: true,
-        };
-        let answer = client.predict(request.message()).await?;
-        if args.client.json {
-            print::line(object(&answer))?;
-        } else {
-            print::line(line(&answer))?;
+    let mut rows = Rows::open(path, &ReadOptions::of(&args.read))?;
+    let of_file = || lines::shown(path);
+    let mut layout = Layout::of_rows(&mut rows, &inputs).with_context(of_file)?;
+    rows.notes().iter().for_each(print::note);
+    let mut unusable = UnusableRows::new(args.strict);
+    for row in rows.by_ref() {
+        let batch = row.and_then(|row| layout.batch(&row).with_context(of_file));
+        if let Some(batch) = unusable.sort(batch)? {
+            answer(&mut client, &args, &inputs, &batch).await?;
         }
     }
+    let notes = [
+        rows.closing_notes(),
+        layout.closing_notes(),
+        unusable.notes(),
+    ];
+    notes.iter().flatten().for_each(print::note);
     Ok(())
+}
+
+/// Requests one prediction, and prints the answer.
+async fn answer(
+    client: &mut Client,
+    args: &Args,
+    inputs: &[Input],
+    batch: &Batch,
+) -> anyhow::Result<()> {
+    let request = PredictRequest {
+        model: &args.model,
+        inputs,
+        batch,
+        min_position: 0,
+        is_journaled: true,
+    };
+    let answer = client.predict(request.message()).await?;
+    if args.client.json {
+        print::line(object(&answer))
+    } else {
+        print::line(line(&answer))
+    }
 }
 
 /// The row of the `--set` options.
@@ -98,7 +124,7 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
             quoted(&input.name)
         );
     }
-    let layout = Layout::new(&names, inputs)?;
+    let mut layout = Layout::new(&names, inputs)?;
     layout.batch(&Row { line: 1, cells }).context("--set")
 }
 
@@ -167,6 +193,7 @@ mod tests {
         ]
         .map(|(name, kind)| Input {
             name: name.into(),
+            gaps: false,
             kind,
         })
     }

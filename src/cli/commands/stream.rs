@@ -12,10 +12,13 @@ use uuid::Uuid;
 
 use crate::cli::client::{self, Client};
 use crate::cli::interrupt::Interrupt;
+use crate::cli::output::print;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::LabelledRows;
+use crate::cli::rows::options::ReadOptions;
 use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
+use crate::cli::run::usable::UnusableRows;
 use stream_run::{StreamRun, members};
 
 /// The model, its rows and its target.
@@ -24,7 +27,7 @@ use stream_run::{StreamRun, members};
 pub(crate) struct Args {
     /// The model's name
     model: String,
-    /// CSV or JSON lines, plain or gzipped
+    /// CSV, JSON or Parquet, packed or not; - reads stdin
     rows: PathBuf,
     /// The column to predict
     #[arg(long, value_name = "COLUMN")]
@@ -42,7 +45,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
-    let rows = LabelledRows::open(&args.rows, &args.target, &described)?;
+    let options = ReadOptions::of(&args.run.read);
+    let mut file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
+    file.notes().iter().for_each(print::note);
     let members = members(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
     let mut stream = StreamRun {
@@ -56,9 +61,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         acknowledgements: Latencies::new(),
         acknowledged: 0,
         last: None,
+        unusable: UnusableRows::new(args.run.strict),
+        options,
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
-    let rows = rows.take(limit).take_while(|_| !interrupt.is_set());
+    let rows = file
+        .by_ref()
+        .take(limit)
+        .take_while(|_| !interrupt.is_set());
     if args.open {
         stream.open(rows).await?;
     } else {
@@ -72,7 +82,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     // Part of a test is no estimate of the whole.
     let test = test.filter(|_| !interrupt.is_set());
-    let report = stream.report(members, seconds, test).await?;
+    let mut report = stream.report(members, seconds, test).await?;
+    report.warnings.splice(0..0, file.closing_notes());
     report.print(args.client.json)?;
     interrupt.end()
 }

@@ -11,8 +11,11 @@ use perennial::model::Task;
 
 use super::file::Rows;
 use super::layout::Layout;
-use super::row::{Row, find_column, number, quoted};
-use crate::cli::rows::signature::ModelSignature;
+use super::lines::shown;
+use super::number::{Decimals, finite, is_gap};
+use super::options::ReadOptions;
+use super::row::{Row, Unusable, quoted};
+use super::signature::ModelSignature;
 
 /// The columns of logged decisions, as options: all three or none.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -61,6 +64,7 @@ pub(crate) struct LoggedRows {
     layout: Layout,
     task: Task,
     rewards: [f64; 2],
+    decimals: Decimals,
     action: (usize, String),
     reward: (usize, String),
     propensity: (usize, String),
@@ -75,21 +79,23 @@ impl LoggedRows {
         path: &Path,
         columns: [&str; 3],
         described: &ModelSignature,
+        options: &ReadOptions,
     ) -> anyhow::Result<LoggedRows> {
         if !matches!(described.task, Task::Bandit { .. }) {
             let task = described.task.word();
             bail!("--action: the model's task is {task}, and only a bandit learns from decisions");
         }
-        let rows = Rows::open(path)?;
-        let of_file = || path.display().to_string();
+        let mut rows = Rows::open(path, options)?;
+        let of_file = || shown(path);
         let find = |name: &str| {
-            let column = find_column(rows.columns(), name).with_context(of_file)?;
+            let column = rows.column(name).with_context(of_file)?;
             anyhow::Ok((column, name.to_owned()))
         };
         let [action, reward, propensity] = columns.map(find);
         Ok(LoggedRows {
             path: path.to_owned(),
-            layout: Layout::new(rows.columns(), &described.inputs).with_context(of_file)?,
+            layout: Layout::of_rows(&mut rows, &described.inputs).with_context(of_file)?,
+            decimals: rows.form().decimals,
             task: described.task.clone(),
             rewards: described.rewards,
             action: action?,
@@ -99,9 +105,11 @@ impl LoggedRows {
         })
     }
 
-    fn logged(&self, row: &Row) -> anyhow::Result<LoggedRow> {
+    fn logged(&mut self, row: &Row) -> anyhow::Result<LoggedRow> {
+        let batch = self.layout.batch(row)?;
+        let decimals = self.decimals;
         Ok(LoggedRow {
-            batch: self.layout.batch(row)?,
+            batch,
             action: cell(row, &self.action, |text| {
                 let text = text.context("no action")?;
                 let index = self.task.index(text);
@@ -109,11 +117,12 @@ impl LoggedRows {
             })?,
             propensity: cell(row, &self.propensity, |text| {
                 let text = text.context("no propensity")?;
-                let value = number(text).filter(|&value| value > 0.0 && value <= 1.0);
+                let value = finite(text, decimals).filter(|&value| value > 0.0 && value <= 1.0);
                 value.with_context(|| format!("{} is no probability in (0, 1]", quoted(text)))
             })?,
             reward: cell(row, &self.reward, |text| match text {
                 None => Ok(None),
+                Some(text) if is_gap(text) => Ok(None),
                 Some(text) => self.reward(text).map(Some),
             })?,
         })
@@ -122,7 +131,7 @@ impl LoggedRows {
     /// Parses a reward, within the range that the model accepts.
     fn reward(&self, text: &str) -> anyhow::Result<f64> {
         let [min, max] = self.rewards;
-        match number(text).filter(|value| value.is_finite()) {
+        match finite(text, self.decimals) {
             None => bail!("{} is not a finite number", quoted(text)),
             Some(reward) if (min..=max).contains(&reward) => Ok(reward),
             Some(_) => bail!(
@@ -143,7 +152,13 @@ fn cell<T>(
         Ok(text) => read(text),
         Err(_) => Err(anyhow!("a list, expected one value")),
     };
-    value.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+    value.map_err(|why| {
+        let (line, name) = (row.line, quoted(name));
+        anyhow::Error::new(Unusable {
+            reason: format!("column {name}: no value of a logged decision"),
+            sentence: format!("line {line}: column {name}: {why}"),
+        })
+    })
 }
 
 impl Iterator for LoggedRows {
@@ -155,7 +170,7 @@ impl Iterator for LoggedRows {
             Err(error) => Err(error),
             Ok(row) => {
                 let logged = self.logged(&row);
-                logged.with_context(|| self.path.display().to_string())
+                logged.with_context(|| shown(&self.path))
             }
         })
     }
@@ -178,7 +193,12 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let described = ModelSignature::of(&spec);
-        let rows = LoggedRows::open(file.path(), ["act", "earned", "p"], &described)?;
+        let rows = LoggedRows::open(
+            file.path(),
+            ["act", "earned", "p"],
+            &described,
+            &ReadOptions::default(),
+        )?;
         let parsed = rows.map(|logged| {
             let LoggedRow {
                 action,

@@ -1,24 +1,33 @@
-//! CSV as RFC 4180 has it: the fields of one record.
+//! CSV as RFC 4180 has it, with any separator: the fields of one record.
 //!
 //! Invariant: a record has the number of its first line, however many lines its quoted fields span.
-//! Lenient in one thing: a quote inside a field that does not begin with one stands for itself.
+//! Lenient in three things: blanks around a field that is not quoted do not belong to it; a quote
+//! inside a field that does not begin with one stands for itself; and between tabs, where texts are
+//! seldom quoted, so does a quote whose field does not end on its line.
 
 use anyhow::bail;
 
 use super::lines::Lines;
 
+/// A separator of runs of blanks.
+pub(super) const BLANKS: char = ' ';
+
 /// The next record and the line it begins on; blank lines between records are passed over.
-pub(super) fn next_record(lines: &mut Lines) -> anyhow::Result<Option<(u64, Vec<String>)>> {
+pub(super) fn next_record(
+    lines: &mut Lines,
+    separator: char,
+) -> anyhow::Result<Option<(u64, Vec<String>)>> {
     let mut line = loop {
         match lines.next(0)? {
             None => return Ok(None),
+            Some(line) if line.trim().is_empty() && separator != '\t' => continue,
             Some(line) if is_end(&line) => continue,
             Some(line) => break line,
         }
     };
     let first_line = lines.number();
     let mut n_bytes = line.len();
-    let mut record = Record::default();
+    let mut record = Record::new(separator);
     loop {
         match record.take(&line) {
             Taken::Whole => return Ok(Some((first_line, record.fields))),
@@ -36,6 +45,27 @@ pub(super) fn next_record(lines: &mut Lines) -> anyhow::Result<Option<(u64, Vec<
     }
 }
 
+/// The records among the first lines of a file, each with the index of its first line; none where
+/// the separator makes nonsense of a quote.
+pub(super) fn sampled(lines: &[String], separator: char) -> Option<Vec<(usize, Vec<String>)>> {
+    let mut records = Vec::new();
+    let mut open: Option<(usize, Record)> = None;
+    for (index, line) in lines.iter().enumerate() {
+        if open.is_none() && line.trim().is_empty() {
+            continue;
+        }
+        let (first, mut record) = open
+            .take()
+            .unwrap_or_else(|| (index, Record::new(separator)));
+        match record.take(line) {
+            Taken::Whole => records.push((first, record.fields)),
+            Taken::Open => open = Some((first, record)),
+            Taken::Malformed => return None,
+        }
+    }
+    Some(records)
+}
+
 enum Taken {
     /// The record ends with this line.
     Whole,
@@ -44,14 +74,22 @@ enum Taken {
     Malformed,
 }
 
-#[derive(Default)]
 struct Record {
+    separator: char,
     fields: Vec<String>,
     /// The quoted field that is not closed yet.
     open: Option<String>,
 }
 
 impl Record {
+    fn new(separator: char) -> Record {
+        Record {
+            separator,
+            fields: Vec::new(),
+            open: None,
+        }
+    }
+
     fn take(&mut self, line: &str) -> Taken {
         let mut rest = line;
         loop {
@@ -69,23 +107,88 @@ impl Record {
                     continue;
                 }
                 self.fields.push(field);
-                match after.strip_prefix(',') {
-                    Some(after) => rest = after,
-                    None if is_end(after) => return Taken::Whole,
-                    None => return Taken::Malformed,
+                match self.after_field(after) {
+                    After::Next(after) => rest = after,
+                    After::End => return Taken::Whole,
+                    After::Text => return Taken::Malformed,
                 }
-            } else if let Some(after) = rest.strip_prefix('"') {
+                continue;
+            }
+            rest = self.without_blanks(rest);
+            if self.separator == BLANKS && is_end(rest) {
+                return Taken::Whole;
+            }
+            if let Some(after) = rest.strip_prefix('"')
+                && self.is_quoted(after)
+            {
                 self.open = Some(String::new());
                 rest = after;
-            } else if let Some((field, after)) = rest.split_once(',') {
-                self.fields.push(field.to_owned());
-                rest = after;
-            } else {
-                self.fields.push(without_end(rest).to_owned());
+                continue;
+            }
+            let end = match self.separator {
+                BLANKS => rest.find([' ', '\t']),
+                separator => rest.find(separator),
+            };
+            let Some(end) = end else {
+                self.fields.push(without_end(rest).trim_end().to_owned());
                 return Taken::Whole;
+            };
+            self.fields.push(rest[..end].trim_end().to_owned());
+            // Blanks and tabs are as long as the separator that they stand for.
+            rest = &rest[end + self.separator.len_utf8()..];
+        }
+    }
+
+    /// A rest of a line from its next field on.
+    fn without_blanks<'a>(&self, rest: &'a str) -> &'a str {
+        match self.separator {
+            '\t' => rest.trim_start_matches(' '),
+            _ => rest.trim_start_matches([' ', '\t']),
+        }
+    }
+
+    /// What follows a closing quote.
+    fn after_field<'a>(&self, after: &'a str) -> After<'a> {
+        let trimmed = self.without_blanks(after);
+        if is_end(trimmed) {
+            After::End
+        } else if self.separator == BLANKS {
+            match trimmed.len() < after.len() {
+                true => After::Next(trimmed),
+                false => After::Text,
+            }
+        } else {
+            match trimmed.strip_prefix(self.separator) {
+                Some(after) => After::Next(after),
+                None => After::Text,
             }
         }
     }
+
+    /// True unless a quote between tabs stands for itself.
+    fn is_quoted(&self, after: &str) -> bool {
+        if self.separator != '\t' {
+            return true;
+        }
+        let mut rest = after;
+        while let Some((_, after)) = rest.split_once('"') {
+            match after.strip_prefix('"') {
+                Some(after) => rest = after,
+                None => return !matches!(self.after_field(after), After::Text),
+            }
+        }
+        false
+    }
+}
+
+/// What follows a closing quote.
+enum After<'a> {
+    /// The next field.
+    Next(&'a str),
+    /// The end of the line.
+    End,
+    /// Text, where there should be none.
+    Text,
 }
 
 fn is_end(rest: &str) -> bool {
@@ -112,12 +215,12 @@ mod tests {
         check("a,b\r\n1,2\r\n3,4", "a|b 2: 1|2 3: 3|4");
         check("\u{feff}a,b\n1,2\n", "a|b 2: 1|2");
         check("a,b\n\n\r\n1,2\n", "a|b 4: 1|2");
-        check("a,b\n,\n", "a|b 2: |");
+        check("a,b\n,\n1,\n", "a|b 3: 1|");
         check("a,b\n\"1,2\",\"x\ny\"\n3,4\n", "a|b 2: 1,2|x\ny 4: 3|4");
         check("a,b\n\"\n\n\",2\n3,4\n", "a|b 2: \n\n|2 5: 3|4");
         check("a\n\"say \"\"hi\"\"\"\n", "a 2: say \"hi\"");
         check("\"a,b\",c\n5\" pipe,\"\"\n", "a,b|c 2: 5\" pipe|");
-        check("é, b\n1,ü\n", "é| b 2: 1|ü");
+        check("é, b\n1,ü\n", "é|b 2: 1|ü");
         check("a,b\n", "a|b");
     }
 }

@@ -1,119 +1,200 @@
-//! The rows of a file, in the format that its first byte shows.
+//! The rows of a file, in the format that its first bytes show.
 //!
-//! Invariant: a row has one cell for each column.
+//! Invariant: a row has one cell for each column that was known when it was read; columns are only
+//! ever added, behind the others.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::delimited;
-use super::json_lines;
-use super::lines::Lines;
-use super::row::{Cell, Row, quoted};
+use super::json_lines::Objects;
+use super::lines::{Found, Lines, shown};
+use super::number::Decimals;
+use super::options::ReadOptions;
+use super::parquet_rows::ParquetRows;
+use super::row::{Cell, Row, Unusable, find_column, quoted};
+use super::source::{Opened, is_stdin, open};
+use super::table::Table;
 
-/// The rows of a file, one after the other; they end after the first error.
+/// Columns of JSON, whose keys may differ from row to row.
+const COLUMNS_MAX: usize = 10_000;
+/// Rows of standard input that are read ahead for a key that the first one lacks.
+const ROWS_AHEAD_MAX: usize = 1000;
+
+/// The rows of a file, one after the other; they end after the first error that is not of one row.
 pub(crate) struct Rows {
-    lines: Lines,
-    format: Format,
+    path: PathBuf,
+    body: Body,
     columns: Vec<String>,
-    /// The first JSON object, read already because its keys are the columns.
-    pending: Option<Row>,
+    places: HashMap<String, usize>,
+    /// Rows read ahead.
+    ready: VecDeque<anyhow::Result<Row>>,
     has_ended: bool,
+    /// True once all keys of a file of JSON are known.
+    is_scanned: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Format {
-    Delimited,
-    JsonLines,
+enum Body {
+    Table(Box<Table>),
+    Json(Objects),
+    Parquet(ParquetRows),
+}
+
+/// How a file turned out to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Form {
+    /// None of formats without one.
+    pub separator: Option<char>,
+    pub decimals: Decimals,
+    pub encoding: Found,
 }
 
 impl Rows {
-    /// Opens a file and reads its columns: the header of a CSV, the keys of the first object.
+    /// Opens a file, `-` for standard input, and reads its columns: the header of a CSV, the keys of
+    /// the first object.
     ///
     /// # Errors
-    /// The file cannot be read, has no columns, or has a name twice.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Rows> {
-        let mut lines = Lines::open(path)?;
-        let format = match lines.first_byte() {
-            Some(b'{') => Format::JsonLines,
-            _ => Format::Delimited,
+    /// The file cannot be read, is of no known format, or has no columns.
+    pub(crate) fn open(path: &Path, options: &ReadOptions) -> anyhow::Result<Rows> {
+        let mut rows = Rows {
+            path: path.to_owned(),
+            body: body(path, options)?,
+            columns: Vec::new(),
+            places: HashMap::new(),
+            ready: VecDeque::new(),
+            has_ended: false,
+            is_scanned: false,
         };
-        let (columns, pending) = match format {
-            Format::Delimited => {
-                let header = delimited::next_record(&mut lines)?;
-                let (_, columns) = header.with_context(|| is_empty(path))?;
-                (columns, None)
-            }
-            Format::JsonLines => {
-                let object = json_lines::next_object(&mut lines)?;
-                let (line, fields) = object.with_context(|| is_empty(path))?;
-                let (columns, cells) = fields.into_iter().unzip();
-                (columns, Some(Row { line, cells }))
+        let columns = match &rows.body {
+            Body::Table(table) => table.columns.clone(),
+            Body::Parquet(parquet) => parquet.columns().to_vec(),
+            Body::Json(_) => {
+                let first = rows.read()?;
+                rows.has_ended = first.is_none();
+                rows.ready.extend(first.map(Ok));
+                rows.columns.clone()
             }
         };
-        let mut names = HashSet::new();
-        if columns.is_empty() {
+        if columns.iter().all(String::is_empty) {
             bail!(is_empty(path));
         }
-        if let Some(twice) = columns.iter().find(|&column| !names.insert(column)) {
-            let why = format!("column {} stands there twice", quoted(twice));
-            bail!(lines.refusal(lines.number(), why));
-        }
-        Ok(Rows {
-            lines,
-            format,
-            columns,
-            pending,
-            has_ended: false,
-        })
+        rows.columns = columns;
+        let places = rows.columns.iter().cloned().zip(0..);
+        rows.places = places.collect();
+        Ok(rows)
     }
 
-    /// The names of the columns, in order, each once.
+    /// The names of the columns by now, in order, each once but for those of nothing.
     pub(crate) fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    fn read(&mut self) -> anyhow::Result<Option<Row>> {
-        match self.format {
-            Format::Delimited => match delimited::next_record(&mut self.lines)? {
-                Some((line, fields)) => self.record(line, fields).map(Some),
-                None => Ok(None),
+    /// The place of a column; of JSON, whose first objects may lack it, the file is looked through.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) fn column(&mut self, name: &str) -> anyhow::Result<usize> {
+        if !self.places.contains_key(name) && matches!(self.body, Body::Json(_)) {
+            self.look_for(name)?;
+        }
+        if let Some(place) = self.places.get(name) {
+            return Ok(*place);
+        }
+        let found = find_column(&self.columns, name);
+        match self.looks_like_data() {
+            true => found.context("the first row looks like data: with --no-header the columns are column_1, column_2 and so on"),
+            false => found,
+        }
+    }
+
+    /// True where the first row of a CSV was read as its header and looks like data.
+    pub(crate) fn looks_like_data(&self) -> bool {
+        matches!(&self.body, Body::Table(table) if table.looks_like_data)
+    }
+
+    /// The form of the file, as far as it was read.
+    pub(crate) fn form(&self) -> Form {
+        match &self.body {
+            Body::Table(table) => Form {
+                separator: Some(table.separator),
+                decimals: table.decimals,
+                encoding: table.lines.found(),
             },
-            Format::JsonLines => match json_lines::next_object(&mut self.lines)? {
+            Body::Json(objects) => Form {
+                separator: None,
+                decimals: Decimals::Point,
+                encoding: objects.lines.found(),
+            },
+            Body::Parquet(_) => Form {
+                separator: None,
+                decimals: Decimals::Point,
+                encoding: Found::Utf8,
+            },
+        }
+    }
+
+    /// Sentences about the columns, for the start.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        match &self.body {
+            Body::Table(table) => table.notes.clone(),
+            Body::Json(_) | Body::Parquet(_) => Vec::new(),
+        }
+    }
+
+    /// Sentences about what was read by now, for the end.
+    pub(crate) fn closing_notes(&self) -> Vec<String> {
+        let mut notes = match &self.body {
+            Body::Table(table) => table.closing_notes(),
+            Body::Json(_) | Body::Parquet(_) => Vec::new(),
+        };
+        match self.form().encoding {
+            Found::Utf8 => {}
+            Found::Whole(name) => notes.push(format!("read as {name}")),
+            Found::Mixed(n) => notes.push(format!(
+                "{n} lines are not valid UTF-8 and were read as Windows-1252"
+            )),
+        }
+        notes
+    }
+
+    fn read(&mut self) -> anyhow::Result<Option<Row>> {
+        match &mut self.body {
+            Body::Table(table) => table.next(),
+            Body::Parquet(parquet) => parquet.next(),
+            Body::Json(objects) => match objects.next()? {
                 Some((line, fields)) => self.object(line, fields).map(Some),
                 None => Ok(None),
             },
         }
     }
 
-    fn record(&self, line: u64, fields: Vec<String>) -> anyhow::Result<Row> {
-        let (got, expected) = (fields.len(), self.columns.len());
-        if got != expected {
-            let why = format!("{got} fields, expected {expected} as in the header");
-            bail!(self.lines.refusal(line, why));
-        }
-        let cells = fields.into_iter().map(Cell::Text).collect();
-        Ok(Row { line, cells })
-    }
-
-    /// Puts an object's fields where the first object had them; a missing one is a gap.
-    fn object(&self, line: u64, fields: Vec<(String, Cell)>) -> anyhow::Result<Row> {
+    /// Puts an object's fields where earlier objects had them; a missing one is a gap.
+    fn object(&mut self, line: u64, fields: Vec<(String, Cell)>) -> anyhow::Result<Row> {
         let mut cells: Vec<Option<Cell>> = vec![None; self.columns.len()];
-        for (index, (key, cell)) in fields.into_iter().enumerate() {
-            let column = match self.columns.get(index) {
-                Some(name) if *name == key => Some(index),
-                _ => self.columns.iter().position(|name| *name == key),
+        let refusal = |name: &str, why: &str| {
+            let (path, name) = (shown(&self.path), quoted(name));
+            format!("{path}: line {line}: column {name} {why}")
+        };
+        for (key, cell) in fields {
+            let known = self.places.get(&key).copied();
+            let Some(column) = known else {
+                if self.columns.len() == COLUMNS_MAX {
+                    let why = format!("is one more than {COLUMNS_MAX} keys");
+                    bail!(refusal(&key, &why));
+                }
+                self.places.insert(key.clone(), self.columns.len());
+                self.columns.push(key);
+                cells.push(Some(cell));
+                continue;
             };
-            let refuse = |why: &str| {
-                let why = format!("column {} {why}", quoted(&key));
-                Err(self.lines.refusal(line, why))
-            };
-            match column {
-                None => return refuse("is not in the first object"),
-                Some(column) if cells[column].is_some() => return refuse("stands there twice"),
-                Some(column) => cells[column] = Some(cell),
+            if cells[column].is_some() {
+                return Err(anyhow::Error::new(Unusable {
+                    reason: "a key that stands there twice".to_owned(),
+                    sentence: refusal(&key, "stands there twice"),
+                }));
             }
+            cells[column] = Some(cell);
         }
         let gap = || Cell::Text(String::new());
         let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(gap));
@@ -122,24 +203,83 @@ impl Rows {
             cells: cells.collect(),
         })
     }
+
+    /// Looks for a key that the objects so far do not have: in the whole of a file, in some rows
+    /// ahead of standard input.
+    fn look_for(&mut self, name: &str) -> anyhow::Result<()> {
+        if is_stdin(&self.path) {
+            while !self.places.contains_key(name)
+                && self.ready.len() < ROWS_AHEAD_MAX
+                && !self.has_ended
+            {
+                let next = self.read();
+                self.has_ended = !matches!(next, Ok(Some(_)));
+                self.ready.extend(next.transpose());
+            }
+            return Ok(());
+        }
+        if self.is_scanned {
+            return Ok(());
+        }
+        self.is_scanned = true;
+        let mut others = Rows::open(&self.path, &ReadOptions::default())?;
+        while let Some(next) = others.next() {
+            if next.is_err_and(|error| !error.is::<Unusable>()) {
+                break;
+            }
+        }
+        for name in others.columns {
+            if !self.places.contains_key(&name) {
+                self.places.insert(name.clone(), self.columns.len());
+                self.columns.push(name);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the body of a file.
+fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
+    let opened = open(path).with_context(|| shown(path))?;
+    let source = match opened {
+        Opened::Text(source) => source,
+        Opened::Parquet(path) => {
+            let rows = ParquetRows::open(&path);
+            return Ok(Body::Parquet(rows.with_context(|| shown(&path))?));
+        }
+    };
+    let lines = Lines::new(path, source, options.encoding)?;
+    let chars = lines.sample().iter().flat_map(|line| line.chars());
+    let mut chars = chars.filter(|c| !c.is_whitespace());
+    match (chars.next(), chars.next()) {
+        (Some('{'), _) | (Some('['), Some('{' | ']')) => Ok(Body::Json(Objects::new(lines))),
+        _ => {
+            let table = Table::open(lines, options)?;
+            let table = table.with_context(|| is_empty(path))?;
+            Ok(Body::Table(Box::new(table)))
+        }
+    }
 }
 
 impl Iterator for Rows {
     type Item = anyhow::Result<Row>;
 
     fn next(&mut self) -> Option<anyhow::Result<Row>> {
+        if let Some(ready) = self.ready.pop_front() {
+            return Some(ready);
+        }
         if self.has_ended {
             return None;
         }
-        let row = match self.pending.take() {
-            Some(row) => Ok(Some(row)),
-            None => self.read(),
+        let row = self.read();
+        self.has_ended = match &row {
+            Ok(row) => row.is_none(),
+            Err(error) => !error.is::<Unusable>(),
         };
-        self.has_ended = !matches!(row, Ok(Some(_)));
         row.transpose()
     }
 }
 
 fn is_empty(path: &Path) -> String {
-    format!("{}: no columns; a CSV begins with a header", path.display())
+    format!("{}: no columns; a CSV begins with a header", shown(path))
 }

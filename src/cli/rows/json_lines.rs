@@ -1,6 +1,7 @@
-//! JSON lines: the fields of one object.
+//! JSON: an object a line, an array of objects, or objects over several lines.
 //!
-//! Invariant: no value is dropped unseen; a repeated key is handed on, not resolved here.
+//! Invariant: no value is dropped unseen; a repeated key is handed on, not resolved here; an object
+//! is bounded as a row is.
 
 use std::fmt;
 
@@ -15,44 +16,205 @@ use super::row::quoted;
 /// One object: its line, and its keys and cells in order.
 type Object = (u64, Vec<(String, Cell)>);
 
-/// The next object; blank lines between objects are passed over.
-pub(super) fn next_object(lines: &mut Lines) -> anyhow::Result<Option<Object>> {
-    let line = loop {
-        match lines.next(0)? {
-            None => return Ok(None),
-            Some(line) if line.trim().is_empty() => continue,
-            Some(line) => break line,
-        }
-    };
-    let number = lines.number();
-    let fields = serde_json::from_str::<Fields>(&line).map_err(|error| {
-        // The parser counts lines from the start of its text, which is one line of ours.
-        let error = error.to_string();
-        let why = error.split(" at line ").next().unwrap_or(&error);
-        lines.refusal(number, format!("not a JSON object: {why}"))
-    })?;
-    let mut cells = Vec::with_capacity(fields.0.len());
-    for (key, value) in fields.0 {
-        match cell(value) {
-            Ok(cell) => cells.push((key, cell)),
-            Err(why) => bail!(lines.refusal(number, format!("column {}: {why}", quoted(&key)))),
-        }
-    }
-    Ok(Some((number, cells)))
+/// The objects of a text.
+pub(super) struct Objects {
+    pub lines: Lines,
+    form: Form,
+    /// The rest of the chunk read last.
+    rest: String,
+    /// True once the array was closed.
+    is_closed: bool,
 }
 
-fn cell(value: Value) -> Result<Cell, &'static str> {
-    Ok(match value {
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// An object a line.
+    Lines,
+    /// Objects one after the other, in an array or not.
+    Stream,
+}
+
+impl Objects {
+    /// The objects of a text whose first lines are known.
+    pub(super) fn new(lines: Lines) -> Objects {
+        let first = lines.sample().iter().find(|line| !line.trim().is_empty());
+        let is_whole = first.is_none_or(|line| {
+            let is_open = |error: serde_json::Error| error.is_eof();
+            let parsed = serde_json::from_str::<Fields>(&without_nan(line));
+            line.trim_start().starts_with('{') && !parsed.err().is_some_and(is_open)
+        });
+        // A torn line at the end of a text is one, and not the start of an object over several.
+        let is_lines = is_whole || lines.sample().len() == 1 && !starts_array(lines.sample());
+        Objects {
+            lines,
+            form: if is_lines { Form::Lines } else { Form::Stream },
+            rest: String::new(),
+            is_closed: false,
+        }
+    }
+
+    /// The next object.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<Object>> {
+        let text = match self.form {
+            Form::Lines => self.next_line()?,
+            Form::Stream => self.next_in_stream()?,
+        };
+        let Some((number, text)) = text else {
+            return Ok(None);
+        };
+        let lines = &self.lines;
+        let parsed =
+            serde_json::from_str::<Fields>(&text).or_else(|error| match without_nan(&text) {
+                plain if plain == text => Err(error),
+                plain => serde_json::from_str(&plain),
+            });
+        let fields = parsed.map_err(|error| {
+            // The parser counts lines from the start of its text, which is one object of ours.
+            let error = error.to_string();
+            let why = error.split(" at line ").next().unwrap_or(&error);
+            lines.refusal(number, format!("not a JSON object: {why}"))
+        })?;
+        let mut cells = Vec::with_capacity(fields.0.len());
+        for (key, value) in fields.0 {
+            flatten(key, value, &mut cells);
+        }
+        Ok(Some((number, cells)))
+    }
+
+    /// The next line that is not blank.
+    fn next_line(&mut self) -> anyhow::Result<Option<(u64, String)>> {
+        while let Some(line) = self.lines.next(0)? {
+            if !line.trim().is_empty() {
+                return Ok(Some((self.lines.number(), line)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text of the next object, by its braces.
+    fn next_in_stream(&mut self) -> anyhow::Result<Option<(u64, String)>> {
+        loop {
+            let between = |c: char| c.is_whitespace() || c == ',' || c == '[';
+            let trimmed = self.rest.trim_start_matches(between);
+            let rest = match trimmed.strip_prefix(']') {
+                Some(rest) => {
+                    self.is_closed = true;
+                    rest.trim_start()
+                }
+                None => trimmed,
+            };
+            self.rest = rest.to_owned();
+            if !self.rest.is_empty() {
+                break;
+            }
+            match self.lines.next_chunk(0)? {
+                Some(chunk) => self.rest = chunk,
+                None => return Ok(None),
+            }
+        }
+        let number = self.lines.number();
+        if self.is_closed || !self.rest.starts_with('{') {
+            let shown: String = self.rest.chars().take(20).collect();
+            let why = format!("not a JSON object: {}", quoted(&shown));
+            bail!(self.lines.refusal(number, why));
+        }
+        let mut text = std::mem::take(&mut self.rest);
+        let mut braces = Braces::default();
+        let mut n_seen = 0;
+        loop {
+            if let Some(end) = braces.end(&text[n_seen..]) {
+                self.rest = text.split_off(n_seen + end);
+                return Ok(Some((number, text)));
+            }
+            n_seen = text.len();
+            match self.lines.next_chunk(text.len())? {
+                Some(chunk) => text.push_str(&chunk),
+                None => return Ok(Some((number, text))),
+            }
+        }
+    }
+}
+
+fn starts_array(sample: &[String]) -> bool {
+    let first = sample
+        .iter()
+        .find_map(|line| line.trim_start().chars().next());
+    first == Some('[')
+}
+
+/// Where an object ends.
+#[derive(Default)]
+struct Braces {
+    depth: usize,
+    in_text: bool,
+    is_escaped: bool,
+}
+
+impl Braces {
+    /// The place behind the brace that closes the object, if it is in this text.
+    fn end(&mut self, text: &str) -> Option<usize> {
+        for (place, byte) in text.bytes().enumerate() {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.in_text => self.is_escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                b'{' if !self.in_text => self.depth += 1,
+                b'}' if !self.in_text => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(place + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// The text with null in place of numbers that JSON does not have.
+fn without_nan(text: &str) -> String {
+    const WORDS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    let mut plain = String::with_capacity(text.len());
+    let (mut in_text, mut is_escaped) = (false, false);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if !in_text && let Some(word) = WORDS.iter().find(|word| rest.starts_with(**word)) {
+            plain.push_str("null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if in_text => is_escaped = true,
+            '"' => in_text = !in_text,
+            _ => {}
+        }
+        plain.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    plain
+}
+
+/// The cells of a value: an object within an object has its keys behind a point.
+fn flatten(key: String, value: Value, cells: &mut Vec<(String, Cell)>) {
+    let cell = match value {
         Value::Null => Cell::Text(String::new()),
         Value::Bool(truth) => Cell::Text(truth.to_string()),
         Value::Number(number) => Cell::Text(number.to_string()),
         Value::String(text) => Cell::Text(text),
-        Value::Array(values) => {
-            let numbers = values.iter().map(Value::as_f64).collect::<Option<_>>();
-            Cell::List(numbers.ok_or("an array may hold only numbers")?)
+        Value::Array(values) => match values.iter().map(Value::as_f64).collect::<Option<_>>() {
+            Some(numbers) => Cell::List(numbers),
+            None => Cell::Text(Value::Array(values).to_string()),
+        },
+        Value::Object(fields) => {
+            for (inner, value) in fields {
+                flatten(format!("{key}.{inner}"), value, cells);
+            }
+            return;
         }
-        Value::Object(_) => return Err("a nested object; flatten it into columns"),
-    })
+    };
+    cells.push((key, cell));
 }
 
 /// An object's fields in order, repeated keys included.
@@ -84,10 +246,11 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 #[cfg(test)]
 mod tests {
+    use super::without_nan;
     use crate::cli::rows::tests::{gzipped, read};
 
     #[test]
-    fn json_lines_come_as_cells() {
+    fn json_comes_as_cells() {
         let check = |text: &str, expected: &str| {
             assert_eq!(read(text.as_bytes()).unwrap(), expected, "{text:?}");
             let packed = gzipped(text.as_bytes());
@@ -102,5 +265,32 @@ mod tests {
         check("{\"a\":1,\"b\":2}\n{\"b\":3,\"a\":4}", "a|b 1: 1|2 2: 4|3");
         check("\u{feff}{\"v\":[1,2.5]}\r\n", "v 1: [1.0, 2.5]");
         check("{\"v\":[]}", "v 1: []");
+        check(
+            "{\"a\":NaN,\"b\":\"NaN\"}\n{\"a\":-Infinity}",
+            "a|b 1: |NaN 2: |",
+        );
+        check("{\"a\":{\"b\":1,\"c\":{\"d\":2}}}", "a.b|a.c.d 1: 1|2");
+        check("{\"a\":[\"x\",1]}", "a 1: [\"x\",1]");
+    }
+
+    #[test]
+    fn an_array_and_objects_over_several_lines_are_rows() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(read(text.as_bytes()).unwrap(), expected, "{text:?}");
+        };
+        check("[{\"a\":1},{\"a\":2}]", "a 1: 1 1: 2");
+        check("[\n{\"a\":1},\n{\"a\":2}\n]\n", "a 2: 1 3: 2");
+        check("[\n  {\n    \"a\": \"}]\\\"\"\n  }\n]\n", "a 3: }]\"");
+        check("{\n  \"a\": 1\n}\n{\n  \"a\": NaN\n}\n", "a 3: 1 6: ");
+    }
+
+    #[test]
+    fn only_bare_words_are_no_numbers() {
+        let check = |text: &str, expected: &str| assert_eq!(without_nan(text), expected);
+        check("{\"NaN\":NaN}", "{\"NaN\":null}");
+        check(
+            "{\"a\\\"NaN\":[-Infinity,Infinity]}",
+            "{\"a\\\"NaN\":[null,null]}",
+        );
     }
 }

@@ -10,7 +10,10 @@ use perennial::model::Task;
 
 use super::file::Rows;
 use super::layout::Layout;
-use super::row::{Row, find_column, number, quoted};
+use super::lines::shown;
+use super::number::{Decimals, finite, is_gap};
+use super::options::ReadOptions;
+use super::row::{Row, Unusable, quoted};
 use super::signature::ModelSignature;
 use super::target::{Target, admit};
 
@@ -34,6 +37,7 @@ pub(crate) struct LabelledRows {
     layout: Layout,
     target: (usize, String),
     task: Task,
+    decimals: Decimals,
     next_row: u64,
 }
 
@@ -46,13 +50,15 @@ impl LabelledRows {
         path: &Path,
         target: &str,
         described: &ModelSignature,
+        options: &ReadOptions,
     ) -> anyhow::Result<LabelledRows> {
-        let rows = Rows::open(path)?;
-        let of_file = || path.display().to_string();
-        let layout = Layout::new(rows.columns(), &described.inputs).with_context(of_file)?;
-        let column = find_column(rows.columns(), target).with_context(of_file)?;
+        let mut rows = Rows::open(path, options)?;
+        let of_file = || shown(path);
+        let layout = Layout::of_rows(&mut rows, &described.inputs).with_context(of_file)?;
+        let column = rows.column(target).with_context(of_file)?;
         Ok(LabelledRows {
             path: path.to_owned(),
+            decimals: rows.form().decimals,
             rows,
             layout,
             target: (column, target.to_owned()),
@@ -61,18 +67,41 @@ impl LabelledRows {
         })
     }
 
+    /// Sentences about the file, for the start.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.rows.notes()
+    }
+
+    /// Sentences about what was read, for the end.
+    pub(crate) fn closing_notes(&self) -> Vec<String> {
+        let mut notes = self.rows.closing_notes();
+        notes.extend(self.layout.closing_notes());
+        notes
+    }
+
     fn labelled(&mut self, row: &Row) -> anyhow::Result<LabelledRow> {
         let (column, name) = &self.target;
         let text = row.target(*column)?;
+        let is_gap = |text: &&str| matches!(self.task, Task::Regression) && is_gap(text);
+        let text = text.filter(|text| !is_gap(text));
+        // A row that cannot be used must not make its class known.
+        let batch = self.layout.batch(row)?;
         let truth = text.map(|text| {
-            let target = target(&mut self.task, text);
-            target.with_context(|| format!("line {}: column {}", row.line, quoted(name)))
+            let target = target(&mut self.task, text, self.decimals);
+            target.map_err(|why| {
+                let (line, name) = (row.line, quoted(name));
+                anyhow::Error::new(Unusable {
+                    reason: format!("column {name}: no target that the model can have"),
+                    sentence: format!("line {line}: column {name}: {why}"),
+                })
+            })
         });
+        let truth = truth.transpose()?;
         self.next_row += 1;
         Ok(LabelledRow {
             index: self.next_row - 1,
-            batch: self.layout.batch(row)?,
-            truth: truth.transpose()?,
+            batch,
+            truth,
             label: text.unwrap_or_default().to_owned(),
         })
     }
@@ -87,7 +116,7 @@ impl Iterator for LabelledRows {
             Err(error) => Err(error),
             Ok(row) => {
                 let labelled = self.labelled(&row);
-                labelled.with_context(|| self.path.display().to_string())
+                labelled.with_context(|| shown(&self.path))
             }
         };
         Some(labelled)
@@ -95,11 +124,11 @@ impl Iterator for LabelledRows {
 }
 
 /// Parses a target of a task; an unknown class takes the next free place.
-fn target(task: &mut Task, text: &str) -> anyhow::Result<Target> {
+fn target(task: &mut Task, text: &str, decimals: Decimals) -> anyhow::Result<Target> {
     if let Task::Regression = task {
-        return match number(text) {
-            Some(value) if value.is_finite() => Ok(Target::Value(value)),
-            _ => bail!("{} is not a finite number", quoted(text)),
+        return match finite(text, decimals) {
+            Some(value) => Ok(Target::Value(value)),
+            None => bail!("{} is not a finite number", quoted(text)),
         };
     }
     match (admit(task, text), task) {
@@ -127,7 +156,12 @@ mod tests {
         let spec = Spec::parse(&format!("{toml}\n{input}")).unwrap();
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let rows = LabelledRows::open(file.path(), "y", &ModelSignature::of(&spec))?;
+        let rows = LabelledRows::open(
+            file.path(),
+            "y",
+            &ModelSignature::of(&spec),
+            &ReadOptions::default(),
+        )?;
         rows.map(|row| Ok(row?.truth)).collect()
     }
 

@@ -3,11 +3,13 @@
 //! Invariant: a batch that comes out has one column for each input, in their order, and only
 //! finite numbers and gaps.
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{bail, ensure};
 use bytes::Bytes;
 use perennial::event::{Batch, Column};
 
-use super::row::{Cell, Row, find_column, number, quoted};
+use super::file::Rows;
+use super::number::{Decimals, finite, is_gap};
+use super::row::{Cell, Row, Unusable, find_column, quoted};
 
 /// The kind of an input of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +29,15 @@ pub(crate) struct Input {
     pub name: String,
     /// Its kind.
     pub kind: Kind,
+    /// True for a number that may be a gap.
+    pub gaps: bool,
 }
 
 /// Where in a file's rows each input of a model stands.
 #[derive(Debug)]
 pub(crate) struct Layout {
     places: Vec<Place>,
+    decimals: Decimals,
 }
 
 #[derive(Debug)]
@@ -42,6 +47,8 @@ struct Place {
     columns: Vec<usize>,
     /// True if a vector stands in columns of its own and not in a list.
     spread: bool,
+    /// Cells that were no number where a gap may be, and the first of them with its line.
+    strays: Option<(u64, u64, String)>,
 }
 
 impl Layout {
@@ -50,40 +57,81 @@ impl Layout {
     /// # Errors
     /// Names the input that has no column, or the vector whose columns are too many.
     pub(crate) fn new(columns: &[String], inputs: &[Input]) -> anyhow::Result<Layout> {
-        let places = inputs.iter().map(|input| Place::find(columns, input));
+        let places = inputs.iter().map(|input| {
+            let is_there = |name: &str| columns.iter().any(|column| column == name);
+            Place::find(input, is_there, |name| find_column(columns, name))
+        });
         Ok(Layout {
             places: places.collect::<anyhow::Result<_>>()?,
+            decimals: Decimals::Point,
+        })
+    }
+
+    /// The same of the rows of a file, whose numbers are read as the file writes them.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub(crate) fn of_rows(rows: &mut Rows, inputs: &[Input]) -> anyhow::Result<Layout> {
+        let mut places = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let known = rows.columns().to_vec();
+            let is_there = |name: &str| known.iter().any(|column| column == name);
+            places.push(Place::find(input, is_there, |name| rows.column(name))?);
+        }
+        Ok(Layout {
+            places,
+            decimals: rows.form().decimals,
         })
     }
 
     /// The features of one row.
     ///
     /// # Errors
-    /// Names line, column and value of a cell that does not fit its input.
-    pub(crate) fn batch(&self, row: &Row) -> anyhow::Result<Batch> {
-        let columns = self.places.iter().map(|place| place.read(row));
+    /// [`Unusable`], which names line, column and value of a cell that does not fit its input.
+    pub(crate) fn batch(&mut self, row: &Row) -> anyhow::Result<Batch> {
+        let decimals = self.decimals;
+        let columns = self
+            .places
+            .iter_mut()
+            .map(|place| place.read(row, decimals));
         Ok(Batch {
             n_rows: 1,
             columns: columns.collect::<anyhow::Result<_>>()?,
         })
     }
+
+    /// Sentences about cells that were taken as gaps although they hold something.
+    pub(crate) fn closing_notes(&self) -> Vec<String> {
+        let strays = self.places.iter().filter_map(|place| {
+            let (n, line, first) = place.strays.as_ref()?;
+            let name = quoted(&place.input.name);
+            Some(format!(
+                "column {name}: {n} cells are no numbers and were taken as gaps, the first in \
+                 line {line}: {}",
+                quoted(first)
+            ))
+        });
+        strays.collect()
+    }
 }
 
 impl Place {
-    fn find(columns: &[String], input: &Input) -> anyhow::Result<Place> {
-        let is_there = |name: &str| columns.iter().any(|column| column == name);
+    fn find(
+        input: &Input,
+        is_there: impl Fn(&str) -> bool,
+        mut find: impl FnMut(&str) -> anyhow::Result<usize>,
+    ) -> anyhow::Result<Place> {
         let mut place = Place {
             input: input.clone(),
             columns: Vec::new(),
             spread: false,
+            strays: None,
         };
         match input.kind {
             Kind::Vector(length) if is_there(&element(input, 0)) => {
                 place.spread = true;
                 for index in 0..length {
-                    place
-                        .columns
-                        .push(find_column(columns, &element(input, index))?);
+                    place.columns.push(find(&element(input, index))?);
                 }
                 let beyond = element(input, length);
                 ensure!(
@@ -93,20 +141,21 @@ impl Place {
                     quoted(&beyond)
                 );
             }
-            _ => place.columns.push(find_column(columns, &input.name)?),
+            _ => place.columns.push(find(&input.name)?),
         }
         Ok(place)
     }
 
-    fn read(&self, row: &Row) -> anyhow::Result<Column> {
-        let cell = &row.cells[self.columns[0]];
+    fn read(&mut self, row: &Row, decimals: Decimals) -> anyhow::Result<Column> {
+        let nothing = Cell::Text(String::new());
+        let cell = row.cells.get(self.columns[0]).unwrap_or(&nothing);
         match (self.input.kind, cell) {
             (Kind::Number, Cell::Text(text)) => {
-                let value = number(text).ok_or_else(|| not_a_number(row, &self.input.name, text));
-                Ok(Column::Numbers(vec![value?]))
+                let value = self.number(row, text, decimals)?;
+                Ok(Column::Numbers(vec![value]))
             }
             (Kind::Text, Cell::Text(text)) => Ok(Column::Strings(vec![text.clone()])),
-            (Kind::Vector(_), _) if self.spread => self.elements(row),
+            (Kind::Vector(_), _) if self.spread => self.elements(row, decimals),
             (Kind::Vector(length), Cell::List(values)) => {
                 if values.len() != length {
                     let why = format!("a list of {}, expected {length}", values.len());
@@ -124,15 +173,31 @@ impl Place {
         }
     }
 
+    /// The number of a cell, NaN for a gap.
+    fn number(&mut self, row: &Row, text: &str, decimals: Decimals) -> anyhow::Result<f64> {
+        if is_gap(text) {
+            return Ok(f64::NAN);
+        }
+        if let Some(value) = finite(text, decimals) {
+            return Ok(value);
+        }
+        if !self.input.gaps {
+            return Err(not_a_number(row, &self.input.name, text));
+        }
+        let first = || (0, row.line, text.to_owned());
+        self.strays.get_or_insert_with(first).0 += 1;
+        Ok(f64::NAN)
+    }
+
     /// A vector whose elements stand in columns of their own.
-    fn elements(&self, row: &Row) -> anyhow::Result<Column> {
+    fn elements(&self, row: &Row, decimals: Decimals) -> anyhow::Result<Column> {
         let mut values = Vec::with_capacity(self.columns.len());
         for (index, &column) in self.columns.iter().enumerate() {
-            let value = match &row.cells[column] {
-                Cell::Text(text) => number(text)
-                    .filter(|value| !value.is_nan())
+            let value = match row.cells.get(column) {
+                Some(Cell::Text(text)) => finite(text, decimals)
                     .ok_or_else(|| not_a_number(row, &element(&self.input, index), text))?,
-                Cell::List(_) => {
+                None => return Err(not_a_number(row, &element(&self.input, index), "")),
+                Some(Cell::List(_)) => {
                     let name = element(&self.input, index);
                     bail!(refusal(row, &name, "a list, expected one number"))
                 }
@@ -161,15 +226,20 @@ fn element(input: &Input, index: usize) -> String {
 }
 
 fn not_a_number(row: &Row, column: &str, text: &str) -> anyhow::Error {
-    refusal(
-        row,
-        column,
-        format!("{} is not a finite number", quoted(text)),
-    )
+    let why = format!("{} is not a finite number", quoted(text));
+    unusable(row, column, "not a finite number", why)
 }
 
 fn refusal(row: &Row, column: &str, why: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("line {}: column {}: {why}", row.line, quoted(column))
+    unusable(row, column, "a value that the input cannot hold", why)
+}
+
+fn unusable(row: &Row, column: &str, reason: &str, why: impl std::fmt::Display) -> anyhow::Error {
+    let (line, column) = (row.line, quoted(column));
+    anyhow::Error::new(Unusable {
+        reason: format!("column {column}: {reason}"),
+        sentence: format!("line {line}: column {column}: {why}"),
+    })
 }
 
 #[cfg(test)]
@@ -182,13 +252,14 @@ mod tests {
         Input {
             name: name.into(),
             kind,
+            gaps: false,
         }
     }
 
     fn batch(text: &str, name: &str, kind: Kind) -> anyhow::Result<Column> {
         let file = temporary(text.as_bytes());
-        let mut rows = Rows::open(file.path()).unwrap();
-        let layout = Layout::new(rows.columns(), &[input(name, kind)])?;
+        let mut rows = Rows::open(file.path(), &Default::default()).unwrap();
+        let mut layout = Layout::of_rows(&mut rows, &[input(name, kind)])?;
         let row = rows.next().unwrap().unwrap();
         Ok(layout.batch(&row)?.columns.remove(0))
     }
@@ -220,7 +291,9 @@ mod tests {
 
     #[test]
     fn a_gap_is_not_a_number() {
-        for gap in ["\"\"", "NA", "nan", "NaN", "NAN", " "] {
+        for gap in [
+            "\"\"", "NA", "nan", "NaN", "NAN", " ", "?", "NULL", "None", "-", "\\N", "#N/A",
+        ] {
             match batch(&format!("a,b\n{gap},1\n"), "a", Kind::Number).unwrap() {
                 Column::Numbers(values) => assert!(values[0].is_nan(), "{gap}"),
                 other => panic!("{other:?}"),

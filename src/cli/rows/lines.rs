@@ -1,71 +1,119 @@
-//! The lines of a file, plain or gzipped.
+//! The lines of a text, in whatever encoding and with whatever line ends.
 //!
-//! Invariant: memory is bounded whatever the file holds, and every line is UTF-8.
+//! Invariant: memory is bounded whatever the text holds, and every line is UTF-8.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Result as IoResult};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use flate2::read::MultiGzDecoder;
+use encoding_rs::Encoding;
+
+use super::encoding::{Decoding, Transcoder, decoding, windows_1252};
+use super::source::{Opened, Source, is_stdin, open};
 
 /// The longest row; one without an end must not fill the memory.
 pub(super) const ROW_BYTES_MAX: usize = 16 << 20;
-/// The bytes at the start of a file by which its format is recognised.
-const HEAD_BYTES: u64 = 4096;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Lines of the start by which the form of a file is told.
+const SAMPLE_LINES_MAX: usize = 300;
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-type Source = Box<dyn Read + Send>;
-
-/// A file, read line by line.
-pub(super) struct Lines {
+/// A text, read line by line.
+pub(crate) struct Lines {
     path: PathBuf,
-    reader: BufReader<Source>,
+    reader: BufReader<Box<dyn Read + Send>>,
     /// The number of the line read last, from 1.
     number: u64,
-    first_byte: Option<u8>,
+    /// The byte that ends a line.
+    end: u8,
+    decoding: Decoding,
+    sample: Vec<String>,
+    n_other: u64,
+    n_accented: u64,
+}
+
+/// The encoding in which a text turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// UTF-8, or nothing but ASCII.
+    Utf8,
+    /// The whole text in this one.
+    Whole(&'static str),
+    /// UTF-8, but for so many lines, which were read as Windows-1252.
+    Mixed(u64),
 }
 
 impl Lines {
-    /// Opens a file and undoes its gzip, if its bytes say that it has one.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Lines> {
-        Lines::start(path).with_context(|| path.display().to_string())
+    /// Opens a text, `-` for standard input.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no text.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Lines> {
+        let opened = open(path).with_context(|| shown(path))?;
+        match opened {
+            Opened::Text(source) => Lines::new(path, source, None),
+            Opened::Parquet(_) => bail!("{}: a Parquet file, expected text", shown(path)),
+        }
     }
 
-    fn start(path: &Path) -> anyhow::Result<Lines> {
-        let (mut head, mut source) = look(Box::new(File::open(path)?))?;
-        if head.starts_with(&GZIP_MAGIC) {
-            (head, source) = look(Box::new(MultiGzDecoder::new(source)))?;
-        }
-        let mut reader = BufReader::with_capacity(1 << 16, source);
-        if head.starts_with(&BYTE_ORDER_MARK) {
-            reader.read_exact(&mut [0; BYTE_ORDER_MARK.len()])?;
-            head.drain(..BYTE_ORDER_MARK.len());
-        }
+    /// The lines of a source, in the encoding that was named, if any.
+    pub(super) fn new(
+        path: &Path,
+        source: Source,
+        named: Option<&'static Encoding>,
+    ) -> anyhow::Result<Lines> {
+        let Source {
+            head,
+            bytes,
+            is_whole,
+        } = source;
+        let decoding = decoding(&head, named);
+        let is_marked = head.starts_with(&BYTE_ORDER_MARK);
+        let (head, bytes): (Vec<u8>, Box<dyn Read + Send>) = match decoding {
+            Decoding::Whole(encoding) => {
+                let mut text = Vec::new();
+                let read = Transcoder::new(Cursor::new(&head), encoding).read_to_end(&mut text);
+                read.with_context(|| shown(path))?;
+                (text, Box::new(Transcoder::new(bytes, encoding)))
+            }
+            Decoding::ByLine | Decoding::Utf8 if is_marked => {
+                let mut bytes = bytes;
+                let read = bytes.read_exact(&mut [0; BYTE_ORDER_MARK.len()]);
+                read.with_context(|| shown(path))?;
+                (head[BYTE_ORDER_MARK.len()..].to_vec(), bytes)
+            }
+            Decoding::ByLine | Decoding::Utf8 => (head, bytes),
+        };
+        let end = match head.contains(&b'\r') && !head.contains(&b'\n') {
+            true => b'\r',
+            false => b'\n',
+        };
         Ok(Lines {
             path: path.to_owned(),
-            reader,
+            reader: BufReader::with_capacity(1 << 16, bytes),
             number: 0,
-            first_byte: head.into_iter().find(|byte| !byte.is_ascii_whitespace()),
+            end,
+            decoding,
+            sample: sample(&head, end, is_whole),
+            n_other: 0,
+            n_accented: 0,
         })
     }
 
-    /// The first byte that is not blank, by which formats differ.
-    pub(super) fn first_byte(&self) -> Option<u8> {
-        self.first_byte
+    /// The first lines, as far as they could be had without waiting; reading begins before them.
+    pub(super) fn sample(&self) -> &[String] {
+        &self.sample
     }
 
-    /// The next line with its end, or nothing at the end of the file.
+    /// The next line with its end, or nothing at the end of the text.
     ///
     /// `n_bytes_before` of its row have been read: rows are bounded, not only lines.
-    pub(super) fn next(&mut self, n_bytes_before: usize) -> anyhow::Result<Option<String>> {
+    pub(crate) fn next(&mut self, n_bytes_before: usize) -> anyhow::Result<Option<String>> {
         let n_bytes_max = ROW_BYTES_MAX.saturating_sub(n_bytes_before);
         let mut line = Vec::new();
         self.number += 1;
         (&mut self.reader)
             .take(n_bytes_max as u64 + 1)
-            .read_until(b'\n', &mut line)
+            .read_until(self.end, &mut line)
             .with_context(|| self.refusal(self.number, "cannot be read"))?;
         if line.len() > n_bytes_max {
             let why = format!("a row is longer than {} MiB", ROW_BYTES_MAX >> 20);
@@ -74,29 +122,88 @@ impl Lines {
         if line.is_empty() {
             return Ok(None);
         }
-        let line = String::from_utf8(line).map_err(|error| {
-            let at = error.utf8_error().valid_up_to() + 1;
-            self.refusal(self.number, format!("byte {at} is not valid UTF-8"))
-        })?;
-        Ok(Some(line))
+        match String::from_utf8(line) {
+            Ok(line) => {
+                self.n_accented += u64::from(!line.is_ascii());
+                Ok(Some(line))
+            }
+            Err(error) => match self.decoding {
+                Decoding::Utf8 => {
+                    let at = error.utf8_error().valid_up_to() + 1;
+                    let why = format!("byte {at} is not valid UTF-8");
+                    Err(self.refusal(self.number, why))
+                }
+                Decoding::ByLine | Decoding::Whole(_) => {
+                    self.n_other += 1;
+                    Ok(Some(windows_1252(error.as_bytes())))
+                }
+            },
+        }
+    }
+
+    /// The next bytes up to a closing brace, or to the end of the text: its line is the one in which
+    /// they end.
+    pub(super) fn next_chunk(&mut self, n_bytes_before: usize) -> anyhow::Result<Option<String>> {
+        let (end, number) = (self.end, self.number);
+        self.end = b'}';
+        let chunk = self.next(n_bytes_before);
+        self.end = end;
+        let n_lines = match &chunk {
+            Ok(Some(chunk)) => chunk.bytes().filter(|byte| *byte == end).count(),
+            _ => 0,
+        };
+        self.number = number.max(1) + n_lines as u64;
+        chunk
     }
 
     /// The number of the line read last.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The error that a line of this file deserves.
+    /// The encoding of the lines read so far.
+    pub(super) fn found(&self) -> Found {
+        match (self.decoding, self.n_other, self.n_accented) {
+            (Decoding::Whole(encoding), ..) => Found::Whole(encoding.name()),
+            (_, 0, _) => Found::Utf8,
+            (_, _, 0) => Found::Whole("windows-1252"),
+            (_, n, _) => Found::Mixed(n),
+        }
+    }
+
+    /// The name of the file in messages.
+    pub(super) fn name(&self) -> String {
+        shown(&self.path)
+    }
+
+    /// The error that a line of this text deserves.
     pub(super) fn refusal(&self, line: u64, why: impl std::fmt::Display) -> anyhow::Error {
-        anyhow!("{}: line {line}: {why}", self.path.display())
+        anyhow!("{}: line {line}: {why}", self.name())
     }
 }
 
-/// The first bytes of a source, and a source that still begins with them.
-fn look(mut source: Source) -> IoResult<(Vec<u8>, Source)> {
-    let mut head = Vec::new();
-    source.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok((head.clone(), Box::new(Cursor::new(head).chain(source))))
+/// A path in messages.
+pub(crate) fn shown(path: &Path) -> String {
+    if is_stdin(path) {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+/// The whole lines among the first bytes, with their ends.
+fn sample(head: &[u8], end: u8, is_whole: bool) -> Vec<String> {
+    let mut lines: Vec<&[u8]> = head.split_inclusive(|byte| *byte == end).collect();
+    let is_torn = lines.last().is_some_and(|line| line.last() != Some(&end));
+    // A torn line tells of its separator where there is no other.
+    if is_torn && !is_whole && lines.len() > 1 {
+        lines.pop();
+    }
+    let text = |line: &&[u8]| match std::str::from_utf8(line) {
+        Ok(line) => line.to_owned(),
+        Err(_) => windows_1252(line),
+    };
+    lines.iter().take(SAMPLE_LINES_MAX).map(text).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! A row of a file: its cells, and the readings of a cell that all files share.
 
+use std::fmt;
+
 use anyhow::bail;
+
+use super::number::is_missing;
 
 /// The value of one column in one row.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,13 +30,31 @@ impl Row {
     /// # Errors
     /// It is a list.
     pub(crate) fn target(&self, column: usize) -> anyhow::Result<Option<&str>> {
-        match &self.cells[column] {
-            Cell::List(_) => bail!("line {}: the target is a list", self.line),
-            Cell::Text(text) if is_gap(text) => Ok(None),
-            Cell::Text(text) => Ok(Some(text)),
+        match self.cells.get(column) {
+            Some(Cell::List(_)) => bail!("line {}: the target is a list", self.line),
+            Some(Cell::Text(text)) if is_missing(text) => Ok(None),
+            Some(Cell::Text(text)) => Ok(Some(text)),
+            None => Ok(None),
         }
     }
 }
+
+/// A row that cannot be used; those after it can.
+#[derive(Clone, Debug)]
+pub(crate) struct Unusable {
+    /// The reason, under which such rows are counted.
+    pub reason: String,
+    /// The whole sentence, with the file and the line.
+    pub sentence: String,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Unusable {}
 
 /// Where a column stands.
 ///
@@ -49,23 +71,6 @@ pub(crate) fn find_column(columns: &[String], name: &str) -> anyhow::Result<usiz
         listed += &format!(" and {} more", columns.len() - N_LISTED_MAX);
     }
     bail!("no column {}; the file has {listed}", quoted(name))
-}
-
-/// True if a cell holds no value: nothing, `NA` or `nan`. To a category all of these are texts.
-pub(super) fn is_gap(text: &str) -> bool {
-    let text = text.trim();
-    text.is_empty() || text == "NA" || text.eq_ignore_ascii_case("nan")
-}
-
-/// The finite number that a text is, NaN for a gap, nothing for any other text.
-pub(crate) fn number(text: &str) -> Option<f64> {
-    if is_gap(text) {
-        return Some(f64::NAN);
-    }
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|value: &f64| value.is_finite())
 }
 
 /// A text of a file as a message may show it: on one line, and not too much of it.

@@ -22,6 +22,7 @@ impl ModelSignature {
     pub(crate) fn of(spec: &Spec) -> ModelSignature {
         let inputs = spec.inputs.iter().map(|input| Input {
             name: input.name.clone(),
+            gaps: matches!(input.kind, InputKind::Number { gaps: true }),
             kind: match &input.kind {
                 InputKind::Number { .. } => Kind::Number,
                 InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,

@@ -9,3 +9,4 @@ pub(super) mod prequential_run;
 mod probabilities;
 pub(super) mod report;
 pub(super) mod scores;
+pub(super) mod usable;

@@ -15,6 +15,7 @@ use super::scores::{ScoreNames, Scores};
 use crate::cli::output::print::shown;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::LabelledRow;
+use crate::cli::rows::options::ReadArgs;
 use crate::cli::rows::target::{Target, admit};
 
 /// The options that `stream` and `evaluate` share.
@@ -33,6 +34,11 @@ pub(crate) struct RunArgs {
     /// For a bandit: the share of rows that get the true action instead of a reward
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share)]
     pub correct: f64,
+    /// Stop at the first row that cannot be used
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
 }
 
 fn share(text: &str) -> anyhow::Result<f64> {
@@ -63,6 +69,7 @@ pub(crate) struct PrequentialRun<K> {
     scores: Scores,
     waiting: VecDeque<DueFeedback<K>>,
     n_rows: u64,
+    n_without_target: u64,
     started: Instant,
     progress: RunProgress,
     /// The next phase, as the progress line names it.
@@ -91,6 +98,7 @@ impl<K> PrequentialRun<K> {
             scores: Scores::default(),
             waiting: VecDeque::new(),
             n_rows: 0,
+            n_without_target: 0,
             started: Instant::now(),
             progress,
             next: match args.test {
@@ -100,9 +108,10 @@ impl<K> PrequentialRun<K> {
         })
     }
 
-    /// Scores the answer to a row; a row without a target is only counted as a row.
+    /// Scores the answer to a row; a row without a target is only counted.
     pub(crate) fn judge(&mut self, row: &LabelledRow, answer: Target, key: K) {
         self.n_rows += 1;
+        self.n_without_target += u64::from(row.truth.is_none());
         if let Some(truth) = row.truth {
             let score = self.scores.judge(truth, answer);
             // The rows have admitted it at the same place.
@@ -155,6 +164,11 @@ impl<K> PrequentialRun<K> {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// The rows without a target.
+    pub(crate) fn n_without_target(&self) -> u64 {
+        self.n_without_target
+    }
+
     /// The task, with the classes that have been admitted by now.
     pub(crate) fn task(&self) -> &Task {
         &self.task
@@ -197,6 +211,8 @@ mod tests {
             delay,
             test: None,
             correct,
+            strict: false,
+            read: ReadArgs::default(),
         }
     }
 

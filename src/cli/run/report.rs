@@ -32,8 +32,14 @@ pub(crate) struct RunReport {
     pub each_class: bool,
     /// The mean score on rows that were not learned, if asked for.
     pub test: Option<Option<f64>>,
+    /// Rows that could not be used.
+    pub n_unusable: u64,
+    /// Rows that were predicted and not scored.
+    pub n_without_target: u64,
     /// Further lines for people.
     pub notes: Vec<String>,
+    /// Sentences about the rows, on stderr.
+    pub warnings: Vec<String>,
 }
 
 /// A member of a portfolio.
@@ -50,6 +56,7 @@ impl RunReport {
     /// Prints it: one object for machines, lines for people.
     pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
         let fields = self.fields();
+        self.warnings.iter().for_each(print::note);
         if json {
             self.notes.iter().for_each(print::note);
             return print::line(Value::Object(fields));
@@ -126,6 +133,14 @@ impl RunReport {
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         put("examples", scores.examples().into());
+        for (name, n) in [
+            ("rows_without_target", self.n_without_target),
+            ("unusable_rows", self.n_unusable),
+        ] {
+            if n > 0 {
+                put(name, n.into());
+            }
+        }
         put(names.score, print::json(scores.score()));
         put(names.last_tenth, print::json(scores.last_tenth()));
         if let Some(last) = scores.last() {
@@ -323,7 +338,10 @@ mod tests {
             classes: Vec::new(),
             each_class: false,
             test,
+            n_unusable: 0,
+            n_without_target: 0,
             notes: Vec::new(),
+            warnings: Vec::new(),
         };
         let fields = report.fields();
         fields.keys().cloned().collect::<Vec<_>>().join(" ")
@@ -385,6 +403,9 @@ mod tests {
             each_class: false,
             test: None,
             notes: Vec::new(),
+            n_unusable: 0,
+            n_without_target: 0,
+            warnings: Vec::new(),
         }
     }
 

@@ -86,6 +86,7 @@ pub(super) fn inputs() -> Vec<Input> {
     let input = |index| Input {
         name: format!("x{index}"),
         kind: Kind::Number,
+        gaps: false,
     };
     (0..N_INPUTS).map(input).collect()
 }

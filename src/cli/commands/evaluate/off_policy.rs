@@ -19,6 +19,7 @@ use crate::cli::rows::quoted;
 use crate::cli::run::local_model::LocalModel;
 use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::report::CpuClock;
+use crate::cli::run::usable::UnusableRows;
 
 /// The learning of a model during its evaluation: off, or from the decisions themselves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +48,7 @@ pub(super) struct OffPolicyEvaluation {
     pub model: LocalModel,
     pub mode: Mode,
     pub progress: RunProgress,
+    pub unusable: UnusableRows,
 }
 
 /// The estimates of a model's policy.
@@ -54,6 +56,7 @@ pub(super) struct OffPolicyEvaluation {
 pub(super) struct OffPolicyReport {
     estimates: OffPolicy,
     n_without_reward: u64,
+    unusable: UnusableRows,
     /// The number of decisions that a frozen model may have learned.
     pub n_learned_before: Option<u64>,
     seconds: f64,
@@ -72,6 +75,7 @@ impl OffPolicyEvaluation {
             mut model,
             mode,
             mut progress,
+            mut unusable,
         } = self;
         let started = Instant::now();
         let mut estimates = OffPolicy::default();
@@ -83,7 +87,9 @@ impl OffPolicyEvaluation {
         })?;
         let decisions = decisions.take_while(|_| !interrupt.is_set());
         for (row, logged) in (0..).zip(decisions) {
-            let mut logged = logged?;
+            let Some(mut logged) = unusable.sort(logged)? else {
+                continue;
+            };
             model.embed(&mut logged.batch)?;
             let Some(reward) = logged.reward else {
                 n_without_reward += 1;
@@ -116,6 +122,7 @@ impl OffPolicyEvaluation {
         Ok(OffPolicyReport {
             estimates,
             n_without_reward,
+            unusable,
             n_learned_before: None,
             seconds: started.elapsed().as_secs_f64(),
             cpu_seconds: clock.seconds(),
@@ -170,6 +177,9 @@ impl OffPolicyReport {
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         put("examples", of.n_decisions().into());
+        if self.unusable.n_rows() > 0 {
+            put("unusable_rows", self.unusable.n_rows().into());
+        }
         put("off_policy", Value::Object(values));
         if let Some(n) = self.n_learned_before {
             put("learned_before", n.into());
@@ -202,7 +212,7 @@ impl OffPolicyReport {
 
     /// Warnings about the estimates.
     pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes = self.unusable.notes();
         if self.n_without_reward > 0 {
             let n = self.n_without_reward;
             notes.push(format!("{n} rows have no reward and were skipped"));

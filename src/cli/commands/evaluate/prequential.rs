@@ -3,17 +3,20 @@
 //! Invariant: each answer comes from everything learned before it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use perennial::engine::Described;
 use perennial::event::Outputs;
 use perennial::learn::Learner;
 use perennial::model::{Choice, Task};
 
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::chart::{Chart, Series, Stroke};
-use crate::cli::output::print::shown;
+use crate::cli::output::print::{self, shown};
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
+use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::curve::Curve;
 use crate::cli::run::local_model::{LocalModel, answer};
@@ -21,6 +24,7 @@ use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
+use crate::cli::run::usable::{UnusableRows, without_target};
 
 /// A model and its rows, before the first.
 pub(super) struct PrequentialEvaluation<'a> {
@@ -46,7 +50,7 @@ impl<'a> PrequentialEvaluation<'a> {
     ) -> anyhow::Result<PrequentialEvaluation<'a>> {
         let model = LocalModel::new(folder)?;
         let signature = ModelSignature::of(model.spec());
-        let rows = LabelledRows::open(rows, target, &signature);
+        let rows = LabelledRows::open(rows, target, &signature, &options(&model, run_args));
         Ok(PrequentialEvaluation {
             rows: rows.with_context(|| folder.display().to_string())?,
             run: PrequentialRun::new(&signature.task, run_args, progress)?,
@@ -68,21 +72,20 @@ impl<'a> PrequentialEvaluation<'a> {
         let PrequentialEvaluation {
             mut model,
             mut signature,
-            rows,
+            rows: mut file,
             mut run,
             target,
             run_args,
         } = self;
         let limit = run_args.limit.map_or(usize::MAX, |limit| limit as usize);
         let folder = model.described.clone();
-        let prefetch = |rows| {
-            Prefetch::new(rows, folder.as_ref(), |one: &mut LabelledRow| {
-                &mut one.batch
-            })
-        };
-        let rows = prefetch(rows.take(limit))?;
+        let mut unusable = UnusableRows::new(run_args.strict);
+        file.notes().iter().for_each(print::note);
+        let rows = prefetch(file.by_ref().take(limit), folder.as_ref())?;
         for row in rows.take_while(|_| !interrupt.is_set()) {
-            let mut row = row?;
+            let Some(mut row) = unusable.sort(row)? else {
+                continue;
+            };
             model.embed(&mut row.batch)?;
             let (outputs, position) = model.answer(&row)?;
             if let Outputs::Probabilities(p) = &outputs {
@@ -99,16 +102,21 @@ impl<'a> PrequentialEvaluation<'a> {
         }
         let seconds = run.seconds();
         signature.task = run.task().clone();
+        let n_without_target = run.n_without_target();
+        let mut warnings = file.closing_notes();
         let (scores, mut progress) = run.finish();
         let test = match &run_args.test {
             Some(path) if !interrupt.is_set() => {
-                let rows = LabelledRows::open(path, target, &signature)?;
-                let rows = prefetch(rows.take(usize::MAX))?;
+                let options = options(&model, run_args);
+                let mut file = LabelledRows::open(path, target, &signature, &options)?;
+                let rows = prefetch(file.by_ref(), folder.as_ref())?;
                 let rows = rows.take_while(|_| !interrupt.is_set());
-                Some(test(&mut model, rows, &mut progress)?)
+                Some(test(&mut model, rows, &mut progress, &mut unusable)?)
             }
             _ => None,
         };
+        warnings.extend(unusable.notes());
+        warnings.extend(without_target(n_without_target));
         // Part of a test is no estimate of the whole.
         let test = test.filter(|_| !interrupt.is_set());
         Ok(RunReport {
@@ -121,9 +129,25 @@ impl<'a> PrequentialEvaluation<'a> {
             classes: signature.task.names().to_vec(),
             each_class: false,
             test,
+            n_unusable: unusable.n_rows(),
+            n_without_target,
             notes: Vec::new(),
+            warnings,
         })
     }
+}
+
+/// Rows whose texts are encoded ahead.
+fn prefetch<I: Iterator<Item = anyhow::Result<LabelledRow>>>(
+    rows: I,
+    described: Option<&Arc<Described>>,
+) -> anyhow::Result<Prefetch<I, LabelledRow>> {
+    Prefetch::new(rows, described, |one: &mut LabelledRow| &mut one.batch)
+}
+
+/// How the rows for a model are read.
+fn options(_model: &LocalModel, run_args: &RunArgs) -> ReadOptions {
+    ReadOptions::of(&run_args.read)
 }
 
 /// The scores of the members of a portfolio.
@@ -144,10 +168,13 @@ fn test(
     model: &mut LocalModel,
     rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
     progress: &mut RunProgress,
+    unusable: &mut UnusableRows,
 ) -> anyhow::Result<Option<f64>> {
     let mut mean = Mean::default();
     for row in rows {
-        let mut row = row?;
+        let Some(mut row) = unusable.sort(row)? else {
+            continue;
+        };
         if let Some(truth) = row.truth {
             model.embed(&mut row.batch)?;
             mean.add(score(

@@ -161,7 +161,7 @@ fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refu
         names.push(name);
     }
     let layout = Layout::new(&names, inputs);
-    let batch = layout.and_then(|layout| layout.batch(&Row { line: 1, cells }));
+    let batch = layout.and_then(|mut layout| layout.batch(&Row { line: 1, cells }));
     let batch = batch.map_err(|error| refuse("inputs", format_args!("{error:#}")))?;
     let (tensors, contents) = tensors(inputs, &batch);
     let own = tensors
@@ -185,6 +185,7 @@ mod tests {
         [Input {
             name: "x".into(),
             kind: Kind::Number,
+            gaps: false,
         }]
     }
 

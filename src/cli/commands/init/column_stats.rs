@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::target::Label;
-use crate::cli::rows::{Cell, number, quoted};
+use crate::cli::rows::number::{Decimals, number};
+use crate::cli::rows::{Cell, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
 pub(super) const N_DISTINCT_MAX: usize = 10_000;
@@ -37,14 +38,16 @@ pub(super) struct ColumnStats {
     pub distinct: DistinctValues,
     /// The comparison with the target.
     pub target_copy: TargetCopy,
+    decimals: Decimals,
 }
 
 impl ColumnStats {
-    /// The statistics before the first row.
-    pub(super) fn new(name: &str) -> ColumnStats {
+    /// The statistics of a column that `n_rows` earlier rows do not have.
+    pub(super) fn new(name: &str, n_rows: u64, decimals: Decimals) -> ColumnStats {
         ColumnStats {
             name: name.to_owned(),
-            n_gaps: 0,
+            decimals,
+            n_gaps: n_rows,
             n_numbers: 0,
             n_texts: 0,
             n_lists: 0,
@@ -64,7 +67,7 @@ impl ColumnStats {
             Cell::Text(text) => text,
             Cell::List(values) => return self.add_list(row_index, values.len()),
         };
-        let number = number(text);
+        let number = number(text, self.decimals);
         match number {
             Some(number) if number.is_nan() => self.n_gaps += 1,
             Some(number) => {

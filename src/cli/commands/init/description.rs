@@ -163,6 +163,7 @@ mod tests {
                 name: "id".into(),
                 reason: "a row id (1, 2, 3, ...)".into(),
             }],
+            notes: Vec::new(),
         }
     }
 

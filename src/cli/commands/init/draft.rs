@@ -30,6 +30,8 @@ pub(crate) struct Draft {
     pub inputs: Vec<DraftInput>,
     /// The columns that are not inputs.
     pub excluded: Vec<ExcludedColumn>,
+    /// Sentences about the file, for the screen.
+    pub notes: Vec<String>,
 }
 
 /// One input of a drafted model.

@@ -6,7 +6,8 @@ use anyhow::{bail, ensure};
 
 use super::draft::ExcludedColumn;
 use super::goal::Goal;
-use crate::cli::rows::{Cell, Row, find_column, number, quoted};
+use crate::cli::rows::number::{Decimals, number};
+use crate::cli::rows::{Cell, Row, Rows, quoted};
 
 /// A column of the outcome of a decision, which a model cannot know when it decides.
 pub(super) struct LoggedColumn {
@@ -17,10 +18,11 @@ pub(super) struct LoggedColumn {
     /// The range of its numbers.
     range: &'static str,
     is_in_range: fn(f64) -> bool,
+    decimals: Decimals,
 }
 
 /// The columns of reward and propensity among those of a file.
-pub(super) fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
+pub(super) fn logged_columns(rows: &mut Rows, goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
     let Goal::Decisions([action, reward, propensity]) = goal else {
         return Ok(Vec::new());
     };
@@ -28,20 +30,23 @@ pub(super) fn logged_columns(columns: &[String], goal: Goal) -> anyhow::Result<V
         action != reward && action != propensity && reward != propensity,
         "action, reward and propensity are three columns"
     );
+    let decimals = rows.form().decimals;
     let reward = LoggedColumn {
-        column: find_column(columns, reward)?,
+        column: rows.column(reward)?,
         name: reward.to_owned(),
         reason: "the reward of the logged action",
         range: "a finite number",
         // A reward that is not known is a gap, and its row is not learned.
         is_in_range: |reward| reward.is_nan() || reward.is_finite(),
+        decimals,
     };
     let propensity = LoggedColumn {
-        column: find_column(columns, propensity)?,
+        column: rows.column(propensity)?,
         name: propensity.to_owned(),
         reason: "the propensity of the logged action",
         range: "a probability in (0, 1]",
         is_in_range: |propensity| propensity > 0.0 && propensity <= 1.0,
+        decimals,
     };
     Ok(vec![reward, propensity])
 }
@@ -54,7 +59,7 @@ impl LoggedColumn {
             bail!("line {line}: column {name}: a list, expected one value");
         };
         ensure!(
-            number(text).is_some_and(self.is_in_range),
+            number(text, self.decimals).is_some_and(self.is_in_range),
             "line {line}: column {name}: {} is not {}",
             quoted(text),
             self.range

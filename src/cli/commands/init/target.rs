@@ -8,7 +8,8 @@ use anyhow::{bail, ensure};
 
 use super::description::shown_range;
 use super::draft::Task;
-use crate::cli::rows::{number, quoted};
+use crate::cli::rows::number::{Decimals, number};
+use crate::cli::rows::quoted;
 
 /// The most classes or actions that a draft may have.
 const N_LABELS_MAX: usize = 1000;
@@ -39,6 +40,7 @@ pub(super) struct TargetStats {
     first_text: Option<(String, u64)>,
     is_whole: bool,
     range: Option<(f64, f64)>,
+    decimals: Decimals,
 }
 
 /// The task for a target, with its reason.
@@ -51,8 +53,9 @@ pub(crate) struct TaskChoice {
 
 impl TargetStats {
     /// The statistics before the first row.
-    pub(super) fn new(name: &str) -> TargetStats {
+    pub(super) fn new(name: &str, decimals: Decimals) -> TargetStats {
         TargetStats {
+            decimals,
             name: quoted(name),
             n_rows: 0,
             labels: Vec::new(),
@@ -67,7 +70,7 @@ impl TargetStats {
     /// Adds the next value that is not a gap, and returns it as a label.
     pub(super) fn add<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
         self.n_rows += 1;
-        let number = number(text);
+        let number = number(text, self.decimals).filter(|number| !number.is_nan());
         match number {
             Some(number) => {
                 let (min, max) = self.range.unwrap_or((number, number));

@@ -37,7 +37,9 @@ impl StreamRun {
             {
                 self.settle(first, &mut feedback).await?;
             }
-            let row = row?;
+            let Some(row) = self.unusable.sort(row)? else {
+                continue;
+            };
             let request = self.request(&row.batch).message();
             let answer = ask(self.client.clone(), request);
             asked.push_back(PendingAnswer { row, answer });

@@ -14,11 +14,13 @@ use uuid::Uuid;
 use crate::cli::client::{Answer, Client, PredictRequest, refusal};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
+use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
+use crate::cli::run::usable::{UnusableRows, without_target};
 
 /// A run against a server.
 pub(super) struct StreamRun {
@@ -35,6 +37,8 @@ pub(super) struct StreamRun {
     pub acknowledged: u64,
     /// The last row, to be predicted once more at the end.
     pub last: Option<Batch>,
+    pub unusable: UnusableRows,
+    pub options: ReadOptions,
 }
 
 impl StreamRun {
@@ -44,7 +48,9 @@ impl StreamRun {
         rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
     ) -> anyhow::Result<()> {
         for row in rows {
-            let row = row?;
+            let Some(row) = self.unusable.sort(row)? else {
+                continue;
+            };
             let started = Instant::now();
             let request = self.request(&row.batch).message();
             let answer = self.client.predict(request).await?;
@@ -136,9 +142,11 @@ impl StreamRun {
         let mut mean = Mean::default();
         self.described.task = self.run.task().clone();
         let interrupt = self.interrupt.clone();
-        let rows = LabelledRows::open(path, target, &self.described)?;
+        let rows = LabelledRows::open(path, target, &self.described, &self.options)?;
         for row in rows.take_while(|_| !interrupt.is_set()) {
-            let row = row?;
+            let Some(row) = self.unusable.sort(row)? else {
+                continue;
+            };
             if let Some(truth) = row.truth {
                 let request = self.unjournaled(&row.batch);
                 let answer = self.client.predict(request).await?;
@@ -156,7 +164,13 @@ impl StreamRun {
         test: Option<Option<f64>>,
     ) -> anyhow::Result<RunReport> {
         let after = status(&mut self.client, &self.model).await?;
+        let n_without_target = self.run.n_without_target();
+        let mut warnings = self.unusable.notes();
+        warnings.extend(without_target(n_without_target));
         Ok(RunReport {
+            n_unusable: self.unusable.n_rows(),
+            n_without_target,
+            warnings,
             names: ScoreNames::of(&self.described.task),
             classes: self.run.task().names().to_vec(),
             each_class: false,

@@ -1,0 +1,232 @@
+//! Numbers as files write them: plain, with thousands separators, as money or percent, with a decimal
+//! point or a decimal comma; and the tokens that stand for no value.
+//!
+//! Invariant: a text is a number under a decimal mark only if every character of it is accounted for.
+
+/// The mark before the fraction of a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Decimals {
+    #[default]
+    Point,
+    Comma,
+}
+
+impl Decimals {
+    /// The word for it in model.toml.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Decimals::Point => "point",
+            Decimals::Comma => "comma",
+        }
+    }
+}
+
+/// The symbols and codes of currencies, before or after an amount.
+const CURRENCIES: [&str; 24] = [
+    "R$", "$", "€", "£", "¥", "₹", "₽", "₩", "₺", "₴", "₫", "฿", "USD", "EUR", "GBP", "CHF", "JPY",
+    "CNY", "INR", "AUD", "CAD", "SEK", "kr", "zł",
+];
+/// Tokens for no value in a column of numbers or dates, in lower case.
+const GAPS: [&str; 18] = [
+    "", "?", "-", "--", ".", "\\n", "na", "n/a", "#n/a", "nan", "null", "none", "<na>", "nat",
+    "(null)", "#value!", "#div/0!", "#ref!",
+];
+/// The longest text that may be a number.
+const NUMBER_BYTES_MAX: usize = 64;
+
+/// True if a cell of a target or a category holds no value: nothing, `NA`, `nan`, `\N` or `#N/A`.
+pub(crate) fn is_missing(text: &str) -> bool {
+    let text = text.trim();
+    matches!(text, "" | "NA" | "\\N" | "#N/A" | "<NA>") || text.eq_ignore_ascii_case("nan")
+}
+
+/// True if a cell of a column of numbers or dates is one of the usual tokens for no value.
+pub(crate) fn is_gap(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 7 && GAPS.iter().any(|gap| text.eq_ignore_ascii_case(gap))
+}
+
+/// The finite number that a text is under a decimal mark; none for any other text, a gap included.
+pub(crate) fn finite(text: &str, decimals: Decimals) -> Option<f64> {
+    let text = text.trim();
+    if text.len() > NUMBER_BYTES_MAX || text.is_empty() {
+        return None;
+    }
+    // Under a decimal comma a point may be a thousands separator.
+    if decimals == Decimals::Point || !text.contains('.') {
+        let is_word = text.ends_with(|c: char| c.is_ascii_alphabetic());
+        if let (Ok(value), false) = (text.parse::<f64>(), is_word) {
+            return value.is_finite().then_some(value);
+        }
+    }
+    written(text, decimals)
+}
+
+/// The finite number that a text is, NaN for one of the usual gaps, nothing for any other text.
+pub(crate) fn number(text: &str, decimals: Decimals) -> Option<f64> {
+    if is_gap(text) {
+        return Some(f64::NAN);
+    }
+    finite(text, decimals)
+}
+
+/// A number with a sign, a currency or a percent sign around its digits.
+fn written(text: &str, decimals: Decimals) -> Option<f64> {
+    let (mut rest, mut is_negative, mut n_signs) = (text, false, 0);
+    if let Some(inside) = rest
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
+        (rest, is_negative, n_signs) = (inside.trim(), true, 1);
+    }
+    rest = rest.strip_suffix('%').map_or(rest, str::trim_end);
+    loop {
+        let before = rest;
+        for minus in ['-', '\u{2212}', '\u{2013}', '+'] {
+            if let Some(after) = rest.strip_prefix(minus) {
+                is_negative = minus != '+';
+                n_signs += 1;
+                rest = after.trim_start();
+            }
+        }
+        for currency in CURRENCIES {
+            if let Some(after) = rest.strip_prefix(currency) {
+                rest = after.trim_start();
+            } else if let Some(after) = rest.strip_suffix(currency) {
+                rest = after.trim_end();
+            }
+        }
+        if rest == before {
+            break;
+        }
+    }
+    let value = digits(rest, decimals).filter(|_| n_signs <= 1)?;
+    let value = if is_negative { -value } else { value };
+    value.is_finite().then_some(value)
+}
+
+/// A number without a sign: digits, perhaps in groups, perhaps with a fraction and an exponent.
+fn digits(text: &str, decimals: Decimals) -> Option<f64> {
+    let (mark, other) = match decimals {
+        Decimals::Point => ('.', ','),
+        Decimals::Comma => (',', '.'),
+    };
+    let (text, exponent) = match text.split_once(['e', 'E']) {
+        Some((text, exponent)) => (text, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = text.split_once(mark).unwrap_or((text, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !are_digits(fraction) || whole.len() + fraction.len() == 0 {
+        return None;
+    }
+    let grouped = !are_digits(whole);
+    if grouped && (exponent.is_some() || !is_grouped(whole, other)) {
+        return None;
+    }
+    let mut plain: String = whole.chars().filter(char::is_ascii_digit).collect();
+    plain.push('.');
+    plain.push_str(fraction);
+    if let Some(exponent) = exponent {
+        let unsigned = exponent.trim_start_matches(['+', '-', '\u{2212}']);
+        if unsigned.is_empty() || !are_digits(unsigned) {
+            return None;
+        }
+        plain.push('e');
+        plain.push_str(&exponent.replace('\u{2212}', "-"));
+    }
+    if plain == "." {
+        return None;
+    }
+    plain.parse().ok()
+}
+
+/// True for digits in groups of three, or as in India of two before the last three, with one
+/// separator throughout.
+fn is_grouped(text: &str, separator: char) -> bool {
+    let separators = [separator, ' ', '\u{a0}', '\u{202f}', '\u{2009}', '\''];
+    let Some(separator) = separators.iter().find(|one| text.contains(**one)) else {
+        return false;
+    };
+    let groups: Vec<&str> = text.split(*separator).collect();
+    let are_digits = groups
+        .iter()
+        .all(|group| group.bytes().all(|byte| byte.is_ascii_digit()));
+    let (first, rest) = (groups[0], &groups[1..]);
+    let (Some(last), true) = (rest.last(), are_digits) else {
+        return false;
+    };
+    let inner = &rest[..rest.len() - 1];
+    // No number begins with a group of zero.
+    let is_first = |max: usize| (1..=max).contains(&first.len()) && first != "0";
+    let threes = is_first(3) && inner.iter().all(|group| group.len() == 3);
+    let twos = is_first(2) && !inner.is_empty() && inner.iter().all(|group| group.len() == 2);
+    last.len() == 3 && (threes || twos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_what_its_file_means() {
+        let check = |text: &str, point: Option<f64>, comma: Option<f64>| {
+            assert_eq!(finite(text, Decimals::Point), point, "{text} by point");
+            assert_eq!(finite(text, Decimals::Comma), comma, "{text} by comma");
+        };
+        let both = |text: &str, value: f64| check(text, Some(value), Some(value));
+        let none = |text: &str| check(text, None, None);
+        both("12", 12.0);
+        both(" -7 ", -7.0);
+        both("1e3", 1000.0);
+        both("\u{2212}5", -5.0);
+        both("\u{2013}5", -5.0);
+        both("$12", 12.0);
+        both("12 €", 12.0);
+        both("-$5", -5.0);
+        both("$-5", -5.0);
+        both("(12)", -12.0);
+        both("12%", 12.0);
+        both("12 %", 12.0);
+        both("1 234 567", 1_234_567.0);
+        both("1\u{a0}234", 1234.0);
+        both("1'234", 1234.0);
+        check("1.5", Some(1.5), None);
+        check("1,5", None, Some(1.5));
+        check("0.123", Some(0.123), None);
+        check("0,123", None, Some(0.123));
+        check("1.234", Some(1.234), Some(1234.0));
+        check("1,234", Some(1234.0), Some(1.234));
+        check("$1,234.50", Some(1234.5), None);
+        check("1.234,50 EUR", None, Some(1234.5));
+        check("1,234,567", Some(1_234_567.0), None);
+        check("1,00,000", Some(100_000.0), None);
+        check("1.5e-3", Some(0.0015), None);
+        check("1,5e-3", None, Some(0.0015));
+        for text in [
+            "", "-", "$", "%", "1x", "x1", "1,23,4", "12,34", "inf", "nan", "infinity", "1-2",
+            "--5", "2008-01", "1:30", ".", ",", "e5", "1e", "1_000", "12,", "1..2", "(5", "0x1f",
+            "1 2",
+        ] {
+            if text != "12,34" && text != "12," {
+                none(text);
+            }
+        }
+        check("12,34", None, Some(12.34));
+        assert_eq!(finite(&"1".repeat(65), Decimals::Point), None);
+    }
+
+    #[test]
+    fn the_usual_tokens_are_gaps() {
+        for gap in [
+            "", " ", "?", "NULL", "None", "N/A", "#N/A", "-", ".", "\\N", "nan", "NaN", "NA",
+            "<NA>",
+        ] {
+            assert!(is_gap(gap), "{gap}");
+        }
+        for value in ["0", "none of these", "-1", "no", "nano"] {
+            assert!(!is_gap(value), "{value}");
+        }
+        assert!(is_missing("NA") && is_missing(" ") && !is_missing("None") && !is_missing("?"));
+    }
+}

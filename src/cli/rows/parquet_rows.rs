@@ -1,0 +1,352 @@
+//! The rows of a Parquet file.
+//!
+//! Invariant: no page is unpacked before its header was checked, so that memory is bounded whatever
+//! the file says; a file that makes its decoder panic is damaged, and ends no command.
+
+mod pages;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use jiff::civil::date;
+use jiff::{Span, Timestamp};
+use parquet::basic::{LogicalType, TimeUnit};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row as Record};
+
+use super::lines::ROW_BYTES_MAX;
+use super::names::names;
+use super::row::{Cell, Row};
+use super::source::check_ratio;
+
+/// Rows are handed over when they come to so many bytes.
+const BATCH_BYTES: usize = 1 << 18;
+/// Batches that wait to be taken.
+const BATCHES_MAX: usize = 4;
+/// The name of the thread whose panics are errors of the file.
+pub(crate) const THREAD: &str = "parquet";
+
+type Batch = anyhow::Result<Vec<Row>>;
+
+/// The rows of a Parquet file, read by a thread of their own.
+pub(super) struct ParquetRows {
+    columns: Vec<String>,
+    batches: Receiver<Batch>,
+    ready: std::vec::IntoIter<Row>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl ParquetRows {
+    /// Opens a file and reads its footer.
+    pub(super) fn open(path: &Path) -> anyhow::Result<ParquetRows> {
+        let path = path.to_owned();
+        let (headers, first) = sync_channel(1);
+        let (batches, taken) = sync_channel(BATCHES_MAX);
+        let reader = move || match start(&path) {
+            Err(error) => _ = headers.send(Err(error)),
+            Ok(opened) => {
+                let sent = headers.send(Ok(opened.columns.clone()));
+                if sent.is_ok()
+                    && let Err(error) = opened.send_rows(&batches)
+                {
+                    _ = batches.send(Err(error));
+                }
+            }
+        };
+        let reader = thread::Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(reader)?;
+        let columns = match first.recv() {
+            Ok(columns) => columns?,
+            Err(_) => bail!("a damaged Parquet file"),
+        };
+        Ok(ParquetRows {
+            columns,
+            batches: taken,
+            ready: Vec::new().into_iter(),
+            reader: Some(reader),
+        })
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The next row; its line is its number, from 1.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<Row>> {
+        loop {
+            if let Some(row) = self.ready.next() {
+                return Ok(Some(row));
+            }
+            match self.batches.recv() {
+                Ok(batch) => self.ready = batch?.into_iter(),
+                Err(_) => {
+                    let ended = self.reader.take().map(thread::JoinHandle::join);
+                    ensure!(!matches!(ended, Some(Err(_))), "a damaged Parquet file");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+struct Opened {
+    columns: Vec<String>,
+    forms: Vec<Form>,
+    rows: RowIter<'static>,
+    n_packed: u64,
+}
+
+/// How the values of a column are to be read beside their type.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Plain,
+    /// Nanoseconds since 1970, which the format has as plain numbers.
+    Nanoseconds,
+}
+
+fn start(path: &Path) -> anyhow::Result<Opened> {
+    let file = File::open(path)?;
+    let n_packed = file.metadata()?.len();
+    let reader = SerializedFileReader::new(file).context("a damaged Parquet file")?;
+    pages::check(path, reader.metadata())?;
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let headers = fields.iter().map(|field| field.name().to_owned());
+    let (columns, _) = names(headers.collect(), |_| true);
+    let forms = fields
+        .iter()
+        .map(|field| match field.get_basic_info().logical_type_ref() {
+            Some(LogicalType::Timestamp(time)) if time.unit == TimeUnit::NANOS => Form::Nanoseconds,
+            _ => Form::Plain,
+        });
+    Ok(Opened {
+        columns,
+        forms: forms.collect(),
+        rows: RowIter::from_file_into(Box::new(reader)),
+        n_packed,
+    })
+}
+
+impl Opened {
+    fn send_rows(self, batches: &SyncSender<Batch>) -> anyhow::Result<()> {
+        let mut batch = Vec::new();
+        let (mut n_bytes, mut n_all) = (0, 0);
+        for (line, record) in (1..).zip(self.rows) {
+            let record = record.with_context(|| format!("row {line}"))?;
+            let row = row(line, &record, &self.forms)?;
+            let size: usize = row.cells.iter().map(size).sum();
+            ensure!(
+                size <= ROW_BYTES_MAX,
+                "row {line} is longer than {} MiB",
+                ROW_BYTES_MAX >> 20
+            );
+            n_all += size as u64;
+            check_ratio(n_all, self.n_packed).map_err(|why| anyhow!(why))?;
+            n_bytes += size;
+            batch.push(row);
+            if n_bytes >= BATCH_BYTES {
+                n_bytes = 0;
+                if batches.send(Ok(std::mem::take(&mut batch))).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        _ = batches.send(Ok(batch));
+        Ok(())
+    }
+}
+
+/// The bytes that a cell takes.
+fn size(cell: &Cell) -> usize {
+    1 + match cell {
+        Cell::Text(text) => text.len(),
+        Cell::List(values) => values.len() * size_of::<f64>(),
+    }
+}
+
+fn row(line: u64, record: &Record, forms: &[Form]) -> anyhow::Result<Row> {
+    let fields = record.get_column_iter().zip(forms);
+    let cells = fields.map(|((_, field), form)| cell(field, *form));
+    Ok(Row {
+        line,
+        cells: cells.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn cell(field: &Field, form: Form) -> anyhow::Result<Cell> {
+    Ok(Cell::Text(match field {
+        Field::Null => String::new(),
+        Field::Long(value) if form == Form::Nanoseconds => time(value.div_euclid(1000))?,
+        Field::Str(text) => text.clone(),
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bail!("a column of bytes that are no text"),
+        },
+        Field::Date(days) => day(*days)?,
+        Field::TimestampMillis(value) => time(value.saturating_mul(1000))?,
+        Field::TimestampMicros(value) => time(*value)?,
+        Field::Float(value) if value.is_nan() => String::new(),
+        Field::Double(value) if value.is_nan() => String::new(),
+        Field::ListInternal(list) => {
+            let numbers = list.elements().iter().map(number);
+            match numbers.collect::<Option<Vec<f64>>>() {
+                Some(numbers) => return Ok(Cell::List(numbers)),
+                None => field.to_string(),
+            }
+        }
+        Field::Bool(value) => value.to_string(),
+        Field::Float(value) => value.to_string(),
+        Field::Double(value) => value.to_string(),
+        other => other.to_string(),
+    }))
+}
+
+fn number(field: &Field) -> Option<f64> {
+    match field {
+        Field::Float(value) => Some(f64::from(*value)),
+        Field::Double(value) => Some(*value),
+        Field::Byte(value) => Some(f64::from(*value)),
+        Field::Short(value) => Some(f64::from(*value)),
+        Field::Int(value) => Some(f64::from(*value)),
+        Field::Long(value) => Some(*value as f64),
+        Field::UByte(value) => Some(f64::from(*value)),
+        Field::UShort(value) => Some(f64::from(*value)),
+        Field::UInt(value) => Some(f64::from(*value)),
+        Field::ULong(value) => Some(*value as f64),
+        _ => None,
+    }
+}
+
+/// Microseconds since 1970 in RFC 3339.
+fn time(microseconds: i64) -> anyhow::Result<String> {
+    let time = Timestamp::from_microsecond(microseconds);
+    Ok(time.ok().context("a time out of range")?.to_string())
+}
+
+/// Days since 1970 as a date.
+fn day(days: i32) -> anyhow::Result<String> {
+    let span = Span::new().try_days(days);
+    let day = span.and_then(|span| date(1970, 1, 1).checked_add(span));
+    Ok(day.ok().context("a date out of range")?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::basic::Compression;
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+    use crate::cli::rows::tests::{error, read};
+
+    /// A file of a time, a number with gaps and a text.
+    fn written(texts: &[&str], properties: WriterProperties) -> Vec<u8> {
+        let schema = "message rows {
+            required int64 at (TIMESTAMP(NANOS, true));
+            optional double x;
+            required binary text (UTF8);
+        }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut bytes = Vec::new();
+        let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let n = texts.len();
+        let times: Vec<i64> = (0..n as i64).map(|hour| hour * 3_600_000_000_000).collect();
+        let mut column = group.next_column().unwrap().unwrap();
+        let written = column.typed::<Int64Type>().write_batch(&times, None, None);
+        assert_eq!(written.unwrap(), n);
+        column.close().unwrap();
+        // The second row has a gap.
+        let levels: Vec<i16> = (0..n).map(|row| i16::from(row != 1)).collect();
+        let values: Vec<f64> = (0..n)
+            .filter(|row| *row != 1)
+            .map(|row| row as f64 / 2.0)
+            .collect();
+        let mut column = group.next_column().unwrap().unwrap();
+        let written = column
+            .typed::<DoubleType>()
+            .write_batch(&values, Some(&levels), None);
+        assert_eq!(written.unwrap(), n - usize::from(n > 1));
+        column.close().unwrap();
+        let texts: Vec<ByteArray> = texts.iter().map(|text| ByteArray::from(*text)).collect();
+        let mut column = group.next_column().unwrap().unwrap();
+        let written = column
+            .typed::<ByteArrayType>()
+            .write_batch(&texts, None, None);
+        assert_eq!(written.unwrap(), n);
+        column.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+        bytes
+    }
+
+    fn packed(codec: Compression) -> WriterProperties {
+        WriterProperties::builder().set_compression(codec).build()
+    }
+
+    #[test]
+    fn rows_are_read_under_every_codec() {
+        let expected = "at|x|text 1: 1970-01-01T00:00:00Z|0|a 2: 1970-01-01T01:00:00Z||\u{e9} \
+                        3: 1970-01-01T02:00:00Z|1|a";
+        for codec in [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::GZIP(Default::default()),
+            Compression::ZSTD(Default::default()),
+        ] {
+            let bytes = written(&["a", "\u{e9}", "a"], packed(codec));
+            assert_eq!(read(&bytes).unwrap(), expected, "{codec}");
+        }
+    }
+
+    #[test]
+    fn p9_what_unpacks_without_end_is_refused() {
+        let long = "x".repeat(100_000);
+        let texts = vec![long.as_str(); 1000];
+        // A dictionary of one text, taken again and again.
+        let bytes = written(&texts, packed(Compression::SNAPPY));
+        let refusal = error(read(&bytes));
+        assert!(
+            refusal.contains("unpack to more than 250 times as many"),
+            "{refusal}"
+        );
+        // A page of all texts.
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_data_page_size_limit(1 << 30)
+            .set_write_batch_size(2000)
+            .set_compression(Compression::ZSTD(Default::default()));
+        let bytes = written(&texts, properties.build());
+        assert!(bytes.len() < 1 << 20);
+        let refusal = error(read(&bytes));
+        assert!(refusal.contains("a page of 1000"), "{refusal}");
+    }
+
+    #[test]
+    fn p9_a_damaged_file_is_refused_or_read_and_never_ends_the_program() {
+        let bytes = written(
+            &["a", "b", "a"],
+            packed(Compression::ZSTD(Default::default())),
+        );
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 0x55;
+            let file = crate::cli::rows::tests::temporary(&damaged);
+            if let Ok(mut rows) = ParquetRows::open(file.path()) {
+                while let Ok(Some(_)) = rows.next() {}
+            }
+        }
+        for length in 4..bytes.len() {
+            let file = crate::cli::rows::tests::temporary(&bytes[..length]);
+            assert!(ParquetRows::open(file.path()).is_err(), "{length}");
+        }
+    }
+}

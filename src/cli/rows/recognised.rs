@@ -1,0 +1,149 @@
+//! The formats that the first bytes of a file show.
+//!
+//! Invariant: a file that is no text has a sentence that names what it is and says what to do.
+
+/// The format of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Recognised {
+    Text,
+    Gzip,
+    Zstd,
+    Bzip2,
+    Zip,
+    Parquet,
+    /// The sentence.
+    Unreadable(&'static str),
+}
+
+/// The first bytes of formats that are read.
+const PACKED: [(&[u8], Recognised); 6] = [
+    (&[0x1f, 0x8b], Recognised::Gzip),
+    (&[0x28, 0xb5, 0x2f, 0xfd], Recognised::Zstd),
+    (b"BZh", Recognised::Bzip2),
+    (b"PK\x03\x04", Recognised::Zip),
+    (b"PAR1", Recognised::Parquet),
+    (b"PARE", Recognised::Unreadable("an encrypted Parquet file")),
+];
+
+/// The first bytes of formats that are not read, with what to do instead.
+const OTHERS: [(&[u8], &str); 20] = [
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\xfd7zXZ\0", "packed by xz: unpack it with `xz -d`"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"Rar!", "a RAR archive: unpack it"),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "an old Excel workbook: save the sheet as CSV",
+    ),
+    (b"%PDF", "a PDF: no rows can be read from it"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+    (
+        b"SQLite format 3\0",
+        "a SQLite database: export a table, as by `sqlite3 -csv -header`",
+    ),
+    (b"\x89HDF", "an HDF5 file: export a table as CSV or Parquet"),
+    (b"\x93NUMPY", "a NumPy array: save it as CSV or Parquet"),
+    (b"ARROW1", "an Arrow or Feather file: save it as Parquet"),
+    (b"FEA1", "a Feather file: save it as Parquet"),
+    (b"ORC", "an ORC file: save it as Parquet"),
+    (b"Obj\x01", "an Avro file: save it as Parquet"),
+    (b"RDX", "data of R: save it as CSV or Parquet"),
+    (
+        b"\x80\x04\x95",
+        "a Python pickle: save it as CSV or Parquet",
+    ),
+    (
+        b"\x80\x05\x95",
+        "a Python pickle: save it as CSV or Parquet",
+    ),
+    (b"\x7fELF", "a program"),
+];
+
+/// Recognises a format by the first bytes of a file.
+pub(super) fn recognise(head: &[u8]) -> Recognised {
+    for (magic, format) in PACKED {
+        if head.starts_with(magic) {
+            return format;
+        }
+    }
+    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Recognised::Unreadable(what);
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return Recognised::Unreadable("a tar archive: unpack it, and give one of its files");
+    }
+    let start = head.trim_ascii_start();
+    let begins = |word: &[u8]| {
+        let start = start.get(..word.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+    };
+    if begins(b"<!doctype html") || begins(b"<html") {
+        let what = "an HTML page: the address gave a page, and not the file behind it";
+        return Recognised::Unreadable(what);
+    }
+    if begins(b"<?xml") {
+        return Recognised::Unreadable("XML: save the rows as CSV or JSON lines");
+    }
+    if begins(b"version https://git-lfs") {
+        return Recognised::Unreadable("a pointer of Git LFS: fetch the file with `git lfs pull`");
+    }
+    if head.contains(&0) && !is_utf_16(head) {
+        return Recognised::Unreadable("a binary file of no format that is known here");
+    }
+    Recognised::Text
+}
+
+/// True if bytes are text of two bytes a character: by their mark, or by every other one being zero.
+pub(super) fn is_utf_16(head: &[u8]) -> bool {
+    head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) || zeros(head).is_some()
+}
+
+/// The place of the zeros in text of two bytes a character without a mark: 0 or 1.
+pub(super) fn zeros(head: &[u8]) -> Option<usize> {
+    let (pairs, _) = head[..head.len().min(512)].as_chunks::<2>();
+    let share = |place: usize| {
+        let n = pairs.iter().filter(|pair| pair[place] == 0).count();
+        n * 10 >= pairs.len() * 8
+    };
+    (pairs.len() >= 4).then(|| {
+        [0, 1]
+            .into_iter()
+            .find(|place| share(*place) && !share(1 - place))
+    })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_their_first_bytes() {
+        let check = |head: &[u8], expected: &str| {
+            let Recognised::Unreadable(what) = recognise(head) else {
+                panic!("{head:?}")
+            };
+            assert!(what.contains(expected), "{what}");
+        };
+        check(b"\xd0\xcf\x11\xe0\xa1", "Excel");
+        check(b"SQLite format 3\0", "SQLite");
+        check(b"\n<!DOCTYPE HTML><html>", "HTML");
+        check(b"<html>", "HTML");
+        check(b"a\0b\0\0\0c", "binary");
+        check(
+            b"version https://git-lfs.github.com/spec/v1",
+            "git lfs pull",
+        );
+        for text in [
+            &b""[..],
+            b"a,b\n1,2\n",
+            b"{\"a\":1}",
+            b"a\0,\0b\0\n\0",
+            b"\xff\xfea\0",
+        ] {
+            assert_eq!(recognise(text), Recognised::Text, "{text:?}");
+        }
+        assert_eq!(recognise(b"PAR1...."), Recognised::Parquet);
+    }
+}

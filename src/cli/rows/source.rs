@@ -1,0 +1,293 @@
+//! The bytes of a file or of standard input, unpacked where they are packed.
+//!
+//! Invariant: nothing unpacks to more than [`RATIO_MAX`] times its size beyond the first
+//! [`FREE_BYTES`], so that a small file cannot keep a command busy for hours.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{bail, ensure};
+use flate2::read::{DeflateDecoder, MultiGzDecoder};
+
+use super::recognised::{Recognised, recognise};
+use super::zip::{self, Method};
+
+/// Unpacked bytes for each packed one, at most.
+pub(super) const RATIO_MAX: u64 = 250;
+/// Unpacked bytes that need no justification.
+pub(super) const FREE_BYTES: u64 = 64 << 20;
+/// The bytes at the start of a file by which its format is recognised.
+const HEAD_BYTES: usize = 256 << 10;
+/// Packed bytes by which a format is recognised.
+const MAGIC_BYTES: usize = 512;
+/// The name of standard input among paths.
+const STDIN: &str = "-";
+
+type Bytes = Box<dyn Read + Send>;
+
+/// The unpacked bytes of a file.
+pub(super) struct Source {
+    /// The first bytes, as far as they could be had without waiting for more.
+    pub head: Vec<u8>,
+    /// All bytes, those of the head included.
+    pub bytes: Bytes,
+    /// True if the head holds everything.
+    pub is_whole: bool,
+}
+
+/// What a path leads to.
+pub(super) enum Opened {
+    /// Bytes of text, it is hoped.
+    Text(Source),
+    /// A Parquet file.
+    Parquet(PathBuf),
+}
+
+/// True if a path stands for standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
+}
+
+/// Opens a path, `-` for standard input.
+///
+/// # Errors
+/// It cannot be read, or it is no file of rows: the sentence names what it is.
+pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
+    check_path(path)?;
+    let is_live = is_stdin(path);
+    let raw: Bytes = if is_live {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path)?)
+    };
+    let packed = Arc::new(AtomicU64::new(0));
+    let counted = Counted {
+        bytes: raw,
+        n_bytes: packed.clone(),
+    };
+    let (head, bytes) = look(Box::new(counted), is_live, MAGIC_BYTES)?;
+    let unpacked: Bytes = match recognise(&head) {
+        Recognised::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+        Recognised::Zstd => Box::new(zstd::Decoder::new(bytes)?),
+        Recognised::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
+        Recognised::Zip => unzipped(path, packed.clone())?,
+        Recognised::Parquet if is_live => bail!("Parquet on standard input: give its path"),
+        Recognised::Parquet => return Ok(Opened::Parquet(path.to_owned())),
+        Recognised::Unreadable(what) => bail!("{what}"),
+        Recognised::Text => return text(bytes, is_live).map(Opened::Text),
+    };
+    let bounded = Bounded {
+        bytes: unpacked,
+        n_bytes: 0,
+        packed,
+    };
+    let source = text(Box::new(bounded), is_live)?;
+    match recognise(&source.head) {
+        Recognised::Text => Ok(Opened::Text(source)),
+        Recognised::Unreadable(what) => bail!("packed in it: {what}"),
+        _ => bail!("it is packed twice, or holds Parquet: unpack it once"),
+    }
+}
+
+/// Names a path that leads to no file.
+fn check_path(path: &Path) -> anyhow::Result<()> {
+    let text = path.to_string_lossy();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    if let Some(scheme) = scheme.filter(|scheme| !scheme.is_empty() && !path.exists()) {
+        bail!("a URL ({scheme}): fetch it first, as by `curl -L -o rows.csv URL`");
+    }
+    ensure!(!path.is_dir(), "a folder, expected a file of rows");
+    Ok(())
+}
+
+fn text(bytes: Bytes, is_live: bool) -> anyhow::Result<Source> {
+    let (head, bytes) = look(bytes, is_live, HEAD_BYTES)?;
+    Ok(Source {
+        is_whole: head.len() < HEAD_BYTES && !is_live,
+        head,
+        bytes,
+    })
+}
+
+/// The first bytes, and a source that still begins with them; of a live source those that have come.
+fn look(mut bytes: Bytes, is_live: bool, n_bytes: usize) -> io::Result<(Vec<u8>, Bytes)> {
+    let mut head = vec![0; n_bytes];
+    let mut n = 0;
+    while n < n_bytes {
+        match bytes.read(&mut head[n..]) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if is_live && n >= 8 {
+            break;
+        }
+    }
+    head.truncate(n);
+    Ok((head.clone(), Box::new(Cursor::new(head).chain(bytes))))
+}
+
+/// The one file in a zip archive.
+fn unzipped(path: &Path, packed: Arc<AtomicU64>) -> anyhow::Result<Bytes> {
+    ensure!(
+        !is_stdin(path),
+        "a zip archive on standard input: give its path, or `unzip -p`"
+    );
+    let mut file = File::open(path)?;
+    let (method, n_packed) = zip::seek_to_file(&mut file)?;
+    let stored = Counted {
+        bytes: Box::new(file.take(n_packed)),
+        n_bytes: packed,
+    };
+    Ok(match method {
+        Method::Stored => Box::new(stored),
+        Method::Deflated => Box::new(DeflateDecoder::new(stored)),
+    })
+}
+
+/// Bytes that are counted as they are read.
+struct Counted {
+    bytes: Bytes,
+    n_bytes: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read(buffer)?;
+        self.n_bytes.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Unpacked bytes, held to [`RATIO_MAX`].
+struct Bounded {
+    bytes: Bytes,
+    n_bytes: u64,
+    packed: Arc<AtomicU64>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read(buffer)?;
+        self.n_bytes += n as u64;
+        check_ratio(self.n_bytes, self.packed.load(Ordering::Relaxed)).map_err(io::Error::other)?;
+        Ok(n)
+    }
+}
+
+/// Refuses an expansion that no file of rows has.
+pub(super) fn check_ratio(n_unpacked: u64, n_packed: u64) -> Result<(), String> {
+    if n_unpacked <= FREE_BYTES || n_unpacked / RATIO_MAX <= n_packed {
+        return Ok(());
+    }
+    Err(format!(
+        "{n_packed} packed bytes unpack to more than {RATIO_MAX} times as many: unpack the file \
+         first if it is sound"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::cli::rows::tests::{error, gzipped, read};
+
+    fn zstd_packed(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    fn bzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A zip archive of files, each deflated.
+    fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let (mut archive, mut directory) = (Vec::new(), Vec::new());
+        for (name, bytes) in files {
+            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(bytes).unwrap();
+            let packed = encoder.finish().unwrap();
+            let start = archive.len() as u32;
+            let sizes = [0u32, packed.len() as u32, bytes.len() as u32];
+            let sizes: Vec<u8> = sizes.iter().flat_map(|n| n.to_le_bytes()).collect();
+            let name_length = (name.len() as u16).to_le_bytes();
+            // Version, flags, deflate, time and date.
+            let common = [20u16, 0, 8, 0, 0].map(u16::to_le_bytes).concat();
+            let common = [common, sizes, name_length.to_vec(), vec![0; 2]].concat();
+            archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), &packed].concat());
+            directory.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10]].concat());
+            directory.extend(start.to_le_bytes());
+            directory.extend(name.as_bytes());
+        }
+        let n = (files.len() as u16).to_le_bytes();
+        let places = [directory.len() as u32, archive.len() as u32].map(u32::to_le_bytes);
+        let end = [b"PK\x05\x06\0\0\0\0", &n[..], &n, &places.concat(), &[0; 2]].concat();
+        [archive, directory, end].concat()
+    }
+
+    #[test]
+    fn packed_files_are_read_as_they_were() {
+        let text = b"a,b\n1,2\n3,4\n";
+        let once = zipped(&[("__MACOSX/._x", b"?"), ("rows/", b""), ("rows/x.csv", text)]);
+        for packed in [gzipped(text), zstd_packed(text), bzipped(text), once] {
+            assert_eq!(read(&packed).unwrap(), "a|b 2: 1|2 3: 3|4");
+        }
+        let again = |packed: &[u8]| [packed, packed].concat();
+        let lines = b"a\n";
+        for packed in [gzipped(lines), zstd_packed(lines), bzipped(lines)] {
+            assert_eq!(
+                read(&again(&packed)).unwrap(),
+                "a",
+                "members follow each other"
+            );
+        }
+    }
+
+    #[test]
+    fn p9_what_unpacks_without_end_is_refused() {
+        // Each member is a mebibyte of rows, in so few bytes that 100 of them are a small file.
+        let rows = b"0123456\n".repeat(1 << 17);
+        let members = |packed: Vec<u8>| packed.repeat(100);
+        let whole = zipped(&[("x.csv", &rows.repeat(100))]);
+        for bomb in [
+            members(gzipped(&rows)),
+            members(zstd_packed(&rows)),
+            members(bzipped(&rows)),
+            whole,
+        ] {
+            assert!(bomb.len() < 1 << 20);
+            let refusal = error(read(&bomb));
+            assert!(
+                refusal.contains("unpack to more than 250 times as many"),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn p9_what_is_no_file_of_rows_is_named() {
+        let check = |bytes: &[u8], expected: &str| {
+            let refusal = error(read(bytes));
+            assert!(refusal.contains(expected), "{refusal}, expected {expected}");
+        };
+        check(
+            &zipped(&[("a", b"1"), ("b", b"2")]),
+            "a zip archive of 2 files (a, b)",
+        );
+        check(&zipped(&[("xl/workbook.xml", b"1")]), "an Excel workbook");
+        check(&zipped(&[("a", b"1")])[..60], "a torn zip archive");
+        check(&gzipped(&gzipped(b"a\n1\n")), "it is packed twice");
+        check(&gzipped(b"RDX3\nX\n\0"), "packed in it: data of R");
+        check(b"PAR1 and nothing else", "a damaged Parquet file");
+        let of_path = |path: &str| error(open(Path::new(path)).map(|_| ()));
+        assert!(of_path("https://x.org/a.csv").contains("a URL (https): fetch it first"));
+        assert!(of_path("src").contains("a folder, expected a file of rows"));
+    }
+}

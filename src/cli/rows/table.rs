@@ -1,0 +1,394 @@
+//! The rows of a CSV: records under a header, without those that are no rows.
+//!
+//! Invariant: a record that is passed over is counted under its reason; a row has one cell for each
+//! column.
+
+use std::collections::VecDeque;
+
+use super::delimited::next_record;
+use super::dialect::{
+    Dialect, commonest, decimals, dialect, is_number, looks_like_data, number_columns,
+};
+use super::lines::Lines;
+use super::names::{names, numbered};
+use super::number::{Decimals, is_gap};
+use super::options::ReadOptions;
+use super::row::{Cell, Row, Unusable};
+
+/// Words that begin a row of totals.
+const TOTALS: [&str; 8] = [
+    "total",
+    "totals",
+    "grand total",
+    "subtotal",
+    "sum",
+    "summe",
+    "gesamt",
+    "insgesamt",
+];
+
+/// A CSV, after its header.
+pub(super) struct Table {
+    pub lines: Lines,
+    pub columns: Vec<String>,
+    pub separator: char,
+    pub decimals: Decimals,
+    /// True where the first row may be data although it is read as the header.
+    pub looks_like_data: bool,
+    /// Sentences about the header.
+    pub notes: Vec<String>,
+    /// The header as it stands in the file; none of a file without one.
+    header: Option<Vec<String>>,
+    are_numbers: Vec<bool>,
+    /// True if each row begins with a name that the header leaves out.
+    has_row_names: bool,
+    passed: PassedOver,
+    ready: VecDeque<(u64, Vec<String>)>,
+}
+
+/// Records that are no rows, by reason.
+#[derive(Default)]
+struct PassedOver {
+    comments: usize,
+    empty: u64,
+    headers: u64,
+    units: Lot,
+    totals: Lot,
+}
+
+/// A number of records, and the line of the first.
+#[derive(Default)]
+struct Lot {
+    n: u64,
+    first: u64,
+}
+
+impl Lot {
+    fn add(&mut self, line: u64) {
+        if self.n == 0 {
+            self.first = line;
+        }
+        self.n += 1;
+    }
+}
+
+impl Table {
+    /// Reads as far as the header.
+    pub(super) fn open(mut lines: Lines, options: &ReadOptions) -> anyhow::Result<Option<Table>> {
+        let mut form = dialect(lines.sample(), options.separator);
+        let mut notes = Vec::new();
+        let mut separator = form.separator;
+        if options.separator_is_described && form.first.len() < 2 {
+            let other = dialect(lines.sample(), None);
+            if other.first.len() > 1 {
+                notes.push(format!(
+                    "the columns stand between {:?}, and model.toml says {:?}: read as they stand",
+                    other.separator, separator
+                ));
+                (separator, form) = (other.separator, other);
+            }
+        }
+        for _ in 0..form.n_before {
+            lines.next(0)?;
+        }
+        let header = match options.no_header {
+            true => None,
+            false => match next_record(&mut lines, separator)? {
+                None => return Ok(None),
+                Some((_, header)) => Some(header),
+            },
+        };
+        let found = decimals(&form.sample);
+        let by_default = match separator {
+            ',' => Decimals::Point,
+            _ => found.unwrap_or_default(),
+        };
+        let decimals = options.decimals.unwrap_or(by_default);
+        if let (Some(said), Some(shown)) = (options.decimals, found)
+            && said != shown
+        {
+            let (said, shown) = (said.word(), shown.word());
+            notes.push(format!(
+                "numbers have a decimal {shown}, and model.toml says {said}"
+            ));
+        }
+        let mut table = Table {
+            lines,
+            columns: Vec::new(),
+            separator,
+            decimals,
+            looks_like_data: false,
+            notes,
+            header,
+            are_numbers: Vec::new(),
+            has_row_names: false,
+            passed: PassedOver {
+                comments: form.n_before,
+                ..PassedOver::default()
+            },
+            ready: VecDeque::new(),
+        };
+        table.name_columns(form);
+        Ok(Some(table))
+    }
+
+    /// Names the columns by the header, or by their places.
+    fn name_columns(&mut self, mut form: Dialect) {
+        let Some(header) = &self.header else {
+            form.sample.insert(0, form.first);
+            let widths: Vec<usize> = form.sample.iter().map(Vec::len).collect();
+            let width = commonest(&widths).map_or(0, |(width, _)| width);
+            self.columns = (0..width).map(numbered).collect();
+            self.are_numbers = number_columns(&form.sample, width);
+            return;
+        };
+        self.looks_like_data = looks_like_data(header, &form.sample);
+        let mut headers: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        if let Some(first) = headers.first_mut().filter(|_| form.is_header_comment) {
+            let name = first.trim_start_matches('#').trim();
+            if !name.is_empty() {
+                *first = name.to_owned();
+            }
+        }
+        let is_longer = |fields: &Vec<String>| fields.len() == headers.len() + 1;
+        let is_ended = |fields: &Vec<String>| fields.last().is_some_and(String::is_empty);
+        self.has_row_names = form.sample.len() > 1
+            && form.sample.iter().all(is_longer)
+            && !form.sample.iter().all(is_ended);
+        if self.has_row_names {
+            headers.insert(0, String::new());
+        }
+        let has_values = |column: usize| {
+            let mut cells = form.sample.iter().filter_map(|fields| fields.get(column));
+            cells.any(|cell| !cell.is_empty())
+        };
+        let (columns, notes) = names(headers, has_values);
+        self.are_numbers = number_columns(&form.sample, columns.len());
+        self.columns = columns;
+        self.notes.extend(notes);
+    }
+
+    /// The next row.
+    ///
+    /// # Errors
+    /// [`Unusable`] for a row of another width; the rows after it can still be read.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<Row>> {
+        loop {
+            let next = match self.ready.pop_front() {
+                Some(ready) => Some(ready),
+                None => next_record(&mut self.lines, self.separator)?,
+            };
+            let Some((line, mut fields)) = next else {
+                return Ok(None);
+            };
+            if fields.iter().all(|field| field.trim().is_empty()) {
+                self.passed.empty += 1;
+                continue;
+            }
+            if self.header.as_ref() == Some(&fields) {
+                self.passed.headers += 1;
+                continue;
+            }
+            let n_columns = self.columns.len();
+            let is_extra = |fields: &Vec<String>| fields.len() > n_columns;
+            while is_extra(&fields) && fields.last().is_some_and(|field| field.trim().is_empty()) {
+                fields.pop();
+            }
+            if self.is_of_units(&fields) {
+                self.passed.units.add(line);
+                continue;
+            }
+            if self.is_total(&fields)? {
+                self.passed.totals.add(line);
+                continue;
+            }
+            return self.row(line, fields).map(Some);
+        }
+    }
+
+    fn row(&self, line: u64, mut fields: Vec<String>) -> anyhow::Result<Row> {
+        let n_columns = self.columns.len();
+        // Spreadsheets leave out separators after the last value of a row, where names are missing.
+        while fields.len() < n_columns && self.columns[fields.len()].is_empty() {
+            fields.push(String::new());
+        }
+        if fields.len() != n_columns {
+            let n = fields.len();
+            let as_in = match self.header {
+                Some(_) => " as in the header",
+                None => "",
+            };
+            let why = format!("{n} fields, expected {n_columns}{as_in}");
+            return Err(anyhow::Error::new(Unusable {
+                reason: format!("another number of fields than {n_columns}"),
+                sentence: format!("{}: line {line}: {why}", self.lines.name()),
+            }));
+        }
+        let cells = fields.into_iter().map(Cell::Text).collect();
+        Ok(Row { line, cells })
+    }
+
+    /// True for a row with a text in each of two or more columns of numbers, as one of units.
+    fn is_of_units(&self, fields: &[String]) -> bool {
+        let numbers = fields.iter().zip(&self.are_numbers);
+        let cells: Vec<&String> = numbers
+            .filter_map(|(cell, of_numbers)| of_numbers.then_some(cell))
+            .collect();
+        cells.len() >= 2 && cells.iter().all(|cell| !is_number(cell) && !is_gap(cell))
+    }
+
+    /// True for a row of totals: the last of the file, or one with the word where a number belongs.
+    fn is_total(&mut self, fields: &[String]) -> anyhow::Result<bool> {
+        let Some(place) = fields.iter().position(|field| !field.trim().is_empty()) else {
+            return Ok(false);
+        };
+        let word = fields[place].trim().trim_end_matches(':').to_lowercase();
+        let n_numbers = fields.iter().filter(|field| is_number(field)).count();
+        if !TOTALS.contains(&word.as_str()) || n_numbers == 0 {
+            return Ok(false);
+        }
+        if self.are_numbers.get(place) == Some(&true) {
+            return Ok(true);
+        }
+        if self.ready.is_empty()
+            && let Some(next) = next_record(&mut self.lines, self.separator)?
+        {
+            self.ready.push_back(next);
+        }
+        Ok(self.ready.is_empty())
+    }
+
+    /// Sentences about what was passed over.
+    pub(super) fn closing_notes(&self) -> Vec<String> {
+        let passed = &self.passed;
+        let mut notes = Vec::new();
+        let mut add = |n: u64, what: &str| {
+            if n > 0 {
+                notes.push(format!("passed over: {n} {what}"));
+            }
+        };
+        add(passed.comments as u64, "lines before the header");
+        add(passed.empty, "rows of nothing");
+        add(passed.headers, "rows equal to the header");
+        for (Lot { n, first }, what) in [
+            (&passed.units, "rows of texts where numbers belong"),
+            (&passed.totals, "rows of totals"),
+        ] {
+            if *n > 0 {
+                notes.push(format!(
+                    "passed over: {n} {what}, the first in line {first}"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::cli::rows::Rows;
+    use crate::cli::rows::tests::{read, temporary};
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text.as_bytes()).unwrap(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn separators_are_told_and_blanks_around_fields_do_not_count() {
+        check("x;z\n1,5;2\n3,5;4\n", "x|z 2: 1,5|2 3: 3,5|4");
+        check("\"x\";\"z\"\n1;\"a;b\"\n", "x|z 2: 1|a;b");
+        check("x\tz\n1\t\"a\" b\n", "x|z 2: 1|\"a\" b");
+        check("x|z\n1|2\n", "x|z 2: 1|2");
+        check("sep=;\nx;z\n1;2\n", "x|z 3: 1|2");
+        check("x, z\n1, \"a, b\"\n", "x|z 2: 1|a, b");
+        check("# by hand\nx,z\n1,2\n", "x|z 3: 1|2");
+        check("x,z\r1,2\r3,4\r", "x|z 2: 1|2 3: 3|4");
+    }
+
+    #[test]
+    fn headers_of_nothing_and_twice_are_mended() {
+        check("label,text,,,\nham,a,,,\n", "label|text||| 2: ham|a|||");
+        check("x,x\n1,2\n", "x|x.2 2: 1|2");
+        check(",x\n0,5\n1,6\n", "column_1|x 2: 0|5 3: 1|6");
+        check("x,z\n1,2,3\n2,3,4\n", "column_1|x|z 2: 1|2|3 3: 2|3|4");
+        check("x,z\n1,2,\n3,4,\n", "x|z 2: 1|2 3: 3|4");
+    }
+
+    #[test]
+    fn what_is_no_row_is_passed_over_and_counted() {
+        let text = "day,x,z\n(d),(mm),(m)\n1,2,3\n,,\nday,x,z\n2,3,4\n3,5,6\nTotal,8,9\n";
+        let file = temporary(text.as_bytes());
+        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let lines: Vec<u64> = rows.by_ref().map(|row| row.unwrap().line).collect();
+        assert_eq!(lines, [3, 6, 7]);
+        let expected = [
+            "passed over: 1 rows of nothing",
+            "passed over: 1 rows equal to the header",
+            "passed over: 1 rows of texts where numbers belong, the first in line 2",
+            "passed over: 1 rows of totals, the first in line 8",
+        ];
+        assert_eq!(rows.closing_notes(), expected);
+        // A category may be called so, in the middle of a file.
+        check("c,x\ntotal,1\nb,2\n", "c|x 2: total|1 3: b|2");
+    }
+
+    #[test]
+    fn a_file_without_a_header_has_numbered_columns() {
+        let file = temporary(b"5.1,3.5,a\n4.9,3.0,b\n4.7,3.2,a\n4.6,3.1,b\n");
+        let options = ReadOptions {
+            no_header: true,
+            ..ReadOptions::default()
+        };
+        let rows = Rows::open(file.path(), &options).unwrap();
+        assert_eq!(rows.columns(), ["column_1", "column_2", "column_3"]);
+        assert_eq!(rows.count(), 4);
+        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        assert!(rows.looks_like_data());
+        let error = format!("{:#}", rows.column("y").unwrap_err());
+        assert!(error.contains("--no-header"), "{error}");
+    }
+
+    #[test]
+    fn other_encodings_are_told_and_said() {
+        let note = |bytes: &[u8]| {
+            let file = temporary(bytes);
+            let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+            let first = rows.next().unwrap().unwrap();
+            assert_eq!(first.cells[0], Cell::Text("K\u{f6}ln".to_owned()));
+            assert!(rows.all(|row| row.is_ok()));
+            rows.closing_notes().join("; ")
+        };
+        assert_eq!(note("city,x\nK\u{f6}ln,1\n".as_bytes()), "");
+        assert_eq!(note(b"city,x\nK\xf6ln,1\n"), "read as windows-1252");
+        let mixed = b"city,x\nK\xf6ln,1\nK\xc3\xb6ln,1\n";
+        assert!(note(mixed).starts_with("1 lines are not valid UTF-8"));
+        let utf_16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
+            let text = "city,x\nK\u{f6}ln,1\n".encode_utf16().flat_map(bytes);
+            [mark.to_vec(), text.collect()].concat()
+        };
+        assert_eq!(
+            note(&utf_16(b"\xff\xfe", u16::to_le_bytes)),
+            "read as UTF-16LE"
+        );
+        assert_eq!(
+            note(&utf_16(b"\xfe\xff", u16::to_be_bytes)),
+            "read as UTF-16BE"
+        );
+        assert_eq!(note(&utf_16(b"", u16::to_le_bytes)), "read as UTF-16LE");
+        let named = ReadOptions {
+            encoding: crate::cli::rows::encoding::find("utf-8"),
+            ..ReadOptions::default()
+        };
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"city,x\nK\xf6ln,1\n").unwrap();
+        let error = Rows::open(file.path(), &named).unwrap().next().unwrap();
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(
+            error.ends_with("line 2: byte 2 is not valid UTF-8"),
+            "{error}"
+        );
+    }
+}

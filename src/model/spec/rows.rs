@@ -1,0 +1,37 @@
+//! How the rows of files are read for a model: what `init` decided, for the commands that come after.
+//!
+//! Invariant: nothing here reaches what is learned; requests do not pass through it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How the rows of files are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowFormat {
+    /// The separator of a CSV, one character; none: told from the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// `point` or `comma`; none: told from the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decimals: Option<String>,
+    /// The encoding; none: told from the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// False if the first row is data; none: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// `points` or `fraction`: whether 12 % is 12 or 0.12; none: points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<String>,
+    /// Tokens that are gaps, beside the usual ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<String>,
+    /// By column: values that stand for no value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sentinels: BTreeMap<String, Vec<String>>,
+    /// Other spellings of labels, each with the label that it means.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}

@@ -1,0 +1,510 @@
+//! Times as files and requests write them.
+//!
+//! Invariant: the same text is the same microsecond wherever it is read: no clock, no time zone data
+//! and no locale enter.
+
+use std::fmt;
+
+/// The most characters of a format.
+const FORMAT_CHARS_MAX: usize = 100;
+/// The most characters of a time.
+const TIME_CHARS_MAX: usize = 100;
+const MICROSECONDS: i64 = 1_000_000;
+const DAY_S: i64 = 24 * 3600;
+const MONTHS: [&str; 12] = [
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+];
+const WEEKDAYS: [&str; 7] = [
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
+];
+
+/// The format of times: RFC 3339, or the author's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TimeFormat {
+    /// As written; empty for RFC 3339.
+    written: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    /// `%Y`, four digits.
+    Year,
+    /// `%y`, two digits: 69 to 99 are of the last century.
+    ShortYear,
+    /// `%m`.
+    Month,
+    /// `%b` or `%B`, in English, whole or cut to three letters.
+    MonthName,
+    /// `%q`, 1 to 4: the first month of a quarter.
+    Quarter,
+    /// `%d`.
+    Day,
+    /// `%j`, 1 to 366.
+    DayOfYear,
+    /// `%a` or `%A`, passed over.
+    WeekdayName,
+    /// `%H`.
+    Hour,
+    /// `%I`, 1 to 12.
+    HalfHour,
+    /// `%p`, AM or PM.
+    Half,
+    /// `%M`.
+    Minute,
+    /// `%S`, perhaps with a fraction.
+    Second,
+    /// `%z`, `Z` or `+01:00`.
+    Offset,
+    /// `%s`, seconds since 1970.
+    Epoch,
+    /// `%Q`, milliseconds since 1970.
+    EpochMilliseconds,
+    /// A character; a blank stands for any number of them.
+    Literal(char),
+}
+
+/// What was read of a time by now.
+struct Fields {
+    year: i64,
+    month: i64,
+    day: i64,
+    second: i64,
+    microsecond: i64,
+    is_afternoon: Option<bool>,
+    offset: Option<i64>,
+    epoch: Option<i64>,
+    day_of_year: Option<i64>,
+}
+
+impl TimeFormat {
+    /// Parses a format like `%d/%m/%Y %H:%M`; none if a directive is not known.
+    pub fn parse(format: &str) -> Option<TimeFormat> {
+        let mut parts = Vec::new();
+        let mut chars = format.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                parts.push(Part::Literal(c));
+                continue;
+            }
+            parts.push(match chars.next()? {
+                'Y' => Part::Year,
+                'y' => Part::ShortYear,
+                'm' => Part::Month,
+                'b' | 'B' => Part::MonthName,
+                'q' => Part::Quarter,
+                'd' | 'e' => Part::Day,
+                'j' => Part::DayOfYear,
+                'a' | 'A' => Part::WeekdayName,
+                'H' => Part::Hour,
+                'I' => Part::HalfHour,
+                'p' => Part::Half,
+                'M' => Part::Minute,
+                'S' => Part::Second,
+                'z' => Part::Offset,
+                's' => Part::Epoch,
+                'Q' => Part::EpochMilliseconds,
+                '%' => Part::Literal('%'),
+                _ => return None,
+            });
+        }
+        let is_timed = parts.iter().any(|part| !matches!(part, Part::Literal(_)));
+        let is_short = format.chars().count() <= FORMAT_CHARS_MAX;
+        (is_timed && is_short).then(|| TimeFormat {
+            written: format.to_owned(),
+            parts,
+        })
+    }
+
+    /// Microseconds since 1970 in UTC, of a text without an offset in a zone of so many seconds.
+    pub fn read(&self, text: &str, zone_s: i64) -> Option<i64> {
+        let text = text.trim();
+        if text.len() > TIME_CHARS_MAX {
+            return None;
+        }
+        let mut fields = Fields::default();
+        let rest = match self.parts.is_empty() {
+            true => rfc_3339(text, &mut fields)?,
+            false => self
+                .parts
+                .iter()
+                .try_fold(text, |rest, part| part.take(rest, &mut fields))?,
+        };
+        if rest.trim().is_empty() {
+            fields.microseconds(zone_s)
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for TimeFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.written.as_str() {
+            "" => f.write_str("2026-01-31T12:00:00Z"),
+            written => f.write_str(written),
+        }
+    }
+}
+
+/// RFC 3339, of which the seconds, the time and the day may be left out, and the `T` be a blank.
+fn rfc_3339<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+    let dash = Part::Literal('-');
+    let mut rest = Part::Year.take(text, fields)?;
+    rest = Part::Month.take(dash.take(rest, fields)?, fields)?;
+    if let Some(after) = rest.strip_prefix('-') {
+        rest = Part::Day.take(after, fields)?;
+    }
+    let Some(after) = rest.strip_prefix(['T', 't', ' ']) else {
+        return Some(rest);
+    };
+    rest = Part::Hour.take(after.trim_start(), fields)?;
+    rest = Part::Minute.take(rest.strip_prefix(':')?, fields)?;
+    if let Some(after) = rest.strip_prefix(':') {
+        rest = Part::Second.take(after, fields)?;
+    }
+    match rest.trim_start() {
+        "" => Some(""),
+        rest => Part::Offset.take(rest, fields),
+    }
+}
+
+impl Part {
+    /// Reads this part from the start of a text, and gives the rest.
+    fn take<'a>(self, text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+        let (value, rest) = match self {
+            Part::Literal(' ') => return Some(text.trim_start()),
+            Part::Literal(c) => return text.strip_prefix(c),
+            Part::MonthName => {
+                let (month, rest) = name(text, &MONTHS)?;
+                fields.month = month + 1;
+                return Some(rest);
+            }
+            Part::WeekdayName => return name(text, &WEEKDAYS).map(|(_, rest)| rest),
+            Part::Half => {
+                let half = text.get(..2)?;
+                fields.is_afternoon = Some(half.eq_ignore_ascii_case("pm"));
+                let is_half = half.eq_ignore_ascii_case("am") || half.eq_ignore_ascii_case("pm");
+                return is_half.then(|| &text[2..]);
+            }
+            Part::Offset => return offset(text, fields),
+            Part::Year => number(text, 4..=4)?,
+            Part::ShortYear => number(text, 2..=2)?,
+            Part::Quarter => number(text, 1..=1)?,
+            Part::DayOfYear => number(text, 1..=3)?,
+            Part::Epoch => signed(text)?,
+            Part::EpochMilliseconds => signed(text)?,
+            _ => number(text, 1..=2)?,
+        };
+        let is_within = |min: i64, max: i64| (min..=max).contains(&value).then_some(());
+        match self {
+            Part::Year => fields.year = value,
+            Part::ShortYear => fields.year = value + if value < 69 { 2000 } else { 1900 },
+            Part::Month => {
+                is_within(1, 12)?;
+                fields.month = value;
+            }
+            Part::Quarter => {
+                is_within(1, 4)?;
+                fields.month = 3 * value - 2;
+            }
+            Part::Day => {
+                is_within(1, 31)?;
+                fields.day = value;
+            }
+            Part::DayOfYear => {
+                is_within(1, 366)?;
+                fields.day_of_year = Some(value);
+            }
+            // Midnight at the end of a day.
+            Part::Hour => {
+                is_within(0, 24)?;
+                fields.second += 3600 * value;
+            }
+            Part::HalfHour => {
+                is_within(1, 12)?;
+                fields.second += 3600 * (value % 12);
+            }
+            Part::Minute => {
+                is_within(0, 59)?;
+                fields.second += 60 * value;
+            }
+            Part::Second => {
+                // A leap second is the one after it.
+                is_within(0, 60)?;
+                fields.second += value;
+                return fraction(rest, fields);
+            }
+            Part::Epoch => fields.epoch = Some(value.checked_mul(MICROSECONDS)?),
+            Part::EpochMilliseconds => fields.epoch = Some(value.checked_mul(1000)?),
+            _ => {}
+        }
+        Some(rest)
+    }
+}
+
+/// A number of so many digits, as many as there are.
+fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<(i64, &str)> {
+    let n = text.bytes().take(*digits.end()).take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at_checked(n)?;
+    digits.contains(&n).then(|| Some((number.parse().ok()?, rest)))?
+}
+
+fn signed(text: &str) -> Option<(i64, &str)> {
+    let unsigned = text.strip_prefix('-');
+    let (value, rest) = number(unsigned.unwrap_or(text), 1..=15)?;
+    let value = if unsigned.is_some() { -value } else { value };
+    // A fraction of a second does not count.
+    let rest = match rest.strip_prefix('.') {
+        Some(after) => after.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => rest,
+    };
+    Some((value, rest))
+}
+
+/// A name of a list, whole or its first three letters.
+fn name<'a>(text: &'a str, names: &[&str]) -> Option<(i64, &'a str)> {
+    let begins = |start: &str| {
+        let text = text.get(..start.len());
+        text.is_some_and(|text| text.eq_ignore_ascii_case(start))
+    };
+    let place = names.iter().position(|name| begins(&name[..3]))?;
+    let length = if begins(names[place]) { names[place].len() } else { 3 };
+    Some((place as i64, text[length..].trim_start_matches('.')))
+}
+
+/// The fraction of a second, if there is one.
+fn fraction<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+    let Some(after) = text.strip_prefix(['.', ',']) else {
+        return Some(text);
+    };
+    let n = after.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = after.split_at(n);
+    let micro = format!("{digits:0<6}");
+    fields.microsecond = micro.get(..6)?.parse().ok()?;
+    (n > 0).then_some(rest)
+}
+
+fn offset<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+    if let Some(rest) = text.strip_prefix(['Z', 'z']) {
+        fields.offset = Some(0);
+        return Some(rest);
+    }
+    for name in ["UTC", "GMT"] {
+        if let Some(rest) = text.strip_prefix(name) {
+            fields.offset = Some(0);
+            return Some(rest);
+        }
+    }
+    let sign = match text.chars().next()? {
+        '+' => 1,
+        '-' | '\u{2212}' => -1,
+        _ => return None,
+    };
+    let rest = text.trim_start_matches(['+', '-', '\u{2212}']);
+    let (hours, rest) = number(rest, 2..=2)?;
+    let (minutes, rest) = match rest.strip_prefix(':').unwrap_or(rest) {
+        "" => (0, ""),
+        rest => number(rest, 2..=2)?,
+    };
+    let seconds = 3600 * hours + 60 * minutes;
+    fields.offset = Some(sign * seconds);
+    (hours <= 23 && minutes <= 59).then_some(rest)
+}
+
+impl Default for Fields {
+    fn default() -> Fields {
+        Fields {
+            year: 1970,
+            month: 1,
+            day: 1,
+            second: 0,
+            microsecond: 0,
+            is_afternoon: None,
+            offset: None,
+            epoch: None,
+            day_of_year: None,
+        }
+    }
+}
+
+impl Fields {
+    fn microseconds(&self, zone_s: i64) -> Option<i64> {
+        if let Some(epoch) = self.epoch {
+            return Some(epoch);
+        }
+        if self.day > days_of_month(self.year, self.month) {
+            return None;
+        }
+        let mut days = days_from_civil(self.year, self.month, self.day);
+        if let Some(day) = self.day_of_year {
+            days = days_from_civil(self.year, 1, 1) + day - 1;
+        }
+        let half = if self.is_afternoon == Some(true) { 12 * 3600 } else { 0 };
+        let seconds = days * DAY_S + self.second + half - self.offset.unwrap_or(zone_s);
+        let is_day = self.second + half <= DAY_S;
+        is_day.then_some(seconds * MICROSECONDS + self.microsecond)
+    }
+}
+
+fn days_of_month(year: i64, month: i64) -> i64 {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 if is_leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970 of a date (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year - era * 400;
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// A time in a zone: what a model derives from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Of the day, with its fraction, in [0, 24).
+    pub hour: f64,
+    /// From Monday, 0 to 6.
+    pub weekday: u8,
+    /// 0 to 11.
+    pub month: u8,
+}
+
+impl Moment {
+    /// Of microseconds since 1970 in UTC, in a zone of so many seconds.
+    pub fn of(microseconds: i64, zone_s: i64) -> Moment {
+        let local = microseconds.saturating_add(zone_s * MICROSECONDS);
+        let day_us = DAY_S * MICROSECONDS;
+        let (days, within) = (local.div_euclid(day_us), local.rem_euclid(day_us));
+        Moment {
+            hour: within as f64 / (3600.0 * MICROSECONDS as f64),
+            // 1970 began on a Thursday.
+            weekday: (days + 3).rem_euclid(7) as u8,
+            month: month_of(days),
+        }
+    }
+}
+
+/// The month of a day since 1970, from 0.
+fn month_of(days: i64) -> u8 {
+    let day_of_era = (days + 719_468).rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    ((month + 2) % 12) as u8
+}
+
+/// Microseconds since 1970 in RFC 3339, in UTC.
+pub fn rfc_3339_of(microseconds: i64) -> String {
+    let day_us = DAY_S * MICROSECONDS;
+    let (days, within) = (
+        microseconds.div_euclid(day_us),
+        microseconds.rem_euclid(day_us),
+    );
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = i64::from(month_of(days)) + 1;
+    let day = day_of_year - (153 * ((5 * day_of_year + 2) / 153) + 2) / 5 + 1;
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (seconds, micro) = (within / MICROSECONDS, within % MICROSECONDS);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let fraction = match micro {
+        0 => String::new(),
+        micro => format!(".{micro:06}"),
+    };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+}
+
+/// The seconds east of UTC of a zone like `+02:00` or `UTC`.
+pub(super) fn zone(text: &str) -> Option<i64> {
+    let mut fields = Fields::default();
+    let rest = offset(text, &mut fields)?;
+    fields.offset.filter(|_| rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(format: &str, text: &str) -> Option<i64> {
+        let format = match format {
+            "" => TimeFormat::default(),
+            format => TimeFormat::parse(format).unwrap(),
+        };
+        format.read(text, 0)
+    }
+
+    #[test]
+    fn a_time_is_read_by_its_format() {
+        let check = |format: &str, text: &str, expected: &str| {
+            let got = read(format, text).map(rfc_3339_of);
+            assert_eq!(got.as_deref(), Some(expected), "{format} {text}");
+        };
+        let noon = "2024-02-29T12:30:00Z";
+        check("", "2024-02-29T12:30:00Z", noon);
+        check("", "2024-02-29 12:30", noon);
+        check("", "2024-02-29T14:30:00+02:00", noon);
+        check("", "2024-02-29 12:30:00.25 UTC", "2024-02-29T12:30:00.250000Z");
+        check("", "2024-02-29", "2024-02-29T00:00:00Z");
+        check("", "2008-01", "2008-01-01T00:00:00Z");
+        check("%d/%m/%Y %H:%M", "29/2/2024 12:30", noon);
+        check("%m/%d/%y %I:%M %p", "2/29/24 12:30 PM", noon);
+        check("%d %b %Y %H.%M.%S", "29 February 2024 12.30.00", noon);
+        check("%b %d, %Y %H:%M", "feb 29, 2024 12:30", noon);
+        check("%a %b %d %H:%M:%S %Y", "Thu Feb 29 12:30:00 2024", noon);
+        check("%Y%m%d", "20240229", "2024-02-29T00:00:00Z");
+        check("%YQ%q", "2024Q3", "2024-07-01T00:00:00Z");
+        check("%Y-%j", "2024-060", "2024-02-29T00:00:00Z");
+        check("%s", "881250949", "1997-12-04T15:55:49Z");
+        check("%Q", "881250949000", "1997-12-04T15:55:49Z");
+        check("%H:%M:%S", "18:00:01", "1970-01-01T18:00:01Z");
+        check("", "2023-12-31T24:00:00Z", "2024-01-01T00:00:00Z");
+        check("", "1899-12-30", "1899-12-30T00:00:00Z");
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        let check = |format: &str, text: &str| assert_eq!(read(format, text), None, "{text}");
+        for text in [
+            "", "2024", "2024-13-01", "2024-02-30", "2023-02-29", "24-01-01", "2024-01-01T25:00",
+            "2024-01-01x", "x2024-01-01", "12", "2024-01-01T12:30:00+2", "2024-01-01T12",
+        ] {
+            check("", text);
+        }
+        check("%d/%m/%Y", "12/13/2024");
+        check("%d/%m/%Y", "12/3/24");
+        for format in ["", "%", "%x", "abc"] {
+            assert_eq!(TimeFormat::parse(format), None, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_zone_moves_what_is_derived() {
+        let at = |text: &str, zone: i64| Moment::of(read("", text).unwrap(), zone);
+        let noon = at("2024-02-29T12:30:00Z", 0);
+        assert_eq!((noon.hour, noon.weekday, noon.month), (12.5, 3, 1));
+        let late = at("2024-02-29T23:30:00Z", 3600);
+        assert_eq!((late.hour, late.weekday, late.month), (0.5, 4, 2));
+        let before = at("1969-12-31T23:00:00Z", 0);
+        assert_eq!((before.hour, before.weekday, before.month), (23.0, 2, 11));
+        assert_eq!(zone("+02:00"), Some(7200));
+        assert_eq!(zone("-0330"), Some(-12_600));
+        assert_eq!((zone("UTC"), zone("CET")), (Some(0), None));
+        let local = TimeFormat::default().read("2024-02-29 12:30", 7200);
+        assert_eq!(local, read("", "2024-02-29T10:30:00Z"));
+    }
+}
