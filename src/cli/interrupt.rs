@@ -43,6 +43,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// A flag that nothing sets.
+    #[cfg(test)]
+    pub(crate) fn unset() -> Interrupt {
+        Interrupt(Arc::new(AtomicBool::new(false)))
+    }
+
     /// True once ctrl-c was pressed.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Relaxed)

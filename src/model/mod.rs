@@ -62,5 +62,5 @@ pub(crate) use spec::{
 };
 pub use spec::{
     Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank, OrderedLimits,
-    Pinned, REVISION, Spec, Task,
+    Pinned, REVISION, RowFormat, Spec, Task, TimeFormat, Times, rfc_3339_of,
 };

@@ -59,7 +59,9 @@ use self::accept::Acceptor;
 pub use self::bounds::Config;
 use self::bounds::STREAMS_MAX;
 use self::context::ServerContext;
-pub use self::wire::{audit as audit_message, fate as fate_message, version as version_message};
+pub use self::wire::{
+    RefusedRow, audit as audit_message, check_row, fate as fate_message, version as version_message,
+};
 use crate::engine::Engine;
 use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server as inference;

@@ -278,8 +278,10 @@ fn p9_misuse_exits_2_and_failure_1_with_the_reason() {
     let (file, folder) = (csv(&workspace, 5), workspace.models().join("m"));
     let (rows, folder) = (text(&file), text(&folder));
     let expected = "no column \"nothing\"; the file has \"x\", \"y\", \"c\", \"words\", \"target\"";
-    let refused_target =
-        |target, expected: &str| refused(&["evaluate", folder, rows, "--target", target], expected);
+    let refused_target = |target, expected: &str| {
+        let args = ["evaluate", folder, rows, "--target", target, "--strict"];
+        refused(&args, expected);
+    };
     refused_target("nothing", expected);
     let sound = fs::read_to_string(&file).unwrap();
     fs::write(&file, sound + "1,2\n").unwrap();

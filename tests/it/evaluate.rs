@@ -211,7 +211,10 @@ fn classes_that_were_never_described_are_let_in() {
     assert!(stdout.contains("\nrecall of rare "), "{stdout}");
     let args = [&["evaluate", text(&closed), text(&rows)], &end[..]].concat();
     let why = "column \"target\": \"rare\" is not one of the model's classes";
-    refused(&args, 1, why);
+    refused(&[&args[..], &["--strict"]].concat(), 1, why);
+    let (_, stderr) = run(&args, 0);
+    assert!(stderr.contains("not used: 20 rows"), "{stderr}");
+    assert!(stderr.contains(why), "{stderr}");
 }
 
 /// Logged decisions of a uniform policy: right is right where x is above zero.

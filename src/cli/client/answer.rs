@@ -8,6 +8,7 @@ use perennial::model::Task;
 use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
 
+use crate::cli::output::answers::AnsweredRow;
 use crate::cli::rows::quoted;
 use crate::cli::rows::target::Target;
 
@@ -16,6 +17,8 @@ use crate::cli::rows::target::Target;
 pub(crate) struct Answer {
     /// The label, value or action.
     pub value: AnswerValue,
+    /// Of the classes; none of other tasks.
+    pub probabilities: Vec<f32>,
     /// Empty when the prediction was not journaled.
     pub prediction_id: String,
     /// The version of the model that answered.
@@ -36,11 +39,12 @@ impl Answer {
     /// Decodes a response with one row.
     pub(crate) fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
         let outputs = Outputs(response);
+        let mut probabilities = Vec::new();
         let value = if outputs.has("label") {
-            let probabilities = outputs.floats("probabilities")?;
+            probabilities = outputs.floats("probabilities")?;
             AnswerValue::Label {
                 label: outputs.text("label")?,
-                probability: probabilities.into_iter().fold(0.0, f32::max),
+                probability: probabilities.iter().copied().fold(0.0, f32::max),
             }
         } else if outputs.has("value") {
             AnswerValue::Value(outputs.float("value")?)
@@ -56,6 +60,7 @@ impl Answer {
         let position = position.and_then(|parameter| parameter.parameter_choice.as_ref());
         Ok(Answer {
             value,
+            probabilities,
             prediction_id: outputs.text("prediction_id")?,
             version: response.model_version.clone(),
             position: match position {
@@ -82,6 +87,33 @@ impl Answer {
         });
         let unknown = || format!("the answer {} is not in the model's metadata", quoted(name));
         Ok(Target::Name(index.with_context(unknown)?))
+    }
+}
+
+impl Answer {
+    /// The answer to a row, for the file of answers.
+    pub(crate) fn row<'a>(
+        &'a self,
+        line: u64,
+        names: &'a [String],
+        label: Option<&'a str>,
+    ) -> AnsweredRow<'a> {
+        let (answer, propensity) = match &self.value {
+            AnswerValue::Label { label, .. } => (label.clone().into(), None),
+            AnswerValue::Value(value) => (f64::from(*value).into(), None),
+            AnswerValue::Action { action, propensity } => {
+                (action.clone().into(), Some(*propensity))
+            }
+        };
+        let probabilities = (names, &self.probabilities[..]);
+        AnsweredRow {
+            line,
+            answer,
+            probabilities: (!self.probabilities.is_empty()).then_some(probabilities),
+            propensity,
+            label,
+            prediction_id: Some(&self.prediction_id),
+        }
     }
 }
 
@@ -173,8 +205,13 @@ mod tests {
     #[test]
     fn an_answer_is_read_by_the_names_of_its_outputs() {
         let check = |outputs, value| {
+            let probabilities = match &value {
+                AnswerValue::Label { .. } => vec![0.25, 0.75],
+                _ => Vec::new(),
+            };
             let expected = Answer {
                 value,
+                probabilities,
                 prediction_id: "id".into(),
                 version: "3".into(),
                 position: 7,

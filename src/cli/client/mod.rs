@@ -16,6 +16,7 @@ use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest};
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
 use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use answer::{Answer, AnswerValue};
@@ -23,6 +24,7 @@ pub(crate) use feedback::{FeedbackStream, IN_FLIGHT_MAX};
 pub(crate) use refusal::refusal;
 pub(crate) use request::{PredictRequest, tensors};
 
+use crate::cli::rows::Unusable;
 use crate::cli::rows::signature::ModelSignature;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,9 +91,16 @@ impl Client {
     }
 
     /// Requests a prediction for one row.
+    ///
+    /// # Errors
+    /// [`Unusable`] for a row that the model refuses; whatever keeps the server from answering.
     pub(super) async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
         let reply = self.inference.model_infer(request).await;
-        Answer::decode(&reply.map_err(refusal)?.into_inner())
+        let reply = reply.map_err(|status| match status.code() {
+            Code::InvalidArgument => Unusable::refused(status.message()).into(),
+            _ => refusal(status),
+        });
+        Answer::decode(&reply?.into_inner())
     }
 }
 

@@ -16,9 +16,14 @@ use crate::cli::rows::{Input, Kind, quoted};
 /// # Errors
 /// An input that this client cannot fill, or a task that it does not know.
 pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignature> {
+    let gaps: Option<Vec<String>> = parsed(&metadata.properties, "missing")?;
+    let gaps = gaps.unwrap_or_default();
     let inputs = metadata.inputs.into_iter().map(|tensor| {
+        let gaps = gaps.contains(&tensor.name);
         let kind = match (tensor.datatype.as_str(), tensor.shape.as_slice()) {
             ("FP64", _) => Kind::Number,
+            // Of all texts only a time may be a gap.
+            ("BYTES", _) if gaps => Kind::Time,
             ("BYTES", _) => Kind::Text,
             ("FP32", &[-1, length]) if length > 0 => Kind::Vector(length as usize),
             (datatype, shape) => bail!(
@@ -29,7 +34,7 @@ pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<Model
         Ok(Input {
             name: tensor.name,
             kind,
-            gaps: false,
+            gaps,
         })
     });
     Ok(ModelSignature {
@@ -37,7 +42,18 @@ pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<Model
         task: task(&metadata.properties)?,
         // The server checks rewards against its own range.
         rewards: [f64::MIN, f64::MAX],
+        rows: parsed(&metadata.properties, "rows")?.unwrap_or_default(),
     })
+}
+
+/// A property that is JSON, if there is one of this name.
+fn parsed<T: serde::de::DeserializeOwned>(
+    properties: &HashMap<String, String>,
+    key: &str,
+) -> anyhow::Result<Option<T>> {
+    let parse = |json: &String| serde_json::from_str(json);
+    let parsed = properties.get(key).map(parse).transpose();
+    parsed.with_context(|| format!("the model's metadata: {key}"))
 }
 
 fn task(properties: &HashMap<String, String>) -> anyhow::Result<Task> {

@@ -3,6 +3,8 @@
 //! Invariant: the answers of a model do not depend on the models that run beside it.
 
 mod off_policy;
+#[cfg(test)]
+mod own_files;
 mod prequential;
 
 use std::cell::Cell;
@@ -113,6 +115,9 @@ fn evaluate_labelled(
     if let Some(path) = &args.svg {
         check_svg(path)?;
     }
+    if args.run_args.out.is_some() && paths.folders.len() > 1 {
+        misused("--out takes the answers of one model");
+    }
     let opened = paths.folders.iter().zip(RunProgress::of(names));
     let opened = opened.map(|(folder, progress)| {
         let opened = PrequentialEvaluation::open(folder, rows, target, &args.run_args, progress)?;
@@ -142,6 +147,10 @@ fn evaluate_labelled(
         [report] => report.print(args.json)?,
         reports if args.json => print_objects(names, reports.iter().map(RunReport::fields))?,
         reports => {
+            for (name, report) in names.iter().zip(reports) {
+                let warnings = report.warnings.iter();
+                warnings.for_each(|warning| print::note(format_args!("{name}: {warning}")));
+            }
             print_table(&prequential::table(names, reports))?;
             for (name, report) in names.iter().zip(reports).filter(|_| args.classes) {
                 print::line(format_args!("\n{name}"))?;
@@ -184,7 +193,7 @@ fn evaluate_logged(
     let mut opened = Vec::new();
     for (folder, progress) in paths.folders.iter().zip(RunProgress::of(names)) {
         let model = LocalModel::new(folder)?;
-        let options = ReadOptions::of(&args.run_args.read);
+        let options = ReadOptions::of(&args.run_args.read, &model.spec().rows);
         let described = ModelSignature::of(model.spec());
         let decisions = LoggedRows::open(rows, columns, &described, &options)?;
         opened.push((off_policy_evaluation(args, model, progress), decisions));

@@ -3,38 +3,51 @@
 //! Invariant: memory is bounded by columns and classes, never by rows; every guess is written
 //! down with its reason, and every excluded column has a line with the reason.
 
+mod choice;
 mod column;
 mod column_stats;
 mod description;
 pub(crate) mod draft;
+mod extremes;
+mod give_away;
 mod goal;
 mod logged_columns;
+mod screen;
 mod selection;
+mod sentinels;
+mod survey;
 mod target;
+mod times;
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use perennial::event::ModelName;
+use perennial::model::RowFormat;
 
 use crate::cli::output::print;
 use crate::cli::rows::decisions::DecisionColumns;
 use crate::cli::rows::lines::shown;
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
-use crate::cli::rows::{Cell, Rows};
-use crate::cli::run::usable::UnusableRows;
-use column_stats::ColumnStats;
-use draft::{Draft, ExcludedColumn, Task};
-use goal::Goal;
-use logged_columns::{LoggedColumn, logged_columns};
-use selection::Selection;
-use target::TargetStats;
+use crate::cli::rows::{Form, Found, quoted};
+use choice::Choice;
+use draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
+use extremes::Extremes;
+pub(crate) use goal::Goal;
+use logged_columns::LoggedColumn;
+use selection::{Known, Selection};
+use sentinels::sentinels;
+use survey::Survey;
+use target::TaskChoice;
 
-/// The hint where a file may have no header.
-const LOOKS_LIKE_DATA: &str = "the first row looks like data, and was read as the header: with \
-    --no-header it is a row, and the columns are column_1, column_2 and so on";
+/// The input of decisions that have no other.
+const CONTEXT: &str = "context";
+/// What becomes of decisions without a context.
+const NO_CONTEXT: &str = "no context beside action, reward and propensity: the input \"context\" is \
+    always 1, and the best action is the same for all";
 
 /// The file of rows, and the target or the columns of logged decisions.
 #[derive(clap::Args)]
@@ -56,6 +69,9 @@ pub(crate) struct Args {
     /// The task; without it, it is guessed from the target
     #[arg(long, conflicts_with = "action")]
     task: Option<Task>,
+    /// The kind of a column: number, category, text, date, date:FORMAT (as date:%d/%m/%Y), or out
+    #[arg(long = "as", value_name = "COLUMN=KIND")]
+    choices: Vec<Choice>,
     /// The folder of models
     #[arg(long, default_value = "models")]
     models: PathBuf,
@@ -70,8 +86,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(columns)) => Goal::Decisions(columns),
         (None, None) => bail!("--target is missing"),
     };
-    let draft = draft(&args.rows, goal, &ReadOptions::of(&args.read))?;
-    draft.notes.iter().for_each(print::note);
+    let options = ReadOptions::of(&args.read, &RowFormat::default());
+    let draft = draft(&args.rows, goal, &options, &args.choices)?;
+    draft.shown().iter().for_each(print::note);
     let path = write(&args.models, &args.name, &draft)?;
     print::line(path.display())
 }
@@ -81,83 +98,147 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// The file is malformed, has no such target or one that the task cannot learn, or has no column
 /// left as an input.
-pub(crate) fn draft(path: &Path, goal: Goal, options: &ReadOptions) -> anyhow::Result<Draft> {
-    let mut rows = Rows::open(path, options)?;
-    let decimals = rows.form().decimals;
-    let mut notes = rows.notes();
-    if rows.looks_like_data() {
-        notes.push(LOOKS_LIKE_DATA.to_owned());
-    }
+pub(crate) fn draft(
+    path: &Path,
+    goal: Goal,
+    options: &ReadOptions,
+    choices: &[Choice],
+) -> anyhow::Result<Draft> {
     let of_file = || shown(path);
-    let (target, task) = match goal {
-        Goal::Target(target, task) => (target, task),
-        Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
-    };
-    let target_index = rows.column(target).with_context(of_file)?;
-    let logged_columns = logged_columns(&mut rows, goal).with_context(of_file)?;
-    let nothing = Cell::Text(String::new());
-    let is_feature = |index: usize| {
-        index != target_index && logged_columns.iter().all(|logged| logged.column != index)
-    };
-    let mut stats: Vec<(usize, ColumnStats)> = Vec::new();
-    let mut target_stats = TargetStats::new(target, decimals);
-    let mut unusable = UnusableRows::new(false);
-    let (mut n_rows, mut n_known) = (0, 0);
-    while let Some(row) = rows.next() {
-        let Some(row) = unusable.sort(row)? else {
-            continue;
+    let mut survey = Survey::of(path, goal, options)?;
+    if let Some(decimals) = survey.contradicted() {
+        let options = ReadOptions {
+            decimals: Some(decimals),
+            ..options.clone()
         };
-        // Keys of JSON may come later.
-        let new = rows.columns().iter().enumerate().skip(n_known);
-        let new = new.filter(|(index, _)| is_feature(*index));
-        stats.extend(new.map(|(index, name)| (index, ColumnStats::new(name, n_rows, decimals))));
-        n_known = rows.columns().len();
-        for logged in &logged_columns {
-            logged.check(&row).with_context(of_file)?;
-        }
-        let label = row.target(target_index).with_context(of_file)?;
-        let label = label.map(|text| target_stats.add(row.line, text));
-        for (index, column) in &mut stats {
-            let cell = row.cells.get(*index).unwrap_or(&nothing);
-            column.add(n_rows, cell, label.as_ref());
-        }
-        n_rows += 1;
+        survey = Survey::of(path, goal, &options)?;
     }
-    notes.extend(rows.closing_notes());
-    notes.extend(unusable.notes());
-    if n_rows == 0 && unusable.n_rows() > 0 {
-        bail!("{}", unusable.notes().join("; "));
-    }
-    ensure!(n_rows > 0, "{}: no rows below the header", of_file());
+    survey.ensure_read(choices).with_context(of_file)?;
+    let is_bandit = matches!(goal, Goal::Decisions(_));
     ensure!(
-        !stats.is_empty(),
+        !survey.stats.is_empty() || is_bandit,
         "{}: no column besides the target",
         of_file()
     );
-    let choice = target_stats.choose(task).with_context(of_file)?;
-    let stats: Vec<ColumnStats> = stats.into_iter().map(|(_, column)| column).collect();
+    let source = path.file_name().unwrap_or(path.as_os_str());
+    let source = source.to_string_lossy().into_owned();
+    assembled(survey, goal, choices, source).with_context(of_file)
+}
+
+/// The draft from a survey.
+fn assembled(
+    survey: Survey,
+    goal: Goal,
+    choices: &[Choice],
+    source: String,
+) -> anyhow::Result<Draft> {
+    let (target, task) = goal.target();
+    let sentinels = all_sentinels(&survey);
+    let of_target = sentinels.get(&survey.stats.len()).cloned();
+    let choice = survey.target.choose(task)?;
+    let known = Known {
+        task: choice.task,
+        n_rows: survey.n_rows,
+        choices,
+        sentinels: &sentinels,
+    };
     let Selection {
-        inputs,
+        mut inputs,
         mut excluded,
-    } = selection::select(&stats, choice.task, n_rows);
-    excluded.extend(logged_columns.iter().map(LoggedColumn::excluded));
+    } = selection::select(&survey.stats, &known)?;
+    excluded.extend(survey.logged.iter().map(LoggedColumn::excluded));
+    let is_context_free = inputs.is_empty() && matches!(goal, Goal::Decisions(_));
     ensure!(
-        !inputs.is_empty(),
-        "{}: no column to learn from: {}",
-        of_file(),
+        !inputs.is_empty() || is_context_free,
+        "no column to learn from: {}",
         listed(&excluded)
     );
-    let source = path.file_name().unwrap_or(path.as_os_str());
+    let (mut rows, mut notes) = (format(&survey.form, survey.no_header), survey.notes);
+    if is_context_free {
+        inputs.push(context());
+        rows.constants.insert(CONTEXT.to_owned(), "1".to_owned());
+        notes.push(NO_CONTEXT.to_owned());
+    }
+    add_decided(&mut rows, &inputs, &choice);
+    if let (Task::Regression, Some(values)) = (choice.task, of_target) {
+        let shown = values.iter().map(|(value, _)| value.to_string()).collect();
+        rows.sentinels.insert(target.to_owned(), shown);
+        notes.extend(values.iter().map(|(value, n)| {
+            format!("target: {value} stands apart and comes {n} times: taken as a gap")
+        }));
+    }
+    notes.extend(target_notes(&choice));
     Ok(Draft {
-        source: source.to_string_lossy().into_owned(),
-        n_rows,
+        source,
+        n_rows: survey.n_rows,
         task: choice.task,
         task_reason: goal.reason(&choice),
+        target: target.to_owned(),
         labels: choice.labels,
         inputs,
         excluded,
+        rows,
         notes,
     })
+}
+
+/// Sentences about the target.
+fn target_notes(choice: &TaskChoice) -> Vec<String> {
+    let remarks = choice.remarks.iter();
+    let mut notes: Vec<String> = remarks.map(|remark| format!("target: {remark}")).collect();
+    if let [only] = &choice.labels[..] {
+        let only = quoted(only);
+        notes.push(format!(
+            "only {only} was ever taken: nothing can be learned from that"
+        ));
+    }
+    notes
+}
+
+/// Adds what was decided about inputs and labels to how files are read.
+fn add_decided(rows: &mut RowFormat, inputs: &[DraftInput], choice: &TaskChoice) {
+    for input in inputs.iter().filter(|input| !input.sentinels.is_empty()) {
+        let sentinels = input.sentinels.clone();
+        rows.sentinels.insert(input.name.clone(), sentinels);
+    }
+    rows.labels = choice.spellings.clone();
+}
+
+/// The numbers that stand for none, by the place of a column; the target stands behind the columns.
+fn all_sentinels(survey: &Survey) -> BTreeMap<usize, Vec<(f64, u64)>> {
+    let columns = survey.stats.iter().enumerate();
+    let mut extremes: Vec<(usize, Extremes, u64)> = columns
+        .map(|(index, column)| (index, column.extremes, column.n_numbers))
+        .collect();
+    extremes.push((survey.stats.len(), survey.target.extremes, survey.n_rows));
+    sentinels(&extremes)
+}
+
+/// How the file was read, for the commands that come after.
+fn format(form: &Form, no_header: bool) -> RowFormat {
+    let mut rows = RowFormat::default();
+    if let Some(separator) = form.separator {
+        rows.separator = Some(separator.to_string());
+        rows.decimals = Some(form.decimals.word().to_owned());
+        rows.header = no_header.then_some(false);
+    }
+    if let Found::Whole(encoding) = form.encoding {
+        rows.encoding = Some(encoding.to_lowercase());
+    }
+    rows
+}
+
+/// The input of decisions without a context.
+fn context() -> DraftInput {
+    DraftInput {
+        name: CONTEXT.to_owned(),
+        kind: DraftKind::Number,
+        reason: "always 1: the decisions have no context".to_owned(),
+        n_gaps: 0,
+        examples: Vec::new(),
+        remarks: Vec::new(),
+        sentinels: Vec::new(),
+    }
 }
 
 fn listed(excluded: &[ExcludedColumn]) -> String {
@@ -211,6 +292,7 @@ mod tests {
             file(text).path(),
             Goal::Target("y", task),
             &ReadOptions::default(),
+            &[],
         )
     }
 
@@ -238,7 +320,7 @@ mod tests {
     fn decisions_make_a_bandit_that_sees_neither_reward_nor_propensity() {
         let drafted = |text: &str| {
             let goal = Goal::Decisions(["y", "r", "p"]);
-            draft(file(text).path(), goal, &ReadOptions::default())
+            draft(file(text).path(), goal, &ReadOptions::default(), &[])
         };
         let sound = drafted("x,r,y,p\n5,0,b,0.5\n2,,a,1\n3,2,b,0.25\n").unwrap();
         assert_eq!(sound.task, Task::Bandit);
@@ -258,10 +340,27 @@ mod tests {
             let error = format!("{:#}", drafted(text).unwrap_err());
             assert!(error.ends_with(expected), "{error}");
         };
-        let p = ": line 3: column \"p\": \"0\" is not a probability in (0, 1]";
-        check("x,r,y,p\n1,0,b,0.5\n5,0,a,0\n", p);
-        let r = ": line 2: column \"r\": \"yes\" is not a finite number";
-        check("x,r,y,p\n1,yes,b,0.5\n", r);
+        let told = |text: &str, expected: &str| {
+            let notes = drafted(text).unwrap().notes;
+            assert!(
+                notes.iter().any(|note| note.ends_with(expected)),
+                "{notes:?}"
+            );
+        };
+        let p = "the first: line 3: column \"p\": \"0\" is not a probability in (0, 1]";
+        told("x,r,y,p\n1,0,b,0.5\n5,0,a,0\n2,1,a,0.5\n", p);
+        let r = "the first: line 2: column \"r\": \"yes\" is not a finite number";
+        told("x,r,y,p\n1,yes,b,0.5\n5,0,a,0.5\n", r);
+        told(
+            "x,r,y,p\n1,1,b,0.5\n5,0,b,0.5\n",
+            "nothing can be learned from that",
+        );
+        let free = drafted("r,y,p\n1,b,0.5\n0,a,0.5\n").unwrap();
+        assert_eq!(free.inputs.len(), 1);
+        assert_eq!(free.rows.constants["context"], "1");
+        let toml = free.to_toml();
+        let spec = perennial::model::Spec::parse(&toml).expect(&toml);
+        assert_eq!(spec.rows, free.rows);
         check(
             "x,r,y\n1,1,b\n",
             ": no column \"p\"; the file has \"x\", \"r\", \"y\"",
@@ -289,7 +388,13 @@ mod tests {
         if !path.exists() {
             return passed_over::pass_over(&format!("no {}; set PERENNIAL_DATA", path.display()));
         }
-        let draft = draft(&path, Goal::Target("label", None), &ReadOptions::default()).unwrap();
+        let draft = draft(
+            &path,
+            Goal::Target("label", None),
+            &ReadOptions::default(),
+            &[],
+        )
+        .unwrap();
         let got = draft.inputs.iter();
         let got = got.map(|input| format!("{:?} {}", input.kind, input.name));
         assert_eq!(got.collect::<Vec<_>>(), inputs, "{name}");

@@ -9,6 +9,7 @@ use perennial::event::Batch;
 use serde_json::{Value, json};
 
 use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
+use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print;
 use crate::cli::rows::lines;
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// Rows: CSV, JSON or Parquet, packed or not; - reads stdin
     #[arg(long)]
     file: Option<PathBuf>,
+    /// Write a JSON line for each answered row of the file
+    #[arg(long, value_name = "FILE", requires = "file")]
+    out: Option<PathBuf>,
     /// Stop at the first row that cannot be used
     #[arg(long)]
     strict: bool,
@@ -47,21 +51,34 @@ fn setting(text: &str) -> anyhow::Result<(String, String)> {
 /// Requests the predictions, and prints the answers.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
-    let inputs = client.describe(&args.model).await?.inputs;
+    let described = client.describe(&args.model).await?;
+    let inputs = described.inputs;
     let Some(path) = &args.file else {
-        return answer(&mut client, &args, &inputs, &row(&args.set, &inputs)?).await;
+        let row = row(&args.set, &inputs)?;
+        return answer(&mut client, &args, &inputs, &row).await.map(|_| ());
     };
-    let mut rows = Rows::open(path, &ReadOptions::of(&args.read))?;
+    let mut rows = Rows::open(path, &ReadOptions::of(&args.read, &described.rows))?;
     let of_file = || lines::shown(path);
     let mut layout = Layout::of_rows(&mut rows, &inputs).with_context(of_file)?;
     rows.notes().iter().for_each(print::note);
     let mut unusable = UnusableRows::new(args.strict);
+    let out = args.out.as_deref().map(AnswersFile::create);
+    let mut out = out.transpose()?;
     for row in rows.by_ref() {
-        let batch = row.and_then(|row| layout.batch(&row).with_context(of_file));
-        if let Some(batch) = unusable.sort(batch)? {
-            answer(&mut client, &args, &inputs, &batch).await?;
+        let batch = row.and_then(|row| {
+            let batch = layout.batch(&row).with_context(of_file);
+            Ok((row.line, batch?))
+        });
+        let Some((line, batch)) = unusable.sort(batch)? else {
+            continue;
+        };
+        let answer = answer(&mut client, &args, &inputs, &batch).await;
+        let answer = answer.with_context(|| format!("line {line}"));
+        if let (Some(answer), Some(out)) = (unusable.sort(answer)?, &mut out) {
+            out.write(&answer.row(line, described.task.names(), None))?;
         }
     }
+    out.map_or(Ok(()), AnswersFile::finish)?;
     let notes = [
         rows.closing_notes(),
         layout.closing_notes(),
@@ -77,7 +94,7 @@ async fn answer(
     args: &Args,
     inputs: &[Input],
     batch: &Batch,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Answer> {
     let request = PredictRequest {
         model: &args.model,
         inputs,
@@ -87,10 +104,11 @@ async fn answer(
     };
     let answer = client.predict(request.message()).await?;
     if args.client.json {
-        print::line(object(&answer))
+        print::line(object(&answer))?;
     } else {
-        print::line(line(&answer))
+        print::line(line(&answer))?;
     }
+    Ok(answer)
 }
 
 /// The row of the `--set` options.

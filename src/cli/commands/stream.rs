@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::cli::client::{self, Client};
 use crate::cli::interrupt::Interrupt;
+use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::LabelledRows;
@@ -45,11 +46,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
-    let options = ReadOptions::of(&args.run.read);
+    let options = ReadOptions::of(&args.run.read, &described.rows);
     let mut file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
     file.notes().iter().for_each(print::note);
     let members = members(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
+    let out = args.run.out.as_deref().map(AnswersFile::create);
     let mut stream = StreamRun {
         client,
         interrupt: interrupt.clone(),
@@ -62,6 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         acknowledged: 0,
         last: None,
         unusable: UnusableRows::new(args.run.strict),
+        out: out.transpose()?,
         options,
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);

@@ -25,6 +25,7 @@ const ROWS_AHEAD_MAX: usize = 1000;
 /// The rows of a file, one after the other; they end after the first error that is not of one row.
 pub(crate) struct Rows {
     path: PathBuf,
+    options: ReadOptions,
     body: Body,
     columns: Vec<String>,
     places: HashMap<String, usize>,
@@ -59,6 +60,7 @@ impl Rows {
     pub(crate) fn open(path: &Path, options: &ReadOptions) -> anyhow::Result<Rows> {
         let mut rows = Rows {
             path: path.to_owned(),
+            options: options.clone(),
             body: body(path, options)?,
             columns: Vec::new(),
             places: HashMap::new(),
@@ -106,6 +108,11 @@ impl Rows {
             true => found.context("the first row looks like data: with --no-header the columns are column_1, column_2 and so on"),
             false => found,
         }
+    }
+
+    /// How the file is to be read.
+    pub(crate) fn options(&self) -> &ReadOptions {
+        &self.options
     }
 
     /// True where the first row of a CSV was read as its header and looks like data.

@@ -11,7 +11,7 @@ use perennial::model::Task;
 use super::file::Rows;
 use super::layout::Layout;
 use super::lines::shown;
-use super::number::{Decimals, finite, is_gap};
+use super::number::Decimals;
 use super::options::ReadOptions;
 use super::row::{Row, Unusable, quoted};
 use super::signature::ModelSignature;
@@ -22,6 +22,8 @@ use super::target::{Target, admit};
 pub(crate) struct LabelledRow {
     /// The number of the row, from 0.
     pub index: u64,
+    /// The line that it begins on.
+    pub line: u64,
     /// Its features.
     pub batch: Batch,
     /// The target; none where it is a gap.
@@ -38,8 +40,12 @@ pub(crate) struct LabelledRows {
     target: (usize, String),
     task: Task,
     decimals: Decimals,
+    check: Option<Check>,
     next_row: u64,
 }
+
+/// Whether a model takes a row; the sentence of its refusal.
+pub(crate) type Check = Box<dyn Fn(&Batch) -> Result<(), String> + Send>;
 
 impl LabelledRows {
     /// Opens a file of rows for a model.
@@ -63,8 +69,17 @@ impl LabelledRows {
             layout,
             target: (column, target.to_owned()),
             task: described.task.clone(),
+            check: None,
             next_row: 0,
         })
+    }
+
+    /// The same rows, of which those that the model refuses cannot be used.
+    pub(crate) fn checked(self, check: Check) -> LabelledRows {
+        LabelledRows {
+            check: Some(check),
+            ..self
+        }
     }
 
     /// Sentences about the file, for the start.
@@ -82,12 +97,21 @@ impl LabelledRows {
     fn labelled(&mut self, row: &Row) -> anyhow::Result<LabelledRow> {
         let (column, name) = &self.target;
         let text = row.target(*column)?;
-        let is_gap = |text: &&str| matches!(self.task, Task::Regression) && is_gap(text);
+        let options = self.rows.options();
+        let is_gap = |text: &&str| {
+            matches!(self.task, Task::Regression) && options.is_gap(name, text, self.decimals)
+        };
         let text = text.filter(|text| !is_gap(text));
+        // Another spelling of a label.
+        let text = text.map(|text| options.labels.get(text).map_or(text, String::as_str));
         // A row that cannot be used must not make its class known.
         let batch = self.layout.batch(row)?;
+        if let Some(Err(sentence)) = self.check.as_ref().map(|check| check(&batch)) {
+            let unusable = Unusable::refused(&sentence);
+            return Err(unusable).with_context(|| format!("line {}", row.line));
+        }
         let truth = text.map(|text| {
-            let target = target(&mut self.task, text, self.decimals);
+            let target = target(&mut self.task, text, options, self.decimals);
             target.map_err(|why| {
                 let (line, name) = (row.line, quoted(name));
                 anyhow::Error::new(Unusable {
@@ -100,6 +124,7 @@ impl LabelledRows {
         self.next_row += 1;
         Ok(LabelledRow {
             index: self.next_row - 1,
+            line: row.line,
             batch,
             truth,
             label: text.unwrap_or_default().to_owned(),
@@ -124,9 +149,14 @@ impl Iterator for LabelledRows {
 }
 
 /// Parses a target of a task; an unknown class takes the next free place.
-fn target(task: &mut Task, text: &str, decimals: Decimals) -> anyhow::Result<Target> {
+fn target(
+    task: &mut Task,
+    text: &str,
+    options: &ReadOptions,
+    decimals: Decimals,
+) -> anyhow::Result<Target> {
     if let Task::Regression = task {
-        return match finite(text, decimals) {
+        return match options.number(text, decimals) {
             Some(value) => Ok(Target::Value(value)),
             None => bail!("{} is not a finite number", quoted(text)),
         };

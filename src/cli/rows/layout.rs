@@ -8,7 +8,8 @@ use bytes::Bytes;
 use perennial::event::{Batch, Column};
 
 use super::file::Rows;
-use super::number::{Decimals, finite, is_gap};
+use super::number::{Decimals, finite};
+use super::options::ReadOptions;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
 
 /// The kind of an input of a model.
@@ -18,6 +19,8 @@ pub(crate) enum Kind {
     Number,
     /// A category or a text.
     Text,
+    /// A time, as a text that is empty for a gap.
+    Time,
     /// A list of this many finite 32-bit floats.
     Vector(usize),
 }
@@ -38,6 +41,7 @@ pub(crate) struct Input {
 pub(crate) struct Layout {
     places: Vec<Place>,
     decimals: Decimals,
+    options: ReadOptions,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,8 @@ struct Place {
     spread: bool,
     /// Cells that were no number where a gap may be, and the first of them with its line.
     strays: Option<(u64, u64, String)>,
+    /// The value in every row, of an input that files do not have.
+    constant: Option<Cell>,
 }
 
 impl Layout {
@@ -64,6 +70,7 @@ impl Layout {
         Ok(Layout {
             places: places.collect::<anyhow::Result<_>>()?,
             decimals: Decimals::Point,
+            options: ReadOptions::default(),
         })
     }
 
@@ -76,11 +83,23 @@ impl Layout {
         for input in inputs {
             let known = rows.columns().to_vec();
             let is_there = |name: &str| known.iter().any(|column| column == name);
+            let constant = rows.options().constants.get(&input.name);
+            if let Some(constant) = constant.filter(|_| !is_there(&input.name)) {
+                places.push(Place {
+                    input: input.clone(),
+                    columns: vec![0],
+                    spread: false,
+                    strays: None,
+                    constant: Some(Cell::Text(constant.clone())),
+                });
+                continue;
+            }
             places.push(Place::find(input, is_there, |name| rows.column(name))?);
         }
         Ok(Layout {
             places,
             decimals: rows.form().decimals,
+            options: rows.options().clone(),
         })
     }
 
@@ -89,11 +108,11 @@ impl Layout {
     /// # Errors
     /// [`Unusable`], which names line, column and value of a cell that does not fit its input.
     pub(crate) fn batch(&mut self, row: &Row) -> anyhow::Result<Batch> {
-        let decimals = self.decimals;
-        let columns = self
-            .places
-            .iter_mut()
-            .map(|place| place.read(row, decimals));
+        let reading = Reading {
+            decimals: self.decimals,
+            options: &self.options,
+        };
+        let columns = self.places.iter_mut().map(|place| place.read(row, reading));
         Ok(Batch {
             n_rows: 1,
             columns: columns.collect::<anyhow::Result<_>>()?,
@@ -115,6 +134,13 @@ impl Layout {
     }
 }
 
+/// How cells are read.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    decimals: Decimals,
+    options: &'a ReadOptions,
+}
+
 impl Place {
     fn find(
         input: &Input,
@@ -126,6 +152,7 @@ impl Place {
             columns: Vec::new(),
             spread: false,
             strays: None,
+            constant: None,
         };
         match input.kind {
             Kind::Vector(length) if is_there(&element(input, 0)) => {
@@ -146,16 +173,26 @@ impl Place {
         Ok(place)
     }
 
-    fn read(&mut self, row: &Row, decimals: Decimals) -> anyhow::Result<Column> {
+    fn read(&mut self, row: &Row, reading: Reading) -> anyhow::Result<Column> {
         let nothing = Cell::Text(String::new());
-        let cell = row.cells.get(self.columns[0]).unwrap_or(&nothing);
+        let constant = self.constant.clone();
+        let cell = match &constant {
+            Some(constant) => constant,
+            None => row.cells.get(self.columns[0]).unwrap_or(&nothing),
+        };
         match (self.input.kind, cell) {
             (Kind::Number, Cell::Text(text)) => {
-                let value = self.number(row, text, decimals)?;
+                let value = self.number(row, text, reading)?;
                 Ok(Column::Numbers(vec![value]))
             }
             (Kind::Text, Cell::Text(text)) => Ok(Column::Strings(vec![text.clone()])),
-            (Kind::Vector(_), _) if self.spread => self.elements(row, decimals),
+            (Kind::Time, Cell::Text(text)) => {
+                let Reading { decimals, options } = reading;
+                let is_gap = options.is_gap(&self.input.name, text, decimals);
+                let text = if is_gap { "" } else { text.trim() };
+                Ok(Column::Strings(vec![text.to_owned()]))
+            }
+            (Kind::Vector(_), _) if self.spread => self.elements(row, reading),
             (Kind::Vector(length), Cell::List(values)) => {
                 if values.len() != length {
                     let why = format!("a list of {}, expected {length}", values.len());
@@ -167,18 +204,19 @@ impl Place {
                 let why = format!("{}, expected a list of numbers", quoted(text));
                 bail!(refusal(row, &self.input.name, why));
             }
-            (Kind::Number | Kind::Text, Cell::List(_)) => {
+            (Kind::Number | Kind::Text | Kind::Time, Cell::List(_)) => {
                 bail!(refusal(row, &self.input.name, "a list, expected one value"));
             }
         }
     }
 
     /// The number of a cell, NaN for a gap.
-    fn number(&mut self, row: &Row, text: &str, decimals: Decimals) -> anyhow::Result<f64> {
-        if is_gap(text) {
+    fn number(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<f64> {
+        let Reading { decimals, options } = reading;
+        if options.is_gap(&self.input.name, text, decimals) {
             return Ok(f64::NAN);
         }
-        if let Some(value) = finite(text, decimals) {
+        if let Some(value) = options.number(text, decimals) {
             return Ok(value);
         }
         if !self.input.gaps {
@@ -190,11 +228,11 @@ impl Place {
     }
 
     /// A vector whose elements stand in columns of their own.
-    fn elements(&self, row: &Row, decimals: Decimals) -> anyhow::Result<Column> {
+    fn elements(&self, row: &Row, reading: Reading) -> anyhow::Result<Column> {
         let mut values = Vec::with_capacity(self.columns.len());
         for (index, &column) in self.columns.iter().enumerate() {
             let value = match row.cells.get(column) {
-                Some(Cell::Text(text)) => finite(text, decimals)
+                Some(Cell::Text(text)) => finite(text, reading.decimals)
                     .ok_or_else(|| not_a_number(row, &element(&self.input, index), text))?,
                 None => return Err(not_a_number(row, &element(&self.input, index), "")),
                 Some(Cell::List(_)) => {

@@ -27,8 +27,9 @@ mod table;
 pub(super) mod target;
 mod zip;
 
-pub(crate) use file::Rows;
+pub(crate) use file::{Form, Rows};
 pub(crate) use layout::{Input, Kind, Layout};
+pub(crate) use lines::Found;
 pub(crate) use row::{Cell, Row, Unusable, quoted};
 
 #[cfg(test)]

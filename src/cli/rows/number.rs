@@ -4,14 +4,24 @@
 //! Invariant: a text is a number under a decimal mark only if every character of it is accounted for.
 
 /// The mark before the fraction of a number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Decimals {
+    /// 1.5
     #[default]
     Point,
+    /// 1,5
     Comma,
 }
 
 impl Decimals {
+    /// The other mark.
+    pub(crate) fn other(self) -> Decimals {
+        match self {
+            Decimals::Point => Decimals::Comma,
+            Decimals::Comma => Decimals::Point,
+        }
+    }
+
     /// The word for it in model.toml.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -68,6 +78,24 @@ pub(crate) fn number(text: &str, decimals: Decimals) -> Option<f64> {
         return Some(f64::NAN);
     }
     finite(text, decimals)
+}
+
+/// True if a text is one number by a decimal point and another by a comma, as 1.234 is.
+pub(crate) fn is_ambiguous(text: &str) -> bool {
+    let text = text.trim().trim_start_matches('-');
+    let parts = text.split_once(['.', ',']);
+    let could_be = |(whole, rest): (&str, &str)| (1..=3).contains(&whole.len()) && rest.len() >= 3;
+    if !parts.is_some_and(could_be) {
+        return false;
+    }
+    let point = finite(text, Decimals::Point);
+    let comma = finite(text, Decimals::Comma);
+    point.is_some() && comma.is_some() && point != comma
+}
+
+/// True if a text is a percentage.
+pub(crate) fn is_percent(text: &str) -> bool {
+    text.trim().ends_with('%')
 }
 
 /// A number with a sign, a currency or a percent sign around its digits.

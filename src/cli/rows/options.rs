@@ -2,11 +2,14 @@
 //!
 //! Invariant: an option of the command is stronger than model.toml, and that than the file.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use perennial::model::RowFormat;
 
 use super::encoding;
-use super::number::Decimals;
+use super::number::{Decimals, finite, is_gap};
 
 /// The options of every command that reads rows.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -18,6 +21,9 @@ pub(crate) struct ReadArgs {
     /// The encoding of the file, as utf-8, windows-1252 or utf-16; told from the file otherwise
     #[arg(long, value_name = "NAME", value_parser = encoding)]
     pub encoding: Option<&'static Encoding>,
+    /// The mark before the fraction of a number; told from the file otherwise
+    #[arg(long, value_name = "MARK")]
+    pub decimals: Option<Decimals>,
     /// The first row of a CSV is data: columns are column_1, column_2 and so on
     #[arg(long)]
     pub no_header: bool,
@@ -53,17 +59,70 @@ pub(crate) struct ReadOptions {
     /// True if the first row is data.
     pub no_header: bool,
     pub decimals: Option<Decimals>,
+    /// True if 12% is 0.12 and not 12.
+    pub percent_is_fraction: bool,
+    /// Texts that are gaps beside the usual ones.
+    pub gaps: Vec<String>,
+    /// By column: values that stand for no value.
+    pub sentinels: BTreeMap<String, Vec<String>>,
+    /// The values of inputs that a file does not have.
+    pub constants: BTreeMap<String, String>,
+    /// Other spellings of labels, each with its label.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl ReadOptions {
-    /// The options of a command.
-    pub(crate) fn of(args: &ReadArgs) -> ReadOptions {
+    /// The options of a command for a model that says how files are read.
+    pub(crate) fn of(args: &ReadArgs, described: &RowFormat) -> ReadOptions {
+        let separator = described
+            .separator
+            .as_ref()
+            .and_then(|text| text.chars().next());
+        let encoding = described.encoding.as_deref().and_then(encoding::find);
+        // These are told from the file more surely than by an earlier one.
+        let is_told =
+            |encoding: &&Encoding| [UTF_8, WINDOWS_1252, UTF_16LE, UTF_16BE].contains(encoding);
         ReadOptions {
-            separator: args.separator,
-            separator_is_described: false,
-            encoding: args.encoding,
-            no_header: args.no_header,
-            decimals: None,
+            separator: args.separator.or(separator),
+            separator_is_described: args.separator.is_none() && separator.is_some(),
+            encoding: args.encoding.or(encoding.filter(|one| !is_told(one))),
+            no_header: args.no_header || described.header == Some(false),
+            decimals: args.decimals.or(match described.decimals.as_deref() {
+                Some("comma") => Some(Decimals::Comma),
+                Some(_) => Some(Decimals::Point),
+                None => None,
+            }),
+            percent_is_fraction: described.percent.as_deref() == Some("fraction"),
+            gaps: described.gaps.clone(),
+            sentinels: described.sentinels.clone(),
+            constants: described.constants.clone(),
+            labels: described.labels.clone(),
+        }
+    }
+
+    /// True if a text stands for no value in a column of numbers or times.
+    pub(crate) fn is_gap(&self, column: &str, text: &str, decimals: Decimals) -> bool {
+        let text = text.trim();
+        if is_gap(text) || self.gaps.iter().any(|gap| gap == text) {
+            return true;
+        }
+        let Some(sentinels) = self.sentinels.get(column) else {
+            return false;
+        };
+        let value = finite(text, decimals);
+        // In model.toml numbers have a decimal point.
+        let is_same = |sentinel: &String| {
+            sentinel == text || value.is_some() && finite(sentinel, Decimals::Point) == value
+        };
+        sentinels.iter().any(is_same)
+    }
+
+    /// The number of a cell, none for any other text.
+    pub(crate) fn number(&self, text: &str, decimals: Decimals) -> Option<f64> {
+        let value = finite(text, decimals)?;
+        match self.percent_is_fraction && text.trim_end().ends_with('%') {
+            true => Some(value / 100.0),
+            false => Some(value),
         }
     }
 }

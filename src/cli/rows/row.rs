@@ -48,6 +48,25 @@ pub(crate) struct Unusable {
     pub sentence: String,
 }
 
+impl Unusable {
+    /// A row that a model refused with this sentence.
+    pub(crate) fn refused(sentence: &str) -> Unusable {
+        // Rows are counted together whatever their numbers are.
+        let mut reason = String::new();
+        for c in sentence.chars() {
+            match c.is_ascii_digit() {
+                false => reason.push(c),
+                true if reason.ends_with('N') => {}
+                true => reason.push('N'),
+            }
+        }
+        Unusable {
+            reason,
+            sentence: sentence.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence)

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the inputs stand in the order of the description.
 
-use perennial::model::{InputKind, Spec, Task};
+use perennial::model::{InputKind, RowFormat, Spec, Task};
 
 use super::layout::{Input, Kind};
 
@@ -15,6 +15,8 @@ pub(crate) struct ModelSignature {
     pub task: Task,
     /// The smallest and the largest reward that the model accepts.
     pub rewards: [f64; 2],
+    /// How the rows of files are read.
+    pub rows: RowFormat,
 }
 
 impl ModelSignature {
@@ -22,9 +24,10 @@ impl ModelSignature {
     pub(crate) fn of(spec: &Spec) -> ModelSignature {
         let inputs = spec.inputs.iter().map(|input| Input {
             name: input.name.clone(),
-            gaps: matches!(input.kind, InputKind::Number { gaps: true }),
+            gaps: input.kind.has_gaps(),
             kind: match &input.kind {
                 InputKind::Number { .. } => Kind::Number,
+                InputKind::Time(_) => Kind::Time,
                 InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
                 InputKind::Vector { length, .. }
                 | InputKind::EmbeddedVector {
@@ -35,6 +38,7 @@ impl ModelSignature {
         ModelSignature {
             inputs: inputs.collect(),
             task: spec.task.clone(),
+            rows: spec.rows.clone(),
             rewards: [spec.rewards.min, spec.rewards.max],
         }
     }

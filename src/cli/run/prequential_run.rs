@@ -37,6 +37,9 @@ pub(crate) struct RunArgs {
     /// Stop at the first row that cannot be used
     #[arg(long)]
     pub strict: bool,
+    /// Write a JSON line for each answered row: answer, probabilities, label, and the id of a server
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     #[command(flatten)]
     pub read: ReadArgs,
 }
@@ -134,6 +137,13 @@ impl<K> PrequentialRun<K> {
         });
     }
 
+    /// Passes over a row that was not answered: its class is known all the same.
+    pub(crate) fn pass_over(&mut self, row: &LabelledRow) {
+        if row.truth.is_some() {
+            admit(&mut self.task, &row.label);
+        }
+    }
+
     /// Scores the probabilities of an answer, of a row that has a target.
     pub(crate) fn judge_probabilities(&mut self, row: &LabelledRow, p: &[f32]) {
         if let Some(truth) = row.truth {
@@ -212,6 +222,7 @@ mod tests {
             test: None,
             correct,
             strict: false,
+            out: None,
             read: ReadArgs::default(),
         }
     }
@@ -223,6 +234,7 @@ mod tests {
     fn labelled(row: u64, truth: Option<u32>) -> LabelledRow {
         LabelledRow {
             index: row,
+            line: row + 2,
             batch: Batch::default(),
             truth: truth.map(Target::Name),
             label: String::new(),

@@ -44,6 +44,9 @@ pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error
                 InputKind::EmbeddedVector { encoder, .. },
                 InputKind::EmbeddedVector { encoder: asked, .. },
             ) => encoder.digest == asked.digest,
+            (InputKind::Time(times), InputKind::Time(asked)) => {
+                times.format == asked.format && (asked.gaps || !times.gaps)
+            }
             (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
                 length == asked
             }

@@ -10,6 +10,7 @@ use super::limits::{Cadence, JournalLimits};
 use super::policy::Policy;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
+use super::rows::RowFormat;
 use super::task::Task;
 use crate::device::Device;
 
@@ -36,6 +37,8 @@ pub struct Spec {
     pub device: Device,
     /// The bounds of its journal.
     pub journal: JournalLimits,
+    /// How the rows of files are read for it.
+    pub rows: RowFormat,
     /// Where its randomness starts.
     pub seed: u64,
     /// The revision of the learning rules, 1 to [`crate::model::REVISION`].

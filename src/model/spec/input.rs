@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::time::TimeFormat;
+
 /// One described input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
@@ -21,6 +23,9 @@ pub enum InputKind {
         /// True if NaN stands for a gap: the running mean and an indicator take its place.
         gaps: bool,
     },
+    /// A time a row: the hour, the weekday and the month in its zone, and the time elapsed since its
+    /// origin.
+    Time(Times),
     /// A name a row, hashed.
     Category,
     /// A text a row: hashed words, word pairs and character 4-grams.
@@ -52,6 +57,23 @@ pub enum InputKind {
         standardise: bool,
     },
 }
+
+/// How the times of an input are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times {
+    /// How they are written.
+    pub format: TimeFormat,
+    /// The zone in which they are looked at, and of those without an offset, in seconds east of UTC.
+    pub zone_s: i64,
+    /// Where the elapsed time begins, in microseconds since 1970.
+    pub origin_us: i64,
+    /// True if an empty text stands for a gap.
+    pub gaps: bool,
+}
+
+/// What is derived from a time beside the time elapsed: sine and cosine of three periods of the day,
+/// of three of the week and of two of the year.
+pub(crate) const N_CALENDAR: usize = 16;
 
 /// Low-rank adapters of the last layers of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,10 +136,20 @@ impl InputKind {
         )
     }
 
+    /// True if a row may have a gap in its place.
+    pub fn has_gaps(&self) -> bool {
+        match self {
+            InputKind::Number { gaps } => *gaps,
+            InputKind::Time(times) => times.gaps,
+            _ => false,
+        }
+    }
+
     /// How many dense features a row of it makes.
     pub fn n_dense(&self) -> usize {
         match self {
             InputKind::Number { gaps } => 1 + usize::from(*gaps),
+            InputKind::Time(times) => 1 + N_CALENDAR + usize::from(times.gaps),
             InputKind::Vector { length, .. }
             | InputKind::Embedded { length, .. }
             | InputKind::EmbeddedVector { length, .. } => *length,
@@ -130,6 +162,7 @@ impl fmt::Display for InputKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             InputKind::Number { .. } => "number",
+            InputKind::Time(_) => "time",
             InputKind::Category => "category",
             InputKind::Text | InputKind::Embedded { .. } => "text",
             InputKind::Vector { .. } | InputKind::EmbeddedVector { .. } => "vector",

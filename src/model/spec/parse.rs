@@ -20,6 +20,7 @@ use super::keys::NAMES_MAX;
 use super::learning::LearnerKind;
 use super::limits::{Cadence, OrderedLimits};
 use super::revision::REVISION;
+use super::rows::RowFormat;
 use super::task::Task;
 use inputs::inputs;
 use journal::{apply, journal};
@@ -117,6 +118,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         },
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
+        rows: rows(&raw.rows)?,
         seed: count("seed", raw.seed)?,
         revision,
     })
@@ -169,6 +171,28 @@ fn task(raw: &Raw) -> Result<Task, Error> {
         }
         other => Err(unknown("task", other)),
     }
+}
+
+/// How files are read; what a key is, is checked by whoever reads them.
+fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
+    if let Some(separator) = rows.separator.as_deref()
+        && separator.chars().count() != 1
+    {
+        return Err(refused("rows.separator", format!("{separator:?}")));
+    }
+    for (key, written, words) in [
+        ("rows.decimals", &rows.decimals, ["point", "comma"]),
+        ("rows.percent", &rows.percent, ["points", "fraction"]),
+    ] {
+        if let Some(other) = written.as_deref().filter(|word| !words.contains(word)) {
+            return Err(unknown(key, other));
+        }
+    }
+    let mut rows = rows.clone();
+    // The defaults are the same as nothing.
+    rows.header = rows.header.filter(|has_header| !has_header);
+    rows.percent = rows.percent.filter(|word| word != "points");
+    Ok(rows)
 }
 
 fn publish(publish: &RawPublish) -> Result<(), Error> {
@@ -258,7 +282,7 @@ mod tests {
         );
         check(
             "[[input]]\nname = \"y\"\nkind = \"picture\"\n",
-            "expected \"number\", \"category\"",
+            "expected \"number\", \"time\", \"category\"",
         );
         check(
             "[[input]]\nname = \"y\"\nkind = \"vector\"\n",

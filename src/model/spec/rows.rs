@@ -31,6 +31,9 @@ pub struct RowFormat {
     /// By column: values that stand for no value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sentinels: BTreeMap<String, Vec<String>>,
+    /// The values of inputs that files do not have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub constants: BTreeMap<String, String>,
     /// Other spellings of labels, each with the label that it means.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -12,11 +12,27 @@ const TIME_CHARS_MAX: usize = 100;
 const MICROSECONDS: i64 = 1_000_000;
 const DAY_S: i64 = 24 * 3600;
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 const WEEKDAYS: [&str; 7] = [
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
 ];
 
 /// The format of times: RFC 3339, or the author's own.
@@ -117,8 +133,15 @@ impl TimeFormat {
         })
     }
 
-    /// Microseconds since 1970 in UTC, of a text without an offset in a zone of so many seconds.
+    /// Microseconds since 1970 in UTC, of a text in this format or in RFC 3339; without an offset it is
+    /// in a zone of so many seconds.
     pub fn read(&self, text: &str, zone_s: i64) -> Option<i64> {
+        let own = self.read_as_written(text, zone_s);
+        own.or_else(|| TimeFormat::default().read_as_written(text, zone_s))
+    }
+
+    /// The same of a text in this format alone.
+    pub fn read_as_written(&self, text: &str, zone_s: i64) -> Option<i64> {
         let text = text.trim();
         if text.len() > TIME_CHARS_MAX {
             return None;
@@ -197,58 +220,61 @@ impl Part {
             Part::EpochMilliseconds => signed(text)?,
             _ => number(text, 1..=2)?,
         };
-        let is_within = |min: i64, max: i64| (min..=max).contains(&value).then_some(());
+        self.put(value, fields)?;
+        match self {
+            Part::Second => fraction(rest, fields),
+            _ => Some(rest),
+        }
+    }
+
+    /// Puts a number where it belongs, if it can be one of this part.
+    fn put(self, value: i64, fields: &mut Fields) -> Option<()> {
+        let (min, max) = match self {
+            Part::Month => (1, 12),
+            Part::Quarter => (1, 4),
+            Part::Day => (1, 31),
+            Part::DayOfYear => (1, 366),
+            // Midnight at the end of a day.
+            Part::Hour => (0, 24),
+            Part::HalfHour => (1, 12),
+            Part::Minute => (0, 59),
+            // A leap second is the one after it.
+            Part::Second => (0, 60),
+            _ => (i64::MIN, i64::MAX),
+        };
+        if !(min..=max).contains(&value) {
+            return None;
+        }
         match self {
             Part::Year => fields.year = value,
             Part::ShortYear => fields.year = value + if value < 69 { 2000 } else { 1900 },
-            Part::Month => {
-                is_within(1, 12)?;
-                fields.month = value;
-            }
-            Part::Quarter => {
-                is_within(1, 4)?;
-                fields.month = 3 * value - 2;
-            }
-            Part::Day => {
-                is_within(1, 31)?;
-                fields.day = value;
-            }
-            Part::DayOfYear => {
-                is_within(1, 366)?;
-                fields.day_of_year = Some(value);
-            }
-            // Midnight at the end of a day.
-            Part::Hour => {
-                is_within(0, 24)?;
-                fields.second += 3600 * value;
-            }
-            Part::HalfHour => {
-                is_within(1, 12)?;
-                fields.second += 3600 * (value % 12);
-            }
-            Part::Minute => {
-                is_within(0, 59)?;
-                fields.second += 60 * value;
-            }
-            Part::Second => {
-                // A leap second is the one after it.
-                is_within(0, 60)?;
-                fields.second += value;
-                return fraction(rest, fields);
-            }
+            Part::Month => fields.month = value,
+            Part::Quarter => fields.month = 3 * value - 2,
+            Part::Day => fields.day = value,
+            Part::DayOfYear => fields.day_of_year = Some(value),
+            Part::Hour => fields.second += 3600 * value,
+            Part::HalfHour => fields.second += 3600 * (value % 12),
+            Part::Minute => fields.second += 60 * value,
+            Part::Second => fields.second += value,
             Part::Epoch => fields.epoch = Some(value.checked_mul(MICROSECONDS)?),
             Part::EpochMilliseconds => fields.epoch = Some(value.checked_mul(1000)?),
             _ => {}
         }
-        Some(rest)
+        Some(())
     }
 }
 
 /// A number of so many digits, as many as there are.
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<(i64, &str)> {
-    let n = text.bytes().take(*digits.end()).take_while(u8::is_ascii_digit).count();
+    let n = text
+        .bytes()
+        .take(*digits.end())
+        .take_while(u8::is_ascii_digit)
+        .count();
     let (number, rest) = text.split_at_checked(n)?;
-    digits.contains(&n).then(|| Some((number.parse().ok()?, rest)))?
+    digits
+        .contains(&n)
+        .then(|| Some((number.parse().ok()?, rest)))?
 }
 
 fn signed(text: &str) -> Option<(i64, &str)> {
@@ -270,7 +296,11 @@ fn name<'a>(text: &'a str, names: &[&str]) -> Option<(i64, &'a str)> {
         text.is_some_and(|text| text.eq_ignore_ascii_case(start))
     };
     let place = names.iter().position(|name| begins(&name[..3]))?;
-    let length = if begins(names[place]) { names[place].len() } else { 3 };
+    let length = if begins(names[place]) {
+        names[place].len()
+    } else {
+        3
+    };
     Some((place as i64, text[length..].trim_start_matches('.')))
 }
 
@@ -341,7 +371,11 @@ impl Fields {
         if let Some(day) = self.day_of_year {
             days = days_from_civil(self.year, 1, 1) + day - 1;
         }
-        let half = if self.is_afternoon == Some(true) { 12 * 3600 } else { 0 };
+        let half = if self.is_afternoon == Some(true) {
+            12 * 3600
+        } else {
+            0
+        };
         let seconds = days * DAY_S + self.second + half - self.offset.unwrap_or(zone_s);
         let is_day = self.second + half <= DAY_S;
         is_day.then_some(seconds * MICROSECONDS + self.microsecond)
@@ -370,7 +404,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// A time in a zone: what a model derives from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Of the day, with its fraction, in [0, 24).
     pub hour: f64,
     /// From Monday, 0 to 6.
@@ -381,7 +415,7 @@ pub struct Moment {
 
 impl Moment {
     /// Of microseconds since 1970 in UTC, in a zone of so many seconds.
-    pub fn of(microseconds: i64, zone_s: i64) -> Moment {
+    pub(crate) fn of(microseconds: i64, zone_s: i64) -> Moment {
         let local = microseconds.saturating_add(zone_s * MICROSECONDS);
         let day_us = DAY_S * MICROSECONDS;
         let (days, within) = (local.div_euclid(day_us), local.rem_euclid(day_us));
@@ -458,7 +492,11 @@ mod tests {
         check("", "2024-02-29T12:30:00Z", noon);
         check("", "2024-02-29 12:30", noon);
         check("", "2024-02-29T14:30:00+02:00", noon);
-        check("", "2024-02-29 12:30:00.25 UTC", "2024-02-29T12:30:00.250000Z");
+        check(
+            "",
+            "2024-02-29 12:30:00.25 UTC",
+            "2024-02-29T12:30:00.250000Z",
+        );
         check("", "2024-02-29", "2024-02-29T00:00:00Z");
         check("", "2008-01", "2008-01-01T00:00:00Z");
         check("%d/%m/%Y %H:%M", "29/2/2024 12:30", noon);
@@ -480,8 +518,18 @@ mod tests {
     fn what_is_no_time_is_refused() {
         let check = |format: &str, text: &str| assert_eq!(read(format, text), None, "{text}");
         for text in [
-            "", "2024", "2024-13-01", "2024-02-30", "2023-02-29", "24-01-01", "2024-01-01T25:00",
-            "2024-01-01x", "x2024-01-01", "12", "2024-01-01T12:30:00+2", "2024-01-01T12",
+            "",
+            "2024",
+            "2024-13-01",
+            "2024-02-30",
+            "2023-02-29",
+            "24-01-01",
+            "2024-01-01T25:00",
+            "2024-01-01x",
+            "x2024-01-01",
+            "12",
+            "2024-01-01T12:30:00+2",
+            "2024-01-01T12",
         ] {
             check("", text);
         }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::outputs::Output;
-use crate::model::{Input, InputKind, Model, Task};
+use crate::model::{Input, InputKind, Model, RowFormat, Task};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
 
@@ -54,7 +54,9 @@ pub(in crate::server) fn model_metadata(
 fn input(input: &Input) -> TensorMetadata {
     let (datatype, shape) = match &input.kind {
         InputKind::Number { .. } => ("FP64", vec![ROWS]),
-        InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => ("BYTES", vec![ROWS]),
+        InputKind::Category | InputKind::Text | InputKind::Embedded { .. } | InputKind::Time(_) => {
+            ("BYTES", vec![ROWS])
+        }
         InputKind::Vector { length, .. }
         | InputKind::EmbeddedVector {
             n_values: length, ..
@@ -67,10 +69,23 @@ fn input(input: &Input) -> TensorMetadata {
     }
 }
 
-/// The task, and the names known by now as a JSON array under the key of the description.
+/// The task, the inputs that may be gaps, how files are read, and the names known by now, as JSON under
+/// the keys of the description.
 fn properties(model: &Model) -> HashMap<String, String> {
     let spec = &model.spec;
     let mut properties = HashMap::from([("task".to_owned(), spec.task.word().to_owned())]);
+    let gaps = spec.inputs.iter().filter(|input| input.kind.has_gaps());
+    let gaps: Vec<&str> = gaps.map(|input| input.name.as_str()).collect();
+    if !gaps.is_empty() {
+        properties.insert(
+            "missing".to_owned(),
+            serde_json::Value::from(gaps).to_string(),
+        );
+    }
+    if spec.rows != RowFormat::default() {
+        let rows = serde_json::to_string(&spec.rows).expect("texts in tables are JSON");
+        properties.insert("rows".to_owned(), rows);
+    }
     let key = match spec.task {
         Task::Classification { .. } => "classes",
         Task::Bandit { .. } => "actions",

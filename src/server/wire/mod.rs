@@ -4,7 +4,7 @@
 //! input ends here with a [`Refusal`] that names the field. Nothing here waits, and no clock is
 //! read.
 //!
-//! In reading order: `tensors` (inputs to rows), with `numbers`, `texts` and `tensor` below it;
+//! In reading order: `tensors` (inputs to rows), with `numbers`, `texts`, `times` and `tensor` below it;
 //! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`, with
 //! `signals` below it; `records` (versions and status); `audits` (with retractions).
 
@@ -20,6 +20,7 @@ mod signals;
 mod tensor;
 mod tensors;
 mod texts;
+mod times;
 
 pub use audits::{audit, fate};
 pub(super) use audits::{certificate, plan, selector};
@@ -30,4 +31,5 @@ pub(super) use parameters::Parameters;
 pub use records::version;
 pub(super) use records::{limits, model_status};
 pub(super) use refusal::Refusal;
+pub use tensors::{RefusedRow, check_row};
 pub(super) use tensors::{Tensors, batch};

@@ -75,6 +75,21 @@ pub(super) fn vectors(tensor: Tensor) -> Result<Bytes, Refusal> {
     }
 }
 
+/// Whole numbers of INT64, `[rows]`.
+pub(super) fn whole(tensor: &Tensor) -> Result<Vec<i64>, Refusal> {
+    match &tensor.values {
+        Values::Raw(bytes) => {
+            let values = sized::<8>(tensor, bytes)?;
+            Ok(values.iter().map(|raw| i64::from_le_bytes(*raw)).collect())
+        }
+        Values::Typed(contents) => {
+            let n = contents.int64_contents.len();
+            counted(tensor, contents, "int64_contents", n)?;
+            Ok(contents.int64_contents.clone())
+        }
+    }
+}
+
 fn read(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
     match &tensor.values {
         Values::Raw(bytes) => from_raw(tensor, bytes),

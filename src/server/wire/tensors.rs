@@ -10,9 +10,11 @@ use super::numbers;
 use super::refusal::Refusal;
 use super::tensor::{Tensor, Values, refuse};
 use super::texts;
+use super::times;
 use crate::event::{Batch, Column};
 use crate::model::{Input, InputKind, Spec};
 use crate::proto::inference::InferTensorContents;
+use crate::proto::inference::ModelInferRequest;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 
 /// The tensors of a request as they came.
@@ -54,6 +56,23 @@ pub(in crate::server) fn batch(
     }
     let n_rows = n_rows.ok_or_else(|| Refusal::invalid("inputs", "no inputs"))?;
     Ok(Batch { n_rows, columns })
+}
+
+/// A row that a server refuses; it prints as the sentence that a client reads.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct RefusedRow(String);
+
+/// One row, checked as a server checks it that is sent these tensors.
+///
+/// # Errors
+/// The refusal of the row.
+pub fn check_row(spec: &Spec, request: ModelInferRequest) -> Result<Batch, RefusedRow> {
+    let tensors = Tensors {
+        inputs: request.inputs,
+        raw: request.raw_input_contents,
+    };
+    batch(spec, tensors, 1).map_err(|refusal| RefusedRow(refusal.message))
 }
 
 type Paired = (InferInputTensor, Values);
@@ -159,6 +178,7 @@ fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
     match kind {
         InputKind::Number { gaps: true } => Ok(Column::Numbers(numbers::with_gaps(&tensor)?)),
         InputKind::Number { gaps: false } => Ok(Column::Numbers(numbers::finite(&tensor)?)),
+        InputKind::Time(times) => Ok(Column::Strings(times::read(&tensor, times)?)),
         // An encoder later puts its vector beside a text, or in place of a vector.
         InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => {
             Ok(Column::Strings(texts::read(&tensor)?))

@@ -85,7 +85,7 @@ fn a_run_that_fails_leaves_no_picture() {
     fs::write(&rows, lines).expect("rows");
     let svg = workspace.data().with_file_name("picture.svg");
     let args = ["evaluate", text(&folder), text(&rows), "--target", "target"];
-    let args = [&args[..], &["--svg", text(&svg)]].concat();
+    let args = [&args[..], &["--strict", "--svg", text(&svg)]].concat();
     refused(&args, 1, "\"neither\" is not one of the model's classes");
     assert!(!svg.exists());
     // The file that was there is left as it was.
@@ -108,7 +108,10 @@ fn p9_a_bad_decision_is_named_with_its_line() {
             format!("x,act,p,earned\n1,left,0.5,1\n{row}\n"),
         );
         let args = [&["evaluate", text(&folder), text(&rows)], &DECISIONS[..]];
-        refused(&args.concat(), 1, expected);
+        refused(&[&args.concat(), &["--strict"][..]].concat(), 1, expected);
+        let (_, stderr) = run(&args.concat(), 0);
+        assert!(stderr.contains("not used: 1 rows"), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
     };
     check(
         "1,up,0.5,1",

@@ -34,6 +34,12 @@ pub(super) enum Mode {
 }
 
 impl Mode {
+    /// The progress after so many decisions.
+    fn shown(self, n: u64, seconds: f64) -> String {
+        let (what, rate) = (self.word(), n as f64 / seconds);
+        format!("{what}: {n} decisions, {rate:.0} a second")
+    }
+
     /// The mode as the progress line names it.
     fn word(self) -> &'static str {
         match self {
@@ -105,19 +111,14 @@ impl OffPolicyEvaluation {
             });
             if let Mode::Learning { delay } = mode {
                 waiting.push_back((row, logged));
-                while waiting
-                    .front()
-                    .is_some_and(|(first, _)| first + delay <= row)
-                {
-                    let (row, logged) = waiting.pop_front().expect("there is a first");
-                    model.learn_logged(row, logged)?;
-                }
+                learn_due(
+                    &mut model,
+                    &mut waiting,
+                    row.saturating_sub(delay),
+                    row >= delay,
+                )?;
             }
-            progress.show(|| {
-                let (n, seconds) = (row + 1, started.elapsed().as_secs_f64());
-                let (what, rate) = (mode.word(), n as f64 / seconds);
-                format!("{what}: {n} decisions, {rate:.0} a second")
-            });
+            progress.show(|| mode.shown(row + 1, started.elapsed().as_secs_f64()));
         }
         Ok(OffPolicyReport {
             estimates,
@@ -128,6 +129,19 @@ impl OffPolicyEvaluation {
             cpu_seconds: clock.seconds(),
         })
     }
+}
+
+/// Learns the decisions up to a row.
+fn learn_due(
+    model: &mut LocalModel,
+    waiting: &mut VecDeque<(u64, LoggedRow)>,
+    last: u64,
+    is_due: bool,
+) -> anyhow::Result<()> {
+    while let Some((row, logged)) = waiting.pop_front_if(|(row, _)| is_due && *row <= last) {
+        model.learn_logged(row, logged)?;
+    }
+    Ok(())
 }
 
 /// Converts a served decision into a logged row.

@@ -7,17 +7,22 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use perennial::engine::Described;
-use perennial::event::Outputs;
+use perennial::event::{Batch, Column, Outputs};
 use perennial::learn::Learner;
-use perennial::model::{Choice, Task};
+use perennial::model::{Choice, InputKind, Spec, Task};
+use perennial::server;
+use serde_json::Value;
 
+use crate::cli::client::PredictRequest;
 use crate::cli::interrupt::Interrupt;
+use crate::cli::output::answers::{AnsweredRow, AnswersFile};
 use crate::cli::output::chart::{Chart, Series, Stroke};
 use crate::cli::output::print::{self, shown};
 use crate::cli::output::progress::RunProgress;
-use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
+use crate::cli::rows::labelled::{Check, LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
+use crate::cli::rows::target::Target;
 use crate::cli::run::curve::Curve;
 use crate::cli::run::local_model::{LocalModel, answer};
 use crate::cli::run::prefetch::Prefetch;
@@ -51,8 +56,9 @@ impl<'a> PrequentialEvaluation<'a> {
         let model = LocalModel::new(folder)?;
         let signature = ModelSignature::of(model.spec());
         let rows = LabelledRows::open(rows, target, &signature, &options(&model, run_args));
+        let rows = rows.with_context(|| folder.display().to_string())?;
         Ok(PrequentialEvaluation {
-            rows: rows.with_context(|| folder.display().to_string())?,
+            rows: rows.checked(check(&model, &signature)),
             run: PrequentialRun::new(&signature.task, run_args, progress)?,
             model,
             signature,
@@ -68,38 +74,22 @@ impl<'a> PrequentialEvaluation<'a> {
 
     /// Runs the loop to its end, or until ctrl-c: then the targets of all answers are still learned,
     /// and there is no test.
-    pub(super) fn run(self, clock: CpuClock, interrupt: &Interrupt) -> anyhow::Result<RunReport> {
+    pub(super) fn run(
+        mut self,
+        clock: CpuClock,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<RunReport> {
+        let mut unusable = UnusableRows::new(self.run_args.strict);
+        self.learn(&mut unusable, interrupt)?;
         let PrequentialEvaluation {
             mut model,
             mut signature,
-            rows: mut file,
-            mut run,
+            rows: file,
+            run,
             target,
             run_args,
         } = self;
-        let limit = run_args.limit.map_or(usize::MAX, |limit| limit as usize);
         let folder = model.described.clone();
-        let mut unusable = UnusableRows::new(run_args.strict);
-        file.notes().iter().for_each(print::note);
-        let rows = prefetch(file.by_ref().take(limit), folder.as_ref())?;
-        for row in rows.take_while(|_| !interrupt.is_set()) {
-            let Some(mut row) = unusable.sort(row)? else {
-                continue;
-            };
-            model.embed(&mut row.batch)?;
-            let (outputs, position) = model.answer(&row)?;
-            if let Outputs::Probabilities(p) = &outputs {
-                run.judge_probabilities(&row, p);
-            }
-            run.judge(&row, answer(&outputs), position);
-            while let Some(due) = run.due(row.index) {
-                model.learn(due.row, due.key, due.signal)?;
-            }
-            run.note_retention(model.learner.learned().retention());
-        }
-        while let Some(due) = run.due(u64::MAX) {
-            model.learn(due.row, due.key, due.signal)?;
-        }
         let seconds = run.seconds();
         signature.task = run.task().clone();
         let n_without_target = run.n_without_target();
@@ -108,7 +98,8 @@ impl<'a> PrequentialEvaluation<'a> {
         let test = match &run_args.test {
             Some(path) if !interrupt.is_set() => {
                 let options = options(&model, run_args);
-                let mut file = LabelledRows::open(path, target, &signature, &options)?;
+                let file = LabelledRows::open(path, target, &signature, &options)?;
+                let mut file = file.checked(check(&model, &signature));
                 let rows = prefetch(file.by_ref(), folder.as_ref())?;
                 let rows = rows.take_while(|_| !interrupt.is_set());
                 Some(test(&mut model, rows, &mut progress, &mut unusable)?)
@@ -137,6 +128,65 @@ impl<'a> PrequentialEvaluation<'a> {
     }
 }
 
+/// Whether the model takes a row, as a server that serves it does.
+fn check(model: &LocalModel, signature: &ModelSignature) -> Check {
+    let (spec, inputs) = (model.spec().clone(), signature.inputs.clone());
+    Box::new(move |batch: &Batch| {
+        if !may_be_refused(&spec, batch) {
+            return Ok(());
+        }
+        let request = PredictRequest {
+            model: "",
+            inputs: &inputs,
+            batch,
+            min_position: 0,
+            is_journaled: true,
+        };
+        let checked = server::check_row(&spec, request.message());
+        checked.map(|_| ()).map_err(|refused| refused.to_string())
+    })
+}
+
+/// False for a row of numbers and short texts, as most are: no model refuses it.
+fn may_be_refused(spec: &Spec, batch: &Batch) -> bool {
+    const SHORT_BYTES: usize = 1024;
+    let mut columns = spec.inputs.iter().zip(&batch.columns);
+    columns.any(|(input, column)| match column {
+        Column::Numbers(values) => !values.iter().all(|value| value.is_finite()),
+        Column::Strings(texts) => {
+            let is_time = matches!(input.kind, InputKind::Time(_));
+            is_time || texts.iter().any(|text| text.len() > SHORT_BYTES)
+        }
+        Column::Vectors(_) | Column::Embedded { .. } => false,
+    })
+}
+
+/// The answer to a row, for the file of answers.
+fn answered<'a>(row: &'a LabelledRow, outputs: &'a Outputs, task: &'a Task) -> AnsweredRow<'a> {
+    let names = task.names();
+    let (mut probabilities, mut propensity) = (None, None);
+    let answer = match (outputs, answer(outputs)) {
+        (Outputs::Probabilities(shares), Target::Name(place)) => {
+            probabilities = Some((names, &shares[..]));
+            names.get(place as usize).cloned().into()
+        }
+        (Outputs::Actions { propensities, .. }, Target::Name(place)) => {
+            propensity = propensities.first().copied();
+            names.get(place as usize).cloned().into()
+        }
+        (_, Target::Value(value)) => value.into(),
+        (Outputs::Values(_), Target::Name(_)) => Value::Null,
+    };
+    AnsweredRow {
+        line: row.line,
+        answer,
+        probabilities,
+        propensity,
+        label: (!row.label.is_empty()).then_some(row.label.as_str()),
+        prediction_id: None,
+    }
+}
+
 /// Rows whose texts are encoded ahead.
 fn prefetch<I: Iterator<Item = anyhow::Result<LabelledRow>>>(
     rows: I,
@@ -146,8 +196,42 @@ fn prefetch<I: Iterator<Item = anyhow::Result<LabelledRow>>>(
 }
 
 /// How the rows for a model are read.
-fn options(_model: &LocalModel, run_args: &RunArgs) -> ReadOptions {
-    ReadOptions::of(&run_args.read)
+fn options(model: &LocalModel, run_args: &RunArgs) -> ReadOptions {
+    ReadOptions::of(&run_args.read, &model.spec().rows)
+}
+
+impl PrequentialEvaluation<'_> {
+    /// Answers each row, scores the answer, and learns the targets that are due.
+    fn learn(&mut self, unusable: &mut UnusableRows, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let (model, run, args) = (&mut self.model, &mut self.run, self.run_args);
+        let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
+        let mut out = args.out.as_deref().map(AnswersFile::create).transpose()?;
+        self.rows.notes().iter().for_each(print::note);
+        let described = model.described.clone();
+        let rows = prefetch(self.rows.by_ref().take(limit), described.as_ref())?;
+        for row in rows.take_while(|_| !interrupt.is_set()) {
+            let Some(mut row) = unusable.sort(row)? else {
+                continue;
+            };
+            model.embed(&mut row.batch)?;
+            let (outputs, position) = model.answer(&row)?;
+            if let Outputs::Probabilities(p) = &outputs {
+                run.judge_probabilities(&row, p);
+            }
+            run.judge(&row, answer(&outputs), position);
+            if let Some(out) = &mut out {
+                out.write(&answered(&row, &outputs, run.task()))?;
+            }
+            while let Some(due) = run.due(row.index) {
+                model.learn(due.row, due.key, due.signal)?;
+            }
+            run.note_retention(model.learner.learned().retention());
+        }
+        while let Some(due) = run.due(u64::MAX) {
+            model.learn(due.row, due.key, due.signal)?;
+        }
+        out.map_or(Ok(()), AnswersFile::finish)
+    }
 }
 
 /// The scores of the members of a portfolio.

@@ -5,6 +5,8 @@
 use super::column_stats::{ColumnStats, N_DISTINCT_MAX};
 use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, Task};
+use super::times::TimesFound;
+use crate::cli::rows::quoted;
 
 /// A column with at least this many words in a value, on average, is text.
 const TEXT_WORDS_MIN: u64 = 3;
@@ -41,7 +43,7 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
         (_, DraftKind::Category)
             if n_rows >= ROW_ID_ROWS_MIN
                 && !column.distinct.has_repeated()
-                && column.n_texts >= column.n_numbers =>
+                && (column.n_texts >= column.n_numbers || is_code(column)) =>
         {
             Some("a row id (every value is distinct)".into())
         }
@@ -57,6 +59,13 @@ pub(super) fn constant(column: &ColumnStats) -> Option<String> {
             let or_a_gap = if column.n_gaps > 0 { " or a gap" } else { "" };
             Some(format!("constant ({}{or_a_gap})", shown(min)))
         }
+        (DraftKind::Time(_), ..) if column.times.is_constant() => {
+            let first = column.examples.first().map_or("", String::as_str);
+            Some(format!("constant ({first})"))
+        }
+        (DraftKind::Category, Some((min, _)), None) if column.distinct.count() == Some(1) => {
+            Some(format!("constant ({})", shown(min)))
+        }
         (DraftKind::Category | DraftKind::Text, _, Some(text))
             if column.distinct.count() == Some(1) =>
         {
@@ -67,26 +76,95 @@ pub(super) fn constant(column: &ColumnStats) -> Option<String> {
 }
 
 /// The kind of the values; a column of gaps counts as numbers.
-fn kind(column: &ColumnStats) -> DraftKind {
+pub(super) fn kind(column: &ColumnStats) -> DraftKind {
     let n_values = column.n_numbers + column.n_texts;
-    match column.list_length {
-        Some(length) if column.n_lists > 0 => DraftKind::Vector(length),
-        _ if column.n_texts == 0 => DraftKind::Number,
-        _ if column.n_words >= TEXT_WORDS_MIN * n_values => DraftKind::Text,
-        _ => DraftKind::Category,
+    if column.n_lists > 0 {
+        return match column.list_length {
+            Some(length) => DraftKind::Vector(length),
+            None => DraftKind::Vector(0),
+        };
     }
+    if n_values > 0
+        && let TimesFound::Format(format, _) = column.times.found()
+    {
+        return DraftKind::Time(format);
+    }
+    if is_code(column) {
+        DraftKind::Category
+    } else if column.n_texts == 0 || has_strays(column) {
+        DraftKind::Number
+    } else if column.n_words >= TEXT_WORDS_MIN * n_values {
+        DraftKind::Text
+    } else {
+        DraftKind::Category
+    }
+}
+
+/// True for numbers that are names: digits with leading zeros, or whole numbers that the header
+/// calls ids or codes.
+fn is_code(column: &ColumnStats) -> bool {
+    let n_values = column.n_numbers + column.n_texts;
+    if n_values == 0 || column.n_texts > 0 && !column.is_digits {
+        return false;
+    }
+    let has_zeros = column.is_digits && column.n_zero_first * 100 >= n_values;
+    let is_named = column.is_whole && column.n_numbers == n_values && is_id(&column.name);
+    has_zeros || is_named
+}
+
+/// True if a header says that its values are names: `id`, `userId`, `PULocationID`, `zip code`.
+fn is_id(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let is_word = |word: &&str| {
+        matches!(
+            *word,
+            "id" | "ids" | "zip" | "zipcode" | "postcode" | "uuid" | "isbn" | "sku"
+        )
+    };
+    let ends_in_id = name.strip_suffix("ID").or(name.strip_suffix("Id"));
+    let is_camel = ends_in_id.is_some_and(|rest| rest.ends_with(char::is_alphanumeric));
+    words.iter().any(is_word) || is_camel
+}
+
+/// True for numbers but for a cell in a hundred, or for one or two words that stand for no number.
+fn has_strays(column: &ColumnStats) -> bool {
+    let (n_texts, n_numbers) = (column.n_texts, column.n_numbers);
+    let n_values = n_texts + n_numbers;
+    let are_few = n_texts * 100 <= n_values;
+    let n_named: u64 = column.tokens.iter().map(|(_, n)| n).sum();
+    let are_words = column.tokens.len() <= 2 && n_named == n_texts && n_texts >= 3;
+    let is_wordy = column
+        .tokens
+        .iter()
+        .all(|(word, _)| !word.contains(|c: char| c.is_ascii_digit()));
+    n_texts > 0 && n_numbers > 0 && (are_few || are_words && is_wordy && n_texts * 10 <= n_values)
 }
 
 /// The input for a column.
 pub(super) fn input(column: &ColumnStats) -> DraftInput {
     let kind = kind(column);
     let n_values = column.n_numbers + column.n_texts;
-    let reason = match (kind, &column.first_text, column.distinct.count()) {
+    let n_strays = match kind {
+        DraftKind::Number => column.n_texts,
+        _ => 0,
+    };
+    let reason = match (&kind, &column.first_text, column.distinct.count()) {
         (DraftKind::Number, ..) => shown_range(column.range),
+        (DraftKind::Time(_), ..) => match column.times.found() {
+            TimesFound::Format(_, range) => range,
+            _ => "times".to_owned(),
+        },
         (DraftKind::Vector(_), ..) => "a list in every row".into(),
         (DraftKind::Text, ..) => {
             let n_words = column.n_words as f64 / n_values as f64;
             format!("{n_words:.1} words on average")
+        }
+        (DraftKind::Category, _, Some(n)) if is_code(column) => {
+            format!("{n} distinct codes, names and not numbers")
         }
         (DraftKind::Category, Some(text), _) if column.n_numbers > column.n_texts => format!(
             "{} of {n_values} values not a number, first {text}",
@@ -97,13 +175,48 @@ pub(super) fn input(column: &ColumnStats) -> DraftInput {
     };
     DraftInput {
         name: column.name.clone(),
-        kind,
         reason,
         n_gaps: match kind {
-            DraftKind::Number => column.n_gaps,
+            DraftKind::Number | DraftKind::Time(_) => column.n_gaps + n_strays,
             DraftKind::Category | DraftKind::Text | DraftKind::Vector(_) => 0,
         },
+        examples: column.examples.clone(),
+        remarks: remarks(column, &kind),
+        sentinels: Vec::new(),
+        kind,
     }
+}
+
+/// Sentences about the values of a column.
+fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if *kind == DraftKind::Number && column.n_texts > 0 {
+        let tokens = column.tokens.iter();
+        let tokens: Vec<String> = tokens
+            .map(|(token, n)| format!("{} ({n})", quoted(token)))
+            .collect();
+        let (n, tokens) = (column.n_texts, tokens.join(", "));
+        remarks.push(format!(
+            "{n} cells are no numbers and are taken as gaps: {tokens}"
+        ));
+    }
+    if *kind == DraftKind::Number && column.n_percent > 0 {
+        remarks.push("percentages, read as points: 12% is 12".to_owned());
+    }
+    if let Some(share) = column.give_away.of_classes() {
+        remarks.push(format!(
+            "alone it tells the target in {:.1} % of the rows: leave it out if it is not known \
+             before the target is",
+            100.0 * share
+        ));
+    }
+    if let Some(r) = column.give_away.of_values() {
+        remarks.push(format!(
+            "it moves with the target (correlation {r:.4}): leave it out if it is not known before \
+             the target is"
+        ));
+    }
+    remarks
 }
 
 #[cfg(test)]

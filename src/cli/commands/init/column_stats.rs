@@ -5,18 +5,26 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::extremes::Extremes;
+use super::give_away::GiveAway;
 use super::target::Label;
-use crate::cli::rows::number::{Decimals, number};
+use super::times::TimeCandidates;
+use crate::cli::rows::number::{Decimals, finite, is_ambiguous, is_percent, number};
 use crate::cli::rows::{Cell, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
 pub(super) const N_DISTINCT_MAX: usize = 10_000;
+/// Texts that are no numbers and are told apart.
+const TOKENS_MAX: usize = 5;
+/// Values that are shown.
+const EXAMPLES: usize = 3;
+const EXAMPLE_CHARS: usize = 16;
 
 /// The statistics of one column.
 pub(super) struct ColumnStats {
     /// The header.
     pub name: String,
-    /// Rows with nothing, `NA` or `nan`.
+    /// Rows with nothing, or with one of the usual tokens for it.
     pub n_gaps: u64,
     /// Rows with a finite number.
     pub n_numbers: u64,
@@ -26,6 +34,32 @@ pub(super) struct ColumnStats {
     pub n_lists: u64,
     /// The smallest and the largest number.
     pub range: Option<(f64, f64)>,
+    /// The ends of the numbers, and how often they come.
+    pub extremes: Extremes,
+    /// True while every number is whole.
+    pub is_whole: bool,
+    /// Percentages among the numbers.
+    pub n_percent: u64,
+    /// Numbers with a currency, or with their digits in groups.
+    pub n_money: u64,
+    /// Values of digits alone that begin with a zero.
+    pub n_zero_first: u64,
+    /// True while every value is of digits alone.
+    pub is_digits: bool,
+    /// Numbers that are one thing by a decimal point and another by a comma.
+    pub n_ambiguous: u64,
+    /// Cells that are numbers by the decimal mark in use and not by the other one.
+    pub n_only_here: u64,
+    /// Cells that are numbers by the other decimal mark alone.
+    pub n_only_there: u64,
+    /// The texts that are no numbers, while there are few.
+    pub tokens: Vec<(String, u64)>,
+    /// The formats of times that the values may have.
+    pub times: TimeCandidates,
+    /// The first distinct values.
+    pub examples: Vec<String>,
+    /// How well the column alone tells the target.
+    pub give_away: GiveAway,
     /// Words in all rows but the gaps.
     pub n_words: u64,
     /// The first text that is neither a number nor a gap, as a message may show it.
@@ -50,6 +84,19 @@ impl ColumnStats {
             n_gaps: n_rows,
             n_numbers: 0,
             n_texts: 0,
+            extremes: Extremes::default(),
+            is_whole: true,
+            n_percent: 0,
+            n_money: 0,
+            n_zero_first: 0,
+            is_digits: true,
+            n_ambiguous: 0,
+            n_only_here: 0,
+            n_only_there: 0,
+            tokens: Vec::new(),
+            times: TimeCandidates::new(name),
+            examples: Vec::new(),
+            give_away: GiveAway::default(),
             n_lists: 0,
             range: None,
             n_words: 0,
@@ -70,18 +117,11 @@ impl ColumnStats {
         let number = number(text, self.decimals);
         match number {
             Some(number) if number.is_nan() => self.n_gaps += 1,
-            Some(number) => {
-                self.n_numbers += 1;
-                let (min, max) = self.range.unwrap_or((number, number));
-                self.range = Some((min.min(number), max.max(number)));
-            }
-            None => {
-                self.n_texts += 1;
-                self.first_text.get_or_insert_with(|| quoted(text));
-            }
+            Some(number) => self.add_number(number, text),
+            None => self.add_text(text),
         }
         if number.is_none_or(|number| !number.is_nan()) {
-            self.n_words += text.split_whitespace().count() as u64;
+            self.add_value(text);
         }
         if row_index == 0 {
             self.counts_from = [0, 1].into_iter().find(|&n| number == Some(n as f64));
@@ -92,6 +132,63 @@ impl ColumnStats {
         self.distinct.add(hash);
         if let Some(label) = label {
             self.target_copy.add(label, text, number, hash);
+            self.give_away.add(hash, number, label.class, label.number);
+        }
+    }
+
+    fn add_number(&mut self, number: f64, text: &str) {
+        self.n_numbers += 1;
+        let (min, max) = self.range.unwrap_or((number, number));
+        self.range = Some((min.min(number), max.max(number)));
+        self.extremes.add(number);
+        self.is_whole &= number.fract() == 0.0;
+        if text.contains(['.', ',']) {
+            let is_open = is_ambiguous(text);
+            self.n_ambiguous += u64::from(is_open);
+            self.n_only_here +=
+                u64::from(!is_open && finite(text, self.decimals.other()).is_none());
+        }
+        let is_plain = |byte: u8| byte.is_ascii_digit() || byte == b'.' || byte == b'-';
+        if text.bytes().all(is_plain) {
+            return;
+        }
+        self.n_percent += u64::from(is_percent(text));
+        let is_money = |c: char| !c.is_ascii() || matches!(c, '$' | ',' | ' ' | '\'');
+        self.n_money += u64::from(text.trim().contains(is_money));
+    }
+
+    fn add_text(&mut self, text: &str) {
+        self.n_texts += 1;
+        self.n_only_there += u64::from(finite(text, self.decimals.other()).is_some());
+        self.first_text.get_or_insert_with(|| quoted(text));
+        let known = self
+            .tokens
+            .iter()
+            .position(|(known, _)| known == text.trim());
+        match known {
+            Some(place) => self.tokens[place].1 += 1,
+            None if self.tokens.len() < TOKENS_MAX => {
+                let shown: String = text.trim().chars().take(40).collect();
+                self.tokens.push((shown, 1));
+            }
+            None => {}
+        }
+    }
+
+    /// Adds what every value tells that is no gap.
+    fn add_value(&mut self, text: &str) {
+        self.n_words += text.split_whitespace().count() as u64;
+        let trimmed = text.trim();
+        let is_digits = trimmed.bytes().all(|byte| byte.is_ascii_digit());
+        self.is_digits &= is_digits;
+        let is_code = is_digits && trimmed.len() > 1 && trimmed.starts_with('0');
+        self.n_zero_first += u64::from(is_code);
+        self.times.add(text);
+        if self.examples.len() < EXAMPLES {
+            let shown: String = trimmed.chars().take(EXAMPLE_CHARS).collect();
+            if !self.examples.contains(&shown) {
+                self.examples.push(shown);
+            }
         }
     }
 

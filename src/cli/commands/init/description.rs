@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use perennial::model::RowFormat;
+
 use super::draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
 use crate::cli::rows::quoted;
 
@@ -37,7 +39,14 @@ impl Draft {
         };
         toml += &line(&format!("task = \"{task}\""), &self.task_reason);
         match self.task {
-            Task::Classification => toml += &labels("classes", &self.labels),
+            Task::Classification => {
+                toml += &labels("classes", &self.labels);
+                let room = (self.labels.len() + 8).div_ceil(8) * 8;
+                toml += &line(
+                    &format!("# classes_max = {room}"),
+                    "room for labels that are yet to come",
+                );
+            }
             Task::Bandit => toml += &labels("actions", &self.labels),
             Task::Regression => {}
         }
@@ -50,13 +59,30 @@ impl Draft {
         for input in &self.inputs {
             toml += &self.input(input);
         }
+        toml += &self.rows();
         toml.push('\n');
         toml + POINTERS
     }
 
+    /// How the rows of files are read.
+    fn rows(&self) -> String {
+        if self.rows == RowFormat::default() {
+            return String::new();
+        }
+        let rows = toml::to_string(&self.rows).expect("texts in tables are TOML");
+        // Tables within it are named from the top.
+        let rows = rows.replace("\n[", "\n[rows.");
+        let rows = match rows.strip_prefix('[') {
+            Some(rest) => format!("[rows.{rest}"),
+            None => format!("[rows]\n{rows}"),
+        };
+        format!("\n# how files are read, as this one was; requests do not pass through it\n{rows}")
+    }
+
     fn input(&self, input: &DraftInput) -> String {
         let mut toml = format!("\n[[input]]\nname = {}\n", string(&input.name));
-        let kind = match input.kind {
+        let kind = match &input.kind {
+            DraftKind::Time(_) => "time",
             DraftKind::Number => "number",
             DraftKind::Category => "category",
             DraftKind::Text => "text",
@@ -66,12 +92,19 @@ impl Draft {
         if let DraftKind::Vector(length) = input.kind {
             toml += &format!("length = {length}\n");
         }
-        if let DraftKind::Text = input.kind {
-            toml += ENCODER;
+        match &input.kind {
+            DraftKind::Text => toml += ENCODER,
+            DraftKind::Time(format) if !format.is_empty() => {
+                toml += &line(&format!("format = {}", string(format)), "as in the file");
+            }
+            _ => {}
         }
         if input.n_gaps > 0 {
             let reason = format!("{} of {} rows have a gap", input.n_gaps, self.n_rows);
             toml += &line("missing = \"mean\"", &reason);
+        }
+        for remark in &input.remarks {
+            toml += &format!("# {}\n", one_line(remark));
         }
         toml
     }
@@ -101,7 +134,13 @@ pub(super) fn shown(number: f64) -> String {
 }
 
 fn line(setting: &str, comment: &str) -> String {
+    let comment = one_line(comment);
     format!("{setting:<COMMENT_COLUMN$} # {comment}\n")
+}
+
+/// A text without the characters that would end a comment.
+fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
 }
 
 /// The labels on one line where they fit, on filled lines otherwise.
@@ -158,11 +197,17 @@ mod tests {
                 kind: DraftKind::Number,
                 reason: "-1.5 .. 204".into(),
                 n_gaps: 12,
+                examples: Vec::new(),
+                remarks: Vec::new(),
+                sentinels: Vec::new(),
             }],
             excluded: vec![ExcludedColumn {
                 name: "id".into(),
                 reason: "a row id (1, 2, 3, ...)".into(),
+                examples: Vec::new(),
             }],
+            target: "y".into(),
+            rows: RowFormat::default(),
             notes: Vec::new(),
         }
     }
@@ -180,16 +225,23 @@ mod tests {
             kind: DraftKind::Vector(4),
             reason: "a list in every row".into(),
             n_gaps: 0,
+            examples: Vec::new(),
+            remarks: Vec::new(),
+            sentinels: Vec::new(),
         });
         draft.inputs.push(DraftInput {
             name: "t".into(),
             kind: DraftKind::Text,
             reason: "words".into(),
             n_gaps: 0,
+            examples: Vec::new(),
+            remarks: Vec::new(),
+            sentinels: Vec::new(),
         });
         let expected = r#"# Drafted by `perennial init` from rows.csv (1000 rows). Edit freely; each guess says why.
 task = "classification"     # target "y": 2 distinct values, not numeric
 classes = ["up", "down"]    # in order of appearance
+# classes_max = 16          # room for labels that are yet to come
 
 # left out: "id": a row id (1, 2, 3, ...)
 

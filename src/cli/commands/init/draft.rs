@@ -2,6 +2,8 @@
 //!
 //! Invariant: every column of the file is the target, an input, a part of one, or excluded.
 
+use perennial::model::RowFormat;
+
 /// The task of a drafted model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Task {
@@ -30,6 +32,10 @@ pub(crate) struct Draft {
     pub inputs: Vec<DraftInput>,
     /// The columns that are not inputs.
     pub excluded: Vec<ExcludedColumn>,
+    /// The column to predict.
+    pub target: String,
+    /// How the rows are read.
+    pub rows: RowFormat,
     /// Sentences about the file, for the screen.
     pub notes: Vec<String>,
 }
@@ -43,15 +49,23 @@ pub(crate) struct DraftInput {
     pub kind: DraftKind,
     /// The reason for the kind.
     pub reason: String,
-    /// The number of rows with a gap in place of a number.
+    /// The number of rows with a gap in place of a number or a time.
     pub n_gaps: u64,
+    /// Its first distinct values.
+    pub examples: Vec<String>,
+    /// Sentences about it: what was read in it, and what to look at.
+    pub remarks: Vec<String>,
+    /// Values that stand for none.
+    pub sentinels: Vec<String>,
 }
 
 /// The kind of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DraftKind {
     /// A number, or a gap.
     Number,
+    /// A time in this format; an empty one is RFC 3339.
+    Time(String),
     /// A value from a set.
     Category,
     /// Words.
@@ -67,4 +81,6 @@ pub(crate) struct ExcludedColumn {
     pub name: String,
     /// The reason for the exclusion.
     pub reason: String,
+    /// Its first distinct values.
+    pub examples: Vec<String>,
 }

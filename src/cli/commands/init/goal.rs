@@ -13,7 +13,15 @@ pub(crate) enum Goal<'a> {
     Decisions([&'a str; 3]),
 }
 
-impl Goal<'_> {
+impl<'a> Goal<'a> {
+    /// The column of the target or of the action, and the task if it is known.
+    pub(crate) fn target(&self) -> (&'a str, Option<Task>) {
+        match *self {
+            Goal::Target(target, task) => (target, task),
+            Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
+        }
+    }
+
     /// The reason of the task, for a comment in the description.
     pub(crate) fn reason(&self, choice: &TaskChoice) -> String {
         match self {

@@ -19,6 +19,8 @@ pub(super) struct LoggedColumn {
     range: &'static str,
     is_in_range: fn(f64) -> bool,
     decimals: Decimals,
+    /// Rows with a value out of range, and the sentence of the first.
+    outside: Option<(u64, String)>,
 }
 
 /// The columns of reward and propensity among those of a file.
@@ -39,6 +41,7 @@ pub(super) fn logged_columns(rows: &mut Rows, goal: Goal) -> anyhow::Result<Vec<
         // A reward that is not known is a gap, and its row is not learned.
         is_in_range: |reward| reward.is_nan() || reward.is_finite(),
         decimals,
+        outside: None,
     };
     let propensity = LoggedColumn {
         column: rows.column(propensity)?,
@@ -47,24 +50,30 @@ pub(super) fn logged_columns(rows: &mut Rows, goal: Goal) -> anyhow::Result<Vec<
         range: "a probability in (0, 1]",
         is_in_range: |propensity| propensity > 0.0 && propensity <= 1.0,
         decimals,
+        outside: None,
     };
     Ok(vec![reward, propensity])
 }
 
 impl LoggedColumn {
-    /// Refuses a value out of range.
-    pub(super) fn check(&self, row: &Row) -> anyhow::Result<()> {
+    /// Refuses a list, and counts a value out of range: such a row is not learned.
+    pub(super) fn check(&mut self, row: &Row) -> anyhow::Result<()> {
         let (line, name) = (row.line, quoted(&self.name));
         let Cell::Text(text) = &row.cells[self.column] else {
             bail!("line {line}: column {name}: a list, expected one value");
         };
-        ensure!(
-            number(text, self.decimals).is_some_and(self.is_in_range),
-            "line {line}: column {name}: {} is not {}",
-            quoted(text),
-            self.range
-        );
+        if !number(text, self.decimals).is_some_and(self.is_in_range) {
+            let (text, range) = (quoted(text), self.range);
+            let sentence = || format!("line {line}: column {name}: {text} is not {range}");
+            self.outside.get_or_insert_with(|| (0, sentence())).0 += 1;
+        }
         Ok(())
+    }
+
+    /// A sentence about the rows with a value out of range, if there are any.
+    pub(super) fn remark(&self) -> Option<String> {
+        let (n, first) = self.outside.as_ref()?;
+        Some(format!("{n} rows cannot be learned, the first: {first}"))
     }
 
     /// The column as an excluded one.
@@ -72,6 +81,7 @@ impl LoggedColumn {
         ExcludedColumn {
             name: self.name.clone(),
             reason: self.reason.to_owned(),
+            examples: Vec::new(),
         }
     }
 }

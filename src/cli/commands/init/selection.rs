@@ -5,9 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use anyhow::{bail, ensure};
+
+use super::choice::{Choice, ChosenKind};
 use super::column::{constant, exclusion_reason, input};
 use super::column_stats::ColumnStats;
+use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
+use super::times::TimesFound;
+use crate::cli::rows::quoted;
 
 /// The inputs and the excluded columns of a file.
 pub(super) struct Selection {
@@ -15,27 +21,142 @@ pub(super) struct Selection {
     pub excluded: Vec<ExcludedColumn>,
 }
 
+/// What is known beside the statistics of the columns.
+pub(super) struct Known<'a> {
+    pub task: Task,
+    pub n_rows: u64,
+    pub choices: &'a [Choice],
+    /// By the place of a column: numbers that stand for no value, with how often each comes.
+    pub sentinels: &'a BTreeMap<usize, Vec<(f64, u64)>>,
+}
+
 /// Selects the inputs; columns of no use for the task are excluded.
-pub(super) fn select(stats: &[ColumnStats], task: Task, n_rows: u64) -> Selection {
+///
+/// # Errors
+/// A column whose dates no value tells apart, or that cannot be what was chosen.
+pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Selection> {
     let mut selection = Selection {
         inputs: Vec::new(),
         excluded: Vec::new(),
     };
+    let (task, n_rows) = (known.task, known.n_rows);
     let vectors = vectors(stats, task, n_rows);
     for (index, column) in stats.iter().enumerate() {
+        let chosen = known
+            .choices
+            .iter()
+            .find(|choice| choice.column == column.name);
+        let exclude = |reason: String| ExcludedColumn {
+            name: column.name.clone(),
+            reason,
+            examples: column.examples.clone(),
+        };
+        if let Some(choice) = chosen {
+            match choice.kind {
+                ChosenKind::Out => selection
+                    .excluded
+                    .push(exclude("left out by --as".to_owned())),
+                _ => selection.inputs.push(chosen_input(column, &choice.kind)?),
+            }
+            continue;
+        }
         match vectors.get(&index) {
             Some(Some(vector)) => selection.inputs.push(vector.clone()),
             Some(None) => {}
             None => match exclusion_reason(column, task, n_rows) {
-                Some(reason) => selection.excluded.push(ExcludedColumn {
-                    name: column.name.clone(),
-                    reason,
-                }),
-                None => selection.inputs.push(input(column)),
+                Some(reason) => selection.excluded.push(exclude(reason)),
+                None => {
+                    ensure_told(column)?;
+                    let mut input = input(column);
+                    let sentinels = known.sentinels.get(&index);
+                    add_sentinels(&mut input, column, sentinels.map_or(&[], Vec::as_slice));
+                    selection.inputs.push(input);
+                }
             },
         }
     }
-    selection
+    Ok(selection)
+}
+
+/// Refuses a column of dates whose day and month no value tells apart.
+fn ensure_told(column: &ColumnStats) -> anyhow::Result<()> {
+    if let TimesFound::Ambiguous(first, second) = column.times.found() {
+        let name = &column.name;
+        bail!(
+            "column {}: its dates are read by {first} and by {second}, and no value tells which; say \
+             --as \"{name}=date:{first}\" or --as \"{name}=date:{second}\"",
+            quoted(name)
+        );
+    }
+    Ok(())
+}
+
+/// The input for a column whose kind was given.
+fn chosen_input(column: &ColumnStats, kind: &ChosenKind) -> anyhow::Result<DraftInput> {
+    let mut input = input(column);
+    let n_values = column.n_numbers + column.n_texts;
+    ensure!(
+        column.n_lists == 0,
+        "--as: column {} holds lists",
+        quoted(&column.name)
+    );
+    input.kind = match kind {
+        ChosenKind::Number => DraftKind::Number,
+        ChosenKind::Category | ChosenKind::Out => DraftKind::Category,
+        ChosenKind::Text => DraftKind::Text,
+        ChosenKind::Time(Some(format)) => DraftKind::Time(format.clone()),
+        ChosenKind::Time(None) => match column.times.found() {
+            TimesFound::Format(format, _) => DraftKind::Time(format),
+            TimesFound::Ambiguous(..) => return ensure_told(column).map(|()| input),
+            TimesFound::None => bail!(
+                "--as: no known format reads the dates of column {}; name one, as date:%d/%m/%Y",
+                quoted(&column.name)
+            ),
+        },
+    };
+    ensure!(
+        input.kind != DraftKind::Number || column.n_numbers > 0,
+        "--as: column {} holds no number",
+        quoted(&column.name)
+    );
+    input.n_gaps = match input.kind {
+        DraftKind::Number => column.n_gaps + column.n_texts,
+        DraftKind::Time(_) => column.n_gaps,
+        _ => 0,
+    };
+    input.reason = format!("given; {n_values} values");
+    Ok(input)
+}
+
+/// Takes the numbers and dates that stand for none out of an input.
+fn add_sentinels(input: &mut DraftInput, column: &ColumnStats, sentinels: &[(f64, u64)]) {
+    let mut take = |shown: String, n: u64| {
+        input.n_gaps += n;
+        let remark = format!("{shown} stands apart and comes {n} times: taken as a gap");
+        input.remarks.push(remark);
+        input.sentinels.push(shown);
+    };
+    match input.kind {
+        DraftKind::Number => {
+            let mut range = column.range;
+            for (value, n) in sentinels {
+                take(shown(*value), *n);
+                let ends = column.extremes;
+                range = range.map(|(min, max)| match (ends.low, ends.high) {
+                    (Some((low, _, Some(next))), _) if low == *value => (next, max),
+                    (_, Some((high, _, Some(next)))) if high == *value => (min, next),
+                    _ => (min, max),
+                });
+            }
+            input.reason = shown_range(range);
+        }
+        DraftKind::Time(_) => {
+            if let Some((text, n)) = column.times.sentinel() {
+                take(text.to_owned(), n);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The vectors among the columns: at each column that belongs to one, the vector if this is its
@@ -74,6 +195,9 @@ fn vector(name: &str, length: usize) -> DraftInput {
         kind: DraftKind::Vector(length),
         reason: format!("from the columns [0] to [{}]", length - 1),
         n_gaps: 0,
+        examples: Vec::new(),
+        remarks: Vec::new(),
+        sentinels: Vec::new(),
     }
 }
 
@@ -104,49 +228,50 @@ mod tests {
         let check = |text: &str, expected: &[(&str, DraftKind)]| {
             let draft = drafted(text, None).unwrap();
             let inputs = draft.inputs.iter();
-            let inputs: Vec<_> = inputs.map(|i| (i.name.as_str(), i.kind)).collect();
+            let inputs: Vec<_> = inputs.map(|i| (i.name.as_str(), i.kind.clone())).collect();
             assert_eq!(inputs, expected, "{text}");
         };
-        let (number, category) = (DraftKind::Number, DraftKind::Category);
-        let two = DraftKind::Vector(2);
-        check("v[0],v[1],y\n1,2,a\n3,4,b\n", &[("v", two)]);
+        let number = || DraftKind::Number;
+        let category = || DraftKind::Category;
+        let two = || DraftKind::Vector(2);
+        check("v[0],v[1],y\n1,2,a\n3,4,b\n", &[("v", two())]);
         check(
             "k,v[1],v[0],y\n5,1,2,a\n4,3,4,b\n",
-            &[("k", number), ("v", two)],
+            &[("k", number()), ("v", two())],
         );
-        check("v[0],v[1],y\n1,7,a\n3,7,b\n", &[("v", two)]);
-        check("v[0],y\n1,a\n3,b\n", &[("v[0]", number)]);
+        check("v[0],v[1],y\n1,7,a\n3,7,b\n", &[("v", two())]);
+        check("v[0],y\n1,a\n3,b\n", &[("v[0]", number())]);
         check(
             "v[1],v[2],y\n1,2,a\n3,4,b\n",
-            &[("v[1]", number), ("v[2]", number)],
+            &[("v[1]", number()), ("v[2]", number())],
         );
         check(
             "v[0],v[1],y\n1,,a\n3,4,b\n1,2,a\n",
-            &[("v[0]", number), ("v[1]", number)],
+            &[("v[0]", number()), ("v[1]", number())],
         );
         check(
             "v[0],v[1],y\n1,p,a\n3,q,b\n",
-            &[("v[0]", number), ("v[1]", category)],
+            &[("v[0]", number()), ("v[1]", category())],
         );
         check(
             "v[0],v[01],y\n1,2,a\n3,4,b\n",
-            &[("v[0]", number), ("v[01]", number)],
+            &[("v[0]", number()), ("v[01]", number())],
         );
         check(
             "v[0],v[1],y\n1,1e39,a\n3,4,b\n",
-            &[("v[0]", number), ("v[1]", number)],
+            &[("v[0]", number()), ("v[1]", number())],
         );
         check(
             "v,v[0],v[1],y\n9,1,2,a\n8,3,4,b\n",
-            &[("v", number), ("v[0]", number), ("v[1]", number)],
+            &[("v", number()), ("v[0]", number()), ("v[1]", number())],
         );
         check(
             "{\"v\":[1,2],\"y\":\"a\"}\n{\"v\":[3,4],\"y\":\"b\"}",
-            &[("v", two)],
+            &[("v", two())],
         );
         check(
             "{\"x\":1,\"v\":[1],\"y\":true}\n{\"x\":3,\"v\":[3,4],\"y\":false}",
-            &[("x", number)],
+            &[("x", number())],
         );
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Invariant: labels are kept as the text of the file, in order of appearance, and bounded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{bail, ensure};
 
 use super::description::shown_range;
 use super::draft::Task;
-use crate::cli::rows::number::{Decimals, number};
+use super::extremes::Extremes;
+use crate::cli::rows::number::{Decimals, finite, number};
 use crate::cli::rows::quoted;
 
 /// The most classes or actions that a draft may have.
@@ -17,6 +18,12 @@ const N_LABELS_MAX: usize = 1000;
 const LABEL_BYTES_MAX: usize = 1024;
 /// Up to this many distinct integers are the names of classes.
 const N_INTEGER_CLASSES_MAX: usize = 20;
+
+/// Words in a header that say that whole numbers are names.
+const NAMING: [&str; 16] = [
+    "label", "class", "categ", "type", "species", "digit", "cluster", "group", "kind", "code",
+    "genre", "topic", "segment", "survived", "churn", "default",
+];
 
 /// The target of one row.
 pub(super) struct Label<'a> {
@@ -30,10 +37,20 @@ pub(super) struct Label<'a> {
 
 /// The statistics of the target.
 pub(super) struct TargetStats {
+    header: String,
     name: String,
     n_rows: u64,
-    labels: Vec<String>,
-    class_of: HashMap<String, usize>,
+    n_texts: u64,
+    /// The spellings of each class, with their numbers.
+    labels: Vec<Vec<(String, u64)>>,
+    /// The place of a class, and of the spelling.
+    class_of: HashMap<String, (usize, usize)>,
+    /// The place of a class by what its spellings have in common.
+    folded: HashMap<String, usize>,
+    /// The row that had the newest class.
+    newest: u64,
+    /// The ends of the numbers.
+    pub extremes: Extremes,
     /// The reason that the values cannot be classes.
     excess: Option<String>,
     /// The first value that is not a number, and its line.
@@ -49,6 +66,10 @@ pub(crate) struct TaskChoice {
     pub reason: String,
     /// Classes or actions; none for a regression.
     pub labels: Vec<String>,
+    /// Other spellings of labels, each with the label that it means.
+    pub spellings: BTreeMap<String, String>,
+    /// Sentences for the screen.
+    pub remarks: Vec<String>,
 }
 
 impl TargetStats {
@@ -56,10 +77,15 @@ impl TargetStats {
     pub(super) fn new(name: &str, decimals: Decimals) -> TargetStats {
         TargetStats {
             decimals,
+            header: name.to_owned(),
             name: quoted(name),
             n_rows: 0,
+            n_texts: 0,
             labels: Vec::new(),
             class_of: HashMap::new(),
+            folded: HashMap::new(),
+            newest: 0,
+            extremes: Extremes::default(),
             excess: None,
             first_text: None,
             is_whole: true,
@@ -76,8 +102,10 @@ impl TargetStats {
                 let (min, max) = self.range.unwrap_or((number, number));
                 self.range = Some((min.min(number), max.max(number)));
                 self.is_whole &= number.fract() == 0.0;
+                self.extremes.add(number);
             }
             None => {
+                self.n_texts += 1;
                 self.first_text.get_or_insert_with(|| (quoted(text), line));
             }
         }
@@ -89,22 +117,32 @@ impl TargetStats {
     }
 
     fn class(&mut self, text: &str) -> Option<usize> {
-        if let Some(&class) = self.class_of.get(text) {
+        if let Some(&(class, spelling)) = self.class_of.get(text) {
+            self.labels[class][spelling].1 += 1;
             return Some(class);
         }
+        let folded = folded(text);
+        let known = self.folded.get(&folded).copied();
         if text.len() > LABEL_BYTES_MAX {
             let why = format!("a value longer than {LABEL_BYTES_MAX} bytes");
             self.excess.get_or_insert(why);
-        } else if self.labels.len() == N_LABELS_MAX {
+        } else if self.class_of.len() == N_LABELS_MAX {
             let why = format!("more than {N_LABELS_MAX} distinct values");
             self.excess.get_or_insert(why);
         }
         if self.excess.is_some() {
             return None;
         }
-        let class = self.labels.len();
-        self.labels.push(text.to_owned());
-        self.class_of.insert(text.to_owned(), class);
+        let class = known.unwrap_or_else(|| {
+            self.newest = self.n_rows;
+            self.labels.push(Vec::new());
+            self.folded.insert(folded, self.labels.len() - 1);
+            self.labels.len() - 1
+        });
+        let spellings = &mut self.labels[class];
+        self.class_of
+            .insert(text.to_owned(), (class, spellings.len()));
+        spellings.push((text.to_owned(), 1));
         Some(class)
     }
 
@@ -116,16 +154,13 @@ impl TargetStats {
         let name = &self.name;
         ensure!(self.n_rows > 0, "target {name} has no value in any row");
         let n_labels = self.labels.len();
-        if let ([only], None) = (&self.labels[..], &self.excess) {
-            let only = quoted(only);
+        if let ([only], None) = (&self.labels[..], &self.excess)
+            && asked != Some(Task::Bandit)
+        {
+            let only = quoted(&only[0].0);
             bail!("target {name} is {only} in every row, which leaves nothing to learn");
         }
-        let is_few_integers =
-            self.is_whole && self.excess.is_none() && n_labels <= N_INTEGER_CLASSES_MAX;
-        let suggested = match self.first_text {
-            None if !is_few_integers => Task::Regression,
-            _ => Task::Classification,
-        };
+        let suggested = self.suggested();
         let task = asked.unwrap_or(suggested);
         self.ensure_learnable(task)?;
         let seen = match (task, &self.first_text) {
@@ -134,23 +169,132 @@ impl TargetStats {
             (_, None) if self.is_whole => format!("{n_labels} distinct integers"),
             (_, None) => format!("{n_labels} distinct numbers"),
         };
+        let reason = match asked {
+            Some(_) => format!("given; target {name}: {seen}"),
+            None => format!("target {name}: {seen}"),
+        };
+        let remarks = self.remarks(task, asked);
+        let (labels, spellings) = match task {
+            Task::Regression => (Vec::new(), BTreeMap::new()),
+            Task::Classification | Task::Bandit => self.spelled(),
+        };
         Ok(TaskChoice {
             task,
-            reason: match asked {
-                Some(_) => format!("given; target {name}: {seen}"),
-                None => format!("target {name}: {seen}"),
-            },
-            labels: match task {
-                Task::Regression => Vec::new(),
-                Task::Classification | Task::Bandit => self.labels,
-            },
+            reason,
+            labels,
+            spellings,
+            remarks,
         })
+    }
+
+    /// The task that the values suggest.
+    fn suggested(&self) -> Task {
+        let are_numbers = self.n_texts == 0 || self.has_strays();
+        let is_few_integers =
+            self.is_whole && self.excess.is_none() && self.labels.len() <= N_INTEGER_CLASSES_MAX;
+        match are_numbers && (!is_few_integers || self.is_quantity()) {
+            true => Task::Regression,
+            false => Task::Classification,
+        }
+    }
+
+    /// True for numbers but for one value in a hundred.
+    fn has_strays(&self) -> bool {
+        self.n_texts > 0 && self.n_texts * 100 <= self.n_rows
+    }
+
+    /// True for a few whole numbers that measure and do not name: their counts rise to a middle one
+    /// and fall again, or they are many and some far commoner than others.
+    fn is_quantity(&self) -> bool {
+        let header = self.header.to_lowercase();
+        let is_named = NAMING.iter().any(|word| header.contains(word));
+        let mut counts: Vec<(f64, u64)> = Vec::new();
+        for spellings in &self.labels {
+            let n = spellings.iter().map(|(_, n)| n).sum();
+            match finite(&spellings[0].0, self.decimals) {
+                Some(value) => counts.push((value, n)),
+                None if self.has_strays() => {}
+                None => return false,
+            }
+        }
+        let n_values = counts.len();
+        if is_named || n_values < 5 || self.n_rows < 5 * n_values as u64 {
+            return false;
+        }
+        counts.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let counts: Vec<f64> = counts.into_iter().map(|(_, n)| n as f64).collect();
+        let most = counts.iter().copied().fold(0.0, f64::max);
+        if n_values > 10 {
+            return most * n_values as f64 > 1.5 * counts.iter().sum::<f64>();
+        }
+        let peak = counts.iter().position(|n| *n == most).unwrap_or(0);
+        let slack = 0.1 * most;
+        let rises = counts[..=peak]
+            .windows(2)
+            .all(|pair| pair[0] <= pair[1] + slack);
+        let falls = counts[peak..]
+            .windows(2)
+            .all(|pair| pair[1] <= pair[0] + slack);
+        rises && falls && peak > 0 && peak + 1 < n_values
+    }
+
+    /// The commonest spelling of each class, and the others.
+    fn spelled(self) -> (Vec<String>, BTreeMap<String, String>) {
+        let mut others = BTreeMap::new();
+        let mut labels = Vec::with_capacity(self.labels.len());
+        for spellings in self.labels {
+            let most = spellings.iter().map(|(_, n)| *n).max();
+            let label = spellings.iter().find(|(_, n)| Some(*n) == most);
+            let label = label.map_or_else(String::new, |(text, _)| text.clone());
+            for (text, _) in spellings {
+                if text != label {
+                    others.insert(text, label.clone());
+                }
+            }
+            labels.push(label);
+        }
+        (labels, others)
+    }
+
+    /// Sentences about the target.
+    fn remarks(&self, task: Task, asked: Option<Task>) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if task != Task::Regression {
+            for spellings in self.labels.iter().filter(|spellings| spellings.len() > 1) {
+                let shown: Vec<String> = spellings
+                    .iter()
+                    .map(|(text, n)| format!("{} ({n})", quoted(text)))
+                    .collect();
+                remarks.push(format!("read as one label: {}", shown.join(", ")));
+            }
+        }
+        if task == Task::Regression && self.n_texts > 0 {
+            let (n, text) = (self.n_texts, self.first_text.as_ref());
+            let (text, line) = text.map_or(("", 0), |(text, line)| (text.as_str(), *line));
+            remarks.push(format!(
+                "{n} targets are no numbers, the first in line {line}: {text}"
+            ));
+        }
+        let is_few = self.is_whole && self.labels.len() <= N_INTEGER_CLASSES_MAX;
+        if task == Task::Regression && asked.is_none() && is_few && self.excess.is_none() {
+            let n = self.labels.len();
+            remarks.push(format!(
+                "{n} distinct integers that look like amounts; --task classification if they are names"
+            ));
+        }
+        if task == Task::Classification && self.n_rows >= 20 && 2 * self.newest > self.n_rows {
+            remarks.push(
+                "a label came first in the second half of the rows: classes_max leaves room for more"
+                    .to_owned(),
+            );
+        }
+        remarks
     }
 
     fn ensure_learnable(&self, task: Task) -> anyhow::Result<()> {
         let name = &self.name;
         match (task, &self.first_text, &self.excess) {
-            (Task::Regression, Some((text, line)), _) => {
+            (Task::Regression, Some((text, line)), _) if !self.has_strays() => {
                 bail!("target {name}: a regression needs numbers, and line {line} has {text}")
             }
             (Task::Classification, None, Some(excess)) => {
@@ -166,6 +310,23 @@ impl TargetStats {
             _ => Ok(()),
         }
     }
+}
+
+/// What the spellings of a label have in common: its number, or its letters without case and blanks.
+fn folded(text: &str) -> String {
+    let trimmed = text.trim();
+    let is_code = trimmed.len() > 1 && trimmed.starts_with('0') && !trimmed.starts_with("0.");
+    if let (Ok(value), false) = (trimmed.parse::<f64>(), is_code)
+        && value.is_finite()
+    {
+        return value.to_string();
+    }
+    // Single letters may differ in their case alone.
+    if trimmed.chars().count() < 2 {
+        return trimmed.to_owned();
+    }
+    let words: Vec<&str> = trimmed.split_whitespace().collect();
+    words.join(" ").to_lowercase()
 }
 
 #[cfg(test)]

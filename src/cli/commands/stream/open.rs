@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::{FeedbackReply, feedback_reply};
 use tokio::task::JoinHandle;
@@ -66,7 +66,12 @@ impl StreamRun {
         asked: PendingAnswer,
         feedback: &mut Feedback,
     ) -> anyhow::Result<()> {
-        let (answer, took) = asked.answer.await??;
+        let answer = asked.answer.await?;
+        let answer = answer.with_context(|| format!("line {}", asked.row.line));
+        let Some((answer, took)) = self.unusable.sort(answer)? else {
+            self.run.pass_over(&asked.row);
+            return Ok(());
+        };
         self.judge(&asked.row, answer, took)?;
         while let Some(due) = self.run.due(asked.row.index) {
             let event = self.feedback(due);

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::cli::client::{Answer, Client, PredictRequest, refusal};
 use crate::cli::interrupt::Interrupt;
+use crate::cli::output::answers::AnswersFile;
 use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
@@ -38,6 +39,7 @@ pub(super) struct StreamRun {
     /// The last row, to be predicted once more at the end.
     pub last: Option<Batch>,
     pub unusable: UnusableRows,
+    pub out: Option<AnswersFile>,
     pub options: ReadOptions,
 }
 
@@ -53,7 +55,12 @@ impl StreamRun {
             };
             let started = Instant::now();
             let request = self.request(&row.batch).message();
-            let answer = self.client.predict(request).await?;
+            let answer = self.client.predict(request).await;
+            let answer = answer.with_context(|| format!("line {}", row.line));
+            let Some(answer) = self.unusable.sort(answer)? else {
+                self.run.pass_over(&row);
+                continue;
+            };
             self.judge(&row, answer, started.elapsed())?;
             while let Some(due) = self.run.due(row.index) {
                 self.submit(due).await?;
@@ -74,6 +81,10 @@ impl StreamRun {
     ) -> anyhow::Result<()> {
         self.predictions.add(took);
         let target = answer.target(self.run.task())?;
+        if let Some(out) = &mut self.out {
+            let label = (!row.label.is_empty()).then_some(row.label.as_str());
+            out.write(&answer.row(row.line, self.run.task().names(), label))?;
+        }
         self.run.judge(row, target, answer.prediction_id);
         Ok(())
     }
@@ -149,7 +160,11 @@ impl StreamRun {
             };
             if let Some(truth) = row.truth {
                 let request = self.unjournaled(&row.batch);
-                let answer = self.client.predict(request).await?;
+                let answer = self.client.predict(request).await;
+                let answer = answer.with_context(|| format!("line {}", row.line));
+                let Some(answer) = self.unusable.sort(answer)? else {
+                    continue;
+                };
                 mean.add(score(truth, answer.target(&self.described.task)?));
             }
         }
@@ -164,6 +179,7 @@ impl StreamRun {
         test: Option<Option<f64>>,
     ) -> anyhow::Result<RunReport> {
         let after = status(&mut self.client, &self.model).await?;
+        self.out.take().map_or(Ok(()), AnswersFile::finish)?;
         let n_without_target = self.run.n_without_target();
         let mut warnings = self.unusable.notes();
         warnings.extend(without_target(n_without_target));

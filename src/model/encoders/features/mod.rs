@@ -6,9 +6,10 @@
 mod first_values;
 mod scale;
 mod text;
+mod time;
 
 use crate::event::{Batch, Column};
-use crate::model::spec::{Input, InputKind, Spec};
+use crate::model::spec::{Input, InputKind, Spec, Times};
 use crate::model::weights::{Error, Tensors};
 use first_values::FirstValues;
 pub(crate) use scale::{Rescale, Scale};
@@ -78,6 +79,13 @@ enum ColumnEncoder {
         first: Option<FirstValues>,
         gaps: bool,
     },
+    Time {
+        times: Times,
+        /// Of the days elapsed.
+        scale: Scale,
+        /// As of a number.
+        first: Option<FirstValues>,
+    },
     Category {
         seed: u64,
     },
@@ -105,6 +113,11 @@ impl Encoder {
                     scale,
                     first: first.clone(),
                     gaps,
+                },
+                InputKind::Time(ref times) => ColumnEncoder::Time {
+                    times: times.clone(),
+                    scale: Scale::default(),
+                    first: first.clone(),
                 },
                 InputKind::Category => ColumnEncoder::Category { seed },
                 InputKind::Text => ColumnEncoder::Text {
@@ -161,6 +174,9 @@ impl Encoder {
                         encoded.dense.push(f32::from(u8::from(value.is_nan())));
                     }
                 }
+                (ColumnEncoder::Time { times, scale, .. }, Column::Strings(values)) => {
+                    time::push(times, scale, &values[row], &mut encoded.dense);
+                }
                 (
                     ColumnEncoder::Vector { scale, length, .. },
                     Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
@@ -188,13 +204,17 @@ impl Encoder {
         for (encoder, column) in self.columns.iter_mut().zip(&batch.columns) {
             match (encoder, column) {
                 (ColumnEncoder::Number { scale, first, .. }, Column::Numbers(values)) => {
-                    let value = values[row];
-                    let judge = |first: &mut FirstValues| first.observe([bounded(value), 0.0]);
-                    let known = first.as_mut().filter(|_| !value.is_nan());
-                    match known.and_then(judge) {
-                        Some(robust) => *scale = robust,
-                        None => scale.observe(value),
-                    }
+                    observe(scale, first, values[row]);
+                }
+                (
+                    ColumnEncoder::Time {
+                        times,
+                        scale,
+                        first,
+                    },
+                    Column::Strings(values),
+                ) => {
+                    observe(scale, first, time::days(times, &values[row]));
                 }
                 (
                     ColumnEncoder::Vector {
@@ -236,6 +256,7 @@ impl Encoder {
         for (index, column) in self.columns.iter().enumerate() {
             match column {
                 ColumnEncoder::Number { scale, first, .. }
+                | ColumnEncoder::Time { scale, first, .. }
                 | ColumnEncoder::Vector { scale, first, .. } => {
                     scale.save(&format!("{index}.moments"), &mut tensors);
                     if let Some(first) = first {
@@ -258,6 +279,7 @@ impl Encoder {
         for (index, column) in encoder.columns.iter_mut().enumerate() {
             match column {
                 ColumnEncoder::Number { scale, first, .. }
+                | ColumnEncoder::Time { scale, first, .. }
                 | ColumnEncoder::Vector { scale, first, .. } => {
                     *scale = Scale::load(&format!("{index}.moments"), tensors)?;
                     *first = FirstValues::load(&format!("{index}.first"), tensors)?;
@@ -288,6 +310,16 @@ impl Spec {
             Some(_) => Scale::plain(),
             None => Scale::default(),
         }
+    }
+}
+
+/// Learns one value of a column, unless it is a gap.
+fn observe(scale: &mut Scale, first: &mut Option<FirstValues>, value: f64) {
+    let judge = |first: &mut FirstValues| first.observe([bounded(value), 0.0]);
+    let known = first.as_mut().filter(|_| !value.is_nan());
+    match known.and_then(judge) {
+        Some(robust) => *scale = robust,
+        None => scale.observe(value),
     }
 }
 

@@ -64,18 +64,45 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "input.kind",
-        values: Values::Words(&["number", "category", "text", "vector"]),
+        values: Values::Words(&["number", "time", "category", "text", "vector"]),
         default: "",
         unit: "",
-        meaning: "A number is standardised online; a category and the words of a text are hashed; \
-                  a vector is a list of 32-bit floats.",
+        meaning: "A number is standardised online; of a time the hour, the weekday, the month and the \
+                  time elapsed are inputs; a category and the words of a text are hashed; a vector is \
+                  a list of 32-bit floats.",
     },
     Key {
         name: "input.missing",
         values: Values::Words(&["mean"]),
         default: "not set: a gap is refused",
         unit: "",
-        meaning: "For a number: a gap counts as the running mean, with an indicator beside it.",
+        meaning: "For a number or a time: a gap counts as the running mean, with an indicator beside \
+                  it.",
+    },
+    Key {
+        name: "input.format",
+        values: Values::Text(
+            "a format of %Y %y %m %b %q %d %j %a %H %I %p %M %S %z %s %Q, as %d/%m/%Y %H:%M",
+        ),
+        default: "not set: RFC 3339",
+        unit: "",
+        meaning: "For a time: how it is written in requests and in files, beside RFC 3339, of which the \
+                  offset, the time of day and the day may be left out.",
+    },
+    Key {
+        name: "input.zone",
+        values: Values::Text("an offset, as in \"+02:00\", or \"UTC\""),
+        default: "UTC",
+        unit: "",
+        meaning: "For a time: the zone whose hours, days and months count, and that of times without \
+                  an offset.",
+    },
+    Key {
+        name: "input.origin",
+        values: Values::Text("a time in RFC 3339"),
+        default: "1970-01-01T00:00:00Z",
+        unit: "",
+        meaning: "For a time: where the time elapsed begins.",
     },
     Key {
         name: "input.length",
@@ -483,6 +510,76 @@ pub const KEYS: &[Key] = &[
         default: "10",
         unit: "versions",
         meaning: "Versions of the cadence that are kept; the oldest are deleted.",
+    },
+    Key {
+        name: "rows.separator",
+        values: Values::Text("one character"),
+        default: "told from the file",
+        unit: "",
+        meaning: "For files of rows: the separator of a CSV. The keys of [rows] are for the commands \
+                  that read files; requests do not pass through them.",
+    },
+    Key {
+        name: "rows.decimals",
+        values: Values::Words(&["point", "comma"]),
+        default: "told from the file",
+        unit: "",
+        meaning: "For files of rows: the mark before the fraction of a number.",
+    },
+    Key {
+        name: "rows.encoding",
+        values: Values::Text("the name of an encoding, as in windows-1252"),
+        default: "told from the file",
+        unit: "",
+        meaning: "For files of rows: the encoding.",
+    },
+    Key {
+        name: "rows.header",
+        values: Values::Bool,
+        default: "true",
+        unit: "",
+        meaning: "For files of rows: false if the first row of a CSV is data; its columns are \
+                  column_1, column_2 and so on.",
+    },
+    Key {
+        name: "rows.percent",
+        values: Values::Words(&["points", "fraction"]),
+        default: "points",
+        unit: "",
+        meaning: "For files of rows: whether 12% is 12 or 0.12.",
+    },
+    Key {
+        name: "rows.gaps",
+        values: Values::List("texts"),
+        default: "[]",
+        unit: "",
+        meaning: "For files of rows: texts that are gaps in columns of numbers and times, beside the \
+                  usual ones (nothing, ?, -, ., NA, N/A, #N/A, nan, NULL, None, \\N).",
+    },
+    Key {
+        name: "rows.sentinels",
+        values: Values::Table(
+            "a table of columns, each with a list of values, as in { CO = [\"-200\"] }",
+        ),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: values that stand for no value, by column.",
+    },
+    Key {
+        name: "rows.constants",
+        values: Values::Table("a table of inputs, each with its value, as in { context = \"1\" }"),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: the values of inputs that a file does not have.",
+    },
+    Key {
+        name: "rows.labels",
+        values: Values::Table(
+            "a table of spellings, each with its label, as in { \"1.0\" = \"1\" }",
+        ),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: other spellings of labels.",
     },
     Key {
         name: "rules.revision",

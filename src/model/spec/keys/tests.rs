@@ -63,6 +63,7 @@ fn the_parser_takes_the_defaults_of_the_table() {
     let bases = [
         bandit("", number),
         bandit("", "kind = 'vector'\nlength = 2"),
+        bandit("", "kind = 'time'"),
         bandit("learner.kind = 'gradient'", number),
         bandit("learner.kind = 'neighbours'", number),
         bandit("learner.kind = 'analytic'\npolicy.kind = 'linucb'", number),

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::pins::{Pins, encoder, vector_encoder};
-use super::values::{count, count_or, flag, is_word, not_here, number, refused, unknown, value};
+use super::values::{
+    count, count_or, flag, is_word, not_here, number, refused, unknown, value, word,
+};
 use crate::model::spec::error::Error;
-use crate::model::spec::input::{Input, InputKind, LowRank};
+use crate::model::spec::input::{Input, InputKind, LowRank, Times};
+use crate::model::spec::time::{TimeFormat, zone as zone_s};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +18,9 @@ pub(super) struct RawInput {
     pub(super) name: String,
     pub(super) kind: String,
     missing: Option<String>,
+    format: Option<String>,
+    zone: Option<String>,
+    origin: Option<String>,
     pub(super) length: Option<u64>,
     standardise: Option<bool>,
     pub(super) encoder: Option<String>,
@@ -77,13 +83,18 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
     }
     let gaps = match input.missing.as_deref() {
         None => false,
-        Some("mean") if input.kind == "number" => true,
+        Some("mean") if matches!(input.kind.as_str(), "number" | "time") => true,
         Some("mean") => {
-            let allowed = "only a number has it";
+            let allowed = "only a number or a time has it";
             return Err(value("input.missing", "\"mean\"", allowed));
         }
         Some(other) => return Err(unknown("input.missing", other)),
     };
+    if input.kind != "time" {
+        not_here("input.format", &input.format, "a time")?;
+        not_here("input.zone", &input.zone, "a time")?;
+        not_here("input.origin", &input.origin, "a time")?;
+    }
     if input.length.is_some() && input.kind != "vector" {
         let allowed = "only a vector has a length";
         return Err(value("input.length", input.length.unwrap_or(0), allowed));
@@ -94,6 +105,7 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
     }
     Ok(match input.kind.as_str() {
         "number" => InputKind::Number { gaps },
+        "time" => InputKind::Time(times(input, gaps)?),
         "category" => InputKind::Category,
         "text" => match &input.encoder {
             Some(path) => encoder(pins, &input.name, path, adapters(input)?)?,
@@ -101,6 +113,30 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
         },
         "vector" => vector(input, pins)?,
         other => return Err(unknown("input.kind", other)),
+    })
+}
+
+/// How the times of an input are read.
+fn times(input: &RawInput, gaps: bool) -> Result<Times, Error> {
+    let format = match &input.format {
+        None => Some(TimeFormat::default()),
+        Some(written) => TimeFormat::parse(written),
+    };
+    let format = format.ok_or_else(|| {
+        refused(
+            "input.format",
+            word("input.format", input.format.as_deref()),
+        )
+    })?;
+    let zone = word("input.zone", input.zone.as_deref());
+    let zone_s = zone_s(zone).ok_or_else(|| refused("input.zone", zone))?;
+    let origin = word("input.origin", input.origin.as_deref());
+    let origin_us = TimeFormat::default().read(origin, zone_s);
+    Ok(Times {
+        format,
+        zone_s,
+        origin_us: origin_us.ok_or_else(|| refused("input.origin", origin))?,
+        gaps,
     })
 }
 

@@ -12,6 +12,7 @@ use super::rewards::{RawFeedback, RawPolicy};
 use super::written::{first_fault, missing as missing_key, single_brackets};
 use crate::model::spec::error::Error;
 use crate::model::spec::limits::OrderedLimits;
+use crate::model::spec::rows::RowFormat;
 
 /// The tables of a model.toml.
 #[derive(Deserialize)]
@@ -40,6 +41,8 @@ pub(super) struct Raw {
     pub(super) journal: RawJournal,
     #[serde(default)]
     pub(super) versions: RawVersions,
+    #[serde(default)]
+    pub(super) rows: RowFormat,
     #[serde(default)]
     pub(super) rules: RawRules,
     #[serde(default)]

@@ -1,0 +1,164 @@
+//! Whether a column alone gives the target away.
+//!
+//! Invariant: bounded: [`VALUES_MAX`] values, or [`SAMPLE_MAX`] numbers.
+
+use std::collections::HashMap;
+
+/// Distinct values that are followed.
+const VALUES_MAX: usize = 200;
+/// Numbers that are kept to look for a threshold.
+const SAMPLE_MAX: usize = 5000;
+/// Rows without which nothing is said.
+const ROWS_MIN: usize = 100;
+/// The share of rows that a column alone tells.
+const SHARE: f64 = 0.995;
+/// Where one class has this share, nothing is said.
+const COMMONEST_MAX: f64 = 0.97;
+
+/// How well a column alone tells the class, or the value.
+#[derive(Default)]
+pub(super) struct GiveAway {
+    /// Rows of each class by value; none once there were too many values.
+    by_value: HashMap<u64, HashMap<usize, u32>>,
+    is_full: bool,
+    sample: Vec<(f64, usize)>,
+    /// Sums of x, y, x*x, y*y, x*y, after the first pair was taken off.
+    sums: [f64; 5],
+    first: Option<(f64, f64)>,
+    n_pairs: f64,
+    n_classes: HashMap<usize, u32>,
+}
+
+impl GiveAway {
+    /// Adds a row: the hash of its value, the number that it is, and its target as class and number.
+    pub(super) fn add(
+        &mut self,
+        hash: u64,
+        number: Option<f64>,
+        class: Option<usize>,
+        target: Option<f64>,
+    ) {
+        if let (Some(x), Some(y)) = (number.filter(|x| x.is_finite()), target) {
+            let (x0, y0) = *self.first.get_or_insert((x, y));
+            let (x, y) = (x - x0, y - y0);
+            self.n_pairs += 1.0;
+            for (sum, value) in self.sums.iter_mut().zip([x, y, x * x, y * y, x * y]) {
+                *sum += value;
+            }
+        }
+        let Some(class) = class else { return };
+        *self.n_classes.entry(class).or_default() += 1;
+        if let Some(x) = number.filter(|x| x.is_finite())
+            && self.sample.len() < SAMPLE_MAX
+        {
+            self.sample.push((x, class));
+        }
+        if self.is_full {
+            return;
+        }
+        *self
+            .by_value
+            .entry(hash)
+            .or_default()
+            .entry(class)
+            .or_default() += 1;
+        if self.by_value.len() > VALUES_MAX {
+            self.is_full = true;
+            self.by_value.clear();
+        }
+    }
+
+    /// The share of rows whose class the column alone tells, if it is nearly all.
+    pub(super) fn of_classes(&self) -> Option<f64> {
+        let n: u32 = self.n_classes.values().sum();
+        let most = self.n_classes.values().max().copied().unwrap_or(0);
+        let n = f64::from(n);
+        if n < ROWS_MIN as f64 || f64::from(most) > COMMONEST_MAX * n {
+            return None;
+        }
+        let told = self.by_value.values().map(|classes| classes.values().max());
+        let told: u32 = told.flatten().sum();
+        let is_few = !self.is_full && self.by_value.len() as f64 * 5.0 <= n;
+        let by_value = if is_few { f64::from(told) / n } else { 0.0 };
+        let share = by_value.max(self.by_threshold());
+        (share >= SHARE).then_some(share)
+    }
+
+    /// The share of the sample that the best threshold tells.
+    fn by_threshold(&self) -> f64 {
+        if self.sample.len() < ROWS_MIN {
+            return 0.0;
+        }
+        let mut sample = self.sample.clone();
+        sample.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut above: HashMap<usize, usize> = HashMap::new();
+        sample
+            .iter()
+            .for_each(|(_, class)| *above.entry(*class).or_default() += 1);
+        // With many classes a threshold tells two at most.
+        if above.len() != 2 {
+            return 0.0;
+        }
+        let mut below: HashMap<usize, usize> = HashMap::new();
+        let most = |counts: &HashMap<usize, usize>| counts.values().max().copied().unwrap_or(0);
+        let mut best = 0;
+        for (place, (x, class)) in sample.iter().enumerate() {
+            *below.entry(*class).or_default() += 1;
+            *above.entry(*class).or_default() -= 1;
+            if sample.get(place + 1).is_none_or(|next| next.0 > *x) {
+                best = best.max(most(&below) + most(&above));
+            }
+        }
+        best as f64 / sample.len() as f64
+    }
+
+    /// The correlation with the target, if it is nearly perfect.
+    pub(super) fn of_values(&self) -> Option<f64> {
+        let [x, y, xx, yy, xy] = self.sums;
+        let n = self.n_pairs;
+        let (vx, vy) = (xx - x * x / n, yy - y * y / n);
+        if n < ROWS_MIN as f64 || vx <= 0.0 || vy <= 0.0 {
+            return None;
+        }
+        let r = (xy - x * y / n) / (vx * vy).sqrt();
+        (r.abs() >= 0.9995).then_some(r)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_the_target_alone_is_noticed() {
+        let of_classes = |value: &dyn Fn(u64) -> u64, number: &dyn Fn(u64) -> f64| {
+            let mut column = GiveAway::default();
+            for row in 0..400 {
+                let class = (row % 2) as usize;
+                column.add(value(row), Some(number(row)), Some(class), None);
+            }
+            column.of_classes().is_some()
+        };
+        let wave = |row: u64| (row * 7 % 31) as f64;
+        assert!(of_classes(&|row| row % 4, &wave));
+        assert!(!of_classes(&|row| row % 3, &wave));
+        assert!(!of_classes(&|row| row, &wave));
+        let apart = |row: u64| wave(row) + 100.0 * (row % 2) as f64;
+        assert!(of_classes(&|row| row, &apart));
+    }
+
+    #[test]
+    fn a_value_that_is_the_target_in_another_unit_is_noticed() {
+        let check = |noise: f64, expected: bool| {
+            let mut column = GiveAway::default();
+            for row in 0..400 {
+                let y = 1e9 + (row * 7 % 31) as f64;
+                let x = 3.0 * y + noise * (row % 5) as f64;
+                column.add(row, Some(x), None, Some(y));
+            }
+            assert_eq!(column.of_values().is_some(), expected, "{noise}");
+        };
+        check(0.0, true);
+        check(20.0, false);
+    }
+}

@@ -1,0 +1,72 @@
+//! The file of answers of `--out`: a JSON object for each row that was answered.
+//!
+//! Invariant: the rows stand in the order of their answers, and a file that cannot be written ends the
+//! command.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+use crate::cli::rows::lines::shown;
+
+/// The file of answers.
+pub(crate) struct AnswersFile {
+    name: String,
+    file: BufWriter<File>,
+}
+
+/// The answer to one row.
+pub(crate) struct AnsweredRow<'a> {
+    /// Its line in the file of rows.
+    pub line: u64,
+    /// The label, value or action.
+    pub answer: Value,
+    /// The names of the classes, with their probabilities; none of other tasks.
+    pub probabilities: Option<(&'a [String], &'a [f32])>,
+    /// The probability with which an action was taken.
+    pub propensity: Option<f32>,
+    /// The target; none where the file has none.
+    pub label: Option<&'a str>,
+    /// The id of the prediction, of a server.
+    pub prediction_id: Option<&'a str>,
+}
+
+impl AnswersFile {
+    /// Creates the file, in place of one that is there.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<AnswersFile> {
+        let name = format!("--out: {}", shown(path));
+        let file = File::create(path).with_context(|| name.clone())?;
+        let file = BufWriter::new(file);
+        Ok(AnswersFile { name, file })
+    }
+
+    /// Writes a row.
+    pub(crate) fn write(&mut self, row: &AnsweredRow) -> anyhow::Result<()> {
+        let mut fields = Map::new();
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("line", row.line.into());
+        put("answer", row.answer.clone());
+        if let Some((names, shares)) = row.probabilities {
+            let shares = names.iter().zip(shares);
+            let shares = shares.map(|(name, share)| (name.clone(), Value::from(*share)));
+            put("probabilities", Value::Object(shares.collect()));
+        }
+        if let Some(propensity) = row.propensity {
+            put("propensity", propensity.into());
+        }
+        put("label", json!(row.label));
+        if let Some(id) = row.prediction_id {
+            put("prediction_id", id.into());
+        }
+        let written = writeln!(self.file, "{}", Value::Object(fields));
+        written.with_context(|| self.name.clone())
+    }
+
+    /// Writes what is still held.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        self.file.flush().context(self.name)
+    }
+}
