@@ -38,7 +38,6 @@ pub(super) fn read(tensor: &Tensor, times: &Times) -> Result<Vec<String>, Refusa
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::event::Column;
     use crate::model::Spec;
     use crate::proto::inference::ModelInferRequest;

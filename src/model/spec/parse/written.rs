@@ -93,10 +93,10 @@ fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
     match (key.values, value.get_ref()) {
         (Values::Bool, DeValue::Boolean(_)) => true,
         (Values::List(_), DeValue::Array(items)) => {
-            let is_names = matches!(key.name, "classes" | "actions");
+            let is_widths = key.name == "network.hidden";
             let of_type = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
-                DeValue::String(_) => is_names,
-                DeValue::Integer(number) => !is_names && !number.as_str().starts_with('-'),
+                DeValue::String(_) => !is_widths,
+                DeValue::Integer(number) => is_widths && !number.as_str().starts_with('-'),
                 _ => false,
             };
             items.iter().all(of_type)
