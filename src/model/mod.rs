@@ -34,7 +34,7 @@ pub use crate::device::{Device, Error as DeviceError, profile};
 pub(crate) use answer::Function;
 pub use answer::{Choice, Model};
 pub use encoders::error::Error as EncoderError;
-pub use encoders::features::Encoded;
+pub use encoders::features::{Encoded, Filters, RawRow, Scales, StoredRow};
 pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
 pub use encoders::text::{Adapters, TextEncoder};
 pub(crate) use encoders::text::{EncoderFiles, EncoderWeights};

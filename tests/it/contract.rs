@@ -262,6 +262,7 @@ fn the_example_models_are_sound() {
     let vector = perennial::model::InputKind::Vector {
         length: 784,
         standardise: true,
+        shape: None,
     };
     assert_eq!(digits.inputs[0].kind, vector);
 }

@@ -4,6 +4,7 @@
 
 mod forgetting;
 mod retention;
+mod stored_rows;
 mod streams;
 
 use crate::support::{LearnerHarness, rows};

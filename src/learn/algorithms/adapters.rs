@@ -18,7 +18,9 @@ use super::example::{Amendment, Known};
 use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Adapters, Encoded, EncoderError, LowRank, Rescale, Scale, Target, TextEncoder};
+use crate::model::{
+    Adapters, Encoded, EncoderError, LowRank, Rescale, Scale, StoredRow, Target, TextEncoder,
+};
 
 /// New examples before the adapters take a step.
 const EXAMPLES_PER_STEP: u64 = 32;
@@ -110,10 +112,10 @@ impl AdapterLearner {
         self.guide.observe(&phi, &wanted);
         tokens.truncate(TOKENS_KEPT);
         let stored = Arc::new(StoredExample {
-            row: Encoded {
+            row: StoredRow::Encoded(Encoded {
                 dense: Vec::new(),
                 sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
-            },
+            }),
             target,
             example,
             is_anchor: false,
@@ -158,7 +160,15 @@ impl AdapterLearner {
         drawn: &[Drawn],
         scale: &Scale,
     ) -> Result<(), EncoderError> {
-        let tokens = |drawn: &Drawn| drawn.stored.row.sparse.iter().map(|(id, _)| *id).collect();
+        let tokens = |drawn: &Drawn| {
+            drawn
+                .stored
+                .row
+                .sparse()
+                .iter()
+                .map(|(id, _)| *id)
+                .collect()
+        };
         let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
         let loss = |vectors: &[f32]| self.gradient(drawn, vectors, scale);
         let gradient = match encoder.gradient(&tokens, &self.adapters, loss) {
@@ -233,6 +243,7 @@ impl AdapterLearner {
             n_dense: 0,
             n_buckets: VOCABULARY_MAX,
             n_outputs: self.guide.settings().n_outputs,
+            ..Form::default()
         };
         self.memory = Memory::load(ROOM, form, &mut state.unnest("memory"))?;
         Ok(())

@@ -17,8 +17,8 @@ use super::retention::Asked;
 use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Spec,
-    Target, Task, argmax,
+    self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Scales,
+    Spec, Target, Task, argmax,
 };
 pub(crate) use inverse_temperature::InverseTemperature;
 pub(crate) use recursion::{Recursion, Settings};
@@ -144,7 +144,7 @@ impl AnalyticLearner {
             };
         }
         self.pending.push(StoredExample {
-            row,
+            row: row.into(),
             target,
             example,
             is_anchor: false,
@@ -157,7 +157,7 @@ impl AnalyticLearner {
         let n_new = examples.len() as u64;
         let phi = examples
             .iter()
-            .flat_map(|stored| self.features.phi(&stored.row));
+            .flat_map(|stored| self.features.phi(&stored.row.encoded(&Scales::default())));
         let phi: Vec<f32> = phi.collect();
         if !phi.iter().all(|x| x.is_finite()) {
             return Outcome::Rejected(n_new);
@@ -282,6 +282,7 @@ impl AnalyticLearner {
             n_dense: form.n_dense,
             n_buckets: form.n_buckets,
             n_outputs: self.n_outputs,
+            ..memory::Form::default()
         };
         self.pending = load_examples(form, &mut state.unnest("pending"))?;
         Ok(())

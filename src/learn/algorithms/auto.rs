@@ -10,6 +10,8 @@ mod linear_members;
 mod pool;
 mod saved;
 
+use std::sync::Arc;
+
 use super::analytic::{Recursion, Settings};
 use super::example::{Known, amends_rewards};
 use super::gradient::GradientLearner;
@@ -18,7 +20,7 @@ use super::retention::Asked;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
     self, Encoded, LearnerKind, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights,
-    Scale, Spec, Target, Task, argmax,
+    Scale, Scales, Spec, Target, Task, argmax,
 };
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
@@ -79,13 +81,15 @@ impl AutoLearner {
         let recursions =
             |forgetting| vec![recursion(forgetting, n_outputs / n_recursions); n_recursions];
         let network = portfolio.plan.network.as_ref();
+        let filters = portfolio.filters.as_ref();
+        let n_seen = filters.map_or(n_dense, |filters| filters.n_features());
         AutoLearner {
             recursions: portfolio.plan.forgetting().flat_map(recursions).collect(),
             exclusive: portfolio
                 .plan
                 .has(Member::Exclusive)
                 .then(|| recursion(1.0, n_outputs)),
-            network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_dense))),
+            network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_seen))),
             length: [0.0, 0.0],
             error_scale: ErrorScale::new(portfolio.pool.weights.len()),
             revision: spec.revision,
@@ -115,6 +119,16 @@ impl AutoLearner {
         }
         if let (Some(network), Some(settings)) = (&mut self.network, &self.portfolio.plan.network) {
             network.reconfigure(&replaying(spec), settings);
+        }
+    }
+
+    /// Standardises raw rows in memories by these scales from now on.
+    pub(crate) fn stand_in(&mut self, scales: &Arc<Scales>) {
+        self.portfolio.memory.stand_in(scales);
+        if let Some(network) = &mut self.network {
+            let portfolio = &self.portfolio;
+            let scales = scales.times(portfolio.plan.network_scale);
+            network.stand_in(Arc::new(scales.through(portfolio.filters.clone())));
         }
     }
 
@@ -190,7 +204,10 @@ impl AutoLearner {
         }
         let portfolio = &mut self.portfolio;
         if !known.is_anchor && !portfolio.plan.windows().is_empty() {
-            portfolio.memory.push(row, known.remembered());
+            match known.raw {
+                Some(raw) => portfolio.memory.push_raw(raw, known.remembered()),
+                None => portfolio.memory.push(row, known.remembered()),
+            }
         }
         portfolio.base_rates.observe(target);
         if let Some(last) = &mut portfolio.no_change {

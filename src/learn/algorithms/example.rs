@@ -1,30 +1,39 @@
 //! An example as every algorithm takes it: its truth, its amendment, its effect.
 
-use crate::model::{Remembered, Spec, Target, Task};
+use crate::model::{Encoded, RawRow, Remembered, Spec, StoredRow, Target, Task};
 
 /// The truth of a row that is learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Known {
+pub(crate) struct Known<'a> {
     /// The truth.
     pub target: Target,
     /// The number of the example; none under the first revision.
     pub example: Option<u64>,
     /// Whether its row is an anchor of the retention set: no memory stores it.
     pub is_anchor: bool,
+    /// The row as memories store it; none under earlier revisions than the third, where they store it
+    /// as it is encoded.
+    pub raw: Option<&'a RawRow>,
 }
 
-impl From<Target> for Known {
+impl From<Target> for Known<'_> {
     /// Of an example that has no number.
-    fn from(target: Target) -> Known {
+    fn from(target: Target) -> Self {
         Known {
             target,
             example: None,
             is_anchor: false,
+            raw: None,
         }
     }
 }
 
-impl Known {
+impl Known<'_> {
+    /// The row as a memory stores it, where it is encoded so.
+    pub(crate) fn stored(self, row: Encoded) -> StoredRow {
+        self.raw.map_or(row.into(), |raw| raw.clone().into())
+    }
+
     /// The part that neighbours remember.
     pub(crate) fn remembered(self) -> Remembered {
         Remembered {

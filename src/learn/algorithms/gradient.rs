@@ -27,8 +27,8 @@ use crate::learn::training::network::TrainingNetwork;
 use crate::learn::training::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Spec, Strategy, Target,
-    argmax,
+    self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Scales, Spec, Strategy,
+    Target, argmax,
 };
 use amended::{Amended, Row};
 use average::Averages;
@@ -55,6 +55,8 @@ pub(crate) struct GradientLearner {
     /// Influence of examples that are values or rewards, for amending one; none under the first
     /// revision.
     influence: Option<Influence>,
+    /// Of the raw rows that it remembers.
+    scales: Arc<Scales>,
     scratch: Scratch<Buffers>,
 }
 
@@ -97,8 +99,14 @@ impl GradientLearner {
             n_live: spec.task.names().len().max(1),
             recent_classes: RecentClasses::default(),
             influence: amend::has_influence(spec).then(|| Influence::new(spec.task.n_outputs())),
+            scales: Arc::default(),
             scratch: Scratch::default(),
         }
+    }
+
+    /// Standardises remembered raw rows by these scales from now on.
+    pub(crate) fn stand_in(&mut self, scales: Arc<Scales>) {
+        self.scales = scales;
     }
 
     /// Takes these parameters for its own, before anything is learned.
@@ -187,15 +195,16 @@ impl GradientLearner {
             target,
             example,
             is_anchor,
+            ..
         } = known;
         if let Target::Class(class) = target {
             self.let_in(class);
             self.recent_classes.observe(class as usize);
         }
-        self.memory.correct(&row, target);
+        self.memory.correct(&row, target, &self.scales);
         self.influence.iter_mut().for_each(|all| all.observe(&row));
         self.pending.push(StoredExample {
-            row,
+            row: known.stored(row),
             target,
             example,
             is_anchor,
@@ -280,7 +289,9 @@ impl GradientLearner {
             logit_offsets,
         } = buffers;
         let examples = || new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
-        let rows: Vec<&Encoded> = examples().map(|stored| &stored.row).collect();
+        let encoded = examples().map(|stored| stored.row.encoded(&self.scales));
+        let encoded: Vec<Cow<'_, Encoded>> = encoded.collect();
+        let rows: Vec<&Encoded> = encoded.iter().map(Cow::as_ref).collect();
         self.network.forward(&rows)?;
         if let Some(averages) = &mut self.averages {
             let targets: Vec<Target> = examples().map(|stored| stored.target).collect();
@@ -431,11 +442,7 @@ impl GradientLearner {
         self.n_updates = numbers[0];
         self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
         self.recent_classes = RecentClasses::load(spec.task.n_outputs(), state)?;
-        let form = Form {
-            n_dense: widths[0],
-            n_buckets,
-            n_outputs: spec.task.n_outputs(),
-        };
+        let form = Form::of(spec, widths[0], n_buckets);
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
         self.pending = load_examples(form, &mut state.unnest("pending"))?;
         let mut influence = state.unnest("influence");

@@ -2,11 +2,10 @@
 //!
 //! Invariant: nothing here knows positions, times, versions or which predictions wait.
 
+mod rows;
 mod saved;
 
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
@@ -24,6 +23,7 @@ use crate::model::{
     self, Adapters, Device, Encoder, EncoderError, Function, Input, InputKind, LearnerKind, Model,
     Parameters, Scale, Spec, Target, TextEncoder,
 };
+use rows::embed_again;
 
 /// The state of a learner of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Learned {
     newest: Option<Scale>,
     /// Of rewards, too.
     counts: Option<OutputCounts>,
+    /// Whether memories store rows raw.
+    stores_raw_rows: bool,
     /// None under the first revision.
     first_rows: Option<FirstRows>,
     /// None where [`Spec::retains`] is false.
@@ -94,18 +96,21 @@ impl Learned {
             )),
             _ => None,
         };
-        Learned {
+        let mut learned = Learned {
             adapters: spec.inputs.iter().map(adapters).collect(),
             encoder,
             target: spec.scale(),
             newest: amends_rewards(spec).then(|| spec.scale()),
+            stores_raw_rows: spec.stores_raw_rows(),
             first_rows: (spec.revision >= 2).then(FirstRows::default),
             retention: spec.retains().then(|| Retention::new(spec)),
             counts: amends_rewards(spec).then(|| OutputCounts::new(spec.task.n_outputs())),
             kind,
             n_examples: 0,
             names: Arc::new(spec.task.names().to_vec()),
-        }
+        };
+        learned.stand_in_scales();
+        learned
     }
 
     /// Nothing yet, but for the weights that the network arrives with.
@@ -228,14 +233,15 @@ impl Learned {
         let Some(retention) = &mut self.retention else {
             return;
         };
+        let scales = self.encoder.scales();
         if let Kind::Gradient(learner) = &self.kind {
-            let right = learner.ask(&retention.batch_due(number));
+            let right = learner.ask(&retention.batch_due(number, &scales));
             right
                 .into_iter()
                 .for_each(|right| retention.score([right].into_iter()));
             return;
         }
-        let Some(anchor) = retention.due(number) else {
+        let Some(anchor) = retention.due(number, &scales) else {
             return;
         };
         let right = match &mut self.kind {
@@ -248,11 +254,13 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
+        self.stores_raw_rows = spec.stores_raw_rows();
         if spec.revision >= 2 {
             _ = self.first_rows.get_or_insert_default();
         } else {
             self.first_rows = None;
         }
+        self.stand_in_scales();
         if spec.retains() {
             self.retention.get_or_insert_with(|| Retention::new(spec));
         }
@@ -321,9 +329,8 @@ impl Learned {
         if !matches!(outcome, Outcome::Rejected(_)) {
             let scale = self.target;
             let known = Known {
-                target,
                 example,
-                is_anchor: false,
+                ..target.into()
             };
             self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
                 let observed = learner.observe(encoder, (text, vector), known, &scale);
@@ -402,7 +409,9 @@ impl Learned {
             ..amendment
         };
         match &mut self.kind {
-            Kind::Gradient(learner) => learner.amend(encoded, amendment, OutputLoss::Plain(scale)),
+            Kind::Gradient(learner) => {
+                learner.amend(encoded.into(), amendment, OutputLoss::Plain(scale))
+            }
             Kind::Analytic(learner) => learner.amend(&encoded, amendment, scale),
             Kind::Auto(learner) => amended(learner.amend(&encoded, amendment, scale)),
             Kind::Neighbours(learner) => amended(learner.amend(amendment)),
@@ -447,12 +456,12 @@ impl Learned {
         }
         target.observe(self.newest.as_mut().unwrap_or(&mut self.target));
         self.rescale();
-        let row = self.encoder.encode(batch, row);
+        let (row, raw) = self.encode(batch, row);
         let example = self.next_known();
         self.ask_anchors();
         let mut is_anchor = false;
-        if let Some(retention) = &mut self.retention {
-            is_anchor = row.is_finite() && retention.observe(&row, target, example);
+        if let (Some(retention), Some(raw)) = (&mut self.retention, &raw) {
+            is_anchor = row.is_finite() && retention.observe(raw, target, example);
         }
         if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
             first_rows.observe(example, &row);
@@ -462,6 +471,7 @@ impl Learned {
             target,
             example,
             is_anchor,
+            raw: raw.as_ref(),
         };
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(row, known, OutputLoss::Plain(scale)),
@@ -489,22 +499,6 @@ impl Learned {
         }
         outcome
     }
-}
-
-/// A row whose texts are as the encoders among `encoders` give them with these adapters.
-fn embed_again(
-    mut row: Batch,
-    encoders: &[Option<Arc<TextEncoder>>],
-    adapters: &[Option<Arc<Adapters>>],
-) -> Result<Batch, EncoderError> {
-    for ((column, encoder), adapters) in row.columns.iter_mut().zip(encoders).zip(adapters) {
-        if let (Column::Embedded { texts, vectors }, Some(encoder)) = (column, encoder) {
-            let again = encoder.embed(&[&texts[0]], adapters.as_deref())?;
-            let bytes: Vec<u8> = again.iter().flat_map(|value| value.to_le_bytes()).collect();
-            *vectors = Bytes::from(bytes);
-        }
-    }
-    Ok(row)
 }
 
 /// The outcome of an example whose texts cannot be encoded again: a text that its encoder refuses is

@@ -6,8 +6,8 @@ use super::example::{Amendment, Known};
 use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    BaseRates, Encoded, Nearest, Neighbourhood, Neighbours, Remembered, Spec, Target, Task, Voters,
-    Window,
+    BaseRates, Encoded, Nearest, Neighbourhood, Neighbours, Remembered, Spec, StoredRow, Target,
+    Task, Voters, Window,
 };
 
 /// The weight of an older example from the same place beside a newer one: the newest has four
@@ -51,7 +51,10 @@ impl NeighboursLearner {
         }
         match target {
             Target::Correction { .. } => self.nearest.memory.correct(row, target),
-            _ => self.nearest.memory.push(row, known.remembered()),
+            _ => match known.raw {
+                Some(raw) => self.nearest.memory.push_raw(raw, known.remembered()),
+                None => self.nearest.memory.push(row, known.remembered()),
+            },
         }
         self.nearest.base_rates.observe(target);
         true
@@ -102,6 +105,7 @@ pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
         })
         .collect();
     let mut tensors = save_examples(examples.iter());
+    memory.save_reference(&mut tensors);
     let n_outputs = base_rates.counts.len();
     tensors.put_f64("past.counts", &[n_outputs], base_rates.counts.clone());
     tensors.put_f64("past.sums", &[n_outputs], base_rates.sums.clone());
@@ -115,6 +119,7 @@ pub(crate) fn load(
     (task, form): (&Task, Form),
     tensors: &mut Tensors,
 ) -> Result<(), Error> {
+    memory.load_reference(tensors)?;
     let examples = load_examples(form, tensors)?;
     let max = memory.n_held_max();
     if examples.len() > max {
@@ -125,14 +130,15 @@ pub(crate) fn load(
         if !stored.target.suits(task) {
             return Err(Error::value("target.kinds", format!("{:?}", stored.target)));
         }
-        if !stored.row.is_finite() {
-            return Err(Error::value("dense", "a value is not finite"));
-        }
         let example = Remembered {
             target: stored.target,
             number: stored.example,
         };
-        memory.push(&stored.row, example);
+        match &stored.row {
+            StoredRow::Encoded(row) if row.is_finite() => memory.push(row, example),
+            StoredRow::Encoded(_) => return Err(Error::value("dense", "a value is not finite")),
+            StoredRow::Raw(row) => memory.push_raw(row, example),
+        }
     }
     let n_outputs = Some(base_rates.counts.len());
     base_rates.counts = tensors.take_f64("past.counts", &[n_outputs])?;
@@ -185,6 +191,8 @@ mod tests {
         n_dense: 1,
         n_buckets: 0,
         n_outputs: 3,
+        n_numbers: 0,
+        n_vectors: 0,
     };
 
     #[test]

@@ -8,7 +8,7 @@
 use crate::learn::memory::Form;
 use crate::learn::memory::anchors::Anchors;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Spec, Target};
+use crate::model::{Encoded, RawRow, Scales, Spec, Target};
 
 /// An anchor is asked before one of so many examples.
 pub(crate) const ASKED_EVERY: u64 = 2;
@@ -21,7 +21,7 @@ const HORIZON: f64 = 512.0;
 /// An anchor that is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Asked {
-    /// As it was encoded when it came.
+    /// As it is encoded now.
     pub row: Encoded,
     pub class: u32,
     /// Examples that have come since.
@@ -57,7 +57,7 @@ impl Retention {
     }
 
     /// Takes note of an example; true where its row becomes an anchor, which no memory stores.
-    pub(crate) fn observe(&mut self, row: &Encoded, target: Target, example: Option<u64>) -> bool {
+    pub(crate) fn observe(&mut self, row: &RawRow, target: Target, example: Option<u64>) -> bool {
         match (target, example) {
             (Target::Class(class), Some(example)) => self.anchors.observe(row, class, example),
             _ => false,
@@ -65,28 +65,28 @@ impl Retention {
     }
 
     /// The anchor to be asked before example `number`.
-    pub(crate) fn due(&self, number: u64) -> Option<Asked> {
+    pub(crate) fn due(&self, number: u64, scales: &Scales) -> Option<Asked> {
         if !number.is_multiple_of(ASKED_EVERY) {
             return None;
         }
-        self.of_turn(number, number)
+        self.of_turn(number, number, scales)
     }
 
     /// The anchors that a network is asked before example `number`.
-    pub(crate) fn batch_due(&self, number: u64) -> Vec<Asked> {
+    pub(crate) fn batch_due(&self, number: u64, scales: &Scales) -> Vec<Asked> {
         if !number.is_multiple_of(BATCH_EVERY) {
             return Vec::new();
         }
         let turns = number..number.saturating_add(BATCH);
         turns
-            .filter_map(|turn| self.of_turn(turn, number))
+            .filter_map(|turn| self.of_turn(turn, number, scales))
             .collect()
     }
 
-    fn of_turn(&self, turn: u64, number: u64) -> Option<Asked> {
+    fn of_turn(&self, turn: u64, number: u64, scales: &Scales) -> Option<Asked> {
         let anchor = self.anchors.of_turn(turn)?;
         Some(Asked {
-            row: anchor.row.clone(),
+            row: anchor.row.encoded(scales).into_owned(),
             class: anchor.target.stratum(),
             n_since: (number - 1).saturating_sub(anchor.example.unwrap_or(0)),
         })

@@ -9,7 +9,7 @@
 
 use crate::learn::memory::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Target};
+use crate::model::{RawRow, Target};
 
 /// Anchors at most, and the bytes of their rows.
 const ROWS_MAX: usize = 1000;
@@ -45,7 +45,7 @@ impl Anchors {
     }
 
     /// Takes note of an example of a class; true where its row becomes an anchor.
-    pub(crate) fn observe(&mut self, row: &Encoded, class: u32, example: u64) -> bool {
+    pub(crate) fn observe(&mut self, row: &RawRow, class: u32, example: u64) -> bool {
         let place = class as usize;
         self.n_seen[place] += 1;
         let one_of = match self.n_anchors[place] {
@@ -53,11 +53,11 @@ impl Anchors {
             _ => ONE_OF,
         };
         let chosen = hash(self.seed, example).is_multiple_of(one_of);
-        if self.n_seen[place] <= FIRST || !chosen || n_bytes(row) > BYTES_MAX {
+        if self.n_seen[place] <= FIRST || !chosen || row.n_bytes() > BYTES_MAX {
             return false;
         }
         self.push(StoredExample {
-            row: row.clone(),
+            row: row.clone().into(),
             target: Target::Class(class),
             example: Some(example),
             is_anchor: false,
@@ -70,7 +70,7 @@ impl Anchors {
     }
 
     fn push(&mut self, stored: StoredExample) {
-        self.n_bytes += n_bytes(&stored.row);
+        self.n_bytes += stored.row.n_bytes();
         self.n_anchors[stored.target.stratum() as usize] += 1;
         self.rows.push(stored);
     }
@@ -88,7 +88,7 @@ impl Anchors {
             n => places[(hash(self.seed, !example) % n as u64) as usize],
         };
         let gone = self.rows.remove(place);
-        self.n_bytes -= n_bytes(&gone.row);
+        self.n_bytes -= gone.row.n_bytes();
         self.n_anchors[gone.target.stratum() as usize] -= 1;
     }
 
@@ -147,10 +147,6 @@ impl Anchors {
     }
 }
 
-fn n_bytes(row: &Encoded) -> usize {
-    4 * row.dense.len() + 8 * row.sparse.len()
-}
-
 /// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).
 fn hash(seed: u64, number: u64) -> u64 {
     let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -162,11 +158,10 @@ fn hash(seed: u64, number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(x: f32, n_dense: usize) -> Encoded {
-        Encoded {
-            dense: vec![x; n_dense],
-            sparse: vec![],
+    fn row(x: f32, n_dense: usize) -> RawRow {
+        RawRow {
+            vectors: vec![x; n_dense],
+            ..RawRow::default()
         }
     }
 
@@ -220,6 +215,8 @@ mod tests {
             n_dense: 2,
             n_buckets: 0,
             n_outputs: 3,
+            n_vectors: 2,
+            ..Form::default()
         };
         assert_eq!(
             Anchors::load(7, form, &mut anchors.save()),

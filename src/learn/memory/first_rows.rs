@@ -8,7 +8,7 @@
 
 use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Target};
+use crate::model::{Encoded, Scales, Target};
 
 /// Rows that are kept.
 const ROWS: usize = 256;
@@ -39,7 +39,7 @@ impl FirstRows {
     /// As examples without a target.
     pub(crate) fn save(&self) -> Tensors {
         let examples = self.0.iter().map(|(number, row)| StoredExample {
-            row: row.clone(),
+            row: row.clone().into(),
             target: Target::Value(0.0),
             example: Some(*number),
             is_anchor: false,
@@ -56,7 +56,11 @@ impl FirstRows {
             return Err(Error::value("dense", what));
         }
         let rows = examples.into_iter();
-        let rows = rows.map(|stored| (stored.example.unwrap_or(0), stored.row));
+        let row = |stored: StoredExample| {
+            let row = stored.row.encoded(&Scales::default()).into_owned();
+            (stored.example.unwrap_or(0), row)
+        };
+        let rows = rows.map(row);
         Ok(FirstRows(rows.collect()))
     }
 }
@@ -82,6 +86,7 @@ mod tests {
             n_dense,
             n_buckets: 0,
             n_outputs: 1,
+            ..Form::default()
         };
         assert!(FirstRows::load(form(2), &mut rows.save()).is_err());
         assert_eq!(FirstRows::load(form(1), &mut rows.save()), Ok(rows));

@@ -5,7 +5,7 @@
 
 use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Target};
+use crate::model::{Encoded, Scales, Target};
 
 /// Rows over which the mean is a plain one; older ones fade.
 const HORIZON: f64 = 1000.0;
@@ -49,7 +49,7 @@ impl Likeness {
     pub(crate) fn save(&self, tensors: &mut Tensors) {
         tensors.put_f64("likeness", &[2], vec![self.count, self.mean]);
         let previous = self.previous.iter().map(|row| StoredExample {
-            row: row.clone(),
+            row: row.clone().into(),
             target: Target::Value(0.0),
             example: None,
             is_anchor: false,
@@ -70,7 +70,9 @@ impl Likeness {
         Ok(Likeness {
             count: numbers[0],
             mean: numbers[1],
-            previous: previous.into_iter().next().map(|stored| stored.row),
+            previous: previous
+                .first()
+                .map(|stored| stored.row.encoded(&Scales::default()).into_owned()),
         })
     }
 }
@@ -106,6 +108,7 @@ mod tests {
             n_dense: 1,
             n_buckets: 4,
             n_outputs: 1,
+            ..Form::default()
         };
         let mut likeness = Likeness::default();
         for n_rows in 0..3 {

@@ -13,7 +13,7 @@ use super::balance::Balance;
 use super::reservoir::Reservoir;
 use super::stored_example::{Form, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Rescale, Target};
+use crate::model::{Encoded, Rescale, Scales, Target};
 
 /// Remembered examples.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,13 +94,14 @@ impl Memory {
 
     /// Puts the reward of an example right where it is remembered: learned again as it was first told,
     /// it would undo what the correction taught.
-    pub(crate) fn correct(&mut self, row: &Encoded, correction: Target) {
+    pub(crate) fn correct(&mut self, row: &Encoded, correction: Target, scales: &Scales) {
         let Target::Correction { action, reward, .. } = correction else {
             return;
         };
         let short_term = self.short_term.iter_mut();
         for stored in short_term.chain(self.long_term.examples_mut()) {
-            if correction.corrects(stored.target) && row.is_again(stored.row.distance(row)) {
+            let is_again = || row.is_again(stored.row.encoded(scales).distance(row));
+            if correction.corrects(stored.target) && is_again() {
                 Arc::make_mut(stored).target = Target::Reward { action, reward };
             }
         }
@@ -170,6 +171,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{RawRow, StoredRow};
     use rand::SeedableRng;
 
     const ROOM: Room = Room {
@@ -182,10 +184,10 @@ mod tests {
         let mut memory = Memory::new(ROOM);
         for index in 0..n_examples {
             let stored = StoredExample {
-                row: Encoded {
-                    dense: vec![index as f32],
-                    sparse: vec![],
-                },
+                row: StoredRow::Raw(RawRow {
+                    vectors: vec![index as f32],
+                    ..RawRow::default()
+                }),
                 target: Target::Class(index % 2),
                 example: Some(u64::from(index) + 1),
                 is_anchor: false,
@@ -202,7 +204,10 @@ mod tests {
         assert_eq!(drawn.len(), 1000);
         let recent = drawn.iter().filter(|drawn| !drawn.is_long_term);
         for drawn in recent.clone() {
-            assert!(drawn.stored.row.dense[0] >= 995.0);
+            let StoredRow::Raw(row) = &drawn.stored.row else {
+                panic!("it is raw")
+            };
+            assert!(row.vectors[0] >= 995.0);
         }
         recent.count()
     }
@@ -222,6 +227,8 @@ mod tests {
             n_dense: 1,
             n_buckets: 0,
             n_outputs: 2,
+            n_vectors: 1,
+            ..Form::default()
         };
         for n_examples in [0, 3, 300] {
             let memory = filled(n_examples);

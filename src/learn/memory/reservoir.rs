@@ -239,15 +239,15 @@ impl Reservoir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Encoded;
+    use crate::model::{Encoded, Scales, StoredRow};
     use rand::SeedableRng;
 
     fn stored(target: Target, value: f32) -> Arc<StoredExample> {
         Arc::new(StoredExample {
-            row: Encoded {
+            row: StoredRow::Encoded(Encoded {
                 dense: vec![value],
                 sparse: vec![(target.stratum(), value)],
-            },
+            }),
             target,
             example: None,
             is_anchor: false,
@@ -259,6 +259,8 @@ mod tests {
         n_dense: 1,
         n_buckets: 16,
         n_outputs: 3,
+        n_numbers: 0,
+        n_vectors: 0,
     };
 
     fn filled(targets: impl Iterator<Item = Target>) -> Reservoir {
@@ -296,7 +298,12 @@ mod tests {
     #[test]
     fn one_class_is_sampled_evenly_over_time() {
         let memory = filled((0..2000).map(|_| Target::Class(0)));
-        let mean: f32 = memory.examples.iter().map(|l| l.row.dense[0]).sum::<f32>() / 20.0;
+        let mean: f32 = memory
+            .examples
+            .iter()
+            .map(|l| l.row.encoded(&Scales::default()).dense[0])
+            .sum::<f32>()
+            / 20.0;
         assert!((600.0..1400.0).contains(&mean), "{mean}");
     }
 

@@ -3,13 +3,13 @@
 //! Invariant: a loaded example has the form of its model: one that cannot be is refused.
 
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, Target};
+use crate::model::{Encoded, InputKind, RawRow, Spec, StoredRow, Target};
 
 /// An example as a network learns it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredExample {
-    /// As it was encoded when it came.
-    pub row: Encoded,
+    /// The row.
+    pub row: StoredRow,
     /// The target.
     pub target: Target,
     /// The number of its example; none under the first revision.
@@ -25,8 +25,7 @@ pub(crate) struct StoredExample {
 pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + Clone) -> Tensors {
     let mut tensors = Tensors::default();
     // Room at once: a memory of images is tens of megabytes.
-    let n_dense = all.clone().map(|stored| stored.row.dense.len()).sum();
-    let mut dense = Vec::with_capacity(n_dense);
+    let mut rows = DenseRows::with_room_for(all.clone());
     let (mut ends, mut buckets, mut values) = (vec![], vec![], vec![]);
     let (mut kinds, mut indexes, mut numbers, mut outputs) = (vec![], vec![], vec![], vec![]);
     let mut corrected = Vec::new();
@@ -35,9 +34,9 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
     for stored in all {
         examples.push(stored.example.unwrap_or(0));
         anchors.push(u8::from(stored.is_anchor));
-        dense.extend_from_slice(&stored.row.dense);
-        buckets.extend(stored.row.sparse.iter().map(|(bucket, _)| *bucket));
-        values.extend(stored.row.sparse.iter().map(|(_, value)| *value));
+        rows.push(&stored.row);
+        buckets.extend(stored.row.sparse().iter().map(|(bucket, _)| *bucket));
+        values.extend(stored.row.sparse().iter().map(|(_, value)| *value));
         ends.push(buckets.len() as u64);
         let (kind, index, number) = match stored.target {
             Target::Class(class) => (0, class, 0.0),
@@ -56,7 +55,7 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
     }
     let n = kinds.len();
     let width = |total: usize| total.checked_div(n).unwrap_or(0);
-    tensors.put_f32("dense", &[n, width(dense.len())], dense);
+    rows.save(&mut tensors);
     tensors.put_u64("sparse.ends", &[n], ends);
     tensors.put_u32("sparse.buckets", &[buckets.len()], buckets);
     tensors.put_f32("sparse.values", &[values.len()], values);
@@ -72,6 +71,123 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
         tensors.put_u8("anchors", &[n], anchors);
     }
     tensors
+}
+
+/// The dense inputs of stored rows, in two tables: of those that are stored as they were encoded, and
+/// of raw ones.
+#[derive(Default)]
+struct DenseRows {
+    /// For each row, whether it is raw.
+    raw: Vec<u8>,
+    dense: Vec<f32>,
+    numbers: Vec<f64>,
+    vectors: Vec<f32>,
+}
+
+impl DenseRows {
+    fn with_room_for<'a>(all: impl Iterator<Item = &'a StoredExample>) -> DenseRows {
+        let [mut n_dense, mut n_numbers, mut n_vectors] = [0; 3];
+        for stored in all {
+            match &stored.row {
+                StoredRow::Encoded(row) => n_dense += row.dense.len(),
+                StoredRow::Raw(row) => {
+                    n_numbers += row.numbers.len();
+                    n_vectors += row.vectors.len();
+                }
+            }
+        }
+        DenseRows {
+            raw: Vec::new(),
+            dense: Vec::with_capacity(n_dense),
+            numbers: Vec::with_capacity(n_numbers),
+            vectors: Vec::with_capacity(n_vectors),
+        }
+    }
+
+    fn push(&mut self, row: &StoredRow) {
+        match row {
+            StoredRow::Encoded(row) => {
+                self.raw.push(0);
+                self.dense.extend_from_slice(&row.dense);
+            }
+            StoredRow::Raw(row) => {
+                self.raw.push(1);
+                self.numbers.extend_from_slice(&row.numbers);
+                self.vectors.extend_from_slice(&row.vectors);
+            }
+        }
+    }
+
+    /// F32 `dense` `[encoded, inputs]`; where rows are raw also U8 `raw` `[rows]`, F64 `numbers`
+    /// `[raw, numbers]` and F32 `vectors` `[raw, components]`.
+    fn save(self, tensors: &mut Tensors) {
+        let n_raw = self.raw.iter().filter(|flag| **flag == 1).count();
+        let n_encoded = self.raw.len() - n_raw;
+        let width = |total: usize, n: usize| [n, total.checked_div(n).unwrap_or(0)];
+        tensors.put_f32("dense", &width(self.dense.len(), n_encoded), self.dense);
+        if n_raw > 0 {
+            tensors.put_u8("raw", &[self.raw.len()], self.raw);
+            tensors.put_f64("numbers", &width(self.numbers.len(), n_raw), self.numbers);
+            tensors.put_f32("vectors", &width(self.vectors.len(), n_raw), self.vectors);
+        }
+    }
+
+    fn load(n_rows: usize, tensors: &mut Tensors) -> Result<DenseRows, Error> {
+        let raw = if tensors.0.contains_key("raw") {
+            tensors.take_u8("raw", &[Some(n_rows)])?
+        } else {
+            vec![0; n_rows]
+        };
+        let n_raw = raw.iter().filter(|flag| **flag == 1).count();
+        let dense = tensors.take_f32("dense", &[Some(n_rows - n_raw), None])?;
+        let (mut numbers, mut vectors) = (Vec::new(), Vec::new());
+        if n_raw > 0 {
+            numbers = tensors.take_f64("numbers", &[Some(n_raw), None])?;
+            vectors = tensors.take_f32("vectors", &[Some(n_raw), None])?;
+        }
+        // A gap is not a number; an infinite value could not be standardised.
+        if numbers.iter().any(|value| value.is_infinite()) {
+            return Err(Error::value("numbers", "a value is infinite"));
+        }
+        if !vectors.iter().all(|value| value.is_finite()) {
+            return Err(Error::value("vectors", "a value is not finite"));
+        }
+        Ok(DenseRows {
+            raw,
+            dense,
+            numbers,
+            vectors,
+        })
+    }
+
+    /// The rows in their order, without hashed features.
+    fn into_rows(self) -> Vec<StoredRow> {
+        let n_raw = self.raw.iter().filter(|flag| **flag == 1).count();
+        let n_encoded = self.raw.len() - n_raw;
+        fn next<T: Copy>(all: &[T], n: usize, place: usize) -> Vec<T> {
+            let width = all.len().checked_div(n).unwrap_or(0);
+            all[place * width..(place + 1) * width].to_vec()
+        }
+        let (mut at_raw, mut at_encoded) = (0, 0);
+        let mut rows = Vec::with_capacity(self.raw.len());
+        for flag in &self.raw {
+            rows.push(if *flag == 1 {
+                at_raw += 1;
+                StoredRow::Raw(RawRow {
+                    numbers: next(&self.numbers, n_raw, at_raw - 1),
+                    vectors: next(&self.vectors, n_raw, at_raw - 1),
+                    sparse: Vec::new(),
+                })
+            } else {
+                at_encoded += 1;
+                StoredRow::Encoded(Encoded {
+                    dense: next(&self.dense, n_encoded, at_encoded - 1),
+                    sparse: Vec::new(),
+                })
+            });
+        }
+        rows
+    }
 }
 
 /// The numbers of the examples as U64 `examples` `[n]`, 0 for none; absent where all are none.
@@ -93,26 +209,52 @@ fn load_numbers(n: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Err
 }
 
 /// The bounds on an example of a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Form {
     pub n_dense: usize,
     pub n_buckets: usize,
     pub n_outputs: usize,
+    /// Values of number columns and components of vectors, of a raw row.
+    pub n_numbers: usize,
+    pub n_vectors: usize,
 }
 
 impl Form {
+    /// The form of the examples of this description.
+    pub(crate) fn of(spec: &Spec, n_dense: usize, n_buckets: usize) -> Form {
+        let is_number = |kind: &InputKind| matches!(kind, InputKind::Number { .. });
+        let kinds = || spec.inputs.iter().map(|input| &input.kind);
+        let n_dense_of = |kind: &InputKind| if is_number(kind) { 0 } else { kind.n_dense() };
+        Form {
+            n_dense,
+            n_buckets,
+            n_outputs: spec.task.n_outputs(),
+            n_numbers: kinds().filter(|kind| is_number(kind)).count(),
+            n_vectors: kinds().map(n_dense_of).sum(),
+        }
+    }
+
     fn check(self, stored: &StoredExample) -> Result<(), Error> {
         let Form {
             n_dense,
             n_buckets,
             n_outputs,
+            n_numbers,
+            n_vectors,
         } = self;
-        let row = &stored.row;
-        if row.dense.len() != n_dense {
-            let what = format!("{} features, expected {n_dense}", row.dense.len());
-            return Err(Error::value("dense", what));
+        let lengths = match &stored.row {
+            StoredRow::Encoded(row) => vec![("dense", row.dense.len(), n_dense)],
+            StoredRow::Raw(row) => vec![
+                ("numbers", row.numbers.len(), n_numbers),
+                ("vectors", row.vectors.len(), n_vectors),
+            ],
+        };
+        if let Some((name, got, expected)) = lengths.into_iter().find(|one| one.1 != one.2) {
+            let what = format!("{got} features, expected {expected}");
+            return Err(Error::value(name, what));
         }
-        if let Some((bucket, _)) = row.sparse.iter().find(|one| one.0 as usize >= n_buckets) {
+        let sparse = stored.row.sparse();
+        if let Some((bucket, _)) = sparse.iter().find(|one| one.0 as usize >= n_buckets) {
             return Err(Error::value(
                 "sparse.buckets",
                 format!("{bucket} of {n_buckets}"),
@@ -173,7 +315,7 @@ pub(crate) fn load_examples(
 ) -> Result<Vec<StoredExample>, Error> {
     let kinds = tensors.take_u8("target.kinds", &[None])?;
     let n = Some(kinds.len());
-    let dense = tensors.take_f32("dense", &[n, None])?;
+    let rows = DenseRows::load(kinds.len(), tensors)?;
     let ends = tensors.take_u64("sparse.ends", &[n])?;
     let buckets = tensors.take_u32("sparse.buckets", &[None])?;
     let values = tensors.take_f32("sparse.values", &[Some(buckets.len())])?;
@@ -191,20 +333,17 @@ pub(crate) fn load_examples(
     };
     let mut all = Vec::with_capacity(kinds.len());
     let mut start = 0;
-    for at in 0..kinds.len() {
+    for (at, mut row) in rows.into_rows().into_iter().enumerate() {
         let end = ends[at] as usize;
         if end < start || end > buckets.len() {
             let what = format!("{end} after {start}, of {}", buckets.len());
             return Err(Error::value("sparse.ends", what));
         }
         let pairs = buckets[start..end].iter().zip(&values[start..end]);
-        let sparse = pairs.map(|(bucket, value)| (*bucket, *value)).collect();
+        *row.sparse_mut() = pairs.map(|(bucket, value)| (*bucket, *value)).collect();
         start = end;
         let stored = StoredExample {
-            row: Encoded {
-                dense: part(&dense, at),
-                sparse,
-            },
+            row,
             target: targets[at],
             example: examples[at],
             is_anchor: anchors[at] == 1,
@@ -223,10 +362,10 @@ mod tests {
     #[test]
     fn a_correction_that_an_older_program_kept_is_loaded() {
         let stored = |reward| StoredExample {
-            row: Encoded {
+            row: StoredRow::Encoded(Encoded {
                 dense: vec![1.0],
                 sparse: Vec::new(),
-            },
+            }),
             target: Target::Correction {
                 action: 1,
                 by: -0.5,
@@ -240,11 +379,75 @@ mod tests {
             n_dense: 1,
             n_buckets: 0,
             n_outputs: 2,
+            ..Form::default()
         };
         let load = |mut tensors| load_examples(form, &mut tensors).expect("it was saved");
         let mut saved = save_examples([stored(2.0)].iter());
         assert_eq!(load(saved.clone()), [stored(2.0)]);
         saved.0.remove("target.corrected");
         assert_eq!(load(saved), [stored(0.0)]);
+    }
+
+    #[test]
+    fn raw_rows_stand_beside_encoded_ones_and_are_checked() {
+        let stored = |row: StoredRow| StoredExample {
+            row,
+            target: Target::Class(0),
+            example: None,
+            is_anchor: false,
+            outputs: Vec::new(),
+        };
+        let encoded = |x| Encoded {
+            dense: vec![x, 0.0],
+            sparse: vec![(1, 1.0)],
+        };
+        let raw = |x| RawRow {
+            numbers: vec![x, f64::NAN],
+            vectors: vec![x as f32; 3],
+            sparse: vec![(0, 2.0)],
+        };
+        let all = [
+            stored(encoded(1.0).into()),
+            stored(raw(1e9).into()),
+            stored(encoded(2.0).into()),
+            stored(raw(-3.0).into()),
+        ];
+        let form = Form {
+            n_dense: 2,
+            n_buckets: 2,
+            n_outputs: 1,
+            n_numbers: 2,
+            n_vectors: 3,
+        };
+        let saved = save_examples(all.iter());
+        assert_eq!(load_examples(form, &mut saved.clone()), Ok(all.to_vec()));
+        let refused = |form: Form, change: fn(&mut Tensors), name: &str| {
+            let mut saved = saved.clone();
+            change(&mut saved);
+            let error = load_examples(form, &mut saved).expect_err(name).to_string();
+            assert!(error.contains(name), "{error}");
+        };
+        let same = |_: &mut Tensors| {};
+        refused(
+            Form {
+                n_numbers: 3,
+                ..form
+            },
+            same,
+            "numbers",
+        );
+        refused(
+            Form {
+                n_vectors: 2,
+                ..form
+            },
+            same,
+            "vectors",
+        );
+        let infinite = |all: &mut Tensors| all.put_f64("numbers", &[2, 2], vec![f64::INFINITY; 4]);
+        refused(form, infinite, "numbers");
+        let no_number = |all: &mut Tensors| all.put_f32("vectors", &[2, 3], vec![f32::NAN; 6]);
+        refused(form, no_number, "vectors");
+        refused(form, |all| all.put_u8("raw", &[4], vec![1; 4]), "dense");
     }
 }

@@ -1,4 +1,5 @@
 //! Matrices, vectors and sparse tables: arithmetic that knows no features and no learner.
 
+pub(crate) mod gaussian;
 pub mod matrix;
 pub(crate) mod sparse;

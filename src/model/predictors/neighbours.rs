@@ -5,6 +5,9 @@
 //! Wide rows are searched by a seeded random projection first (Achlioptas 2003), and measured in
 //! full where that finds them near.
 //!
+//! Rows are stored raw and compared in the scales of now. They are searched in a reference scale, from
+//! which their features are converted; it moves up where the scales of now have left it behind.
+//!
 //! Invariant: a clone shares every block of rows until one side adds to the newest, and the
 //! search visits rows in a fixed order, so equal memories give equal neighbours.
 
@@ -17,10 +20,11 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::encoders::features::{Encoded, Scale};
+use crate::model::encoders::features::{Encoded, RawRow, Reach, Scale, Scales, StoredRow};
 use crate::model::loss::Target;
-use block::Block;
+use crate::model::weights::{Error, Tensors};
 pub(crate) use block::Remembered;
+use block::{Block, Query};
 pub(crate) use vote::{BaseRates, Neighbour, Voters};
 
 /// Rows with more dense inputs than these are searched by their projection.
@@ -39,6 +43,18 @@ const ROWS: usize = 64;
 const ROWS_TEXT: usize = 512;
 /// A row with more hashed features than these has a text in it.
 const HASHED_MAX: usize = 64;
+/// How far the reference scale may be behind. Features that are converted lose nothing within the
+/// first; projections stand in the reference scale.
+const REACH: Reach = Reach {
+    mean: 4.0,
+    proportion: 4.0,
+};
+const REACH_WIDE: Reach = Reach {
+    mean: 0.25,
+    proportion: 1.25,
+};
+/// Of wide rows, one column in so many has to be behind.
+const ONE_OF: usize = 16;
 
 /// The form of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +75,9 @@ pub struct Neighbours {
     blocks: VecDeque<Arc<Block>>,
     /// `[n_dense, PROJECTED]` for wide rows.
     projection: Option<Arc<[f32]>>,
+    /// The scales in which rows are compared, where they are raw, and those in which they are searched.
+    scales: Arc<Scales>,
+    reference: Arc<Scales>,
 }
 
 /// A predictor that answers by the nearest rows of a memory.
@@ -94,6 +113,43 @@ impl Neighbours {
             window,
             blocks: VecDeque::new(),
             projection: wide.then(|| (0..window.n_dense * PROJECTED).map(&mut draw).collect()),
+            scales: Arc::default(),
+            reference: Arc::default(),
+        }
+    }
+
+    /// Compares raw rows in these scales from now on.
+    pub(crate) fn stand_in(&mut self, scales: &Arc<Scales>) {
+        self.scales = scales.clone();
+        let (reach, one_of) = match self.projection {
+            Some(_) => (REACH_WIDE, ONE_OF),
+            None => (REACH, usize::MAX),
+        };
+        let has_raw = self.blocks.iter().any(|block| block.is_raw());
+        if !has_raw || self.reference.are_beyond(reach, scales, one_of) {
+            self.search_in(Arc::new(scales.fixed()));
+        }
+    }
+
+    /// Searches raw rows in this scale from now on.
+    fn search_in(&mut self, reference: Arc<Scales>) {
+        self.reference = reference;
+        let mut blocks = std::mem::take(&mut self.blocks);
+        for block in blocks.iter_mut().filter(|block| block.is_raw()) {
+            Arc::make_mut(block).search_again(|row| self.searched(row));
+        }
+        self.blocks = blocks;
+    }
+
+    /// The features by which a raw row is searched.
+    fn searched(&self, row: &RawRow) -> Vec<f32> {
+        match self.projection {
+            Some(_) => self.projected(&self.reference.encode(row).dense),
+            None => {
+                let mut searched = Vec::with_capacity(self.window.n_dense);
+                self.reference.append_distances(row, &mut searched);
+                searched
+            }
         }
     }
 
@@ -117,26 +173,49 @@ impl Neighbours {
     }
 
     /// Every row held, from the oldest, some of which may have left the window.
-    pub fn rows(&self) -> impl Iterator<Item = (Encoded, Remembered)> + Clone {
+    pub fn rows(&self) -> impl Iterator<Item = (StoredRow, Remembered)> + Clone {
         self.blocks.iter().flat_map(|block| block.rows())
     }
 
-    /// Remembers a row; the oldest leaves the window when it is full.
+    /// Remembers a row as it is encoded; the oldest leaves the window when it is full.
     pub fn push(&mut self, row: &Encoded, example: Remembered) {
-        let searched = self.project(row);
-        let full = self.blocks.back().is_none_or(|block| block.is_full());
-        if full {
-            let n_rows = match &self.projection {
-                Some(_) => ROWS_WIDE,
-                None if row.sparse.len() > HASHED_MAX => ROWS_TEXT,
-                None => ROWS,
-            };
-            let n_searched = searched.as_ref().map_or(self.window.n_dense, Vec::len);
-            self.blocks
-                .push_back(Arc::new(Block::new(n_searched, n_rows)));
+        let searched = self
+            .projection
+            .is_some()
+            .then(|| self.projected(&row.dense));
+        let block = self.block_for(row.sparse.len(), Block::new);
+        block.push(row, searched, example);
+        self.let_go();
+    }
+
+    /// Remembers a raw row.
+    pub fn push_raw(&mut self, row: &RawRow, example: Remembered) {
+        let searched = self.searched(row);
+        let block = self.block_for(row.sparse.len(), Block::of_raw);
+        block.push_raw(row, &searched, example);
+        self.let_go();
+    }
+
+    /// The newest block where it has room for one more row of its kind, or an `empty` one.
+    fn block_for(&mut self, n_hashed: usize, empty: fn(usize, usize) -> Block) -> &mut Block {
+        let n_rows = match &self.projection {
+            Some(_) => ROWS_WIDE,
+            None if n_hashed > HASHED_MAX => ROWS_TEXT,
+            None => ROWS,
+        };
+        let n_searched = match &self.projection {
+            Some(_) => PROJECTED,
+            None => self.window.n_dense,
+        };
+        let fits = |block: &Arc<Block>| !block.is_full() && block.is_raw() == empty(0, 0).is_raw();
+        if !self.blocks.back().is_some_and(fits) {
+            self.blocks.push_back(Arc::new(empty(n_searched, n_rows)));
         }
-        let newest = self.blocks.back_mut().expect("one was just made sure of");
-        Arc::make_mut(newest).push(row, searched, example);
+        Arc::make_mut(self.blocks.back_mut().expect("one was just made sure of"))
+    }
+
+    /// Removes the oldest blocks whose rows have all left the window.
+    fn let_go(&mut self) {
         let mut n_held = self.n_held();
         while let Some(oldest) = self.blocks.front()
             && n_held - oldest.len() >= self.window.n_rows
@@ -144,6 +223,21 @@ impl Neighbours {
             n_held -= oldest.len();
             self.blocks.pop_front();
         }
+    }
+
+    /// F64 `reference` `[columns, 3]`, where rows are raw.
+    pub(crate) fn save_reference(&self, tensors: &mut Tensors) {
+        if self.blocks.iter().any(|block| block.is_raw()) {
+            self.reference.save("reference", tensors);
+        }
+    }
+
+    /// Reads back what [`Neighbours::save_reference`] wrote, where it stands in the scales of now.
+    pub(crate) fn load_reference(&mut self, tensors: &mut Tensors) -> Result<(), Error> {
+        if tensors.0.contains_key("reference") {
+            self.reference = Arc::new(self.scales.load("reference", tensors)?);
+        }
+        Ok(())
     }
 
     /// Puts a reward right where it is remembered: of the nearest rows, the first whose action had
@@ -186,31 +280,51 @@ impl Neighbours {
         panic!("an age is of a row that is held")
     }
 
-    /// The projection of a wide row.
-    fn project(&self, row: &Encoded) -> Option<Vec<f32>> {
-        let projection = self.projection.as_ref()?;
+    /// The projection of the dense inputs of a wide row.
+    fn projected(&self, dense: &[f32]) -> Vec<f32> {
         let mut projected = vec![0.0; PROJECTED];
-        block::add_products(&mut projected, &row.dense, projection);
-        Some(projected)
+        let projection = self.projection.as_ref().expect("of wide rows");
+        block::add_products(&mut projected, dense, projection);
+        projected
     }
 
     /// For each of `windows` (numbers of newest rows), the `k` nearest by rising distance; of
     /// equal ones the newest first.
     pub fn nearest(&self, row: &Encoded, windows: &[usize], k: usize) -> Vec<Vec<Neighbour>> {
+        let has = |is_raw: bool| self.blocks.iter().any(|block| block.is_raw() == is_raw);
+        let conversions = if has(true) {
+            self.reference.conversions(&self.scales)
+        } else {
+            Vec::new()
+        };
+        let is_wide = self.projection.is_some();
+        let projected = (is_wide && has(false)).then(|| self.projected(&row.dense));
+        let raw_projected = (is_wide && has(true)).then(|| {
+            let back = row.dense.iter().zip(&conversions).map(|(z, one)| {
+                let there = (z - one.shift) / one.factor.max(f32::MIN_POSITIVE);
+                there.clamp(-one.clip, one.clip)
+            });
+            self.projected(&back.collect::<Vec<f32>>())
+        });
+        let query = Query {
+            row,
+            dense: projected.as_ref().unwrap_or(&row.dense),
+            raw_dense: raw_projected.as_ref().unwrap_or(&row.dense),
+            conversions: if is_wide { &[] } else { &conversions },
+            scales: &self.scales,
+        };
         let most = windows.iter().copied().max().unwrap_or(0);
-        let projected = self.project(row);
-        let dense = projected.as_ref().unwrap_or(&row.dense);
-        let distances = self.distances(dense, row, most.min(self.window.n_rows));
-        let n_candidates = match projected {
-            Some(_) => (MEASURED * k).max(MEASURED_MIN),
-            None => k,
+        let distances = self.distances(&query, most.min(self.window.n_rows));
+        let n_candidates = match is_wide {
+            true => (MEASURED * k).max(MEASURED_MIN),
+            false => k,
         };
         let near = windows.iter().map(|window| {
             let seen = &distances[..(*window).min(distances.len())];
             let mut near = self.neighbours(smallest(seen, n_candidates));
-            if self.projection.is_some() {
+            if is_wide {
                 for (neighbour, block, place) in &mut near {
-                    neighbour.squared = block.measure(*place, row);
+                    neighbour.squared = block.measure(*place, &query);
                 }
                 near.sort_by(|a, b| {
                     let distance = a.0.squared.total_cmp(&b.0.squared);
@@ -224,14 +338,14 @@ impl Neighbours {
     }
 
     /// Squared distances of the `n_rows` newest, the newest first.
-    fn distances(&self, dense: &[f32], row: &Encoded, n_rows: usize) -> Vec<f32> {
+    fn distances(&self, query: &Query<'_>, n_rows: usize) -> Vec<f32> {
         let mut distances = Vec::with_capacity(n_rows + ROWS_TEXT);
         for block in self.blocks.iter().rev() {
             if distances.len() >= n_rows {
                 break;
             }
             let start = distances.len();
-            block.distances(dense, &row.sparse, &mut distances);
+            block.distances(query, &mut distances);
             distances[start..].reverse();
         }
         distances.truncate(n_rows);

@@ -12,11 +12,12 @@ mod pool;
 mod range;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::linear::{LinearForm, LinearMembers};
 use super::neighbours::{BaseRates, Neighbours, Voters, Window};
 use super::ridge::{RandomFeatures, RidgeWeights};
-use crate::model::encoders::features::{Encoded, Scale};
+use crate::model::encoders::features::{Encoded, Filters, Scale};
 use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
 use crate::model::spec::{Keep, LearnerKind, Spec, Task};
@@ -41,6 +42,8 @@ pub struct Portfolio {
     pub linear_members: LinearMembers,
     /// The range of the rewards that logistic members regress shares of.
     pub range: Range,
+    /// The filters of images, through which ridge regressions and networks see them.
+    pub filters: Option<Arc<Filters>>,
     /// The features that ridge regressions share.
     pub features: Option<RandomFeatures>,
     /// The ridge regressions.
@@ -123,6 +126,7 @@ impl Portfolio {
             range: Range::default(),
             ridges: ridges.collect(),
             features,
+            filters: Filters::new(spec).map(Arc::new),
             memory: Neighbours::new(window),
             base_rates: BaseRates::new(n_outputs),
             no_change: plan.repeats_newest().then(NoChange::default),
@@ -187,13 +191,29 @@ impl Portfolio {
         }
     }
 
-    /// A row as the network sees it.
+    /// A row whose images are filtered.
+    fn filtered<'a>(&self, row: &'a Encoded) -> Cow<'a, Encoded> {
+        let Some(filters) = &self.filters else {
+            return Cow::Borrowed(row);
+        };
+        Cow::Owned(Encoded {
+            dense: filters.apply(&row.dense),
+            sparse: row.sparse.clone(),
+        })
+    }
+
+    /// A row as the networks see it.
     pub fn for_network<'a>(&self, row: &'a Encoded) -> Cow<'a, Encoded> {
+        self.shortened(self.filtered(row))
+    }
+
+    /// A filtered row as the networks see it.
+    fn shortened<'a>(&self, row: Cow<'a, Encoded>) -> Cow<'a, Encoded> {
         let scale = self.plan.network_scale;
         if scale == 1.0 {
-            return Cow::Borrowed(row);
+            return row;
         }
-        let mut row = row.clone();
+        let mut row = row.into_owned();
         row.dense.iter_mut().for_each(|value| *value *= scale);
         Cow::Owned(row)
     }
@@ -218,10 +238,18 @@ impl Portfolio {
         adjust: impl FnOnce(&mut [f32], &[f32]),
     ) -> MemberOutputs {
         let wider = self.with_newest(row, scale);
-        let phi = self.features.as_ref().map(|features| features.phi(&wider));
+        let filtered = self.filtered(row);
+        let phi = self.features.as_ref().map(|features| match self.filters {
+            Some(_) => features.phi(&self.with_newest(&filtered, scale)),
+            None => features.phi(&wider),
+        });
         let phi = phi.unwrap_or_default();
+        let of_network = match network {
+            None => Cow::Borrowed(row),
+            Some(_) => self.shortened(filtered),
+        };
         let linear = self.linear_members.scores(&wider);
-        let mut scores = self.scores((row, &linear, &phi), scale, network);
+        let mut scores = self.scores((row, &linear, &phi), scale, (network, &of_network));
         adjust(&mut scores, &phi);
         let mut outputs = scores.clone();
         self.restore_shares(&mut outputs, scale);
@@ -246,12 +274,13 @@ impl Portfolio {
     }
 
     /// The scores of the members in the order of the table, from a row, the scores of the linear
-    /// members and the features of the ridge regressions; `[members, n_outputs]`.
+    /// members and the features of the ridge regressions, and the row as the networks see it;
+    /// `[members, n_outputs]`.
     fn scores(
         &self,
         (row, linear, phi): (&Encoded, &[f32], &[f32]),
         scale: &Scale,
-        network: Option<&Network>,
+        (network, of_network): (Option<&Network>, &Encoded),
     ) -> Vec<f32> {
         let mut linear = linear.chunks_exact(self.n_outputs);
         let mut ridges = self.ridges.iter();
@@ -273,9 +302,8 @@ impl Portfolio {
                     self.extend(&mut scores, p);
                 }
                 Member::Network => {
-                    let row = self.for_network(row);
                     let network = network.expect("a portfolio with a network is given it");
-                    let outputs = network.forward(std::slice::from_ref(&row));
+                    let outputs = network.forward(std::slice::from_ref(of_network));
                     scores.extend(outputs.expect("a member is computed on the processor"));
                 }
                 Member::LastLabel | Member::LastValue => {

@@ -107,6 +107,17 @@ impl Spec {
         self.revision >= RETAINS && self.weights().is_none()
     }
 
+    /// Whether memories store rows raw: from the third revision of the rules on.
+    pub(crate) fn stores_raw_rows(&self) -> bool {
+        self.revision >= RETAINS
+    }
+
+    /// Whether vectors with a shape are filtered as images: from the third revision of the rules on, and
+    /// not before a network that arrives trained.
+    pub(crate) fn filters_images(&self) -> bool {
+        self.revision >= RETAINS && self.weights().is_none()
+    }
+
     /// Whether a retention set is kept: of classes, from the third revision of the rules on. Not of
     /// neighbours, whose only learning is a memory, and not where an encoder learns, which gives its
     /// texts other vectors than they had.

@@ -55,6 +55,8 @@ pub enum InputKind {
         /// True if the values are standardised online, as a whole; they are taken as they are
         /// otherwise.
         standardise: bool,
+        /// Height, width and channels of an image; none of other vectors.
+        shape: Option<[usize; 3]>,
     },
 }
 

@@ -241,7 +241,8 @@ mod tests {
             spec.inputs[0].kind,
             InputKind::Vector {
                 length: 3,
-                standardise: true
+                standardise: true,
+                shape: None
             }
         );
         assert_eq!(spec.inputs[1].kind, InputKind::Number { gaps: true });

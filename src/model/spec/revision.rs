@@ -9,7 +9,8 @@
 /// examples where nothing is held of them, and a corrected label supersedes the older one.
 /// 3: a classifier has a retention set, whose anchors are withheld from memories, and `auto` answers
 /// for what is kept as well as for what comes, with a network that keeps; the scale of a column is
-/// judged robustly by its first values.
+/// judged robustly by its first values; memories store rows raw, and standardise them by the scale of
+/// the moment.
 pub const REVISION: u32 = 3;
 
 /// The first revision with a retention set.

@@ -29,7 +29,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
         &["amend", "linear_members", "saved"],
     ),
     ("learn::algorithms::gradient", "GradientLearner", &["amend"]),
-    ("learn::algorithms::learned", "Learned", &["saved"]),
+    ("learn::algorithms::learned", "Learned", &["rows", "saved"]),
     ("learn::join", "PendingPredictions", &["saved"]),
     (
         "learn::learner",

@@ -41,7 +41,7 @@ impl AutoLearner {
         self.amend_ridges(member_outputs, amendment, scale);
         if let Some(network) = &mut self.network {
             let row = self.portfolio.for_network(row).into_owned();
-            network.amend(row, amendment, output_loss(&self.portfolio, scale));
+            network.amend(row.into(), amendment, output_loss(&self.portfolio, scale));
         }
         let portfolio = &mut self.portfolio;
         portfolio.memory.amend(example, after);

@@ -11,7 +11,7 @@ use super::GradientLearner;
 use super::amended::Amended;
 use super::influence::UpdateRow;
 use crate::learn::memory::{Drawn, StoredExample};
-use crate::model::{Encoded, Rescale, Spec, Target, Task};
+use crate::model::{Rescale, Spec, StoredRow, Target, Task};
 
 /// True if a network keeps the influence of its examples, so that one can be amended.
 pub(super) fn has_influence(spec: &Spec) -> bool {
@@ -22,7 +22,7 @@ impl GradientLearner {
     /// Makes good an example that turned out to be another.
     pub(crate) fn amend(
         &mut self,
-        row: Encoded,
+        row: StoredRow,
         amendment: &Amendment,
         output_loss: OutputLoss<'_>,
     ) -> Outcome {

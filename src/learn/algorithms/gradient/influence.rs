@@ -323,6 +323,7 @@ mod tests {
             n_dense: 1,
             n_buckets: 0,
             n_outputs,
+            ..Form::default()
         };
         let load =
             |n_outputs, saved: &Influence| Influence::load(form(n_outputs), &mut saved.save());

@@ -84,11 +84,7 @@ impl Learned {
     pub fn load(spec: &Spec, weights: &mut Tensors, state: &mut Tensors) -> Result<Learned, Error> {
         let mut learned = Learned::new(spec);
         let n_buckets = learned.encoder.n_buckets();
-        let form = Form {
-            n_dense: learned.encoder.n_dense(),
-            n_buckets,
-            n_outputs: spec.task.n_outputs(),
-        };
+        let form = Form::of(spec, learned.encoder.n_dense(), n_buckets);
         learned.target = Scale::load("target", state)?;
         learned.n_examples = state.take_u64("n_examples", &[Some(1)])?[0];
         if state.0.contains_key("target.newest") {
@@ -117,6 +113,7 @@ impl Learned {
             }
         }
         learned.encoder = Encoder::load(spec, n_buckets, &mut state.unnest("encoder"))?;
+        learned.stand_in_scales();
         match &mut learned.kind {
             Kind::Gradient(learner) => learner.load(spec, weights, state)?,
             Kind::Analytic(learner) => learner.load(weights, state)?,

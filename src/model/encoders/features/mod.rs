@@ -3,65 +3,27 @@
 //! Invariant: [`Encoder::encode`] reads, [`Encoder::observe`] learns; a row is encoded once, and
 //! whatever is learned from it borrows the result.
 
+mod encoded;
+mod filters;
 mod first_values;
 mod scale;
+mod stored_row;
 mod text;
 mod time;
 
+use std::sync::Arc;
+
 use crate::event::{Batch, Column};
-use crate::model::spec::{Input, InputKind, Spec, Times};
+use crate::model::spec::{Input, InputKind, LearnerKind, Spec, Times};
 use crate::model::weights::{Error, Tensors};
+pub use encoded::Encoded;
+pub use filters::Filters;
 use first_values::FirstValues;
 pub(crate) use scale::{Rescale, Scale};
 use scale::{bounded, row_moments};
+pub(crate) use stored_row::{Conversion, Reach};
+pub use stored_row::{RawRow, Scales, StoredRow};
 use text::Idf;
-
-/// One row as a network sees it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Encoded {
-    /// `[Encoder::n_dense]`: standardised numbers, gap indicators, vectors.
-    pub dense: Vec<f32>,
-    /// Hashed features, by bucket in rising order, no bucket twice.
-    pub sparse: Vec<(u32, f32)>,
-}
-
-/// Rows at most this part of their squared length apart may be one, standardised at two times.
-const SAME: f32 = 0.01;
-
-impl Encoded {
-    /// The sum of the products of what both have in common.
-    pub fn product(&self, other: &Encoded) -> f32 {
-        let dense = self.dense.iter().zip(&other.dense).map(|(a, b)| a * b);
-        let hashed = self.sparse.iter().map(|(bucket, value)| {
-            let found = other.sparse.binary_search_by_key(bucket, |one| one.0);
-            found.map_or(0.0, |place| value * other.sparse[place].1)
-        });
-        dense.sum::<f32>() + hashed.sum::<f32>()
-    }
-
-    /// The squared distance of two rows.
-    pub fn distance(&self, other: &Encoded) -> f32 {
-        let square = |(one, other): (&f32, &f32)| (one - other) * (one - other);
-        let dense: f32 = self.dense.iter().zip(&other.dense).map(square).sum();
-        let (mut sparse, mut rest) = (0.0, &other.sparse[..]);
-        for (bucket, value) in &self.sparse {
-            let n_before = rest.partition_point(|(before, _)| before < bucket);
-            sparse += rest[..n_before].iter().map(|(_, x)| x * x).sum::<f32>();
-            rest = &rest[n_before..];
-            let same = rest.first().filter(|(same, _)| same == bucket);
-            sparse += square((value, &same.map_or(0.0, |(_, value)| *value)));
-            rest = &rest[usize::from(same.is_some())..];
-        }
-        dense + sparse + rest.iter().map(|(_, x)| x * x).sum::<f32>()
-    }
-
-    /// True if it may be the row that lies at this squared distance, encoded at another time.
-    pub fn is_again(&self, squared_distance: f32) -> bool {
-        let sparse = self.sparse.iter().map(|(_, value)| value);
-        let squares: f32 = self.dense.iter().chain(sparse).map(|x| x * x).sum();
-        squared_distance <= SAME * (1.0 + squares)
-    }
-}
 
 /// The encoder of a row, with running moments of numbers and document frequencies of texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +31,8 @@ pub struct Encoder {
     columns: Vec<ColumnEncoder>,
     n_dense: usize,
     n_buckets: usize,
+    /// Of images, where everything that learns sees them through filters.
+    filters: Option<Arc<Filters>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +91,7 @@ impl Encoder {
                 InputKind::Vector {
                     length,
                     standardise: false,
+                    ..
                 } => ColumnEncoder::Vector {
                     scale: Scale::plain(),
                     first: None,
@@ -142,10 +107,18 @@ impl Encoder {
             }
         };
         let columns: Vec<_> = spec.inputs.iter().map(column).collect();
+        let filters = match spec.learner {
+            LearnerKind::Gradient(_) | LearnerKind::Analytic(_) => Filters::new(spec).map(Arc::new),
+            // Some members of a portfolio, and neighbours, see pixels.
+            LearnerKind::Auto(_) | LearnerKind::Neighbours(_) => None,
+        };
+        let n_dense = spec.inputs.iter().map(|input| input.kind.n_dense()).sum();
+        let n_filtered = filters.as_ref().map(|filters| filters.n_features());
         Encoder {
-            n_dense: spec.inputs.iter().map(|input| input.kind.n_dense()).sum(),
+            n_dense: n_filtered.unwrap_or(n_dense),
             columns,
             n_buckets,
+            filters,
         }
     }
 
@@ -183,19 +156,84 @@ impl Encoder {
                 ) => {
                     scale.standardise_all(floats(bytes, row, *length), &mut encoded.dense);
                 }
-                (ColumnEncoder::Category { seed }, Column::Strings(values)) => {
-                    let hash = text::hash(*seed, values[row].as_bytes());
-                    encoded.sparse.push((self.bucket(hash), 1.0));
-                }
-                (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {
-                    let buckets = self.text_buckets(*seed, &values[row]);
-                    idf.weigh(&buckets, &mut encoded.sparse);
-                }
-                _ => unreachable!("a batch is validated against the description"),
+                _ => self.hash(encoder, column, row, &mut encoded.sparse),
             }
         }
         merge(&mut encoded.sparse);
+        if let Some(filters) = &self.filters {
+            encoded.dense = filters.apply(&encoded.dense);
+        }
         encoded
+    }
+
+    /// Appends the hashed features of one column.
+    fn hash(
+        &self,
+        encoder: &ColumnEncoder,
+        column: &Column,
+        row: usize,
+        sparse: &mut Vec<(u32, f32)>,
+    ) {
+        match (encoder, column) {
+            (ColumnEncoder::Category { seed }, Column::Strings(values)) => {
+                let hash = text::hash(*seed, values[row].as_bytes());
+                sparse.push((self.bucket(hash), 1.0));
+            }
+            (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {
+                let buckets = self.text_buckets(*seed, &values[row]);
+                idf.weigh(&buckets, sparse);
+            }
+            _ => unreachable!("a batch is validated against the description"),
+        }
+    }
+
+    /// Row `row` of `batch` as a memory stores it.
+    pub fn raw(&self, batch: &Batch, row: usize) -> RawRow {
+        let mut raw = RawRow::default();
+        for (encoder, column) in self.columns.iter().zip(&batch.columns) {
+            match (encoder, column) {
+                (ColumnEncoder::Number { .. }, Column::Numbers(values)) => {
+                    raw.numbers.push(values[row]);
+                }
+                (ColumnEncoder::Time { times, .. }, Column::Strings(values)) => {
+                    raw.numbers.push(time::days(times, &values[row]));
+                    time::push_calendar(times, &values[row], &mut raw.vectors);
+                }
+                (
+                    ColumnEncoder::Vector { length, .. },
+                    Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
+                ) => raw.vectors.extend(floats(bytes, row, *length)),
+                _ => self.hash(encoder, column, row, &mut raw.sparse),
+            }
+        }
+        merge(&mut raw.sparse);
+        raw
+    }
+
+    /// The scales of the dense inputs as they are now.
+    pub fn scales(&self) -> Scales {
+        let dense = |column: &ColumnEncoder| match *column {
+            ColumnEncoder::Number { scale, gaps, .. } => {
+                vec![stored_row::Column::Number { scale, gaps }]
+            }
+            ColumnEncoder::Time {
+                ref times, scale, ..
+            } => {
+                let (plain, length) = (Scale::plain(), time::n_calendar(times));
+                let days = stored_row::Column::Number { scale, gaps: false };
+                let calendar = stored_row::Column::Vector {
+                    scale: plain,
+                    length,
+                };
+                vec![days, calendar]
+            }
+            ColumnEncoder::Vector { scale, length, .. } => {
+                vec![stored_row::Column::Vector { scale, length }]
+            }
+            ColumnEncoder::Category { .. } | ColumnEncoder::Text { .. } => Vec::new(),
+        };
+        let columns = self.columns.iter().flat_map(dense);
+        Scales::new(columns.collect()).through(self.filters.clone())
     }
 
     /// Learns the moments and frequencies of row `row` of `batch`.
@@ -291,14 +329,6 @@ impl Encoder {
             }
         }
         Ok(encoder)
-    }
-}
-
-impl Encoded {
-    /// True if every value is finite.
-    pub fn is_finite(&self) -> bool {
-        self.dense.iter().all(|value| value.is_finite())
-            && self.sparse.iter().all(|(_, value)| value.is_finite())
     }
 }
 

@@ -245,6 +245,58 @@ impl Scale {
         theirs > 0.0 && (apart > FAR_MEAN * theirs || !NEAR_DEVIATION.contains(&(mine / theirs)))
     }
 
+    /// True if the mean of the other one is more than `mean` deviations away, or one deviation is
+    /// more than `proportion` times the other.
+    pub(super) fn is_beyond(&self, other: &Scale, mean: f64, proportion: f64) -> bool {
+        let (mine, theirs) = (self.all.variance.sqrt(), other.all.variance.sqrt());
+        let apart = (self.all.mean - other.all.mean).abs();
+        let near = 1.0 / proportion..=proportion;
+        theirs > 0.0 && (apart > mean * theirs || !near.contains(&(mine / theirs)))
+    }
+
+    /// Factor and shift by which a value in this scale is expressed in that of `now`; nothing is
+    /// known of a value in a scale without deviation.
+    pub(super) fn conversion(&self, now: &Scale) -> (f32, f32) {
+        const MOST: f64 = 1e6;
+        let deviation = now.all.variance.sqrt();
+        if deviation <= 0.0 {
+            return (0.0, 0.0);
+        }
+        let factor = (self.all.variance.sqrt() / deviation).min(MOST);
+        let shift = ((self.all.mean - now.all.mean) / deviation).clamp(-MOST, MOST);
+        (factor as f32, shift as f32)
+    }
+
+    /// Where standardised values are clipped.
+    pub(super) fn clip_at(&self) -> f32 {
+        self.clip(CLIP) as f32
+    }
+
+    /// The scale that stays as it is: mean and deviation alone.
+    pub(super) fn fixed(&self) -> Scale {
+        Scale {
+            all: self.all,
+            block: Moments::default(),
+        }
+    }
+
+    /// Count, mean and variance.
+    pub(super) fn numbers(&self) -> [f64; 3] {
+        [self.all.count, self.all.mean, self.all.variance]
+    }
+
+    /// The scale of a count, a mean and a variance.
+    pub(super) fn of_numbers([count, mean, variance]: [f64; 3]) -> Scale {
+        Scale {
+            all: Moments {
+                count,
+                mean,
+                variance,
+            },
+            block: Moments::default(),
+        }
+    }
+
     /// Learns the components of one vector, which count as one row, by their mean and variance.
     pub(crate) fn observe_row(&mut self, [mean, variance]: [f64; 2]) {
         self.learn(mean, variance);

@@ -24,11 +24,20 @@ pub(super) fn days(times: &Times, text: &str) -> f64 {
     })
 }
 
-/// Appends the features of a time: the days elapsed, standardised, the calendar, and where there may
-/// be gaps an indicator.
+/// Appends the features of a time: the days elapsed, standardised, and the rest.
 pub(super) fn push(times: &Times, scale: &Scale, text: &str, dense: &mut Vec<f32>) {
-    let time = times.format.read(text, times.zone_s);
     dense.push(scale.standardise(days(times, text)));
+    push_calendar(times, text, dense);
+}
+
+/// The number of features that [`push_calendar`] appends.
+pub(super) fn n_calendar(times: &Times) -> usize {
+    N_CALENDAR + usize::from(times.gaps)
+}
+
+/// Appends the calendar of a time, and where there may be gaps an indicator: they are in no scale.
+pub(super) fn push_calendar(times: &Times, text: &str, dense: &mut Vec<f32>) {
+    let time = times.format.read(text, times.zone_s);
     let start = dense.len();
     match time {
         Some(time) => calendar(Moment::of(time, times.zone_s), dense),

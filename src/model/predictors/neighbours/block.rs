@@ -5,7 +5,7 @@
 
 use pulp::Arch;
 
-use crate::model::encoders::features::Encoded;
+use crate::model::encoders::features::{Conversion, Encoded, RawRow, Scales, StoredRow};
 use crate::model::loss::Target;
 
 /// A remembered row, without its inputs.
@@ -28,13 +28,17 @@ impl From<Target> for Remembered {
 }
 
 /// Some rows, in the order in which they came.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     n_rows_max: usize,
-    /// The features that are searched, `[features, n_rows_max]`.
+    /// The features that are searched, `[features, n_rows_max]`; of raw rows, in the reference scale.
     searched: Vec<f32>,
+    /// The largest magnitude among them; without end where there is a gap.
+    farthest: f32,
     /// Whole dense rows, where only their projections are searched.
     whole: Vec<f32>,
+    /// Raw dense rows; none of rows that are stored as they were encoded.
+    raw: Option<RawDense>,
     /// Squared lengths of the hashed parts, `[rows]`.
     squares: Vec<f32>,
     /// Hashed values by bucket, then by row.
@@ -42,6 +46,45 @@ pub(super) struct Block {
     targets: Vec<Target>,
     /// The numbers of the rows' examples, 0 for none.
     numbers: Vec<u64>,
+}
+
+/// The dense inputs of raw rows, row after row.
+#[derive(Clone, Debug, Default)]
+struct RawDense {
+    numbers: Vec<f64>,
+    vectors: Vec<f32>,
+}
+
+impl RawDense {
+    fn row(&self, place: usize, n_rows: usize) -> RawRow {
+        let (n, m) = (self.numbers.len() / n_rows, self.vectors.len() / n_rows);
+        RawRow {
+            numbers: self.numbers[place * n..(place + 1) * n].to_vec(),
+            vectors: self.vectors[place * m..(place + 1) * m].to_vec(),
+            sparse: Vec::new(),
+        }
+    }
+}
+
+impl PartialEq for Block {
+    /// By the rows: how they are searched follows from them.
+    fn eq(&self, other: &Block) -> bool {
+        self.n_rows_max == other.n_rows_max && self.rows().eq(other.rows())
+    }
+}
+
+/// A row whose nearest are searched, in the forms in which blocks need it.
+pub(super) struct Query<'a> {
+    /// As it is encoded now.
+    pub row: &'a Encoded,
+    /// What is compared with the searched features of rows that are stored as they were encoded.
+    pub dense: &'a [f32],
+    /// What is compared with those of raw rows.
+    pub raw_dense: &'a [f32],
+    /// How the searched features of raw rows are converted before; empty where they are projections.
+    pub conversions: &'a [Conversion],
+    /// The scales of now.
+    pub scales: &'a Scales,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,12 +99,26 @@ impl Block {
         Block {
             n_rows_max,
             searched: vec![0.0; n_searched * n_rows_max],
+            farthest: 0.0,
             whole: Vec::new(),
+            raw: None,
             squares: Vec::new(),
             postings: Vec::new(),
             targets: Vec::new(),
             numbers: Vec::new(),
         }
+    }
+
+    /// An empty block of raw rows.
+    pub(super) fn of_raw(n_searched: usize, n_rows_max: usize) -> Block {
+        Block {
+            raw: Some(RawDense::default()),
+            ..Block::new(n_searched, n_rows_max)
+        }
+    }
+
+    pub(super) fn is_raw(&self) -> bool {
+        self.raw.is_some()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,21 +144,55 @@ impl Block {
 
     /// Adds a row; `projected` stands for its dense part where that is searched by projection.
     pub(super) fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, example: Remembered) {
-        let place = self.len();
         if projected.is_some() {
             self.whole.extend_from_slice(&row.dense);
         }
         let searched = projected.as_ref().unwrap_or(&row.dense);
+        self.push_searched(searched, &row.sparse, example);
+    }
+
+    /// Adds a raw row, by the features that are searched.
+    pub(super) fn push_raw(&mut self, row: &RawRow, searched: &[f32], example: Remembered) {
+        let raw = self.raw.get_or_insert_default();
+        raw.numbers.extend_from_slice(&row.numbers);
+        raw.vectors.extend_from_slice(&row.vectors);
+        self.push_searched(searched, &row.sparse, example);
+    }
+
+    fn push_searched(&mut self, searched: &[f32], sparse: &[(u32, f32)], example: Remembered) {
+        let place = self.len();
+        self.search_by(place, searched);
+        if !sparse.is_empty() {
+            self.post(sparse, place as u32);
+        }
+        self.squares.push(squared_length(sparse));
+        self.targets.push(example.target);
+        self.numbers.push(example.number.unwrap_or(0));
+    }
+
+    fn search_by(&mut self, place: usize, searched: &[f32]) {
         let columns = self.searched.chunks_exact_mut(self.n_rows_max);
         for (column, value) in columns.zip(searched) {
             column[place] = *value;
+            let magnitude = if value.is_nan() {
+                f32::INFINITY
+            } else {
+                value.abs()
+            };
+            self.farthest = self.farthest.max(magnitude);
         }
-        if !row.sparse.is_empty() {
-            self.post(&row.sparse, place as u32);
+    }
+
+    /// Searches raw rows by what `searched` gives of each from now on.
+    pub(super) fn search_again(&mut self, searched: impl Fn(&RawRow) -> Vec<f32>) {
+        self.farthest = 0.0;
+        let n_rows = self.len();
+        for place in 0..n_rows {
+            if let Some(raw) = &self.raw {
+                let row = searched(&raw.row(place, n_rows));
+                self.search_by(place, &row);
+            }
         }
-        self.squares.push(squared_length(&row.sparse));
-        self.targets.push(example.target);
-        self.numbers.push(example.number.unwrap_or(0));
     }
 
     /// Merges a row's hashed values into the postings; both are in the order of buckets, and the
@@ -124,22 +215,36 @@ impl Block {
     }
 
     /// Appends the squared distance of every row, the oldest first.
-    pub(super) fn distances(&self, dense: &[f32], sparse: &[(u32, f32)], out: &mut Vec<f32>) {
+    pub(super) fn distances(&self, query: &Query<'_>, out: &mut Vec<f32>) {
         let start = out.len();
         out.resize(start + self.n_rows_max, 0.0);
         let sums = &mut out[start..];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (x, column) in dense.iter().zip(self.searched.chunks_exact(sums.len())) {
-                    for (sum, value) in sums.iter_mut().zip(column) {
-                        let difference = x - value;
-                        *sum += difference * difference;
+        if self.is_raw() && !query.conversions.is_empty() {
+            let columns = self.searched.chunks_exact(self.n_rows_max);
+            let inputs = query.raw_dense.iter().zip(query.conversions);
+            for ((x, conversion), column) in inputs.zip(columns) {
+                add_converted(sums, *x, column, (*conversion, self.farthest));
+            }
+        } else {
+            let dense = if self.is_raw() {
+                query.raw_dense
+            } else {
+                query.dense
+            };
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (x, column) in dense.iter().zip(self.searched.chunks_exact(sums.len())) {
+                        for (sum, value) in sums.iter_mut().zip(column) {
+                            let difference = x - value;
+                            *sum += difference * difference;
+                        }
                     }
-                }
-            },
-        );
+                },
+            );
+        }
         out.truncate(start + self.len());
+        let sparse = &query.row.sparse;
         if self.postings.is_empty() && sparse.is_empty() {
             return;
         }
@@ -160,10 +265,19 @@ impl Block {
     }
 
     /// The squared distance of one whole row.
-    pub(super) fn measure(&self, place: usize, row: &Encoded) -> f32 {
+    pub(super) fn measure(&self, place: usize, query: &Query<'_>) -> f32 {
+        let row = query.row;
         let n_dense = row.dense.len();
-        let whole = &self.whole[place * n_dense..(place + 1) * n_dense];
-        let mut squared = squared_distance(whole, &row.dense);
+        let mut squared = match &self.raw {
+            Some(raw) => {
+                let whole = query.scales.encode(&raw.row(place, self.len()));
+                squared_distance(&whole.dense, &row.dense)
+            }
+            None => {
+                let whole = &self.whole[place * n_dense..(place + 1) * n_dense];
+                squared_distance(whole, &row.dense)
+            }
+        };
         if self.squares[place] > 0.0 || !row.sparse.is_empty() {
             let shared: f32 = row
                 .sparse
@@ -185,30 +299,74 @@ impl Block {
     }
 
     /// Every row as it was given.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (Encoded, Remembered)> + Clone {
-        let mut rows = vec![Encoded::default(); self.len()];
+    pub(super) fn rows(&self) -> impl Iterator<Item = (StoredRow, Remembered)> + Clone {
+        let mut sparse = vec![Vec::new(); self.len()];
         for one in &self.postings {
-            rows[one.place as usize]
-                .sparse
-                .push((one.bucket, one.value));
+            sparse[one.place as usize].push((one.bucket, one.value));
         }
-        let n_whole = self.whole.len() / self.len().max(1);
-        for (place, row) in rows.iter_mut().enumerate() {
-            row.dense = match n_whole {
-                0 => {
-                    let columns = self.searched.chunks_exact(self.n_rows_max);
-                    columns.map(|column| column[place]).collect()
-                }
-                n => self.whole[place * n..(place + 1) * n].to_vec(),
-            };
-        }
+        let rows = sparse.into_iter().enumerate();
+        let rows = rows.map(|(place, sparse)| match &self.raw {
+            Some(raw) => StoredRow::Raw(RawRow {
+                sparse,
+                ..raw.row(place, self.len())
+            }),
+            None => StoredRow::Encoded(Encoded {
+                dense: self.encoded_dense(place),
+                sparse,
+            }),
+        });
         let examples = self.targets.iter().zip(&self.numbers);
         let examples = examples.map(|(target, number)| Remembered {
             target: *target,
             number: (*number != 0).then_some(*number),
         });
+        let rows: Vec<StoredRow> = rows.collect();
         rows.into_iter().zip(examples.collect::<Vec<_>>())
     }
+
+    fn encoded_dense(&self, place: usize) -> Vec<f32> {
+        match self.whole.len() / self.len().max(1) {
+            0 => {
+                let columns = self.searched.chunks_exact(self.n_rows_max);
+                columns.map(|column| column[place]).collect()
+            }
+            n => self.whole[place * n..(place + 1) * n].to_vec(),
+        }
+    }
+}
+
+/// Adds the squared differences of an input from a column in another scale, of which no value is
+/// farther from zero than `farthest`.
+fn add_converted(
+    sums: &mut [f32],
+    x: f32,
+    column: &[f32],
+    (conversion, farthest): (Conversion, f32),
+) {
+    let Conversion {
+        factor,
+        shift,
+        clip,
+    } = conversion;
+    let apart = x - shift;
+    let is_clipped = farthest * factor + shift.abs() > clip || farthest.is_infinite();
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            if is_clipped {
+                for (sum, value) in sums.iter_mut().zip(column) {
+                    let z = (value * factor + shift).clamp(-clip, clip);
+                    let difference = x - if z.is_nan() { 0.0 } else { z };
+                    *sum += difference * difference;
+                }
+            } else {
+                for (sum, value) in sums.iter_mut().zip(column) {
+                    let difference = apart - value * factor;
+                    *sum += difference * difference;
+                }
+            }
+        },
+    );
 }
 
 fn squared_length(sparse: &[(u32, f32)]) -> f32 {

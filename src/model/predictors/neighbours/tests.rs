@@ -1,7 +1,9 @@
 //! The search finds what a plain loop finds, and a correction is believed.
 
 use super::*;
-use crate::model::encoders::features::Scale;
+use crate::event::{Batch, Column};
+use crate::model::encoders::features::{Encoder, Scale};
+use crate::model::spec::Spec;
 
 fn window(n_dense: usize, n_rows: usize) -> Window {
     Window {
@@ -112,7 +114,7 @@ fn rows_come_back_as_they_went_in() {
         assert!(
             held.iter()
                 .zip(expected)
-                .all(|((row, _), expected)| row == expected)
+                .all(|((row, _), expected)| *row == StoredRow::from(expected.clone()))
         );
     }
 }
@@ -184,4 +186,128 @@ fn an_action_without_neighbours_keeps_its_mean() {
     assert_eq!(e[0], scale.standardise(1.0));
     assert!(e[1] > 0.5, "{e:?}");
     assert_eq!(e[2], 0.0);
+}
+
+/// An encoder of so many numbers, one of which may be missing, or of one vector.
+fn encoder(n_numbers: usize, length: usize) -> Encoder {
+    let mut toml = "task = \"regression\"\n".to_owned();
+    for index in 0..n_numbers {
+        toml += &format!("[[input]]\nname = \"x{index}\"\nkind = \"number\"\n");
+    }
+    if n_numbers > 0 {
+        toml += "missing = \"mean\"\n";
+    }
+    if length > 0 {
+        toml += &format!("[[input]]\nname = \"v\"\nkind = \"vector\"\nlength = {length}\n");
+    }
+    Encoder::new(&Spec::parse(&toml).expect("a description"), 0)
+}
+
+/// A row around a level, in which every seventh value of the last number is missing.
+fn batch(n_numbers: usize, length: usize, turn: usize, level: f64) -> Batch {
+    let mut rng = ChaCha8Rng::seed_from_u64(turn as u64);
+    let mut columns: Vec<Column> = (0..n_numbers)
+        .map(|_| Column::Numbers(vec![level + rng.random::<f64>()]))
+        .collect();
+    if turn.is_multiple_of(7)
+        && let Some(last) = columns.last_mut()
+    {
+        *last = Column::Numbers(vec![f64::NAN]);
+    }
+    if length > 0 {
+        let floats = (0..length).map(|_| level as f32 + rng.random::<f32>());
+        let bytes: Vec<u8> = floats.flat_map(f32::to_le_bytes).collect();
+        columns.push(Column::Vectors(bytes.into()));
+    }
+    Batch { n_rows: 1, columns }
+}
+
+#[test]
+fn raw_rows_stand_where_the_scale_of_now_puts_them() {
+    for (n_numbers, length) in [(3, 0), (0, 5), (2, 120), (120, 0)] {
+        let mut encoder = encoder(n_numbers, length);
+        let mut memory = Neighbours::new(window(encoder.n_dense(), 700));
+        let mut raw = Vec::new();
+        for turn in 0..900 {
+            // The first value is wild, and the level rises a thousandfold on the way.
+            let level = match turn {
+                0 => 1e12,
+                1..500 => 1.0,
+                _ => 1000.0,
+            };
+            let batch = batch(n_numbers, length, turn, level);
+            encoder.observe(&batch, 0);
+            memory.stand_in(&Arc::new(encoder.scales()));
+            raw.push(encoder.raw(&batch, 0));
+            let class = Target::Class(turn as u32 % 7);
+            memory.push_raw(raw.last().expect("one was pushed"), class.into());
+        }
+        let scales = encoder.scales();
+        for asked in [250, 700, 899] {
+            let row = scales.encode(&raw[asked]);
+            let mut all: Vec<f32> = raw[200..]
+                .iter()
+                .map(|one| squared(&row, &scales.encode(one)))
+                .collect();
+            all.sort_by(f32::total_cmp);
+            let near = memory.nearest(&row, &[700], 5).remove(0);
+            // Projections find the row itself, and the others nearly.
+            assert_eq!(near[0].age as usize, 899 - asked, "{n_numbers} {length}");
+            let exact = if encoder.n_dense() > 96 {
+                1
+            } else {
+                near.len()
+            };
+            for (near, expected) in near.iter().zip(&all).take(exact) {
+                let error = (near.squared - expected).abs();
+                assert!(error < 1e-3 * (1.0 + expected), "{near:?} {expected}");
+            }
+        }
+        let mut saved = Tensors::default();
+        memory.save_reference(&mut saved);
+        let mut loaded = Neighbours::new(window(encoder.n_dense(), 700));
+        loaded.stand_in(&Arc::new(encoder.scales()));
+        loaded.load_reference(&mut saved).expect("it was saved");
+        for (row, example) in memory.rows() {
+            let StoredRow::Raw(row) = row else {
+                panic!("rows are raw")
+            };
+            loaded.push_raw(&row, example);
+        }
+        assert_eq!(loaded, memory);
+        let row = scales.encode(&raw[700]);
+        assert_eq!(
+            loaded.nearest(&row, &[700], 9),
+            memory.nearest(&row, &[700], 9)
+        );
+    }
+}
+
+#[test]
+fn rows_that_were_stored_encoded_stay_until_they_age_out() {
+    let mut encoder = encoder(2, 0);
+    let mut memory = Neighbours::new(window(encoder.n_dense(), 100));
+    let old = |x: f32| row(&[x, 0.0, 0.0], &[]);
+    (0..150).for_each(|turn| memory.push(&old(turn as f32), Target::Class(0).into()));
+    for turn in 0..50 {
+        let batch = batch(2, 0, turn, 3.0);
+        encoder.observe(&batch, 0);
+        memory.stand_in(&Arc::new(encoder.scales()));
+        memory.push_raw(&encoder.raw(&batch, 0), Target::Class(1).into());
+    }
+    let near = memory.nearest(&old(120.0), &[100], 1).remove(0);
+    assert_eq!((near[0].squared, near[0].target), (0.0, Target::Class(0)));
+    let newest = encoder.encode(&batch(2, 0, 49, 3.0), 0);
+    assert_eq!(memory.nearest(&newest, &[100], 1)[0][0].age, 0);
+    for turn in 50..200 {
+        memory.push_raw(
+            &encoder.raw(&batch(2, 0, turn, 3.0), 0),
+            Target::Class(1).into(),
+        );
+    }
+    assert!(
+        memory
+            .rows()
+            .all(|(row, _)| matches!(row, StoredRow::Raw(_)))
+    );
 }

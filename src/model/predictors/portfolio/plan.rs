@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::super::ridge::Form;
+use crate::model::encoders::features::Filters;
 use crate::model::spec::{Gradient, InputKind, Optimizer, Spec, Task};
 
 /// The step sizes of the linear members, for rows of squared length one: a factor of four apart,
@@ -131,6 +132,10 @@ pub struct Plan {
 impl Plan {
     /// For this description, whose rows have `n_dense` dense inputs.
     pub fn new(spec: &Spec, n_dense: usize) -> Plan {
+        Plan::of(spec, n_dense, Filters::new(spec).as_ref())
+    }
+
+    fn of(spec: &Spec, n_dense: usize, filters: Option<&Filters>) -> Plan {
         let has = |kind: fn(&InputKind) -> bool| spec.inputs.iter().any(|input| kind(&input.kind));
         let text = has(|kind| matches!(kind, InputKind::Text));
         let hashed = text || has(|kind| matches!(kind, InputKind::Category));
@@ -164,7 +169,8 @@ impl Plan {
         });
         let ridge = (!text && !many).then_some(Form {
             seed: spec.seed,
-            n_dense: n_dense + usize::from(regression),
+            n_dense: filters.map_or(n_dense, |filters| filters.n_features())
+                + usize::from(regression),
             n_buckets: usize::from(hashed),
             n_units: n_features,
             n_features_max: n_features,

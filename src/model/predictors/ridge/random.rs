@@ -14,10 +14,11 @@ mod hadamard;
 use std::sync::Arc;
 
 use pulp::Arch;
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::encoders::features::Encoded;
+use crate::model::linear_algebra::gaussian::gaussian;
 use hadamard::Hadamard;
 
 /// More dense inputs than these are seen by the units alone.
@@ -189,12 +190,6 @@ fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
-}
-
-/// A standard normal deviate (Box and Muller 1958).
-fn gaussian(rng: &mut ChaCha8Rng) -> f32 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
 }
 
 /// Adds `inputs` `[n]` times `weights` `[n, units]`.

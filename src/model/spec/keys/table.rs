@@ -111,6 +111,16 @@ pub const KEYS: &[Key] = &[
         unit: "values",
         meaning: "For a vector: the number of its values.",
     },
+    // Split-MNIST, `analytic` with 2,000 features: 0.966 without a shape.
+    Key {
+        name: "input.shape",
+        values: Values::List("[height, width] or [height, width, channels], of at least 1 each"),
+        default: "not set: a vector is no image",
+        unit: "values",
+        meaning: "For a vector without an encoder that is an image, row by row with the channels of a \
+                  pixel together: seeded random filters stand before the random features of ridge \
+                  regressions and before networks, under rules.revision = 3.",
+    },
     Key {
         name: "input.standardise",
         values: Values::Bool,

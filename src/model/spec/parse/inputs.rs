@@ -23,6 +23,7 @@ pub(super) struct RawInput {
     origin: Option<String>,
     pub(super) length: Option<u64>,
     standardise: Option<bool>,
+    shape: Option<Vec<u64>>,
     pub(super) encoder: Option<String>,
     adapters: Option<RawAdapters>,
 }
@@ -103,6 +104,13 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
         let allowed = "only a vector has the choice";
         return Err(value("input.standardise", standardise, allowed));
     }
+    if let (Some(shape), true) = (
+        &input.shape,
+        input.kind != "vector" || input.encoder.is_some(),
+    ) {
+        let allowed = "only a vector without an encoder has a shape";
+        return Err(value("input.shape", format!("{shape:?}"), allowed));
+    }
     Ok(match input.kind.as_str() {
         "number" => InputKind::Number { gaps },
         "time" => InputKind::Time(times(input, gaps)?),
@@ -151,6 +159,31 @@ fn vector(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
         (None, standardise) => Ok(InputKind::Vector {
             length,
             standardise: flag("input.standardise", standardise),
+            shape: input
+                .shape
+                .as_ref()
+                .map(|written| shape(written, length))
+                .transpose()?,
         }),
     }
+}
+
+/// Height, width and channels of an image with so many values.
+fn shape(written: &[u64], length: usize) -> Result<[usize; 3], Error> {
+    let [height, width, n_channels] = match *written {
+        [height, width] => [height, width, 1],
+        [height, width, n_channels] => [height, width, n_channels],
+        _ => return Err(refused("input.shape", format!("{written:?}"))),
+    };
+    if [height, width, n_channels].contains(&0) {
+        return Err(refused("input.shape", format!("{written:?}")));
+    }
+    let product = height
+        .checked_mul(width)
+        .and_then(|n| n.checked_mul(n_channels));
+    if product != Some(length as u64) {
+        let allowed = format!("the product has to be input.length, which is {length}");
+        return Err(value("input.shape", format!("{written:?}"), allowed));
+    }
+    Ok([height as usize, width as usize, n_channels as usize])
 }
