@@ -80,8 +80,15 @@ impl Batch {
 /// The outputs of a model, for every row of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outputs {
-    /// `[rows, classes]`, each row sums to one.
+    /// `[rows, classes]`, each row sums to one. The answer is the likeliest class.
     Probabilities(Vec<f32>),
+    /// The same where costs decide, and the answer may be another class than the likeliest.
+    Decisions {
+        /// `[rows, classes]`.
+        probabilities: Vec<f32>,
+        /// `[rows]`, the place of the class that is answered.
+        chosen: Vec<u32>,
+    },
     /// `[rows]`.
     Values(Vec<f32>),
     /// A bandit's answer: the served action, its propensity, and the estimate of every action.
@@ -93,6 +100,18 @@ pub enum Outputs {
         /// `[rows, actions]`, the estimated rewards.
         scores: Vec<f32>,
     },
+}
+
+impl Outputs {
+    /// The probabilities of the classes, `[rows, classes]`; none of other tasks.
+    pub fn probabilities(&self) -> Option<&[f32]> {
+        match self {
+            Outputs::Probabilities(probabilities) | Outputs::Decisions { probabilities, .. } => {
+                Some(probabilities)
+            }
+            Outputs::Values(_) | Outputs::Actions { .. } => None,
+        }
+    }
 }
 
 /// An answer that was served: one entry for a request with all its rows.

@@ -35,6 +35,8 @@ pub struct Model {
     pub target: Scale,
     /// From features to outputs.
     pub function: Function,
+    /// The cost of missing each of `names`, where costs decide which class is answered.
+    pub costs: Option<Arc<[f32]>>,
 }
 
 /// From features to outputs.
@@ -96,7 +98,7 @@ impl Model {
     pub fn answer(&self, rows: &[Encoded], outputs: Vec<f32>, choice: Choice<'_>) -> Outputs {
         let outputs = self.finish(outputs);
         match &self.spec.task {
-            Task::Classification { .. } => Outputs::Probabilities(outputs),
+            Task::Classification { .. } => self.decide(outputs),
             Task::Regression => Outputs::Values(self.restore(outputs)),
             Task::Bandit { actions } => {
                 let mut chosen = Vec::with_capacity(rows.len());
@@ -126,22 +128,39 @@ impl Model {
     /// description names every class.
     pub fn labels(&self, outputs: &Outputs) -> BTreeMap<u32, String> {
         let mut labels = BTreeMap::new();
-        if let (
-            Outputs::Probabilities(all),
-            Task::Classification {
-                classes,
-                classes_max,
-            },
-        ) = (outputs, &self.spec.task)
+        if let Task::Classification {
+            classes,
+            classes_max,
+        } = &self.spec.task
             && classes.len() < *classes_max
         {
-            for row in all.chunks_exact(self.names.len()) {
-                let place = argmax(row);
+            let answered = |row| answered_class(outputs, row, self.names.len());
+            for place in (0..).map_while(answered) {
                 let label = || self.names[place].clone();
                 labels.entry(place as u32).or_insert_with(label);
             }
         }
         labels
+    }
+
+    /// The answer of these probabilities `[rows, classes]`: where costs decide, the class whose
+    /// expected cost of being missed is the largest.
+    fn decide(&self, probabilities: Vec<f32>) -> Outputs {
+        let Some(costs) = &self.costs else {
+            return Outputs::Probabilities(probabilities);
+        };
+        let choose = |row: &[f32]| {
+            let expected = row.iter().zip(costs.iter()).map(|(p, cost)| p * cost);
+            argmax(&expected.collect::<Vec<f32>>()) as u32
+        };
+        let chosen = probabilities
+            .chunks_exact(costs.len())
+            .map(choose)
+            .collect();
+        Outputs::Decisions {
+            probabilities,
+            chosen,
+        }
     }
 
     /// The policy's probability of each action, `[rows, actions]`; empty for other tasks.
@@ -237,6 +256,15 @@ impl Model {
             }
         }
         outputs
+    }
+}
+
+/// The place of the class that is answered for a row; none beyond the last, and of other tasks.
+pub fn answered_class(outputs: &Outputs, row: usize, n_classes: usize) -> Option<usize> {
+    match outputs {
+        Outputs::Probabilities(all) => all.chunks_exact(n_classes).nth(row).map(argmax),
+        Outputs::Decisions { chosen, .. } => chosen.get(row).map(|place| *place as usize),
+        Outputs::Values(_) | Outputs::Actions { .. } => None,
     }
 }
 

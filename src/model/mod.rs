@@ -32,7 +32,7 @@ pub mod weights;
 
 pub use crate::device::{Device, Error as DeviceError, profile};
 pub(crate) use answer::Function;
-pub use answer::{Choice, Model};
+pub use answer::{Choice, Model, answered_class};
 pub use encoders::error::Error as EncoderError;
 pub use encoders::features::{Encoded, Filters, RawRow, Scales, StoredRow};
 pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
@@ -61,6 +61,6 @@ pub(crate) use spec::{
     Optimizer, Rewards, Strategy,
 };
 pub use spec::{
-    Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank, OrderedLimits,
-    Pinned, REVISION, RowFormat, Spec, Task, TimeFormat, Times, rfc_3339_of,
+    Costs, Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank,
+    OrderedLimits, Pinned, REVISION, RowFormat, Spec, Task, TimeFormat, Times, rfc_3339_of,
 };

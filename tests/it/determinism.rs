@@ -44,7 +44,7 @@ fn descriptions() -> Vec<String> {
 fn truth(outputs: &Outputs, class: &str) -> Signal {
     let is_a = class == "a";
     match outputs {
-        Outputs::Probabilities(_) => Signal::Label(class.to_owned()),
+        Outputs::Probabilities(_) | Outputs::Decisions { .. } => Signal::Label(class.to_owned()),
         Outputs::Values(_) => Signal::Value(if is_a { 3.5 } else { -1.0 }),
         Outputs::Actions { chosen, .. } => {
             Signal::Reward(f64::from(u8::from((chosen[0] == 0) == is_a)))

@@ -5,8 +5,8 @@
 //! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
 //! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
 //! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
-//! of versions only what a retraction has found, and `8` (see its test) journals of the second
-//! revision:
+//! of versions only what a retraction has found, `8` (see its test) journals of the second
+//! revision, and `11` the first answer that costs decide:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, counted, hashed, labelled, later, names,
-    samples, samples_read, short_history, start, trained,
+    ERASED, LIVED, TRAINED, after, all_names, answered, counted, decided, hashed, labelled, later,
+    names, samples, samples_read, short_history, start, trained,
 };
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
@@ -68,6 +68,11 @@ fn golden_newest() -> PathBuf {
 /// The journal of an answer with its labels.
 fn golden_labelled() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/5")
+}
+
+/// The journal of an answer that costs decide.
+fn golden_decided() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/11")
 }
 
 /// The journal of orders whose refusals and erasures are recorded.
@@ -119,6 +124,7 @@ fn write(data: &Path) {
     let kinds = [
         ("later", later()),
         ("labelled", vec![labelled()]),
+        ("decided", vec![decided()]),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -201,6 +207,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(headers(&data, "later"), headers(&golden_later(), "later"));
     let labelled = [&data, &golden_labelled()].map(|data| headers(data, "labelled"));
     assert_eq!(labelled[0], labelled[1]);
+    let decided = [&data, &golden_decided()].map(|data| headers(data, "decided"));
+    assert_eq!(decided[0], decided[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -227,6 +235,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&later())
         .chain(&answered())
         .chain(&hashed())
+        .chain(&[decided()])
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -257,6 +266,8 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     }
     let mut reader = Reader::open(&golden_labelled().join("labelled/journal"), 1, 0).unwrap();
     assert_eq!(reader.next(1).unwrap().unwrap().event, labelled());
+    let mut reader = Reader::open(&golden_decided().join("decided/journal"), 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, decided());
     let journal = golden_answered().join("answered/journal");
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     for event in answered() {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever order signals come in, a prediction counts with what it earned in the end.
 
+mod costs;
 mod forgetting;
 mod retention;
 mod stored_rows;

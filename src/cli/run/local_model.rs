@@ -150,7 +150,7 @@ impl LocalModel {
                 let shares = self.snapshot().distribution(batch);
                 Ok((shares.map_err(anyhow::Error::msg)?, scores))
             }
-            Outputs::Probabilities(_) | Outputs::Values(_) => {
+            Outputs::Probabilities(_) | Outputs::Decisions { .. } | Outputs::Values(_) => {
                 bail!("only a bandit has a policy")
             }
         }
@@ -263,6 +263,7 @@ fn prediction_id(row: u64) -> PredictionId {
 pub(crate) fn answer(outputs: &Outputs) -> Target {
     match outputs {
         Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),
+        Outputs::Decisions { chosen, .. } => Target::Name(chosen[0]),
         Outputs::Values(values) => Target::Value(f64::from(values[0])),
         Outputs::Actions { chosen, .. } => Target::Name(chosen[0]),
     }

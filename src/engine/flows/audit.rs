@@ -193,7 +193,7 @@ pub(crate) fn first(
 /// The names of the places of one row's answer, as far as the description and the answer tell
 /// them.
 fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, String>) -> Vec<String> {
-    let Outputs::Probabilities(shares) = answer else {
+    let Some(shares) = answer.probabilities() else {
         return described.to_vec();
     };
     let name = |place: usize| {

@@ -243,6 +243,7 @@ fn first_answer(
     };
     match outputs {
         Outputs::Probabilities(shares) => name(argmax(&shares[..shares.len() / n_rows])),
+        Outputs::Decisions { chosen, .. } => name(chosen[0] as usize),
         Outputs::Values(values) => Some(values[0].to_string()),
         Outputs::Actions { scores, .. } => name(argmax(&scores[..scores.len() / n_rows])),
     }

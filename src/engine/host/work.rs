@@ -58,6 +58,10 @@ pub enum Accepted {
 pub(crate) fn prediction_bytes(prediction: &Prediction) -> usize {
     let outputs = match &prediction.outputs {
         Outputs::Probabilities(values) | Outputs::Values(values) => values.len(),
+        Outputs::Decisions {
+            probabilities,
+            chosen,
+        } => probabilities.len() + chosen.len(),
         Outputs::Actions { scores, .. } => scores.len() + 2 * prediction.ids.len(),
     };
     let ids = size_of_val(prediction.ids.as_slice());

@@ -16,14 +16,15 @@ use super::neighbours::NeighboursLearner;
 use super::output_loss::OutputLoss;
 use super::retention::Retention;
 use crate::event::{Batch, Column};
+use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Foreign};
 use crate::model::{
-    self, Adapters, Device, Encoder, EncoderError, Function, Input, InputKind, LearnerKind, Model,
-    Parameters, Scale, Spec, Target, TextEncoder,
+    self, Adapters, Costs, Device, Encoder, EncoderError, Function, Input, InputKind, LearnerKind,
+    Model, Parameters, Scale, Spec, Target, TextEncoder,
 };
-use rows::embed_again;
+use rows::{embed_again, has_class_shares};
 
 /// The state of a learner of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,8 @@ pub struct Learned {
     first_rows: Option<FirstRows>,
     /// None where [`Spec::retains`] is false.
     retention: Option<Retention>,
+    /// Of classes, from the third revision on.
+    class_shares: Option<ClassShares>,
     kind: Kind,
     n_examples: u64,
     /// The classes or actions known by now, in the order of the outputs.
@@ -104,6 +107,7 @@ impl Learned {
             stores_raw_rows: spec.stores_raw_rows(),
             first_rows: (spec.revision >= 2).then(FirstRows::default),
             retention: spec.retains().then(|| Retention::new(spec)),
+            class_shares: has_class_shares(spec).then(|| ClassShares::new(spec.task.n_outputs())),
             counts: amends_rewards(spec).then(|| OutputCounts::new(spec.task.n_outputs())),
             kind,
             n_examples: 0,
@@ -133,6 +137,7 @@ impl Learned {
         Model {
             spec: spec.clone(),
             names: self.names.clone(),
+            costs: self.costs(spec),
             n_examples: self.n_examples,
             adapters: self.adapters().collect(),
             encoder: self.encoder.clone(),
@@ -146,6 +151,21 @@ impl Learned {
                 },
                 Kind::Neighbours(learner) => Function::Neighbours(learner.nearest.clone()),
             },
+        }
+    }
+
+    /// The cost of missing each class that is known by now, where costs decide.
+    fn costs(&self, spec: &Spec) -> Option<Arc<[f32]>> {
+        match &spec.costs {
+            Costs::None => None,
+            Costs::Given(costs) => {
+                let cost = |name: &String| costs.get(name).map_or(1.0, |cost| *cost as f32);
+                Some(self.names.iter().map(cost).collect())
+            }
+            Costs::Balanced => {
+                let shares = self.class_shares.as_ref()?;
+                Some(shares.costs(self.names.len()).into())
+            }
         }
     }
 
@@ -263,6 +283,10 @@ impl Learned {
         self.stand_in_scales();
         if spec.retains() {
             self.retention.get_or_insert_with(|| Retention::new(spec));
+        }
+        if has_class_shares(spec) {
+            let begin = || ClassShares::new(spec.task.n_outputs());
+            self.class_shares.get_or_insert_with(begin);
         }
         if amends_rewards(spec) {
             self.begin_amending(spec);
@@ -394,6 +418,9 @@ impl Learned {
             newest.amend(before, after);
             self.rescale();
         }
+        if let Some(shares) = &mut self.class_shares {
+            shares.amend(before, after, amendment.n_since);
+        }
         let first_rows = self.first_rows.as_ref();
         let encoded = match first_rows.and_then(|rows| rows.row(amendment.example)) {
             Some(row) => row.clone(),
@@ -491,10 +518,14 @@ impl Learned {
             }
             Outcome::Updated(n_examples) => {
                 self.counts.iter_mut().for_each(|all| all.observe(target));
+                let shares = self.class_shares.iter_mut();
+                shares.for_each(|all| all.observe(target));
                 self.n_examples += n_examples;
             }
             Outcome::Waits | Outcome::Failed(_) => {
                 self.counts.iter_mut().for_each(|all| all.observe(target));
+                let shares = self.class_shares.iter_mut();
+                shares.for_each(|all| all.observe(target));
             }
         }
         outcome

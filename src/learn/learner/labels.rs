@@ -5,7 +5,7 @@
 
 use super::{History, Learner};
 use crate::event::{Outputs, Prediction, Signal};
-use crate::model::{Spec, Target, Task, argmax};
+use crate::model::{Spec, Target, Task, answered_class};
 
 /// From this revision on an answer without labels is judged by those of the state that gave it.
 const BY_LABEL: u32 = 2;
@@ -39,12 +39,12 @@ impl Learner {
 
     /// Right or wrong by the name of a label, which may have no place now.
     fn score_by_name(&self, prediction: &Prediction, row: usize, label: &str) -> Option<f64> {
-        let Outputs::Probabilities(all) = &prediction.outputs else {
+        let Some(all) = prediction.outputs.probabilities() else {
             let best = self.spec.task.index(label)?;
             return self.score(prediction, row, Target::BestAction(best));
         };
         let width = all.len() / prediction.batch.n_rows;
-        let place = argmax(&all[row * width..(row + 1) * width]);
+        let place = answered_class(&prediction.outputs, row, width)?;
         let right = self.is_right(prediction, place, label);
         right.map(|right| f64::from(u8::from(right)))
     }
@@ -54,7 +54,7 @@ impl Learner {
     fn score(&self, prediction: &Prediction, row: usize, target: Target) -> Option<f64> {
         let right = |right: bool| f64::from(u8::from(right));
         match (&prediction.outputs, target) {
-            (Outputs::Probabilities(_), Target::Class(class)) => {
+            (Outputs::Probabilities(_) | Outputs::Decisions { .. }, Target::Class(class)) => {
                 let label = &self.learned.names()[class as usize];
                 self.score_by_name(prediction, row, label)
             }
@@ -92,7 +92,7 @@ impl Learner {
     /// A prediction may wait whose answer was journaled without its label.
     pub(super) fn note_unlabelled(&mut self, prediction: &Prediction) {
         let unlabelled = prediction.labels.is_empty() && self.takes_new_labels();
-        if unlabelled && matches!(prediction.outputs, Outputs::Probabilities(_)) {
+        if unlabelled && prediction.outputs.probabilities().is_some() {
             self.stream.places.wait(self.stream.position);
         }
         let oldest = self.accounts.pending.oldest_position();

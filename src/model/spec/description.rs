@@ -5,7 +5,7 @@
 
 use super::error::Error;
 use super::input::{Input, InputKind, LowRank, Pinned};
-use super::learning::{Gradient, LearnerKind, Memory};
+use super::learning::{Costs, Gradient, LearnerKind, Memory};
 use super::limits::{Cadence, JournalLimits};
 use super::policy::Policy;
 use super::revision::RETAINS;
@@ -23,6 +23,8 @@ pub struct Spec {
     pub inputs: Vec<Input>,
     /// How it learns.
     pub learner: LearnerKind,
+    /// How its classes are answered.
+    pub costs: Costs,
     /// Its memory.
     pub memory: Memory,
     /// How a bandit chooses.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: settings are data; the learners give them their meaning.
 
+use std::collections::BTreeMap;
+
 use super::input::Pinned;
 
 /// How a model learns.
@@ -26,6 +28,18 @@ pub enum Keep {
     Balanced,
     /// The answer is the one that keeps best.
     Everything,
+}
+
+/// How the answer of a classifier follows from its probabilities.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Costs {
+    /// The likeliest class is answered.
+    #[default]
+    None,
+    /// Missing a class costs the more, the rarer it is.
+    Balanced,
+    /// The cost of missing a class, by its name; 1 of the others.
+    Given(BTreeMap<String, f64>),
 }
 
 /// Settings of `kind = "neighbours"`.

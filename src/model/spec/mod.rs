@@ -23,7 +23,7 @@ pub(crate) use input::Input;
 pub(crate) use input::N_CALENDAR;
 pub use input::{InputKind, LowRank, Pinned, Times};
 pub(crate) use learning::{Analytic, Gradient, Neighbourhood, Optimizer, Strategy};
-pub use learning::{Keep, LearnerKind};
+pub use learning::{Costs, Keep, LearnerKind};
 pub(crate) use limits::JournalLimits;
 pub use limits::OrderedLimits;
 pub(crate) use parse::named::{Named, NamedEncoder};

@@ -1,5 +1,6 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
+mod costs;
 mod inputs;
 mod journal;
 mod learner;
@@ -22,6 +23,7 @@ use super::limits::{Cadence, OrderedLimits};
 use super::revision::REVISION;
 use super::rows::RowFormat;
 use super::task::Task;
+use costs::costs;
 use inputs::inputs;
 use journal::{apply, journal};
 use learner::{learner, memory};
@@ -108,6 +110,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         task: task(&raw)?,
         inputs,
         learner,
+        costs: costs(&raw, revision)?,
         memory: memory(&raw.memory, &raw.learner)?,
         policy,
         rewards: rewards(&raw.task, &raw.feedback, revision)?,

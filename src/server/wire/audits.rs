@@ -152,6 +152,15 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
             names: names.to_vec(),
             values: shares.clone(),
         },
+        Outputs::Decisions {
+            probabilities,
+            chosen,
+        } => Output {
+            answer: name(chosen[0] as usize),
+            propensity: None,
+            names: names.to_vec(),
+            values: probabilities.clone(),
+        },
         Outputs::Values(values) => Output {
             answer: values[0].to_string(),
             propensity: None,

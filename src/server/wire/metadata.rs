@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::outputs::Output;
-use crate::model::{Input, InputKind, Model, RowFormat, Task};
+use crate::model::{Costs, Input, InputKind, Model, RowFormat, Task};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
 
@@ -95,6 +95,12 @@ fn properties(model: &Model) -> HashMap<String, String> {
     properties.insert(key.to_owned(), names.to_string());
     if let Task::Classification { classes_max, .. } = spec.task {
         properties.insert("classes_max".to_owned(), classes_max.to_string());
+        let label = match spec.costs {
+            Costs::None => "likeliest",
+            Costs::Balanced => "balanced",
+            Costs::Given(_) => "costs",
+        };
+        properties.insert("label".to_owned(), label.to_owned());
     }
     properties
 }

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::texts;
 use crate::engine::Answer;
 use crate::event::Outputs;
-use crate::model::{Task, argmax};
+use crate::model::{Task, answered_class};
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferRequestedOutputTensor;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
@@ -137,6 +137,7 @@ pub(in crate::server) fn response(
 fn n_rows(names: &[String], outputs: &Outputs) -> usize {
     match outputs {
         Outputs::Probabilities(values) => values.len() / names.len(),
+        Outputs::Decisions { chosen, .. } => chosen.len(),
         Outputs::Values(values) => values.len(),
         Outputs::Actions { chosen, .. } => chosen.len(),
     }
@@ -144,14 +145,21 @@ fn n_rows(names: &[String], outputs: &Outputs) -> usize {
 
 fn values(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
     match (output, outputs) {
-        (Output::Label, Outputs::Probabilities(values)) => {
-            let rows = values.chunks_exact(names.len());
-            texts::write(rows.map(|row| names[argmax(row)].as_str()))
+        (Output::Label, Outputs::Probabilities(_) | Outputs::Decisions { .. }) => {
+            let answered = |row| answered_class(outputs, row, names.len());
+            texts::write((0..).map_while(answered).map(|place| names[place].as_str()))
         }
         (Output::Action, Outputs::Actions { chosen, .. }) => {
             texts::write(chosen.iter().map(|&action| names[action as usize].as_str()))
         }
         (Output::Probabilities, Outputs::Probabilities(values))
+        | (
+            Output::Probabilities,
+            Outputs::Decisions {
+                probabilities: values,
+                ..
+            },
+        )
         | (Output::Value, Outputs::Values(values))
         | (
             Output::Propensity,

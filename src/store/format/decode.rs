@@ -81,10 +81,19 @@ fn prediction(rest: &mut Rest, format: u8) -> Result<Prediction, Malformed> {
         return Err(Malformed(format!("{n_ids} ids for {n_rows} rows")));
     }
     check_outputs(&outputs, batch.n_rows)?;
+    let is_decided = matches!(outputs, Outputs::Decisions { .. });
+    if is_decided != (format == 3) {
+        let what = format!("costs decide in format version 3 alone, not in {format}");
+        return Err(Malformed(what));
+    }
     let labels = match format {
         1 => BTreeMap::new(),
         _ => labels(rest)?,
     };
+    if format == 2 && labels.is_empty() {
+        let what = "no label; an entry without labels is of format version 1";
+        return Err(Malformed(what.to_owned()));
+    }
     Ok(Prediction {
         ids,
         batch,
@@ -108,13 +117,7 @@ fn labels(rest: &mut Rest) -> Result<BTreeMap<u32, String>, Malformed> {
         }
         labels.insert(place, label);
     }
-    if labels.is_empty() {
-        Err(Malformed(
-            "no label; an entry without labels is of format version 1".to_owned(),
-        ))
-    } else {
-        Ok(labels)
-    }
+    Ok(labels)
 }
 
 fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
@@ -125,6 +128,10 @@ fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
             chosen: rest.list(u32::from_le_bytes)?,
             propensities: rest.list(f32::from_le_bytes)?,
             scores: rest.list(f32::from_le_bytes)?,
+        }),
+        4 => Ok(Outputs::Decisions {
+            probabilities: rest.list(f32::from_le_bytes)?,
+            chosen: rest.list(u32::from_le_bytes)?,
         }),
         tag => Err(unknown("outputs", tag)),
     }
@@ -404,8 +411,8 @@ mod tests {
         check(17, 1, "unknown kind 17;");
         check(0, 1, "unknown kind 0;");
         check(3, 2, "kind 3 has format version 2, expected at most 1;");
-        check(2, 3, "kind 2 has format version 3, expected at most 2;");
-        check(2, 0, "kind 2 has format version 0, expected at most 2;");
+        check(2, 4, "kind 2 has format version 4, expected at most 3;");
+        check(2, 0, "kind 2 has format version 0, expected at most 3;");
     }
 
     #[test]

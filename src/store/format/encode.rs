@@ -3,6 +3,7 @@
 //! Invariant: the same event always makes the same bytes; an event that could not be read back
 //! is refused.
 
+use super::kinds::format_of_prediction;
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Order, Outputs,
@@ -65,7 +66,7 @@ fn put_prediction(out: &mut Vec<u8>, prediction: &Prediction) -> Result<(), Malf
     put_u64(out, prediction.position);
     put_outputs(out, &prediction.outputs)?;
     put_batch(out, &prediction.batch)?;
-    if !prediction.labels.is_empty() {
+    if format_of_prediction(prediction) > 1 {
         put_length(out, prediction.labels.len())?;
         for (place, label) in &prediction.labels {
             out.extend_from_slice(&place.to_le_bytes());
@@ -94,6 +95,14 @@ fn put_outputs(out: &mut Vec<u8>, outputs: &Outputs) -> Result<(), Malformed> {
             put_list(out, chosen, u32::to_le_bytes)?;
             put_list(out, propensities, f32::to_le_bytes)?;
             put_list(out, scores, f32::to_le_bytes)
+        }
+        Outputs::Decisions {
+            probabilities,
+            chosen,
+        } => {
+            out.push(4);
+            put_list(out, probabilities, f32::to_le_bytes)?;
+            put_list(out, chosen, u32::to_le_bytes)
         }
     }
 }

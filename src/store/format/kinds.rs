@@ -2,12 +2,13 @@
 //!
 //! Invariant: a number that a released version wrote is never given to another kind.
 
-use crate::event::{Event, Kind};
+use crate::event::{Event, Kind, Outputs, Prediction};
 
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
-        2 | 16 => 2,
+        2 => 3,
+        16 => 2,
         _ => 1,
     }
 }
@@ -15,8 +16,17 @@ pub(super) fn newest_format(kind: u8) -> u8 {
 /// The format version in which [`encode`](super::encode()) writes an event: the oldest that can.
 pub(in crate::store) fn format(event: &Event) -> u8 {
     match event {
-        Event::Prediction(prediction) if !prediction.labels.is_empty() => 2,
+        Event::Prediction(prediction) => format_of_prediction(prediction),
         Event::Version(version) if version.tallies.is_some() => 2,
+        _ => 1,
+    }
+}
+
+/// The same of a prediction: 2 has labels, 3 an answer that costs decide, with labels or none.
+pub(super) fn format_of_prediction(prediction: &Prediction) -> u8 {
+    match prediction.outputs {
+        Outputs::Decisions { .. } => 3,
+        _ if !prediction.labels.is_empty() => 2,
         _ => 1,
     }
 }

@@ -104,6 +104,23 @@ fn predictions_by_output() -> Vec<Sample> {
              01000000 00000000 \
              01000000 01000000 02000000 c3a9",
         ),
+        (
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(1)],
+                batch: one_row(vec![]),
+                outputs: Outputs::Decisions {
+                    probabilities: vec![0.75, 0.25],
+                    chosen: vec![1],
+                },
+                labels: BTreeMap::new(),
+                version: 1,
+                position: 2,
+            }),
+            "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
+             04 02000000 0000403f 0000803e 01000000 01000000 \
+             01000000 00000000 \
+             00000000",
+        ),
     ]
 }
 
@@ -418,6 +435,12 @@ fn batches(n_rows: usize) -> impl Strategy<Value = Batch> {
 fn predictions(n_rows: usize) -> impl Strategy<Value = Event> {
     let outputs = prop_oneof![
         f32s(n_rows * 2).prop_map(Outputs::Probabilities),
+        (f32s(n_rows * 2), prop::collection::vec(0..2u32, n_rows)).prop_map(
+            |(probabilities, chosen)| Outputs::Decisions {
+                probabilities,
+                chosen
+            }
+        ),
         f32s(n_rows).prop_map(Outputs::Values),
         (
             prop::collection::vec(any::<u32>(), n_rows),

@@ -34,6 +34,16 @@ pub(super) fn check_batch(batch: &Batch) -> Result<(), Malformed> {
 pub(super) fn check_outputs(outputs: &Outputs, n_rows: usize) -> Result<(), Malformed> {
     let fits = match outputs {
         Outputs::Probabilities(values) => values.len().is_multiple_of(n_rows),
+        Outputs::Decisions {
+            probabilities,
+            chosen,
+        } => {
+            let n_classes = probabilities.len() / n_rows;
+            let is_class = |place: &u32| (*place as usize) < n_classes;
+            probabilities.len().is_multiple_of(n_rows)
+                && chosen.len() == n_rows
+                && chosen.iter().all(is_class)
+        }
         Outputs::Values(values) => values.len() == n_rows,
         Outputs::Actions {
             chosen,

@@ -158,7 +158,11 @@ impl Stretch {
 /// Every answer is one that a caller can use.
 fn check_sane(case: &Case, outputs: &Outputs) {
     let sane = match outputs {
-        Outputs::Probabilities(shares) => {
+        Outputs::Probabilities(shares)
+        | Outputs::Decisions {
+            probabilities: shares,
+            ..
+        } => {
             let total: f32 = shares.iter().sum();
             shares.iter().all(|share| (0.0..=1.0).contains(share)) && (total - 1.0).abs() < 1e-4
         }

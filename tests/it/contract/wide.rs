@@ -47,7 +47,10 @@ fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
         let prediction = room.predict(batch);
         let right = |place: u32| f64::from(u8::from((place == 0) == (class == "a")));
         let (score, truth) = match &prediction.outputs {
-            Outputs::Probabilities(p) => (
+            Outputs::Probabilities(p)
+            | Outputs::Decisions {
+                probabilities: p, ..
+            } => (
                 right(u32::from(p[1] > p[0])),
                 Signal::Label(class.to_owned()),
             ),

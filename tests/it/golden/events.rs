@@ -36,6 +36,7 @@ names!(kind, KINDS, Event, {
 });
 names!(outputs, OUTPUTS, Outputs, {
     Outputs::Probabilities(_) => "probabilities",
+    Outputs::Decisions { .. } => "decisions",
     Outputs::Values(_) => "values",
     Outputs::Actions { .. } => "actions",
 });
@@ -172,6 +173,21 @@ pub(super) fn labelled() -> Event {
         batch: batch(2),
         outputs: Outputs::Probabilities(vec![0.0, 1.0, 0.0, 0.25, 0.0, 0.75]),
         labels: BTreeMap::from([(1, "yes".to_owned()), (2, "ü".to_owned())]),
+        version: 1,
+        position: 1,
+    })
+}
+
+/// An answer that costs decide.
+pub(super) fn decided() -> Event {
+    Event::Prediction(Prediction {
+        ids: vec![PredictionId(1), PredictionId(2)],
+        batch: batch(2),
+        outputs: Outputs::Decisions {
+            probabilities: vec![0.75, 0.25, 0.0, 1.0],
+            chosen: vec![1, 1],
+        },
+        labels: BTreeMap::new(),
         version: 1,
         position: 1,
     })

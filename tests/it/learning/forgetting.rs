@@ -58,6 +58,7 @@ fn learn(room: &mut LearnerHarness, batch: Batch, truth: Signal) {
 fn outputs(room: &LearnerHarness, batch: &Batch) -> Vec<f32> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
         Outputs::Probabilities(values) | Outputs::Values(values) => values,
+        Outputs::Decisions { probabilities, .. } => probabilities,
         Outputs::Actions { scores, .. } => scores,
     }
 }

@@ -166,7 +166,14 @@ fn answered<'a>(row: &'a LabelledRow, outputs: &'a Outputs, task: &'a Task) -> A
     let names = task.names();
     let (mut probabilities, mut propensity) = (None, None);
     let answer = match (outputs, answer(outputs)) {
-        (Outputs::Probabilities(shares), Target::Name(place)) => {
+        (
+            Outputs::Probabilities(shares)
+            | Outputs::Decisions {
+                probabilities: shares,
+                ..
+            },
+            Target::Name(place),
+        ) => {
             probabilities = Some((names, &shares[..]));
             names.get(place as usize).cloned().into()
         }
@@ -215,7 +222,7 @@ impl PrequentialEvaluation<'_> {
             };
             model.embed(&mut row.batch)?;
             let (outputs, position) = model.answer(&row)?;
-            if let Outputs::Probabilities(p) = &outputs {
+            if let Some(p) = outputs.probabilities() {
                 run.judge_probabilities(&row, p);
             }
             run.judge(&row, answer(&outputs), position);

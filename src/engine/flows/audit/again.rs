@@ -192,6 +192,13 @@ pub(super) fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
     };
     match outputs {
         Outputs::Probabilities(values) => Outputs::Probabilities(cut(values)),
+        Outputs::Decisions {
+            probabilities,
+            chosen,
+        } => Outputs::Decisions {
+            probabilities: cut(probabilities),
+            chosen: vec![chosen[row]],
+        },
         Outputs::Values(values) => Outputs::Values(cut(values)),
         Outputs::Actions {
             chosen,
@@ -213,6 +220,16 @@ pub(super) fn same_bits(one: &Outputs, other: &Outputs) -> bool {
     match (one, other) {
         (Outputs::Probabilities(one), Outputs::Probabilities(other))
         | (Outputs::Values(one), Outputs::Values(other)) => equal(one, other),
+        (
+            Outputs::Decisions {
+                probabilities,
+                chosen,
+            },
+            Outputs::Decisions {
+                probabilities: other,
+                chosen: other_chosen,
+            },
+        ) => chosen == other_chosen && equal(probabilities, other),
         (
             Outputs::Actions {
                 chosen,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Kind, Learned};
 use crate::event::{Batch, Column};
-use crate::model::{Adapters, Encoded, EncoderError, RawRow, Scales, Spec, TextEncoder};
+use crate::model::{Adapters, Encoded, EncoderError, RawRow, Scales, Spec, Task, TextEncoder};
 
 impl Learned {
     /// Has memories standardise their raw rows by the scales of now, which it returns; none where they
@@ -37,6 +37,11 @@ impl Learned {
             None => (self.encoder.encode(batch, row), None),
         }
     }
+}
+
+/// True if the shares of the classes are learned.
+pub(super) fn has_class_shares(spec: &Spec) -> bool {
+    spec.stores_raw_rows() && matches!(spec.task, Task::Classification { .. })
 }
 
 /// A row whose texts are as the encoders among `encoders` give them with these adapters.

@@ -10,6 +10,7 @@ use super::super::example::amends_rewards;
 use super::super::retention::Retention;
 use super::{Kind, Learned};
 use crate::learn::memory::Form;
+use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Tensors};
@@ -61,6 +62,9 @@ impl Learned {
         if let Some(retention) = &self.retention {
             tensors.nest("retention", retention.save());
         }
+        if let Some(shares) = &self.class_shares {
+            shares.save(&mut tensors);
+        }
         tensors.nest("encoder", self.encoder.save());
         let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
         tensors.put_u32("names.lengths", &[lengths.len()], lengths);
@@ -104,6 +108,10 @@ impl Learned {
         let mut retention = state.unnest("retention");
         if learned.retention.is_some() && !retention.0.is_empty() {
             learned.retention = Some(Retention::load(spec, form, &mut retention)?);
+        }
+        if learned.class_shares.is_some() && state.0.contains_key("class_shares") {
+            let n_outputs = spec.task.n_outputs();
+            learned.class_shares = Some(ClassShares::load(n_outputs, state)?);
         }
         learned.names = Arc::new(load_names(spec, state)?);
         for (place, learner) in learned.adapters.iter_mut().enumerate() {

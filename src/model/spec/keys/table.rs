@@ -206,6 +206,23 @@ pub const KEYS: &[Key] = &[
                   set as well, or whether the answer is the one that keeps best.",
     },
     Key {
+        name: "learner.balanced",
+        values: Values::Bool,
+        default: "false",
+        unit: "",
+        meaning: "For a classification, under rules.revision = 3: whether missing a class costs the \
+                  more, the rarer the class is. The answered label may then be another than the \
+                  likeliest one; probabilities stay as they are.",
+    },
+    Key {
+        name: "learner.costs",
+        values: Values::Table("a table of costs larger than 0 by class, as in { fraud = 20 }"),
+        default: "not set: the likeliest class is answered",
+        unit: "",
+        meaning: "For a classification: the cost of missing each class; 1 for a class that is not \
+                  named. The label answered is the class whose probability times cost is the largest.",
+    },
+    Key {
         name: "learner.optimizer",
         values: Values::Words(&["sgd", "adamw"]),
         default: "sgd",

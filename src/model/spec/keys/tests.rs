@@ -69,6 +69,8 @@ fn the_parser_takes_the_defaults_of_the_table() {
         bandit("learner.kind = 'analytic'\npolicy.kind = 'linucb'", number),
         bandit("policy.kind = 'epsilon'", number),
         bandit("policy.kind = 'softmax'", number),
+        "task = 'classification'\nclasses = ['a', 'b']\n[[input]]\nname = 'x'\nkind = 'number'\n"
+            .to_owned(),
     ];
     let is_in_words = |key: &Key| key.default.is_empty() || key.default.contains(' ');
     // Of these every default is a number, read as those of the other tables are.

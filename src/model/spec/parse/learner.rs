@@ -1,5 +1,7 @@
 //! How a model learns, as described: `[learner]`, `[network]` and `[memory]`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::pins::{Pins, pinned};
@@ -31,6 +33,8 @@ pub(super) struct RawLearner {
     features: Option<u64>,
     forgetting: Option<f64>,
     ridge: Option<f64>,
+    pub(super) balanced: Option<bool>,
+    pub(super) costs: Option<BTreeMap<String, f64>>,
 }
 
 #[derive(Default, Deserialize)]
