@@ -47,6 +47,9 @@ const FILES: [&str; 8] = [
     "bananas",
 ];
 
+/// Files of values to be predicted.
+const VALUES: [&str; 4] = ["sftemps", "air", "nyse", "diamonds"];
+
 /// Where streams are written, and how long they may be.
 struct Bench {
     folder: tempfile::TempDir,
@@ -75,7 +78,8 @@ fn main() -> Result<()> {
     println!("stream                       progressive  retention   afterwards   rows/CPU s");
     bench.images()?;
     bench.texts()?;
-    bench.files()
+    bench.files()?;
+    bench.values()
 }
 
 impl Bench {
@@ -175,36 +179,75 @@ impl Bench {
         Ok(())
     }
 
+    /// The streams of values, in their own order.
+    fn values(&self) -> Result<()> {
+        let Some(data) = &self.data else {
+            return Ok(());
+        };
+        println!(
+            "stream                        abs. error   no change  season ago     covered   rows/CPU s"
+        );
+        for name in VALUES.iter().filter(|name| self.wants(name)) {
+            let rows = String::from_utf8(data::unpacked(&data.join(format!("{name}.csv.gz")))?)?;
+            let scores = self.scores(name, &rows, "value", None)?;
+            let keys = [
+                "mean_absolute_error",
+                "no_change_absolute_error",
+                "seasonal_no_change_absolute_error",
+                "interval_coverage",
+            ];
+            print(name, &scores, &keys)?;
+        }
+        Ok(())
+    }
+
     /// Drafts a model for the rows, evaluates it, and prints a line.
     fn report(&self, name: &str, rows: &str, afterwards: Option<&str>) -> Result<()> {
+        let scores = self.scores(name, rows, "label", afterwards)?;
+        let keys = ["progressive_accuracy", "retention", "test_accuracy"];
+        print(name, &scores, &keys)
+    }
+
+    /// Drafts a model for the rows, and evaluates it.
+    fn scores(
+        &self,
+        name: &str,
+        rows: &str,
+        target: &str,
+        afterwards: Option<&str>,
+    ) -> Result<Value> {
         let folder = self.folder.path().join(name);
         std::fs::create_dir(&folder)?;
         let (file, tested) = (folder.join("rows.csv"), folder.join("test.csv"));
         std::fs::write(&file, rows)?;
         let models = folder.join("models");
-        let draft = ["init", "model", "--target", "label", "--models"];
+        let draft = ["init", "model", "--target", target, "--models"];
         run(Command::new(PROGRAM).args(draft).args([&models, &file]))?;
         let mut evaluate = Command::new(PROGRAM);
-        evaluate.args(["evaluate", "--json", "--target", "label"]);
+        evaluate.args(["evaluate", "--json", "--target", target]);
         evaluate.args([&models.join("model"), &file]);
         if let Some(afterwards) = afterwards {
             std::fs::write(&tested, afterwards)?;
             evaluate.arg("--test").arg(&tested);
         }
-        let scores: Value = serde_json::from_str(&run(&mut evaluate)?)?;
-        let shown = |key: &str| {
-            let value = scores[key].as_f64();
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
-        };
-        let rate = scores["examples"].as_f64().context("examples")?
-            / scores["cpu_seconds"].as_f64().context("cpu_seconds")?;
-        let mut line = format!("{name:<28}");
-        for key in ["progressive_accuracy", "retention", "test_accuracy"] {
-            write!(line, " {:>11}", shown(key))?;
-        }
-        println!("{line} {rate:>12.0}");
-        Ok(())
+        Ok(serde_json::from_str(&run(&mut evaluate)?)?)
     }
+}
+
+/// Prints the scores of these names, and the rows a second of processor time.
+fn print(name: &str, scores: &Value, keys: &[&str]) -> Result<()> {
+    let shown = |key: &str| {
+        let value = scores[key].as_f64();
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+    };
+    let rate = scores["examples"].as_f64().context("examples")?
+        / scores["cpu_seconds"].as_f64().context("cpu_seconds")?;
+    let mut line = format!("{name:<28}");
+    for key in keys {
+        write!(line, " {:>11}", shown(key))?;
+    }
+    println!("{line} {rate:>12.0}");
+    Ok(())
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_perennial");

@@ -10,3 +10,4 @@ mod probabilities;
 pub(super) mod report;
 pub(super) mod scores;
 pub(super) mod usable;
+mod value_scores;

@@ -62,6 +62,7 @@ pub(crate) struct DueFeedback<K> {
     /// The label, value or reward.
     pub signal: Signal,
     truth: Target,
+    answer: Target,
 }
 
 /// The state of a run.
@@ -125,6 +126,7 @@ impl<K> PrequentialRun<K> {
                 key,
                 signal,
                 truth,
+                answer,
             });
         }
         let (n_rows, score, started) = (self.n_rows, self.scores.score(), self.started);
@@ -165,7 +167,7 @@ impl<K> PrequentialRun<K> {
             return None;
         }
         let due = self.waiting.pop_front()?;
-        self.scores.note_delivered(due.truth);
+        self.scores.note_delivered(due.truth, due.answer);
         Some(due)
     }
 

@@ -152,6 +152,9 @@ impl RunReport {
         for (name, score) in self.class_scores() {
             put(name, score.into());
         }
+        for (name, score) in self.value_scores() {
+            put(name, score.into());
+        }
         if let Some(retention) = self.retention {
             put("retention", retention.into());
         }
@@ -202,6 +205,23 @@ impl RunReport {
             ("brier_score", p.brier()),
             ("calibration_error", p.calibration_error()),
             ("auc", p.auc()),
+        ];
+        let known = all.into_iter();
+        known
+            .filter_map(|(name, score)| Some((name, score?)))
+            .collect()
+    }
+
+    /// The scores of a regression beside its absolute error, those that there are.
+    fn value_scores(&self) -> Vec<(&'static str, f64)> {
+        let values = self.scores.values();
+        let (interval, season) = (values.interval(), values.season());
+        let all = [
+            ("root_mean_squared_error", values.root_mean_square()),
+            ("interval_coverage", interval.map(|one| one[0])),
+            ("interval_width", interval.map(|one| one[1])),
+            ("seasonal_no_change_absolute_error", season.map(|one| one.1)),
+            ("season", season.map(|one| one.0 as f64)),
         ];
         let known = all.into_iter();
         known

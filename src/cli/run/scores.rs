@@ -9,6 +9,7 @@ use perennial::model::Task;
 
 use super::curve::Curve;
 use super::probabilities::ProbabilityScores;
+use super::value_scores::ValueScores;
 use crate::cli::rows::target::Target;
 
 /// A longer stream is also scored over this many of its last examples.
@@ -125,6 +126,7 @@ pub(crate) struct Scores {
     curve: Curve,
     no_change_curve: Curve,
     probabilities: ProbabilityScores,
+    values: ValueScores,
     retention_curve: Curve,
     n_retained: u64,
     /// By the place of a class or an action; none for values.
@@ -147,6 +149,9 @@ impl Scores {
             self.class(truth).count += 1;
             self.class(answer).answered += 1;
             self.class(truth).right += u64::from(truth == answer);
+        }
+        if let (Target::Value(truth), Target::Value(answer)) = (truth, answer) {
+            self.values.judge(truth, answer);
         }
         self.last_tenth.push_back(score);
         if self.last_tenth.len() as u64 > self.mean.n.div_ceil(10) {
@@ -173,9 +178,13 @@ impl Scores {
         &mut self.classes[place]
     }
 
-    /// Notes that a label was fed back: the no-change line repeats it from here on.
-    pub(crate) fn note_delivered(&mut self, label: Target) {
+    /// Notes that a label was fed back, of a row with this answer: the no-change line repeats it from
+    /// here on.
+    pub(crate) fn note_delivered(&mut self, label: Target, answer: Target) {
         self.newest = Some(label);
+        if let (Target::Value(label), Target::Value(answer)) = (label, answer) {
+            self.values.note_known(label, answer);
+        }
     }
 
     /// The number of scored examples.
@@ -222,6 +231,11 @@ impl Scores {
     /// The scores of the probabilities.
     pub(crate) fn probabilities(&self) -> &ProbabilityScores {
         &self.probabilities
+    }
+
+    /// The scores of values beside their absolute error.
+    pub(crate) fn values(&self) -> &ValueScores {
+        &self.values
     }
 
     /// The score of always answering the commonest class, in hindsight.
@@ -285,7 +299,7 @@ mod tests {
         let mut scores = Scores::default();
         for (&truth, &answer) in truths.iter().zip(answers) {
             scores.judge(Target::Name(truth), Target::Name(answer));
-            scores.note_delivered(Target::Name(truth));
+            scores.note_delivered(Target::Name(truth), Target::Name(answer));
         }
         scores
     }
@@ -350,7 +364,7 @@ mod tests {
         let mut scores = Scores::default();
         for (truth, answer) in [(1.0, 0.0), (4.0, 1.0)] {
             scores.judge(Target::Value(truth), Target::Value(answer));
-            scores.note_delivered(Target::Value(truth));
+            scores.note_delivered(Target::Value(truth), Target::Value(answer));
         }
         assert_eq!(scores.score(), Some(2.0));
         assert_eq!(scores.last_tenth(), Some(3.0));
