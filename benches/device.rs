@@ -68,6 +68,7 @@ fn rows(n_rows: usize) -> Vec<Encoded> {
     let row = |row: usize| Encoded {
         dense: (0..WIDTHS[0]).map(|i| value(row * 31 + i)).collect(),
         sparse: vec![],
+        past: None,
     };
     (0..n_rows).map(row).collect()
 }

@@ -71,6 +71,7 @@ fn around_centres(width: usize, n_rows: usize, random: &mut Random) -> Vec<Encod
     rows.map(|centre| Encoded {
         dense: row(centre),
         sparse: Vec::new(),
+        past: None,
     })
     .collect()
 }

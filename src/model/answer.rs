@@ -181,8 +181,15 @@ impl Model {
 
     /// The rows of a validated batch, as features.
     pub fn encode(&self, batch: &Batch) -> Vec<Encoded> {
-        let rows = 0..batch.n_rows;
-        rows.map(|row| self.encoder.encode(batch, row)).collect()
+        let series = match &self.function {
+            Function::Portfolio { portfolio, .. } => portfolio.series.as_ref(),
+            _ => None,
+        };
+        let encode = |row| Encoded {
+            past: series.map(|series| Arc::new(series.past(batch, row))),
+            ..self.encoder.encode(batch, row)
+        };
+        (0..batch.n_rows).map(encode).collect()
     }
 
     /// The probability of each action of one row.

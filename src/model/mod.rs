@@ -36,6 +36,8 @@ pub use answer::{Choice, Model, answered_class};
 pub use encoders::error::Error as EncoderError;
 pub use encoders::features::{Encoded, Filters, RawRow, Scales, StoredRow};
 pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
+pub use encoders::past::Past;
+pub(crate) use encoders::past::{PERIODS, RECENT};
 pub use encoders::text::{Adapters, TextEncoder};
 pub(crate) use encoders::text::{EncoderFiles, EncoderWeights};
 pub(crate) use encoders::vector::VectorEncoder;
@@ -54,7 +56,10 @@ pub(crate) use predictors::portfolio::{
     Kept, KeptAnswers, Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log,
     logistic_share,
 };
-pub(crate) use predictors::ridge::{Form, Posterior, RandomFeatures, Ridge, RidgeWeights};
+pub(crate) use predictors::ridge::{
+    Form, LogRidge, Posterior, RandomFeatures, Ridge, RidgeWeights,
+};
+pub(crate) use predictors::series::{REGRESSIONS, Ring, Series};
 pub use spec::keys;
 pub(crate) use spec::{
     Aggregate, Analytic, Gradient, Input, JournalLimits, Named, NamedEncoder, Neighbourhood,
@@ -62,5 +67,6 @@ pub(crate) use spec::{
 };
 pub use spec::{
     Costs, Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank,
-    OrderedLimits, Pinned, REVISION, RowFormat, Spec, Task, TimeFormat, Times, rfc_3339_of,
+    OrderedLimits, Pinned, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times,
+    rfc_3339_of,
 };

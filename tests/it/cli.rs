@@ -77,6 +77,54 @@ fn p2_stream_equals_evaluate_exactly() {
     refused(&[&args[..], &["--models", models]].concat(), "model.toml");
 }
 
+/// Values of three stores as a file, with what the store sold on the same day a week ago.
+fn sales(workspace: &Workspace) -> PathBuf {
+    let mut lines = "store,x,target\n".to_owned();
+    for (index, (batch, _)) in rows(300, 0.4).enumerate() {
+        let Column::Numbers(x) = &batch.columns[0] else {
+            panic!("a number")
+        };
+        let (store, day) = (index % 3, index / 3);
+        let value = (10 * store + [0, 1, 0, 2, 3, 6, 5][day % 7]) as f64 + 0.1 * x[0];
+        lines += &format!("store-{store},{},{value}\n", x[0]);
+    }
+    let path = workspace.data().with_file_name("sales.csv");
+    fs::write(&path, lines).expect("a file of rows");
+    path
+}
+
+#[test]
+fn p2_stream_equals_evaluate_exactly_for_series_and_late_values() {
+    let toml = "task = \"regression\"\n[[input]]\nname = \"store\"\nkind = \"category\"\n\
+        [[input]]\nname = \"x\"\nkind = \"number\"\n[series]\nkey = \"store\"\n";
+    for delay in ["0", "10"] {
+        let workspace = Workspace::new(&[("m", toml)]);
+        let (folder, rows) = (workspace.models().join("m"), sales(&workspace));
+        let rows = [text(&rows), "--target", "target", "--delay", delay];
+        let alone = json(&[&["evaluate", text(&folder)][..], &rows, &["--json"]].concat());
+        let server = Server::of(&workspace);
+        let served = server.json(&[&["stream", "m"][..], &rows].concat());
+        server.stop();
+        for key in [
+            "examples",
+            "mean_absolute_error",
+            "no_change_absolute_error",
+            "root_mean_squared_error",
+            "interval_coverage",
+            "interval_width",
+            "seasonal_no_change_absolute_error",
+            "season",
+            "members",
+        ] {
+            assert_eq!(served[key], alone[key], "{key}, {delay}");
+            assert!(!alone[key].is_null(), "{key}: {alone}");
+        }
+        assert_eq!(alone["season"], 21.0);
+        let score = |key: &str| alone[key].as_f64().expect("a number");
+        assert!(score("mean_absolute_error") < 0.5 * score("no_change_absolute_error"));
+    }
+}
+
 #[test]
 fn p2_stream_equals_evaluate_exactly_for_a_network() {
     let workspace = Workspace::new(&[("m", &gradient("adamw", "8", "der++"))]);

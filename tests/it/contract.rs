@@ -6,6 +6,7 @@ mod bursts;
 mod hostile;
 mod labels;
 mod outliers;
+mod past;
 mod policies;
 mod relabelled;
 mod restored;

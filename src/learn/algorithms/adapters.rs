@@ -115,6 +115,7 @@ impl AdapterLearner {
             row: StoredRow::Encoded(Encoded {
                 dense: Vec::new(),
                 sparse: tokens.into_iter().map(|token| (token, 1.0)).collect(),
+                past: None,
             }),
             target,
             example,

@@ -7,6 +7,8 @@ mod answers;
 mod error_scale;
 mod kept;
 mod linear_members;
+mod log_ridge;
+mod past;
 mod pool;
 mod saved;
 
@@ -17,14 +19,18 @@ use super::example::{Known, amends_rewards};
 use super::gradient::GradientLearner;
 use super::output_loss::OutputLoss;
 use super::retention::Asked;
+use crate::event::{Batch, Prediction, PredictionId};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
-    self, Encoded, LearnerKind, Member, MemberOutputs, Network, NoChange, Portfolio, RidgeWeights,
-    Scale, Scales, Spec, Target, Task, argmax,
+    self, Encoded, LearnerKind, Member, MemberOutputs, Network, NoChange, Past, Portfolio,
+    RidgeWeights, Scale, Scales, Spec, Target, Task, argmax,
 };
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
 use kept::Evidence;
+use log_ridge::LogLearner;
+use past::PastLearner;
+use pool::Wanted;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
@@ -34,6 +40,10 @@ const RIDGE: f64 = 1.0;
 /// at most this many full losses.
 const REWARD_ERROR: f32 = 2.5;
 const REWARD_LOSS_MAX: f32 = 4.0;
+/// The loss of a value is this at most where members see its past: so much that a few rows after a
+/// shift of the level decide who is believed. 1 takes nine rows to follow a shift of 400 deviations,
+/// this one three, and 6 is worse where errors are rare and large (sftemps, first 4,000 rows).
+const LOSS_MAX: f64 = 4.0;
 /// Every action is expected to earn this part of the range at least, of what another did not.
 const LEAST_EXPECTED: f32 = 0.01;
 
@@ -50,6 +60,10 @@ pub(crate) struct AutoLearner {
     length: [f64; 2],
     /// Of the members of a regression.
     error_scale: ErrorScale,
+    /// What the member learns of the logarithm of a value.
+    log_ridge: Option<Box<LogLearner>>,
+    /// What the members learn that see the past of the target.
+    past: Option<Box<PastLearner>>,
     /// Of the learning rules.
     revision: u32,
     /// Rows of a bandit, for amending a reward; none under the first revision.
@@ -92,6 +106,12 @@ impl AutoLearner {
             network: network.map(|s| Box::new(GradientLearner::new(&replaying(spec), s, n_seen))),
             length: [0.0, 0.0],
             error_scale: ErrorScale::new(portfolio.pool.weights.len()),
+            log_ridge: (portfolio.log_ridge.is_some())
+                .then(|| Box::new(LogLearner::new(recursion(1.0, 1).settings()))),
+            past: portfolio
+                .series
+                .as_ref()
+                .map(|series| Box::new(PastLearner::new(series))),
             revision: spec.revision,
             likeness: amends_rewards(spec).then(Likeness::default),
             answers: (spec.revision >= 2).then(Answers::default),
@@ -187,7 +207,14 @@ impl AutoLearner {
         scores.extend_from_slice(&earned[..n_members]);
         let mixed = self.portfolio.mix(&member_outputs);
         self.observe_kept(&member_outputs, target, Evidence::New);
-        pool::observe(&mut self.portfolio, &member_outputs, &losses, target, scale);
+        let wanted = self.wanted(target, scale);
+        pool::observe(
+            &mut self.portfolio,
+            &member_outputs,
+            &losses,
+            target,
+            wanted,
+        );
         let member_outputs = &mut { member_outputs };
         self.widen(row, member_outputs, target);
         if let Some(likeness) = &mut self.likeness {
@@ -197,11 +224,17 @@ impl AutoLearner {
         self.learn_ridges(member_outputs, target, scale);
         self.learn_network(row, known, scale);
         if let Target::Value(value) = target {
-            let wanted = scale.distance(value);
+            let wanted = self.portfolio.wanted(value, scale);
             let answered = member_outputs.outputs.iter().chain(&mixed);
             self.error_scale
                 .observe(answered.map(|answered| answered - wanted));
         }
+        self.remember(row, known);
+        true
+    }
+
+    /// Keeps an example in the members that store what came.
+    fn remember(&mut self, row: &Encoded, known: Known) {
         let portfolio = &mut self.portfolio;
         if !known.is_anchor && !portfolio.plan.windows().is_empty() {
             match known.raw {
@@ -209,11 +242,13 @@ impl AutoLearner {
                 None => portfolio.memory.push(row, known.remembered()),
             }
         }
-        portfolio.base_rates.observe(target);
-        if let Some(last) = &mut portfolio.no_change {
-            learn_no_change(last, target);
+        if let (Some(past), Some(series)) = (&mut self.past, &mut portfolio.series) {
+            past.observe(series, row, known);
         }
-        true
+        portfolio.base_rates.observe(known.target);
+        if let Some(last) = &mut portfolio.no_change {
+            learn_no_change(last, known.target);
+        }
     }
 
     /// Asks an anchor of the retention set: whether the model's answer is right, and each member's;
@@ -242,6 +277,55 @@ impl AutoLearner {
         let right = all.map(|outputs| argmax(outputs) == class).collect();
         self.observe_kept(&outputs, Target::Class(anchor.class), Evidence::Anchor);
         Some(right)
+    }
+
+    /// Where a value stands, and how far from it the stack may be.
+    fn wanted(&self, target: Target, scale: &Scale) -> Wanted {
+        match target {
+            Target::Value(value) => Wanted {
+                value: self.portfolio.wanted(value, scale),
+                reach: match &self.past {
+                    Some(_) => self.error_scale.reach(),
+                    None => f32::INFINITY,
+                },
+            },
+            _ => Wanted::default(),
+        }
+    }
+
+    /// Keeps the pasts of rows that are asked, until they are learned.
+    pub(crate) fn note_asked(&mut self, prediction: &Prediction) {
+        if let (Some(past), Some(series)) = (&mut self.past, &self.portfolio.series) {
+            past.note_asked(series, prediction);
+        }
+    }
+
+    /// The row of this prediction is learned.
+    pub(crate) fn forget_asked(&mut self, id: PredictionId) {
+        self.past.iter_mut().for_each(|past| past.forget(id));
+    }
+
+    /// The past of row `row` of `batch`, as it was when it was asked; as it is now of one that was
+    /// not.
+    pub(crate) fn past(
+        &self,
+        batch: &Batch,
+        row: usize,
+        asked: Option<PredictionId>,
+    ) -> Option<Arc<Past>> {
+        let (past, series) = (self.past.as_ref()?, self.portfolio.series.as_ref()?);
+        Some(past.of(series, (batch, row), asked))
+    }
+
+    /// The past of an example that was learned of row `row` of `batch`.
+    pub(crate) fn past_of_example(
+        &self,
+        batch: &Batch,
+        row: usize,
+        example: u64,
+    ) -> Option<Arc<Past>> {
+        let (past, series) = (self.past.as_ref()?, self.portfolio.series.as_ref()?);
+        Some(past.of_example(series, (batch, row), example))
     }
 
     fn observe_kept(&mut self, outputs: &MemberOutputs, target: Target, evidence: Evidence) {
@@ -307,7 +391,11 @@ impl AutoLearner {
             Target::Class(right) | Target::BestAction(right) => {
                 f64::from(u8::from(answer != right as f32))
             }
-            Target::Value(value) => self.error_scale.loss(answer - scale.distance(value)),
+            Target::Value(value) => {
+                let error = answer - self.portfolio.wanted(value, scale);
+                let most = if self.past.is_some() { LOSS_MAX } else { 1.0 };
+                self.error_scale.loss(error, most)
+            }
             Target::Reward { reward, .. } => {
                 let off = (answer - scale.distance(reward)) / REWARD_ERROR;
                 f64::from((off * off).min(REWARD_LOSS_MAX))
@@ -332,9 +420,8 @@ impl AutoLearner {
                 Target::Value(value) => {
                     let member = first + index;
                     let answered = member_outputs.outputs[member];
-                    let error = self
-                        .error_scale
-                        .held(member, answered - scale.distance(value));
+                    let wanted = self.portfolio.wanted(value, scale);
+                    let error = self.error_scale.held(member, answered - wanted);
                     recursions[0].observe(phi, &[answered - error]);
                 }
                 Target::Reward { action, reward } => {
@@ -352,6 +439,10 @@ impl AutoLearner {
                     debug_assert!(taken);
                 }
             }
+        }
+        let log_ridge = (&mut self.log_ridge, &mut self.portfolio.log_ridge);
+        if let ((Some(learner), Some(served)), Target::Value(value)) = (log_ridge, target) {
+            learner.observe(served, phi, value);
         }
         self.learn_exclusive(member_outputs, target);
         self.serve_ridges();
@@ -406,7 +497,10 @@ impl AutoLearner {
 
     fn learn_network(&mut self, row: &Encoded, known: Known, scale: &Scale) {
         if let Some(network) = &mut self.network {
-            let row = self.portfolio.for_network(row).into_owned();
+            let row = Encoded {
+                past: None,
+                ..self.portfolio.for_network(row).into_owned()
+            };
             network.observe(row, known, output_loss(&self.portfolio, scale));
         }
     }

@@ -1,6 +1,7 @@
 //! The learned state of a model, of any kind: restores bring it back, and the digest covers it.
 //!
-//! Invariant: nothing here knows positions, times, versions or which predictions wait.
+//! Invariant: nothing here knows positions, times or versions, and of predictions only what was known
+//! when the newest of them were asked.
 
 mod rows;
 mod saved;
@@ -15,7 +16,7 @@ use super::gradient::GradientLearner;
 use super::neighbours::NeighboursLearner;
 use super::output_loss::OutputLoss;
 use super::retention::Retention;
-use crate::event::{Batch, Column};
+use crate::event::{Batch, Column, Prediction, PredictionId};
 use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
@@ -328,7 +329,15 @@ impl Learned {
         }
     }
 
-    /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
+    /// Notes what is known when the rows of a prediction are asked, for when they are learned.
+    pub(crate) fn note_asked(&mut self, prediction: &Prediction) {
+        if let Kind::Auto(learner) = &mut self.kind {
+            learner.note_asked(prediction);
+        }
+    }
+
+    /// Learns row `row` of `batch`, of the prediction `asked` where it was asked; `scores` receives
+    /// what each member earned before it learned.
     ///
     /// `encoders` are those whose adapters learn, by the place of their input: an example of a text
     /// is its vector by the encoder as it is now, whatever the vector was when the text came.
@@ -336,12 +345,12 @@ impl Learned {
         &mut self,
         batch: &Batch,
         row: usize,
-        target: Target,
+        (target, asked): (Target, Option<PredictionId>),
         encoders: &[Option<Arc<TextEncoder>>],
         scores: &mut Vec<f64>,
     ) -> Outcome {
         if encoders.is_empty() {
-            return self.learn(batch, row, target, scores);
+            return self.learn(batch, row, (target, asked), scores);
         }
         let adapters: Vec<_> = self.adapters().collect();
         let batch = match embed_again(batch.row(row), encoders, &adapters) {
@@ -349,7 +358,7 @@ impl Learned {
             Err(error) => return not_encoded(&error, 1),
         };
         let example = self.next_known();
-        let mut outcome = self.learn(&batch, 0, target, scores);
+        let mut outcome = self.learn(&batch, 0, (target, asked), scores);
         if !matches!(outcome, Outcome::Rejected(_)) {
             let scale = self.target;
             let known = Known {
@@ -422,10 +431,13 @@ impl Learned {
             shares.amend(before, after, amendment.n_since);
         }
         let first_rows = self.first_rows.as_ref();
-        let encoded = match first_rows.and_then(|rows| rows.row(amendment.example)) {
+        let mut encoded = match first_rows.and_then(|rows| rows.row(amendment.example)) {
             Some(row) => row.clone(),
             None => self.encoder.encode(batch, row),
         };
+        if let Kind::Auto(learner) = &self.kind {
+            encoded.past = learner.past_of_example(batch, row, amendment.example);
+        }
         if let Some(retention) = &mut self.retention {
             retention.amend(amendment.example, amendment.after);
         }
@@ -474,7 +486,7 @@ impl Learned {
         &mut self,
         batch: &Batch,
         row: usize,
-        target: Target,
+        (target, asked): (Target, Option<PredictionId>),
         scores: &mut Vec<f64>,
     ) -> Outcome {
         let new = !matches!(target, Target::Correction { .. });
@@ -483,7 +495,11 @@ impl Learned {
         }
         target.observe(self.newest.as_mut().unwrap_or(&mut self.target));
         self.rescale();
-        let (row, raw) = self.encode(batch, row);
+        let past = match &self.kind {
+            Kind::Auto(learner) => learner.past(batch, row, asked),
+            _ => None,
+        };
+        let (mut row, raw) = self.encode(batch, row);
         let example = self.next_known();
         self.ask_anchors();
         let mut is_anchor = false;
@@ -493,6 +509,7 @@ impl Learned {
         if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
             first_rows.observe(example, &row);
         }
+        row.past = past;
         let scale = &self.target;
         let known = Known {
             target,
@@ -506,7 +523,18 @@ impl Learned {
             Kind::Auto(learner) => taken(learner.observe(&row, known, scale, scores), target),
             Kind::Neighbours(learner) => taken(learner.observe(&row, known), target),
         };
-        match outcome {
+        if let (Kind::Auto(learner), Outcome::Updated(_), Some(id)) =
+            (&mut self.kind, &outcome, asked)
+        {
+            learner.forget_asked(id);
+        }
+        self.count(target, &outcome);
+        outcome
+    }
+
+    /// Counts an example, or forgets what was rejected.
+    fn count(&mut self, target: Target, outcome: &Outcome) {
+        match *outcome {
             Outcome::Rejected(n_examples) => {
                 // What waited with it is not learned either.
                 let before = n_examples.saturating_sub(1);
@@ -528,7 +556,6 @@ impl Learned {
                 shares.for_each(|all| all.observe(target));
             }
         }
-        outcome
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
         Encoded {
             dense: vec![x],
             sparse: vec![],
+            past: None,
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Example<'a> {
     pub row: usize,
     /// Who observed it; none of silence.
     pub source: Option<&'a str>,
+    /// The prediction that it was asked by; none of a row that comes with its feedback.
+    pub asked: Option<PredictionId>,
 }
 
 impl Example<'_> {
@@ -25,6 +27,7 @@ impl Example<'_> {
             batch,
             row,
             source: None,
+            asked: None,
         }
     }
 }
@@ -145,9 +148,9 @@ impl Learner {
         let Example { batch, row, .. } = example;
         let mut scores = Vec::new();
         let encoders = &self.encoders.0;
-        let outcome = self
-            .learned
-            .observe(batch, row, target, encoders, &mut scores);
+        let outcome =
+            self.learned
+                .observe(batch, row, (target, example.asked), encoders, &mut scores);
         let names = || {
             self.learned
                 .member_weights()

@@ -95,6 +95,7 @@ impl Learner {
         let held = Held::new(index(target), self.learned.next_number());
         let example = Example {
             source: Some(&feedback.source),
+            asked: Some(id),
             ..Example::new(&prediction.batch, row)
         };
         let fate = self.learn(example, target);
@@ -155,6 +156,7 @@ impl Learner {
         }
         let example = Example {
             source: Some(&feedback.source),
+            asked: Some(id),
             ..Example::new(&prediction.batch, row)
         };
         let fate = match self.learn_label(id, waiting.held_label, example, target) {

@@ -158,6 +158,7 @@ fn hash(seed: u64, number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     fn row(x: f32, n_dense: usize) -> RawRow {
         RawRow {
             vectors: vec![x; n_dense],

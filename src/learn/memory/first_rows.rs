@@ -75,6 +75,7 @@ mod tests {
         let row = |x: u64| Encoded {
             dense: vec![x as f32],
             sparse: vec![],
+            past: None,
         };
         for example in 1..1000 {
             rows.observe(example, &row(example));

@@ -85,6 +85,7 @@ mod tests {
         Encoded {
             dense: dense.to_vec(),
             sparse: vec![(bucket, 1.0)],
+            past: None,
         }
     }
 

@@ -247,6 +247,7 @@ mod tests {
             row: StoredRow::Encoded(Encoded {
                 dense: vec![value],
                 sparse: vec![(target.stratum(), value)],
+                past: None,
             }),
             target,
             example: None,

@@ -181,6 +181,7 @@ impl DenseRows {
             } else {
                 at_encoded += 1;
                 StoredRow::Encoded(Encoded {
+                    past: None,
                     dense: next(&self.dense, n_encoded, at_encoded - 1),
                     sparse: Vec::new(),
                 })
@@ -365,6 +366,7 @@ mod tests {
             row: StoredRow::Encoded(Encoded {
                 dense: vec![1.0],
                 sparse: Vec::new(),
+                past: None,
             }),
             target: Target::Correction {
                 action: 1,
@@ -398,6 +400,7 @@ mod tests {
             outputs: Vec::new(),
         };
         let encoded = |x| Encoded {
+            past: None,
             dense: vec![x, 0.0],
             sparse: vec![(1, 1.0)],
         };

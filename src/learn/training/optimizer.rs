@@ -264,6 +264,7 @@ mod tests {
         let row = Encoded {
             dense: vec![1.0],
             sparse: vec![(3, 1.0)],
+            past: None,
         };
         let mut pass = Pass::default();
         pass.forward(parameters, &[&row]);

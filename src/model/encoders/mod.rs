@@ -2,5 +2,6 @@
 
 pub(crate) mod error;
 pub(crate) mod features;
+pub(crate) mod past;
 pub(crate) mod text;
 pub(crate) mod vector;

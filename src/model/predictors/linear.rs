@@ -187,6 +187,7 @@ mod tests {
         Encoded {
             dense: vec![2.0, -1.0],
             sparse: vec![(5, 0.5)],
+            past: None,
         }
     }
 

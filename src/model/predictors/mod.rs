@@ -5,3 +5,4 @@ pub(crate) mod neighbours;
 pub(crate) mod network;
 pub(crate) mod portfolio;
 pub(crate) mod ridge;
+pub(crate) mod series;

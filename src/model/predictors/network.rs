@@ -194,6 +194,7 @@ mod tests {
         let row = |dense: [f32; 2]| Encoded {
             dense: dense.to_vec(),
             sparse: vec![],
+            past: None,
         };
         let outputs = Network::new(&parameters).forward(&[&row([1.0, 1.0]), &row([-4.0, 2.0])]);
         // relu(3.5, -1.0) -> 2 * 3.5 + 1; relu(0.5, 4.5) -> 1.0 + 13.5 + 1.
@@ -206,6 +207,7 @@ mod tests {
         let row = Encoded {
             dense: vec![1.0, 2.0],
             sparse: vec![],
+            past: None,
         };
         let error = network.forward(&[&row]).unwrap_err();
         assert!(
@@ -223,6 +225,7 @@ mod tests {
         let row = |sparse: &[(u32, f32)]| Encoded {
             dense: vec![],
             sparse: sparse.to_vec(),
+            past: None,
         };
         let outputs = network.forward(&[&row(&[(3, 2.0), (5, 9.0)]), &row(&[])]);
         assert_eq!(outputs.unwrap(), [2.5, 4.0, 0.5, 0.0]);
@@ -237,6 +240,7 @@ mod tests {
         let row = Encoded {
             dense: vec![1.0],
             sparse: vec![(0, 1.0)],
+            past: None,
         };
         assert_eq!(network.forward(&[&row]).unwrap(), [0.0]);
     }

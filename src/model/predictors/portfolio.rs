@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use super::linear::{LinearForm, LinearMembers};
 use super::neighbours::{BaseRates, Neighbours, Voters, Window};
-use super::ridge::{RandomFeatures, RidgeWeights};
+use super::ridge::{LogRidge, RandomFeatures, RidgeWeights};
+use super::series::Series;
 use crate::model::encoders::features::{Encoded, Filters, Scale};
 use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
@@ -48,12 +49,17 @@ pub struct Portfolio {
     pub features: Option<RandomFeatures>,
     /// The ridge regressions.
     pub ridges: Vec<RidgeWeights>,
+    /// The regression of the logarithm of a value.
+    pub log_ridge: Option<LogRidge>,
     /// The newest examples, which two members see more or less of.
     pub memory: Neighbours,
     /// The base rates of the outputs.
     pub base_rates: BaseRates,
     /// The member that repeats the newest label or value.
     pub no_change: Option<NoChange>,
+    /// The past of the target, which members see; none under earlier revisions of the learning rules
+    /// than the third, and of all else than a regression.
+    pub series: Option<Series>,
     /// How they are mixed.
     pub pool: Pool,
     /// The kept answer and its weights; none of values and rewards, and none under earlier revisions of the
@@ -125,11 +131,16 @@ impl Portfolio {
             }),
             range: Range::default(),
             ridges: ridges.collect(),
+            log_ridge: features
+                .as_ref()
+                .filter(|_| plan.has(Member::AnalyticLog))
+                .map(|features| LogRidge::new(features.n_features())),
             features,
             filters: Filters::new(spec).map(Arc::new),
             memory: Neighbours::new(window),
             base_rates: BaseRates::new(n_outputs),
             no_change: plan.repeats_newest().then(NoChange::default),
+            series: plan.sees_past.then(|| Series::new(spec, n_dense)),
             pool: if plan.stack {
                 Pool::new(plan.members.len())
             } else {
@@ -183,7 +194,8 @@ impl Portfolio {
         match &self.no_change {
             Some(last) if self.plan.sees_newest => {
                 let mut row = row.clone();
-                let last = last.target.map_or(0.0, |last| scale.standardise(last));
+                let last = newest(last, &row);
+                let last = last.map_or(0.0, |last| scale.standardise(last));
                 row.dense.push(last);
                 Cow::Owned(row)
             }
@@ -199,7 +211,16 @@ impl Portfolio {
         Cow::Owned(Encoded {
             dense: filters.apply(&row.dense),
             sparse: row.sparse.clone(),
+            past: row.past.clone(),
         })
+    }
+
+    /// A value in the scale of the target, as members are judged by it.
+    pub fn wanted(&self, value: f64, scale: &Scale) -> f32 {
+        match &self.series {
+            Some(_) => scale.place(value),
+            None => scale.distance(value),
+        }
     }
 
     /// A row as the networks see it.
@@ -286,6 +307,11 @@ impl Portfolio {
         let mut ridges = self.ridges.iter();
         let near = self.memory.nearest(row, &self.plan.windows(), NEAREST);
         let mut near = near.into_iter();
+        let past = self
+            .series
+            .as_ref()
+            .and_then(|series| series.outputs(row, scale));
+        let mut past = past.into_iter().flatten();
         let mut scores = Vec::with_capacity(self.plan.members.len() * self.n_outputs);
         for member in &self.plan.members {
             match member {
@@ -307,8 +333,20 @@ impl Portfolio {
                     scores.extend(outputs.expect("a member is computed on the processor"));
                 }
                 Member::LastLabel | Member::LastValue => {
-                    let newest = self.no_change.unwrap_or_default();
+                    let mut newest = self.no_change.unwrap_or_default();
+                    newest.target = self::newest(&newest, row);
                     self.extend(&mut scores, self.no_change_outputs(&newest, scale));
+                }
+                // Where nothing is known that they need, they say what a member says that needs less.
+                Member::AnalyticLog => {
+                    let value = self.log_ridge.as_ref().and_then(|ridge| ridge.value(phi));
+                    let known = value.map(|value| scale.place(value));
+                    scores.push(known.unwrap_or(scores[self.first_ridge()]));
+                }
+                Member::Past(_) => {
+                    let without = || self.plan.ridge.map_or(0.0, |_| scores[self.first_ridge()]);
+                    let score = past.next().unwrap_or_else(without);
+                    scores.push(score);
                 }
             }
         }
@@ -366,11 +404,16 @@ impl Portfolio {
                 outputs.fill(((1.0 - right) / (n - 1) as f64) as f32);
                 outputs[target as usize] = right as f32;
             }
-            Some(target) if !self.classes => outputs[0] = scale.distance(target),
+            Some(target) if !self.classes => outputs[0] = self.wanted(target, scale),
             None if !self.classes => outputs[0] = 0.0,
             _ => {}
         }
         outputs
+    }
+
+    fn first_ridge(&self) -> usize {
+        let is_ridge = |member: &Member| matches!(member, Member::Analytic(_));
+        self.plan.places(is_ridge).start
     }
 
     /// The answer of all members, `[n_outputs]`.
@@ -393,6 +436,14 @@ impl Portfolio {
     pub(crate) fn kept_answers(&self, kept: &Kept, member_outputs: &MemberOutputs) -> KeptAnswers {
         let (current, counts) = (self.current(member_outputs), &self.base_rates.counts);
         kept.answers(current, &member_outputs.outputs, counts)
+    }
+}
+
+/// The newest value before a row: of its series, where its past is known.
+fn newest(last: &NoChange, row: &Encoded) -> Option<f64> {
+    match &row.past {
+        Some(past) if past.n_known.is_some() => past.newest(),
+        _ => last.target,
     }
 }
 
@@ -437,7 +488,8 @@ mod tests {
             "task = \"regression\"\n",
             NUMBER,
             "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
-             analytic analytic-0.999 neighbours-200 neighbours-1000 last-value stack",
+             analytic analytic-0.999 analytic-log neighbours-200 neighbours-1000 lags lags-change lags-inputs \
+             lags-inputs-change seasonal seasonal-change seasonal-ratio last-value stack",
         );
         check(
             BANDIT,
@@ -463,6 +515,7 @@ mod tests {
         let row = Encoded {
             dense: vec![1.0],
             sparse: vec![],
+            past: None,
         };
         let answered = portfolio.member_outputs(&row, &Scale::default(), None);
         let names = portfolio.names();

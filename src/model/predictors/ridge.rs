@@ -11,6 +11,7 @@
 //! Invariant: immutable; a posterior shares its matrix with what learns, and the learner copies
 //! it before it writes.
 
+mod log;
 mod random;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::matrix::{Symmetric, dot, dot_f32, take_outer};
 use crate::model::loss::softmax;
+pub(crate) use log::LogRidge;
 pub(crate) use random::{Form, RandomFeatures};
 
 /// A weight for every output and feature.

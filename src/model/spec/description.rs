@@ -11,6 +11,7 @@ use super::policy::Policy;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
 use super::rows::RowFormat;
+use super::series::SeriesSettings;
 use super::task::Task;
 use crate::device::Device;
 
@@ -21,6 +22,8 @@ pub struct Spec {
     pub task: Task,
     /// Its inputs, in the order of the description.
     pub inputs: Vec<Input>,
+    /// The series that the targets of a regression form.
+    pub series: SeriesSettings,
     /// How it learns.
     pub learner: LearnerKind,
     /// How its classes are answered.
@@ -65,6 +68,7 @@ impl Spec {
             |key: &'static str, same: bool| if same { Ok(()) } else { Err(Error::Shape(key)) };
         same("task, classes and actions", self.task == next.task)?;
         same("input", self.has_inputs_of(next))?;
+        same("series", self.series == next.series)?;
         same(
             "memory.strategy",
             self.memory.strategy == next.memory.strategy,
@@ -128,6 +132,14 @@ impl Spec {
             && matches!(self.task, Task::Classification { .. })
             && !matches!(self.learner, LearnerKind::Neighbours(_))
             && self.adapted_encoders().next().is_none()
+    }
+
+    /// Whether members of the portfolio see the past of the target: those of a regression, from the
+    /// third revision of the rules on.
+    pub(crate) fn sees_past(&self) -> bool {
+        self.revision >= RETAINS
+            && matches!(self.task, Task::Regression)
+            && matches!(self.learner, LearnerKind::Auto(_))
     }
 
     /// The encoders whose adapters learn, with the places of their inputs.

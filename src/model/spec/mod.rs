@@ -14,6 +14,7 @@ mod policy;
 mod revision;
 mod rewards;
 mod rows;
+mod series;
 mod task;
 mod time;
 
@@ -32,6 +33,7 @@ pub use revision::REVISION;
 pub use rewards::ImplicitSignal;
 pub(crate) use rewards::{Aggregate, Rewards};
 pub use rows::RowFormat;
+pub use series::SeriesSettings;
 pub use task::Task;
 pub(crate) use time::Moment;
 pub use time::{TimeFormat, rfc_3339_of};

@@ -9,6 +9,7 @@ mod ordered;
 mod pins;
 mod raw;
 mod rewards;
+mod series;
 mod values;
 mod written;
 
@@ -106,9 +107,12 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         return Err(value("policy.kind", format!("{kind:?}"), needs));
     }
     let revision = count_or("rules.revision", raw.rules.revision, || absent.into())? as u32;
+    let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
+    series::check(&raw.series, &task, &learner, revision)?;
     Ok(Spec {
-        task: task(&raw)?,
+        task,
         inputs,
+        series,
         learner,
         costs: costs(&raw, revision)?,
         memory: memory(&raw.memory, &raw.learner)?,
@@ -380,6 +384,39 @@ mod tests {
         let linear = format!("{SHORT}[learner]\nkind = \"gradient\"\n");
         let at = |revision| super::parse(&linear, revision).unwrap();
         assert_eq!(at(1).check_change(&at(3)), Ok(()));
+    }
+
+    #[test]
+    fn p9_a_series_needs_a_key_column_and_a_regression() {
+        let regression = "task = \"regression\"\n[[input]]\nname = \"store\"\nkind = \"category\"\n\
+            [[input]]\nname = \"note\"\nkind = \"text\"\n";
+        let check = |text: &str, message: &str| {
+            let error = parse(text).unwrap_err().to_string();
+            assert_eq!(error, message, "{text}");
+        };
+        let key = |name: &str| format!("{regression}[series]\nkey = \"{name}\"\n");
+        let spec = parse(&key("store")).unwrap();
+        assert_eq!((spec.series.key, spec.series.keys_max), (Some(0), 1024));
+        for name in ["shop", "note"] {
+            let what =
+                format!("series.key = \"{name}\": the name of an input that is a category or");
+            check(&key(name), &format!("{what} a number"));
+        }
+        let many = format!("{}keys_max = 0\n", key("store"));
+        check(&many, "series.keys_max = 0: 1 to 65536");
+        let only = "only a regression by learner.kind = \"auto\" under rules.revision = 3 has it";
+        let other = format!("{SHORT}[series]\nkey = \"x\"\n");
+        check(&other, &format!("series.key = \"x\": {only}"));
+        for more in [
+            "[rules]\nrevision = 2\n",
+            "[learner]\nkind = \"analytic\"\n",
+        ] {
+            let other = format!("{}{more}", key("store"));
+            check(&other, &format!("series.key = \"store\": {only}"));
+        }
+        // Another key is another past.
+        let without = parse(regression).unwrap();
+        assert_eq!(spec.check_change(&without), Err(Error::Shape("series")));
     }
 
     #[test]

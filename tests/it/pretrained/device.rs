@@ -45,6 +45,7 @@ fn a_network_answers_alike_on_every_device() {
             .map(|i| ((index * 5 + i) as f32 * 0.3).cos())
             .collect(),
         sparse: vec![(3, 1.0)],
+        past: None,
     };
     let rows: Vec<Encoded> = (0..4096).map(row).collect();
     let expected = Network::new(&parameters).forward(&rows).unwrap();

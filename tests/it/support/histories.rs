@@ -17,6 +17,9 @@ use super::{LearnerHarness, label, rows};
 pub(crate) const SOURCES: [&str; 3] = ["people", "clicks", "batch"];
 const SECOND: i64 = 1_000_000;
 
+/// The task of values.
+const VALUES: &str = "task = \"regression\"\n";
+
 /// The descriptions that histories are of.
 pub(crate) fn descriptions() -> Vec<String> {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
@@ -37,6 +40,7 @@ pub(crate) fn descriptions() -> Vec<String> {
         format!("{actions}{inputs}{versions}{silence}{network}"),
         format!("{actions}{inputs}{versions}{silence}{analytic}"),
         format!("{classes}{inputs}{versions}{network}{device}"),
+        format!("{VALUES}{inputs}{versions}[series]\nkey = \"c\"\nkeys_max = 2\n"),
     ]
 }
 
@@ -105,6 +109,7 @@ impl History {
         let class = ["a", "b", "c", "d", "e"][self.rng.random_range(0..5)].to_owned();
         let reward = f64::from(self.rng.random_range(-2..3));
         match outputs {
+            Outputs::Values(_) => Signal::Value(reward),
             Outputs::Actions { .. } if self.rng.random_bool(0.8) => Signal::Reward(reward),
             _ => Signal::Label(class),
         }
@@ -118,7 +123,11 @@ impl History {
             batch,
             decision: None,
         };
-        self.append(subject, Signal::Label(class.to_owned()));
+        let signal = match &self.room.journal[0].event {
+            Event::Description(one) if one.toml.starts_with(VALUES) => Signal::Value(2.5),
+            _ => Signal::Label(class.to_owned()),
+        };
+        self.append(subject, signal);
     }
 
     fn append(&mut self, subject: Subject, signal: Signal) {

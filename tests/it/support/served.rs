@@ -202,6 +202,7 @@ impl Served<'_> {
                 truth,
             );
             let signal = match answer.outputs {
+                Outputs::Values(_) => Signal::Value(self.rng.random_range(0..3).into()),
                 Outputs::Actions { .. } => Signal::Reward(self.rng.random_range(0..3).into()),
                 _ => feedback.signal.clone(),
             };

@@ -23,6 +23,13 @@ const POINTERS: &str = "\
 const ENCODER: &str = "# encoder = \"FOLDER\"        # a pretrained BERT takes it in, \
     where words alone say too little\n";
 
+/// The hint behind the inputs of a regression that has a category.
+const SERIES: &str = "\
+# [series]
+# key = \"NAME\"             # the input that tells series apart, such as a store: a row then knows the
+                            # past of its own series
+";
+
 impl Draft {
     /// The text of the model.toml.
     pub(crate) fn to_toml(&self) -> String {
@@ -61,6 +68,12 @@ impl Draft {
         }
         toml += &self.rows();
         toml.push('\n');
+        let mut kinds = self.inputs.iter().map(|input| &input.kind);
+        let has_category = kinds.any(|kind| matches!(kind, DraftKind::Category));
+        if matches!(self.task, Task::Regression) && has_category {
+            toml += SERIES;
+            toml.push('\n');
+        }
         toml + POINTERS
     }
 

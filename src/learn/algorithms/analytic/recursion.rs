@@ -202,6 +202,21 @@ impl Recursion {
         true
     }
 
+    /// Goes on as if these features had been zero in every example so far.
+    pub(crate) fn forget_features(&mut self, features: &[usize]) {
+        self.fold();
+        let n = self.settings.n_features;
+        if let Some(matrices) = &mut self.matrices {
+            features
+                .iter()
+                .for_each(|feature| matrices.gram.clear(*feature));
+        }
+        for moments in self.moments.chunks_exact_mut(n) {
+            features.iter().for_each(|feature| moments[*feature] = 0.0);
+        }
+        self.refresh();
+    }
+
     /// How much of an example's weight is left after so many later ones.
     pub(crate) fn left_after(&self, n_later: u64) -> f64 {
         self.settings.forgetting.powf(n_later as f64)

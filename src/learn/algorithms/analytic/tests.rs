@@ -17,6 +17,7 @@ fn dense(values: &[f32]) -> Encoded {
     Encoded {
         dense: values.to_vec(),
         sparse: vec![],
+        past: None,
     }
 }
 
@@ -75,6 +76,7 @@ fn interactions_of_categories_are_learned() {
             Encoded {
                 dense: vec![],
                 sparse,
+                past: None,
             },
             class,
         )

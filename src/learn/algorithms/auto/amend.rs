@@ -40,12 +40,18 @@ impl AutoLearner {
         self.amend_linear_members(row, &member_outputs.scores, amendment, scale);
         self.amend_ridges(member_outputs, amendment, scale);
         if let Some(network) = &mut self.network {
-            let row = self.portfolio.for_network(row).into_owned();
+            let row = Encoded {
+                past: None,
+                ..self.portfolio.for_network(row).into_owned()
+            };
             network.amend(row.into(), amendment, output_loss(&self.portfolio, scale));
         }
         let portfolio = &mut self.portfolio;
         portfolio.memory.amend(example, after);
         portfolio.base_rates.amend(before, after, n_since);
+        if let (Some(past), Some(series)) = (&mut self.past, &mut portfolio.series) {
+            past.amend(series, row, amendment);
+        }
         if let Some(last) = &mut portfolio.no_change
             && n_since == 0
         {
@@ -112,9 +118,8 @@ impl AutoLearner {
             // The part of the way to its target that a step of this member goes.
             let pull = curvature * pull / (1.0 + curvature * pull);
             if let Target::Value(value) = amendment.after {
-                gradient[0] = self
-                    .error_scale
-                    .held(place, answered[0] - scale.distance(value));
+                let wanted = self.portfolio.wanted(value, scale);
+                gradient[0] = self.error_scale.held(place, answered[0] - wanted);
             } else if is_class {
                 // What an example of a class once taught depends on all that came since.
                 output_loss.gradient(amendment.after, answered, gradient);

@@ -19,7 +19,10 @@ const COUNT_MAX: f32 = 1000.0;
 const BOUNDS: [f32; 2] = [1e-6, 100.0];
 /// Errors count up to so many medians: about two deviations of a normal error.
 const HELD: f32 = 3.0;
-/// A loss is full at so many medians of the mixture.
+/// The stack learns from errors up to so many medians of the mixture: one row after a shift of the level
+/// may not decide what it is.
+const REACH: f32 = 10.0;
+/// A loss is one at so many medians of the mixture.
 const FULL: f32 = 4.0;
 
 /// The usual errors, in deviations of the target.
@@ -46,10 +49,15 @@ impl ErrorScale {
         error.clamp(-reach, reach)
     }
 
-    /// The loss of an error, in [0, 1].
-    pub(super) fn loss(&self, error: f32) -> f64 {
+    /// The farthest that the stack learns from, in the scale of the target.
+    pub(super) fn reach(&self) -> f32 {
+        REACH * self.medians[self.medians.len() - 1]
+    }
+
+    /// The loss of an error, in [0, `most`].
+    pub(super) fn loss(&self, error: f32, most: f64) -> f64 {
         let mixture = self.medians[self.medians.len() - 1];
-        f64::from((error.abs() / (FULL * mixture)).min(1.0))
+        f64::from(error.abs() / (FULL * mixture)).min(most)
     }
 
     /// Follows the error of every member, and of the mixture behind them.
@@ -102,7 +110,10 @@ mod tests {
         assert_eq!(error_scale.medians[1], median);
         assert_eq!(error_scale.held(0, -1e9), -3.0 * median);
         assert_eq!(error_scale.held(0, 0.05), 0.05);
-        assert_eq!((error_scale.loss(1e9), error_scale.loss(0.0)), (1.0, 0.0));
+        assert_eq!(
+            (error_scale.loss(1e9, 1.0), error_scale.loss(0.0, 1.0)),
+            (1.0, 0.0)
+        );
     }
 
     #[test]

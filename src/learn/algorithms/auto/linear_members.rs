@@ -41,9 +41,8 @@ impl AutoLearner {
                     step
                 }
                 Target::Value(value) => {
-                    gradient[0] = self
-                        .error_scale
-                        .held(member, gradient[0] - scale.distance(value));
+                    let wanted = self.portfolio.wanted(value, scale);
+                    gradient[0] = self.error_scale.held(member, gradient[0] - wanted);
                     step / (1.0 + step * squared_length)
                 }
                 _ => {
@@ -89,6 +88,7 @@ mod tests {
         let row = Encoded {
             dense: vec![1.0],
             sparse: vec![],
+            past: None,
         };
         let mut scale = Scale::default();
         for index in 0..20 {

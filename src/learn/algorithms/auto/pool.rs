@@ -14,7 +14,7 @@
 //! Accuracies beside the constants are of elec2, weather and sea, whole, by the defaults.
 
 use crate::model::weights::{Error, Tensors};
-use crate::model::{MemberOutputs, Pool, Portfolio, Scale, Target, log};
+use crate::model::{MemberOutputs, Pool, Portfolio, Target, log};
 
 /// How fast weights follow losses: 0.1 gave 0.9253, 0.8119 and 0.8900, 0.5 gives 0.9250, 0.8107 and
 /// 0.8917, 2 gave 0.9224, 0.8062 and 0.8918.
@@ -33,13 +33,21 @@ const STACK: f32 = 0.015;
 const INVERSE_TEMPERATURE: [f32; 2] = [0.05, 50.0];
 const WEIGHT_MAX: f32 = 4.0;
 
+/// Where a value stands in the scale of the target.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    pub value: f32,
+    /// The stack learns from no larger error.
+    pub reach: f32,
+}
+
 /// Learns from what was said of a row and what was true.
 pub(super) fn observe(
     portfolio: &mut Portfolio,
     member_outputs: &MemberOutputs,
     losses: &[f64],
     target: Target,
-    scale: &Scale,
+    wanted: Wanted,
 ) {
     let n_outputs = portfolio.n_outputs();
     let eta = match target {
@@ -66,7 +74,7 @@ pub(super) fn observe(
             }
             stack_classes(pool, &member_outputs.outputs, n_outputs, class);
         }
-        Target::Value(value) => stack_values(pool, &member_outputs.outputs, scale.distance(value)),
+        Target::Value(_) => stack_values(pool, &member_outputs.outputs, wanted),
         Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => {}
     }
 }
@@ -117,9 +125,10 @@ fn stack_classes(pool: &mut Pool, member_outputs: &[f32], n_outputs: usize, clas
     }
 }
 
-fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: f32) {
+fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: Wanted) {
     let n_members = pool.stack.len();
-    let error = member_outputs[n_members] - wanted;
+    let error = member_outputs[n_members] - wanted.value;
+    let error = error.clamp(-wanted.reach, wanted.reach);
     let squares: f32 = member_outputs[..n_members]
         .iter()
         .map(|value| value * value)

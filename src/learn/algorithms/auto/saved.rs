@@ -38,6 +38,12 @@ impl AutoLearner {
         if let Some(network) = &self.network {
             tensors.nest("network", network.weights());
         }
+        if let (Some(learner), Some(served)) = (&self.log_ridge, &portfolio.log_ridge) {
+            tensors.nest("log_ridge", learner.weights(served));
+        }
+        if let (Some(past), Some(series)) = (&self.past, &portfolio.series) {
+            tensors.nest("past", past.weights(series));
+        }
         if let Some(last) = &portfolio.no_change {
             let known = f64::from(u8::from(last.target.is_some()));
             let values = vec![known, last.target.unwrap_or(0.0), last.right, last.tried];
@@ -59,6 +65,12 @@ impl AutoLearner {
         }
         if let Some(network) = &self.network {
             tensors.nest("network", network.state());
+        }
+        if let Some(learner) = &self.log_ridge {
+            tensors.nest("log_ridge", learner.state());
+        }
+        if let Some(past) = &self.past {
+            tensors.nest("past", past.state());
         }
         if let Some(answers) = &self.answers {
             answers.save(&mut tensors);
@@ -121,7 +133,22 @@ impl AutoLearner {
             self.n_chosen = state.take_u64("n_chosen", &[Some(spec.task.n_outputs())])?;
         }
         portfolio.no_change = load_no_change(portfolio, weights)?;
+        self.load_values(weights, state)?;
         self.serve_ridges();
+        Ok(())
+    }
+
+    /// The members that only a regression has.
+    fn load_values(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
+        let portfolio = &mut self.portfolio;
+        if let (Some(learner), Some(served)) = (&mut self.log_ridge, &mut portfolio.log_ridge) {
+            let (mut weights, mut state) = (weights.unnest("log_ridge"), state.unnest("log_ridge"));
+            learner.load(served, &mut weights, &mut state)?;
+        }
+        if let (Some(past), Some(series)) = (&mut self.past, &mut portfolio.series) {
+            let (mut weights, mut state) = (weights.unnest("past"), state.unnest("past"));
+            past.load(series, &mut weights, &mut state)?;
+        }
         Ok(())
     }
 }

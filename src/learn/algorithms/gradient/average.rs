@@ -246,6 +246,7 @@ mod tests {
         Encoded {
             dense: vec![1.0],
             sparse: vec![(3, 1.0)],
+            past: None,
         }
     }
 

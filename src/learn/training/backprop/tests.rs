@@ -7,6 +7,7 @@ fn row(dense: Vec<f32>, sparse: &[(u32, f32)]) -> Encoded {
     Encoded {
         dense,
         sparse: sparse.to_vec(),
+        past: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn row(n_dense: usize, index: usize) -> Encoded {
     Encoded {
         dense: (0..n_dense).map(|i| value(index * 31 + i)).collect(),
         sparse: vec![(index as u32 % 5, value(index)), (7, 0.5)],
+        past: None,
     }
 }
 

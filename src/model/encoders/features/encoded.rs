@@ -2,6 +2,10 @@
 //!
 //! Invariant: hashed features stand by bucket in rising order, no bucket twice.
 
+use std::sync::Arc;
+
+use crate::model::encoders::past::Past;
+
 /// One row as a network sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded {
@@ -9,6 +13,8 @@ pub struct Encoded {
     pub dense: Vec<f32>,
     /// Hashed features, by bucket in rising order, no bucket twice.
     pub sparse: Vec<(u32, f32)>,
+    /// The past of the target before the row, where members see it; no memory stores it.
+    pub past: Option<Arc<Past>>,
 }
 
 /// Rows at most this part of their squared length apart may be one, standardised at two times.

@@ -19,8 +19,9 @@ use crate::model::weights::{Error, Tensors};
 pub use encoded::Encoded;
 pub use filters::Filters;
 use first_values::FirstValues;
+pub(crate) use scale::bounded;
+use scale::row_moments;
 pub(crate) use scale::{Rescale, Scale};
-use scale::{bounded, row_moments};
 pub(crate) use stored_row::{Conversion, Reach};
 pub use stored_row::{RawRow, Scales, StoredRow};
 use text::Idf;
@@ -137,6 +138,7 @@ impl Encoder {
         let mut encoded = Encoded {
             dense: Vec::with_capacity(self.n_dense),
             sparse: Vec::new(),
+            past: None,
         };
         for (encoder, column) in self.columns.iter().zip(&batch.columns) {
             match (encoder, column) {

@@ -160,6 +160,17 @@ impl Scale {
         }
     }
 
+    /// Deviations from the mean of a value that may lie in another world than all before, as one after
+    /// a shift of the level does.
+    pub fn place(&self, value: f64) -> f32 {
+        if self.all.variance > 0.0 {
+            let z = (value - self.all.mean) / self.all.variance.sqrt();
+            z.clamp(-PLAIN_CLIP, PLAIN_CLIP) as f32
+        } else {
+            0.0
+        }
+    }
+
     /// True if the scale covers a value. One remembered from before the scale started again may be
     /// so far off that nothing is to be learned from it any more.
     pub fn knows(&self, value: f64) -> bool {

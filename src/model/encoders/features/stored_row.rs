@@ -195,6 +195,7 @@ impl Scales {
             dense.iter_mut().for_each(|value| *value *= self.factor);
         }
         Encoded {
+            past: None,
             dense,
             sparse: row.sparse.clone(),
         }

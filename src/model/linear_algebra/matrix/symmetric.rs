@@ -41,6 +41,14 @@ impl Symmetric {
         }
     }
 
+    /// Makes a row and its column zero.
+    pub fn clear(&mut self, row: usize) {
+        for i in 0..self.n {
+            self.values[row * self.stride + i] = 0.0;
+            self.values[i * self.stride + row] = 0.0;
+        }
+    }
+
     /// The largest element of the diagonal.
     pub fn diagonal_max(&self) -> f64 {
         let diagonal = (0..self.n).map(|i| self.values[i * self.stride + i]);

@@ -311,6 +311,7 @@ impl Block {
                 ..raw.row(place, self.len())
             }),
             None => StoredRow::Encoded(Encoded {
+                past: None,
                 dense: self.encoded_dense(place),
                 sparse,
             }),

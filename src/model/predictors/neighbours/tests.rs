@@ -17,6 +17,7 @@ fn row(dense: &[f32], sparse: &[(u32, f32)]) -> Encoded {
     Encoded {
         dense: dense.to_vec(),
         sparse: sparse.to_vec(),
+        past: None,
     }
 }
 
@@ -31,6 +32,7 @@ fn rows(n: usize, n_dense: usize, n_hashed: usize) -> Vec<Encoded> {
         Encoded {
             dense,
             sparse: sparse.collect(),
+            past: None,
         }
     };
     (0..n).map(|_| draw(&mut rng)).collect()

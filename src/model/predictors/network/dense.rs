@@ -277,6 +277,7 @@ mod tests {
         let row = |index: usize| Encoded {
             dense: (0..5).map(|i| value(index * 5 + i)).collect(),
             sparse: vec![(3, value(index))],
+            past: None,
         };
         (0..n_rows).map(row).collect()
     }

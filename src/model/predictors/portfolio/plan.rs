@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::super::ridge::Form;
+use super::super::series::MEMBERS;
 use crate::model::encoders::features::Filters;
 use crate::model::spec::{Gradient, InputKind, Optimizer, Spec, Task};
 
@@ -65,6 +66,8 @@ pub enum Member {
     Logistic(f32),
     /// A ridge regression with this forgetting.
     Analytic(f64),
+    /// A ridge regression of the logarithm of a value.
+    AnalyticLog,
     /// A ridge regression that takes rewards as if one action were right at a time.
     Exclusive,
     /// The nearest of so many newest examples.
@@ -75,7 +78,39 @@ pub enum Member {
     LastLabel,
     /// The newest value again.
     LastValue,
+    /// A prediction from the past of the target.
+    Past(PastMember),
 }
+
+/// A member that sees the past of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PastMember {
+    /// A ridge regression of the value on the past.
+    Lags,
+    /// The same of the change from the newest value.
+    LagsChange,
+    /// A ridge regression of the value on the past and the inputs.
+    Inputs,
+    /// The same of the change from the newest value.
+    InputsChange,
+    /// The value of a period ago.
+    Seasonal,
+    /// The newest value and the change of a period ago.
+    SeasonalChange,
+    /// The newest value, changed by the factor of a period ago.
+    SeasonalRatio,
+}
+
+/// In the order of what [`crate::model::Series::outputs`] gives.
+const PAST_MEMBERS: [PastMember; MEMBERS] = [
+    PastMember::Lags,
+    PastMember::LagsChange,
+    PastMember::Inputs,
+    PastMember::InputsChange,
+    PastMember::Seasonal,
+    PastMember::SeasonalChange,
+    PastMember::SeasonalRatio,
+];
 
 impl Member {
     /// True for a linear model, logistic ones included.
@@ -98,11 +133,28 @@ impl Member {
             Member::Logistic(step) => format!("logistic-{step}"),
             Member::Analytic(1.0) => "analytic".to_owned(),
             Member::Analytic(forgetting) => format!("analytic-{forgetting}"),
+            Member::AnalyticLog => "analytic-log".to_owned(),
             Member::Exclusive => "analytic-exclusive".to_owned(),
             Member::Neighbours(window) => format!("neighbours-{window}"),
             Member::Network => "network".to_owned(),
             Member::LastLabel => "last-label".to_owned(),
             Member::LastValue => "last-value".to_owned(),
+            Member::Past(member) => member.name().to_owned(),
+        }
+    }
+}
+
+impl PastMember {
+    /// Its name in reports.
+    fn name(self) -> &'static str {
+        match self {
+            PastMember::Lags => "lags",
+            PastMember::LagsChange => "lags-change",
+            PastMember::Inputs => "lags-inputs",
+            PastMember::InputsChange => "lags-inputs-change",
+            PastMember::Seasonal => "seasonal",
+            PastMember::SeasonalChange => "seasonal-change",
+            PastMember::SeasonalRatio => "seasonal-ratio",
         }
     }
 }
@@ -124,6 +176,8 @@ pub struct Plan {
     pub network_scale: f32,
     /// True if linear members and ridge regressions have the newest truth as an input.
     pub sees_newest: bool,
+    /// True if members see the past of the target.
+    pub sees_past: bool,
     /// True if a member stacks the others. A bandit has none: it would be fitted to the actions
     /// that were chosen, and believed of all.
     pub stack: bool,
@@ -181,6 +235,7 @@ impl Plan {
             wide,
             has_ridge: ridge.is_some(),
             has_network: network.is_some(),
+            sees_past: spec.sees_past(),
         };
         Plan {
             members: members(&spec.task, shape),
@@ -190,6 +245,7 @@ impl Plan {
             network,
             network_scale: if bandit { shortening(n_dense) } else { 1.0 },
             sees_newest: regression,
+            sees_past: spec.sees_past(),
             stack: !bandit,
         }
     }
@@ -275,6 +331,7 @@ struct Shape {
     wide: bool,
     has_ridge: bool,
     has_network: bool,
+    sees_past: bool,
 }
 
 /// The table of members, in the order of their outputs, weights and saved tensors: a new member is
@@ -286,6 +343,7 @@ fn members(task: &Task, shape: Shape) -> Vec<Member> {
         wide,
         has_ridge,
         has_network,
+        sees_past,
     } = shape;
     let bandit = matches!(task, Task::Bandit { .. });
     let steps: &[f32] = match (bandit, text) {
@@ -310,8 +368,11 @@ fn members(task: &Task, shape: Shape) -> Vec<Member> {
     members.extend(logistic.iter().map(|step| Member::Logistic(*step)));
     members.extend(forgetting.iter().map(|one| Member::Analytic(*one)));
     members.extend((bandit && has_ridge).then_some(Member::Exclusive));
+    members.extend((sees_past && has_ridge).then_some(Member::AnalyticLog));
     members.extend(windows.iter().map(|window| Member::Neighbours(*window)));
     members.extend(has_network.then_some(Member::Network));
+    let past: &[PastMember] = if sees_past { &PAST_MEMBERS } else { &[] };
+    members.extend(past.iter().map(|member| Member::Past(*member)));
     members.extend(match task {
         Task::Classification { .. } => Some(Member::LastLabel),
         Task::Regression => Some(Member::LastValue),

@@ -250,6 +250,7 @@ mod tests {
             let row = Encoded {
                 dense: (0..form.n_dense).map(|i| i as f32 / 100.0 - 1.0).collect(),
                 sparse: vec![(5, 1.0), (9, -0.5)],
+                past: None,
             };
             let phi = RandomFeatures::new(form).phi(&row);
             assert_eq!(phi.len(), RandomFeatures::new(form).n_features());
@@ -268,6 +269,7 @@ mod tests {
                     .map(|i| if i % 3 == 0 { 1.0 } else { -1.0 })
                     .collect(),
                 sparse: vec![(bucket, 1.0)],
+                past: None,
             };
             let phi = features.phi(&row(3));
             let units = &phi[phi.len() - n_units..];

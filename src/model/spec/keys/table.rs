@@ -376,6 +376,21 @@ pub const KEYS: &[Key] = &[
         meaning: "The serving weights: \"live\" serves each update from the next prediction on.",
     },
     Key {
+        name: "series.key",
+        values: Values::Text("the name of an input that is a category or a number"),
+        default: "no key",
+        unit: "",
+        meaning: "For a regression by learner.kind = \"auto\": the input whose values tell series \
+                  apart, such as a store. The past of a row's target is that of its own series.",
+    },
+    Key {
+        name: "series.keys_max",
+        values: Values::Count(1, 65_536),
+        default: "1024",
+        unit: "series",
+        meaning: "Series that are remembered. Beyond, the one that learned last longest ago goes.",
+    },
+    Key {
         name: "feedback.window_s",
         values: Values::Count(1, 31_536_000),
         default: "3600",

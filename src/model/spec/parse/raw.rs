@@ -9,6 +9,7 @@ use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
 use super::pins::Pins;
 use super::rewards::{RawFeedback, RawPolicy};
+use super::series::RawSeries;
 use super::written::{first_fault, missing as missing_key, single_brackets};
 use crate::model::spec::error::Error;
 use crate::model::spec::limits::OrderedLimits;
@@ -35,6 +36,8 @@ pub(super) struct Raw {
     pub(super) backend: RawBackend,
     #[serde(default)]
     pub(super) publish: RawPublish,
+    #[serde(default)]
+    pub(super) series: RawSeries,
     #[serde(default)]
     pub(super) feedback: RawFeedback,
     #[serde(default)]
