@@ -36,6 +36,16 @@ pub(crate) enum AnswerValue {
 }
 
 impl Answer {
+    /// The same with the probability of its label, which is not the largest where costs decide.
+    pub(crate) fn named(mut self, names: &[String]) -> Answer {
+        if let AnswerValue::Label { label, probability } = &mut self.value {
+            let place = names.iter().position(|name| name == label);
+            let of_label = place.and_then(|place| self.probabilities.get(place));
+            of_label.iter().for_each(|p| *probability = **p);
+        }
+        self
+    }
+
     /// Decodes a response with one row.
     pub(crate) fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
         let outputs = Outputs(response);

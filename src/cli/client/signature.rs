@@ -18,12 +18,13 @@ use crate::cli::rows::{Input, Kind, quoted};
 pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<ModelSignature> {
     let gaps: Option<Vec<String>> = parsed(&metadata.properties, "missing")?;
     let gaps = gaps.unwrap_or_default();
+    let times: Option<Vec<String>> = parsed(&metadata.properties, "times")?;
+    let times = times.unwrap_or_default();
     let inputs = metadata.inputs.into_iter().map(|tensor| {
         let gaps = gaps.contains(&tensor.name);
         let kind = match (tensor.datatype.as_str(), tensor.shape.as_slice()) {
             ("FP64", _) => Kind::Number,
-            // Of all texts only a time may be a gap.
-            ("BYTES", _) if gaps => Kind::Time,
+            ("BYTES", _) if times.contains(&tensor.name) => Kind::Time,
             ("BYTES", _) => Kind::Text,
             ("FP32", &[-1, length]) if length > 0 => Kind::Vector(length as usize),
             (datatype, shape) => bail!(

@@ -55,7 +55,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let inputs = described.inputs;
     let Some(path) = &args.file else {
         let row = row(&args.set, &inputs)?;
-        return answer(&mut client, &args, &inputs, &row).await.map(|_| ());
+        let names = described.task.names();
+        let answer = answer(&mut client, &args, (&inputs, names), &row).await;
+        return answer.map(drop);
     };
     let mut rows = Rows::open(path, &ReadOptions::of(&args.read, &described.rows))?;
     let of_file = || lines::shown(path);
@@ -72,7 +74,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let Some((line, batch)) = unusable.sort(batch)? else {
             continue;
         };
-        let answer = answer(&mut client, &args, &inputs, &batch).await;
+        let names = described.task.names();
+        let answer = answer(&mut client, &args, (&inputs, names), &batch).await;
         let answer = answer.with_context(|| format!("line {line}"));
         if let (Some(answer), Some(out)) = (unusable.sort(answer)?, &mut out) {
             out.write(&answer.row(line, described.task.names(), None))?;
@@ -92,7 +95,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 async fn answer(
     client: &mut Client,
     args: &Args,
-    inputs: &[Input],
+    (inputs, names): (&[Input], &[String]),
     batch: &Batch,
 ) -> anyhow::Result<Answer> {
     let request = PredictRequest {
@@ -102,7 +105,7 @@ async fn answer(
         min_position: 0,
         is_journaled: true,
     };
-    let answer = client.predict(request.message()).await?;
+    let answer = client.predict(request.message()).await?.named(names);
     if args.client.json {
         print::line(object(&answer))?;
     } else {

@@ -229,7 +229,7 @@ impl Rows {
             return Ok(());
         }
         self.is_scanned = true;
-        let mut others = Rows::open(&self.path, &ReadOptions::default())?;
+        let mut others = Rows::open(&self.path, &self.options)?;
         while let Some(next) = others.next() {
             if next.is_err_and(|error| !error.is::<Unusable>()) {
                 break;

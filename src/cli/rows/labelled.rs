@@ -107,6 +107,8 @@ impl LabelledRows {
         // A row that cannot be used must not make its class known.
         let batch = self.layout.batch(row)?;
         if let Some(Err(sentence)) = self.check.as_ref().map(|check| check(&batch)) {
+            // The server, too, refuses a row that has its number.
+            self.next_row += 1;
             let unusable = Unusable::refused(&sentence);
             return Err(unusable).with_context(|| format!("line {}", row.line));
         }

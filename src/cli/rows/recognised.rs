@@ -63,12 +63,18 @@ const OTHERS: [(&[u8], &str); 20] = [
 
 /// Recognises a format by the first bytes of a file.
 pub(super) fn recognise(head: &[u8]) -> Recognised {
+    // Three of them are letters alone, with which a text may begin as well.
+    let is_text = head.iter().take(1024).all(|byte| *byte != 0);
+    let is_of = |magic: &[u8]| {
+        let may_be_text = matches!(magic, b"PARE" | b"ORC" | b"RDX");
+        head.starts_with(magic) && !(may_be_text && is_text)
+    };
     for (magic, format) in PACKED {
-        if head.starts_with(magic) {
+        if is_of(magic) {
             return format;
         }
     }
-    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| is_of(magic)) {
         return Recognised::Unreadable(what);
     }
     if head.get(257..262) == Some(b"ustar") {

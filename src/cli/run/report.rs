@@ -149,10 +149,7 @@ impl RunReport {
         if let Some(no_change) = names.no_change {
             put(no_change, print::json(scores.no_change()));
         }
-        for (name, score) in self.class_scores() {
-            put(name, score.into());
-        }
-        for (name, score) in self.value_scores() {
+        for (name, score) in self.class_scores().into_iter().chain(self.value_scores()) {
             put(name, score.into());
         }
         if let Some(retention) = self.retention {

@@ -45,7 +45,8 @@ pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error
                 InputKind::EmbeddedVector { encoder: asked, .. },
             ) => encoder.digest == asked.digest,
             (InputKind::Time(times), InputKind::Time(asked)) => {
-                times.format == asked.format && (asked.gaps || !times.gaps)
+                let same = times.format == asked.format && times.zone_s == asked.zone_s;
+                same && (asked.gaps || !times.gaps)
             }
             (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
                 length == asked

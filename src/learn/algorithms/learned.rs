@@ -544,17 +544,13 @@ impl Learned {
                 let retention = self.retention.iter_mut();
                 retention.for_each(|all| all.forget_after(self.n_examples));
             }
-            Outcome::Updated(n_examples) => {
-                self.counts.iter_mut().for_each(|all| all.observe(target));
-                let shares = self.class_shares.iter_mut();
-                shares.for_each(|all| all.observe(target));
-                self.n_examples += n_examples;
-            }
-            Outcome::Waits | Outcome::Failed(_) => {
-                self.counts.iter_mut().for_each(|all| all.observe(target));
-                let shares = self.class_shares.iter_mut();
-                shares.for_each(|all| all.observe(target));
-            }
+            Outcome::Updated(n_examples) => self.n_examples += n_examples,
+            Outcome::Waits | Outcome::Failed(_) => {}
+        }
+        if !matches!(outcome, Outcome::Rejected(_)) {
+            self.counts.iter_mut().for_each(|all| all.observe(target));
+            let shares = self.class_shares.iter_mut();
+            shares.for_each(|all| all.observe(target));
         }
     }
 }

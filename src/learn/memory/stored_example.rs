@@ -119,7 +119,8 @@ impl DenseRows {
     }
 
     /// F32 `dense` `[encoded, inputs]`; where rows are raw also U8 `raw` `[rows]`, F64 `numbers`
-    /// `[raw, numbers]` and F32 `vectors` `[raw, components]`.
+    /// `[raw, numbers]`, 0 for a gap, U8 `gaps` of the same shape where there is one, and F32 `vectors`
+    /// `[raw, components]`.
     fn save(self, tensors: &mut Tensors) {
         let n_raw = self.raw.iter().filter(|flag| **flag == 1).count();
         let n_encoded = self.raw.len() - n_raw;
@@ -127,7 +128,15 @@ impl DenseRows {
         tensors.put_f32("dense", &width(self.dense.len(), n_encoded), self.dense);
         if n_raw > 0 {
             tensors.put_u8("raw", &[self.raw.len()], self.raw);
-            tensors.put_f64("numbers", &width(self.numbers.len(), n_raw), self.numbers);
+            let shape = width(self.numbers.len(), n_raw);
+            let gaps = self.numbers.iter().map(|value| u8::from(value.is_nan()));
+            let gaps: Vec<u8> = gaps.collect();
+            if gaps.contains(&1) {
+                tensors.put_u8("gaps", &shape, gaps);
+            }
+            let known = |value: f64| if value.is_nan() { 0.0 } else { value };
+            let numbers = self.numbers.into_iter().map(known);
+            tensors.put_f64("numbers", &shape, numbers.collect());
             tensors.put_f32("vectors", &width(self.vectors.len(), n_raw), self.vectors);
         }
     }
@@ -145,9 +154,14 @@ impl DenseRows {
             numbers = tensors.take_f64("numbers", &[Some(n_raw), None])?;
             vectors = tensors.take_f32("vectors", &[Some(n_raw), None])?;
         }
-        // A gap is not a number; an infinite value could not be standardised.
-        if numbers.iter().any(|value| value.is_infinite()) {
-            return Err(Error::value("numbers", "a value is infinite"));
+        if !numbers.iter().all(|value| value.is_finite()) {
+            return Err(Error::value("numbers", "a value is not finite"));
+        }
+        if tensors.0.contains_key("gaps") {
+            let width = numbers.len().checked_div(n_raw).unwrap_or(0);
+            let gaps = tensors.take_u8("gaps", &[Some(n_raw), Some(width)])?;
+            let gaps = numbers.iter_mut().zip(gaps).filter(|(_, gap)| *gap == 1);
+            gaps.for_each(|(value, _)| *value = f64::NAN);
         }
         if !vectors.iter().all(|value| value.is_finite()) {
             return Err(Error::value("vectors", "a value is not finite"));
@@ -223,9 +237,15 @@ pub(crate) struct Form {
 impl Form {
     /// The form of the examples of this description.
     pub(crate) fn of(spec: &Spec, n_dense: usize, n_buckets: usize) -> Form {
-        let is_number = |kind: &InputKind| matches!(kind, InputKind::Number { .. });
+        // A time is a number of days, and a calendar.
+        let is_number =
+            |kind: &InputKind| matches!(kind, InputKind::Number { .. } | InputKind::Time(_));
         let kinds = || spec.inputs.iter().map(|input| &input.kind);
-        let n_dense_of = |kind: &InputKind| if is_number(kind) { 0 } else { kind.n_dense() };
+        let n_dense_of = |kind: &InputKind| match kind {
+            InputKind::Number { .. } => 0,
+            InputKind::Time(_) => kind.n_dense() - 1,
+            kind => kind.n_dense(),
+        };
         Form {
             n_dense,
             n_buckets,
@@ -449,6 +469,7 @@ mod tests {
         );
         let infinite = |all: &mut Tensors| all.put_f64("numbers", &[2, 2], vec![f64::INFINITY; 4]);
         refused(form, infinite, "numbers");
+        refused(form, |all| all.put_u8("gaps", &[1], vec![1]), "gaps");
         let no_number = |all: &mut Tensors| all.put_f32("vectors", &[2, 3], vec![f32::NAN; 6]);
         refused(form, no_number, "vectors");
         refused(form, |all| all.put_u8("raw", &[4], vec![1; 4]), "dense");

@@ -301,8 +301,12 @@ impl Neighbours {
         let projected = (is_wide && has(false)).then(|| self.projected(&row.dense));
         let raw_projected = (is_wide && has(true)).then(|| {
             let back = row.dense.iter().zip(&conversions).map(|(z, one)| {
-                let there = (z - one.shift) / one.factor.max(f32::MIN_POSITIVE);
-                there.clamp(-one.clip, one.clip)
+                // A column without variance there is zero in every row.
+                if one.factor > 0.0 {
+                    ((z - one.shift) / one.factor).clamp(-one.clip, one.clip)
+                } else {
+                    0.0
+                }
             });
             self.projected(&back.collect::<Vec<f32>>())
         });

@@ -83,6 +83,7 @@ impl Spec {
         )?;
         same("seed", self.seed == next.seed)?;
         same("rules.revision", self.revision <= next.revision)?;
+        same("rules.revision", self.has_filters() == next.has_filters())?;
         match (&self.learner, &next.learner) {
             // The third revision has other members.
             (LearnerKind::Auto(_), LearnerKind::Auto(_)) => same(
@@ -116,6 +117,12 @@ impl Spec {
     /// Whether memories store rows raw: from the third revision of the rules on.
     pub(crate) fn stores_raw_rows(&self) -> bool {
         self.revision >= RETAINS
+    }
+
+    /// Whether an input is filtered as an image.
+    fn has_filters(&self) -> bool {
+        let is_image = |kind: &InputKind| matches!(kind, InputKind::Vector { shape: Some(_), .. });
+        self.filters_images() && self.inputs.iter().any(|input| is_image(&input.kind))
     }
 
     /// Whether vectors with a shape are filtered as images: from the third revision of the rules on, and

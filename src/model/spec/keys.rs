@@ -5,6 +5,7 @@
 //! them, and docs/model-toml.md is generated from them.
 
 mod key;
+mod rows;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -403,7 +403,10 @@ mod tests {
             check(&key(name), &format!("{what} a number"));
         }
         let many = format!("{}keys_max = 0\n", key("store"));
-        check(&many, "series.keys_max = 0: 1 to 65536");
+        check(
+            &many,
+            "series.keys_max = 0: expected a whole number of series from 1 to 65536",
+        );
         let only = "only a regression by learner.kind = \"auto\" under rules.revision = 3 has it";
         let other = format!("{SHORT}[series]\nkey = \"x\"\n");
         check(&other, &format!("series.key = \"x\": {only}"));

@@ -82,6 +82,15 @@ fn properties(model: &Model) -> HashMap<String, String> {
             serde_json::Value::from(gaps).to_string(),
         );
     }
+    let is_time = |input: &&Input| matches!(input.kind, InputKind::Time(_));
+    let times = spec.inputs.iter().filter(is_time);
+    let times: Vec<&str> = times.map(|input| input.name.as_str()).collect();
+    if !times.is_empty() {
+        properties.insert(
+            "times".to_owned(),
+            serde_json::Value::from(times).to_string(),
+        );
+    }
     if spec.rows != RowFormat::default() {
         let rows = serde_json::to_string(&spec.rows).expect("texts in tables are JSON");
         properties.insert("rows".to_owned(), rows);

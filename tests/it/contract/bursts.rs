@@ -149,7 +149,7 @@ fn apart(one: &Run, other: &Run, of: Rows) -> f64 {
 fn most(kind: &str, of: Rows) -> (f64, f64) {
     let has = |word: &str| kind.contains(word);
     match of {
-        _ if has("adamw") => (0.42, 0.32),
+        _ if has("adamw") => (0.42, 0.34),
         _ if has("neighbours") => (0.001, 0.01),
         _ if has("analytic") => (0.05, 0.01),
         _ if kind.is_empty() => (0.13, 0.01),

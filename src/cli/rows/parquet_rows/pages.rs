@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+
+use super::super::source::check_ratio;
 
 /// Bytes of an unpacked page.
 const PAGE_BYTES_MAX: u64 = 64 << 20;
@@ -17,6 +19,8 @@ const PAGE_BYTES_MAX: u64 = 64 << 20;
 const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// Structs within structs of a header.
 const DEPTH_MAX: usize = 8;
+/// Bytes of a value of a list, as it is read.
+const VALUE_BYTES: u64 = 48;
 /// The page type of a dictionary.
 const DICTIONARY: i64 = 2;
 
@@ -49,6 +53,8 @@ fn check_column(
     let n_bytes = u64::try_from(column.compressed_size())?;
     let end = start.saturating_add(n_bytes);
     ensure!(end <= length, "a column ends behind the file");
+    let is_list = column.column_descr().max_rep_level() > 0;
+    let mut n_in_lists = 0u64;
     let mut place = start;
     while place < end {
         file.seek(SeekFrom::Start(place))?;
@@ -64,6 +70,12 @@ fn check_column(
             n_values <= unpacked,
             "a dictionary of {n_values} values in {unpacked} bytes"
         );
+        if is_list {
+            // A row of it is read whole, however many values it has.
+            n_in_lists = n_in_lists.saturating_add(u64::try_from(header.n_values)?);
+            let n_unpacked = n_in_lists.saturating_mul(VALUE_BYTES);
+            check_ratio(n_unpacked, length).map_err(|why| anyhow!(why))?;
+        }
         let data = place + header.n_bytes;
         ensure!(data + packed <= end, "a page ends behind its column");
         file.seek(SeekFrom::Start(data))?;
@@ -112,6 +124,8 @@ struct Header {
     packed: i64,
     /// Of a dictionary.
     n_dictionary_values: i64,
+    /// Of a page of data.
+    n_values: i64,
     /// Bytes of levels before the packed ones, of the second version of pages.
     n_level_bytes: i64,
     is_packed: bool,
@@ -126,11 +140,13 @@ impl Header {
             bytes: file.take(HEADER_BYTES_MAX),
         };
         let mut fields = [0; 4];
-        let (mut n_values, mut levels, mut is_packed) = (0, 0, true);
+        let (mut n_dictionary_values, mut n_values) = (0, 0);
+        let (mut levels, mut is_packed) = (0, true);
         compact.fields(0, &mut |path, value| {
             match *path {
                 [field @ 1..=3] => fields[field as usize] = value,
-                [7, 1] => n_values = value,
+                [5 | 8, 1] => n_values = value,
+                [7, 1] => n_dictionary_values = value,
                 [8, 5 | 6] => levels += value.clamp(0, i64::from(i32::MAX)),
                 [8, 7] => is_packed = value != 0,
                 _ => {}
@@ -141,7 +157,12 @@ impl Header {
         Ok(Header {
             unpacked,
             packed,
-            n_dictionary_values: if kind == DICTIONARY { n_values } else { 0 },
+            n_dictionary_values: if kind == DICTIONARY {
+                n_dictionary_values
+            } else {
+                0
+            },
+            n_values,
             n_level_bytes: levels,
             is_packed,
             n_bytes,

@@ -10,6 +10,7 @@
 //! it stays as it was under every older revision, as that of `journal.ids_max` does.
 
 use super::key::{Key, Values};
+use super::rows;
 use crate::model::spec::revision::REVISION;
 
 /// Classes or actions at most.
@@ -18,7 +19,26 @@ pub(in crate::model::spec) const NAMES_MAX: u64 = 100_000;
 const LENGTH_MAX: u64 = 65_536;
 
 /// Every key that an author may write, in the order of the tables.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined();
+
+const N_KEYS: usize = MODEL.len() + rows::KEYS.len();
+
+const fn joined() -> [Key; N_KEYS] {
+    let mut keys = [MODEL[0]; N_KEYS];
+    let mut at = 1;
+    while at < N_KEYS {
+        keys[at] = if at < MODEL.len() {
+            MODEL[at]
+        } else {
+            rows::KEYS[at - MODEL.len()]
+        };
+        at += 1;
+    }
+    keys
+}
+
+/// The keys that a server reads.
+const MODEL: &[Key] = &[
     Key {
         name: "task",
         values: Values::Words(&["classification", "regression", "bandit"]),
@@ -552,76 +572,6 @@ pub const KEYS: &[Key] = &[
         default: "10",
         unit: "versions",
         meaning: "Versions of the cadence that are kept; the oldest are deleted.",
-    },
-    Key {
-        name: "rows.separator",
-        values: Values::Text("one character"),
-        default: "told from the file",
-        unit: "",
-        meaning: "For files of rows: the separator of a CSV. The keys of [rows] are for the commands \
-                  that read files; requests do not pass through them.",
-    },
-    Key {
-        name: "rows.decimals",
-        values: Values::Words(&["point", "comma"]),
-        default: "told from the file",
-        unit: "",
-        meaning: "For files of rows: the mark before the fraction of a number.",
-    },
-    Key {
-        name: "rows.encoding",
-        values: Values::Text("the name of an encoding, as in windows-1252"),
-        default: "told from the file",
-        unit: "",
-        meaning: "For files of rows: the encoding.",
-    },
-    Key {
-        name: "rows.header",
-        values: Values::Bool,
-        default: "true",
-        unit: "",
-        meaning: "For files of rows: false if the first row of a CSV is data; its columns are \
-                  column_1, column_2 and so on.",
-    },
-    Key {
-        name: "rows.percent",
-        values: Values::Words(&["points", "fraction"]),
-        default: "points",
-        unit: "",
-        meaning: "For files of rows: whether 12% is 12 or 0.12.",
-    },
-    Key {
-        name: "rows.gaps",
-        values: Values::List("texts"),
-        default: "[]",
-        unit: "",
-        meaning: "For files of rows: texts that are gaps in columns of numbers and times, beside the \
-                  usual ones (nothing, ?, -, ., NA, N/A, #N/A, nan, NULL, None, \\N).",
-    },
-    Key {
-        name: "rows.sentinels",
-        values: Values::Table(
-            "a table of columns, each with a list of values, as in { CO = [\"-200\"] }",
-        ),
-        default: "{}",
-        unit: "",
-        meaning: "For files of rows: values that stand for no value, by column.",
-    },
-    Key {
-        name: "rows.constants",
-        values: Values::Table("a table of inputs, each with its value, as in { context = \"1\" }"),
-        default: "{}",
-        unit: "",
-        meaning: "For files of rows: the values of inputs that a file does not have.",
-    },
-    Key {
-        name: "rows.labels",
-        values: Values::Table(
-            "a table of spellings, each with its label, as in { \"1.0\" = \"1\" }",
-        ),
-        default: "{}",
-        unit: "",
-        meaning: "For files of rows: other spellings of labels.",
     },
     Key {
         name: "rules.revision",

@@ -64,6 +64,7 @@ fn the_parser_takes_the_defaults_of_the_table() {
         bandit("", number),
         bandit("", "kind = 'vector'\nlength = 2"),
         bandit("", "kind = 'time'"),
+        format!("task = 'regression'\n\n[[input]]\nname = 'x'\n{number}\n"),
         bandit("learner.kind = 'gradient'", number),
         bandit("learner.kind = 'neighbours'", number),
         bandit("learner.kind = 'analytic'\npolicy.kind = 'linucb'", number),

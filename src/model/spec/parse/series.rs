@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::values::{count, value};
+use super::values::{count, not_here, value};
 use crate::model::spec::error::Error;
 use crate::model::spec::input::{Input, InputKind};
 use crate::model::spec::learning::LearnerKind;
@@ -41,13 +41,10 @@ pub(super) fn check(
     revision: u32,
 ) -> Result<(), Error> {
     let regression = matches!((task, learner), (Task::Regression, LearnerKind::Auto(_)));
-    match &raw.key {
-        Some(key) if !regression || revision < RETAINS => {
-            let allowed = format!(
-                "only a regression by learner.kind = \"auto\" under rules.revision = {RETAINS} has it"
-            );
-            Err(value("series.key", format!("{key:?}"), allowed))
-        }
-        _ => Ok(()),
+    if regression && revision >= RETAINS {
+        return Ok(());
     }
+    let of = format!("a regression by learner.kind = \"auto\" under rules.revision = {RETAINS}");
+    not_here("series.key", &raw.key, &of)?;
+    not_here("series.keys_max", &raw.keys_max, &of)
 }

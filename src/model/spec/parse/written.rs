@@ -93,7 +93,7 @@ fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
     match (key.values, value.get_ref()) {
         (Values::Bool, DeValue::Boolean(_)) => true,
         (Values::List(_), DeValue::Array(items)) => {
-            let is_widths = key.name == "network.hidden";
+            let is_widths = matches!(key.name, "network.hidden" | "input.shape");
             let of_type = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
                 DeValue::String(_) => !is_widths,
                 DeValue::Integer(number) => is_widths && !number.as_str().starts_with('-'),
@@ -101,7 +101,9 @@ fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
             };
             items.iter().all(of_type)
         }
-        (Values::Table(_), DeValue::Table(_)) => true,
+        (Values::Table(_), DeValue::Table(inner)) => inner
+            .values()
+            .all(|value| is_within_type(key.name, value.get_ref())),
         (Values::Count(..), DeValue::Integer(number)) => !number.as_str().starts_with('-'),
         (
             Values::Between(..) | Values::Above(..) | Values::Finite(_),
@@ -116,6 +118,22 @@ fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
             DeValue::String(_),
         ) => true,
         _ => false,
+    }
+}
+
+/// Whether a value of a table with names of the author's own is of its type.
+fn is_within_type(key: &str, value: &DeValue<'_>) -> bool {
+    match key {
+        "learner.costs" => matches!(value, DeValue::Integer(_) | DeValue::Float(_)),
+        "rows.constants" | "rows.labels" => matches!(value, DeValue::String(_)),
+        "rows.sentinels" => match value {
+            DeValue::Array(items) => {
+                let mut items = items.iter().map(Spanned::get_ref);
+                items.all(|item| matches!(item, DeValue::String(_)))
+            }
+            _ => false,
+        },
+        _ => true,
     }
 }
 

@@ -1,0 +1,79 @@
+//! The keys of `[rows]`, by which the commands read files of rows for a model.
+//!
+//! Invariant: nothing of it reaches a request, or what is learned.
+
+use super::key::{Key, Values};
+
+/// In the order of the table.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "rows.separator",
+        values: Values::Text("one character"),
+        default: "told from the file",
+        unit: "",
+        meaning: "For files of rows: the separator of a CSV. The keys of [rows] are for the commands \
+                  that read files; requests do not pass through them.",
+    },
+    Key {
+        name: "rows.decimals",
+        values: Values::Words(&["point", "comma"]),
+        default: "told from the file",
+        unit: "",
+        meaning: "For files of rows: the mark before the fraction of a number.",
+    },
+    Key {
+        name: "rows.encoding",
+        values: Values::Text("the name of an encoding, as in windows-1252"),
+        default: "told from the file",
+        unit: "",
+        meaning: "For files of rows: the encoding.",
+    },
+    Key {
+        name: "rows.header",
+        values: Values::Bool,
+        default: "true",
+        unit: "",
+        meaning: "For files of rows: false if the first row of a CSV is data; its columns are \
+                  column_1, column_2 and so on.",
+    },
+    Key {
+        name: "rows.percent",
+        values: Values::Words(&["points", "fraction"]),
+        default: "points",
+        unit: "",
+        meaning: "For files of rows: whether 12% is 12 or 0.12.",
+    },
+    Key {
+        name: "rows.gaps",
+        values: Values::List("texts"),
+        default: "[]",
+        unit: "",
+        meaning: "For files of rows: texts that are gaps in columns of numbers and times, beside the \
+                  usual ones (nothing, ?, -, ., NA, N/A, #N/A, nan, NULL, None, \\N).",
+    },
+    Key {
+        name: "rows.sentinels",
+        values: Values::Table(
+            "a table of columns, each with a list of values, as in { CO = [\"-200\"] }",
+        ),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: values that stand for no value, by column.",
+    },
+    Key {
+        name: "rows.constants",
+        values: Values::Table("a table of inputs, each with its value, as in { context = \"1\" }"),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: the values of inputs that a file does not have.",
+    },
+    Key {
+        name: "rows.labels",
+        values: Values::Table(
+            "a table of spellings, each with its label, as in { \"1.0\" = \"1\" }",
+        ),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: other spellings of labels.",
+    },
+];
