@@ -153,9 +153,10 @@ impl Record {
         if is_end(trimmed) {
             After::End
         } else if self.separator == BLANKS {
-            match trimmed.len() < after.len() {
-                true => After::Next(trimmed),
-                false => After::Text,
+            if trimmed.len() < after.len() {
+                After::Next(trimmed)
+            } else {
+                After::Text
             }
         } else {
             match trimmed.strip_prefix(self.separator) {

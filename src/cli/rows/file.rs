@@ -104,9 +104,10 @@ impl Rows {
             return Ok(*place);
         }
         let found = find_column(&self.columns, name);
-        match self.looks_like_data() {
-            true => found.context("the first row looks like data: with --no-header the columns are column_1, column_2 and so on"),
-            false => found,
+        if self.looks_like_data() {
+            found.context("the first row looks like data: with --no-header the columns are column_1, column_2 and so on")
+        } else {
+            found
         }
     }
 
@@ -230,7 +231,7 @@ impl Rows {
         }
         self.is_scanned = true;
         let mut others = Rows::open(&self.path, &self.options)?;
-        while let Some(next) = others.next() {
+        for next in others.by_ref() {
             if next.is_err_and(|error| !error.is::<Unusable>()) {
                 break;
             }

@@ -83,9 +83,10 @@ impl Lines {
             }
             Decoding::ByLine | Decoding::Utf8 => (head, bytes),
         };
-        let end = match head.contains(&b'\r') && !head.contains(&b'\n') {
-            true => b'\r',
-            false => b'\n',
+        let end = if head.contains(&b'\r') && !head.contains(&b'\n') {
+            b'\r'
+        } else {
+            b'\n'
         };
         Ok(Lines {
             path: path.to_owned(),

@@ -120,9 +120,10 @@ impl ReadOptions {
     /// The number of a cell, none for any other text.
     pub(crate) fn number(&self, text: &str, decimals: Decimals) -> Option<f64> {
         let value = finite(text, decimals)?;
-        match self.percent_is_fraction && text.trim_end().ends_with('%') {
-            true => Some(value / 100.0),
-            false => Some(value),
+        if self.percent_is_fraction && text.trim_end().ends_with('%') {
+            Some(value / 100.0)
+        } else {
+            Some(value)
         }
     }
 }

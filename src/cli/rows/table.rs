@@ -91,12 +91,13 @@ impl Table {
         for _ in 0..form.n_before {
             lines.next(0)?;
         }
-        let header = match options.no_header {
-            true => None,
-            false => match next_record(&mut lines, separator)? {
+        let header = if options.no_header {
+            None
+        } else {
+            match next_record(&mut lines, separator)? {
                 None => return Ok(None),
                 Some((_, header)) => Some(header),
-            },
+            }
         };
         let found = decimals(&form.sample);
         let by_default = match separator {

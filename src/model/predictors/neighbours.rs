@@ -319,9 +319,10 @@ impl Neighbours {
         };
         let most = windows.iter().copied().max().unwrap_or(0);
         let distances = self.distances(&query, most.min(self.window.n_rows));
-        let n_candidates = match is_wide {
-            true => (MEASURED * k).max(MEASURED_MIN),
-            false => k,
+        let n_candidates = if is_wide {
+            (MEASURED * k).max(MEASURED_MIN)
+        } else {
+            k
         };
         let near = windows.iter().map(|window| {
             let seen = &distances[..(*window).min(distances.len())];

@@ -147,12 +147,11 @@ impl TimeFormat {
             return None;
         }
         let mut fields = Fields::default();
-        let rest = match self.parts.is_empty() {
-            true => rfc_3339(text, &mut fields)?,
-            false => self
-                .parts
-                .iter()
-                .try_fold(text, |rest, part| part.take(rest, &mut fields))?,
+        let rest = if self.parts.is_empty() {
+            rfc_3339(text, &mut fields)?
+        } else {
+            let mut parts = self.parts.iter();
+            parts.try_fold(text, |rest, part| part.take(rest, &mut fields))?
         };
         if rest.trim().is_empty() {
             fields.microseconds(zone_s)

@@ -61,10 +61,10 @@ fn p1_three_million_ids_are_known_in_bounded_memory() {
     let check = |ids: &Ids| {
         let now = Time(N as i64);
         for n in (1..=N).step_by(29_989).chain([1, N]) {
-            assert_eq!(position(&ids, &name(n), now), Some(n));
+            assert_eq!(position(ids, &name(n), now), Some(n));
         }
         for n in (N + 1..2 * N).step_by(29_989) {
-            assert_eq!(position(&ids, &name(n), now), None);
+            assert_eq!(position(ids, &name(n), now), None);
         }
     };
     check(&ids);

@@ -192,9 +192,10 @@ impl TargetStats {
         let are_numbers = self.n_texts == 0 || self.has_strays();
         let is_few_integers =
             self.is_whole && self.excess.is_none() && self.labels.len() <= N_INTEGER_CLASSES_MAX;
-        match are_numbers && (!is_few_integers || self.is_quantity()) {
-            true => Task::Regression,
-            false => Task::Classification,
+        if are_numbers && (!is_few_integers || self.is_quantity()) {
+            Task::Regression
+        } else {
+            Task::Classification
         }
     }
 

@@ -55,7 +55,7 @@ fn look(table: &str, keys: &DeTable<'_>, text: &str, faults: &mut Vec<(usize, St
                 look(&full, inner, text, faults);
             }
             (_, DeValue::Array(items)) if full == "input" => {
-                for item in items.iter() {
+                for item in items {
                     match item.get_ref() {
                         DeValue::Table(inner) => look(&full, inner, text, faults),
                         _ => faults.push((at, "input: expected [[input]] tables".to_owned())),
