@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use perennial::engine::{Engine, Offline, ServedModel, State};
+use perennial::engine::{Clock, Config, Engine, Offline, Reading, ServedModel, State};
 use perennial::event::{Column, Command, Order};
 use uuid::Uuid;
 
@@ -49,7 +50,15 @@ fn on_a_thread_of_its_own(turn: f64) -> Taught {
 fn run(turn: f64) -> Taught {
     let workspace = describe();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let engine = workspace.open_on(syncing_nothing());
+    // Time stands still: a journal of more than ten seconds has a checkpoint of retention as well.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now_us = now.as_micros() as i64;
+    let config = Config {
+        disk: syncing_nothing(),
+        clock: Clock::simulated(move || Reading::agreed(now_us)),
+        ..workspace.config()
+    };
+    let engine = Engine::open(config).expect("the engine opens");
     let digest = runtime.block_on(async {
         teach_rows(engine.model("other").unwrap(), 5, turn, "row").await;
         let model = engine.model("m").unwrap();

@@ -105,6 +105,9 @@ pub struct Scales {
     factor: f32,
 }
 
+/// The count of a plain scale, as it is saved.
+const PLAIN: f64 = -1.0;
+
 /// A column with dense inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Column {
@@ -276,10 +279,12 @@ impl Scales {
         Scales::new(self.columns.iter().map(fixed).collect())
     }
 
-    /// F64 `name` `[columns, 3]`: count, mean and variance.
+    /// F64 `name` `[columns, 3]`: count, mean and variance; the count of a plain scale, which is infinite,
+    /// is -1.
     pub(crate) fn save(&self, name: &str, tensors: &mut Tensors) {
+        let finite = |x: f64| if x.is_finite() { x } else { PLAIN };
         let numbers = self.columns.iter().flat_map(|one| one.scale().numbers());
-        let numbers: Vec<f64> = numbers.collect();
+        let numbers: Vec<f64> = numbers.map(finite).collect();
         tensors.put_f64(name, &[self.columns.len(), 3], numbers);
     }
 
@@ -292,7 +297,10 @@ impl Scales {
         for (column, numbers) in loaded.columns.iter_mut().zip(rows) {
             match column {
                 Column::Number { scale, .. } | Column::Vector { scale, .. } => {
-                    *scale = Scale::of_numbers(*numbers);
+                    *scale = match *numbers {
+                        [PLAIN, ..] => Scale::plain(),
+                        numbers => Scale::of_numbers(numbers),
+                    };
                 }
             }
         }
