@@ -56,7 +56,7 @@ pub struct Checkpoint {
 /// # Errors
 /// [`Error::Exists`]: there is another at this position. [`Error::Checkpoint`]: the state is not
 /// one that [`load`] would take. [`Error::Io`]: the disk refused; a checkpoint that was there
-/// before is still there, at the latest after [`sweep`].
+/// before is still there, at the latest after `sweep`.
 pub fn save(
     disk: &Disk,
     checkpoints: &Path,

@@ -5,7 +5,7 @@
 //!
 //! A folder is named by its position in 20 digits and holds three files. While it is written,
 //! replaced or removed its name starts with `.partial-`, `.replaced-` or `.removed-`: a crash may
-//! leave such folders, and [`sweep`] ends what it interrupted.
+//! leave such folders, and `sweep` ends what it interrupted.
 //!
 //! | file | bytes |
 //! | --- | --- |
