@@ -45,7 +45,7 @@ use target::TaskChoice;
 
 /// The input of decisions that have no other.
 const CONTEXT: &str = "context";
-/// What becomes of decisions without a context.
+/// The note on logged decisions without a context.
 const NO_CONTEXT: &str = "no context beside action, reward and propensity: the input \"context\" is \
     always 1, and the best action is the same for all";
 
@@ -340,7 +340,7 @@ mod tests {
             let error = format!("{:#}", drafted(text).unwrap_err());
             assert!(error.ends_with(expected), "{error}");
         };
-        let told = |text: &str, expected: &str| {
+        let check_note = |text: &str, expected: &str| {
             let notes = drafted(text).unwrap().notes;
             assert!(
                 notes.iter().any(|note| note.ends_with(expected)),
@@ -348,10 +348,10 @@ mod tests {
             );
         };
         let p = "the first: line 3: column \"p\": \"0\" is not a probability in (0, 1]";
-        told("x,r,y,p\n1,0,b,0.5\n5,0,a,0\n2,1,a,0.5\n", p);
+        check_note("x,r,y,p\n1,0,b,0.5\n5,0,a,0\n2,1,a,0.5\n", p);
         let r = "the first: line 2: column \"r\": \"yes\" is not a finite number";
-        told("x,r,y,p\n1,yes,b,0.5\n5,0,a,0.5\n", r);
-        told(
+        check_note("x,r,y,p\n1,yes,b,0.5\n5,0,a,0.5\n", r);
+        check_note(
             "x,r,y,p\n1,1,b,0.5\n5,0,b,0.5\n",
             "nothing can be learned from that",
         );

@@ -80,12 +80,12 @@ impl ReadOptions {
             .and_then(|text| text.chars().next());
         let encoding = described.encoding.as_deref().and_then(encoding::find);
         // These are told from the file more surely than by an earlier one.
-        let is_told =
+        let is_inferred =
             |encoding: &&Encoding| [UTF_8, WINDOWS_1252, UTF_16LE, UTF_16BE].contains(encoding);
         ReadOptions {
             separator: args.separator.or(separator),
             separator_is_described: args.separator.is_none() && separator.is_some(),
-            encoding: args.encoding.or(encoding.filter(|one| !is_told(one))),
+            encoding: args.encoding.or(encoding.filter(|one| !is_inferred(one))),
             no_header: args.no_header || described.header == Some(false),
             decimals: args.decimals.or(match described.decimals.as_deref() {
                 Some("comma") => Some(Decimals::Comma),

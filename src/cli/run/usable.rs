@@ -1,10 +1,10 @@
 //! The rows that a run could not use, counted by reason.
 //!
-//! Invariant: at most [`REASONS_MAX`] reasons are told apart, however long the run.
+//! Invariant: at most [`REASONS_MAX`] reasons are counted apart, however long the run.
 
 use crate::cli::rows::Unusable;
 
-/// Reasons that are told apart; the rows of others are counted together.
+/// Reasons that are counted apart; the rows of others are counted together.
 const REASONS_MAX: usize = 100;
 
 /// The rows that a run could not use.

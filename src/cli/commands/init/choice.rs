@@ -18,7 +18,7 @@ pub(crate) enum ChosenKind {
     Number,
     Category,
     Text,
-    /// The format, empty for RFC 3339; none where it is to be told from the values.
+    /// The format, empty for RFC 3339; none where it is inferred from the values.
     Time(Option<String>),
     /// It is no input.
     Out,

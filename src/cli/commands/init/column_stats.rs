@@ -14,7 +14,7 @@ use crate::cli::rows::{Cell, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
 pub(super) const N_DISTINCT_MAX: usize = 10_000;
-/// Texts that are no numbers and are told apart.
+/// Distinct texts that are not numbers, at most, that are counted one by one.
 const TOKENS_MAX: usize = 5;
 /// Values that are shown.
 const EXAMPLES: usize = 3;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 const VALUES_MAX: usize = 200;
 /// Numbers that are kept to look for a threshold.
 const SAMPLE_MAX: usize = 5000;
-/// Rows without which nothing is said.
+/// Fewer rows are no evidence that a column gives the target away.
 const ROWS_MIN: usize = 100;
 /// The share of rows that a column alone tells.
 const SHARE: f64 = 0.995;
@@ -76,10 +76,14 @@ impl GiveAway {
         if n < ROWS_MIN as f64 || f64::from(most) > COMMONEST_MAX * n {
             return None;
         }
-        let told = self.by_value.values().map(|classes| classes.values().max());
-        let told: u32 = told.flatten().sum();
+        let commonest = self.by_value.values().map(|classes| classes.values().max());
+        let commonest: u32 = commonest.flatten().sum();
         let is_few = !self.is_full && self.by_value.len() as f64 * 5.0 <= n;
-        let by_value = if is_few { f64::from(told) / n } else { 0.0 };
+        let by_value = if is_few {
+            f64::from(commonest) / n
+        } else {
+            0.0
+        };
         let share = by_value.max(self.by_threshold());
         (share >= SHARE).then_some(share)
     }

@@ -66,7 +66,7 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
             None => match exclusion_reason(column, task, n_rows) {
                 Some(reason) => selection.excluded.push(exclude(reason)),
                 None => {
-                    ensure_told(column)?;
+                    ensure_unambiguous(column)?;
                     let mut input = input(column);
                     let sentinels = known.sentinels.get(&index);
                     add_sentinels(&mut input, column, sentinels.map_or(&[], Vec::as_slice));
@@ -79,7 +79,7 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
 }
 
 /// Refuses a column of dates whose day and month no value tells apart.
-fn ensure_told(column: &ColumnStats) -> anyhow::Result<()> {
+fn ensure_unambiguous(column: &ColumnStats) -> anyhow::Result<()> {
     if let TimesFound::Ambiguous(first, second) = column.times.found() {
         let name = &column.name;
         bail!(
@@ -107,7 +107,7 @@ fn chosen_input(column: &ColumnStats, kind: &ChosenKind) -> anyhow::Result<Draft
         ChosenKind::Time(Some(format)) => DraftKind::Time(format.clone()),
         ChosenKind::Time(None) => match column.times.found() {
             TimesFound::Format(format, _) => DraftKind::Time(format),
-            TimesFound::Ambiguous(..) => return ensure_told(column).map(|()| input),
+            TimesFound::Ambiguous(..) => return ensure_unambiguous(column).map(|()| input),
             TimesFound::None => bail!(
                 "--as: no known format reads the dates of column {}; name one, as date:%d/%m/%Y",
                 quoted(&column.name)
