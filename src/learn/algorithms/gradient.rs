@@ -133,6 +133,11 @@ impl GradientLearner {
         Network::on(&self.served(), device)
     }
 
+    /// Whether examples are remembered.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.strategy != Strategy::None
+    }
+
     /// Examples in memory.
     pub(crate) fn n_remembered(&self) -> usize {
         self.memory.len()

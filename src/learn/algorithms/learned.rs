@@ -254,15 +254,14 @@ impl Learned {
         let Some(retention) = &mut self.retention else {
             return;
         };
-        let scales = self.encoder.scales();
         if let Kind::Gradient(learner) = &self.kind {
-            let right = learner.ask(&retention.batch_due(number, &scales));
+            let right = learner.ask(&retention.batch_due(number, &self.encoder));
             right
                 .into_iter()
                 .for_each(|right| retention.score([right].into_iter()));
             return;
         }
-        let Some(anchor) = retention.due(number, &scales) else {
+        let Some(anchor) = retention.due(number, &self.encoder) else {
             return;
         };
         let right = match &mut self.kind {
@@ -499,13 +498,11 @@ impl Learned {
             Kind::Auto(learner) => learner.past(batch, row, asked),
             _ => None,
         };
-        let (mut row, raw) = self.encode(batch, row);
+        let place = row;
+        let (mut row, raw) = self.encode(batch, place);
         let example = self.next_known();
         self.ask_anchors();
-        let mut is_anchor = false;
-        if let (Some(retention), Some(raw)) = (&mut self.retention, &raw) {
-            is_anchor = row.is_finite() && retention.observe(raw, target, example);
-        }
+        let is_anchor = row.is_finite() && self.is_anchor((batch, place), target, example);
         if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
             first_rows.observe(example, &row);
         }

@@ -8,7 +8,7 @@
 use crate::learn::memory::Form;
 use crate::learn::memory::anchors::Anchors;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoded, RawRow, Scales, Spec, Target};
+use crate::model::{Encoded, Encoder, RawRow, Scales, Spec, Target};
 
 /// An anchor is asked before one of so many examples.
 pub(crate) const ASKED_EVERY: u64 = 2;
@@ -57,7 +57,12 @@ impl Retention {
     }
 
     /// Takes note of an example; true where its row becomes an anchor, which no memory stores.
-    pub(crate) fn observe(&mut self, row: &RawRow, target: Target, example: Option<u64>) -> bool {
+    pub(crate) fn observe(
+        &mut self,
+        row: impl FnOnce() -> RawRow,
+        target: Target,
+        example: Option<u64>,
+    ) -> bool {
         match (target, example) {
             (Target::Class(class), Some(example)) => self.anchors.observe(row, class, example),
             _ => false,
@@ -65,21 +70,21 @@ impl Retention {
     }
 
     /// The anchor to be asked before example `number`.
-    pub(crate) fn due(&self, number: u64, scales: &Scales) -> Option<Asked> {
+    pub(crate) fn due(&self, number: u64, encoder: &Encoder) -> Option<Asked> {
         if !number.is_multiple_of(ASKED_EVERY) {
             return None;
         }
-        self.of_turn(number, number, scales)
+        self.of_turn(number, number, &encoder.scales())
     }
 
     /// The anchors that a network is asked before example `number`.
-    pub(crate) fn batch_due(&self, number: u64, scales: &Scales) -> Vec<Asked> {
+    pub(crate) fn batch_due(&self, number: u64, encoder: &Encoder) -> Vec<Asked> {
         if !number.is_multiple_of(BATCH_EVERY) {
             return Vec::new();
         }
-        let turns = number..number.saturating_add(BATCH);
+        let (scales, turns) = (encoder.scales(), number..number.saturating_add(BATCH));
         turns
-            .filter_map(|turn| self.of_turn(turn, number, scales))
+            .filter_map(|turn| self.of_turn(turn, number, &scales))
             .collect()
     }
 

@@ -45,7 +45,12 @@ impl Anchors {
     }
 
     /// Takes note of an example of a class; true where its row becomes an anchor.
-    pub(crate) fn observe(&mut self, row: &RawRow, class: u32, example: u64) -> bool {
+    pub(crate) fn observe(
+        &mut self,
+        row: impl FnOnce() -> RawRow,
+        class: u32,
+        example: u64,
+    ) -> bool {
         let place = class as usize;
         self.n_seen[place] += 1;
         let one_of = match self.n_anchors[place] {
@@ -53,11 +58,15 @@ impl Anchors {
             _ => ONE_OF,
         };
         let chosen = hash(self.seed, example).is_multiple_of(one_of);
-        if self.n_seen[place] <= FIRST || !chosen || row.n_bytes() > BYTES_MAX {
+        if self.n_seen[place] <= FIRST || !chosen {
+            return false;
+        }
+        let row = row();
+        if row.n_bytes() > BYTES_MAX {
             return false;
         }
         self.push(StoredExample {
-            row: row.clone().into(),
+            row: row.into(),
             target: Target::Class(class),
             example: Some(example),
             is_anchor: false,
@@ -171,7 +180,7 @@ mod tests {
         let mut anchors = Anchors::new(7, 3);
         for example in 1..=n {
             let class = u32::from(example % 10 == 0);
-            anchors.observe(&row(example as f32, 2), class, example);
+            anchors.observe(|| row(example as f32, 2), class, example);
         }
         anchors
     }
@@ -200,7 +209,7 @@ mod tests {
         assert!(anchors.rows.iter().any(|one| one.example > Some(390_000)));
         let mut wide = Anchors::new(7, 1);
         let large = row(0.0, BYTES_MAX / 40);
-        (1..2_000).for_each(|example| _ = wide.observe(&large, 0, example));
+        (1..2_000).for_each(|example| _ = wide.observe(|| large.clone(), 0, example));
         assert!(wide.rows.len() <= 10 && wide.n_bytes <= BYTES_MAX);
     }
 

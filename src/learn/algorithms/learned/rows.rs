@@ -8,13 +8,15 @@ use bytes::Bytes;
 
 use super::{Kind, Learned};
 use crate::event::{Batch, Column};
-use crate::model::{Adapters, Encoded, EncoderError, RawRow, Scales, Spec, Task, TextEncoder};
+use crate::model::{
+    Adapters, Encoded, EncoderError, RawRow, Scales, Spec, Target, Task, TextEncoder,
+};
 
 impl Learned {
-    /// Has memories standardise their raw rows by the scales of now, which it returns; none where they
-    /// store rows as they are encoded.
+    /// Has memories standardise their raw rows by the scales of now, which it returns; none where no
+    /// memory stores raw rows.
     pub(super) fn stand_in_scales(&mut self) -> Option<Arc<Scales>> {
-        if !self.stores_raw_rows {
+        if !self.stores_raw_rows || !self.kind.has_memory() {
             return None;
         }
         let scales = Arc::new(self.encoder.scales());
@@ -27,7 +29,7 @@ impl Learned {
         Some(scales)
     }
 
-    /// A row as it is learned, and as memories store it; none where they store it as it is learned.
+    /// A row as it is learned, and as memories store it; none where none stores it otherwise.
     pub(super) fn encode(&mut self, batch: &Batch, row: usize) -> (Encoded, Option<RawRow>) {
         match self.stand_in_scales() {
             Some(scales) => {
@@ -35,6 +37,29 @@ impl Learned {
                 (scales.encode(&raw), Some(raw))
             }
             None => (self.encoder.encode(batch, row), None),
+        }
+    }
+
+    /// Whether a row becomes an anchor of the retention set.
+    pub(super) fn is_anchor(
+        &mut self,
+        (batch, row): (&Batch, usize),
+        target: Target,
+        example: Option<u64>,
+    ) -> bool {
+        let raw = || self.encoder.raw(batch, row);
+        let retention = self.retention.as_mut();
+        retention.is_some_and(|retention| retention.observe(raw, target, example))
+    }
+}
+
+impl Kind {
+    /// Whether it stores rows.
+    fn has_memory(&self) -> bool {
+        match self {
+            Kind::Gradient(learner) => learner.has_memory(),
+            Kind::Analytic(_) => false,
+            Kind::Auto(_) | Kind::Neighbours(_) => true,
         }
     }
 }

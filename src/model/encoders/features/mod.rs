@@ -214,28 +214,28 @@ impl Encoder {
 
     /// The scales of the dense inputs as they are now.
     pub fn scales(&self) -> Scales {
-        let dense = |column: &ColumnEncoder| match *column {
-            ColumnEncoder::Number { scale, gaps, .. } => {
-                vec![stored_row::Column::Number { scale, gaps }]
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            match *column {
+                ColumnEncoder::Number { scale, gaps, .. } => {
+                    columns.push(stored_row::Column::Number { scale, gaps });
+                }
+                ColumnEncoder::Time {
+                    ref times, scale, ..
+                } => {
+                    columns.push(stored_row::Column::Number { scale, gaps: false });
+                    columns.push(stored_row::Column::Vector {
+                        scale: Scale::plain(),
+                        length: time::n_calendar(times),
+                    });
+                }
+                ColumnEncoder::Vector { scale, length, .. } => {
+                    columns.push(stored_row::Column::Vector { scale, length });
+                }
+                ColumnEncoder::Category { .. } | ColumnEncoder::Text { .. } => {}
             }
-            ColumnEncoder::Time {
-                ref times, scale, ..
-            } => {
-                let (plain, length) = (Scale::plain(), time::n_calendar(times));
-                let days = stored_row::Column::Number { scale, gaps: false };
-                let calendar = stored_row::Column::Vector {
-                    scale: plain,
-                    length,
-                };
-                vec![days, calendar]
-            }
-            ColumnEncoder::Vector { scale, length, .. } => {
-                vec![stored_row::Column::Vector { scale, length }]
-            }
-            ColumnEncoder::Category { .. } | ColumnEncoder::Text { .. } => Vec::new(),
-        };
-        let columns = self.columns.iter().flat_map(dense);
-        Scales::new(columns.collect()).through(self.filters.clone())
+        }
+        Scales::new(columns).through(self.filters.clone())
     }
 
     /// Learns the moments and frequencies of row `row` of `batch`.
