@@ -47,6 +47,10 @@ const FILES: [&str; 8] = [
     "bananas",
 ];
 
+/// The rows of a stream whose labels are late, and how many rows late they are.
+const LATE_ROWS: usize = 20_000;
+const DELAYS: [usize; 2] = [500, 2_000];
+
 /// Files of values to be predicted.
 const VALUES: [&str; 4] = ["sftemps", "air", "nyse", "diamonds"];
 
@@ -79,6 +83,7 @@ fn main() -> Result<()> {
     bench.images()?;
     bench.texts()?;
     bench.files()?;
+    bench.late_labels()?;
     bench.values()
 }
 
@@ -179,6 +184,27 @@ impl Bench {
         Ok(())
     }
 
+    /// The first rows of a stream whose labels come late.
+    fn late_labels(&self) -> Result<()> {
+        let Some(data) = self.data.as_ref().filter(|_| self.wants("elec2-late")) else {
+            return Ok(());
+        };
+        let all = String::from_utf8(data::unpacked(&data.join("elec2.csv.gz"))?)?;
+        let n_rows = if self.quick { QUICK } else { LATE_ROWS };
+        let rows: Vec<&str> = all.lines().take(1 + n_rows).collect();
+        for delay in DELAYS {
+            let name = format!("elec2-late-{delay}");
+            let late = ["--delay".to_owned(), delay.to_string()];
+            let scores = self.scores(&name, &rows.join("\n"), "label", &late)?;
+            print(
+                &name,
+                &scores,
+                &["progressive_accuracy", "retention", "test_accuracy"],
+            )?;
+        }
+        Ok(())
+    }
+
     /// The streams of values, in their own order.
     fn values(&self) -> Result<()> {
         let Some(data) = &self.data else {
@@ -189,7 +215,7 @@ impl Bench {
         );
         for name in VALUES.iter().filter(|name| self.wants(name)) {
             let rows = String::from_utf8(data::unpacked(&data.join(format!("{name}.csv.gz")))?)?;
-            let scores = self.scores(name, &rows, "value", None)?;
+            let scores = self.scores(name, &rows, "value", &[])?;
             let keys = [
                 "mean_absolute_error",
                 "no_change_absolute_error",
@@ -203,33 +229,29 @@ impl Bench {
 
     /// Drafts a model for the rows, evaluates it, and prints a line.
     fn report(&self, name: &str, rows: &str, afterwards: Option<&str>) -> Result<()> {
-        let scores = self.scores(name, rows, "label", afterwards)?;
+        let tested = self.folder.path().join(format!("{name}.test.csv"));
+        let mut options = Vec::new();
+        if let Some(afterwards) = afterwards {
+            std::fs::write(&tested, afterwards)?;
+            options = vec!["--test".to_owned(), tested.display().to_string()];
+        }
+        let scores = self.scores(name, rows, "label", &options)?;
         let keys = ["progressive_accuracy", "retention", "test_accuracy"];
         print(name, &scores, &keys)
     }
 
-    /// Drafts a model for the rows, and evaluates it.
-    fn scores(
-        &self,
-        name: &str,
-        rows: &str,
-        target: &str,
-        afterwards: Option<&str>,
-    ) -> Result<Value> {
+    /// Drafts a model for the rows, and evaluates it with these options.
+    fn scores(&self, name: &str, rows: &str, target: &str, options: &[String]) -> Result<Value> {
         let folder = self.folder.path().join(name);
         std::fs::create_dir(&folder)?;
-        let (file, tested) = (folder.join("rows.csv"), folder.join("test.csv"));
+        let file = folder.join("rows.csv");
         std::fs::write(&file, rows)?;
         let models = folder.join("models");
         let draft = ["init", "model", "--target", target, "--models"];
         run(Command::new(PROGRAM).args(draft).args([&models, &file]))?;
         let mut evaluate = Command::new(PROGRAM);
         evaluate.args(["evaluate", "--json", "--target", target]);
-        evaluate.args([&models.join("model"), &file]);
-        if let Some(afterwards) = afterwards {
-            std::fs::write(&tested, afterwards)?;
-            evaluate.arg("--test").arg(&tested);
-        }
+        evaluate.args([&models.join("model"), &file]).args(options);
         Ok(serde_json::from_str(&run(&mut evaluate)?)?)
     }
 }

@@ -6,11 +6,13 @@ mod amend;
 mod answers;
 mod error_scale;
 mod kept;
+mod late;
 mod linear_members;
 mod log_ridge;
 mod past;
 mod pool;
 mod saved;
+mod weighing;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use super::example::{Known, amends_rewards};
 use super::gradient::GradientLearner;
 use super::output_loss::OutputLoss;
 use super::retention::Asked;
-use crate::event::{Batch, Prediction, PredictionId};
+use crate::event::{Batch, PredictionId};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
     self, Encoded, LearnerKind, Member, MemberOutputs, Network, NoChange, Past, Portfolio,
@@ -28,6 +30,7 @@ use crate::model::{
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
 use kept::Evidence;
+use late::LateLabels;
 use log_ridge::LogLearner;
 use past::PastLearner;
 use pool::Wanted;
@@ -72,6 +75,8 @@ pub(crate) struct AutoLearner {
     n_chosen: Vec<u64>,
     /// None under the first revision.
     answers: Option<Answers>,
+    /// Of classes, from the third revision on.
+    late: Option<LateLabels>,
 }
 
 impl AutoLearner {
@@ -115,6 +120,7 @@ impl AutoLearner {
             revision: spec.revision,
             likeness: amends_rewards(spec).then(Likeness::default),
             answers: (spec.revision >= 2).then(Answers::default),
+            late: portfolio.kept.is_some().then(LateLabels::default),
             n_chosen: if amends_rewards(spec) {
                 vec![0; n_outputs]
             } else {
@@ -186,7 +192,6 @@ impl AutoLearner {
         let target = known.target;
         let network = self.network();
         let member_outputs = self.portfolio.member_outputs(row, scale, network.as_ref());
-        let n_outputs = self.portfolio.n_outputs();
         if !member_outputs.is_finite() || !row.is_finite() {
             return false;
         }
@@ -194,27 +199,8 @@ impl AutoLearner {
             self.correct(row, &member_outputs, target, scale);
             return true;
         }
-        let judged = member_outputs.outputs.chunks_exact(n_outputs);
-        let judged = judged.map(|outputs| self.judge(outputs, target, scale));
-        let (losses, earned): (Vec<f64>, Vec<f64>) = judged.unzip();
-        if let (Some(kept), Some(example)) = (&mut self.answers, known.example) {
-            let answered = member_outputs.outputs.chunks_exact(n_outputs);
-            let answered = answered.map(|outputs| answer(outputs, target));
-            kept.keep(example, target, answered.collect());
-        }
-        // The stack is no single model.
-        let n_members = self.portfolio.n_members();
-        scores.extend_from_slice(&earned[..n_members]);
         let mixed = self.portfolio.mix(&member_outputs);
-        self.observe_kept(&member_outputs, target, Evidence::New);
-        let wanted = self.wanted(target, scale);
-        pool::observe(
-            &mut self.portfolio,
-            &member_outputs,
-            &losses,
-            target,
-            wanted,
-        );
+        self.weigh(&member_outputs, known, scale, scores);
         let member_outputs = &mut { member_outputs };
         self.widen(row, member_outputs, target);
         if let Some(likeness) = &mut self.likeness {
@@ -275,7 +261,11 @@ impl AutoLearner {
         let members = members.take(portfolio.n_members());
         let all = std::iter::once(&mixed[..]).chain(members);
         let right = all.map(|outputs| argmax(outputs) == class).collect();
-        self.observe_kept(&outputs, Target::Class(anchor.class), Evidence::Anchor);
+        self.observe_kept(
+            (&outputs, None),
+            Target::Class(anchor.class),
+            Evidence::Anchor,
+        );
         Some(right)
     }
 
@@ -290,13 +280,6 @@ impl AutoLearner {
                 },
             },
             _ => Wanted::default(),
-        }
-    }
-
-    /// Keeps the pasts of rows that are asked, until they are learned.
-    pub(crate) fn note_asked(&mut self, prediction: &Prediction) {
-        if let (Some(past), Some(series)) = (&mut self.past, &self.portfolio.series) {
-            past.note_asked(series, prediction);
         }
     }
 
@@ -326,14 +309,6 @@ impl AutoLearner {
     ) -> Option<Arc<Past>> {
         let (past, series) = (self.past.as_ref()?, self.portfolio.series.as_ref()?);
         Some(past.of_example(series, (batch, row), example))
-    }
-
-    fn observe_kept(&mut self, outputs: &MemberOutputs, target: Target, evidence: Evidence) {
-        if let (Some(kept), Target::Class(class)) = (&self.portfolio.kept, target) {
-            let answers = self.portfolio.kept_answers(kept, outputs);
-            let kept = self.portfolio.kept.iter_mut();
-            kept.for_each(|kept| kept::observe(kept, &answers, class, evidence));
-        }
     }
 
     /// Learns the part of a reward that was missing when its example came, in every member that

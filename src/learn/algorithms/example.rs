@@ -1,5 +1,6 @@
 //! An example as every algorithm takes it: its truth, its amendment, its effect.
 
+use crate::event::PredictionId;
 use crate::model::{Encoded, RawRow, Remembered, Spec, StoredRow, Target, Task};
 
 /// The truth of a row that is learned.
@@ -14,6 +15,10 @@ pub(crate) struct Known<'a> {
     /// The row as memories store it; none under earlier revisions than the third, where they store it
     /// as it is encoded.
     pub raw: Option<&'a RawRow>,
+    /// The prediction that its row was asked by, where it was asked.
+    pub asked: Option<PredictionId>,
+    /// Examples learned by now.
+    pub n_learned: u64,
 }
 
 impl From<Target> for Known<'_> {
@@ -24,6 +29,8 @@ impl From<Target> for Known<'_> {
             example: None,
             is_anchor: false,
             raw: None,
+            asked: None,
+            n_learned: 0,
         }
     }
 }

@@ -331,7 +331,7 @@ impl Learned {
     /// Notes what is known when the rows of a prediction are asked, for when they are learned.
     pub(crate) fn note_asked(&mut self, prediction: &Prediction) {
         if let Kind::Auto(learner) = &mut self.kind {
-            learner.note_asked(prediction);
+            learner.note_asked(prediction, &self.encoder, &self.target, self.n_examples);
         }
     }
 
@@ -513,6 +513,8 @@ impl Learned {
             example,
             is_anchor,
             raw: raw.as_ref(),
+            asked,
+            n_learned: self.n_examples,
         };
         let outcome = match &mut self.kind {
             Kind::Gradient(learner) => learner.observe(row, known, OutputLoss::Plain(scale)),

@@ -26,7 +26,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
     (
         "learn::algorithms::auto",
         "AutoLearner",
-        &["amend", "linear_members", "saved"],
+        &["amend", "linear_members", "saved", "weighing"],
     ),
     ("learn::algorithms::gradient", "GradientLearner", &["amend"]),
     ("learn::algorithms::learned", "Learned", &["rows", "saved"]),

@@ -33,8 +33,13 @@ pub(super) enum Evidence {
     Anchor,
 }
 
-/// Follows the answers to a row of this class.
-pub(super) fn observe(kept: &mut Kept, answers: &KeptAnswers, class: u32, evidence: Evidence) {
+/// Follows the answers to a row of this class, at `slowness` of the rates.
+pub(super) fn observe(
+    kept: &mut Kept,
+    answers: &KeptAnswers,
+    class: u32,
+    (evidence, slowness): (Evidence, f64),
+) {
     let place = class as usize;
     let n_outputs = kept.recent.len();
     let p = &answers.answers[1];
@@ -49,7 +54,7 @@ pub(super) fn observe(kept: &mut Kept, answers: &KeptAnswers, class: u32, eviden
         Evidence::New => STEP_NEW,
         Evidence::Anchor => 1.0,
     };
-    let rate = part * STEP / (1.0 + squares / gradient.len() as f32);
+    let rate = slowness as f32 * part * STEP / (1.0 + squares / gradient.len() as f32);
     for (power, derivative) in kept.powers.iter_mut().zip(gradient) {
         *power = (*power - rate * derivative).clamp(0.0, POWER_MAX);
     }
@@ -59,7 +64,7 @@ pub(super) fn observe(kept: &mut Kept, answers: &KeptAnswers, class: u32, eviden
     };
     for (weight, answer) in kept.weights.iter_mut().zip(&answers.answers) {
         let loss = f64::from(u8::from(argmax(answer) != place));
-        *weight *= (-ETA * counts * loss).exp();
+        *weight *= (-ETA * slowness * counts * loss).exp();
     }
     let total: f64 = kept.weights.iter().sum();
     let n = kept.weights.len() as f64;
@@ -124,9 +129,9 @@ mod tests {
         let mut kept = Kept::new(Keep::Balanced, 2, 2);
         for turn in 0..2_000 {
             let now = answers(&kept, 0, 0);
-            observe(&mut kept, &now, 0, Evidence::New);
+            observe(&mut kept, &now, 0, (Evidence::New, 1.0));
             let then = answers(&kept, turn % 2, 0);
-            observe(&mut kept, &then, (turn % 2) as u32, Evidence::Anchor);
+            observe(&mut kept, &then, (turn % 2) as u32, (Evidence::Anchor, 1.0));
         }
         let old = answers(&kept, 1, 0).answers;
         assert_eq!(argmax(&kept.mix(&old)), 1, "{kept:?}");
@@ -142,10 +147,15 @@ mod tests {
         for turn in 0..2_000u32 {
             // The first member is wrong now; of the anchors it knows a little more.
             let now = answers(&kept, 1, 0);
-            observe(&mut kept, &now, 0, Evidence::New);
+            observe(&mut kept, &now, 0, (Evidence::New, 1.0));
             let class = turn % 10;
             let then = answers(&kept, usize::from(class == 1), 0);
-            observe(&mut kept, &then, u32::from(class == 1), Evidence::Anchor);
+            observe(
+                &mut kept,
+                &then,
+                u32::from(class == 1),
+                (Evidence::Anchor, 1.0),
+            );
         }
         let now = answers(&kept, 1, 0).answers;
         assert_eq!(argmax(&kept.mix(&now)), 0, "{kept:?}");

@@ -41,20 +41,20 @@ pub(super) struct Wanted {
     pub reach: f32,
 }
 
-/// Learns from what was said of a row and what was true.
+/// Learns from what was said of a row and what was true, at `slowness` of the rates.
 pub(super) fn observe(
     portfolio: &mut Portfolio,
-    member_outputs: &MemberOutputs,
-    losses: &[f64],
+    (member_outputs, losses): (&MemberOutputs, &[f64]),
     target: Target,
     wanted: Wanted,
+    slowness: f64,
 ) {
     let n_outputs = portfolio.n_outputs();
     let eta = match target {
         Target::Value(_) => ETA_VALUE,
         _ => ETA,
     };
-    reweigh(&mut portfolio.pool.weights, losses, eta);
+    reweigh(&mut portfolio.pool.weights, losses, eta * slowness);
     let pool = &mut portfolio.pool;
     match target {
         Target::Class(class) => {
@@ -72,7 +72,7 @@ pub(super) fn observe(
             if let Some(inverse_temperature) = pool.inverse_temperature.last_mut() {
                 follow(inverse_temperature, &scores, &mixed, class);
             }
-            stack_classes(pool, &member_outputs.outputs, n_outputs, class);
+            stack_classes(pool, &member_outputs.outputs, class, slowness as f32);
         }
         Target::Value(_) => stack_values(pool, &member_outputs.outputs, wanted),
         Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => {}
@@ -105,8 +105,9 @@ fn follow(inverse_temperature: &mut f32, scores: &[f32], p: &[f32], class: usize
     *inverse_temperature = moved.clamp(INVERSE_TEMPERATURE[0], INVERSE_TEMPERATURE[1]);
 }
 
-fn stack_classes(pool: &mut Pool, member_outputs: &[f32], n_outputs: usize, class: usize) {
+fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, slowness: f32) {
     let n_members = pool.stack.len();
+    let n_outputs = member_outputs.len() / (n_members + 1);
     let stacked = member_outputs[n_members * n_outputs..].to_vec();
     let members = member_outputs.chunks_exact(n_outputs).take(n_members);
     let gradient: Vec<f32> = members
@@ -119,7 +120,7 @@ fn stack_classes(pool: &mut Pool, member_outputs: &[f32], n_outputs: usize, clas
         .iter()
         .map(|derivative| derivative * derivative)
         .sum();
-    let rate = 4.0 * STACK / (1.0 + squares / n_members as f32);
+    let rate = 4.0 * STACK * slowness / (1.0 + squares / n_members as f32);
     for (weight, derivative) in pool.stack.iter_mut().zip(gradient) {
         *weight = (*weight - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
     }

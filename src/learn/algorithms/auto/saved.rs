@@ -5,6 +5,7 @@
 use super::super::analytic::Recursion;
 use super::super::neighbours;
 use super::answers::Answers;
+use super::late::LateLabels;
 use super::{AutoLearner, kept, pool, replaying};
 use crate::learn::memory::Form;
 use crate::learn::memory::likeness::Likeness;
@@ -75,6 +76,9 @@ impl AutoLearner {
         if let Some(answers) = &self.answers {
             answers.save(&mut tensors);
         }
+        if let Some(late) = &self.late {
+            late.save(&mut tensors);
+        }
         if let Some(likeness) = &self.likeness {
             likeness.save(&mut tensors);
             tensors.put_u64("n_chosen", &[self.n_chosen.len()], self.n_chosen.clone());
@@ -127,6 +131,10 @@ impl AutoLearner {
         }
         if state.0.contains_key("answers") {
             self.answers = Some(Answers::load(portfolio.pool.weights.len(), state)?);
+        }
+        if self.late.is_some() {
+            let shape = [portfolio.n_outputs(), portfolio.n_members()];
+            self.late = Some(LateLabels::load(shape, state)?);
         }
         if state.0.contains_key("likeness") {
             self.likeness = Some(Likeness::load(form, state)?);

@@ -16,8 +16,8 @@ use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoder, Scale, Spec};
 
-/// The tensors of the pasts of rows that wait.
-const PASTS_OF_WAITING: &str = ".past.asked.";
+/// Parts of the names of tensors that are kept of rows that wait.
+const OF_WAITING: [&str; 2] = [".past.asked.", ".late.asked."];
 
 impl Learned {
     /// The weights that are served.
@@ -76,13 +76,14 @@ impl Learned {
         tensors
     }
 
-    /// BLAKE3 over what is learned. The pasts of rows that wait for their values are not in it: they
-    /// stand by the ids of predictions, and a digest knows no names.
+    /// BLAKE3 over what is learned. What is kept of rows that wait for their labels is not in it: it
+    /// stands by the ids of predictions, and a digest knows no names.
     pub fn digest(&self) -> [u8; 32] {
         let mut all = Tensors::default();
         all.nest("weights", self.weights());
         all.nest("state", self.state());
-        all.0.retain(|name, _| !name.contains(PASTS_OF_WAITING));
+        let of_waiting = |name: &str| OF_WAITING.iter().any(|part| name.contains(part));
+        all.0.retain(|name, _| !of_waiting(name));
         all.digest()
     }
 
