@@ -89,8 +89,8 @@ pub enum Outputs {
         /// `[rows]`, the place of the class that is answered.
         chosen: Vec<u32>,
     },
-    /// `[rows]`.
-    Values(Vec<f32>),
+    /// `[rows]`; of a description whose values are FP32, each is one.
+    Values(Vec<f64>),
     /// A bandit's answer: the served action, its propensity, and the estimate of every action.
     Actions {
         /// `[rows]`, index of the served action.
@@ -112,6 +112,20 @@ impl Outputs {
             Outputs::Values(_) | Outputs::Actions { .. } => None,
         }
     }
+}
+
+/// A value of an answer as text: the shortest that reads back as it, a value of 32 bits as one of them.
+pub fn value_text(value: f64) -> String {
+    if is_single(value) {
+        (value as f32).to_string()
+    } else {
+        value.to_string()
+    }
+}
+
+/// True if 32 bits hold a value to the bit.
+pub fn is_single(value: f64) -> bool {
+    f64::from(value as f32).to_bits() == value.to_bits()
 }
 
 /// An answer that was served: one entry for a request with all its rows.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::loss::{argmax, softmax};
 use super::policy::{Estimates, draw};
-use super::spec::{Spec, Task};
+use super::spec::{Datatype, Spec, Task};
 use crate::device;
 use crate::event::{Batch, Outputs, PredictionId};
 use crate::model::encoders::features::{Encoded, Encoder, Scale};
@@ -99,7 +99,7 @@ impl Model {
         let outputs = self.finish(outputs);
         match &self.spec.task {
             Task::Classification { .. } => self.decide(outputs),
-            Task::Regression => Outputs::Values(self.restore(outputs)),
+            Task::Regression => Outputs::Values(self.values(&outputs)),
             Task::Bandit { actions } => {
                 let mut chosen = Vec::with_capacity(rows.len());
                 let mut propensities = Vec::with_capacity(rows.len());
@@ -207,7 +207,16 @@ impl Model {
         })
     }
 
-    /// From the scale of the target to its unit.
+    /// From the scale of the target to its unit, in the datatype of the description.
+    fn values(&self, outputs: &[f32]) -> Vec<f64> {
+        let value = |z: &f32| match self.spec.datatype {
+            Datatype::Fp32 => f64::from(self.target.restore(*z)),
+            Datatype::Fp64 => self.target.value(*z),
+        };
+        outputs.iter().map(value).collect()
+    }
+
+    /// Scores, from the scale of the target to its unit.
     fn restore(&self, mut outputs: Vec<f32>) -> Vec<f32> {
         for output in &mut outputs {
             *output = self.target.restore(*output);

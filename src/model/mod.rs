@@ -66,7 +66,7 @@ pub(crate) use spec::{
     Optimizer, Rewards, Strategy,
 };
 pub use spec::{
-    Costs, Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank,
+    Costs, Datatype, Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank,
     OrderedLimits, Pinned, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times,
     rfc_3339_of,
 };

@@ -119,10 +119,11 @@ impl InferenceService {
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
         let batch = model.embed(&snapshot, batch).await?;
         let answer = model.predict(&snapshot, batch, parameters.options).await?;
+        let form = (&snapshot.model.names[..], spec.datatype);
         Ok(ModelInferResponse {
             model_name: request.model_name,
             id: request.id,
-            ..wire::response(&snapshot.model.names, &selection, &answer)
+            ..wire::response(form, &selection, &answer)
         })
     }
 

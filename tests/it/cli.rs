@@ -2,6 +2,7 @@
 
 mod documents;
 mod operating;
+mod precision;
 mod width;
 
 use std::fs;

@@ -54,7 +54,7 @@ fn score(batch: &Batch, class: &str, outputs: &Outputs) -> f64 {
     match outputs {
         Outputs::Probabilities(p) => right(usize::from(p[1] > p[0])),
         Outputs::Decisions { chosen, .. } => right(chosen[0] as usize),
-        Outputs::Values(values) => (f64::from(values[0]) - value(batch)).abs(),
+        Outputs::Values(values) => (values[0] - value(batch)).abs(),
         Outputs::Actions { chosen, .. } => right(chosen[0] as usize),
     }
 }
@@ -164,14 +164,15 @@ fn check_finite(case: &Case, what: &str, tensors: &Tensors) {
 }
 
 fn check_outputs(case: &Case, what: &str, outputs: &Outputs) {
-    let (Outputs::Probabilities(values)
-    | Outputs::Decisions {
-        probabilities: values,
-        ..
-    }
-    | Outputs::Values(values)
-    | Outputs::Actions { scores: values, .. }) = outputs;
-    let finite = values.iter().all(|value| value.is_finite());
+    let finite = match outputs {
+        Outputs::Probabilities(values)
+        | Outputs::Decisions {
+            probabilities: values,
+            ..
+        }
+        | Outputs::Actions { scores: values, .. } => values.iter().all(|value| value.is_finite()),
+        Outputs::Values(values) => values.iter().all(|value| value.is_finite()),
+    };
     assert!(finite, "{what}: {outputs:?} of {}", case.name);
 }
 

@@ -6,7 +6,7 @@
 //! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
 //! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
 //! of versions only what a retraction has found, `8` (see its test) journals of the second
-//! revision, and `11` the first answer that costs decide:
+//! revision, `11` the first answer that costs decide, and `12` the first values of 64 bits:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -22,7 +22,7 @@ use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
     ERASED, LIVED, TRAINED, after, all_names, answered, counted, decided, hashed, labelled, later,
-    names, samples, samples_read, short_history, start, trained,
+    names, samples, samples_read, short_history, start, trained, wide,
 };
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
@@ -75,6 +75,11 @@ fn golden_decided() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/11")
 }
 
+/// The journal of an answer with values of 64 bits.
+fn golden_wide() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/12")
+}
+
 /// The journal of orders whose refusals and erasures are recorded.
 fn golden_answered() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
@@ -125,6 +130,7 @@ fn write(data: &Path) {
         ("later", later()),
         ("labelled", vec![labelled()]),
         ("decided", vec![decided()]),
+        ("wide", vec![wide()]),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -209,6 +215,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(labelled[0], labelled[1]);
     let decided = [&data, &golden_decided()].map(|data| headers(data, "decided"));
     assert_eq!(decided[0], decided[1]);
+    let wide = [&data, &golden_wide()].map(|data| headers(data, "wide"));
+    assert_eq!(wide[0], wide[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -235,7 +243,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&later())
         .chain(&answered())
         .chain(&hashed())
-        .chain(&[decided()])
+        .chain(&[decided(), wide()])
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -268,6 +276,8 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     assert_eq!(reader.next(1).unwrap().unwrap().event, labelled());
     let mut reader = Reader::open(&golden_decided().join("decided/journal"), 1, 0).unwrap();
     assert_eq!(reader.next(1).unwrap().unwrap().event, decided());
+    let mut reader = Reader::open(&golden_wide().join("wide/journal"), 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, wide());
     let journal = golden_answered().join("answered/journal");
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     for event in answered() {

@@ -143,7 +143,7 @@ fn a_value_is_answered_in_the_unit_it_was_trained_in() {
         panic!("a regression")
     };
     assert!(
-        (answered[0] - expected - 5000.0).abs() < 0.01,
+        (answered[0] - f64::from(expected) - 5000.0).abs() < 0.01,
         "{answered:?} {expected}"
     );
 }

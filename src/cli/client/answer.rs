@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum AnswerValue {
     Label { label: String, probability: f32 },
-    Value(f32),
+    Value(f64),
     Action { action: String, propensity: f32 },
 }
 
@@ -57,7 +57,7 @@ impl Answer {
                 probability: probabilities.iter().copied().fold(0.0, f32::max),
             }
         } else if outputs.has("value") {
-            AnswerValue::Value(outputs.float("value")?)
+            AnswerValue::Value(outputs.value()?)
         } else if outputs.has("action") {
             AnswerValue::Action {
                 action: outputs.text("action")?,
@@ -83,7 +83,7 @@ impl Answer {
     /// The answer in the form of a target, for scoring.
     pub(crate) fn target(&self, task: &Task) -> anyhow::Result<Target> {
         let name = match &self.value {
-            AnswerValue::Value(value) => return Ok(Target::Value(f64::from(*value))),
+            AnswerValue::Value(value) => return Ok(Target::Value(*value)),
             AnswerValue::Label { label, .. } => label,
             AnswerValue::Action { action, .. } => action,
         };
@@ -110,7 +110,7 @@ impl Answer {
     ) -> AnsweredRow<'a> {
         let (answer, propensity) = match &self.value {
             AnswerValue::Label { label, .. } => (label.clone().into(), None),
-            AnswerValue::Value(value) => (f64::from(*value).into(), None),
+            AnswerValue::Value(value) => ((*value).into(), None),
             AnswerValue::Action { action, propensity } => {
                 (action.clone().into(), Some(*propensity))
             }
@@ -168,6 +168,21 @@ impl Outputs<'_> {
             .collect())
     }
 
+    /// The one value of a regression, of 32 or of 64 bits.
+    fn value(&self) -> anyhow::Result<f64> {
+        let place = self.place("value");
+        if place.is_none_or(|place| self.0.outputs[place].datatype != "FP64") {
+            return Ok(self.float("value")?.into());
+        }
+        let raw = self.raw("value")?;
+        let bytes = raw.as_ref().try_into();
+        let bytes = bytes.with_context(|| {
+            let n = raw.len();
+            format!("output value: {n} bytes, expected one 64-bit float")
+        })?;
+        Ok(f64::from_le_bytes(bytes))
+    }
+
     /// The one number of an output.
     fn float(&self, name: &str) -> anyhow::Result<f32> {
         match self.floats(name)?.as_slice() {
@@ -193,11 +208,15 @@ mod tests {
     }
 
     fn decode(outputs: Vec<(&str, Vec<u8>)>) -> anyhow::Result<Answer> {
+        Answer::decode(&response(outputs))
+    }
+
+    fn response(outputs: Vec<(&str, Vec<u8>)>) -> ModelInferResponse {
         let position = InferParameter {
             parameter_choice: Some(ParameterChoice::Int64Param(7)),
         };
         let outputs = [outputs, vec![("prediction_id", text("id"))]].concat();
-        Answer::decode(&ModelInferResponse {
+        ModelInferResponse {
             model_version: "3".into(),
             parameters: [("position".to_owned(), position)].into(),
             outputs: outputs
@@ -209,7 +228,7 @@ mod tests {
                 .collect(),
             raw_output_contents: outputs.into_iter().map(|(_, raw)| raw.into()).collect(),
             ..Default::default()
-        })
+        }
     }
 
     #[test]
@@ -245,6 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn the_probability_is_that_of_the_label_also_where_costs_decide() {
+        let outputs = vec![
+            ("probabilities", floats(&[0.75, 0.25])),
+            ("label", text("b")),
+        ];
+        let names = ["a", "b"].map(str::to_owned);
+        let answer = decode(outputs).expect("an answer").named(&names);
+        let (label, probability) = ("b".to_owned(), 0.25);
+        assert_eq!(answer.value, AnswerValue::Label { label, probability });
+    }
+
+    #[test]
     fn a_broken_response_is_an_error() {
         let check = |outputs, expected: &str| {
             let error = format!("{:#}", decode(outputs).unwrap_err());
@@ -254,6 +285,13 @@ mod tests {
         check(vec![("value", vec![0; 3])], "output value: expected 32-bit");
         check(vec![("value", vec![])], "output value: expected 32-bit");
         check(vec![("value", vec![0; 8])], "output value: 2 numbers");
+        let mut wide = response(vec![("value", vec![0; 4])]);
+        wide.outputs[0].datatype = "FP64".into();
+        let error = format!("{:#}", Answer::decode(&wide).unwrap_err());
+        assert!(error.contains("4 bytes, expected one 64-bit"), "{error}");
+        wide.raw_output_contents[0] = 0.1f64.to_le_bytes().to_vec().into();
+        let answer = Answer::decode(&wide).expect("a value");
+        assert_eq!(answer.value, AnswerValue::Value(0.1));
         check(vec![("action", text("a"))], "no output propensity");
         let label = |raw: &[u8]| {
             let probabilities = ("probabilities", floats(&[1.0]));

@@ -247,6 +247,7 @@ fn output(output: Option<&Output>) -> Value {
             "propensity": output.propensity,
             "names": output.names,
             "values": output.values,
+            "value": output.value,
         })
     })
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use perennial::event::Batch;
+use perennial::event::{Batch, value_text};
 use serde_json::{Value, json};
 
 use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
@@ -160,7 +160,7 @@ fn is_of(name: &str, input: &Input) -> bool {
 fn line(answer: &Answer) -> String {
     let value = match &answer.value {
         AnswerValue::Label { label, probability } => format!("{label} {probability:.4}"),
-        AnswerValue::Value(value) => value.to_string(),
+        AnswerValue::Value(value) => value_text(*value),
         AnswerValue::Action { action, propensity } => format!("{action} {propensity:.4}"),
     };
     format!(

@@ -264,7 +264,7 @@ pub(crate) fn answer(outputs: &Outputs) -> Target {
     match outputs {
         Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),
         Outputs::Decisions { chosen, .. } => Target::Name(chosen[0]),
-        Outputs::Values(values) => Target::Value(f64::from(values[0])),
+        Outputs::Values(values) => Target::Value(values[0]),
         Outputs::Actions { chosen, .. } => Target::Name(chosen[0]),
     }
 }

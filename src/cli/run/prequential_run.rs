@@ -62,7 +62,8 @@ pub(crate) struct DueFeedback<K> {
     /// The label, value or reward.
     pub signal: Signal,
     truth: Target,
-    answer: Target,
+    /// None where it was given before any label.
+    answer: Option<Target>,
 }
 
 /// The state of a run.
@@ -117,6 +118,7 @@ impl<K> PrequentialRun<K> {
         self.n_rows += 1;
         self.n_without_target += u64::from(row.truth.is_none());
         if let Some(truth) = row.truth {
+            let has_label = self.scores.has_label();
             let score = self.scores.judge(truth, answer);
             // The rows have admitted it at the same place.
             admit(&mut self.task, &row.label);
@@ -126,7 +128,7 @@ impl<K> PrequentialRun<K> {
                 key,
                 signal,
                 truth,
-                answer,
+                answer: has_label.then_some(answer),
             });
         }
         let (n_rows, score, started) = (self.n_rows, self.scores.score(), self.started);

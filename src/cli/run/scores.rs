@@ -122,6 +122,7 @@ impl ClassCount {
 /// The scores of the answers so far.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
+    n_examples: u64,
     mean: Mean,
     curve: Curve,
     no_change_curve: Curve,
@@ -140,18 +141,24 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
-    /// Scores an answer, and gives its score.
+    /// Scores an answer, and gives its score. A value that was answered before any label is counted
+    /// alone: nothing was known of its size, and there is none to repeat either.
     pub(crate) fn judge(&mut self, truth: Target, answer: Target) -> f64 {
         let score = self::score(truth, answer);
+        self.n_examples += 1;
+        if let (Target::Value(truth), Target::Value(answer)) = (truth, answer) {
+            let answer = self.newest.map(|_| answer);
+            self.values.judge(truth, answer);
+            if answer.is_none() {
+                return score;
+            }
+        }
         self.mean.add(score);
         self.curve.add(score);
         if let (Target::Name(truth), Target::Name(answer)) = (truth, answer) {
             self.class(truth).count += 1;
             self.class(answer).answered += 1;
             self.class(truth).right += u64::from(truth == answer);
-        }
-        if let (Target::Value(truth), Target::Value(answer)) = (truth, answer) {
-            self.values.judge(truth, answer);
         }
         self.last_tenth.push_back(score);
         if self.last_tenth.len() as u64 > self.mean.n.div_ceil(10) {
@@ -178,18 +185,27 @@ impl Scores {
         &mut self.classes[place]
     }
 
-    /// Notes that a label was fed back, of a row with this answer: the no-change line repeats it from
-    /// here on.
-    pub(crate) fn note_delivered(&mut self, label: Target, answer: Target) {
+    /// Notes that a label was fed back, of a row with this answer, if labels had come when it was given:
+    /// the no-change line repeats it from here on.
+    pub(crate) fn note_delivered(&mut self, label: Target, answer: Option<Target>) {
         self.newest = Some(label);
-        if let (Target::Value(label), Target::Value(answer)) = (label, answer) {
+        if let Target::Value(label) = label {
+            let answer = answer.and_then(|answer| match answer {
+                Target::Value(answer) => Some(answer),
+                Target::Name(_) => None,
+            });
             self.values.note_known(label, answer);
         }
     }
 
-    /// The number of scored examples.
+    /// The number of examples.
     pub(crate) fn examples(&self) -> u64 {
-        self.mean.n
+        self.n_examples
+    }
+
+    /// True once a label was fed back.
+    pub(crate) fn has_label(&self) -> bool {
+        self.newest.is_some()
     }
 
     /// The mean score.
@@ -299,7 +315,7 @@ mod tests {
         let mut scores = Scores::default();
         for (&truth, &answer) in truths.iter().zip(answers) {
             scores.judge(Target::Name(truth), Target::Name(answer));
-            scores.note_delivered(Target::Name(truth), Target::Name(answer));
+            scores.note_delivered(Target::Name(truth), Some(Target::Name(answer)));
         }
         scores
     }
@@ -362,12 +378,18 @@ mod tests {
     #[test]
     fn values_are_scored_by_their_absolute_error() {
         let mut scores = Scores::default();
-        for (truth, answer) in [(1.0, 0.0), (4.0, 1.0)] {
+        for (row, (truth, answer)) in [(1.0, 0.0), (4.0, 2.0)].into_iter().enumerate() {
             scores.judge(Target::Value(truth), Target::Value(answer));
-            scores.note_delivered(Target::Value(truth), Target::Value(answer));
+            scores.note_delivered(
+                Target::Value(truth),
+                (row > 0).then_some(Target::Value(answer)),
+            );
         }
+        // The first answer was given before any label.
+        assert_eq!(scores.examples(), 2);
         assert_eq!(scores.score(), Some(2.0));
-        assert_eq!(scores.last_tenth(), Some(3.0));
+        assert_eq!(scores.last_tenth(), Some(2.0));
         assert_eq!(scores.no_change(), Some(3.0));
+        assert_eq!(scores.values().root_mean_square(), Some(2.0));
     }
 }

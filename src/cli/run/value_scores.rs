@@ -30,7 +30,9 @@ const VALUES: usize = 4096;
 /// The sums over the answers so far.
 #[derive(Debug)]
 pub(crate) struct ValueScores {
+    /// Rows, and those whose answers are judged.
     n: u64,
+    n_judged: u64,
     squares: f64,
     /// Errors in the order in which they became known, and in the order of their size.
     errors: VecDeque<f64>,
@@ -51,6 +53,7 @@ impl Default for ValueScores {
     fn default() -> ValueScores {
         ValueScores {
             n: 0,
+            n_judged: 0,
             squares: 0.0,
             errors: VecDeque::new(),
             sorted: Vec::new(),
@@ -66,13 +69,16 @@ impl Default for ValueScores {
 }
 
 impl ValueScores {
-    /// Scores the answer to the next row.
-    pub(crate) fn judge(&mut self, truth: f64, answer: f64) {
-        let error = truth - answer;
-        self.judge_interval(error);
+    /// Scores the answer to the next row; none where it was given before any label.
+    pub(crate) fn judge(&mut self, truth: f64, answer: Option<f64>) {
+        if let Some(answer) = answer {
+            let error = truth - answer;
+            self.judge_interval(error);
+            self.n_judged += 1;
+            self.squares += error * error;
+        }
         self.judge_seasons(truth);
         self.n += 1;
-        self.squares += error * error;
     }
 
     fn judge_interval(&mut self, error: f64) {
@@ -105,9 +111,19 @@ impl ValueScores {
         }
     }
 
-    /// Notes that a value has become known, with the answer that its row had.
-    pub(crate) fn note_known(&mut self, truth: f64, answer: f64) {
-        let error = truth - answer;
+    /// Notes that a value has become known, with the answer that its row had, if it was judged.
+    pub(crate) fn note_known(&mut self, truth: f64, answer: Option<f64>) {
+        if let Some(answer) = answer {
+            self.note_error(truth - answer);
+        }
+        if self.known.len() == VALUES {
+            self.known.pop_front();
+        }
+        self.known.push_back(truth);
+        self.n_known += 1;
+    }
+
+    fn note_error(&mut self, error: f64) {
         if self.errors.len() == ERRORS
             && let Some(oldest) = self.errors.pop_front()
         {
@@ -117,16 +133,11 @@ impl ValueScores {
         self.errors.push_back(error);
         let place = self.sorted.partition_point(|one| *one < error);
         self.sorted.insert(place, error);
-        if self.known.len() == VALUES {
-            self.known.pop_front();
-        }
-        self.known.push_back(truth);
-        self.n_known += 1;
     }
 
     /// The root of the mean squared error.
     pub(crate) fn root_mean_square(&self) -> Option<f64> {
-        (self.n > 0).then(|| (self.squares / self.n as f64).sqrt())
+        (self.n_judged > 0).then(|| (self.squares / self.n_judged as f64).sqrt())
     }
 
     /// The share of the values that the interval held, and its mean width.
@@ -168,8 +179,8 @@ mod tests {
         let mut scores = ValueScores::default();
         for (row, x) in noise(4000).enumerate() {
             let error = x * if row < 2000 { 1.0 } else { 10.0 };
-            scores.judge(error, 0.0);
-            scores.note_known(error, 0.0);
+            scores.judge(error, Some(0.0));
+            scores.note_known(error, Some(0.0));
         }
         let [coverage, width] = scores.interval().expect("there were rows");
         assert!((0.89..0.91).contains(&coverage), "{coverage}");
@@ -191,9 +202,9 @@ mod tests {
             let mut scores = ValueScores::default();
             let value = |row: usize| (row % 7) as f64;
             for row in 0..100 {
-                scores.judge(value(row), 0.0);
+                scores.judge(value(row), Some(0.0));
                 if let Some(known) = row.checked_sub(delay) {
-                    scores.note_known(value(known), 0.0);
+                    scores.note_known(value(known), Some(0.0));
                 }
             }
             assert_eq!(scores.season(), Some((7, 0.0)), "{delay}");

@@ -508,8 +508,8 @@ mod tests {
 
         let segment = path.join("00000000000000000001.seg");
         let mut bytes = fs::read(&segment).unwrap();
-        let value = 0.7_f32.to_le_bytes();
-        let at = bytes.windows(4).position(|window| *window == value);
+        let value = 0.7_f64.to_le_bytes();
+        let at = bytes.windows(8).position(|window| *window == value);
         bytes[at.expect("the answer is in it")] ^= 1;
         fs::write(&segment, bytes).unwrap();
         let cause = look_up().unwrap_err();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::engine::history::error::Error;
 use crate::engine::history::inputs::{arranged, places};
 use crate::event::{
-    Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject,
+    Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject, value_text,
 };
 use crate::learn::Learner;
 use crate::model::{Choice, Model, Spec, Task, argmax};
@@ -244,7 +244,7 @@ fn first_answer(
     match outputs {
         Outputs::Probabilities(shares) => name(argmax(&shares[..shares.len() / n_rows])),
         Outputs::Decisions { chosen, .. } => name(chosen[0] as usize),
-        Outputs::Values(values) => Some(values[0].to_string()),
+        Outputs::Values(values) => Some(value_text(values[0])),
         Outputs::Actions { scores, .. } => name(argmax(&scores[..scores.len() / n_rows])),
     }
 }

@@ -57,7 +57,8 @@ pub enum Accepted {
 /// About how many bytes a prediction takes, here and in the journal.
 pub(crate) fn prediction_bytes(prediction: &Prediction) -> usize {
     let outputs = match &prediction.outputs {
-        Outputs::Probabilities(values) | Outputs::Values(values) => values.len(),
+        Outputs::Probabilities(values) => values.len(),
+        Outputs::Values(values) => 2 * values.len(),
         Outputs::Decisions {
             probabilities,
             chosen,

@@ -345,8 +345,11 @@ impl AutoLearner {
     /// The loss of one member's outputs, and its score as reports give it.
     fn judge(&self, outputs: &[f32], target: Target, scale: &Scale) -> (f64, f64) {
         let loss = self.loss(answer(outputs, target), target, scale);
-        let error =
-            |index: usize, wanted: f64| (f64::from(scale.restore(outputs[index])) - wanted).abs();
+        let value = |z: f32| match self.past {
+            Some(_) => scale.value(z),
+            None => f64::from(scale.restore(z)),
+        };
+        let error = |index: usize, wanted: f64| (value(outputs[index]) - wanted).abs();
         let score = match target {
             Target::Class(_) => 1.0 - loss,
             Target::Value(value) => error(0, value),

@@ -157,8 +157,11 @@ impl Learner {
                 .into_iter()
                 .map(|(name, _)| name)
         };
+        let passes_first = self.passes_first(target);
         let evaluation = &mut self.accounts.evaluation;
-        evaluation.score_members(|| names().collect(), &scores);
+        if !(passes_first && evaluation.is_at_first()) {
+            evaluation.score_members(|| names().collect(), &scores);
+        }
         self.settle(outcome, example.source)
     }
 

@@ -11,13 +11,23 @@ use crate::model::{Spec, Target, Task, answered_class};
 const BY_LABEL: u32 = 2;
 
 impl Learner {
-    /// Judges row `row` of what was served; false where it cannot be judged.
+    /// Judges row `row` of what was served; false where it cannot be judged, and of the first value:
+    /// there is none before it to repeat either.
     pub(super) fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) -> bool {
+        if self.passes_first(target) && self.accounts.evaluation.is_before_first() {
+            return false;
+        }
         let score = self.score(prediction, row, target);
         score
             .iter()
             .for_each(|score| self.accounts.evaluation.judge(*score));
         score.is_some()
+    }
+
+    /// True if the first target of this kind is not judged: a value, from the third revision of the
+    /// rules on.
+    pub(super) fn passes_first(&self, target: Target) -> bool {
+        matches!(target, Target::Value(_)) && self.spec.passes_first_value()
     }
 
     /// Row `row` of what was served was judged by the truth `before`, and is by this one now.
@@ -59,7 +69,7 @@ impl Learner {
                 self.score_by_name(prediction, row, label)
             }
             (Outputs::Values(values), Target::Value(value)) => {
-                Some((f64::from(values[row]) - value).abs())
+                Some((values[row] - value).abs())
             }
             (Outputs::Actions { .. }, Target::Reward { reward, .. }) => Some(reward),
             (Outputs::Actions { chosen, .. }, Target::BestAction(best)) => {

@@ -75,6 +75,16 @@ impl Evaluation {
         &self.members
     }
 
+    /// True until a truth has come: an answer was given with nothing to go by.
+    pub(crate) fn is_before_first(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// True from the first truth to the second.
+    pub(crate) fn is_at_first(&self) -> bool {
+        self.last.is_some() && self.no_change.count == 0.0
+    }
+
     /// Takes the score of an answer that was served.
     pub(crate) fn judge(&mut self, score: f64) {
         self.served.add(score);

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::input::{Input, InputKind, LowRank, Pinned};
 use super::learning::{Costs, Gradient, LearnerKind, Memory};
 use super::limits::{Cadence, JournalLimits};
+use super::output::Datatype;
 use super::policy::Policy;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
@@ -22,6 +23,8 @@ pub struct Spec {
     pub task: Task,
     /// Its inputs, in the order of the description.
     pub inputs: Vec<Input>,
+    /// The datatype of a regression's answers.
+    pub datatype: Datatype,
     /// The series that the targets of a regression form.
     pub series: SeriesSettings,
     /// How it learns.
@@ -147,6 +150,12 @@ impl Spec {
         self.revision >= RETAINS
             && matches!(self.task, Task::Regression)
             && matches!(self.learner, LearnerKind::Auto(_))
+    }
+
+    /// Whether the first value of a regression judges no answer, as it judges none that repeats the
+    /// value before: from the third revision of the rules on.
+    pub(crate) fn passes_first_value(&self) -> bool {
+        self.revision >= RETAINS
     }
 
     /// The encoders whose adapters learn, with the places of their inputs.

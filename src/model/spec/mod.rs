@@ -9,6 +9,7 @@ mod input;
 pub mod keys;
 mod learning;
 mod limits;
+mod output;
 mod parse;
 mod policy;
 mod revision;
@@ -27,6 +28,7 @@ pub(crate) use learning::{Analytic, Gradient, Neighbourhood, Optimizer, Strategy
 pub use learning::{Costs, Keep, LearnerKind};
 pub(crate) use limits::JournalLimits;
 pub use limits::OrderedLimits;
+pub use output::Datatype;
 pub(crate) use parse::named::{Named, NamedEncoder};
 pub(super) use policy::Policy;
 pub use revision::REVISION;

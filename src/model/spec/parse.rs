@@ -6,6 +6,7 @@ mod journal;
 mod learner;
 pub(super) mod named;
 mod ordered;
+mod output;
 mod pins;
 mod raw;
 mod rewards;
@@ -110,6 +111,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
     series::check(&raw.series, &task, &learner, revision)?;
     Ok(Spec {
+        datatype: output::datatype(&raw.output, &task, revision)?,
         task,
         inputs,
         series,

@@ -3,7 +3,7 @@
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
 use crate::engine::{Audit, Certificate, FeedbackFate, Plan, PredictionFeedback};
-use crate::event::{Column, Outputs, Selector, Signal, Time};
+use crate::event::{Column, Outputs, Selector, Signal, Time, value_text};
 use crate::model::argmax;
 use crate::proto::perennial::v1::{
     self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, FateResponse, Named, Output,
@@ -151,6 +151,7 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
             propensity: None,
             names: names.to_vec(),
             values: shares.clone(),
+            value: None,
         },
         Outputs::Decisions {
             probabilities,
@@ -160,12 +161,14 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
             propensity: None,
             names: names.to_vec(),
             values: probabilities.clone(),
+            value: None,
         },
         Outputs::Values(values) => Output {
-            answer: values[0].to_string(),
+            answer: value_text(values[0]),
             propensity: None,
             names: Vec::new(),
-            values: values.clone(),
+            values: values.iter().map(|value| *value as f32).collect(),
+            value: Some(values[0]),
         },
         Outputs::Actions {
             chosen,
@@ -176,6 +179,7 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
             propensity: Some(propensities[0]),
             names: names.to_vec(),
             values: scores.clone(),
+            value: None,
         },
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::outputs::Output;
-use crate::model::{Costs, Input, InputKind, Model, RowFormat, Task};
+use crate::model::{Costs, Input, InputKind, Model, RowFormat, Spec, Task};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
 
@@ -38,7 +38,7 @@ pub(in crate::server) fn model_metadata(
     };
     let output = |output: &Output| TensorMetadata {
         name: output.name().to_owned(),
-        datatype: output.datatype().to_owned(),
+        datatype: output.datatype(spec.datatype).to_owned(),
         shape: output.shape(width, ROWS),
     };
     ModelMetadataResponse {
@@ -47,7 +47,7 @@ pub(in crate::server) fn model_metadata(
         platform: PLATFORM.to_owned(),
         inputs: spec.inputs.iter().map(input).collect(),
         outputs: Output::of(&spec.task).iter().map(output).collect(),
-        properties: properties(model),
+        properties: properties(spec, &model.names),
     }
 }
 
@@ -71,8 +71,7 @@ fn input(input: &Input) -> TensorMetadata {
 
 /// The task, the inputs that may be gaps, how files are read, and the names known by now, as JSON under
 /// the keys of the description.
-fn properties(model: &Model) -> HashMap<String, String> {
-    let spec = &model.spec;
+fn properties(spec: &Spec, names: &[String]) -> HashMap<String, String> {
     let mut properties = HashMap::from([("task".to_owned(), spec.task.word().to_owned())]);
     let gaps = spec.inputs.iter().filter(|input| input.kind.has_gaps());
     let gaps: Vec<&str> = gaps.map(|input| input.name.as_str()).collect();
@@ -100,7 +99,7 @@ fn properties(model: &Model) -> HashMap<String, String> {
         Task::Bandit { .. } => "actions",
         Task::Regression => return properties,
     };
-    let names = serde_json::Value::from(model.names.as_slice());
+    let names = serde_json::Value::from(names);
     properties.insert(key.to_owned(), names.to_string());
     if let Task::Classification { classes_max, .. } = spec.task {
         properties.insert("classes_max".to_owned(), classes_max.to_string());
@@ -112,4 +111,32 @@ fn properties(model: &Model) -> HashMap<String, String> {
         properties.insert("label".to_owned(), label.to_owned());
     }
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_named_with_and_without_gaps() {
+        let described = |keys: &str| {
+            let input = "[[input]]\nname = 't'\nkind = 'time'\n";
+            let toml = format!("task = 'regression'\n{input}{keys}");
+            let spec = Spec::parse(&toml).expect("a description");
+            (input_datatype(&spec), properties(&spec, &[]))
+        };
+        let (datatype, properties) = described("");
+        assert_eq!(
+            (datatype.as_str(), properties["times"].as_str()),
+            ("BYTES", "[\"t\"]")
+        );
+        assert!(!properties.contains_key("missing"));
+        let (_, properties) = described("missing = 'mean'\n");
+        assert_eq!(properties["times"], "[\"t\"]");
+        assert_eq!(properties["missing"], "[\"t\"]");
+    }
+
+    fn input_datatype(spec: &Spec) -> String {
+        input(&spec.inputs[0]).datatype
+    }
 }

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::texts;
 use crate::engine::Answer;
 use crate::event::Outputs;
-use crate::model::{Task, answered_class};
+use crate::model::{Datatype, Task, answered_class};
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferRequestedOutputTensor;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
@@ -51,10 +51,12 @@ impl Output {
         }
     }
 
-    pub(super) fn datatype(self) -> &'static str {
+    /// The datatype, where values are of this one.
+    pub(super) fn datatype(self, values: Datatype) -> &'static str {
         match self {
             Output::Label | Output::Action | Output::PredictionId => "BYTES",
-            _ => "FP32",
+            Output::Value => values.word(),
+            _ => Datatype::Fp32.word(),
         }
     }
 
@@ -105,16 +107,17 @@ impl Selection {
     }
 }
 
-/// The response to a request whose classes or actions are `names`, less what only echoes it.
+/// The response to a request whose classes or actions are `names`, less what only echoes it; values are
+/// of the datatype `values`.
 pub(in crate::server) fn response(
-    names: &[String],
+    (names, values): (&[String], Datatype),
     selection: &Selection,
     answer: &Answer,
 ) -> ModelInferResponse {
     let n_rows = n_rows(names, &answer.outputs);
     let described = |output: &Output| InferOutputTensor {
         name: output.name().to_owned(),
-        datatype: output.datatype().to_owned(),
+        datatype: output.datatype(values).to_owned(),
         shape: output.shape(names.len() as i64, n_rows as i64),
         ..Default::default()
     };
@@ -123,7 +126,8 @@ pub(in crate::server) fn response(
     };
     let raw = selection.0.iter().map(|output| match output {
         Output::PredictionId => prediction_ids(answer, n_rows),
-        output => values(*output, names, &answer.outputs),
+        Output::Value => value_tensor(values, &answer.outputs),
+        output => tensor(*output, names, &answer.outputs),
     });
     ModelInferResponse {
         model_version: answer.version.to_string(),
@@ -143,7 +147,20 @@ fn n_rows(names: &[String], outputs: &Outputs) -> usize {
     }
 }
 
-fn values(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
+fn value_tensor(datatype: Datatype, outputs: &Outputs) -> Bytes {
+    let Outputs::Values(values) = outputs else {
+        unreachable!("a model's answer is of its task")
+    };
+    match datatype {
+        Datatype::Fp32 => floats(&values.iter().map(|value| *value as f32).collect::<Vec<_>>()),
+        Datatype::Fp64 => {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            bytes.collect::<Vec<u8>>().into()
+        }
+    }
+}
+
+fn tensor(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
     match (output, outputs) {
         (Output::Label, Outputs::Probabilities(_) | Outputs::Decisions { .. }) => {
             let answered = |row| answered_class(outputs, row, names.len());
@@ -160,7 +177,6 @@ fn values(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
                 ..
             },
         )
-        | (Output::Value, Outputs::Values(values))
         | (
             Output::Propensity,
             Outputs::Actions {
@@ -219,7 +235,8 @@ mod tests {
         let task = classification();
         let selection = Selection::read(&task, &[]).expect("all");
         let outputs = Outputs::Probabilities(vec![0.25, 0.75, 0.5, 0.5]);
-        let response = response(task.names(), &selection, &answer(vec![], outputs));
+        let form = (task.names(), Datatype::Fp64);
+        let response = response(form, &selection, &answer(vec![], outputs));
         let shapes: Vec<_> = response
             .outputs
             .iter()
@@ -240,6 +257,19 @@ mod tests {
         assert_eq!(response.model_version, "3");
         let position = response.parameters["position"].parameter_choice.clone();
         assert_eq!(position, Some(ParameterChoice::Int64Param(7)));
+    }
+
+    #[test]
+    fn values_are_of_the_datatype_of_the_description() {
+        let check = |datatype: Datatype, expected: &[u8]| {
+            let selection = Selection::read(&Task::Regression, &[]).expect("all");
+            let answer = answer(vec![], Outputs::Values(vec![1.5]));
+            let response = response((&[], datatype), &selection, &answer);
+            assert_eq!(response.outputs[0].datatype, datatype.word());
+            assert_eq!(&response.raw_output_contents[0][..], expected);
+        };
+        check(Datatype::Fp32, &1.5f32.to_le_bytes());
+        check(Datatype::Fp64, &1.5f64.to_le_bytes());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::kinds::newest_format;
+use super::kinds::{are_single, newest_format};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Decision, Description, Disposal, Duplicate, Erasure, Event, Feedback,
@@ -81,11 +81,7 @@ fn prediction(rest: &mut Rest, format: u8) -> Result<Prediction, Malformed> {
         return Err(Malformed(format!("{n_ids} ids for {n_rows} rows")));
     }
     check_outputs(&outputs, batch.n_rows)?;
-    let is_decided = matches!(outputs, Outputs::Decisions { .. });
-    if is_decided != (format == 3) {
-        let what = format!("costs decide in format version 3 alone, not in {format}");
-        return Err(Malformed(what));
-    }
+    check_format(&outputs, format)?;
     let labels = match format {
         1 => BTreeMap::new(),
         _ => labels(rest)?,
@@ -102,6 +98,21 @@ fn prediction(rest: &mut Rest, format: u8) -> Result<Prediction, Malformed> {
         version,
         position,
     })
+}
+
+/// What came with a format version stands in it alone.
+fn check_format(outputs: &Outputs, format: u8) -> Result<(), Malformed> {
+    let is_decided = matches!(outputs, Outputs::Decisions { .. });
+    if is_decided != (format == 3) {
+        let what = format!("costs decide in format version 3 alone, not in {format}");
+        return Err(Malformed(what));
+    }
+    let is_wide = matches!(outputs, Outputs::Values(values) if !are_single(values));
+    if is_wide != (format == 4) {
+        let what = format!("values have 64 bits in format version 4 alone, not in {format}");
+        return Err(Malformed(what));
+    }
+    Ok(())
 }
 
 fn labels(rest: &mut Rest) -> Result<BTreeMap<u32, String>, Malformed> {
@@ -123,7 +134,9 @@ fn labels(rest: &mut Rest) -> Result<BTreeMap<u32, String>, Malformed> {
 fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
     match rest.u8()? {
         1 => Ok(Outputs::Probabilities(rest.list(f32::from_le_bytes)?)),
-        2 => Ok(Outputs::Values(rest.list(f32::from_le_bytes)?)),
+        2 => Ok(Outputs::Values(
+            rest.list(|bytes| f64::from(f32::from_le_bytes(bytes)))?,
+        )),
         3 => Ok(Outputs::Actions {
             chosen: rest.list(u32::from_le_bytes)?,
             propensities: rest.list(f32::from_le_bytes)?,
@@ -133,6 +146,12 @@ fn outputs(rest: &mut Rest) -> Result<Outputs, Malformed> {
             probabilities: rest.list(f32::from_le_bytes)?,
             chosen: rest.list(u32::from_le_bytes)?,
         }),
+        5 => match rest.list(f64::from_le_bytes)? {
+            values if are_single(&values) => Err(Malformed(
+                "values of 64 bits, all of which 32 bits hold".to_owned(),
+            )),
+            values => Ok(Outputs::Values(values)),
+        },
         tag => Err(unknown("outputs", tag)),
     }
 }
@@ -411,8 +430,8 @@ mod tests {
         check(17, 1, "unknown kind 17;");
         check(0, 1, "unknown kind 0;");
         check(3, 2, "kind 3 has format version 2, expected at most 1;");
-        check(2, 4, "kind 2 has format version 4, expected at most 3;");
-        check(2, 0, "kind 2 has format version 0, expected at most 3;");
+        check(2, 5, "kind 2 has format version 5, expected at most 4;");
+        check(2, 0, "kind 2 has format version 0, expected at most 4;");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: the same event always makes the same bytes; an event that could not be read back
 //! is refused.
 
-use super::kinds::format_of_prediction;
+use super::kinds::{are_single, format_of_prediction};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Order, Outputs,
@@ -82,9 +82,13 @@ fn put_outputs(out: &mut Vec<u8>, outputs: &Outputs) -> Result<(), Malformed> {
             out.push(1);
             put_list(out, values, f32::to_le_bytes)
         }
-        Outputs::Values(values) => {
+        Outputs::Values(values) if are_single(values) => {
             out.push(2);
-            put_list(out, values, f32::to_le_bytes)
+            put_list(out, values, |value| (value as f32).to_le_bytes())
+        }
+        Outputs::Values(values) => {
+            out.push(5);
+            put_list(out, values, f64::to_le_bytes)
         }
         Outputs::Actions {
             chosen,

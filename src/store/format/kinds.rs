@@ -2,12 +2,12 @@
 //!
 //! Invariant: a number that a released version wrote is never given to another kind.
 
-use crate::event::{Event, Kind, Outputs, Prediction};
+use crate::event::{Event, Kind, Outputs, Prediction, is_single};
 
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
-        2 => 3,
+        2 => 4,
         16 => 2,
         _ => 1,
     }
@@ -22,13 +22,20 @@ pub(in crate::store) fn format(event: &Event) -> u8 {
     }
 }
 
-/// The same of a prediction: 2 has labels, 3 an answer that costs decide, with labels or none.
+/// The same of a prediction: 2 has labels, 3 an answer that costs decide and 4 values of 64 bits, with
+/// labels or none.
 pub(super) fn format_of_prediction(prediction: &Prediction) -> u8 {
-    match prediction.outputs {
+    match &prediction.outputs {
         Outputs::Decisions { .. } => 3,
+        Outputs::Values(values) if !are_single(values) => 4,
         _ if !prediction.labels.is_empty() => 2,
         _ => 1,
     }
+}
+
+/// True if 32 bits hold every value to the bit.
+pub(super) fn are_single(values: &[f64]) -> bool {
+    values.iter().all(|value| is_single(*value))
 }
 
 /// The number of an event's kind.

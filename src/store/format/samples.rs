@@ -77,6 +77,20 @@ fn predictions_by_output() -> Vec<Sample> {
             Event::Prediction(Prediction {
                 ids: vec![PredictionId(1)],
                 batch: one_row(vec![]),
+                outputs: Outputs::Values(vec![0.1]),
+                labels: BTreeMap::new(),
+                version: 1,
+                position: 2,
+            }),
+            "01000000 01000000000000000000000000000000 0100000000000000 0200000000000000 \
+             05 01000000 9a9999999999b93f \
+             01000000 00000000 \
+             00000000",
+        ),
+        (
+            Event::Prediction(Prediction {
+                ids: vec![PredictionId(1)],
+                batch: one_row(vec![]),
                 outputs: Outputs::Actions {
                     chosen: vec![1],
                     propensities: vec![0.75],
@@ -441,7 +455,9 @@ fn predictions(n_rows: usize) -> impl Strategy<Value = Event> {
                 chosen
             }
         ),
-        f32s(n_rows).prop_map(Outputs::Values),
+        f32s(n_rows)
+            .prop_map(|values| { Outputs::Values(values.into_iter().map(f64::from).collect()) }),
+        prop::collection::vec(f64_bits(), n_rows).prop_map(Outputs::Values),
         (
             prop::collection::vec(any::<u32>(), n_rows),
             f32s(n_rows),

@@ -35,7 +35,7 @@ fn median_error(toml: &str, wild: bool) -> f64 {
 
 fn answered(outputs: &Outputs) -> f64 {
     match outputs {
-        Outputs::Values(values) => f64::from(values[0]),
+        Outputs::Values(values) => values[0],
         _ => panic!("a regression"),
     }
 }

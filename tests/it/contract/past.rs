@@ -56,7 +56,7 @@ impl LateRows {
         let prediction = self.room.predict(batch);
         self.waiting.push_back((prediction.ids[0], value));
         match prediction.outputs {
-            Outputs::Values(values) => f64::from(values[0]),
+            Outputs::Values(values) => values[0],
             other => panic!("{other:?}"),
         }
     }

@@ -342,11 +342,14 @@ fn a_bandit_and_a_regression_take_corrected_truths_as_well() {
     assert_eq!(bandit.fates(), [1, 1, 0, 0]);
     let served = bandit.learner().evaluation().served();
     assert_eq!(served.count, 1.0);
-    let mut numbers = AnsweredRows::new(&case("regression", learner, SEED, 0), 1);
+    let mut numbers = AnsweredRows::new(&case("regression", learner, SEED, 0), 2);
     let value = |value: f64| move |feedback: &mut Feedback| feedback.signal = Signal::Value(value);
+    // The first value judges nothing.
+    assert_eq!(numbers.submit(1, "", value(4.0)).fate, Some(Fate::Applied));
+    assert_eq!(numbers.learner().evaluation().served().count, 0.0);
     assert_eq!(numbers.submit(0, "", value(5.0)).fate, Some(Fate::Applied));
     assert_eq!(numbers.submit(0, "", value(2.0)).fate, Some(Fate::Applied));
-    assert_eq!(numbers.fates(), [1, 1, 0, 0]);
+    assert_eq!(numbers.fates(), [2, 1, 0, 0]);
     let served = numbers.learner().evaluation().served();
     assert_eq!((served.count, served.sum), (1.0, 2.0));
 }

@@ -56,7 +56,7 @@ fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
             ),
             Outputs::Values(values) => {
                 let value = 3.0 * x - 2.0 * y;
-                ((f64::from(values[0]) - value).abs(), Signal::Value(value))
+                ((values[0] - value).abs(), Signal::Value(value))
             }
             Outputs::Actions { chosen, .. } => {
                 let reward = right(chosen[0]);

@@ -193,6 +193,18 @@ pub(super) fn decided() -> Event {
     })
 }
 
+/// Values of 64 bits.
+pub(super) fn wide() -> Event {
+    Event::Prediction(Prediction {
+        ids: vec![PredictionId(1), PredictionId(2)],
+        batch: batch(2),
+        outputs: Outputs::Values(vec![1_700_000_000.25, -1.5]),
+        labels: BTreeMap::new(),
+        version: 1,
+        position: 1,
+    })
+}
+
 /// Orders that say what becomes of them, and what is recorded of that.
 pub(super) fn answered() -> Vec<Event> {
     let selector = || Selector::Source("web".to_owned());
@@ -273,7 +285,7 @@ fn batch(n_rows: usize) -> Batch {
 }
 
 fn values() -> Outputs {
-    Outputs::Values(vec![-1.5, 1e-40])
+    Outputs::Values([-1.5, 1e-40_f32].map(f64::from).to_vec())
 }
 
 fn probabilities() -> Outputs {

@@ -57,7 +57,8 @@ fn learn(room: &mut LearnerHarness, batch: Batch, truth: Signal) {
 
 fn outputs(room: &LearnerHarness, batch: &Batch) -> Vec<f32> {
     match room.learner.model().predict(batch, Choice::Best).unwrap() {
-        Outputs::Probabilities(values) | Outputs::Values(values) => values,
+        Outputs::Probabilities(values) => values,
+        Outputs::Values(values) => values.into_iter().map(|value| value as f32).collect(),
         Outputs::Decisions { probabilities, .. } => probabilities,
         Outputs::Actions { scores, .. } => scores,
     }

@@ -199,7 +199,7 @@ pub(super) fn row_of(outputs: &Outputs, row: usize, n_rows: usize) -> Outputs {
             probabilities: cut(probabilities),
             chosen: vec![chosen[row]],
         },
-        Outputs::Values(values) => Outputs::Values(cut(values)),
+        Outputs::Values(values) => Outputs::Values(vec![values[row]]),
         Outputs::Actions {
             chosen,
             propensities,
@@ -218,8 +218,11 @@ pub(super) fn same_bits(one: &Outputs, other: &Outputs) -> bool {
         bits(one) == bits(other)
     };
     match (one, other) {
-        (Outputs::Probabilities(one), Outputs::Probabilities(other))
-        | (Outputs::Values(one), Outputs::Values(other)) => equal(one, other),
+        (Outputs::Probabilities(one), Outputs::Probabilities(other)) => equal(one, other),
+        (Outputs::Values(one), Outputs::Values(other)) => {
+            let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            bits(one) == bits(other)
+        }
         (
             Outputs::Decisions {
                 probabilities,

@@ -188,10 +188,16 @@ impl Scale {
         }
     }
 
-    /// The value that stands `z` deviations from the mean.
-    pub fn restore(&self, z: f32) -> f32 {
+    /// The value that stands `z` deviations from the mean, in 64 bits.
+    pub fn value(&self, z: f32) -> f64 {
         let value = self.all.mean + f64::from(z) * self.all.variance.sqrt();
-        value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
+        value.clamp(f64::MIN, f64::MAX)
+    }
+
+    /// The same in 32 bits, which step by 128 at 1.7e9.
+    pub fn restore(&self, z: f32) -> f32 {
+        self.value(z)
+            .clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
     }
 
     /// Appends every value, standardised in f32: a subtraction and a product each.

@@ -56,7 +56,7 @@ impl LogRidge {
     /// The value for a row of features; none where it does not answer.
     pub fn value(&self, phi: &[f32]) -> Option<f64> {
         let [least, most] = self.ends.filter(|_| self.is_positive)?;
-        let log = f64::from(self.scale.restore(self.score(phi)));
+        let log = self.scale.value(self.score(phi));
         Some(log.clamp(least - BEYOND, most + BEYOND).exp())
     }
 }

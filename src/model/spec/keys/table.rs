@@ -396,6 +396,14 @@ const MODEL: &[Key] = &[
         meaning: "The serving weights: \"live\" serves each update from the next prediction on.",
     },
     Key {
+        name: "output.datatype",
+        values: Values::Words(&["FP32", "FP64"]),
+        default: "FP64; FP32 under rules.revision = 1 and 2",
+        unit: "",
+        meaning: "For a regression: the datatype of its answers. 32 bits hold seven digits: at 1.7e9 \
+                  they step by 128.",
+    },
+    Key {
         name: "series.key",
         values: Values::Text("the name of an input that is a category or a number"),
         default: "no key",

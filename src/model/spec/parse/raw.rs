@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::inputs::RawInput;
 use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
+use super::output::RawOutput;
 use super::pins::Pins;
 use super::rewards::{RawFeedback, RawPolicy};
 use super::series::RawSeries;
@@ -36,6 +37,8 @@ pub(super) struct Raw {
     pub(super) backend: RawBackend,
     #[serde(default)]
     pub(super) publish: RawPublish,
+    #[serde(default)]
+    pub(super) output: RawOutput,
     #[serde(default)]
     pub(super) series: RawSeries,
     #[serde(default)]
