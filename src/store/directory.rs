@@ -65,6 +65,11 @@ impl Directory {
         Directory::locked(path, disk, file, taken)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The disk that everything below it is changed through.
     pub fn disk(&self) -> &Disk {
         &self.disk

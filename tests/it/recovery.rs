@@ -204,7 +204,7 @@ async fn a_changed_description_is_taken_or_refused_by_its_key() {
     workspace.describe("m", &toml.replace("[8]", "[9]"));
     let engine = workspace.open();
     let error = engine.model("m").unwrap().spec().unwrap_err().to_string();
-    assert!(error.contains("a change of network"), "{error}");
+    assert!(error.contains("network is another"), "{error}");
     drop(engine);
     workspace.describe("m", &toml);
     let engine = workspace.open();

@@ -1,6 +1,7 @@
 //! One file a flow: predict, feedback, command, limits, retract, erase, audit, fate, recover.
 
 pub(crate) mod audit;
+mod changed;
 pub(crate) mod command;
 pub(crate) mod erase;
 pub(crate) mod fate;

@@ -11,6 +11,7 @@ use crate::engine::compute::clock::{Clock, JournalClock, WallClock};
 use crate::engine::compute::described::{Described, read};
 use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
+use crate::engine::flows::changed::{ModelPlace, misfit};
 use crate::engine::flows::erase::resume_erasures;
 use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
@@ -144,7 +145,12 @@ fn try_open(
             next
         }
     };
-    adopt(follower, journal, description, clock.now())?;
+    let place = ModelPlace {
+        name,
+        description: &path,
+        data: directory.path(),
+    };
+    adopt(follower, journal, description, (clock.now(), place))?;
     // The ids of the erased events stay known, and stand nowhere else then.
     let bounds = ids_bounds(&follower.learner.spec().journal);
     let written = if follower.learner.erasures().is_empty() {
@@ -354,7 +360,7 @@ fn adopt(
     follower: &mut Follower,
     journal: &mut Journal,
     description: Description,
-    time: Time,
+    (time, place): (Time, ModelPlace),
 ) -> Result<(), RecoverError> {
     let before = &follower.learner.description().profile;
     let moved = !before.is_empty() && *before != description.profile;
@@ -369,7 +375,9 @@ fn adopt(
     if *follower.learner.description() != description {
         let next = parse(&description.toml)?;
         let spec = follower.learner.spec();
-        spec.check_change(&next)?;
+        if let Some(why) = misfit(spec, &next, place) {
+            return Err(RecoverError::Unfit(why));
+        }
         journal.append(time, &Event::Description(description))?;
     }
     let last = journal.sync()?;

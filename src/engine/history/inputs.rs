@@ -9,60 +9,84 @@ use crate::event::{Batch, Column};
 use crate::model::{Input, InputKind, Spec};
 
 /// The columns at `places`, as the other description takes them: a text that it does not want
-/// encoded is the text that came.
-pub(crate) fn arranged(batch: &Batch, places: &[usize], asked: &Spec) -> Vec<Column> {
+/// encoded is the text that came, and an input without a place is a gap in every row.
+pub(crate) fn arranged(batch: &Batch, places: &[Option<usize>], asked: &Spec) -> Vec<Column> {
     let columns = places.iter().zip(&asked.inputs);
-    let column = |(place, input): (&usize, &Input)| match &batch.columns[*place] {
-        Column::Embedded { texts, .. } if !matches!(input.kind, InputKind::Embedded { .. }) => {
-            Column::Strings(texts.clone())
-        }
-        column => column.clone(),
+    let column = |(place, input): (&Option<usize>, &Input)| match place {
+        None => gaps(&input.kind, batch.n_rows),
+        Some(place) => match &batch.columns[*place] {
+            Column::Embedded { texts, .. } if !matches!(input.kind, InputKind::Embedded { .. }) => {
+                Column::Strings(texts.clone())
+            }
+            column => column.clone(),
+        },
     };
     columns.map(column).collect()
 }
 
-/// Where the inputs of one description stand in the batches of another.
-pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<usize>, Error> {
-    let refused = |what| Err(Error::Input(what));
-    let places = asked.inputs.iter().map(|input| {
+/// The column of an input of which nothing is known.
+fn gaps(kind: &InputKind, n_rows: usize) -> Column {
+    match kind {
+        InputKind::Number { .. } => Column::Numbers(vec![f64::NAN; n_rows]),
+        _ => Column::Strings(vec![String::new(); n_rows]),
+    }
+}
+
+/// Where the inputs of one description stand in the batches of another; none of an input that may be a
+/// gap, and is not there.
+pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<Option<usize>>, Error> {
+    let place = |input: &Input| {
+        let refused = |what: String| Error::Input(format!("{:?} {what}", input.name));
         let mut known = journaled.inputs.iter();
         let Some(place) = known.position(|known| known.name == input.name) else {
-            return refused(format!("{:?} is not in the journal", input.name));
+            return match &input.kind {
+                kind if kind.has_gaps() => Ok(None),
+                InputKind::Number { .. } | InputKind::Time(_) => Err(refused(
+                    "is not in the journal; with missing = \"mean\" it is a gap in the rows so far"
+                        .to_owned(),
+                )),
+                kind => Err(refused(format!(
+                    "is not in the journal, and a {kind} cannot be a gap in the rows so far"
+                ))),
+            };
         };
         let kind = &journaled.inputs[place].kind;
-        let fits = match (kind, &input.kind) {
-            (InputKind::Number { gaps }, InputKind::Number { gaps: allowed }) => *allowed || !gaps,
-            // Both are text as it came.
-            (
-                InputKind::Category | InputKind::Text | InputKind::Embedded { .. },
-                InputKind::Category | InputKind::Text,
-            ) => true,
-            (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: asked, .. }) => {
-                encoder.digest == asked.digest
-            }
-            (
-                InputKind::EmbeddedVector { encoder, .. },
-                InputKind::EmbeddedVector { encoder: asked, .. },
-            ) => encoder.digest == asked.digest,
-            (InputKind::Time(times), InputKind::Time(asked)) => {
-                let same = times.format == asked.format && times.zone_s == asked.zone_s;
-                same && (asked.gaps || !times.gaps)
-            }
-            (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
-                length == asked
-            }
-            (kind, asked) => discriminant(kind) == discriminant(asked),
-        };
-        if fits {
-            Ok(place)
+        if fits(kind, &input.kind) {
+            Ok(Some(place))
         } else {
-            refused(format!(
-                "{:?} is a {kind} in the journal, and does not fit what is described",
-                input.name
-            ))
+            Err(refused(format!(
+                "is a {kind} in the journal, and does not fit what is described"
+            )))
         }
-    });
-    places.collect()
+    };
+    asked.inputs.iter().map(place).collect()
+}
+
+/// True if journaled values of one kind are values of the other.
+fn fits(journaled: &InputKind, asked: &InputKind) -> bool {
+    match (journaled, asked) {
+        (InputKind::Number { gaps }, InputKind::Number { gaps: allowed }) => *allowed || !gaps,
+        // Both are text as it came.
+        (
+            InputKind::Category | InputKind::Text | InputKind::Embedded { .. },
+            InputKind::Category | InputKind::Text,
+        ) => true,
+        (InputKind::Embedded { encoder, .. }, InputKind::Embedded { encoder: asked, .. }) => {
+            encoder.digest == asked.digest
+        }
+        (
+            InputKind::EmbeddedVector { encoder, .. },
+            InputKind::EmbeddedVector { encoder: asked, .. },
+        ) => encoder.digest == asked.digest,
+        (InputKind::Time(times), InputKind::Time(asked)) => {
+            let same = times.format == asked.format && times.zone_s == asked.zone_s;
+            same && (asked.gaps || !times.gaps)
+        }
+        (InputKind::Vector { length, .. }, InputKind::Vector { length: asked, .. }) => {
+            length == asked
+        }
+        (journaled, asked) => discriminant(journaled) == discriminant(asked),
+    }
 }
 
 #[cfg(test)]
@@ -80,18 +104,45 @@ mod tests {
         let category = "[[input]]\nname = 'c'\nkind = 'category'\n";
         let text = "[[input]]\nname = 'c'\nkind = 'text'\n";
         let vector = |n| format!("[[input]]\nname = 'x'\nkind = 'vector'\nlength = {n}\n");
-        let check = |journaled: &str, asked: &str, expected: Option<&[usize]>| {
+        let check = |journaled: &str, asked: &str, expected: Option<&[Option<usize>]>| {
             let found = places(&spec(journaled), &spec(asked)).ok();
-            assert_eq!(found.as_deref(), expected, "{journaled} {asked}");
+            let expected = expected.map(|places| places.to_vec());
+            assert_eq!(found, expected, "{journaled} {asked}");
         };
         let both = format!("{number}{category}");
-        check(&both, &format!("{category}{number}"), Some(&[1, 0]));
-        check(&both, text, Some(&[1]));
-        check(&both, gaps, Some(&[0]));
+        check(
+            &both,
+            &format!("{category}{number}"),
+            Some(&[Some(1), Some(0)]),
+        );
+        check(&both, text, Some(&[Some(1)]));
+        check(&both, gaps, Some(&[Some(0)]));
         check(gaps, number, None);
         check(number, category, None);
         check(number, &vector(2), None);
-        check(&vector(2), &vector(2), Some(&[0]));
+        check(&vector(2), &vector(2), Some(&[Some(0)]));
         check(&vector(2), &vector(3), None);
+        let both = format!("{category}{gaps}");
+        check(category, &both, Some(&[Some(0), None]));
+        check(category, &format!("{category}{number}"), None);
+    }
+
+    #[test]
+    fn an_input_that_came_later_is_a_gap() {
+        let category = "[[input]]\nname = 'c'\nkind = 'category'\n";
+        let later = |name: &str, kind: &str| {
+            format!("[[input]]\nname = '{name}'\nkind = '{kind}'\nmissing = 'mean'\n")
+        };
+        let asked = format!("{}{category}{}", later("x", "number"), later("t", "time"));
+        let (journaled, asked) = (spec(category), spec(&asked));
+        let batch = Batch {
+            n_rows: 2,
+            columns: vec![Column::Strings(vec!["a".into(), "b".into()])],
+        };
+        let places = places(&journaled, &asked).expect("the rest may be gaps");
+        let columns = arranged(&batch, &places, &asked);
+        assert!(matches!(&columns[0], Column::Numbers(x) if x.iter().all(|x| x.is_nan())));
+        assert_eq!(columns[1], batch.columns[0]);
+        assert_eq!(columns[2], Column::Strings(vec![String::new(); 2]));
     }
 }

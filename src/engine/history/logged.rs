@@ -57,7 +57,7 @@ pub struct LoggedDecisions<'a> {
 struct LoggedDescription {
     actions: Vec<String>,
     /// For each input that is asked for, its place in the journal's batches.
-    places: Vec<usize>,
+    places: Vec<Option<usize>>,
 }
 
 /// The reward of a prediction so far.

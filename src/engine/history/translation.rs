@@ -19,7 +19,7 @@ pub(crate) struct Translation {
     spec: Spec,
     /// The descriptions in force, and the places of the inputs in their batches, by the positions
     /// from which they were in force.
-    journaled: BTreeMap<u64, (Spec, Vec<usize>)>,
+    journaled: BTreeMap<u64, (Spec, Vec<Option<usize>>)>,
     /// The answers given instead, by position, as long as feedback may come.
     answers: BTreeMap<u64, (Outputs, BTreeMap<u32, String>)>,
     /// The model that answers; none where it has changed.
@@ -129,7 +129,7 @@ impl Translation {
     }
 
     /// The description in force where an entry stands.
-    fn journaled(&self, position: u64) -> Result<&(Spec, Vec<usize>), Error> {
+    fn journaled(&self, position: u64) -> Result<&(Spec, Vec<Option<usize>>), Error> {
         let (_, journaled) = self
             .journaled
             .range(..=position)

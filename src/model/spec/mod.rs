@@ -4,6 +4,7 @@
 //! this build does not offer yet was refused with that word.
 
 mod description;
+mod difference;
 mod error;
 mod input;
 pub mod keys;
