@@ -208,6 +208,17 @@ pub struct Feedback {
     pub actor: String,
 }
 
+/// The tag that holds the name of the backfill which an event belongs to.
+pub const BACKFILL_TAG: &str = "backfill";
+
+impl Feedback {
+    /// The name of the declared backfill that it belongs to: its id is known for as long as its entry
+    /// is retained.
+    pub fn backfill(&self) -> Option<&str> {
+        self.tags.get(BACKFILL_TAG).map(String::as_str)
+    }
+}
+
 /// A resent event: only its key, so that its fate survives a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Duplicate {

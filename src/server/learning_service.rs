@@ -13,9 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::{self, ServerContext};
-use super::wire::{self, Refusal};
+use super::wire::{self, Acknowledged, Refusal};
 use crate::engine::{Accepted, Receipt, ServedModel};
-use crate::event::{Feedback, Subject};
+use crate::event::{Feedback, PredictionId, Subject};
 use crate::proto::perennial::v1::learning_server;
 use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 
@@ -31,10 +31,17 @@ pub(super) struct LearningService(pub Arc<ServerContext>);
 enum Pending {
     Event {
         feedback_id: String,
-        submitted: Result<Receipt, Refusal>,
+        submitted: Result<Submitted, Refusal>,
     },
     /// The stream ends with this.
     End(Status),
+}
+
+/// An event on its way to the disk.
+struct Submitted {
+    receipt: Receipt,
+    /// The model, and the prediction that the event is about.
+    asked: Option<(Arc<ServedModel>, PredictionId)>,
 }
 
 /// A valid event with its inputs encoded, and its model.
@@ -137,8 +144,13 @@ async fn prepare(
 }
 
 /// Submits an event to the engine; it is on disk once its receipt has been waited for.
-fn submit((model, feedback): PreparedEvent) -> Result<Receipt, Refusal> {
-    Ok(model.accept(feedback)?)
+fn submit((model, feedback): PreparedEvent) -> Result<Submitted, Refusal> {
+    let asked = match &feedback.subject {
+        Subject::Prediction(id) => Some((model.clone(), *id)),
+        Subject::Inputs { .. } => None,
+    };
+    let receipt = model.accept(feedback)?;
+    Ok(Submitted { receipt, asked })
 }
 
 async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackReply, Status> {
@@ -157,14 +169,28 @@ async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackRep
 /// The acknowledgement of an event, once it is on disk.
 async fn acknowledge(
     context: &ServerContext,
-    submitted: Result<Receipt, Refusal>,
-) -> Result<Accepted, Refusal> {
+    submitted: Result<Submitted, Refusal>,
+) -> Result<Acknowledged, Refusal> {
     let acknowledged = match submitted {
-        Ok(receipt) => receipt.wait().await.map_err(Refusal::from),
+        Ok(Submitted { receipt, asked }) => {
+            let accepted = receipt.wait().await.map_err(Refusal::from);
+            accepted.map(|accepted| Acknowledged {
+                is_unmatched: is_unmatched(accepted, asked),
+                accepted,
+            })
+        }
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = &acknowledged {
         context.refused_feedback.add(refusal);
     }
     acknowledged
+}
+
+/// True if it is known by now that an accepted event will match no prediction.
+fn is_unmatched(accepted: Accepted, asked: Option<(Arc<ServedModel>, PredictionId)>) -> bool {
+    match (accepted, asked) {
+        (Accepted::Accepted { position }, Some((model, id))) => model.is_unmatched(id, position),
+        _ => false,
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! `cargo test --release --test soak -- damage` cuts and refuses after every change, and not only every few.
 
+mod backfill;
 mod clock;
 mod clocked;
 mod full;

@@ -28,6 +28,10 @@ pub(crate) struct Args {
     /// JSON objects with the fields of FeedbackRequest, one a line; - reads stdin
     #[arg(long, default_value = "-")]
     file: PathBuf,
+    /// The name of a declared backfill: rows of any age are taken with their own event times, and
+    /// their ids are known for as long as the journal retains them
+    #[arg(long, value_name = "NAME")]
+    backfill: Option<String>,
     #[command(flatten)]
     client: client::Args,
 }
@@ -45,48 +49,31 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut n_malformed = 0;
     while let Some(line) = lines.next(0)? {
         let number = lines.number();
-        if line.trim().is_empty() {
+        let line = line.trim().trim_start_matches('\u{feff}');
+        if line.is_empty() {
             continue;
         }
-        match event::parse(&args.model, &inputs, &line) {
-            Ok(event) => stream.send(number, event).await?,
+        match event::parse(&args.model, &inputs, line) {
+            Ok(mut event) => {
+                event.backfill = event.backfill.or_else(|| args.backfill.clone());
+                stream.send(number, event).await?;
+            }
             Err(refusal) => {
                 n_malformed += 1;
                 note(number, &refusal);
             }
         }
     }
-    let ReplyCounts {
-        accepted,
-        duplicate,
-        retracted,
-        refused,
-        progress,
-    } = stream.finish().await?;
-    drop(progress);
-    let refused = refused + n_malformed;
-    if args.client.json {
-        print::line(json!({
-            "accepted": accepted, "duplicate": duplicate, "retracted": retracted,
-            "refused": refused
-        }))?;
-    } else {
-        for (fate, n) in [
-            ("accepted", accepted),
-            ("duplicate", duplicate),
-            ("retracted", retracted),
-            ("refused", refused),
-        ] {
-            print::line(format_args!("{fate:<10} {n}"))?;
-        }
-    }
-    ensure!(refused == 0, "{refused} events were refused");
-    Ok(())
+    let mut counts = stream.finish().await?;
+    counts.refused += n_malformed;
+    counts.finish(args.client.json)
 }
 
 /// The counts of replies; a ticket is the line of its event.
 struct ReplyCounts {
     accepted: u64,
+    /// Of those, the ones that are known by now to match no prediction.
+    unmatched: u64,
     duplicate: u64,
     /// Sent before, and retracted since.
     retracted: u64,
@@ -98,11 +85,53 @@ impl ReplyCounts {
     fn new() -> ReplyCounts {
         ReplyCounts {
             accepted: 0,
+            unmatched: 0,
             duplicate: 0,
             retracted: 0,
             refused: 0,
             progress: Progress::new(),
         }
+    }
+
+    /// Prints the counts.
+    ///
+    /// # Errors
+    /// An event was refused.
+    fn finish(self, json: bool) -> anyhow::Result<()> {
+        let ReplyCounts {
+            accepted,
+            unmatched,
+            duplicate,
+            retracted,
+            refused,
+            progress,
+        } = self;
+        drop(progress);
+        if json {
+            print::line(json!({
+                "accepted": accepted, "unmatched": unmatched, "duplicate": duplicate,
+                "retracted": retracted, "refused": refused
+            }))?;
+        } else {
+            for (fate, n) in [
+                ("accepted", accepted),
+                ("duplicate", duplicate),
+                ("retracted", retracted),
+                ("refused", refused),
+            ] {
+                print::line(format_args!("{fate:<10} {n}"))?;
+            }
+        }
+        if unmatched > 0 {
+            let events = print::counted(unmatched, "accepted event");
+            let were = print::were(unmatched);
+            print::note(format_args!(
+                "{events} {were} about a prediction that is not known: nothing is learned from that"
+            ));
+        }
+        let (events, were) = (print::counted(refused, "event"), print::were(refused));
+        ensure!(refused == 0, "{events} {were} refused");
+        Ok(())
     }
 
     fn take(&mut self, line: u64, reply: FeedbackReply) {
@@ -113,9 +142,11 @@ impl ReplyCounts {
             Status::Refused | Status::Unspecified => &mut self.refused,
         };
         *count += 1;
+        self.unmatched += u64::from(reply.unmatched);
         if !reply.message.is_empty() {
+            // The sentence of a server names the field.
             let refusal = Refusal {
-                field: reply.field,
+                field: String::new(),
                 sentence: reply.message,
             };
             note(line, &refusal);

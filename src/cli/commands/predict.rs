@@ -146,7 +146,7 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
         );
     }
     let mut layout = Layout::new(&names, inputs)?;
-    layout.batch(&Row { line: 1, cells }).context("--set")
+    layout.batch(&Row { line: 0, cells }).context("--set")
 }
 
 /// True if a name is that of an input, or of an element of it.
@@ -163,9 +163,13 @@ fn line(answer: &Answer) -> String {
         AnswerValue::Value(value) => value_text(*value),
         AnswerValue::Action { action, propensity } => format!("{action} {propensity:.4}"),
     };
+    let id = match answer.prediction_id.as_str() {
+        "" => "none (not journaled: it takes no feedback)",
+        id => id,
+    };
     format!(
-        "{value}  prediction_id={} version={} position={}",
-        answer.prediction_id, answer.version, answer.position
+        "{value}  prediction_id={id} version={} position={}",
+        answer.version, answer.position
     )
 }
 

@@ -3,28 +3,32 @@
 //! Invariant: unless `--open` is given, each answer comes from everything acknowledged before
 //! it, so that the run equals `evaluate`.
 
+mod identity;
 mod open;
 mod stream_run;
 
 use std::path::PathBuf;
-
-use uuid::Uuid;
 
 use crate::cli::client::{self, Client};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print;
 use crate::cli::output::progress::RunProgress;
+use crate::cli::rows::event_times::{EventTimes, event_times};
 use crate::cli::rows::labelled::LabelledRows;
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::usable::UnusableRows;
+use identity::{IdentityArgs, RunIdentity};
 use stream_run::{StreamRun, members};
 
 /// The model, its rows and its target.
 #[derive(clap::Args)]
-#[command(after_help = "Example: perennial stream fraud payments.csv --target is_fraud")]
+#[command(after_help = "\
+Examples:
+  perennial stream fraud payments.csv --target is_fraud
+  perennial stream fraud may.csv --target is_fraud --backfill may --time paid_at")]
 pub(crate) struct Args {
     /// The model's name
     model: String,
@@ -35,6 +39,20 @@ pub(crate) struct Args {
     target: String,
     #[command(flatten)]
     run: RunArgs,
+    /// The source of the feedback, by which it can be retracted
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Learn each line of the file once, over several runs within a day: its feedback id is made from
+    /// the names of file and line, and the feedback brings the row itself
+    #[arg(long)]
+    once: bool,
+    /// The name of a declared backfill, as --once: rows of any age, whose ids are known for as long as
+    /// the journal retains them
+    #[arg(long, value_name = "NAME", requires = "time")]
+    backfill: Option<String>,
+    /// The column of event times, in RFC 3339, or COLUMN=FORMAT, as in day=%d/%m/%Y
+    #[arg(long, value_name = "COLUMN", value_parser = event_times)]
+    time: Option<EventTimes>,
     /// Send rows and feedback without waiting until earlier feedback was learned
     #[arg(long)]
     open: bool,
@@ -47,7 +65,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
     let options = ReadOptions::of(&args.run.read, &described.rows);
-    let mut file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
+    let identity = RunIdentity::new(IdentityArgs {
+        rows: &args.rows,
+        source: args.source,
+        is_once: args.once,
+        backfill: args.backfill,
+        task: &described.task,
+    })?;
+    let file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
+    let mut file = file.timed(args.time.as_ref())?;
     file.notes().iter().for_each(print::note);
     let members = members(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
@@ -58,7 +84,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         run: PrequentialRun::new(&described.task, &args.run, RunProgress::alone())?,
         model: args.model,
         described,
-        id: Uuid::now_v7(),
+        identity,
+        n_known: 0,
         predictions: Latencies::new(),
         acknowledgements: Latencies::new(),
         acknowledged: 0,

@@ -45,6 +45,19 @@ pub(crate) fn json(value: Option<f64>) -> Value {
     value.map_or(Value::Null, Value::from)
 }
 
+/// So many of a thing, as in `1 row` and `2 rows`.
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    }
+}
+
+/// The verb for so many things.
+pub(crate) fn were(n: u64) -> &'static str {
+    if n == 1 { "was" } else { "were" }
+}
+
 /// The progress line of a command, on stderr.
 pub(crate) struct Progress {
     is_terminal: bool,

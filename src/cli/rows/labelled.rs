@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use perennial::event::Batch;
+use perennial::event::{Batch, Time};
 use perennial::model::Task;
 
+use super::event_times::EventTimes;
 use super::file::Rows;
 use super::layout::Layout;
 use super::lines::shown;
@@ -30,6 +31,8 @@ pub(crate) struct LabelledRow {
     pub truth: Option<Target>,
     /// The target as the file has it; empty where it is a gap.
     pub label: String,
+    /// The time of the event, where a column has it.
+    pub event_time: Option<Time>,
 }
 
 /// The labelled rows of a file.
@@ -41,6 +44,8 @@ pub(crate) struct LabelledRows {
     task: Task,
     decimals: Decimals,
     check: Option<Check>,
+    /// The column of event times.
+    times: Option<(usize, EventTimes)>,
     next_row: u64,
 }
 
@@ -70,6 +75,7 @@ impl LabelledRows {
             target: (column, target.to_owned()),
             task: described.task.clone(),
             check: None,
+            times: None,
             next_row: 0,
         })
     }
@@ -80,6 +86,19 @@ impl LabelledRows {
             check: Some(check),
             ..self
         }
+    }
+
+    /// The same rows, with the times of their events.
+    ///
+    /// # Errors
+    /// The file has no such column.
+    pub(crate) fn timed(mut self, times: Option<&EventTimes>) -> anyhow::Result<LabelledRows> {
+        if let Some(times) = times {
+            let column = self.rows.column(&times.column);
+            let column = column.with_context(|| shown(&self.path))?;
+            self.times = Some((column, times.clone()));
+        }
+        Ok(self)
     }
 
     /// Sentences about the file, for the start.
@@ -112,6 +131,10 @@ impl LabelledRows {
             let unusable = Unusable::refused(&sentence);
             return Err(unusable).with_context(|| format!("line {}", row.line));
         }
+        let event_time = match &self.times {
+            Some((column, times)) => Some(times.read(row, *column)?),
+            None => None,
+        };
         let truth = text.map(|text| {
             let target = target(&mut self.task, text, options, self.decimals);
             target.map_err(|why| {
@@ -130,6 +153,7 @@ impl LabelledRows {
             batch,
             truth,
             label: text.unwrap_or_default().to_owned(),
+            event_time,
         })
     }
 }

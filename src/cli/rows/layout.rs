@@ -124,9 +124,12 @@ impl Layout {
         let strays = self.places.iter().filter_map(|place| {
             let (n, line, first) = place.strays.as_ref()?;
             let name = quoted(&place.input.name);
+            let taken = match n {
+                1 => "1 cell is no number and was taken as a gap".to_owned(),
+                n => format!("{n} cells are no numbers and were taken as gaps, the first"),
+            };
             Some(format!(
-                "column {name}: {n} cells are no numbers and were taken as gaps, the first in \
-                 line {line}: {}",
+                "column {name}: {taken} in line {line}: {}",
                 quoted(first)
             ))
         });
@@ -274,9 +277,13 @@ fn refusal(row: &Row, column: &str, why: impl std::fmt::Display) -> anyhow::Erro
 
 fn unusable(row: &Row, column: &str, reason: &str, why: impl std::fmt::Display) -> anyhow::Error {
     let (line, column) = (row.line, quoted(column));
+    let sentence = match line {
+        0 => format!("{column}: {why}"),
+        line => format!("line {line}: column {column}: {why}"),
+    };
     anyhow::Error::new(Unusable {
         reason: format!("column {column}: {reason}"),
-        sentence: format!("line {line}: column {column}: {why}"),
+        sentence,
     })
 }
 

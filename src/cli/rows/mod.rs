@@ -4,12 +4,14 @@
 //!
 //! In reading order: `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`,
 //! `delimited` and `table` (CSV), `json_lines`, `parquet_rows`, `file` (rows of any of them); `number` and
-//! `row` (cells), `layout` (rows to features), `labelled` and `decisions` (rows with what they teach).
+//! `row` (cells), `event_times`, `layout` (rows to features), `labelled` and `decisions` (rows with what
+//! they teach).
 
 pub(super) mod decisions;
 mod delimited;
 mod dialect;
 mod encoding;
+pub(super) mod event_times;
 mod file;
 mod json_lines;
 pub(super) mod labelled;

@@ -229,11 +229,15 @@ impl LocalModel {
 /// The description in a model folder.
 fn describe(folder: &Path) -> anyhow::Result<Described> {
     let path = folder.join("model.toml");
-    ensure!(
-        folder.exists(),
-        "{}: no such model folder",
-        folder.display()
-    );
+    if !folder.exists() {
+        let shown = folder.display();
+        let among_models = Path::new("models").join(folder);
+        let hint = match among_models.join("model.toml").exists() {
+            true => format!("; there is {}", among_models.display()),
+            false => String::new(),
+        };
+        bail!("{shown}: no such model folder{hint}");
+    }
     ensure!(
         path.exists(),
         "{}: no model.toml in it; `perennial init` drafts one",

@@ -242,6 +242,7 @@ mod tests {
             batch: Batch::default(),
             truth: truth.map(Target::Name),
             label: String::new(),
+            event_time: None,
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct RunReport {
     pub n_unusable: u64,
     /// Rows that were predicted and not scored.
     pub n_without_target: u64,
+    /// Rows that an earlier run had fed back.
+    pub n_known: u64,
     /// Further lines for people.
     pub notes: Vec<String>,
     /// Sentences about the rows, on stderr.
@@ -136,6 +138,7 @@ impl RunReport {
         for (name, n) in [
             ("rows_without_target", self.n_without_target),
             ("unusable_rows", self.n_unusable),
+            ("known_rows", self.n_known),
         ] {
             if n > 0 {
                 put(name, n.into());
@@ -357,6 +360,7 @@ mod tests {
             test,
             n_unusable: 0,
             n_without_target: 0,
+            n_known: 0,
             notes: Vec::new(),
             warnings: Vec::new(),
         };
@@ -422,6 +426,7 @@ mod tests {
             notes: Vec::new(),
             n_unusable: 0,
             n_without_target: 0,
+            n_known: 0,
             warnings: Vec::new(),
         }
     }

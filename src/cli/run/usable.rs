@@ -2,6 +2,7 @@
 //!
 //! Invariant: at most [`REASONS_MAX`] reasons are counted apart, however long the run.
 
+use crate::cli::output::print::counted;
 use crate::cli::rows::Unusable;
 
 /// Reasons that are counted apart; the rows of others are counted together.
@@ -71,7 +72,8 @@ impl UnusableRows {
     pub(crate) fn notes(&self) -> Vec<String> {
         let reasons = self.reasons.iter();
         let note = |Reason { reason, n, first }: &Reason| {
-            format!("not used: {n} rows, {reason}; the first: {first}")
+            let rows = counted(*n, "row");
+            format!("not used: {rows}, {reason}; the first: {first}")
         };
         reasons.map(note).collect()
     }
@@ -79,9 +81,13 @@ impl UnusableRows {
 
 /// A sentence about rows that were predicted and not scored, if there were any.
 pub(crate) fn without_target(n_rows: u64) -> Option<String> {
-    let note =
-        format!("{n_rows} rows have no target: they were predicted, and not scored or learned");
-    (n_rows > 0).then_some(note)
+    match n_rows {
+        0 => None,
+        1 => Some("1 row has no target: it was predicted, and not scored or learned".to_owned()),
+        n => Some(format!(
+            "{n} rows have no target: they were predicted, and not scored or learned"
+        )),
+    }
 }
 
 #[cfg(test)]

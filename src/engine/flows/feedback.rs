@@ -9,7 +9,7 @@ use crate::engine::error::Error;
 use crate::engine::host::room::EntryClass;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::work::{Accepted, Work};
-use crate::event::Feedback;
+use crate::event::{Feedback, PredictionId};
 
 /// The acknowledgement to come.
 #[derive(Debug)]
@@ -36,6 +36,20 @@ impl Receipt {
 }
 
 impl ServedModel {
+    /// True if it is known by now that feedback which stands at `position` ends as unmatched: every
+    /// entry before it is learned from, and none is a prediction of this id.
+    pub fn is_unmatched(&self, id: PredictionId, position: u64) -> bool {
+        let Ok(runtime) = self.get() else {
+            return false;
+        };
+        let served = runtime.serving.served().position;
+        served + 1 >= position
+            && runtime.try_lock_follower().is_ok_and(|follower| {
+                let learner = &follower.learner;
+                learner.position() + 1 >= position && learner.is_unknown(id)
+            })
+    }
+
     /// Hands validated feedback to the writer.
     ///
     /// # Errors

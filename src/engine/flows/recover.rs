@@ -297,20 +297,31 @@ fn known_ids(
             directory.ids(model).display()
         )));
     }
+    let mut since = first.max(ids.covers() + 1);
     if ids.covers() == 0 && learner.spec().revision == 1 {
         for (key, position, time) in learner.feedback_ids().each() {
             ids.insert_key(key, "", position, time);
         }
+        since = u64::MAX;
+    }
+    // Those of backfills stand in no other place where they were never written.
+    let from = if ids.backfill.is_unknown() {
+        first
     } else {
-        let mut pass = Pass::from(versions, first.max(ids.covers() + 1), 0)?;
-        while let Some(entry) = pass.next(last)? {
-            if let Event::Feedback(feedback) = entry.event
-                && !is_forgotten(entry.time, now)
-            {
-                ids.insert(&feedback, entry.position, entry.time);
-            }
+        since
+    };
+    let mut pass = Pass::from(versions, from.min(last + 1), 0)?;
+    while let Some(entry) = pass.next(last)? {
+        let Event::Feedback(feedback) = entry.event else {
+            continue;
+        };
+        if entry.position >= since && !is_forgotten(entry.time, now) {
+            ids.insert(&feedback, entry.position, entry.time);
+        } else {
+            ids.backfill.insert(&feedback, entry.position, entry.time);
         }
     }
+    ids.backfill.forget_before(first);
     let limits = &learner.spec().journal;
     if let Err(error) = ids.flush(last, now, &ids_bounds(limits)) {
         tracing::warn!(model, %error, "feedback ids were not written; tried again");

@@ -54,6 +54,8 @@ pub(crate) enum Kind {
     FeedbackBytes,
     /// Feedback ids that are known for a day.
     FeedbackIds,
+    /// Ids of declared backfills, which are known for as long as their entries are retained.
+    BackfillIds,
     /// Entries that the learner is behind.
     Lag,
     /// Predictions that wait for feedback.
@@ -67,10 +69,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 8] = [
+    pub(crate) const ALL: [Kind; 9] = [
         Kind::PredictionBytes,
         Kind::FeedbackBytes,
         Kind::FeedbackIds,
+        Kind::BackfillIds,
         Kind::Lag,
         Kind::WaitingPredictions,
         Kind::WriteQueue,
@@ -83,6 +86,7 @@ impl Kind {
             Kind::PredictionBytes => "prediction_bytes",
             Kind::FeedbackBytes => "feedback_bytes",
             Kind::FeedbackIds => "feedback_ids",
+            Kind::BackfillIds => "backfill_ids",
             Kind::Lag => "lag",
             Kind::WaitingPredictions => "waiting_predictions",
             Kind::WriteQueue => "write_queue",
@@ -106,7 +110,7 @@ impl Kind {
         match self {
             Kind::PredictionBytes | Kind::FeedbackBytes => 0.97,
             Kind::FeedbackIds => 0.4,
-            Kind::WaitingPredictions => 0.9,
+            Kind::WaitingPredictions | Kind::BackfillIds => 0.9,
             Kind::Lag | Kind::WriteQueue | Kind::Clock | Kind::Descriptors => 0.5,
         }
     }

@@ -15,6 +15,7 @@ pub(crate) struct JournalMetrics {
     /// Bytes of predictions on their way to the journal.
     promised_bytes: AtomicU64,
     n_ids: AtomicU64,
+    n_backfill_ids: AtomicU64,
     /// The position of the oldest event whose id is remembered.
     oldest_id: AtomicU64,
     n_unjournaled: AtomicU64,
@@ -62,6 +63,15 @@ impl JournalMetrics {
     pub(crate) fn set_ids(&self, n_ids: u64, oldest: Option<u64>) {
         self.n_ids.store(n_ids, Relaxed);
         self.oldest_id.store(oldest.unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Ids of backfills that are remembered.
+    pub(crate) fn n_backfill_ids(&self) -> u64 {
+        self.n_backfill_ids.load(Relaxed)
+    }
+
+    pub(crate) fn set_backfill_ids(&self, n_ids: u64) {
+        self.n_backfill_ids.store(n_ids, Relaxed);
     }
 
     /// Predictions answered without an entry.

@@ -6,6 +6,7 @@
 use crate::engine::host::bounds::{Bound, Kind, Level, ids_bounds};
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
+use crate::store::ids;
 
 const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
 
@@ -69,6 +70,10 @@ impl ModelRuntime {
                 };
                 self.metrics.n_ids() as f64 / max as f64
             }
+            Kind::BackfillIds => {
+                let n_max = limits.backfill_bytes_max / ids::RECORD_BYTES as u64;
+                self.metrics.n_backfill_ids() as f64 / n_max as f64
+            }
             Kind::Lag => self.progress.lag(served.position) as f64 / limits.lag_max as f64,
             Kind::WaitingPredictions => served.evicted.n_waiting() as f64 / spec.waiting_max as f64,
             Kind::WriteQueue => self.write_queue.used(),
@@ -104,6 +109,12 @@ impl ModelRuntime {
                 self.metrics.n_ids(),
                 limits.ids_bytes_max
             ),
+            Kind::BackfillIds => format!(
+                "{} ids of backfills are known for as long as their entries are retained; beyond \
+                 journal.backfill_bytes_max ({} bytes) new ones are refused; raise it in model.toml",
+                self.metrics.n_backfill_ids(),
+                limits.backfill_bytes_max
+            ),
             Kind::Lag => format!(
                 "the learner may be {} entries behind; at three quarters predictions are answered \
                  without an id, then feedback is refused; it catches up by itself where less \
@@ -119,25 +130,27 @@ impl ModelRuntime {
             Kind::WriteQueue => "what is on its way to the journals of all models has a bound; \
                  the disk does not keep up, look at perennial_sync_seconds"
                 .to_owned(),
-            Kind::Clock => {
-                let (ahead_us, doubted) = self.clock.offset();
-                let days = ahead_us.abs() as f64 / DAY_US;
-                let side = if ahead_us < 0 { "behind" } else { "ahead of" };
-                let then = if doubted {
-                    "it is believed after an hour, or at once when the server is started with \
-                         --believe-clock"
-                } else {
-                    "journal time approaches it slowly"
-                };
-                format!(
-                    "the clock of this machine is {days:.1} days {side} the journal's; set it \
-                     right, or leave it: {then}"
-                )
-            }
+            Kind::Clock => self.clock_advice(),
             Kind::Descriptors => "learning waits while the system has no descriptor to read the \
                  journal with, and goes on by itself once there is one: close connections, or \
                  raise the limit (ulimit -n)"
                 .to_owned(),
         }
+    }
+
+    fn clock_advice(&self) -> String {
+        let (ahead_us, doubted) = self.clock.offset();
+        let days = ahead_us.abs() as f64 / DAY_US;
+        let side = if ahead_us < 0 { "behind" } else { "ahead of" };
+        let then = if doubted {
+            "it is believed after an hour, or at once when the server is started with \
+                 --believe-clock"
+        } else {
+            "journal time approaches it slowly"
+        };
+        format!(
+            "the clock of this machine is {days:.1} days {side} the journal's; set it \
+             right, or leave it: {then}"
+        )
     }
 }

@@ -244,7 +244,12 @@ impl JournalWriter {
         let model = &self.runtime.name;
         match self.journal.trim(first_position) {
             Ok(0) => {}
-            Ok(bytes) => tracing::info!(model, first_position, bytes, "shortened the journal"),
+            Ok(bytes) => {
+                if let Ok(first) = self.journal.first_position() {
+                    self.ids.backfill.forget_before(first);
+                }
+                tracing::info!(model, first_position, bytes, "shortened the journal");
+            }
             Err(error) => tracing::warn!(model, %error, "the journal was not shortened"),
         }
         self.runtime.note_journal(&self.journal);
@@ -255,10 +260,11 @@ impl JournalWriter {
         self.check_feedback_bytes(bytes)?;
         self.ids.forget(self.now);
         let known = self.ids.find(&feedback.feedback_id, self.now)?;
-        if let Some(known) = known {
-            let position = known.position;
+        let known = known.map(|known| (known.position, known.mark));
+        let known = known.or_else(|| self.ids.backfill.find(&feedback.feedback_id));
+        if let Some((position, mark)) = known {
             let retracted = self.runtime.retractions.retracted().holds(position);
-            if !retracted && known.mark != 0 && known.mark != ids::mark(&feedback) {
+            if !retracted && mark != 0 && mark != ids::mark(&feedback) {
                 return Err(other_content(&feedback.feedback_id, position));
             }
             let duplicate = Duplicate {
@@ -281,6 +287,7 @@ impl JournalWriter {
         let waits = self.waiting.check(&feedback, &served, self.now);
         waits.inspect_err(|_| self.runtime.bound_counts.count(Kind::WaitingPredictions))?;
         self.check_share(&feedback.source)?;
+        self.check_backfill(&feedback)?;
         self.new_labels.check(&feedback, &served)?;
         let feedback = Event::Feedback(feedback);
         let position = self.append(&feedback)?;
@@ -321,6 +328,24 @@ impl JournalWriter {
         })
     }
 
+    /// Checks that the id of an event of a backfill has room: it is known for long.
+    fn check_backfill(&self, feedback: &Feedback) -> Result<(), Error> {
+        let bytes_max = self.limits().backfill_bytes_max;
+        let Some(name) = feedback.backfill() else {
+            return Ok(());
+        };
+        if !self.ids.backfill.is_full(bytes_max) {
+            return Ok(());
+        }
+        let what = format!(
+            "backfill {name:?}: {} ids of backfills are known for as long as their entries are \
+             retained, as many as journal.backfill_bytes_max ({bytes_max} bytes) has room for; for \
+             more raise it in model.toml",
+            self.ids.backfill.len()
+        );
+        Err(self.runtime.full(Kind::BackfillIds, what))
+    }
+
     /// Writes the ids that are not on disk, when a segment has been begun since or they are many.
     fn write_ids_if_due(&mut self) {
         let bounds = ids_bounds(&self.limits());
@@ -330,6 +355,8 @@ impl JournalWriter {
         }
         let oldest = self.ids.oldest_position();
         self.runtime.metrics.set_ids(self.ids.len(), oldest);
+        let n_backfill = self.ids.backfill.len();
+        self.runtime.metrics.set_backfill_ids(n_backfill);
     }
 
     /// Writes the ids that are not on disk; false where the disk refused.

@@ -68,9 +68,7 @@ impl Learner {
                 let label = &self.learned.names()[class as usize];
                 self.score_by_name(prediction, row, label)
             }
-            (Outputs::Values(values), Target::Value(value)) => {
-                Some((values[row] - value).abs())
-            }
+            (Outputs::Values(values), Target::Value(value)) => Some((values[row] - value).abs()),
             (Outputs::Actions { .. }, Target::Reward { reward, .. }) => Some(reward),
             (Outputs::Actions { chosen, .. }, Target::BestAction(best)) => {
                 Some(right(chosen[row] == best))

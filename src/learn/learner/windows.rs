@@ -137,6 +137,12 @@ impl Learner {
         self.windows().find(&self.accounts.pending, id)
     }
 
+    /// True if no prediction of this id waits, or has gone by its age: feedback about it ends as
+    /// unmatched.
+    pub fn is_unknown(&self, id: PredictionId) -> bool {
+        matches!(self.waiting(id), Err(Fate::Unmatched))
+    }
+
     /// Closes the window of a prediction, where it is due and still open.
     pub(super) fn close_if_due(
         &mut self,

@@ -4,6 +4,7 @@
 //! words, which the parser computes. The parser takes all others from here, `perennial config` prints
 //! them, and docs/model-toml.md is generated from them.
 
+mod journal;
 mod key;
 mod rows;
 mod table;

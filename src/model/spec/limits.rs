@@ -33,6 +33,8 @@ pub struct JournalLimits {
     pub ids_max: usize,
     /// Bytes of feedback ids on disk; a source may take at most as much as is free.
     pub ids_bytes_max: u64,
+    /// Bytes of ids of declared backfills, which are known for as long as their entries are retained.
+    pub backfill_bytes_max: u64,
 }
 
 impl JournalLimits {

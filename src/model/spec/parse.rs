@@ -214,7 +214,7 @@ fn publish(publish: &RawPublish) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{InputKind, Keep, Strategy};
+    use super::super::{Datatype, InputKind, Keep, Strategy};
     use super::*;
 
     fn parse(text: &str) -> Result<Spec, Error> {
@@ -386,6 +386,46 @@ mod tests {
         let linear = format!("{SHORT}[learner]\nkind = \"gradient\"\n");
         let at = |revision| super::parse(&linear, revision).unwrap();
         assert_eq!(at(1).check_change(&at(3)), Ok(()));
+    }
+
+    #[test]
+    fn an_image_is_filtered_from_the_third_revision_on() {
+        let at = |shape: &str, revision| {
+            let vector = format!("name = \"v\"\nkind = \"vector\"\nlength = 4\n{shape}");
+            let text = format!(
+                "task = \"regression\"\n[[input]]\n{vector}[learner]\nkind = \"analytic\"\n"
+            );
+            super::parse(&text, revision).unwrap()
+        };
+        let image = "shape = [2, 2]\n";
+        let refused = Err(Error::Shape("rules.revision"));
+        assert_eq!(at(image, 2).check_change(&at(image, 3)), refused);
+        assert_eq!(at("", 2).check_change(&at("", 3)), Ok(()));
+    }
+
+    #[test]
+    fn values_are_wide_under_the_third_revision_or_as_is_written() {
+        let regression = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n";
+        let check = |written: &str, revision, expected| {
+            let text = format!("{regression}{written}");
+            assert_eq!(super::parse(&text, revision).unwrap().datatype, expected);
+        };
+        check("", 1, Datatype::Fp32);
+        check("", 2, Datatype::Fp32);
+        check("", 3, Datatype::Fp64);
+        check("[output]\ndatatype = \"FP64\"\n", 2, Datatype::Fp64);
+        check("[output]\ndatatype = \"FP32\"\n", 3, Datatype::Fp32);
+        let error = |text: &str| parse(text).unwrap_err().to_string();
+        let unknown = error(&format!("{regression}[output]\ndatatype = \"FP16\"\n"));
+        assert_eq!(
+            unknown,
+            "output.datatype = \"FP16\": expected \"FP32\" or \"FP64\""
+        );
+        let other = error(&format!("{SHORT}[output]\ndatatype = \"FP64\"\n"));
+        assert_eq!(
+            other,
+            "output.datatype = \"FP64\": only a regression has it"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::signals::{signal, unknown};
 use super::tensors::{Tensors, batch};
 use crate::engine::Accepted;
-use crate::event::{Decision, Feedback, Subject, Time};
+use crate::event::{BACKFILL_TAG, Decision, Feedback, Subject, Time};
 use crate::model::{Spec, Task};
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::perennial::v1::feedback_reply::Status;
@@ -43,9 +43,20 @@ pub(in crate::server) fn feedback(
         let what = format!("source: {got} bytes, expected at most {SOURCE_BYTES_MAX}");
         return Err(Refusal::invalid("source", what));
     }
-    let tags = tags(std::mem::take(&mut request.tags))?;
+    let declares_tag = request.tags.contains_key(BACKFILL_TAG);
+    let mut tags = tags(std::mem::take(&mut request.tags))?;
     let signal = signal(&mut request, spec, names)?;
     let event_time = request.event_time.map(time).transpose()?;
+    if declares_tag {
+        let what = "tags: \"backfill\" is set by the field backfill alone";
+        return Err(Refusal::invalid("tags", what));
+    }
+    if let Some(name) = backfill(&request, event_time, now)? {
+        tags.insert(BACKFILL_TAG.to_owned(), name.clone());
+        if request.source.is_empty() {
+            request.source = name;
+        }
+    }
     let subject = subject(&mut request, spec, event_time, now)?;
     Ok(Feedback {
         feedback_id: request.feedback_id,
@@ -58,12 +69,51 @@ pub(in crate::server) fn feedback(
     })
 }
 
+/// The name of the backfill that an event is declared to belong to.
+fn backfill(
+    request: &FeedbackRequest,
+    event_time: Option<Time>,
+    (_, latest): (Time, Time),
+) -> Result<Option<String>, Refusal> {
+    let refuse = |field, what: String| Err(Refusal::invalid(field, what));
+    let Some(name) = &request.backfill else {
+        return Ok(None);
+    };
+    if !(1..=TAG_BYTES_MAX).contains(&name.len()) {
+        let n = name.len();
+        return refuse(
+            "backfill",
+            format!("backfill: {n} bytes, expected 1 to {TAG_BYTES_MAX}"),
+        );
+    }
+    match event_time {
+        None => refuse(
+            "event_time",
+            "event_time: missing, expected in a backfill".to_owned(),
+        ),
+        Some(Time(time)) if time.saturating_sub(latest.0) > EVENT_AGE_US_MAX => {
+            refuse("event_time", "event_time: more than a day ahead".to_owned())
+        }
+        Some(_) => Ok(Some(name.clone())),
+    }
+}
+
+/// The acknowledgement of an event.
+#[derive(Debug)]
+pub(in crate::server) struct Acknowledged {
+    /// What became of it at the journal.
+    pub accepted: Accepted,
+    /// True if it is known by now that it will match no prediction.
+    pub is_unmatched: bool,
+}
+
 /// The reply to the event `feedback_id`.
 pub(in crate::server) fn reply(
     feedback_id: String,
-    fate: Result<Accepted, Refusal>,
+    fate: Result<Acknowledged, Refusal>,
 ) -> FeedbackReply {
-    let (status, position) = match fate {
+    let unmatched = fate.as_ref().is_ok_and(|one| one.is_unmatched);
+    let (status, position) = match fate.map(|one| one.accepted) {
         Ok(Accepted::Accepted { position }) => (Status::Accepted, position),
         Ok(Accepted::Duplicate { position }) => (Status::Duplicate, position),
         Ok(Accepted::Retracted { position }) => {
@@ -85,6 +135,7 @@ pub(in crate::server) fn reply(
                 code: refusal.code.into(),
                 field: refusal.field.to_owned(),
                 message: refusal.message,
+                ..Default::default()
             };
         }
     };
@@ -92,6 +143,7 @@ pub(in crate::server) fn reply(
         feedback_id,
         status: status.into(),
         position,
+        unmatched,
         ..Default::default()
     }
 }
@@ -144,7 +196,9 @@ fn subject(
             Ok(Subject::Prediction(id))
         }
         (None, true) => {
-            check_age(event_time, now)?;
+            if request.backfill.is_none() {
+                check_age(event_time, now)?;
+            }
             let decision = decision(request, &spec.task)?;
             let inputs = std::mem::take(&mut request.inputs);
             let batch = batch(spec, raw(inputs), 1)?;
@@ -183,7 +237,7 @@ fn check_age(event_time: Option<Time>, now: (Time, Time)) -> Result<(), Refusal>
     };
     let (earliest, latest) = now;
     if earliest.0.saturating_sub(event_time) > EVENT_AGE_US_MAX {
-        return refuse("event_time: more than a day ago");
+        return refuse("event_time: more than a day ago; older rows come in a declared backfill");
     }
     if event_time.saturating_sub(latest.0) > EVENT_AGE_US_MAX {
         return refuse("event_time: more than a day ahead");

@@ -24,7 +24,7 @@ mod times;
 
 pub use audits::{audit, fate};
 pub(super) use audits::{certificate, plan, selector};
-pub(super) use feedback::{feedback, reply};
+pub(super) use feedback::{Acknowledged, feedback, reply};
 pub(super) use metadata::{model_metadata, server_metadata};
 pub(super) use outputs::{Selection, response};
 pub(super) use parameters::Parameters;

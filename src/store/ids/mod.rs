@@ -1,8 +1,10 @@
 //! The feedback ids of the last day, with the positions of their first events.
 //!
-//! Invariant: an id is forgotten by its age in journal time alone, never for room. The newest lie
-//! in memory; all lie on disk up to a position of the journal, from where its entries say the rest.
+//! Invariant: an id is forgotten by its age in journal time alone, never for room; that of a declared
+//! backfill once its entry is. The newest lie in memory; all lie on disk up to a position of the journal,
+//! from where its entries say the rest.
 
+mod backfill;
 mod files;
 mod record;
 mod retracted;
@@ -12,9 +14,10 @@ mod tail;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
+pub use backfill::BackfillIds;
+use record::Counts;
 pub use record::Record;
-pub(crate) use record::mark;
-use record::{Counts, RECORD_BYTES};
+pub(crate) use record::{RECORD_BYTES, mark};
 use run::Run;
 use tail::Tail;
 
@@ -30,6 +33,7 @@ const OTHERS: u32 = u32::MAX;
 /// Files beside the sorted ones.
 const TAIL: &str = "tail";
 const RETRACTED: &str = "retracted";
+const BACKFILL: &str = "backfill";
 /// Ids that are not on disk yet, at most, in so many parts of those in memory.
 const UNWRITTEN_PARTS: usize = 4;
 
@@ -81,6 +85,8 @@ pub struct Ids {
     n_ids: u64,
     /// The positions of retracted feedback, as they are on disk.
     retracted: BTreeSet<u64>,
+    /// Those of declared backfills.
+    pub backfill: BackfillIds,
 }
 
 impl Ids {
@@ -96,7 +102,9 @@ impl Ids {
         last_position: u64,
     ) -> Result<Ids, Error> {
         disk.create_folder(folder)?;
+        let path = folder.join(BACKFILL);
         let mut ids = Ids {
+            backfill: BackfillIds::open(disk, &path, journal_id, last_position)?,
             disk: disk.clone(),
             folder: folder.to_owned(),
             journal_id,
@@ -232,6 +240,7 @@ impl Ids {
 
     /// Holds the id of feedback that is new.
     pub fn insert(&mut self, feedback: &Feedback, position: u64, time: Time) {
+        self.backfill.insert(feedback, position, time);
         let source = self.counted_as(&feedback.source);
         self.add(Record {
             key: feedback_key(&feedback.feedback_id),
@@ -297,6 +306,8 @@ impl Ids {
             self.n_ids -= run.len();
             self.runs.pop_front();
         }
+        // Before the others: all up to the position that those cover are on disk.
+        self.backfill.flush(synced)?;
         if synced <= self.covers() {
             return Ok(());
         }
@@ -387,6 +398,7 @@ pub fn verify(folder: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
         Run::open(&path, journal_id, |_| {})?;
     }
     retracted::read(&folder.join(RETRACTED), journal_id)?;
+    tail::verify(&folder.join(BACKFILL), journal_id)?;
     tail::verify(&folder.join(TAIL), journal_id)
 }
 

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::event::{Feedback, Time};
 use crate::store::format::put_content;
 
-pub(super) const RECORD_BYTES: usize = 40;
+/// The bytes of an id on disk.
+pub(crate) const RECORD_BYTES: usize = 40;
 
 /// Where the first event of an id stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

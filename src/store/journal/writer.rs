@@ -264,6 +264,15 @@ impl Journal {
         Ok(n_bytes)
     }
 
+    /// The position of the first entry that is still held.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the disk refused.
+    pub fn first_position(&self) -> Result<u64, Error> {
+        let segments = segment::segments(&self.dir)?;
+        Ok(segments.first().map_or(1, |first| first.first_position))
+    }
+
     /// From now on, a group that would make a segment longer than this starts a new one.
     pub fn set_segment_bytes(&mut self, segment_bytes: u32) {
         self.config.segment_bytes = segment_bytes;

@@ -121,6 +121,7 @@ impl<'a> PrequentialEvaluation<'a> {
             each_class: false,
             test,
             n_unusable: unusable.n_rows(),
+            n_known: 0,
             n_without_target,
             notes: Vec::new(),
             warnings,
@@ -129,7 +130,7 @@ impl<'a> PrequentialEvaluation<'a> {
 }
 
 /// Whether the model takes a row, as a server that serves it does.
-fn check(model: &LocalModel, signature: &ModelSignature) -> Check {
+pub(super) fn check(model: &LocalModel, signature: &ModelSignature) -> Check {
     let (spec, inputs) = (model.spec().clone(), signature.inputs.clone());
     Box::new(move |batch: &Batch| {
         if !may_be_refused(&spec, batch) {

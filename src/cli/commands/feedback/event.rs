@@ -59,11 +59,12 @@ pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<Feedbac
         source: fields.text("source")?.unwrap_or_default(),
         event_time,
         tags: tags(fields.map("tags")?.unwrap_or_default())?,
-        label: fields.text("label")?,
+        label: fields.label()?,
         value: fields.number("value")?,
         reward: fields.number("reward")?,
         signal: fields.map("signal")?.map(signal).transpose()?,
         preferred_over: fields.text("preferred_over")?,
+        backfill: fields.text("backfill")?,
     };
     fields.end("")?;
     Ok(event)
@@ -82,6 +83,16 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(refuse(field, format_args!("{other}, expected a text"))),
+        }
+    }
+
+    /// The label, which may be written as a number or a truth value.
+    fn label(&mut self) -> Result<Option<String>, Refusal> {
+        match self.take("label") {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
+            Some(other) => Err(refuse("label", format_args!("{other}, expected a text"))),
         }
     }
 
@@ -160,8 +171,19 @@ fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refu
         });
         names.push(name);
     }
+    let is_there = |input: &&Input| {
+        let rest = |name: &String| name.strip_prefix(&input.name).map(str::to_owned);
+        let is_of = |rest: String| rest.is_empty() || rest.starts_with('[');
+        names.iter().filter_map(rest).any(is_of)
+    };
+    if let Some(missing) = inputs.iter().find(|input| !is_there(input)) {
+        return Err(refuse(
+            "inputs",
+            format_args!("{:?} is missing", missing.name),
+        ));
+    }
     let layout = Layout::new(&names, inputs);
-    let batch = layout.and_then(|mut layout| layout.batch(&Row { line: 1, cells }));
+    let batch = layout.and_then(|mut layout| layout.batch(&Row { line: 0, cells }));
     let batch = batch.map_err(|error| refuse("inputs", format_args!("{error:#}")))?;
     let (tensors, contents) = tensors(inputs, &batch);
     let own = tensors
@@ -209,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn a_label_may_be_a_number() {
+        for (written, label) in [("1", "1"), ("true", "true"), ("1.5", "1.5"), ("\"1\"", "1")] {
+            let line = format!("{{\"label\": {written}}}");
+            let event = parse("m", &inputs(), &line).expect("an event");
+            assert_eq!(event.label.as_deref(), Some(label));
+        }
+    }
+
+    #[test]
     fn a_refusal_names_the_field() {
         let check = |line: &str, field: &str, sentence: &str| {
             let refusal = parse("m", &inputs(), line).unwrap_err();
@@ -218,7 +249,7 @@ mod tests {
         check("{", "", "EOF");
         check("[]", "", "invalid type");
         check(r#"{"lable": "a"}"#, "lable", "no such field");
-        check(r#"{"label": 1}"#, "label", "1, expected a text");
+        check(r#"{"label": [1]}"#, "label", "[1], expected a text");
         check(r#"{"value": "1"}"#, "value", "expected a number");
         check(r#"{"model": "n"}"#, "model", "expected \"m\"");
         check(r#"{"event_time": "noon"}"#, "event_time", "expected a time");
@@ -230,6 +261,6 @@ mod tests {
         );
         check(r#"{"inputs": {"y": 1}}"#, "inputs", "no input \"y\"");
         check(r#"{"inputs": {"x": "a"}}"#, "inputs", "not a finite number");
-        check(r#"{"inputs": {}}"#, "inputs", "no column \"x\"");
+        check(r#"{"inputs": {}}"#, "inputs", "\"x\" is missing");
     }
 }

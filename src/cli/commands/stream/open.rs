@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use perennial::proto::inference::ModelInferRequest;
-use perennial::proto::perennial::v1::{FeedbackReply, feedback_reply};
+use perennial::proto::perennial::v1::FeedbackReply;
+use perennial::proto::perennial::v1::feedback_reply::Status;
 use tokio::task::JoinHandle;
 
 use super::stream_run::StreamRun;
 use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
+use crate::cli::output::print::{counted, were};
 use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::run::latency::Latencies;
 
@@ -25,6 +27,7 @@ impl StreamRun {
         let none = FeedbackReplies {
             latencies: Latencies::new(),
             acknowledged: 0,
+            n_known: 0,
             n_refused: 0,
             refusal: None,
         };
@@ -53,10 +56,13 @@ impl StreamRun {
         }
         let replies = feedback.finish().await?;
         if let Some(why) = replies.refusal {
-            bail!("{} feedback events were refused: {why}", replies.n_refused);
+            let n = replies.n_refused;
+            let (events, were) = (counted(n, "feedback event"), were(n));
+            bail!("{events} {were} refused: {why}");
         }
         self.acknowledgements = replies.latencies;
         self.acknowledged = replies.acknowledged;
+        self.n_known += replies.n_known;
         Ok(())
     }
 
@@ -106,6 +112,8 @@ type Feedback = FeedbackStream<Instant, FeedbackReplies>;
 struct FeedbackReplies {
     latencies: Latencies,
     acknowledged: u64,
+    /// Events that an earlier run had sent.
+    n_known: u64,
     n_refused: u64,
     /// The reason of the first refusal.
     refusal: Option<String>,
@@ -115,9 +123,13 @@ impl FeedbackReplies {
     fn take(&mut self, sent: Instant, reply: FeedbackReply) {
         self.latencies.add(sent.elapsed());
         self.acknowledged = self.acknowledged.max(reply.position);
-        if reply.status() == feedback_reply::Status::Refused {
-            self.n_refused += 1;
-            self.refusal.get_or_insert(reply.message);
+        match reply.status() {
+            Status::Refused => {
+                self.n_refused += 1;
+                self.refusal.get_or_insert(reply.message);
+            }
+            Status::Duplicate | Status::Retracted => self.n_known += 1,
+            Status::Accepted | Status::Unspecified => {}
         }
     }
 }

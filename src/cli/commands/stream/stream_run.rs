@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use perennial::event::{Batch, Signal};
 use perennial::proto::inference::ModelInferRequest;
+use perennial::proto::perennial::v1::feedback_reply::Status;
 use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus, ModelStatus};
-use uuid::Uuid;
 
+use super::identity::{AskedRow, RunIdentity};
 use crate::cli::client::{Answer, Client, PredictRequest, refusal};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::answers::AnswersFile;
+use crate::cli::output::print::counted;
 use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
@@ -29,9 +31,10 @@ pub(super) struct StreamRun {
     pub interrupt: Interrupt,
     pub model: String,
     pub described: ModelSignature,
-    /// The prefix of each feedback id, so that no two runs share one.
-    pub id: Uuid,
-    pub run: PrequentialRun<String>,
+    pub identity: RunIdentity,
+    pub run: PrequentialRun<AskedRow>,
+    /// Events that an earlier run had sent.
+    pub n_known: u64,
     pub predictions: Latencies,
     pub acknowledgements: Latencies,
     /// The last position that the server acknowledged; with `--open`, known only at the end.
@@ -85,11 +88,12 @@ impl StreamRun {
             let label = (!row.label.is_empty()).then_some(row.label.as_str());
             out.write(&answer.row(row.line, self.run.task().names(), label))?;
         }
-        self.run.judge(row, target, answer.prediction_id);
+        let asked = self.identity.asked(row, answer.prediction_id);
+        self.run.judge(row, target, asked);
         Ok(())
     }
 
-    pub(super) async fn submit(&mut self, due: DueFeedback<String>) -> anyhow::Result<()> {
+    pub(super) async fn submit(&mut self, due: DueFeedback<AskedRow>) -> anyhow::Result<()> {
         let started = Instant::now();
         let row = due.row;
         let event = self.feedback(due);
@@ -97,16 +101,20 @@ impl StreamRun {
         let reply = reply.map_err(refusal);
         let reply = reply.with_context(|| format!("feedback for row {}", row + 1))?;
         self.acknowledgements.add(started.elapsed());
-        self.acknowledged = self.acknowledged.max(reply.into_inner().position);
+        let reply = reply.into_inner();
+        let is_known = matches!(reply.status(), Status::Duplicate | Status::Retracted);
+        self.n_known += u64::from(is_known);
+        self.acknowledged = self.acknowledged.max(reply.position);
         Ok(())
     }
 
-    pub(super) fn feedback(&self, due: DueFeedback<String>) -> FeedbackRequest {
+    pub(super) fn feedback(&self, due: DueFeedback<AskedRow>) -> FeedbackRequest {
+        let subject = self
+            .identity
+            .subject(due.row, due.key, &self.described.inputs);
         let mut event = FeedbackRequest {
             model: self.model.clone(),
-            feedback_id: format!("{}-{}", self.id, due.row),
-            prediction_id: Some(due.key),
-            ..Default::default()
+            ..subject
         };
         match due.signal {
             Signal::Label(label) => event.label = Some(label),
@@ -119,14 +127,14 @@ impl StreamRun {
         event
     }
 
-    /// A journaled request that waits for everything acknowledged so far.
+    /// A request that waits for everything acknowledged so far; journaled, if its feedback names it.
     pub(super) fn request<'a>(&'a self, batch: &'a Batch) -> PredictRequest<'a> {
         PredictRequest {
             model: &self.model,
             inputs: &self.described.inputs,
             batch,
             min_position: self.acknowledged,
-            is_journaled: true,
+            is_journaled: !self.identity.is_once(),
         }
     }
 
@@ -183,9 +191,17 @@ impl StreamRun {
         let n_without_target = self.run.n_without_target();
         let mut warnings = self.unusable.notes();
         warnings.extend(without_target(n_without_target));
+        let n_known = self.n_known;
+        if n_known > 0 {
+            let rows = counted(n_known, "row");
+            warnings.push(format!(
+                "{rows} had been sent by an earlier run: learned once"
+            ));
+        }
         Ok(RunReport {
             n_unusable: self.unusable.n_rows(),
             n_without_target,
+            n_known,
             warnings,
             names: ScoreNames::of(&self.described.task),
             classes: self.run.task().names().to_vec(),

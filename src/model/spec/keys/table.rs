@@ -9,8 +9,10 @@
 //! a default out, so a changed one would change what old entries lead to: where learning reads it,
 //! it stays as it was under every older revision, as that of `journal.ids_max` does.
 
+use super::journal;
 use super::key::{Key, Values};
 use super::rows;
+
 use crate::model::spec::revision::REVISION;
 
 /// Classes or actions at most.
@@ -21,18 +23,18 @@ const LENGTH_MAX: u64 = 65_536;
 /// Every key that an author may write, in the order of the tables.
 pub const KEYS: &[Key] = &joined();
 
-const N_KEYS: usize = MODEL.len() + rows::KEYS.len();
+const PARTS: [&[Key]; 3] = [MODEL, journal::KEYS, rows::KEYS];
+const N_KEYS: usize = MODEL.len() + journal::KEYS.len() + rows::KEYS.len();
 
 const fn joined() -> [Key; N_KEYS] {
     let mut keys = [MODEL[0]; N_KEYS];
-    let mut at = 1;
-    while at < N_KEYS {
-        keys[at] = if at < MODEL.len() {
-            MODEL[at]
-        } else {
-            rows::KEYS[at - MODEL.len()]
-        };
-        at += 1;
+    let (mut part, mut at, mut place) = (0, 0, 0);
+    while place < N_KEYS {
+        if at == PARTS[part].len() {
+            (part, at) = (part + 1, 0);
+        }
+        keys[place] = PARTS[part][at];
+        (at, place) = (at + 1, place + 1);
     }
     keys
 }
@@ -513,59 +515,6 @@ const MODEL: &[Key] = &[
         default: "1000000 times scale",
         unit: "",
         meaning: "The largest value that is accepted.",
-    },
-    Key {
-        name: "journal.bytes_max",
-        values: Values::Size(16),
-        default: "20GiB",
-        unit: "",
-        meaning: "The largest size of the journal. At it, feedback is refused until space is freed.",
-    },
-    Key {
-        name: "journal.reserve",
-        values: Values::SizeBelow("at most half of journal.bytes_max"),
-        default: "a sixteenth of journal.bytes_max",
-        unit: "",
-        meaning: "The part of the journal that is reserved for feedback: predictions are not \
-                  journaled in it.",
-    },
-    Key {
-        name: "journal.age_max",
-        values: Values::Time,
-        default: "365d",
-        unit: "",
-        meaning: "The age at which a prediction accepts no more feedback, and its segment may be \
-                  deleted.",
-    },
-    Key {
-        name: "journal.retract_within",
-        values: Values::Time,
-        default: "7d",
-        unit: "",
-        meaning: "The time for which feedback can be retracted.",
-    },
-    Key {
-        name: "journal.lag_max",
-        values: Values::Count(1, 1_000_000_000),
-        default: "1000000",
-        unit: "entries",
-        meaning: "The largest lag of the learner. At it, feedback is refused.",
-    },
-    Key {
-        name: "journal.ids_max",
-        values: Values::Count(1, 100_000_000),
-        default: "250000; 1000000 under rules.revision = 1",
-        unit: "ids",
-        meaning: "Feedback ids in memory, for the detection of duplicates within a day; the others \
-                  are on disk.",
-    },
-    // Two hundred ids a second, day and night, of one source that has the disk to itself.
-    Key {
-        name: "journal.ids_bytes_max",
-        values: Values::Size(1),
-        default: "2GiB",
-        unit: "",
-        meaning: "The size of the feedback ids on disk. One source may use as much as is free.",
     },
     Key {
         name: "versions.every_examples",

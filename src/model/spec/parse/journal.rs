@@ -16,6 +16,7 @@ pub(super) struct RawJournal {
     lag_max: Option<u64>,
     ids_max: Option<u64>,
     ids_bytes_max: Option<String>,
+    backfill_bytes_max: Option<String>,
 }
 
 impl RawJournal {
@@ -59,5 +60,9 @@ pub(super) fn journal(raw: &RawJournal, revision: u32) -> Result<JournalLimits, 
         lag_max: count("journal.lag_max", raw.lag_max)?,
         ids_max: count_or("journal.ids_max", raw.ids_max, || ids_max)? as usize,
         ids_bytes_max: size("journal.ids_bytes_max", raw.ids_bytes_max.as_deref())?,
+        backfill_bytes_max: size(
+            "journal.backfill_bytes_max",
+            raw.backfill_bytes_max.as_deref(),
+        )?,
     })
 }

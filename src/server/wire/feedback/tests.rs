@@ -189,7 +189,7 @@ fn p9_a_row_of_its_own_needs_its_time_and_decision() {
     assert!(taken(NOW_S - 86_400).is_ok() && taken(NOW_S + 86_400).is_ok());
     assert_eq!(
         taken(NOW_S - 86_401),
-        Err("event_time: more than a day ago".into())
+        Err("event_time: more than a day ago; older rows come in a declared backfill".into())
     );
     assert_eq!(
         taken(NOW_S + 86_401),
@@ -398,4 +398,54 @@ fn p9_a_new_label_needs_a_free_place() {
     let refusal = feedback(labelled("never"), &spec, &three, (Time(0), Time(0))).expect_err("full");
     assert_eq!(refusal.code, tonic::Code::FailedPrecondition);
     assert!(refusal.message.contains("all 3 places are taken"));
+}
+
+#[test]
+fn p9_a_backfill_is_declared_by_its_field_and_takes_rows_of_any_age() {
+    let old = |backfill: Option<&str>| FeedbackRequest {
+        backfill: backfill.map(str::to_owned),
+        event_time: Some(Timestamp {
+            seconds: NOW_S - 400 * 24 * 3600,
+            nanos: 0,
+        }),
+        ..with_inputs()
+    };
+    let taken = read(BANDIT, old(Some("may"))).expect("sound");
+    assert_eq!(taken.backfill(), Some("may"));
+    assert_eq!(taken.source, "may");
+    let sourced = FeedbackRequest {
+        source: "job".into(),
+        ..old(Some("may"))
+    };
+    assert_eq!(read(BANDIT, sourced).expect("sound").source, "job");
+    let check = |request: FeedbackRequest, expected: &str| {
+        let refusal = read(BANDIT, request).unwrap_err();
+        assert_eq!(refusal.message, expected);
+    };
+    check(
+        old(None),
+        "event_time: more than a day ago; older rows come in a declared backfill",
+    );
+    check(old(Some("")), "backfill: 0 bytes, expected 1 to 128");
+    let timeless = FeedbackRequest {
+        event_time: None,
+        ..old(Some("may"))
+    };
+    check(timeless, "event_time: missing, expected in a backfill");
+    let ahead = FeedbackRequest {
+        event_time: Some(Timestamp {
+            seconds: NOW_S + 2 * 24 * 3600,
+            nanos: 0,
+        }),
+        ..old(Some("may"))
+    };
+    check(ahead, "event_time: more than a day ahead");
+    let tagged = FeedbackRequest {
+        tags: HashMap::from([("backfill".to_owned(), "may".to_owned())]),
+        ..rewarded()
+    };
+    check(
+        tagged,
+        "tags: \"backfill\" is set by the field backfill alone",
+    );
 }
