@@ -1,5 +1,6 @@
 //! The program itself: its commands, what they print, how they end, and what a kill leaves.
 
+mod answers;
 mod backfill;
 mod changed;
 mod documents;

@@ -107,11 +107,17 @@ mod tests {
     fn inputs_and_task_are_read() {
         let inputs: [(&str, &[i64]); 3] = [("FP64", &[-1]), ("BYTES", &[-1]), ("FP32", &[-1, 3])];
         let properties = [("task", "bandit"), ("actions", r#"["a","b"]"#)];
-        let signature = signature(metadata(&inputs, &properties)).unwrap();
+        let signature = super::signature(metadata(&inputs, &properties)).unwrap();
         let kinds: Vec<Kind> = signature.inputs.iter().map(|input| input.kind).collect();
         assert_eq!(kinds, [Kind::Number, Kind::Text, Kind::Vector(3)]);
         let actions = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(signature.task, Task::Bandit { actions });
+        let properties = [("task", "regression"), ("times", r#"["x"]"#)];
+        let timed = super::signature(metadata(&[("BYTES", &[-1])], &properties)).unwrap();
+        assert_eq!(
+            (timed.inputs[0].kind, timed.inputs[0].gaps),
+            (Kind::Time, false)
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the answers of a model do not depend on the models that run beside it.
 
+#[cfg(test)]
+mod look_alikes;
 mod off_policy;
 #[cfg(test)]
 mod own_files;
@@ -196,6 +198,7 @@ fn evaluate_logged(
         let options = ReadOptions::of(&args.run_args.read, &model.spec().rows);
         let described = ModelSignature::of(model.spec());
         let decisions = LoggedRows::open(rows, columns, &described, &options)?;
+        let decisions = decisions.checked(prequential::check(&model, &described));
         opened.push((off_policy_evaluation(args, model, progress), decisions));
     }
     let interrupt = Interrupt::listen()?;

@@ -10,6 +10,7 @@ use perennial::event::Batch;
 use perennial::model::Task;
 
 use super::file::Rows;
+use super::labelled::Check;
 use super::layout::Layout;
 use super::lines::shown;
 use super::number::{Decimals, finite, is_gap};
@@ -65,6 +66,7 @@ pub(crate) struct LoggedRows {
     task: Task,
     rewards: [f64; 2],
     decimals: Decimals,
+    check: Option<Check>,
     action: (usize, String),
     reward: (usize, String),
     propensity: (usize, String),
@@ -98,6 +100,7 @@ impl LoggedRows {
             decimals: rows.form().decimals,
             task: described.task.clone(),
             rewards: described.rewards,
+            check: None,
             action: action?,
             reward: reward?,
             propensity: propensity?,
@@ -105,8 +108,20 @@ impl LoggedRows {
         })
     }
 
+    /// The same rows, of which those that the model refuses cannot be used.
+    pub(crate) fn checked(self, check: Check) -> LoggedRows {
+        LoggedRows {
+            check: Some(check),
+            ..self
+        }
+    }
+
     fn logged(&mut self, row: &Row) -> anyhow::Result<LoggedRow> {
         let batch = self.layout.batch(row)?;
+        if let Some(Err(sentence)) = self.check.as_ref().map(|check| check(&batch)) {
+            let unusable = Unusable::refused(&sentence);
+            return Err(unusable).with_context(|| format!("line {}", row.line));
+        }
         let decimals = self.decimals;
         Ok(LoggedRow {
             batch,

@@ -330,6 +330,39 @@ mod tests {
         assert!(refusal.contains("a page of 1000"), "{refusal}");
     }
 
+    /// A file of one list of the same number.
+    fn list(n: usize) -> Vec<u8> {
+        let schema = "message rows {
+            optional group v (LIST) { repeated group list { required double element; } }
+        }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut bytes = Vec::new();
+        let properties = Arc::new(packed(Compression::ZSTD(Default::default())));
+        let mut file = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let levels: Vec<i16> = (0..n).map(|place| i16::from(place > 0)).collect();
+        let written = column.typed::<DoubleType>().write_batch(
+            &vec![0.5; n],
+            Some(&vec![2; n]),
+            Some(&levels),
+        );
+        assert_eq!(written.unwrap(), n);
+        column.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn p9_a_list_has_a_bound_in_what_it_unpacks_to() {
+        assert_eq!(read(&list(2)).unwrap(), "v 1: [0.5, 0.5]");
+        let bytes = list(3_000_000);
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        let refusal = error(read(&bytes));
+        assert!(refusal.contains("unpack to more than"), "{refusal}");
+    }
+
     #[test]
     fn p9_a_damaged_file_is_refused_or_read_and_never_ends_the_program() {
         let bytes = written(

@@ -14,6 +14,7 @@ use super::names::{names, numbered};
 use super::number::{Decimals, is_gap};
 use super::options::ReadOptions;
 use super::row::{Cell, Row, Unusable};
+use crate::cli::output::print::counted;
 
 /// Words that begin a row of totals.
 const TOTALS: [&str; 8] = [
@@ -263,22 +264,22 @@ impl Table {
     pub(super) fn closing_notes(&self) -> Vec<String> {
         let passed = &self.passed;
         let mut notes = Vec::new();
-        let mut add = |n: u64, what: &str| {
+        let mut add = |n: u64, [noun, what]: [&str; 2]| {
             if n > 0 {
-                notes.push(format!("passed over: {n} {what}"));
+                notes.push(format!("passed over: {} {what}", counted(n, noun)));
             }
         };
-        add(passed.comments as u64, "lines before the header");
-        add(passed.empty, "rows of nothing");
-        add(passed.headers, "rows equal to the header");
+        add(passed.comments as u64, ["line", "before the header"]);
+        add(passed.empty, ["row", "of nothing"]);
+        add(passed.headers, ["row", "equal to the header"]);
         for (Lot { n, first }, what) in [
-            (&passed.units, "rows of texts where numbers belong"),
-            (&passed.totals, "rows of totals"),
+            (&passed.units, "of texts where numbers belong"),
+            (&passed.totals, "of totals"),
         ] {
             if *n > 0 {
-                notes.push(format!(
-                    "passed over: {n} {what}, the first in line {first}"
-                ));
+                let place = if *n == 1 { "in" } else { "the first in" };
+                let rows = counted(*n, "row");
+                notes.push(format!("passed over: {rows} {what}, {place} line {first}"));
             }
         }
         notes
@@ -326,10 +327,10 @@ mod tests {
         let lines: Vec<u64> = rows.by_ref().map(|row| row.unwrap().line).collect();
         assert_eq!(lines, [3, 6, 7]);
         let expected = [
-            "passed over: 1 rows of nothing",
-            "passed over: 1 rows equal to the header",
-            "passed over: 1 rows of texts where numbers belong, the first in line 2",
-            "passed over: 1 rows of totals, the first in line 8",
+            "passed over: 1 row of nothing",
+            "passed over: 1 row equal to the header",
+            "passed over: 1 row of texts where numbers belong, in line 2",
+            "passed over: 1 row of totals, in line 8",
         ];
         assert_eq!(rows.closing_notes(), expected);
         // A category may be called so, in the middle of a file.

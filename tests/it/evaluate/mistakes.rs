@@ -110,7 +110,7 @@ fn p9_a_bad_decision_is_named_with_its_line() {
         let args = [&["evaluate", text(&folder), text(&rows)], &DECISIONS[..]];
         refused(&[&args.concat(), &["--strict"][..]].concat(), 1, expected);
         let (_, stderr) = run(&args.concat(), 0);
-        assert!(stderr.contains("not used: 1 rows"), "{stderr}");
+        assert!(stderr.contains("not used: 1 row,"), "{stderr}");
         assert!(stderr.contains(expected), "{stderr}");
     };
     check(

@@ -6,6 +6,7 @@ use anyhow::{bail, ensure};
 
 use super::draft::ExcludedColumn;
 use super::goal::Goal;
+use crate::cli::output::print::counted;
 use crate::cli::rows::number::{Decimals, number};
 use crate::cli::rows::{Cell, Row, Rows, quoted};
 
@@ -73,7 +74,8 @@ impl LoggedColumn {
     /// A sentence about the rows with a value out of range, if there are any.
     pub(super) fn remark(&self) -> Option<String> {
         let (n, first) = self.outside.as_ref()?;
-        Some(format!("{n} rows cannot be learned, the first: {first}"))
+        let rows = counted(*n, "row");
+        Some(format!("{rows} cannot be learned, the first: {first}"))
     }
 
     /// The column as an excluded one.

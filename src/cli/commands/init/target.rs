@@ -9,7 +9,7 @@ use anyhow::{bail, ensure};
 use super::description::shown_range;
 use super::draft::Task;
 use super::extremes::Extremes;
-use crate::cli::rows::number::{Decimals, finite, number};
+use crate::cli::rows::number::{Decimals, finite, is_gap, number};
 use crate::cli::rows::quoted;
 
 /// The most classes or actions that a draft may have.
@@ -41,6 +41,8 @@ pub(super) struct TargetStats {
     name: String,
     n_rows: u64,
     n_texts: u64,
+    /// Texts that stand for no number in a column of numbers.
+    n_gaps: u64,
     /// The spellings of each class, with their numbers.
     labels: Vec<Vec<(String, u64)>>,
     /// The place of a class, and of the spelling.
@@ -81,6 +83,7 @@ impl TargetStats {
             name: quoted(name),
             n_rows: 0,
             n_texts: 0,
+            n_gaps: 0,
             labels: Vec::new(),
             class_of: HashMap::new(),
             folded: HashMap::new(),
@@ -106,6 +109,7 @@ impl TargetStats {
             }
             None => {
                 self.n_texts += 1;
+                self.n_gaps += u64::from(is_gap(text));
                 self.first_text.get_or_insert_with(|| (quoted(text), line));
             }
         }
@@ -199,9 +203,10 @@ impl TargetStats {
         }
     }
 
-    /// True for numbers but for one value in a hundred.
+    /// True for numbers but for gaps, half of the rows at most, and one other value in a hundred.
     fn has_strays(&self) -> bool {
-        self.n_texts > 0 && self.n_texts * 100 <= self.n_rows
+        let n_others = self.n_texts - self.n_gaps;
+        self.n_texts > 0 && n_others * 100 <= self.n_rows && 2 * self.n_texts <= self.n_rows
     }
 
     /// True for a few whole numbers that measure and do not name: their counts rise to a middle one
@@ -272,9 +277,17 @@ impl TargetStats {
         if task == Task::Regression && self.n_texts > 0 {
             let (n, text) = (self.n_texts, self.first_text.as_ref());
             let (text, line) = text.map_or(("", 0), |(text, line)| (text.as_str(), *line));
-            remarks.push(format!(
-                "{n} targets are no numbers, the first in line {line}: {text}"
-            ));
+            let targets = match n {
+                1 => "1 target is no number, ".to_owned(),
+                n => format!("{n} targets are no numbers, the first "),
+            };
+            remarks.push(format!("{targets}in line {line}: {text}"));
+        }
+        if task != Task::Regression && self.first_text.as_ref().is_some_and(|one| is_list(&one.0)) {
+            remarks.push(
+                "its values look like several columns: --separator space divides at blanks"
+                    .to_owned(),
+            );
         }
         let is_few = self.is_whole && self.labels.len() <= N_INTEGER_CLASSES_MAX;
         if task == Task::Regression && asked.is_none() && is_few && self.excess.is_none() {
@@ -311,6 +324,13 @@ impl TargetStats {
             _ => Ok(()),
         }
     }
+}
+
+/// True for a text, in quotes, of three numbers or more with blanks between them.
+fn is_list(quoted: &str) -> bool {
+    let words = quoted.trim_matches('"').split_whitespace();
+    let numbers = words.clone().filter(|word| word.parse::<f64>().is_ok());
+    numbers.count() >= 3 && words.count() < 20
 }
 
 /// What the spellings of a label have in common: its number, or its letters without case and blanks.
