@@ -232,9 +232,10 @@ fn describe(folder: &Path) -> anyhow::Result<Described> {
     if !folder.exists() {
         let shown = folder.display();
         let among_models = Path::new("models").join(folder);
-        let hint = match among_models.join("model.toml").exists() {
-            true => format!("; there is {}", among_models.display()),
-            false => String::new(),
+        let hint = if among_models.join("model.toml").exists() {
+            format!("; there is {}", among_models.display())
+        } else {
+            String::new()
         };
         bail!("{shown}: no such model folder{hint}");
     }
