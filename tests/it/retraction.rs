@@ -5,6 +5,7 @@
 
 mod disk;
 mod erased;
+mod late;
 mod passes;
 mod profiles;
 mod resent;
