@@ -110,9 +110,10 @@ impl LateLabels {
             return Weighed::Now;
         };
         let Some(asked) = self.asked.remove(&id.0) else {
-            return match self.delay < LATE as f64 {
-                true => Weighed::Now,
-                false => Weighed::Lost,
+            return if self.delay < LATE as f64 {
+                Weighed::Now
+            } else {
+                Weighed::Lost
             };
         };
         self.n_kept -= usize::from(asked.outputs.is_some());
@@ -132,12 +133,14 @@ impl LateLabels {
         1.0 / (1.0 + self.delay.min(known) / HALF)
     }
 
-    /// F64 `late.delay` `[1]` and U64 `late.counts` `[2]`; of the rows that wait U64 `late.asked.ids`
-    /// `[n, 2]` and `late.asked.learned` `[n]`, U8 `late.asked.kept` `[n]`, and the outputs of those
-    /// that are kept, F32 `late.asked.outputs` `[kept, n_outputs * (2 * members + 2)]`.
+    /// F64 `late.delay` and U64 `late.measured` `[1]`. Of the rows that are asked, which a digest does
+    /// not cover, U64 `late.asked.late` `[1]`, `late.asked.ids` `[n, 2]` and `late.asked.learned` `[n]`,
+    /// U8 `late.asked.kept` `[n]`, and the outputs of those that are kept, F32 `late.asked.outputs`
+    /// `[kept, n_outputs * (2 * members + 2)]`.
     pub(super) fn save(&self, tensors: &mut Tensors) {
         tensors.put_f64("late.delay", &[1], vec![self.delay]);
-        tensors.put_u64("late.counts", &[2], vec![self.n_measured, self.n_late]);
+        tensors.put_u64("late.measured", &[1], vec![self.n_measured]);
+        tensors.put_u64("late.asked.late", &[1], vec![self.n_late]);
         let n = self.asked.len();
         let halves = self.asked.keys();
         let halves = halves.flat_map(|id| [(id >> 64) as u64, *id as u64]);
@@ -163,7 +166,8 @@ impl LateLabels {
         tensors: &mut Tensors,
     ) -> Result<LateLabels, Error> {
         let delay = tensors.take_f64("late.delay", &[Some(1)])?[0];
-        let counts = tensors.take_u64("late.counts", &[Some(2)])?;
+        let n_measured = tensors.take_u64("late.measured", &[Some(1)])?[0];
+        let n_late = tensors.take_u64("late.asked.late", &[Some(1)])?[0];
         let learned = tensors.take_u64("late.asked.learned", &[None])?;
         let n = learned.len();
         let ids = tensors.take_u64("late.asked.ids", &[Some(n), Some(2)])?;
@@ -197,8 +201,8 @@ impl LateLabels {
         Ok(LateLabels {
             asked: asked.collect(),
             delay,
-            n_measured: counts[0],
-            n_late: counts[1],
+            n_measured,
+            n_late,
             n_kept,
         })
     }
