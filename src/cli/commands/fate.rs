@@ -74,7 +74,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     print::line(format_args!("about        {about}"))?;
     if resent > 0 {
-        print::line(format_args!("sent again   {resent} times, learned once"))?;
+        let times = print::counted(resent, "time");
+        print::line(format_args!("sent again   {times}, learned once"))?;
     }
     Ok(())
 }

@@ -43,6 +43,8 @@ use sentinels::sentinels;
 use survey::Survey;
 use target::TaskChoice;
 
+/// As many inputs as a model takes.
+const INPUTS_MAX: usize = 4096;
 /// The input of decisions that have no other.
 const CONTEXT: &str = "context";
 /// The note on logged decisions without a context.
@@ -105,15 +107,18 @@ pub(crate) fn draft(
     choices: &[Choice],
 ) -> anyhow::Result<Draft> {
     let of_file = || shown(path);
-    let mut survey = Survey::of(path, goal, options)?;
-    if let Some(decimals) = survey.contradicted() {
+    let mut survey = Survey::of(path, (goal, choices), options)?;
+    let contradicted = survey.contradicted();
+    if let (None, Some(decimals)) = (options.decimals, contradicted) {
         let options = ReadOptions {
             decimals: Some(decimals),
             ..options.clone()
         };
-        survey = Survey::of(path, goal, &options)?;
+        survey = Survey::of(path, (goal, choices), &options)?;
     }
-    survey.ensure_read(choices).with_context(of_file)?;
+    survey
+        .ensure_read(choices, options.decimals)
+        .with_context(of_file)?;
     let is_bandit = matches!(goal, Goal::Decisions(_));
     ensure!(
         !survey.stats.is_empty() || is_bandit,
@@ -152,6 +157,12 @@ fn assembled(
         !inputs.is_empty() || is_context_free,
         "no column to learn from: {}",
         listed(&excluded)
+    );
+    ensure!(
+        inputs.len() <= INPUTS_MAX,
+        "{} columns would be inputs, at most {INPUTS_MAX}; leave some out with --as COLUMN=out, or \
+         name those of a vector v[0], v[1] and so on",
+        inputs.len()
     );
     let (mut rows, mut notes) = (format(&survey.form, survey.no_header), survey.notes);
     if is_context_free {
@@ -278,6 +289,7 @@ mod passed_over;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::rows::number::Decimals;
 
     /// A file of the given rows below a header.
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -364,6 +376,42 @@ mod tests {
         check(
             "x,r,y\n1,1,b\n",
             ": no column \"p\"; the file has \"x\", \"r\", \"y\"",
+        );
+    }
+
+    #[test]
+    fn the_author_settles_what_the_file_leaves_open() {
+        let check = |text: &str, decimals: Option<Decimals>, choice: &str, expected: &str| {
+            let options = ReadOptions {
+                decimals,
+                ..ReadOptions::default()
+            };
+            let choices: Vec<Choice> = choice.parse().into_iter().collect();
+            let goal = Goal::Target("y", None);
+            let drafted = draft(file(text).path(), goal, &options, &choices);
+            let got = match drafted {
+                Ok(draft) => format!("{:?}", draft.inputs[0].kind),
+                Err(error) => format!("{error:#}"),
+            };
+            assert!(got.contains(expected), "{got}, expected {expected}");
+        };
+        let open = "x;y\n2.107;a\n3.205;b\n2.107;a\n";
+        check(open, None, "", "say --decimals point or --decimals comma");
+        check(open, Some(Decimals::Point), "", "Number");
+        check(open, Some(Decimals::Comma), "", "Number");
+        let days = "d,y\n01/02/2004,a\n03/04/2004,b\n05/06/2004,a\n";
+        check(days, None, "", "no value tells which");
+        check(days, None, "d=date:%d/%m/%Y", "Time(\"%d/%m/%Y\")");
+        let days = "d,y\n01/02/2004,a\n13/04/2004,b\n25/06/2004,a\n";
+        check(days, None, "d=date:%m/%d/%Y", "reads 1 of the 3 values");
+        let columns: Vec<String> = (0..5000).map(|n| format!("c{n}")).collect();
+        let row = |from: usize| vec![from.to_string(); 5000].join(",");
+        let wide = format!("{},y\n{},a\n{},b\n", columns.join(","), row(1), row(2));
+        check(
+            &wide,
+            None,
+            "",
+            "5000 columns would be inputs, at most 4096",
         );
     }
 

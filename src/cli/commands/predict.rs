@@ -64,8 +64,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut layout = Layout::of_rows(&mut rows, &inputs).with_context(of_file)?;
     rows.notes().iter().for_each(print::note);
     let mut unusable = UnusableRows::new(args.strict);
-    let out = args.out.as_deref().map(AnswersFile::create);
-    let mut out = out.transpose()?;
+    let out = args.out.as_deref();
+    let mut out = out.map(|out| AnswersFile::create(out, path)).transpose()?;
     for row in rows.by_ref() {
         let batch = row.and_then(|row| {
             let batch = layout.batch(&row).with_context(of_file);

@@ -77,7 +77,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     file.notes().iter().for_each(print::note);
     let members = members(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
-    let out = args.run.out.as_deref().map(AnswersFile::create);
+    let out = args.run.out.as_deref();
+    let out = out.map(|out| AnswersFile::create(out, &args.rows));
     let mut stream = StreamRun {
         client,
         interrupt: interrupt.clone(),

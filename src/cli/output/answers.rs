@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::cli::rows::lines::shown;
@@ -36,8 +37,15 @@ pub(crate) struct AnsweredRow<'a> {
 
 impl AnswersFile {
     /// Creates the file, in place of one that is there.
-    pub(crate) fn create(path: &Path) -> anyhow::Result<AnswersFile> {
+    ///
+    /// # Errors
+    /// It is the file of `rows`, or cannot be written.
+    pub(crate) fn create(path: &Path, rows: &Path) -> anyhow::Result<AnswersFile> {
         let name = format!("--out: {}", shown(path));
+        ensure!(path != Path::new("-"), "--out: - is no file; name one");
+        let place = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+        let is_rows = place(path).is_some_and(|out| place(rows) == Some(out));
+        ensure!(!is_rows, "{name}: this is the file of rows");
         let file = File::create(path).with_context(|| name.clone())?;
         let file = BufWriter::new(file);
         Ok(AnswersFile { name, file })
@@ -68,5 +76,23 @@ impl AnswersFile {
     /// Writes what is still held.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.file.flush().context(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_are_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (rows, other) = (folder.path().join("rows.csv"), folder.path().join("out"));
+        std::fs::write(&rows, "x,y\n1,a\n").unwrap();
+        std::os::unix::fs::symlink(&rows, &other).unwrap();
+        for out in [rows.as_path(), other.as_path(), Path::new("-")] {
+            assert!(AnswersFile::create(out, &rows).is_err(), "{out:?}");
+        }
+        assert_eq!(std::fs::read_to_string(&rows).unwrap(), "x,y\n1,a\n");
+        AnswersFile::create(&folder.path().join("new"), &rows).unwrap();
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct ReadOptions {
     /// True if the first row is data.
     pub no_header: bool,
     pub decimals: Option<Decimals>,
+    /// True if the decimal mark is that of model.toml, and not of an option.
+    pub decimals_are_described: bool,
     /// True if 12% is 0.12 and not 12.
     pub percent_is_fraction: bool,
     /// Texts that are gaps beside the usual ones.
@@ -92,6 +94,7 @@ impl ReadOptions {
                 Some(_) => Some(Decimals::Point),
                 None => None,
             }),
+            decimals_are_described: args.decimals.is_none() && described.decimals.is_some(),
             percent_is_fraction: described.percent.as_deref() == Some("fraction"),
             gaps: described.gaps.clone(),
             sentinels: described.sentinels.clone(),

@@ -56,8 +56,8 @@ impl Unusable {
         for c in sentence.chars() {
             match c.is_ascii_digit() {
                 false => reason.push(c),
-                true if reason.ends_with('N') => {}
-                true => reason.push('N'),
+                true if reason.ends_with('#') => {}
+                true => reason.push('#'),
             }
         }
         Unusable {

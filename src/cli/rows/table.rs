@@ -105,13 +105,20 @@ impl Table {
             ',' => Decimals::Point,
             _ => found.unwrap_or_default(),
         };
-        let decimals = options.decimals.unwrap_or(by_default);
+        let mut decimals = options.decimals.unwrap_or(by_default);
         if let (Some(said), Some(shown)) = (options.decimals, found)
             && said != shown
         {
+            let (who, then) = match options.decimals_are_described {
+                true => ("model.toml says", ": read as they stand"),
+                false => ("--decimals says", ""),
+            };
+            if options.decimals_are_described {
+                decimals = shown;
+            }
             let (said, shown) = (said.word(), shown.word());
             notes.push(format!(
-                "numbers have a decimal {shown}, and model.toml says {said}"
+                "numbers have a decimal {shown}, and {who} {said}{then}"
             ));
         }
         let mut table = Table {

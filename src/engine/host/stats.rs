@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
+use crate::engine::error::Error;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
@@ -28,6 +29,7 @@ impl ServedModel {
         status.bounds = self.bounds();
         match self.get() {
             Ok(runtime) => runtime.look(digest, &mut status),
+            Err(Error::Unavailable { reason, .. }) => status.state = State::Unavailable(reason),
             Err(error) => status.state = State::Unavailable(error.to_string()),
         }
         status

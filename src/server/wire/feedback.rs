@@ -189,7 +189,12 @@ fn subject(
     match (request.prediction_id.take(), has_inputs) {
         (Some(id), false) => {
             refuse_decision(request, "a prediction_id already names them")?;
-            let what = || format!("prediction_id: \"{id:.64}\", expected a hyphenated UUID");
+            let what = || match id.as_str() {
+                "" => "prediction_id: \"\" is that of an answer that was not journaled; send the \
+                       row itself as inputs"
+                    .to_owned(),
+                id => format!("prediction_id: \"{id:.64}\", expected a hyphenated UUID"),
+            };
             let id = id
                 .parse()
                 .map_err(|_| Refusal::invalid("prediction_id", what()))?;

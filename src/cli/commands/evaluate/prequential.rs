@@ -39,6 +39,7 @@ pub(super) struct PrequentialEvaluation<'a> {
     run: PrequentialRun<u64>,
     target: &'a str,
     run_args: &'a RunArgs,
+    out: Option<AnswersFile>,
 }
 
 impl<'a> PrequentialEvaluation<'a> {
@@ -55,6 +56,8 @@ impl<'a> PrequentialEvaluation<'a> {
     ) -> anyhow::Result<PrequentialEvaluation<'a>> {
         let model = LocalModel::new(folder)?;
         let signature = ModelSignature::of(model.spec());
+        let out = run_args.out.as_deref();
+        let out = out.map(|out| AnswersFile::create(out, rows)).transpose()?;
         let rows = LabelledRows::open(rows, target, &signature, &options(&model, run_args));
         let rows = rows.with_context(|| folder.display().to_string())?;
         Ok(PrequentialEvaluation {
@@ -64,6 +67,7 @@ impl<'a> PrequentialEvaluation<'a> {
             signature,
             target,
             run_args,
+            out,
         })
     }
 
@@ -88,6 +92,7 @@ impl<'a> PrequentialEvaluation<'a> {
             run,
             target,
             run_args,
+            ..
         } = self;
         let folder = model.described.clone();
         let seconds = run.seconds();
@@ -213,7 +218,7 @@ impl PrequentialEvaluation<'_> {
     fn learn(&mut self, unusable: &mut UnusableRows, interrupt: &Interrupt) -> anyhow::Result<()> {
         let (model, run, args) = (&mut self.model, &mut self.run, self.run_args);
         let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
-        let mut out = args.out.as_deref().map(AnswersFile::create).transpose()?;
+        let mut out = self.out.take();
         self.rows.notes().iter().for_each(print::note);
         let described = model.described.clone();
         let rows = prefetch(self.rows.by_ref().take(limit), described.as_ref())?;

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::choice::{Choice, ChosenKind};
 use super::extremes::Extremes;
 use super::give_away::GiveAway;
 use super::target::Label;
@@ -106,6 +107,15 @@ impl ColumnStats {
             distinct: DistinctValues::default(),
             target_copy: TargetCopy::default(),
         }
+    }
+
+    /// The same of a column whose kind may have been given.
+    pub(super) fn given(mut self, choices: &[Choice]) -> ColumnStats {
+        let chosen = choices.iter().find(|choice| choice.column == self.name);
+        if let Some(ChosenKind::Time(Some(format))) = chosen.map(|choice| &choice.kind) {
+            self.times = self.times.given(format);
+        }
+        self
     }
 
     /// Adds the next cell, in the row `row_index` from 0, with the label of the row if it has one.

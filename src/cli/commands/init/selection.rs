@@ -63,10 +63,15 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
         match vectors.get(&index) {
             Some(Some(vector)) => selection.inputs.push(vector.clone()),
             Some(None) => {}
+            // Dates that are all distinct are no row id, but which dates they are has to be known.
+            None if constant(column).is_none() => ensure_unambiguous(column)?,
+            None => {}
+        }
+        match vectors.get(&index) {
+            Some(_) => {}
             None => match exclusion_reason(column, task, n_rows) {
                 Some(reason) => selection.excluded.push(exclude(reason)),
                 None => {
-                    ensure_unambiguous(column)?;
                     let mut input = input(column);
                     let sentinels = known.sentinels.get(&index);
                     add_sentinels(&mut input, column, sentinels.map_or(&[], Vec::as_slice));
@@ -119,6 +124,14 @@ fn chosen_input(column: &ColumnStats, kind: &ChosenKind) -> anyhow::Result<Draft
         "--as: column {} holds no number",
         quoted(&column.name)
     );
+    if let ChosenKind::Time(Some(format)) = kind {
+        let n_read = column.times.n_read(format);
+        ensure!(
+            n_read * 100 >= n_values * 99,
+            "--as: the format {format} reads {n_read} of the {n_values} values of column {}",
+            quoted(&column.name)
+        );
+    }
     input.n_gaps = match input.kind {
         DraftKind::Number => column.n_gaps + column.n_texts,
         DraftKind::Time(_) => column.n_gaps,

@@ -37,7 +37,11 @@ impl Survey {
     ///
     /// # Errors
     /// The file is malformed, has no such target, or no row that can be used.
-    pub(super) fn of(path: &Path, goal: Goal, options: &ReadOptions) -> anyhow::Result<Survey> {
+    pub(super) fn of(
+        path: &Path,
+        (goal, choices): (Goal, &[Choice]),
+        options: &ReadOptions,
+    ) -> anyhow::Result<Survey> {
         let mut rows = Rows::open(path, options)?;
         let decimals = rows.form().decimals;
         let mut notes = rows.notes();
@@ -63,8 +67,11 @@ impl Survey {
             // Keys of JSON may come later.
             let new = rows.columns().iter().enumerate().skip(n_known);
             let new = new.filter(|(index, _)| is_feature(*index, &logged));
-            stats
-                .extend(new.map(|(index, name)| (index, ColumnStats::new(name, n_rows, decimals))));
+            let new = new.map(|(index, name)| {
+                let column = ColumnStats::new(name, n_rows, decimals);
+                (index, column.given(choices))
+            });
+            stats.extend(new);
             n_known = rows.columns().len();
             for logged in &mut logged {
                 logged.check(&row).with_context(of_file)?;
@@ -108,7 +115,11 @@ impl Survey {
 
     /// Refuses numbers that are one thing by a point and another by a comma, where no other number of
     /// the file tells which.
-    pub(super) fn ensure_read(&self, choices: &[Choice]) -> anyhow::Result<()> {
+    pub(super) fn ensure_read(
+        &self,
+        choices: &[Choice],
+        given: Option<Decimals>,
+    ) -> anyhow::Result<()> {
         for choice in choices {
             let mut names = self.stats.iter().map(|column| &column.name);
             ensure!(
@@ -117,7 +128,7 @@ impl Survey {
                 quoted(&choice.column)
             );
         }
-        let is_told = self.stats.iter().any(|column| column.n_only_here > 0);
+        let is_told = given.is_some() || self.stats.iter().any(|column| column.n_only_here > 0);
         if self.form.separator.is_none_or(|separator| separator == ',') || is_told {
             return Ok(());
         }

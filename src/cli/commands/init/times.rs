@@ -83,6 +83,8 @@ struct Candidate {
     n: u64,
     /// The first and the last moment but for sentinels.
     range: Option<(i64, i64)>,
+    /// A hash of all moments, in their order.
+    moments: u64,
 }
 
 /// What the values of a column say.
@@ -104,6 +106,22 @@ impl TimeCandidates {
             is_named_date: words.iter().any(|word| name.contains(word)),
             ..TimeCandidates::default()
         }
+    }
+
+    /// The same where the author has named the format, empty for RFC 3339.
+    pub(super) fn given(mut self, written: &str) -> TimeCandidates {
+        if let Some(format) = TimeFormat::parse(written) {
+            let candidate = Candidate::new(format, written.to_owned());
+            self.candidates.push(candidate);
+        }
+        self
+    }
+
+    /// How many of the values this format reads.
+    pub(super) fn n_read(&self, written: &str) -> u64 {
+        let mut candidates = self.candidates.iter();
+        let found = candidates.find(|candidate| candidate.written == written);
+        found.map_or(0, |candidate| candidate.n)
     }
 
     /// Adds the next value that is no gap.
@@ -158,12 +176,7 @@ impl TimeCandidates {
                 && self.candidates.len() < FORMATS_MAX
                 && !is_known
             {
-                let mut candidate = Candidate {
-                    format,
-                    written,
-                    n: 0,
-                    range: None,
-                };
+                let mut candidate = Candidate::new(format, written);
                 candidate.add(time);
                 self.candidates.push(candidate);
             }
@@ -183,7 +196,7 @@ impl TimeCandidates {
         let Some(first) = best.next() else {
             return TimesFound::None;
         };
-        if let Some(second) = best.find(|other| other.range != first.range) {
+        if let Some(second) = best.find(|other| other.moments != first.moments) {
             return TimesFound::Ambiguous(first.written.clone(), second.written.clone());
         }
         TimesFound::Format(first.written.clone(), first.shown_range())
@@ -208,10 +221,22 @@ impl TimeCandidates {
 }
 
 impl Candidate {
+    fn new(format: TimeFormat, written: String) -> Candidate {
+        Candidate {
+            format,
+            written,
+            n: 0,
+            range: None,
+            moments: 0,
+        }
+    }
+
     fn add(&mut self, time: i64) {
         self.n += 1;
         let (min, max) = self.range.unwrap_or((time, time));
         self.range = Some((min.min(time), max.max(time)));
+        let mixed = (self.moments ^ time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.moments = mixed.rotate_left(29);
     }
 
     fn shown_range(&self) -> String {
@@ -270,6 +295,9 @@ mod tests {
         let got = found("date", &["01/02/2004", "03/04/2004"]);
         let (first, second) = ("%d/%m/%Y".to_owned(), "%m/%d/%Y".to_owned());
         assert_eq!(got, TimesFound::Ambiguous(first, second));
+        // Also where the first and the last moment are the same under both.
+        let swapped = found("date", &["01/02/2004", "02/01/2004"]);
+        assert!(matches!(swapped, TimesFound::Ambiguous(..)), "{swapped:?}");
         // The same day under both tells nothing, and harms nothing.
         assert!(matches!(
             found("date", &["01/01/2004", "02/02/2004"]),

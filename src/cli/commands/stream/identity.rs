@@ -51,6 +51,13 @@ pub(crate) struct AskedRow {
     batch: Option<Batch>,
 }
 
+impl AskedRow {
+    /// Its line; of several rows of a line, with their number.
+    pub(super) fn line(&self) -> &str {
+        &self.place
+    }
+}
+
 impl RunIdentity {
     /// The identity of a run.
     ///
@@ -63,6 +70,10 @@ impl RunIdentity {
             !is_once || !matches!(args.task, Task::Bandit { .. }),
             "--once and --backfill: the reward of a bandit follows from its own answer; send logged \
              decisions by `perennial feedback --backfill NAME`"
+        );
+        ensure!(
+            args.backfill.is_some() || !is_once || args.rows != Path::new("-"),
+            "--once takes the names of file and line for ids: name a file, not -, or a backfill"
         );
         let file = args.rows.file_name().unwrap_or(args.rows.as_os_str());
         let file = match file.to_string_lossy() {

@@ -10,12 +10,14 @@ use perennial::event::{Batch, Signal};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::feedback_reply::Status;
 use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus, ModelStatus};
+use tonic::Code;
 
 use super::identity::{AskedRow, RunIdentity};
 use crate::cli::client::{Answer, Client, PredictRequest, refusal};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print::counted;
+use crate::cli::rows::Unusable;
 use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
@@ -95,11 +97,17 @@ impl StreamRun {
 
     pub(super) async fn submit(&mut self, due: DueFeedback<AskedRow>) -> anyhow::Result<()> {
         let started = Instant::now();
-        let row = due.row;
+        let line = due.key.line().to_owned();
         let event = self.feedback(due);
         let reply = self.client.learning.submit_feedback(event).await;
-        let reply = reply.map_err(refusal);
-        let reply = reply.with_context(|| format!("feedback for row {}", row + 1))?;
+        let reply = reply.map_err(|status| match status.code() {
+            Code::InvalidArgument => Unusable::refused(status.message()).into(),
+            _ => refusal(status),
+        });
+        let reply = reply.with_context(|| format!("feedback for line {line}"));
+        let Some(reply) = self.unusable.sort(reply)? else {
+            return Ok(());
+        };
         self.acknowledgements.add(started.elapsed());
         let reply = reply.into_inner();
         let is_known = matches!(reply.status(), Status::Duplicate | Status::Retracted);
