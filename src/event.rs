@@ -4,6 +4,7 @@
 //! clock and no file; two equal values are the same fact.
 
 mod names;
+mod records;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use names::{MalformedId, MalformedName, ModelName, PredictionId};
+pub use records::{Erasure, Judgement, Reason, Refusal, Verdict, Version};
 
 /// A moment in UTC, in microseconds since the Unix epoch. Within a journal it never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -261,6 +263,27 @@ pub enum Order {
     Erase(Selector),
     /// Become the learner that had this description from the first entry on.
     Adopt(Description),
+    /// Make the contender the champion, if it is this version with this digest.
+    Promote {
+        /// Its version.
+        version: u64,
+        /// The digest of its learned state.
+        digest: [u8; 32],
+    },
+    /// Score examples, and learn none.
+    Freeze,
+    /// Learn again.
+    Resume,
+    /// A person sees to an incident.
+    Acknowledge {
+        /// The position that it is known by.
+        incident: u64,
+    },
+    /// An incident is done with.
+    Close {
+        /// The position that it is known by.
+        incident: u64,
+    },
 }
 
 impl Order {
@@ -269,6 +292,23 @@ impl Order {
         match self {
             Order::Restore { version } | Order::EarlierRestore { version } => Some(*version),
             _ => None,
+        }
+    }
+
+    /// True if it is an order about evidence and incidents, which makes no version.
+    pub fn is_of_gate(&self) -> bool {
+        match self {
+            Order::Promote { .. }
+            | Order::Freeze
+            | Order::Resume
+            | Order::Acknowledge { .. }
+            | Order::Close { .. } => true,
+            Order::Checkpoint
+            | Order::Restore { .. }
+            | Order::EarlierRestore { .. }
+            | Order::Retract(_)
+            | Order::Erase(_)
+            | Order::Adopt(_) => false,
         }
     }
 
@@ -386,82 +426,6 @@ pub struct Description {
     pub profile: String,
 }
 
-/// The reason of a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Version 1, before anything was learned.
-    Initial,
-    /// The order of an operator.
-    Checkpoint,
-    /// The cadence of the description.
-    Cadence,
-    /// A restored version.
-    Restore,
-    /// A retraction.
-    Retract,
-    /// The adoption of another description.
-    Adopt,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Reason; 6] = [
-        Reason::Initial,
-        Reason::Checkpoint,
-        Reason::Cadence,
-        Reason::Restore,
-        Reason::Retract,
-        Reason::Adopt,
-    ];
-
-    /// The word for the reason, in manifests, on the wire and on screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Reason::Initial => "initial",
-            Reason::Checkpoint => "checkpoint",
-            Reason::Cadence => "cadence",
-            Reason::Restore => "restore",
-            Reason::Retract => "retract",
-            Reason::Adopt => "adopt",
-        }
-    }
-}
-
-/// A version that was made: a record, which replay derives again and compares.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Version {
-    /// Its number, from 1; never reused.
-    pub version: u64,
-    /// Its parent; 0 for the first version.
-    pub parent: u64,
-    /// The position of the state.
-    pub position: u64,
-    /// The reason.
-    pub reason: Reason,
-    /// The digest of the learned state.
-    pub digest: [u8; 32],
-    /// The digest of the tallies, by which other histories are compared; none where an older
-    /// program made the version.
-    pub tallies: Option<[u8; 32]>,
-}
-
-/// An order that was not carried out: a record, which replay derives again and compares. Other
-/// histories obey it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The position of the order.
-    pub position: u64,
-}
-
-/// The content that an order asked to be erased is overwritten: a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Erasure {
-    /// The position of the order.
-    pub position: u64,
-    /// The number of overwritten entries.
-    pub entries: u64,
-}
-
 /// An entry of a journal. Causes decide the state; records are derived from it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -479,6 +443,8 @@ pub enum Event {
     Tick(Time),
     /// Record: a version was made.
     Version(Version),
+    /// Record: the gate decided.
+    Verdict(Verdict),
     /// Record: an order was refused.
     Refusal(Refusal),
     /// Record: an erasure is done.

@@ -14,8 +14,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    audit, checkpoint, config, demo, evaluate, fate, feedback, import, init, limits, predict,
-    reference, replay, restore, retract, serve, status, stream, verify, versions,
+    audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init, limits,
+    predict, promote, reference, replay, restore, retract, serve, status, stream, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -52,6 +52,14 @@ enum Command {
     Checkpoint(checkpoint::Args),
     /// Restore an earlier version, as a new version
     Restore(restore::Args),
+    /// Make the contender the champion
+    Promote(promote::Args),
+    /// Stop learning: examples are scored and not learned
+    Freeze(promote::FreezeArgs),
+    /// Learn again after a freeze
+    Resume(promote::ResumeArgs),
+    /// List the incidents of a model, acknowledge or close one
+    Incidents(incidents::Args),
     /// Show or change the bounds of a journal, also while it is full
     Limits(limits::Args),
     /// Retract feedback: the model becomes the one that never learned it
@@ -92,6 +100,10 @@ impl Cli {
             Command::Show(args) => block_on(versions::show(args)),
             Command::Checkpoint(args) => block_on(checkpoint::run(args)),
             Command::Restore(args) => block_on(restore::run(args)),
+            Command::Promote(args) => block_on(promote::run(args)),
+            Command::Freeze(args) => block_on(promote::freeze(args)),
+            Command::Resume(args) => block_on(promote::resume(args)),
+            Command::Incidents(args) => block_on(incidents::run(args)),
             Command::Limits(args) => block_on(limits::run(args)),
             Command::Retract(args) => block_on(retract::run(args)),
             Command::Audit(args) => block_on(audit::run(args)),

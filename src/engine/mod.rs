@@ -4,7 +4,7 @@
 //! only once it is on disk; everything has a bound.
 //!
 //! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then `flows`, one file a
-//! flow (predict, feedback, command, limits, retract, erase, audit, fate, recover), and `host`, with the
+//! flow (predict, feedback, command, gate, limits, retract, erase, audit, fate, recover), and `host`, with the
 //! journal's only writer (`writer`) and the learner (`learning`: apply and publish). [`Offline`] reads the
 //! data of a server that has stopped.
 //!
@@ -58,6 +58,7 @@ use tokio::sync::watch;
 
 pub use crate::event::Disposal;
 use crate::event::PredictionId;
+pub use crate::learn::{Evidence, Incident, IncidentState};
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use compute::clock::{Clock, Reading, WallClock};
@@ -83,7 +84,7 @@ pub use host::bounds::{Bound, Level};
 pub(crate) use host::new_labels::check_place;
 use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
 pub use host::served_model::ServedModel;
-pub use host::status::{MemberStatus, State, Status};
+pub use host::status::{GateStatus, MemberStatus, State, Status};
 pub use host::work::Accepted;
 use host::work::Work;
 use host::write_queue::WriteQueue;

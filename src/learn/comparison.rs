@@ -81,6 +81,7 @@ impl Comparison {
             Event::Command(Command { order, .. }) => match order {
                 // It makes no version.
                 Order::Erase(_) => {}
+                _ if order.is_of_gate() => {}
                 _ if compares => drop(self.moments.insert(entry.position, moment())),
                 _ => {}
             },
@@ -91,7 +92,7 @@ impl Comparison {
     }
 
     /// Compares a version of the recorded history with what the other one had come to there. Those
-    /// of the cadence have no order to be compared at: none of them is the same.
+    /// that no order made have no order to be compared at: none of them is the same.
     fn judge(&mut self, version: &Version) {
         if self.since.is_none_or(|since| version.position < since) {
             return;
@@ -101,8 +102,11 @@ impl Comparison {
         // Records come in the order of positions: an earlier moment has made no version.
         self.moments = self.moments.split_off(&version.position);
         let moment = self.moments.remove(&version.position);
-        let same =
-            |moment: &Moment| version.reason != Reason::Cadence && moment.digest == version.digest;
+        let ordered = !matches!(
+            version.reason,
+            Reason::Cadence | Reason::Contender | Reason::Rewind
+        );
+        let same = |moment: &Moment| ordered && moment.digest == version.digest;
         match moment.filter(same) {
             Some(moment) if version.tallies == Some(moment.counted) => {}
             // The tallies of an older program's version are taken from its checkpoint.

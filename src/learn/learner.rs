@@ -7,6 +7,7 @@ mod accounts;
 mod counterfactual;
 mod feedback;
 mod gap;
+mod gate;
 mod labels;
 mod relabel;
 mod rewards;
@@ -21,7 +22,7 @@ use super::join::{HeldExamples, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
-    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Selector, Time, Version,
+    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Selector, Time, Verdict, Version,
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::records::evaluate::Evaluation;
@@ -104,6 +105,8 @@ pub struct Step {
     pub changed: bool,
     /// A version that is due: to be saved and recorded.
     pub version: Option<Version>,
+    /// Decisions of the gate: to be recorded.
+    pub verdicts: Vec<Verdict>,
     /// Why an order was not carried out.
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
@@ -279,11 +282,12 @@ impl Learner {
         &self.stream.feedback_ids
     }
 
-    /// Records of versions and refusals that have not been applied yet.
+    /// Records of versions, verdicts and refusals that have not been applied yet.
     pub fn unrecorded(&self) -> Vec<Event> {
         let versions = self.stream.unrecorded.iter().cloned().map(Event::Version);
+        let verdicts = self.stream.verdicts.iter().copied().map(Event::Verdict);
         let refusals = self.stream.refusals.iter().copied().map(Event::Refusal);
-        versions.chain(refusals).collect()
+        versions.chain(verdicts).chain(refusals).collect()
     }
 
     /// The positions of orders to erase of which no record says that it is done, rising.
@@ -370,6 +374,7 @@ impl Learner {
             Event::Command(command) => self.carry_out(command, lookup)?,
             Event::Tick(_) => Step::default(),
             Event::Version(version) => self.check(version, lookup)?,
+            Event::Verdict(verdict) => self.check_verdict(verdict, lookup)?,
             Event::Refusal(refusal) => self.check_refusal(*refusal)?,
             Event::Erasure(erasure) => {
                 self.end_erasure(*erasure);
@@ -381,7 +386,7 @@ impl Learner {
             let position = entry.position;
             return Err(Error::Device { position, what });
         }
-        step.changed |= closed;
+        step.changed |= closed && self.serves_what_comes();
         let counted = matches!(
             entry.event,
             Event::Feedback(_) | Event::Duplicate(_) | Event::Erased(_)
@@ -392,6 +397,7 @@ impl Learner {
             self.stream.n_events,
             "an event has one fate"
         );
+        self.decide(&mut step);
         let every = self.spec.cadence.examples;
         if step.version.is_none() && n_before / every < self.learned.n_examples() / every {
             step.version = self.make(Reason::Cadence);
@@ -438,9 +444,14 @@ impl Learner {
         self.description = description.clone();
         self.note_revised(&earlier);
         let first = self.stream.newest_version == 0;
+        let version = first.then(|| self.make(Reason::Initial)).flatten();
+        match &mut self.accounts.gate {
+            Some(gate) if self.spec.has_gate() => gate.reconfigure(&self.spec),
+            _ => self.crown(),
+        }
         Ok(Step {
             changed: true,
-            version: first.then(|| self.make(Reason::Initial)).flatten(),
+            version,
             ..Step::default()
         })
     }

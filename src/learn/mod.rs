@@ -6,7 +6,7 @@
 //! In reading order: [`Learner`] (apply one entry), `PendingPredictions` (which prediction was meant),
 //! `Learned` (the state of any algorithm). The folders, each using those before it: `records` and
 //! `memory` (what is kept of the stream), `training` (how networks move), `algorithms` (one a kind of
-//! learner), `versions`.
+//! learner), `versions`, `gate` (which of two states answers worse).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,6 +38,7 @@
 
 mod algorithms;
 mod comparison;
+mod gate;
 mod join;
 mod learner;
 mod lookup;
@@ -50,6 +51,7 @@ mod training;
 mod versions;
 
 pub use comparison::Comparison;
+pub use gate::{EProcess, Evidence, Incident, IncidentKind, IncidentState};
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
 pub use learner::{Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Step};

@@ -254,25 +254,48 @@ impl Model {
     }
 
     /// `[rows, outputs]`: probabilities of the classes known, or values in the scale of the target.
-    fn finish(&self, mut outputs: Vec<f32>) -> Vec<f32> {
-        let n_outputs = self.spec.task.n_outputs();
-        if !matches!(self.spec.task, Task::Classification { .. }) {
-            return outputs;
-        }
-        let n_known = self.names.len();
-        if n_known < n_outputs {
-            let known = outputs.chunks_exact(n_outputs);
-            outputs = known.flat_map(|row| &row[..n_known]).copied().collect();
-        }
-        for row in outputs.chunks_exact_mut(n_known) {
-            match &self.function {
-                Function::Network(_) => softmax(row),
-                _ if n_known < n_outputs => normalise(row),
-                _ => {}
-            }
-        }
-        outputs
+    fn finish(&self, outputs: Vec<f32>) -> Vec<f32> {
+        let form = match &self.function {
+            Function::Network(_) => OutputForm::Logits,
+            _ => OutputForm::Probabilities,
+        };
+        finish(outputs, &self.spec.task, self.names.len(), form)
     }
+}
+
+/// What the outputs of a classifying function are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputForm {
+    /// Logarithms of probabilities, up to a constant.
+    Logits,
+    /// Probabilities.
+    Probabilities,
+}
+
+/// `[rows, outputs]`: probabilities of the `n_known` classes of a classification, whose outputs are of
+/// this form; of other tasks the outputs as they are.
+pub(crate) fn finish(
+    mut outputs: Vec<f32>,
+    task: &Task,
+    n_known: usize,
+    form: OutputForm,
+) -> Vec<f32> {
+    let n_outputs = task.n_outputs();
+    if !matches!(task, Task::Classification { .. }) {
+        return outputs;
+    }
+    if n_known < n_outputs {
+        let known = outputs.chunks_exact(n_outputs);
+        outputs = known.flat_map(|row| &row[..n_known]).copied().collect();
+    }
+    for row in outputs.chunks_exact_mut(n_known) {
+        match form {
+            OutputForm::Logits => softmax(row),
+            OutputForm::Probabilities if n_known < n_outputs => normalise(row),
+            OutputForm::Probabilities => {}
+        }
+    }
+    outputs
 }
 
 /// The place of the class that is answered for a row; none beyond the last, and of other tasks.

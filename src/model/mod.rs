@@ -31,8 +31,8 @@ mod spec;
 pub mod weights;
 
 pub use crate::device::{Device, Error as DeviceError, profile};
-pub(crate) use answer::Function;
 pub use answer::{Choice, Model, answered_class};
+pub(crate) use answer::{Function, OutputForm, finish};
 pub use encoders::error::Error as EncoderError;
 pub use encoders::features::{Encoded, Filters, RawRow, Scales, StoredRow};
 pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
@@ -63,10 +63,10 @@ pub(crate) use predictors::series::{REGRESSIONS, Ring, Series};
 pub use spec::keys;
 pub(crate) use spec::{
     Aggregate, Analytic, Gradient, Input, JournalLimits, Named, NamedEncoder, Neighbourhood,
-    Optimizer, Rewards, Strategy,
+    Optimizer, Policy, Rewards, Strategy,
 };
 pub use spec::{
     Costs, Datatype, Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank,
-    OrderedLimits, Pinned, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times,
-    rfc_3339_of,
+    OrderedLimits, Pinned, Publish, PublishPolicy, REVISION, RowFormat, SeriesSettings, Spec, Task,
+    TimeFormat, Times, rfc_3339_of,
 };

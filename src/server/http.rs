@@ -109,7 +109,7 @@ struct Score {
     value: fn(&Status) -> Option<f64>,
 }
 
-const SCORES: [Score; 4] = [
+const SCORES: [Score; 9] = [
     Score {
         name: "perennial_score",
         help: "Progressive score over everything judged; absent before.",
@@ -130,7 +130,36 @@ const SCORES: [Score; 4] = [
         help: "Share of the retention set that is answered right; absent without one.",
         value: |s| s.retention,
     },
+    Score {
+        name: "perennial_champion_version",
+        help: "The version of the champion; absent without a gate, as all that follow.",
+        value: |s| Some(s.gate.as_ref()?.champion.0 as f64),
+    },
+    Score {
+        name: "perennial_decline_evidence_ratio",
+        help: "Wealth of the evidence that the candidate is worse, of that which rewinds.",
+        value: |s| s.gate.as_ref().map(|gate| ratio(gate.decline)),
+    },
+    Score {
+        name: "perennial_promotion_evidence_ratio",
+        help: "Wealth of the evidence for the contender, of that which promotes.",
+        value: |s| s.gate.as_ref()?.promotion.map(ratio),
+    },
+    Score {
+        name: "perennial_frozen",
+        help: "Whether examples are scored and not learned.",
+        value: |s| Some(f64::from(u8::from(s.gate.as_ref()?.frozen))),
+    },
+    Score {
+        name: "perennial_open_incidents",
+        help: "Incidents that nobody has closed.",
+        value: |s| Some(s.gate.as_ref()?.n_open_incidents() as f64),
+    },
 ];
+
+fn ratio(evidence: engine::Evidence) -> f64 {
+    evidence.wealth / evidence.needed
+}
 
 /// Values of each model, counted by size.
 struct Distribution {

@@ -121,6 +121,81 @@ impl registry_server::Registry for RegistryService {
         Ok(Response::new(done?))
     }
 
+    async fn promote(
+        &self,
+        request: Request<PromoteRequest>,
+    ) -> Result<Response<VersionMade>, Status> {
+        let actor = context::actor(&request);
+        let PromoteRequest {
+            model,
+            version,
+            note,
+        } = request.into_inner();
+        let logged = LoggedOrder::new("promote", &model, &actor);
+        let version = (version > 0).then_some(version);
+        let made = self.promoted(&model, version, (actor, note)).await;
+        logged.end(made.as_ref().map(|made| (made.version, made.position)));
+        let NewVersion { version, position } = made?;
+        Ok(Response::new(VersionMade { version, position }))
+    }
+
+    async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<OrderDone>, Status> {
+        let actor = context::actor(&request);
+        let FreezeRequest { model, note } = request.into_inner();
+        let order = Command {
+            order: Order::Freeze,
+            actor,
+            note,
+        };
+        self.done("freeze", &model, order).await
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<OrderDone>, Status> {
+        let actor = context::actor(&request);
+        let ResumeRequest { model, note } = request.into_inner();
+        let order = Command {
+            order: Order::Resume,
+            actor,
+            note,
+        };
+        self.done("resume", &model, order).await
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<ListIncidentsRequest>,
+    ) -> Result<Response<ListIncidentsResponse>, Status> {
+        let model = self.0.model(&request.into_inner().model)?.clone();
+        let gate = run_blocking(move || Ok(model.status(false).gate)).await?;
+        let incidents = gate.into_iter().flat_map(|gate| gate.incidents);
+        Ok(Response::new(ListIncidentsResponse {
+            incidents: incidents.map(wire::incident).collect(),
+        }))
+    }
+
+    async fn update_incident(
+        &self,
+        request: Request<UpdateIncidentRequest>,
+    ) -> Result<Response<OrderDone>, Status> {
+        let actor = context::actor(&request);
+        let UpdateIncidentRequest {
+            model,
+            incident,
+            state,
+            note,
+        } = request.into_inner();
+        let (name, order) = match state.as_str() {
+            "acknowledged" => ("acknowledge", Order::Acknowledge { incident }),
+            "closed" => ("close", Order::Close { incident }),
+            other => {
+                let what = format!("state: \"{other:.64}\", expected acknowledged or closed");
+                return Err(Refusal::invalid("state", what).into());
+            }
+        };
+        let command = Command { order, actor, note };
+        self.done(name, &model, command).await
+    }
+
     async fn audit(
         &self,
         request: Request<AuditRequest>,
@@ -217,6 +292,30 @@ impl RegistryService {
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let NewVersion { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
+    }
+
+    /// The same of an order that makes no version.
+    async fn done(
+        &self,
+        name: &'static str,
+        model: &str,
+        command: Command,
+    ) -> Result<Response<OrderDone>, Status> {
+        let made = self.carry_out(name, model, command).await?.into_inner();
+        Ok(Response::new(OrderDone {
+            position: made.position,
+        }))
+    }
+
+    async fn promoted(
+        &self,
+        model: &str,
+        version: Option<u64>,
+        by: (String, String),
+    ) -> Result<NewVersion, Refusal> {
+        let model = self.0.model(model)?;
+        check_note(&by.1)?;
+        Ok(model.promote(version, by).await?)
     }
 
     async fn commanded(&self, model: &str, command: Command) -> Result<NewVersion, Refusal> {

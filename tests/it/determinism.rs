@@ -375,6 +375,7 @@ fn rename(event: &Event) -> Event {
         Event::Tick(_)
         | Event::Command(_)
         | Event::Version(_)
+        | Event::Verdict(_)
         | Event::Refusal(_)
         | Event::Erasure(_)
         | Event::Erased(_) => {}
@@ -390,7 +391,8 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
         let mut n_more = 0;
         // Records are derived again.
         let causes = room.journal.iter().map(|entry| &entry.event);
-        for cause in causes.filter(|event| !matches!(event, Event::Version(_))) {
+        for cause in causes.filter(|event| !matches!(event, Event::Version(_) | Event::Verdict(_)))
+        {
             other.append(rename(cause));
             if other.learner.position().is_multiple_of(3) {
                 other.append(unmatched(&format!("more-{n_more}")));

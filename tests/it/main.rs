@@ -13,6 +13,7 @@ mod determinism;
 mod embedded;
 mod evaluate;
 mod examples;
+mod gate;
 mod golden;
 mod grpc;
 mod histories;

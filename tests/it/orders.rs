@@ -57,6 +57,11 @@ async fn p2_p6_p10_an_erasure_of_what_was_retracted_meets_every_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_a_promotion_meets_every_order() {
+    meets_every_other(Asks::Promote).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p2_p6_p10_an_adoption_meets_every_order() {
     meets_every_other(Asks::Adopt).await;
 }

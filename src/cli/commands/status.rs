@@ -2,7 +2,7 @@
 //!
 //! Invariant: a block for each model, or with `--json` an object a line.
 
-use perennial::proto::perennial::v1::{MemberStatus, ModelStatus};
+use perennial::proto::perennial::v1::{Evidence, GateStatus, MemberStatus, ModelStatus};
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::{self, Client};
@@ -88,8 +88,50 @@ fn block(status: &ModelStatus) -> Vec<String> {
         put("member", member_line(member));
     }
     put("computed by", status.profile.clone());
+    lines.extend(gate_lines(status));
     lines.extend(bounds(status));
     lines
+}
+
+/// What the gate shows, and a line where incidents are open.
+fn gate_lines(status: &ModelStatus) -> Vec<String> {
+    let Some(gate) = &status.gate else {
+        return Vec::new();
+    };
+    let mut lines = vec![format!("  {:<12} {}", "gate", gate_line(gate))];
+    if gate.open_incidents > 0 {
+        let (n, model) = (gate.open_incidents, &status.model);
+        let shown = format!("{n} open: see perennial incidents {model}");
+        lines.push(format!("  {:<12} {shown}", "incidents"));
+    }
+    lines
+}
+
+/// Champion and contender, and how far the evidence is.
+fn gate_line(gate: &GateStatus) -> String {
+    let mut line = format!("{}, champion version {}", gate.policy, gate.champion);
+    if let Some(promotion) = &gate.promotion {
+        line += &format!(
+            ", contender version {} {}",
+            gate.contender,
+            evidence(promotion)
+        );
+    }
+    if let Some(decline) = gate.decline.filter(|decline| decline.labels > 0) {
+        line += &format!(", candidate {}", evidence(&decline));
+    }
+    if gate.frozen {
+        line += ", frozen: nothing is learned";
+    }
+    line
+}
+
+/// The difference of a side from the champion, and how far the evidence is.
+fn evidence(evidence: &Evidence) -> String {
+    format!(
+        "{:+.4} (evidence {:.3} of {:.0}, {} labels)",
+        evidence.difference, evidence.wealth, evidence.needed, evidence.labels
+    )
 }
 
 /// The weight, the score and the retention of a member.
@@ -147,6 +189,19 @@ fn object(status: &ModelStatus) -> Value {
             "advice": bound.advice,
         })
     });
+    let gate = status.gate.as_ref().map(|gate| {
+        json!({
+            "policy": gate.policy,
+            "champion": gate.champion,
+            "champion_position": gate.champion_position,
+            "contender": gate.contender,
+            "contender_position": gate.contender_position,
+            "promotion": gate.promotion.as_ref().map(evidence_object),
+            "decline": gate.decline.as_ref().map(evidence_object),
+            "frozen": gate.frozen,
+            "open_incidents": gate.open_incidents,
+        })
+    });
     json!({
         "model": status.model,
         "state": status.state,
@@ -173,6 +228,16 @@ fn object(status: &ModelStatus) -> Value {
         "remembered": status.remembered,
         "profile": status.profile,
         "bounds": bounds.collect::<Vec<_>>(),
+        "gate": gate,
+    })
+}
+
+fn evidence_object(evidence: &Evidence) -> Value {
+    json!({
+        "labels": evidence.labels,
+        "wealth": evidence.wealth,
+        "needed": evidence.needed,
+        "difference": evidence.difference,
     })
 }
 

@@ -139,7 +139,7 @@ impl LocalModel {
     }
 
     fn snapshot(&mut self) -> &Model {
-        self.snapshot.get_or_insert_with(|| self.learner.model())
+        self.snapshot.get_or_insert_with(|| self.learner.served())
     }
 
     /// `[actions]` each: the probabilities with which its policy takes each action for one row,

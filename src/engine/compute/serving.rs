@@ -13,7 +13,7 @@ use crate::model::Model;
 /// A model in its place: which version it descends from, and which position it has reached.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The newest version that it descends from.
+    /// The newest version that it descends from; the champion's where that serves.
     pub version: u64,
     /// The position of the last entry in it.
     pub position: u64,
@@ -23,17 +23,10 @@ pub struct Snapshot {
     pub evicted: Arc<Evicted>,
 }
 
-/// Both sets of weights. Under `publish.policy = "live"` they are equal.
-#[derive(Debug)]
-struct Slots {
-    candidate: Arc<Snapshot>,
-    champion: Arc<Snapshot>,
-}
-
-/// The slots of one model, and the position they have reached.
+/// The slot of one model, and the position it has reached.
 #[derive(Debug)]
 pub(crate) struct ServingSlot {
-    slots: ArcSwap<Slots>,
+    slot: ArcSwap<Snapshot>,
     position: watch::Sender<u64>,
 }
 
@@ -41,7 +34,7 @@ impl ServingSlot {
     pub(crate) fn new(snapshot: Snapshot) -> ServingSlot {
         let position = watch::Sender::new(snapshot.position);
         ServingSlot {
-            slots: ArcSwap::from_pointee(both(snapshot)),
+            slot: ArcSwap::from_pointee(snapshot),
             position,
         }
     }
@@ -49,7 +42,7 @@ impl ServingSlot {
     /// Swaps the snapshot, and wakes requests that wait for its position.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         let position = snapshot.position;
-        self.slots.store(Arc::new(both(snapshot)));
+        self.slot.store(Arc::new(snapshot));
         self.position.send_replace(position);
     }
 
@@ -58,26 +51,13 @@ impl ServingSlot {
         self.position.send_modify(|_| {});
     }
 
-    /// The snapshot for requests that name no version.
+    /// The snapshot that answers.
     pub(crate) fn served(&self) -> Arc<Snapshot> {
-        self.slots.load().candidate.clone()
-    }
-
-    /// The last confirmed version.
-    pub(crate) fn champion(&self) -> Arc<Snapshot> {
-        self.slots.load().champion.clone()
+        self.slot.load_full()
     }
 
     /// The position that the snapshot has reached.
     pub(crate) fn position(&self) -> watch::Receiver<u64> {
         self.position.subscribe()
-    }
-}
-
-fn both(snapshot: Snapshot) -> Slots {
-    let candidate = Arc::new(snapshot);
-    Slots {
-        champion: candidate.clone(),
-        candidate,
     }
 }

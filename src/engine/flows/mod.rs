@@ -1,4 +1,4 @@
-//! One file a flow: predict, feedback, command, limits, retract, erase, audit, fate, recover.
+//! One file a flow: predict, feedback, command, gate, limits, retract, erase, audit, fate, recover.
 
 pub(crate) mod audit;
 mod changed;
@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod erase;
 pub(crate) mod fate;
 pub(crate) mod feedback;
+pub(crate) mod gate;
 pub(crate) mod limits;
 pub(crate) mod predict;
 pub(crate) mod recover;

@@ -100,7 +100,9 @@ impl Facts {
         match &entry.event {
             Event::Description(description) => self.describe(position, description),
             Event::Command(command) => self.order(position, &command.order),
-            Event::Version(version) if version.reason != Reason::Cadence => {
+            Event::Version(version)
+                if !matches!(version.reason, Reason::Cadence | Reason::Contender) =>
+            {
                 self.made.insert(version.version, version.position);
                 if version.reason == Reason::Restore {
                     self.carried_out.insert(version.position);
@@ -136,7 +138,13 @@ impl Facts {
                 self.carried_out.insert(position);
             }
             Order::Adopt(description) => self.describe(position, description),
-            Order::Checkpoint | Order::Erase(_) => {}
+            Order::Checkpoint
+            | Order::Erase(_)
+            | Order::Promote { .. }
+            | Order::Freeze
+            | Order::Resume
+            | Order::Acknowledge { .. }
+            | Order::Close { .. } => {}
         }
     }
 

@@ -47,7 +47,7 @@ impl Lineage {
                 break;
             }
             // A version that was brought back holds nothing that came since.
-            if origin.reason != Reason::Restore {
+            if !matches!(origin.reason, Reason::Restore | Reason::Rewind) {
                 let parent = self.position(origin.parent).unwrap_or(0);
                 spans.push(parent + 1..=origin.position);
             }

@@ -261,7 +261,13 @@ impl Rebuild {
             return false;
         };
         match order {
-            Order::Checkpoint | Order::Erase(_) => false,
+            Order::Checkpoint
+            | Order::Erase(_)
+            | Order::Promote { .. }
+            | Order::Freeze
+            | Order::Resume
+            | Order::Acknowledge { .. }
+            | Order::Close { .. } => false,
             Order::Restore { .. }
             | Order::EarlierRestore { .. }
             | Order::Retract(_)

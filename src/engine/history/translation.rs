@@ -154,7 +154,7 @@ impl Translation {
         learner: &Learner,
     ) -> Result<Prediction, Error> {
         let batch = self.batch(position, journaled.batch)?;
-        let model = self.model.get_or_insert_with(|| learner.model());
+        let model = self.model.get_or_insert_with(|| learner.served());
         let mut outputs = model.predict(&batch, Choice::Best)?;
         let labels = model.labels(&outputs);
         let names = model.names.clone();

@@ -75,9 +75,9 @@ impl Follower {
         let learner = &self.learner;
         let model = self
             .published
-            .get_or_insert_with(|| Arc::new(learner.model()));
+            .get_or_insert_with(|| Arc::new(learner.served()));
         Snapshot {
-            version: learner.version(),
+            version: learner.served_version(),
             position: learner.position(),
             model: model.clone(),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),

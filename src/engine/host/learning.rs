@@ -16,7 +16,7 @@ use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::runtime::{LearnerTask, ModelRuntime};
 use crate::engine::host::work::Work;
-use crate::event::{Entry, Event, Order, Reason, Refusal, Version};
+use crate::event::{Entry, Event, Judgement, Order, Reason, Refusal, Verdict, Version};
 use crate::learn::Step;
 use crate::store;
 
@@ -157,13 +157,19 @@ impl ModelRuntime {
                 "a label contradicts another source's, which its sender may not supersede",
             );
         }
+        for verdict in &step.verdicts {
+            self.announce(verdict);
+            self.record(Event::Verdict(*verdict));
+        }
         let outcome = match (step.refused, step.version) {
             (Some(what), version) => {
                 // The rewards of silent windows may have made a version due.
                 version
                     .iter()
                     .for_each(|version| drop(self.keep(follower, entry, version)));
-                if let Some(Order::Restore { .. }) = order {
+                let records =
+                    |order: &Order| matches!(order, Order::Restore { .. }) || order.is_of_gate();
+                if order.is_some_and(records) {
                     let position = entry.position;
                     self.record(Event::Refusal(Refusal { position }));
                 }
@@ -189,11 +195,48 @@ impl ModelRuntime {
         }
     }
 
+    /// Logs a decision of the gate: what needs a person as a warning.
+    fn announce(&self, verdict: &Verdict) {
+        let (model, word) = (&self.name, verdict.judgement.word());
+        let Verdict {
+            position,
+            version,
+            labels,
+            evidence,
+            difference,
+            ..
+        } = *verdict;
+        match verdict.judgement {
+            Judgement::Promoted | Judgement::Rejected => {
+                tracing::info!(
+                    model,
+                    position,
+                    version,
+                    labels,
+                    evidence,
+                    difference,
+                    "the contender is {word}"
+                );
+            }
+            Judgement::Rewound | Judgement::Declined | Judgement::Frozen => {
+                tracing::warn!(
+                    model,
+                    position,
+                    version,
+                    labels,
+                    evidence,
+                    difference,
+                    "the candidate is worse than the champion: {word}"
+                );
+            }
+        }
+    }
+
     /// Publishes a version where it has to serve at once, saves and records it.
     fn keep(&self, follower: &mut Follower, entry: &Entry, version: &Version) -> Result<(), Error> {
         if matches!(
             version.reason,
-            Reason::Restore | Reason::Retract | Reason::Adopt
+            Reason::Restore | Reason::Retract | Reason::Adopt | Reason::Rewind
         ) {
             // A restored state, or one without retracted feedback, serves before it is saved.
             self.serving.publish(follower.snapshot());
@@ -210,7 +253,8 @@ impl ModelRuntime {
             }
         });
         // A retraction may start from any of them.
-        if version.reason == Reason::Cadence && !self.retractions.is_under_way() {
+        let is_pruned = matches!(version.reason, Reason::Cadence | Reason::Contender);
+        if is_pruned && !self.retractions.is_under_way() {
             let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
             pruned.unwrap_or_else(|error| {
                 tracing::warn!(model = self.name, %error, "old versions were not removed");

@@ -9,7 +9,7 @@ use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::event::Time;
-use crate::model::Spec;
+use crate::model::{PublishPolicy, Spec};
 
 /// A model of the folder, whether it can be served or not.
 pub struct ServedModel {
@@ -99,11 +99,15 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::UnknownVersion`].
     pub fn snapshot(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
-        let serving = &self.get()?.serving;
-        let served = serving.served();
+        let served = self.get()?.serving.served();
+        // What does not serve gives no answers: they would stand on weights that nothing confirmed.
+        let serves = match served.model.spec.publish.policy {
+            PublishPolicy::Live => "candidate",
+            PublishPolicy::Gated | PublishPolicy::Manual => "champion",
+        };
         match version {
-            "" | "candidate" => Ok(served),
-            "champion" => Ok(serving.champion()),
+            "" => Ok(served),
+            alias if alias == serves => Ok(served),
             number if number.parse() == Ok(served.version) => Ok(served),
             other => Err(Error::UnknownVersion {
                 model: self.name.clone(),

@@ -10,8 +10,8 @@ use crate::engine::error::Error;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
-use crate::engine::host::status::{MemberStatus, State, Status};
-use crate::learn::Fate;
+use crate::engine::host::status::{GateStatus, MemberStatus, State, Status};
+use crate::learn::{Fate, Learner};
 use crate::model::{Device, REVISION, Task, profile};
 use crate::store::segments;
 
@@ -134,6 +134,7 @@ impl Follower {
         status.score = known(served.count, served.mean());
         status.recent_score = known(served.count, evaluation.recent());
         status.no_change_score = known(no_change.count, no_change.mean());
+        status.gate = gate_status(learner);
         let scored = |name: &str| evaluation.members().iter().find(|m| m.name == name);
         status.retention = learner.learned().retention();
         let retained = learner.learned().member_retention();
@@ -152,4 +153,17 @@ impl Follower {
         status.remembered = learner.learned().n_remembered() as u64;
         status.digest = digest.then(|| learner.learned().digest());
     }
+}
+
+/// The evidence about the weights of a learner.
+fn gate_status(learner: &Learner) -> Option<GateStatus> {
+    Some(GateStatus {
+        policy: learner.spec().publish.policy.word(),
+        champion: learner.champion()?,
+        contender: learner.contender(),
+        promotion: learner.promotion_evidence(),
+        decline: learner.decline_evidence()?,
+        frozen: learner.is_frozen(),
+        incidents: learner.incidents().to_vec(),
+    })
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
+use crate::learn::{Evidence, Incident, IncidentState};
 
 /// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Status {
     /// The share of the retention set that is answered right; none of other tasks than
     /// classification, and before any of it was asked.
     pub retention: Option<f64>,
+    /// The evidence about its weights; none under rules without a gate.
+    pub gate: Option<GateStatus>,
     /// The members of a portfolio.
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
@@ -77,6 +80,33 @@ pub struct Status {
     pub digest: Option<[u8; 32]>,
     /// The numeric profile.
     pub profile: String,
+}
+
+/// The evidence about the weights of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateStatus {
+    /// Which weights serve: live, gated or manual.
+    pub policy: &'static str,
+    /// The version of the champion, and the position of its state.
+    pub champion: (u64, u64),
+    /// The same of the contender, where one is tested.
+    pub contender: Option<(u64, u64)>,
+    /// The evidence that the contender is not worse than the champion by the margin.
+    pub promotion: Option<Evidence>,
+    /// The evidence that the candidate is worse than the champion.
+    pub decline: Evidence,
+    /// True while examples are scored and not learned.
+    pub frozen: bool,
+    /// The oldest first.
+    pub incidents: Vec<Incident>,
+}
+
+impl GateStatus {
+    /// Incidents that nobody has closed.
+    pub fn n_open_incidents(&self) -> usize {
+        let open = |one: &&Incident| one.state != IncidentState::Closed;
+        self.incidents.iter().filter(open).count()
+    }
 }
 
 /// One member of a portfolio.

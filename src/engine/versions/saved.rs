@@ -332,15 +332,21 @@ impl Versions {
         self.write(learner, manifest)
     }
 
-    /// Removes the oldest versions that the cadence made, beyond those to be kept.
+    /// Removes the oldest versions that the cadence made, and the oldest contenders, beyond those to
+    /// be kept; champion and contender stay.
     pub(crate) fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
-        self.prune(Reason::Cadence.word(), learner.spec().cadence.keep)
+        let sides = [learner.champion(), learner.contender()];
+        let sides = sides.into_iter().flatten().map(|(version, _)| version);
+        let sides: Vec<u64> = sides.collect();
+        let keep = learner.spec().cadence.keep;
+        self.prune(Reason::Cadence.word(), keep, &sides)?;
+        self.prune(Reason::Contender.word(), keep, &sides)
     }
 
     /// Saves the state from which the next start goes on; it replaces the one before.
     pub(crate) fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
         self.save_unnamed(learner, STOP, chain)?;
-        self.prune(STOP, 1)
+        self.prune(STOP, 1, &[])
     }
 
     /// Saves the state without making it a version, unless one stands there already.
@@ -427,11 +433,13 @@ impl Versions {
         }
     }
 
-    /// Removes the oldest checkpoints of this reason beyond `keep`.
-    fn prune(&self, reason: &str, keep: usize) -> Result<(), store::Error> {
+    /// Removes the oldest checkpoints of this reason beyond `keep`, but for the versions `named`.
+    fn prune(&self, reason: &str, keep: usize, named: &[u64]) -> Result<(), store::Error> {
         let pinned = self.pinned.lock().expect("nothing panics under it");
         let removable = |manifest: &Manifest| {
-            manifest.reason == reason && !pinned.contains_key(&manifest.version)
+            manifest.reason == reason
+                && !pinned.contains_key(&manifest.version)
+                && !named.contains(&manifest.version)
         };
         let mut positions = Vec::new();
         for one in self.checkpoints()? {

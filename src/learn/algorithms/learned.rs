@@ -3,6 +3,7 @@
 //! Invariant: nothing here knows positions, times or versions, and of predictions only what was known
 //! when the newest of them were asked.
 
+pub(crate) mod answers;
 mod rows;
 mod saved;
 
@@ -315,9 +316,8 @@ impl Learned {
 
     /// Takes up what amending rewards needs, where learning began without it.
     fn begin_amending(&mut self, spec: &Spec) {
-        let (n_outputs, n_examples) = (spec.task.n_outputs(), self.n_examples);
         self.newest.get_or_insert(self.target);
-        let begun = || OutputCounts::begun(n_outputs, n_examples);
+        let begun = || OutputCounts::begun(spec.task.n_outputs(), self.n_examples);
         self.counts.get_or_insert_with(begun);
     }
 

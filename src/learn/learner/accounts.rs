@@ -3,6 +3,7 @@
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
 
+use crate::learn::gate::champion::Gate;
 use crate::learn::join::{HeldExamples, PendingPredictions};
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::ledger::Ledger;
@@ -18,6 +19,8 @@ pub(super) struct Accounts {
     pub ledger: Ledger,
     pub sources: Sources,
     pub evaluation: Evaluation,
+    /// None under rules without a gate.
+    pub gate: Option<Gate>,
 }
 
 impl Accounts {
@@ -60,6 +63,7 @@ impl Accounts {
         self.ledger.save(tensors);
         self.sources.save(tensors);
         self.evaluation.save(tensors);
+        self.gate.iter().for_each(|gate| gate.save(tensors));
     }
 
     /// Those of a state at `position`.
@@ -75,6 +79,7 @@ impl Accounts {
             ledger: Ledger::load(tensors)?,
             sources: Sources::load(tensors, position)?,
             evaluation: Evaluation::load(tensors)?,
+            gate: Gate::load(spec, tensors)?,
         })
     }
 }

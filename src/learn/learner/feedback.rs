@@ -19,6 +19,8 @@ pub(super) struct Example<'a> {
     pub source: Option<&'a str>,
     /// The prediction that it was asked by; none of a row that comes with its feedback.
     pub asked: Option<PredictionId>,
+    /// The probability with which the action was chosen that earned a reward.
+    pub propensity: Option<f64>,
 }
 
 impl Example<'_> {
@@ -28,6 +30,7 @@ impl Example<'_> {
             row,
             source: None,
             asked: None,
+            propensity: None,
         }
     }
 }
@@ -50,6 +53,7 @@ impl Learner {
                 let target = self.target_of_row(&feedback.signal, decision.as_ref());
                 let example = Example {
                     source: Some(&feedback.source),
+                    propensity: decision.as_ref().map(|decision| decision.propensity),
                     ..Example::new(batch, 0)
                 };
                 let learn = |target| {
@@ -63,10 +67,15 @@ impl Learner {
         let mut step = self.end(fate);
         step.contradicts = contradicts;
         // Also while an example waits for its update: the encoder has seen the row.
-        step.changed = !matches!(
-            fate,
-            Fate::Duplicate | Fate::Superseded | Fate::Unmatched | Fate::Expired
-        );
+        step.changed = self.serves_what_comes()
+            && !matches!(
+                fate,
+                Fate::Duplicate
+                    | Fate::Superseded
+                    | Fate::Unmatched
+                    | Fate::Expired
+                    | Fate::HeldOut
+            );
         Ok(step)
     }
 
@@ -145,6 +154,10 @@ impl Learner {
     /// Learns one example of a source, or of silence, and says what that means for the event that
     /// brought it.
     pub(super) fn learn(&mut self, example: Example<'_>, target: Target) -> Fate {
+        self.score_sides(example, target);
+        if self.is_frozen() {
+            return Fate::HeldOut;
+        }
         let Example { batch, row, .. } = example;
         let mut scores = Vec::new();
         let encoders = &self.encoders.0;
@@ -173,6 +186,9 @@ impl Learner {
 
     /// Learns that an example turned out to be another one.
     pub(super) fn amend(&mut self, example: Example<'_>, amendment: Amendment) -> Fate {
+        if self.is_frozen() {
+            return Fate::HeldOut;
+        }
         let Example { batch, row, .. } = example;
         let outcome = self.learned.amend(batch, row, amendment, &self.encoders.0);
         match (outcome, example.source) {

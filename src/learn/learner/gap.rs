@@ -70,6 +70,10 @@ impl Learner {
                 }
             }
             Event::Version(version) => drop(self.check(version, lookup)?),
+            Event::Verdict(verdict) => self
+                .stream
+                .verdicts
+                .retain(|derived| derived.position != verdict.position),
             Event::Refusal(refusal) => drop(self.check_refusal(*refusal)?),
             Event::Erasure(erasure) => self.end_erasure(*erasure),
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}

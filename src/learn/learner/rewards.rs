@@ -111,7 +111,12 @@ impl Learner {
         prediction: &Prediction,
     ) -> Option<Fate> {
         let row = waiting.row as usize;
-        let Outputs::Actions { chosen, .. } = &prediction.outputs else {
+        let Outputs::Actions {
+            chosen,
+            propensities,
+            ..
+        } = &prediction.outputs
+        else {
             return Some(Fate::Unmatched);
         };
         let action = chosen[row];
@@ -128,6 +133,7 @@ impl Learner {
         }
         let example = Example {
             source: Some(source),
+            propensity: Some(f64::from(propensities[row])),
             ..Example::new(&prediction.batch, row)
         };
         if self.spec.revision < 2 {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a restore and a retraction leave it as it is, but for the version that they make.
 
-use crate::event::{Reason, Refusal, Time, Version};
+use crate::event::{Judgement, Reason, Refusal, Time, Verdict, Version};
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::places::Places;
 use crate::learn::versions::newest::Newest;
@@ -24,6 +24,10 @@ pub(super) struct Stream {
     pub places: Places,
     /// Versions made whose records have not come yet.
     pub unrecorded: Vec<Version>,
+    /// Decisions of the gate whose records have not come yet.
+    pub verdicts: Vec<Verdict>,
+    /// Up to here, records of verdicts are of a history that was not derived: it is erased.
+    pub unknown_until: u64,
     /// Orders refused whose records have not come yet.
     pub refusals: Vec<Refusal>,
     /// Orders to erase whose content is not known to be overwritten yet, by position.
@@ -51,6 +55,10 @@ impl Stream {
         let refusals = self.refusals.iter().map(|refusal| refusal.position);
         put_positions(tensors, "refusals", refusals.collect());
         put_positions(tensors, "erasures", self.erasures.clone());
+        save_verdicts(&self.verdicts, tensors);
+        if self.unknown_until > 0 {
+            put_positions(tensors, "unknown_until", vec![self.unknown_until]);
+        }
         self.newest.save(tensors);
         self.tainted.save(tensors);
         self.revised_tallies.save(tensors);
@@ -71,6 +79,11 @@ impl Stream {
             unrecorded: load_unrecorded(tensors)?,
             refusals: refusals.map(|position| Refusal { position }).collect(),
             erasures: take_positions(tensors, "erasures")?,
+            verdicts: load_verdicts(tensors)?,
+            unknown_until: take_positions(tensors, "unknown_until")?
+                .first()
+                .copied()
+                .unwrap_or(0),
             newest,
             tainted,
             revised_tallies,
@@ -96,6 +109,49 @@ fn take_positions(tensors: &mut Tensors, name: &str) -> Result<Vec<u64>, weights
     } else {
         Ok(Vec::new())
     }
+}
+
+/// U64 `verdicts` `[n, 4]` and F64 `verdicts.evidence` `[n, 2]`; most states have none.
+fn save_verdicts(verdicts: &[Verdict], tensors: &mut Tensors) {
+    if verdicts.is_empty() {
+        return;
+    }
+    let numbers = verdicts.iter().flat_map(|one| {
+        let judgement = one.judgement as u64;
+        [one.position, judgement, one.version, one.labels]
+    });
+    let evidence = verdicts
+        .iter()
+        .flat_map(|one| [one.evidence, one.difference]);
+    tensors.put_u64("verdicts", &[verdicts.len(), 4], numbers.collect());
+    tensors.put_f64(
+        "verdicts.evidence",
+        &[verdicts.len(), 2],
+        evidence.collect(),
+    );
+}
+
+fn load_verdicts(tensors: &mut Tensors) -> Result<Vec<Verdict>, weights::Error> {
+    if !tensors.0.contains_key("verdicts") {
+        return Ok(Vec::new());
+    }
+    let numbers = tensors.take_u64("verdicts", &[None, Some(4)])?;
+    let n_verdicts = Some(numbers.len() / 4);
+    let evidence = tensors.take_f64("verdicts.evidence", &[n_verdicts, Some(2)])?;
+    let verdict = |(numbers, evidence): (&[u64], &[f64])| {
+        let judgement = Judgement::ALL.get(numbers[1] as usize).copied();
+        let wrong = || weights::Error::value("verdicts", format!("judgement {}", numbers[1]));
+        Ok(Verdict {
+            position: numbers[0],
+            judgement: judgement.ok_or_else(wrong)?,
+            version: numbers[2],
+            labels: numbers[3],
+            evidence: evidence[0],
+            difference: evidence[1],
+        })
+    };
+    let rows = numbers.chunks_exact(4).zip(evidence.chunks_exact(2));
+    rows.map(verdict).collect()
 }
 
 /// The records of versions. Earlier programs saved the tree of all, and every one that is tainted.

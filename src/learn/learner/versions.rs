@@ -45,6 +45,14 @@ impl Learner {
             }
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
+            Order::Promote { .. }
+            | Order::Freeze
+            | Order::Resume
+            | Order::Acknowledge { .. }
+            | Order::Close { .. } => {
+                let by = (&command.actor[..], &command.note[..]);
+                Ok(self.carry_out_of_gate(&command.order, by))
+            }
         }
     }
 
@@ -88,9 +96,24 @@ impl Learner {
                 None => HeldExamples::load(&mut world, described.revision, n_examples)
                     .map_err(refuse)?,
             });
-            self.credit_silence();
         } else {
             then.held = None;
+        }
+        self.bring_back(learned, then);
+        self.stream.version = version;
+        let made = self.make(Reason::Restore);
+        self.crown();
+        Ok(Step {
+            changed: true,
+            version: made,
+            ..Step::default()
+        })
+    }
+
+    /// Puts an earlier learned state in place of the present one, with the tallies of then.
+    pub(super) fn bring_back(&mut self, learned: Learned, then: Tallies) {
+        if then.held.is_some() {
+            self.credit_silence();
         }
         self.accounts.restore(then);
         let before = std::mem::replace(&mut self.learned, learned);
@@ -101,12 +124,6 @@ impl Learner {
             self.accounts.evaluation.rename(place);
         }
         self.note_renamed(before.names());
-        self.stream.version = version;
-        Ok(Step {
-            changed: true,
-            version: self.make(Reason::Restore),
-            ..Step::default()
-        })
     }
 
     /// Takes over what another history has led to. The stream goes on: position, time, the numbers of
@@ -120,6 +137,9 @@ impl Learner {
         let refusals = self.stream.refusals.iter();
         let refused: Vec<u64> = refusals.map(|refusal| refusal.position).collect();
         let unknown_from = self.gap.take().map(|gap| gap.first);
+        if unknown_from.is_some() {
+            self.stream.unknown_until = self.stream.position;
+        }
         let found = lookup.counterfactual(order, self.stream.position, &refused, unknown_from);
         let mut other = found.map_err(|what| self.missing(what))?;
         if let Order::Adopt(_) = order {
@@ -143,9 +163,15 @@ impl Learner {
         other
             .comparison
             .bring(known, successor, tainted, revised_tallies);
+        let version = self.make(reason);
+        if let Some(gate) = &mut self.accounts.gate {
+            // Under another description version 1 is another state.
+            let kept = (reason == Reason::Retract).then_some(1);
+            gate.number(self.stream.version, kept);
+        }
         Ok(Step {
             changed: true,
-            version: self.make(reason),
+            version,
             excluded: other.excluded,
             ..Step::default()
         })

@@ -66,11 +66,17 @@ impl Learner {
         let prediction = self.fetch(waiting.position, lookup)?;
         let held = Held::new(reward, self.learned.next_number());
         let mut fate = None;
-        if let Outputs::Actions { chosen, .. } = &prediction.outputs {
+        if let Outputs::Actions {
+            chosen,
+            propensities,
+            ..
+        } = &prediction.outputs
+        {
             let action = chosen[row];
             let target = Target::Reward { action, reward };
             self.judge(&prediction, row, target);
             let example = Example {
+                propensity: Some(f64::from(propensities[row])),
                 ..Example::new(&prediction.batch, row)
             };
             fate = Some(self.learn(example, target));
@@ -104,7 +110,7 @@ impl Learner {
         let n_waiting = self.accounts.pending.len() + prediction.ids.len();
         let n_oldest = n_waiting.saturating_sub(self.spec.waiting_max);
         let due = self.accounts.pending.due_among(n_oldest, self.stream.time);
-        let changed = !due.is_empty();
+        let changed = !due.is_empty() && self.serves_what_comes();
         for id in due {
             self.close_if_due(id, lookup)?;
         }

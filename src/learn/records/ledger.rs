@@ -30,11 +30,13 @@ pub enum Fate {
     Undone,
     /// Taken back for good: the learner is one that never saw it.
     Retracted,
+    /// Scored and not learned, while the model was frozen.
+    HeldOut,
 }
 
 impl Fate {
     /// Every fate, in the order in which they are counted.
-    pub const ALL: [Fate; 10] = [
+    pub const ALL: [Fate; 11] = [
         Fate::Applied,
         Fate::Pending,
         Fate::Duplicate,
@@ -45,6 +47,7 @@ impl Fate {
         Fate::Quarantined,
         Fate::Undone,
         Fate::Retracted,
+        Fate::HeldOut,
     ];
 
     /// The word for it.
@@ -60,6 +63,7 @@ impl Fate {
             Fate::Quarantined => "quarantined",
             Fate::Undone => "undone",
             Fate::Retracted => "retracted",
+            Fate::HeldOut => "held_out",
         }
     }
 }
@@ -134,7 +138,12 @@ impl Ledger {
     }
 
     pub(crate) fn save(&self, tensors: &mut Tensors) {
-        tensors.put_u64("fates", &[self.counts.len()], self.counts.to_vec());
+        // A state without the newest fate is saved as earlier programs saved it.
+        let n_fates = match self.count(Fate::HeldOut) {
+            0 => self.counts.len() - 1,
+            _ => self.counts.len(),
+        };
+        tensors.put_u64("fates", &[n_fates], self.counts[..n_fates].to_vec());
         let parts = vec![self.n_replaced, self.n_contradictions];
         if parts != [0, 0] {
             tensors.put_u64("fates.parts", &[2], parts);

@@ -21,7 +21,12 @@ impl Newest {
 
     /// The position of the newest order that has brought other learning back; 0 before the first.
     pub(crate) fn renamed(&self) -> u64 {
-        let brought = [Reason::Restore, Reason::Retract, Reason::Adopt];
+        let brought = [
+            Reason::Restore,
+            Reason::Retract,
+            Reason::Adopt,
+            Reason::Rewind,
+        ];
         let positions = brought.map(|reason| self.positions[reason as usize]);
         positions.into_iter().max().unwrap_or(0)
     }
@@ -36,14 +41,28 @@ impl Newest {
     }
 
     pub(crate) fn save(&self, tensors: &mut Tensors) {
-        let positions = self.positions.to_vec();
+        // A state that the gate made no version of is saved as earlier programs saved it.
+        let [.., contender, rewind] = self.positions;
+        let n_reasons = match (contender, rewind) {
+            (0, 0) => self.positions.len() - 2,
+            _ => self.positions.len(),
+        };
+        let positions = self.positions[..n_reasons].to_vec();
         tensors.put_u64("newest", &[positions.len()], positions);
     }
 
     pub(crate) fn load(tensors: &mut Tensors) -> Result<Newest, Error> {
         let mut newest = Newest::default();
-        let positions = tensors.take_u64("newest", &[Some(newest.positions.len())])?;
-        newest.positions.copy_from_slice(&positions);
+        let positions = tensors.take_u64("newest", &[None])?;
+        // Reasons that came into the program since then have made no version yet.
+        let known = newest.positions.get_mut(..positions.len());
+        let known = known.ok_or_else(|| {
+            Error::value(
+                "newest",
+                format!("{} reasons for versions", positions.len()),
+            )
+        })?;
+        known.copy_from_slice(&positions);
         Ok(newest)
     }
 
@@ -101,6 +120,6 @@ mod tests {
         ];
         assert_eq!(Newest::of_tree(tree.as_flattened()), Ok(newest));
         assert!(Newest::of_tree(&[3, 3, 9, 0]).is_err(), "of itself");
-        assert!(Newest::of_tree(&[3, 2, 9, 6]).is_err(), "for no reason");
+        assert!(Newest::of_tree(&[3, 2, 9, 8]).is_err(), "for no reason");
     }
 }

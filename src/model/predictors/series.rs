@@ -109,6 +109,13 @@ impl Series {
         }
     }
 
+    /// Takes over the values of another state of the same series, and keeps its own weights.
+    pub(crate) fn see(&mut self, newer: &Series) {
+        self.blocks.clone_from(&newer.blocks);
+        self.n_series = newer.n_series;
+        self.n_learned = newer.n_learned;
+    }
+
     /// How many features each regression sees.
     pub(crate) fn n_features(&self) -> [usize; REGRESSIONS] {
         [1 + N_PAST, self.inputs.n_features() + N_PAST]

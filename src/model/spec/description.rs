@@ -9,6 +9,7 @@ use super::learning::{Costs, Gradient, LearnerKind, Memory};
 use super::limits::{Cadence, JournalLimits};
 use super::output::Datatype;
 use super::policy::Policy;
+use super::publish::Publish;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
 use super::rows::RowFormat;
@@ -39,6 +40,8 @@ pub struct Spec {
     pub rewards: Rewards,
     /// Predictions that wait for feedback at a time; the oldest expires.
     pub waiting_max: usize,
+    /// Which weights serve.
+    pub publish: Publish,
     /// When versions are made.
     pub cadence: Cadence,
     /// The device of encoders and served networks.
@@ -120,6 +123,13 @@ impl Spec {
     /// Whether memories store rows raw: from the third revision of the rules on.
     pub(crate) fn stores_raw_rows(&self) -> bool {
         self.revision >= RETAINS
+    }
+
+    /// Whether evidence decides which weights serve: from the third revision of the rules on. Not where
+    /// silence earns a reward: an entry that is retracted later closes windows too, so that the ends of
+    /// entries, where decisions fall, would show in what is learned.
+    pub fn has_gate(&self) -> bool {
+        self.revision >= RETAINS && self.rewards.default.is_none()
     }
 
     /// Whether an input is filtered as an image.

@@ -23,16 +23,6 @@ pub enum Error {
         /// The values that the key accepts.
         allowed: String,
     },
-    /// A value that a later build will take.
-    #[error("{key} = {value}: not available yet; {instead}")]
-    NotAvailable {
-        /// The key, with its table.
-        key: String,
-        /// As written.
-        value: String,
-        /// The alternative today.
-        instead: String,
-    },
     /// A change that the learned state cannot follow.
     #[error(
         "a change of {0} needs another shape of state: change it back, or describe a new model"
@@ -53,15 +43,6 @@ impl Error {
                 key: rename(key),
                 value,
                 allowed,
-            },
-            Error::NotAvailable {
-                key,
-                value,
-                instead,
-            } => Error::NotAvailable {
-                key: rename(key),
-                value,
-                instead,
             },
             other => other,
         }

@@ -6,6 +6,7 @@
 
 mod journal;
 mod key;
+mod publish;
 mod rows;
 mod table;
 #[cfg(test)]

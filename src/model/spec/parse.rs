@@ -8,6 +8,7 @@ pub(super) mod named;
 mod ordered;
 mod output;
 mod pins;
+mod publish;
 mod raw;
 mod rewards;
 mod series;
@@ -31,9 +32,10 @@ use journal::{apply, journal};
 use learner::{learner, memory};
 use named::{Named, device, named, pin};
 use ordered::{carry, order};
-use raw::{Raw, RawPublish, raw};
+use publish::publish;
+use raw::{Raw, raw};
 use rewards::{policy, rewards};
-use values::{count, count_or, not_here, refused, unavailable, unknown, value, word};
+use values::{count, count_or, not_here, refused, unknown, value};
 
 impl Spec {
     /// Reads and checks a model.toml; without a stated revision it is of the newest one.
@@ -97,7 +99,6 @@ impl Spec {
 /// The description, under the revision `absent` where it states none.
 fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let raw = raw(text)?;
-    publish(&raw.publish)?;
     let inputs = inputs(&raw.input, &raw.pinned)?;
     let network = raw.network.as_ref();
     let learner = learner(&raw.learner, network, &raw.pinned)?;
@@ -120,6 +121,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         memory: memory(&raw.memory, &raw.learner)?,
         policy,
         rewards: rewards(&raw.task, &raw.feedback, revision)?,
+        publish: publish(&raw.publish, revision, raw.feedback.default_reward)?,
         waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
         cadence: Cadence {
             examples: count("versions.every_examples", raw.versions.every_examples)?,
@@ -202,14 +204,6 @@ fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
     rows.header = rows.header.filter(|has_header| !has_header);
     rows.percent = rows.percent.filter(|word| word != "points");
     Ok(rows)
-}
-
-fn publish(publish: &RawPublish) -> Result<(), Error> {
-    match word("publish.policy", publish.policy.as_deref()) {
-        "live" => Ok(()),
-        later @ ("gated" | "manual") => Err(unavailable("publish.policy", later, "take \"live\"")),
-        other => Err(unknown("publish.policy", other)),
-    }
 }
 
 #[cfg(test)]
@@ -323,10 +317,21 @@ mod tests {
             "memory.replay = 3: only learner.kind = \"gradient\" has it",
         );
         check(
-            "[publish]\npolicy = \"gated\"\n",
-            "not available yet; take \"live\"",
+            "[publish]\npolicy = \"gated\"\n[rules]\nrevision = 2\n",
+            "publish.policy = \"gated\": it needs rules.revision = 3",
         );
-        check("[publish]\npolicy = \"dead\"\n", "expected \"live\"");
+        check(
+            "[publish]\npolicy = \"dead\"\n",
+            "expected \"live\", \"gated\" or \"manual\"",
+        );
+        check(
+            "[publish]\nmargin = 0.7\n",
+            "publish.margin = 0.7: expected a number from 0 to 0.5",
+        );
+        check(
+            "[publish]\nalpha = 0\n",
+            "publish.alpha = 0: expected a number larger than 0, at most 0.5",
+        );
         check(
             "[feedback]\nwindow_s = 0\n",
             "feedback.window_s = 0: expected a whole number of seconds from 1 to",

@@ -6,7 +6,10 @@ use prost_types::Timestamp;
 
 use crate::engine::{self, Manifest, State};
 use crate::event::Time;
-use crate::proto::perennial::v1::{BoundStatus, Limits, MemberStatus, ModelStatus, Version};
+use crate::proto::perennial::v1::{
+    BoundStatus, Evidence, GateStatus, Incident, Limits, MemberStatus, ModelStatus, Suspect,
+    Version,
+};
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
 pub fn version(manifest: Manifest, damage: Option<String>, served: Option<u64>) -> Version {
@@ -86,6 +89,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         no_change_score: status.no_change_score,
         retention: status.retention,
         members: status.members.into_iter().map(member).collect(),
+        gate: status.gate.map(gate),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         waiting: status.waiting,
         unjournaled: status.unjournaled,
@@ -104,5 +108,46 @@ fn member(member: engine::MemberStatus) -> MemberStatus {
         examples: member.examples,
         sum: member.sum,
         retention: member.retention,
+    }
+}
+
+fn gate(gate: engine::GateStatus) -> GateStatus {
+    let (contender, contender_position) = gate.contender.unwrap_or_default();
+    GateStatus {
+        open_incidents: gate.n_open_incidents() as u64,
+        policy: gate.policy.to_owned(),
+        champion: gate.champion.0,
+        champion_position: gate.champion.1,
+        contender,
+        contender_position,
+        promotion: gate.promotion.map(evidence),
+        decline: Some(evidence(gate.decline)),
+        frozen: gate.frozen,
+    }
+}
+
+fn evidence(evidence: engine::Evidence) -> Evidence {
+    Evidence {
+        labels: evidence.labels,
+        wealth: evidence.wealth,
+        needed: evidence.needed,
+        difference: evidence.difference,
+    }
+}
+
+/// One incident.
+pub(in crate::server) fn incident(incident: engine::Incident) -> Incident {
+    let suspects = incident.suspects.into_iter();
+    let suspects = suspects.map(|(source, share)| Suspect { source, share });
+    Incident {
+        incident: incident.position,
+        kind: incident.kind.word().to_owned(),
+        version: incident.version,
+        since: incident.since,
+        evidence: Some(evidence(incident.evidence)),
+        suspects: suspects.collect(),
+        state: incident.state.word().to_owned(),
+        actor: incident.actor,
+        note: incident.note,
     }
 }

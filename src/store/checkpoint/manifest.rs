@@ -12,13 +12,15 @@ use crate::store::error::Malformed;
 /// The newest format; the first one has no `erased_by`, and is written where that is 0.
 const FORMAT: u32 = 2;
 
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 10] = [
     "initial",
     "checkpoint",
     "cadence",
     "restore",
     "retract",
     "adopt",
+    "contender",
+    "rewind",
     STOP,
     RETAIN,
 ];

@@ -11,8 +11,8 @@ use super::kinds::{are_single, newest_format};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Batch, Column, Command, Decision, Description, Disposal, Duplicate, Erasure, Event, Feedback,
-    Order, Outputs, Prediction, PredictionId, Reason, Refusal, Retraction, Selector, Signal,
-    Subject, Time, Version,
+    Judgement, Order, Outputs, Prediction, PredictionId, Reason, Refusal, Retraction, Selector,
+    Signal, Subject, Time, Verdict, Version,
 };
 use crate::store::error::Malformed;
 
@@ -22,7 +22,7 @@ use crate::store::error::Malformed;
 /// [`Malformed`]: an unknown kind or format version (a newer program wrote it), or bytes that
 /// [`encode`](super::encode()) never writes.
 pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
-    if !matches!(kind, 1..=6 | 16 | 20 | 21) {
+    if !matches!(kind, 1..=6 | 16 | 17 | 20 | 21) {
         return Err(Malformed(format!(
             "unknown kind {kind}; a newer version of the program wrote it"
         )));
@@ -43,9 +43,10 @@ pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malf
             feedback_id: rest.text()?,
             first_position: rest.u64()?,
         }),
-        5 => Event::Command(command(&mut rest)?),
+        5 => Event::Command(command(&mut rest, format)?),
         6 => Event::Tick(Time(rest.u64()? as i64)),
         16 => Event::Version(version(&mut rest, format)?),
+        17 => Event::Verdict(verdict(&mut rest)?),
         20 => Event::Refusal(Refusal {
             position: rest.u64()?,
         }),
@@ -258,7 +259,7 @@ fn tags(rest: &mut Rest) -> Result<BTreeMap<String, String>, Malformed> {
     Ok(tags)
 }
 
-fn command(rest: &mut Rest) -> Result<Command, Malformed> {
+fn command(rest: &mut Rest, format: u8) -> Result<Command, Malformed> {
     let order = match rest.u8()? {
         1 => Order::Checkpoint,
         2 => Order::EarlierRestore {
@@ -271,6 +272,18 @@ fn command(rest: &mut Rest) -> Result<Command, Malformed> {
         },
         6 => Order::Retract(retraction(rest, Disposal::Erase)?),
         7 => Order::Erase(selector(rest)?),
+        8 if format >= 2 => Order::Promote {
+            version: rest.u64()?,
+            digest: rest.array()?,
+        },
+        9 if format >= 2 => Order::Freeze,
+        10 if format >= 2 => Order::Resume,
+        11 if format >= 2 => Order::Acknowledge {
+            incident: rest.u64()?,
+        },
+        12 if format >= 2 => Order::Close {
+            incident: rest.u64()?,
+        },
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {
@@ -314,13 +327,38 @@ fn version(rest: &mut Rest, format: u8) -> Result<Version, Malformed> {
             4 => Reason::Restore,
             5 => Reason::Retract,
             6 => Reason::Adopt,
+            7 if format >= 3 => Reason::Contender,
+            8 if format >= 3 => Reason::Rewind,
             tag => return Err(unknown("reason", tag)),
         },
         digest: rest.array()?,
         tallies: match format {
             1 => None,
-            _ => Some(rest.array()?),
+            2 => Some(rest.array()?),
+            _ => match rest.u8()? {
+                0 => None,
+                1 => Some(rest.array()?),
+                tag => return Err(unknown("tallies", tag)),
+            },
         },
+    })
+}
+
+fn verdict(rest: &mut Rest) -> Result<Verdict, Malformed> {
+    Ok(Verdict {
+        position: rest.u64()?,
+        judgement: match rest.u8()? {
+            1 => Judgement::Promoted,
+            2 => Judgement::Rejected,
+            3 => Judgement::Rewound,
+            4 => Judgement::Declined,
+            5 => Judgement::Frozen,
+            tag => return Err(unknown("judgement", tag)),
+        },
+        version: rest.u64()?,
+        labels: rest.u64()?,
+        evidence: rest.f64()?,
+        difference: rest.f64()?,
     })
 }
 
@@ -427,7 +465,7 @@ mod tests {
             assert!(error.0.starts_with(message), "{error}");
         };
         check(7, 1, "unknown kind 7;");
-        check(17, 1, "unknown kind 17;");
+        check(18, 1, "unknown kind 18;");
         check(0, 1, "unknown kind 0;");
         check(3, 2, "kind 3 has format version 2, expected at most 1;");
         check(2, 5, "kind 2 has format version 5, expected at most 4;");

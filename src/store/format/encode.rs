@@ -3,11 +3,11 @@
 //! Invariant: the same event always makes the same bytes; an event that could not be read back
 //! is refused.
 
-use super::kinds::{are_single, format_of_prediction};
+use super::kinds::{are_single, format_of_prediction, format_of_version};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
-    Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Order, Outputs,
-    Prediction, Reason, Selector, Signal, Subject, Version,
+    Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Judgement, Order,
+    Outputs, Prediction, Reason, Selector, Signal, Subject, Verdict, Version,
 };
 use crate::store::error::Malformed;
 
@@ -29,6 +29,10 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> 
         }
         Event::Version(version) => {
             put_version(out, version);
+            Ok(())
+        }
+        Event::Verdict(verdict) => {
+            put_verdict(out, verdict);
             Ok(())
         }
         Event::Refusal(refusal) => {
@@ -252,6 +256,21 @@ fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
             out.push(4);
             put_description(out, description)?;
         }
+        Order::Promote { version, digest } => {
+            out.push(8);
+            put_u64(out, *version);
+            out.extend_from_slice(digest);
+        }
+        Order::Freeze => out.push(9),
+        Order::Resume => out.push(10),
+        Order::Acknowledge { incident } => {
+            out.push(11);
+            put_u64(out, *incident);
+        }
+        Order::Close { incident } => {
+            out.push(12);
+            put_u64(out, *incident);
+        }
     }
     put_text(out, &command.actor)?;
     put_text(out, &command.note)
@@ -297,9 +316,29 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
         Reason::Restore => 4,
         Reason::Retract => 5,
         Reason::Adopt => 6,
+        Reason::Contender => 7,
+        Reason::Rewind => 8,
     });
     out.extend_from_slice(&version.digest);
+    if format_of_version(version) > 2 {
+        out.push(u8::from(version.tallies.is_some()));
+    }
     out.extend(version.tallies.iter().flatten());
+}
+
+fn put_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
+    put_u64(out, verdict.position);
+    out.push(match verdict.judgement {
+        Judgement::Promoted => 1,
+        Judgement::Rejected => 2,
+        Judgement::Rewound => 3,
+        Judgement::Declined => 4,
+        Judgement::Frozen => 5,
+    });
+    put_u64(out, verdict.version);
+    put_u64(out, verdict.labels);
+    put_f64(out, verdict.evidence);
+    put_f64(out, verdict.difference);
 }
 
 fn put_u64(out: &mut Vec<u8>, value: u64) {

@@ -2,13 +2,14 @@
 //!
 //! Invariant: a number that a released version wrote is never given to another kind.
 
-use crate::event::{Event, Kind, Outputs, Prediction, is_single};
+use crate::event::{Event, Kind, Outputs, Prediction, Reason, Version, is_single};
 
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
         2 => 4,
-        16 => 2,
+        16 => 3,
+        5 => 2,
         _ => 1,
     }
 }
@@ -17,7 +18,8 @@ pub(super) fn newest_format(kind: u8) -> u8 {
 pub(in crate::store) fn format(event: &Event) -> u8 {
     match event {
         Event::Prediction(prediction) => format_of_prediction(prediction),
-        Event::Version(version) if version.tallies.is_some() => 2,
+        Event::Command(command) if command.order.is_of_gate() => 2,
+        Event::Version(version) => format_of_version(version),
         _ => 1,
     }
 }
@@ -38,6 +40,15 @@ pub(super) fn are_single(values: &[f64]) -> bool {
     values.iter().all(|value| is_single(*value))
 }
 
+/// The same of a version: 2 has the digest of its tallies, 3 may be made by the gate.
+pub(super) fn format_of_version(version: &Version) -> u8 {
+    match version.reason {
+        Reason::Contender | Reason::Rewind => 3,
+        _ if version.tallies.is_some() => 2,
+        _ => 1,
+    }
+}
+
 /// The number of an event's kind.
 pub(in crate::store) fn kind(event: &Event) -> u8 {
     match event {
@@ -48,6 +59,7 @@ pub(in crate::store) fn kind(event: &Event) -> u8 {
         Event::Command(_) => 5,
         Event::Tick(_) => 6,
         Event::Version(_) => 16,
+        Event::Verdict(_) => 17,
         Event::Refusal(_) => 20,
         Event::Erasure(_) => 21,
         Event::Erased(Kind::Prediction) => 2,

@@ -326,6 +326,31 @@ fn records() -> Vec<Sample> {
              cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
         ),
         (
+            Event::Version(Version {
+                version: 2,
+                parent: 1,
+                position: 9,
+                reason: Reason::Rewind,
+                digest: [0xab; 32],
+                tallies: Some([0xcd; 32]),
+            }),
+            "0200000000000000 0100000000000000 0900000000000000 08 \
+             abababababababababababababababab abababababababababababababababab \
+             01 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+        ),
+        (
+            Event::Verdict(Verdict {
+                position: 258,
+                judgement: Judgement::Rewound,
+                version: 2,
+                labels: 400,
+                evidence: 1.0,
+                difference: -0.5,
+            }),
+            "0201000000000000 03 0200000000000000 9001000000000000 \
+             000000000000f03f 000000000000e0bf",
+        ),
+        (
             Event::Refusal(Refusal { position: 258 }),
             "0201000000000000",
         ),
@@ -395,6 +420,11 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
             })
         }),
         selector().prop_map(Order::Erase),
+        any::<(u64, [u8; 32])>().prop_map(|(version, digest)| Order::Promote { version, digest }),
+        Just(Order::Freeze),
+        Just(Order::Resume),
+        any::<u64>().prop_map(|incident| Order::Acknowledge { incident }),
+        any::<u64>().prop_map(|incident| Order::Close { incident }),
         texts().prop_map(|(toml, build, profile)| {
             Order::Adopt(Description {
                 toml,
@@ -413,6 +443,7 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         command,
         any::<i64>().prop_map(|until| Event::Tick(Time(until))),
         versions(),
+        verdicts(),
         any::<u64>().prop_map(|position| Event::Refusal(Refusal { position })),
         any::<(u64, u64)>()
             .prop_map(|(position, entries)| Event::Erasure(Erasure { position, entries })),
@@ -519,6 +550,22 @@ fn feedback() -> impl Strategy<Value = Event> {
                 })
             },
         )
+}
+
+fn verdicts() -> impl Strategy<Value = Event> {
+    let judgement = prop::sample::select(Judgement::ALL.to_vec());
+    (any::<[u64; 3]>(), judgement, f64_bits(), f64_bits()).prop_map(
+        |([position, version, labels], judgement, evidence, difference)| {
+            Event::Verdict(Verdict {
+                position,
+                judgement,
+                version,
+                labels,
+                evidence,
+                difference,
+            })
+        },
+    )
 }
 
 fn versions() -> impl Strategy<Value = Event> {

@@ -29,7 +29,11 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
         &["amend", "linear_members", "saved", "weighing"],
     ),
     ("learn::algorithms::gradient", "GradientLearner", &["amend"]),
-    ("learn::algorithms::learned", "Learned", &["rows", "saved"]),
+    (
+        "learn::algorithms::learned",
+        "Learned",
+        &["answers", "rows", "saved"],
+    ),
     ("learn::join", "PendingPredictions", &["saved"]),
     (
         "learn::learner",
@@ -38,6 +42,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
             "counterfactual",
             "feedback",
             "gap",
+            "gate",
             "labels",
             "relabel",
             "rewards",

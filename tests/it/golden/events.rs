@@ -28,6 +28,7 @@ names!(kind, KINDS, Event, {
     Event::Command(_) => "command",
     Event::Tick(_) => "tick",
     Event::Version(_) => "version",
+    Event::Verdict(_) => "verdict",
     Event::Refusal(_) => "refusal",
     Event::Erasure(_) => "erasure",
     Event::Erased(Kind::Prediction) => "erased prediction",
@@ -70,6 +71,11 @@ names!(order, ORDERS, Order, {
     Order::Retract(Retraction { selector: Selector::FeedbackId(_), .. }) => "retract event",
     Order::Retract(Retraction { selector: Selector::Accepted { .. }, .. }) => "retract stretch",
     Order::Adopt(_) => "adopt",
+    Order::Promote { .. } => "promote",
+    Order::Freeze => "freeze",
+    Order::Resume => "resume",
+    Order::Acknowledge { .. } => "acknowledge",
+    Order::Close { .. } => "close",
 });
 names!(reason, REASONS, Reason, {
     Reason::Initial => "initial",
@@ -78,11 +84,23 @@ names!(reason, REASONS, Reason, {
     Reason::Restore => "by restore",
     Reason::Retract => "by retract",
     Reason::Adopt => "by adopt",
+    Reason::Contender => "by contender",
+    Reason::Rewind => "by rewind",
+});
+
+names!(judgement, JUDGEMENTS, Judgement, {
+    Judgement::Promoted => "promoted",
+    Judgement::Rejected => "rejected",
+    Judgement::Rewound => "rewound",
+    Judgement::Declined => "declined",
+    Judgement::Frozen => "frozen",
 });
 
 /// The names of all that there is.
 pub(super) fn all_names() -> BTreeSet<&'static str> {
-    let all = [KINDS, OUTPUTS, COLUMNS, SUBJECTS, SIGNALS, ORDERS, REASONS];
+    let all = [
+        KINDS, OUTPUTS, COLUMNS, SUBJECTS, SIGNALS, ORDERS, REASONS, JUDGEMENTS,
+    ];
     all.into_iter().flatten().copied().collect()
 }
 
@@ -99,6 +117,7 @@ pub(super) fn names(event: &Event) -> Vec<&'static str> {
         }
         Event::Command(command) => names.push(order(&command.order)),
         Event::Version(version) => names.push(reason(&version.reason)),
+        Event::Verdict(verdict) => names.push(judgement(&verdict.judgement)),
         Event::Description(_)
         | Event::Duplicate(_)
         | Event::Tick(_)
@@ -145,7 +164,7 @@ pub(super) fn samples() -> Vec<Event> {
         })
     }));
     all.push(Event::Tick(Time(-258)));
-    all.extend(Reason::ALL.map(version));
+    all.extend(Reason::ALL[..6].iter().copied().map(version));
     all
 }
 
@@ -203,6 +222,41 @@ pub(super) fn wide() -> Event {
         version: 1,
         position: 1,
     })
+}
+
+/// The orders about evidence and incidents, the decisions of the gate, and the versions that it makes.
+pub(super) fn judged() -> Vec<Event> {
+    let orders = [
+        Order::Promote {
+            version: 7,
+            digest: [0xab; 32],
+        },
+        Order::Freeze,
+        Order::Resume,
+        Order::Acknowledge { incident: 258 },
+        Order::Close { incident: 258 },
+    ];
+    let mut all: Vec<Event> = orders
+        .map(|order| {
+            Event::Command(Command {
+                order,
+                actor: "ops".to_owned(),
+                note: "weil es so ist: ä".to_owned(),
+            })
+        })
+        .into();
+    all.extend(Judgement::ALL.map(|judgement| {
+        Event::Verdict(Verdict {
+            position: 258,
+            judgement,
+            version: 7,
+            labels: 400,
+            evidence: 101.5,
+            difference: -0.25,
+        })
+    }));
+    all.extend([Reason::Contender, Reason::Rewind].map(version));
+    all
 }
 
 /// Orders that say what becomes of them, and what is recorded of that.

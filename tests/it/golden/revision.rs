@@ -120,7 +120,8 @@ fn outcome(model: &ServedModel) -> Outcome {
     assert_eq!(model.status(false).state, State::Ready, "{}", model.name());
     Outcome {
         digest: hex(&digest(model)),
-        fates: format!("{:?}", model.status(false).fates),
+        // A fate that came since, and that no earlier revision has.
+        fates: format!("{:?}", model.status(false).fates).replace("\"held_out\": 0, ", ""),
     }
 }
 

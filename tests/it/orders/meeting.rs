@@ -32,16 +32,19 @@ pub(super) enum Asks {
     /// Of a source that was retracted before.
     Erase,
     Adopt,
+    /// Of the contender, where one is tested.
+    Promote,
 }
 
 impl Asks {
-    pub(super) const ALL: [Asks; 6] = [
+    pub(super) const ALL: [Asks; 7] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
         Asks::RetractAndErase,
         Asks::Erase,
         Asks::Adopt,
+        Asks::Promote,
     ];
 
     /// Whether this is what it asks for.
@@ -50,7 +53,8 @@ impl Asks {
             (Asks::Checkpoint, Order::Checkpoint)
             | (Asks::Restore, Order::Restore { .. })
             | (Asks::Erase, Order::Erase(_))
-            | (Asks::Adopt, Order::Adopt(_)) => true,
+            | (Asks::Adopt, Order::Adopt(_))
+            | (Asks::Promote, Order::Promote { .. }) => true,
             (Asks::Retract, Order::Retract(it)) => it.disposal == Disposal::Keep,
             (Asks::RetractAndErase, Order::Retract(it)) => it.disposal == Disposal::Erase,
             _ => false,
@@ -86,7 +90,9 @@ const MIDDLE: u64 = 3;
 
 /// The first description, and the adopted one: no version of one is one of the other.
 fn described() -> [String; 2] {
-    ["4", "6"].map(|hidden| gradient("sgd", hidden, "er"))
+    // A contender is taken behind the version in the middle.
+    let publish = "[publish]\npolicy = \"manual\"\nevery_examples = 17\nscore_every = 1\n";
+    ["4", "6"].map(|hidden| gradient("sgd", hidden, "er") + publish)
 }
 
 impl Meeting {
@@ -180,6 +186,9 @@ async fn begin(model: &Arc<ServedModel>) {
     teach(model, 10..18, &others).await;
     assert_eq!(order(model, Order::Checkpoint).await.version, MIDDLE);
     teach(model, 18..30, &others).await;
+    // A contender is there once this is learned.
+    let last = model.status(false).journal_position;
+    model.wait_for_position(last).await.expect("learned");
 }
 
 async fn teach(model: &Arc<ServedModel>, which: Range<usize>, sources: &[&str]) {
@@ -214,6 +223,11 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
         Asks::Checkpoint => Order::Checkpoint,
         Asks::Restore => Order::Restore { version: MIDDLE },
         Asks::Adopt => Order::Adopt(adopted()),
+        Asks::Promote => {
+            return Box::pin(
+                async move { model.promote(None, Default::default()).await.map(drop) },
+            );
+        }
         Asks::Retract => return retracting(model, retract(source, Disposal::Keep)),
         Asks::RetractAndErase => return retracting(model, retract(source, Disposal::Erase)),
         Asks::Erase => return retracting(model, retract("earlier".to_owned(), Disposal::Erase)),
@@ -305,7 +319,16 @@ impl Known {
         let refused = refused(&journal);
         let made = |position: u64| {
             journal.iter().any(|entry| match &entry.event {
-                Event::Version(made) => made.position == position && made.reason != Reason::Cadence,
+                Event::Version(made) => {
+                    let by_itself = [Reason::Cadence, Reason::Contender, Reason::Rewind];
+                    made.position == position && !by_itself.contains(&made.reason)
+                }
+                _ => false,
+            })
+        };
+        let promoted = |position: u64| {
+            journal.iter().any(|entry| match &entry.event {
+                Event::Verdict(verdict) => verdict.position == position,
                 _ => false,
             })
         };
@@ -322,6 +345,7 @@ impl Known {
             let position = entry.position;
             let answered = match order {
                 Order::Erase(_) => true,
+                Order::Promote { .. } => promoted(position) != refused.contains(&position),
                 _ => made(position) != refused.contains(&position),
             };
             assert!(answered, "{order:?} at {position}: {place}");

@@ -33,6 +33,7 @@ pub(crate) fn descriptions() -> Vec<String> {
     let silence = "[feedback]\nwindow_s = 20\ndefault_reward = 0.0\naggregate = \"sum\"\n";
     let short = "[feedback]\nwindow_s = 20\nwaiting_max = 12\n";
     let device = "[backend]\ndevice = \"candle\"\n";
+    let explores = "[policy]\nkind = \"epsilon\"\nepsilon = 0.5\n";
     let versions = "[versions]\nevery_examples = 16\n";
     vec![
         format!("{classes}{inputs}{versions}{short}"),
@@ -41,7 +42,23 @@ pub(crate) fn descriptions() -> Vec<String> {
         format!("{actions}{inputs}{versions}{silence}{analytic}"),
         format!("{classes}{inputs}{versions}{network}{device}"),
         format!("{VALUES}{inputs}{versions}[series]\nkey = \"c\"\nkeys_max = 2\n"),
+        format!("{classes}{inputs}{versions}{analytic}{}", gate("live")),
+        format!("{classes}{inputs}{versions}{network}{}", gate("gated")),
+        format!("{VALUES}{inputs}{versions}{}", gate("gated")),
+        format!(
+            "{actions}{inputs}{versions}{analytic}{explores}{}",
+            gate("gated")
+        ),
+        format!("{classes}{inputs}{versions}{analytic}{}", gate("manual")),
     ]
+}
+
+/// A gate that decides on as little evidence as it can.
+fn gate(policy: &str) -> String {
+    format!(
+        "[publish]\npolicy = \"{policy}\"\nevery_examples = 4\nscore_every = 1\nmargin = 0.5\nalpha = 0.5\n\
+         freeze_within = 30\n"
+    )
 }
 
 /// One history, by its seed: a learner that lived through it, and its journal.
@@ -53,6 +70,8 @@ pub(crate) struct History {
     n_submitted: usize,
     /// Whether versions are asked for that hold what was retracted, which is refused.
     asks_tainted: bool,
+    /// Whether people give orders about evidence.
+    is_judged: bool,
 }
 
 impl History {
@@ -64,6 +83,7 @@ impl History {
             served: Vec::new(),
             n_submitted: 0,
             asks_tainted: seed.is_multiple_of(4),
+            is_judged: toml.contains("[publish]"),
         };
         for _ in 0..n_steps {
             history.step();
@@ -72,6 +92,9 @@ impl History {
     }
 
     fn step(&mut self) {
+        if self.is_judged && self.rng.random_bool(0.08) {
+            self.judge();
+        }
         match self.rng.random_range(0..100) {
             0..30 => self.predict(),
             30..70 => self.submit(),
@@ -83,6 +106,25 @@ impl History {
             95..98 => self.retract(),
             _ => self.room.reload(),
         }
+    }
+
+    /// An order about evidence or incidents.
+    fn judge(&mut self) {
+        let learner = &self.room.learner;
+        let contender = learner.contender().zip(learner.contender_digest());
+        let incident = learner.incidents().last().map_or(9, |one| one.position);
+        let order = match (self.rng.random_range(0..10), contender) {
+            (0, _) => Order::Freeze,
+            (1..4, _) => Order::Resume,
+            (4, _) => Order::Acknowledge { incident },
+            (5, _) => Order::Close { incident },
+            (_, Some(((version, _), digest))) => Order::Promote { version, digest },
+            (_, None) => Order::Promote {
+                version: 1,
+                digest: [0; 32],
+            },
+        };
+        self.room.append(command(order));
     }
 
     fn predict(&mut self) {
@@ -166,9 +208,7 @@ impl History {
             .journal
             .iter()
             .filter_map(|entry| match &entry.event {
-                Event::Version(version) if version.reason != Reason::Cadence => {
-                    Some(version.version)
-                }
+                Event::Version(version) if is_ordered(version.reason) => Some(version.version),
                 _ => None,
             });
         let whole: Vec<u64> = made
@@ -259,7 +299,9 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     for entry in journal {
         let event = match &entry.event {
             Event::Feedback(_) if excluded.contains(&entry.position) => continue,
-            Event::Version(_) | Event::Refusal(_) | Event::Erasure(_) => continue,
+            Event::Version(_) | Event::Verdict(_) | Event::Refusal(_) | Event::Erasure(_) => {
+                continue;
+            }
             Event::Command(Command { order, .. }) => command(match order {
                 Order::Restore { version } | Order::EarlierRestore { version }
                     if !refused.contains(&entry.position) =>
@@ -268,12 +310,18 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                         version: made[&position_of(*version).expect("it was recorded")],
                     }
                 }
+                // An approval is of these weights, whatever their version is called here.
+                Order::Promote { version, digest } => Order::Promote {
+                    version: room.learner.contender().map_or(*version, |one| one.0),
+                    digest: *digest,
+                },
+                _ if order.is_of_gate() => order.clone(),
                 _ => Order::Checkpoint,
             }),
             event => event.clone(),
         };
         let step = room.append_at(entry.time, event);
-        if let Some(version) = step.version.filter(|v| v.reason != Reason::Cadence) {
+        if let Some(version) = step.version.filter(|v| is_ordered(v.reason)) {
             made.insert(entry.position, version.version);
         }
     }
@@ -306,6 +354,14 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
         digests[0], digests[1],
         "seed {seed}: retracted, it differs: {toml}"
     );
+    let gates = [learner, &twin.learner].map(|learner| {
+        let evidence = (learner.promotion_evidence(), learner.decline_evidence());
+        (learner.champion_digest(), evidence, learner.is_frozen())
+    });
+    assert_eq!(
+        gates[0], gates[1],
+        "seed {seed}: judged, it differs: {toml}"
+    );
     let sources = [learner, &twin.learner].map(|learner| learner.sources());
     assert_eq!(sources[0], sources[1], "seed {seed}: {toml}");
     let n_retracted = retracted(journal).len() as u64;
@@ -315,6 +371,11 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
         "seed {seed}: {toml}"
     );
     history.room
+}
+
+/// True of a version that an order made: where others stand depends on what was learned.
+fn is_ordered(reason: Reason) -> bool {
+    !matches!(reason, Reason::Cadence | Reason::Contender | Reason::Rewind)
 }
 
 fn command(order: Order) -> Event {

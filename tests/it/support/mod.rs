@@ -482,13 +482,13 @@ impl LearnerHarness {
         let ids: Vec<_> = (0..batch.n_rows as u128)
             .map(|row| PredictionId(first + row))
             .collect();
-        let model = self.learner.model();
+        let model = self.learner.served();
         let outputs = model.predict(&batch, Choice::Drawn(&ids)).unwrap();
         let prediction = Prediction {
             labels: model.labels(&outputs),
             outputs,
             ids,
-            version: self.learner.version(),
+            version: self.learner.served_version(),
             position,
             batch,
         };

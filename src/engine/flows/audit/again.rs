@@ -164,7 +164,7 @@ pub(super) fn answer(
     prediction: &Prediction,
     row: usize,
 ) -> Result<Outputs, Error> {
-    let (model, n_rows) = (learner.model(), prediction.ids.len());
+    let (model, n_rows) = (learner.served(), prediction.ids.len());
     let of_row = |choice| {
         let outputs = model.predict(&prediction.batch, choice)?;
         Ok(row_of(&outputs, row, n_rows))

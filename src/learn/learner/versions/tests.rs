@@ -9,8 +9,8 @@ use super::super::super::lookup::LookupError;
 use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
 use super::*;
 use crate::event::{
-    Batch, Column, Description, Disposal, Entry, Event, Feedback, Prediction, PredictionId,
-    Retraction, Selector, Signal, Subject, Time,
+    Batch, Column, Description, Disposal, Entry, Event, Feedback, Judgement, Prediction,
+    PredictionId, Retraction, Selector, Signal, Subject, Time, Verdict,
 };
 use crate::learn::Comparison;
 use crate::learn::records::ledger::{Fate, Ledger};
@@ -159,6 +159,15 @@ fn full() -> Story {
     stream.places.end(5, 9, &["a".to_owned(), "b".to_owned()]);
     stream.refusals.push(Refusal { position: 7 });
     stream.erasures.push(8);
+    stream.unknown_until = 1;
+    stream.verdicts.push(Verdict {
+        position: 6,
+        judgement: Judgement::Rejected,
+        version: 2,
+        labels: 9,
+        evidence: 0.5,
+        difference: 0.25,
+    });
     stream.tainted.add(90..=91, 92);
     stream
         .revised_tallies
@@ -173,12 +182,14 @@ fn assert_full(learner: &Learner) {
         ledger,
         sources,
         evaluation,
+        gate,
     } = &learner.accounts;
     let none = Accounts::default();
     assert_ne!(*pending, none.pending);
     assert_ne!(*ledger, none.ledger);
     assert_ne!(*sources, none.sources);
     assert_ne!(*evaluation, none.evaluation);
+    assert_ne!(*gate, none.gate);
     let Stream {
         position,
         time,
@@ -188,6 +199,8 @@ fn assert_full(learner: &Learner) {
         feedback_ids,
         places,
         unrecorded,
+        verdicts,
+        unknown_until,
         refusals,
         erasures,
         newest,
@@ -197,7 +210,7 @@ fn assert_full(learner: &Learner) {
     let none = Stream::default();
     assert!(*position > 0 && *time > none.time && *version > 0 && *newest_version > 0);
     assert!(*n_events > 0 && !unrecorded.is_empty() && !refusals.is_empty());
-    assert!(!erasures.is_empty());
+    assert!(!erasures.is_empty() && !verdicts.is_empty() && *unknown_until > 0);
     assert_ne!(*feedback_ids, none.feedback_ids);
     assert_ne!(*places, none.places);
     assert_ne!(*newest, none.newest);
@@ -306,12 +319,14 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
         ledger,
         sources,
         evaluation,
+        gate,
     } = &kept.accounts;
     assert_eq!(
         (ledger, sources),
         (&learner.accounts.ledger, &learner.accounts.sources)
     );
     assert_eq!(*evaluation, Default::default());
+    assert_eq!(*gate, None);
     assert_eq!(kept.tallies(), learner.tallies());
     let ids = learner.accounts.pending.len();
     assert!(

@@ -11,6 +11,7 @@
 
 use super::journal;
 use super::key::{Key, Values};
+use super::publish;
 use super::rows;
 
 use crate::model::spec::revision::REVISION;
@@ -23,8 +24,8 @@ const LENGTH_MAX: u64 = 65_536;
 /// Every key that an author may write, in the order of the tables.
 pub const KEYS: &[Key] = &joined();
 
-const PARTS: [&[Key]; 3] = [MODEL, journal::KEYS, rows::KEYS];
-const N_KEYS: usize = MODEL.len() + journal::KEYS.len() + rows::KEYS.len();
+const PARTS: [&[Key]; 4] = [MODEL, publish::KEYS, journal::KEYS, rows::KEYS];
+const N_KEYS: usize = MODEL.len() + publish::KEYS.len() + journal::KEYS.len() + rows::KEYS.len();
 
 const fn joined() -> [Key; N_KEYS] {
     let mut keys = [MODEL[0]; N_KEYS];
@@ -389,13 +390,6 @@ const MODEL: &[Key] = &[
         default: "cpu",
         unit: "",
         meaning: "The device of encoders and served networks; \"candle\" is its CPU backend.",
-    },
-    Key {
-        name: "publish.policy",
-        values: Values::Words(&["live"]),
-        default: "live",
-        unit: "",
-        meaning: "The serving weights: \"live\" serves each update from the next prediction on.",
     },
     Key {
         name: "output.datatype",

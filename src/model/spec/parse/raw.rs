@@ -73,6 +73,11 @@ pub(super) struct RawBackend {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPublish {
     pub(super) policy: Option<String>,
+    pub(super) margin: Option<f64>,
+    pub(super) alpha: Option<f64>,
+    pub(super) every_examples: Option<u64>,
+    pub(super) score_every: Option<u64>,
+    pub(super) freeze_within: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]

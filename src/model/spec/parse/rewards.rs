@@ -47,7 +47,7 @@ pub(super) struct RawFeedback {
     window_s: Option<u64>,
     pub(super) waiting_max: Option<u64>,
     aggregate: Option<String>,
-    default_reward: Option<f64>,
+    pub(super) default_reward: Option<f64>,
     reward_min: Option<f64>,
     reward_max: Option<f64>,
     #[serde(default)]

@@ -35,14 +35,6 @@ pub(super) fn is_word(key: &str, written: &str) -> bool {
     }
 }
 
-pub(super) fn unavailable(key: &str, written: &str, instead: &str) -> Error {
-    Error::NotAvailable {
-        key: key.to_owned(),
-        value: written.to_owned(),
-        instead: instead.to_owned(),
-    }
-}
-
 /// Refuses a key that stands where nothing reads it.
 pub(super) fn not_here<T: Debug>(key: &str, written: &Option<T>, of: &str) -> Result<(), Error> {
     match written {

@@ -1,0 +1,100 @@
+//! The answer of a learned state to a row, as a model of it would give it.
+//!
+//! Invariant: answering changes nothing, and encodes the row by this state's own scales.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::rows::embed_again;
+use super::{Kind, Learned};
+use crate::event::{Batch, PredictionId};
+use crate::model::{Estimates, Function, Model, OutputForm, Past, Spec, Task, TextEncoder, finish};
+
+/// A row that is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct AskedRow<'a> {
+    pub batch: &'a Batch,
+    pub row: usize,
+    /// The past of its target, as it was when it was asked.
+    pub past: Option<&'a Arc<Past>>,
+    /// The encoders whose adapters learn, by the place of their input.
+    pub encoders: &'a [Option<Arc<TextEncoder>>],
+}
+
+/// The answer of a state to a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    /// Probabilities of the known classes, or of the policy's actions; or one value.
+    pub outputs: Vec<f64>,
+}
+
+impl Learned {
+    /// The function of a frozen state beside a candidate that learns on: the past of the target that it
+    /// sees is that of the candidate, since what has been is no opinion.
+    pub(crate) fn model_beside(&self, candidate: &Learned, spec: &Arc<Spec>) -> Model {
+        let mut model = self.model(spec);
+        if let (Function::Portfolio { portfolio, .. }, Kind::Auto(candidate)) =
+            (&mut model.function, &candidate.kind)
+            && let (Some(series), Some(newer)) =
+                (&mut portfolio.series, &candidate.portfolio.series)
+        {
+            series.see(newer);
+        }
+        model
+    }
+
+    /// The past of row `row` of `batch` as it was asked; none of a state that sees no past.
+    pub(crate) fn past_of(
+        &self,
+        batch: &Batch,
+        row: usize,
+        asked: Option<PredictionId>,
+    ) -> Option<Arc<Past>> {
+        match &self.kind {
+            Kind::Auto(learner) => learner.past(batch, row, asked),
+            Kind::Gradient(_) | Kind::Analytic(_) | Kind::Neighbours(_) => None,
+        }
+    }
+
+    /// The answer to a row: the probabilities of the known classes or of the policy's actions, or a
+    /// value. None where it is not finite, or no device computes it.
+    pub(crate) fn answer(&self, spec: &Spec, asked: AskedRow<'_>) -> Option<Answer> {
+        let mut row = (Cow::Borrowed(asked.batch), asked.row);
+        if !asked.encoders.is_empty() {
+            let adapters: Vec<_> = self.adapters().collect();
+            let again = embed_again(asked.batch.row(asked.row), asked.encoders, &adapters);
+            row = (Cow::Owned(again.ok()?), 0);
+        }
+        let mut encoded = self.encoder.encode(&row.0, row.1);
+        encoded.past = asked.past.cloned();
+        let outputs = match &self.kind {
+            Kind::Gradient(learner) => learner.network().forward(&[encoded]).ok()?,
+            Kind::Analytic(learner) => learner.ridge().outputs(&encoded),
+            Kind::Neighbours(learner) => learner.nearest.outputs(&encoded, &self.target),
+            Kind::Auto(learner) => {
+                let (portfolio, network) = (&learner.portfolio, learner.network());
+                let outputs = portfolio.member_outputs(&encoded, &self.target, network.as_ref());
+                portfolio.mix(&outputs)
+            }
+        };
+        let form = match &self.kind {
+            Kind::Gradient(_) => OutputForm::Logits,
+            Kind::Analytic(_) | Kind::Neighbours(_) | Kind::Auto(_) => OutputForm::Probabilities,
+        };
+        let outputs = finish(outputs, &spec.task, self.names.len(), form);
+        let outputs = match &spec.task {
+            Task::Classification { .. } => outputs,
+            Task::Regression => vec![self.target.restore(outputs[0])],
+            // The deviations of a posterior are not asked: such a policy gives no evidence.
+            Task::Bandit { .. } if spec.policy.needs_posterior() => return None,
+            Task::Bandit { .. } => spec.policy.distribution(Estimates {
+                scores: &outputs,
+                deviations: &[],
+                n_examples: self.n_examples,
+            }),
+        };
+        let outputs: Vec<f64> = outputs.into_iter().map(f64::from).collect();
+        let finite = outputs.iter().all(|output| output.is_finite());
+        finite.then_some(Answer { outputs })
+    }
+}

@@ -1,0 +1,377 @@
+//! The champion of a model, the contender for its place, and the evidence about both.
+//!
+//! The champion is the last state that evidence or a person confirmed; the contender is a frozen copy of
+//! the candidate. Every scored label is evidence whether the contender is worse than the champion by the
+//! margin, and whether the candidate is worse at all.
+//!
+//! Invariant: champion and contender learn nothing, and the candidate descends from both. The k-th
+//! contender against a champion is promoted at a wealth of `k (k + 1) / alpha`, so that all tests against
+//! it together promote wrongly with a probability of at most `alpha`; so it is with rewinds, of which the
+//! first may spend half of that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::e_process::EProcess;
+use super::evidence::Evidence;
+use super::frozen::FrozenState;
+use super::incident::{
+    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, put_texts, take_texts,
+};
+use super::losses::{LossScale, Truth};
+use crate::event::Judgement;
+use crate::learn::algorithms::learned::answers::Answer;
+use crate::model::weights::{Error, Tensors};
+use crate::model::{Publish, PublishPolicy, Spec};
+
+/// Labels between two contenders at most, however many there were.
+const SPACING_MAX: u64 = 10_000;
+/// From so many times the described number on, contenders stand an eighth of all labels apart.
+const SPACING_PART: u64 = 8;
+/// Scored labels of a test after which a contender that is worse by the margin on average is rejected.
+const LABELS_MIN: u64 = 300;
+/// Scored labels after which a contender that is not promoted makes room for a newer one.
+const LABELS_MAX: u64 = 5_000;
+/// At this wealth against the candidate every example is scored.
+const SUSPICIOUS: f64 = 3.0;
+/// Sources whose labels are told apart; further ones count together.
+const SOURCES_MAX: usize = 64;
+const OTHERS: &str = "(further sources)";
+
+/// The answers of all sides to a row; none that is not finite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Answers {
+    pub candidate: Option<Answer>,
+    pub champion: Option<Answer>,
+    pub contender: Option<Answer>,
+}
+
+/// Champion, contender and evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gate {
+    champion: Arc<FrozenState>,
+    contender: Option<Arc<FrozenState>>,
+    /// Contenders against this champion, the present one included.
+    n_contenders: u64,
+    /// Times that the candidate proved worse than this champion.
+    n_declines: u64,
+    /// In favour of the contender, and against the candidate.
+    promotion: EProcess,
+    decline: EProcess,
+    scale: LossScale,
+    /// Examples that have come, those after rewinds and restores included.
+    n_labels: u64,
+    /// How many had come when the newest contender was taken.
+    taken_at: u64,
+    /// The same of the newest rewind.
+    rewound_at: Option<u64>,
+    /// True while nothing is learned.
+    is_frozen: bool,
+    /// The champion's loss, by the source of the labels.
+    blame: BTreeMap<String, f64>,
+    pub(crate) incidents: Incidents,
+}
+
+impl Gate {
+    /// A gate whose champion is this state.
+    pub(crate) fn new(champion: Arc<FrozenState>) -> Gate {
+        Gate {
+            champion,
+            contender: None,
+            n_contenders: 0,
+            n_declines: 0,
+            promotion: EProcess::default(),
+            decline: EProcess::default(),
+            scale: LossScale::default(),
+            n_labels: 0,
+            taken_at: 0,
+            rewound_at: None,
+            is_frozen: false,
+            blame: BTreeMap::new(),
+            incidents: Incidents::default(),
+        }
+    }
+
+    pub(crate) fn champion(&self) -> &Arc<FrozenState> {
+        &self.champion
+    }
+
+    pub(crate) fn contender(&self) -> Option<&Arc<FrozenState>> {
+        self.contender.as_ref()
+    }
+
+    /// True while examples are scored and not learned.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen
+    }
+
+    pub(crate) fn set_frozen(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
+        if !is_frozen {
+            self.rewound_at = None;
+        }
+    }
+
+    /// The evidence that the contender is not worse than the champion by the margin.
+    pub(crate) fn promotion(&self, publish: &Publish) -> Option<Evidence> {
+        self.contender.as_ref()?;
+        let k = self.n_contenders as f64;
+        let margin = publish.margin;
+        Some(Evidence {
+            labels: self.promotion.n(),
+            wealth: self.promotion.wealth(),
+            needed: k * (k + 1.0) / publish.alpha,
+            difference: margin - self.promotion.mean() * (1.0 + margin),
+        })
+    }
+
+    /// The evidence that the candidate is worse than the champion.
+    pub(crate) fn decline(&self, publish: &Publish) -> Evidence {
+        let k = (self.n_declines + 1) as f64;
+        Evidence {
+            labels: self.decline.n(),
+            wealth: self.decline.wealth(),
+            needed: k * (k + 1.0) / publish.alpha,
+            difference: self.decline.mean(),
+        }
+    }
+
+    /// Counts an example that comes; true if it is to be scored, which earlier labels and a hash decide.
+    pub(crate) fn count(&mut self, spec: &Spec) -> bool {
+        self.n_labels += 1;
+        let every = spec.publish.score_every;
+        hash(spec.seed, self.n_labels).is_multiple_of(every) || self.decline.wealth() > SUSPICIOUS
+    }
+
+    /// Takes the label of a row, of a source, as evidence.
+    pub(crate) fn observe(&mut self, spec: &Spec, truth: Truth, answers: &Answers, source: &str) {
+        let Answers {
+            candidate,
+            champion,
+            contender,
+        } = answers;
+        let sides = [candidate.as_ref(), champion.as_ref(), contender.as_ref()];
+        let losses = self.scale.losses(spec, truth, sides);
+        self.scale.observe(truth, champion.as_ref());
+        let Some([of_candidate, of_champion, of_contender]) = losses else {
+            return;
+        };
+        self.decline.observe(of_candidate - of_champion);
+        if self.contender.is_some() {
+            let margin = spec.publish.margin;
+            let in_favour = of_champion - of_contender + margin;
+            self.promotion.observe(in_favour / (1.0 + margin));
+        }
+        let known = self.blame.contains_key(source) || self.blame.len() < SOURCES_MAX;
+        let source = if known { source } else { OTHERS };
+        *self.blame.entry(source.to_owned()).or_default() += of_champion.max(0.0);
+    }
+
+    /// The decision that the evidence asks for, if it asks for one.
+    pub(crate) fn judgement(&self, publish: &Publish) -> Option<Judgement> {
+        let decline = self.decline(publish);
+        if decline.wealth >= decline.needed {
+            return match publish.policy {
+                PublishPolicy::Live => Some(Judgement::Rewound),
+                PublishPolicy::Gated | PublishPolicy::Manual => Some(Judgement::Declined),
+            };
+        }
+        let promotion = self.promotion(publish)?;
+        if promotion.wealth >= promotion.needed {
+            return match publish.policy {
+                PublishPolicy::Live | PublishPolicy::Gated => Some(Judgement::Promoted),
+                // It waits for a person, until a newer one takes its place.
+                PublishPolicy::Manual => {
+                    (promotion.labels >= LABELS_MAX).then_some(Judgement::Rejected)
+                }
+            };
+        }
+        let is_worse = promotion.labels >= LABELS_MIN && promotion.difference >= publish.margin;
+        (is_worse || promotion.labels >= LABELS_MAX).then_some(Judgement::Rejected)
+    }
+
+    /// True if the next contender is due.
+    pub(crate) fn wants_contender(&self, publish: &Publish) -> bool {
+        let every = publish.every_examples;
+        let spacing = (self.n_labels / SPACING_PART).clamp(every, SPACING_MAX.max(every));
+        let is_due = self.n_labels >= self.taken_at + spacing;
+        self.contender.is_none() && is_due && !self.is_frozen
+    }
+
+    /// Tests this state from now on.
+    pub(crate) fn challenge(&mut self, contender: Arc<FrozenState>) {
+        self.contender = Some(contender);
+        self.n_contenders += 1;
+        self.taken_at = self.n_labels;
+        self.promotion = EProcess::default();
+    }
+
+    /// Gives up the contender.
+    pub(crate) fn reject(&mut self) {
+        self.contender = None;
+    }
+
+    /// Makes the contender the champion.
+    pub(crate) fn promote(&mut self) {
+        if let Some(contender) = self.contender.take() {
+            let taken_at = self.taken_at;
+            self.crown(contender);
+            // The next one is due where it would have been without the promotion.
+            self.taken_at = taken_at;
+        }
+    }
+
+    /// Makes this state the champion, against which all evidence begins anew.
+    pub(crate) fn crown(&mut self, champion: Arc<FrozenState>) {
+        self.champion = champion;
+        (self.n_contenders, self.n_declines) = (0, 0);
+        self.begin_again();
+    }
+
+    /// Begins all evidence against the same champion anew.
+    fn begin_again(&mut self) {
+        self.contender = None;
+        self.promotion = EProcess::default();
+        self.decline = EProcess::default();
+        self.blame.clear();
+        self.taken_at = self.n_labels;
+    }
+
+    /// The candidate proved worse, at a position: raises an incident, and begins the evidence anew. True
+    /// if it is a second rewind too close to the first, which freezes the model.
+    pub(crate) fn note_decline(&mut self, position: u64, publish: &Publish) -> bool {
+        let is_live = publish.policy == PublishPolicy::Live;
+        let before = self.rewound_at.replace(self.n_labels);
+        let is_close = before.is_some_and(|at| self.n_labels - at <= publish.freeze_within);
+        let kind = match (is_live, is_close) {
+            (false, _) => IncidentKind::Worse,
+            (true, false) => IncidentKind::Rewound,
+            (true, true) => IncidentKind::Frozen,
+        };
+        if is_live || !self.incidents.has_open(kind) {
+            let incident = self.incident(position, kind, publish);
+            self.incidents.raise(incident);
+        }
+        let freezes = kind == IncidentKind::Frozen;
+        self.is_frozen |= freezes;
+        self.n_declines += 1;
+        self.begin_again();
+        freezes
+    }
+
+    fn incident(&self, position: u64, kind: IncidentKind, publish: &Publish) -> Incident {
+        Incident {
+            position,
+            kind,
+            version: self.champion.version,
+            since: self.champion.position,
+            evidence: self.decline(publish),
+            suspects: self.suspects(),
+            state: IncidentState::Open,
+            actor: String::new(),
+            note: String::new(),
+        }
+    }
+
+    /// The sources with the largest shares in the champion's loss, the largest first.
+    fn suspects(&self) -> Vec<(String, f64)> {
+        let total: f64 = self.blame.values().sum();
+        let blamed = self.blame.iter().filter(|(_, loss)| **loss > 0.0);
+        let mut shares: Vec<(String, f64)> = blamed
+            .map(|(source, loss)| (source.clone(), loss / total))
+            .collect();
+        shares.sort_by(|one, other| other.1.total_cmp(&one.1));
+        shares.truncate(SUSPECTS_MAX);
+        shares
+    }
+
+    /// Gives champion and contender the number of the version by which a derived history is known: the
+    /// versions of the recorded one are no longer theirs, wherever the derivation started. A version that
+    /// is `kept` is the same in both.
+    pub(crate) fn number(&mut self, version: u64, kept: Option<u64>) {
+        for state in [Some(&mut self.champion), self.contender.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            if Some(state.version) != kept {
+                Arc::make_mut(state).version = version;
+            }
+        }
+        self.incidents.number(version, kept);
+    }
+
+    /// Takes the settings of a changed description of the same shape.
+    pub(crate) fn reconfigure(&mut self, spec: &Spec) {
+        for state in [Some(&mut self.champion), self.contender.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            Arc::make_mut(state).learned.reconfigure(spec);
+        }
+    }
+
+    pub(crate) fn save(&self, tensors: &mut Tensors) {
+        let mut all = Tensors::default();
+        self.champion.save("champion", &mut all);
+        if let Some(contender) = &self.contender {
+            contender.save("contender", &mut all);
+        }
+        self.promotion.save("promotion", &mut all);
+        self.decline.save("decline", &mut all);
+        self.scale.save(&mut all);
+        let numbers = vec![
+            self.n_contenders,
+            self.n_declines,
+            self.n_labels,
+            self.taken_at,
+            self.rewound_at.map_or(0, |at| at + 1),
+            u64::from(self.is_frozen),
+        ];
+        all.put_u64("numbers", &[numbers.len()], numbers);
+        let mut blame = Tensors::default();
+        put_texts(&mut blame, self.blame.keys().map(String::as_str));
+        let losses: Vec<f64> = self.blame.values().copied().collect();
+        blame.put_f64("losses", &[losses.len()], losses);
+        all.nest("blame", blame);
+        self.incidents.save(&mut all);
+        tensors.nest("gate", all);
+    }
+
+    /// As it was saved; none where nothing was.
+    pub(crate) fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Gate>, Error> {
+        let mut all = tensors.unnest("gate");
+        let Some(champion) = FrozenState::load("champion", spec, &mut all)? else {
+            return Ok(None);
+        };
+        let numbers = all.take_u64("numbers", &[Some(6)])?;
+        let mut blame = all.unnest("blame");
+        let sources = take_texts(&mut blame)?;
+        let losses = blame.take_f64("losses", &[Some(sources.len())])?;
+        if losses.iter().any(|loss| !loss.is_finite()) {
+            return Err(Error::value("blame", "losses that are not finite"));
+        }
+        Ok(Some(Gate {
+            champion,
+            contender: FrozenState::load("contender", spec, &mut all)?,
+            n_contenders: numbers[0],
+            promotion: EProcess::load("promotion", &mut all)?,
+            decline: EProcess::load("decline", &mut all)?,
+            scale: LossScale::load(&mut all)?,
+            n_declines: numbers[1],
+            n_labels: numbers[2],
+            taken_at: numbers[3],
+            rewound_at: numbers[4].checked_sub(1),
+            is_frozen: numbers[5] == 1,
+            blame: sources.into_iter().zip(losses).collect(),
+            incidents: Incidents::load(&mut all)?,
+        }))
+    }
+}
+
+/// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).
+fn hash(seed: u64, number: u64) -> u64 {
+    let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,307 @@
+//! Incidents: what the gate found and did, until a person has closed it.
+//!
+//! Invariant: bounded; an open incident leaves only where all are open, the oldest first.
+
+use super::evidence::Evidence;
+use crate::model::weights::{Error, Tensors};
+
+/// Incidents that are kept.
+const INCIDENTS_MAX: usize = 64;
+/// Sources that are suspected, at most.
+pub(super) const SUSPECTS_MAX: usize = 3;
+/// The longest note that is kept, in bytes.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// What an incident is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncidentKind {
+    /// The candidate proved worse than the champion, which came back in its place.
+    Rewound,
+    /// The candidate proved worse than the champion, which serves.
+    Worse,
+    /// The same soon after another rewind: learning stopped.
+    Frozen,
+}
+
+impl IncidentKind {
+    const ALL: [IncidentKind; 3] = [
+        IncidentKind::Rewound,
+        IncidentKind::Worse,
+        IncidentKind::Frozen,
+    ];
+
+    /// The word for it, on the wire and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            IncidentKind::Rewound => "rewound",
+            IncidentKind::Worse => "worse",
+            IncidentKind::Frozen => "frozen",
+        }
+    }
+}
+
+/// How far people are with an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncidentState {
+    /// Nobody has seen to it.
+    Open,
+    /// A person sees to it.
+    Acknowledged,
+    /// It is done with.
+    Closed,
+}
+
+impl IncidentState {
+    const ALL: [IncidentState; 3] = [
+        IncidentState::Open,
+        IncidentState::Acknowledged,
+        IncidentState::Closed,
+    ];
+
+    /// The word for it, on the wire and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            IncidentState::Open => "open",
+            IncidentState::Acknowledged => "acknowledged",
+            IncidentState::Closed => "closed",
+        }
+    }
+}
+
+/// One incident.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// The position of the entry that raised it, by which it is known.
+    pub position: u64,
+    /// What it is about.
+    pub kind: IncidentKind,
+    /// The version of the champion; 0 of a champion without one.
+    pub version: u64,
+    /// The position of the champion's state: what was learned from there on is suspected.
+    pub since: u64,
+    /// The evidence that the candidate is worse.
+    pub evidence: Evidence,
+    /// The sources whose labels contradicted the champion most, with their shares in its loss.
+    pub suspects: Vec<(String, f64)>,
+    /// How far people are with it.
+    pub state: IncidentState,
+    /// The last person who acknowledged or closed it; empty before.
+    pub actor: String,
+    /// The note of that person.
+    pub note: String,
+}
+
+/// The incidents of a model, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Incidents(Vec<Incident>);
+
+impl Incidents {
+    /// All, the oldest first.
+    pub(crate) fn all(&self) -> &[Incident] {
+        &self.0
+    }
+
+    /// True if one of this kind is not closed.
+    pub(super) fn has_open(&self, kind: IncidentKind) -> bool {
+        let is_open = |one: &Incident| one.kind == kind && one.state != IncidentState::Closed;
+        self.0.iter().any(is_open)
+    }
+
+    /// Names the champion of each incident by this version, but for one that is `kept`.
+    pub(super) fn number(&mut self, version: u64, kept: Option<u64>) {
+        let others = self.0.iter_mut().filter(|one| Some(one.version) != kept);
+        others.for_each(|one| one.version = version);
+    }
+
+    pub(super) fn raise(&mut self, incident: Incident) {
+        if self.0.len() == INCIDENTS_MAX {
+            let closed = |one: &Incident| one.state == IncidentState::Closed;
+            let place = self.0.iter().position(closed).unwrap_or(0);
+            self.0.remove(place);
+        }
+        self.0.push(incident);
+    }
+
+    /// Moves an incident on; the sentence says why it is not, if it is not.
+    pub(crate) fn move_on(
+        &mut self,
+        position: u64,
+        state: IncidentState,
+        (actor, note): (&str, &str),
+    ) -> Option<String> {
+        let found = self.0.iter_mut().find(|one| one.position == position);
+        let Some(incident) = found else {
+            return Some(format!("there is no incident {position}"));
+        };
+        if incident.state == IncidentState::Closed {
+            return Some(format!("incident {position} is closed"));
+        }
+        incident.state = state;
+        incident.actor = clipped(actor);
+        incident.note = clipped(note);
+        None
+    }
+
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        for (place, one) in self.0.iter().enumerate() {
+            let mut saved = Tensors::default();
+            let numbers = vec![
+                one.position,
+                one.kind as u64,
+                one.version,
+                one.since,
+                one.evidence.labels,
+                one.state as u64,
+            ];
+            saved.put_u64("numbers", &[numbers.len()], numbers);
+            let Evidence {
+                wealth,
+                needed,
+                difference,
+                ..
+            } = one.evidence;
+            let mut values = vec![wealth, needed, difference];
+            values.extend(one.suspects.iter().map(|(_, share)| *share));
+            saved.put_f64("values", &[values.len()], values);
+            let sources = one.suspects.iter().map(|(source, _)| source.as_str());
+            put_texts(
+                &mut saved,
+                [&one.actor[..], &one.note].into_iter().chain(sources),
+            );
+            tensors.nest(&format!("incidents.{place:04}"), saved);
+        }
+    }
+
+    pub(super) fn load(tensors: &mut Tensors) -> Result<Incidents, Error> {
+        let mut all = tensors.unnest("incidents");
+        let mut incidents = Incidents::default();
+        for place in 0..INCIDENTS_MAX {
+            let mut saved = all.unnest(&format!("{place:04}"));
+            if saved.0.is_empty() {
+                break;
+            }
+            incidents.0.push(load(&mut saved)?);
+        }
+        Ok(incidents)
+    }
+}
+
+fn load(saved: &mut Tensors) -> Result<Incident, Error> {
+    let numbers = saved.take_u64("numbers", &[Some(6)])?;
+    let values = saved.take_f64("values", &[None])?;
+    let mut texts = take_texts(saved)?.into_iter();
+    let wrong = || Error::value("incidents", "no incident");
+    let [wealth, needed, difference, shares @ ..] = &values[..] else {
+        return Err(wrong());
+    };
+    let kind = IncidentKind::ALL.get(numbers[1] as usize);
+    let state = IncidentState::ALL.get(numbers[5] as usize);
+    let (actor, note) = texts.next().zip(texts.next()).ok_or_else(wrong)?;
+    if texts.len() != shares.len() || values.iter().any(|value| !value.is_finite()) {
+        return Err(wrong());
+    }
+    Ok(Incident {
+        position: numbers[0],
+        kind: *kind.ok_or_else(wrong)?,
+        version: numbers[2],
+        since: numbers[3],
+        evidence: Evidence {
+            labels: numbers[4],
+            wealth: *wealth,
+            needed: *needed,
+            difference: *difference,
+        },
+        suspects: texts.zip(shares.iter().copied()).collect(),
+        state: *state.ok_or_else(wrong)?,
+        actor,
+        note,
+    })
+}
+
+/// U32 `lengths` and U8 `texts`.
+pub(super) fn put_texts<'a>(tensors: &mut Tensors, texts: impl Iterator<Item = &'a str>) {
+    let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
+    for text in texts {
+        lengths.push(text.len() as u32);
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    tensors.put_u32("lengths", &[lengths.len()], lengths);
+    tensors.put_u8("texts", &[bytes.len()], bytes);
+}
+
+/// As [`put_texts`] put them.
+pub(super) fn take_texts(tensors: &mut Tensors) -> Result<Vec<String>, Error> {
+    let lengths = tensors.take_u32("lengths", &[None])?;
+    let bytes = tensors.take_u8("texts", &[None])?;
+    let mut rest = bytes.as_slice();
+    let mut texts = Vec::new();
+    for length in lengths {
+        let split = rest.split_at_checked(length as usize);
+        let text = split.and_then(|(text, after)| {
+            rest = after;
+            str::from_utf8(text).ok()
+        });
+        let wrong = || Error::value("texts", "bytes that are no texts");
+        texts.push(text.ok_or_else(wrong)?.to_owned());
+    }
+    Ok(texts)
+}
+
+/// The beginning of a text that may be long.
+fn clipped(text: &str) -> String {
+    text[..text.floor_char_boundary(NOTE_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incident(position: u64) -> Incident {
+        Incident {
+            position,
+            kind: IncidentKind::Rewound,
+            version: 3,
+            since: 2,
+            evidence: Evidence {
+                labels: 40,
+                wealth: 101.0,
+                needed: 100.0,
+                difference: 0.25,
+            },
+            suspects: vec![("web".to_owned(), 0.75), (String::new(), 0.25)],
+            state: IncidentState::Open,
+            actor: String::new(),
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn incidents_are_moved_on_by_people_and_saved() {
+        let mut incidents = Incidents::default();
+        incidents.raise(incident(7));
+        let by = ("ann", "a bad batch of labels");
+        let mut to = |state| incidents.move_on(7, state, by);
+        assert_eq!(to(IncidentState::Acknowledged), None);
+        assert_eq!(to(IncidentState::Closed), None);
+        let refused = to(IncidentState::Acknowledged);
+        assert_eq!(refused.as_deref(), Some("incident 7 is closed"));
+        let unknown = incidents.move_on(8, IncidentState::Closed, by);
+        assert_eq!(unknown.as_deref(), Some("there is no incident 8"));
+        let mut tensors = Tensors::default();
+        incidents.save(&mut tensors);
+        assert_eq!(Incidents::load(&mut tensors), Ok(incidents));
+    }
+
+    #[test]
+    fn p8_closed_incidents_make_room_first() {
+        let mut incidents = Incidents::default();
+        (1..=64).for_each(|position| incidents.raise(incident(position)));
+        let closed = incidents.move_on(5, IncidentState::Closed, ("", ""));
+        assert_eq!(closed, None);
+        incidents.raise(incident(65));
+        incidents.raise(incident(66));
+        let positions: Vec<u64> = incidents.all().iter().map(|one| one.position).collect();
+        assert_eq!(positions.len(), 64);
+        assert_eq!((positions[0], positions[3], positions[4]), (2, 6, 7));
+    }
+}

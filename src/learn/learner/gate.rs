@@ -1,0 +1,332 @@
+//! The gate of a learner: champion and candidate are scored, and evidence decides which serves.
+//!
+//! Invariant: every side is scored before the candidate learns the example, and decisions stand at the
+//! end of an entry. A rewind is a restore of the champion: what is true of the world goes on.
+
+use std::sync::Arc;
+
+use super::feedback::Example;
+use super::{Error, History, Learner, Step};
+use crate::event::{Judgement, Order, Reason, Refusal, Verdict};
+use crate::learn::algorithms::learned::answers::AskedRow;
+use crate::learn::gate::champion::{Answers, Gate};
+use crate::learn::gate::frozen::FrozenState;
+use crate::learn::gate::losses::Truth;
+use crate::learn::gate::{Evidence, Incident, IncidentState};
+use crate::learn::lookup::Lookup;
+use crate::model::{Model, PublishPolicy, Target};
+
+impl Learner {
+    /// The champion's version and the position of its state; none under rules without a gate.
+    pub fn champion(&self) -> Option<(u64, u64)> {
+        let gate = self.accounts.gate.as_ref()?;
+        Some((gate.champion().version, gate.champion().position))
+    }
+
+    /// The same of the contender, where one is tested.
+    pub fn contender(&self) -> Option<(u64, u64)> {
+        let contender = self.accounts.gate.as_ref()?.contender()?;
+        Some((contender.version, contender.position))
+    }
+
+    /// The digest of what the champion has learned.
+    pub fn champion_digest(&self) -> Option<[u8; 32]> {
+        let champion = self.accounts.gate.as_ref()?.champion();
+        Some(champion.learned.digest())
+    }
+
+    /// The digest of what the contender has learned.
+    pub fn contender_digest(&self) -> Option<[u8; 32]> {
+        let contender = self.accounts.gate.as_ref()?.contender()?;
+        Some(contender.learned.digest())
+    }
+
+    /// The evidence that the contender is not worse than the champion by the margin.
+    pub fn promotion_evidence(&self) -> Option<Evidence> {
+        self.accounts.gate.as_ref()?.promotion(&self.spec.publish)
+    }
+
+    /// The evidence that the candidate is worse than the champion.
+    pub fn decline_evidence(&self) -> Option<Evidence> {
+        let gate = self.accounts.gate.as_ref()?;
+        Some(gate.decline(&self.spec.publish))
+    }
+
+    /// Incidents, the oldest first.
+    pub fn incidents(&self) -> &[Incident] {
+        let gate = self.accounts.gate.as_ref();
+        gate.map_or(&[], |gate| gate.incidents.all())
+    }
+
+    /// True while examples are scored and not learned.
+    pub fn is_frozen(&self) -> bool {
+        self.accounts.gate.as_ref().is_some_and(Gate::is_frozen)
+    }
+
+    /// The version of the state that serves.
+    pub fn served_version(&self) -> u64 {
+        match self.serving_champion() {
+            Some(champion) => champion.version,
+            None => self.stream.version,
+        }
+    }
+
+    /// The function that serves: the champion's where the policy says so, else the candidate's.
+    pub fn served(&self) -> Model {
+        match self.serving_champion() {
+            Some(champion) => champion.learned.model_beside(&self.learned, &self.spec),
+            None => self.model(),
+        }
+    }
+
+    fn serving_champion(&self) -> Option<&Arc<FrozenState>> {
+        match self.spec.publish.policy {
+            PublishPolicy::Live => None,
+            PublishPolicy::Gated | PublishPolicy::Manual => {
+                Some(self.accounts.gate.as_ref()?.champion())
+            }
+        }
+    }
+
+    /// True if what serves changes with every example.
+    pub(super) fn serves_what_comes(&self) -> bool {
+        self.serving_champion().is_none() || self.spec.sees_past()
+    }
+
+    /// The learned state as it is, with its tallies.
+    fn frozen_state(&self) -> Arc<FrozenState> {
+        Arc::new(FrozenState {
+            learned: self.learned.clone(),
+            tallies: self.tallies(),
+            version: match self.history {
+                History::Recorded => self.stream.version,
+                // The state before anything was learned is the same in every history.
+                History::Other(_) => u64::from(self.stream.position == 1),
+            },
+            position: self.stream.position,
+        })
+    }
+
+    /// Makes the state as it is the champion: a person has chosen it, or nothing is known before it.
+    pub(super) fn crown(&mut self) {
+        if !self.spec.has_gate() {
+            self.accounts.gate = None;
+            return;
+        }
+        let champion = self.frozen_state();
+        match &mut self.accounts.gate {
+            Some(gate) => gate.crown(champion),
+            None => self.accounts.gate = Some(Gate::new(champion)),
+        }
+    }
+
+    /// Scores every side on an example, before it is learned.
+    pub(super) fn score_sides(&mut self, example: Example<'_>, target: Target) {
+        let Some(gate) = &mut self.accounts.gate else {
+            return;
+        };
+        if let Target::Correction { .. } = target {
+            return;
+        }
+        if !gate.count(&self.spec) {
+            return;
+        }
+        let past = self
+            .learned
+            .past_of(example.batch, example.row, example.asked);
+        let asked = AskedRow {
+            batch: example.batch,
+            row: example.row,
+            past: past.as_ref(),
+            encoders: &self.encoders.0,
+        };
+        let (spec, champion, contender) = (&self.spec, gate.champion(), gate.contender());
+        let answers = Answers {
+            candidate: self.learned.answer(spec, asked),
+            champion: champion.learned.answer(spec, asked),
+            contender: contender.and_then(|state| state.learned.answer(spec, asked)),
+        };
+        let truth = Truth {
+            target,
+            propensity: example.propensity,
+        };
+        gate.observe(spec, truth, &answers, example.source.unwrap_or_default());
+    }
+
+    /// Decides by the evidence, and takes the next contender when it is due.
+    pub(super) fn decide(&mut self, step: &mut Step) {
+        let Some(gate) = &self.accounts.gate else {
+            return;
+        };
+        let publish = self.spec.publish;
+        match gate.judgement(&publish) {
+            Some(Judgement::Rewound) => self.rewind(step),
+            Some(judgement) => {
+                self.note(judgement, step);
+                let position = self.stream.position;
+                let gate = self.accounts.gate.as_mut().expect("it has judged");
+                match judgement {
+                    Judgement::Promoted => {
+                        gate.promote();
+                        step.changed |= publish.policy != PublishPolicy::Live;
+                    }
+                    Judgement::Rejected => gate.reject(),
+                    _ => drop(gate.note_decline(position, &publish)),
+                }
+            }
+            None => {}
+        }
+        let gate = self.accounts.gate.as_ref();
+        if gate.is_some_and(|gate| gate.wants_contender(&publish)) {
+            // An order may have made a version of the same state.
+            if step.version.is_none() {
+                step.version = self.make(Reason::Contender);
+            }
+            let contender = self.frozen_state();
+            let gate = self.accounts.gate.as_mut().expect("it wants one");
+            gate.challenge(contender);
+        }
+    }
+
+    /// Brings the champion back in place of the candidate.
+    fn rewind(&mut self, step: &mut Step) {
+        self.note(Judgement::Rewound, step);
+        let (position, publish) = (self.stream.position, self.spec.publish);
+        let gate = self.accounts.gate.as_mut().expect("it has judged");
+        let freezes = gate.note_decline(position, &publish);
+        let champion = gate.champion().clone();
+        self.bring_back(champion.learned.clone(), champion.tallies.clone());
+        if self.history == History::Recorded {
+            self.stream.version = champion.version;
+        }
+        step.changed = true;
+        step.version = self.make(Reason::Rewind).or(step.version.take());
+        if freezes {
+            self.note(Judgement::Frozen, step);
+        }
+    }
+
+    /// Takes note of a decision with the evidence for it.
+    fn note(&mut self, judgement: Judgement, step: &mut Step) {
+        let Some(gate) = &self.accounts.gate else {
+            return;
+        };
+        let publish = &self.spec.publish;
+        let contender = gate
+            .contender()
+            .filter(|_| matches!(judgement, Judgement::Promoted | Judgement::Rejected));
+        let evidence = match contender {
+            Some(_) => gate.promotion(publish).unwrap_or_default(),
+            None => gate.decline(publish),
+        };
+        let verdict = Verdict {
+            position: self.stream.position,
+            judgement,
+            version: contender.unwrap_or(gate.champion()).version,
+            labels: evidence.labels,
+            evidence: evidence.wealth,
+            difference: evidence.difference,
+        };
+        if self.history == History::Recorded {
+            self.stream.verdicts.push(verdict);
+            step.verdicts.push(verdict);
+        }
+    }
+
+    /// Carries out an order about evidence or incidents.
+    pub(super) fn carry_out_of_gate(&mut self, order: &Order, by: (&str, &str)) -> Step {
+        let mut step = Step::default();
+        step.refused = self.obey(order, by, &mut step);
+        if step.refused.is_some() && self.history == History::Recorded {
+            let position = self.stream.position;
+            self.stream.refusals.push(Refusal { position });
+        }
+        step
+    }
+
+    /// The same; the sentence says why it is not carried out, if it is not.
+    fn obey(&mut self, order: &Order, by: (&str, &str), step: &mut Step) -> Option<String> {
+        let Some(gate) = &mut self.accounts.gate else {
+            let why = "the model has no gate: that begins with rules.revision = 3, and is not there \
+                       where silence earns a reward";
+            return Some(why.to_owned());
+        };
+        match order {
+            Order::Promote { version, digest } => {
+                let Some(contender) = gate.contender() else {
+                    return Some("no contender is tested".to_owned());
+                };
+                // An approval is of these weights, whatever history they are of.
+                let is_it = contender.learned.digest() == *digest;
+                let is_numbered = contender.version == *version;
+                if !is_it || (self.history == History::Recorded && !is_numbered) {
+                    let now = contender.version;
+                    return Some(format!(
+                        "version {version} is not the contender; version {now} is"
+                    ));
+                }
+                self.note(Judgement::Promoted, step);
+                let gate = self.accounts.gate.as_mut().expect("it was there");
+                gate.promote();
+                step.changed = self.spec.publish.policy != PublishPolicy::Live;
+                None
+            }
+            Order::Freeze => {
+                gate.set_frozen(true);
+                None
+            }
+            Order::Resume => {
+                gate.set_frozen(false);
+                None
+            }
+            Order::Acknowledge { incident } => {
+                let state = IncidentState::Acknowledged;
+                gate.incidents.move_on(*incident, state, by)
+            }
+            Order::Close { incident } => {
+                gate.incidents.move_on(*incident, IncidentState::Closed, by)
+            }
+            _ => None,
+        }
+    }
+
+    /// Compares the record of a decision with what was derived. The evidence of other bits is not
+    /// compared, and nothing was derived where what was learned is not known.
+    pub(super) fn check_verdict(
+        &mut self,
+        recorded: &Verdict,
+        lookup: &dyn Lookup,
+    ) -> Result<Step, Error> {
+        if self.history != History::Recorded || recorded.position <= self.stream.unknown_until {
+            self.stream
+                .verdicts
+                .retain(|derived| derived.position != recorded.position);
+            return Ok(Step::default());
+        }
+        let derived = self.stream.verdicts.first().copied();
+        let same = |derived: &Verdict| {
+            let others = Verdict {
+                evidence: recorded.evidence,
+                difference: recorded.difference,
+                ..*derived
+            };
+            derived == recorded || (others == *recorded && self.has_other_bits(lookup))
+        };
+        if !derived.as_ref().is_some_and(same) {
+            let name = |verdict: Verdict| {
+                let (word, version) = (verdict.judgement.word(), verdict.version);
+                format!("the verdict {word} on version {version}")
+            };
+            return Err(Error::Diverged {
+                position: self.stream.position,
+                recorded: name(*recorded),
+                derived: derived.map_or("no verdict".to_owned(), name),
+            });
+        }
+        self.stream.verdicts.remove(0);
+        Ok(Step::default())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Which weights serve: the keys of `[publish]`.
+//!
+//! Invariant: under the earlier revisions of the rules, which have no gate, the candidate serves.
+
+use super::raw::RawPublish;
+use super::values::{count, number, unknown, value, word};
+use crate::model::spec::error::Error;
+use crate::model::spec::publish::{Publish, PublishPolicy};
+use crate::model::spec::revision::RETAINS;
+
+pub(super) fn publish(
+    raw: &RawPublish,
+    revision: u32,
+    silence: Option<f64>,
+) -> Result<Publish, Error> {
+    const KEY: &str = "publish.policy";
+    let written = word(KEY, raw.policy.as_deref());
+    let policy = match written {
+        "live" => PublishPolicy::Live,
+        "gated" => PublishPolicy::Gated,
+        "manual" => PublishPolicy::Manual,
+        other => return Err(unknown(KEY, other)),
+    };
+    if policy != PublishPolicy::Live && revision < RETAINS {
+        let needs = format!("it needs rules.revision = {RETAINS}");
+        return Err(value(KEY, format!("{written:?}"), needs));
+    }
+    if policy != PublishPolicy::Live && silence.is_some() {
+        let why = "there is no evidence where silence earns feedback.default_reward";
+        return Err(value(KEY, format!("{written:?}"), why));
+    }
+    Ok(Publish {
+        policy,
+        margin: number("publish.margin", raw.margin)?,
+        alpha: number("publish.alpha", raw.alpha)?,
+        every_examples: count("publish.every_examples", raw.every_examples)?,
+        score_every: count("publish.score_every", raw.score_every)?,
+        freeze_within: count("publish.freeze_within", raw.freeze_within)?,
+    })
+}

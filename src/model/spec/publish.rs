@@ -1,0 +1,42 @@
+//! Which weights serve, and the evidence that decides it, as described.
+//!
+//! Invariant: settings are data; what they lead to is in `src/learn/gate`.
+
+/// Which weights serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishPolicy {
+    /// The candidate, until evidence shows that it is worse than the champion.
+    Live,
+    /// The champion, until evidence shows that a copy of the candidate is not worse.
+    Gated,
+    /// The champion, until a person promotes a copy of the candidate.
+    Manual,
+}
+
+impl PublishPolicy {
+    /// The word for it, in descriptions and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            PublishPolicy::Live => "live",
+            PublishPolicy::Gated => "gated",
+            PublishPolicy::Manual => "manual",
+        }
+    }
+}
+
+/// Which weights serve, and on what evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Publish {
+    /// Which weights serve.
+    pub policy: PublishPolicy,
+    /// By so much of the bounded loss a contender may be worse than the champion.
+    pub margin: f64,
+    /// The probability of a wrong decision against each champion, at most.
+    pub alpha: f64,
+    /// Labels between two contenders, at least.
+    pub every_examples: u64,
+    /// Of so many examples one is scored.
+    pub score_every: u64,
+    /// A second rewind within so many labels of the first stops learning.
+    pub freeze_within: u64,
+}

@@ -1,0 +1,312 @@
+//! Evidence decides: promotion, rewind, people and incidents, on a running engine and after it stopped.
+//!
+//! Invariant: a bad candidate is a description with a rate of learning that undoes itself; what comes of it
+//! is compared with learners that applied the same entries.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use perennial::engine::{
+    Accepted, Disposal, Engine, IncidentState, PredictOptions, Retract, ServedModel,
+};
+use perennial::event::{Command, Feedback, Order, Selector};
+
+use crate::support::{Workspace, answers, copy, digest, label, order, rows, teach};
+
+/// Rates at which the network learns, and at which each update undoes the last.
+const GOOD: f64 = 0.05;
+const BAD: f64 = 10.0;
+
+fn described(policy: &str, learning_rate: f64) -> String {
+    format!(
+        "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+         [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+         [[input]]\nname = \"c\"\nkind = \"category\"\n\
+         [learner]\nkind = \"gradient\"\noptimizer = \"adamw\"\nlearning_rate = {learning_rate}\n\
+         [memory]\nstrategy = \"none\"\n\
+         [publish]\npolicy = \"{policy}\"\nevery_examples = 100\nscore_every = 1\n"
+    )
+}
+
+/// Teaches rows `from..to` of a stream; every third one as the source `batch`.
+async fn teach_stream(model: &ServedModel, from: usize, to: usize, without: Option<&str>) {
+    for (index, (batch, truth)) in rows(to, 0.3).enumerate().skip(from) {
+        let source = if index % 3 == 0 { "batch" } else { "people" };
+        let snapshot = model.snapshot("").expect("it serves");
+        let answer = model.predict(&snapshot, batch, PredictOptions::default());
+        let id = answer.await.expect("an answer").ids[0];
+        if without == Some(source) {
+            continue;
+        }
+        let wrong = if truth == "a" { "b" } else { "a" };
+        let feedback = Feedback {
+            source: source.to_owned(),
+            ..label(
+                id,
+                &format!("row-{index}"),
+                if source == "batch" { wrong } else { truth },
+            )
+        };
+        let receipt = model.accept(feedback).expect("there is room");
+        match receipt.wait().await.expect("acknowledged") {
+            Accepted::Accepted { position } => {
+                model.wait_for_position(position).await.expect("learned");
+            }
+            other => panic!("row {index} came before: {other:?}"),
+        }
+    }
+}
+
+/// Teaches the truth of rows `from..to`, until `enough`.
+async fn teach_until(
+    model: &ServedModel,
+    (from, to): (usize, usize),
+    enough: impl Fn() -> bool,
+) -> usize {
+    for (index, (batch, truth)) in rows(to, 0.3).enumerate().skip(from) {
+        teach(model, batch, truth, &format!("row-{index}")).await;
+        if enough() {
+            return index + 1;
+        }
+    }
+    to
+}
+
+fn incidents(model: &ServedModel) -> Vec<(&'static str, IncidentState)> {
+    let gate = model.status(false).gate.expect("a gate");
+    let incidents = gate.incidents.iter();
+    incidents.map(|one| (one.kind.word(), one.state)).collect()
+}
+
+fn champion(model: &ServedModel) -> u64 {
+    model.status(false).gate.expect("a gate").champion.0
+}
+
+/// The share of rows that are answered right.
+fn right(model: &ServedModel) -> f64 {
+    let answers = answers(model).into_iter().zip(rows(50, 0.0));
+    let right = answers.filter(|(outputs, (batch, _))| {
+        let probabilities = outputs.probabilities().expect("of classes");
+        // The border of what is taught, not of the rows that are asked.
+        let numbers = batch.columns.iter().filter_map(|column| match column {
+            perennial::event::Column::Numbers(values) => Some(values[0]),
+            _ => None,
+        });
+        let numbers: Vec<f64> = numbers.collect();
+        let truth = numbers[0] * 0.3_f64.cos() + numbers[1] * 0.3_f64.sin() > 0.0;
+        (probabilities[0] > probabilities[1]) == truth
+    });
+    right.count() as f64 / 50.0
+}
+
+/// Predictions that go on until they are ended.
+struct Load {
+    ends: Arc<AtomicBool>,
+    n_failed: tokio::task::JoinHandle<u64>,
+}
+
+impl Load {
+    fn begin(model: &Arc<ServedModel>) -> Load {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (model, until) = (model.clone(), ends.clone());
+        let asked = async move {
+            let mut n_failed = 0;
+            while !until.load(Relaxed) {
+                for (batch, _) in rows(20, 0.1) {
+                    let options = PredictOptions {
+                        journal: false,
+                        explore: false,
+                    };
+                    let answered = match model.snapshot("") {
+                        Ok(snapshot) => model.predict(&snapshot, batch, options).await.is_ok(),
+                        Err(_) => false,
+                    };
+                    n_failed += u64::from(!answered);
+                }
+                tokio::task::yield_now().await;
+            }
+            n_failed
+        };
+        Load {
+            n_failed: tokio::spawn(asked),
+            ends,
+        }
+    }
+
+    /// How many requests failed.
+    async fn end(self) -> u64 {
+        self.ends.store(true, Relaxed);
+        self.n_failed.await.expect("it does not panic")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_p7_a_worse_candidate_is_rewound_under_load_with_no_failed_request() {
+    let workspace = Workspace::new(&[("m", &described("live", GOOD))]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let n_taught = teach_until(model, (0, 600), || false).await;
+    let (version, good) = (champion(model), right(model));
+    assert!(version > 1 && good > 0.8, "{version} {good}");
+    engine.close();
+    drop(engine);
+
+    workspace.describe("m", &described("live", BAD));
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap().clone();
+    let load = Load::begin(&model);
+    let is_rewound = || !incidents(&model).is_empty();
+    let last = teach_until(&model, (n_taught, n_taught + 600), is_rewound).await;
+    let found = Instant::now();
+    assert!(last < n_taught + 600, "it is not found");
+    // The row that decided was waited for: the champion's weights serve by now.
+    assert!(right(&model) > 0.8, "{}", right(&model));
+    assert!(found.elapsed().as_secs_f64() < 1.0);
+    assert_eq!(load.end().await, 0, "a request failed");
+    assert_eq!(incidents(&model), [("rewound", IncidentState::Open)]);
+    // A contender of before may have been promoted on the way.
+    let version = champion(&model);
+    let versions = model.versions().unwrap();
+    let made = versions.iter().find(|(one, _)| one.reason == "rewind");
+    let (made, damage) = made.expect("a version of it");
+    assert_eq!((made.parent, damage), (version, &None));
+    let status = model.status(true);
+    assert!(status.fates["undone"] > 0);
+    assert_eq!(status.fates.values().sum::<u64>(), last as u64);
+
+    // As a kill leaves it, and after a clean stop.
+    let killed = Workspace::new(&[("m", &described("live", BAD))]);
+    copy(&workspace.data(), &killed.data());
+    engine.close();
+    drop((model, engine));
+    for workspace in [workspace, killed] {
+        let engine = workspace.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!(digest(model), status.digest.expect("it was asked for"));
+        assert_eq!(incidents(model), [("rewound", IncidentState::Open)]);
+        assert_eq!(champion(model), version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_under_gated_the_champion_serves_until_evidence_promotes() {
+    let workspace = Workspace::new(&[("m", &described("gated", GOOD))]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let before = answers(model);
+    teach_until(model, (0, 90), || false).await;
+    assert_eq!(answers(model), before, "nothing was promoted");
+    assert_eq!(model.snapshot("").unwrap().version, 1);
+    teach_until(model, (90, 700), || champion(model) > 1).await;
+    let version = champion(model);
+    assert!(version > 1);
+    assert_eq!(model.snapshot("").unwrap().version, version);
+    let promoted = answers(model);
+    assert_ne!(promoted, before);
+    // Every answer is given again, also those of the champion.
+    let (batch, _) = rows(1, 0.0).next().unwrap();
+    let snapshot = model.snapshot("").unwrap();
+    let answer = model.predict(&snapshot, batch, PredictOptions::default());
+    let id = answer.await.unwrap().ids[0];
+    let audit = engine.audit(id, None).unwrap().expect("it is there");
+    assert!(audit.bit_equal(), "{audit:?}");
+    // A person's restore makes that version the champion.
+    let restored = order(model, Order::Restore { version: 1 }).await;
+    assert_eq!(champion(model), restored.version);
+    assert_eq!(answers(model), before);
+    engine.close();
+    drop(engine);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!(
+        (champion(model), answers(model)),
+        (restored.version, before)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_manual_a_person_alone_promotes_freezes_and_resumes() {
+    let workspace = Workspace::new(&[("m", &described("manual", GOOD))]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let by = || ("ann".to_owned(), "looked at".to_owned());
+    let none = model.promote(None, by()).await.unwrap_err().to_string();
+    assert!(none.contains("no contender is tested"), "{none}");
+    teach_until(model, (0, 500), || false).await;
+    assert_eq!(champion(model), 1, "evidence alone promotes nothing");
+    let wrong = model.promote(Some(1), by()).await.unwrap_err().to_string();
+    assert!(wrong.contains("version 1 is not the contender"), "{wrong}");
+    let promoted = model.promote(None, by()).await.unwrap();
+    assert_eq!(champion(model), promoted.version);
+    assert!(right(model) > 0.7, "{}", right(model));
+    let frozen = Command {
+        order: Order::Freeze,
+        actor: String::new(),
+        note: String::new(),
+    };
+    model.command(frozen).await.unwrap();
+    let before = digest(model);
+    teach_until(model, (500, 520), || false).await;
+    assert_eq!(digest(model), before);
+    assert_eq!(model.status(false).fates["held_out"], 20);
+    order(model, Order::Resume).await;
+    teach_until(model, (520, 530), || false).await;
+    assert_ne!(digest(model), before);
+    let close = Command {
+        order: Order::Close { incident: 7 },
+        actor: String::new(),
+        note: String::new(),
+    };
+    let refused = model.command(close).await.unwrap_err().to_string();
+    assert!(refused.contains("there is no incident 7"), "{refused}");
+    let lived = (digest(model), champion(model));
+    engine.close();
+    drop(engine);
+    std::fs::remove_dir_all(workspace.data().join("m/checkpoints")).unwrap();
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!((digest(model), champion(model)), lived, "replayed");
+}
+
+/// Takes the source `batch` back.
+async fn retract(model: &Arc<ServedModel>, disposal: Disposal) {
+    let request = Retract {
+        selector: Selector::Source("batch".to_owned()),
+        actor: String::new(),
+        note: String::new(),
+        disposal,
+    };
+    model.retract(request).await.expect("it is taken back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_after_a_retraction_the_champion_is_that_of_never_having_seen_it() {
+    for policy in ["live", "gated"] {
+        for disposal in [Disposal::Keep, Disposal::Erase] {
+            let open = |workspace: &Workspace| -> Arc<Engine> { workspace.open() };
+            let workspace = Workspace::new(&[("m", &described(policy, GOOD))]);
+            let engine = open(&workspace);
+            let model = engine.model("m").unwrap();
+            teach_stream(model, 0, 500, None).await;
+            retract(model, disposal).await;
+            let twin_workspace = Workspace::new(&[("m", &described(policy, GOOD))]);
+            let twin_engine = open(&twin_workspace);
+            let twin = twin_engine.model("m").unwrap();
+            teach_stream(twin, 0, 500, Some("batch")).await;
+            let place = format!("{policy} {disposal:?}");
+            assert_eq!(digest(model), digest(twin), "{place}");
+            assert_eq!(answers(model), answers(twin), "{place}");
+            assert_eq!(incidents(model), incidents(twin), "{place}");
+            teach_stream(model, 500, 700, Some("batch")).await;
+            teach_stream(twin, 500, 700, Some("batch")).await;
+            assert_eq!(answers(model), answers(twin), "{place}");
+            let lived = (digest(model), answers(model));
+            engine.close();
+            drop(engine);
+            let engine = open(&workspace);
+            let model = engine.model("m").unwrap();
+            assert_eq!((digest(model), answers(model)), lived, "{place}");
+        }
+    }
+}
