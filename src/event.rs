@@ -3,6 +3,7 @@
 //! Invariant: a value here is already validated. It knows no wire format, no disk format, no
 //! clock and no file; two equal values are the same fact.
 
+mod alarm;
 mod names;
 mod records;
 
@@ -11,6 +12,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use alarm::{Alarm, Change, Watched};
 pub use names::{MalformedId, MalformedName, ModelName, PredictionId};
 pub use records::{Erasure, Judgement, Reason, Refusal, Verdict, Version};
 
@@ -445,6 +447,8 @@ pub enum Event {
     Version(Version),
     /// Record: the gate decided.
     Verdict(Verdict),
+    /// Record: a watched stream has changed.
+    Drift(Alarm),
     /// Record: an order was refused.
     Refusal(Refusal),
     /// Record: an erasure is done.

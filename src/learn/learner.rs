@@ -5,6 +5,7 @@
 
 mod accounts;
 mod counterfactual;
+mod drift;
 mod feedback;
 mod gap;
 mod gate;
@@ -22,9 +23,11 @@ use super::join::{HeldExamples, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
-    Description, Entry, Event, Feedback, Kind, Prediction, Reason, Selector, Time, Verdict, Version,
+    Alarm, Description, Entry, Event, Feedback, Kind, Prediction, Reason, Selector, Time, Verdict,
+    Version,
 };
 use crate::learn::algorithms::learned::Learned;
+use crate::learn::drift::Detectors;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::{Fate, Ledger};
@@ -111,6 +114,8 @@ pub struct Step {
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
     pub excluded: Vec<u64>,
+    /// Alarms that it raised: to be recorded.
+    pub alarms: Vec<Alarm>,
     /// The feedback id of what this event contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
 }
@@ -282,12 +287,19 @@ impl Learner {
         &self.stream.feedback_ids
     }
 
-    /// Records of versions, verdicts and refusals that have not been applied yet.
+    /// The tests for drift; none before their first row, and where nothing is watched.
+    pub fn detectors(&self) -> Option<&Detectors> {
+        self.accounts.detectors.as_ref()
+    }
+
+    /// Records of versions, verdicts, alarms and refusals that have not been applied yet.
     pub fn unrecorded(&self) -> Vec<Event> {
         let versions = self.stream.unrecorded.iter().cloned().map(Event::Version);
         let verdicts = self.stream.verdicts.iter().copied().map(Event::Verdict);
         let refusals = self.stream.refusals.iter().copied().map(Event::Refusal);
-        versions.chain(verdicts).chain(refusals).collect()
+        let alarms = self.stream.alarms.iter().cloned().map(Event::Drift);
+        let records = versions.chain(verdicts).chain(alarms);
+        records.chain(refusals).collect()
     }
 
     /// The positions of orders to erase of which no record says that it is done, rising.
@@ -375,6 +387,7 @@ impl Learner {
             Event::Tick(_) => Step::default(),
             Event::Version(version) => self.check(version, lookup)?,
             Event::Verdict(verdict) => self.check_verdict(verdict, lookup)?,
+            Event::Drift(alarm) => self.check_alarm(alarm)?,
             Event::Refusal(refusal) => self.check_refusal(*refusal)?,
             Event::Erasure(erasure) => {
                 self.end_erasure(*erasure);
@@ -387,6 +400,7 @@ impl Learner {
             return Err(Error::Device { position, what });
         }
         step.changed |= closed && self.serves_what_comes();
+        step.alarms = self.alarms_of(entry.position);
         let counted = matches!(
             entry.event,
             Event::Feedback(_) | Event::Duplicate(_) | Event::Erased(_)
@@ -443,6 +457,7 @@ impl Learner {
         self.forget_ids();
         self.description = description.clone();
         self.note_revised(&earlier);
+        self.watch_as(&earlier);
         let first = self.stream.newest_version == 0;
         let version = first.then(|| self.make(Reason::Initial)).flatten();
         match &mut self.accounts.gate {

@@ -38,6 +38,7 @@
 
 mod algorithms;
 mod comparison;
+mod drift;
 mod gate;
 mod join;
 mod learner;
@@ -51,6 +52,7 @@ mod training;
 mod versions;
 
 pub use comparison::Comparison;
+pub use drift::{Detectors, Judged};
 pub use gate::{EProcess, Evidence, Incident, IncidentKind, IncidentState};
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};

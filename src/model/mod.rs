@@ -66,7 +66,7 @@ pub(crate) use spec::{
     Optimizer, Policy, Rewards, Strategy,
 };
 pub use spec::{
-    Costs, Datatype, Error as SpecError, ImplicitSignal, InputKind, Keep, LearnerKind, LowRank,
-    OrderedLimits, Pinned, Publish, PublishPolicy, REVISION, RowFormat, SeriesSettings, Spec, Task,
-    TimeFormat, Times, rfc_3339_of,
+    Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
+    LearnerKind, LowRank, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION, RowFormat,
+    SeriesSettings, Spec, Task, TimeFormat, Times, rfc_3339_of,
 };

@@ -3,6 +3,7 @@
 //! Invariant: a metric of a model without further labels is one line of the tables below; every value
 //! is read when it is asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -109,7 +110,7 @@ struct Score {
     value: fn(&Status) -> Option<f64>,
 }
 
-const SCORES: [Score; 9] = [
+const SCORES: [Score; 10] = [
     Score {
         name: "perennial_score",
         help: "Progressive score over everything judged; absent before.",
@@ -129,6 +130,11 @@ const SCORES: [Score; 9] = [
         name: "perennial_retention",
         help: "Share of the retention set that is answered right; absent without one.",
         value: |s| s.retention,
+    },
+    Score {
+        name: "perennial_steady_answers",
+        help: "Newest answers whose error is steady; absent before there are any.",
+        value: |s| s.steady_answers,
     },
     Score {
         name: "perennial_champion_version",
@@ -183,6 +189,10 @@ const SYNC_SECONDS: Distribution = Distribution {
     unit: 1e-6,
     counts: |s| &s.sync_us,
 };
+
+/// Counts by a word, and the label that has it.
+const FATES: [&str; 2] = ["perennial_feedback_events", "fate"];
+const ALARMS: [&str; 2] = ["perennial_drift_alarms", "watched"];
 
 /// Every path that is served over HTTP.
 pub(super) fn router(context: Arc<ServerContext>) -> Router {
@@ -251,16 +261,11 @@ fn of_models(statuses: &[Status]) -> String {
             }
         }
     }
-    // A fate may give way to another, so that its count can fall.
+    // A fate may give way to another, so that its count can fall, and a retraction derives alarms again.
     let help = "Feedback events by their fate.";
-    head(&mut text, "perennial_feedback_events", "gauge", help);
-    for status in statuses {
-        let model = &status.model;
-        for (fate, n) in &status.fates {
-            let labels = format!("model=\"{model}\",fate=\"{fate}\"");
-            text += &format!("perennial_feedback_events{{{labels}}} {n}\n");
-        }
-    }
+    each_count(&mut text, statuses, FATES, help, |s| &s.fates);
+    let help = "Alarms of drift, by the stream that raised them.";
+    each_count(&mut text, statuses, ALARMS, help, |s| &s.drift_alarms);
     let help = "How much of each bound is used; at 1 something gives way or is refused.";
     head(&mut text, "perennial_bound_used_ratio", "gauge", help);
     each_bound(&mut text, statuses, "perennial_bound_used_ratio", |b| {
@@ -283,6 +288,22 @@ fn of_models(statuses: &[Status]) -> String {
         }
     }
     text
+}
+
+fn each_count(
+    text: &mut String,
+    statuses: &[Status],
+    [name, label]: [&str; 2],
+    help: &str,
+    counts: fn(&Status) -> &BTreeMap<&'static str, u64>,
+) {
+    head(text, name, "gauge", help);
+    for status in statuses {
+        let model = &status.model;
+        for (word, n) in counts(status) {
+            *text += &format!("{name}{{model=\"{model}\",{label}=\"{word}\"}} {n}\n");
+        }
+    }
 }
 
 fn each_bound(text: &mut String, statuses: &[Status], name: &str, value: fn(&Bound) -> f64) {

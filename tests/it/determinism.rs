@@ -376,6 +376,7 @@ fn rename(event: &Event) -> Event {
         | Event::Command(_)
         | Event::Version(_)
         | Event::Verdict(_)
+        | Event::Drift(_)
         | Event::Refusal(_)
         | Event::Erasure(_)
         | Event::Erased(_) => {}

@@ -6,8 +6,8 @@
 //! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
 //! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
 //! of versions only what a retraction has found, `8` (see its test) journals of the second
-//! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, and `13` the
-//! first orders, decisions and versions of the gate:
+//! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
+//! first orders, decisions and versions of the gate, and `14` the first alarm of drift:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, counted, decided, hashed, judged, labelled,
-    later, names, samples, samples_read, short_history, start, trained, wide,
+    ERASED, LIVED, TRAINED, after, all_names, answered, counted, decided, drift, hashed, judged,
+    labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
@@ -86,6 +86,11 @@ fn golden_judged() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/13")
 }
 
+/// The journal of an alarm of drift.
+fn golden_drift() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/14")
+}
+
 /// The journal of orders whose refusals and erasures are recorded.
 fn golden_answered() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
@@ -138,6 +143,7 @@ fn write(data: &Path) {
         ("decided", vec![decided()]),
         ("wide", vec![wide()]),
         ("judged", judged()),
+        ("drift", vec![drift()]),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -226,6 +232,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(wide[0], wide[1]);
     let judged = [&data, &golden_judged()].map(|data| headers(data, "judged"));
     assert_eq!(judged[0], judged[1]);
+    let drift = [&data, &golden_drift()].map(|data| headers(data, "drift"));
+    assert_eq!(drift[0], drift[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -253,7 +261,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&answered())
         .chain(&judged())
         .chain(&hashed())
-        .chain(&[decided(), wide()])
+        .chain(&[decided(), wide(), drift()])
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -292,6 +300,8 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     for event in judged() {
         assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
     }
+    let mut reader = Reader::open(&golden_drift().join("drift/journal"), 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, drift());
     let journal = golden_answered().join("answered/journal");
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     for event in answered() {

@@ -10,6 +10,7 @@ mod contract;
 mod crash;
 mod damage;
 mod determinism;
+mod drift;
 mod embedded;
 mod evaluate;
 mod examples;

@@ -98,7 +98,8 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
     }
     let n_versions = room.learner.version();
     assert!(n_versions > 4000, "{n_versions}");
-    let grown = bytes[3] - bytes[0];
+    // The tests for drift have their reference windows within the first thousand.
+    let grown = bytes[3] - bytes[1];
     println!("{n_versions} versions: {bytes:?} bytes of state");
     assert!(
         grown < 500,

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a block for each model, or with `--json` an object a line.
 
-use perennial::proto::perennial::v1::{Evidence, GateStatus, MemberStatus, ModelStatus};
+use perennial::proto::perennial::v1::{
+    DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus,
+};
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::{self, Client};
@@ -76,6 +78,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
         let retained = print::shown(Some(retention));
         put("retention", format!("{retained} of what was learned once"));
     }
+    put("drift", drift(status));
     put(
         "predictions",
         format!(
@@ -134,6 +137,43 @@ fn evidence(evidence: &Evidence) -> String {
     )
 }
 
+/// The alarms of drift, of the streams that raised any.
+fn raised(status: &ModelStatus) -> Vec<(String, Value)> {
+    let alarms = sorted(&status.drift_alarms).into_iter();
+    alarms.filter(|(_, n)| *n != 0).collect()
+}
+
+/// How many alarms there were, and the newest.
+fn drift(status: &ModelStatus) -> String {
+    let alarms = raised(status).into_iter();
+    let alarms: Vec<String> = alarms
+        .map(|(watched, n)| format!("{n} {watched}"))
+        .collect();
+    match status.newest_alarms.last() {
+        _ if status.drift_alarms.is_empty() => "not watched".to_owned(),
+        None => "no alarm".to_owned(),
+        Some(newest) => format!("{}; newest: {}", alarms.join(", "), alarm_line(newest)),
+    }
+}
+
+fn alarm_line(alarm: &DriftAlarm) -> String {
+    let DriftAlarm {
+        position,
+        watched,
+        input,
+        change,
+        evidence,
+    } = alarm;
+    let input = if input.is_empty() {
+        String::new()
+    } else {
+        format!(" {input:?}")
+    };
+    format!(
+        "{watched}{input} {change} at position {position}, by chance once in {evidence:.2e} events"
+    )
+}
+
 /// The weight, the score and the retention of a member.
 fn member_line(member: &MemberStatus) -> String {
     let mean = print::shown(mean(member));
@@ -181,6 +221,15 @@ fn object(status: &ModelStatus) -> Value {
             "sum": member.sum,
         })
     });
+    let alarms = status.newest_alarms.iter().map(|alarm| {
+        json!({
+            "position": alarm.position,
+            "watched": alarm.watched,
+            "input": alarm.input,
+            "change": alarm.change,
+            "evidence": alarm.evidence,
+        })
+    });
     let bounds = status.bounds.iter().map(|bound| {
         json!({
             "name": bound.name,
@@ -221,6 +270,9 @@ fn object(status: &ModelStatus) -> Value {
         "recent_score": print::json(status.recent_score),
         "no_change_score": print::json(status.no_change_score),
         "retention": print::json(status.retention),
+        "drift_alarms": raised(status).into_iter().collect::<Map<_, _>>(),
+        "newest_alarms": alarms.collect::<Vec<_>>(),
+        "steady_answers": print::json(status.steady_answers),
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "waiting": status.waiting,

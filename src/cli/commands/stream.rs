@@ -21,7 +21,7 @@ use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::usable::UnusableRows;
 use identity::{IdentityArgs, RunIdentity};
-use stream_run::{StreamRun, members};
+use stream_run::{StreamRun, status};
 
 /// The model, its rows and its target.
 #[derive(clap::Args)]
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
     let mut file = file.timed(args.time.as_ref())?;
     file.notes().iter().for_each(print::note);
-    let members = members(&mut client, &args.model).await?;
+    let before = status(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
     let out = args.run.out.as_deref();
     let out = out.map(|out| AnswersFile::create(out, &args.rows));
@@ -113,7 +113,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     // Part of a test is no estimate of the whole.
     let test = test.filter(|_| !interrupt.is_set());
-    let mut report = stream.report(members, seconds, test).await?;
+    let mut report = stream.report(before, seconds, test).await?;
     report.warnings.splice(0..0, file.closing_notes());
     report.print(args.client.json)?;
     interrupt.end()

@@ -24,6 +24,8 @@ pub(crate) struct RunReport {
     pub cpu_seconds: f64,
     /// The share of the retention set that is answered right in the end, of a classification.
     pub retention: Option<f64>,
+    /// Alarms of drift, by the stream that raised them.
+    pub drift_alarms: Vec<(String, u64)>,
     /// The mean score of each member of a portfolio.
     pub members: Vec<MemberScore>,
     /// The names of the classes or actions.
@@ -67,6 +69,11 @@ impl RunReport {
             let name = name.replace('_', " ");
             match value {
                 Value::Object(_) if name.ends_with("classes") || name == "member retention" => {}
+                Value::Object(alarms) if name == "drift alarms" => {
+                    let alarms = alarms.iter().map(|(watched, n)| format!("{n} {watched}"));
+                    let alarms = alarms.collect::<Vec<_>>().join(", ");
+                    print::line(format_args!("{name:<28} {alarms}"))?;
+                }
                 Value::Object(members) => {
                     for (index, (member, score)) in members.iter().enumerate() {
                         let mark = if index == 0 { '*' } else { ' ' };
@@ -158,19 +165,10 @@ impl RunReport {
         if let Some(retention) = self.retention {
             put("retention", retention.into());
         }
-        let (scored, retained) = self.member_fields();
-        for (name, members) in [("members", scored), ("member_retention", retained)] {
-            if !members.is_empty() {
-                put(name, Value::Object(members));
+        for (name, parts) in self.parts() {
+            if !parts.is_empty() {
+                put(name, Value::Object(parts));
             }
-        }
-        let rare = self.rare().into_iter().map(|(name, class)| {
-            let counts = json!({"count": class.count, "recall": class.recall()});
-            (name.clone(), counts)
-        });
-        let rare: Map<String, Value> = rare.collect();
-        if !rare.is_empty() {
-            put("rare_classes", Value::Object(rare));
         }
         if self.each_class {
             let classes = self.counted().into_iter().map(|(name, class)| {
@@ -247,6 +245,23 @@ impl RunReport {
         };
         let retained = members.iter().filter_map(retention).collect();
         (members.iter().map(score).collect(), retained)
+    }
+
+    /// Numbers by name: alarms by stream, scores and retention by member, counts by rare class.
+    fn parts(&self) -> [(&'static str, Map<String, Value>); 4] {
+        let alarms = self.drift_alarms.iter();
+        let alarms = alarms.map(|(watched, n)| (watched.clone(), (*n).into()));
+        let (scored, retained) = self.member_fields();
+        let rare = self.rare().into_iter().map(|(name, class)| {
+            let counts = json!({"count": class.count, "recall": class.recall()});
+            (name.clone(), counts)
+        });
+        [
+            ("drift_alarms", alarms.collect()),
+            ("members", scored),
+            ("member_retention", retained),
+            ("rare_classes", rare.collect()),
+        ]
     }
 
     /// Examples a second.
@@ -353,6 +368,7 @@ mod tests {
             scores,
             seconds: 1.0,
             cpu_seconds: 1.0,
+            drift_alarms: vec![("input".to_owned(), 2)],
             retention: members.first().and_then(|member| member.retention),
             members,
             classes: Vec::new(),
@@ -389,19 +405,19 @@ mod tests {
             ),
             format!(
                 "examples progressive_accuracy last_tenth_accuracy no_change_accuracy retention \
-                 members member_retention {end} test_accuracy"
+                 drift_alarms members member_retention {end} test_accuracy"
             )
         );
         assert_eq!(
             keys(Task::Regression, Vec::new(), None),
             format!(
                 "examples mean_absolute_error last_tenth_absolute_error \
-                 no_change_absolute_error {end}"
+                 no_change_absolute_error drift_alarms {end}"
             )
         );
         assert_eq!(
             keys(Task::Bandit { actions }, Vec::new(), None),
-            format!("examples mean_reward last_tenth_reward {end}")
+            format!("examples mean_reward last_tenth_reward drift_alarms {end}")
         );
     }
 
@@ -413,6 +429,7 @@ mod tests {
             seconds: 1.0,
             cpu_seconds: 1.0,
             retention: None,
+            drift_alarms: Vec::new(),
             members: members
                 .map(|(name, score)| MemberScore {
                     name: (*name).to_owned(),

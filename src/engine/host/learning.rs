@@ -16,7 +16,7 @@ use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::runtime::{LearnerTask, ModelRuntime};
 use crate::engine::host::work::Work;
-use crate::event::{Entry, Event, Judgement, Order, Reason, Refusal, Verdict, Version};
+use crate::event::{Alarm, Entry, Event, Judgement, Order, Reason, Refusal, Verdict, Version};
 use crate::learn::Step;
 use crate::store;
 
@@ -161,6 +161,7 @@ impl ModelRuntime {
             self.announce(verdict);
             self.record(Event::Verdict(*verdict));
         }
+        step.alarms.into_iter().for_each(|alarm| self.raise(alarm));
         let outcome = match (step.refused, step.version) {
             (Some(what), version) => {
                 // The rewards of silent windows may have made a version due.
@@ -230,6 +231,20 @@ impl ModelRuntime {
                 );
             }
         }
+    }
+
+    /// Logs and records an alarm of drift.
+    fn raise(&self, alarm: Alarm) {
+        let Alarm {
+            position,
+            watched,
+            input,
+            change,
+            evidence,
+        } = &alarm;
+        let (model, watched, change) = (&self.name, watched.word(), change.word());
+        tracing::warn!(model, position, watched, input, change, evidence, "drift");
+        self.record(Event::Drift(alarm));
     }
 
     /// Publishes a version where it has to serve at once, saves and records it.

@@ -135,6 +135,13 @@ impl Follower {
         status.recent_score = known(served.count, evaluation.recent());
         status.no_change_score = known(no_change.count, no_change.mean());
         status.gate = gate_status(learner);
+        if let Some(detectors) = learner.detectors() {
+            let raised = detectors.n_alarms();
+            status.drift_alarms = raised.map(|(watched, n)| (watched.word(), n)).collect();
+            status.newest_alarms = detectors.alarms().cloned().collect();
+            let (n_answers, _) = detectors.error_window();
+            status.steady_answers = known(n_answers, n_answers);
+        }
         let scored = |name: &str| evaluation.members().iter().find(|m| m.name == name);
         status.retention = learner.learned().retention();
         let retained = learner.learned().member_retention();

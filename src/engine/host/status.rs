@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
+use crate::event::Alarm;
 use crate::learn::{Evidence, Incident, IncidentState};
 
 /// The readiness of a model to answer.
@@ -60,6 +61,12 @@ pub struct Status {
     pub retention: Option<f64>,
     /// The evidence about its weights; none under rules without a gate.
     pub gate: Option<GateStatus>,
+    /// Alarms of drift, by the stream that raised them; empty where nothing is watched.
+    pub drift_alarms: BTreeMap<&'static str, u64>,
+    /// The newest alarms, the oldest of them first.
+    pub newest_alarms: Vec<Alarm>,
+    /// How many of the newest answers have a steady error; none before there are any.
+    pub steady_answers: Option<f64>,
     /// The members of a portfolio.
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.

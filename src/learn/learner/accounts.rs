@@ -1,8 +1,10 @@
-//! The accounts of a history: its predictions, the fates of its feedback, its sources and scores.
+//! The accounts of a history: its predictions, the fates of its feedback, its sources, its scores and
+//! its tests for drift.
 //!
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
 
+use crate::learn::drift::Detectors;
 use crate::learn::gate::champion::Gate;
 use crate::learn::join::{HeldExamples, PendingPredictions};
 use crate::learn::records::evaluate::Evaluation;
@@ -12,7 +14,7 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::Spec;
 use crate::model::weights::{self, Tensors};
 
-/// Predictions that wait, fates, sources and scores.
+/// Predictions that wait, fates, sources, scores and tests for drift.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accounts {
     pub pending: PendingPredictions,
@@ -21,6 +23,8 @@ pub(super) struct Accounts {
     pub evaluation: Evaluation,
     /// None under rules without a gate.
     pub gate: Option<Gate>,
+    /// None before their first row, and where nothing is watched.
+    pub detectors: Option<Detectors>,
 }
 
 impl Accounts {
@@ -49,13 +53,15 @@ impl Accounts {
         *hash.finalize().as_bytes()
     }
 
-    /// Brings back the tallies of a version; scores and waiting predictions go on.
+    /// Brings back the tallies of a version; scores, waiting predictions and the tests of the world go
+    /// on.
     pub(super) fn restore(&mut self, then: Tallies) {
         if let Some(held) = then.held {
             self.pending.hold(held);
         }
         self.sources = then.sources;
         self.ledger.undo_since(&then.ledger);
+        self.detectors.iter_mut().for_each(Detectors::restore);
     }
 
     pub(super) fn save(&self, tensors: &mut Tensors) {
@@ -64,6 +70,7 @@ impl Accounts {
         self.sources.save(tensors);
         self.evaluation.save(tensors);
         self.gate.iter().for_each(|gate| gate.save(tensors));
+        self.detectors.iter().for_each(|tests| tests.save(tensors));
     }
 
     /// Those of a state at `position`.
@@ -80,6 +87,7 @@ impl Accounts {
             sources: Sources::load(tensors, position)?,
             evaluation: Evaluation::load(tensors)?,
             gate: Gate::load(spec, tensors)?,
+            detectors: Detectors::load(spec, tensors)?,
         })
     }
 }

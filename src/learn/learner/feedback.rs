@@ -57,6 +57,8 @@ impl Learner {
                     ..Example::new(batch, 0)
                 };
                 let learn = |target| {
+                    self.watch_row(batch);
+                    self.watch_label(&feedback.signal);
                     self.accounts.evaluation.follow(target);
                     self.learn(example, target)
                 };

@@ -74,6 +74,7 @@ impl Learner {
                 .stream
                 .verdicts
                 .retain(|derived| derived.position != verdict.position),
+            Event::Drift(alarm) => self.pass_alarm(alarm),
             Event::Refusal(refusal) => drop(self.check_refusal(*refusal)?),
             Event::Erasure(erasure) => self.end_erasure(*erasure),
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}

@@ -18,9 +18,10 @@ impl Learner {
             return false;
         }
         let score = self.score(prediction, row, target);
-        score
-            .iter()
-            .for_each(|score| self.accounts.evaluation.judge(*score));
+        if let Some(score) = score {
+            self.accounts.evaluation.judge(score);
+            self.watch_judged(prediction, row, score);
+        }
         score.is_some()
     }
 

@@ -92,6 +92,7 @@ impl Learner {
         let row = waiting.row as usize;
         let is_judged = waiting.credited.is_none() && self.judge(&prediction, row, target);
         self.accounts.evaluation.follow(target);
+        self.watch_label(&feedback.signal);
         let held = Held::new(index(target), self.learned.next_number());
         let example = Example {
             source: Some(&feedback.source),

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a restore and a retraction leave it as it is, but for the version that they make.
 
-use crate::event::{Judgement, Reason, Refusal, Time, Verdict, Version};
+use crate::event::{Alarm, Judgement, Reason, Refusal, Time, Verdict, Version};
+use crate::learn::drift::{load_alarms, save_alarms};
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::places::Places;
 use crate::learn::versions::newest::Newest;
@@ -28,6 +29,8 @@ pub(super) struct Stream {
     pub verdicts: Vec<Verdict>,
     /// Up to here, records of verdicts are of a history that was not derived: it is erased.
     pub unknown_until: u64,
+    /// Alarms raised whose records have not come yet.
+    pub alarms: Vec<Alarm>,
     /// Orders refused whose records have not come yet.
     pub refusals: Vec<Refusal>,
     /// Orders to erase whose content is not known to be overwritten yet, by position.
@@ -52,6 +55,7 @@ impl Stream {
         self.feedback_ids.save(tensors);
         self.places.save(tensors);
         save_unrecorded(&self.unrecorded, tensors);
+        save_alarms(&self.alarms, "alarms", tensors);
         let refusals = self.refusals.iter().map(|refusal| refusal.position);
         put_positions(tensors, "refusals", refusals.collect());
         put_positions(tensors, "erasures", self.erasures.clone());
@@ -77,6 +81,7 @@ impl Stream {
             feedback_ids: FeedbackIds::load(tensors)?,
             places: Places::load(tensors)?,
             unrecorded: load_unrecorded(tensors)?,
+            alarms: load_alarms("alarms", tensors)?,
             refusals: refusals.map(|position| Refusal { position }).collect(),
             erasures: take_positions(tensors, "erasures")?,
             verdicts: load_verdicts(tensors)?,

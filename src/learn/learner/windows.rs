@@ -117,6 +117,7 @@ impl Learner {
         let windows = Windows::at(&self.spec, self.stream.time);
         windows.open(&mut self.accounts.pending, prediction, self.stream.position);
         self.note_unlabelled(prediction);
+        self.watch_prediction(prediction);
         self.learned.note_asked(prediction);
         Ok(Step {
             changed,

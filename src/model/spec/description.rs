@@ -3,6 +3,7 @@
 //! Invariant: what a state learned under one description goes on under another only where
 //! [`Spec::check_change`] takes it.
 
+use super::drift::DriftSettings;
 use super::error::Error;
 use super::input::{Input, InputKind, LowRank, Pinned};
 use super::learning::{Costs, Gradient, LearnerKind, Memory};
@@ -44,6 +45,8 @@ pub struct Spec {
     pub publish: Publish,
     /// When versions are made.
     pub cadence: Cadence,
+    /// What is watched for drift; none where nothing is.
+    pub drift: Option<DriftSettings>,
     /// The device of encoders and served networks.
     pub device: Device,
     /// The bounds of its journal.

@@ -4,6 +4,7 @@
 //! words, which the parser computes. The parser takes all others from here, `perennial config` prints
 //! them, and docs/model-toml.md is generated from them.
 
+mod drift;
 mod journal;
 mod key;
 mod publish;

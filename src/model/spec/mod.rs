@@ -5,6 +5,7 @@
 
 mod description;
 mod difference;
+mod drift;
 mod error;
 mod input;
 pub mod keys;
@@ -22,6 +23,7 @@ mod task;
 mod time;
 
 pub use description::Spec;
+pub use drift::DriftSettings;
 pub use error::Error;
 pub(crate) use input::Input;
 pub(crate) use input::N_CALENDAR;

@@ -1,6 +1,7 @@
 //! From the text of a model.toml to a [`Spec`]: the keys as they are written, then the checks.
 
 mod costs;
+mod drift;
 mod inputs;
 mod journal;
 mod learner;
@@ -127,6 +128,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
             examples: count("versions.every_examples", raw.versions.every_examples)?,
             keep: count("versions.keep", raw.versions.keep)? as usize,
         },
+        drift: drift::drift(&raw.drift, revision)?,
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
         rows: rows(&raw.rows)?,

@@ -5,10 +5,10 @@
 use prost_types::Timestamp;
 
 use crate::engine::{self, Manifest, State};
-use crate::event::Time;
+use crate::event::{Alarm, Time};
 use crate::proto::perennial::v1::{
-    BoundStatus, Evidence, GateStatus, Incident, Limits, MemberStatus, ModelStatus, Suspect,
-    Version,
+    BoundStatus, DriftAlarm, Evidence, GateStatus, Incident, Limits, MemberStatus, ModelStatus,
+    Suspect, Version,
 };
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
@@ -67,7 +67,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         State::Ready => ("READY", String::new()),
         State::Unavailable(reason) => ("UNAVAILABLE", reason),
     };
-    let fates = status.fates.into_iter();
+    let (fates, alarms) = (status.fates.into_iter(), status.drift_alarms.into_iter());
     ModelStatus {
         model: status.model,
         state: state.to_owned(),
@@ -88,6 +88,9 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         recent_score: status.recent_score,
         no_change_score: status.no_change_score,
         retention: status.retention,
+        drift_alarms: alarms.map(|(watched, n)| (watched.to_owned(), n)).collect(),
+        newest_alarms: status.newest_alarms.into_iter().map(alarm).collect(),
+        steady_answers: status.steady_answers,
         members: status.members.into_iter().map(member).collect(),
         gate: status.gate.map(gate),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
@@ -98,6 +101,16 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
             .digest
             .map_or_else(String::new, |digest| blake3::Hash::from(digest).to_string()),
         profile: status.profile,
+    }
+}
+
+fn alarm(alarm: Alarm) -> DriftAlarm {
+    DriftAlarm {
+        position: alarm.position,
+        watched: alarm.watched.word().to_owned(),
+        input: alarm.input,
+        change: alarm.change.word().to_owned(),
+        evidence: alarm.evidence,
     }
 }
 

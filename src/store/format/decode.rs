@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::kinds::{are_single, newest_format};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
-    Batch, Column, Command, Decision, Description, Disposal, Duplicate, Erasure, Event, Feedback,
-    Judgement, Order, Outputs, Prediction, PredictionId, Reason, Refusal, Retraction, Selector,
-    Signal, Subject, Time, Verdict, Version,
+    Alarm, Batch, Change, Column, Command, Decision, Description, Disposal, Duplicate, Erasure,
+    Event, Feedback, Judgement, Order, Outputs, Prediction, PredictionId, Reason, Refusal,
+    Retraction, Selector, Signal, Subject, Time, Verdict, Version, Watched,
 };
 use crate::store::error::Malformed;
 
@@ -22,7 +22,7 @@ use crate::store::error::Malformed;
 /// [`Malformed`]: an unknown kind or format version (a newer program wrote it), or bytes that
 /// [`encode`](super::encode()) never writes.
 pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malformed> {
-    if !matches!(kind, 1..=6 | 16 | 17 | 20 | 21) {
+    if !matches!(kind, 1..=6 | 16..=18 | 20 | 21) {
         return Err(Malformed(format!(
             "unknown kind {kind}; a newer version of the program wrote it"
         )));
@@ -47,6 +47,7 @@ pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malf
         6 => Event::Tick(Time(rest.u64()? as i64)),
         16 => Event::Version(version(&mut rest, format)?),
         17 => Event::Verdict(verdict(&mut rest)?),
+        18 => Event::Drift(alarm(&mut rest)?),
         20 => Event::Refusal(Refusal {
             position: rest.u64()?,
         }),
@@ -61,6 +62,27 @@ pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malf
         1 => Err(Malformed(format!("1 byte more than kind {kind} has"))),
         n => Err(Malformed(format!("{n} bytes more than kind {kind} has"))),
     }
+}
+
+fn alarm(rest: &mut Rest) -> Result<Alarm, Malformed> {
+    let position = rest.u64()?;
+    let watched = rest.u8()?;
+    let change = rest.u8()?;
+    let evidence = f64::from_bits(rest.u64()?);
+    if !evidence.is_finite() {
+        return Err(Malformed(format!("evidence of {evidence}")));
+    }
+    // Both are numbered from 1, in the order of their lists.
+    let one_of = |number: u8| usize::from(number).checked_sub(1);
+    let watched_one = one_of(watched).and_then(|place| Watched::ALL.get(place));
+    let change_one = one_of(change).and_then(|place| Change::ALL.get(place));
+    Ok(Alarm {
+        position,
+        watched: *watched_one.ok_or_else(|| unknown("watched stream", watched))?,
+        change: *change_one.ok_or_else(|| unknown("change", change))?,
+        evidence,
+        input: rest.text()?,
+    })
 }
 
 fn description(rest: &mut Rest) -> Result<Description, Malformed> {

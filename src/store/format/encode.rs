@@ -6,8 +6,9 @@
 use super::kinds::{are_single, format_of_prediction, format_of_version};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
-    Batch, Column, Command, Description, Disposal, Duplicate, Event, Feedback, Judgement, Order,
-    Outputs, Prediction, Reason, Selector, Signal, Subject, Verdict, Version,
+    Alarm, Batch, Change, Column, Command, Description, Disposal, Duplicate, Event, Feedback,
+    Judgement, Order, Outputs, Prediction, Reason, Selector, Signal, Subject, Verdict, Version,
+    Watched,
 };
 use crate::store::error::Malformed;
 
@@ -35,6 +36,7 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> 
             put_verdict(out, verdict);
             Ok(())
         }
+        Event::Drift(alarm) => put_alarm(out, alarm),
         Event::Refusal(refusal) => {
             put_u64(out, refusal.position);
             Ok(())
@@ -46,6 +48,33 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> 
         }
         Event::Erased(_) => Err(Malformed("an erased entry cannot be written".to_owned())),
     }
+}
+
+fn put_alarm(out: &mut Vec<u8>, alarm: &Alarm) -> Result<(), Malformed> {
+    put_u64(out, alarm.position);
+    let watched = match alarm.watched {
+        Watched::Error => 1,
+        Watched::ErrorWindow => 2,
+        Watched::Calibration => 3,
+        Watched::Confidence => 4,
+        Watched::Prediction => 5,
+        Watched::Label => 6,
+        Watched::Input => 7,
+        Watched::InputGaps => 8,
+        Watched::InputLength => 9,
+        Watched::InputWords => 10,
+        Watched::InputProjection => 11,
+    };
+    let change = match alarm.change {
+        Change::Higher => 1,
+        Change::Lower => 2,
+        Change::Wider => 3,
+        Change::Narrower => 4,
+        Change::Mix => 5,
+    };
+    out.extend([watched, change]);
+    put_u64(out, alarm.evidence.to_bits());
+    put_text(out, &alarm.input)
 }
 
 fn put_description(out: &mut Vec<u8>, description: &Description) -> Result<(), Malformed> {

@@ -60,6 +60,7 @@ pub(in crate::store) fn kind(event: &Event) -> u8 {
         Event::Tick(_) => 6,
         Event::Version(_) => 16,
         Event::Verdict(_) => 17,
+        Event::Drift(_) => 18,
         Event::Refusal(_) => 20,
         Event::Erasure(_) => 21,
         Event::Erased(Kind::Prediction) => 2,

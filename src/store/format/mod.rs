@@ -58,10 +58,11 @@
 //! | 6 Tick | the moment by which windows close: `i64` |
 //! | 16 Version | version, parent, position: `u64`; reason: `u8`; digest: 32 bytes; in format version 2 also the digest of the tallies: 32 bytes, in 3 optional |
 //! | 17 Verdict | position: `u64`; judgement: `u8`; version, labels: `u64`; evidence, difference: `f64` |
+//! | 18 Drift | position of the entry that raised it: `u64`; watched stream, change: `u8`; evidence: `f64`; input: text |
 //! | 20 Refusal | position of the order: `u64` |
 //! | 21 Erasure | position of the order, entries overwritten: `u64` |
 //!
-//! Kinds 1 to 15 are causes and 16 on are records. 18 is kept for Drift and 19 for Incident.
+//! Kinds 1 to 15 are causes and 16 on are records. 19 is kept for Incident.
 //!
 //! | part | tag and what follows |
 //! | --- | --- |
@@ -71,6 +72,8 @@
 //! | signal | 1 label: text; 2 value: `f64`; 3 reward: `f64`; 4 name: text, value: `f64`; 5 preferred over: `u128` |
 //! | order | 1 checkpoint; 2 restore, version: `u64`; 3 retract, selector, first position: `u64`; 4 adopt, then as Description; 5 restore whose refusal is journaled, version: `u64`; 6 retract and erase, as 3; 7 erase, selector; in format version 2 also 8 promote, version: `u64`, digest: 32 bytes; 9 freeze; 10 resume; 11 acknowledge and 12 close, position of the incident: `u64` |
 //! | selector | 1 source: text; 2 feedback id: text; 3 since and until: `i64`; 4 hash of a source: the first 16 bytes of its BLAKE3; 5 the same of a feedback id |
+//! | watched stream | 1 error; 2 error by a window; 3 calibration; 4 confidence; 5 prediction; 6 label; 7 input; 8 its gaps; 9 its length; 10 its words; 11 a projection of it |
+//! | change | 1 higher; 2 lower; 3 wider; 4 narrower; 5 mix |
 //! | reason | 1 initial; 2 checkpoint; 3 cadence; 4 restore; 5 retract; 6 adopt; in format version 3 also 7 contender; 8 rewind |
 //! | judgement | 1 promoted; 2 rejected; 3 rewound; 4 declined; 5 frozen |
 //! | optional | 0 absent; 1 present, then the value |

@@ -351,6 +351,16 @@ fn records() -> Vec<Sample> {
              000000000000f03f 000000000000e0bf",
         ),
         (
+            Event::Drift(Alarm {
+                position: 258,
+                watched: Watched::Input,
+                input: "x".to_owned(),
+                change: Change::Lower,
+                evidence: 1.0,
+            }),
+            "0201000000000000 07 02 000000000000f03f 01000000 78",
+        ),
+        (
             Event::Refusal(Refusal { position: 258 }),
             "0201000000000000",
         ),
@@ -444,10 +454,26 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         any::<i64>().prop_map(|until| Event::Tick(Time(until))),
         versions(),
         verdicts(),
+        alarms(),
         any::<u64>().prop_map(|position| Event::Refusal(Refusal { position })),
         any::<(u64, u64)>()
             .prop_map(|(position, entries)| Event::Erasure(Erasure { position, entries })),
     ]
+}
+
+fn alarms() -> impl Strategy<Value = Event> {
+    let watched = prop::sample::select(Watched::ALL.to_vec());
+    let change = prop::sample::select(Change::ALL.to_vec());
+    let alarm = (any::<u64>(), watched, change, 1.0..1e9, ".{0,8}");
+    alarm.prop_map(|(position, watched, change, evidence, input)| {
+        Event::Drift(Alarm {
+            position,
+            watched,
+            input,
+            change,
+            evidence,
+        })
+    })
 }
 
 fn f32s(n: usize) -> impl Strategy<Value = Vec<f32>> {

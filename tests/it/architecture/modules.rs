@@ -40,6 +40,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
         "Learner",
         &[
             "counterfactual",
+            "drift",
             "feedback",
             "gap",
             "gate",

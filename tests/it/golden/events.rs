@@ -29,6 +29,7 @@ names!(kind, KINDS, Event, {
     Event::Tick(_) => "tick",
     Event::Version(_) => "version",
     Event::Verdict(_) => "verdict",
+    Event::Drift(_) => "drift",
     Event::Refusal(_) => "refusal",
     Event::Erasure(_) => "erasure",
     Event::Erased(Kind::Prediction) => "erased prediction",
@@ -121,6 +122,7 @@ pub(super) fn names(event: &Event) -> Vec<&'static str> {
         Event::Description(_)
         | Event::Duplicate(_)
         | Event::Tick(_)
+        | Event::Drift(_)
         | Event::Refusal(_)
         | Event::Erasure(_)
         | Event::Erased(_) => {}
@@ -286,6 +288,17 @@ pub(super) fn answered() -> Vec<Event> {
         entries: 258,
     }));
     all
+}
+
+/// An alarm of drift.
+pub(super) fn drift() -> Event {
+    Event::Drift(Alarm {
+        position: 258,
+        watched: Watched::InputProjection,
+        input: "größe".to_owned(),
+        change: Change::Mix,
+        evidence: 1.5e6,
+    })
 }
 
 /// Orders that name nobody.

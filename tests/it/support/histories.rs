@@ -299,7 +299,11 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     for entry in journal {
         let event = match &entry.event {
             Event::Feedback(_) if excluded.contains(&entry.position) => continue,
-            Event::Version(_) | Event::Verdict(_) | Event::Refusal(_) | Event::Erasure(_) => {
+            Event::Version(_)
+            | Event::Verdict(_)
+            | Event::Drift(_)
+            | Event::Refusal(_)
+            | Event::Erasure(_) => {
                 continue;
             }
             Event::Command(Command { order, .. }) => command(match order {

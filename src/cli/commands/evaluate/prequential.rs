@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use perennial::engine::Described;
 use perennial::event::{Batch, Column, Outputs};
-use perennial::learn::Learner;
+use perennial::learn::{Detectors, Learner};
 use perennial::model::{Choice, InputKind, Spec, Task};
 use perennial::server;
 use serde_json::Value;
@@ -121,6 +121,7 @@ impl<'a> PrequentialEvaluation<'a> {
             seconds,
             cpu_seconds: clock.seconds(),
             retention: model.learner.learned().retention(),
+            drift_alarms: drift_alarms(&model.learner),
             members: members(&model.learner),
             classes: signature.task.names().to_vec(),
             each_class: false,
@@ -245,6 +246,18 @@ impl PrequentialEvaluation<'_> {
         }
         out.map_or(Ok(()), AnswersFile::finish)
     }
+}
+
+/// The alarms of drift, of the streams that raised any.
+fn drift_alarms(learner: &Learner) -> Vec<(String, u64)> {
+    let alarms = learner
+        .detectors()
+        .into_iter()
+        .flat_map(Detectors::n_alarms);
+    let raised = alarms.filter(|(_, n)| *n > 0);
+    raised
+        .map(|(watched, n)| (watched.word().to_owned(), n))
+        .collect()
 }
 
 /// The scores of the members of a portfolio.

@@ -187,10 +187,10 @@ impl StreamRun {
         Ok(mean.get())
     }
 
-    /// The report; `before` are the members at the start of the run.
+    /// The report; `before` is the status at the start of the run.
     pub(super) async fn report(
         mut self,
-        before: Vec<MemberStatus>,
+        before: ModelStatus,
         seconds: f64,
         test: Option<Option<f64>>,
     ) -> anyhow::Result<RunReport> {
@@ -218,7 +218,8 @@ impl StreamRun {
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
             retention: after.retention,
-            members: scores_since(&before, &after.members),
+            drift_alarms: alarms_since(&before, &after),
+            members: scores_since(&before.members, &after.members),
             test,
             notes: vec![
                 self.predictions.line("predict latency"),
@@ -228,12 +229,19 @@ impl StreamRun {
     }
 }
 
-/// The members of a model, with their scores so far.
-pub(super) async fn members(client: &mut Client, model: &str) -> anyhow::Result<Vec<MemberStatus>> {
-    Ok(status(client, model).await?.members)
+/// The alarms of drift since `before`, of the streams that raised any.
+fn alarms_since(before: &ModelStatus, after: &ModelStatus) -> Vec<(String, u64)> {
+    let since = after.drift_alarms.iter().map(|(watched, n)| {
+        let earlier = before.drift_alarms.get(watched).copied();
+        (watched.clone(), n.saturating_sub(earlier.unwrap_or(0)))
+    });
+    let mut alarms: Vec<(String, u64)> = since.filter(|(_, n)| *n > 0).collect();
+    alarms.sort();
+    alarms
 }
 
-async fn status(client: &mut Client, model: &str) -> anyhow::Result<ModelStatus> {
+/// The status of a model.
+pub(super) async fn status(client: &mut Client, model: &str) -> anyhow::Result<ModelStatus> {
     let models = client.status(model).await?;
     Ok(models.into_iter().next().unwrap_or_default())
 }

@@ -9,8 +9,8 @@ use super::super::super::lookup::LookupError;
 use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
 use super::*;
 use crate::event::{
-    Batch, Column, Description, Disposal, Entry, Event, Feedback, Judgement, Prediction,
-    PredictionId, Retraction, Selector, Signal, Subject, Time, Verdict,
+    Alarm, Batch, Change, Column, Description, Disposal, Entry, Event, Feedback, Judgement,
+    Prediction, PredictionId, Retraction, Selector, Signal, Subject, Time, Verdict, Watched,
 };
 use crate::learn::Comparison;
 use crate::learn::records::ledger::{Fate, Ledger};
@@ -157,6 +157,13 @@ fn full() -> Story {
     stream.feedback_ids.insert("an id", 3, Time(3));
     stream.places.wait(5);
     stream.places.end(5, 9, &["a".to_owned(), "b".to_owned()]);
+    stream.alarms.push(Alarm {
+        position: 6,
+        watched: Watched::Label,
+        input: String::new(),
+        change: Change::Mix,
+        evidence: 2e6,
+    });
     stream.refusals.push(Refusal { position: 7 });
     stream.erasures.push(8);
     stream.unknown_until = 1;
@@ -183,6 +190,7 @@ fn assert_full(learner: &Learner) {
         sources,
         evaluation,
         gate,
+        detectors,
     } = &learner.accounts;
     let none = Accounts::default();
     assert_ne!(*pending, none.pending);
@@ -190,6 +198,7 @@ fn assert_full(learner: &Learner) {
     assert_ne!(*sources, none.sources);
     assert_ne!(*evaluation, none.evaluation);
     assert_ne!(*gate, none.gate);
+    assert_ne!(*detectors, none.detectors);
     let Stream {
         position,
         time,
@@ -201,6 +210,7 @@ fn assert_full(learner: &Learner) {
         unrecorded,
         verdicts,
         unknown_until,
+        alarms,
         refusals,
         erasures,
         newest,
@@ -211,6 +221,7 @@ fn assert_full(learner: &Learner) {
     assert!(*position > 0 && *time > none.time && *version > 0 && *newest_version > 0);
     assert!(*n_events > 0 && !unrecorded.is_empty() && !refusals.is_empty());
     assert!(!erasures.is_empty() && !verdicts.is_empty() && *unknown_until > 0);
+    assert!(!alarms.is_empty());
     assert_ne!(*feedback_ids, none.feedback_ids);
     assert_ne!(*places, none.places);
     assert_ne!(*newest, none.newest);
@@ -320,6 +331,7 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
         sources,
         evaluation,
         gate,
+        detectors,
     } = &kept.accounts;
     assert_eq!(
         (ledger, sources),
@@ -327,6 +339,7 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
     );
     assert_eq!(*evaluation, Default::default());
     assert_eq!(*gate, None);
+    assert_eq!(*detectors, None);
     assert_eq!(kept.tallies(), learner.tallies());
     let ids = learner.accounts.pending.len();
     assert!(

@@ -9,6 +9,7 @@
 //! a default out, so a changed one would change what old entries lead to: where learning reads it,
 //! it stays as it was under every older revision, as that of `journal.ids_max` does.
 
+use super::drift;
 use super::journal;
 use super::key::{Key, Values};
 use super::publish;
@@ -24,8 +25,10 @@ const LENGTH_MAX: u64 = 65_536;
 /// Every key that an author may write, in the order of the tables.
 pub const KEYS: &[Key] = &joined();
 
-const PARTS: [&[Key]; 4] = [MODEL, publish::KEYS, journal::KEYS, rows::KEYS];
-const N_KEYS: usize = MODEL.len() + publish::KEYS.len() + journal::KEYS.len() + rows::KEYS.len();
+/// The parts of the table, each in the order of its keys.
+const PARTS: [&[Key]; 5] = [MODEL, publish::KEYS, drift::KEYS, journal::KEYS, rows::KEYS];
+const N_KEYS: usize =
+    MODEL.len() + publish::KEYS.len() + drift::KEYS.len() + journal::KEYS.len() + rows::KEYS.len();
 
 const fn joined() -> [Key; N_KEYS] {
     let mut keys = [MODEL[0]; N_KEYS];

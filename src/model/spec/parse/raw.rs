@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::drift::RawDrift;
 use super::inputs::RawInput;
 use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
@@ -39,6 +40,8 @@ pub(super) struct Raw {
     pub(super) publish: RawPublish,
     #[serde(default)]
     pub(super) output: RawOutput,
+    #[serde(default)]
+    pub(super) drift: RawDrift,
     #[serde(default)]
     pub(super) series: RawSeries,
     #[serde(default)]

@@ -1,0 +1,119 @@
+//! Alarms of drift: which watched stream has changed, how, and by what evidence.
+//!
+//! Invariant: an alarm is derived from the journal; nothing here decides when one is raised.
+
+/// A drift alarm: evidence that a watched stream has changed. A record, which replay derives again
+/// and compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alarm {
+    /// The position of the entry that raised it.
+    pub position: u64,
+    /// The stream that has changed.
+    pub watched: Watched,
+    /// The name of the input; empty of other streams.
+    pub input: String,
+    /// How it has changed.
+    pub change: Change,
+    /// A stream that does not change comes to so much evidence once in so many events at most, on
+    /// average.
+    pub evidence: f64,
+}
+
+/// A stream that is watched for drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// The errors of served answers: whether a label was missed, the absolute error of a value, or
+    /// the reward of an action, whose fall is the rise of an error.
+    Error,
+    /// The same errors, by a window of varying length.
+    ErrorWindow,
+    /// By how much the confidence of an answer misses whether it is right.
+    Calibration,
+    /// The confidence of answers.
+    Confidence,
+    /// The answers.
+    Prediction,
+    /// The labels, values or best actions that come as feedback.
+    Label,
+    /// The values of an input.
+    Input,
+    /// The gaps of an input.
+    InputGaps,
+    /// The lengths of a text or a vector.
+    InputLength,
+    /// The share of a text's words that are new.
+    InputWords,
+    /// A fixed random projection of a text or a vector.
+    InputProjection,
+}
+
+impl Watched {
+    /// Every stream.
+    pub const ALL: [Watched; 11] = [
+        Watched::Error,
+        Watched::ErrorWindow,
+        Watched::Calibration,
+        Watched::Confidence,
+        Watched::Prediction,
+        Watched::Label,
+        Watched::Input,
+        Watched::InputGaps,
+        Watched::InputLength,
+        Watched::InputWords,
+        Watched::InputProjection,
+    ];
+
+    /// The word for it, on the wire, in metrics and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Watched::Error => "error",
+            Watched::ErrorWindow => "error_window",
+            Watched::Calibration => "calibration",
+            Watched::Confidence => "confidence",
+            Watched::Prediction => "prediction",
+            Watched::Label => "label",
+            Watched::Input => "input",
+            Watched::InputGaps => "input_gaps",
+            Watched::InputLength => "input_length",
+            Watched::InputWords => "input_words",
+            Watched::InputProjection => "input_projection",
+        }
+    }
+}
+
+/// How a watched stream has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its values are higher.
+    Higher,
+    /// Its values are lower.
+    Lower,
+    /// Its values lie farther from the middle.
+    Wider,
+    /// Its values lie nearer to the middle.
+    Narrower,
+    /// Its kinds come in another mix.
+    Mix,
+}
+
+impl Change {
+    /// Every change.
+    pub const ALL: [Change; 5] = [
+        Change::Higher,
+        Change::Lower,
+        Change::Wider,
+        Change::Narrower,
+        Change::Mix,
+    ];
+
+    /// The word for it, on the wire and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Change::Higher => "higher",
+            Change::Lower => "lower",
+            Change::Wider => "wider",
+            Change::Narrower => "narrower",
+            Change::Mix => "mix",
+        }
+    }
+}

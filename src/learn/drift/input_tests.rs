@@ -1,0 +1,276 @@
+//! The tests of one input: what of its values is watched.
+//!
+//! Invariant: a part of an input is a number or a kind a row, by a rule that never changes: the value
+//! itself, whether it is a gap, a length, the share of new words, or a fixed random projection.
+
+use super::change_test::{ChangeTest, Finding, Values};
+use super::saved::{Reader, Writer};
+use super::vocabulary::Vocabulary;
+use crate::event::{Batch, Column, Watched};
+use crate::model::InputKind;
+use crate::model::weights::Error;
+
+/// Random projections of a text or a vector.
+const N_PROJECTIONS: usize = 3;
+/// Texts are read up to this many bytes.
+const BYTES_MAX: usize = 16 * 1024;
+
+/// A part of an input, and its test.
+type Part = (Watched, ChangeTest);
+
+/// The tests of all parts of an input.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct InputTests {
+    tests: Vec<Part>,
+    /// Of texts.
+    vocabulary: Option<Vocabulary>,
+}
+
+impl InputTests {
+    /// The tests of an input of this kind; times move on by nature, and have none.
+    pub(super) fn new(kind: &InputKind, seed: u64) -> InputTests {
+        let test = |(part, watched): (usize, &Watched)| {
+            let values = match (kind, watched) {
+                (InputKind::Category, _) => Values::Kinds,
+                _ => Values::Numbers,
+            };
+            (*watched, ChangeTest::new(values, seed + part as u64))
+        };
+        InputTests {
+            tests: parts(kind).iter().enumerate().map(test).collect(),
+            vocabulary: (*kind == InputKind::Text).then(Vocabulary::default),
+        }
+    }
+
+    /// How many tests there are.
+    pub(super) fn len(&self) -> usize {
+        self.tests.len()
+    }
+
+    /// Takes the value of the input `place` in a row; `find` takes what was found.
+    pub(super) fn observe(
+        &mut self,
+        batch: &Batch,
+        [place, row]: [usize; 2],
+        threshold: f64,
+        mut find: impl FnMut(Watched, Finding),
+    ) {
+        let mut observe_number = |tests: &mut [Part], value| {
+            for (watched, test) in tests {
+                let found = test.observe_number(value, threshold);
+                found.into_iter().for_each(|found| find(*watched, found));
+            }
+        };
+        match (&batch.columns[place], &mut self.tests[..]) {
+            (_, []) => {}
+            (Column::Numbers(values), tests) if !values[row].is_nan() => {
+                observe_number(&mut tests[..1], values[row]);
+                observe_number(&mut tests[1..], 0.0);
+            }
+            (Column::Numbers(_), tests) => observe_number(&mut tests[1..], 1.0),
+            (Column::Strings(texts), [(watched, test)]) => {
+                let found = test.observe(hash(texts[row].as_bytes()), threshold);
+                found.into_iter().for_each(|found| find(*watched, found));
+            }
+            (Column::Strings(texts), _) => self.observe_text(&texts[row], threshold, find),
+            (Column::Vectors(bytes), tests) | (Column::Embedded { vectors: bytes, .. }, tests) => {
+                let width = bytes.len() / batch.n_rows;
+                let values = projections(&bytes[row * width..(row + 1) * width]);
+                for (test, value) in tests.iter_mut().zip(values) {
+                    observe_number(std::slice::from_mut(test), value);
+                }
+            }
+        }
+    }
+
+    fn observe_text(&mut self, text: &str, threshold: f64, mut find: impl FnMut(Watched, Finding)) {
+        let words = words(text);
+        let n_words = words.len() as f64;
+        let mut sums = [0.0; N_PROJECTIONS];
+        for word in &words {
+            add_signs(&mut sums, *word, 1.0);
+        }
+        let scale = n_words.max(1.0).sqrt();
+        let mut projections = sums.iter().map(|sum| sum / scale);
+        let new = self
+            .vocabulary
+            .as_mut()
+            .and_then(|known| known.observe(&words));
+        for (watched, test) in &mut self.tests {
+            let value = match watched {
+                Watched::InputLength => Some(n_words),
+                Watched::InputWords => new,
+                _ => projections.next(),
+            };
+            let found = value.and_then(|value| test.observe_number(value, threshold));
+            if found.is_some() && *watched == Watched::InputWords {
+                self.vocabulary = Some(Vocabulary::default());
+            }
+            found.into_iter().for_each(|found| find(*watched, found));
+        }
+    }
+
+    pub(super) fn save(&self, out: &mut Writer) {
+        self.tests.iter().for_each(|(_, test)| test.save(out));
+        self.vocabulary.iter().for_each(|known| known.save(out));
+    }
+
+    /// Brings new tests to the state that was saved of those of the same kind and seed.
+    pub(super) fn load(&mut self, saved: &mut Reader) -> Result<(), Error> {
+        for (_, test) in &mut self.tests {
+            test.load(saved)?;
+        }
+        if self.vocabulary.is_some() {
+            self.vocabulary = Some(Vocabulary::load(saved)?);
+        }
+        Ok(())
+    }
+}
+
+fn parts(kind: &InputKind) -> &'static [Watched] {
+    const PROJECTED: [Watched; 1 + N_PROJECTIONS] = [
+        Watched::InputLength,
+        Watched::InputProjection,
+        Watched::InputProjection,
+        Watched::InputProjection,
+    ];
+    const TEXT: [Watched; 2 + N_PROJECTIONS] = [
+        Watched::InputWords,
+        Watched::InputLength,
+        Watched::InputProjection,
+        Watched::InputProjection,
+        Watched::InputProjection,
+    ];
+    match kind {
+        InputKind::Number { gaps: true } => &[Watched::Input, Watched::InputGaps],
+        InputKind::Number { gaps: false } | InputKind::Category => &[Watched::Input],
+        InputKind::Time(_) => &[],
+        InputKind::Text => &TEXT,
+        InputKind::Embedded { .. }
+        | InputKind::EmbeddedVector { .. }
+        | InputKind::Vector { .. } => &PROJECTED,
+    }
+}
+
+/// Adds a value to each sum or takes it off, by bits of a hash.
+fn add_signs(sums: &mut [f64; N_PROJECTIONS], hash: u64, value: f64) {
+    for (bit, sum) in sums.iter_mut().enumerate() {
+        *sum += if hash >> (40 + bit) & 1 == 1 {
+            value
+        } else {
+            -value
+        };
+    }
+}
+
+/// The length of a vector, and its projections.
+fn projections(bytes: &[u8]) -> [f64; 1 + N_PROJECTIONS] {
+    let (mut square, mut sums) = (0.0, [0.0; N_PROJECTIONS]);
+    let (values, _) = bytes.as_chunks::<4>();
+    for (place, value) in values.iter().enumerate() {
+        let value = f64::from(f32::from_le_bytes(*value));
+        square += value * value;
+        add_signs(&mut sums, mixed(place as u64), value);
+    }
+    let mut all = [square.sqrt(); 1 + N_PROJECTIONS];
+    all[1..].copy_from_slice(&sums);
+    all
+}
+
+/// The hashes of the words of a text.
+fn words(text: &str) -> Vec<u64> {
+    let mut end = text.len().min(BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let words = text[..end].split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words.map(|word| hash(word.as_bytes())).collect()
+}
+
+/// FNV-1a, and a last mix.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    mixed(hash)
+}
+
+/// The last mix of MurmurHash3.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::bins::draw;
+    use super::*;
+
+    const THRESHOLD: f64 = 1e6;
+
+    fn first(kind: &InputKind, column: impl Fn(u64) -> Column) -> Option<(u64, Watched)> {
+        let mut tests = InputTests::new(kind, 1);
+        for n in 0..4000 {
+            let batch = Batch {
+                n_rows: 1,
+                columns: vec![column(n)],
+            };
+            let mut found = None;
+            tests.observe(&batch, [0, 0], THRESHOLD, |watched, _| {
+                found = Some(watched);
+            });
+            if let Some(watched) = found {
+                return Some((n, watched));
+            }
+        }
+        None
+    }
+
+    fn check(kind: &InputKind, column: impl Fn(u64, bool) -> Column, expected: Watched) {
+        assert_eq!(first(kind, |n| column(n, false)), None, "{kind} steady");
+        let found = first(kind, |n| column(n, n >= 2000));
+        let soon = |(n, watched)| (2000..2400).contains(&n) && watched == expected;
+        assert!(found.is_some_and(soon), "{kind}: {found:?}");
+    }
+
+    #[test]
+    fn a_change_of_any_kind_of_input_is_found() {
+        let number = |n, drifts| Column::Numbers(vec![draw(1, n) + f64::from(u8::from(drifts))]);
+        check(&InputKind::Number { gaps: false }, number, Watched::Input);
+        let gap = |n, drifts| {
+            let is_gap = draw(2, n) < if drifts { 0.5 } else { 0.1 };
+            Column::Numbers(vec![if is_gap { f64::NAN } else { draw(1, n) }])
+        };
+        check(&InputKind::Number { gaps: true }, gap, Watched::InputGaps);
+        let category = |n, drifts| {
+            let kind = (draw(1, n) * if drifts { 12.0 } else { 9.0 }) as u64;
+            Column::Strings(vec![format!("kind {kind}")])
+        };
+        check(&InputKind::Category, category, Watched::Input);
+        let text = |n, drifts| {
+            let word = |k| {
+                let word = draw(1, 8 * n + k) * draw(5, 8 * n + k) * 300.0;
+                let topic = if drifts && k < 4 { "other" } else { "usual" };
+                format!("{topic}{}", word as u64)
+            };
+            Column::Strings(vec![(0..8).map(word).collect::<Vec<_>>().join(" ")])
+        };
+        check(&InputKind::Text, text, Watched::InputWords);
+        let vector = |n, drifts| {
+            let value = |k| draw(1, 8 * n + k) as f32 + if drifts { 1.0 } else { 0.0 };
+            let values = (0..8).flat_map(|k| value(k).to_le_bytes());
+            Column::Vectors(Bytes::from(values.collect::<Vec<u8>>()))
+        };
+        let kind = InputKind::Vector {
+            length: 8,
+            standardise: true,
+            shape: None,
+        };
+        check(&kind, vector, Watched::InputProjection);
+    }
+}

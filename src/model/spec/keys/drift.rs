@@ -1,0 +1,25 @@
+//! The keys of `[drift]`: what is watched for drift, and what an alarm does.
+//!
+//! Invariant: in the order of the table.
+
+use super::key::{Key, Values};
+
+/// In the order of the table.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "drift.action",
+        values: Values::Words(&["report", "off"]),
+        default: "report",
+        unit: "",
+        meaning: "What an alarm of drift does: \"report\" journals and shows it. With \"off\", and under \
+                  rules.revision = 1 and 2, nothing is watched.",
+    },
+    Key {
+        name: "drift.false_alarms",
+        values: Values::Above(0.0, 1000.0),
+        default: "1",
+        unit: "alarms in 100,000 events",
+        meaning: "False alarms that all tests of the model together may raise at most, on average, as \
+                  long as its inputs, answers and labels do not change.",
+    },
+];
