@@ -406,11 +406,8 @@ impl Learner {
             Event::Feedback(_) | Event::Duplicate(_) | Event::Erased(_)
         );
         self.stream.n_events += u64::from(counted);
-        assert_eq!(
-            self.accounts.ledger.total(),
-            self.stream.n_events,
-            "an event has one fate"
-        );
+        let n_fates = self.accounts.ledger.total();
+        assert_eq!(n_fates, self.stream.n_events, "an event has one fate");
         self.decide(&mut step);
         let every = self.spec.cadence.examples;
         if step.version.is_none() && n_before / every < self.learned.n_examples() / every {

@@ -158,12 +158,7 @@ fn assembled(
         "no column to learn from: {}",
         listed(&excluded)
     );
-    ensure!(
-        inputs.len() <= INPUTS_MAX,
-        "{} columns would be inputs, at most {INPUTS_MAX}; leave some out with --as COLUMN=out, or \
-         name those of a vector v[0], v[1] and so on",
-        inputs.len()
-    );
+    ensure_takes(inputs.len())?;
     let (mut rows, mut notes) = (format(&survey.form, survey.no_header), survey.notes);
     if is_context_free {
         inputs.push(context());
@@ -191,6 +186,16 @@ fn assembled(
         rows,
         notes,
     })
+}
+
+/// Refuses more inputs than a model takes.
+fn ensure_takes(n_inputs: usize) -> anyhow::Result<()> {
+    ensure!(
+        n_inputs <= INPUTS_MAX,
+        "{n_inputs} columns would be inputs, at most {INPUTS_MAX}; leave some out with --as \
+         COLUMN=out, or name those of a vector v[0], v[1] and so on"
+    );
+    Ok(())
 }
 
 /// Sentences about the target.

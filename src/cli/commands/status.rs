@@ -79,13 +79,9 @@ fn block(status: &ModelStatus) -> Vec<String> {
         put("retention", format!("{retained} of what was learned once"));
     }
     put("drift", drift(status));
-    put(
-        "predictions",
-        format!(
-            "{} waiting, {} unjournaled",
-            status.waiting, status.unjournaled
-        ),
-    );
+    let (waiting, unjournaled) = (status.waiting, status.unjournaled);
+    let predictions = format!("{waiting} waiting, {unjournaled} unjournaled");
+    put("predictions", predictions);
     put("feedback", fates(status));
     for member in &status.members {
         put("member", member_line(member));

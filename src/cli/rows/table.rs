@@ -73,6 +73,36 @@ impl Lot {
     }
 }
 
+/// The decimal mark of a file, with a note where it is not the one that was given.
+fn decimal_mark(
+    sample: &[Vec<String>],
+    separator: char,
+    options: &ReadOptions,
+    notes: &mut Vec<String>,
+) -> Decimals {
+    let found = decimals(sample);
+    let by_default = match separator {
+        ',' => Decimals::Point,
+        _ => found.unwrap_or_default(),
+    };
+    let mut decimals = options.decimals.unwrap_or(by_default);
+    if let (Some(said), Some(shown)) = (options.decimals, found)
+        && said != shown
+    {
+        let (who, then) = if options.decimals_are_described {
+            decimals = shown;
+            ("model.toml says", ": read as they stand")
+        } else {
+            ("--decimals says", "")
+        };
+        let (said, shown) = (said.word(), shown.word());
+        notes.push(format!(
+            "numbers have a decimal {shown}, and {who} {said}{then}"
+        ));
+    }
+    decimals
+}
+
 impl Table {
     /// Reads as far as the header.
     pub(super) fn open(mut lines: Lines, options: &ReadOptions) -> anyhow::Result<Option<Table>> {
@@ -100,27 +130,7 @@ impl Table {
                 Some((_, header)) => Some(header),
             }
         };
-        let found = decimals(&form.sample);
-        let by_default = match separator {
-            ',' => Decimals::Point,
-            _ => found.unwrap_or_default(),
-        };
-        let mut decimals = options.decimals.unwrap_or(by_default);
-        if let (Some(said), Some(shown)) = (options.decimals, found)
-            && said != shown
-        {
-            let (who, then) = match options.decimals_are_described {
-                true => ("model.toml says", ": read as they stand"),
-                false => ("--decimals says", ""),
-            };
-            if options.decimals_are_described {
-                decimals = shown;
-            }
-            let (said, shown) = (said.word(), shown.word());
-            notes.push(format!(
-                "numbers have a decimal {shown}, and {who} {said}{then}"
-            ));
-        }
+        let decimals = decimal_mark(&form.sample, separator, options, &mut notes);
         let mut table = Table {
             lines,
             columns: Vec::new(),

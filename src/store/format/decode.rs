@@ -487,7 +487,7 @@ mod tests {
             assert!(error.0.starts_with(message), "{error}");
         };
         check(7, 1, "unknown kind 7;");
-        check(18, 1, "unknown kind 18;");
+        check(19, 1, "unknown kind 19;");
         check(0, 1, "unknown kind 0;");
         check(3, 2, "kind 3 has format version 2, expected at most 1;");
         check(2, 5, "kind 2 has format version 5, expected at most 4;");

@@ -1,11 +1,14 @@
 //! Small events with their bytes, and arbitrary ones: for the tests of this room.
 
+mod drawn;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::event::*;
+use drawn::{alarms, verdicts, versions};
 
 /// An event, and the bytes of its payload in hexadecimal digits.
 type Sample = (Event, &'static str);
@@ -461,21 +464,6 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn alarms() -> impl Strategy<Value = Event> {
-    let watched = prop::sample::select(Watched::ALL.to_vec());
-    let change = prop::sample::select(Change::ALL.to_vec());
-    let alarm = (any::<u64>(), watched, change, 1.0..1e9, ".{0,8}");
-    alarm.prop_map(|(position, watched, change, evidence, input)| {
-        Event::Drift(Alarm {
-            position,
-            watched,
-            input,
-            change,
-            evidence,
-        })
-    })
-}
-
 fn f32s(n: usize) -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec(any::<u32>().prop_map(f32::from_bits), n)
 }
@@ -576,40 +564,4 @@ fn feedback() -> impl Strategy<Value = Event> {
                 })
             },
         )
-}
-
-fn verdicts() -> impl Strategy<Value = Event> {
-    let judgement = prop::sample::select(Judgement::ALL.to_vec());
-    (any::<[u64; 3]>(), judgement, f64_bits(), f64_bits()).prop_map(
-        |([position, version, labels], judgement, evidence, difference)| {
-            Event::Verdict(Verdict {
-                position,
-                judgement,
-                version,
-                labels,
-                evidence,
-                difference,
-            })
-        },
-    )
-}
-
-fn versions() -> impl Strategy<Value = Event> {
-    let reason = prop::sample::select(Reason::ALL.to_vec());
-    (
-        any::<[u64; 3]>(),
-        reason,
-        any::<[u8; 32]>(),
-        any::<Option<[u8; 32]>>(),
-    )
-        .prop_map(|([version, parent, position], reason, digest, tallies)| {
-            Event::Version(Version {
-                version,
-                parent,
-                position,
-                reason,
-                digest,
-                tallies,
-            })
-        })
 }

@@ -67,11 +67,8 @@ impl Survey {
             // Keys of JSON may come later.
             let new = rows.columns().iter().enumerate().skip(n_known);
             let new = new.filter(|(index, _)| is_feature(*index, &logged));
-            let new = new.map(|(index, name)| {
-                let column = ColumnStats::new(name, n_rows, decimals);
-                (index, column.given(choices))
-            });
-            stats.extend(new);
+            let begun = |name: &String| ColumnStats::new(name, n_rows, decimals).given(choices);
+            stats.extend(new.map(|(index, name)| (index, begun(name))));
             n_known = rows.columns().len();
             for logged in &mut logged {
                 logged.check(&row).with_context(of_file)?;
@@ -84,8 +81,7 @@ impl Survey {
             }
             n_rows += 1;
         }
-        notes.extend(rows.closing_notes());
-        notes.extend(unusable.notes());
+        notes.extend(rows.closing_notes().into_iter().chain(unusable.notes()));
         notes.extend(logged.iter().filter_map(LoggedColumn::remark));
         if n_rows == 0 && unusable.n_rows() > 0 {
             bail!("{}", unusable.notes().join("; "));
