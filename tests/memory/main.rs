@@ -132,7 +132,8 @@ async fn made() {
     let [without, _] = narrow(4500, 1_000_000).await;
     let [with, state] = narrow(3000, 1).await;
     println!("state {state}, replay {without} without versions, {with} with 3000");
-    // The tree of them all would take 96 bytes of each; the first rows take a dozen kilobytes.
-    assert!(state < 20_000, "{state}");
+    // The tree of them all would take 96 bytes of each, 288 kilobytes; the first rows, which the champion
+    // and a contender have as well, and the tests for drift take some forty.
+    assert!(state < 60_000, "{state}");
     assert!(with < without + 2 * state, "{without} {with}, of {state}");
 }

@@ -234,19 +234,6 @@ fn object(status: &ModelStatus) -> Value {
             "advice": bound.advice,
         })
     });
-    let gate = status.gate.as_ref().map(|gate| {
-        json!({
-            "policy": gate.policy,
-            "champion": gate.champion,
-            "champion_position": gate.champion_position,
-            "contender": gate.contender,
-            "contender_position": gate.contender_position,
-            "promotion": gate.promotion.as_ref().map(evidence_object),
-            "decline": gate.decline.as_ref().map(evidence_object),
-            "frozen": gate.frozen,
-            "open_incidents": gate.open_incidents,
-        })
-    });
     json!({
         "model": status.model,
         "state": status.state,
@@ -276,7 +263,21 @@ fn object(status: &ModelStatus) -> Value {
         "remembered": status.remembered,
         "profile": status.profile,
         "bounds": bounds.collect::<Vec<_>>(),
-        "gate": gate,
+        "gate": status.gate.as_ref().map(gate_object),
+    })
+}
+
+fn gate_object(gate: &GateStatus) -> Value {
+    json!({
+        "policy": gate.policy,
+        "champion": gate.champion,
+        "champion_position": gate.champion_position,
+        "contender": gate.contender,
+        "contender_position": gate.contender_position,
+        "promotion": gate.promotion.as_ref().map(evidence_object),
+        "decline": gate.decline.as_ref().map(evidence_object),
+        "frozen": gate.frozen,
+        "open_incidents": gate.open_incidents,
     })
 }
 
