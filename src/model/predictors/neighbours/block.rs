@@ -356,7 +356,10 @@ fn add_converted(
         || {
             if is_clipped {
                 for (sum, value) in sums.iter_mut().zip(column) {
-                    let z = (value * factor + shift).clamp(-clip, clip);
+                    // As `clamp`, whose check of its bounds keeps the loop from running in lanes.
+                    let z = value * factor + shift;
+                    let z = if z < -clip { -clip } else { z };
+                    let z = if z > clip { clip } else { z };
                     let difference = x - if z.is_nan() { 0.0 } else { z };
                     *sum += difference * difference;
                 }
