@@ -92,7 +92,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
     lines
 }
 
-/// What the gate shows, and a line where incidents are open.
+/// The line of the gate, and one of open incidents.
 fn gate_lines(status: &ModelStatus) -> Vec<String> {
     let Some(gate) = &status.gate else {
         return Vec::new();

@@ -86,18 +86,18 @@ fn decimal_mark(
         _ => found.unwrap_or_default(),
     };
     let mut decimals = options.decimals.unwrap_or(by_default);
-    if let (Some(said), Some(shown)) = (options.decimals, found)
-        && said != shown
+    if let (Some(given), Some(in_file)) = (options.decimals, found)
+        && given != in_file
     {
-        let (who, then) = if options.decimals_are_described {
-            decimals = shown;
+        let (origin, remedy) = if options.decimals_are_described {
+            decimals = in_file;
             ("model.toml says", ": read as they stand")
         } else {
             ("--decimals says", "")
         };
-        let (said, shown) = (said.word(), shown.word());
+        let (given, in_file) = (given.word(), in_file.word());
         notes.push(format!(
-            "numbers have a decimal {shown}, and {who} {said}{then}"
+            "numbers have a decimal {in_file}, and {origin} {given}{remedy}"
         ));
     }
     decimals

@@ -45,7 +45,7 @@ fn text(header: &str, row: impl Fn(u64) -> String) -> String {
     text
 }
 
-/// What is expected of a file.
+/// The expected reading of a file.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
     target: &'a str,
@@ -64,7 +64,7 @@ fn look(bytes: &[u8], args: &ReadArgs, target: &str) -> (Draft, Map<String, Valu
     let draft = draft(&path, Goal::Target(target, None), &options, &[]).expect("a draft");
     let name: ModelName = "m".parse().expect("a name");
     let toml = write(folder.path(), &name, &draft).expect("a description");
-    // What was decided stands in the description.
+    // The description holds each decision.
     let run = RunArgs {
         limit: None,
         delay: 0,

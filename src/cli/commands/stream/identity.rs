@@ -30,7 +30,7 @@ pub(super) struct IdentityArgs<'a> {
 
 /// The identity of a run's feedback.
 pub(super) struct RunIdentity {
-    /// What stands before the line or the row in each id.
+    /// The prefix of each id, before the line or the row.
     prefix: String,
     is_once: bool,
     source: String,
