@@ -64,6 +64,24 @@ pub enum Error {
         /// Its fault.
         what: String,
     },
+    /// Ask for it once the model is in another state.
+    #[error("{field}: {what}")]
+    NotNow {
+        /// The field at fault.
+        field: &'static str,
+        /// Why it cannot be done by now.
+        what: String,
+    },
+    /// Name an incident that there is.
+    #[error(
+        "incident: model {model:?} has no incident {incident}; perennial incidents {model} lists them"
+    )]
+    NoIncident {
+        /// The model.
+        model: String,
+        /// The incident that was asked for.
+        incident: u64,
+    },
     /// Describe a model with more places, or send a label that is a class.
     #[error(
         "label: \"{label:.64}\" is new, and all {classes_max} places are taken; \
@@ -196,6 +214,8 @@ impl Error {
             | Error::NoVersion { .. }
             | Error::NoLongerKept { .. }
             | Error::Refused { .. }
+            | Error::NotNow { .. }
+            | Error::NoIncident { .. }
             | Error::Description { .. }
             | Error::NoPlace { .. }
             | Error::Gone { .. } => Remedy::Change,

@@ -21,11 +21,14 @@ pub enum Reason {
     Contender,
     /// The champion, in place of a candidate that proved worse.
     Rewind,
+    /// The champion of another history that an order brought, or the candidate that had served until the
+    /// policy changed.
+    Champion,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Initial,
         Reason::Checkpoint,
         Reason::Cadence,
@@ -34,6 +37,7 @@ impl Reason {
         Reason::Adopt,
         Reason::Contender,
         Reason::Rewind,
+        Reason::Champion,
     ];
 
     /// The word for the reason, in manifests, on the wire and on screens.
@@ -47,6 +51,7 @@ impl Reason {
             Reason::Adopt => "adopt",
             Reason::Contender => "contender",
             Reason::Rewind => "rewind",
+            Reason::Champion => "champion",
         }
     }
 }

@@ -101,13 +101,13 @@ impl Comparison {
         self.first.get_or_insert(number);
         // Records come in the order of positions: an earlier moment has made no version.
         self.moments = self.moments.split_off(&version.position);
-        let moment = self.moments.remove(&version.position);
         let ordered = !matches!(
             version.reason,
-            Reason::Cadence | Reason::Contender | Reason::Rewind
+            Reason::Cadence | Reason::Contender | Reason::Rewind | Reason::Champion
         );
-        let same = |moment: &Moment| ordered && moment.digest == version.digest;
-        match moment.filter(same) {
+        let moment = ordered.then(|| self.moments.remove(&version.position));
+        let same = |moment: &Moment| moment.digest == version.digest;
+        match moment.flatten().filter(same) {
             Some(moment) if version.tallies == Some(moment.counted) => {}
             // The tallies of an older program's version are taken from its checkpoint.
             Some(moment) if moment.whole || version.tallies.is_none() => {

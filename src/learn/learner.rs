@@ -28,6 +28,7 @@ use crate::event::{
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::drift::Detectors;
+use crate::learn::gate::ChampionChange;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::{Fate, Ledger};
@@ -108,12 +109,17 @@ pub struct Step {
     pub changed: bool,
     /// A version that is due: to be saved and recorded.
     pub version: Option<Version>,
+    /// Versions of champion and contender that are due as well, each to be saved before that version, and
+    /// recorded behind it.
+    pub frozen: Vec<Version>,
     /// Decisions of the gate: to be recorded.
     pub verdicts: Vec<Verdict>,
     /// Why an order was not carried out.
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
     pub excluded: Vec<u64>,
+    /// What an order that brought another history did to the champion.
+    pub champion: Option<ChampionChange>,
     /// Alarms that it raised: to be recorded.
     pub alarms: Vec<Alarm>,
     /// The feedback id of what this event contradicts, without the right to supersede it.
@@ -461,9 +467,10 @@ impl Learner {
             Some(gate) if self.spec.has_gate() => gate.reconfigure(&self.spec),
             _ => self.crown(),
         }
+        let kept = self.keep_serving(earlier.publish.policy);
         Ok(Step {
             changed: true,
-            version,
+            version: version.or(kept),
             ..Step::default()
         })
     }

@@ -90,7 +90,7 @@ pub trait Lookup {
         Ok(None)
     }
 
-    /// The version that was made at this position by its record in the journal; asked where it is
+    /// The next version that was made at this position by its record in the journal; asked where it is
     /// not derived.
     ///
     /// # Errors

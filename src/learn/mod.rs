@@ -53,7 +53,10 @@ mod versions;
 
 pub use comparison::Comparison;
 pub use drift::{Detectors, Judged};
-pub use gate::{EProcess, Evidence, Incident, IncidentKind, IncidentState};
+pub use gate::{
+    ChampionChange, ChampionScore, EProcess, Evidence, Incident, IncidentKind, IncidentState,
+    Suspect,
+};
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
 pub use learner::{Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Step};

@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status};
 use super::context::{self, ServerContext};
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
 use crate::engine::ServedModel;
+use crate::model::PublishPolicy;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 
@@ -48,12 +49,10 @@ impl GrpcInferenceService for InferenceService {
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        let snapshot = self
-            .0
-            .engine
-            .model(&name)
-            .and_then(|model| model.snapshot(&version));
-        let ready = snapshot.is_ok();
+        let ready = match self.0.engine.model(&name) {
+            Ok(model) => model.snapshot_of(&version).await.is_ok(),
+            Err(_) => false,
+        };
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -70,7 +69,7 @@ impl GrpcInferenceService for InferenceService {
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let model = self.0.model(&name)?;
-        let snapshot = model.snapshot(&version).map_err(Refusal::from)?;
+        let snapshot = model.snapshot_of(&version).await.map_err(Refusal::from)?;
         let metadata = wire::model_metadata(&name, &snapshot.model, snapshot.version);
         Ok(Response::new(metadata))
     }
@@ -107,9 +106,10 @@ impl InferenceService {
         let model = self.0.model(&request.model_name)?;
         let parameters = Parameters::read(&request.parameters)?;
         if let Some(position) = parameters.min_position {
+            check_waits(model, &request.model_version)?;
             self.wait_for_position(model, position, wait).await?;
         }
-        let snapshot = model.snapshot(&request.model_version)?;
+        let snapshot = model.snapshot_of(&request.model_version).await?;
         let spec = &snapshot.model.spec;
         let selection = Selection::read(&spec.task, &request.outputs)?;
         let tensors = Tensors {
@@ -153,6 +153,18 @@ impl InferenceService {
         };
         Ok(reached?)
     }
+}
+
+/// Refuses to wait for a position where what answers does not learn: the champion.
+fn check_waits(model: &ServedModel, version: &str) -> Result<(), Refusal> {
+    let is_live = model.spec()?.publish.policy == PublishPolicy::Live;
+    let asks_candidate = version == "candidate" || (is_live && version != "champion");
+    if asks_candidate {
+        return Ok(());
+    }
+    let what = "min_position: the champion answers, which learns nothing of later entries; ask for the \
+                model_version candidate, or leave min_position out";
+    Err(Refusal::new(Code::FailedPrecondition, "parameters", what))
 }
 
 /// How long a request may wait, so that our answer comes before the caller gives up.

@@ -132,6 +132,11 @@ impl Directory {
         self.path.join(model).join("checkpoints")
     }
 
+    /// The folder of a model's frozen states: versions that orders brought beside the candidate.
+    pub fn frozen(&self, model: &str) -> PathBuf {
+        self.path.join(model).join("frozen")
+    }
+
     /// The file of the weights that a model started with, where it arrived trained.
     pub fn start(&self, model: &str) -> PathBuf {
         self.path.join(model).join("start.safetensors")
@@ -171,10 +176,11 @@ impl Directory {
     }
 
     /// The parts of a model's data: first its journal, then what a journal is needed for.
-    fn parts(&self, model: &str) -> [PathBuf; 5] {
+    fn parts(&self, model: &str) -> [PathBuf; 6] {
         [
             self.journal(model),
             self.checkpoints(model),
+            self.frozen(model),
             self.ids(model),
             self.encoders(model),
             self.start(model),

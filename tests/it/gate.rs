@@ -12,7 +12,7 @@ use perennial::engine::{
 };
 use perennial::event::{Command, Feedback, Order, Selector};
 
-use crate::support::{Workspace, answers, copy, digest, label, order, rows, teach};
+use crate::support::{Workspace, answers, copy, digest, hex, label, order, rows, teach};
 
 /// Rates at which the network learns, and at which each update undoes the last.
 const GOOD: f64 = 0.05;
@@ -259,7 +259,7 @@ async fn under_manual_a_person_alone_promotes_freezes_and_resumes() {
         note: String::new(),
     };
     let refused = model.command(close).await.unwrap_err().to_string();
-    assert!(refused.contains("there is no incident 7"), "{refused}");
+    assert!(refused.contains("has no incident 7"), "{refused}");
     let lived = (digest(model), champion(model));
     engine.close();
     drop(engine);
@@ -308,5 +308,255 @@ async fn p6_after_a_retraction_the_champion_is_that_of_never_having_seen_it() {
             let model = engine.model("m").unwrap();
             assert_eq!((digest(model), answers(model)), lived, "{place}");
         }
+    }
+}
+
+/// The versions of champion and contender, and the newest of the candidate.
+fn sides(model: &ServedModel) -> [u64; 3] {
+    let gate = model.status(false).gate.expect("a gate");
+    let candidate = model.versions().unwrap().into_iter();
+    let candidate = candidate.filter(|(one, _)| one.reason == "retract");
+    let candidate = candidate.map(|(one, _)| one.version).max();
+    let contender = gate.contender.map_or(0, |(version, _)| version);
+    [gate.champion.0, contender, candidate.unwrap_or(0)]
+}
+
+fn manifest(model: &ServedModel, version: u64) -> perennial::engine::Manifest {
+    model.check_restore(version).expect("it can be restored")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_p6_after_a_retraction_every_state_that_can_serve_is_a_version_of_its_own() {
+    let workspace = Workspace::new(&[("m", &described("gated", GOOD))]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    teach_stream(model, 0, 690, None).await;
+    retract(model, Disposal::Keep).await;
+    let [champion_version, contender, candidate] = sides(model);
+    assert!(candidate > 0 && champion_version > candidate && contender > champion_version);
+    assert_eq!(model.snapshot("").unwrap().version, champion_version);
+    let (served, learned) = (answers(model), digest(model));
+    let of_champion = manifest(model, champion_version);
+    assert_eq!(of_champion.reason, "champion");
+    assert!(of_champion.frozen_at > 0 && of_champion.frozen_at < of_champion.position);
+    assert_eq!(manifest(model, candidate).digest, hex(learned));
+    assert_eq!(manifest(model, contender).reason, "contender");
+    let digests = [champion_version, contender, candidate].map(|one| manifest(model, one).digest);
+    assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2]);
+
+    // As a restart finds it, and one that has lost every checkpoint.
+    engine.close();
+    drop(engine);
+    let bare = Workspace::new(&[("m", &described("gated", GOOD))]);
+    copy(&workspace.data(), &bare.data());
+    for folder in ["m/checkpoints", "m/frozen"] {
+        std::fs::remove_dir_all(bare.data().join(folder)).unwrap();
+    }
+    for workspace in [&workspace, &bare] {
+        let engine = workspace.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!(sides(model), [champion_version, contender, candidate]);
+        assert_eq!((answers(model), digest(model)), (served.clone(), learned));
+        let saved = [champion_version, contender, candidate].map(|one| manifest(model, one).digest);
+        assert_eq!(saved, digests);
+        engine.close();
+    }
+    goes_back_to_the_champion(&workspace, (&served, digests)).await;
+}
+
+/// A person promotes the contender, and takes the candidate back to the champion of before; then one more
+/// label is retracted.
+async fn goes_back_to_the_champion(
+    workspace: &Workspace,
+    (served, digests): (&[perennial::event::Outputs], [String; 3]),
+) {
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let [champion_version, contender, _] = sides(model);
+    // The version of the contender is what a person promotes by its number.
+    let by = || ("ann".to_owned(), String::new());
+    let promoted = model.promote(Some(contender), by()).await.unwrap();
+    assert_eq!((promoted.version, champion(model)), (contender, contender));
+    // The candidate goes back to the champion of before, which serves what it served.
+    let restored = order(
+        model,
+        Order::Restore {
+            version: champion_version,
+        },
+    )
+    .await;
+    assert_eq!(champion(model), restored.version);
+    assert_eq!(hex(digest(model)), digests[0]);
+    assert_eq!(answers(model), *served);
+    teach_stream(model, 690, 720, Some("batch")).await;
+    // In a history without one more label the order brings back the champion of that history.
+    let request = Retract {
+        selector: Selector::FeedbackId("row-1".to_owned()),
+        actor: String::new(),
+        note: String::new(),
+        disposal: Disposal::Keep,
+    };
+    model.retract(request).await.expect("it is taken back");
+    let twice = (digest(model), answers(model), sides(model));
+    assert_ne!(hex(twice.0), digests[0]);
+    engine.close();
+    drop(engine);
+    for folder in ["m/checkpoints", "m/frozen"] {
+        std::fs::remove_dir_all(workspace.data().join(folder)).unwrap();
+    }
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!((digest(model), answers(model), sides(model)), twice);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_approval_of_weights_that_a_retraction_changes_is_void_and_says_so() {
+    let workspace = Workspace::new(&[("m", &described("manual", GOOD))]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let untrained = answers(model);
+    teach_until(model, (0, 400), || false).await;
+    let by = || ("ann".to_owned(), "looked at".to_owned());
+    let approved = model.promote(None, by()).await.unwrap();
+    let selector = Selector::FeedbackId("row-1".to_owned());
+    let plan = model.plan_retraction(&selector).unwrap().champion;
+    let plan = plan.expect("the champion serves");
+    assert_eq!(plan.before.version, approved.version);
+    assert!(plan.before.loss.is_some_and(|loss| loss > 0.0), "{plan:?}");
+    assert_eq!((plan.after.version, plan.after.position), (1, 1));
+    assert_eq!(
+        (&plan.void, &plan.come),
+        (&vec![approved.position], &vec![approved.position])
+    );
+    let request = Retract {
+        selector,
+        actor: String::new(),
+        note: String::new(),
+        disposal: Disposal::Keep,
+    };
+    let certificate = model.retract(request).await.unwrap();
+    assert_eq!(certificate.plan.champion, Some(plan));
+    assert_eq!(answers(model), untrained, "the last approved clean version");
+    assert_eq!(incidents(model), [("void", IncidentState::Open)]);
+    // The request is open again, for the weights of this history.
+    teach_until(model, (400, 520), || {
+        let gate = model.status(false).gate.expect("a gate");
+        gate.promotion.is_some_and(|evidence| evidence.labels > 0)
+    })
+    .await;
+    let promoted = model.promote(None, by()).await.unwrap();
+    assert_eq!(champion(model), promoted.version);
+    assert_ne!(answers(model), untrained);
+    let close = Order::Close {
+        incident: approved.position,
+    };
+    order(model, close).await;
+    let lived = (digest(model), answers(model), incidents(model));
+    engine.close();
+    drop(engine);
+    for folder in ["m/checkpoints", "m/frozen"] {
+        drop(std::fs::remove_dir_all(workspace.data().join(folder)));
+    }
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    assert_eq!((digest(model), answers(model), incidents(model)), lived);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_model_that_no_longer_serves_what_comes_serves_on_what_it_served() {
+    for policy in ["gated", "manual"] {
+        let workspace = Workspace::new(&[("m", &described("live", GOOD))]);
+        let engine = workspace.open();
+        let model = engine.model("m").unwrap();
+        teach_until(model, (0, 90), || false).await;
+        let served = answers(model);
+        assert_eq!(champion(model), 1, "nothing was promoted");
+        engine.close();
+        drop(engine);
+        workspace.describe("m", &described(policy, GOOD));
+        let engine = workspace.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!(answers(model), served, "{policy}");
+        let version = champion(model);
+        assert_eq!(model.snapshot("").unwrap().version, version);
+        assert_eq!(manifest(model, version).digest, hex(digest(model)));
+        teach_until(model, (90, 120), || false).await;
+        assert_eq!(answers(model), served, "{policy}: the candidate learns on");
+        engine.close();
+        drop(engine);
+        std::fs::remove_dir_all(workspace.data().join("m/checkpoints")).unwrap();
+        let engine = workspace.open();
+        let model = engine.model("m").unwrap();
+        assert_eq!((answers(model), champion(model)), (served, version));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_change_nothing_are_refused_and_say_why() {
+    let workspace = Workspace::new(&[("m", &described("gated", GOOD))]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    let refusal = async |order: Order| {
+        let command = Command {
+            order,
+            actor: "ann".to_owned(),
+            note: "under review".to_owned(),
+        };
+        model
+            .command(command)
+            .await
+            .map(drop)
+            .map_err(|why| why.to_string())
+    };
+    let check = |refused: Result<(), String>, expected: &str| {
+        let refused = refused.expect_err(expected);
+        assert!(refused.contains(expected), "{refused}");
+    };
+    check(refusal(Order::Resume).await, "model: it is not frozen");
+    assert_eq!(refusal(Order::Freeze).await, Ok(()));
+    check(refusal(Order::Freeze).await, "model: it is frozen already");
+    let gate = model.status(false).gate.expect("a gate");
+    let by = ("ann".to_owned(), "under review".to_owned());
+    assert_eq!((gate.frozen, gate.frozen_by), (true, by));
+    check(
+        refusal(Order::Close { incident: 7 }).await,
+        "incident: model \"m\" has no incident 7",
+    );
+    assert_eq!(refusal(Order::Resume).await, Ok(()));
+    let gate = model.status(false).gate.expect("a gate");
+    assert_eq!((gate.n_labels, gate.next_contender), (0, Some(100)));
+    let by = || ("ann".to_owned(), String::new());
+    let none = model.promote(None, by()).await.unwrap_err().to_string();
+    assert!(none.contains("the next is taken at example 100"), "{none}");
+    teach_until(model, (0, 200), || {
+        let gate = model.status(false).gate.expect("a gate");
+        gate.promotion.is_some_and(|evidence| evidence.labels == 0)
+    })
+    .await;
+    let untested = model.promote(None, by()).await.unwrap_err().to_string();
+    assert!(
+        untested.contains("was scored on no label yet"),
+        "{untested}"
+    );
+    let gate = model.status(false).gate.expect("a gate");
+    let contender = gate.contender.expect("one is tested").0;
+    let promoted = model.promote(Some(contender), by()).await.unwrap();
+    assert_eq!(promoted.version, contender);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_counts_the_sources_of_the_state_that_answered() {
+    for (policy, expected) in [("gated", None), ("live", Some(&40))] {
+        let workspace = Workspace::new(&[("m", &described(policy, GOOD))]);
+        let engine = workspace.open();
+        let model = engine.model("m").unwrap();
+        teach_until(model, (0, 40), || false).await;
+        let (batch, _) = rows(1, 0.0).next().unwrap();
+        let snapshot = model.snapshot("").unwrap();
+        let answer = model.predict(&snapshot, batch, PredictOptions::default());
+        let id = answer.await.unwrap().ids[0];
+        let audit = engine.audit(id, None).unwrap().expect("it is there");
+        assert!(audit.bit_equal(), "{policy}: {audit:?}");
+        assert_eq!(audit.sources.get("test"), expected, "{policy}");
     }
 }

@@ -7,7 +7,8 @@
 //! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
 //! of versions only what a retraction has found, `8` (see its test) journals of the second
 //! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
-//! first orders, decisions and versions of the gate, and `14` the first alarm of drift:
+//! first orders, decisions and versions of the gate, `14` the first alarm of drift, and `16` the first
+//! version of a champion:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -22,8 +23,9 @@ use std::path::{Path, PathBuf};
 use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, counted, decided, drift, hashed, judged,
-    labelled, later, names, samples, samples_read, short_history, start, trained, wide,
+    ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, drift,
+    hashed, judged, labelled, later, names, samples, samples_read, short_history, start, trained,
+    wide,
 };
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
@@ -91,6 +93,11 @@ fn golden_drift() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/14")
 }
 
+/// The journal of the version of a champion.
+fn golden_championed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/16")
+}
+
 /// The journal of orders whose refusals and erasures are recorded.
 fn golden_answered() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
@@ -144,6 +151,7 @@ fn write(data: &Path) {
         ("wide", vec![wide()]),
         ("judged", judged()),
         ("drift", vec![drift()]),
+        ("championed", vec![championed()]),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -234,6 +242,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(judged[0], judged[1]);
     let drift = [&data, &golden_drift()].map(|data| headers(data, "drift"));
     assert_eq!(drift[0], drift[1]);
+    let championed = [&data, &golden_championed()].map(|data| headers(data, "championed"));
+    assert_eq!(championed[0], championed[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -261,7 +271,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&answered())
         .chain(&judged())
         .chain(&hashed())
-        .chain(&[decided(), wide(), drift()])
+        .chain(&[decided(), wide(), drift(), championed()])
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -302,6 +312,9 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     }
     let mut reader = Reader::open(&golden_drift().join("drift/journal"), 1, 0).unwrap();
     assert_eq!(reader.next(1).unwrap().unwrap().event, drift());
+    let journal = golden_championed().join("championed/journal");
+    let mut reader = Reader::open(&journal, 1, 0).unwrap();
+    assert_eq!(reader.next(1).unwrap().unwrap().event, championed());
     let journal = golden_answered().join("answered/journal");
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     for event in answered() {

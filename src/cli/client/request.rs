@@ -20,6 +20,8 @@ pub(crate) struct PredictRequest<'a> {
     pub inputs: &'a [Input],
     /// The rows.
     pub batch: &'a Batch,
+    /// The version that is asked, or champion or candidate; empty for what serves.
+    pub version: &'a str,
     /// The position up to which everything must have been learned; 0 for no wait.
     pub min_position: u64,
     /// True if the predictions are journaled, so that feedback may follow.
@@ -46,6 +48,7 @@ impl PredictRequest<'_> {
         }
         ModelInferRequest {
             model_name: self.model.to_owned(),
+            model_version: self.version.to_owned(),
             parameters,
             inputs,
             raw_input_contents,

@@ -280,6 +280,7 @@ impl DemoSession {
             model,
             inputs: &self.inputs,
             batch,
+            version: "",
             min_position: self.positions.get(model).copied().unwrap_or(0),
             is_journaled: true,
         };
@@ -353,6 +354,7 @@ impl DemoSession {
             model: "learning",
             inputs: &self.inputs,
             batch: probes,
+            version: "",
             min_position: self.positions.get("learning").copied().unwrap_or(0),
             is_journaled: false,
         };

@@ -21,7 +21,8 @@ Examples:
   perennial fate payments order-7 --data data
 
 The fate is that of when it came: applied (learned), pending (it waits for others), unmatched (no
-prediction or place of its name), duplicate, superseded, expired, late or quarantined.")]
+prediction or place of its name), duplicate, superseded, expired, late, held_out (the model was
+frozen) or quarantined (it contradicts another source, or its update was not finite).")]
 pub(crate) struct Args {
     /// The model's name
     model: String,

@@ -18,13 +18,18 @@ pub(crate) struct Args {
     /// The model's name
     model: String,
     /// Acknowledge this incident
-    #[arg(long, value_name = "INCIDENT", conflicts_with = "close")]
+    #[arg(
+        long,
+        value_name = "INCIDENT",
+        conflicts_with = "close",
+        group = "changed"
+    )]
     acknowledge: Option<u64>,
     /// Close this incident
-    #[arg(long, value_name = "INCIDENT")]
+    #[arg(long, value_name = "INCIDENT", group = "changed")]
     close: Option<u64>,
     /// What was found or done, kept with the incident
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "changed")]
     note: String,
     #[command(flatten)]
     client: client::Args,
@@ -64,35 +69,79 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn line(incident: &Incident) -> String {
+    let Incident {
+        incident: number,
+        kind,
+        version,
+        since,
+        state,
+        actor,
+        note,
+        ..
+    } = incident;
     let evidence = incident.evidence.unwrap_or_default();
-    let suspects = incident.suspects.iter();
-    let suspects = suspects.map(|one| format!("{:?} {:.0} %", one.source, 100.0 * one.share));
-    let suspects: Vec<String> = suspects.collect();
-    let mut line = format!(
-        "{} {} {}: worse than version {} by {:.4} over {} labels, learned since position {}; \
-         its labels contradict {}",
-        incident.incident,
-        incident.kind,
-        incident.state,
-        incident.version,
-        evidence.difference,
-        evidence.labels,
-        incident.since,
-        match suspects.len() {
-            0 => "none".to_owned(),
-            _ => suspects.join(", "),
-        },
-    );
-    if !incident.note.is_empty() {
-        line += &format!("; {}: {}", incident.actor, incident.note);
+    let what = match kind.as_str() {
+        "void" => format!(
+            "the approval at position {number} was of weights that have changed since; {} served from \
+             there on",
+            champion(*version, *since)
+        ),
+        _ => format!(
+            "worse than {} by {:.4} over {} labels, learned since position {since}{}",
+            champion(*version, *since),
+            evidence.difference,
+            evidence.labels,
+            contradictions(incident)
+        ),
+    };
+    let mut line = format!("{number} {kind} {state}: {what}");
+    if !note.is_empty() {
+        let (actor, note) = (actor.escape_debug(), note.escape_debug());
+        line += &format!("; {actor}: {note}");
     }
     line
+}
+
+/// A champion, which is no version where an order has brought another history since.
+fn champion(version: u64, since: u64) -> String {
+    match version {
+        0 => format!("the champion of position {since}"),
+        _ => format!("version {version}"),
+    }
+}
+
+/// The sources whose labels contradicted the champion.
+fn contradictions(incident: &Incident) -> String {
+    let suspects = incident.suspects.iter().map(|one| {
+        format!(
+            "{:?} {:.2} a label, {:.0} % of its loss, {} labels",
+            one.source,
+            one.loss,
+            100.0 * one.share,
+            one.labels
+        )
+    });
+    let suspects: Vec<String> = suspects.collect();
+    match suspects.len() {
+        0 => String::new(),
+        _ => format!(
+            "; labels that contradicted the champion: {}",
+            suspects.join("; ")
+        ),
+    }
 }
 
 fn object(incident: &Incident) -> Value {
     let evidence = incident.evidence.unwrap_or_default();
     let suspects = incident.suspects.iter();
-    let suspects = suspects.map(|one| json!({ "source": one.source, "share": one.share }));
+    let suspects = suspects.map(|one| {
+        json!({
+            "source": one.source,
+            "share": one.share,
+            "labels": one.labels,
+            "loss": one.loss,
+        })
+    });
     json!({
         "incident": incident.incident,
         "kind": incident.kind,
@@ -107,4 +156,48 @@ fn object(incident: &Incident) -> Value {
         "actor": incident.actor,
         "note": incident.note,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial::proto::perennial::v1::{Evidence, Suspect};
+
+    use super::*;
+
+    #[test]
+    fn an_incident_is_one_line_whatever_its_texts_hold() {
+        let incident = Incident {
+            incident: 90,
+            kind: "worse".to_owned(),
+            version: 4,
+            since: 30,
+            evidence: Some(Evidence {
+                labels: 50,
+                difference: 0.25,
+                ..Evidence::default()
+            }),
+            suspects: vec![Suspect {
+                source: "ev\u{1b}[2J".to_owned(),
+                share: 0.75,
+                labels: 20,
+                loss: 0.5,
+            }],
+            state: "closed".to_owned(),
+            actor: "ann".to_owned(),
+            note: "one\ntwo\u{7}".to_owned(),
+        };
+        let expected = "90 worse closed: worse than version 4 by 0.2500 over 50 labels, learned since \
+                        position 30; labels that contradicted the champion: \"ev\\u{1b}[2J\" 0.50 a \
+                        label, 75 % of its loss, 20 labels; ann: one\\ntwo\\u{7}";
+        assert_eq!(line(&incident), expected);
+        let void = Incident {
+            kind: "void".to_owned(),
+            version: 0,
+            note: String::new(),
+            ..incident
+        };
+        let expected = "90 void closed: the approval at position 90 was of weights that have changed \
+                        since; the champion of position 30 served from there on";
+        assert_eq!(line(&void), expected);
+    }
 }

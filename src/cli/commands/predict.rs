@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// Rows: CSV, JSON or Parquet, packed or not; - reads stdin
     #[arg(long)]
     file: Option<PathBuf>,
+    /// The version that answers: champion, candidate, or the number of the one that serves; what serves
+    /// if absent. What does not serve takes no feedback
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
     /// Write a JSON line for each answered row of the file
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
@@ -102,6 +106,7 @@ async fn answer(
         model: &args.model,
         inputs,
         batch,
+        version: args.model_version.as_deref().unwrap_or_default(),
         min_position: 0,
         is_journaled: true,
     };

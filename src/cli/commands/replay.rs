@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use perennial::engine::{Offline, Replay, Replayed, describe};
+use perennial::engine::{ChampionChange, Offline, Replay, Replayed, describe};
 use perennial::learn::Evaluation;
 use serde_json::json;
 
-use crate::cli::output::print::{self, Progress};
+use crate::cli::output::print::{self, Progress, counted};
 
 /// Entries between two updates of the progress line.
 const STRIDE: u64 = 1024;
@@ -62,20 +62,72 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if !args.adopt {
         return Ok(());
     }
-    let made = offline.adopt(replay, print::user(), args.note.clone())?;
+    let (made, change) = offline.adopt(replay, print::user(), args.note.clone())?;
     if args.json {
-        print::line(json!({"version": made.version, "position": made.position}))?;
+        print::line(json!({
+            "version": made.version,
+            "position": made.position,
+            "champion": change.as_ref().map(|change| change.after.version),
+            "approvals_void": change.map(|change| change.void),
+        }))?;
     } else {
         print::line(format_args!(
             "made version {} at position {}",
             made.version, made.position
         ))?;
+        change.iter().try_for_each(champion)?;
     }
     print::note(format_args!(
         "copy {} over the model's own model.toml before the next `perennial serve`",
         with.display()
     ));
     Ok(())
+}
+
+/// Prints the champion of the history that was adopted, and the approvals that are void in it.
+fn champion(change: &ChampionChange) -> anyhow::Result<()> {
+    let after = change.after;
+    let loss = match after.loss {
+        Some(loss) => format!("mean loss {loss:.4} over {} labels", after.labels),
+        None => "scored on no label".to_owned(),
+    };
+    print::line(format_args!(
+        "the champion was version {}, and is version {}: {loss}",
+        change.before.version, after.version
+    ))?;
+    change.void.iter().try_for_each(|position| {
+        print::line(format_args!(
+            "the approval at position {position} is void: it was of other weights"
+        ))
+    })
+}
+
+/// What the gate did under the other description, where it did anything.
+fn gate_lines(other: &Replayed) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(champion) = other.champion.filter(|champion| champion.position > 1) {
+        let position = champion.position;
+        lines.push(format!(
+            "with it the champion is the state at position {position}"
+        ));
+    }
+    let counts = [
+        (other.n_incidents, "incident"),
+        (other.n_undone, "example undone by a rewind"),
+        (other.n_held_out, "example held out"),
+    ];
+    for (n, what) in counts.into_iter().filter(|(n, _)| *n > 0) {
+        let (first, rest) = what.split_once(' ').unwrap_or((what, ""));
+        lines.push(
+            format!("{} {rest}", counted(n, first))
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    if other.frozen {
+        lines.push("with it the model is frozen at the end: nothing is learned".to_owned());
+    }
+    lines
 }
 
 /// Applies all entries, with a progress line.
@@ -142,6 +194,11 @@ fn compared(args: &Args, served: &Evaluation, other: &Replayed) -> anyhow::Resul
             "recent_score": {"served": recent.0, "with": recent.1},
             "digest": other.digest,
             "parting": divergence,
+            "champion_position": other.champion.map(|champion| champion.position),
+            "incidents": other.n_incidents,
+            "held_out": other.n_held_out,
+            "undone": other.n_undone,
+            "frozen": other.frozen,
         }));
     }
     let judged = other.evaluation.served().count;
@@ -155,6 +212,7 @@ fn compared(args: &Args, served: &Evaluation, other: &Replayed) -> anyhow::Resul
         "{judged} answers judged; with is {}",
         with.display()
     ))?;
+    gate_lines(other).iter().try_for_each(print::line)?;
     match &other.divergence {
         Some(divergence) => print::line(format_args!(
             "they part at position {}: {} was served, {} it would have been",

@@ -3,7 +3,7 @@
 //! Invariant: the change is announced before it is made.
 
 use anyhow::Context;
-use perennial::proto::perennial::v1::{Certificate, RetractRequest};
+use perennial::proto::perennial::v1::{Certificate, ChampionScore, RetractRequest};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
@@ -129,6 +129,9 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
     } else {
         put("tainted", format!("versions {}", tainted.join(", ")))?;
     }
+    for (name, line) in champion_lines(certificate) {
+        put(name, line)?;
+    }
     if !certificate.clock.is_empty() {
         put("chosen by", certificate.clock.clone())?;
     }
@@ -136,6 +139,63 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
         0 => Ok(()),
         erased => put("erased", format!("the content of {erased} entries")),
     }
+}
+
+/// The champion before and after, and what becomes of incidents and approvals.
+fn champion_lines(certificate: &Certificate) -> Vec<(&'static str, String)> {
+    let Certificate {
+        champion_before,
+        champion_after,
+        incidents_gone,
+        incidents_come,
+        approvals_void,
+        ..
+    } = certificate;
+    let mut lines = Vec::new();
+    if let (Some(before), Some(after)) = (champion_before, champion_after) {
+        let (before, after) = (scored(before), scored(after));
+        lines.push(("champion", format!("{before}; after it {after}")));
+    }
+    let numbers = |all: &[u64]| -> String {
+        let all: Vec<String> = all.iter().map(u64::to_string).collect();
+        all.join(", ")
+    };
+    for (name, incidents) in [("gone", incidents_gone), ("come", incidents_come)] {
+        if !incidents.is_empty() {
+            lines.push(("incidents", format!("{} {name}", numbers(incidents))));
+        }
+    }
+    if !approvals_void.is_empty() {
+        let void = numbers(approvals_void);
+        let what =
+            "was of weights that change: promote again to approve those that take their place";
+        lines.push(("void", format!("approval at position {void} {what}")));
+    }
+    lines
+}
+
+/// A champion with its mean loss.
+fn scored(score: &ChampionScore) -> String {
+    let version = match score.version {
+        0 => format!("the state at position {}", score.position),
+        version => format!("version {version}"),
+    };
+    match score.loss {
+        Some(loss) => format!(
+            "{version}, mean loss {loss:.4} over {} labels",
+            score.labels
+        ),
+        None => format!("{version}, scored on no label"),
+    }
+}
+
+fn score_object(score: &ChampionScore) -> Value {
+    json!({
+        "version": score.version,
+        "position": score.position,
+        "labels": score.labels,
+        "loss": score.loss,
+    })
 }
 
 fn object(certificate: &Certificate) -> Value {
@@ -153,6 +213,11 @@ fn object(certificate: &Certificate) -> Value {
         "profile": certificate.profile,
         "tainted": certificate.tainted,
         "erased": certificate.erased,
+        "champion_before": certificate.champion_before.as_ref().map(score_object),
+        "champion_after": certificate.champion_after.as_ref().map(score_object),
+        "incidents_gone": certificate.incidents_gone,
+        "incidents_come": certificate.incidents_come,
+        "approvals_void": certificate.approvals_void,
         "clock": certificate.clock,
     })
 }

@@ -34,12 +34,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn block(status: &ModelStatus) -> Vec<String> {
+/// The name, the task where it is known, and the state.
+fn headline(status: &ModelStatus) -> String {
     let state = match status.reason.as_str() {
         "" => status.state.clone(),
         reason => format!("{}: {reason}", status.state),
     };
-    let mut lines = vec![format!("{} ({}) {state}", status.model, status.task)];
+    match status.task.as_str() {
+        "" => format!("{} {state}", status.model),
+        task => format!("{} ({task}) {state}", status.model),
+    }
+}
+
+fn block(status: &ModelStatus) -> Vec<String> {
+    let mut lines = vec![headline(status)];
     if status.state != "READY" {
         return lines;
     }
@@ -119,17 +127,52 @@ fn gate_line(gate: &GateStatus) -> String {
     if let Some(decline) = gate.decline.filter(|decline| decline.labels > 0) {
         line += &format!(", candidate {}", evidence(&decline));
     }
+    if gate.promotion.is_none() && gate.next_contender > 0 {
+        let GateStatus {
+            next_contender,
+            examples,
+            ..
+        } = gate;
+        line += &format!(", next contender at example {next_contender} ({examples} so far)");
+    }
+    if !gate.no_evidence.is_empty() {
+        line += &format!(", {}", gate.no_evidence);
+    }
     if gate.frozen {
-        line += ", frozen: nothing is learned";
+        line += &format!(", frozen{}: nothing is learned", frozen_by(gate));
     }
     line
 }
 
+/// Who froze it and why; nothing where the gate did.
+fn frozen_by(gate: &GateStatus) -> String {
+    let (actor, note) = (
+        gate.frozen_actor.escape_debug(),
+        gate.frozen_note.escape_debug(),
+    );
+    match (gate.frozen_actor.is_empty(), gate.frozen_note.is_empty()) {
+        (true, true) => String::new(),
+        (false, true) => format!(" by {actor}"),
+        (true, false) => format!(" ({note})"),
+        (false, false) => format!(" by {actor} ({note})"),
+    }
+}
+
 /// The difference of a side from the champion, and how far the evidence is.
 fn evidence(evidence: &Evidence) -> String {
+    if evidence.labels == 0 {
+        return "not scored yet".to_owned();
+    }
+    let side = match evidence.difference {
+        more if more > 0.0 => "worse",
+        _ => "better",
+    };
     format!(
-        "{:+.4} (evidence {:.3} of {:.0}, {} labels)",
-        evidence.difference, evidence.wealth, evidence.needed, evidence.labels
+        "{side} by {:.4} (evidence {:.3} of {:.0}, {} labels)",
+        evidence.difference.abs(),
+        evidence.wealth,
+        evidence.needed,
+        evidence.labels
     )
 }
 
@@ -201,7 +244,12 @@ fn room(status: &ModelStatus) -> String {
 fn fates(status: &ModelStatus) -> String {
     let fates = sorted(&status.fates).into_iter();
     let fates: Vec<String> = fates.map(|(fate, n)| format!("{n} {fate}")).collect();
-    fates.join(", ")
+    let mut fates = fates.join(", ");
+    if status.contradictions > 0 {
+        let n = status.contradictions;
+        fates += &format!("; {n} of the quarantined contradict the label of another source");
+    }
+    fates
 }
 
 fn mean(member: &MemberStatus) -> Option<f64> {
@@ -258,6 +306,7 @@ fn object(status: &ModelStatus) -> Value {
         "steady_answers": print::json(status.steady_answers),
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
+        "contradictions": status.contradictions,
         "waiting": status.waiting,
         "unjournaled": status.unjournaled,
         "remembered": status.remembered,
@@ -277,6 +326,11 @@ fn gate_object(gate: &GateStatus) -> Value {
         "promotion": gate.promotion.as_ref().map(evidence_object),
         "decline": gate.decline.as_ref().map(evidence_object),
         "frozen": gate.frozen,
+        "frozen_actor": gate.frozen_actor,
+        "frozen_note": gate.frozen_note,
+        "next_contender": gate.next_contender,
+        "examples": gate.examples,
+        "no_evidence": gate.no_evidence,
         "open_incidents": gate.open_incidents,
     })
 }
@@ -317,6 +371,58 @@ mod tests {
         };
         let expected = "fraud (classification) UNAVAILABLE: its journal is damaged";
         assert_eq!(block(&status), [expected]);
+    }
+
+    #[test]
+    fn the_gate_says_what_it_waits_for() {
+        let check = |gate: GateStatus, expected: &str| {
+            let gate = GateStatus {
+                policy: "gated".into(),
+                champion: 1,
+                ..gate
+            };
+            assert_eq!(
+                gate_line(&gate),
+                format!("gated, champion version 1{expected}")
+            );
+        };
+        let waits = GateStatus {
+            next_contender: 2500,
+            examples: 40,
+            ..GateStatus::default()
+        };
+        check(waits, ", next contender at example 2500 (40 so far)");
+        let tested = |labels, difference| GateStatus {
+            contender: 3,
+            promotion: Some(Evidence {
+                labels,
+                wealth: 0.5,
+                needed: 200.0,
+                difference,
+            }),
+            ..GateStatus::default()
+        };
+        check(tested(0, 0.0), ", contender version 3 not scored yet");
+        check(
+            tested(9, -0.125),
+            ", contender version 3 better by 0.1250 (evidence 0.500 of 200, 9 labels)",
+        );
+        check(
+            tested(9, 0.25),
+            ", contender version 3 worse by 0.2500 (evidence 0.500 of 200, 9 labels)",
+        );
+        let frozen = GateStatus {
+            frozen: true,
+            frozen_actor: "ann".into(),
+            frozen_note: "under\nreview".into(),
+            no_evidence: "no evidence: the policy has no propensity floor".into(),
+            ..GateStatus::default()
+        };
+        check(
+            frozen,
+            ", no evidence: the policy has no propensity floor, frozen by ann (under\\nreview): nothing is \
+             learned",
+        );
     }
 
     #[test]

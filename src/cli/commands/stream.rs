@@ -9,10 +9,12 @@ mod stream_run;
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
+
 use crate::cli::client::{self, Client};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::answers::AnswersFile;
-use crate::cli::output::print;
+use crate::cli::output::print::{self, counted};
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::event_times::{EventTimes, event_times};
 use crate::cli::rows::labelled::LabelledRows;
@@ -86,7 +88,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         model: args.model,
         described,
         identity,
+        serves_champion: before.gate.iter().any(|gate| gate.policy != "live"),
         n_known: 0,
+        n_retracted: 0,
         predictions: Latencies::new(),
         acknowledgements: Latencies::new(),
         acknowledged: 0,
@@ -116,5 +120,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut report = stream.report(before, seconds, test).await?;
     report.warnings.splice(0..0, file.closing_notes());
     report.print(args.client.json)?;
+    check_learned(report.n_retracted)?;
     interrupt.end()
+}
+
+/// Fails where rows were not learned since their ids are of events that were retracted.
+fn check_learned(n_retracted: u64) -> anyhow::Result<()> {
+    ensure!(
+        n_retracted == 0,
+        "{} not learned again: their feedback ids are of events that were retracted",
+        counted(n_retracted, "row")
+    );
+    Ok(())
 }

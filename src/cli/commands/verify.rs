@@ -131,22 +131,34 @@ fn check(directory: &Directory, model: String) -> Finding {
         .extend(checked.err().map(|error| error.to_string()));
     let encoders = directory.encoders(&finding.model);
     finding.damage.extend(check_kept_encoders(&encoders));
-    let listed = checkpoint::list(&checkpoints).unwrap_or_else(|error| {
+    for folder in [checkpoints, directory.frozen(&finding.model)] {
+        check_checkpoints(&folder, &journal, report.as_ref(), &mut finding);
+    }
+    finding
+}
+
+/// Checks every checkpoint of a folder.
+fn check_checkpoints(
+    checkpoints: &Path,
+    journal: &Path,
+    report: Option<&JournalReport>,
+    finding: &mut Finding,
+) {
+    let listed = checkpoint::list(checkpoints).unwrap_or_else(|error| {
         finding.damage.push(error.to_string());
         Vec::new()
     });
     for listed in listed {
         finding.checkpoints += 1;
-        let loaded = checkpoint::load(&checkpoints, listed.position);
-        let belongs = loaded.and_then(|found| match &report {
-            Some(report) => belongs(&journal, report, &checkpoints, &found.manifest),
+        let loaded = checkpoint::load(checkpoints, listed.position);
+        let belongs = loaded.and_then(|found| match report {
+            Some(report) => belongs(journal, report, checkpoints, &found.manifest),
             None => Ok(()),
         });
         finding
             .damage
             .extend(belongs.err().map(|error| error.to_string()));
     }
-    finding
 }
 
 /// Checks the initial weights of a model against the first entry of its journal.

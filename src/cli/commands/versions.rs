@@ -87,7 +87,9 @@ pub(crate) async fn show(args: ShowArgs) -> anyhow::Result<()> {
     }
     for (name, value) in &fields {
         match value {
-            Value::String(text) => print::line(format_args!("{name:<12} {text}"))?,
+            Value::String(text) => {
+                print::line(format_args!("{name:<12} {}", text.escape_debug()))?;
+            }
             value => print::line(format_args!("{name:<12} {value}"))?,
         }
     }

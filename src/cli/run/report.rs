@@ -40,6 +40,12 @@ pub(crate) struct RunReport {
     pub n_without_target: u64,
     /// Rows that an earlier run had fed back.
     pub n_known: u64,
+    /// Those of them that were retracted since, and are not learned again.
+    pub n_retracted: u64,
+    /// Rows that were held out: a freeze, or the share that is.
+    pub n_held_out: u64,
+    /// Examples that a rewind took back.
+    pub n_undone: u64,
     /// Further lines for people.
     pub notes: Vec<String>,
     /// Sentences about the rows, on stderr.
@@ -146,6 +152,9 @@ impl RunReport {
             ("rows_without_target", self.n_without_target),
             ("unusable_rows", self.n_unusable),
             ("known_rows", self.n_known),
+            ("retracted_rows", self.n_retracted),
+            ("held_out_rows", self.n_held_out),
+            ("undone_examples", self.n_undone),
         ] {
             if n > 0 {
                 put(name, n.into());
@@ -377,6 +386,9 @@ mod tests {
             n_unusable: 0,
             n_without_target: 0,
             n_known: 0,
+            n_retracted: 0,
+            n_held_out: 0,
+            n_undone: 0,
             notes: Vec::new(),
             warnings: Vec::new(),
         };
@@ -444,6 +456,9 @@ mod tests {
             n_unusable: 0,
             n_without_target: 0,
             n_known: 0,
+            n_retracted: 0,
+            n_held_out: 0,
+            n_undone: 0,
             warnings: Vec::new(),
         }
     }

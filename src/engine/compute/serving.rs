@@ -2,7 +2,7 @@
 //!
 //! Invariant: readers get a whole snapshot or the one before it; swapping never waits for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -15,8 +15,14 @@ use crate::model::Model;
 pub struct Snapshot {
     /// The newest version that it descends from; the champion's where that serves.
     pub version: u64,
-    /// The position of the last entry in it.
+    /// The position of the last entry that it has seen.
     pub position: u64,
+    /// The position of the state that answers: the champion's where that serves.
+    pub state_position: u64,
+    /// True if it is what the policy serves; what another one answers takes no feedback.
+    pub serves: bool,
+    /// The version and the position of the side that does not serve; none under rules without a gate.
+    pub unserved: Option<(u64, u64)>,
     /// The function that answers.
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
@@ -28,6 +34,8 @@ pub struct Snapshot {
 pub(crate) struct ServingSlot {
     slot: ArcSwap<Snapshot>,
     position: watch::Sender<u64>,
+    /// The side that does not serve, as it was last asked for.
+    unserved: Mutex<Option<Arc<Snapshot>>>,
 }
 
 impl ServingSlot {
@@ -36,7 +44,23 @@ impl ServingSlot {
         ServingSlot {
             slot: ArcSwap::from_pointee(snapshot),
             position,
+            unserved: Mutex::default(),
         }
+    }
+
+    /// The side that does not serve, if it was asked for since it last changed.
+    pub(crate) fn unserved(&self) -> Option<Arc<Snapshot>> {
+        let now = self.served().unserved;
+        let known = self.unserved.lock().expect("nothing panics under it");
+        let known = known.as_ref();
+        let is_now = |one: &&Arc<Snapshot>| Some((one.version, one.state_position)) == now;
+        known.filter(is_now).cloned()
+    }
+
+    /// Keeps the side that does not serve until it changes.
+    pub(crate) fn keep_unserved(&self, snapshot: Arc<Snapshot>) {
+        let mut known = self.unserved.lock().expect("nothing panics under it");
+        *known = Some(snapshot);
     }
 
     /// Swaps the snapshot, and wakes requests that wait for its position.

@@ -84,6 +84,11 @@ impl ModelRuntime {
             Some(version) => Some(self.pin_whole(version).await?),
             None => None,
         };
+        if command.order.is_of_gate() {
+            let order = command.order.clone();
+            let checked = self.run_blocking(move |runtime| runtime.check_order(&order));
+            checked.await?;
+        }
         let (position, urgent) = self.journal(command, pinned).await?;
         let learned = self.run_blocking(move |_| {
             urgent.learn_to(position);
@@ -142,8 +147,8 @@ impl ModelRuntime {
         self.check_untainted(version)?;
         // Every version is served once it is made.
         let newest = self.serving.served().version;
-        let position = self.versions.get(version, newest)?.position;
-        let checkpoint = self.versions.read(position);
+        let manifest = self.versions.get(version, newest)?;
+        let checkpoint = self.versions.read_version(&manifest);
         Ok(checkpoint.map_err(damaged)?.manifest)
     }
 }

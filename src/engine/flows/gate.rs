@@ -5,15 +5,16 @@
 
 use crate::engine::error::Error;
 use crate::engine::flows::command::NewVersion;
+use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::event::{Command, Order};
-use crate::learn::Learner;
+use crate::learn::{IncidentState, Learner};
 
 impl ServedModel {
     /// Makes the contender the champion; a version that is named has to be the contender.
     ///
     /// # Errors
-    /// [`Error::Refused`]: no contender is tested, or another one; and those of
+    /// [`Error::NotNow`]: no contender is tested; [`Error::Refused`]: another one is; and those of
     /// [`ServedModel::command`].
     pub async fn promote(
         &self,
@@ -32,21 +33,72 @@ impl ServedModel {
     }
 }
 
-/// The contender with its digest, if it is the version that is wanted.
+impl ModelRuntime {
+    /// Refuses an order about incidents or a freeze that would change nothing.
+    pub(crate) fn check_order(&self, order: &Order) -> Result<(), Error> {
+        let (Order::Freeze | Order::Resume | Order::Acknowledge { .. } | Order::Close { .. }) =
+            order
+        else {
+            return Ok(());
+        };
+        let follower = self.lock_follower()?;
+        let learner = &follower.learner;
+        if learner.champion().is_none() {
+            return Ok(());
+        }
+        let not_now = |field, what: &str| {
+            let what = what.to_owned();
+            Err(Error::NotNow { field, what })
+        };
+        match order {
+            Order::Freeze if learner.is_frozen() => not_now(
+                "model",
+                "it is frozen already: examples are scored and not learned",
+            ),
+            Order::Resume if !learner.is_frozen() => {
+                not_now("model", "it is not frozen: examples are learned")
+            }
+            Order::Acknowledge { incident } | Order::Close { incident } => {
+                let mut incidents = learner.incidents().iter();
+                match incidents.find(|one| one.position == *incident) {
+                    None => Err(Error::NoIncident {
+                        model: self.name.clone(),
+                        incident: *incident,
+                    }),
+                    Some(one) if one.state == IncidentState::Closed => {
+                        not_now("incident", &format!("incident {incident} is closed"))
+                    }
+                    Some(_) => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The contender with its digest, if it is the version that is wanted. One that nothing was scored on yet
+/// has to be named.
 fn contender(learner: &Learner, wanted: Option<u64>) -> Result<(u64, [u8; 32]), Error> {
-    let refused = |what: String| Error::Refused {
+    let not_now = |what: String| Error::NotNow {
         field: "version",
         what,
     };
     let contender = learner.contender().zip(learner.contender_digest());
     let Some(((version, _), digest)) = contender else {
-        return Err(refused(
-            "no contender is tested by now; the next is taken as more examples come".to_owned(),
-        ));
+        let next = match learner.next_contender() {
+            Some(example) => format!("the next is taken at example {example}"),
+            None => "none is taken while the model is frozen".to_owned(),
+        };
+        return Err(not_now(format!("no contender is tested by now; {next}")));
     };
+    let labels = learner.promotion_evidence().map_or(0, |one| one.labels);
     match wanted {
-        Some(wanted) if wanted != version => Err(refused(format!(
-            "version {wanted} is not the contender; version {version} is"
+        Some(wanted) if wanted != version => Err(Error::Refused {
+            field: "version",
+            what: format!("version {wanted} is not the contender; version {version} is"),
+        }),
+        None if labels == 0 => Err(not_now(format!(
+            "contender {version} was scored on no label yet; name it to promote it all the same"
         ))),
         _ => Ok((version, digest)),
     }

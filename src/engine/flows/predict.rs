@@ -23,7 +23,7 @@ pub struct Answer {
     pub outputs: Outputs,
     /// The version of the snapshot that answered.
     pub version: u64,
-    /// The position of that snapshot.
+    /// The position of the state that answered.
     pub position: u64,
 }
 
@@ -110,9 +110,9 @@ impl ServedModel {
             ids: Vec::new(),
             outputs,
             version,
-            position,
+            position: snapshot.state_position,
         };
-        let Some(runtime) = runtime.filter(|_| options.journal) else {
+        let Some(runtime) = runtime.filter(|_| options.journal && snapshot.serves) else {
             return Ok(answer);
         };
         let journaled = runtime.journal_prediction(Prediction {

@@ -22,8 +22,8 @@ use crate::engine::host::retracted::Retracted;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::{Versions, hex};
 use crate::event::{Description, Event, ModelName, Time};
-use crate::learn::is_forgotten;
-use crate::model::{Spec, SpecError};
+use crate::learn::{Learner, is_forgotten};
+use crate::model::{PublishPolicy, Spec, SpecError};
 use crate::store::regular::is_there;
 use crate::store::{
     Checkpoint, Config, Directory, Disk, Ids, Journal, Reader, checkpoint, sweep_scratch,
@@ -183,6 +183,7 @@ pub(crate) fn reopen(
     directory.check(name)?;
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder)?;
+    checkpoint::sweep(disk, &directory.frozen(name))?;
     sweep_scratch(disk, &directory.model(name))?;
     let newest = newest_whole(&folder, name)?;
     let from = newest.as_ref().map_or(0, |one| one.manifest.position);
@@ -358,9 +359,7 @@ fn newest_whole(folder: &Path, name: &str) -> Result<Option<Checkpoint>, Recover
 pub(crate) fn apply(follower: &mut Follower, last: u64) -> Result<(), RecoverError> {
     follower.lookup.recovers_to = Some(last);
     while let Some((entry, step)) = follower.step(last)? {
-        if let Some(version) = step.version {
-            follower.save(&version, &entry)?;
-        }
+        follower.save_all(step.frozen.iter().chain(&step.version), &entry)?;
     }
     follower.lookup.recovers_to = None;
     Ok(())
@@ -383,6 +382,7 @@ fn adopt(
             "the numeric profile has changed: bits differ from here on"
         );
     }
+    let policy = follower.learner.spec().publish.policy;
     if *follower.learner.description() != description {
         let next = parse(&description.toml)?;
         let spec = follower.learner.spec();
@@ -393,6 +393,8 @@ fn adopt(
     }
     let last = journal.sync()?;
     apply(follower, last)?;
+    announce_policy(&follower.learner, policy);
+    announce_missing_evidence(&follower.learner);
     if moved {
         // The following entries are applied under another profile, from a state on disk.
         let chain = follower.lookup.reader.chain();
@@ -400,6 +402,49 @@ fn adopt(
         versions.save_stop(&follower.learner, chain)?;
     }
     record(follower, journal, time)
+}
+
+/// Logs that evidence alone will never promote, where that is so.
+fn announce_missing_evidence(learner: &Learner) {
+    let policy = learner.spec().publish.policy;
+    if policy == PublishPolicy::Live {
+        return;
+    }
+    if let Some(why) = learner.lacks_evidence() {
+        let policy = policy.word();
+        tracing::warn!(
+            policy,
+            "{why}, so rewards promote nothing: state policy.kind = \"epsilon\", promote by hand, or state \
+             publish.policy = \"live\""
+        );
+    }
+}
+
+/// Logs which state serves where the policy no longer lets the candidate.
+fn announce_policy(learner: &Learner, before: PublishPolicy) {
+    let policy = learner.spec().publish.policy;
+    let Some((version, position)) = learner.champion() else {
+        return;
+    };
+    if before != PublishPolicy::Live || policy == PublishPolicy::Live || learner.position() < 2 {
+        return;
+    }
+    let policy = policy.word();
+    if learner.champion_digest() == Some(learner.learned().digest()) {
+        tracing::info!(
+            policy,
+            version,
+            position,
+            "the policy has changed: what served is the champion, and serves on"
+        );
+    } else {
+        tracing::warn!(
+            policy,
+            version,
+            position,
+            "the policy has changed: there is evidence against what served, and the champion serves"
+        );
+    }
 }
 
 /// Journals the records that are still missing.

@@ -23,7 +23,8 @@ use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::event::{Command, Disposal, Order, Reason, Retraction, Selector};
-use crate::learn::Tainted;
+use crate::learn::{ChampionChange, Tainted};
+use crate::model::PublishPolicy;
 
 /// Entries that a rebuild applies between two looks at how far the journal is.
 const STRIDE: usize = 4096;
@@ -38,7 +39,7 @@ const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
 type Asked = oneshot::Sender<Result<Certificate, Error>>;
 
 /// The extent of a retraction, before or after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Feedback events that are left out.
     pub excluded: u64,
@@ -54,11 +55,14 @@ pub struct Plan {
     /// Versions that would be other ones without it, rising; they can no longer be restored.
     /// A plan names all that were made since, whether it changed them or not.
     pub tainted: Vec<u64>,
+    /// What it does to the champion and the incidents; the new champion has no version in a plan. A plan
+    /// tells where the policy is gated or manual.
+    pub champion: Option<ChampionChange>,
 }
 
 /// The certificate of a retraction: enough to check it by applying the journal again. Where only
 /// feedback that was taken back before is erased, it is of that earlier retraction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Certificate {
     /// The feedback that was taken back.
     pub plan: Plan,
@@ -111,9 +115,9 @@ impl ServedModel {
         let runtime = self.get()?;
         let selection = runtime.select(selector, Disposal::Keep)?;
         let planned = runtime.plan(&selection, selector, Disposal::Keep)?;
-        planned
-            .map(|(plan, _)| plan)
-            .ok_or_else(|| nothing_new(selector))
+        let (mut plan, rebuild) = planned.ok_or_else(|| nothing_new(selector))?;
+        plan.champion = runtime.planned_champion(rebuild, selection.last_position())?;
+        Ok(plan)
     }
 
     /// Takes feedback back: afterwards the learner is the one that never saw it. Retractions of a
@@ -192,6 +196,7 @@ impl ModelRuntime {
         plan.excluded = done.excluded.len() as u64;
         plan.last_position = done.excluded.last().copied().unwrap_or(0);
         plan.entries = position - 1 - plan.base;
+        plan.champion = done.champion;
         plan.tainted = self.tainted_by(done.version);
         let manifest = self.versions.find(done.version)?;
         let manifest = manifest.ok_or_else(|| self.unavailable("its version is gone"))?;
@@ -323,8 +328,25 @@ impl ModelRuntime {
             base: rebuild.base,
             entries: last - rebuild.base,
             tainted,
+            champion: None,
         };
         Ok(Some((plan, rebuild)))
+    }
+
+    /// The champion that a rebuild leads to, where it serves; none where an order on its way may still be
+    /// refused.
+    fn planned_champion(
+        &self,
+        rebuild: Rebuild,
+        last: u64,
+    ) -> Result<Option<ChampionChange>, Error> {
+        let policy = self.lock_follower()?.learner.spec().publish.policy;
+        if policy == PublishPolicy::Live || rebuild.undecided().is_some() {
+            return Ok(None);
+        }
+        let other = rebuild.finish(last).map_err(|error| self.refused(error))?;
+        let follower = self.lock_follower()?;
+        Ok(follower.learner.champion_change(&other.learner))
     }
 
     /// Why a history cannot be rebuilt without the feedback that was chosen.

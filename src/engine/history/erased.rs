@@ -73,10 +73,21 @@ pub(crate) fn remove(
     origins: Origins,
     taken: &BTreeMap<u64, u64>,
 ) -> Result<(), Error> {
-    for one in versions.checkpoints()? {
-        let position = one.position;
-        let before = taken.range(..=position).map(|(_, order)| *order);
-        let Some(order) = before.filter(|order| position < *order).max() else {
+    let whole = versions.checkpoints()?.into_iter();
+    let whole = whole.map(|one| (&versions.folder, Some(one.position), one));
+    let frozen = versions.frozen()?.into_iter().map(|one| {
+        let manifest = one.manifest.as_ref();
+        let position = manifest.map(|manifest| manifest.position).ok();
+        (&versions.frozen, position, one)
+    });
+    for (folder, position, one) in whole.chain(frozen) {
+        // One that cannot be read may hold anything.
+        let at = position.unwrap_or(u64::MAX);
+        let before = taken.range(..=at).map(|(_, order)| *order);
+        let Some(order) = before
+            .filter(|order| position.is_none_or(|at| at < *order))
+            .max()
+        else {
             continue;
         };
         let kept = match one.manifest {
@@ -86,7 +97,7 @@ pub(crate) fn remove(
             Err(_) => false,
         };
         if !kept {
-            checkpoint::remove(&versions.disk, &versions.folder, position)?;
+            checkpoint::remove(&versions.disk, folder, one.position)?;
         }
     }
     Ok(())
@@ -102,7 +113,7 @@ fn reduce(
     if manifest.erased_by > 0 {
         return Ok(true);
     }
-    let Ok(learner) = versions.state_at(manifest.position) else {
+    let Ok(learner) = versions.state_of_version(&manifest) else {
         return Ok(false);
     };
     let tallies = origins.revised_tallies.get(manifest.version).cloned();

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::history::pass::Pass;
+use crate::engine::versions::kept::Made;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Description, Entry, Event, Feedback, Kind, Order, Reason, Retraction, Selector, Time,
+    Description, Entry, Event, Feedback, Kind, Order, Reason, Retraction, Selector, Time, Version,
 };
 use crate::learn::Exclusion;
 use crate::store::Error;
@@ -27,8 +28,8 @@ pub(crate) struct Facts {
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
-    /// The positions of the versions that orders made; those of the cadence are too many.
-    made: BTreeMap<u64, u64>,
+    /// Where the versions stand that orders made; those of the cadence are too many.
+    made: BTreeMap<u64, Made>,
     /// By the positions from which they were in force; adopted ones as well.
     descriptions: BTreeMap<u64, Description>,
     /// The last entry that was erased and without which nothing is applied across it.
@@ -103,7 +104,7 @@ impl Facts {
             Event::Version(version)
                 if !matches!(version.reason, Reason::Cadence | Reason::Contender) =>
             {
-                self.made.insert(version.version, version.position);
+                self.made.insert(version.version, self.made_as(version));
                 if version.reason == Reason::Restore {
                     self.carried_out.insert(version.position);
                 }
@@ -185,7 +186,7 @@ impl Facts {
         self.restores = self.restores.split_off(&first);
         self.carried_out = self.carried_out.split_off(&first);
         self.refused = self.refused.split_off(&first);
-        self.made.retain(|_, position| *position >= first);
+        self.made.retain(|_, made| made.position >= first);
         let in_force = self.descriptions.range(..=first).next_back();
         if let Some(in_force) = in_force.map(|(position, _)| *position) {
             self.descriptions = self.descriptions.split_off(&in_force);
@@ -266,8 +267,32 @@ impl Facts {
         self.carried_out.contains(&order)
     }
 
-    /// The position of a version that an order made.
-    pub(crate) fn version_position(&self, version: u64) -> Option<u64> {
+    /// Where a version stands by its record. The contender of a history that an order brought stands at the
+    /// order, as its champion does.
+    pub(crate) fn made_as(&self, record: &Version) -> Made {
+        let Version {
+            position, reason, ..
+        } = *record;
+        let is_side = match reason {
+            Reason::Champion => true,
+            Reason::Contender => self.brings_history(position),
+            _ => false,
+        };
+        Made {
+            position,
+            side: is_side.then_some(reason),
+        }
+    }
+
+    /// True if the order at a position brought another history.
+    fn brings_history(&self, position: u64) -> bool {
+        let made = self.made.values().any(|made| made.position == position);
+        self.retractions.contains_key(&position)
+            || (made && self.descriptions.contains_key(&position))
+    }
+
+    /// Where a version stands that an order made.
+    pub(crate) fn version_made(&self, version: u64) -> Option<Made> {
         self.made.get(&version).copied()
     }
 
@@ -400,7 +425,7 @@ mod tests {
         );
         assert!(facts.refused().contains(&5));
         assert_eq!(
-            [8, 9].map(|version| facts.version_position(version)),
+            [8, 9].map(|version| facts.version_made(version).map(|made| made.position)),
             [None, Some(3)]
         );
     }

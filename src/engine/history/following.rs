@@ -54,7 +54,7 @@ impl Ahead {
         })
     }
 
-    /// The version that was made at a position; they are asked for in their order, in which the
+    /// The next version that was made at a position; they are asked for in their order, in which the
     /// records stand as well.
     fn recorded(&mut self, position: u64) -> Result<Option<Version>, store::Error> {
         let is_before = |next: &Version| next.position < position;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
-use crate::engine::versions::kept::Wanted;
+use crate::engine::versions::kept::{Made, Wanted};
 use crate::engine::versions::saved::Versions;
 use crate::event::{Event, Order};
 use crate::learn::Exclusion;
@@ -89,30 +89,29 @@ impl RecordedOrders {
         let mut positions = BTreeMap::new();
         let mut missing = BTreeSet::new();
         for version in brought {
-            if let Some(position) = facts.version_position(*version) {
-                positions.insert(*version, position);
+            if let Some(made) = facts.version_made(*version) {
+                positions.insert(*version, made);
                 continue;
             }
             match versions.retry.run(|| versions.find(*version))? {
-                Some(manifest) => drop(positions.insert(*version, manifest.position)),
+                Some(manifest) => drop(positions.insert(*version, Made::by(&manifest))),
                 None => drop(missing.insert(*version)),
             }
         }
-        positions.extend(recorded(versions, base, last, &missing)?);
-        let made = |version| positions.get(version).copied().filter(|at| *at > base);
+        positions.extend(recorded(versions, facts, (base, last), &missing)?);
+        let made = |version| positions.get(version).copied();
+        let made = |version| made(version).filter(|made: &Made| made.position > base);
         let mut wanted = Wanted::default();
         for (version, order) in &self.restored {
             match made(version) {
-                Some(position) => wanted.add(position, *version, *order),
+                Some(made) => wanted.add(made, *version, *order),
                 None => drop(versions.retry.run(|| versions.load(*version))?),
             }
         }
         // A restore whose version is missing may be refused: the rebuild begins again by then.
         for (order, version) in &self.undecided {
-            let position = made(version);
-            position
-                .iter()
-                .for_each(|position| wanted.add(*position, *version, *order));
+            let made = made(version).into_iter();
+            made.for_each(|made| wanted.add(made, *version, *order));
         }
         Ok(wanted)
     }
@@ -144,13 +143,13 @@ pub(crate) fn exclusions(
     Ok(exclusions)
 }
 
-/// The positions of these versions that are recorded behind a state, up to `last`.
+/// Where these versions stand that are recorded behind a state, up to `last`.
 fn recorded(
     versions: &Versions,
-    base: u64,
-    last: u64,
+    facts: &Facts,
+    (base, last): (u64, u64),
     missing: &BTreeSet<u64>,
-) -> Result<BTreeMap<u64, u64>, Error> {
+) -> Result<BTreeMap<u64, Made>, Error> {
     let mut made = BTreeMap::new();
     if missing.is_empty() {
         return Ok(made);
@@ -160,7 +159,7 @@ fn recorded(
         if let Event::Version(record) = entry.event
             && missing.contains(&record.version)
         {
-            made.insert(record.version, record.position);
+            made.insert(record.version, facts.made_as(&record));
         }
     }
     Ok(made)

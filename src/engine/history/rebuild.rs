@@ -391,6 +391,10 @@ impl JournalLookup {
         let position = self.position_of(version, last)?;
         let rebuild = Rebuild::again(&self.versions, position, &self.facts)?;
         let learner = rebuild.finish(position)?.learner;
+        let learner = match learner.frozen_part(version) {
+            Some((part, _)) if learner.version() != version => part,
+            _ => learner,
+        };
         Ok((learner.learned().weights(), learner.state()))
     }
 

@@ -79,9 +79,27 @@ impl Follower {
         Snapshot {
             version: learner.served_version(),
             position: learner.position(),
+            state_position: learner.served_position(),
+            serves: true,
+            unserved: learner.unserved(),
             model: model.clone(),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
         }
+    }
+
+    /// The side that does not serve; none under rules without a gate.
+    pub(crate) fn unserved(&self) -> Option<Snapshot> {
+        let learner = &self.learner;
+        let (version, state_position) = learner.unserved()?;
+        Some(Snapshot {
+            version,
+            position: learner.position(),
+            state_position,
+            serves: false,
+            unserved: None,
+            model: Arc::new(learner.unserved_model()?),
+            evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
+        })
     }
 
     /// When the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
@@ -95,5 +113,15 @@ impl Follower {
         self.lookup
             .versions
             .save(&self.learner, version, entry, chain)
+    }
+
+    /// Saves all that `entry` made. Frozen states come first: behind the state at the entry nothing makes
+    /// them again.
+    pub(crate) fn save_all<'a>(
+        &mut self,
+        mut versions: impl Iterator<Item = &'a Version>,
+        entry: &Entry,
+    ) -> Result<(), store::Error> {
+        versions.try_for_each(|version| self.save(version, entry))
     }
 }

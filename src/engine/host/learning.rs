@@ -16,8 +16,10 @@ use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::runtime::{LearnerTask, ModelRuntime};
 use crate::engine::host::work::Work;
-use crate::event::{Alarm, Entry, Event, Judgement, Order, Reason, Refusal, Verdict, Version};
-use crate::learn::Step;
+use crate::event::{
+    Alarm, Command, Entry, Event, Feedback, Judgement, Order, Reason, Refusal, Verdict, Version,
+};
+use crate::learn::{ChampionChange, Step};
 use crate::store;
 
 /// Entries between two looks at whether to publish.
@@ -148,14 +150,12 @@ impl ModelRuntime {
         if let Some(version) = order.and_then(Order::restored) {
             follower.lookup.versions.unpin(version);
         }
-        if let (Some(contradicted), Event::Feedback(feedback)) = (&step.contradicts, &entry.event) {
-            tracing::warn!(
-                model = self.name,
-                position = entry.position,
-                feedback_id = feedback.feedback_id,
-                contradicted,
-                "a label contradicts another source's, which its sender may not supersede",
-            );
+        match &entry.event {
+            Event::Feedback(feedback) => {
+                self.announce_contradiction(entry.position, feedback, &step)
+            }
+            Event::Command(command) => self.note_promotion(follower, command, &step),
+            _ => {}
         }
         for verdict in &step.verdicts {
             self.announce(verdict);
@@ -167,14 +167,14 @@ impl ModelRuntime {
                 // The rewards of silent windows may have made a version due.
                 version
                     .iter()
-                    .for_each(|version| drop(self.keep(follower, entry, version)));
+                    .for_each(|version| drop(self.keep(follower, entry, (version, &[]))));
                 let records =
                     |order: &Order| matches!(order, Order::Restore { .. }) || order.is_of_gate();
                 if order.is_some_and(records) {
                     let position = entry.position;
                     self.record(Event::Refusal(Refusal { position }));
                 }
-                let field = "version";
+                let field = order.map_or("version", field_of);
                 Err(Error::Refused { field, what })
             }
             (None, Some(version)) => {
@@ -183,10 +183,14 @@ impl ModelRuntime {
                     let retracted = self.retractions.retracted();
                     retracted.add(&step.excluded, oldest);
                 }
-                let kept = self.keep(follower, entry, &version);
+                let kept = self.keep(follower, entry, (&version, &step.frozen));
+                if let Some(change) = &step.champion {
+                    self.announce_change(change);
+                }
                 kept.map(|()| Done {
                     version: version.version,
                     excluded: step.excluded,
+                    champion: step.champion,
                 })
             }
             (None, None) => Ok(Done::default()),
@@ -233,6 +237,54 @@ impl ModelRuntime {
         }
     }
 
+    /// Logs a label that contradicts another one.
+    fn announce_contradiction(&self, position: u64, feedback: &Feedback, step: &Step) {
+        if let Some(contradicted) = &step.contradicts {
+            tracing::warn!(
+                model = self.name,
+                position,
+                feedback_id = feedback.feedback_id,
+                contradicted,
+                "a label contradicts another source's, which its sender may not supersede",
+            );
+        }
+    }
+
+    /// Writes the note of a person's promotion to the version that is the champion from there on.
+    fn note_promotion(&self, follower: &Follower, command: &Command, step: &Step) {
+        let Order::Promote { version, .. } = &command.order else {
+            return;
+        };
+        if step.refused.is_some() || (command.note.is_empty() && command.actor.is_empty()) {
+            return;
+        }
+        if let Err(error) = follower.lookup.versions.note(*version, command) {
+            tracing::warn!(model = self.name, version, %error, "the note of a promotion was not written");
+        }
+    }
+
+    /// Logs that another history has another champion, and which approvals that made void.
+    fn announce_change(&self, change: &ChampionChange) {
+        let model = &self.name;
+        for position in &change.void {
+            tracing::warn!(
+                model,
+                position,
+                champion = change.after.version,
+                "an approval is void: it was of weights that have changed since"
+            );
+        }
+        if change.before != change.after {
+            let (before, champion) = (change.before.version, change.after.version);
+            tracing::info!(
+                model,
+                before,
+                champion,
+                "the champion is that of the other history"
+            );
+        }
+    }
+
     /// Logs and records an alarm of drift.
     fn raise(&self, alarm: Alarm) {
         let Alarm {
@@ -247,8 +299,14 @@ impl ModelRuntime {
         self.record(Event::Drift(alarm));
     }
 
-    /// Publishes a version where it has to serve at once, saves and records it.
-    fn keep(&self, follower: &mut Follower, entry: &Entry, version: &Version) -> Result<(), Error> {
+    /// Publishes a version where it has to serve at once, saves and records it, and the frozen states that
+    /// came with it.
+    fn keep(
+        &self,
+        follower: &mut Follower,
+        entry: &Entry,
+        (version, frozen): (&Version, &[Version]),
+    ) -> Result<(), Error> {
         if matches!(
             version.reason,
             Reason::Restore | Reason::Retract | Reason::Adopt | Reason::Rewind
@@ -259,7 +317,8 @@ impl ModelRuntime {
         if version.reason == Reason::Retract {
             self.retractions.set_tainted(follower.learner.tainted());
         }
-        let saved = follower.save(version, entry).map_err(|error| {
+        let made = frozen.iter().chain([version]);
+        let saved = follower.save_all(made, entry).map_err(|error| {
             let version = version.version;
             tracing::error!(model = self.name, version, %error, "version was not saved");
             Error::Damaged {
@@ -268,14 +327,19 @@ impl ModelRuntime {
             }
         });
         // A retraction may start from any of them.
-        let is_pruned = matches!(version.reason, Reason::Cadence | Reason::Contender);
+        let is_pruned = matches!(
+            version.reason,
+            Reason::Cadence | Reason::Contender | Reason::Rewind
+        );
         if is_pruned && !self.retractions.is_under_way() {
             let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
             pruned.unwrap_or_else(|error| {
                 tracing::warn!(model = self.name, %error, "old versions were not removed");
             });
         }
-        self.record(Event::Version(version.clone()));
+        for version in [version].into_iter().chain(frozen) {
+            self.record(Event::Version(version.clone()));
+        }
         saved
     }
 
@@ -326,6 +390,15 @@ impl ModelRuntime {
     pub(crate) fn await_applied(self: &Arc<ModelRuntime>, position: u64) -> Result<(), Error> {
         self.learn_to(position);
         block_on(self.wait_for_position(position))
+    }
+}
+
+/// The field of a request that an order comes of, where it is refused.
+fn field_of(order: &Order) -> &'static str {
+    match order {
+        Order::Acknowledge { .. } | Order::Close { .. } => "incident",
+        Order::Freeze | Order::Resume => "model",
+        _ => "version",
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::engine::error::Error;
+use crate::learn::ChampionChange;
 
 /// Outcomes that are kept.
 const OUTCOMES_MAX: usize = 1024;
@@ -20,6 +21,8 @@ pub(crate) struct Done {
     pub version: u64,
     /// The positions of the feedback that it took back, rising.
     pub excluded: Vec<u64>,
+    /// What it did to the champion, where it brought another history.
+    pub champion: Option<ChampionChange>,
 }
 
 /// The outcomes of the orders of one model.

@@ -117,6 +117,35 @@ impl ServedModel {
         }
     }
 
+    /// The same, also of the side that does not serve, `champion` or `candidate`: that may wait for the
+    /// learner. Its answers are not journaled, so that they take no feedback.
+    ///
+    /// # Errors
+    /// As [`ServedModel::snapshot`].
+    pub async fn snapshot_of(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
+        let runtime = self.get()?;
+        let served = runtime.serving.served();
+        let is_live = served.model.spec.publish.policy == PublishPolicy::Live;
+        let is_unserved = matches!(
+            (version, is_live),
+            ("champion", true) | ("candidate", false)
+        );
+        if !is_unserved || served.unserved.is_none() {
+            return self.snapshot(version);
+        }
+        if let Some(known) = runtime.serving.unserved() {
+            return Ok(known);
+        }
+        let looked_at = runtime.run_blocking(|runtime| {
+            let follower = runtime.lock_follower()?;
+            let unserved = follower.unserved().map(Arc::new);
+            unserved.ok_or_else(|| runtime.unavailable("the gate is gone"))
+        });
+        let unserved = looked_at.await?;
+        runtime.serving.keep_unserved(unserved.clone());
+        Ok(unserved)
+    }
+
     /// Waits until what is served has reached `position`, which need not be in the journal yet: how
     /// long, and how many may wait, is the caller's bound.
     ///

@@ -156,6 +156,7 @@ impl Follower {
         status.members = shares.enumerate().map(member).collect();
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();
+        status.contradictions = learner.ledger().n_contradictions();
         status.waiting = learner.joins().n_silent() as u64;
         status.remembered = learner.learned().n_remembered() as u64;
         status.digest = digest.then(|| learner.learned().digest());
@@ -171,6 +172,14 @@ fn gate_status(learner: &Learner) -> Option<GateStatus> {
         promotion: learner.promotion_evidence(),
         decline: learner.decline_evidence()?,
         frozen: learner.is_frozen(),
+        frozen_by: learner
+            .frozen_by()
+            .map_or_else(Default::default, |(actor, note)| {
+                (actor.to_owned(), note.to_owned())
+            }),
+        next_contender: learner.next_contender(),
+        n_labels: learner.n_scored(),
+        no_evidence: learner.lacks_evidence(),
         incidents: learner.incidents().to_vec(),
     })
 }

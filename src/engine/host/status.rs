@@ -71,6 +71,8 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
     pub fates: BTreeMap<&'static str, u64>,
+    /// Of the quarantined: events that contradict the label of another source.
+    pub contradictions: u64,
     /// Predictions without feedback so far.
     pub waiting: u64,
     /// Predictions that were served without an entry.
@@ -104,6 +106,14 @@ pub struct GateStatus {
     pub decline: Evidence,
     /// True while examples are scored and not learned.
     pub frozen: bool,
+    /// The person who asked for that and the reason; both empty where the gate did it.
+    pub frozen_by: (String, String),
+    /// The example at which the next contender is due; none while one is tested or nothing is learned.
+    pub next_contender: Option<u64>,
+    /// Examples that have come to the gate, by which that counts.
+    pub n_labels: u64,
+    /// Why there is no evidence, where there can be none.
+    pub no_evidence: Option<&'static str>,
     /// The oldest first.
     pub incidents: Vec<Incident>,
 }

@@ -14,7 +14,7 @@ use crate::engine::history::rebuild::Rebuild;
 use crate::engine::history::translation::Divergence;
 use crate::engine::versions::saved::{Versions, hex};
 use crate::event::{Description, Order};
-use crate::learn::Evaluation;
+use crate::learn::{ChampionScore, Evaluation, Fate};
 use crate::store::Manifest;
 
 /// A replay that is under way.
@@ -42,6 +42,16 @@ pub struct Replayed {
     pub digest: String,
     /// The scores of the answers: those served, or those that the other description gives.
     pub evaluation: Evaluation,
+    /// The champion with its score; none under rules without a gate.
+    pub champion: Option<ChampionScore>,
+    /// Incidents.
+    pub n_incidents: u64,
+    /// Feedback that was held out.
+    pub n_held_out: u64,
+    /// Feedback that a rewind or a restore has undone.
+    pub n_undone: u64,
+    /// True if examples are scored and not learned at the end.
+    pub frozen: bool,
     /// Where the answers of another description first part from those served.
     pub divergence: Option<Divergence>,
 }
@@ -173,6 +183,11 @@ impl Replay {
             has_other_bits: self.rebuild.has_other_bits(),
             digest: hex(learner.learned().digest()),
             evaluation: learner.evaluation().clone(),
+            champion: learner.champion_score(),
+            n_incidents: learner.incidents().len() as u64,
+            n_held_out: learner.ledger().count(Fate::HeldOut),
+            n_undone: learner.ledger().count(Fate::Undone),
+            frozen: learner.is_frozen(),
             divergence: self.rebuild.divergence(),
         }
     }

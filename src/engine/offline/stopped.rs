@@ -24,7 +24,7 @@ use crate::engine::offline::replay::Replay;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
-use crate::learn::{Evaluation, Learner};
+use crate::learn::{ChampionChange, Evaluation, Learner, Tainted};
 use crate::model::Spec;
 use crate::store::{Directory, JournalReport, Manifest, segments, verify_each};
 
@@ -86,12 +86,27 @@ impl Offline {
         (self.first_position, self.last_position)
     }
 
-    /// Every version, each with the damage of its checkpoint, if there is any.
+    /// Every version, each with why it cannot be restored, if it cannot.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
-        Ok(self.versions.all()?)
+        let mut all = self.versions.all()?;
+        let tainted = self.tainted()?;
+        for (manifest, damage) in &mut all {
+            if damage.is_none() {
+                *damage = tainted.refusal(manifest.version);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The versions that hold feedback which was taken back, as the newest state that is whole knows them.
+    fn tainted(&self) -> Result<Tainted, Error> {
+        let positions = self.versions.positions()?;
+        let mut states = positions.into_iter().rev();
+        let newest = states.find_map(|position| self.versions.base_at(position).ok());
+        Ok(newest.map_or_else(Tainted::default, |state| state.tainted().clone()))
     }
 
     /// The learner as it was at a version.
@@ -100,8 +115,8 @@ impl Offline {
     /// [`Error::NoVersion`]: there is none of this number. [`Error::Store`] and
     /// [`Error::Damaged`]: its checkpoint is not as it was saved.
     pub fn version(&self, version: u64) -> Result<Learner, Error> {
-        let position = self.versions.get(version, 0)?.position;
-        let state = self.versions.state_at(position);
+        let manifest = self.versions.get(version, 0)?;
+        let state = self.versions.state_of_version(&manifest);
         state.map_err(|error| match error {
             StateError::Store(error) => Error::Store(error),
             error => Error::Damaged {
@@ -188,11 +203,16 @@ impl Offline {
     }
 
     /// Adopts the description that a replay has applied the whole journal under: the rebuilt state
-    /// becomes a version.
+    /// becomes a version. Gives what that does to the champion as well.
     ///
     /// # Errors
     /// As [`Offline::order`].
-    pub fn adopt(self, replay: Replay, actor: String, note: String) -> Result<NewVersion, Error> {
+    pub fn adopt(
+        self,
+        replay: Replay,
+        actor: String,
+        note: String,
+    ) -> Result<(NewVersion, Option<ChampionChange>), Error> {
         let rebuild = replay.into_rebuild();
         let Some(order) = rebuild.order().cloned() else {
             return Err(Error::Refused {
@@ -212,7 +232,7 @@ impl Offline {
     /// [`Error::Store`]: another process has the directory open. [`Error::Refused`]: the order
     /// cannot be carried out. [`Error::Unavailable`]: the model cannot be recovered.
     pub fn order(data: &Path, model: &str, command: Command) -> Result<NewVersion, Error> {
-        carry_out(data, model, command, None)
+        carry_out(data, model, command, None).map(|(made, _)| made)
     }
 }
 
@@ -222,7 +242,7 @@ fn carry_out(
     model: &str,
     command: Command,
     rebuilt: Option<Rebuild>,
-) -> Result<NewVersion, Error> {
+) -> Result<(NewVersion, Option<ChampionChange>), Error> {
     let unavailable = |reason| Error::Unavailable {
         model: model.to_owned(),
         reason,
@@ -260,16 +280,17 @@ fn carry_out(
     let Some(version) = step.version else {
         return Err(unavailable("the order made no version".to_owned()));
     };
-    follower.save(&version, &entry)?;
+    follower.save_all(step.frozen.iter().chain([&version]), &entry)?;
     recover::record(&mut follower, &mut journal, now).map_err(stuck)?;
     let chain = follower.lookup.reader.chain();
     let versions = &follower.lookup.versions;
     versions.save_stop(&follower.learner, chain)?;
     journal.close()?;
-    Ok(NewVersion {
+    let made = NewVersion {
         version: version.version,
         position,
-    })
+    };
+    Ok((made, step.champion))
 }
 
 /// Locks a data directory for looking, and checks the journal of one of its models.

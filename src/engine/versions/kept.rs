@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::versions::saved::Versions;
+use crate::event::Reason;
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
-use crate::store::{Error, Scratch};
+use crate::store::{Error, Manifest, Scratch};
 
 /// The states of the wanted versions, as one history made them.
 #[derive(Default)]
@@ -18,26 +19,56 @@ pub(crate) struct Kept {
     wanted: Wanted,
     /// Made once a version is wanted.
     scratch: Option<Scratch>,
-    /// The versions set aside, and the same by the positions where they are last brought back.
+    /// The versions set aside, and the same with the positions where they are last brought back.
     aside: BTreeSet<u64>,
-    ends: BTreeMap<u64, u64>,
+    ends: BTreeSet<(u64, u64)>,
 }
 
-/// Versions to be kept, by the positions of their states.
+/// Versions to be kept, by the positions of their states and their numbers.
 #[derive(Default)]
-pub(crate) struct Wanted(BTreeMap<u64, Want>);
+pub(crate) struct Wanted(BTreeMap<(u64, u64), Want>);
 
 struct Want {
-    version: u64,
+    /// The side that it is the frozen state of, if it is.
+    side: Option<Reason>,
     /// Where it is last brought back.
     until: u64,
 }
 
+/// Where a version was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub position: u64,
+    /// The side that it is the frozen state of, if it is.
+    pub side: Option<Reason>,
+}
+
+impl Made {
+    /// By the manifest of a version.
+    pub(crate) fn by(manifest: &Manifest) -> Made {
+        let sides = [Reason::Champion, Reason::Contender].into_iter();
+        let mut sides = sides.filter(|_| manifest.frozen_at > 0);
+        Made {
+            position: manifest.position,
+            side: sides.find(|side| side.word() == manifest.reason),
+        }
+    }
+}
+
 impl Wanted {
-    /// A version whose state is made at `position` is brought back at `until`, or later again.
-    pub(crate) fn add(&mut self, position: u64, version: u64, until: u64) {
-        let want = self.0.entry(position).or_insert(Want { version, until });
+    /// A version that was made there is brought back at `until`, or later again.
+    pub(crate) fn add(&mut self, made: Made, version: u64, until: u64) {
+        let Made { position, side } = made;
+        let wanted = self.0.entry((position, version));
+        let want = wanted.or_insert(Want { side, until });
         want.until = want.until.max(until);
+    }
+
+    /// Takes one that stands at a position, with its number.
+    fn take_at(&mut self, position: u64) -> Option<(u64, Want)> {
+        let (key, _) = self.0.range((position, 0)..=(position, u64::MAX)).next()?;
+        let key = *key;
+        self.0.remove(&key).map(|want| (key.1, want))
     }
 }
 
@@ -58,22 +89,25 @@ impl Kept {
             return Ok(());
         };
         let position = learner.position();
-        while let Some((&end, &version)) = self.ends.first_key_value()
+        while let Some(&(end, version)) = self.ends.first()
             && end <= position
         {
-            self.ends.remove(&end);
+            self.ends.pop_first();
             self.aside.remove(&version);
             for file in files(version) {
                 scratch.remove(&file)?;
             }
         }
-        if let Some(Want { version, until }) = self.wanted.0.remove(&position) {
+        while let Some((version, Want { side, until })) = self.wanted.take_at(position) {
             let [weights, state] = files(version);
+            // Where this history has no such side, the candidate stands in its place.
+            let part = side.and_then(|side| learner.side(side));
+            let learner = part.as_ref().unwrap_or(learner);
             // One after the other, so that never the whole is held twice.
             scratch.put(&weights, learner.learned().weights())?;
             scratch.put(&state, learner.state())?;
             self.aside.insert(version);
-            self.ends.insert(until, version);
+            self.ends.insert((until, version));
         }
         Ok(())
     }

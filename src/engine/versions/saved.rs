@@ -4,7 +4,7 @@
 //! a stop are ever removed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -15,7 +15,7 @@ use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::error::Error;
 use crate::engine::versions::error::Error as StateError;
-use crate::event::{Entry, Event, Reason, Version};
+use crate::event::{Command, Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder};
@@ -27,6 +27,8 @@ use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
 pub(crate) struct Versions {
     pub disk: Disk,
     pub folder: PathBuf,
+    /// Where those of frozen states are, by their versions.
+    pub frozen: PathBuf,
     /// The journal that the positions are of.
     pub journal: PathBuf,
     /// The weights that the model started with, where it arrived trained.
@@ -56,6 +58,7 @@ impl Versions {
         Versions {
             disk: directory.disk().clone(),
             folder: directory.checkpoints(model),
+            frozen: directory.frozen(model),
             journal: directory.journal(model),
             start: directory.start(model),
             encoders: directory.encoders(model),
@@ -88,7 +91,7 @@ impl Versions {
         }
     }
 
-    /// Every checkpoint with its manifest or its damage, in the order of positions. One
+    /// Every checkpoint with its manifest or its damage, in the order of positions, but for frozen states. One
     /// of another journal could pose as a version of this one: it is wrong here.
     pub(crate) fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let listed = self.positions()?.into_iter().map(|position| Listed {
@@ -111,9 +114,26 @@ impl Versions {
 
     /// The manifest of the checkpoint at a position.
     pub(crate) fn manifest_at(&self, position: u64) -> Result<Manifest, store::Error> {
+        self.manifest_in(&self.folder, position)
+    }
+
+    /// Every frozen state with its manifest or its damage, by its version.
+    pub(crate) fn frozen(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+        let versions = {
+            let _whole = self.whole.read().expect("nothing panics under it");
+            checkpoint::positions(&self.frozen)?
+        };
+        let listed = versions.into_iter().map(|version| Listed {
+            position: version,
+            manifest: self.manifest_in(&self.frozen, version),
+        });
+        Ok(listed.collect())
+    }
+
+    fn manifest_in(&self, folder: &Path, position: u64) -> Result<Manifest, store::Error> {
         let manifest = {
             let _whole = self.whole.read().expect("nothing panics under it");
-            checkpoint::manifest(&self.folder, position)?
+            checkpoint::manifest(folder, position)?
         };
         if manifest.journal_id == self.journal_id_text() {
             Ok(manifest)
@@ -128,9 +148,10 @@ impl Versions {
         }
     }
 
-    /// Every version with its manifest or its damage, in the order of positions.
+    /// Every version with its manifest or its damage.
     pub(crate) fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
         let mut listed = self.checkpoints()?;
+        listed.extend(self.frozen()?);
         listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
         Ok(listed)
     }
@@ -158,6 +179,11 @@ impl Versions {
 
     /// The manifest of a version, if it is there.
     pub(crate) fn find(&self, version: u64) -> Result<Option<Manifest>, store::Error> {
+        match self.manifest_in(&self.frozen, version) {
+            Ok(manifest) => return Ok(Some(manifest)),
+            Err(error) if error.is_passing() => return Err(error),
+            Err(_) => {}
+        }
         let positions = self.positions()?;
         if let Some(found) = self.search(&positions, version) {
             return Ok(found);
@@ -213,7 +239,7 @@ impl Versions {
             path: self.folder.clone(),
             what: format!("version {version} is no longer kept"),
         })?;
-        let checkpoint = self.read(manifest.position)?;
+        let checkpoint = self.read_version(&manifest)?;
         Ok((checkpoint.weights, checkpoint.learner))
     }
 
@@ -221,6 +247,15 @@ impl Versions {
     pub(crate) fn read(&self, position: u64) -> Result<Checkpoint, store::Error> {
         let _whole = self.whole.read().expect("nothing panics under it");
         checkpoint::load(&self.folder, position)
+    }
+
+    /// The checkpoint of a manifest, checked.
+    pub(crate) fn read_version(&self, manifest: &Manifest) -> Result<Checkpoint, store::Error> {
+        if manifest.frozen_at == 0 {
+            return self.read(manifest.position);
+        }
+        let _whole = self.whole.read().expect("nothing panics under it");
+        checkpoint::load(&self.frozen, manifest.version)
     }
 
     /// Writes this state and manifest in place of the checkpoint that stands there.
@@ -231,7 +266,16 @@ impl Versions {
     ) -> Result<(), store::Error> {
         let (weights, state) = (learner.learned().weights(), learner.state());
         let _alone = self.whole.write().expect("nothing panics under it");
-        checkpoint::replace(&self.disk, &self.folder, manifest, &weights, &state).map(drop)
+        let folder = self.folder_of(&manifest);
+        checkpoint::replace(&self.disk, folder, manifest, &weights, &state).map(drop)
+    }
+
+    /// The folder that a manifest belongs in.
+    fn folder_of(&self, manifest: &Manifest) -> &Path {
+        match manifest.frozen_at {
+            0 => &self.folder,
+            _ => &self.frozen,
+        }
     }
 
     /// The state before the first entry, of a history that starts with this description.
@@ -294,6 +338,11 @@ impl Versions {
         }
     }
 
+    /// The learner as it was at a version.
+    pub(crate) fn state_of_version(&self, manifest: &Manifest) -> Result<Learner, StateError> {
+        self.state_of(self.read_version(manifest)?)
+    }
+
     /// The learner that a checkpoint holds, if that is of this journal.
     pub(crate) fn state_of(&self, checkpoint: Checkpoint) -> Result<Learner, StateError> {
         let manifest = checkpoint.manifest;
@@ -309,7 +358,8 @@ impl Versions {
         Ok(learner)
     }
 
-    /// Saves the state as the version that `entry` made; one that stands there already stays.
+    /// Saves the state as the version that `entry` made, or the frozen state of the champion or the contender
+    /// that is this version; one that stands there already stays.
     pub(crate) fn save(
         &self,
         learner: &Learner,
@@ -317,8 +367,19 @@ impl Versions {
         entry: &Entry,
         chain: [u8; 32],
     ) -> Result<(), store::Error> {
+        let frozen = match learner.version() == version.version {
+            true => None,
+            false => learner.frozen_part(version.version),
+        };
+        let (learner, frozen_at) = match &frozen {
+            Some((part, position)) => (part, *position),
+            None => (learner, 0),
+        };
         let (note, actor) = match &entry.event {
-            Event::Command(command) => (command.note.clone(), command.actor.clone()),
+            // A contender that falls due at an order of a person is not of that order.
+            Event::Command(command) if !command.order.is_of_gate() => {
+                (command.note.clone(), command.actor.clone())
+            }
             _ => Default::default(),
         };
         let manifest = Manifest {
@@ -327,26 +388,35 @@ impl Versions {
             time_us: entry.time.0,
             note,
             actor,
+            frozen_at,
             ..self.manifest(learner, version.digest, chain)
         };
         self.write(learner, manifest)
     }
 
-    /// Removes the oldest versions that the cadence made, and the oldest contenders, beyond those to
-    /// be kept; champion and contender stay.
+    /// Removes the oldest versions that the cadence made, and the oldest of the gate, beyond those to be kept;
+    /// champion and contender stay, and what an incident names.
     pub(crate) fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
         let sides = [learner.champion(), learner.contender()];
         let sides = sides.into_iter().flatten().map(|(version, _)| version);
-        let sides: Vec<u64> = sides.collect();
+        let named = learner.incidents().iter().map(|incident| incident.version);
+        let sides: Vec<u64> = sides.chain(named).collect();
         let keep = learner.spec().cadence.keep;
-        self.prune(Reason::Cadence.word(), keep, &sides)?;
-        self.prune(Reason::Contender.word(), keep, &sides)
+        let manifests = self.manifests()?;
+        let made = [
+            Reason::Cadence,
+            Reason::Contender,
+            Reason::Champion,
+            Reason::Rewind,
+        ];
+        made.into_iter()
+            .try_for_each(|reason| self.prune(&manifests, (reason.word(), keep), &sides))
     }
 
     /// Saves the state from which the next start goes on; it replaces the one before.
     pub(crate) fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
         self.save_unnamed(learner, STOP, chain)?;
-        self.prune(STOP, 1, &[])
+        self.prune(&self.manifests()?, (STOP, 1), &[])
     }
 
     /// Saves the state without making it a version, unless one stands there already.
@@ -382,23 +452,46 @@ impl Versions {
     fn write(&self, learner: &Learner, manifest: Manifest) -> Result<(), store::Error> {
         let weights = learner.learned().weights();
         let again = manifest.clone();
-        match checkpoint::save(
-            &self.disk,
-            &self.folder,
-            manifest,
-            &weights,
-            &learner.state(),
-        ) {
+        let folder = self.folder_of(&again);
+        match checkpoint::save(&self.disk, folder, manifest, &weights, &learner.state()) {
             Ok(_) => Ok(()),
-            Err(store::Error::Exists { .. }) if self.is_whole(learner.position()) => Ok(()),
+            Err(store::Error::Exists { .. }) if self.read_version(&again).is_ok() => Ok(()),
             Err(store::Error::Exists { .. }) => {
                 // The state was derived again, so the damaged files can be replaced.
-                checkpoint::remove(&self.disk, &self.folder, learner.position())?;
-                checkpoint::save(&self.disk, &self.folder, again, &weights, &learner.state())
-                    .map(drop)
+                self.remove(&again)?;
+                checkpoint::save(&self.disk, folder, again, &weights, &learner.state()).map(drop)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes the note of a promotion to the version that is promoted.
+    pub(crate) fn note(&self, version: u64, command: &Command) -> Result<(), store::Error> {
+        let Some(manifest) = self.find(version)? else {
+            return Ok(());
+        };
+        let Checkpoint {
+            manifest,
+            weights,
+            learner,
+        } = self.read_version(&manifest)?;
+        let manifest = Manifest {
+            note: command.note.clone(),
+            actor: command.actor.clone(),
+            ..manifest
+        };
+        let folder = self.folder_of(&manifest);
+        let _alone = self.whole.write().expect("nothing panics under it");
+        checkpoint::replace(&self.disk, folder, manifest, &weights, &learner).map(drop)
+    }
+
+    /// Removes the checkpoint of a manifest.
+    pub(crate) fn remove(&self, manifest: &Manifest) -> Result<(), store::Error> {
+        let number = match manifest.frozen_at {
+            0 => manifest.position,
+            _ => manifest.version,
+        };
+        checkpoint::remove(&self.disk, self.folder_of(manifest), number)
     }
 
     pub(crate) fn is_whole(&self, position: u64) -> bool {
@@ -433,24 +526,30 @@ impl Versions {
         }
     }
 
+    /// The manifests of all checkpoints that are whole.
+    fn manifests(&self) -> Result<Vec<Manifest>, store::Error> {
+        let listed = self.checkpoints()?.into_iter().chain(self.frozen()?);
+        Ok(listed.filter_map(|one| one.manifest.ok()).collect())
+    }
+
     /// Removes the oldest checkpoints of this reason beyond `keep`, but for the versions `named`.
-    fn prune(&self, reason: &str, keep: usize, named: &[u64]) -> Result<(), store::Error> {
+    fn prune(
+        &self,
+        manifests: &[Manifest],
+        (reason, keep): (&str, usize),
+        named: &[u64],
+    ) -> Result<(), store::Error> {
         let pinned = self.pinned.lock().expect("nothing panics under it");
-        let removable = |manifest: &Manifest| {
+        let removable = |manifest: &&Manifest| {
             manifest.reason == reason
                 && !pinned.contains_key(&manifest.version)
                 && !named.contains(&manifest.version)
         };
-        let mut positions = Vec::new();
-        for one in self.checkpoints()? {
-            if one.manifest.as_ref().is_ok_and(removable) {
-                positions.push(one.position);
-            }
-        }
-        let n_old = positions.len().saturating_sub(keep);
-        positions[..n_old]
-            .iter()
-            .try_for_each(|position| checkpoint::remove(&self.disk, &self.folder, *position))
+        let mut old: Vec<&Manifest> = manifests.iter().filter(removable).collect();
+        old.sort_by_key(|manifest| manifest.position);
+        old.truncate(old.len().saturating_sub(keep));
+        old.into_iter()
+            .try_for_each(|manifest| self.remove(manifest))
     }
 }
 

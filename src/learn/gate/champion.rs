@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::e_process::EProcess;
-use super::evidence::Evidence;
+use super::evidence::{ChampionScore, Evidence};
 use super::frozen::FrozenState;
 use super::incident::{
-    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, put_texts, take_texts,
+    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, Suspect, clipped, put_texts,
+    take_texts,
 };
 use super::losses::{LossScale, Truth};
 use crate::event::Judgement;
@@ -37,6 +38,9 @@ const SUSPICIOUS: f64 = 3.0;
 /// Sources whose labels are told apart; further ones count together.
 const SOURCES_MAX: usize = 64;
 const OTHERS: &str = "(further sources)";
+
+/// What labels of sources said against one side: how many were scored, and the sum of its losses.
+type Blame = BTreeMap<String, (u64, f64)>;
 
 /// The answers of all sides to a row; none that is not finite.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,8 +71,12 @@ pub(crate) struct Gate {
     rewound_at: Option<u64>,
     /// True while nothing is learned.
     is_frozen: bool,
-    /// The champion's loss, by the source of the labels.
-    blame: BTreeMap<String, f64>,
+    /// The person who asked for that and the reason; both empty where the gate did it.
+    frozen_by: [String; 2],
+    /// The losses of the champion since its state was taken, by the source of the labels; and those of the
+    /// contender.
+    blame: Blame,
+    contender_blame: Blame,
     pub(crate) incidents: Incidents,
 }
 
@@ -87,7 +95,9 @@ impl Gate {
             taken_at: 0,
             rewound_at: None,
             is_frozen: false,
-            blame: BTreeMap::new(),
+            frozen_by: Default::default(),
+            blame: Blame::new(),
+            contender_blame: Blame::new(),
             incidents: Incidents::default(),
         }
     }
@@ -105,11 +115,22 @@ impl Gate {
         self.is_frozen
     }
 
-    pub(crate) fn set_frozen(&mut self, is_frozen: bool) {
-        self.is_frozen = is_frozen;
-        if !is_frozen {
-            self.rewound_at = None;
-        }
+    /// The person who asked for the freeze and the reason; both empty where the gate did it.
+    pub(crate) fn frozen_by(&self) -> (&str, &str) {
+        (&self.frozen_by[0], &self.frozen_by[1])
+    }
+
+    /// Learns nothing more, as a person asks for a reason.
+    pub(crate) fn freeze(&mut self, (actor, note): (&str, &str)) {
+        self.is_frozen = true;
+        self.frozen_by = [clipped(actor), clipped(note)];
+    }
+
+    /// Learns again.
+    pub(crate) fn resume(&mut self) {
+        self.is_frozen = false;
+        self.frozen_by = Default::default();
+        self.rewound_at = None;
     }
 
     /// The evidence that the contender is not worse than the champion by the margin.
@@ -140,7 +161,7 @@ impl Gate {
     pub(crate) fn count(&mut self, spec: &Spec) -> bool {
         self.n_labels += 1;
         let every = spec.publish.score_every;
-        hash(spec.seed, self.n_labels).is_multiple_of(every) || self.decline.wealth() > SUSPICIOUS
+        hash(spec.seed, self.n_labels).is_multiple_of(every) || self.is_suspicious()
     }
 
     /// Takes the label of a row, of a source, as evidence.
@@ -162,9 +183,26 @@ impl Gate {
             let in_favour = of_champion - of_contender + margin;
             self.promotion.observe(in_favour / (1.0 + margin));
         }
-        let known = self.blame.contains_key(source) || self.blame.len() < SOURCES_MAX;
-        let source = if known { source } else { OTHERS };
-        *self.blame.entry(source.to_owned()).or_default() += of_champion.max(0.0);
+        add_blame(&mut self.blame, source, of_champion);
+        if self.contender.is_some() {
+            add_blame(&mut self.contender_blame, source, of_contender);
+        }
+    }
+
+    /// True if the evidence against the candidate is so strong that every example is scored.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        self.decline.wealth() > SUSPICIOUS
+    }
+
+    /// The champion, and its mean loss since its state was taken.
+    pub(crate) fn champion_score(&self) -> ChampionScore {
+        let (labels, loss) = sum(&self.blame);
+        ChampionScore {
+            version: self.champion.version,
+            position: self.champion.position,
+            labels,
+            loss: (labels > 0).then(|| loss / labels as f64),
+        }
     }
 
     /// The decision that the evidence asks for, if it asks for one.
@@ -176,7 +214,8 @@ impl Gate {
                 PublishPolicy::Gated | PublishPolicy::Manual => Some(Judgement::Declined),
             };
         }
-        let promotion = self.promotion(publish)?;
+        // While nothing is learned a person alone promotes.
+        let promotion = self.promotion(publish).filter(|_| !self.is_frozen)?;
         if promotion.wealth >= promotion.needed {
             return match publish.policy {
                 PublishPolicy::Live | PublishPolicy::Gated => Some(Judgement::Promoted),
@@ -192,10 +231,25 @@ impl Gate {
 
     /// True if the next contender is due.
     pub(crate) fn wants_contender(&self, publish: &Publish) -> bool {
-        let every = publish.every_examples;
-        let spacing = (self.n_labels / SPACING_PART).clamp(every, SPACING_MAX.max(every));
-        let is_due = self.n_labels >= self.taken_at + spacing;
+        let is_due = self.n_labels >= self.taken_at + self.spacing(publish);
         self.contender.is_none() && is_due && !self.is_frozen
+    }
+
+    /// Examples that have come.
+    pub(crate) fn n_labels(&self) -> u64 {
+        self.n_labels
+    }
+
+    /// The example at which the next contender is due, as many as have come by now; none while one is
+    /// tested, and while nothing is learned.
+    pub(crate) fn next_contender(&self, publish: &Publish) -> Option<u64> {
+        let waits = self.contender.is_none() && !self.is_frozen;
+        waits.then(|| self.taken_at + self.spacing(publish))
+    }
+
+    fn spacing(&self, publish: &Publish) -> u64 {
+        let every = publish.every_examples;
+        (self.n_labels / SPACING_PART).clamp(every, SPACING_MAX.max(every))
     }
 
     /// Tests this state from now on.
@@ -204,18 +258,23 @@ impl Gate {
         self.n_contenders += 1;
         self.taken_at = self.n_labels;
         self.promotion = EProcess::default();
+        self.contender_blame.clear();
     }
 
     /// Gives up the contender.
     pub(crate) fn reject(&mut self) {
         self.contender = None;
+        self.contender_blame.clear();
     }
 
     /// Makes the contender the champion.
     pub(crate) fn promote(&mut self) {
         if let Some(contender) = self.contender.take() {
             let taken_at = self.taken_at;
+            let blame = std::mem::take(&mut self.contender_blame);
             self.crown(contender);
+            // It reaches as far back as the state of the new champion.
+            self.blame = blame;
             // The next one is due where it would have been without the promotion.
             self.taken_at = taken_at;
         }
@@ -225,6 +284,7 @@ impl Gate {
     pub(crate) fn crown(&mut self, champion: Arc<FrozenState>) {
         self.champion = champion;
         (self.n_contenders, self.n_declines) = (0, 0);
+        self.blame.clear();
         self.begin_again();
     }
 
@@ -233,7 +293,7 @@ impl Gate {
         self.contender = None;
         self.promotion = EProcess::default();
         self.decline = EProcess::default();
-        self.blame.clear();
+        self.contender_blame.clear();
         self.taken_at = self.n_labels;
     }
 
@@ -255,6 +315,10 @@ impl Gate {
         let freezes = kind == IncidentKind::Frozen;
         self.is_frozen |= freezes;
         self.n_declines += 1;
+        if is_live {
+            // The candidate is the champion again, and has learned nothing of these labels.
+            self.blame.clear();
+        }
         self.begin_again();
         freezes
     }
@@ -273,31 +337,45 @@ impl Gate {
         }
     }
 
-    /// The sources with the largest shares in the champion's loss, the largest first.
-    fn suspects(&self) -> Vec<(String, f64)> {
-        let total: f64 = self.blame.values().sum();
-        let blamed = self.blame.iter().filter(|(_, loss)| **loss > 0.0);
-        let mut shares: Vec<(String, f64)> = blamed
-            .map(|(source, loss)| (source.clone(), loss / total))
-            .collect();
-        shares.sort_by(|one, other| other.1.total_cmp(&one.1));
-        shares.truncate(SUSPECTS_MAX);
-        shares
+    /// The approval that stands at a position was of weights that this history does not have: raises an
+    /// incident.
+    pub(crate) fn note_void(&mut self, position: u64, publish: &Publish) {
+        let incident = Incident {
+            suspects: Vec::new(),
+            ..self.incident(position, IncidentKind::Void, publish)
+        };
+        self.incidents.raise(incident);
     }
 
-    /// Gives champion and contender the number of the version by which a derived history is known: the
-    /// versions of the recorded one are no longer theirs, wherever the derivation started. A version that
-    /// is `kept` is the same in both.
-    pub(crate) fn number(&mut self, version: u64, kept: Option<u64>) {
-        for state in [Some(&mut self.champion), self.contender.as_mut()]
-            .into_iter()
-            .flatten()
-        {
-            if Some(state.version) != kept {
-                Arc::make_mut(state).version = version;
-            }
+    /// The sources whose labels contradict the champion more than all labels do on average: the one with
+    /// the largest sum of what is more comes first.
+    fn suspects(&self) -> Vec<Suspect> {
+        let (n_labels, total) = sum(&self.blame);
+        let mean = total / n_labels.max(1) as f64;
+        let blamed = self.blame.iter().filter(|(_, (_, loss))| *loss > 0.0);
+        let mut suspects: Vec<Suspect> = blamed
+            .map(|(source, (labels, loss))| Suspect {
+                source: source.clone(),
+                share: loss / total,
+                labels: *labels,
+                loss: loss / *labels as f64,
+            })
+            .collect();
+        let excess = |one: &Suspect| (one.loss - mean) * one.labels as f64;
+        suspects.sort_by(|one, other| excess(other).total_cmp(&excess(one)));
+        suspects.truncate(SUSPECTS_MAX);
+        suspects
+    }
+
+    /// Gives champion and contender the numbers of versions: those of the recorded history are not theirs,
+    /// wherever the derivation of their own started. A version that is `kept` is the same in both.
+    pub(crate) fn number(&mut self, [champion, contender]: [u64; 2], kept: Option<u64>) {
+        Arc::make_mut(&mut self.champion).version = champion;
+        if let Some(state) = &mut self.contender {
+            Arc::make_mut(state).version = contender;
         }
-        self.incidents.number(version, kept);
+        let position = self.champion.position;
+        self.incidents.number(position, champion, kept);
     }
 
     /// Takes the settings of a changed description of the same shape.
@@ -328,11 +406,11 @@ impl Gate {
             u64::from(self.is_frozen),
         ];
         all.put_u64("numbers", &[numbers.len()], numbers);
-        let mut blame = Tensors::default();
-        put_texts(&mut blame, self.blame.keys().map(String::as_str));
-        let losses: Vec<f64> = self.blame.values().copied().collect();
-        blame.put_f64("losses", &[losses.len()], losses);
-        all.nest("blame", blame);
+        let mut frozen_by = Tensors::default();
+        put_texts(&mut frozen_by, self.frozen_by.iter().map(String::as_str));
+        all.nest("frozen_by", frozen_by);
+        save_blame(&self.blame, "blame", &mut all);
+        save_blame(&self.contender_blame, "contender_blame", &mut all);
         self.incidents.save(&mut all);
         tensors.nest("gate", all);
     }
@@ -344,12 +422,8 @@ impl Gate {
             return Ok(None);
         };
         let numbers = all.take_u64("numbers", &[Some(6)])?;
-        let mut blame = all.unnest("blame");
-        let sources = take_texts(&mut blame)?;
-        let losses = blame.take_f64("losses", &[Some(sources.len())])?;
-        if losses.iter().any(|loss| !loss.is_finite()) {
-            return Err(Error::value("blame", "losses that are not finite"));
-        }
+        let frozen_by = take_texts(&mut all.unnest("frozen_by"))?;
+        let two = |_| Error::value("frozen_by", "not a person and a reason");
         Ok(Some(Gate {
             champion,
             contender: FrozenState::load("contender", spec, &mut all)?,
@@ -362,10 +436,48 @@ impl Gate {
             taken_at: numbers[3],
             rewound_at: numbers[4].checked_sub(1),
             is_frozen: numbers[5] == 1,
-            blame: sources.into_iter().zip(losses).collect(),
+            frozen_by: frozen_by.try_into().map_err(two)?,
+            blame: load_blame("blame", &mut all)?,
+            contender_blame: load_blame("contender_blame", &mut all)?,
             incidents: Incidents::load(&mut all)?,
         }))
     }
+}
+
+/// Adds the loss of a side on a label of a source.
+fn add_blame(blame: &mut Blame, source: &str, loss: f64) {
+    let known = blame.contains_key(source) || blame.len() < SOURCES_MAX;
+    let source = if known { source } else { OTHERS };
+    let (labels, sum) = blame.entry(source.to_owned()).or_default();
+    *labels += 1;
+    *sum += loss.max(0.0);
+}
+
+/// The labels of all sources, and the sum of the losses.
+fn sum(blame: &Blame) -> (u64, f64) {
+    let all = blame.values();
+    all.fold((0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+fn save_blame(blame: &Blame, name: &str, tensors: &mut Tensors) {
+    let mut saved = Tensors::default();
+    put_texts(&mut saved, blame.keys().map(String::as_str));
+    let (labels, losses) = blame.values().copied().unzip();
+    saved.put_u64("labels", &[blame.len()], labels);
+    saved.put_f64("losses", &[blame.len()], losses);
+    tensors.nest(name, saved);
+}
+
+fn load_blame(name: &str, tensors: &mut Tensors) -> Result<Blame, Error> {
+    let mut saved = tensors.unnest(name);
+    let sources = take_texts(&mut saved)?;
+    let labels = saved.take_u64("labels", &[Some(sources.len())])?;
+    let losses = saved.take_f64("losses", &[Some(sources.len())])?;
+    if labels.contains(&0) || losses.iter().any(|loss| !loss.is_finite()) {
+        return Err(Error::value(name, "losses of no label, or not finite"));
+    }
+    let losses = labels.into_iter().zip(losses);
+    Ok(sources.into_iter().zip(losses).collect())
 }
 
 /// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).

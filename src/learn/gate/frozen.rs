@@ -1,8 +1,7 @@
 //! A frozen state: all that was learned up to a position, which learns no more.
 //!
-//! Invariant: it is a version where the recorded history made it, and what a restore of that version would
-//! bring back is here. Where another history made it, it goes by the version of the order that brought that
-//! history.
+//! Invariant: within the recorded history it is a version, and what a restore of that version would bring
+//! back is here. The order that brings another history makes versions of the states that this one froze.
 
 use std::sync::Arc;
 

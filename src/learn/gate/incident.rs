@@ -21,13 +21,16 @@ pub enum IncidentKind {
     Worse,
     /// The same soon after another rewind: learning stopped.
     Frozen,
+    /// A person's approval was of weights that a retraction or an adoption has changed since.
+    Void,
 }
 
 impl IncidentKind {
-    const ALL: [IncidentKind; 3] = [
+    const ALL: [IncidentKind; 4] = [
         IncidentKind::Rewound,
         IncidentKind::Worse,
         IncidentKind::Frozen,
+        IncidentKind::Void,
     ];
 
     /// The word for it, on the wire and on screens.
@@ -36,6 +39,7 @@ impl IncidentKind {
             IncidentKind::Rewound => "rewound",
             IncidentKind::Worse => "worse",
             IncidentKind::Frozen => "frozen",
+            IncidentKind::Void => "void",
         }
     }
 }
@@ -68,6 +72,19 @@ impl IncidentState {
     }
 }
 
+/// A source whose labels contradicted the champion since its state was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suspect {
+    /// The source.
+    pub source: String,
+    /// The share of its labels in the champion's loss.
+    pub share: f64,
+    /// Its labels that were scored.
+    pub labels: u64,
+    /// The champion's mean loss on them.
+    pub loss: f64,
+}
+
 /// One incident.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
@@ -81,8 +98,8 @@ pub struct Incident {
     pub since: u64,
     /// The evidence that the candidate is worse.
     pub evidence: Evidence,
-    /// The sources whose labels contradicted the champion most, with their shares in its loss.
-    pub suspects: Vec<(String, f64)>,
+    /// The sources whose labels contradicted the champion most.
+    pub suspects: Vec<Suspect>,
     /// How far people are with it.
     pub state: IncidentState,
     /// The last person who acknowledged or closed it; empty before.
@@ -107,10 +124,43 @@ impl Incidents {
         self.0.iter().any(is_open)
     }
 
-    /// Names the champion of each incident by this version, but for one that is `kept`.
-    pub(super) fn number(&mut self, version: u64, kept: Option<u64>) {
+    /// Names the champion whose state is of a position by this version. Those of a derived history that have
+    /// gone by now are no version, but for one that is `kept`.
+    pub(super) fn number(&mut self, position: u64, version: u64, kept: Option<u64>) {
         let others = self.0.iter_mut().filter(|one| Some(one.version) != kept);
-        others.for_each(|one| one.version = version);
+        others.for_each(|one| {
+            one.version = if one.since == position { version } else { 0 };
+        });
+    }
+
+    /// Takes over the numbers of the incidents of another history that are the same here, and what people did
+    /// about them: those of the same kind that came within the labels which decided. An approval is void
+    /// where it stands.
+    pub(crate) fn carry(&mut self, before: &[Incident]) {
+        let mut known: Vec<&Incident> = before.iter().collect();
+        let taken: Vec<u64> = self.0.iter().map(|one| one.position).collect();
+        for one in &mut self.0 {
+            let distance = |other: &Incident| other.position.abs_diff(one.position);
+            let within = |other: &Incident| match one.kind {
+                IncidentKind::Void => 0,
+                _ => 2 * other.evidence.labels,
+            };
+            let same = |(_, other): &(usize, &&Incident)| {
+                let is_free = other.position == one.position || !taken.contains(&other.position);
+                other.kind == one.kind && is_free && distance(other) <= within(other)
+            };
+            let nearest = known.iter().enumerate().filter(same);
+            let nearest = nearest.min_by_key(|(_, other)| distance(other));
+            let Some(place) = nearest.map(|(place, _)| place) else {
+                continue;
+            };
+            let before = known.remove(place);
+            one.position = before.position;
+            one.state = before.state;
+            one.actor.clone_from(&before.actor);
+            one.note.clone_from(&before.note);
+        }
+        self.0.sort_by_key(|one| one.position);
     }
 
     pub(super) fn raise(&mut self, incident: Incident) {
@@ -145,7 +195,7 @@ impl Incidents {
     pub(super) fn save(&self, tensors: &mut Tensors) {
         for (place, one) in self.0.iter().enumerate() {
             let mut saved = Tensors::default();
-            let numbers = vec![
+            let mut numbers = vec![
                 one.position,
                 one.kind as u64,
                 one.version,
@@ -153,6 +203,7 @@ impl Incidents {
                 one.evidence.labels,
                 one.state as u64,
             ];
+            numbers.extend(one.suspects.iter().map(|one| one.labels));
             saved.put_u64("numbers", &[numbers.len()], numbers);
             let Evidence {
                 wealth,
@@ -161,9 +212,9 @@ impl Incidents {
                 ..
             } = one.evidence;
             let mut values = vec![wealth, needed, difference];
-            values.extend(one.suspects.iter().map(|(_, share)| *share));
+            values.extend(one.suspects.iter().flat_map(|one| [one.share, one.loss]));
             saved.put_f64("values", &[values.len()], values);
-            let sources = one.suspects.iter().map(|(source, _)| source.as_str());
+            let sources = one.suspects.iter().map(|one| one.source.as_str());
             put_texts(
                 &mut saved,
                 [&one.actor[..], &one.note].into_iter().chain(sources),
@@ -187,19 +238,32 @@ impl Incidents {
 }
 
 fn load(saved: &mut Tensors) -> Result<Incident, Error> {
-    let numbers = saved.take_u64("numbers", &[Some(6)])?;
+    let numbers = saved.take_u64("numbers", &[None])?;
     let values = saved.take_f64("values", &[None])?;
     let mut texts = take_texts(saved)?.into_iter();
     let wrong = || Error::value("incidents", "no incident");
-    let [wealth, needed, difference, shares @ ..] = &values[..] else {
+    let [wealth, needed, difference, losses @ ..] = &values[..] else {
+        return Err(wrong());
+    };
+    let Some((numbers, labels)) = numbers.split_at_checked(6) else {
         return Err(wrong());
     };
     let kind = IncidentKind::ALL.get(numbers[1] as usize);
     let state = IncidentState::ALL.get(numbers[5] as usize);
     let (actor, note) = texts.next().zip(texts.next()).ok_or_else(wrong)?;
-    if texts.len() != shares.len() || values.iter().any(|value| !value.is_finite()) {
+    if 2 * texts.len() != losses.len()
+        || texts.len() != labels.len()
+        || values.iter().any(|value| !value.is_finite())
+    {
         return Err(wrong());
     }
+    let losses = losses.chunks_exact(2).zip(labels);
+    let suspects = texts.zip(losses).map(|(source, (losses, labels))| Suspect {
+        source,
+        share: losses[0],
+        labels: *labels,
+        loss: losses[1],
+    });
     Ok(Incident {
         position: numbers[0],
         kind: *kind.ok_or_else(wrong)?,
@@ -211,7 +275,7 @@ fn load(saved: &mut Tensors) -> Result<Incident, Error> {
             needed: *needed,
             difference: *difference,
         },
-        suspects: texts.zip(shares.iter().copied()).collect(),
+        suspects: suspects.collect(),
         state: *state.ok_or_else(wrong)?,
         actor,
         note,
@@ -248,13 +312,22 @@ pub(super) fn take_texts(tensors: &mut Tensors) -> Result<Vec<String>, Error> {
 }
 
 /// The beginning of a text that may be long.
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     text[..text.floor_char_boundary(NOTE_BYTES_MAX)].to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn suspect((source, share): (&str, f64)) -> Suspect {
+        Suspect {
+            source: source.to_owned(),
+            share,
+            labels: 30,
+            loss: 0.5,
+        }
+    }
 
     fn incident(position: u64) -> Incident {
         Incident {
@@ -268,7 +341,7 @@ mod tests {
                 needed: 100.0,
                 difference: 0.25,
             },
-            suspects: vec![("web".to_owned(), 0.75), (String::new(), 0.25)],
+            suspects: [("web", 0.75), ("", 0.25)].map(suspect).into(),
             state: IncidentState::Open,
             actor: String::new(),
             note: String::new(),
@@ -290,6 +363,27 @@ mod tests {
         let mut tensors = Tensors::default();
         incidents.save(&mut tensors);
         assert_eq!(Incidents::load(&mut tensors), Ok(incidents));
+    }
+
+    #[test]
+    fn incidents_that_another_history_has_as_well_stay_what_people_made_of_them() {
+        let mut before = Incidents::default();
+        for position in [7, 300, 900] {
+            before.raise(incident(position));
+        }
+        let by = ("ann", "seen to");
+        assert_eq!(before.move_on(300, IncidentState::Closed, by), None);
+        let mut derived = Incidents::default();
+        // Forty labels decided: 307 is the one of 300, and 600 none of these.
+        for position in [307, 600, 900] {
+            derived.raise(incident(position));
+        }
+        derived.carry(before.all());
+        let known = |one: &Incident| (one.position, one.state);
+        let known: Vec<_> = derived.all().iter().map(known).collect();
+        use IncidentState::{Closed, Open};
+        assert_eq!(known, [(300, Closed), (600, Open), (900, Open)]);
+        assert_eq!(derived.all()[0].note, "seen to");
     }
 
     #[test]

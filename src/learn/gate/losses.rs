@@ -46,6 +46,11 @@ fn propensity_floor(spec: &Spec) -> Option<f64> {
     }
 }
 
+/// True if the examples of a model can be evidence: rewards are none where no action has a propensity floor.
+pub(crate) fn gives_evidence(spec: &Spec) -> bool {
+    !matches!(spec.task, Task::Bandit { .. }) || propensity_floor(spec).is_some()
+}
+
 impl LossScale {
     /// The loss of each side, none where the example is no evidence; an answer that is not finite is no
     /// answer, and has the full loss.

@@ -30,5 +30,5 @@ pub(crate) mod incident;
 pub(crate) mod losses;
 
 pub use e_process::EProcess;
-pub use evidence::Evidence;
-pub use incident::{Incident, IncidentKind, IncidentState};
+pub use evidence::{ChampionChange, ChampionScore, Evidence};
+pub use incident::{Incident, IncidentKind, IncidentState, Suspect};

@@ -10,6 +10,10 @@ use crate::learn::algorithms::example::{Amendment, Outcome};
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
+/// The age of an event that tells of the present at most, in microseconds: what is older comes in a
+/// backfill.
+const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
+
 /// A row to be learned.
 #[derive(Clone, Copy)]
 pub(super) struct Example<'a> {
@@ -21,6 +25,8 @@ pub(super) struct Example<'a> {
     pub asked: Option<PredictionId>,
     /// The probability with which the action was chosen that earned a reward.
     pub propensity: Option<f64>,
+    /// True if it is of a time long before its feedback: no evidence about the present.
+    pub is_past: bool,
 }
 
 impl Example<'_> {
@@ -31,6 +37,7 @@ impl Example<'_> {
             source: None,
             asked: None,
             propensity: None,
+            is_past: false,
         }
     }
 }
@@ -56,11 +63,14 @@ impl Learner {
                     propensity: decision.as_ref().map(|decision| decision.propensity),
                     ..Example::new(batch, 0)
                 };
+                let is_past = self.is_past(feedback);
                 let learn = |target| {
-                    self.watch_row(batch);
-                    self.watch_label(&feedback.signal);
+                    if !is_past {
+                        self.watch_row(batch);
+                        self.watch_label(&feedback.signal);
+                    }
                     self.accounts.evaluation.follow(target);
-                    self.learn(example, target)
+                    self.learn(Example { is_past, ..example }, target)
                 };
                 (target.map_or(Fate::Unmatched, learn), None)
             }
@@ -91,6 +101,12 @@ impl Learner {
             seen.insert(feedback_id, position, time);
         }
         known
+    }
+
+    /// True if the event happened more than a day ago, as only those of a backfill may have.
+    fn is_past(&self, feedback: &Feedback) -> bool {
+        let happened = feedback.event_time.unwrap_or(self.stream.time);
+        self.stream.time.0.saturating_sub(happened.0) > PRESENT_US
     }
 
     fn excludes(&self, feedback: &Feedback) -> bool {
@@ -156,7 +172,9 @@ impl Learner {
     /// Learns one example of a source, or of silence, and says what that means for the event that
     /// brought it.
     pub(super) fn learn(&mut self, example: Example<'_>, target: Target) -> Fate {
-        self.score_sides(example, target);
+        if !example.is_past {
+            self.score_sides(example, target);
+        }
         if self.is_frozen() {
             return Fate::HeldOut;
         }

@@ -79,10 +79,18 @@ impl Learner {
             Event::Erasure(erasure) => self.end_erasure(*erasure),
             Event::Description(_) | Event::Prediction(_) | Event::Tick(_) => {}
         }
-        let recorded = lookup.recorded(entry.position);
-        if let Some(version) = recorded.map_err(|cause| self.missing(cause))? {
+        loop {
+            let recorded = lookup.recorded(entry.position);
+            let Some(version) = recorded.map_err(|cause| self.missing(cause))? else {
+                break;
+            };
             self.stream.newest_version = version.version;
-            self.stream.version = version.version;
+            // Those of champion and contender stand behind that of the candidate.
+            let is_first =
+                self.stream.unrecorded.last().map(|last| last.position) != Some(entry.position);
+            if is_first {
+                self.stream.version = version.version;
+            }
             self.stream.newest.add(&version);
             self.stream.unrecorded.push(version);
         }

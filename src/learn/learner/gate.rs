@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use super::feedback::Example;
 use super::{Error, History, Learner, Step};
-use crate::event::{Judgement, Order, Reason, Refusal, Verdict};
+use crate::event::{Judgement, Order, Reason, Refusal, Verdict, Version};
 use crate::learn::algorithms::learned::answers::AskedRow;
 use crate::learn::gate::champion::{Answers, Gate};
 use crate::learn::gate::frozen::FrozenState;
-use crate::learn::gate::losses::Truth;
-use crate::learn::gate::{Evidence, Incident, IncidentState};
+use crate::learn::gate::losses::{Truth, gives_evidence};
+use crate::learn::gate::{
+    ChampionChange, ChampionScore, Evidence, Incident, IncidentKind, IncidentState,
+};
 use crate::learn::lookup::Lookup;
+use crate::learn::records::sources::Sources;
 use crate::model::{Model, PublishPolicy, Target};
 
 impl Learner {
@@ -27,6 +30,38 @@ impl Learner {
     pub fn contender(&self) -> Option<(u64, u64)> {
         let contender = self.accounts.gate.as_ref()?.contender()?;
         Some((contender.version, contender.position))
+    }
+
+    /// The champion with its score; none under rules without a gate.
+    pub fn champion_score(&self) -> Option<ChampionScore> {
+        Some(self.accounts.gate.as_ref()?.champion_score())
+    }
+
+    /// What changes for the champion and the incidents where the learner becomes another one.
+    pub fn champion_change(&self, other: &Learner) -> Option<ChampionChange> {
+        let (before, after) = (self.champion_score()?, other.champion_score()?);
+        let position = |one: &Incident| one.position;
+        let mut derived = other.accounts.gate.as_ref()?.incidents.clone();
+        derived.carry(self.incidents());
+        let mut gone: Vec<u64> = self.incidents().iter().map(position).collect();
+        let mut come: Vec<u64> = derived.all().iter().map(position).collect();
+        let common: Vec<u64> = come
+            .iter()
+            .filter(|at| gone.contains(at))
+            .copied()
+            .collect();
+        gone.retain(|at| !common.contains(at));
+        come.retain(|at| !common.contains(at));
+        let is_void =
+            |one: &&Incident| one.kind == IncidentKind::Void && come.contains(&one.position);
+        let void = derived.all().iter().filter(is_void);
+        Some(ChampionChange {
+            before,
+            after,
+            void: void.map(|one| one.position).collect(),
+            gone,
+            come,
+        })
     }
 
     /// The digest of what the champion has learned.
@@ -63,6 +98,30 @@ impl Learner {
         self.accounts.gate.as_ref().is_some_and(Gate::is_frozen)
     }
 
+    /// The person who asked that nothing is learned and the reason, while that is so; both empty where the
+    /// gate did it.
+    pub fn frozen_by(&self) -> Option<(&str, &str)> {
+        let gate = self.accounts.gate.as_ref().filter(|gate| gate.is_frozen());
+        gate.map(Gate::frozen_by)
+    }
+
+    /// The example at which the next contender is due; none while one is tested or nothing is learned.
+    pub fn next_contender(&self) -> Option<u64> {
+        let gate = self.accounts.gate.as_ref()?;
+        gate.next_contender(&self.spec.publish)
+    }
+
+    /// Examples that have come to the gate.
+    pub fn n_scored(&self) -> u64 {
+        self.accounts.gate.as_ref().map_or(0, Gate::n_labels)
+    }
+
+    /// Why rewards are no evidence here, if they are none.
+    pub fn lacks_evidence(&self) -> Option<&'static str> {
+        let lacks = self.accounts.gate.is_some() && !gives_evidence(&self.spec);
+        lacks.then_some("no evidence: the policy has no propensity floor")
+    }
+
     /// The version of the state that serves.
     pub fn served_version(&self) -> u64 {
         match self.serving_champion() {
@@ -77,6 +136,43 @@ impl Learner {
             Some(champion) => champion.learned.model_beside(&self.learned, &self.spec),
             None => self.model(),
         }
+    }
+
+    /// The position of the state that serves. One that sees the past of the target answers with that of the
+    /// candidate.
+    pub fn served_position(&self) -> u64 {
+        match self.serving_champion() {
+            Some(champion) if !self.spec.sees_past() => champion.position,
+            _ => self.stream.position,
+        }
+    }
+
+    /// The examples that the state which serves has learned, by source.
+    pub(crate) fn served_sources(&self) -> &Sources {
+        match self.serving_champion() {
+            Some(champion) => &champion.tallies.sources,
+            None => &self.accounts.sources,
+        }
+    }
+
+    /// The version and the position of the side that does not serve; none under rules without a gate.
+    pub fn unserved(&self) -> Option<(u64, u64)> {
+        match self.serving_champion() {
+            Some(_) => Some((self.stream.version, self.stream.position)),
+            None => self.champion(),
+        }
+    }
+
+    /// The function of the side that does not serve.
+    pub fn unserved_model(&self) -> Option<Model> {
+        let gate = self.accounts.gate.as_ref()?;
+        Some(match self.serving_champion() {
+            Some(_) => self.model(),
+            None => gate
+                .champion()
+                .learned
+                .model_beside(&self.learned, &self.spec),
+        })
     }
 
     fn serving_champion(&self) -> Option<&Arc<FrozenState>> {
@@ -118,6 +214,19 @@ impl Learner {
             Some(gate) => gate.crown(champion),
             None => self.accounts.gate = Some(Gate::new(champion)),
         }
+    }
+
+    /// Where the policy no longer lets the candidate serve, it becomes the champion as it is, and a version:
+    /// what served goes on serving. Where there is evidence against it, the champion serves.
+    pub(super) fn keep_serving(&mut self, earlier: PublishPolicy) -> Option<Version> {
+        let is_held = self.spec.publish.policy != PublishPolicy::Live;
+        let gate = self.accounts.gate.as_ref()?;
+        if earlier != PublishPolicy::Live || !is_held || gate.is_suspicious() {
+            return None;
+        }
+        let version = self.make(Reason::Champion);
+        self.crown();
+        version
     }
 
     /// Scores every side on an example, before it is learned.
@@ -246,6 +355,7 @@ impl Learner {
 
     /// The same; the sentence says why it is not carried out, if it is not.
     fn obey(&mut self, order: &Order, by: (&str, &str), step: &mut Step) -> Option<String> {
+        let is_recorded = self.history == History::Recorded;
         let Some(gate) = &mut self.accounts.gate else {
             let why = "the model has no gate: that begins with rules.revision = 3, and is not there \
                        where silence earns a reward";
@@ -254,13 +364,15 @@ impl Learner {
         match order {
             Order::Promote { version, digest } => {
                 let Some(contender) = gate.contender() else {
+                    self.void_approval(*digest);
                     return Some("no contender is tested".to_owned());
                 };
                 // An approval is of these weights, whatever history they are of.
                 let is_it = contender.learned.digest() == *digest;
                 let is_numbered = contender.version == *version;
-                if !is_it || (self.history == History::Recorded && !is_numbered) {
+                if !is_it || (is_recorded && !is_numbered) {
                     let now = contender.version;
+                    self.void_approval(*digest);
                     return Some(format!(
                         "version {version} is not the contender; version {now} is"
                     ));
@@ -272,11 +384,11 @@ impl Learner {
                 None
             }
             Order::Freeze => {
-                gate.set_frozen(true);
+                gate.freeze(by);
                 None
             }
             Order::Resume => {
-                gate.set_frozen(false);
+                gate.resume();
                 None
             }
             Order::Acknowledge { incident } => {
@@ -287,6 +399,17 @@ impl Learner {
                 gate.incidents.move_on(*incident, IncidentState::Closed, by)
             }
             _ => None,
+        }
+    }
+
+    /// In another history than the one that an approval was given in, its weights may be others. Those that
+    /// are the champion already need none.
+    fn void_approval(&mut self, digest: [u8; 32]) {
+        let (position, publish) = (self.stream.position, self.spec.publish);
+        if let (History::Other(_), Some(gate)) = (&self.history, &mut self.accounts.gate)
+            && gate.champion().learned.digest() != digest
+        {
+            gate.note_void(position, &publish);
         }
     }
 

@@ -11,6 +11,7 @@ use super::stream::Stream;
 use super::{CounterfactualLookup, Error, History, Learner, Step};
 use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
 use crate::learn::algorithms::learned::Learned;
+use crate::learn::gate::frozen::FrozenState;
 use crate::learn::versions::tallies::Tallies;
 
 impl Learner {
@@ -45,6 +46,9 @@ impl Learner {
             }
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
+            order if !recorded && order.is_of_gate() && lookup.refused(self.stream.position) => {
+                Ok(Step::default())
+            }
             Order::Promote { .. }
             | Order::Freeze
             | Order::Resume
@@ -145,6 +149,10 @@ impl Learner {
         if let Order::Adopt(_) = order {
             self.carry_evictions(&mut other.learner);
         }
+        let mut champion = self.champion_change(&other.learner);
+        if let Some(gate) = &mut other.learner.accounts.gate {
+            gate.incidents.carry(self.incidents());
+        }
         let earlier = std::mem::replace(&mut self.spec, other.learner.spec);
         self.forget_ids();
         self.description = other.learner.description;
@@ -164,17 +172,101 @@ impl Learner {
             .comparison
             .bring(known, successor, tainted, revised_tallies);
         let version = self.make(reason);
-        if let Some(gate) = &mut self.accounts.gate {
-            // Under another description version 1 is another state.
-            let kept = (reason == Reason::Retract).then_some(1);
-            gate.number(self.stream.version, kept);
+        // Under another description version 1 is another state.
+        let kept = (reason == Reason::Retract).then_some(1);
+        let frozen = self.make_frozen(version.as_ref(), kept);
+        if let (Some(champion), Some(made)) = (&mut champion, self.champion_score()) {
+            champion.after.version = made.version;
         }
         Ok(Step {
             changed: true,
             version,
+            frozen,
             excluded: other.excluded,
+            champion,
             ..Step::default()
         })
+    }
+
+    /// Makes versions of the champion and the contender of the history that was taken over, but for one
+    /// that is `kept` and for one that is the candidate, which is a version already; another history makes
+    /// none.
+    fn make_frozen(&mut self, candidate: Option<&Version>, kept: Option<u64>) -> Vec<Version> {
+        let Some(gate) = &self.accounts.gate else {
+            return Vec::new();
+        };
+        let champion = (Reason::Champion, Some(gate.champion().clone()));
+        let contender = (Reason::Contender, gate.contender().cloned());
+        let mut made = Vec::new();
+        let numbers = [champion, contender].map(|(reason, state)| {
+            let (Some(state), Some(candidate)) = (state, candidate) else {
+                return 0;
+            };
+            if Some(state.version) == kept {
+                return state.version;
+            }
+            if state.learned.digest() == candidate.digest {
+                return candidate.version;
+            }
+            let version = self.version_of(&state, reason);
+            let number = version.version;
+            made.push(version);
+            number
+        });
+        let gate = self.accounts.gate.as_mut().expect("it is there");
+        gate.number(numbers, kept);
+        made
+    }
+
+    /// Makes a version of a frozen state, from which the candidate need not descend.
+    fn version_of(&mut self, state: &FrozenState, reason: Reason) -> Version {
+        let part = self.part_of(state);
+        let stream = &mut self.stream;
+        stream.newest_version += 1;
+        let version = Version {
+            version: stream.newest_version,
+            parent: stream.version,
+            position: stream.position,
+            reason,
+            digest: part.learned.digest(),
+            tallies: Some(part.counted()),
+        };
+        stream.newest.add(&version);
+        stream.unrecorded.push(version.clone());
+        version
+    }
+
+    /// The part of the champion's or the contender's version that a restore brings back, and the position
+    /// up to which it has learned; none where neither is this version.
+    pub fn frozen_part(&self, version: u64) -> Option<(Learner, u64)> {
+        let gate = self.accounts.gate.as_ref()?;
+        let states = [Some(gate.champion()), gate.contender()];
+        let mut states = states.into_iter().flatten();
+        let state = states.find(|state| state.version == version)?;
+        Some((self.part_of(state), state.position))
+    }
+
+    /// The same of the side that a reason names, whatever its version.
+    pub fn side(&self, reason: Reason) -> Option<Learner> {
+        let gate = self.accounts.gate.as_ref()?;
+        let state = match reason {
+            Reason::Champion => Some(gate.champion()),
+            Reason::Contender => gate.contender(),
+            _ => None,
+        };
+        state.map(|state| self.part_of(state))
+    }
+
+    fn part_of(&self, state: &FrozenState) -> Learner {
+        let part = self.restorable_part(Some(state.tallies.clone()));
+        Learner {
+            learned: state.learned.clone(),
+            stream: Stream {
+                version: state.version,
+                ..part.stream
+            },
+            ..part
+        }
     }
 
     /// The part of this version that a restore brings back, with its tallies by now. The rest is of

@@ -109,6 +109,11 @@ impl Ledger {
         }
     }
 
+    /// Of the quarantined: events that contradict the label of another source.
+    pub fn n_contradictions(&self) -> u64 {
+        self.n_contradictions
+    }
+
     /// One event contradicts another: it is quarantined for good.
     pub(crate) fn contradict(&mut self) {
         self.n_contradictions += 1;

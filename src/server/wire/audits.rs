@@ -2,7 +2,7 @@
 //!
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
-use crate::engine::{Audit, Certificate, FeedbackFate, Plan, PredictionFeedback};
+use crate::engine::{Audit, Certificate, ChampionScore, FeedbackFate, Plan, PredictionFeedback};
 use crate::event::{Column, Outputs, Selector, Signal, Time, value_text};
 use crate::model::argmax;
 use crate::proto::perennial::v1::{
@@ -50,7 +50,15 @@ pub(in crate::server) fn plan(
     selector: &Selector,
     plan: Plan,
 ) -> messages::Certificate {
+    let champion = plan.champion.unwrap_or_default();
+    let is_known = champion.before.position > 0;
+    let scored = |one: ChampionScore| is_known.then(|| champion_score(one));
     messages::Certificate {
+        champion_before: scored(champion.before),
+        champion_after: scored(champion.after),
+        incidents_gone: champion.gone,
+        incidents_come: champion.come,
+        approvals_void: champion.void,
         model: model.to_owned(),
         selector: selector.to_string(),
         excluded: plan.excluded,
@@ -60,6 +68,15 @@ pub(in crate::server) fn plan(
         entries: plan.entries,
         tainted: plan.tainted,
         ..Default::default()
+    }
+}
+
+fn champion_score(score: ChampionScore) -> messages::ChampionScore {
+    messages::ChampionScore {
+        version: score.version,
+        position: score.position,
+        labels: score.labels,
+        loss: score.loss,
     }
 }
 

@@ -94,6 +94,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         members: status.members.into_iter().map(member).collect(),
         gate: status.gate.map(gate),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
+        contradictions: status.contradictions,
         waiting: status.waiting,
         unjournaled: status.unjournaled,
         remembered: status.remembered,
@@ -136,6 +137,11 @@ fn gate(gate: engine::GateStatus) -> GateStatus {
         promotion: gate.promotion.map(evidence),
         decline: Some(evidence(gate.decline)),
         frozen: gate.frozen,
+        frozen_actor: gate.frozen_by.0,
+        frozen_note: gate.frozen_by.1,
+        next_contender: gate.next_contender.unwrap_or_default(),
+        examples: gate.n_labels,
+        no_evidence: gate.no_evidence.unwrap_or_default().to_owned(),
     }
 }
 
@@ -151,7 +157,12 @@ fn evidence(evidence: engine::Evidence) -> Evidence {
 /// One incident.
 pub(in crate::server) fn incident(incident: engine::Incident) -> Incident {
     let suspects = incident.suspects.into_iter();
-    let suspects = suspects.map(|(source, share)| Suspect { source, share });
+    let suspects = suspects.map(|one| Suspect {
+        source: one.source,
+        share: one.share,
+        labels: one.labels,
+        loss: one.loss,
+    });
     Incident {
         incident: incident.position,
         kind: incident.kind.word().to_owned(),

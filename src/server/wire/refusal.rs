@@ -49,6 +49,8 @@ impl From<engine::Error> for Refusal {
             Error::Unavailable { .. } => (Code::Unavailable, "model"),
             Error::Full { .. } => (Code::ResourceExhausted, ""),
             Error::Refused { field, .. } => (Code::InvalidArgument, *field),
+            Error::NotNow { field, .. } => (Code::FailedPrecondition, *field),
+            Error::NoIncident { .. } => (Code::NotFound, "incident"),
             Error::Description { .. } => (Code::InvalidArgument, "description"),
             Error::NoPlace { .. } => (Code::FailedPrecondition, "label"),
             Error::Gone { field, .. } => (Code::FailedPrecondition, *field),

@@ -49,7 +49,8 @@ pub struct Checkpoint {
     pub learner: Tensors,
 }
 
-/// Saves a checkpoint at the manifest's position, and gives the manifest as it was written.
+/// Saves a checkpoint at the manifest's position, and gives the manifest as it was written. A frozen
+/// state is saved by its version; those have a folder of their own.
 ///
 /// One with the reason `stop` or `retain` is replaced, since it names no version.
 ///
@@ -64,7 +65,7 @@ pub fn save(
     weights: &Tensors,
     learner: &Tensors,
 ) -> Result<Manifest, Error> {
-    let position = manifest.position;
+    let position = manifest.number();
     let target = checkpoints.join(name(position));
     if target.exists()
         && read_manifest(checkpoints, position)
@@ -87,7 +88,7 @@ pub fn replace(
     weights: &Tensors,
     learner: &Tensors,
 ) -> Result<Manifest, Error> {
-    let position = manifest.position;
+    let position = manifest.number();
     let target = checkpoints.join(name(position));
     let partial = passing(checkpoints, PARTIAL, position);
     disk.create_folder(checkpoints)?;
@@ -261,8 +262,8 @@ fn read_manifest(checkpoints: &Path, position: u64) -> Result<Manifest, Error> {
     let bytes = regular::read(checkpoints, &path, MANIFEST_BYTES_MAX)
         .map_err(Error::io(&path, "read it"))?;
     let manifest = Manifest::parse(&bytes).map_err(refused(&path))?;
-    if manifest.position != position {
-        let got = manifest.position;
+    if manifest.number() != position {
+        let got = manifest.number();
         let what = format!("the manifest is of position {got}, its folder of {position}");
         return Err(refused(&path)(Malformed(what)));
     }

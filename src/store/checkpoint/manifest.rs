@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::error::Malformed;
 
-/// The newest format; the first one has no `erased_by`, and is written where that is 0.
-const FORMAT: u32 = 2;
+/// The newest format; the first one has neither `erased_by` nor `frozen_at`, the second has no
+/// `frozen_at`, and each is written where those are 0.
+const FORMAT: u32 = 3;
 
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "initial",
     "checkpoint",
     "cadence",
@@ -21,6 +22,7 @@ const REASONS: [&str; 10] = [
     "adopt",
     "contender",
     "rewind",
+    "champion",
     STOP,
     RETAIN,
 ];
@@ -36,7 +38,7 @@ pub(crate) const UNNAMED: [&str; 2] = [STOP, RETAIN];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of this format, 1, or 2 with `erased_by`; set when it is saved.
+    /// The version of this format: 1, 2 with `erased_by`, or 3 with `frozen_at`; set when it is saved.
     pub format: u32,
     /// The model's name.
     pub model: String,
@@ -50,7 +52,8 @@ pub struct Manifest {
     pub position: u64,
     /// The journal time of that position, in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt, stop or retain.
+    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt, contender, rewind, champion,
+    /// stop or retain.
     pub reason: String,
     /// Why, in an operator's words.
     pub note: String,
@@ -73,6 +76,10 @@ pub struct Manifest {
     /// takes it, and no state is gone on from it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub erased_by: u64,
+    /// The position up to which the state has learned, where that is a copy which an order brought
+    /// beside the candidate; 0 otherwise. A restore takes it, and no state is gone on from it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub frozen_at: u64,
     /// BLAKE3 of each file beside the manifest, by name; set when it is saved.
     pub files: BTreeMap<String, String>,
 }
@@ -84,9 +91,19 @@ fn is_zero(position: &u64) -> bool {
 impl Manifest {
     /// The format that can hold it.
     pub(super) fn format(&self) -> u32 {
-        match self.erased_by {
-            0 => 1,
+        match (self.erased_by, self.frozen_at) {
+            (0, 0) => 1,
+            (_, 0) => 2,
             _ => FORMAT,
+        }
+    }
+
+    /// The number that its folder is named by: the position, or the version of a frozen state, of which
+    /// several may stand at a position.
+    pub(super) fn number(&self) -> u64 {
+        match self.frozen_at {
+            0 => self.position,
+            _ => self.version,
         }
     }
 
@@ -220,8 +237,8 @@ mod tests {
         };
         check(
             "\"format\": 1",
-            "\"format\": 3, \"new\": 0",
-            "manifest format 3, expected at most 2;",
+            "\"format\": 4, \"new\": 0",
+            "manifest format 4, expected at most 3;",
         );
         check(
             "\"format\": 1",

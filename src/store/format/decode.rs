@@ -351,6 +351,7 @@ fn version(rest: &mut Rest, format: u8) -> Result<Version, Malformed> {
             6 => Reason::Adopt,
             7 if format >= 3 => Reason::Contender,
             8 if format >= 3 => Reason::Rewind,
+            10 if format >= 4 => Reason::Champion,
             tag => return Err(unknown("reason", tag)),
         },
         digest: rest.array()?,

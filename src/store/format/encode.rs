@@ -347,6 +347,7 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
         Reason::Adopt => 6,
         Reason::Contender => 7,
         Reason::Rewind => 8,
+        Reason::Champion => 10,
     });
     out.extend_from_slice(&version.digest);
     if format_of_version(version) > 2 {

@@ -7,8 +7,7 @@ use crate::event::{Event, Kind, Outputs, Prediction, Reason, Version, is_single}
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
-        2 => 4,
-        16 => 3,
+        2 | 16 => 4,
         5 => 2,
         _ => 1,
     }
@@ -40,9 +39,10 @@ pub(super) fn are_single(values: &[f64]) -> bool {
     values.iter().all(|value| is_single(*value))
 }
 
-/// The same of a version: 2 has the digest of its tallies, 3 may be made by the gate.
+/// The same of a version: 2 has the digest of its tallies, 3 may be made by the gate, 4 as a champion.
 pub(super) fn format_of_version(version: &Version) -> u8 {
     match version.reason {
+        Reason::Champion => 4,
         Reason::Contender | Reason::Rewind => 3,
         _ if version.tallies.is_some() => 2,
         _ => 1,

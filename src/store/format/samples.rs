@@ -342,6 +342,19 @@ fn records() -> Vec<Sample> {
              01 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
         ),
         (
+            Event::Version(Version {
+                version: 2,
+                parent: 1,
+                position: 9,
+                reason: Reason::Champion,
+                digest: [0xab; 32],
+                tallies: Some([0xcd; 32]),
+            }),
+            "0200000000000000 0100000000000000 0900000000000000 0a \
+             abababababababababababababababab abababababababababababababababab \
+             01 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+        ),
+        (
             Event::Verdict(Verdict {
                 position: 258,
                 judgement: Judgement::Rewound,

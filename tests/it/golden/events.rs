@@ -87,6 +87,7 @@ names!(reason, REASONS, Reason, {
     Reason::Adopt => "by adopt",
     Reason::Contender => "by contender",
     Reason::Rewind => "by rewind",
+    Reason::Champion => "by champion",
 });
 
 names!(judgement, JUDGEMENTS, Judgement, {
@@ -288,6 +289,11 @@ pub(super) fn answered() -> Vec<Event> {
         entries: 258,
     }));
     all
+}
+
+/// The version of a champion.
+pub(super) fn championed() -> Event {
+    version(Reason::Champion)
 }
 
 /// An alarm of drift.

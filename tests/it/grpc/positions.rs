@@ -115,3 +115,64 @@ async fn p8_half_of_a_connections_requests_may_wait_and_a_stop_ends_them() {
         assert_eq!(refusal.message(), "the server is stopping");
     }
 }
+
+/// A question to a version or a side, which waits for a position if there is one.
+fn named(version: &str, position: Option<u64>) -> ModelInferRequest {
+    let (batch, _) = rows(1, 0.0).next().expect("a row");
+    let request = match position {
+        Some(position) => asking(position),
+        None => question("m", &batch),
+    };
+    ModelInferRequest {
+        model_version: version.to_owned(),
+        ..request
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn champion_and_candidate_answer_by_name_and_the_champion_is_not_waited_for() {
+    for policy in ["gated", "live"] {
+        let toml = format!("{AUTO}[publish]\npolicy = \"{policy}\"\n");
+        let mut served = Served::start(&[("m", &toml)]).await;
+        served.client.teach_rows("m", 20, 0.0, "row").await;
+        let last = served.client.status("m").await.journal_position;
+        let candidate = served.client.ask(named("candidate", Some(last))).await;
+        let candidate = candidate.expect("it learns");
+        assert!(candidate.position >= last, "{}", candidate.position);
+        let champion = served.client.ask(named("champion", None)).await;
+        let champion = champion.expect("it is version 1");
+        assert_eq!((&champion.version[..], champion.position), ("1", 1));
+        assert_ne!(champion.outputs[1], candidate.outputs[1]);
+        let serves = served.client.ask(named("", None)).await.expect("an answer");
+        let candidate = served.client.ask(named("candidate", None)).await;
+        let candidate = candidate.expect("it learns");
+        let is_gated = policy == "gated";
+        let sides = if is_gated {
+            [champion, candidate]
+        } else {
+            [candidate, champion]
+        };
+        // What does not serve takes no feedback.
+        assert_eq!(sides.map(|side| side.ids[0].is_empty()), [false, true]);
+        assert_eq!(
+            (serves.position == 1, serves.ids[0].is_empty()),
+            (is_gated, false)
+        );
+        let waits = ["", "champion"].map(|version| named(version, Some(1)));
+        for (request, is_refused) in waits.into_iter().zip([is_gated, true]) {
+            let answered = served.client.ask(request).await;
+            assert_eq!(answered.is_err(), is_refused, "{policy}");
+            if let Err(refusal) = answered {
+                assert_eq!(refusal.code(), Code::FailedPrecondition);
+                let message = refusal.message();
+                assert!(
+                    message.starts_with("min_position: the champion"),
+                    "{message}"
+                );
+            }
+        }
+        let unknown = served.client.ask(named("contender", None)).await;
+        assert_eq!(unknown.expect_err("no such side").code(), Code::NotFound);
+        served.goes_on_and_stops("m").await;
+    }
+}

@@ -228,7 +228,11 @@ impl Client {
     /// Waits until everything up to the position has been learned.
     pub(super) async fn reach(&mut self, model: &str, position: u64) -> PredictReply {
         let (batch, _) = rows(1, 0.0).next().expect("a row");
-        let request = unjournaled(question(model, &batch));
+        let request = ModelInferRequest {
+            // Of what serves only that can be waited for which learns.
+            model_version: "candidate".to_owned(),
+            ..unjournaled(question(model, &batch))
+        };
         let request = with(
             request,
             "min_position",

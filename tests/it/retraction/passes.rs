@@ -92,7 +92,8 @@ async fn a_replay_that_is_adopted_reads_the_journal_once() {
     while replay.advance(1000).unwrap() {}
     let digest = replay.outcome().digest;
     assert!(offline.served().unwrap().served().count > 0.0);
-    let made = offline.adopt(replay, String::new(), String::new()).unwrap();
+    let adopted = offline.adopt(replay, String::new(), String::new());
+    let (made, _) = adopted.unwrap();
     let read = entries_read.load(std::sync::atomic::Ordering::Relaxed);
     println!("{read} entries read of {last}");
     assert!(read <= last + 8, "{read} of {last}");

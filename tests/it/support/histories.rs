@@ -290,9 +290,10 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     let mut room = LearnerHarness::before(journal);
     // The twin's versions by the position of the first one's command.
     let mut made = BTreeMap::new();
-    let position_of = |version: u64| {
+    let mut champions = BTreeMap::new();
+    let record_of = |version: u64| {
         journal.iter().find_map(|entry| match &entry.event {
-            Event::Version(record) if record.version == version => Some(record.position),
+            Event::Version(record) if record.version == version => Some(record),
             _ => None,
         })
     };
@@ -310,8 +311,13 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                 Order::Restore { version } | Order::EarlierRestore { version }
                     if !refused.contains(&entry.position) =>
                 {
+                    let record = record_of(*version).expect("it was recorded");
+                    let versions = match record.reason {
+                        Reason::Champion => &champions,
+                        _ => &made,
+                    };
                     Order::Restore {
-                        version: made[&position_of(*version).expect("it was recorded")],
+                        version: versions[&record.position],
                     }
                 }
                 // An approval is of these weights, whatever their version is called here.
@@ -327,6 +333,9 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
         let step = room.append_at(entry.time, event);
         if let Some(version) = step.version.filter(|v| is_ordered(v.reason)) {
             made.insert(entry.position, version.version);
+        }
+        if let Some((version, _)) = room.learner.champion() {
+            champions.insert(entry.position, version);
         }
     }
     if let Some(last) = journal.last() {

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use perennial::engine::{Accepted, Config, Engine, NewVersion, PredictOptions, ServedModel};
 use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
-    PredictionId, Signal, Subject, Time,
+    PredictionId, Signal, Subject, Time, Version,
 };
 use perennial::learn::{
     Comparison, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Lookup,
@@ -349,19 +349,22 @@ impl LearnerHarness {
         room.exclusions = exclusions;
         room.refused = refused;
         from.iter().for_each(|first| room.comparison.begin(*first));
-        let made: BTreeMap<u64, u64> = journal
-            .iter()
-            .filter_map(|entry| match &entry.event {
-                Event::Version(version) => Some((version.position, version.version)),
-                _ => None,
-            })
-            .collect();
+        let mut made: BTreeMap<u64, Vec<&Version>> = BTreeMap::new();
+        for entry in journal {
+            if let Event::Version(version) = &entry.event {
+                made.entry(version.position).or_default().push(version);
+            }
+        }
         for entry in journal {
             let position = entry.position;
             room.apply(entry.clone());
-            if let Some(version) = made.get(&position) {
-                let saved = (room.learner.learned().weights(), room.learner.state());
-                room.versions.insert(*version, saved);
+            // The candidate's comes first, and those of the sides that a retraction froze behind it.
+            let versions = made.get(&position).into_iter().flatten().enumerate();
+            for (place, version) in versions {
+                let side = room.learner.side(version.reason).filter(|_| place > 0);
+                let state = side.as_ref().unwrap_or(&room.learner);
+                let saved = (state.learned().weights(), state.state());
+                room.versions.insert(version.version, saved);
             }
         }
         room
@@ -455,6 +458,12 @@ impl LearnerHarness {
         let step = self.learner.apply(&entry, &mut lookup)?;
         if let Some(version) = &step.version {
             let saved = (self.learner.learned().weights(), self.learner.state());
+            self.versions.insert(version.version, saved);
+        }
+        for version in &step.frozen {
+            let frozen = self.learner.frozen_part(version.version);
+            let (frozen, _) = frozen.expect("it was made of a side");
+            let saved = (frozen.learned().weights(), frozen.state());
             self.versions.insert(version.version, saved);
         }
         self.comparison.observe(&entry, &self.learner);

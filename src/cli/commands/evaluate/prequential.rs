@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use perennial::engine::Described;
 use perennial::event::{Batch, Column, Outputs};
-use perennial::learn::{Detectors, Learner};
+use perennial::learn::{Detectors, Fate, Learner};
 use perennial::model::{Choice, InputKind, Spec, Task};
 use perennial::server;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::cli::client::PredictRequest;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::answers::{AnsweredRow, AnswersFile};
 use crate::cli::output::chart::{Chart, Series, Stroke};
-use crate::cli::output::print::{self, shown};
+use crate::cli::output::print::{self, counted, shown};
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::{Check, LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
@@ -113,6 +113,7 @@ impl<'a> PrequentialEvaluation<'a> {
         };
         warnings.extend(unusable.notes());
         warnings.extend(without_target(n_without_target));
+        let [n_held_out, n_undone] = outcomes(&model, &mut warnings);
         // Part of a test is no estimate of the whole.
         let test = test.filter(|_| !interrupt.is_set());
         Ok(RunReport {
@@ -128,11 +129,27 @@ impl<'a> PrequentialEvaluation<'a> {
             test,
             n_unusable: unusable.n_rows(),
             n_known: 0,
+            n_retracted: 0,
+            n_held_out,
+            n_undone,
             n_without_target,
             notes: Vec::new(),
             warnings,
         })
     }
+}
+
+/// How many examples were held out and undone; a warning says why.
+fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
+    let counts = [Fate::HeldOut, Fate::Undone].map(|fate| model.learner.ledger().count(fate));
+    let why = [
+        "held out: a second rewind soon after the first froze the model",
+        "undone: the candidate proved worse than the champion, and was taken back",
+    ];
+    for (n, why) in counts.into_iter().zip(why).filter(|(n, _)| *n > 0) {
+        warnings.push(format!("{} {why}", counted(n, "example")));
+    }
+    counts
 }
 
 /// Whether the model takes a row, as a server that serves it does.
@@ -146,6 +163,7 @@ pub(super) fn check(model: &LocalModel, signature: &ModelSignature) -> Check {
             model: "",
             inputs: &inputs,
             batch,
+            version: "",
             min_position: 0,
             is_journaled: true,
         };

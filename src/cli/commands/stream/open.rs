@@ -28,6 +28,7 @@ impl StreamRun {
             latencies: Latencies::new(),
             acknowledged: 0,
             n_known: 0,
+            n_retracted: 0,
             n_refused: 0,
             refusal: None,
         };
@@ -63,6 +64,7 @@ impl StreamRun {
         self.acknowledgements = replies.latencies;
         self.acknowledged = replies.acknowledged;
         self.n_known += replies.n_known;
+        self.n_retracted += replies.n_retracted;
         Ok(())
     }
 
@@ -114,6 +116,8 @@ struct FeedbackReplies {
     acknowledged: u64,
     /// Events that an earlier run had sent.
     n_known: u64,
+    /// Those of them that were retracted since.
+    n_retracted: u64,
     n_refused: u64,
     /// The reason of the first refusal.
     refusal: Option<String>,
@@ -128,7 +132,11 @@ impl FeedbackReplies {
                 self.n_refused += 1;
                 self.refusal.get_or_insert(reply.message);
             }
-            Status::Duplicate | Status::Retracted => self.n_known += 1,
+            Status::Duplicate => self.n_known += 1,
+            Status::Retracted => {
+                self.n_known += 1;
+                self.n_retracted += 1;
+            }
             Status::Accepted | Status::Unspecified => {}
         }
     }

@@ -35,8 +35,11 @@ pub(super) struct StreamRun {
     pub described: ModelSignature,
     pub identity: RunIdentity,
     pub run: PrequentialRun<AskedRow>,
-    /// Events that an earlier run had sent.
+    /// True if the champion serves, which learns nothing.
+    pub serves_champion: bool,
+    /// Events that an earlier run had sent, and those of them that were retracted since.
     pub n_known: u64,
+    pub n_retracted: u64,
     pub predictions: Latencies,
     pub acknowledgements: Latencies,
     /// The last position that the server acknowledged; with `--open`, known only at the end.
@@ -58,6 +61,7 @@ impl StreamRun {
             let Some(row) = self.unusable.sort(row)? else {
                 continue;
             };
+            self.wait_for_candidate(&row.batch).await?;
             let started = Instant::now();
             let request = self.request(&row.batch).message();
             let answer = self.client.predict(request).await;
@@ -110,8 +114,10 @@ impl StreamRun {
         };
         self.acknowledgements.add(started.elapsed());
         let reply = reply.into_inner();
-        let is_known = matches!(reply.status(), Status::Duplicate | Status::Retracted);
+        let is_retracted = reply.status() == Status::Retracted;
+        let is_known = is_retracted || reply.status() == Status::Duplicate;
         self.n_known += u64::from(is_known);
+        self.n_retracted += u64::from(is_retracted);
         self.acknowledged = self.acknowledged.max(reply.position);
         Ok(())
     }
@@ -141,7 +147,11 @@ impl StreamRun {
             model: &self.model,
             inputs: &self.described.inputs,
             batch,
-            min_position: self.acknowledged,
+            version: "",
+            min_position: match self.serves_champion {
+                true => 0,
+                false => self.acknowledged,
+            },
             is_journaled: !self.identity.is_once(),
         }
     }
@@ -157,11 +167,30 @@ impl StreamRun {
 
     /// Waits until everything acknowledged has been learned.
     pub(super) async fn catch_up(&mut self) -> anyhow::Result<()> {
-        if let Some(batch) = &self.last {
-            let request = self.unjournaled(batch);
-            self.client.predict(request).await?;
+        let Some(batch) = self.last.take() else {
+            return Ok(());
+        };
+        if self.serves_champion {
+            return self.wait_for_candidate(&batch).await;
         }
-        Ok(())
+        let request = self.unjournaled(&batch);
+        self.client.predict(request).await.map(drop)
+    }
+
+    /// Waits until the candidate has learned everything acknowledged, where the champion serves: only the
+    /// candidate can be waited for.
+    async fn wait_for_candidate(&mut self, batch: &Batch) -> anyhow::Result<()> {
+        if !self.serves_champion || self.acknowledged == 0 {
+            return Ok(());
+        }
+        let request = PredictRequest {
+            version: "candidate",
+            min_position: self.acknowledged,
+            is_journaled: false,
+            ..self.request(batch)
+        };
+        let request = request.message();
+        self.client.predict(request).await.map(drop)
     }
 
     /// The mean score on rows that are not learned.
@@ -199,17 +228,14 @@ impl StreamRun {
         let n_without_target = self.run.n_without_target();
         let mut warnings = self.unusable.notes();
         warnings.extend(without_target(n_without_target));
-        let n_known = self.n_known;
-        if n_known > 0 {
-            let rows = counted(n_known, "row");
-            warnings.push(format!(
-                "{rows} had been sent by an earlier run: learned once"
-            ));
-        }
+        warnings.extend(self.outcomes(&before, &after));
         Ok(RunReport {
             n_unusable: self.unusable.n_rows(),
             n_without_target,
-            n_known,
+            n_known: self.n_known,
+            n_retracted: self.n_retracted,
+            n_held_out: gained(&before, &after, "held_out"),
+            n_undone: gained(&before, &after, "undone"),
             warnings,
             names: ScoreNames::of(&self.described.task),
             classes: self.run.task().names().to_vec(),
@@ -227,6 +253,55 @@ impl StreamRun {
             ],
         })
     }
+
+    /// What became of the rows that were fed back, where that is not that all were learned.
+    fn outcomes(&self, before: &ModelStatus, after: &ModelStatus) -> Vec<String> {
+        let (n_known, n_retracted) = (self.n_known, self.n_retracted);
+        let mut warnings = Vec::new();
+        if n_known > n_retracted {
+            let rows = counted(n_known - n_retracted, "row");
+            warnings.push(format!(
+                "{rows} had been sent by an earlier run, and nothing is learned twice; `perennial fate` \
+                 says what became of each"
+            ));
+        }
+        if n_retracted > 0 {
+            let rows = counted(n_retracted, "row");
+            warnings.push(format!(
+                "{rows} had been sent by an earlier run and retracted since: NOT learned again; send \
+                 corrected rows under another name of the backfill, or without --once"
+            ));
+        }
+        let held_out = gained(before, after, "held_out");
+        if held_out > 0 && after.gate.as_ref().is_some_and(|gate| gate.frozen) {
+            let rows = counted(held_out, "row");
+            warnings.push(format!(
+                "{rows} held out: the model is frozen, and learns none of them"
+            ));
+        }
+        let rewinds = gained(before, after, "undone");
+        if rewinds > 0 {
+            let examples = counted(rewinds, "example");
+            warnings.push(format!(
+                "{examples} undone: the candidate was taken back; see `perennial incidents {}`",
+                self.model
+            ));
+        }
+        let champion = |status: &ModelStatus| status.gate.as_ref().map_or(0, |gate| gate.champion);
+        if champion(before) != champion(after) {
+            let (old, new) = (champion(before), champion(after));
+            warnings.push(format!(
+                "the champion was version {old}, and is version {new}"
+            ));
+        }
+        warnings
+    }
+}
+
+/// How many more events there are of a fate than before.
+fn gained(before: &ModelStatus, after: &ModelStatus, fate: &str) -> u64 {
+    let count = |status: &ModelStatus| status.fates.get(fate).copied().unwrap_or(0);
+    count(after).saturating_sub(count(before))
 }
 
 /// The alarms of drift since `before`, of the streams that raised any.

@@ -10,6 +10,7 @@ use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Signal, Subject, Time,
 };
+use crate::learn::algorithms::learned::answers::Answer;
 use crate::learn::gate::IncidentKind;
 use crate::learn::records::ledger::Fate;
 use crate::learn::{Counterfactual, CounterfactualLookup};
@@ -277,7 +278,7 @@ fn p7_a_candidate_that_proves_worse_is_rewound() {
     let incident = &story.learner.incidents()[0];
     assert_eq!(incident.kind, IncidentKind::Rewound);
     assert_eq!(incident.version, champion);
-    assert_eq!(incident.suspects[0].0, "turned");
+    assert_eq!(incident.suspects[0].source, "turned");
     assert!(story.right() > 0.9);
 }
 
@@ -386,6 +387,59 @@ fn p2_a_replay_from_any_save_makes_the_same_decisions() {
         assert_eq!(replayed.ledger(), story.learner.ledger());
         assert!(!story.verdicts().is_empty());
     }
+}
+
+#[test]
+fn blame_reaches_as_far_back_as_the_state_of_the_champion() {
+    let mut story = Story::new("gated");
+    story.learn(10);
+    let spec = story.learner.spec().clone();
+    let mut gate = story.learner.accounts.gate.clone().expect("a gate");
+    let sure = |share: f64| {
+        Some(Answer {
+            outputs: vec![share, 1.0 - share],
+        })
+    };
+    let observe = |gate: &mut Gate, source: &str, share: f64, n: usize| {
+        for _ in 0..n {
+            let answers = Answers {
+                candidate: sure(0.5),
+                champion: sure(share),
+                contender: gate.contender().and(sure(share)),
+            };
+            let truth = Truth {
+                target: Target::Class(0),
+                propensity: None,
+            };
+            gate.observe(&spec, truth, &answers, source);
+        }
+    };
+    // Half the Brier score of 0.1 for the class that is right is 0.81, and that of 0.7 is 0.09.
+    observe(&mut gate, "before", 0.1, 50);
+    gate.challenge(gate.champion().clone());
+    observe(&mut gate, "poison", 0.1, 20);
+    observe(&mut gate, "desk", 0.7, 400);
+    gate.promote();
+    observe(&mut gate, "desk", 0.7, 100);
+    let score = gate.champion_score();
+    let loss = (20.0 * 0.81 + 500.0 * 0.09) / 520.0;
+    assert_eq!(score.labels, 520);
+    assert!(
+        score.loss.is_some_and(|mean| (mean - loss).abs() < 1e-9),
+        "{score:?}"
+    );
+    gate.note_decline(900, &spec.publish);
+    let suspects = &gate.incidents.all()[0].suspects;
+    let named: Vec<(&str, u64)> = suspects
+        .iter()
+        .map(|one| (&one.source[..], one.labels))
+        .collect();
+    // The desk has most of the loss, and the poison has more of it a label.
+    assert_eq!(named, [("poison", 20), ("desk", 500)]);
+    assert!((suspects[0].loss - 0.81).abs() < 1e-9 && suspects[0].share < 0.5);
+    let mut tensors = Tensors::default();
+    gate.save(&mut tensors);
+    assert!(Gate::load(&spec, &mut tensors) == Ok(Some(gate)));
 }
 
 #[test]
