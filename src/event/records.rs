@@ -21,11 +21,13 @@ pub enum Reason {
     Contender,
     /// The champion, in place of a candidate that proved worse.
     Rewind,
+    /// The state of a learner that began anew.
+    Retrain,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Initial,
         Reason::Checkpoint,
         Reason::Cadence,
@@ -34,6 +36,7 @@ impl Reason {
         Reason::Adopt,
         Reason::Contender,
         Reason::Rewind,
+        Reason::Retrain,
     ];
 
     /// The word for the reason, in manifests, on the wire and on screens.
@@ -47,6 +50,7 @@ impl Reason {
             Reason::Adopt => "adopt",
             Reason::Contender => "contender",
             Reason::Rewind => "rewind",
+            Reason::Retrain => "retrain",
         }
     }
 }

@@ -11,6 +11,7 @@ mod gap;
 mod gate;
 mod labels;
 mod relabel;
+mod retrain;
 mod rewards;
 mod state;
 mod stream;
@@ -42,6 +43,7 @@ use crate::model::{Model, Spec, SpecError, TextEncoder};
 use accounts::Accounts;
 pub use counterfactual::{Counterfactual, CounterfactualLookup};
 use gap::Gap;
+pub use retrain::{Cause, Retraining};
 use stream::Stream;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
@@ -227,6 +229,15 @@ impl Learner {
         }
     }
 
+    /// This state before the first entry, to go on in a history that begins behind `position`, under a
+    /// description that is in force there.
+    pub fn begin_behind(mut self, position: u64, description: Description) -> Learner {
+        self.description = description;
+        self.stream.position = position;
+        self.crown();
+        self
+    }
+
     /// The description in force.
     pub fn spec(&self) -> &Arc<Spec> {
         &self.spec
@@ -341,11 +352,14 @@ impl Learner {
         self.accounts.tallies_digest(self.spec.revision)
     }
 
-    /// The first moment at which a window has closed, and silence has its reward.
+    /// The first moment at which a window has closed, and silence has its reward, or at which a learner
+    /// is to begin anew.
     pub fn next_tick(&self) -> Option<Time> {
-        self.spec.rewards.default?;
-        let deadline = self.accounts.pending.next_deadline()?;
-        Some(Time(deadline.0 + 1))
+        let rewards = self.spec.rewards.default;
+        let deadline = rewards.and_then(|_| self.accounts.pending.next_deadline());
+        let closed = deadline.map(|deadline| Time(deadline.0 + 1));
+        let times = [closed, self.next_retraining()];
+        times.into_iter().flatten().min()
     }
 
     /// Applies the next entry.
@@ -455,6 +469,7 @@ impl Learner {
         self.description = description.clone();
         self.note_revised(&earlier);
         self.watch_as(&earlier);
+        self.await_retraining();
         let first = self.stream.newest_version == 0;
         let version = first.then(|| self.make(Reason::Initial)).flatten();
         match &mut self.accounts.gate {

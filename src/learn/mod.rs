@@ -53,10 +53,13 @@ mod versions;
 
 pub use comparison::Comparison;
 pub use drift::{Detectors, Judged};
+pub(crate) use gate::Trial;
 pub use gate::{EProcess, Evidence, Incident, IncidentKind, IncidentState};
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
-pub use learner::{Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Step};
+pub use learner::{
+    Cause, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Retraining, Step,
+};
 pub use lookup::{Lookup, LookupError};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::Evaluation;

@@ -110,7 +110,7 @@ struct Score {
     value: fn(&Status) -> Option<f64>,
 }
 
-const SCORES: [Score; 10] = [
+const SCORES: [Score; 11] = [
     Score {
         name: "perennial_score",
         help: "Progressive score over everything judged; absent before.",
@@ -160,6 +160,11 @@ const SCORES: [Score; 10] = [
         name: "perennial_open_incidents",
         help: "Incidents that nobody has closed.",
         value: |s| Some(s.gate.as_ref()?.n_open_incidents() as f64),
+    },
+    Score {
+        name: "perennial_retraining",
+        help: "Whether a learner that begins anew is derived; absent where none ever was.",
+        value: |s| Some(f64::from(u8::from(s.retraining?.is_open))),
     },
 ];
 

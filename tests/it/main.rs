@@ -24,6 +24,7 @@ mod pretrained;
 mod readme;
 mod recovery;
 mod retraction;
+mod retrain;
 mod support;
 mod undo;
 mod versions;

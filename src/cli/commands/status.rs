@@ -3,7 +3,7 @@
 //! Invariant: a block for each model, or with `--json` an object a line.
 
 use perennial::proto::perennial::v1::{
-    DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus,
+    DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus, Retraining,
 };
 use serde_json::{Map, Value, json};
 
@@ -88,6 +88,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
     }
     put("computed by", status.profile.clone());
     lines.extend(gate_lines(status));
+    lines.extend(retraining_line(status));
     lines.extend(bounds(status));
     lines
 }
@@ -104,6 +105,22 @@ fn gate_lines(status: &ModelStatus) -> Vec<String> {
         lines.push(format!("  {:<12} {shown}", "incidents"));
     }
     lines
+}
+
+/// The newest learner that began anew.
+fn retraining_line(status: &ModelStatus) -> Option<String> {
+    let newest = status.retraining?;
+    let of = match newest.newest {
+        0 => "all that is retained".to_owned(),
+        rows => format!("the newest {rows} labelled rows"),
+    };
+    let begun = newest.begun;
+    let shown = if newest.is_open {
+        format!("a learner is derived from {of}, since position {begun}")
+    } else {
+        format!("the next is counted from position {begun} on")
+    };
+    Some(format!("  {:<12} {shown}", "retraining"))
 }
 
 /// Champion and contender, and how far the evidence is.
@@ -264,6 +281,15 @@ fn object(status: &ModelStatus) -> Value {
         "profile": status.profile,
         "bounds": bounds.collect::<Vec<_>>(),
         "gate": status.gate.as_ref().map(gate_object),
+        "retraining": status.retraining.map(retraining_object),
+    })
+}
+
+fn retraining_object(newest: Retraining) -> Value {
+    json!({
+        "begun": newest.begun,
+        "newest": newest.newest,
+        "is_open": newest.is_open,
     })
 }
 

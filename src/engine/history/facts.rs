@@ -24,6 +24,9 @@ pub(crate) struct Facts {
     retractions: BTreeMap<u64, Retraction>,
     /// The versions that were asked for, by the positions of the orders.
     restores: BTreeMap<u64, u64>,
+    /// The positions of adoptions, and of orders to put the state of a learner that began anew in place
+    /// of what is learned.
+    anew: BTreeSet<u64>,
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
@@ -43,6 +46,7 @@ impl Facts {
             last: first.saturating_sub(1),
             retractions: BTreeMap::new(),
             restores: BTreeMap::new(),
+            anew: BTreeSet::new(),
             carried_out: BTreeSet::new(),
             refused: BTreeSet::new(),
             made: BTreeMap::new(),
@@ -137,14 +141,22 @@ impl Facts {
                 self.restores.insert(position, *version);
                 self.carried_out.insert(position);
             }
-            Order::Adopt(description) => self.describe(position, description),
+            Order::Adopt(description) => {
+                self.describe(position, description);
+                self.anew.insert(position);
+            }
+            Order::Retrain { .. } => {
+                self.anew.insert(position);
+            }
             Order::Checkpoint
             | Order::Erase(_)
             | Order::Promote { .. }
             | Order::Freeze
             | Order::Resume
             | Order::Acknowledge { .. }
-            | Order::Close { .. } => {}
+            | Order::Close { .. }
+            | Order::BeginRetraining { .. }
+            | Order::EndRetraining => {}
         }
     }
 
@@ -163,6 +175,7 @@ impl Facts {
         self.retractions
             .extend(retractions.map(|(at, one)| (*at, one.clone())));
         self.restores.extend(&others.restores);
+        self.anew.extend(&others.anew);
         self.carried_out.extend(&others.carried_out);
         self.refused.extend(&others.refused);
         self.made.extend(&others.made);
@@ -183,6 +196,7 @@ impl Facts {
         self.last = self.last.max(first - 1);
         self.retractions = self.retractions.split_off(&first);
         self.restores = self.restores.split_off(&first);
+        self.anew = self.anew.split_off(&first);
         self.carried_out = self.carried_out.split_off(&first);
         self.refused = self.refused.split_off(&first);
         self.made.retain(|_, position| *position >= first);
@@ -259,6 +273,14 @@ impl Facts {
         let behind = self.restores.range(base + 1..);
         let behind = behind.map(|(order, version)| (*order, *version));
         behind.take_while(move |(order, _)| *order <= last)
+    }
+
+    /// The last order up to `last` that brought other learning back, or may have: a restore, an
+    /// adoption, or a learner that began anew. Those of `refused` did not.
+    pub(crate) fn last_moved(&self, last: u64, refused: &BTreeSet<u64>) -> Option<u64> {
+        let restores = self.restores.keys().chain(&self.anew);
+        let carried_out = restores.filter(|order| **order <= last && !refused.contains(order));
+        carried_out.max().copied()
     }
 
     /// True if a restore is known to be carried out.

@@ -135,6 +135,7 @@ impl Follower {
         status.recent_score = known(served.count, evaluation.recent());
         status.no_change_score = known(no_change.count, no_change.mean());
         status.gate = gate_status(learner);
+        status.retraining = learner.retraining();
         if let Some(detectors) = learner.detectors() {
             let raised = detectors.n_alarms();
             status.drift_alarms = raised.map(|(watched, n)| (watched.word(), n)).collect();

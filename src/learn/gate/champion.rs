@@ -229,7 +229,7 @@ impl Gate {
     }
 
     /// Begins all evidence against the same champion anew.
-    fn begin_again(&mut self) {
+    pub(crate) fn begin_again(&mut self) {
         self.contender = None;
         self.promotion = EProcess::default();
         self.decline = EProcess::default();

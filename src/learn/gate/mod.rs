@@ -28,7 +28,9 @@ mod evidence;
 pub(crate) mod frozen;
 pub(crate) mod incident;
 pub(crate) mod losses;
+mod trial;
 
 pub use e_process::EProcess;
 pub use evidence::Evidence;
 pub use incident::{Incident, IncidentKind, IncidentState};
+pub(crate) use trial::Trial;

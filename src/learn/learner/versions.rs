@@ -45,6 +45,11 @@ impl Learner {
             }
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
+            Order::Retrain { from, .. } => self.retrain(&command.order, *from, lookup),
+            Order::BeginRetraining { .. } | Order::EndRetraining => {
+                self.note_retraining(&command.order);
+                Ok(Step::default())
+            }
             Order::Promote { .. }
             | Order::Freeze
             | Order::Resume

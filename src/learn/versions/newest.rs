@@ -26,6 +26,7 @@ impl Newest {
             Reason::Retract,
             Reason::Adopt,
             Reason::Rewind,
+            Reason::Retrain,
         ];
         let positions = brought.map(|reason| self.positions[reason as usize]);
         positions.into_iter().max().unwrap_or(0)
@@ -41,12 +42,14 @@ impl Newest {
     }
 
     pub(crate) fn save(&self, tensors: &mut Tensors) {
-        // A state that the gate made no version of is saved as earlier programs saved it.
-        let [.., contender, rewind] = self.positions;
-        let n_reasons = match (contender, rewind) {
-            (0, 0) => self.positions.len() - 2,
-            _ => self.positions.len(),
+        // A state that no newer reason made a version of is saved as earlier programs saved it.
+        let [.., contender, rewind, retrain] = self.positions;
+        let n_newer = match (contender, rewind, retrain) {
+            (0, 0, 0) => 3,
+            (_, _, 0) => 1,
+            _ => 0,
         };
+        let n_reasons = self.positions.len() - n_newer;
         let positions = self.positions[..n_reasons].to_vec();
         tensors.put_u64("newest", &[positions.len()], positions);
     }

@@ -11,6 +11,7 @@ use super::limits::{Cadence, JournalLimits};
 use super::output::Datatype;
 use super::policy::Policy;
 use super::publish::Publish;
+use super::retrain::RetrainSettings;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
 use super::rows::RowFormat;
@@ -45,6 +46,8 @@ pub struct Spec {
     pub publish: Publish,
     /// When versions are made.
     pub cadence: Cadence,
+    /// When a learner is to begin anew.
+    pub retrain: RetrainSettings,
     /// What is watched for drift; none where nothing is.
     pub drift: Option<DriftSettings>,
     /// The device of encoders and served networks.

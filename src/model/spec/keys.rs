@@ -8,6 +8,7 @@ mod drift;
 mod journal;
 mod key;
 mod publish;
+mod retrain;
 mod rows;
 mod table;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod output;
 mod parse;
 mod policy;
 mod publish;
+mod retrain;
 mod revision;
 mod rewards;
 mod rows;

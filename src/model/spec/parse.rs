@@ -11,6 +11,7 @@ mod output;
 mod pins;
 mod publish;
 mod raw;
+mod retrain;
 mod rewards;
 mod series;
 mod values;
@@ -110,8 +111,10 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         return Err(value("policy.kind", format!("{kind:?}"), needs));
     }
     let revision = count_or("rules.revision", raw.rules.revision, || absent.into())? as u32;
+    let drift = drift::drift(&raw.drift, revision)?;
     let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
     series::check(&raw.series, &task, &learner, revision)?;
+    let retrain = retrain::retrain(&raw.retrain, &task, drift)?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,
@@ -128,7 +131,8 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
             examples: count("versions.every_examples", raw.versions.every_examples)?,
             keep: count("versions.keep", raw.versions.keep)? as usize,
         },
-        drift: drift::drift(&raw.drift, revision)?,
+        retrain,
+        drift,
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
         rows: rows(&raw.rows)?,

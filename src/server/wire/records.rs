@@ -8,7 +8,7 @@ use crate::engine::{self, Manifest, State};
 use crate::event::{Alarm, Time};
 use crate::proto::perennial::v1::{
     BoundStatus, DriftAlarm, Evidence, GateStatus, Incident, Limits, MemberStatus, ModelStatus,
-    Suspect, Version,
+    Retrained, Retraining, Suspect, Version,
 };
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
@@ -93,6 +93,12 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         steady_answers: status.steady_answers,
         members: status.members.into_iter().map(member).collect(),
         gate: status.gate.map(gate),
+        retraining: status.retraining.map(|newest| Retraining {
+            begun: newest.begun,
+            time: Some(timestamp(newest.time)),
+            newest: newest.newest,
+            is_open: newest.is_open,
+        }),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         waiting: status.waiting,
         unjournaled: status.unjournaled,
@@ -145,6 +151,16 @@ fn evidence(evidence: engine::Evidence) -> Evidence {
         wealth: evidence.wealth,
         needed: evidence.needed,
         difference: evidence.difference,
+    }
+}
+
+pub(in crate::server) fn retrained(done: engine::Retrained) -> Retrained {
+    Retrained {
+        version: done.version,
+        position: done.position,
+        from: done.from,
+        examples: done.examples,
+        evidence: done.evidence.map(evidence),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::error::Malformed;
 /// The newest format; the first one has no `erased_by`, and is written where that is 0.
 const FORMAT: u32 = 2;
 
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "initial",
     "checkpoint",
     "cadence",
@@ -21,6 +21,7 @@ const REASONS: [&str; 10] = [
     "adopt",
     "contender",
     "rewind",
+    "retrain",
     STOP,
     RETAIN,
 ];

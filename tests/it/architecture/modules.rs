@@ -46,6 +46,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
             "gate",
             "labels",
             "relabel",
+            "retrain",
             "rewards",
             "state",
             "versions",

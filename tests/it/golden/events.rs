@@ -77,6 +77,9 @@ names!(order, ORDERS, Order, {
     Order::Resume => "resume",
     Order::Acknowledge { .. } => "acknowledge",
     Order::Close { .. } => "close",
+    Order::BeginRetraining { .. } => "begin retraining",
+    Order::Retrain { .. } => "retrain",
+    Order::EndRetraining => "end retraining",
 });
 names!(reason, REASONS, Reason, {
     Reason::Initial => "initial",
@@ -87,6 +90,7 @@ names!(reason, REASONS, Reason, {
     Reason::Adopt => "by adopt",
     Reason::Contender => "by contender",
     Reason::Rewind => "by rewind",
+    Reason::Retrain => "by retrain",
 });
 
 names!(judgement, JUDGEMENTS, Judgement, {
@@ -290,17 +294,6 @@ pub(super) fn answered() -> Vec<Event> {
     all
 }
 
-/// An alarm of drift.
-pub(super) fn drift() -> Event {
-    Event::Drift(Alarm {
-        position: 258,
-        watched: Watched::InputProjection,
-        input: "größe".to_owned(),
-        change: Change::Mix,
-        evidence: 1.5e6,
-    })
-}
-
 /// Orders that name nobody.
 pub(super) fn hashed() -> [Event; 2] {
     let selectors = [
@@ -429,7 +422,7 @@ fn orders() -> [Order; 6] {
     ]
 }
 
-fn version(reason: Reason) -> Event {
+pub(super) fn version(reason: Reason) -> Event {
     Event::Version(Version {
         version: 2,
         parent: 1,

@@ -103,7 +103,8 @@ impl History {
             82..88 => self.pass(),
             88..92 => drop(self.room.append(command(Order::Checkpoint))),
             92..95 => self.restore(),
-            95..98 => self.retract(),
+            95..97 => self.retract(),
+            97 => self.retrain(),
             _ => self.room.reload(),
         }
     }
@@ -220,6 +221,21 @@ impl History {
         }
     }
 
+    /// A learner that begins anew, mostly behind the last order that moved what is learned.
+    fn retrain(&mut self) {
+        let learner = &self.room.learner;
+        let newest = |reason| learner.newest().of(reason).unwrap_or(0);
+        let moved = newest(Reason::Restore).max(newest(Reason::Retrain));
+        let first = match self.rng.random_range(0..4) {
+            0 => 1,
+            _ => moved + 1,
+        };
+        let from = self.rng.random_range(first..=learner.position().max(first));
+        let description = learner.description().clone();
+        self.room
+            .append(command(Order::Retrain { from, description }));
+    }
+
     fn retract(&mut self) {
         let selector = match self.rng.random_range(0..3) {
             0 => Selector::Source(SOURCES.choose(&mut self.rng).expect("three").to_string()),
@@ -288,8 +304,9 @@ pub(crate) fn refused(journal: &[Entry]) -> BTreeSet<u64> {
 pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     let (excluded, refused) = (retracted(journal), refused(journal));
     let mut room = LearnerHarness::before(journal);
-    // The twin's versions by the position of the first one's command.
-    let mut made = BTreeMap::new();
+    // The twin's versions by the position of the first one's command, and where its entries stand that
+    // follow those of the first one.
+    let (mut made, mut places) = (BTreeMap::new(), BTreeMap::new());
     let position_of = |version: u64| {
         journal.iter().find_map(|entry| match &entry.event {
             Event::Version(record) if record.version == version => Some(record.position),
@@ -297,6 +314,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
         })
     };
     for entry in journal {
+        places.insert(entry.position, room.learner.position() + 1);
         let event = match &entry.event {
             Event::Feedback(_) if excluded.contains(&entry.position) => continue,
             Event::Version(_)
@@ -312,6 +330,12 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                 {
                     Order::Restore {
                         version: made[&position_of(*version).expect("it was recorded")],
+                    }
+                }
+                Order::Retrain { from, .. } if !refused.contains(&entry.position) => {
+                    Order::Retrain {
+                        from: places[from],
+                        description: room.learner.description().clone(),
                     }
                 }
                 // An approval is of these weights, whatever their version is called here.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::super::super::lookup::LookupError;
 use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
+use super::super::retrain::Retraining;
 use super::*;
 use crate::event::{
     Alarm, Batch, Change, Column, Description, Disposal, Entry, Event, Feedback, Judgement,
@@ -167,6 +168,13 @@ fn full() -> Story {
     stream.refusals.push(Refusal { position: 7 });
     stream.erasures.push(8);
     stream.unknown_until = 1;
+    stream.retraining = Some(Retraining {
+        begun: 5,
+        time: Time(5),
+        n_events: 2,
+        newest: 40,
+        is_open: true,
+    });
     stream.verdicts.push(Verdict {
         position: 6,
         judgement: Judgement::Rejected,
@@ -213,6 +221,7 @@ fn assert_full(learner: &Learner) {
         alarms,
         refusals,
         erasures,
+        retraining,
         newest,
         tainted,
         revised_tallies,
@@ -221,7 +230,7 @@ fn assert_full(learner: &Learner) {
     assert!(*position > 0 && *time > none.time && *version > 0 && *newest_version > 0);
     assert!(*n_events > 0 && !unrecorded.is_empty() && !refusals.is_empty());
     assert!(!erasures.is_empty() && !verdicts.is_empty() && *unknown_until > 0);
-    assert!(!alarms.is_empty());
+    assert!(!alarms.is_empty() && *retraining != none.retraining);
     assert_ne!(*feedback_ids, none.feedback_ids);
     assert_ne!(*places, none.places);
     assert_ne!(*newest, none.newest);

@@ -13,6 +13,7 @@ use super::drift;
 use super::journal;
 use super::key::{Key, Values};
 use super::publish;
+use super::retrain;
 use super::rows;
 
 use crate::model::spec::revision::REVISION;
@@ -26,9 +27,20 @@ const LENGTH_MAX: u64 = 65_536;
 pub const KEYS: &[Key] = &joined();
 
 /// The parts of the table, each in the order of its keys.
-const PARTS: [&[Key]; 5] = [MODEL, publish::KEYS, drift::KEYS, journal::KEYS, rows::KEYS];
-const N_KEYS: usize =
-    MODEL.len() + publish::KEYS.len() + drift::KEYS.len() + journal::KEYS.len() + rows::KEYS.len();
+const PARTS: [&[Key]; 6] = [
+    MODEL,
+    publish::KEYS,
+    drift::KEYS,
+    retrain::KEYS,
+    journal::KEYS,
+    rows::KEYS,
+];
+const N_KEYS: usize = MODEL.len()
+    + publish::KEYS.len()
+    + drift::KEYS.len()
+    + retrain::KEYS.len()
+    + journal::KEYS.len()
+    + rows::KEYS.len();
 
 const fn joined() -> [Key; N_KEYS] {
     let mut keys = [MODEL[0]; N_KEYS];
