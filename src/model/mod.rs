@@ -68,5 +68,5 @@ pub(crate) use spec::{
 pub use spec::{
     Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
     LearnerKind, LowRank, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION, RowFormat,
-    SeriesSettings, Spec, Task, TimeFormat, Times, rfc_3339_of,
+    SeriesSettings, Spec, Task, TimeFormat, Times, encoding_named, rfc_3339_of,
 };

@@ -4,8 +4,10 @@ mod answers;
 mod backfill;
 mod changed;
 mod documents;
+mod files;
 mod operating;
 mod precision;
+mod times;
 mod width;
 
 use std::fs;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing on disk is changed without `--adopt`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -71,11 +71,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             made.version, made.position
         ))?;
     }
-    print::note(format_args!(
-        "copy {} over the model's own model.toml before the next `perennial serve`",
-        with.display()
-    ));
+    if !is_own(with, &args.model) {
+        print::note(format_args!(
+            "copy {} over the model's own model.toml before the next `perennial serve`",
+            with.display()
+        ));
+    }
     Ok(())
+}
+
+/// True for the model.toml in the folder of a model of this name.
+fn is_own(description: &Path, model: &str) -> bool {
+    let path = description.canonicalize();
+    let path = path.as_deref().unwrap_or(description);
+    let folder = path.parent().and_then(Path::file_name);
+    path.file_name().is_some_and(|name| name == "model.toml")
+        && folder.is_some_and(|folder| folder == model)
 }
 
 /// Applies all entries, with a progress line.

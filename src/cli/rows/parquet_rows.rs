@@ -3,8 +3,10 @@
 //! Invariant: no page is unpacked before its header was checked, so that memory is bounded whatever
 //! the file says; a file that makes its decoder panic is damaged, and ends no command.
 
+mod columns;
 mod pages;
 
+use std::fmt::{Display, LowerExp};
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -22,6 +24,7 @@ use super::lines::ROW_BYTES_MAX;
 use super::names::names;
 use super::row::{Cell, Row};
 use super::source::check_ratio;
+use columns::Columns;
 
 /// Rows are handed over when they come to so many bytes.
 const BATCH_BYTES: usize = 1 << 18;
@@ -97,7 +100,7 @@ impl ParquetRows {
 struct Opened {
     columns: Vec<String>,
     forms: Vec<Form>,
-    rows: RowIter<'static>,
+    reader: SerializedFileReader<File>,
     n_packed: u64,
 }
 
@@ -126,36 +129,82 @@ fn start(path: &Path) -> anyhow::Result<Opened> {
     Ok(Opened {
         columns,
         forms: forms.collect(),
-        rows: RowIter::from_file_into(Box::new(reader)),
+        reader,
         n_packed,
     })
 }
 
 impl Opened {
     fn send_rows(self, batches: &SyncSender<Batch>) -> anyhow::Result<()> {
-        let mut batch = Vec::new();
-        let (mut n_bytes, mut n_all) = (0, 0);
-        for (line, record) in (1..).zip(self.rows) {
-            let record = record.with_context(|| format!("row {line}"))?;
-            let row = row(line, &record, &self.forms)?;
-            let size: usize = row.cells.iter().map(size).sum();
-            ensure!(
-                size <= ROW_BYTES_MAX,
-                "row {line} is longer than {} MiB",
-                ROW_BYTES_MAX >> 20
-            );
-            n_all += size as u64;
-            check_ratio(n_all, self.n_packed).map_err(|why| anyhow!(why))?;
-            n_bytes += size;
-            batch.push(row);
-            if n_bytes >= BATCH_BYTES {
-                n_bytes = 0;
-                if batches.send(Ok(std::mem::take(&mut batch))).is_err() {
+        let mut sender = Sender {
+            batches,
+            batch: Vec::new(),
+            n_bytes: 0,
+            n_all: 0,
+            n_packed: self.n_packed,
+        };
+        let (reader, forms) = (self.reader, &self.forms);
+        if !columns::is_flat(reader.metadata().file_metadata().schema_descr()) {
+            for (line, record) in (1..).zip(RowIter::from_file_into(Box::new(reader))) {
+                let record = record.with_context(|| format!("row {line}"))?;
+                if !sender.take(row(line, record, forms)?)? {
+                    return Ok(());
+                }
+            }
+            return sender.finish();
+        }
+        let mut line = 0;
+        for place in 0..reader.num_row_groups() {
+            let group = reader.get_row_group(place)?;
+            let n_rows = group.metadata().num_rows();
+            let mut columns = Columns::new(&*group, forms)?;
+            for _ in 0..n_rows {
+                line += 1;
+                let row = columns.row(line).with_context(|| format!("row {line}"))?;
+                if !sender.take(row)? {
                     return Ok(());
                 }
             }
         }
-        _ = batches.send(Ok(batch));
+        sender.finish()
+    }
+}
+
+/// The rows that are handed over, in batches.
+struct Sender<'a> {
+    batches: &'a SyncSender<Batch>,
+    batch: Vec<Row>,
+    /// Bytes of the batch, and of all rows.
+    n_bytes: usize,
+    n_all: u64,
+    n_packed: u64,
+}
+
+impl Sender<'_> {
+    /// Takes a row; false once nobody takes batches any more.
+    fn take(&mut self, row: Row) -> anyhow::Result<bool> {
+        let size: usize = row.cells.iter().map(size).sum();
+        ensure!(
+            size <= ROW_BYTES_MAX,
+            "row {} is longer than {} MiB",
+            row.line,
+            ROW_BYTES_MAX >> 20
+        );
+        self.n_all += size as u64;
+        check_ratio(self.n_all, self.n_packed).map_err(|why| anyhow!(why))?;
+        self.n_bytes += size;
+        self.batch.push(row);
+        if self.n_bytes < BATCH_BYTES {
+            return Ok(true);
+        }
+        self.n_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        Ok(self.batches.send(Ok(batch)).is_ok())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        // Nobody may take it any more.
+        _ = self.batches.send(Ok(self.batch));
         Ok(())
     }
 }
@@ -168,8 +217,8 @@ fn size(cell: &Cell) -> usize {
     }
 }
 
-fn row(line: u64, record: &Record, forms: &[Form]) -> anyhow::Result<Row> {
-    let fields = record.get_column_iter().zip(forms);
+fn row(line: u64, record: Record, forms: &[Form]) -> anyhow::Result<Row> {
+    let fields = record.into_columns().into_iter().zip(forms);
     let cells = fields.map(|((_, field), form)| cell(field, *form));
     Ok(Row {
         line,
@@ -177,21 +226,21 @@ fn row(line: u64, record: &Record, forms: &[Form]) -> anyhow::Result<Row> {
     })
 }
 
-fn cell(field: &Field, form: Form) -> anyhow::Result<Cell> {
+fn cell(field: Field, form: Form) -> anyhow::Result<Cell> {
     Ok(Cell::Text(match field {
         Field::Null => String::new(),
         Field::Long(value) if form == Form::Nanoseconds => time(value.div_euclid(1000))?,
-        Field::Str(text) => text.clone(),
+        Field::Str(text) => text,
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => text.to_owned(),
             Err(_) => bail!("a column of bytes that are no text"),
         },
-        Field::Date(days) => day(*days)?,
+        Field::Date(days) => day(days)?,
         Field::TimestampMillis(value) => time(value.saturating_mul(1000))?,
-        Field::TimestampMicros(value) => time(*value)?,
+        Field::TimestampMicros(value) => time(value)?,
         Field::Float(value) if value.is_nan() => String::new(),
         Field::Double(value) if value.is_nan() => String::new(),
-        Field::ListInternal(list) => {
+        Field::ListInternal(ref list) => {
             let numbers = list.elements().iter().map(number);
             match numbers.collect::<Option<Vec<f64>>>() {
                 Some(numbers) => return Ok(Cell::List(numbers)),
@@ -199,10 +248,19 @@ fn cell(field: &Field, form: Form) -> anyhow::Result<Cell> {
             }
         }
         Field::Bool(value) => value.to_string(),
-        Field::Float(value) => value.to_string(),
-        Field::Double(value) => value.to_string(),
+        Field::Float(value) => written(value, value.into()),
+        Field::Double(value) => written(value, value),
         other => other.to_string(),
     }))
+}
+
+/// A number as a text that reads as the same number, with an exponent where it is far from one.
+fn written(number: impl Display + LowerExp, size: f64) -> String {
+    if size == 0.0 || (1e-5..1e16).contains(&size.abs()) {
+        number.to_string()
+    } else {
+        format!("{number:e}")
+    }
 }
 
 fn number(field: &Field) -> Option<f64> {
@@ -299,12 +357,16 @@ mod tests {
         for codec in [
             Compression::UNCOMPRESSED,
             Compression::SNAPPY,
+            Compression::LZ4_RAW,
             Compression::GZIP(Default::default()),
             Compression::ZSTD(Default::default()),
         ] {
             let bytes = written(&["a", "\u{e9}", "a"], packed(codec));
             assert_eq!(read(&bytes).unwrap(), expected, "{codec}");
         }
+        let refusal = error(read(&written(&["a"], packed(Compression::LZ4))));
+        let said = "pages packed by LZ4; write them with snappy, gzip, zstd or LZ4_RAW";
+        assert!(refusal.ends_with(said), "{refusal}");
     }
 
     #[test]
@@ -312,12 +374,14 @@ mod tests {
         let long = "x".repeat(100_000);
         let texts = vec![long.as_str(); 1000];
         // A dictionary of one text, taken again and again.
-        let bytes = written(&texts, packed(Compression::SNAPPY));
-        let refusal = error(read(&bytes));
-        assert!(
-            refusal.contains("unpack to more than 250 times as many"),
-            "{refusal}"
-        );
+        for codec in [Compression::SNAPPY, Compression::LZ4_RAW] {
+            let bytes = written(&texts, packed(codec));
+            let refusal = error(read(&bytes));
+            assert!(
+                refusal.contains("unpack to more than 250 times as many"),
+                "{codec}: {refusal}"
+            );
+        }
         // A page of all texts.
         let properties = WriterProperties::builder()
             .set_dictionary_enabled(false)

@@ -178,6 +178,11 @@ impl<K> PrequentialRun<K> {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// The rows that were answered.
+    pub(crate) fn n_answered(&self) -> u64 {
+        self.n_rows
+    }
+
     /// The rows without a target.
     pub(crate) fn n_without_target(&self) -> u64 {
         self.n_without_target

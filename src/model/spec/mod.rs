@@ -40,7 +40,7 @@ pub use publish::{Publish, PublishPolicy};
 pub use revision::REVISION;
 pub use rewards::ImplicitSignal;
 pub(crate) use rewards::{Aggregate, Rewards};
-pub use rows::RowFormat;
+pub use rows::{RowFormat, encoding_named};
 pub use series::SeriesSettings;
 pub use task::Task;
 pub(crate) use time::Moment;

@@ -26,7 +26,7 @@ use super::keys::NAMES_MAX;
 use super::learning::LearnerKind;
 use super::limits::{Cadence, OrderedLimits};
 use super::revision::REVISION;
-use super::rows::RowFormat;
+use super::rows::{RowFormat, encoding_named};
 use super::task::Task;
 use costs::costs;
 use inputs::inputs;
@@ -195,7 +195,7 @@ fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
     if let Some(separator) = rows.separator.as_deref()
         && separator.chars().count() != 1
     {
-        return Err(refused("rows.separator", format!("{separator:?}")));
+        return Err(unknown("rows.separator", separator));
     }
     for (key, written, words) in [
         ("rows.decimals", &rows.decimals, ["point", "comma"]),
@@ -204,6 +204,11 @@ fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
         if let Some(other) = written.as_deref().filter(|word| !words.contains(word)) {
             return Err(unknown(key, other));
         }
+    }
+    if let Some(encoding) = rows.encoding.as_deref()
+        && encoding_named(encoding).is_none()
+    {
+        return Err(unknown("rows.encoding", encoding));
     }
     let mut rows = rows.clone();
     // The defaults are the same as nothing.
@@ -283,7 +288,27 @@ mod tests {
         check("[learner]\nspeed = 1\n", "[learner] has no key \"speed\"");
         check(
             "missing = \"zero\"\n",
-            "input \"x\": missing = \"zero\": expected \"mean\"",
+            "input \"x\": missing = \"zero\": expected \"mean\" or \"empty\"",
+        );
+        check(
+            "missing = \"empty\"\n",
+            "input \"x\": missing = \"empty\": a number has missing = \"mean\"",
+        );
+        check(
+            "[[input]]\nname = \"y\"\nkind = \"category\"\nmissing = \"mean\"\n",
+            "input \"y\": missing = \"mean\": a category has missing = \"empty\"",
+        );
+        check(
+            "[[input]]\nname = \"y\"\nkind = \"vector\"\nlength = 2\nmissing = \"mean\"\n",
+            "input \"y\": missing = \"mean\": a vector has no missing",
+        );
+        check(
+            "[rows]\nencoding = \"klingon\"\n",
+            "rows.encoding = \"klingon\": expected ",
+        );
+        check(
+            "[rows]\nseparator = \";;\"\n",
+            "rows.separator = \";;\": expected a text in quotes: one character",
         );
         check("length = 4\n", "only a vector has a length");
         check(
@@ -342,12 +367,16 @@ mod tests {
             "[feedback]\nwindow_s = 0\n",
             "feedback.window_s = 0: expected a whole number of seconds from 1 to",
         );
-        check("[journal]\nbytes_max = \"1MB\"\n", "at least 16MiB");
+        check(
+            "[journal]\nbytes_max = \"1MB\"\n",
+            "journal.bytes_max = \"1MB\": ",
+        );
+        check("[journal]\nbytes_max = \"1MiB\"\n", "at least 16MiB");
         check("[journal]\nreserve = \"11GiB\"\n", "at most half of");
         check("[journal]\nage_max = \"1y\"\n", "as in \"90d\"");
         check(
             "[journal]\nretract_within = \"99999d\"\n",
-            "journal.retract_within = 99999d: expected a time of at most 36500d",
+            "journal.retract_within = \"99999d\": expected a time of at most 36500d",
         );
         let gradient = "[learner]\nkind = \"gradient\"\n";
         let check = |extra: &str, message: &str| check(&format!("{gradient}{extra}"), message);

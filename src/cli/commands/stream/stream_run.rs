@@ -164,6 +164,14 @@ impl StreamRun {
         Ok(())
     }
 
+    /// Refuses a file of which no row was used.
+    pub(super) fn ensure_used(&self, file: &Path) -> anyhow::Result<()> {
+        if self.interrupt.is_set() {
+            return Ok(());
+        }
+        self.unusable.ensure_used(file, self.run.n_answered())
+    }
+
     /// The mean score on rows that are not learned.
     pub(super) async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();

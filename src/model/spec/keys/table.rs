@@ -111,11 +111,12 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.missing",
-        values: Values::Words(&["mean"]),
+        values: Values::Words(&["mean", "empty"]),
         default: "not set: a gap is refused",
         unit: "",
-        meaning: "For a number or a time: a gap counts as the running mean, with an indicator beside \
-                  it.",
+        meaning: "\"mean\" for a number or a time: a gap counts as the running mean, with an indicator \
+                  beside it. \"empty\" for a category or a text: a row may be without it, and has the \
+                  empty text then.",
     },
     Key {
         name: "input.format",
