@@ -86,7 +86,12 @@ impl Learner {
             let of_error = |watched| matches!(watched, Watched::Error | Watched::ErrorWindow);
             let newest = alarms.find(|alarm| of_error(alarm.watched));
             let position = newest.map(|alarm| alarm.position);
-            if let Some(position) = position.filter(|position| is_newer(*position)) {
+            // A prediction and its label are two entries: it is to learn from what stands behind the
+            // change.
+            let behind = settings.newest.saturating_mul(2);
+            let is_seen = |position: &u64| self.stream.position - position >= behind;
+            let position = position.filter(|position| is_newer(*position));
+            if let Some(position) = position.filter(is_seen) {
                 return Some(Cause::Drift(position));
             }
         }

@@ -34,7 +34,8 @@ pub(super) const KEYS: &[Key] = &[
         values: Values::Bool,
         default: "false",
         unit: "",
-        meaning: "A learner begins anew when an alarm says that the error of the answers has drifted.",
+        meaning: "A learner begins anew behind an alarm that says that the error of the answers has \
+                  drifted, once twice as many entries as `newest` have come since.",
     },
     Key {
         name: "retrain.below_accuracy",
