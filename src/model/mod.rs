@@ -67,6 +67,6 @@ pub(crate) use spec::{
 };
 pub use spec::{
     Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
-    LearnerKind, LowRank, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION, RowFormat,
-    SeriesSettings, Spec, Task, TimeFormat, Times, rfc_3339_of,
+    LearnerKind, LowRank, MonitorSettings, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION,
+    RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times, rfc_3339_of,
 };

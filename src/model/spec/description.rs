@@ -8,6 +8,7 @@ use super::error::Error;
 use super::input::{Input, InputKind, LowRank, Pinned};
 use super::learning::{Costs, Gradient, LearnerKind, Memory};
 use super::limits::{Cadence, JournalLimits};
+use super::monitor::MonitorSettings;
 use super::output::Datatype;
 use super::policy::Policy;
 use super::publish::Publish;
@@ -47,6 +48,8 @@ pub struct Spec {
     pub cadence: Cadence,
     /// What is watched for drift; none where nothing is.
     pub drift: Option<DriftSettings>,
+    /// What is scored beside the whole.
+    pub monitor: MonitorSettings,
     /// The device of encoders and served networks.
     pub device: Device,
     /// The bounds of its journal.
@@ -133,6 +136,11 @@ impl Spec {
     /// entries, where decisions fall, would show in what is learned.
     pub fn has_gate(&self) -> bool {
         self.revision >= RETAINS && self.rewards.default.is_none()
+    }
+
+    /// Whether scores of all kinds are kept: from the third revision of the rules on.
+    pub(crate) fn has_monitors(&self) -> bool {
+        self.revision >= RETAINS
     }
 
     /// Whether an input is filtered as an image.

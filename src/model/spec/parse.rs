@@ -5,6 +5,7 @@ mod drift;
 mod inputs;
 mod journal;
 mod learner;
+mod monitor;
 pub(super) mod named;
 mod ordered;
 mod output;
@@ -112,6 +113,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let revision = count_or("rules.revision", raw.rules.revision, || absent.into())? as u32;
     let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
     series::check(&raw.series, &task, &learner, revision)?;
+    let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,
@@ -129,6 +131,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
             keep: count("versions.keep", raw.versions.keep)? as usize,
         },
         drift: drift::drift(&raw.drift, revision)?,
+        monitor,
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
         rows: rows(&raw.rows)?,

@@ -12,6 +12,7 @@
 use super::drift;
 use super::journal;
 use super::key::{Key, Values};
+use super::monitor;
 use super::publish;
 use super::rows;
 
@@ -26,9 +27,20 @@ const LENGTH_MAX: u64 = 65_536;
 pub const KEYS: &[Key] = &joined();
 
 /// The parts of the table, each in the order of its keys.
-const PARTS: [&[Key]; 5] = [MODEL, publish::KEYS, drift::KEYS, journal::KEYS, rows::KEYS];
-const N_KEYS: usize =
-    MODEL.len() + publish::KEYS.len() + drift::KEYS.len() + journal::KEYS.len() + rows::KEYS.len();
+const PARTS: [&[Key]; 6] = [
+    MODEL,
+    publish::KEYS,
+    drift::KEYS,
+    monitor::KEYS,
+    journal::KEYS,
+    rows::KEYS,
+];
+const N_KEYS: usize = MODEL.len()
+    + publish::KEYS.len()
+    + drift::KEYS.len()
+    + monitor::KEYS.len()
+    + journal::KEYS.len()
+    + rows::KEYS.len();
 
 const fn joined() -> [Key; N_KEYS] {
     let mut keys = [MODEL[0]; N_KEYS];

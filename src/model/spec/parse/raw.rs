@@ -8,6 +8,7 @@ use super::drift::RawDrift;
 use super::inputs::RawInput;
 use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
+use super::monitor::RawMonitor;
 use super::output::RawOutput;
 use super::pins::Pins;
 use super::rewards::{RawFeedback, RawPolicy};
@@ -42,6 +43,8 @@ pub(super) struct Raw {
     pub(super) output: RawOutput,
     #[serde(default)]
     pub(super) drift: RawDrift,
+    #[serde(default)]
+    pub(super) monitor: RawMonitor,
     #[serde(default)]
     pub(super) series: RawSeries,
     #[serde(default)]
