@@ -63,7 +63,7 @@ pub(crate) use predictors::series::{REGRESSIONS, Ring, Series};
 pub use spec::keys;
 pub(crate) use spec::{
     Aggregate, Analytic, Gradient, Input, JournalLimits, Named, NamedEncoder, Neighbourhood,
-    Optimizer, Policy, Rewards, Strategy,
+    Optimizer, Rewards, Strategy,
 };
 pub use spec::{
     Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,

@@ -8,9 +8,11 @@ use std::fs;
 use crate::support::server::{Server, run, text};
 use crate::support::{LearnerHarness, Workspace, label, rows};
 use perennial::event::{
-    Column, Command, Disposal, Event, Feedback, Order, Retraction, Selector, Signal, Watched,
+    Column, Command, Disposal, Event, Feedback, Order, Outputs, Retraction, Selector, Signal,
+    Watched,
 };
 use perennial::learn::{Figure, Learner};
+use perennial::model::Spec;
 use serde_json::Value;
 
 /// A quick learner with slices by an input and a tag.
@@ -306,6 +308,68 @@ fn a_slice_of_a_twentieth_whose_labels_flip_raises_an_alarm_of_its_own() {
     );
     let slice = figure(&room.learner, ["progressive_accuracy", "", "tag:shop=7"]);
     assert!(slice.recent < slice.all, "{slice:?}");
+}
+
+/// Rewards of an action in one round of a bandit: `a` always earns 0.6, `b` nothing before the round 300
+/// and 1 from then on.
+fn reward(action: u32, round: usize) -> f64 {
+    match action {
+        0 => 0.6,
+        _ => f64::from(u8::from(round >= 300)),
+    }
+}
+
+/// The share of action `b` in the rounds before 300, and in the last 300 of 1,200.
+fn exposures(policy: &str) -> ([f64; 2], f64) {
+    let toml = format!(
+        "task = \"bandit\"\nactions = [\"a\", \"b\"]\n[[input]]\nname = \"x\"\nkind = \"number\"\n\
+         [[input]]\nname = \"y\"\nkind = \"number\"\n[[input]]\nname = \"c\"\nkind = \"category\"\n\
+         [learner]\nkind = \"analytic\"\nfeatures = 4\nforgetting = 0.99\n[policy]\n{policy}\n"
+    );
+    let mut room = LearnerHarness::new(&toml);
+    let (mut chosen, mut least) = (Vec::new(), 1.0f64);
+    for (round, (batch, _)) in rows(1200, 0.4).enumerate() {
+        let prediction = room.predict(batch);
+        let Outputs::Actions {
+            chosen: action,
+            propensities,
+            ..
+        } = &prediction.outputs
+        else {
+            panic!("an action")
+        };
+        least = least.min(f64::from(propensities[0]));
+        chosen.push(f64::from(action[0]));
+        room.submit(prediction.ids[0], Signal::Reward(reward(action[0], round)));
+    }
+    let exposure = figure(&room.learner, ["exposure", "b", ""])
+        .all
+        .expect("known");
+    near(exposure, chosen.iter().sum::<f64>() / 1200.0);
+    let share = |rounds: &[f64]| rounds.iter().sum::<f64>() / rounds.len() as f64;
+    ([share(&chosen[..300]), share(&chosen[900..])], least)
+}
+
+#[test]
+fn a_bandit_that_learns_from_its_own_choices_keeps_trying_every_action() {
+    let ([first, last], _) = exposures("kind = \"greedy\"");
+    assert!(
+        first < 0.05 && last == 0.0,
+        "without a floor {first} and {last}"
+    );
+    let ([first, last], least) = exposures("kind = \"greedy\"\nfloor = 0.1");
+    // Of 300 rounds at 0.1 each, four deviations are 0.07.
+    assert!((0.03..0.2).contains(&first), "{first}");
+    assert!(least >= 0.1 - 1e-6, "{least}");
+    assert!(last > 0.8, "the better action was not found: {last}");
+    let error = Spec::parse(
+        "task = 'bandit'\nactions = ['a', 'b', 'c']\n[[input]]\nname = 'x'\nkind = 'number'\n\
+         [policy]\nkind = 'greedy'\nfloor = 0.4\n",
+    );
+    assert_eq!(
+        error.expect_err("it is refused").to_string(),
+        "policy.floor = 0.4: expected at most 1 over the number of actions, 0.3333333333333333"
+    );
 }
 
 #[test]

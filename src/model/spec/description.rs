@@ -38,6 +38,8 @@ pub struct Spec {
     pub memory: Memory,
     /// How a bandit chooses.
     pub policy: Policy,
+    /// The least probability of every action, 0 to 1 over their number.
+    pub exposure_floor: f64,
     /// Its rewards.
     pub rewards: Rewards,
     /// Predictions that wait for feedback at a time; the oldest expires.

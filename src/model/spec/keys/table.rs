@@ -400,6 +400,14 @@ const MODEL: &[Key] = &[
         meaning: "For policy.kind = \"linucb\": the width of the confidence bound.",
     },
     Key {
+        name: "policy.floor",
+        values: Values::Between(0.0, 0.5),
+        default: "0",
+        unit: "",
+        meaning: "For a bandit: the least probability of every action, whatever the policy; at most 1 \
+                  over the number of actions. What is left is shared as by the policy alone.",
+    },
+    Key {
         name: "backend.device",
         values: Values::Text("\"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\""),
         default: "cpu",
