@@ -58,7 +58,7 @@ use tokio::sync::watch;
 
 pub use crate::event::Disposal;
 use crate::event::PredictionId;
-pub use crate::learn::{Evidence, Incident, IncidentState};
+pub use crate::learn::{Confused, Evidence, Figure, Incident, IncidentState};
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use compute::clock::{Clock, Reading, WallClock};

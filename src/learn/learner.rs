@@ -10,6 +10,7 @@ mod feedback;
 mod gap;
 mod gate;
 mod labels;
+mod monitors;
 mod relabel;
 mod retrain;
 mod rewards;
@@ -409,6 +410,7 @@ impl Learner {
             }
             Event::Erased(kind) => self.pass_over(*kind)?,
         };
+        self.monitor_examples(n_before, &entry.event);
         if let Some(what) = self.failed.take() {
             let position = entry.position;
             return Err(Error::Device { position, what });

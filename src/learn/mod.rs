@@ -44,6 +44,7 @@ mod join;
 mod learner;
 mod lookup;
 mod memory;
+mod monitors;
 mod offpolicy;
 mod records;
 pub(crate) mod rewards;
@@ -61,6 +62,7 @@ pub use learner::{
     Cause, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Retraining, Step,
 };
 pub use lookup::{Lookup, LookupError};
+pub use monitors::{ClassCount, Confused, DetailedScores, Figure, ScoredProbabilities, Scores};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::Evaluation;
 pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};

@@ -19,6 +19,7 @@ mod golden;
 mod grpc;
 mod histories;
 mod learning;
+mod monitors;
 mod orders;
 mod pretrained;
 mod readme;

@@ -2,8 +2,10 @@
 //!
 //! Invariant: a block for each model, or with `--json` an object a line.
 
+mod figures;
+
 use perennial::proto::perennial::v1::{
-    DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus, Retraining,
+    Confusion, DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus, Retraining,
 };
 use serde_json::{Map, Value, json};
 
@@ -79,6 +81,9 @@ fn block(status: &ModelStatus) -> Vec<String> {
         put("retention", format!("{retained} of what was learned once"));
     }
     put("drift", drift(status));
+    figures::lines(&status.figures)
+        .into_iter()
+        .for_each(|(name, line)| put(name, line));
     let (waiting, unjournaled) = (status.waiting, status.unjournaled);
     let predictions = format!("{waiting} waiting, {unjournaled} unjournaled");
     put("predictions", predictions);
@@ -273,6 +278,8 @@ fn object(status: &ModelStatus) -> Value {
         "drift_alarms": raised(status).into_iter().collect::<Map<_, _>>(),
         "newest_alarms": alarms.collect::<Vec<_>>(),
         "steady_answers": print::json(status.steady_answers),
+        "monitors": figures::object(&status.figures),
+        "confusion": confusion(&status.confusion),
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "waiting": status.waiting,
@@ -291,6 +298,18 @@ fn retraining_object(newest: Retraining) -> Value {
         "newest": newest.newest,
         "is_open": newest.is_open,
     })
+}
+
+/// How often each label had each answer.
+fn confusion(pairs: &[Confusion]) -> Value {
+    let pairs = pairs.iter().map(|pair| {
+        json!({
+            "label": pair.label,
+            "answer": pair.answer,
+            "count": pair.count,
+        })
+    });
+    pairs.collect()
 }
 
 fn gate_object(gate: &GateStatus) -> Value {

@@ -120,6 +120,9 @@ impl<K> PrequentialRun<K> {
         if let Some(truth) = row.truth {
             let has_label = self.scores.has_label();
             let score = self.scores.judge(truth, answer);
+            if let Task::Bandit { .. } = self.task {
+                self.scores.note_reward(score);
+            }
             // The rows have admitted it at the same place.
             admit(&mut self.task, &row.label);
             let signal = self.signal(row.index, truth, score);

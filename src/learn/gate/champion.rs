@@ -15,12 +15,11 @@ use std::sync::Arc;
 use super::e_process::EProcess;
 use super::evidence::Evidence;
 use super::frozen::FrozenState;
-use super::incident::{
-    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, put_texts, take_texts,
-};
+use super::incident::{Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX};
 use super::losses::{LossScale, Truth};
 use crate::event::Judgement;
 use crate::learn::algorithms::learned::answers::Answer;
+use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Publish, PublishPolicy, Spec};
 
@@ -143,8 +142,14 @@ impl Gate {
         hash(spec.seed, self.n_labels).is_multiple_of(every) || self.decline.wealth() > SUSPICIOUS
     }
 
-    /// Takes the label of a row, of a source, as evidence.
-    pub(crate) fn observe(&mut self, spec: &Spec, truth: Truth, answers: &Answers, source: &str) {
+    /// Takes the label of a row, of a source, as evidence; gives the losses of candidate and champion.
+    pub(crate) fn observe(
+        &mut self,
+        spec: &Spec,
+        truth: Truth,
+        answers: &Answers,
+        source: &str,
+    ) -> Option<[f64; 2]> {
         let Answers {
             candidate,
             champion,
@@ -153,9 +158,7 @@ impl Gate {
         let sides = [candidate.as_ref(), champion.as_ref(), contender.as_ref()];
         let losses = self.scale.losses(spec, truth, sides);
         self.scale.observe(truth, champion.as_ref());
-        let Some([of_candidate, of_champion, of_contender]) = losses else {
-            return;
-        };
+        let [of_candidate, of_champion, of_contender] = losses?;
         self.decline.observe(of_candidate - of_champion);
         if self.contender.is_some() {
             let margin = spec.publish.margin;
@@ -165,6 +168,7 @@ impl Gate {
         let known = self.blame.contains_key(source) || self.blame.len() < SOURCES_MAX;
         let source = if known { source } else { OTHERS };
         *self.blame.entry(source.to_owned()).or_default() += of_champion.max(0.0);
+        Some([of_candidate, of_champion])
     }
 
     /// The decision that the evidence asks for, if it asks for one.

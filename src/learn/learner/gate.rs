@@ -14,6 +14,7 @@ use crate::learn::gate::frozen::FrozenState;
 use crate::learn::gate::losses::Truth;
 use crate::learn::gate::{Evidence, Incident, IncidentState};
 use crate::learn::lookup::Lookup;
+use crate::learn::monitors::Monitors;
 use crate::model::{Model, PublishPolicy, Target};
 
 impl Learner {
@@ -114,6 +115,10 @@ impl Learner {
             return;
         }
         let champion = self.frozen_state();
+        self.accounts
+            .monitors
+            .iter_mut()
+            .for_each(Monitors::begin_sides);
         match &mut self.accounts.gate {
             Some(gate) => gate.crown(champion),
             None => self.accounts.gate = Some(Gate::new(champion)),
@@ -150,7 +155,10 @@ impl Learner {
             target,
             propensity: example.propensity,
         };
-        gate.observe(spec, truth, &answers, example.source.unwrap_or_default());
+        let source = example.source.unwrap_or_default();
+        if let Some(losses) = gate.observe(spec, truth, &answers, source) {
+            self.monitor_sides(example, losses);
+        }
     }
 
     /// Decides by the evidence, and takes the next contender when it is due.
@@ -159,7 +167,14 @@ impl Learner {
             return;
         };
         let publish = self.spec.publish;
-        match gate.judgement(&publish) {
+        let judgement = gate.judgement(&publish);
+        if judgement.is_some_and(|one| one != Judgement::Rejected) {
+            self.accounts
+                .monitors
+                .iter_mut()
+                .for_each(Monitors::begin_sides);
+        }
+        match judgement {
             Some(Judgement::Rewound) => self.rewind(step),
             Some(judgement) => {
                 self.note(judgement, step);
@@ -268,6 +283,10 @@ impl Learner {
                 self.note(Judgement::Promoted, step);
                 let gate = self.accounts.gate.as_mut().expect("it was there");
                 gate.promote();
+                self.accounts
+                    .monitors
+                    .iter_mut()
+                    .for_each(Monitors::begin_sides);
                 step.changed = self.spec.publish.policy != PublishPolicy::Live;
                 None
             }

@@ -7,6 +7,7 @@
 mod drift;
 mod journal;
 mod key;
+mod monitor;
 mod publish;
 mod retrain;
 mod rows;

@@ -11,6 +11,7 @@ mod input;
 pub mod keys;
 mod learning;
 mod limits;
+mod monitor;
 mod output;
 mod parse;
 mod policy;
@@ -33,6 +34,7 @@ pub(crate) use learning::{Analytic, Gradient, Neighbourhood, Optimizer, Strategy
 pub use learning::{Costs, Keep, LearnerKind};
 pub(crate) use limits::JournalLimits;
 pub use limits::OrderedLimits;
+pub use monitor::MonitorSettings;
 pub use output::Datatype;
 pub(crate) use parse::named::{Named, NamedEncoder};
 pub(crate) use policy::Policy;

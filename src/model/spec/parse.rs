@@ -5,6 +5,7 @@ mod drift;
 mod inputs;
 mod journal;
 mod learner;
+mod monitor;
 pub(super) mod named;
 mod ordered;
 mod output;
@@ -36,7 +37,7 @@ use named::{Named, device, named, pin};
 use ordered::{carry, order};
 use publish::publish;
 use raw::{Raw, raw};
-use rewards::{policy, rewards};
+use rewards::{exposure_floor, policy, rewards};
 use values::{count, count_or, not_here, refused, unknown, value};
 
 impl Spec {
@@ -115,6 +116,8 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
     series::check(&raw.series, &task, &learner, revision)?;
     let retrain = retrain::retrain(&raw.retrain, &task, drift)?;
+    let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
+    let exposure_floor = exposure_floor(&task, raw.policy.as_ref())?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,
@@ -124,6 +127,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         costs: costs(&raw, revision)?,
         memory: memory(&raw.memory, &raw.learner)?,
         policy,
+        exposure_floor,
         rewards: rewards(&raw.task, &raw.feedback, revision)?,
         publish: publish(&raw.publish, revision, raw.feedback.default_reward)?,
         waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
@@ -133,6 +137,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         },
         retrain,
         drift,
+        monitor,
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
         rows: rows(&raw.rows)?,

@@ -64,6 +64,7 @@ fn put_alarm(out: &mut Vec<u8>, alarm: &Alarm) -> Result<(), Malformed> {
         Watched::InputLength => 9,
         Watched::InputWords => 10,
         Watched::InputProjection => 11,
+        Watched::Slice => 12,
     };
     let change = match alarm.change {
         Change::Higher => 1,

@@ -45,6 +45,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
             "gap",
             "gate",
             "labels",
+            "monitors",
             "relabel",
             "retrain",
             "rewards",

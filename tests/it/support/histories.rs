@@ -35,6 +35,7 @@ pub(crate) fn descriptions() -> Vec<String> {
     let device = "[backend]\ndevice = \"candle\"\n";
     let explores = "[policy]\nkind = \"epsilon\"\nepsilon = 0.5\n";
     let versions = "[versions]\nevery_examples = 16\n";
+    let slices = "[monitor]\ninputs = [\"c\"]\ntags = [\"team\"]\nvalues_max = 2\n";
     vec![
         format!("{classes}{inputs}{versions}{short}"),
         format!("{classes}{inputs}{versions}{network}"),
@@ -43,10 +44,13 @@ pub(crate) fn descriptions() -> Vec<String> {
         format!("{classes}{inputs}{versions}{network}{device}"),
         format!("{VALUES}{inputs}{versions}[series]\nkey = \"c\"\nkeys_max = 2\n"),
         format!("{classes}{inputs}{versions}{analytic}{}", gate("live")),
-        format!("{classes}{inputs}{versions}{network}{}", gate("gated")),
-        format!("{VALUES}{inputs}{versions}{}", gate("gated")),
         format!(
-            "{actions}{inputs}{versions}{analytic}{explores}{}",
+            "{classes}{inputs}{versions}{network}{slices}{}",
+            gate("gated")
+        ),
+        format!("{VALUES}{inputs}{versions}{slices}{}", gate("gated")),
+        format!(
+            "{actions}{inputs}{versions}{analytic}{explores}{slices}{}",
             gate("gated")
         ),
         format!("{classes}{inputs}{versions}{analytic}{}", gate("manual")),
@@ -176,10 +180,12 @@ impl History {
     fn append(&mut self, subject: Subject, signal: Signal) {
         self.n_submitted += 1;
         let source = SOURCES.choose(&mut self.rng).expect("there are three");
+        let team = format!("team {}", self.n_submitted % 4);
         self.room.append(Event::Feedback(Feedback {
             subject,
             signal,
             source: (*source).to_owned(),
+            tags: [("team".to_owned(), team)].into(),
             ..label(PredictionId(0), &format!("said-{}", self.n_submitted), "")
         }));
     }
@@ -392,6 +398,8 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     );
     let sources = [learner, &twin.learner].map(|learner| learner.sources());
     assert_eq!(sources[0], sources[1], "seed {seed}: {toml}");
+    let figures = [learner, &twin.learner].map(|learner| (learner.figures(), learner.confusion()));
+    assert_eq!(figures[0], figures[1], "seed {seed}: {toml}");
     let n_retracted = retracted(journal).len() as u64;
     assert_eq!(
         learner.ledger().count(Fate::Retracted),

@@ -25,6 +25,7 @@ use crate::cli::rows::signature::ModelSignature;
 use crate::cli::rows::target::Target;
 use crate::cli::run::curve::Curve;
 use crate::cli::run::local_model::{LocalModel, answer};
+use crate::cli::run::monitored::Monitored;
 use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
@@ -126,6 +127,7 @@ impl<'a> PrequentialEvaluation<'a> {
             seconds,
             cpu_seconds: clock.seconds(),
             retention: model.learner.learned().retention(),
+            monitored: Monitored::of_learner(model.learner.figures()),
             drift_alarms: drift_alarms(&model.learner),
             members: members(&model.learner),
             classes: signature.task.names().to_vec(),

@@ -22,6 +22,7 @@ use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::latency::Latencies;
+use crate::cli::run::monitored::Monitored;
 use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
@@ -86,6 +87,9 @@ impl StreamRun {
     ) -> anyhow::Result<()> {
         self.predictions.add(took);
         let target = answer.target(self.run.task())?;
+        if !answer.probabilities.is_empty() {
+            self.run.judge_probabilities(row, &answer.probabilities);
+        }
         if let Some(out) = &mut self.out {
             let label = (!row.label.is_empty()).then_some(row.label.as_str());
             out.write(&answer.row(row.line, self.run.task().names(), label))?;
@@ -226,6 +230,7 @@ impl StreamRun {
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
             retention: after.retention,
+            monitored: Monitored::of_status(&after.figures),
             drift_alarms: alarms_since(&before, &after),
             members: scores_since(&before.members, &after.members),
             test,

@@ -199,6 +199,7 @@ fn assert_full(learner: &Learner) {
         evaluation,
         gate,
         detectors,
+        monitors,
     } = &learner.accounts;
     let none = Accounts::default();
     assert_ne!(*pending, none.pending);
@@ -207,6 +208,7 @@ fn assert_full(learner: &Learner) {
     assert_ne!(*evaluation, none.evaluation);
     assert_ne!(*gate, none.gate);
     assert_ne!(*detectors, none.detectors);
+    assert_ne!(*monitors, none.monitors);
     let Stream {
         position,
         time,
@@ -341,6 +343,7 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
         evaluation,
         gate,
         detectors,
+        monitors,
     } = &kept.accounts;
     assert_eq!(
         (ledger, sources),
@@ -349,6 +352,7 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
     assert_eq!(*evaluation, Default::default());
     assert_eq!(*gate, None);
     assert_eq!(*detectors, None);
+    assert_eq!(*monitors, None);
     assert_eq!(kept.tallies(), learner.tallies());
     let ids = learner.accounts.pending.len();
     assert!(

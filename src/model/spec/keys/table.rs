@@ -12,6 +12,7 @@
 use super::drift;
 use super::journal;
 use super::key::{Key, Values};
+use super::monitor;
 use super::publish;
 use super::retrain;
 use super::rows;
@@ -27,11 +28,12 @@ const LENGTH_MAX: u64 = 65_536;
 pub const KEYS: &[Key] = &joined();
 
 /// The parts of the table, each in the order of its keys.
-const PARTS: [&[Key]; 6] = [
+const PARTS: [&[Key]; 7] = [
     MODEL,
     publish::KEYS,
     drift::KEYS,
     retrain::KEYS,
+    monitor::KEYS,
     journal::KEYS,
     rows::KEYS,
 ];
@@ -39,6 +41,7 @@ const N_KEYS: usize = MODEL.len()
     + publish::KEYS.len()
     + drift::KEYS.len()
     + retrain::KEYS.len()
+    + monitor::KEYS.len()
     + journal::KEYS.len()
     + rows::KEYS.len();
 
@@ -399,6 +402,14 @@ const MODEL: &[Key] = &[
         default: "1",
         unit: "",
         meaning: "For policy.kind = \"linucb\": the width of the confidence bound.",
+    },
+    Key {
+        name: "policy.floor",
+        values: Values::Between(0.0, 0.5),
+        default: "0",
+        unit: "",
+        meaning: "For a bandit: the least probability of every action, whatever the policy; at most 1 \
+                  over the number of actions. What is left is shared as by the policy alone.",
     },
     Key {
         name: "backend.device",

@@ -8,6 +8,7 @@ use super::drift::RawDrift;
 use super::inputs::RawInput;
 use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
+use super::monitor::RawMonitor;
 use super::output::RawOutput;
 use super::pins::Pins;
 use super::retrain::RawRetrain;
@@ -45,6 +46,8 @@ pub(super) struct Raw {
     pub(super) drift: RawDrift,
     #[serde(default)]
     pub(super) retrain: RawRetrain,
+    #[serde(default)]
+    pub(super) monitor: RawMonitor,
     #[serde(default)]
     pub(super) series: RawSeries,
     #[serde(default)]
