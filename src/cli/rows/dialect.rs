@@ -236,7 +236,6 @@ mod tests {
             "18.0   8  307.0\t\"ford torino\"\n15.0   8  350.0\t\"buick\"\n18.0   8  318.0\t\"amc\"\n",
             ' ',
         );
-        check("1 2\t3 4\n1 2\t5 6\n7 8\t9 1\n", '\t');
         check("Date,\"Temperatures, daily\"\n1981-01-01,20.7\n", ',');
     }
 

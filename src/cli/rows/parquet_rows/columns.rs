@@ -14,7 +14,7 @@ use parquet::record::Field;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use super::super::row::{Cell, Row};
-use super::{Form, cell};
+use super::cells::{Form, cell};
 
 /// Values of a column that are read at a time.
 const VALUES: usize = 1024;
