@@ -164,6 +164,8 @@ pub struct Learner {
     failed: Option<String>,
     /// The stretch of erased feedback that is being passed.
     gap: Option<Gap>,
+    /// True of a learner that began behind the first entry: orders for others to do so are nothing to it.
+    begun_anew: bool,
 }
 
 /// The history that a state is of.
@@ -195,6 +197,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            begun_anew: false,
             spec,
         }
     }
@@ -217,6 +220,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            begun_anew: false,
             spec,
         })
     }
@@ -234,6 +238,7 @@ impl Learner {
     /// description that is in force there.
     pub fn begin_behind(mut self, position: u64, description: Description) -> Learner {
         self.description = description;
+        self.begun_anew = true;
         self.stream.position = position;
         self.crown();
         self

@@ -164,11 +164,22 @@ async fn what_a_restore_moved_is_not_gone_behind() {
     let version = made.version;
     order(model, Order::Restore { version }).await;
     teach_rows(model, (60, 80), 0).await;
-    // Forty rows are asked for; twenty stand behind the restore.
-    let done = retrain(model, 40, true).await.unwrap();
-    assert_eq!(done.examples, 20);
+    // Forty rows are asked for; twenty stand behind the restore. Nor is one that began anew in the way
+    // of the next.
     let (_alone, other) = taught_alone(&toml, (60, 80)).await;
-    assert_eq!(digest(model), digest(other.model("m").unwrap()));
+    for _ in 0..2 {
+        let done = retrain(model, 40, true).await.unwrap();
+        assert_eq!(done.examples, 20);
+        assert_eq!(digest(model), digest(other.model("m").unwrap()));
+    }
+    order(model, Order::Restore { version }).await;
+    let before = digest(model);
+    let refused = retrain(model, 40, true).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("no labelled row stands behind"),
+        "{refused}"
+    );
+    assert_eq!(digest(model), before);
 }
 
 #[tokio::test]

@@ -243,6 +243,11 @@ impl ModelRuntime {
         }
         self.derive_to_the_end(&mut rebuild, asked)?;
         let (evidence, examples) = (rebuild.evidence(), rebuild.learner.learned().n_examples());
+        if examples == 0 {
+            let what = format!("no labelled row stands behind position {from} to learn from");
+            let field = "newest";
+            return Err(Ended::Failed(Error::Refused { field, what }));
+        }
         check_evidence(evidence).map_err(Ended::Failed)?;
         self.retractions.prepare(rebuild);
         let command = Command {

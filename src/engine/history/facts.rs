@@ -24,9 +24,8 @@ pub(crate) struct Facts {
     retractions: BTreeMap<u64, Retraction>,
     /// The versions that were asked for, by the positions of the orders.
     restores: BTreeMap<u64, u64>,
-    /// The positions of adoptions, and of orders to put the state of a learner that began anew in place
-    /// of what is learned.
-    anew: BTreeSet<u64>,
+    /// The positions of adoptions.
+    adoptions: BTreeSet<u64>,
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
@@ -46,7 +45,7 @@ impl Facts {
             last: first.saturating_sub(1),
             retractions: BTreeMap::new(),
             restores: BTreeMap::new(),
-            anew: BTreeSet::new(),
+            adoptions: BTreeSet::new(),
             carried_out: BTreeSet::new(),
             refused: BTreeSet::new(),
             made: BTreeMap::new(),
@@ -143,10 +142,7 @@ impl Facts {
             }
             Order::Adopt(description) => {
                 self.describe(position, description);
-                self.anew.insert(position);
-            }
-            Order::Retrain { .. } => {
-                self.anew.insert(position);
+                self.adoptions.insert(position);
             }
             Order::Checkpoint
             | Order::Erase(_)
@@ -156,6 +152,7 @@ impl Facts {
             | Order::Acknowledge { .. }
             | Order::Close { .. }
             | Order::BeginRetraining { .. }
+            | Order::Retrain { .. }
             | Order::EndRetraining => {}
         }
     }
@@ -175,7 +172,7 @@ impl Facts {
         self.retractions
             .extend(retractions.map(|(at, one)| (*at, one.clone())));
         self.restores.extend(&others.restores);
-        self.anew.extend(&others.anew);
+        self.adoptions.extend(&others.adoptions);
         self.carried_out.extend(&others.carried_out);
         self.refused.extend(&others.refused);
         self.made.extend(&others.made);
@@ -196,7 +193,7 @@ impl Facts {
         self.last = self.last.max(first - 1);
         self.retractions = self.retractions.split_off(&first);
         self.restores = self.restores.split_off(&first);
-        self.anew = self.anew.split_off(&first);
+        self.adoptions = self.adoptions.split_off(&first);
         self.carried_out = self.carried_out.split_off(&first);
         self.refused = self.refused.split_off(&first);
         self.made.retain(|_, position| *position >= first);
@@ -275,10 +272,10 @@ impl Facts {
         behind.take_while(move |(order, _)| *order <= last)
     }
 
-    /// The last order up to `last` that brought other learning back, or may have: a restore, an
-    /// adoption, or a learner that began anew. Those of `refused` did not.
+    /// The last order up to `last` that brought other learning back, or may have: a restore or an
+    /// adoption. Those of `refused` did not.
     pub(crate) fn last_moved(&self, last: u64, refused: &BTreeSet<u64>) -> Option<u64> {
-        let restores = self.restores.keys().chain(&self.anew);
+        let restores = self.restores.keys().chain(&self.adoptions);
         let carried_out = restores.filter(|order| **order <= last && !refused.contains(order));
         carried_out.max().copied()
     }

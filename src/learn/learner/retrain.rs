@@ -152,7 +152,7 @@ impl Learner {
 
     /// Why a learner that began at a position cannot take the place of this one, if it cannot.
     fn refuses_retraining(&self, from: u64) -> Option<String> {
-        let moved = [Reason::Restore, Reason::Adopt, Reason::Retrain];
+        let moved = [Reason::Restore, Reason::Adopt];
         let newest = |reason| self.stream.newest.of(reason).unwrap_or(0);
         let last = moved.map(newest).into_iter().max().unwrap_or(0);
         if from == 0 || from > self.stream.position {
@@ -173,6 +173,9 @@ impl Learner {
         lookup: &mut dyn CounterfactualLookup,
     ) -> Result<Step, Error> {
         self.note_retraining(order);
+        if self.begun_anew {
+            return Ok(Step::default());
+        }
         let position = self.stream.position;
         if self.history == History::Recorded {
             if let Some(why) = self.refuses_retraining(from) {

@@ -230,8 +230,7 @@ impl History {
     /// A learner that begins anew, mostly behind the last order that moved what is learned.
     fn retrain(&mut self) {
         let learner = &self.room.learner;
-        let newest = |reason| learner.newest().of(reason).unwrap_or(0);
-        let moved = newest(Reason::Restore).max(newest(Reason::Retrain));
+        let moved = learner.newest().of(Reason::Restore).unwrap_or(0);
         let first = match self.rng.random_range(0..4) {
             0 => 1,
             _ => moved + 1,
