@@ -163,8 +163,12 @@ const SCORES: [Score; 11] = [
     },
     Score {
         name: "perennial_retraining",
-        help: "Whether a learner that begins anew is derived; absent where none ever was.",
-        value: |s| Some(f64::from(u8::from(s.retraining?.is_open))),
+        help: "Whether a learner that begins anew is derived.",
+        value: |s| {
+            Some(f64::from(u8::from(
+                s.retraining.is_some_and(|one| one.is_open),
+            )))
+        },
     },
 ];
 

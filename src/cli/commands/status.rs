@@ -65,17 +65,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
             status.examples, status.remembered
         ),
     );
-    let metric = status.metric.replace('_', " ");
-    let [all, recent, no_change] =
-        [status.score, status.recent_score, status.no_change_score].map(print::shown);
-    let mut score = format!("{metric} {all}, recently {recent}");
-    if status.task != "bandit" {
-        score += &format!(", no change {no_change}");
-    }
-    match status.judged {
-        0 => put("judged", "no answer yet".to_owned()),
-        judged => put("judged", format!("{judged} answers: {score}")),
-    }
+    put("judged", judged(status));
     if let Some(retention) = status.retention {
         let retained = print::shown(Some(retention));
         put("retention", format!("{retained} of what was learned once"));
@@ -96,6 +86,21 @@ fn block(status: &ModelStatus) -> Vec<String> {
     lines.extend(retraining_line(status));
     lines.extend(bounds(status));
     lines
+}
+
+/// The score of the answers that were judged.
+fn judged(status: &ModelStatus) -> String {
+    let metric = status.metric.replace('_', " ");
+    let [all, recent, no_change] =
+        [status.score, status.recent_score, status.no_change_score].map(print::shown);
+    let mut score = format!("{metric} {all}, recently {recent}");
+    if status.task != "bandit" {
+        score += &format!(", no change {no_change}");
+    }
+    match status.judged {
+        0 => "no answer yet".to_owned(),
+        judged => format!("{judged} answers: {score}"),
+    }
 }
 
 /// The line of the gate, and one of open incidents.
@@ -239,15 +244,7 @@ fn object(status: &ModelStatus) -> Value {
             "sum": member.sum,
         })
     });
-    let alarms = status.newest_alarms.iter().map(|alarm| {
-        json!({
-            "position": alarm.position,
-            "watched": alarm.watched,
-            "input": alarm.input,
-            "change": alarm.change,
-            "evidence": alarm.evidence,
-        })
-    });
+    let alarms = status.newest_alarms.iter().map(alarm_object);
     let bounds = status.bounds.iter().map(|bound| {
         json!({
             "name": bound.name,
@@ -289,6 +286,16 @@ fn object(status: &ModelStatus) -> Value {
         "bounds": bounds.collect::<Vec<_>>(),
         "gate": status.gate.as_ref().map(gate_object),
         "retraining": status.retraining.map(retraining_object),
+    })
+}
+
+fn alarm_object(alarm: &DriftAlarm) -> Value {
+    json!({
+        "position": alarm.position,
+        "watched": alarm.watched,
+        "input": alarm.input,
+        "change": alarm.change,
+        "evidence": alarm.evidence,
     })
 }
 
